@@ -1,0 +1,19 @@
+"""The command `provisioner`. `exec` goes straight to its work: it must start about as fast as Python itself."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    if len(sys.argv) > 1 and sys.argv[1] == "exec":
+        from provisioner.cli.launch import launch
+
+        launch(sys.argv[2:])
+    from provisioner.cli.commands import run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

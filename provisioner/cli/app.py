@@ -1,0 +1,235 @@
+"""`provisioner app`: the registered repositories."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import replace
+
+import click
+
+from provisioner import inbox, naming
+from provisioner.cli import view
+from provisioner.cli.reconcile import run
+from provisioner.cli.shared import confirm, json_option, print_json, shown, the_app, the_home, yes_option
+from provisioner.clock import now_ms, rfc3339
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.git import hooks
+from provisioner.git.refs import default_branch, read_branches
+from provisioner.git.worktree import find_checkout
+from provisioner.model import App, Hold
+from provisioner.registry.store import Registry
+
+GRACE_MS = 10_000
+RETENTION_MS = 7 * 86_400_000
+_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+
+
+def milliseconds(text: str) -> int:
+    """``10s``, ``90min``, ``7d``; a bare number is seconds."""
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = text[len(number) :] or "s"
+    if unit not in _UNITS or not number.strip().isdigit():
+        raise UsageError(f"{text!r} is no time", "Say for example 10s, 90min, 12h or 7d")
+    return int(number) * _UNITS[unit]
+
+
+def register(
+    registry: Registry,
+    path: str,
+    name: str | None,
+    production: str | None,
+    grace: str | None,
+    retention: str | None,
+) -> App:
+    """Register the repository at `path`, or change what is said of one that is registered."""
+    checkout = find_checkout(os.fsencode(path))
+    if checkout is None:
+        raise ProvisionerError(f"{os.path.abspath(path)} is in no git repository", "Make one with 'git init'")
+    read_branches(checkout.common_dir)
+    known = next((app for app in registry.apps() if app.git_dir == checkout.common_dir), None)
+    slug = naming.parse_slug(name, "an app") if name else naming.slug_of_repository(checkout.common_dir)
+    app = known or App(
+        id=str(uuid.uuid4()),
+        slug=slug if name else _free(registry, slug),
+        git_dir=checkout.common_dir,
+        production=default_branch(checkout.common_dir),
+        grace_ms=GRACE_MS,
+        retention_ms=RETENTION_MS,
+        created_at=now_ms(),
+    )
+    return save(registry, app, name=slug if name else None, production=production, grace=grace, retention=retention)
+
+
+def _free(registry: Registry, slug: str) -> str:
+    taken = {app.slug for app in registry.apps()}
+    number = 2
+    candidate = slug
+    while candidate in taken:
+        candidate = f"{slug[:36]}-{number}"
+        number += 1
+    return candidate
+
+
+def save(
+    registry: Registry,
+    app: App,
+    *,
+    name: str | None = None,
+    production: str | None = None,
+    grace: str | None = None,
+    retention: str | None = None,
+    git_dir: bytes | None = None,
+) -> App:
+    if name is not None and any(other.slug == name and other.id != app.id for other in registry.apps()):
+        raise ProvisionerError(f"there is an app {name!r} already", "Choose another name: --name NAME")
+    changed = replace(
+        app,
+        slug=name or app.slug,
+        git_dir=git_dir or app.git_dir,
+        production=app.production if production is None else os.fsencode(production),
+        grace_ms=app.grace_ms if grace is None else milliseconds(grace),
+        retention_ms=app.retention_ms if retention is None else milliseconds(retention),
+    )
+    return registry.save_app(changed, now_ms())
+
+
+@click.group()
+def app() -> None:
+    """Repositories whose branches get databases."""
+
+
+@app.command(name="add")
+@click.argument("path", default=".")
+@click.option("--name", metavar="SLUG", help="Default: the directory's name.")
+@click.option("--production-branch", metavar="BRANCH", help="Default: the remote's default branch, else HEAD's.")
+@click.option("--grace", metavar="TIME", help="How long a branch is gone before its database is archived (10s).")
+@click.option("--retention", metavar="TIME", help="How long an archived database is kept (7d).")
+def add(path: str, name: str | None, production_branch: str | None, grace: str | None, retention: str | None) -> None:
+    """Register a repository, without hooks and without a database instance ('provisioner init' does all)."""
+    with Registry.open(the_home(), create=True) as registry:
+        registry.organization()
+        added = register(registry, path, name, production_branch, grace, retention)
+        inbox.leave(registry.home.inbox, added.id)
+        click.echo(f"app {added.slug}: assign an instance with 'provisioner assign INSTANCE {added.slug}'")
+
+
+def _document(registry: Registry, app: App) -> view.Document:
+    return {
+        "id": app.id,
+        "app": app.slug,
+        "repository": os.fsdecode(app.git_dir),
+        "production_branch": os.fsdecode(app.production),
+        "grace_ms": app.grace_ms,
+        "retention_ms": app.retention_ms,
+        "instances": [instance.slug for instance in registry.assigned(app.id)],
+        "created_at": rfc3339(app.created_at),
+    }
+
+
+@app.command(name="list")
+@json_option
+def list_apps(as_json: bool) -> None:
+    """Every app with its repository and production branch."""
+    with Registry.open(the_home()) as registry:
+        documents = [_document(registry, app) for app in registry.apps()]
+    if as_json:
+        print_json(documents)
+        return
+    for document in documents:
+        click.echo(shown(f"{document['app']}  {document['repository']}  {document['production_branch']}"))
+
+
+@app.command()
+@click.argument("slug", required=False)
+@json_option
+def show(slug: str | None, as_json: bool) -> None:
+    """One app. Default: the one whose checkout this is."""
+    with Registry.open(the_home()) as registry:
+        document = _document(registry, the_app(registry, slug))
+    if as_json:
+        print_json(document)
+        return
+    for key, value in document.items():
+        click.echo(shown(f"{key}: {', '.join(value) if isinstance(value, list) else value}"))
+
+
+@app.command(name="set")
+@click.argument("slug", required=False)
+@click.option("--app", "named", metavar="APP", help="The same as SLUG.")
+@click.option("--name", metavar="SLUG", help="A new name. Databases keep theirs.")
+@click.option("--production-branch", metavar="BRANCH", help="The branch whose pushes go to the production timeline.")
+@click.option("--grace", metavar="TIME", help="How long a branch is gone before its database is archived.")
+@click.option("--retention", metavar="TIME", help="How long an archived database is kept.")
+@click.option("--repository", metavar="PATH", help="Where the repository has been moved to.")
+def set_app(
+    slug: str | None,
+    named: str | None,
+    name: str | None,
+    production_branch: str | None,
+    grace: str | None,
+    retention: str | None,
+    repository: str | None,
+) -> None:
+    """Change an app. The production timeline keeps its data when its branch changes."""
+    with Registry.open(the_home()) as registry:
+        app = the_app(registry, slug or named)
+        git_dir = None
+        if repository is not None:
+            checkout = find_checkout(os.fsencode(repository))
+            if checkout is None:
+                raise ProvisionerError(f"{repository} is no git repository", "Name the repository's new place")
+            git_dir = checkout.common_dir
+        name = naming.parse_slug(name, "an app") if name else None
+        changed = save(
+            registry,
+            app,
+            name=name,
+            production=production_branch,
+            grace=grace,
+            retention=retention,
+            git_dir=git_dir,
+        )
+        run(registry, changed, "app set")
+
+
+@app.command()
+@click.argument("slug", required=False)
+@yes_option
+def remove(slug: str | None, yes: bool) -> None:
+    """Forget an app: its hooks go, its databases are archived and kept for the retention time.
+
+    'provisioner init' in the same repository brings all of it back.
+    """
+    with Registry.open(the_home()) as registry:
+        app = the_app(registry, slug)
+        live = [database for database in registry.databases(app.id) if database.live]
+        confirm(f"Remove app {app.slug} and archive its {len(live)} databases?", yes)
+        checkout = find_checkout(app.git_dir) if os.path.isdir(app.git_dir) else None
+        if checkout is not None:
+            hooks.uninstall(checkout.common_dir, checkout.top, shared=hooks_are_shared(registry, app))
+        for instance in registry.assigned(app.id):
+            registry.unassign(instance, app, now_ms())
+        run(registry, app, "app remove")
+        until = now_ms() + app.retention_ms
+        registry.save_databases(
+            replace(database, purge_at=until, hold=None if database.hold is Hold.CONNECTED else database.hold)
+            for database in registry.databases(app.id)
+            if not database.live
+        )
+        registry.remove_app(app, now_ms())
+        click.echo(f"removed {app.slug}; its databases are kept until {rfc3339(until)}")
+
+
+def hooks_are_shared(registry: Registry, app: App) -> bool:
+    """Does another app of this home find its hooks in the same directory?"""
+    mine = _hooks_directory(app)
+    return any(_hooks_directory(other) == mine for other in registry.apps() if other.id != app.id)
+
+
+def _hooks_directory(app: App) -> bytes | None:
+    try:
+        checkout = find_checkout(app.git_dir)
+        return hooks.hooks_directory(checkout.common_dir, checkout.top) if checkout else None
+    except ProvisionerError:
+        return None

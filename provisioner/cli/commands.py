@@ -1,0 +1,78 @@
+"""The table of commands, and the boundary at which errors become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from provisioner import __version__, faults
+from provisioner.errors import ProvisionerError
+
+# Each command's module is imported when it is asked for: most of them need what others do not.
+COMMANDS = {
+    "init": "provisioner.cli.init:init",
+    "status": "provisioner.cli.status:status",
+    "watch": "provisioner.cli.watch:watch",
+    "reconcile": "provisioner.cli.reconcile:reconcile",
+    "exec": "provisioner.cli.environment:exec_command",
+    "env": "provisioner.cli.environment:env",
+    "instance": "provisioner.cli.instance:instance",
+    "app": "provisioner.cli.app:app",
+    "assign": "provisioner.cli.assignment:assign",
+    "unassign": "provisioner.cli.assignment:unassign",
+    "database": "provisioner.cli.database:database",
+    "hooks": "provisioner.cli.hooks:hooks",
+    "doctor": "provisioner.cli.doctor:doctor",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="provisioner")
+def cli() -> None:
+    """Every branch of a git repository gets isolated databases of its own, by itself.
+
+    Exit codes: 0 done; 1 failed; 2 usage; 3 not connected or cannot resolve.
+    """
+
+
+def run() -> None:
+    """Run the command line; a failure is one line on standard error and its exit code."""
+    if fault := os.environ.get("PROVISIONER_FAULT"):
+        faults.arm(fault)
+    try:
+        cli(prog_name="provisioner", standalone_mode=False)
+    except ProvisionerError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _say("stopped; nothing is half done, 'provisioner reconcile' goes on")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _say(text: str) -> None:
+    line = " ".join(text.splitlines()).encode("utf-8", "backslashreplace").decode()
+    click.echo(f"provisioner: {line}", err=True)

@@ -1,0 +1,151 @@
+"""`provisioner database`: look at databases, mend them, archive and recover them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from provisioner.cli import view
+from provisioner.cli.reconcile import run
+from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, shown, the_home, yes_option
+from provisioner.clock import now_ms, rfc3339
+from provisioner.errors import NotResolved, ProvisionerError
+from provisioner.lock import locked
+from provisioner.model import App, Database, Hold, Status
+from provisioner.registry.store import Registry
+
+
+@click.group()
+def database() -> None:
+    """Databases: one per instance, app and timeline."""
+
+
+@database.command(name="list")
+@click.option("--app", "slug", metavar="APP", help="Only this app. Default: the one whose checkout this is, else all.")
+@click.option("--all", "everything", is_flag=True, help="Of every app.")
+@json_option
+def list_databases(slug: str | None, everything: bool, as_json: bool) -> None:
+    """Every database with its timeline and status."""
+    with Registry.open(the_home()) as registry:
+        apps = apps_meant(registry, slug, everything)
+        documents = [document for app in apps for document in view.databases(registry, app)]
+    if as_json:
+        print_json(documents)
+        return
+    for document in documents:
+        click.echo(shown(f"{document['name']}  {document['status']}  {document['timeline']}"))
+
+
+def _find(registry: Registry, name: str) -> tuple[App, Database]:
+    """A database by its name, or by its id (or the beginning of one). The live one of a name goes before archived."""
+    found = [
+        (app, database)
+        for app in registry.apps()
+        for database in registry.databases(app.id)
+        if database.name == name or (len(name) >= 8 and database.id.startswith(name))
+    ]
+    live = [pair for pair in found if pair[1].live]
+    if len(live) == 1:
+        return live[0]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(pair[1].id for pair in found)
+        raise NotResolved(f"there are {len(found)} databases {name!r}", f"Say which by its id: {ids}")
+    raise NotResolved(f"there is no database {name!r}", "See 'provisioner database list --all'")
+
+
+@database.command()
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """One database, and what was done to it when and why."""
+    with Registry.open(the_home()) as registry:
+        app, found = _find(registry, name)
+        document = next(item for item in view.databases(registry, app) if item["id"] == found.id)
+        document["history"] = [
+            {"at": rfc3339(at), "action": action, "cause": cause, "detail": detail}
+            for at, action, cause, detail in registry.events(found.id)
+        ]
+    if as_json:
+        print_json(document)
+        return
+    for key, value in document.items():
+        if key != "history" and value is not None:
+            click.echo(shown(f"{key}: {value}"))
+    for event in document["history"]:
+        click.echo(shown(f"  {event['at']} {event['action']} ({event['cause']}) {event['detail']}".rstrip()))
+
+
+@database.command()
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every database that is in error.")
+def fix(name: str | None, everything: bool) -> None:
+    """Try again what failed, now."""
+    if (name is None) == (not everything):
+        raise click.UsageError("name one database, or say --all")
+    with Registry.open(the_home()) as registry:
+        apps = registry.apps() if name is None else [_find(registry, name)[0]]
+        for app in apps:
+            run(registry, app, "fix")
+        left = [
+            database
+            for app in apps
+            for database in registry.databases(app.id)
+            if database.error and (name is None or name in (database.name, database.id))
+        ]
+        if left:
+            raise ProvisionerError(
+                f'database "{left[0].name}" is still in error: {left[0].error}',
+                f"Mend that, then run: provisioner database fix {left[0].name}",
+            )
+        click.echo("fixed")
+
+
+@database.command()
+@click.argument("name")
+@yes_option
+def archive(name: str, yes: bool) -> None:
+    """Put a database away; it is kept for the retention time and comes back with 'recover'."""
+    with Registry.open(the_home()) as registry:
+        app, found = _find(registry, name)
+        confirm(f"Archive {found.name}? Apps on {app.slug} lose it until it is recovered", yes)
+        _hold(registry, app, found, Hold.ARCHIVED)
+        click.echo(_state(registry, app, found.id))
+
+
+@database.command()
+@click.argument("name")
+def recover(name: str) -> None:
+    """Bring an archived database back. Where its branch is gone, it stays until it is archived by hand."""
+    with Registry.open(the_home()) as registry:
+        app, found = _find(registry, name)
+        rivals = [
+            other
+            for other in registry.databases(app.id)
+            if other.live and other.id != found.id
+            if (other.timeline_id, other.instance_id) == (found.timeline_id, found.instance_id)
+        ]
+        if rivals:
+            raise ProvisionerError(
+                f"the timeline has a live database, {rivals[0].name} ({rivals[0].id})",
+                f"Archive that first: provisioner database archive {rivals[0].id}",
+            )
+        _hold(registry, app, found, Hold.CONNECTED)
+        click.echo(_state(registry, app, found.id))
+
+
+def _hold(registry: Registry, app: App, found: Database, hold: Hold) -> None:
+    with locked(f"{registry.home.locks}/app-{app.id}.lock", f"the app {app.slug!r}"):
+        registry.save_databases([replace(found, hold=hold, purge_at=None)])
+        registry.record(now_ms(), f"database.hold-{hold}", "user", app_id=app.id, database_id=found.id)
+    run(registry, app, f"database {'archive' if hold is Hold.ARCHIVED else 'recover'}")
+
+
+def _state(registry: Registry, app: App, database_id: str) -> str:
+    found = next(item for item in registry.databases(app.id) if item.id == database_id)
+    if found.error:
+        raise ProvisionerError(f"{found.name}: {found.error}", f"Then run: provisioner database fix {found.name}")
+    until = f" until {rfc3339(found.purge_at)}" if found.status is Status.ARCHIVED and found.purge_at else ""
+    return f"{found.name} is {found.status}{until}"

@@ -1,0 +1,68 @@
+"""`provisioner env`, and what click knows of `provisioner exec`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from provisioner import envfile
+from provisioner.cli.launch import execute
+from provisioner.cli.shared import selector_options, the_home
+from provisioner.errors import UsageError
+from provisioner.formats import FORMATS
+from provisioner.git.worktree import find_checkout
+from provisioner.resolving import Selectors, resolve
+
+
+@click.command(name="exec", context_settings={"ignore_unknown_options": True})
+@selector_options
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")
+def exec_command(
+    app: str | None, branch: str | None, timeline: str | None, revision: str | None, command: tuple[str, ...]
+) -> None:
+    """Run CMD with the timeline's environment. Where that cannot be told, CMD is not run and the exit code is 3.
+
+    A process keeps the environment it was started with: after 'git switch', start it anew.
+    """
+    if command[0].startswith("-"):
+        raise UsageError(f"'provisioner exec' has no option {command[0]}", "See 'provisioner exec --help'")
+    execute(Selectors(app, branch, timeline, revision), list(command))
+
+
+@click.command()
+@selector_options
+@click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="Default: shell; with --write: dotenv.")
+@click.option("--write", "path", metavar="FILE", help="Keep a marked block in FILE, here and after every checkout.")
+def env(
+    app: str | None,
+    branch: str | None,
+    timeline: str | None,
+    revision: str | None,
+    format_name: str | None,
+    path: str | None,
+) -> None:
+    """Print the timeline's environment. Where it cannot be told, nothing is printed and the exit code is 3."""
+    selectors = Selectors(app, branch, timeline, revision)
+    home = the_home()
+    if path is not None:
+        _write(path, selectors, format_name or "dotenv")
+        return
+    _, values = resolve(home, selectors, os.getcwdb(), os.environ)
+    text = FORMATS[format_name or "shell"](values)
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+
+
+def _write(path: str, selectors: Selectors, format_name: str) -> None:
+    if format_name not in envfile.WRITABLE:
+        raise UsageError(f"a block in a file cannot be {format_name}", f"Choose one of {', '.join(envfile.WRITABLE)}")
+    _, values = resolve(the_home(), selectors, os.getcwdb(), os.environ)
+    envfile.write(path, FORMATS[format_name](values))
+    checkout = find_checkout(os.getcwdb())
+    named = selectors.app or selectors.branch or selectors.timeline or selectors.revision
+    if checkout is not None and checkout.top is not None and not named:
+        envfile.remember(checkout, path, format_name)
+        click.echo(f"{path} is connected to {values['DENO_TIMELINE']} and will be kept up by post-checkout", err=True)
+    else:
+        click.echo(f"{path} is connected to {values['DENO_TIMELINE']}", err=True)

@@ -1,0 +1,77 @@
+"""`provisioner hooks`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from provisioner.cli.app import hooks_are_shared
+from provisioner.cli.shared import json_option, print_json, the_app, the_home
+from provisioner.errors import ProvisionerError
+from provisioner.git import hooks as git_hooks
+from provisioner.git.worktree import Checkout, find_checkout
+from provisioner.model import App
+from provisioner.registry.store import Registry
+
+
+@click.group()
+def hooks() -> None:
+    """The hooks that git runs when branches change."""
+
+
+def _place(app: App) -> Checkout:
+    """The checkout we are in where it is the app's: its hooks path may be relative to it. Else the app's repository."""
+    here = find_checkout(os.getcwdb())
+    place = here if here is not None and here.common_dir == app.git_dir else find_checkout(app.git_dir)
+    if place is None:
+        raise ProvisionerError(
+            f"the repository {os.fsdecode(app.git_dir)} is gone",
+            f"Say where it is now: provisioner app set {app.slug} --repository PATH",
+        )
+    return place
+
+
+_app_option = click.option("--app", "slug", metavar="APP", help="Default: the one whose checkout this is.")
+
+
+@hooks.command()
+@_app_option
+def install(slug: str | None) -> None:
+    """Install the hooks, or bring them up to date. Hooks that are there are kept and still run."""
+    home = the_home()
+    with Registry.open(home) as registry:
+        app = the_app(registry, slug)
+        place = _place(app)
+        for hook in git_hooks.install(place.common_dir, place.top, app.id, home.path):
+            click.echo(f"{hook.name}: {hook.state} ({hook.path})")
+
+
+@hooks.command()
+@_app_option
+def uninstall(slug: str | None) -> None:
+    """Take the hooks out; what was there before is as it was, byte for byte."""
+    with Registry.open(the_home()) as registry:
+        app = the_app(registry, slug)
+        place = _place(app)
+        git_hooks.uninstall(place.common_dir, place.top, shared=hooks_are_shared(registry, app))
+        click.echo(f"{app.slug}: hooks uninstalled")
+
+
+@hooks.command()
+@_app_option
+@json_option
+def status(slug: str | None, as_json: bool) -> None:
+    """Which hooks are in place. Exit code 1 where one is not."""
+    home = the_home()
+    with Registry.open(home) as registry:
+        app = the_app(registry, slug)
+        place = _place(app)
+        found = git_hooks.status(place.common_dir, place.top, home.path)
+    if as_json:
+        print_json([{"hook": h.name, "path": h.path, "state": str(h.state), "keeps_another": h.kept} for h in found])
+    else:
+        for hook in found:
+            click.echo(f"{hook.name}: {hook.state} ({hook.path})")
+    if any(hook.state is not git_hooks.State.INSTALLED for hook in found):
+        raise ProvisionerError("a hook is not in place", "Run 'provisioner hooks install', or 'provisioner watch'")

@@ -1,0 +1,56 @@
+"""`provisioner init`: from a repository to a working state in one command."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from provisioner.cli.app import register
+from provisioner.cli.instance import default_instance
+from provisioner.cli.reconcile import run
+from provisioner.cli.shared import shown, the_home
+from provisioner.clock import now_ms
+from provisioner.errors import ProvisionerError
+from provisioner.git import hooks
+from provisioner.git.worktree import find_checkout
+from provisioner.registry.store import Registry
+from provisioner.worker import report
+
+
+@click.command()
+@click.argument("path", default=".")
+@click.option("--name", metavar="SLUG", help="The app's name. Default: the directory's.")
+@click.option("--production-branch", metavar="BRANCH", help="Default: the remote's default branch, else HEAD's.")
+@click.option("--grace", metavar="TIME", help="How long a branch is gone before its database is archived (10s).")
+@click.option("--retention", metavar="TIME", help="How long an archived database is kept (7d).")
+@click.option("--no-hooks", is_flag=True, help="Install no hooks: 'provisioner watch' or 'reconcile' does the work.")
+def init(
+    path: str,
+    name: str | None,
+    production_branch: str | None,
+    grace: str | None,
+    retention: str | None,
+    no_hooks: bool,
+) -> None:
+    """Register the repository at PATH as an app, give it a deno-kv instance, install the hooks, provision every branch."""
+    home = the_home()
+    with Registry.open(home, create=True) as registry:
+        registry.organization()
+        app = register(registry, path, name, production_branch, grace, retention)
+        if not registry.assigned(app.id):
+            registry.assign(default_instance(registry), app, now_ms())
+        checkout = find_checkout(os.fsencode(path))
+        if not no_hooks and checkout is not None:
+            try:
+                installed = hooks.install(checkout.common_dir, checkout.top, app.id, home.path)
+                click.echo(f"hooks: {', '.join(hook.name for hook in installed)}")
+            except ProvisionerError as error:
+                click.echo(f"provisioner: {error}", err=True)
+        run(registry, app, "init")
+        branches = sorted(timeline.branch for timeline in registry.timelines(app.id) if timeline.gone_at is None)
+        click.echo(f"app {app.slug}: {len(branches)} timelines, production branch {shown(app.production)}")
+        for line in report(registry, app, branches[:20]):
+            click.echo(shown(line.removeprefix("provisioner: ")))
+        if len(branches) > 20:
+            click.echo(f"… and {len(branches) - 20} more: provisioner status")

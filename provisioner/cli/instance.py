@@ -1,0 +1,106 @@
+"""`provisioner instance`: where databases are stored."""
+
+from __future__ import annotations
+
+import os
+import uuid
+
+import click
+
+from provisioner import naming
+from provisioner.cli import view
+from provisioner.cli.shared import json_option, print_json, the_home
+from provisioner.clock import now_ms, rfc3339
+from provisioner.engines.table import ENGINES
+from provisioner.errors import ProvisionerError
+from provisioner.model import Instance
+from provisioner.registry.store import Registry
+
+
+def default_instance(registry: Registry) -> Instance:
+    """The first deno-kv instance, made in the home directory where there is none."""
+    for instance in registry.instances():
+        if instance.engine == "deno-kv":
+            return instance
+    return create(registry, "default", "deno-kv", os.path.join(registry.home.instances, "default"))
+
+
+def create(registry: Registry, slug: str, engine: str, location: str) -> Instance:
+    instance = Instance(str(uuid.uuid4()), slug, engine, os.path.abspath(location), now_ms())
+    ENGINES[engine].prepare(instance)
+    registry.add_instance(instance)
+    return instance
+
+
+def find(registry: Registry, slug: str) -> Instance:
+    for instance in registry.instances():
+        if instance.slug == slug:
+            return instance
+    raise ProvisionerError(f"there is no instance {slug!r}", "See 'provisioner instance list'")
+
+
+@click.group()
+def instance() -> None:
+    """Database instances: an engine and where it stores."""
+
+
+@instance.command()
+@click.argument("slug")
+@click.option("--engine", type=click.Choice(list(ENGINES)), default="deno-kv", show_default=True)
+@click.option("--directory", metavar="PATH", help="Where to store. Default: in the home directory.")
+def add(slug: str, engine: str, directory: str | None) -> None:
+    """Add a database instance."""
+    slug = naming.parse_slug(slug, "an instance")
+    with Registry.open(the_home(), create=True) as registry:
+        registry.organization()
+        if any(other.slug == slug for other in registry.instances()):
+            raise ProvisionerError(f"there is an instance {slug!r} already", "Choose another name")
+        made = create(registry, slug, engine, directory or os.path.join(registry.home.instances, slug))
+        click.echo(f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'")
+
+
+def _document(registry: Registry, instance: Instance) -> view.Document:
+    return {
+        "id": instance.id,
+        "instance": instance.slug,
+        "engine": instance.engine,
+        "location": instance.location,
+        "apps": [app for name, app in registry.assignments() if name == instance.slug],
+        "created_at": rfc3339(instance.created_at),
+    }
+
+
+@instance.command(name="list")
+@json_option
+def list_instances(as_json: bool) -> None:
+    """Every instance with its engine, place and apps."""
+    with Registry.open(the_home()) as registry:
+        documents = [_document(registry, instance) for instance in registry.instances()]
+    if as_json:
+        print_json(documents)
+        return
+    for document in documents:
+        apps = ", ".join(document["apps"]) or "not assigned"
+        click.echo(f"{document['instance']}  {document['engine']}  {document['location']}  {apps}")
+
+
+@instance.command()
+@click.argument("slug")
+@json_option
+def show(slug: str, as_json: bool) -> None:
+    """One instance with its databases."""
+    with Registry.open(the_home()) as registry:
+        document = _document(registry, find(registry, slug))
+        document["databases"] = [
+            database
+            for app in registry.apps()
+            for database in view.databases(registry, app)
+            if database["instance"] == slug
+        ]
+    if as_json:
+        print_json(document)
+        return
+    for key in ("instance", "engine", "location"):
+        click.echo(f"{key}: {document[key]}")
+    for database in document["databases"]:
+        click.echo(f"  {database['name']}  {database['status']}")

@@ -1,0 +1,66 @@
+"""`provisioner exec`: resolve, then become the command. Parsed by hand, because click starts slower than all of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from provisioner.config import Home, home_directory
+from provisioner.environment import STRAY
+from provisioner.errors import ProvisionerError
+from provisioner.resolving import Selectors, resolve
+
+_OPTIONS = {"--app": "app", "--branch": "branch", "--timeline": "timeline", "--revision": "revision"}
+
+
+def launch(words: list[str]) -> None:
+    """Run ``[SELECTORS] -- CMD ARG…``. Returns only where the words are not that: then click explains them."""
+    parsed = _parse(words)
+    if parsed is None:
+        return
+    selectors, command = parsed
+    try:
+        execute(selectors, command)
+    except ProvisionerError as error:
+        sys.stderr.write(f"provisioner: {error}\n".encode("utf-8", "backslashreplace").decode())
+        sys.exit(error.exit_code)
+
+
+def execute(selectors: Selectors, command: list[str]) -> None:
+    """Replace this process by `command` in the timeline's environment. Raises where it cannot be told or started."""
+    environ = dict(os.environ)
+    _, values = resolve(Home(home_directory(environ)), selectors, os.getcwdb(), environ)
+    for name in STRAY:
+        environ.pop(name, None)
+    environ.update(values)
+    try:
+        os.execvpe(command[0], command, environ)
+    except OSError as error:
+        failed = ProvisionerError(f"cannot run {command[0]}: {error.strerror}")
+        failed.exit_code = 127 if isinstance(error, FileNotFoundError) else 126
+        raise failed from error
+
+
+def _parse(words: list[str]) -> tuple[Selectors, list[str]] | None:
+    selectors = Selectors()
+    index = 0
+    while index < len(words):
+        word = words[index]
+        if word == "--":
+            command = words[index + 1 :]
+            return (selectors, command) if command else None
+        name, equals, value = word.partition("=")
+        if name not in _OPTIONS:
+            if word.startswith("-"):
+                return None
+            return selectors, words[index:]
+        if not equals:
+            index += 1
+            if index == len(words):
+                return None
+            value = words[index]
+        if not value:
+            return None
+        setattr(selectors, _OPTIONS[name], value)
+        index += 1
+    return None

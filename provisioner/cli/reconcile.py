@@ -1,0 +1,74 @@
+"""`provisioner reconcile`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from provisioner.cli.shared import apps_meant, json_option, print_json, shown, the_home
+from provisioner.clock import now_ms
+from provisioner.errors import ProvisionerError
+from provisioner.model import App
+from provisioner.reconcile import controller
+from provisioner.registry.store import Registry
+
+
+@click.command()
+@click.option("--app", "slug", metavar="APP", help="Only this app. Default: the one whose checkout this is, else all.")
+@click.option("--all", "everything", is_flag=True, help="Every app.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@json_option
+def reconcile(slug: str | None, everything: bool, dry_run: bool, as_json: bool) -> None:
+    """Bring every database to what the refs say, once, now; failures are tried again at once."""
+    with Registry.open(the_home()) as registry:
+        apps = apps_meant(registry, slug, everything)
+        if dry_run:
+            _print_plans(registry, apps, as_json)
+            return
+        done = {app.slug: run(registry, app, "reconcile").actions for app in apps}
+        if as_json:
+            print_json([{"app": name, "actions": count} for name, count in done.items()])
+        failed = [database for app in apps for database in registry.databases(app.id) if database.error]
+        if failed:
+            first = failed[0]
+            raise ProvisionerError(
+                f"{len(failed)} of the databases could not be provisioned; {first.name}: {first.error}",
+                "Mend that, then run: provisioner database fix --all",
+            )
+
+
+def _print_plans(registry: Registry, apps: list[App], as_json: bool) -> None:
+    actions = [
+        {"app": app.slug, **controller.describe(action)}
+        for app in apps
+        for action in controller.look(registry, app, now_ms(), retry=True).actions
+    ]
+    if as_json:
+        print_json(actions)
+        return
+    for action in actions:
+        cause = f" ({action['cause']})" if action["cause"] else ""
+        click.echo(shown(f"{action['app']}: {action['action']} {action['timeline']}{cause}"))
+    if not actions:
+        click.echo("nothing to do")
+
+
+def run(registry: Registry, app: App, cause: str, *, retry: bool = True) -> controller.Outcome:
+    """Reconcile one app with progress on a terminal."""
+    if not sys.stderr.isatty():
+        return controller.reconcile(registry, app, now_ms(), cause, retry=retry)
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), TextColumn("{task.completed:.0f}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks: dict[str, object] = {}
+
+        def advance(verb: str, count: int) -> None:
+            if verb not in tasks:
+                tasks[verb] = progress.add_task(f"{app.slug}: {verb}", total=None)
+            progress.advance(tasks[verb], count)  # type: ignore[arg-type]
+
+        return controller.reconcile(registry, app, now_ms(), cause, retry=retry, progress=advance)

@@ -1,0 +1,80 @@
+"""What several commands begin with: the home, the app that is meant, the selectors."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from provisioner.config import Home, home_directory
+from provisioner.errors import NotResolved, ProvisionerError
+from provisioner.model import App
+from provisioner.registry.store import Registry
+from provisioner.resolving import Selectors, find_app
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def the_home() -> Home:
+    return Home(home_directory(os.environ))
+
+
+def selector_options(command: _Command) -> _Command:
+    """``--app``, ``--branch``, ``--timeline``, ``--revision``."""
+    for name, text in (
+        ("--revision", "The timeline that is at this commit."),
+        ("--timeline", "production or git-branch/NAME."),
+        ("--branch", "The branch's timeline. Default: the branch that is checked out here."),
+        ("--app", "The app. Default: the one whose checkout this is."),
+    ):
+        command = click.option(name, metavar=name.removeprefix("--").upper(), help=text)(command)
+    return command
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def the_app(registry: Registry, slug: str | None) -> App:
+    """The app with this slug, else the one whose checkout the working directory is."""
+    found = find_app(registry.home, Selectors(app=slug), os.getcwdb())
+    app = registry.app(found.id)
+    if app is None:
+        raise NotResolved(f"app {found.slug!r} has just been removed", "See 'provisioner app list'")
+    return app
+
+
+def apps_meant(registry: Registry, slug: str | None, everything: bool) -> list[App]:
+    """The app that is named or checked out here; all of them where asked for or where this is no checkout of one."""
+    if everything:
+        return registry.apps()
+    try:
+        return [the_app(registry, slug)]
+    except NotResolved:
+        if slug is not None:
+            raise
+        return registry.apps()
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something is taken away; without a terminal only ``--yes`` is an answer."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ProvisionerError(f"{question} was not confirmed", "Nobody can be asked here: say --yes")
+    click.confirm(question, abort=True)
+
+
+def shown(raw: bytes | str) -> str:
+    """Text of git's for a terminal: what is not UTF-8 or would steer it is escaped."""
+    text = os.fsdecode(raw) if isinstance(raw, bytes) else raw
+    clean = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return clean.encode("utf-8", "backslashreplace").decode()

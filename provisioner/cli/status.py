@@ -1,0 +1,98 @@
+"""`provisioner status`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli import view
+from provisioner.cli.shared import apps_meant, json_option, print_json, shown, the_home
+from provisioner.registry.store import Registry
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@click.command()
+@click.option("--app", "slug", metavar="APP", help="Only this app. Default: the one whose checkout this is, else all.")
+@click.option("--all", "everything", is_flag=True, help="Every app.")
+@click.option("--watch", "keep_on", is_flag=True, help="Redraw every second until interrupted.")
+@json_option
+def status(slug: str | None, everything: bool, keep_on: bool, as_json: bool) -> None:
+    """Every timeline with its databases, statuses, sizes and ages."""
+    with Registry.open(the_home()) as registry:
+        if as_json:
+            print_json(_documents(registry, slug, everything))
+        elif keep_on:
+            _redraw(registry, slug, everything)
+        else:
+            from rich.console import Console
+
+            Console(soft_wrap=True).print(_table(_documents(registry, slug, everything)))
+
+
+def _documents(registry: Registry, slug: str | None, everything: bool) -> list[view.Document]:
+    return [document for app in apps_meant(registry, slug, everything) for document in view.timelines(registry, app)]
+
+
+def _redraw(registry: Registry, slug: str | None, everything: bool) -> None:
+    from rich.live import Live
+
+    with Live(screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(_table(_documents(registry, slug, everything)), refresh=True)
+            time.sleep(1)
+
+
+_STYLES = {"connected": "green", "error": "red", "archived": "dim", "provisioning": "yellow", "pending": "yellow"}
+
+
+def _table(documents: list[view.Document]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("APP", "TIMELINE", "STATUS", "DATABASE"):
+        table.add_column(title, overflow="fold")
+    table.add_column("SIZE", justify="right")
+    table.add_column("AGE", justify="right")
+    if not documents:
+        table.add_row("no timelines yet: run 'provisioner init' in a repository", "", "", "", "", "")
+    for document in documents:
+        for database in document["databases"] or [None]:
+            state = database["status"] if database else document["status"]
+            style = _STYLES.get(state, "")
+            error = f": {database['error']}" if database and database["error"] else ""
+            cells = [
+                document["app"],
+                document["timeline"],
+                state + error,
+                database["name"] if database else "none assigned",
+                _size(database["size"]) if database else "",
+                _age(database["created_at"]) if database else "",
+            ]
+            table.add_row(*(Text(shown(cell), style=style if index == 2 else "") for index, cell in enumerate(cells)))
+    return table
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "-"
+    amount = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError
+
+
+def _age(created_at: str) -> str:
+    from datetime import UTC, datetime
+
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(created_at)).total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"

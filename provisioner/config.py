@@ -1,0 +1,43 @@
+"""Where the organization lives. The only reader of ``os.environ`` besides ``cli/``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+
+
+def home_directory(environ: os._Environ[str] | dict[str, str]) -> str:
+    """``PROVISIONER_HOME``, else ``provisioner`` in the platform's data directory; absolute."""
+    if explicit := environ.get("PROVISIONER_HOME"):
+        return os.path.abspath(explicit)
+    if sys.platform == "linux":  # what platformdirs answers, without its 20 ms: `exec` asks this every time
+        data = environ.get("XDG_DATA_HOME", "").strip() or os.path.expanduser("~/.local/share")
+        return os.path.join(data, "provisioner")
+    from platformdirs import user_data_dir
+
+    return user_data_dir("provisioner", appauthor=False)
+
+
+class Home:
+    """The paths of one organization's directory."""
+
+    __slots__ = ("daemon", "inbox", "instances", "locks", "log", "path", "registry", "reserve")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.registry = os.path.join(path, "registry.db")
+        self.inbox = os.path.join(path, "inbox")
+        self.locks = os.path.join(path, "locks")
+        self.instances = os.path.join(path, "instances")
+        self.log = os.path.join(path, "log")
+        self.daemon = os.path.join(path, "daemon")
+        self.reserve = os.path.join(path, "reserve")
+
+    def create(self) -> None:
+        """Make what is missing of it, private to its owner."""
+        for path in (self.path, self.inbox, self.locks, self.instances, self.log):
+            os.makedirs(path, mode=DIRECTORY_MODE, exist_ok=True)
+        os.chmod(self.path, DIRECTORY_MODE)

@@ -1,0 +1,279 @@
+"""`provisioner watch`: the composition root. The only place that wires the parts and owns threads and shutdown.
+
+One thread, the main one, reconciles; all others only put names of apps into its queue.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from provisioner import inbox
+from provisioner.clock import now_ms
+from provisioner.config import Home
+from provisioner.errors import Busy, ProvisionerError
+from provisioner.git.watch import Watcher
+from provisioner.lock import try_lock
+from provisioner.reconcile.controller import Outcome, reconcile
+from provisioner.registry.store import Registry
+from provisioner.worker import report
+
+Log = Callable[..., None]
+"""``log("info", "what happened", app="shop", …)``"""
+
+SAFETY_SECONDS = 300.0  # even where events come: look at everything this often
+POLL_SECONDS = 2.0  # where they do not
+POLL_LOAD = 0.05  # the part of its time that polling may take
+FAILURE_SECONDS = 5.0
+REQUEST_SECONDS = 10.0
+SOCKET_PATH_LIMIT = 100  # bytes; the system's own is 104 to 108
+
+
+@dataclass(slots=True)
+class Watched:
+    """What the daemon remembers of an app between two looks. Times are monotonic seconds."""
+
+    due: float | None = None
+    polled: bool = False
+    took: float = 0.0
+    looked: float = 0.0
+    waiting: list[Request] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Request:
+    """A hook that waits for an answer."""
+
+    app_id: str
+    branches: list[bytes]
+    connection: socket.socket
+
+
+class Daemon:
+    def __init__(self, home: Home, log: Log) -> None:
+        self.home, self.log = home, log
+        self._queue: queue.SimpleQueue[str | Request | None] = queue.SimpleQueue()
+        self._heard: set[str] = set()
+        self._apps: dict[str, Watched] = {}
+        self._stopping = False
+        self._inbox_watched = False
+
+    def run(self) -> None:
+        """Watch and reconcile until SIGTERM or SIGINT. Raises `Busy` where a daemon already runs on this home."""
+        lock = try_lock(os.path.join(self.home.locks, "daemon.lock"))
+        if lock is None:
+            raise Busy(f"a daemon is already running on {self.home.path}", "Stop it first, or let it work")
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._stop)
+            with Registry.open(self.home, create=True) as registry:
+                self._run(registry)
+        finally:
+            os.close(lock)
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+        self._queue.put(None)
+
+    def _run(self, registry: Registry) -> None:
+        self._watcher = Watcher(self._on_event, self._on_trouble)
+        listener, path = _listen(self.home)
+        threading.Thread(target=self._accept, args=(listener,), daemon=True, name="hooks").start()
+        self._inbox_watched = self._watcher.watch_inbox(self.home.inbox, lambda: self._queue.put(""))
+        self._watcher.start()
+        try:
+            self._adopt(registry)
+            _announce(self.home, path)
+            self.log("info", "watching", apps=len(self._apps), home=self.home.path, pid=os.getpid())
+            while not self._stopping:
+                self._wait(registry)
+                self._work(registry)
+        finally:
+            _withdraw(self.home)
+            listener.close()
+            _remove_socket(self.home, path)
+            self._watcher.stop()
+            self.log("info", "stopped")
+
+    # what other threads call
+
+    def _on_event(self, app_id: str) -> None:
+        if app_id not in self._heard:  # a burst puts an app into the queue once
+            self._heard.add(app_id)
+            self._queue.put(app_id)
+
+    def _on_trouble(self, app_id: str, why: str) -> None:
+        watched = self._apps.get(app_id)
+        if watched is not None and not watched.polled:
+            watched.polled = True
+        self.log("warning", f"{why}; polling instead", app=app_id or None)
+        self._queue.put(app_id)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while not self._stopping:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._receive, args=(connection,), daemon=True, name="hook").start()
+
+    def _receive(self, connection: socket.socket) -> None:
+        connection.settimeout(REQUEST_SECONDS)
+        data = bytearray()
+        try:
+            while piece := connection.recv(65536):
+                data += piece
+        except OSError:
+            connection.close()
+            return
+        app_id, *branches = bytes(data).removesuffix(b"\n").split(b"\n")
+        self._queue.put(Request(app_id.decode("ascii", "replace"), branches, connection))
+
+    # the main thread
+
+    def _adopt(self, registry: Registry) -> None:
+        """Watch every app there is, and look at each: nobody knows what happened while no daemon ran."""
+        now = time.monotonic()
+        for app in registry.apps():
+            self._apps[app.id] = Watched(due=now)
+            self._watch(app.id, app.git_dir)
+
+    def _watch(self, app_id: str, git_dir: bytes) -> None:
+        self._apps[app_id].polled = not self._watcher.add(app_id, git_dir)
+
+    def _wait(self, registry: Registry) -> None:
+        """Sleep until something is to be done; take in everything that came."""
+        now = time.monotonic()
+        due = min((watched.due for watched in self._apps.values() if watched.due is not None), default=now + 60)
+        if not self._inbox_watched:
+            due = min(due, now + POLL_SECONDS)
+        try:
+            item = self._queue.get(timeout=max(0.0, due - now))
+        except queue.Empty:
+            item = ""
+        while True:
+            if isinstance(item, Request):
+                self._wake(registry, item.app_id).waiting.append(item)
+            elif item:
+                self._heard.discard(item)
+                self._wake(registry, item)
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                break
+        for app_id in inbox.take(self.home.inbox):
+            self._wake(registry, app_id)
+
+    def _wake(self, registry: Registry, app_id: str) -> Watched:
+        """An app is due: at once where a hook waits, else not sooner than its last look took."""
+        if app_id not in self._apps:
+            self._apps[app_id] = Watched()
+            app = registry.app(app_id)
+            if app is not None:
+                self._watch(app_id, app.git_dir)
+        watched = self._apps[app_id]
+        when = watched.looked + watched.took
+        watched.due = when if watched.due is None else min(watched.due, when)
+        return watched
+
+    def _work(self, registry: Registry) -> None:
+        now = time.monotonic()
+        for app_id, watched in list(self._apps.items()):
+            if self._stopping:
+                break
+            if watched.waiting or (watched.due is not None and watched.due <= now):
+                self._look(registry, app_id, watched)
+
+    def _look(self, registry: Registry, app_id: str, watched: Watched) -> None:
+        started = time.monotonic()
+        watched.due = None
+        waiting, watched.waiting = watched.waiting, []
+        app = registry.app(app_id)
+        outcome: Outcome | None = None
+        failure = ""
+        try:
+            if app is not None:
+                outcome = reconcile(registry, app, now_ms(), "watch")
+        except ProvisionerError as error:
+            failure = str(error)
+        finally:
+            watched.looked = time.monotonic()
+            watched.took = watched.looked - started
+        inbox.done(self.home.inbox, app_id)
+        for request in waiting:
+            lines = [f"provisioner: {failure}"] if failure or app is None else report(registry, app, request.branches)
+            _answer(request.connection, lines)
+        if app is None:
+            self._watcher.remove(app_id)
+            del self._apps[app_id]
+            return
+        if failure:
+            self.log("error", failure, app=app.slug)
+        elif outcome is not None and outcome.actions:
+            self.log("info", "reconciled", app=app.slug, actions=outcome.actions, ms=round(watched.took * 1000, 1))
+        self._plan_next(watched, outcome)
+
+    def _plan_next(self, watched: Watched, outcome: Outcome | None) -> None:
+        now = time.monotonic()
+        wait = max(POLL_SECONDS, watched.took / POLL_LOAD) if watched.polled else SAFETY_SECONDS
+        if outcome is None:
+            wait = FAILURE_SECONDS
+        elif outcome.next_at is not None:
+            wait = min(wait, max(0.01, (outcome.next_at - now_ms()) / 1000))
+        due = now + wait
+        watched.due = due if watched.due is None else min(watched.due, due)
+
+
+def _answer(connection: socket.socket, lines: list[str]) -> None:
+    """Tell a hook what to print. One that has gone away needs no answer."""
+    try:
+        connection.sendall("\n".join(lines).encode("utf-8", "surrogateescape") + b"\n")
+    except OSError:
+        return
+    finally:
+        connection.close()
+
+
+def _listen(home: Home) -> tuple[socket.socket, str]:
+    """A listening socket only this user can reach; in a private directory of its own where the home's path is long."""
+    path = os.path.join(home.path, "daemon.sock")
+    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
+        path = os.path.join(tempfile.mkdtemp(prefix="provisioner-"), "daemon.sock")
+    if os.path.exists(path):  # a daemon that was killed left it; the lock says that it is gone
+        os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    os.chmod(path, 0o600)
+    listener.listen(128)
+    return listener, path
+
+
+def _remove_socket(home: Home, path: str) -> None:
+    os.unlink(path)
+    if os.path.dirname(path) != home.path:
+        shutil.rmtree(os.path.dirname(path))
+
+
+def _announce(home: Home, socket_path: str) -> None:
+    """Say to hooks who runs: process id, its start time (0 where the system does not tell), and the socket."""
+    start = "0"
+    if os.path.exists("/proc/self/stat"):
+        with open("/proc/self/stat") as file:
+            start = file.read().rpartition(") ")[2].split()[19]
+    beside = home.daemon + ".new"
+    with open(beside, "w") as file:
+        file.write(f"{os.getpid()} {start} {socket_path}\n")
+    os.rename(beside, home.daemon)
+
+
+def _withdraw(home: Home) -> None:
+    if os.path.exists(home.daemon):
+        os.unlink(home.daemon)

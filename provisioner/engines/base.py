@@ -1,0 +1,40 @@
+"""What an engine does. Every step may be asked for again after it was cut off, and finishes or finds itself done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from provisioner.model import Database, Instance
+
+Failures = dict[str, str]
+"""Why a step failed, by database id. A database that is not in it is done, and on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What is there of a database: where, how many bytes, and what is wrong with it (empty where nothing is)."""
+
+    path: str | None
+    size: int | None
+    problem: str
+
+
+class Engine(Protocol):
+    """One engine, working on many databases of one instance at a time."""
+
+    def prepare(self, instance: Instance) -> None:
+        """Make the instance usable. Raises `StorageFailed` with the reason where it is not."""
+
+    def ensure(self, instance: Instance, databases: Sequence[Database]) -> Failures:
+        """Make each database exist: new where it never held data, otherwise what it held. Never empties one."""
+
+    def archive(self, instance: Instance, databases: Sequence[Database]) -> Failures:
+        """Put each database where no app finds it. Nothing is lost, not even what is being written."""
+
+    def purge(self, instance: Instance, databases: Sequence[Database]) -> Failures:
+        """Delete the data of archived databases, or what is left of ones never made, for good."""
+
+    def inspect(self, instance: Instance, database: Database) -> Inspection:
+        """Look at a database without disturbing it."""

@@ -1,0 +1,177 @@
+"""The deno-kv engine on SQLite: every database a directory of its own, named by its id.
+
+    <location>/new/<id>/        being built
+    <location>/live/<id>/       kv.sqlite3 with its -wal and -shm: what apps open
+    <location>/archive/<id>/    the branch is gone, the data is kept
+    <location>/trash/<id>/      being deleted
+
+A directory, because a database in WAL mode is up to three files that belong together: one rename moves them all, also
+under a process that has them open, which goes on in the same database. And because an app that was started with the
+path of a database that is no longer there gets an error from SQLite instead of a new, empty file. The id, because a
+path then survives the renaming of a branch and means the same on disks that fold case.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+
+from provisioner import faults
+from provisioner.config import DIRECTORY_MODE
+from provisioner.durable import SYNC_ALL_FROM, sync_file_system, sync_path, write_file
+from provisioner.engines.base import Failures, Inspection
+from provisioner.engines.layout import FILE_NAME, database_path
+from provisioner.errors import StorageFailed
+from provisioner.kv.schema import empty_file, why_not_a_database
+from provisioner.model import Database, Instance
+
+STAGES = ("new", "live", "archive", "trash")
+
+
+class DenoKv:
+    """See `provisioner.engines.base.Engine`."""
+
+    def prepare(self, instance: Instance) -> None:
+        try:
+            for stage in STAGES:
+                os.makedirs(os.path.join(instance.location, stage), mode=DIRECTORY_MODE, exist_ok=True)
+            os.chmod(instance.location, DIRECTORY_MODE)
+        except OSError as error:
+            raise StorageFailed(
+                f"cannot store databases in {instance.location}: {error.strerror}",
+                "Make the directory writable for this user",
+            ) from error
+
+    def ensure(self, instance: Instance, databases: Sequence[Database]) -> Failures:
+        failures: Failures = {}
+        new: list[str] = []
+        moved = False
+        for database in databases:
+            try:
+                if os.path.isdir(self._place(instance, "live", database.id)):
+                    self._check(instance, database)
+                elif os.path.isdir(self._place(instance, "archive", database.id)):
+                    self._move(instance, database.id, "archive", "live")
+                    moved = True
+                elif database.connected_at is not None:
+                    failures[database.id] = (
+                        f"its data is missing: neither {self._place(instance, 'live', database.id)} nor an archived copy"
+                        " exists, and an empty database will not take its place. Put the directory back, or archive it"
+                    )
+                else:
+                    self._build(instance, database.id)
+                    new.append(database.id)
+            except OSError as error:
+                failures[database.id] = reason(error)
+            except StorageFailed as error:
+                failures[database.id] = str(error)
+        if new or moved:
+            failures |= self._settle(instance, new, [database.id for database in databases])
+        return failures
+
+    def archive(self, instance: Instance, databases: Sequence[Database]) -> Failures:
+        return self._move_all(instance, databases, "live", "archive")
+
+    def purge(self, instance: Instance, databases: Sequence[Database]) -> Failures:
+        failures: Failures = {}
+        for database in databases:
+            try:
+                for stage in ("archive", "new"):
+                    if os.path.isdir(self._place(instance, stage, database.id)):
+                        self._move(instance, database.id, stage, "trash")
+                faults.point("purge.moved")
+                trash = self._place(instance, "trash", database.id)
+                if os.path.isdir(trash):
+                    shutil.rmtree(trash)
+                faults.point("purge.removed")
+            except OSError as error:
+                failures[database.id] = reason(error)
+        return failures
+
+    def inspect(self, instance: Instance, database: Database) -> Inspection:
+        stage = "live" if database.live else "archive"
+        path = os.path.join(self._place(instance, stage, database.id), FILE_NAME)
+        size = None
+        problem = ""
+        try:
+            with os.scandir(os.path.dirname(path)) as entries:
+                size = sum(entry.stat().st_size for entry in entries if not entry.name.endswith("-shm"))
+            problem = why_not_a_database(path)
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror}"
+        return Inspection(path, size, problem)
+
+    def _place(self, instance: Instance, stage: str, database_id: str) -> str:
+        return os.path.join(instance.location, stage, database_id)
+
+    def _check(self, instance: Instance, database: Database) -> None:
+        path = database_path(instance.location, database.id)
+        if problem := why_not_a_database(path):
+            raise StorageFailed(f"{path} {problem}", "Put the right file back; it is not replaced by an empty one")
+
+    def _build(self, instance: Instance, database_id: str) -> None:
+        """Write a new database beside its place."""
+        directory = self._place(instance, "new", database_id)
+        try:
+            os.mkdir(directory, DIRECTORY_MODE)
+        except FileExistsError:  # an attempt that was cut off: nothing has ever been in it
+            shutil.rmtree(directory)
+            os.mkdir(directory, DIRECTORY_MODE)
+        write_file(os.path.join(directory, FILE_NAME), empty_file())
+
+    def _settle(self, instance: Instance, new: list[str], asked: list[str]) -> Failures:
+        """Sync what was built, move it to its place and sync that: only then is it called done."""
+        failures: Failures = {}
+        live = os.path.join(instance.location, "live")
+        try:
+            if new and not (len(new) >= SYNC_ALL_FROM and sync_file_system(instance.location)):
+                for database_id in new:
+                    directory = self._place(instance, "new", database_id)
+                    sync_path(os.path.join(directory, FILE_NAME))
+                    sync_path(directory)
+            faults.point("provision.written")
+            for database_id in new:
+                os.rename(self._place(instance, "new", database_id), self._place(instance, "live", database_id))
+            faults.point("provision.renamed")
+            sync_path(live)
+        except OSError as error:  # of a batch nobody can tell which one it was: none of it is called connected
+            failures = dict.fromkeys(asked, reason(error))
+        return failures
+
+    def _move_all(self, instance: Instance, databases: Sequence[Database], source: str, target: str) -> Failures:
+        failures: Failures = {}
+        for database in databases:
+            try:
+                if os.path.isdir(self._place(instance, source, database.id)):
+                    self._move(instance, database.id, source, target)
+                elif database.connected_at is not None and not os.path.isdir(
+                    self._place(instance, target, database.id)
+                ):
+                    failures[database.id] = f"its data is missing: {self._place(instance, source, database.id)}"
+            except OSError as error:
+                failures[database.id] = reason(error)
+        try:
+            for stage in (source, target):
+                sync_path(os.path.join(instance.location, stage))
+        except OSError as error:
+            failures = dict.fromkeys((database.id for database in databases), reason(error))
+        return failures
+
+    def _move(self, instance: Instance, database_id: str, source: str, target: str) -> None:
+        """Rename a database's directory. Fails where the target holds anything, so nothing is ever overwritten."""
+        os.rename(self._place(instance, source, database_id), self._place(instance, target, database_id))
+        faults.point("recover.moved" if target == "live" else "archive.moved")
+
+
+def reason(error: OSError) -> str:
+    """An operating system's error with what to do about it."""
+    where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"disk full: no space or no inodes are left{where}"
+    if error.errno == errno.EDQUOT:
+        return f"disk quota exceeded{where}"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"not writable: {error.strerror}{where}"
+    return f"{error.strerror}{where}"

@@ -1,0 +1,36 @@
+"""What went wrong, in the user's words, with the next step. Exit codes are made at the boundary from these."""
+
+
+class ProvisionerError(Exception):
+    """Something failed. ``str()`` is one line: what, then what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__(f"{message}. {hint}" if hint else message)
+
+
+class UsageError(ProvisionerError):
+    """The words of a command are off."""
+
+    exit_code = 2
+
+
+class NotResolved(ProvisionerError):  # noqa: N818 - the field says "not resolved", and it is no bug
+    """A timeline or its database cannot be told, or is not connected: nothing may run."""
+
+    exit_code = 3
+
+
+class Busy(ProvisionerError):  # noqa: N818
+    """Another process holds a lock for longer than a caller can wait."""
+
+
+class UnreadableRepository(ProvisionerError):  # noqa: N818
+    """The refs of a repository could not be read, so nothing is known about its branches."""
+
+
+class StorageFailed(ProvisionerError):  # noqa: N818
+    """The disk, the directory or the registry refused."""

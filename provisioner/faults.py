@@ -1,0 +1,53 @@
+"""Named points at which a test can end the process as ``kill -9`` would, to see that nothing is lost.
+
+``arm("archive.moved")`` dies at the first passing, ``arm("archive.moved:3")`` at the third. Never armed, a point costs
+one comparison.
+"""
+
+from __future__ import annotations
+
+import os
+
+_armed = ""
+_left = 0
+
+POINTS = (
+    "provision.intended",
+    "provision.written",
+    "provision.renamed",
+    "provision.recorded",
+    "archive.intended",
+    "archive.moved",
+    "archive.recorded",
+    "recover.intended",
+    "recover.moved",
+    "recover.recorded",
+    "purge.intended",
+    "purge.moved",
+    "purge.removed",
+    "purge.recorded",
+    "rename.begun",
+    "rename.recorded",
+    "migrate.begun",
+    "migrate.applied",
+    "migrate.recorded",
+    "inbox.claimed",
+)
+
+
+def arm(spec: str) -> None:
+    """Arm one point: its name, or ``name:n`` for its n-th passing. Unknown names are an error, not a quiet no-op."""
+    global _armed, _left
+    name, _, count = spec.partition(":")
+    if name not in POINTS:
+        raise ValueError(f"no fault point {name!r}; there are: {', '.join(POINTS)}")
+    _armed, _left = name, int(count or 1)
+
+
+def point(name: str) -> None:
+    global _left
+    if name != _armed:
+        return
+    _left -= 1
+    if _left == 0:
+        os.kill(os.getpid(), 9)

@@ -1,0 +1,41 @@
+"""Running git on one repository, whatever repository the caller's environment speaks of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from provisioner.errors import UnreadableRepository
+
+
+def scrubbed_environment() -> dict[str, str]:
+    """The process's environment without what git sets for its hooks, in English.
+
+    Everything that begins with ``GIT_`` goes but the variables that say how git is to behave, not where.
+    """
+    kept = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_EXEC_PATH", "GIT_TRACE")
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key in kept}
+    return {**environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+
+
+def git(git_dir: bytes, *arguments: str | bytes, cwd: bytes | None = None) -> bytes:
+    """What ``git`` prints. Raises `UnreadableRepository` with git's own words where it fails."""
+    command = [b"git", b"--git-dir=" + git_dir, *(os.fsencode(argument) for argument in arguments)]
+    try:
+        done = subprocess.run(command, env=scrubbed_environment(), capture_output=True, check=True, cwd=cwd)
+    except FileNotFoundError as error:
+        raise UnreadableRepository("git is not installed", "Install git") from error
+    except subprocess.CalledProcessError as error:
+        said = os.fsdecode(error.stderr).strip().replace("\n", " ") or f"exit code {error.returncode}"
+        raise UnreadableRepository(
+            f"git cannot read {os.fsdecode(git_dir)}: {said}", "Try git there by hand"
+        ) from error
+    return done.stdout
+
+
+def config_value(git_dir: bytes, key: str) -> str:
+    """A setting of git's that is in force for the repository; empty where there is none."""
+    try:
+        return os.fsdecode(git(git_dir, "config", "--get", key)).removesuffix("\n")
+    except UnreadableRepository:
+        return ""

@@ -1,0 +1,123 @@
+"""Every branch of a repository, as the refs have it now. pygit2 is used here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from provisioner.errors import UnreadableRepository
+from provisioner.git.command import git
+from provisioner.git.worktree import HEADS
+
+
+def read_branches(common_dir: bytes) -> dict[bytes, str]:
+    """Branch names (raw, without ``refs/heads/``) with the commit each points to, as hex.
+
+    Loose, packed and symbolic refs through libgit2; a repository it cannot read (SHA-256, reftable) through
+    ``git for-each-ref``. Raises `UnreadableRepository`: a repository that cannot be read is not one without branches.
+    """
+    _must_exist(common_dir)
+    import pygit2
+
+    try:
+        repository = pygit2.Repository(os.fsdecode(common_dir))
+        found = {}
+        for reference in repository.references.iterator(pygit2.enums.ReferenceFilter.BRANCHES):
+            target = reference.raw_target
+            revision = str(target) if isinstance(target, pygit2.Oid) else _resolved(reference)
+            found[reference.raw_name.removeprefix(HEADS)] = revision
+    except (pygit2.GitError, ValueError, KeyError, OSError):
+        return _read_by_git(common_dir)
+    return found
+
+
+def still_there(common_dir: bytes, branches: Iterable[bytes]) -> bool:
+    """Is any of these branches there after all? Asked of each by name, loose first and then packed.
+
+    A listing that runs beside ``git pack-refs`` can miss a branch: it may read the old packed-refs and then no longer
+    find the loose file. A look-up by name cannot, because git writes packed-refs before it removes the loose file.
+    """
+    names = list(branches)
+    if not names:
+        return False
+    _must_exist(common_dir)
+    for name in names:
+        if os.path.lexists(os.path.join(common_dir, HEADS + name)) and not os.path.isdir(
+            os.path.join(common_dir, HEADS + name)
+        ):
+            return True
+    if os.path.isdir(os.path.join(common_dir, b"reftable")):
+        return not _read_by_git(common_dir).keys().isdisjoint(names)
+    packed = _packed(common_dir)
+    return any(name in packed for name in names)
+
+
+def _packed(common_dir: bytes) -> set[bytes]:
+    path = os.path.join(common_dir, b"packed-refs")
+    try:
+        with open(path, "rb") as file:
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise UnreadableRepository(f"cannot read {os.fsdecode(path)}: {error.strerror}", "Check who owns it") from error
+    marker = b" " + HEADS
+    return {line.split(marker, 1)[1] for line in lines if marker in line and not line.startswith((b"#", b"^"))}
+
+
+def _resolved(reference: object) -> str:
+    """The commit behind a symbolic ref; empty where it points nowhere. The branch exists all the same."""
+    try:
+        return str(reference.resolve().target)  # type: ignore[attr-defined]
+    except KeyError:
+        return ""
+
+
+def _read_by_git(common_dir: bytes) -> dict[bytes, str]:
+    listing = git(common_dir, "for-each-ref", "--format=%(objectname) %(refname)", "refs/heads/")
+    found = {}
+    for line in listing.split(b"\n"):
+        if line:
+            revision, _, name = line.partition(b" ")
+            found[name.removeprefix(HEADS)] = revision.decode("ascii")
+    return found
+
+
+def _must_exist(common_dir: bytes) -> None:
+    """An unmounted disk or a moved repository must not look like one whose branches were all deleted."""
+    for part in (b"HEAD", b"refs"):
+        path = os.path.join(common_dir, part)
+        if not os.path.lexists(path) or (part == b"refs" and not os.access(path, os.R_OK | os.X_OK)):
+            raise UnreadableRepository(
+                f"there is no readable git repository in {os.fsdecode(common_dir)}",
+                "If it has moved, run 'provisioner app set --repository NEW-PATH'; if it is gone, 'provisioner app remove'",
+            )
+
+
+def default_branch(common_dir: bytes) -> bytes:
+    """What is deployed to production unless somebody says otherwise: the remote's default branch, else HEAD's."""
+    for name in (b"refs/remotes/origin/HEAD", b"HEAD"):
+        path = os.path.join(common_dir, name)
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                target = file.read().strip()
+            for prefix in (b"ref: refs/remotes/origin/", b"ref: refs/heads/"):
+                branch = target.removeprefix(prefix)
+                if branch not in (target, b".invalid"):
+                    return branch
+    try:
+        return git(common_dir, "symbolic-ref", "HEAD").strip().removeprefix(HEADS)
+    except UnreadableRepository:
+        return b"main"
+
+
+def is_bare(common_dir: bytes) -> bool:
+    return git(common_dir, "config", "--type=bool", "--default=false", "core.bare").strip() == b"true"
+
+
+def is_mirror(common_dir: bytes) -> bool:
+    """Does a remote overwrite this repository's branches when it is fetched from?"""
+    try:
+        return b"true" in git(common_dir, "config", "--type=bool", "--get-regexp", r"^remote\..*\.mirror$")
+    except UnreadableRepository:  # git's way of saying that there is no such setting
+        return False

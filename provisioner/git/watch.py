@@ -1,0 +1,130 @@
+"""Hearing that refs may have changed. watchdog is used here and nowhere else.
+
+An event says "look again" and which app, never what happened. Where the operating system runs out of watches or
+drops events, the watcher says so, and the daemon polls.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+if TYPE_CHECKING:
+    from watchdog.observers.api import BaseObserver, ObservedWatch
+
+Heard = Callable[[str], None]
+"""Called from a thread of the watcher with an app's id."""
+Trouble = Callable[[str, str], None]
+"""Called with an app's id and why its events cannot be trusted."""
+
+_FILES = (b"HEAD", b"packed-refs")
+_TREES = (b"refs", b"reftable", b"worktrees")
+
+
+class Watcher:
+    """Watches the common directories of repositories, and one inbox."""
+
+    def __init__(self, heard: Heard, trouble: Trouble) -> None:
+        self.heard, self.trouble = heard, trouble
+        self._observer: BaseObserver = Observer()
+        self._watches: dict[str, list[ObservedWatch]] = {}
+        _report_overflow(self._overflowed)
+
+    def start(self) -> None:
+        self._observer.start()
+
+    def stop(self) -> None:
+        self._observer.stop()
+        if self._observer.is_alive():
+            self._observer.join(5)
+
+    def watch_inbox(self, inbox: str, left: Callable[[], None]) -> bool:
+        """Call `left` when a wake-up is left. False where the operating system cannot watch it."""
+        try:
+            self._observer.schedule(_Inbox(left), inbox)
+        except OSError as error:
+            self.trouble("", f"cannot watch {inbox}: {_why(error)}")
+            return False
+        return True
+
+    def add(self, app_id: str, common_dir: bytes) -> bool:
+        """Watch an app's refs. False (after `trouble` was told) where that is not possible."""
+        if app_id in self._watches:
+            return True
+        watches: list[ObservedWatch] = []
+        try:
+            listener = _Refs(app_id, self.heard)
+            watches.append(self._observer.schedule(listener, os.fsdecode(common_dir)))
+            for name in _TREES:
+                tree = os.path.join(common_dir, name)
+                if os.path.isdir(tree):
+                    watches.append(self._observer.schedule(listener, os.fsdecode(tree), recursive=True))
+        except OSError as error:
+            for watch in watches:
+                self._observer.unschedule(watch)
+            self.trouble(app_id, f"cannot watch {os.fsdecode(common_dir)}: {_why(error)}")
+            return False
+        self._watches[app_id] = watches
+        return True
+
+    def remove(self, app_id: str) -> None:
+        for watch in self._watches.pop(app_id, []):
+            self._observer.unschedule(watch)
+
+    def _overflowed(self) -> None:
+        for app_id in list(self._watches):
+            self.trouble(app_id, "the operating system dropped file events")
+
+
+def _why(error: OSError) -> str:
+    import errno
+
+    if error.errno == errno.ENOSPC:
+        return "no inotify watches are left; raise fs.inotify.max_user_watches"
+    if error.errno == errno.EMFILE:
+        return "no inotify instances are left; raise fs.inotify.max_user_instances"
+    return error.strerror or str(error)
+
+
+def _report_overflow(call: Callable[[], None]) -> None:
+    """Hear of dropped events: watchdog only logs them."""
+    import logging
+
+    class Overflow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "overflow" in record.getMessage().lower():
+                call()
+
+    logging.getLogger("watchdog").addHandler(Overflow(logging.WARNING))
+    logging.getLogger("watchdog.observers").addHandler(Overflow(logging.WARNING))
+
+
+class _Refs(FileSystemEventHandler):
+    """Lets through what can be a change of refs: not git's lock files, nor what it only reads."""
+
+    def __init__(self, app_id: str, heard: Heard) -> None:
+        self.app_id, self.heard = app_id, heard
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        if event.event_type in ("opened", "closed_no_write"):
+            return
+        path = os.fsencode(event.dest_path or event.src_path)
+        name = os.path.basename(path)
+        if name.endswith(b".lock") or (event.is_directory and event.event_type == "modified"):
+            return
+        inside = any(b"/" + tree + b"/" in path for tree in _TREES)
+        if inside or name in _FILES or name in _TREES:
+            self.heard(self.app_id)
+
+
+class _Inbox(FileSystemEventHandler):
+    def __init__(self, left: Callable[[], None]) -> None:
+        self.left = left
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        if event.event_type in ("created", "moved", "closed"):
+            self.left()

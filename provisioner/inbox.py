@@ -1,0 +1,45 @@
+"""Durable wake-ups: one empty file per app that somebody should look at. Standard library only.
+
+Leaving one is creating a file, which a shell can do without starting a process; leaving it twice changes nothing. A
+taker renames the file before it looks at the refs, so a wake-up left later is a new file; it removes the renamed file
+when it has looked, so one that was cut off is found again.
+"""
+
+from __future__ import annotations
+
+import os
+
+from provisioner import faults
+
+TAKEN = ".taken"
+
+
+def leave(inbox: str, app_id: str) -> None:
+    os.close(os.open(os.path.join(inbox, app_id), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def take(inbox: str) -> list[str]:
+    """The ids of the apps to look at, each once; also those whose last taker did not finish."""
+    ids = set()
+    for name in os.listdir(inbox):
+        app_id = name.removesuffix(TAKEN)
+        if app_id == name:
+            try:
+                os.rename(os.path.join(inbox, name), os.path.join(inbox, name + TAKEN))
+            except FileNotFoundError:  # another taker was faster, and it will look
+                continue
+        ids.add(app_id)
+    if ids:
+        faults.point("inbox.claimed")
+    return sorted(ids)
+
+
+def done(inbox: str, app_id: str) -> None:
+    try:
+        os.unlink(os.path.join(inbox, app_id + TAKEN))
+    except FileNotFoundError:
+        return
+
+
+def pending(inbox: str) -> bool:
+    return any(not name.endswith(TAKEN) for name in os.listdir(inbox))

@@ -1,0 +1,47 @@
+"""Locks between processes that die with their holder (``flock``)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from provisioner.config import FILE_MODE
+from provisioner.errors import Busy, StorageFailed
+
+
+def try_lock(path: str) -> int | None:
+    """A descriptor that holds the lock until it is closed, or None where another process holds it."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    except OSError as error:
+        raise StorageFailed(f"cannot open the lock {path}: {error.strerror}", "Mend the home directory") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return None
+        raise
+    return fd
+
+
+@contextmanager
+def locked(path: str, what: str, timeout: float = 60.0) -> Iterator[None]:
+    """Hold the lock for the block; wait `timeout` seconds for another holder, then raise `Busy`."""
+    deadline = time.monotonic() + timeout
+    pause = 0.001
+    while (fd := try_lock(path)) is None:
+        if time.monotonic() > deadline:
+            raise Busy(
+                f"another process has been working on {what} for {timeout:.0f} s", "Try again when it has finished"
+            )
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+    try:
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,113 @@
+"""The words of the design as frozen values. No I/O. Times are whole milliseconds since 1970, UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from provisioner.naming import timeline_name
+
+
+class Status(StrEnum):
+    """What a user is told of a database."""
+
+    PENDING = "pending"
+    PROVISIONING = "provisioning"
+    CONNECTED = "connected"
+    ERROR = "error"
+    ARCHIVED = "archived"
+    PURGED = "purged"
+
+
+class Intent(StrEnum):
+    """A step that was begun and not yet finished. Written before the step, cleared with its result."""
+
+    PROVISION = "provision"
+    ARCHIVE = "archive"
+    RECOVER = "recover"
+    PURGE = "purge"
+
+
+class Hold(StrEnum):
+    """A person's word that outranks the refs until it is taken back."""
+
+    ARCHIVED = "archived"
+    CONNECTED = "connected"
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    id: str
+    slug: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """Where databases are stored: ``location`` is a directory for ``deno-kv``."""
+
+    id: str
+    slug: str
+    engine: str
+    location: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A git repository. ``git_dir`` is its common directory, ``production`` its production branch, both raw bytes."""
+
+    id: str
+    slug: str
+    git_dir: bytes
+    production: bytes
+    grace_ms: int
+    retention_ms: int
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    id: str
+    app_id: str
+    branch: bytes
+    production: bool
+    revision: str
+    created_at: int
+    gone_at: int | None
+    rename_mark: str
+
+    @property
+    def name(self) -> bytes:
+        return timeline_name(self.branch, production=self.production)
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One isolated database. ``connected_at`` is set once it has held data: from then on it is never made anew."""
+
+    id: str
+    timeline_id: str
+    instance_id: str
+    name: str
+    status: Status
+    intent: Intent | None
+    error: str | None
+    attempts: int
+    retry_at: int | None
+    hold: Hold | None
+    created_at: int
+    connected_at: int | None
+    archived_at: int | None
+    purge_at: int | None
+
+    @property
+    def live(self) -> bool:
+        return self.status not in (Status.ARCHIVED, Status.PURGED)
+
+
+def timeline_status(statuses: list[Status]) -> Status:
+    """One word for a timeline: the status that a user has to know of first."""
+    for status in (Status.ERROR, Status.PROVISIONING, Status.PENDING, Status.CONNECTED, Status.ARCHIVED):
+        if status in statuses:
+            return status
+    return Status.PENDING

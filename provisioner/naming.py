@@ -1,0 +1,65 @@
+"""Names of apps, timelines and databases: made here, once, and never parsed back.
+
+Branch names are bytes, because git's are. A timeline's name is what ``DENO_TIMELINE`` holds.
+"""
+
+from __future__ import annotations
+
+import os
+
+from provisioner.errors import UsageError
+
+PRODUCTION = b"production"
+BRANCH_PREFIX = b"git-branch/"
+NAME_LIMIT = 63  # bytes; what PostgreSQL keeps of an identifier
+HASH_DIGITS = 12
+APP_SLUG_LIMIT = 40
+_SAFE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+
+
+def timeline_name(branch: bytes, *, production: bool) -> bytes:
+    """``production`` or ``git-branch/<branch>``, raw as git has it."""
+    return PRODUCTION if production else BRANCH_PREFIX + branch
+
+
+def slug(text: str, limit: int) -> str:
+    """`text` in lowercase ASCII letters, digits and single inner dashes; empty where nothing of it is left."""
+    kept = "".join(char if char in _SAFE else "-" for char in text.lower())
+    return "-".join(part for part in kept.split("-") if part)[:limit].rstrip("-")
+
+
+def database_name(app_slug: str, timeline: bytes) -> str:
+    """The name of a timeline's database: readable in front, distinct by its hash, at most 63 bytes.
+
+    The hash is always there and is never cut, so no branch name can be chosen that equals another's database name;
+    the slugs in front of it are for people only.
+    """
+    from hashlib import sha256  # costs more to import than all of `provisioner exec` may
+
+    digest = sha256(app_slug.encode() + b"\0" + timeline).hexdigest()[:HASH_DIGITS]
+    app = app_slug[:24].rstrip("-")
+    if timeline == PRODUCTION:
+        return f"{app}-production-{digest}"
+    room = NAME_LIMIT - len(app) - len(digest) - len("---")
+    branch = slug(os.fsdecode(timeline.removeprefix(BRANCH_PREFIX)), room)
+    return f"{app}--{branch}-{digest}" if branch else f"{app}--{digest}"
+
+
+def parse_slug(text: str, what: str) -> str:
+    """`text` where it is a slug already, else an error that proposes one."""
+    if text and slug(text, APP_SLUG_LIMIT) == text:
+        return text
+    proposal = slug(text, APP_SLUG_LIMIT) or "shop"
+    raise UsageError(
+        f"{text!r} cannot be the name of {what}: lowercase letters, digits and single dashes, at most {APP_SLUG_LIMIT}",
+        f"Try {proposal!r}",
+    )
+
+
+def slug_of_repository(git_dir: bytes) -> str:
+    """A slug from where a repository lies: ``/srv/Shop.git`` and ``~/code/Shop/.git`` are both ``shop``."""
+    path = os.fsdecode(git_dir).rstrip("/")
+    head, tail = os.path.split(path)
+    if tail == ".git":
+        tail = os.path.basename(head)
+    return slug(tail.removesuffix(".git"), APP_SLUG_LIMIT) or "app"

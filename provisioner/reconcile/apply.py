@@ -1,0 +1,245 @@
+"""Carrying out a plan: record the intent, do the work so that doing it again is safe, record the result."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import TypeVar
+
+from provisioner import faults
+from provisioner.engines.base import Failures
+from provisioner.engines.table import ENGINES
+from provisioner.model import App, Database, Instance, Intent, Status, Timeline
+from provisioner.naming import database_name, timeline_name
+from provisioner.reconcile import plan as planned
+from provisioner.registry.store import Registry
+
+BATCH = 1000  # databases that share a transaction and a sync
+FIRST_RETRY_MS = 1_000
+LONGEST_RETRY_MS = 300_000
+
+Progress = Callable[[str, int], None]
+"""Called with what is being done and how many more of it are done."""
+
+_T = TypeVar("_T")
+
+Step = planned.Ensure | planned.Archive | planned.Purge
+
+
+class Applier:
+    """Carries out actions on one app. The caller holds the app's lock."""
+
+    def __init__(self, registry: Registry, app: App, now: int, cause: str, progress: Progress | None = None) -> None:
+        self.registry, self.app, self.now, self.cause = registry, app, now, cause
+        self.progress = progress
+        self._instances: dict[str, Instance] = {}
+
+    def apply(self, actions: Sequence[planned.Action]) -> None:
+        for kind, group in groupby(actions, type):
+            for batch in _batches(list(group)):
+                self._apply_batch(kind, batch)
+
+    def _apply_batch(self, kind: type[planned.Action], batch: list[planned.Action]) -> None:
+        if kind is planned.Open:
+            self._open([action for action in batch if isinstance(action, planned.Open)])
+        elif kind is planned.Note:
+            self._note([action for action in batch if isinstance(action, planned.Note)])
+        elif kind is planned.Follow:
+            for action in batch:
+                if isinstance(action, planned.Follow):
+                    self._follow(action)
+        elif kind is planned.Create:
+            self._create([action for action in batch if isinstance(action, planned.Create)])
+        elif kind is planned.Ensure:
+            self._step(batch, Intent.PROVISION, "ensure")
+        elif kind is planned.Archive:
+            self._step(batch, Intent.ARCHIVE, "archive")
+        elif kind is planned.Purge:
+            self._step(batch, Intent.PURGE, "purge")
+        elif kind is planned.Fail:
+            self._fail([action for action in batch if isinstance(action, planned.Fail)])
+        else:
+            self._release([action for action in batch if isinstance(action, planned.Release)])
+
+    # timelines
+
+    def _open(self, actions: list[planned.Open]) -> None:
+        """New timelines with their databases; the databases are made in the same go."""
+        timelines = [
+            Timeline(
+                _new_id(), self.app.id, action.branch, action.production, action.revision, self.now, None, action.mark
+            )
+            for action in actions
+        ]
+        instances = self.registry.assigned(self.app.id)
+        with self.registry.change():
+            self.registry.save_timelines(timelines)
+            self._record([(timeline.name, None, "timeline.open", "", self.cause) for timeline in timelines])
+            made = self._insert([(timeline, instance) for timeline in timelines for instance in instances])
+        self._make(made)
+
+    def _note(self, actions: list[planned.Note]) -> None:
+        with self.registry.change():
+            self.registry.save_timelines(
+                replace(action.timeline, revision=action.revision, gone_at=action.gone_at, rename_mark=action.mark)
+                for action in actions
+            )
+            self._record(
+                [
+                    (action.timeline.name, None, "timeline.gone" if action.gone_at else "timeline.back", "", self.cause)
+                    for action in actions
+                    if action.gone_at != action.timeline.gone_at
+                ]
+            )
+
+    def _follow(self, action: planned.Follow) -> None:
+        faults.point("rename.begun")
+        known = {
+            timeline.branch: timeline for timeline in self.registry.timelines(self.app.id) if not timeline.production
+        }
+        new = known.get(action.new) or Timeline(
+            _new_id(), self.app.id, action.new, False, action.revision, self.now, None, action.mark
+        )
+        name = database_name(self.app.slug, new.name)
+        with self.registry.change():
+            self.registry.save_timelines(
+                [replace(new, revision=action.revision, gone_at=None, rename_mark=action.mark)]
+            )
+            self.registry.save_databases(
+                replace(database, timeline_id=new.id, name=name) for database in action.databases
+            )
+            detail = f"{os.fsdecode(action.old.branch)} -> {os.fsdecode(action.new)}"
+            self._record([(new.name, database.id, "database.rename", detail, "git") for database in action.databases])
+        faults.point("rename.recorded")
+
+    # databases
+
+    def _create(self, actions: list[planned.Create]) -> None:
+        with self.registry.change():
+            made = self._insert([(action.timeline, action.instance) for action in actions])
+        self._make(made)
+
+    def _insert(self, wanted: list[tuple[Timeline, Instance]]) -> list[tuple[Database, Timeline, str]]:
+        made = []
+        for timeline, instance in wanted:
+            database = Database(
+                id=_new_id(),
+                timeline_id=timeline.id,
+                instance_id=instance.id,
+                name=database_name(self.app.slug, timeline_name(timeline.branch, production=timeline.production)),
+                status=Status.PROVISIONING,
+                intent=Intent.PROVISION,
+                error=None,
+                attempts=0,
+                retry_at=None,
+                hold=None,
+                created_at=self.now,
+                connected_at=None,
+                archived_at=None,
+                purge_at=None,
+            )
+            made.append((database, timeline, self.cause))
+        self.registry.save_databases(database for database, _, _ in made)
+        return made
+
+    def _make(self, made: list[tuple[Database, Timeline, str]]) -> None:
+        for batch in _batches(made):
+            self._carry_out([planned.Ensure(*item) for item in batch], "ensure")
+
+    def _step(self, batch: Sequence[planned.Action], intent: Intent, verb: str) -> None:
+        steps = [action for action in batch if isinstance(action, Step)]
+        begun: list[Step] = []
+        for step in steps:
+            recovering = intent is Intent.PROVISION and step.database.status is Status.ARCHIVED
+            mine = Intent.RECOVER if recovering else intent
+            begun.append(replace(step, database=replace(step.database, intent=mine)))
+        self.registry.save_databases(step.database for step in begun)
+        self._carry_out(begun, verb)
+
+    def _carry_out(self, steps: Sequence[Step], verb: str) -> None:
+        kind = steps[0].database.intent if steps else None
+        faults.point(f"{kind}.intended" if kind else "")
+        failures: Failures = {}
+        for instance_id, group in groupby(steps, lambda step: step.database.instance_id):
+            instance = self._instance(instance_id)
+            engine = ENGINES[instance.engine]
+            work = {"ensure": engine.ensure, "archive": engine.archive, "purge": engine.purge}[verb]
+            failures |= work(instance, [step.database for step in group])
+        results = [self._result(step, failures.get(step.database.id)) for step in steps]
+        with self.registry.change():
+            self.registry.save_databases(database for database, _ in results)
+            self._record(
+                [
+                    (step.timeline.name, step.database.id, f"database.{action}", database.error or "", step.cause)
+                    for step, (database, action) in zip(steps, results, strict=True)
+                ]
+            )
+        faults.point(f"{kind}.recorded" if kind else "")
+        if self.progress:
+            self.progress(verb, len(steps))
+
+    def _result(self, step: Step, failure: str | None) -> tuple[Database, str]:
+        """The row after a step, and the word for the audit log."""
+        database = step.database
+        if failure is not None:
+            attempts = database.attempts + 1
+            wait = min(FIRST_RETRY_MS * 2 ** min(attempts - 1, 20), LONGEST_RETRY_MS)
+            status = database.status if database.status is Status.ARCHIVED else Status.ERROR
+            failed = replace(database, status=status, error=failure, attempts=attempts, retry_at=self.now + wait)
+            return failed, "error"
+        done = replace(database, intent=None, error=None, attempts=0, retry_at=None)
+        match step:
+            case planned.Ensure():
+                word = "recover" if database.intent is Intent.RECOVER else "connect"
+                return replace(
+                    done,
+                    status=Status.CONNECTED,
+                    connected_at=database.connected_at or self.now,
+                    archived_at=None,
+                    purge_at=None,
+                ), word
+            case planned.Archive():
+                archived_at = database.archived_at or self.now
+                return replace(done, status=Status.ARCHIVED, archived_at=archived_at, purge_at=step.purge_at), "archive"
+            case planned.Purge():
+                return replace(done, status=Status.PURGED), "purge"
+
+    def _fail(self, actions: list[planned.Fail]) -> None:
+        with self.registry.change():
+            self.registry.save_databases(
+                replace(action.database, status=Status.ERROR, error=action.reason, retry_at=None) for action in actions
+            )
+            self._record(
+                [
+                    (action.timeline.name, action.database.id, "database.error", action.reason, self.cause)
+                    for action in actions
+                ]
+            )
+
+    def _release(self, actions: list[planned.Release]) -> None:
+        self.registry.save_databases(replace(action.database, hold=None) for action in actions)
+
+    def _instance(self, instance_id: str) -> Instance:
+        if instance_id not in self._instances:
+            self._instances[instance_id] = self.registry.instance_of(instance_id)
+        return self._instances[instance_id]
+
+    def _record(self, events: list[tuple[bytes, str | None, str, str, str]]) -> None:
+        self.registry.record_all(
+            [
+                (self.now, self.app.id, os.fsdecode(timeline), database_id, action, cause, detail)
+                for timeline, database_id, action, detail, cause in events
+            ]
+        )
+
+
+def _batches(items: list[_T]) -> Iterator[list[_T]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())

@@ -1,0 +1,118 @@
+"""One app at a time: read what is, plan, apply, until there is nothing left to do. Everything that wakes ends here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from provisioner.errors import UnreadableRepository
+from provisioner.git.reflog import trail
+from provisioner.git.refs import read_branches, still_there
+from provisioner.lock import locked
+from provisioner.model import App, Timeline
+from provisioner.reconcile.apply import Applier, Progress
+from provisioner.reconcile.plan import Action, Actual, Desired, Plan, Rename, plan
+from provisioner.registry.store import Registry
+
+MOST_PASSES = 8  # a rename over an existing branch takes three
+MOST_LOOKS = 5
+RENAME_MS = 60_000  # how long after its archiving a branch can still turn out to have been renamed
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a reconcile did, and when (ms) time alone will make the next one necessary."""
+
+    actions: int
+    next_at: int | None
+
+
+def reconcile(
+    registry: Registry,
+    app: App,
+    now: int,
+    cause: str,
+    *,
+    retry: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Bring the app's databases to what its refs say.
+
+    `cause` goes into the audit log. `retry` tries at once again what has failed. Raises `UnreadableRepository` (then
+    nothing was changed), `Busy` and `StorageFailed`. Failures of single databases are in their status, not raised.
+    """
+    done = 0
+    with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
+        for _ in range(MOST_PASSES):
+            current = registry.app(app.id)
+            if current is None:
+                return Outcome(done, None)
+            step = look(registry, current, now, retry=retry and done == 0)
+            if not step.actions:
+                return Outcome(done, step.next_at)
+            Applier(registry, current, now, cause, progress).apply(step.actions)
+            done += len(step.actions)
+    return Outcome(done, now)
+
+
+def look(registry: Registry, app: App, now: int, *, retry: bool = False) -> Plan:
+    """The plan for an app as it is now; changes nothing."""
+    actual = Actual(tuple(registry.timelines(app.id)), tuple(registry.databases(app.id)))
+    return plan(_desired(registry, app, actual, now), actual, now, retry=retry)
+
+
+def _desired(registry: Registry, app: App, actual: Actual, now: int) -> Desired:
+    moving = {
+        database.timeline_id: database.live
+        for database in sorted(actual.databases, key=lambda database: database.live)
+        if database.hold is None and (database.live or (database.archived_at or 0) > now - RENAME_MS)
+    }
+    watched = {timeline.branch: moving[timeline.id] for timeline in actual.timelines if timeline.id in moving}
+    branches = _stable_branches(app, {branch for branch, live in watched.items() if live})
+    desired = Desired(app, branches, tuple(registry.assigned(app.id)))
+    gone = watched.keys() - branches.keys() - {app.production}
+    return _with_renames(desired, actual.timelines, gone)
+
+
+def _stable_branches(app: App, expected: set[bytes]) -> dict[bytes, str]:
+    """The branches, with what seems to be missing looked up again by name."""
+    for _ in range(MOST_LOOKS):
+        branches = read_branches(app.git_dir)
+        if not still_there(app.git_dir, expected - branches.keys()):
+            return branches
+    raise UnreadableRepository(
+        f"the refs of {os.fsdecode(app.git_dir)} do not hold still", "Run 'provisioner reconcile' when git is done"
+    )
+
+
+def _with_renames(desired: Desired, timelines: tuple[Timeline, ...], gone: set[bytes]) -> Desired:
+    """Look into the reflogs where a branch is new or one has gone: only then can there have been a rename."""
+    known = {timeline.branch: timeline for timeline in timelines}
+    marks = {}
+    renames = []
+    for branch in desired.branches if gone else desired.branches.keys() - known.keys():
+        since = known[branch].rename_mark if branch in known else ""
+        found = trail(desired.app.git_dir, branch, since)
+        if found.mark:
+            marks[branch] = found.mark
+        former = next((name for name in found.former if name in gone), None)
+        if former is not None:
+            renames.append(Rename(former, branch, found.mark))
+    return replace(desired, renames=tuple(renames), marks=marks)
+
+
+def describe(action: Action) -> dict[str, str | None]:
+    """An action for people and programs: what, on which timeline and database, and why."""
+    timeline = getattr(action, "timeline", None) or getattr(action, "old", None)
+    database = getattr(action, "database", None)
+    if timeline is None:
+        branch = os.fsdecode(action.branch)  # type: ignore[union-attr]
+        name = "production" if action.production else f"git-branch/{branch}"  # type: ignore[union-attr]
+    else:
+        name = os.fsdecode(timeline.name)
+    return {
+        "action": type(action).__name__.lower(),
+        "timeline": name,
+        "database": database.name if database else None,
+        "cause": getattr(action, "cause", None) or getattr(action, "reason", None),
+    }

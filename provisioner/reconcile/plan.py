@@ -1,0 +1,325 @@
+"""What has to be done so that the databases are what the refs say. Pure: values in, values out.
+
+A plan may be carried out in part, and planned again: what is left is then what the next plan says.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from provisioner.model import App, Database, Hold, Instance, Intent, Status, Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """Git says that `old` became `new`; `mark` is how the reflog's entry is known again."""
+
+    old: bytes
+    new: bytes
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What the refs say: branches with their commits, where to keep databases, and what was renamed."""
+
+    app: App
+    branches: dict[bytes, str]
+    instances: tuple[Instance, ...]
+    renames: tuple[Rename, ...] = ()
+    marks: dict[bytes, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    """What the registry says."""
+
+    timelines: tuple[Timeline, ...]
+    databases: tuple[Database, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A branch has no timeline yet."""
+
+    branch: bytes
+    production: bool
+    revision: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A timeline's row changes: its revision, or since when its ref has been gone (ms; None: it is there)."""
+
+    timeline: Timeline
+    revision: str
+    gone_at: int | None
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """A branch was renamed: these databases, live and of the timeline `old`, go to the branch `new`."""
+
+    old: Timeline
+    new: bytes
+    revision: str
+    mark: str
+    databases: tuple[Database, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """A timeline lacks a database on this instance."""
+
+    timeline: Timeline
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Ensure:
+    """A database is to be connected: finish making it, try it again, or bring it back from the archive."""
+
+    database: Database
+    timeline: Timeline
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """`purge_at` (ms) is when its retention ends; None keeps it."""
+
+    database: Database
+    timeline: Timeline
+    cause: str
+    purge_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """A database is not usable for a reason that only a person can mend."""
+
+    database: Database
+    timeline: Timeline
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The branch is back, so what a person asked for while it was gone is no longer needed."""
+
+    database: Database
+    timeline: Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    database: Database
+    timeline: Timeline
+    cause: str
+
+
+Action = Open | Note | Follow | Create | Ensure | Archive | Fail | Release | Purge
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`next_at`: when (ms) to look again though nothing has happened; None where time alone changes nothing."""
+
+    actions: tuple[Action, ...]
+    next_at: int | None
+
+
+def plan(desired: Desired, actual: Actual, now: int, *, retry: bool = False) -> Plan:
+    """The difference between `desired` and `actual` at `now` (ms). `retry` does not wait for a retry's time."""
+    return _Planner(desired, actual, now, retry).plan()
+
+
+class _Planner:
+    def __init__(self, desired: Desired, actual: Actual, now: int, retry: bool) -> None:
+        self.desired, self.actual, self.now, self.retry = desired, actual, now, retry
+        self.app = desired.app
+        self.next_at: int | None = None
+        self.databases: dict[str, list[Database]] = defaultdict(list)
+        for database in actual.databases:
+            self.databases[database.timeline_id].append(database)
+        self.instances = {instance.id: instance for instance in desired.instances}
+
+    def plan(self) -> Plan:
+        actions: list[Action] = []
+        renaming = list(self._renames())
+        settled: set[bytes] = set()
+        for step, touched in renaming:
+            actions.extend(step)
+            settled |= touched
+        known = set()
+        for timeline in self.actual.timelines:
+            if not timeline.production:
+                known.add(timeline.branch)
+            if timeline.branch in settled and not timeline.production:
+                continue
+            if self._wanted(timeline):
+                actions.extend(self._present(timeline))
+            else:
+                actions.extend(self._absent(timeline))
+        has_production = any(timeline.production for timeline in self.actual.timelines)
+        for branch, revision in self.desired.branches.items():
+            production = branch == self.app.production
+            new = not has_production if production else branch not in known and branch not in settled
+            if new:
+                actions.append(Open(branch, production, revision, (self.desired.marks or {}).get(branch, "")))
+        return Plan(tuple(actions), self.next_at)
+
+    def _wanted(self, timeline: Timeline) -> bool:
+        if timeline.branch not in self.desired.branches:
+            return False
+        return timeline.production or timeline.branch != self.app.production
+
+    def _at(self, when: int) -> None:
+        self.next_at = when if self.next_at is None else min(self.next_at, when)
+
+    # renames
+
+    def _renames(self) -> Iterator[tuple[list[Action], set[bytes]]]:
+        by_branch = {timeline.branch: timeline for timeline in self.actual.timelines if not timeline.production}
+        for rename in self.desired.renames:
+            old = by_branch.get(rename.old)
+            if old is None or self.app.production in (rename.old, rename.new):
+                continue  # production's data neither comes nor goes by a rename: a person decides
+            moving = tuple(database for database in self._newest(old) if database.hold is None)
+            if moving:
+                yield self._follow(rename, old, by_branch.get(rename.new), moving), {rename.old, rename.new}
+
+    def _follow(
+        self, rename: Rename, old: Timeline, new: Timeline | None, moving: tuple[Database, ...]
+    ) -> list[Action]:
+        """First make room and have the data live, then move it: two plans, since each step may fail by itself."""
+        in_the_way = [] if new is None else [database for database in self.databases[new.id] if database.live]
+        cause = f"replaced: {_text(rename.old)} was renamed to {_text(rename.new)}"
+        steps: list[Action] = []
+        if new is not None:
+            steps += [self._archive(database, new, cause) for database in in_the_way]
+        ready = tuple(database for database in moving if database.status is Status.CONNECTED and not database.intent)
+        steps += [
+            Ensure(database, old, "its branch was renamed")
+            for database in moving
+            if database not in ready and self._due(database)
+        ]
+        if not in_the_way and ready == moving:
+            revision = self.desired.branches[rename.new]
+            steps.append(Follow(old, rename.new, revision, rename.mark, ready))
+        return steps
+
+    def _newest(self, timeline: Timeline) -> list[Database]:
+        """Of each instance the database that a timeline goes on with: the live one, else the last archived."""
+        best: dict[str, Database] = {}
+        for database in self.databases[timeline.id]:
+            if database.intent is Intent.PURGE or (database.purge_at or self.now + 1) <= self.now:
+                continue
+            other = best.get(database.instance_id)
+            if other is None or (database.live, database.archived_at or 0) > (other.live, other.archived_at or 0):
+                best[database.instance_id] = database
+        return list(best.values())
+
+    # timelines whose branch is there
+
+    def _present(self, timeline: Timeline) -> Iterator[Action]:
+        revision = self.desired.branches[timeline.branch]
+        if timeline.gone_at is not None or timeline.revision != revision:
+            yield Note(timeline, revision, None, timeline.rename_mark)
+        chosen = {database.instance_id: database for database in self._newest(timeline)}
+        for instance in self.desired.instances:
+            if instance.id not in chosen:
+                yield Create(timeline, instance)
+        for database in self.databases[timeline.id]:
+            if chosen.get(database.instance_id) is database and database.instance_id in self.instances:
+                yield from self._keep_connected(database, timeline)
+            elif database.live:
+                if self._due(database):
+                    yield Archive(database, timeline, "unassigned", None)
+            else:
+                yield from self._keep_archived(database, timeline)
+
+    def _keep_connected(self, database: Database, timeline: Timeline) -> Iterator[Action]:
+        if database.hold is Hold.ARCHIVED:
+            if not database.live:
+                yield from self._keep_archived(database, timeline)
+            elif self._due(database):
+                yield self._archive(database, timeline, "archived by hand")
+            return
+        if database.hold is Hold.CONNECTED:
+            yield Release(database, timeline)
+        if (database.status is Status.CONNECTED and database.intent is None) or not self._due(database):
+            return
+        match database.status:
+            case Status.ARCHIVED:
+                yield Ensure(database, timeline, "its branch is back")
+            case Status.ERROR:
+                yield Ensure(database, timeline, "retry")
+            case _:
+                yield Ensure(database, timeline, "was cut off")
+
+    def _due(self, database: Database) -> bool:
+        """Has the time come to try again what failed last? Always so where nothing failed."""
+        if database.retry_at is None or self.retry or database.retry_at <= self.now:
+            return True
+        self._at(database.retry_at)
+        return False
+
+    # timelines whose branch is gone
+
+    def _absent(self, timeline: Timeline) -> Iterator[Action]:
+        live = [database for database in self.databases[timeline.id] if database.live]
+        for database in self.databases[timeline.id]:
+            if not database.live:
+                yield from self._keep_archived(database, timeline)
+        if not live:
+            return
+        gone_at = timeline.gone_at if timeline.gone_at is not None else self.now
+        if timeline.gone_at is None:
+            yield Note(timeline, timeline.revision, gone_at, timeline.rename_mark)
+        over = gone_at + self.app.grace_ms
+        if over > self.now:
+            self._at(over)
+            return
+        for database in live:
+            if timeline.production:
+                yield from self._miss_production(database, timeline)
+            elif database.hold is Hold.CONNECTED:
+                continue
+            elif self._due(database):
+                here = timeline.branch in self.desired.branches
+                yield self._archive(
+                    database, timeline, "its branch is production now" if here else "its branch is gone"
+                )
+
+    def _miss_production(self, database: Database, timeline: Timeline) -> Iterator[Action]:
+        why = (
+            f"the production branch {_text(timeline.branch)} is gone from the repository; its data is kept. Push it"
+            f" again, or name another: provisioner app set --app {self.app.slug} --production-branch BRANCH"
+        )
+        if database.status is not Status.ERROR or database.error != why:
+            yield Fail(database, timeline, why)
+
+    def _keep_archived(self, database: Database, timeline: Timeline) -> Iterator[Action]:
+        if not self._due(database):
+            return
+        if database.intent is Intent.PURGE:
+            yield Purge(database, timeline, "was cut off")
+        elif database.intent is not None:
+            yield self._archive(database, timeline, "was cut off")
+        elif database.purge_at is not None and database.purge_at <= self.now:
+            yield Purge(database, timeline, "its retention time is over")
+        elif database.purge_at is not None:
+            self._at(database.purge_at)
+
+    def _archive(self, database: Database, timeline: Timeline, cause: str) -> Archive:
+        purge_at = database.purge_at or self.now + self.app.retention_ms
+        return Archive(database, timeline, cause, purge_at)
+
+
+def _text(branch: bytes) -> str:
+    return branch.decode("utf-8", "backslashreplace")

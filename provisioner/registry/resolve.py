@@ -1,0 +1,169 @@
+"""From a checkout to the database it is connected to, read straight from the registry; fails closed.
+
+This is what `provisioner exec` waits for, so it takes the bare `_sqlite3` module (1 ms; `sqlite3` costs 8 more) and
+answers one question with one query. It never writes.
+"""
+
+from __future__ import annotations
+
+import _sqlite3
+import os
+
+from provisioner.config import Home
+from provisioner.environment import Connection
+from provisioner.errors import NotResolved, StorageFailed
+from provisioner.naming import BRANCH_PREFIX, PRODUCTION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any  # its import costs more than the look-up
+
+BUSY_SECONDS = 5.0
+
+_APPS = "select id, slug, production, git_dir from app where removed_at is null and "
+_DATABASES = """
+  select organization.id, organization.slug, timeline.revision, timeline.production, timeline.branch, instance.engine,
+    instance.location, database.id, database.name, database.status, database.error, database.hold, database.intent,
+    instance.slug
+  from timeline join organization
+  left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
+  left join instance on instance.id = assignment.instance_id and instance.deleted_at is null
+  left join database on database.timeline_id = timeline.id and database.instance_id = instance.id
+    and database.status <> 'purged'
+  where timeline.app_id = ? and {where}
+  order by assignment.id, database.status = 'archived', database.archived_at desc limit 1
+"""
+
+
+class NotYet(NotResolved):
+    """Not connected, and reconciling could change that."""
+
+
+class FoundApp:
+    __slots__ = ("git_dir", "id", "production", "slug")
+
+    def __init__(self, id: str, slug: str, production: bytes, git_dir: bytes) -> None:  # noqa: A002
+        self.id = id
+        self.slug = slug
+        self.production = production
+        self.git_dir = git_dir
+
+
+class Resolver:
+    """A read-only look into the registry."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        if not os.path.exists(home.registry):
+            raise NotResolved(
+                f"there is no registry in {home.path}",
+                "Run 'provisioner init' in the repository, or set PROVISIONER_HOME",
+            )
+        if not os.access(home.path, os.W_OK | os.X_OK):
+            raise NotResolved(
+                f"{home.path} is not writable for this user",
+                "Make it so, or set PROVISIONER_HOME: databases live there",
+            )
+        try:
+            self._db = _sqlite3.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
+        except _sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def app(self, *, git_dir: bytes | None = None, slug: str | None = None) -> FoundApp | None:
+        """The registered app with this common directory or this slug."""
+        where, value = ("slug = ?", slug) if slug is not None else ("git_dir = ?", git_dir)
+        rows = self._rows(_APPS + where, value)
+        return FoundApp(*rows[0]) if rows else None
+
+    def connection(self, app: FoundApp, *, timeline: bytes | None = None, revision: str | None = None) -> Connection:
+        """The database of a timeline named by its raw name, or by the commit it is at (at least 7 hex digits).
+
+        Raises `NotResolved` where there is none or it is not connected.
+        """
+        if revision is not None:
+            timeline = self._timeline_at(app, revision)
+        assert timeline is not None  # noqa: S101
+        shown = os.fsdecode(timeline)
+        if timeline == PRODUCTION:
+            rows = self._rows(_DATABASES.format(where="timeline.production"), app.id)
+        else:
+            branch = timeline.removeprefix(BRANCH_PREFIX)
+            if not timeline.startswith(BRANCH_PREFIX) or branch == app.production:
+                raise NotResolved(f"app {app.slug!r} has no timeline {shown!r}", _LIST)
+            rows = self._rows(
+                _DATABASES.format(where="not timeline.production and timeline.branch = ?"), app.id, branch
+            )
+        if not rows:
+            raise NotYet(f"app {app.slug!r} has no timeline {shown!r}", _LIST)
+        row = rows[0]
+        if row[13] is None:
+            raise NotResolved(
+                f"app {app.slug!r} has no database instance assigned",
+                f"Assign one: provisioner assign INSTANCE {app.slug}",
+            )
+        self._must_be_connected(shown, row)
+        return Connection(
+            org_id=row[0],
+            org_slug=row[1],
+            app_id=app.id,
+            app_slug=app.slug,
+            timeline=shown,
+            production=bool(row[3]),
+            revision=row[2],
+            engine=row[5],
+            location=row[6],
+            database_id=row[7],
+            database_name=row[8],
+        )
+
+    def _must_be_connected(self, timeline: str, row: tuple[Any, ...]) -> None:
+        name, status, error, hold, intent = row[8:13]
+        if status == "connected" and intent is None:
+            return
+        if status is None:
+            raise NotYet(f"timeline {timeline!r} has no database yet", _RECONCILE)
+        if status == "archived" and hold == "archived":
+            raise NotResolved(
+                f"database {name!r} was archived by hand", f"Bring it back: provisioner database recover {name}"
+            )
+        if status == "error":
+            raise NotResolved(
+                f"database {name!r} is in error: {error}", f"Mend that, then run: provisioner database fix {name}"
+            )
+        raise NotYet(f"database {name!r} is {status}, not connected", _RECONCILE)
+
+    def _timeline_at(self, app: FoundApp, revision: str) -> bytes:
+        text = revision.lower()
+        if len(text) < 7 or any(char not in "0123456789abcdef" for char in text):
+            raise NotResolved(f"{revision!r} is no revision", "Give at least 7 hex digits of a commit")
+        rows = self._rows(
+            "select production, branch from timeline where app_id = ? and revision >= ? and revision < ?"
+            " and exists (select 1 from database where timeline_id = timeline.id"
+            " and status not in ('archived', 'purged'))",
+            app.id,
+            text,
+            text + "g",
+        )
+        if len(rows) == 1:
+            return PRODUCTION if rows[0][0] else BRANCH_PREFIX + rows[0][1]
+        if not rows:
+            raise NotYet(f"no timeline of app {app.slug!r} is at revision {revision}", _LIST)
+        raise NotResolved(f"{len(rows)} timelines are at revision {revision}", "Say which: --branch NAME")
+
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except _sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> StorageFailed:
+        problem = StorageFailed(
+            f"the registry {self.home.registry} cannot be read: {error}",
+            "Run 'provisioner doctor'; nothing was started, because nobody can tell which database is the right one",
+        )
+        problem.exit_code = NotResolved.exit_code
+        return problem
+
+
+_LIST = "See 'provisioner status' for the timelines there are"
+_RECONCILE = "Run 'provisioner reconcile', then try again"

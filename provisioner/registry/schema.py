@@ -1,0 +1,155 @@
+"""The registry's tables and how they came to be. Each migration and its record are one transaction (sqlite-utils).
+
+sqlite-utils is imported only when a registry is made or brought up to date: it costs 90 ms, and hooks open registries.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from provisioner import faults
+from provisioner.config import FILE_MODE, Home
+from provisioner.errors import StorageFailed
+from provisioner.lock import locked
+
+VERSION = 1
+
+MIGRATIONS: tuple[tuple[str, str], ...] = (
+    (
+        "0001_first",
+        """
+        create table organization (
+          id text primary key,
+          slug text not null
+        ) strict;
+        create table instance (
+          id text primary key,
+          slug text not null,
+          engine text not null,
+          location text not null,
+          created_at integer not null,
+          deleted_at integer
+        ) strict;
+        create unique index instance_slug on instance (slug) where deleted_at is null;
+        create table app (
+          id text primary key,
+          slug text not null,
+          git_dir blob not null unique,
+          production blob not null,
+          grace_ms integer not null,
+          retention_ms integer not null,
+          created_at integer not null,
+          removed_at integer
+        ) strict;
+        create unique index app_slug on app (slug) where removed_at is null;
+        create table assignment (
+          id integer primary key,
+          app_id text not null references app (id),
+          instance_id text not null references instance (id),
+          created_at integer not null,
+          removed_at integer,
+          unique (app_id, instance_id)
+        ) strict;
+        create table timeline (
+          id text primary key,
+          app_id text not null references app (id),
+          branch blob not null,
+          production integer not null,
+          revision text not null,
+          created_at integer not null,
+          gone_at integer,
+          rename_mark text not null
+        ) strict;
+        create unique index timeline_branch on timeline (app_id, branch) where not production;
+        create unique index timeline_production on timeline (app_id) where production;
+        create table database (
+          id text primary key,
+          timeline_id text not null references timeline (id),
+          instance_id text not null references instance (id),
+          name text not null,
+          status text not null,
+          intent text,
+          error text,
+          attempts integer not null default 0,
+          retry_at integer,
+          hold text,
+          created_at integer not null,
+          connected_at integer,
+          archived_at integer,
+          purge_at integer
+        ) strict;
+        create index database_timeline on database (timeline_id);
+        create unique index database_live on database (timeline_id, instance_id)
+          where status not in ('archived', 'purged');
+        create unique index database_name on database (instance_id, name) where status not in ('archived', 'purged');
+        create table event (
+          id integer primary key,
+          at integer not null,
+          app_id text,
+          timeline text,
+          database_id text,
+          action text not null,
+          cause text not null,
+          detail text not null default ''
+        ) strict;
+        create index event_app on event (app_id, at);
+        """,
+    ),
+)
+
+
+def bring_up_to_date(home: Home, connection: sqlite3.Connection) -> None:
+    """Apply the migrations that this registry lacks; a copy of an older registry is kept beside it first."""
+    found: int = connection.execute("pragma user_version").fetchone()[0]
+    if found == VERSION:
+        return
+    if found > VERSION:
+        raise StorageFailed(
+            f"the registry {home.registry} was written by a newer provisioner (its version {found}, ours {VERSION})",
+            "Upgrade with: pip install --upgrade timeline-provisioner",
+        )
+    with locked(os.path.join(home.locks, "migrate.lock"), "the registry"):
+        found = connection.execute("pragma user_version").fetchone()[0]
+        if 0 < found < VERSION:
+            _keep_copy(connection, f"{home.registry}.before-{VERSION}")
+        _apply(connection)
+
+
+def _apply(connection: sqlite3.Connection) -> None:
+    import sqlite_utils
+
+    steps = sqlite_utils.Migrations("registry")
+    for name, script in MIGRATIONS:
+        steps(name=name)(_step(script))
+    faults.point("migrate.begun")
+    steps.apply(sqlite_utils.Database(connection))
+    faults.point("migrate.recorded")
+    connection.execute(f"pragma user_version = {VERSION}")
+    connection.commit()
+
+
+class _step:  # noqa: N801 - stands where a function would
+    """One migration as the callable that sqlite-utils runs inside its transaction."""
+
+    __name__ = "step"
+
+    def __init__(self, script: str) -> None:
+        self.statements = [statement for statement in script.split(";") if statement.strip()]
+
+    def __call__(self, db: object, /) -> None:
+        connection: sqlite3.Connection = db.conn  # type: ignore[attr-defined]
+        for statement in self.statements:
+            connection.execute(statement)
+        faults.point("migrate.applied")
+
+
+def _keep_copy(connection: sqlite3.Connection, path: str) -> None:
+    if os.path.exists(path):
+        return
+    os.close(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE))
+    copy = sqlite3.connect(path + ".new")
+    with copy:
+        connection.backup(copy)
+    copy.close()
+    os.rename(path + ".new", path)

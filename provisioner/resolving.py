@@ -1,0 +1,145 @@
+"""From where a command is run and what its selectors say to variables. Shared by `exec`, `env` and the env files."""
+
+from __future__ import annotations
+
+import os
+
+from provisioner.config import Home
+from provisioner.engines.layout import database_path
+from provisioner.environment import Connection, variables
+from provisioner.errors import NotResolved
+from provisioner.git.worktree import Checkout, current_branch, find_checkout, origin_directory
+from provisioner.naming import BRANCH_PREFIX, PRODUCTION
+from provisioner.registry.resolve import FoundApp, NotYet, Resolver
+
+Environ = dict[str, str] | os._Environ[str]
+
+
+class Selectors:
+    """Which timeline is meant. What is None is told from the checkout."""
+
+    __slots__ = ("app", "branch", "revision", "timeline")
+
+    def __init__(
+        self,
+        app: str | None = None,
+        branch: str | None = None,
+        timeline: str | None = None,
+        revision: str | None = None,
+    ) -> None:
+        self.app = app
+        self.branch = branch
+        self.timeline = timeline
+        self.revision = revision
+
+
+def resolve(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> tuple[Connection, dict[str, str]]:
+    """The database that `selectors` mean in the directory `cwd`, and its variables.
+
+    A branch that git has and the registry does not know yet is reconciled first. Raises `NotResolved`.
+    """
+    app = find_app(home, selectors, cwd)
+    timeline = None if selectors.revision else _timeline(app, selectors, cwd, environ)
+    try:
+        connection = Resolver(home).connection(app, timeline=timeline, revision=selectors.revision)
+    except NotYet:
+        _reconcile(home, app)
+        connection = Resolver(home).connection(app, timeline=timeline, revision=selectors.revision)
+    return connection, variables(connection, _usable_file(connection))
+
+
+def find_app(home: Home, selectors: Selectors, cwd: bytes) -> FoundApp:
+    """The app of a slug, else the one whose repository `cwd` is in, else the one it was cloned from."""
+    resolver = Resolver(home)
+    if selectors.app is not None:
+        app = resolver.app(slug=selectors.app)
+        if app is None:
+            raise NotResolved(f"there is no app {selectors.app!r}", "See 'provisioner app list'")
+        return app
+    checkout = find_checkout(cwd)
+    if checkout is None:
+        raise NotResolved(
+            f"{os.fsdecode(cwd)} is in no git repository", "Go to one, or say which: --app APP --branch NAME"
+        )
+    app = _app_of(resolver, checkout)
+    if app is None:
+        raise NotResolved(
+            f"the repository {os.fsdecode(checkout.common_dir)} is not registered",
+            "Register it with 'provisioner init', or say which app: --app APP",
+        )
+    return app
+
+
+def _app_of(resolver: Resolver, checkout: Checkout) -> FoundApp | None:
+    app = resolver.app(git_dir=checkout.common_dir)
+    if app is None:
+        origin = origin_directory(checkout.common_dir)
+        app = resolver.app(git_dir=origin) if origin is not None else None
+    return app
+
+
+def _timeline(app: FoundApp, selectors: Selectors, cwd: bytes, environ: Environ) -> bytes:
+    if selectors.timeline is not None:
+        return os.fsencode(selectors.timeline)
+    if selectors.branch is not None:
+        branch = os.fsencode(selectors.branch)
+        return PRODUCTION if branch == app.production else BRANCH_PREFIX + branch
+    checkout = find_checkout(cwd)
+    if checkout is None:
+        raise NotResolved(f"{os.fsdecode(cwd)} is in no git repository", "Say which branch: --branch NAME")
+    if checkout.top is None:
+        raise NotResolved("a bare repository has no branch checked out", "Say which: --branch NAME")
+    current = current_branch(checkout, environ)
+    if current.unborn:
+        raise NotResolved(
+            f"branch {os.fsdecode(current.name)!r} has no commit yet, so it has no database", "Commit something to it"
+        )
+    production = current.name == app.production
+    if production and current.merge_request:
+        raise NotResolved(
+            f"the CI variables say that this is a merge request from a branch named {os.fsdecode(current.name)!r}, like"
+            " the production branch; it does not get production's data",
+            "Say which timeline is meant: --timeline production, or --branch NAME",
+        )
+    if selectors.app is not None:
+        _must_be_of_app(app, checkout)
+    return PRODUCTION if production else BRANCH_PREFIX + current.name
+
+
+def _must_be_of_app(app: FoundApp, checkout: Checkout) -> None:
+    """A branch of one repository says nothing about another's: `main` there would be production here."""
+    here = (checkout.common_dir, origin_directory(checkout.common_dir))
+    if app.git_dir not in here:
+        raise NotResolved(
+            f"this directory is not a checkout of app {app.slug!r}, so its branch does not say which timeline is meant",
+            "Say it: --branch NAME",
+        )
+
+
+def _reconcile(home: Home, app: FoundApp) -> None:
+    from provisioner.clock import now_ms
+    from provisioner.reconcile.controller import reconcile
+    from provisioner.registry.store import Registry
+
+    with Registry.open(home) as registry:
+        full = registry.app(app.id)
+        if full is not None:
+            reconcile(registry, full, now_ms(), "exec")
+
+
+def _usable_file(connection: Connection) -> str:
+    """The connected database's file, looked at: it is there, can be written, and is a database."""
+    path = database_path(connection.location, connection.database_id)
+    problem = ""
+    try:
+        with open(path, "r+b", buffering=0) as file:
+            if file.read(16) != b"SQLite format 3\0":
+                problem = "is not an SQLite database"
+    except OSError as error:
+        problem = f"cannot be opened: {error.strerror}"
+    if problem:
+        raise NotResolved(
+            f"database {connection.database_name!r} {problem} ({path})",
+            f"Put the file back; 'provisioner database show {connection.database_name}' tells more",
+        )
+    return path
