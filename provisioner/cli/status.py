@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+PIPED_WIDTH = 500
+
+
 @click.command()
 @click.option("--app", "slug", metavar="APP", help="Only this app. Default: the one whose checkout this is, else all.")
 @click.option("--all", "everything", is_flag=True, help="Every app.")
@@ -30,7 +33,10 @@ def status(slug: str | None, everything: bool, keep_on: bool, as_json: bool) -> 
         else:
             from rich.console import Console
 
-            Console(soft_wrap=True).print(_table(_documents(registry, slug, everything)))
+            console = Console()
+            if not console.is_terminal:
+                console = Console(width=PIPED_WIDTH)  # for a file or a pipe nothing is folded
+            console.print(_table(_documents(registry, slug, everything)))
 
 
 def _documents(registry: Registry, slug: str | None, everything: bool) -> list[view.Document]:

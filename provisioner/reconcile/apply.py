@@ -106,7 +106,10 @@ class Applier:
         name = database_name(self.app.slug, new.name)
         with self.registry.change():
             self.registry.save_timelines(
-                [replace(new, revision=action.revision, gone_at=None, rename_mark=action.mark)]
+                [
+                    replace(new, revision=action.revision, gone_at=None, rename_mark=action.mark),
+                    replace(action.old, gone_at=self.now),
+                ]
             )
             self.registry.save_databases(
                 replace(database, timeline_id=new.id, name=name) for database in action.databases

@@ -1,0 +1,32 @@
+# Two commands do all set-up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+
+.PHONY: demo test bench clean
+
+demo: $(VENV)/installed-demo
+	$(VENV)/bin/python demo/demo.py
+
+test: $(VENV)/installed-dev
+	sh .ci/debian-packages
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest -q -n 2
+
+bench: $(VENV)/installed-dev
+	$(VENV)/bin/python -m bench
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed-demo: $(VENV)/bin/python pyproject.toml bin/provisioner
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[deno]'
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml bin/provisioner
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,46 @@
+"""What the documents tell a user to type works, and what they name exists."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _console_lines(document: Path) -> list[str]:
+    blocks = re.findall(r"```console\n(.*?)```", document.read_text(), re.DOTALL)
+    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if _console_lines(path)], ids=lambda path: path.name)
+def test_the_commands_of_a_document_run(document: Path, tmp_path: Path) -> None:
+    script = "set -eux\n" + "\n".join(_console_lines(document))
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_files_that_a_document_links_to_exist(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+        assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_commands_that_a_document_names_exist(document: Path) -> None:
+    from provisioner.cli.commands import COMMANDS
+
+    for name in re.findall(r"`provisioner ([a-z]+)", document.read_text()):
+        assert name in COMMANDS, name
+
+
+def test_the_demo_does_what_it_says() -> None:
+    done = subprocess.run([sys.executable, ROOT / "demo" / "demo.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "archived" in done.stdout
