@@ -74,7 +74,7 @@ class Demo:
 
     def database(self, branch: str) -> dict[str, Any]:
         listing = json.loads(self.run("provisioner", "status", "--json", show=False))
-        return next(item["databases"][0] for item in listing if item["branch"] == branch)  # type: ignore[no-any-return]
+        return next(item["databases"][0] for item in listing if item["branch"] == branch)
 
     def until(self, branch: str, status: str) -> None:
         deadline = time.monotonic() + 30

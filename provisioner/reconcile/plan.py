@@ -274,7 +274,11 @@ class _Planner:
     def _absent(self, timeline: Timeline) -> Iterator[Action]:
         live = [database for database in self.databases[timeline.id] if database.live]
         for database in self.databases[timeline.id]:
-            if not database.live:
+            if database.live:
+                continue
+            if database.hold is Hold.CONNECTED and self._due(database):
+                yield Ensure(database, timeline, "recovered by hand")
+            else:
                 yield from self._keep_archived(database, timeline)
         if not live:
             return
