@@ -22,6 +22,7 @@ from provisioner.config import Home
 from provisioner.errors import Busy, ProvisionerError
 from provisioner.git.watch import Watcher
 from provisioner.lock import try_lock
+from provisioner.model import App
 from provisioner.reconcile.controller import Outcome, reconcile
 from provisioner.registry.store import Registry
 from provisioner.worker import report
@@ -94,7 +95,7 @@ class Daemon:
             _announce(self.home, path)
             self.log("info", "watching", apps=len(self._apps), home=self.home.path, pid=os.getpid())
             while not self._stopping:
-                self._wait(registry)
+                self._wait()
                 self._work(registry)
         finally:
             _withdraw(self.home)
@@ -147,9 +148,12 @@ class Daemon:
             self._watch(app.id, app.git_dir)
 
     def _watch(self, app_id: str, git_dir: bytes) -> None:
-        self._apps[app_id].polled = not self._watcher.add(app_id, git_dir)
+        """Listen to an app's refs; where that failed before, polling goes on without trying at every look."""
+        watched = self._apps[app_id]
+        if not watched.polled:
+            watched.polled = not self._watcher.add(app_id, git_dir)
 
-    def _wait(self, registry: Registry) -> None:
+    def _wait(self) -> None:
         """Sleep until something is to be done; take in everything that came."""
         now = time.monotonic()
         due = min((watched.due for watched in self._apps.values() if watched.due is not None), default=now + 60)
@@ -161,25 +165,20 @@ class Daemon:
             item = ""
         while True:
             if isinstance(item, Request):
-                self._wake(registry, item.app_id).waiting.append(item)
+                self._wake(item.app_id).waiting.append(item)
             elif item:
                 self._heard.discard(item)
-                self._wake(registry, item)
+                self._wake(item)
             try:
                 item = self._queue.get_nowait()
             except queue.Empty:
                 break
         for app_id in inbox.take(self.home.inbox):
-            self._wake(registry, app_id)
+            self._wake(app_id)
 
-    def _wake(self, registry: Registry, app_id: str) -> Watched:
+    def _wake(self, app_id: str) -> Watched:
         """An app is due: at once where a hook waits, else not sooner than its last look took."""
-        if app_id not in self._apps:
-            self._apps[app_id] = Watched()
-            app = registry.app(app_id)
-            if app is not None:
-                self._watch(app_id, app.git_dir)
-        watched = self._apps[app_id]
+        watched = self._apps.setdefault(app_id, Watched())
         when = watched.looked + watched.took
         watched.due = when if watched.due is None else min(watched.due, when)
         return watched
@@ -196,28 +195,31 @@ class Daemon:
         started = time.monotonic()
         watched.due = None
         waiting, watched.waiting = watched.waiting, []
-        app = registry.app(app_id)
+        app: App | None = None
         outcome: Outcome | None = None
         failure = ""
+        answers: list[list[str]] = []
         try:
+            app = registry.app(app_id)
             if app is not None:
+                self._watch(app_id, app.git_dir)
                 outcome = reconcile(registry, app, now_ms(), "watch")
+                answers = [report(registry, app, request.branches) for request in waiting]
         except ProvisionerError as error:
             failure = str(error)
         finally:
             watched.looked = time.monotonic()
             watched.took = watched.looked - started
         inbox.done(self.home.inbox, app_id)
-        for request in waiting:
-            lines = [f"provisioner: {failure}"] if failure or app is None else report(registry, app, request.branches)
-            _answer(request.connection, lines)
-        if app is None:
+        for number, request in enumerate(waiting):
+            _answer(request.connection, [f"provisioner: {failure}"] if failure or not answers else answers[number])
+        if app is None and not failure:
             self._watcher.remove(app_id)
             del self._apps[app_id]
             return
         if failure:
-            self.log("error", failure, app=app.slug)
-        elif outcome is not None and outcome.actions:
+            self.log("error", failure, app=app.slug if app else app_id)
+        elif app is not None and outcome is not None and outcome.actions:
             self.log("info", "reconciled", app=app.slug, actions=outcome.actions, ms=round(watched.took * 1000, 1))
         self._plan_next(watched, outcome)
 

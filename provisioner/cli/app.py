@@ -17,7 +17,7 @@ from provisioner.errors import ProvisionerError, UsageError
 from provisioner.git import hooks
 from provisioner.git.refs import default_branch, read_branches
 from provisioner.git.worktree import find_checkout
-from provisioner.model import App, Hold
+from provisioner.model import App
 from provisioner.registry.store import Registry
 
 GRACE_MS = 10_000
@@ -197,7 +197,7 @@ def set_app(
 @click.argument("slug", required=False)
 @yes_option
 def remove(slug: str | None, yes: bool) -> None:
-    """Forget an app: its hooks go, its databases are archived and kept for the retention time.
+    """Forget an app: its hooks go, its databases are archived and kept.
 
     'provisioner init' in the same repository brings all of it back.
     """
@@ -211,14 +211,8 @@ def remove(slug: str | None, yes: bool) -> None:
         for instance in registry.assigned(app.id):
             registry.unassign(instance, app, now_ms())
         run(registry, app, "app remove")
-        until = now_ms() + app.retention_ms
-        registry.save_databases(
-            replace(database, purge_at=until, hold=None if database.hold is Hold.CONNECTED else database.hold)
-            for database in registry.databases(app.id)
-            if not database.live
-        )
         registry.remove_app(app, now_ms())
-        click.echo(f"removed {app.slug}; its databases are kept until {rfc3339(until)}")
+        click.echo(f"removed {app.slug}; its databases are kept, and 'provisioner init' there brings them back")
 
 
 def hooks_are_shared(registry: Registry, app: App) -> bool:

@@ -37,7 +37,8 @@ def unassign(instance: str, app: str | None, yes: bool) -> None:
     """Detach INSTANCE from APP: its databases are archived and kept; nothing is injected any more."""
     with Registry.open(the_home()) as registry:
         chosen = the_app(registry, app)
+        leaving = find(registry, instance)
         confirm(f"Take {instance} away from {chosen.slug}? Its data is kept", yes)
-        registry.unassign(find(registry, instance), chosen, now_ms())
+        registry.unassign(leaving, chosen, now_ms())
         run(registry, chosen, "unassign")
         click.echo(f"{chosen.slug}: {instance} is no longer assigned; 'provisioner assign' brings its data back")

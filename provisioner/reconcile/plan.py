@@ -248,7 +248,7 @@ class _Planner:
             if not database.live:
                 yield from self._keep_archived(database, timeline)
             elif self._due(database):
-                yield self._archive(database, timeline, "archived by hand")
+                yield Archive(database, timeline, "archived by hand", None)
             return
         if database.hold is Hold.CONNECTED:
             yield Release(database, timeline)

@@ -288,7 +288,7 @@ class Registry:
             self._db.executemany(
                 "insert into event (at, app_id, timeline, database_id, action, cause, detail)"
                 " values (?, ?, ?, ?, ?, ?, ?)",
-                [(*event[:2], _printable(event[2]), *event[3:]) for event in events],
+                [(*event[:2], _printable(event[2]), *event[3:6], _printable(event[6])) for event in events],
             )
 
     def events(self, database_id: str, most: int = 50) -> list[tuple[int, str, str, str]]:
