@@ -1,0 +1,43 @@
+"""Every test has a home, a git configuration and an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+CI = ("CI", "GITHUB_", "GITLAB_", "BUILDKITE", "CIRCLE", "JENKINS", "BRANCH_NAME", "CHANGE_", "TAG_NAME", "TAG")
+GIT_CONFIG = """\
+[user]
+\tname = Somebody
+\temail = somebody@example.org
+[init]
+\tdefaultBranch = main
+[protocol "file"]
+\tallow = always
+[advice]
+\tdetachedHead = false
+[gc]
+\tautoDetach = false
+"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The organization's directory of this test; nothing else on this machine is looked at."""
+    for name in os.environ:
+        if name.startswith(("GIT_", "PROVISIONER_", "DENO_", "PG", *CI)):
+            monkeypatch.delenv(name)
+    user = tmp_path / "user"
+    user.mkdir()
+    (user / "gitconfig").write_text(GIT_CONFIG)
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(user))
+    monkeypatch.setenv("XDG_DATA_HOME", str(user / "data"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(user / "gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("PROVISIONER_HOME", str(home))
+    monkeypatch.setenv("PATH", os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
+    return home
