@@ -1,0 +1,149 @@
+"""The plan: values in, values out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from provisioner.model import App, Database, Hold, Instance, Intent, Status, Timeline
+from provisioner.reconcile.plan import (
+    Actual,
+    Archive,
+    Create,
+    Desired,
+    Ensure,
+    Fail,
+    Follow,
+    Note,
+    Open,
+    Purge,
+    Release,
+    Rename,
+    plan,
+)
+
+NOW = 1_000_000
+APP = App("app", "shop", b"/srv/shop.git", b"main", 10_000, 60_000, 0)
+STORE = Instance("store", "default", "deno-kv", "/srv/databases", 0)
+FEATURE = Timeline("t1", "app", b"feature", False, "c1", 0, None, "")
+PRODUCTION = Timeline("t0", "app", b"main", True, "c1", 0, None, "")
+CONNECTED = Database(
+    "d1", "t1", "store", "shop--feature-1", Status.CONNECTED, None, None, 0, None, None, 0, 1, None, None
+)
+PRODUCTION_DATABASE = replace(CONNECTED, id="d0", timeline_id="t0", name="shop-production-1")
+ARCHIVED = replace(CONNECTED, status=Status.ARCHIVED, archived_at=NOW - 5_000, purge_at=NOW + 55_000)
+
+
+def kinds(desired: Desired, actual: Actual, **options: bool) -> list[type]:
+    return [type(action) for action in plan(desired, actual, NOW, **options).actions]
+
+
+def wants(*branches: bytes, renames: tuple[Rename, ...] = ()) -> Desired:
+    return Desired(APP, dict.fromkeys(branches, "c1"), (STORE,), renames)
+
+
+def test_nothing_is_done_where_everything_is_as_the_refs_say() -> None:
+    actual = Actual((PRODUCTION, FEATURE), (PRODUCTION_DATABASE, CONNECTED))
+    assert plan(wants(b"main", b"feature"), actual, NOW).actions == ()
+
+
+def test_a_new_branch_is_opened_and_a_new_assignment_makes_a_database() -> None:
+    assert kinds(wants(b"main"), Actual((), ())) == [Open]
+    assert kinds(wants(b"feature"), Actual((FEATURE,), ())) == [Create]
+
+
+def test_a_gone_branch_waits_for_its_grace_and_is_then_archived() -> None:
+    first = plan(wants(), Actual((FEATURE,), (CONNECTED,)), NOW)
+    assert [type(action) for action in first.actions] == [Note]
+    assert first.next_at == NOW + APP.grace_ms
+    gone = replace(FEATURE, gone_at=NOW - APP.grace_ms)
+    (archive,) = plan(wants(), Actual((gone,), (CONNECTED,)), NOW).actions
+    assert isinstance(archive, Archive)
+    assert archive.purge_at == NOW + APP.retention_ms
+
+
+def test_a_branch_that_is_back_within_its_grace_is_left_alone() -> None:
+    gone = replace(FEATURE, gone_at=NOW - 1)
+    (note,) = plan(wants(b"feature"), Actual((gone,), (CONNECTED,)), NOW).actions
+    assert isinstance(note, Note)
+    assert note.gone_at is None
+
+
+def test_a_branch_that_is_back_gets_the_database_that_was_archived_last() -> None:
+    older = replace(ARCHIVED, id="older", archived_at=NOW - 9_000)
+    (ensure,) = plan(wants(b"feature"), Actual((FEATURE,), (older, ARCHIVED)), NOW).actions
+    assert isinstance(ensure, Ensure)
+    assert ensure.database is ARCHIVED
+
+
+def test_after_the_retention_time_the_old_database_is_purged_and_a_new_one_made() -> None:
+    over = replace(ARCHIVED, purge_at=NOW)
+    assert kinds(wants(), Actual((FEATURE,), (over,))) == [Purge]
+    assert kinds(wants(b"feature"), Actual((FEATURE,), (over,))) == [Create, Purge]
+
+
+def test_production_is_never_archived_because_its_ref_vanished() -> None:
+    gone = replace(PRODUCTION, gone_at=NOW - 10 * APP.grace_ms)
+    (fail,) = plan(wants(b"feature"), Actual((gone, FEATURE), (PRODUCTION_DATABASE, CONNECTED)), NOW).actions
+    assert isinstance(fail, Fail)
+    broken = replace(PRODUCTION_DATABASE, status=Status.ERROR, error=fail.reason)
+    assert kinds(wants(b"feature"), Actual((gone, FEATURE), (broken, CONNECTED))) == []
+    assert kinds(wants(b"main"), Actual((gone,), (broken,))) == [Note, Ensure]
+
+
+def test_a_rename_carries_the_database_along() -> None:
+    desired = wants(b"new", renames=(Rename(b"feature", b"new", "m"),))
+    (follow,) = plan(desired, Actual((FEATURE,), (CONNECTED,)), NOW).actions
+    assert isinstance(follow, Follow)
+    assert follow.databases == (CONNECTED,)
+
+
+def test_a_rename_over_a_branch_first_archives_what_is_replaced() -> None:
+    other = replace(FEATURE, id="t2", branch=b"new")
+    replaced = replace(CONNECTED, id="d2", timeline_id="t2", name="shop--new-1")
+    desired = wants(b"new", renames=(Rename(b"feature", b"new", "m"),))
+    (archive,) = plan(desired, Actual((FEATURE, other), (CONNECTED, replaced)), NOW).actions
+    assert isinstance(archive, Archive)
+    assert archive.database is replaced
+
+
+def test_production_neither_comes_nor_goes_by_a_rename() -> None:
+    onto = wants(b"main", renames=(Rename(b"feature", b"main", "m"),))
+    actual = Actual((PRODUCTION, FEATURE), (PRODUCTION_DATABASE, CONNECTED))
+    assert kinds(onto, actual) == [Note]
+    away = wants(b"feature", b"new", renames=(Rename(b"main", b"new", "m"),))
+    assert kinds(away, actual) == [Note, Open]
+
+
+def test_what_a_person_said_outranks_the_refs() -> None:
+    held = replace(ARCHIVED, hold=Hold.ARCHIVED, purge_at=None)
+    assert kinds(wants(b"feature"), Actual((FEATURE,), (held,))) == []
+    kept = replace(CONNECTED, hold=Hold.CONNECTED)
+    gone = replace(FEATURE, gone_at=0)
+    assert kinds(wants(), Actual((gone,), (kept,))) == []
+    assert kinds(wants(b"feature"), Actual((FEATURE,), (kept,))) == [Release]
+
+
+def test_a_failure_is_tried_again_when_its_time_has_come_or_a_person_asks() -> None:
+    failed = replace(CONNECTED, status=Status.ERROR, error="disk full", attempts=2, retry_at=NOW + 500)
+    waiting = plan(wants(b"feature"), Actual((FEATURE,), (failed,)), NOW)
+    assert waiting.actions == ()
+    assert waiting.next_at == NOW + 500
+    assert kinds(wants(b"feature"), Actual((FEATURE,), (failed,)), retry=True) == [Ensure]
+
+
+def test_a_step_that_was_cut_off_is_finished_or_undone() -> None:
+    half = replace(CONNECTED, status=Status.PROVISIONING, intent=Intent.PROVISION, connected_at=None)
+    assert kinds(wants(b"feature"), Actual((FEATURE,), (half,))) == [Ensure]
+    leaving = replace(CONNECTED, intent=Intent.ARCHIVE)
+    assert kinds(wants(b"feature"), Actual((FEATURE,), (leaving,))) == [Ensure]
+    coming = replace(ARCHIVED, intent=Intent.RECOVER)
+    assert kinds(wants(), Actual((FEATURE,), (coming,))) == [Archive]
+    going = replace(ARCHIVED, intent=Intent.PURGE)
+    assert kinds(wants(), Actual((FEATURE,), (going,))) == [Purge]
+
+
+def test_an_unassigned_database_is_archived_at_once_and_kept() -> None:
+    desired = Desired(APP, {b"feature": "c1"}, ())
+    (archive,) = plan(desired, Actual((FEATURE,), (CONNECTED,)), NOW).actions
+    assert isinstance(archive, Archive)
+    assert archive.purge_at is None
