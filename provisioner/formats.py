@@ -43,28 +43,32 @@ def powershell(variables: Variables) -> str:
 
 
 def dotenv(variables: Variables) -> str:
-    """For files read by ``deno --env-file``, ``node --env-file``, dotenv packages and ``.`` in sh.
+    """For files read by ``deno --env-file``, ``node --env-file``, python-dotenv and ``.`` in sh.
 
-    Single quotes where the value allows it, which all of them take literally. They agree on nothing for a value with a
-    single quote in it but double quotes with escapes, and those they read differently where it also has a ``$``, a
-    double quote, a backslash or a backquote: such a value is an error.
+    Single quotes where the value allows it, which all of them take literally but for what python-dotenv expands there:
+    ``${NAME}``, and a backslash in front of another or of the quote. A value with a single quote goes into double
+    quotes, where they agree only as long as nothing in it is special to one of them. Any other value is an error: some
+    reader would take it for another, and sh might even run a part of it.
     """
     return _lines(f"{name}={_dotenv_quoted(name, value)}" for name, value in variables.items())
 
 
 def _dotenv_quoted(name: str, value: str) -> str:
-    if value and all(char in _PLAIN for char in value):
+    if value and all(char in _PLAIN for char in _utf8(name, value)):
         return value
-    if "'" not in value and "\\" not in value:
+    if not any(part in value for part in ("'", "${", "\\\\", "\r")) and not value.endswith("\\"):
         return f"'{value}'"
-    if not any(char in value for char in '"\\$`\n'):
+    if not any(char in value for char in '"$`\r') and not _escapes(value):
         return f'"{value}"'
-    if "'" not in value and "\\\\" not in value and not value.endswith("\\"):
-        return f"'{value}'"
     raise UsageError(
         f"the value of {name} cannot be written so that all readers of .env files agree on it: {value!r}",
-        'Use another format, or rename what has both a single quote and one of " \\ $ ` or a line break in it',
+        "Use another format, such as shell or json, or 'provisioner exec'",
     )
+
+
+def _escapes(value: str) -> bool:
+    """Does some reader take a backslash in it, between double quotes, for the beginning of an escape?"""
+    return any(part[:1] in ("", *"\\'abfnrtv\n") for part in value.split("\\")[1:])
 
 
 def json(variables: Variables) -> str:

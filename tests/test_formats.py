@@ -1,0 +1,295 @@
+"""What is written for a reader is what that reader reads, byte for byte, or it is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+from hypothesis import given
+from hypothesis import strategies as st
+from world import DENO, git, ok, run, shop
+
+from provisioner import envfile, formats
+from provisioner.environment import STRAY
+from provisioner.errors import UsageError
+
+NASTY = [
+    "plain",
+    "",
+    " both ends ",
+    "it's",
+    'say "hi"',
+    "$HOME",
+    "${HOME}",
+    "$(id)",
+    "`id`",
+    "a\\b",
+    "a\\nb",
+    "a\\\\b",
+    "ends\\",
+    "two\nlines",
+    "\n",
+    "tab\there",
+    "cr\rhere",
+    "# no comment",
+    "a # b",
+    "a=b",
+    "'",
+    '"',
+    "\\",
+    "it's \\ x",
+    "it's \\n",
+    "it's\ntwo",
+    "it's $HOME",
+    'it\'s "q"',
+    "it's `id`",
+    "é 日本語 🌱",
+    "é'ü",
+    "!history",
+    "%PATH%",
+    'git-branch/it\'s-"$HOME"-`id`',
+    "\u2018curly\u2019",
+    "PROVISIONER_END",
+    "a\nPROVISIONER_END\nb",
+]
+_values = st.lists(st.text("ab '\"$\\`\n\t{}#=!é🌱", max_size=12), min_size=1, max_size=6)
+
+
+def _named(values: list[str]) -> dict[str, str]:
+    return {f"V{number}": value for number, value in enumerate(values)}
+
+
+def _sourced(shell: str, path: Path, names: list[str]) -> list[bytes]:
+    shown = " ".join(f'"x${{{name}-unset}}"' for name in names)
+    script = f". \"$0\"; printf '%s\\0' {shown}"
+    result = subprocess.run([shell, "-c", script, str(path)], capture_output=True, check=True)
+    return [value[1:] for value in result.stdout.split(b"\0")[:-1]]
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_shells_read_what_was_meant(tmp_path: Path, shell: str) -> None:
+    variables = _named([*NASTY, "latin-\udce9"])
+    path = tmp_path / "variables"
+    path.write_bytes(formats.shell(variables).encode("utf-8", "surrogateescape"))
+    assert _sourced(shell, path, list(variables)) == [os.fsencode(value) for value in variables.values()]
+
+
+@given(_values)
+def test_sh_reads_any_text(values: list[str]) -> None:
+    variables = _named(values)
+    shown = " ".join(f'"${name}"' for name in variables)
+    script = f"{formats.shell(variables)}printf '%s\\0' {shown}"
+    result = subprocess.run(["sh", "-c", script], capture_output=True, check=True)
+    assert result.stdout.decode().split("\0")[:-1] == values
+
+
+def test_the_shell_format_takes_stray_variables_away(tmp_path: Path) -> None:
+    path = tmp_path / "variables"
+    path.write_text("DENO_KV_DB_MODE=memory\n" + formats.shell({"A": "1"}))
+    assert _sourced("sh", path, ["DENO_KV_DB_MODE", "A"]) == [b"unset", b"1"]
+
+
+# .env files
+
+
+def _dotenv_readable(values: list[str]) -> dict[str, str]:
+    readable = {}
+    for name, value in _named(values).items():
+        try:
+            formats.dotenv({name: value})
+        except UsageError:
+            continue
+        readable[name] = value
+    return readable
+
+
+REFUSED = [
+    "${HOME}",
+    "a\\\\b",
+    "ends\\",
+    "cr\rhere",
+    "\\",
+    "it's \\n",
+    "it's $HOME",
+    'it\'s "q"',
+    "it's `id`",
+    'git-branch/it\'s-"$HOME"-`id`',
+]
+
+
+def test_the_dotenv_format_refuses_only_what_its_readers_disagree_on() -> None:
+    assert [value for value in NASTY if value not in _dotenv_readable(NASTY).values()] == REFUSED
+
+
+@pytest.mark.parametrize("value", [*REFUSED, "latin-\udce9"])
+def test_a_refused_value_is_named_with_a_way_out(value: str) -> None:
+    with pytest.raises(UsageError, match=r"value of DENO_TIMELINE .*(another format|Use shell)"):
+        formats.dotenv({"DENO_TIMELINE": value})
+
+
+def test_all_readers_of_dotenv_files_agree(tmp_path: Path) -> None:
+    some = [f"{before}{char}{after}" for char in "'\"$\\`\n# " for before in ("", "a", "it's ") for after in ("", "b")]
+    some += [f"it's \\{char}" for char in "abcdefghijklmnopqrstuvwxyz0${'\""]
+    variables = _dotenv_readable(NASTY + some)
+    path = tmp_path / ".env"
+    path.write_text(formats.dotenv(variables), newline="")
+    names = json.dumps(list(variables))
+
+    assert dotenv_values(path) == variables
+    assert _sourced("sh", path, list(variables)) == [os.fsencode(value) for value in variables.values()]
+    assert _sourced("bash", path, list(variables)) == [os.fsencode(value) for value in variables.values()]
+    program = f"console.log(JSON.stringify({names}.map((name) => process.env[name])))"
+    node = subprocess.run(["node", f"--env-file={path}", "-e", program], capture_output=True, check=True)
+    assert dict(zip(variables, json.loads(node.stdout), strict=True)) == variables
+    program = f"console.log(JSON.stringify({names}.map((name) => Deno.env.get(name))))"
+    deno = subprocess.run([DENO, "eval", f"--env-file={path}", program], capture_output=True, check=True)
+    assert dict(zip(variables, json.loads(deno.stdout), strict=True)) == variables
+
+
+@given(_values)
+def test_python_dotenv_reads_any_text_that_is_not_refused(values: list[str]) -> None:
+    variables = _dotenv_readable(values)
+    assert dotenv_values(stream=StringIO(formats.dotenv(variables))) == variables
+
+
+# the other formats
+
+
+@given(_values)
+def test_json_is_one_object(values: list[str]) -> None:
+    assert json.loads(formats.json(_named(values))) == _named(values)
+
+
+def _read_systemd(text: str) -> dict[str, str]:
+    """The double-quoted part of parse_env_file_internal() in systemd's src/basic/env-file.c."""
+    found = {}
+    position = 0
+    while position < len(text):
+        name, _, rest = text[position:].partition("=")
+        assert rest.startswith('"')
+        position = len(text) - len(rest) + 1
+        value = ""
+        while text[position] != '"':
+            if text[position] == "\\":
+                position += 1
+                if text[position] in '"\\`$':
+                    value += text[position]
+                elif text[position] != "\n":
+                    value += "\\" + text[position]
+            else:
+                value += text[position]
+            position += 1
+        assert text[position : position + 2] == '"\n'
+        position += 2
+        found[name] = value
+    return found
+
+
+@given(_values)
+def test_systemd_reads_any_text(values: list[str]) -> None:
+    assert _read_systemd(formats.systemd(_named(values))) == _named(values)
+
+
+def _read_github(text: str) -> dict[str, str]:
+    """The heredoc part of the Actions runner's FileCommandManager.cs."""
+    found = {}
+    lines = iter(text.removesuffix("\n").split("\n"))
+    for line in lines:
+        name, _, end = line.partition("<<")
+        held = []
+        while (held_line := next(lines)) != end:
+            held.append(held_line)
+        found[name] = "\n".join(held)
+    return found
+
+
+@given(_values)
+def test_github_reads_any_text_and_loses_stray_variables(values: list[str]) -> None:
+    read = _read_github(formats.github(_named([*values, *NASTY])))
+    assert {name: read.pop(name) for name in STRAY} == dict.fromkeys(STRAY, "")
+    assert read == _named([*values, *NASTY])
+
+
+def test_docker_takes_lines_as_they_are() -> None:
+    values = [value for value in NASTY if "\n" not in value and "\r" not in value]
+    read = dict(line.split("=", 1) for line in formats.docker(_named(values)).removesuffix("\n").split("\n"))
+    assert read == _named(values)
+    for value in ("two\nlines", "cr\rhere"):
+        with pytest.raises(UsageError, match="line break"):
+            formats.docker({"A": value})
+
+
+@pytest.mark.parametrize("name", ["docker", "github", "systemd", "dotenv"])
+def test_what_is_not_utf8_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="not UTF-8"):
+        formats.FORMATS[name]({"A": "latin-\udce9"})
+
+
+# blocks in files
+
+_USERS = [
+    b"",
+    b"A=1\n",
+    b"A='latin-\xe9'\r\nB=2\r\n",
+    b"\n\n# mine\n\tC = \x00\x01\n",
+    "# é\u2028x\n".encode(),
+]
+
+
+@pytest.mark.parametrize("before", _USERS)
+@pytest.mark.parametrize("after", _USERS)
+def test_a_users_text_stays_as_it_is(tmp_path: Path, before: bytes, after: bytes) -> None:
+    directory = tmp_path / "top"
+    directory.mkdir()
+    path = directory / ".env.local"
+    path.write_bytes(before)
+    path.chmod(0o640)
+    envfile.write(str(path), "X=1\n")
+    block = (envfile.BEGIN + "X=1\n" + envfile.END).encode()
+    assert path.read_bytes() == before + block
+    path.write_bytes(before + block + after)
+    envfile.write(str(path), "X=22\nY=3\n")
+    assert path.read_bytes() == before + (envfile.BEGIN + "X=22\nY=3\n" + envfile.END).encode() + after
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert os.listdir(directory) == [".env.local"]
+
+
+def test_a_new_file_is_private_and_a_link_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / ".env.local"
+    envfile.write(str(path), "X=1\n")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    link = tmp_path / "link"
+    link.symlink_to(path.name)
+    envfile.write(str(link), "X=2\n")
+    assert link.is_symlink()
+    assert dotenv_values(path) == {"X": "2"}
+
+
+def test_a_block_without_an_end_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text(envfile.BEGIN + "X=1\n")
+    with pytest.raises(UsageError, match="has no end"):
+        envfile.write(str(path), "X=2\n")
+    assert path.read_text() == envfile.BEGIN + "X=1\n"
+
+
+def test_a_block_follows_the_checkout_and_is_emptied_where_nothing_is_connected(tmp_path: Path) -> None:
+    repo = shop(tmp_path / "shop", "login")
+    file = repo / ".env.local"
+    file.write_bytes(b"MINE=1\r\n")
+    ok(repo, "env", "--write", ".env.local")
+    assert dotenv_values(file)["DENO_TIMELINE"] == "production"
+    ok(repo, "init")
+    git(repo, "switch", "-q", "login")
+    assert dotenv_values(file)["DENO_TIMELINE"] == "git-branch/login"
+    git(repo, "switch", "-q", "--detach")
+    assert dotenv_values(file) == {"MINE": "1"}
+    assert "# not connected: HEAD is detached" in file.read_text()
+    assert file.read_bytes().startswith(b"MINE=1\r\n")
+    assert run(repo, "env", "--write", ".env.local").returncode == 3
