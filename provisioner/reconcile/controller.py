@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
+from provisioner.engines.table import ENGINES
 from provisioner.errors import UnreadableRepository
 from provisioner.git.reflog import trail
 from provisioner.git.refs import read_branches, still_there
 from provisioner.lock import locked
-from provisioner.model import App, Timeline
+from provisioner.model import App, Status, Timeline
 from provisioner.reconcile.apply import Applier, Progress
 from provisioner.reconcile.plan import Action, Actual, Desired, Plan, Rename, plan
 from provisioner.registry.store import Registry
@@ -43,6 +44,8 @@ def reconcile(
     """
     done = 0
     with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
+        if retry:
+            _find_damage(registry, app, now, cause)
         for _ in range(MOST_PASSES):
             current = registry.app(app.id)
             if current is None:
@@ -53,6 +56,23 @@ def reconcile(
             Applier(registry, current, now, cause, progress).apply(step.actions)
             done += len(step.actions)
     return Outcome(done, now)
+
+
+def _find_damage(registry: Registry, app: App, now: int, cause: str) -> None:
+    """Call connected databases that are lost or damaged what they are, so that they are tried and reported."""
+    damaged = []
+    for database in registry.databases(app.id):
+        if database.status is Status.CONNECTED and database.intent is None:
+            instance = registry.instance_of(database.instance_id)
+            if problem := ENGINES[instance.engine].inspect(instance, database).problem:
+                damaged.append(replace(database, status=Status.ERROR, error=problem))
+    if damaged:
+        with registry.change():
+            registry.save_databases(damaged)
+            for database in damaged:
+                registry.record(
+                    now, "database.error", cause, app_id=app.id, database_id=database.id, detail=database.error or ""
+                )
 
 
 def look(registry: Registry, app: App, now: int, *, retry: bool = False) -> Plan:
