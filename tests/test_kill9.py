@@ -1,0 +1,186 @@
+"""A kill -9 at any instant loses nothing that was acknowledged, and the next reconcile makes everything right."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from world import (
+    PROVISIONER,
+    add_branches,
+    database_of,
+    git,
+    mark,
+    marker,
+    ok,
+    repository,
+    rows,
+    run,
+    shop,
+    statuses,
+)
+
+from provisioner import inbox
+from provisioner.faults import POINTS
+
+
+def _points(*operations: str) -> list[str]:
+    return [point for point in POINTS if point.partition(".")[0] in operations]
+
+
+def killed(cwd: Path, point: str, *args: str) -> None:
+    result = run(cwd, *args, PROVISIONER_FAULT=point)
+    assert result.returncode == -signal.SIGKILL, result
+
+
+def marked_shop(path: Path, *branches: str, options: tuple[str, ...] = ("--grace", "0s")) -> Path:
+    """Each database holds the name of its timeline."""
+    repo = shop(path, *branches, options=options)
+    for row in rows(repo):
+        mark(row["path"], row["timeline"])
+    return repo
+
+
+def test_every_point_is_tried() -> None:
+    assert set(_points("provision", "archive", "recover", "purge", "rename", "migrate", "inbox")) == set(POINTS)
+
+
+@pytest.mark.parametrize("point", _points("provision"))
+@pytest.mark.parametrize("count", [1, 12])
+def test_while_provisioning(tmp_path: Path, point: str, count: int) -> None:
+    repo = marked_shop(tmp_path / "shop")
+    add_branches(repo, *(f"b{number}" for number in range(count)))
+    killed(repo, point, "reconcile")
+    ok(repo, "reconcile")
+    assert set(statuses(repo).values()) == {"connected"}
+    assert len(rows(repo)) == count + 1
+    for row in rows(repo):
+        assert marker(row["path"]) == ("production" if row["timeline"] == "production" else None)
+
+
+@pytest.mark.parametrize("point", _points("provision"))
+def test_while_initialising(tmp_path: Path, point: str) -> None:
+    repo = repository(tmp_path / "shop", "login")
+    killed(repo, point, "init", "--no-hooks", "--name", "shop")
+    ok(repo, "reconcile")
+    assert statuses(repo) == {"production": "connected", "git-branch/login": "connected"}
+
+
+@pytest.mark.parametrize("point", _points("migrate"))
+def test_while_making_the_registry(tmp_path: Path, point: str) -> None:
+    repo = repository(tmp_path / "shop", "login")
+    killed(repo, point, "init", "--no-hooks", "--name", "shop")
+    ok(repo, "init", "--no-hooks", "--name", "shop")
+    assert statuses(repo) == {"production": "connected", "git-branch/login": "connected"}
+
+
+@pytest.mark.parametrize("point", _points("archive"))
+def test_while_archiving(tmp_path: Path, point: str) -> None:
+    repo = marked_shop(tmp_path / "shop", "login", "cart")
+    git(repo, "branch", "-q", "-D", "login", "cart")
+    killed(repo, point, "reconcile")
+    ok(repo, "reconcile")
+    assert statuses(repo) == {
+        "production": "connected",
+        "git-branch/cart": "archived",
+        "git-branch/login": "archived",
+    }
+    assert {marker(row["path"]) for row in rows(repo)} == {"production", "git-branch/cart", "git-branch/login"}
+
+
+@pytest.mark.parametrize("point", _points("archive"))
+def test_while_archiving_a_branch_that_comes_back(tmp_path: Path, point: str) -> None:
+    repo = marked_shop(tmp_path / "shop", "login")
+    git(repo, "branch", "-q", "-D", "login")
+    killed(repo, point, "reconcile")
+    git(repo, "branch", "-q", "login")
+    ok(repo, "reconcile")
+    found = database_of(repo, "git-branch/login")
+    assert found["status"] == "connected"
+    assert marker(found["path"]) == "git-branch/login"
+
+
+@pytest.mark.parametrize("point", _points("recover"))
+def test_while_recovering(tmp_path: Path, point: str) -> None:
+    repo = marked_shop(tmp_path / "shop", "login")
+    git(repo, "branch", "-q", "-D", "login")
+    ok(repo, "reconcile")
+    killed(repo, point, "database", "recover", database_of(repo, "git-branch/login")["name"])
+    ok(repo, "reconcile")
+    found = database_of(repo, "git-branch/login")
+    assert found["status"] == "connected"
+    assert marker(found["path"]) == "git-branch/login"
+
+
+@pytest.mark.parametrize("point", _points("purge"))
+def test_while_purging(tmp_path: Path, point: str) -> None:
+    repo = marked_shop(tmp_path / "shop", "login", options=("--grace", "0s", "--retention", "0s"))
+    instance = Path(database_of(repo, "production")["path"]).parent.parent.parent
+    git(repo, "branch", "-q", "-D", "login")
+    killed(repo, point, "reconcile")
+    ok(repo, "reconcile")
+    assert statuses(repo) == {"production": "connected"}
+    assert marker(database_of(repo, "production")["path"]) == "production"
+    assert {stage.name: len(list(stage.iterdir())) for stage in instance.iterdir()} == {
+        "new": 0,
+        "live": 1,
+        "archive": 0,
+        "trash": 0,
+    }
+
+
+@pytest.mark.parametrize("point", _points("rename"))
+def test_while_following_a_rename(tmp_path: Path, point: str) -> None:
+    repo = marked_shop(tmp_path / "shop", "login")
+    git(repo, "branch", "-q", "-m", "login", "sign-in")
+    killed(repo, point, "reconcile")
+    ok(repo, "reconcile")
+    live = {row["timeline"]: row for row in rows(repo) if row["status"] == "connected"}
+    assert set(live) == {"production", "git-branch/sign-in"}
+    assert marker(live["git-branch/sign-in"]["path"]) == "git-branch/login"
+
+
+@pytest.mark.parametrize("point", _points("inbox"))
+def test_while_taking_a_wake_up(tmp_path: Path, home: Path, point: str) -> None:
+    repo = marked_shop(tmp_path / "shop")
+    app_id = json.loads(ok(repo, "app", "show", "--json"))["id"]
+    add_branches(repo, "login")
+    inbox.leave(str(home / "inbox"), app_id)
+    killed(repo, point, "watch")
+    assert inbox.take(str(home / "inbox")) == [app_id]
+    ok(repo, "reconcile")
+    assert statuses(repo) == {"production": "connected", "git-branch/login": "connected"}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.slow
+def test_at_random_instants(tmp_path: Path) -> None:
+    """300 branches come and others go while reconciling is killed again and again."""
+    repo = marked_shop(tmp_path / "shop", *(f"old-{number}" for number in range(5)))
+    add_branches(repo, *(f"b{number}" for number in range(300)))
+    git(repo, "branch", "-q", "-D", "old-0", "old-1")
+    chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
+    for _ in range(8):
+        started = subprocess.Popen([PROVISIONER, "reconcile"], cwd=repo, stderr=subprocess.DEVNULL)
+        try:
+            started.wait(chance.uniform(0.1, 0.9))
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait()
+    ok(repo, "reconcile")
+    found = statuses(repo)
+    branches = git(repo, "for-each-ref", "--format=%(refname:short)", "refs/heads").decode().split()
+    wanted = {"production", *(f"git-branch/{branch}" for branch in branches if branch != "main")}
+    assert {timeline for timeline, status in found.items() if status == "connected"} == wanted
+    assert {timeline for timeline, status in found.items() if status != "connected"} == {
+        "git-branch/old-0",
+        "git-branch/old-1",
+    }
+    for row in rows(repo):
+        old = row["timeline"] == "production" or row["timeline"].startswith("git-branch/old-")
+        assert marker(row["path"]) == (row["timeline"] if old else None)
