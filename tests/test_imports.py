@@ -1,0 +1,94 @@
+"""Imports go down only, and what has to start fast imports little."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import provisioner
+
+PACKAGE = Path(provisioner.__file__).parent
+
+# Low to high: a room imports only what stands before it.
+ROOMS = (
+    *("errors", "naming", "model", "faults", "config", "clock", "lock", "durable", "inbox"),
+    *("environment", "formats", "git", "kv", "registry", "engines", "reconcile"),
+    *("resolving", "envfile", "worker", "handover", "daemon", "cli", "__main__"),
+)
+
+
+def _files() -> Iterator[tuple[str, str, ast.Module]]:
+    """Room, path and tree of every module."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE)
+        yield relative.parts[0].removesuffix(".py"), str(relative), ast.parse(path.read_text())
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Dotted names of modules, also of imports inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            if node.module == "provisioner":
+                yield from (f"provisioner.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def test_every_room_has_a_place_in_the_order() -> None:
+    assert {room for room, _, _ in _files()} - {"__init__", "_hooks"} == set(ROOMS)
+
+
+def test_imports_go_down_only() -> None:
+    upward = [
+        f"{path} imports {name}"
+        for room, path, tree in _files()
+        for name in _imported(tree)
+        if name.startswith("provisioner.") and (other := name.split(".")[1]) in ROOMS
+        if other != room and ROOMS.index(other) >= ROOMS.index(room)
+    ]
+    assert upward == []
+
+
+def test_kv_can_be_used_alone() -> None:
+    for room, path, tree in _files():
+        if room == "kv":
+            strange = [name for name in _imported(tree) if name.startswith("provisioner.")]
+            assert [name for name in strange if not name.startswith("provisioner.kv")] == [], path
+
+
+def test_each_library_has_its_file() -> None:
+    users: dict[str, set[str]] = {"pygit2": set(), "watchdog": set()}
+    for _, path, tree in _files():
+        for name in _imported(tree):
+            if (library := name.partition(".")[0]) in users:
+                users[library].add(path)
+    assert users == {"pygit2": {"git/refs.py"}, "watchdog": {"git/watch.py"}}
+
+
+def test_the_environment_is_read_at_the_edge() -> None:
+    allowed = {"config.py", "git/command.py", "handover.py", "worker.py"}
+    readers = {
+        path
+        for room, path, tree in _files()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb") and room != "cli"
+        if isinstance(node.value, ast.Name) and node.value.id == "os"
+    }
+    assert readers <= allowed
+
+
+def test_exec_starts_light() -> None:
+    heavy = ("re", "json", "dataclasses", "enum", "typing", "click", "pygit2", "sqlite3", "subprocess", "hashlib")
+    program = (
+        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import provisioner.cli.launch\n"
+        f"print(*[name for name in {heavy!r} if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-S", "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
