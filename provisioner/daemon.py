@@ -150,7 +150,7 @@ class Daemon:
     def _watch(self, app_id: str, git_dir: bytes) -> None:
         """Listen to an app's refs; where that failed before, polling goes on without trying at every look."""
         watched = self._apps[app_id]
-        if not watched.polled:
+        if not watched.polled and os.path.isdir(git_dir):  # one that is away is tried again at the next look
             watched.polled = not self._watcher.add(app_id, git_dir)
 
     def _wait(self) -> None:
@@ -218,6 +218,7 @@ class Daemon:
             del self._apps[app_id]
             return
         if failure:
+            self._watcher.remove(app_id)  # the repository may be another one when it can be read again
             self.log("error", failure, app=app.slug if app else app_id)
         elif app is not None and outcome is not None and outcome.actions:
             self.log("info", "reconciled", app=app.slug, actions=outcome.actions, ms=round(watched.took * 1000, 1))

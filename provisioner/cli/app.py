@@ -190,6 +190,7 @@ def set_app(
             retention=retention,
             git_dir=git_dir,
         )
+        inbox.leave(registry.home.inbox, changed.id)  # a daemon that runs is to watch the new place
         run(registry, changed, "app set")
 
 

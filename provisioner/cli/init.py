@@ -6,6 +6,7 @@ import os
 
 import click
 
+from provisioner import inbox
 from provisioner.cli.app import register
 from provisioner.cli.instance import default_instance
 from provisioner.cli.reconcile import run
@@ -48,6 +49,7 @@ def init(
             except ProvisionerError as error:
                 click.echo(f"provisioner: {error}", err=True)
         run(registry, app, "init")
+        inbox.leave(home.inbox, app.id)  # a daemon that runs is to watch it from now on
         branches = sorted(timeline.branch for timeline in registry.timelines(app.id) if timeline.gone_at is None)
         click.echo(f"app {app.slug}: {len(branches)} timelines, production branch {shown(app.production)}")
         for line in report(registry, app, branches[:20]):

@@ -32,6 +32,7 @@ class Watcher:
         self.heard, self.trouble = heard, trouble
         self._observer: BaseObserver = Observer()
         self._watches: dict[str, list[ObservedWatch]] = {}
+        self._places: dict[str, bytes] = {}  # the common directories whose watches are whole
         _report_overflow(self._overflowed)
 
     def start(self) -> None:
@@ -52,12 +53,17 @@ class Watcher:
         return True
 
     def add(self, app_id: str, common_dir: bytes) -> bool:
-        """Watch an app's refs. False (after `trouble` was told) where that is not possible."""
-        if app_id in self._watches:
+        """Watch an app's refs, anew where its repository is in another place or was replaced.
+
+        False (after `trouble` was told) where that is not possible.
+        """
+        if self._places.get(app_id) == common_dir:
             return True
+        self.remove(app_id)
         watches: list[ObservedWatch] = []
+        self._places[app_id] = common_dir
         try:
-            listener = _Refs(app_id, self.heard)
+            listener = _Refs(app_id, common_dir, self.heard, self._lost)
             watches.append(self._observer.schedule(listener, os.fsdecode(common_dir)))
             for name in _TREES:
                 tree = os.path.join(common_dir, name)
@@ -66,12 +72,17 @@ class Watcher:
         except OSError as error:
             for watch in watches:
                 self._observer.unschedule(watch)
+            self._lost(app_id)
             self.trouble(app_id, f"cannot watch {os.fsdecode(common_dir)}: {_why(error)}")
             return False
         self._watches[app_id] = watches
         return True
 
+    def _lost(self, app_id: str) -> None:
+        self._places.pop(app_id, None)
+
     def remove(self, app_id: str) -> None:
+        self._lost(app_id)
         for watch in self._watches.pop(app_id, []):
             self._observer.unschedule(watch)
 
@@ -106,14 +117,17 @@ def _report_overflow(call: Callable[[], None]) -> None:
 class _Refs(FileSystemEventHandler):
     """Lets through what can be a change of refs: not git's lock files, nor what it only reads."""
 
-    def __init__(self, app_id: str, heard: Heard) -> None:
-        self.app_id, self.heard = app_id, heard
+    def __init__(self, app_id: str, common_dir: bytes, heard: Heard, lost: Heard) -> None:
+        self.app_id, self.heard, self.lost = app_id, heard, lost
+        self.refs = os.path.join(common_dir, b"refs")
 
     def dispatch(self, event: FileSystemEvent) -> None:
         if event.event_type in ("opened", "closed_no_write"):
             return
         path = os.fsencode(event.dest_path or event.src_path)
         name = os.path.basename(path)
+        if event.event_type == "deleted" and path == self.refs:
+            self.lost(self.app_id)  # watches hold on to what was deleted, not to what comes in its place
         if name.endswith(b".lock") or (event.is_directory and event.event_type == "modified"):
             return
         inside = any(b"/" + tree + b"/" in path for tree in _TREES)
