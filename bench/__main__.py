@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 
 from bench.local import execute, switch
@@ -30,10 +31,13 @@ def main() -> None:
     parser.add_argument("--only", choices=MEASUREMENTS, metavar="NAME", help=", ".join(MEASUREMENTS))
     arguments = parser.parse_args()
     rows: list[Row] = []
-    for name, measure in MEASUREMENTS.items():
-        if arguments.only in (None, name):
-            print(f"measuring {name}", file=sys.stderr)
-            rows += measure(arguments.runs)
+    with tempfile.TemporaryDirectory(prefix="provisioner-bench-") as directory:
+        tempfile.tempdir = directory
+        for name, measure in MEASUREMENTS.items():
+            if arguments.only in (None, name):
+                print(f"measuring {name}", file=sys.stderr)
+                rows += measure(arguments.runs)
+    tempfile.tempdir = None
     print(f"{os.cpu_count()} cores, {sys.platform}, Python {sys.version.split()[0]}\n")
     print(printed(rows))
 

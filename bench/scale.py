@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -41,20 +40,19 @@ def first(runs: int) -> list[Row]:
         path = here.bare("many.git", here.repository("client"))
         here.branches(path, MANY)
 
-        def provisioned(_: int) -> float:
-            shutil.rmtree(here.home, ignore_errors=True)
-            shutil.rmtree(os.path.join(path, "hooks"), ignore_errors=True)
+        def provisioned(turn: int) -> float:
+            here.home = here.environ["PROVISIONER_HOME"] = os.path.join(here.path, f"home-{turn}")
             os.sync()
-            took = here.timed([PROVISIONER, "init"], path)
+            took = here.timed([PROVISIONER, "init", "--no-hooks"], path)
             here.must_be_connected(MANY + 1)
             return took
 
-        mine, others = alternated(min(runs, 3), provisioned, lambda _: _written(here, empty_file()), warm=0)
+        mine, others = alternated(min(runs, 3), provisioned, lambda turn: _written(here, turn, empty_file()), warm=0)
         return [compared("first", mine, others, 1)]
 
 
-def _written(here: World, data: bytes) -> float:
-    directory = os.path.join(here.path, "files")
+def _written(here: World, turn: int, data: bytes) -> float:
+    directory = os.path.join(here.path, f"files-{turn}")
     os.mkdir(directory)
     os.sync()
     started = time.perf_counter()
@@ -62,9 +60,7 @@ def _written(here: World, data: bytes) -> float:
         with open(os.path.join(directory, f"{number:05}"), "wb", buffering=0) as file:
             file.write(data)
             os.fsync(file.fileno())
-    took = time.perf_counter() - started
-    shutil.rmtree(directory)
-    return took
+    return time.perf_counter() - started
 
 
 def memory(_: int) -> list[Row]:

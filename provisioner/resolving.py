@@ -38,19 +38,23 @@ def resolve(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> t
 
     A branch that git has and the registry does not know yet is reconciled first. Raises `NotResolved`.
     """
-    app = find_app(home, selectors, cwd)
+    resolver = Resolver(home)
+    app = _find_app(resolver, selectors, cwd)
     timeline = None if selectors.revision else _timeline(app, selectors, cwd, environ)
     try:
-        connection = Resolver(home).connection(app, timeline=timeline, revision=selectors.revision)
+        connection = resolver.connection(app, timeline=timeline, revision=selectors.revision)
     except NotYet:
         _reconcile(home, app)
-        connection = Resolver(home).connection(app, timeline=timeline, revision=selectors.revision)
+        connection = resolver.connection(app, timeline=timeline, revision=selectors.revision)
     return connection, variables(connection, _usable_file(connection))
 
 
 def find_app(home: Home, selectors: Selectors, cwd: bytes) -> FoundApp:
     """The app of a slug, else the one whose repository `cwd` is in, else the one it was cloned from."""
-    resolver = Resolver(home)
+    return _find_app(Resolver(home), selectors, cwd)
+
+
+def _find_app(resolver: Resolver, selectors: Selectors, cwd: bytes) -> FoundApp:
     if selectors.app is not None:
         app = resolver.app(slug=selectors.app)
         if app is None:
