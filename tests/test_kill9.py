@@ -158,7 +158,6 @@ def test_while_taking_a_wake_up(tmp_path: Path, home: Path, point: str) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.slow
 def test_at_random_instants(tmp_path: Path) -> None:
     """300 branches come and others go while reconciling is killed again and again."""
     repo = marked_shop(tmp_path / "shop", *(f"old-{number}" for number in range(5)))

@@ -1,0 +1,82 @@
+"""A disk without space or inodes is an error that says so, and `fix` mends everything once there is some."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from world import add_branches, mark, marker, ok, remount, repository, rows, run, small_disk, statuses
+
+MANY = tuple(f"b{number}" for number in range(80))
+
+
+@pytest.mark.parametrize(
+    ("full", "freed"), [("size=1m", "size=32m"), ("size=32m,nr_inodes=30", "size=32m,nr_inodes=2000")]
+)
+def test_a_full_instance(tmp_path: Path, full: str, freed: str) -> None:
+    with small_disk(tmp_path / "disk", full) as disk:
+        repo = repository(tmp_path / "shop")
+        ok(repo, "instance", "add", "small", "--directory", str(disk / "databases"))
+        ok(repo, "init", "--no-hooks", "--name", "shop")
+        (production,) = rows(repo)
+        assert production["instance"] == "small"
+        mark(production["path"], "precious")
+
+        add_branches(repo, *MANY)
+        result = run(repo, "reconcile")
+        assert (result.returncode, result.stdout) == (1, "")
+        assert "disk full" in result.stderr
+        assert "provisioner database fix --all" in result.stderr
+        failed = [row for row in rows(repo) if row["status"] == "error"]
+        assert failed
+        assert all("disk full" in row["error"] for row in failed)
+        assert statuses(repo)["production"] == "connected"
+        branch = failed[0]["timeline"].removeprefix("git-branch/")
+        refused = run(repo, "exec", "--branch", branch, "--", "echo", "ran")
+        assert (refused.returncode, refused.stdout) == (3, "")
+        assert run(repo, "database", "fix", "--all").returncode == 1
+
+        remount(disk, freed)
+        ok(repo, "database", "fix", "--all")
+        assert set(statuses(repo).values()) == {"connected"}
+        assert len(rows(repo)) == len(MANY) + 1
+        assert marker(production["path"]) == "precious"
+
+
+def _fill(directory: Path, leave: int) -> Path:
+    filler = directory / "filler"
+    with filler.open("wb", buffering=0) as file:
+        with suppress(OSError):
+            while True:
+                file.write(b"\0" * 4096)
+        file.truncate(max(0, filler.stat().st_size - leave))
+    return filler
+
+
+@pytest.mark.parametrize("leave", [0, 64 * 1024, 200 * 1024])
+def test_a_full_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave: int) -> None:
+    with small_disk(tmp_path / "disk", "size=4m") as disk:
+        monkeypatch.setenv("PROVISIONER_HOME", str(disk / "home"))
+        repo = repository(tmp_path / "shop", "login")
+        ok(repo, "init", "--no-hooks", "--name", "shop")
+        for row in rows(repo):
+            mark(row["path"], row["timeline"])
+
+        add_branches(repo, *MANY)
+        filler = _fill(disk, leave)
+        result = run(repo, "reconcile")
+        assert (result.returncode, result.stdout) == (1, "")
+        assert "disk full" in result.stderr or "no space is left" in result.stderr
+        failed = [row["error"] for row in rows(repo) if row["status"] != "connected"]
+        assert failed
+        assert all("disk full" in (error or "") for error in failed)
+        refused = run(repo, "exec", "--branch", MANY[-1], "--", "echo", "ran")
+        assert (refused.returncode, refused.stdout) == (3, "")
+
+        filler.unlink()
+        ok(repo, "database", "fix", "--all")
+        assert set(statuses(repo).values()) == {"connected"}
+        assert len(rows(repo)) == len(MANY) + 2
+        kept = {row["timeline"]: marker(row["path"]) for row in rows(repo)}
+        assert {timeline for timeline, text in kept.items() if text == timeline} == {"production", "git-branch/login"}
