@@ -75,7 +75,7 @@ class Applier:
             for action in actions
         ]
         instances = self.registry.assigned(self.app.id)
-        with self.registry.change():
+        with self.registry.change(synced=False):  # cut off with the power, nothing was promised: it is opened anew
             self.registry.save_timelines(timelines)
             self._record([(timeline.name, None, "timeline.open", "", self.cause) for timeline in timelines])
             made = self._insert([(timeline, instance) for timeline in timelines for instance in instances])
