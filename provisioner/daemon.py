@@ -33,6 +33,7 @@ Log = Callable[..., None]
 SAFETY_SECONDS = 300.0  # even where events come: look at everything this often
 POLL_SECONDS = 2.0  # where they do not
 POLL_LOAD = 0.05  # the part of its time that polling may take
+REST = 3.0  # times as long as a look took: refs that come one by one must not keep a core busy
 FAILURE_SECONDS = 5.0
 REQUEST_SECONDS = 10.0
 SOCKET_PATH_LIMIT = 100  # bytes; the system's own is 104 to 108
@@ -177,9 +178,9 @@ class Daemon:
             self._wake(app_id)
 
     def _wake(self, app_id: str) -> Watched:
-        """An app is due: at once where a hook waits, else not sooner than its last look took."""
+        """An app is due: at once where a hook waits, else after a rest as long as its last look makes it."""
         watched = self._apps.setdefault(app_id, Watched())
-        when = watched.looked + watched.took
+        when = watched.looked + watched.took * REST
         watched.due = when if watched.due is None else min(watched.due, when)
         return watched
 

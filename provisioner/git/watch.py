@@ -10,7 +10,17 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 
 if TYPE_CHECKING:
@@ -23,6 +33,16 @@ Trouble = Callable[[str, str], None]
 
 _FILES = (b"HEAD", b"packed-refs")
 _TREES = (b"refs", b"reftable", b"worktrees")
+# The kernel keeps the others to itself: a push of a thousand branches causes ten thousand of them.
+_EVENTS: list[type[FileSystemEvent]] = [
+    FileCreatedEvent,
+    FileClosedEvent,
+    FileMovedEvent,
+    FileDeletedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+    DirDeletedEvent,
+]
 
 
 class Watcher:
@@ -64,11 +84,13 @@ class Watcher:
         self._places[app_id] = common_dir
         try:
             listener = _Refs(app_id, common_dir, self.heard, self._lost)
-            watches.append(self._observer.schedule(listener, os.fsdecode(common_dir)))
+            watches.append(self._observer.schedule(listener, os.fsdecode(common_dir), event_filter=_EVENTS))
             for name in _TREES:
                 tree = os.path.join(common_dir, name)
                 if os.path.isdir(tree):
-                    watches.append(self._observer.schedule(listener, os.fsdecode(tree), recursive=True))
+                    watches.append(
+                        self._observer.schedule(listener, os.fsdecode(tree), recursive=True, event_filter=_EVENTS)
+                    )
         except OSError as error:
             for watch in watches:
                 self._observer.unschedule(watch)
