@@ -36,6 +36,7 @@ POLL_LOAD = 0.05  # the part of its time that polling may take
 REST = 3.0  # times as long as a look took: refs that come one by one must not keep a core busy
 FAILURE_SECONDS = 5.0
 REQUEST_SECONDS = 10.0
+PROBE_SECONDS = 0.3  # who only asks whether a daemon runs holds its lock for an instant
 SOCKET_PATH_LIMIT = 100  # bytes; the system's own is 104 to 108
 
 
@@ -70,7 +71,10 @@ class Daemon:
 
     def run(self) -> None:
         """Watch and reconcile until SIGTERM or SIGINT. Raises `Busy` where a daemon already runs on this home."""
-        lock = try_lock(os.path.join(self.home.locks, "daemon.lock"))
+        path = os.path.join(self.home.locks, "daemon.lock")
+        deadline = time.monotonic() + PROBE_SECONDS
+        while (lock := try_lock(path)) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
         if lock is None:
             raise Busy(f"a daemon is already running on {self.home.path}", "Stop it first, or let it work")
         try:
