@@ -202,9 +202,8 @@ def test_eight_git_processes_at_once_are_followed(setup: Setup, tmp_path: Path) 
     setup.begin(clone)
     for branch, file in files(clone).items():
         put(file, branch)
-    script = (
-        'for i in 1 2 3 4; do git branch "$0/$i" || exit 1; done; git branch -q -m "$0/1" "$0/5"; git branch -qD "$0/2"'
-    )
+    # Renames at once can fail by themselves: git has one name for the reflog that it moves.
+    script = 'for i in 1 2 3 4; do git branch "$0/$i" || exit 1; done; git branch -q -m "$0/1" "$0/5" || :; git branch -qD "$0/2"'
     running = [subprocess.Popen(["sh", "-c", script, f"worker-{number}"], cwd=clone) for number in range(8)]
     assert [process.wait(60) for process in running] == [0] * 8
     setup.settle(clone)
