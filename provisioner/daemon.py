@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from provisioner import inbox
 from provisioner.clock import now_ms
 from provisioner.config import Home
+from provisioner.engines.table import ENGINES
 from provisioner.errors import Busy, ProvisionerError
 from provisioner.git.watch import Watcher
 from provisioner.lock import try_lock
@@ -36,6 +37,8 @@ POLL_LOAD = 0.05  # the part of its time that polling may take
 REST = 3.0  # times as long as a look took: refs that come one by one must not keep a core busy
 FAILURE_SECONDS = 5.0
 REQUEST_SECONDS = 10.0
+QUIET_SECONDS = 1.0  # nothing has happened for so long: time to make databases ahead
+LEAST_SPARES, MOST_SPARES = 16, 1024
 PROBE_SECONDS = 0.3  # who only asks whether a daemon runs holds its lock for an instant
 SOCKET_PATH_LIMIT = 100  # bytes; the system's own is 104 to 108
 
@@ -68,6 +71,8 @@ class Daemon:
         self._apps: dict[str, Watched] = {}
         self._stopping = False
         self._inbox_watched = False
+        self._short: dict[str, int] = {}
+        self._looked = 0.0
 
     def run(self) -> None:
         """Watch and reconcile until SIGTERM or SIGINT. Raises `Busy` where a daemon already runs on this home."""
@@ -100,7 +105,7 @@ class Daemon:
             _announce(self.home, path)
             self.log("info", "watching", apps=len(self._apps), home=self.home.path, pid=os.getpid())
             while not self._stopping:
-                self._wait()
+                self._wait(registry)
                 self._work(registry)
         finally:
             _withdraw(self.home)
@@ -158,12 +163,17 @@ class Daemon:
         if not watched.polled and os.path.isdir(git_dir):  # one that is away is tried again at the next look
             watched.polled = not self._watcher.add(app_id, git_dir)
 
-    def _wait(self) -> None:
+    def _wait(self, registry: Registry) -> None:
         """Sleep until something is to be done; take in everything that came."""
         now = time.monotonic()
         due = min((watched.due for watched in self._apps.values() if watched.due is not None), default=now + 60)
         if not self._inbox_watched:
             due = min(due, now + POLL_SECONDS)
+        if self._short:
+            if self._looked + QUIET_SECONDS <= now and self._queue.empty():
+                self._stock(registry)
+                return
+            due = min(due, self._looked + QUIET_SECONDS)
         try:
             item = self._queue.get(timeout=max(0.0, due - now))
         except queue.Empty:
@@ -180,6 +190,16 @@ class Daemon:
                 break
         for app_id in inbox.take(self.home.inbox):
             self._wake(app_id)
+
+    def _stock(self, registry: Registry) -> None:
+        """Use an idle moment to make some databases ahead: in proportion to what is there."""
+        instance_id, live = self._short.popitem()
+        instance = registry.instance_of(instance_id)
+        try:
+            if ENGINES[instance.engine].stock(instance, min(max(live, LEAST_SPARES), MOST_SPARES)):
+                self._short[instance_id] = live
+        except ProvisionerError as error:
+            self.log("warning", str(error), instance=instance.slug)
 
     def _wake(self, app_id: str) -> Watched:
         """An app is due: at once where a hook waits, else after a rest as long as its last look makes it."""
@@ -227,6 +247,9 @@ class Daemon:
             self.log("error", failure, app=app.slug if app else app_id)
         elif app is not None and outcome is not None and outcome.actions:
             self.log("info", "reconciled", app=app.slug, actions=outcome.actions, ms=round(watched.took * 1000, 1))
+        if outcome is not None and (outcome.actions or not self._looked):
+            self._short = registry.live_databases()
+        self._looked = time.monotonic()
         self._plan_next(watched, outcome)
 
     def _plan_next(self, watched: Watched, outcome: Outcome | None) -> None:

@@ -19,6 +19,9 @@ GIT_CONFIG = """\
 \tallow = always
 [advice]
 \tdetachedHead = false
+[core]
+	filesRefLockTimeout = 30000
+	packedRefsTimeout = 30000
 [gc]
 \tautoDetach = false
 """

@@ -128,6 +128,7 @@ def test_while_purging(tmp_path: Path, point: str) -> None:
     assert marker(database_of(repo, "production")["path"]) == "production"
     assert {stage.name: len(list(stage.iterdir())) for stage in instance.iterdir()} == {
         "new": 0,
+        "spare": 0,
         "live": 1,
         "archive": 0,
         "trash": 0,

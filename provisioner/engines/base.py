@@ -30,6 +30,9 @@ class Engine(Protocol):
     def ensure(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         """Make each database exist: new where it never held data, otherwise what it held. Never empties one."""
 
+    def stock(self, instance: Instance, wanted: int) -> bool:
+        """Make databases ahead of need, a few at a call, until `wanted` are there. True where more are missing."""
+
     def archive(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         """Put each database where no app finds it. Nothing is lost, not even what is being written."""
 

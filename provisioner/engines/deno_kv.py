@@ -1,6 +1,7 @@
 """The deno-kv engine on SQLite: every database a directory of its own, named by its id.
 
     <location>/new/<id>/        being built
+    <location>/spare/<any>/     built before it is needed
     <location>/live/<id>/       kv.sqlite3 with its -wal and -shm: what apps open
     <location>/archive/<id>/    the branch is gone, the data is kept
     <location>/trash/<id>/      being deleted
@@ -20,14 +21,15 @@ from collections.abc import Sequence
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
-from provisioner.durable import SYNC_ALL_FROM, sync_file_system, sync_path, write_file
+from provisioner.durable import sync_path, write_file
+from provisioner.engines import spares
 from provisioner.engines.base import Failures, Inspection
 from provisioner.engines.layout import FILE_NAME, database_path
 from provisioner.errors import StorageFailed
 from provisioner.kv.schema import empty_file, why_not_a_database
 from provisioner.model import Database, Instance
 
-STAGES = ("new", "live", "archive", "trash")
+STAGES = ("new", "spare", "live", "archive", "trash")
 
 
 class DenoKv:
@@ -48,10 +50,12 @@ class DenoKv:
         failures: Failures = {}
         new: list[str] = []
         moved = False
+        ready = spares.listing(instance.location) if any(item.connected_at is None for item in databases) else []
         for database in databases:
             try:
                 if os.path.isdir(self._place(instance, "live", database.id)):
                     self._check(instance, database)
+                    moved = moved or database.connected_at is None  # whether that move was synced, nobody knows
                 elif os.path.isdir(self._place(instance, "archive", database.id)):
                     self._move(instance, database.id, "archive", "live")
                     moved = True
@@ -60,6 +64,8 @@ class DenoKv:
                         f"its data is missing: neither {self._place(instance, 'live', database.id)} nor an archived copy"
                         " exists, and an empty database will not take its place. Put the directory back, or archive it"
                     )
+                elif spares.take(instance.location, ready, self._place(instance, "live", database.id)):
+                    moved = True
                 else:
                     self._build(instance, database.id)
                     new.append(database.id)
@@ -70,6 +76,14 @@ class DenoKv:
         if new or moved:
             failures |= self._settle(instance, new, [database.id for database in databases])
         return failures
+
+    def stock(self, instance: Instance, wanted: int) -> bool:
+        try:
+            return spares.stock(instance.location, wanted)
+        except OSError as error:
+            raise StorageFailed(
+                f"cannot make databases ahead in {instance.location}: {reason(error)}", "They are made when needed"
+            ) from error
 
     def archive(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         return self._move_all(instance, databases, "live", "archive")
@@ -126,11 +140,7 @@ class DenoKv:
         failures: Failures = {}
         live = os.path.join(instance.location, "live")
         try:
-            if new and not (len(new) >= SYNC_ALL_FROM and sync_file_system(instance.location)):
-                for database_id in new:
-                    directory = self._place(instance, "new", database_id)
-                    sync_path(os.path.join(directory, FILE_NAME))
-                    sync_path(directory)
+            spares.sync(instance.location, [self._place(instance, "new", database_id) for database_id in new])
             faults.point("provision.written")
             for database_id in new:
                 os.rename(self._place(instance, "new", database_id), self._place(instance, "live", database_id))

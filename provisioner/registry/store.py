@@ -255,6 +255,13 @@ class Registry:
         )
         return [_database(row) for row in rows]
 
+    def live_databases(self) -> dict[str, int]:
+        """How many live databases each instance has, by its id; only instances that have any."""
+        rows = self._rows(
+            "select instance_id, count(*) from database where status not in ('archived', 'purged') group by instance_id"
+        )
+        return {str(row[0]): int(str(row[1])) for row in rows}
+
     def save_timelines(self, timelines: Iterable[Timeline]) -> None:
         with self.change():
             self._db.executemany(
