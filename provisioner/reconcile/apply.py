@@ -35,6 +35,7 @@ class Applier:
     def __init__(self, registry: Registry, app: App, now: int, cause: str, progress: Progress | None = None) -> None:
         self.registry, self.app, self.now, self.cause = registry, app, now, cause
         self.progress = progress
+        self.failed = False
         self._instances: dict[str, Instance] = {}
 
     def apply(self, actions: Sequence[planned.Action]) -> None:
@@ -171,6 +172,7 @@ class Applier:
             engine = ENGINES[instance.engine]
             work = {"ensure": engine.ensure, "archive": engine.archive, "purge": engine.purge}[verb]
             failures |= work(instance, [step.database for step in group])
+        self.failed = self.failed or bool(failures)
         results = [self._result(step, failures.get(step.database.id)) for step in steps]
         with self.registry.change():
             self.registry.save_databases(database for database, _ in results)

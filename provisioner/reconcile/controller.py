@@ -12,7 +12,7 @@ from provisioner.git.refs import read_branches, still_there
 from provisioner.lock import locked
 from provisioner.model import App, Status, Timeline
 from provisioner.reconcile.apply import Applier, Progress
-from provisioner.reconcile.plan import Action, Actual, Desired, Plan, Rename, plan
+from provisioner.reconcile.plan import Action, Actual, Desired, Note, Open, Plan, Rename, plan
 from provisioner.registry.store import Registry
 
 MOST_PASSES = 8  # a rename over an existing branch takes three
@@ -53,8 +53,11 @@ def reconcile(
             step = look(registry, current, now, retry=retry and done == 0)
             if not step.actions:
                 return Outcome(done, step.next_at)
-            Applier(registry, current, now, cause, progress).apply(step.actions)
+            applier = Applier(registry, current, now, cause, progress)
+            applier.apply(step.actions)
             done += len(step.actions)
+            if not applier.failed and all(isinstance(action, Open | Note) for action in step.actions):
+                return Outcome(done, step.next_at)  # what they lead to is done; a push need not wait for another look
     return Outcome(done, now)
 
 
