@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -300,8 +301,9 @@ def without_provisioner(hooks: Path) -> None:
     for name in ("post-checkout", "reference-transaction", "post-receive"):
         if (hooks / name).exists():
             text = (hooks / name).read_text()
-            assert f"'{sys.executable}'" in text
-            (hooks / name).write_text(text.replace(f"'{sys.executable}'", "'/nowhere/bin/python'"))
+            text, found = re.subn("^(provisioner_python)=.*$", r"\1='/nowhere/bin/python'", text, flags=re.MULTILINE)
+            assert found == 1
+            (hooks / name).write_text(text)
 
 
 def test_hooks_are_silent_when_provisioner_has_been_uninstalled(tmp_path: Path) -> None:
