@@ -39,5 +39,8 @@ class Engine(Protocol):
     def purge(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         """Delete the data of archived databases, or what is left of ones never made, for good."""
 
+    def problem(self, instance: Instance, database: Database) -> str:
+        """What is wrong with a live database's data; empty where nothing is. Cheap: it is asked of every one."""
+
     def inspect(self, instance: Instance, database: Database) -> Inspection:
         """Look at a database without disturbing it."""

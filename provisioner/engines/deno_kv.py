@@ -104,6 +104,9 @@ class DenoKv:
                 failures[database.id] = reason(error)
         return failures
 
+    def problem(self, instance: Instance, database: Database) -> str:
+        return why_not_a_database(database_path(instance.location, database.id))
+
     def inspect(self, instance: Instance, database: Database) -> Inspection:
         stage = "live" if database.live else "archive"
         path = os.path.join(self._place(instance, stage, database.id), FILE_NAME)

@@ -10,7 +10,7 @@ from provisioner.errors import UnreadableRepository
 from provisioner.git.reflog import trail
 from provisioner.git.refs import read_branches, still_there
 from provisioner.lock import locked
-from provisioner.model import App, Status, Timeline
+from provisioner.model import App, Instance, Status, Timeline
 from provisioner.reconcile.apply import Applier, Progress
 from provisioner.reconcile.plan import Action, Actual, Desired, Note, Open, Plan, Rename, plan
 from provisioner.registry.store import Registry
@@ -64,10 +64,13 @@ def reconcile(
 def _find_damage(registry: Registry, app: App, now: int, cause: str) -> None:
     """Call connected databases that are lost or damaged what they are, so that they are tried and reported."""
     damaged = []
+    instances: dict[str, Instance] = {}
     for database in registry.databases(app.id):
         if database.status is Status.CONNECTED and database.intent is None:
-            instance = registry.instance_of(database.instance_id)
-            if problem := ENGINES[instance.engine].inspect(instance, database).problem:
+            if database.instance_id not in instances:
+                instances[database.instance_id] = registry.instance_of(database.instance_id)
+            instance = instances[database.instance_id]
+            if problem := ENGINES[instance.engine].problem(instance, database):
                 damaged.append(replace(database, status=Status.ERROR, error=problem))
     if damaged:
         with registry.change():
