@@ -27,6 +27,11 @@ class Trail:
     mark: str
 
 
+def has_reflogs(common_dir: bytes) -> bool:
+    """Does the repository keep reflogs of branches? A bare one does only where it was told to."""
+    return os.path.isdir(os.path.join(common_dir, b"logs", HEADS))
+
+
 def trail(common_dir: bytes, branch: bytes, since: str = "") -> Trail:
     """What the reflog of `branch` tells of its renames after the one with the mark `since`."""
     path = os.path.join(common_dir, b"logs", HEADS + branch)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from provisioner.engines.table import ENGINES
 from provisioner.errors import UnreadableRepository
-from provisioner.git.reflog import trail
+from provisioner.git.reflog import has_reflogs, trail
 from provisioner.git.refs import read_branches, still_there
 from provisioner.lock import locked
 from provisioner.model import App, Instance, Status, Timeline
@@ -97,7 +97,8 @@ def _desired(registry: Registry, app: App, actual: Actual, now: int) -> Desired:
     branches = _stable_branches(app, {branch for branch, live in watched.items() if live})
     desired = Desired(app, branches, tuple(registry.assigned(app.id)))
     gone = watched.keys() - branches.keys() - {app.production}
-    return _with_renames(desired, actual.timelines, gone)
+    connected = {branch for branch, live in watched.items() if live}
+    return _with_renames(desired, actual.timelines, gone, branches.keys() - connected)
 
 
 def _stable_branches(app: App, expected: set[bytes]) -> dict[bytes, str]:
@@ -111,19 +112,25 @@ def _stable_branches(app: App, expected: set[bytes]) -> dict[bytes, str]:
     )
 
 
-def _with_renames(desired: Desired, timelines: tuple[Timeline, ...], gone: set[bytes]) -> Desired:
-    """Look into the reflogs where a branch is new or one has gone: only then can there have been a rename."""
-    known = {timeline.branch: timeline for timeline in timelines}
+def _with_renames(desired: Desired, timelines: tuple[Timeline, ...], gone: set[bytes], new: set[bytes]) -> Desired:
+    """Look into the reflogs where a branch is new or one has gone: only then can there have been a rename.
+
+    A rename from a branch that is only now seen to be there was of an earlier branch of its name: it is marked as past,
+    or it would carry off the data of the one that is there.
+    """
+    if not (gone or new) or not has_reflogs(desired.app.git_dir):
+        return desired
+    known = {timeline.branch: timeline for timeline in timelines if not timeline.production}
     marks = {}
     renames = []
-    for branch in desired.branches if gone else desired.branches.keys() - known.keys():
+    for branch in desired.branches:
         since = known[branch].rename_mark if branch in known else ""
         found = trail(desired.app.git_dir, branch, since)
-        if found.mark:
-            marks[branch] = found.mark
         former = next((name for name in found.former if name in gone), None)
         if former is not None:
             renames.append(Rename(former, branch, found.mark))
+        if branch in new or (former is None and not new.isdisjoint(found.former)):
+            marks[branch] = found.mark
     return replace(desired, renames=tuple(renames), marks=marks)
 
 

@@ -228,8 +228,10 @@ class _Planner:
 
     def _present(self, timeline: Timeline) -> Iterator[Action]:
         revision = self.desired.branches[timeline.branch]
-        if timeline.gone_at is not None or timeline.revision != revision:
-            yield Note(timeline, revision, None, timeline.rename_mark)
+        marks = {} if timeline.production or self.desired.marks is None else self.desired.marks
+        mark = marks.get(timeline.branch, timeline.rename_mark)
+        if timeline.gone_at is not None or (timeline.revision, timeline.rename_mark) != (revision, mark):
+            yield Note(timeline, revision, None, mark)
         chosen = {database.instance_id: database for database in self._newest(timeline)}
         for instance in self.desired.instances:
             if instance.id not in chosen:
