@@ -99,11 +99,12 @@ def commit(cwd: Path, text: str) -> None:
 
 
 def files(cwd: Path) -> dict[str, Path]:
-    """The connected branches with the file of the deno-kv database of each."""
+    """The connected branches with the file of the deno-kv database that each is connected to."""
     return {
-        document["branch"]: Path(document["databases"][0]["path"])
-        for document in status(cwd)
-        if document["status"] == "connected"
+        row["branch"]: Path(database["path"])
+        for row in status(cwd)
+        for database in row["databases"]
+        if row["status"] == "connected" and database["status"] == "connected"
     }
 
 
