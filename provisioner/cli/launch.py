@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -34,11 +35,26 @@ def execute(selectors: Selectors, command: list[str]) -> None:
         environ.pop(name, None)
     environ.update(values)
     try:
-        os.execvpe(command[0], command, environ)
+        os.execve(_found(command[0], environ.get("PATH", os.defpath)), command, environ)
     except OSError as error:
         failed = ProvisionerError(f"cannot run {command[0]}: {error.strerror}")
         failed.exit_code = 127 if isinstance(error, FileNotFoundError) else 126
         raise failed from error
+
+
+def _found(name: str, search: str) -> str:
+    """The program that `name` means, by execvp's rules; `os.execvp` itself imports `warnings` first."""
+    if "/" in name:
+        return name
+    refused = ""
+    for directory in search.split(":"):
+        path = os.path.join(directory, name)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+        refused = refused or (path if os.path.isfile(path) else "")
+    if not refused:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return refused
 
 
 def _parse(words: list[str]) -> tuple[Selectors, list[str]] | None:

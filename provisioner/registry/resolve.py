@@ -1,18 +1,18 @@
 """From a checkout to the database it is connected to, read straight from the registry; fails closed.
 
-This is what `provisioner exec` waits for, so it takes the bare `_sqlite3` module (1 ms; `sqlite3` costs 8 more) and
-answers one question with one query. It never writes.
+This is what `provisioner exec` waits for, so it opens SQLite the light way and answers one question with one query. It
+never writes.
 """
 
 from __future__ import annotations
 
-import _sqlite3
 import os
 
 from provisioner.config import Home
 from provisioner.environment import Connection
 from provisioner.errors import NotResolved, StorageFailed
 from provisioner.naming import BRANCH_PREFIX, PRODUCTION
+from provisioner.registry import light
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class Resolver:
                 "Make it so, or set PROVISIONER_HOME: databases live there",
             )
         try:
-            self._db = _sqlite3.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
-        except _sqlite3.Error as error:
+            self._db = light.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
+        except light.Error as error:
             raise self._failed(error) from error
 
     def app(self, *, git_dir: bytes | None = None, slug: str | None = None) -> FoundApp | None:
@@ -153,7 +153,7 @@ class Resolver:
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:
             return self._db.execute(query, values).fetchall()
-        except _sqlite3.Error as error:
+        except light.Error as error:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> StorageFailed:
