@@ -1,42 +1,32 @@
 """What a hook starts: hand a push over to the daemon, or do the daemon's work where there is none.
 
-Run as a file by ``python -E -P -S``, which starts in 12 ms and sees nothing but the standard library; what needs more
-is imported only where no daemon answers. Never fails git: whatever goes wrong is said and the exit code is 0.
+Run as a file by ``python -E -P -S``: compiled anew at every start, so it is short, and it imports nothing before it has
+to, not even ``os``. What needs more is in `provisioner.worker`. Never fails git: whatever goes wrong is said and the
+exit code is 0.
 
 The talk with the daemon, over a stream socket whose path is in ``<home>/daemon``: the hook sends the app's id and the
-refs that were pushed, a line each, and closes its side; the daemon answers with what the pusher is to read.
+branches that were pushed, a line each, and closes its side; the daemon answers with what the pusher is to read.
 """
 
-from __future__ import annotations
-
-import os
 import sys
 
 ANSWER_SECONDS = 30.0
 
 
-def main(arguments: list[str]) -> None:
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        del os.environ[name]  # they speak of the repository that the hook runs in
-    if arguments[0] == "drain":
-        _import_everything()
-        from provisioner.worker import drain
-
-        drain(arguments[1])
-    elif arguments[0] == "checkout":
-        _import_everything()
-        from provisioner.worker import checked_out
-
-        checked_out(arguments[1], arguments[2])
-    else:
-        home, app_id = arguments[1:3]
+def main(job: str, home: str, app_id: str = "") -> None:
+    branches: list[bytes] = []
+    if job == "receive":
         refs = [line.rstrip(b"\n").split(b" ", 2)[2] for line in sys.stdin.buffer if line.count(b" ") >= 2]
-        branches = [ref.removeprefix(b"refs/heads/") for ref in refs if ref.startswith(b"refs/heads/")]
-        if branches and not ask_daemon(home, app_id, branches):
-            _import_everything()
-            from provisioner.worker import receive
+        branches = [ref[11:] for ref in refs if ref.startswith(b"refs/heads/")]
+        if not branches or ask_daemon(home, app_id, branches):
+            return
+    import site
 
-            receive(home, app_id, branches)
+    site.main()  # catch up on what -S left out
+    sys.path.insert(0, __file__.rsplit("/", 2)[0])
+    from provisioner.worker import work
+
+    work(job, home, app_id, branches)
 
 
 def ask_daemon(home: str, app_id: str, branches: list[bytes]) -> bool:
@@ -45,11 +35,10 @@ def ask_daemon(home: str, app_id: str, branches: list[bytes]) -> bool:
 
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        with open(os.path.join(home, "daemon")) as file:
-            path = file.read().split(" ", 2)[2].rstrip("\n")
-        connection.connect(path)
+        with open(home + "/daemon") as file:
+            connection.connect(file.read().split(" ", 2)[2].rstrip("\n"))
         connection.settimeout(ANSWER_SECONDS)
-        _send(connection, b"\n".join([app_id.encode(), *branches]) + b"\n")
+        connection.sendall(b"\n".join([app_id.encode(), *branches]) + b"\n")
         connection.shutdown(_socket.SHUT_WR)
     except (OSError, IndexError):
         return False
@@ -66,22 +55,8 @@ def ask_daemon(home: str, app_id: str, branches: list[bytes]) -> bool:
     return True
 
 
-def _send(connection: object, data: bytes) -> None:
-    connection.sendall(data)  # type: ignore[attr-defined]
-
-
-def _import_everything() -> None:
-    """Catch up on what ``-S`` left out, so that the package and what it needs can be imported."""
-    import site
-
-    site.main()
-    parent = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if parent not in sys.path:
-        sys.path.insert(0, parent)
-
-
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        main(*sys.argv[1:])
     except Exception as error:
         print(f"provisioner: {error}", file=sys.stderr)  # noqa: T201

@@ -12,12 +12,24 @@ from provisioner.clock import now_ms
 from provisioner.config import Home
 from provisioner.errors import ProvisionerError
 from provisioner.lock import try_lock
-from provisioner.model import App, Status, timeline_status
+from provisioner.model import App, Status, Timeline, timeline_status
 from provisioner.reconcile.controller import reconcile
 from provisioner.registry.store import Registry
 
 SECOND_LOOK_SECONDS = 0.25  # `git branch -m` tells its hook of the deletion only, before the new name is there
 LONGEST_STAY_SECONDS = 120.0
+
+
+def work(job: str, home_path: str, app_id: str, branches: Sequence[bytes]) -> None:
+    """Do what a hook has handed over: ``receive`` a push, ``drain`` the inbox, or see to a ``checkout``."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        del os.environ[name]  # they speak of the repository that the hook runs in
+    if job == "receive":
+        receive(home_path, app_id, branches)
+    elif job == "drain":
+        drain(home_path)
+    else:
+        checked_out(home_path, app_id)
 
 
 def receive(home_path: str, app_id: str, branches: Sequence[bytes]) -> None:
@@ -44,27 +56,25 @@ def receive(home_path: str, app_id: str, branches: Sequence[bytes]) -> None:
 
 def report(registry: Registry, app: App, branches: Sequence[bytes]) -> list[str]:
     """A line for each branch that was pushed: timeline, status, database name, and why it is not connected."""
-    timelines = {timeline.branch: timeline for timeline in registry.timelines(app.id)}
-    databases: dict[str, list[tuple[Status, str, str | None]]] = {}
-    for database in registry.databases(app.id):
-        row = (database.status, database.name, database.error)
-        databases.setdefault(database.timeline_id, []).append(row)
     lines = []
     for branch in branches:
-        timeline = timelines.get(branch)
-        if timeline is None:
-            continue
-        rows = [row for row in databases.get(timeline.id, []) if row[0] is not Status.ARCHIVED]
-        rows = rows or databases.get(timeline.id, [])
-        status = str(timeline_status([row[0] for row in rows])) if rows else "no database assigned"
-        if timeline.gone_at is not None and status == Status.CONNECTED:
-            status = (
-                f"archived in {max(0, timeline.gone_at + app.grace_ms - now_ms()) / 1000:.0f} s unless it comes back"
-            )
-        shown = " ".join([os.fsdecode(timeline.name), status, *(row[1] for row in rows)])
-        why = "".join(f": {row[2]}" for row in rows if row[2])
-        lines.append(os.fsencode(f"provisioner: {shown}{why}").decode("utf-8", "backslashreplace"))
+        found = registry.statuses(app.id, branch)
+        if found:
+            # a branch that was or becomes production has a second timeline by its name: what is live is its own
+            found.sort(key=lambda row: row[0].production != (branch == app.production))
+            lines.append(_line(app, found[0][0], [row[1:] for row in found if row[0].id == found[0][0].id]))
     return lines
+
+
+def _line(app: App, timeline: Timeline, databases: list[tuple[Status | None, str, str | None]]) -> str:
+    rows = [row for row in databases if row[0] is not Status.ARCHIVED] or databases
+    known = [row[0] for row in rows if row[0] is not None]
+    status = str(timeline_status(known)) if known else "no database assigned"
+    if timeline.gone_at is not None and status == Status.CONNECTED:
+        status = f"archived in {max(0, timeline.gone_at + app.grace_ms - now_ms()) / 1000:.0f} s unless it comes back"
+    shown = " ".join([os.fsdecode(timeline.name), status, *(row[1] for row in rows if row[1])])
+    why = "".join(f": {row[2]}" for row in rows if row[2])
+    return os.fsencode(f"provisioner: {shown}{why}").decode("utf-8", "backslashreplace")
 
 
 def drain(home_path: str) -> None:

@@ -73,7 +73,7 @@ def test_each_library_has_its_file() -> None:
 
 
 def test_the_environment_is_read_at_the_edge() -> None:
-    allowed = {"config.py", "git/command.py", "handover.py", "worker.py"}
+    allowed = {"config.py", "git/command.py", "worker.py"}
     readers = {
         path
         for room, path, tree in _files()
