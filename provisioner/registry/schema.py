@@ -13,8 +13,6 @@ from provisioner.config import FILE_MODE, Home
 from provisioner.errors import StorageFailed
 from provisioner.lock import locked
 
-VERSION = 1
-
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     (
         "0001_first",
@@ -96,7 +94,9 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         create index event_app on event (app_id, at);
         """,
     ),
+    ("0002_timelines_of_an_app", "create index timeline_app on timeline (app_id, branch)"),
 )
+VERSION = len(MIGRATIONS)
 
 
 def bring_up_to_date(home: Home, connection: sqlite3.Connection) -> None:

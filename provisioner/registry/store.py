@@ -8,6 +8,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 
 from provisioner.config import FILE_MODE, Home
 from provisioner.errors import ProvisionerError, StorageFailed
@@ -25,6 +26,14 @@ _DATABASE = (
 )
 _INSTANCE = "id, slug, engine, location, created_at"
 _APP = "id, slug, git_dir, production, grace_ms, retention_ms, created_at"
+_timeline_values = attrgetter(*_TIMELINE.split(", "))
+_database_values = attrgetter(*_DATABASE.split(", "))
+_instance_values = attrgetter(*_INSTANCE.split(", "))
+_app_values = attrgetter(*_APP.split(", "))
+
+
+def _timeline(row: tuple[object, ...]) -> Timeline:
+    return Timeline(*row[:3], bool(row[3]), *row[4:])  # type: ignore[arg-type, call-arg]
 
 
 def _database(row: tuple[object, ...]) -> Database:
@@ -168,7 +177,7 @@ class Registry:
 
     def add_instance(self, instance: Instance) -> None:
         with self.change():
-            self._write(f"insert into instance ({_INSTANCE}) values (?, ?, ?, ?, ?)", *_values(instance))
+            self._write(f"insert into instance ({_INSTANCE}) values (?, ?, ?, ?, ?)", *_instance_values(instance))
             self.record(instance.created_at, "instance.add", "user", detail=instance.slug)
 
     def apps(self) -> list[App]:
@@ -189,7 +198,7 @@ class Registry:
                 " slug = excluded.slug, git_dir = excluded.git_dir, production = excluded.production,"
                 " grace_ms = excluded.grace_ms, retention_ms = excluded.retention_ms, removed_at = null",
                 app_id,
-                *_values(app)[1:],
+                *_app_values(app)[1:],
             )
             # the production timeline is the one whose branch is the production branch: it keeps its data
             self._write("update timeline set branch = ? where app_id = ? and production", app.production, app_id)
@@ -244,16 +253,26 @@ class Registry:
 
     def timelines(self, app_id: str) -> list[Timeline]:
         rows = self._rows(f"select {_TIMELINE} from timeline where app_id = ?", app_id)
-        return [Timeline(*row[:3], bool(row[3]), *row[4:]) for row in rows]  # type: ignore[arg-type, call-arg]
+        return [_timeline(row) for row in rows]
 
     def databases(self, app_id: str) -> list[Database]:
         """The app's databases that still have, or are to have, data."""
         rows = self._rows(
             f"select {_qualified(_DATABASE, 'database')} from database join timeline on timeline.id = timeline_id"
-            " where app_id = ? and status <> 'purged' order by database.rowid",
+            " where app_id = ? and status <> 'purged' order by +database.rowid",  # +: by the app's index, then sorted
             app_id,
         )
         return [_database(row) for row in rows]
+
+    def statuses(self, app_id: str, branch: bytes) -> list[tuple[Timeline, Status | None, str, str | None]]:
+        """A branch's timelines, each with the status, name and error of its databases; status None where it has none."""
+        rows = self._rows(
+            f"select {_qualified(_TIMELINE, 'timeline')}, status, name, error from timeline left join database"
+            " on timeline_id = timeline.id and status <> 'purged' where app_id = ? and branch = ?",
+            app_id,
+            branch,
+        )
+        return [(_timeline(row[:8]), Status(str(row[8])) if row[8] else None, *row[9:]) for row in rows]  # type: ignore[misc]
 
     def live_databases(self) -> dict[str, int]:
         """How many live databases each instance has, by its id; only instances that have any."""
@@ -268,7 +287,7 @@ class Registry:
                 f"insert into timeline ({_TIMELINE}) values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
                 " branch = excluded.branch, revision = excluded.revision, gone_at = excluded.gone_at,"
                 " rename_mark = excluded.rename_mark",
-                [_values(timeline) for timeline in timelines],
+                map(_timeline_values, timelines),
             )
 
     def save_databases(self, databases: Iterable[Database]) -> None:
@@ -280,7 +299,7 @@ class Registry:
                 " attempts = excluded.attempts, retry_at = excluded.retry_at, hold = excluded.hold,"
                 " connected_at = excluded.connected_at, archived_at = excluded.archived_at,"
                 " purge_at = excluded.purge_at",
-                [_values(database) for database in databases],
+                map(_database_values, databases),
             )
 
     # the audit log
@@ -340,10 +359,6 @@ def _spend_reserve(home: Home) -> bool:
         except OSError:
             continue
     return spent
-
-
-def _values(value: object) -> tuple[object, ...]:
-    return tuple(getattr(value, name) for name in value.__slots__)  # type: ignore[attr-defined]
 
 
 def _printable(text: str | None) -> str | None:
