@@ -52,8 +52,9 @@ class DenoKv:
         moved = False
         ready = spares.listing(instance.location) if any(item.connected_at is None for item in databases) else []
         for database in databases:
+            live = self._place(instance, "live", database.id)
             try:
-                if os.path.isdir(self._place(instance, "live", database.id)):
+                if os.path.isdir(live):
                     self._check(instance, database)
                     moved = moved or database.connected_at is None  # whether that move was synced, nobody knows
                 elif os.path.isdir(self._place(instance, "archive", database.id)):
@@ -61,10 +62,10 @@ class DenoKv:
                     moved = True
                 elif database.connected_at is not None:
                     failures[database.id] = (
-                        f"its data is missing: neither {self._place(instance, 'live', database.id)} nor an archived copy"
+                        f"its data is missing: neither {live} nor an archived copy"
                         " exists, and an empty database will not take its place. Put the directory back, or archive it"
                     )
-                elif spares.take(instance.location, ready, self._place(instance, "live", database.id)):
+                elif spares.take(instance.location, ready, live):
                     moved = True
                 else:
                     self._build(instance, database.id)
