@@ -35,10 +35,16 @@ SAFETY_SECONDS = 300.0  # even where events come: look at everything this often
 POLL_SECONDS = 2.0  # where they do not
 POLL_LOAD = 0.05  # the part of its time that polling may take
 REST = 3.0  # times as long as a look took: refs that come one by one must not keep a core busy
+# While refs are written one after the other they are waited out: git syncs each, and beside other writing that takes
+# long. Where they rain, nobody listens: hearing of a ref takes longer than writing it.
+FEW, MANY = 8, 64  # lock files and refs: `git switch -c` makes four
+STILL_SECONDS, STILL_AFTER_MORE = 0.005, 0.02
+DEAF_SECONDS = 0.1
+LONGEST_WAIT = 2.0
 FAILURE_SECONDS = 5.0
 REQUEST_SECONDS = 10.0
 QUIET_SECONDS = 1.0  # nothing has happened for so long: time to make databases ahead
-LEAST_SPARES, MOST_SPARES = 16, 1024
+LEAST_SPARES, MOST_SPARES = 16, 1024  # the most also where people push to: a push may bring any number of branches
 PROBE_SECONDS = 0.3  # who only asks whether a daemon runs holds its lock for an instant
 SOCKET_PATH_LIMIT = 100  # bytes; the system's own is 104 to 108
 
@@ -47,7 +53,12 @@ SOCKET_PATH_LIMIT = 100  # bytes; the system's own is 104 to 108
 class Watched:
     """What the daemon remembers of an app between two looks. Times are monotonic seconds."""
 
+    git_dir: bytes = b""
     due: float | None = None
+    changes: int = 0
+    first_change: float = 0.0
+    last_change: float = 0.0
+    deaf: bool = False
     polled: bool = False
     took: float = 0.0
     looked: float = 0.0
@@ -72,6 +83,7 @@ class Daemon:
         self._stopping = False
         self._inbox_watched = False
         self._short: dict[str, int] = {}
+        self._pushed_to = False
         self._looked = 0.0
 
     def run(self) -> None:
@@ -95,7 +107,7 @@ class Daemon:
         self._queue.put(None)
 
     def _run(self, registry: Registry) -> None:
-        self._watcher = Watcher(self._on_event, self._on_trouble)
+        self._watcher = Watcher(self._on_event, self._on_stir, self._on_trouble)
         listener, path = _listen(self.home)
         threading.Thread(target=self._accept, args=(listener,), daemon=True, name="hooks").start()
         self._inbox_watched = self._watcher.watch_inbox(self.home.inbox, lambda: self._queue.put(""))
@@ -117,8 +129,21 @@ class Daemon:
     # what other threads call
 
     def _on_event(self, app_id: str) -> None:
-        if app_id not in self._heard:  # a burst puts an app into the queue once
+        self._on_stir(app_id)
+        if app_id not in self._heard:  # once until the app is looked at
             self._heard.add(app_id)
+            self._queue.put(app_id)
+
+    def _on_stir(self, app_id: str) -> None:
+        watched = self._apps.get(app_id)
+        if watched is None:
+            return
+        now = time.monotonic()
+        if not watched.changes or watched.last_change + DEAF_SECONDS < now:
+            watched.changes, watched.first_change = 0, now
+        watched.changes += 1
+        watched.last_change = now
+        if watched.changes == MANY:
             self._queue.put(app_id)
 
     def _on_trouble(self, app_id: str, why: str) -> None:
@@ -160,6 +185,7 @@ class Daemon:
     def _watch(self, app_id: str, git_dir: bytes) -> None:
         """Listen to an app's refs; where that failed before, polling goes on without trying at every look."""
         watched = self._apps[app_id]
+        watched.git_dir, watched.deaf = git_dir, False
         if not watched.polled and os.path.isdir(git_dir):  # one that is away is tried again at the next look
             watched.polled = not self._watcher.add(app_id, git_dir)
 
@@ -180,9 +206,9 @@ class Daemon:
             item = ""
         while True:
             if isinstance(item, Request):
+                self._pushed_to = True
                 self._wake(item.app_id).waiting.append(item)
             elif item:
-                self._heard.discard(item)
                 self._wake(item)
             try:
                 item = self._queue.get_nowait()
@@ -195,8 +221,9 @@ class Daemon:
         """Use an idle moment to make some databases ahead: in proportion to what is there."""
         instance_id, live = self._short.popitem()
         instance = registry.instance_of(instance_id)
+        wanted = MOST_SPARES if self._pushed_to else min(max(live, LEAST_SPARES), MOST_SPARES)
         try:
-            if ENGINES[instance.engine].stock(instance, min(max(live, LEAST_SPARES), MOST_SPARES)):
+            if ENGINES[instance.engine].stock(instance, wanted):
                 self._short[instance_id] = live
         except ProvisionerError as error:
             self.log("warning", str(error), instance=instance.slug)
@@ -213,12 +240,30 @@ class Daemon:
         for app_id, watched in list(self._apps.items()):
             if self._stopping:
                 break
-            if watched.waiting or (watched.due is not None and watched.due <= now):
+            if watched.waiting:
                 self._look(registry, app_id, watched)
+                continue
+            if watched.changes >= MANY and not watched.deaf:
+                self._watcher.remove(app_id)
+                watched.deaf, watched.due = True, now + DEAF_SECONDS
+            if watched.due is not None and watched.due <= now and not self._wait_out(app_id, watched, now):
+                self._look(registry, app_id, watched)
+
+    def _wait_out(self, app_id: str, watched: Watched, now: float) -> bool:
+        """Put off a look until refs hold still. False where it is time."""
+        if not watched.changes or watched.first_change + LONGEST_WAIT <= now:
+            return False
+        if watched.deaf:
+            self._watch(app_id, watched.git_dir)
+            watched.changes, watched.last_change = FEW + 1, time.monotonic()
+        still = STILL_SECONDS if watched.changes <= FEW else STILL_AFTER_MORE
+        watched.due = watched.last_change + still
+        return watched.due > now
 
     def _look(self, registry: Registry, app_id: str, watched: Watched) -> None:
         started = time.monotonic()
-        watched.due = None
+        watched.due, watched.changes = None, 0
+        self._heard.discard(app_id)
         waiting, watched.waiting = watched.waiting, []
         app: App | None = None
         outcome: Outcome | None = None

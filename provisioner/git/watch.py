@@ -14,7 +14,6 @@ from watchdog.events import (
     DirCreatedEvent,
     DirDeletedEvent,
     DirMovedEvent,
-    FileClosedEvent,
     FileCreatedEvent,
     FileDeletedEvent,
     FileMovedEvent,
@@ -33,10 +32,10 @@ Trouble = Callable[[str, str], None]
 
 _FILES = (b"HEAD", b"packed-refs")
 _TREES = (b"refs", b"reftable", b"worktrees")
-# The kernel keeps the others to itself: a push of a thousand branches causes ten thousand of them.
+# The kernel keeps the others to itself: a push of a thousand branches causes ten thousand of them. Whoever writes refs
+# writes a lock file and renames it.
 _EVENTS: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
-    FileClosedEvent,
     FileMovedEvent,
     FileDeletedEvent,
     DirCreatedEvent,
@@ -48,8 +47,9 @@ _EVENTS: list[type[FileSystemEvent]] = [
 class Watcher:
     """Watches the common directories of repositories, and one inbox."""
 
-    def __init__(self, heard: Heard, trouble: Trouble) -> None:
-        self.heard, self.trouble = heard, trouble
+    def __init__(self, heard: Heard, stirred: Heard, trouble: Trouble) -> None:
+        """`heard`: refs may have changed; `stirred`: somebody is about to change them."""
+        self.heard, self.stirred, self.trouble = heard, stirred, trouble
         self._observer: BaseObserver = Observer()
         self._watches: dict[str, list[ObservedWatch]] = {}
         self._places: dict[str, bytes] = {}  # the common directories whose watches are whole
@@ -83,7 +83,7 @@ class Watcher:
         watches: list[ObservedWatch] = []
         self._places[app_id] = common_dir
         try:
-            listener = _Refs(app_id, common_dir, self.heard, self._lost)
+            listener = _Refs(app_id, common_dir, self.heard, self.stirred, self._lost)
             watches.append(self._observer.schedule(listener, os.fsdecode(common_dir), event_filter=_EVENTS))
             for name in _TREES:
                 tree = os.path.join(common_dir, name)
@@ -139,21 +139,18 @@ def _report_overflow(call: Callable[[], None]) -> None:
 class _Refs(FileSystemEventHandler):
     """Lets through what can be a change of refs: not git's lock files, nor what it only reads."""
 
-    def __init__(self, app_id: str, common_dir: bytes, heard: Heard, lost: Heard) -> None:
-        self.app_id, self.heard, self.lost = app_id, heard, lost
+    def __init__(self, app_id: str, common_dir: bytes, heard: Heard, stirred: Heard, lost: Heard) -> None:
+        self.app_id, self.heard, self.stirred, self.lost = app_id, heard, stirred, lost
         self.refs = os.path.join(common_dir, b"refs")
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        if event.event_type in ("opened", "closed_no_write"):
-            return
         path = os.fsencode(event.dest_path or event.src_path)
         name = os.path.basename(path)
         if event.event_type == "deleted" and path == self.refs:
             self.lost(self.app_id)  # watches hold on to what was deleted, not to what comes in its place
-        if name.endswith(b".lock") or (event.is_directory and event.event_type == "modified"):
-            return
-        inside = any(b"/" + tree + b"/" in path for tree in _TREES)
-        if inside or name in _FILES or name in _TREES:
+        if name.endswith(b".lock"):
+            self.stirred(self.app_id)
+        elif name in _FILES or name in _TREES or any(b"/" + tree + b"/" in path for tree in _TREES):
             self.heard(self.app_id)
 
 
