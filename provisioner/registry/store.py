@@ -13,10 +13,9 @@ from provisioner.config import FILE_MODE, Home
 from provisioner.errors import ProvisionerError, StorageFailed
 from provisioner.model import App, Database, Hold, Instance, Intent, Organization, Status, Timeline
 from provisioner.registry import schema
+from provisioner.registry.reserve import Reserve
 
 BUSY_SECONDS = 10.0
-RESERVE_BYTES = 256 * 1024
-SPARE_BYTES = 16 * 1024  # for the directory and the file system's own
 
 _TIMELINE = "id, app_id, branch, production, revision, created_at, gone_at, rename_mark"
 _DATABASE = (
@@ -45,6 +44,7 @@ class Registry:
     def __init__(self, home: Home, connection: sqlite3.Connection) -> None:
         self.home = home
         self._db = connection
+        self._reserve = Reserve(home)
 
     @classmethod
     def open(cls, home: Home, *, create: bool = False) -> Registry:
@@ -60,7 +60,8 @@ class Registry:
                 os.close(os.open(home.registry, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
             except OSError as error:
                 raise _storage_failed(home, error) from error
-        _make_room(home)
+        reserve = Reserve(home)
+        reserve.make_room()
         try:
             connection = sqlite3.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
             connection.execute("pragma journal_mode = wal")
@@ -69,9 +70,8 @@ class Registry:
             schema.bring_up_to_date(home, connection)
         except sqlite3.Error as error:
             raise _storage_failed(home, error) from error
-        registry = cls(home, connection)
-        registry._keep_reserve()
-        return registry
+        reserve.keep()
+        return cls(home, connection)
 
     def close(self) -> None:
         self._db.close()
@@ -99,7 +99,7 @@ class Registry:
             finally:
                 self._db.execute("pragma synchronous = full")
             return
-        spent = _make_room(self.home)
+        spent = self._reserve.make_room()
         try:
             self._db.execute("begin immediate")
             try:
@@ -111,7 +111,7 @@ class Registry:
         except sqlite3.Error as error:
             raise _storage_failed(self.home, error) from error
         if spent:
-            self._keep_reserve()  # before the work in between takes it
+            self._reserve.keep()  # before the work in between takes it
 
     def _commit(self) -> None:
         try:
@@ -119,21 +119,9 @@ class Registry:
         except sqlite3.OperationalError as error:
             full = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
             # SQLite may have rolled back by itself: then a second commit would do nothing and call it done
-            if not full or not self._db.in_transaction or not _spend_reserve(self.home):
+            if not full or not self._db.in_transaction or not self._reserve.spend():
                 raise
             self._db.commit()
-
-    def _keep_reserve(self) -> None:
-        """Keep a little space (and an inode) back, so that a full disk can still be recorded as such."""
-        size = min(RESERVE_BYTES, _free_bytes(self.home) - SPARE_BYTES)
-        if size <= 0 or (os.path.exists(self.home.reserve) and os.path.getsize(self.home.reserve) >= size):
-            return
-        try:
-            with open(self.home.reserve + ".new", "wb") as file:
-                file.write(b"\0" * size)
-            os.rename(self.home.reserve + ".new", self.home.reserve)
-        except OSError:
-            _spend_reserve(self.home)  # no room for it now; the next opening tries again
 
     def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         try:
@@ -317,31 +305,6 @@ class Registry:
         return [(row[0], row[1], row[2], row[3]) for row in rows]  # type: ignore[misc]
 
 
-def _make_room(home: Home) -> bool:
-    """Give up the reserve before a transaction that could fill the disk: a commit that fails cannot be had again."""
-    return _free_bytes(home) < RESERVE_BYTES and _spend_reserve(home)
-
-
-def _free_bytes(home: Home) -> int:
-    """What this user may still write in the home; 0 where there is no inode left."""
-    try:
-        disk = os.statvfs(home.path)
-    except OSError:
-        return 0
-    return disk.f_bavail * disk.f_frsize if disk.f_favail or not disk.f_files else 0
-
-
-def _spend_reserve(home: Home) -> bool:
-    spent = False
-    for path in (home.reserve, home.reserve + ".new"):
-        try:
-            os.unlink(path)
-            spent = True
-        except OSError:
-            continue
-    return spent
-
-
 def _values(value: object) -> tuple[object, ...]:
     return tuple(getattr(value, name) for name in value.__slots__)  # type: ignore[attr-defined]
 
@@ -364,7 +327,7 @@ def _storage_failed(home: Home, error: Exception) -> ProvisionerError:
             f"{where} is corrupt: {error}", "The databases are untouched; see docs/operating.md, 'A corrupt registry'"
         )
     full = code == sqlite3.SQLITE_FULL or number == errno.ENOSPC
-    if full or (code == sqlite3.SQLITE_IOERR and _free_bytes(home) < RESERVE_BYTES):
+    if full or (code == sqlite3.SQLITE_IOERR and Reserve(home).short()):
         return StorageFailed(f"no space is left for {where}", "Free space or inodes there, then run it again")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM) or number is not None:
         return StorageFailed(
