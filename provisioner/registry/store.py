@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import uuid
@@ -10,9 +9,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from provisioner.config import FILE_MODE, Home
-from provisioner.errors import ProvisionerError, StorageFailed
+from provisioner.errors import StorageFailed
 from provisioner.model import App, Database, Hold, Instance, Intent, Organization, Status, Timeline
 from provisioner.registry import schema
+from provisioner.registry.refusal import refusal
 from provisioner.registry.reserve import Reserve
 
 BUSY_SECONDS = 10.0
@@ -59,7 +59,7 @@ class Registry:
                 home.create()
                 os.close(os.open(home.registry, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
             except OSError as error:
-                raise _storage_failed(home, error) from error
+                raise refusal(home, error) from error
         reserve = Reserve(home)
         reserve.make_room()
         try:
@@ -69,7 +69,7 @@ class Registry:
             connection.execute("pragma foreign_keys = on")
             schema.bring_up_to_date(home, connection)
         except sqlite3.Error as error:
-            raise _storage_failed(home, error) from error
+            raise refusal(home, error) from error
         reserve.keep()
         return cls(home, connection)
 
@@ -109,7 +109,7 @@ class Registry:
                 self._db.rollback()
                 raise
         except sqlite3.Error as error:
-            raise _storage_failed(self.home, error) from error
+            raise refusal(self.home, error) from error
         if spent:
             self._reserve.keep()  # before the work in between takes it
 
@@ -127,7 +127,7 @@ class Registry:
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
-            raise _storage_failed(self.home, error) from error
+            raise refusal(self.home, error) from error
 
     def _write(self, query: str, *values: object) -> None:
         with self.change():
@@ -312,26 +312,3 @@ def _values(value: object) -> tuple[object, ...]:
 def _printable(text: str | None) -> str | None:
     """SQLite keeps text as UTF-8, which has no place for the surrogates that stand for other bytes."""
     return None if text is None else os.fsencode(text).decode("utf-8", "backslashreplace")
-
-
-def _storage_failed(home: Home, error: Exception) -> ProvisionerError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    number = getattr(error, "errno", None)
-    where = f"the registry {home.registry}"
-    if code == sqlite3.SQLITE_BUSY:
-        return StorageFailed(
-            f"{where} is locked by another process", "Try again; 'provisioner doctor' tells who holds it"
-        )
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StorageFailed(
-            f"{where} is corrupt: {error}", "The databases are untouched; see docs/operating.md, 'A corrupt registry'"
-        )
-    full = code == sqlite3.SQLITE_FULL or number == errno.ENOSPC
-    if full or (code == sqlite3.SQLITE_IOERR and Reserve(home).short()):
-        return StorageFailed(f"no space is left for {where}", "Free space or inodes there, then run it again")
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM) or number is not None:
-        return StorageFailed(
-            f"{where} cannot be written by this user: {error}",
-            f"Make {home.path} writable for the user that runs provisioner, or set PROVISIONER_HOME",
-        )
-    return StorageFailed(f"{where} refused: {error}", "Run 'provisioner doctor'")
