@@ -11,8 +11,9 @@ from provisioner.git.reflog import has_reflogs, trail
 from provisioner.git.refs import read_branches, still_there
 from provisioner.lock import locked
 from provisioner.model import App, Instance, Status, Timeline
+from provisioner.reconcile.actions import Action, Actual, Desired, Note, Open, Plan, Rename
 from provisioner.reconcile.apply import Applier, Progress
-from provisioner.reconcile.plan import Action, Actual, Desired, Note, Open, Plan, Rename, plan
+from provisioner.reconcile.plan import plan
 from provisioner.registry.store import Registry
 
 MOST_PASSES = 8  # a rename over an existing branch takes three
