@@ -95,9 +95,7 @@ def install(common_dir: bytes, top: bytes | None, app_id: str, home: str) -> lis
 def uninstall(common_dir: bytes, top: bytes | None, *, shared: bool) -> None:
     """Take the hooks out and put back what was there. `shared`: another app still uses the hooks directory."""
     directory = hooks_directory(common_dir, top)
-    marker = os.path.join(common_dir, MARKER, b"app")
-    if os.path.exists(marker):
-        os.unlink(marker)
+    _remove_marker(common_dir)
     if shared:
         return
     for name in (*LOCAL, *RECEIVING):
@@ -119,6 +117,15 @@ def write_marker(common_dir: bytes, app_id: str) -> None:
     directory = os.path.join(common_dir, MARKER)
     os.makedirs(directory, exist_ok=True)
     replace_file(os.fsdecode(os.path.join(directory, b"app")), app_id.encode() + b"\n", 0o644)
+
+
+def _remove_marker(common_dir: bytes) -> None:
+    """Take the marker out, and its directory unless the list of env files is in it."""
+    directory = os.path.join(common_dir, MARKER)
+    if os.path.exists(os.path.join(directory, b"app")):
+        os.unlink(os.path.join(directory, b"app"))
+    if os.path.isdir(directory) and not os.listdir(directory):
+        os.rmdir(directory)
 
 
 def _state(path: bytes, home: str) -> State:
