@@ -58,10 +58,12 @@ def _write(path: str, selectors: Selectors, format_name: str) -> None:
     if format_name not in envfile.WRITABLE:
         raise UsageError(f"a block in a file cannot be {format_name}", f"Choose one of {', '.join(envfile.WRITABLE)}")
     _, values = resolve(the_home(), selectors, os.getcwdb(), os.environ)
-    envfile.write(path, FORMATS[format_name](values))
-    checkout = find_checkout(os.getcwdb())
     named = selectors.app or selectors.branch or selectors.timeline or selectors.revision
-    if checkout is not None and checkout.top is not None and not named:
+    checkout = None if named else find_checkout(os.getcwdb())
+    if checkout is not None:
+        envfile.place(checkout, path)
+    envfile.write(path, FORMATS[format_name](values), crlf=envfile.takes_crlf(format_name, values))
+    if checkout is not None:
         envfile.remember(checkout, path, format_name)
         click.echo(f"{path} is connected to {values['DENO_TIMELINE']} and will be kept up by post-checkout", err=True)
     else:
