@@ -10,7 +10,7 @@ from provisioner.errors import UnreadableRepository
 from provisioner.git.reflog import has_reflogs, trail
 from provisioner.git.refs import read_branches, still_there
 from provisioner.lock import locked
-from provisioner.model import App, Instance, Status, Timeline
+from provisioner.model import App, Database, Instance, Status, Timeline
 from provisioner.reconcile.actions import Action, Actual, Desired, Note, Open, Plan, Rename
 from provisioner.reconcile.apply import Applier, Progress
 from provisioner.reconcile.plan import plan
@@ -62,8 +62,28 @@ def reconcile(
     return Outcome(done, now)
 
 
+def preview(registry: Registry, app: App, now: int) -> Plan:
+    """What `reconcile` with `retry` would begin with; changes nothing."""
+    found = {database.id: database for database in _damaged(registry, app)}
+    databases = tuple(found.get(database.id, database) for database in registry.databases(app.id))
+    actual = Actual(tuple(registry.timelines(app.id)), databases)
+    return plan(_desired(registry, app, actual, now), actual, now, retry=True)
+
+
 def _find_damage(registry: Registry, app: App, now: int, cause: str) -> None:
     """Call connected databases that are lost or damaged what they are, so that they are tried and reported."""
+    damaged = _damaged(registry, app)
+    if damaged:
+        with registry.change():
+            registry.save_databases(damaged)
+            for database in damaged:
+                registry.record(
+                    now, "database.error", cause, app_id=app.id, database_id=database.id, detail=database.error or ""
+                )
+
+
+def _damaged(registry: Registry, app: App) -> list[Database]:
+    """The databases that are called connected and are not usable, with what is wrong as their error."""
     damaged = []
     instances: dict[str, Instance] = {}
     for database in registry.databases(app.id):
@@ -73,13 +93,7 @@ def _find_damage(registry: Registry, app: App, now: int, cause: str) -> None:
             instance = instances[database.instance_id]
             if problem := ENGINES[instance.engine].problem(instance, database):
                 damaged.append(replace(database, status=Status.ERROR, error=problem))
-    if damaged:
-        with registry.change():
-            registry.save_databases(damaged)
-            for database in damaged:
-                registry.record(
-                    now, "database.error", cause, app_id=app.id, database_id=database.id, detail=database.error or ""
-                )
+    return damaged
 
 
 def look(registry: Registry, app: App, now: int, *, retry: bool = False) -> Plan:
@@ -136,7 +150,7 @@ def _with_renames(desired: Desired, timelines: tuple[Timeline, ...], gone: set[b
 
 
 def describe(action: Action) -> dict[str, str | None]:
-    """An action for people and programs: what, on which timeline and database, and why."""
+    """An action for people and programs: what, on which timeline and database, why, and what failed last."""
     timeline = getattr(action, "timeline", None) or getattr(action, "old", None)
     database = getattr(action, "database", None)
     if timeline is None:
@@ -149,4 +163,5 @@ def describe(action: Action) -> dict[str, str | None]:
         "timeline": name,
         "database": database.name if database else None,
         "cause": getattr(action, "cause", None) or getattr(action, "reason", None),
+        "error": database.error if database else None,
     }
