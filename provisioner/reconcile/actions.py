@@ -9,7 +9,7 @@ from provisioner.model import App, Database, Instance, Timeline
 
 @dataclass(frozen=True, slots=True)
 class Rename:
-    """Git says that `old` became `new`; `mark` is how the reflog's entry is known again."""
+    """Git says that `old` became `new`; `mark` is what the timeline then remembers of its reflog."""
 
     old: bytes
     new: bytes
@@ -18,7 +18,11 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What the refs say: branches with their commits, where to keep databases, and what was renamed."""
+    """What the refs say: branches with their commits, where to keep databases, and what was renamed.
+
+    No two `renames` have the same old or the same new name, but one's old may be another's new. `marks` are what to
+    remember of the reflogs, by branch; a branch that is not in it keeps what it has.
+    """
 
     app: App
     branches: dict[bytes, str]
