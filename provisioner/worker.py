@@ -13,6 +13,7 @@ from provisioner.config import Home
 from provisioner.errors import ProvisionerError
 from provisioner.lock import try_lock
 from provisioner.model import App, Status, timeline_status
+from provisioner.naming import shown
 from provisioner.reconcile.controller import reconcile
 from provisioner.registry.store import Registry
 
@@ -61,9 +62,9 @@ def report(registry: Registry, app: App, branches: Sequence[bytes]) -> list[str]
             status = (
                 f"archived in {max(0, timeline.gone_at + app.grace_ms - now_ms()) / 1000:.0f} s unless it comes back"
             )
-        shown = " ".join([os.fsdecode(timeline.name), status, *(row[1] for row in rows)])
+        words = " ".join([os.fsdecode(timeline.name), status, *(row[1] for row in rows)])
         why = "".join(f": {row[2]}" for row in rows if row[2])
-        lines.append(os.fsencode(f"provisioner: {shown}{why}").decode("utf-8", "backslashreplace"))
+        lines.append(shown(f"provisioner: {words}{why}"))
     return lines
 
 
@@ -152,4 +153,4 @@ def checked_out(home_path: str, app_id: str) -> None:
         if app is not None:
             reconcile(registry, app, now_ms(), "post-checkout")
     for line in refresh(home, os.fsencode(os.getcwd()), dict(os.environ)):
-        sys.stderr.write(f"provisioner: {line}\n")
+        sys.stderr.write(f"provisioner: {shown(line)}\n")

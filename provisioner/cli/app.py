@@ -11,13 +11,14 @@ import click
 from provisioner import inbox, naming
 from provisioner.cli import view
 from provisioner.cli.reconcile import run
-from provisioner.cli.shared import confirm, json_option, print_json, shown, the_app, the_home, yes_option
+from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
 from provisioner.clock import now_ms, rfc3339
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.git import hooks
 from provisioner.git.refs import default_branch, read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.model import App
+from provisioner.naming import shown
 from provisioner.registry.store import Registry
 
 GRACE_MS = 10_000

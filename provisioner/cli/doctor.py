@@ -18,6 +18,7 @@ from provisioner.git import hooks
 from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.model import App
+from provisioner.naming import shown
 from provisioner.registry.store import Registry
 from provisioner.worker import daemon_runs
 
@@ -36,7 +37,7 @@ def doctor(as_json: bool) -> None:
         print_json([{"check": name, "ok": ok, "message": text} for name, ok, text in findings])
     else:
         for name, ok, text in findings:
-            click.echo(f"{'ok   ' if ok else 'WRONG'} {name}: {text}")
+            click.echo(shown(f"{'ok   ' if ok else 'WRONG'} {name}: {text}"))
     wrong = sum(not ok for _, ok, _ in findings)
     if wrong:
         raise ProvisionerError(f"{wrong} of {len(findings)} checks failed", "Each line above says how to mend it")

@@ -6,10 +6,11 @@ import sys
 
 import click
 
-from provisioner.cli.shared import apps_meant, json_option, print_json, shown, the_home
+from provisioner.cli.shared import apps_meant, json_option, print_json, the_home
 from provisioner.clock import now_ms
 from provisioner.errors import ProvisionerError
 from provisioner.model import App
+from provisioner.naming import shown
 from provisioner.reconcile import controller
 from provisioner.registry.store import Registry
 

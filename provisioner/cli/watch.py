@@ -9,6 +9,7 @@ import click
 
 from provisioner.cli.shared import the_home
 from provisioner.clock import now_ms, rfc3339
+from provisioner.naming import shown
 
 
 @click.command()
@@ -31,5 +32,5 @@ def _log_json(level: str, message: str, **fields: object) -> None:
 def _log_text(level: str, message: str, **fields: object) -> None:
     details = " ".join(f"{key}={value}" for key, value in fields.items() if value is not None)
     line = f"{rfc3339(now_ms())} {level} {message} {details}".rstrip()
-    sys.stderr.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+    sys.stderr.write(shown(line) + "\n")
     sys.stderr.flush()
