@@ -15,6 +15,7 @@ from provisioner.cli.shared import confirm, json_option, print_json, the_app, th
 from provisioner.clock import now_ms, rfc3339
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.git import hooks
+from provisioner.git.command import must_be_trusted
 from provisioner.git.refs import default_branch, read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.model import App
@@ -47,6 +48,7 @@ def register(
     checkout = find_checkout(os.fsencode(path))
     if checkout is None:
         raise ProvisionerError(f"{os.path.abspath(path)} is in no git repository", "Make one with 'git init'")
+    must_be_trusted(checkout.top or checkout.common_dir)
     read_branches(checkout.common_dir)
     known = next((app for app in registry.apps() if app.git_dir == checkout.common_dir), None)
     slug = naming.parse_slug(name, "an app") if name else naming.slug_of_repository(checkout.common_dir)
@@ -180,6 +182,7 @@ def set_app(
             checkout = find_checkout(os.fsencode(repository))
             if checkout is None:
                 raise ProvisionerError(f"{repository} is no git repository", "Name the repository's new place")
+            must_be_trusted(checkout.top or checkout.common_dir)
             git_dir = checkout.common_dir
         name = naming.parse_slug(name, "an app") if name else None
         changed = save(

@@ -9,6 +9,7 @@ import click
 
 from provisioner.cli.shared import the_home
 from provisioner.clock import now_ms, rfc3339
+from provisioner.errors import StorageFailed
 from provisioner.naming import shown
 
 
@@ -19,7 +20,12 @@ def watch(log_format: str) -> None:
     from provisioner.daemon import Daemon
 
     home = the_home()
-    home.create()
+    try:
+        home.create()
+    except OSError as error:
+        raise StorageFailed(
+            f"cannot make {home.path} this user's own: {error.strerror}", "Change its owner, or set PROVISIONER_HOME"
+        ) from error
     Daemon(home, _log_json if log_format == "json" else _log_text).run()
 
 

@@ -60,6 +60,7 @@ class Registry:
                 os.close(os.open(home.registry, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
             except OSError as error:
                 raise refusal(home, error) from error
+        _must_be_ours_alone(home)
         reserve = Reserve(home)
         reserve.make_room()
         try:
@@ -303,6 +304,12 @@ class Registry:
             most,
         )
         return [(row[0], row[1], row[2], row[3]) for row in rows]  # type: ignore[misc]
+
+
+def _must_be_ours_alone(home: Home) -> None:
+    """Where everybody may write, anybody may have put a registry that leads to other databases."""
+    if os.stat(home.path).st_mode & 0o002:
+        raise StorageFailed(f"everybody may write to {home.path}", f"Run: chmod 700 {home.path}")
 
 
 def _values(value: object) -> tuple[object, ...]:
