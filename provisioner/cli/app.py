@@ -20,6 +20,7 @@ from provisioner.git.refs import default_branch, read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.model import App
 from provisioner.naming import shown
+from provisioner.reconcile.controller import archive_all
 from provisioner.registry.store import Registry
 
 GRACE_MS = 10_000
@@ -215,7 +216,7 @@ def remove(slug: str | None, yes: bool) -> None:
             hooks.uninstall(checkout.common_dir, checkout.top, shared=hooks_are_shared(registry, app))
         for instance in registry.assigned(app.id):
             registry.unassign(instance, app, now_ms())
-        run(registry, app, "app remove")
+        archive_all(registry, app, now_ms(), "its app was removed")
         registry.remove_app(app, now_ms())
         click.echo(f"removed {app.slug}; its databases are kept, and 'provisioner init' there brings them back")
 

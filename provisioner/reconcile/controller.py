@@ -12,7 +12,7 @@ from provisioner.git.reflog import Log, has_reflogs, read_logs
 from provisioner.git.refs import read_branches, still_there
 from provisioner.lock import locked
 from provisioner.model import App, Database, Instance, Status
-from provisioner.reconcile.actions import Action, Actual, Desired, Follow, Note, Open, Plan, Rename
+from provisioner.reconcile.actions import Action, Actual, Archive, Desired, Follow, Note, Open, Plan, Rename
 from provisioner.reconcile.apply import Applier, Progress
 from provisioner.reconcile.follow import follow
 from provisioner.reconcile.plan import plan
@@ -65,6 +65,16 @@ def reconcile(
             if not applier.failed and all(isinstance(action, Open | Note) for action in step.actions):
                 return Outcome(done, step.next_at)  # what they lead to is done; a push need not wait for another look
     return Outcome(done, now)
+
+
+def archive_all(registry: Registry, app: App, now: int, cause: str) -> None:
+    """Archive and keep every live database of an app, whatever its refs say: its repository may be gone."""
+    with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
+        timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
+        live = [database for database in registry.databases(app.id) if database.live]
+        Applier(registry, app, now, cause).apply(
+            [Archive(database, timelines[database.timeline_id], cause, None) for database in live]
+        )
 
 
 def preview(registry: Registry, app: App, now: int) -> Plan:
