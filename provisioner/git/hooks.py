@@ -35,6 +35,7 @@ class State(StrEnum):
     FOREIGN = "not installed: another hook is there"
     OTHER_HOME = "installed for another home"
     NOT_EXECUTABLE = "installed but not executable"
+    ORPHANED = "installed by a provisioner that is no longer there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,8 @@ def _state(path: bytes, home: str) -> State:
         return State.FOREIGN
     if b"provisioner_home=" + quoted(home) + b"\n" not in text:
         return State.OTHER_HOME
+    if not all(os.path.exists(_unquoted(text, name)) for name in (b"provisioner_python=", b"provisioner_handover=")):
+        return State.ORPHANED
     return State.INSTALLED if os.access(path, os.X_OK) else State.NOT_EXECUTABLE
 
 
@@ -207,6 +210,11 @@ def _write(path: bytes, text: bytes, mode: int) -> None:
 
 def quoted(text: str) -> bytes:
     return b"'" + os.fsencode(text).replace(b"'", b"'\\''") + b"'"
+
+
+def _unquoted(text: bytes, name: bytes) -> bytes:
+    """The value that a script of ours gives to a variable."""
+    return text.partition(name)[2].partition(b"\n")[0][1:-1].replace(b"'\\''", b"'")
 
 
 def _template(name: str) -> bytes:
