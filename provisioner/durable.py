@@ -53,7 +53,9 @@ def sync_file_system(path: str) -> bool:
 def replace_file(path: str, data: bytes, mode: int) -> None:
     """Put a whole file in the place of `path`, atomically."""
     beside = f"{path}.{os.getpid()}.new"
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    if os.path.lexists(beside):  # left by a process that was killed, or a link that somebody put there
+        os.unlink(beside)
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)

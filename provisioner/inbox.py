@@ -8,6 +8,7 @@ when it has looked, so one that was cut off is found again.
 from __future__ import annotations
 
 import os
+import time
 
 from provisioner import faults
 
@@ -43,3 +44,16 @@ def done(inbox: str, app_id: str) -> None:
 
 def pending(inbox: str) -> bool:
     return any(not name.endswith(TAKEN) for name in os.listdir(inbox))
+
+
+def ages(inbox: str) -> list[float]:
+    """For how many seconds each wake-up has waited, also one whose taker has not finished."""
+    now = time.time()
+    found = []
+    with os.scandir(inbox) as entries:
+        for entry in entries:
+            try:
+                found.append(now - entry.stat().st_mtime)
+            except FileNotFoundError:
+                continue
+    return found

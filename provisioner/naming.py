@@ -63,3 +63,13 @@ def slug_of_repository(git_dir: bytes) -> str:
     if tail == ".git":
         tail = os.path.basename(head)
     return slug(tail.removesuffix(".git"), APP_SLUG_LIMIT) or "app"
+
+
+def shown(raw: bytes | str) -> str:
+    """A name, or a text with names in it, on one line of a terminal: what would steer it, or is not UTF-8, is escaped.
+
+    Git allows what terminals obey: U+009B begins an escape sequence as ESC [ does, U+202E turns the line around.
+    """
+    encoded = raw if isinstance(raw, bytes) else raw.encode("utf-8", "surrogateescape")
+    text = encoded.decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

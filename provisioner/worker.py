@@ -13,6 +13,7 @@ from provisioner.config import Home
 from provisioner.errors import ProvisionerError
 from provisioner.lock import try_lock
 from provisioner.model import App, Status, Timeline, timeline_status
+from provisioner.naming import shown
 from provisioner.reconcile.controller import reconcile
 from provisioner.registry.store import Registry
 
@@ -72,9 +73,9 @@ def _line(app: App, timeline: Timeline, databases: list[tuple[Status | None, str
     status = str(timeline_status(known)) if known else "no database assigned"
     if timeline.gone_at is not None and status == Status.CONNECTED:
         status = f"archived in {max(0, timeline.gone_at + app.grace_ms - now_ms()) / 1000:.0f} s unless it comes back"
-    shown = " ".join([os.fsdecode(timeline.name), status, *(row[1] for row in rows if row[1])])
+    words = " ".join([os.fsdecode(timeline.name), status, *(row[1] for row in rows if row[1])])
     why = "".join(f": {row[2]}" for row in rows if row[2])
-    return os.fsencode(f"provisioner: {shown}{why}").decode("utf-8", "backslashreplace")
+    return shown(f"provisioner: {words}{why}")
 
 
 def drain(home_path: str) -> None:
@@ -162,4 +163,4 @@ def checked_out(home_path: str, app_id: str) -> None:
         if app is not None:
             reconcile(registry, app, now_ms(), "post-checkout")
     for line in refresh(home, os.fsencode(os.getcwd()), dict(os.environ)):
-        sys.stderr.write(f"provisioner: {line}\n")
+        sys.stderr.write(f"provisioner: {shown(line)}\n")

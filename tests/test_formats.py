@@ -236,7 +236,7 @@ def test_what_is_not_utf8_is_refused(name: str) -> None:
 _USERS = [
     b"",
     b"A=1\n",
-    b"A='latin-\xe9'\r\nB=2\r\n",
+    b"A='latin-\xe9'\nB=2\n",
     b"\n\n# mine\n\tC = \x00\x01\n",
     "# é\u2028x\n".encode(),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from provisioner.model import App, Database, Hold, Instance, Intent, Status, Timeline
-from provisioner.reconcile.plan import (
+from provisioner.reconcile.actions import (
     Actual,
     Archive,
     Create,
@@ -18,8 +18,8 @@ from provisioner.reconcile.plan import (
     Purge,
     Release,
     Rename,
-    plan,
 )
+from provisioner.reconcile.plan import plan
 
 NOW = 1_000_000
 APP = App("app", "shop", b"/srv/shop.git", b"main", 10_000, 60_000, 0)

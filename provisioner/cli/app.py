@@ -11,13 +11,16 @@ import click
 from provisioner import inbox, naming
 from provisioner.cli import view
 from provisioner.cli.reconcile import run
-from provisioner.cli.shared import confirm, json_option, print_json, shown, the_app, the_home, yes_option
+from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
 from provisioner.clock import now_ms, rfc3339
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.git import hooks
+from provisioner.git.command import must_be_trusted
 from provisioner.git.refs import default_branch, read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.model import App
+from provisioner.naming import shown
+from provisioner.reconcile.controller import archive_all
 from provisioner.registry.store import Registry
 
 GRACE_MS = 10_000
@@ -46,6 +49,7 @@ def register(
     checkout = find_checkout(os.fsencode(path))
     if checkout is None:
         raise ProvisionerError(f"{os.path.abspath(path)} is in no git repository", "Make one with 'git init'")
+    must_be_trusted(checkout.top or checkout.common_dir)
     read_branches(checkout.common_dir)
     known = next((app for app in registry.apps() if app.git_dir == checkout.common_dir), None)
     slug = naming.parse_slug(name, "an app") if name else naming.slug_of_repository(checkout.common_dir)
@@ -179,6 +183,7 @@ def set_app(
             checkout = find_checkout(os.fsencode(repository))
             if checkout is None:
                 raise ProvisionerError(f"{repository} is no git repository", "Name the repository's new place")
+            must_be_trusted(checkout.top or checkout.common_dir)
             git_dir = checkout.common_dir
         name = naming.parse_slug(name, "an app") if name else None
         changed = save(
@@ -211,7 +216,7 @@ def remove(slug: str | None, yes: bool) -> None:
             hooks.uninstall(checkout.common_dir, checkout.top, shared=hooks_are_shared(registry, app))
         for instance in registry.assigned(app.id):
             registry.unassign(instance, app, now_ms())
-        run(registry, app, "app remove")
+        archive_all(registry, app, now_ms(), "its app was removed")
         registry.remove_app(app, now_ms())
         click.echo(f"removed {app.slug}; its databases are kept, and 'provisioner init' there brings them back")
 

@@ -10,6 +10,7 @@ import click
 
 from provisioner import __version__, faults
 from provisioner.errors import ProvisionerError
+from provisioner.naming import shown
 
 # Each command's module is imported when it is asked for: most of them need what others do not.
 COMMANDS = {
@@ -74,5 +75,4 @@ def run() -> None:
 
 
 def _say(text: str) -> None:
-    line = " ".join(text.splitlines()).encode("utf-8", "backslashreplace").decode()
-    click.echo(f"provisioner: {line}", err=True)
+    click.echo(f"provisioner: {shown(' '.join(text.splitlines()))}", err=True)

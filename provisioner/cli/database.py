@@ -8,11 +8,12 @@ import click
 
 from provisioner.cli import view
 from provisioner.cli.reconcile import run
-from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, shown, the_home, yes_option
+from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
 from provisioner.clock import now_ms, rfc3339
 from provisioner.errors import NotResolved, ProvisionerError
 from provisioner.lock import locked
 from provisioner.model import App, Database, Hold, Status
+from provisioner.naming import shown
 from provisioner.registry.store import Registry
 
 

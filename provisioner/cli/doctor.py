@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 from collections.abc import Iterator
 
 import click
 
+from provisioner import inbox
 from provisioner.cli import view
+from provisioner.cli.running import Finding, daemon_state, registry_lock
 from provisioner.cli.shared import json_option, print_json, the_home
+from provisioner.clock import now_ms
 from provisioner.config import Home
+from provisioner.engines.table import ENGINES
 from provisioner.errors import ProvisionerError
 from provisioner.git import hooks
 from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
-from provisioner.model import App
+from provisioner.lock import held_by
+from provisioner.model import App, Instance, Status
+from provisioner.naming import shown
+from provisioner.reconcile.actions import Note
+from provisioner.reconcile.controller import look
 from provisioner.registry.store import Registry
-from provisioner.worker import daemon_runs
+from provisioner.worker import LONGEST_STAY_SECONDS, daemon_runs
 
 LOW_SPACE = 100 * 1024 * 1024
-
-Finding = tuple[str, bool, str]
-"""What was looked at, whether it is well, and a sentence."""
+LOW_INODES = 100
+FRESH_SECONDS = 60.0  # a wake-up that is younger has probably somebody at work on it
 
 
 @click.command()
@@ -36,7 +42,7 @@ def doctor(as_json: bool) -> None:
         print_json([{"check": name, "ok": ok, "message": text} for name, ok, text in findings])
     else:
         for name, ok, text in findings:
-            click.echo(f"{'ok   ' if ok else 'WRONG'} {name}: {text}")
+            click.echo(shown(f"{'ok   ' if ok else 'WRONG'} {name}: {text}"))
     wrong = sum(not ok for _, ok, _ in findings)
     if wrong:
         raise ProvisionerError(f"{wrong} of {len(findings)} checks failed", "Each line above says how to mend it")
@@ -47,19 +53,26 @@ def _findings(home: Home) -> Iterator[Finding]:
     if not os.path.isdir(home.path):
         yield "home", False, f"{home.path} does not exist. Run 'provisioner init' in a repository"
         return
-    yield from _home(home)
+    yield _private(home)
+    yield _space("home", home.path)
     try:
         registry = Registry.open(home)
     except ProvisionerError as error:
-        yield "registry", False, str(error)
+        holders = held_by(home.registry, home.registry + "-shm") if "locked" in error.message else ""
+        yield "registry", False, f"{error}{f'. It is held by {holders}: wait for it, or end it' if holders else ''}"
+        yield daemon_state(home)
         return
     with registry:
-        yield _integrity(home)
-        runs = daemon_runs(home)
-        text = "running" if runs else "not running: without it, hooks and 'provisioner reconcile' do the work"
-        yield "daemon", True, text
+        yield registry_lock(home)
+        yield daemon_state(home)
+        daemon = daemon_runs(home)
+        if daemon:
+            yield _wake_ups(home)
+        instances = {instance.id: instance for app in registry.apps() for instance in registry.assigned(app.id)}
+        for instance in instances.values():
+            yield _space(f"instance {instance.slug}", instance.location)
         for app in registry.apps():
-            yield from _app(registry, app, home, runs)
+            yield from _app(registry, app, home, daemon)
 
 
 def _git() -> Finding:
@@ -70,47 +83,106 @@ def _git() -> Finding:
     return "git", True, version
 
 
-def _home(home: Home) -> Iterator[Finding]:
-    mode = os.stat(home.path).st_mode & 0o777
-    private = not mode & 0o077
-    yield "home", private, home.path if private else f"{home.path} is open to others. Run: chmod 700 {home.path}"
-    writable = os.access(home.path, os.W_OK | os.X_OK)
-    yield "writable", writable, "yes" if writable else f"this user may not write to {home.path}. Change its owner"
-    space = os.statvfs(home.path)
+def _private(home: Home) -> Finding:
+    private = not os.stat(home.path).st_mode & 0o077
+    return "private", private, home.path if private else f"{home.path} is open to others. Run: chmod 700 {home.path}"
+
+
+def _space(name: str, path: str) -> Finding:
+    """Can this user write there, and is there room?"""
+    if not os.path.isdir(path):
+        return name, False, f"the directory {path} is missing. Mount its disk, or put it back: databases live there"
+    if not os.access(path, os.W_OK | os.X_OK):
+        return name, False, f"this user may not write to {path}. Change its owner, or mount its disk for writing"
+    space = os.statvfs(path)
     free = space.f_bavail * space.f_frsize
-    enough = free >= LOW_SPACE and (space.f_files == 0 or space.f_favail > 100)
-    yield "space", enough, f"{free // 1_000_000} MB and {space.f_favail} inodes free{'' if enough else '. Free some'}"
+    text = f"{path}, {free // 1_000_000} MB and {space.f_favail} inodes free"
+    if free >= LOW_SPACE and (space.f_files == 0 or space.f_favail > LOW_INODES):
+        return name, True, text
+    return name, False, f"{text}. Free some, then run 'provisioner database fix --all'"
 
 
-def _integrity(home: Home) -> Finding:
-    connection = sqlite3.connect(f"file:{home.registry}?mode=ro", uri=True)
-    try:
-        answer = connection.execute("pragma quick_check").fetchone()[0]
-    except sqlite3.Error as error:
-        answer = str(error)
-    finally:
-        connection.close()
-    return "registry", answer == "ok", home.registry if answer == "ok" else f"{home.registry}: {answer}"
+def _wake_ups(home: Home) -> Finding:
+    """Does the daemon take what hooks leave for it? Without one they wait for the next worker, and need not be taken."""
+    waiting = [age for age in inbox.ages(home.inbox) if age > FRESH_SECONDS]
+    if waiting:
+        text = f"{len(waiting)} wake-ups have waited for up to {max(waiting):.0f} s"
+        return "inbox", False, f"{text}: the daemon does not act on them. Read its log, and restart it"
+    return "inbox", True, "empty, or just filled"
 
 
 def _app(registry: Registry, app: App, home: Home, daemon: bool) -> Iterator[Finding]:
     name = f"app {app.slug}"
+    where = os.fsdecode(app.git_dir)
+    if not os.path.lexists(os.path.join(app.git_dir, b"HEAD")):
+        yield (
+            name,
+            False,
+            f"there is no repository in {where}; its databases are kept as they are. If it has moved, run 'provisioner app"
+            f" set {app.slug} --repository NEW-PATH'; if its disk is away, mount it; if it is gone for good, run"
+            f" 'provisioner app remove {app.slug}'",
+        )
+        return
     try:
         branches = read_branches(app.git_dir)
+        yield name, True, f"{len(branches)} branches in {where}"
+        yield _hooks(app, home, daemon)
+        yield _watches(app, daemon)
+        yield _behind(registry, app, home, daemon)
     except ProvisionerError as error:
         yield name, False, str(error)
-        return
-    yield name, True, f"{len(branches)} branches in {os.fsdecode(app.git_dir)}"
+    yield from _databases(registry, app)
+
+
+def _hooks(app: App, home: Home, daemon: bool) -> Finding:
+    name = f"app {app.slug} hooks"
     checkout = find_checkout(app.git_dir)
-    if checkout is not None:
+    assert checkout is not None  # noqa: S101 - its refs have just been read
+    try:
         found = hooks.status(checkout.common_dir, checkout.top, home.path)
-        missing = [f"{hook.name} {hook.state}" for hook in found if hook.state is not hooks.State.INSTALLED]
-        well = daemon or not missing
-        yield (
-            f"{name} hooks",
-            well,
-            ", ".join(missing) + ". Run 'provisioner hooks install'" if missing else "installed",
-        )
+    except OSError as error:
+        return name, False, f"cannot be read: {error.strerror} ({os.fsdecode(error.filename)}). Change its owner"
+    missing = [f"{hook.name} {hook.state}" for hook in found if hook.state is not hooks.State.INSTALLED]
+    if not missing:
+        return name, True, "installed"
+    meanwhile = " (the daemon watches meanwhile)" if daemon else ""
+    return name, daemon, f"{', '.join(missing)}{meanwhile}. Run 'provisioner hooks install --app {app.slug}'"
+
+
+def _watches(app: App, daemon: bool) -> Finding:
+    from provisioner.git.watch import why_unwatchable
+
+    name = f"app {app.slug} events"
+    if why := why_unwatchable(app.git_dir):
+        return name, not daemon, f"{why}; a daemon polls every 2 s instead. Mend it, then restart the daemon"
+    return name, True, "can be watched"
+
+
+def _behind(registry: Registry, app: App, home: Home, daemon: bool) -> Finding:
+    """Is there something to do that nobody is about to do?"""
+    name = f"app {app.slug} refs"
+    due = [action for action in look(registry, app, now_ms()).actions if not isinstance(action, Note)]
+    at_work = daemon or any(age <= FRESH_SECONDS for age in inbox.ages(home.inbox))
+    if due and not at_work:
+        text = f"{len(due)} steps are due and nobody takes them. Run 'provisioner reconcile --app {app.slug}'"
+        return name, False, f"{text}; 'provisioner reconcile --dry-run' tells which. Without a daemon, have cron run it"
+    if not daemon and app.grace_ms > LONGEST_STAY_SECONDS * 1000:
+        text = f"without a daemon its grace period of {app.grace_ms // 1000} s ends at the next event only"
+        return name, True, f"{text}: have cron run 'provisioner reconcile --all'"
+    return name, True, "followed"
+
+
+def _databases(registry: Registry, app: App) -> Iterator[Finding]:
     for document in view.databases(registry, app):
         if document["error"]:
-            yield f"{name} {document['timeline']}", False, f"{document['error']}. Run 'provisioner database fix --all'"
+            text = f"{document['error']}. Run 'provisioner database fix {document['name']}' when that is mended"
+            yield f"app {app.slug} {document['timeline']}", False, text
+    instances: dict[str, Instance] = {}
+    for database in registry.databases(app.id):
+        if database.status is Status.CONNECTED and database.intent is None:
+            if database.instance_id not in instances:
+                instances[database.instance_id] = registry.instance_of(database.instance_id)
+            instance = instances[database.instance_id]
+            if problem := ENGINES[instance.engine].problem(instance, database):
+                text = f"its file {problem}. Put it back where 'provisioner database show {database.name}' says"
+                yield f"app {app.slug} {database.name}", False, text

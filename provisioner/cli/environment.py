@@ -13,6 +13,7 @@ from provisioner.cli.shared import selector_options, the_home
 from provisioner.errors import UsageError
 from provisioner.formats import FORMATS
 from provisioner.git.worktree import find_checkout
+from provisioner.naming import shown
 from provisioner.resolving import Selectors, resolve
 
 
@@ -58,11 +59,14 @@ def _write(path: str, selectors: Selectors, format_name: str) -> None:
     if format_name not in envfile.WRITABLE:
         raise UsageError(f"a block in a file cannot be {format_name}", f"Choose one of {', '.join(envfile.WRITABLE)}")
     _, values = resolve(the_home(), selectors, os.getcwdb(), os.environ)
-    envfile.write(path, FORMATS[format_name](values))
-    checkout = find_checkout(os.getcwdb())
     named = selectors.app or selectors.branch or selectors.timeline or selectors.revision
-    if checkout is not None and checkout.top is not None and not named:
+    checkout = None if named else find_checkout(os.getcwdb())
+    if checkout is not None:
+        envfile.place(checkout, path)
+    envfile.write(path, FORMATS[format_name](values), crlf=envfile.takes_crlf(format_name, values))
+    if checkout is not None:
         envfile.remember(checkout, path, format_name)
-        click.echo(f"{path} is connected to {values['DENO_TIMELINE']} and will be kept up by post-checkout", err=True)
+        kept = " and will be kept up by post-checkout"
     else:
-        click.echo(f"{path} is connected to {values['DENO_TIMELINE']}", err=True)
+        kept = ""
+    click.echo(shown(f"{path} is connected to {values['DENO_TIMELINE']}{kept}"), err=True)

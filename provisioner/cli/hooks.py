@@ -12,6 +12,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.git import hooks as git_hooks
 from provisioner.git.worktree import Checkout, find_checkout
 from provisioner.model import App
+from provisioner.naming import shown
 from provisioner.registry.store import Registry
 
 
@@ -44,7 +45,7 @@ def install(slug: str | None) -> None:
         app = the_app(registry, slug)
         place = _place(app)
         for hook in git_hooks.install(place.common_dir, place.top, app.id, home.path):
-            click.echo(f"{hook.name}: {hook.state} ({hook.path})")
+            click.echo(shown(f"{hook.name}: {hook.state} ({hook.path})"))
 
 
 @hooks.command()
@@ -72,6 +73,6 @@ def status(slug: str | None, as_json: bool) -> None:
         print_json([{"hook": h.name, "path": h.path, "state": str(h.state), "keeps_another": h.kept} for h in found])
     else:
         for hook in found:
-            click.echo(f"{hook.name}: {hook.state} ({hook.path})")
+            click.echo(shown(f"{hook.name}: {hook.state} ({hook.path})"))
     if any(hook.state is not git_hooks.State.INSTALLED for hook in found):
         raise ProvisionerError("a hook is not in place", "Run 'provisioner hooks install', or 'provisioner watch'")

@@ -10,11 +10,12 @@ from provisioner import inbox
 from provisioner.cli.app import register
 from provisioner.cli.instance import default_instance
 from provisioner.cli.reconcile import run
-from provisioner.cli.shared import shown, the_home
+from provisioner.cli.shared import the_home
 from provisioner.clock import now_ms
 from provisioner.errors import ProvisionerError
 from provisioner.git import hooks
 from provisioner.git.worktree import find_checkout
+from provisioner.naming import shown
 from provisioner.registry.store import Registry
 from provisioner.worker import report
 
@@ -47,12 +48,12 @@ def init(
                 installed = hooks.install(checkout.common_dir, checkout.top, app.id, home.path)
                 click.echo(f"hooks: {', '.join(hook.name for hook in installed)}")
             except ProvisionerError as error:
-                click.echo(f"provisioner: {error}", err=True)
+                click.echo(f"provisioner: {shown(str(error))}", err=True)
         run(registry, app, "init")
         inbox.leave(home.inbox, app.id)  # a daemon that runs is to watch it from now on
         branches = sorted(timeline.branch for timeline in registry.timelines(app.id) if timeline.gone_at is None)
         click.echo(f"app {app.slug}: {len(branches)} timelines, production branch {shown(app.production)}")
         for line in report(registry, app, branches[:20]):
-            click.echo(shown(line.removeprefix("provisioner: ")))
+            click.echo(line.removeprefix("provisioner: "))
         if len(branches) > 20:
             click.echo(f"… and {len(branches) - 20} more: provisioner status")

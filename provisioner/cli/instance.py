@@ -14,6 +14,7 @@ from provisioner.clock import now_ms, rfc3339
 from provisioner.engines.table import ENGINES
 from provisioner.errors import ProvisionerError
 from provisioner.model import Instance
+from provisioner.naming import shown
 from provisioner.registry.store import Registry
 
 
@@ -81,7 +82,7 @@ def list_instances(as_json: bool) -> None:
         return
     for document in documents:
         apps = ", ".join(document["apps"]) or "not assigned"
-        click.echo(f"{document['instance']}  {document['engine']}  {document['location']}  {apps}")
+        click.echo(shown(f"{document['instance']}  {document['engine']}  {document['location']}  {apps}"))
 
 
 @instance.command()
@@ -101,6 +102,6 @@ def show(slug: str, as_json: bool) -> None:
         print_json(document)
         return
     for key in ("instance", "engine", "location"):
-        click.echo(f"{key}: {document[key]}")
+        click.echo(shown(f"{key}: {document[key]}"))
     for database in document["databases"]:
         click.echo(f"  {database['name']}  {database['status']}")

@@ -6,10 +6,11 @@ import sys
 
 import click
 
-from provisioner.cli.shared import apps_meant, json_option, print_json, shown, the_home
+from provisioner.cli.shared import apps_meant, json_option, print_json, the_home
 from provisioner.clock import now_ms
 from provisioner.errors import ProvisionerError
 from provisioner.model import App
+from provisioner.naming import shown
 from provisioner.reconcile import controller
 from provisioner.registry.store import Registry
 
@@ -42,13 +43,14 @@ def _print_plans(registry: Registry, apps: list[App], as_json: bool) -> None:
     actions = [
         {"app": app.slug, **controller.describe(action)}
         for app in apps
-        for action in controller.look(registry, app, now_ms(), retry=True).actions
+        for action in controller.preview(registry, app, now_ms()).actions
     ]
     if as_json:
         print_json(actions)
         return
     for action in actions:
-        cause = f" ({action['cause']})" if action["cause"] else ""
+        why = ": ".join(part for part in (action["cause"], action["error"]) if part)
+        cause = f" ({why})" if why else ""
         click.echo(shown(f"{action['app']}: {action['action']} {action['timeline']}{cause}"))
     if not actions:
         click.echo("nothing to do")

@@ -71,10 +71,3 @@ def confirm(question: str, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise ProvisionerError(f"{question} was not confirmed", "Nobody can be asked here: say --yes")
     click.confirm(question, abort=True)
-
-
-def shown(raw: bytes | str) -> str:
-    """Text of git's for a terminal: what is not UTF-8 or would steer it is escaped."""
-    text = os.fsdecode(raw) if isinstance(raw, bytes) else raw
-    clean = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-    return clean.encode("utf-8", "backslashreplace").decode()

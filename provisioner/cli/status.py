@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from provisioner.cli import view
-from provisioner.cli.shared import apps_meant, json_option, print_json, shown, the_home
+from provisioner.cli.shared import apps_meant, json_option, print_json, the_home
+from provisioner.naming import shown
 from provisioner.registry.store import Registry
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ import click
 
 from provisioner.cli.shared import the_home
 from provisioner.clock import now_ms, rfc3339
+from provisioner.errors import StorageFailed
+from provisioner.naming import shown
 
 
 @click.command()
@@ -18,7 +20,12 @@ def watch(log_format: str) -> None:
     from provisioner.daemon import Daemon
 
     home = the_home()
-    home.create()
+    try:
+        home.create()
+    except OSError as error:
+        raise StorageFailed(
+            f"cannot make {home.path} this user's own: {error.strerror}", "Change its owner, or set PROVISIONER_HOME"
+        ) from error
     Daemon(home, _log_json if log_format == "json" else _log_text).run()
 
 
@@ -31,5 +38,5 @@ def _log_json(level: str, message: str, **fields: object) -> None:
 def _log_text(level: str, message: str, **fields: object) -> None:
     details = " ".join(f"{key}={value}" for key, value in fields.items() if value is not None)
     line = f"{rfc3339(now_ms())} {level} {message} {details}".rstrip()
-    sys.stderr.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+    sys.stderr.write(shown(line) + "\n")
     sys.stderr.flush()

@@ -39,3 +39,23 @@ def config_value(git_dir: bytes, key: str) -> str:
         return os.fsdecode(git(git_dir, "config", "--get", key)).removesuffix("\n")
     except UnreadableRepository:
         return ""
+
+
+def must_be_trusted(directory: bytes) -> None:
+    """Raise `UnreadableRepository` where git would not work in this directory because somebody else owns it.
+
+    Its configuration says where hooks go and what git starts. Naming a repository with ``--git-dir``, as all of our
+    reading does, is for git a sign of trust, so it is asked once, without.
+    """
+    try:
+        done = subprocess.run(
+            [b"git", b"-C", directory, b"rev-parse", b"--git-dir"], env=scrubbed_environment(), capture_output=True
+        )
+    except FileNotFoundError as error:
+        raise UnreadableRepository("git is not installed", "Install git") from error
+    if b"dubious ownership" in done.stderr:
+        where = os.fsdecode(directory)
+        raise UnreadableRepository(
+            f"{where} belongs to somebody else, whose settings git would follow",
+            f"Run this as its owner, or trust it: git config --global --add safe.directory {where}",
+        )

@@ -35,6 +35,7 @@ class State(StrEnum):
     FOREIGN = "not installed: another hook is there"
     OTHER_HOME = "installed for another home"
     NOT_EXECUTABLE = "installed but not executable"
+    ORPHANED = "installed by a provisioner that is no longer there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,7 @@ def install(common_dir: bytes, top: bytes | None, app_id: str, home: str) -> lis
 def uninstall(common_dir: bytes, top: bytes | None, *, shared: bool) -> None:
     """Take the hooks out and put back what was there. `shared`: another app still uses the hooks directory."""
     directory = hooks_directory(common_dir, top)
-    marker = os.path.join(common_dir, MARKER, b"app")
-    if os.path.exists(marker):
-        os.unlink(marker)
+    _remove_marker(common_dir)
     if shared:
         return
     for name in (*LOCAL, *RECEIVING):
@@ -121,6 +120,15 @@ def write_marker(common_dir: bytes, app_id: str) -> None:
     replace_file(os.fsdecode(os.path.join(directory, b"app")), app_id.encode() + b"\n", 0o644)
 
 
+def _remove_marker(common_dir: bytes) -> None:
+    """Take the marker out, and its directory unless the list of env files is in it."""
+    directory = os.path.join(common_dir, MARKER)
+    if os.path.exists(os.path.join(directory, b"app")):
+        os.unlink(os.path.join(directory, b"app"))
+    if os.path.isdir(directory) and not os.listdir(directory):
+        os.rmdir(directory)
+
+
 def _state(path: bytes, home: str) -> State:
     if not os.path.lexists(path):
         return State.MISSING
@@ -130,6 +138,8 @@ def _state(path: bytes, home: str) -> State:
         return State.FOREIGN
     if b"provisioner_home=" + quoted(home) + b"\n" not in text:
         return State.OTHER_HOME
+    if not all(os.path.exists(_unquoted(text, name)) for name in (b"provisioner_python=", b"provisioner_handover=")):
+        return State.ORPHANED
     return State.INSTALLED if os.access(path, os.X_OK) else State.NOT_EXECUTABLE
 
 
@@ -200,6 +210,11 @@ def _write(path: bytes, text: bytes, mode: int) -> None:
 
 def quoted(text: str) -> bytes:
     return b"'" + os.fsencode(text).replace(b"'", b"'\\''") + b"'"
+
+
+def _unquoted(text: bytes, name: bytes) -> bytes:
+    """The value that a script of ours gives to a variable."""
+    return text.partition(name)[2].partition(b"\n")[0][1:-1].replace(b"'\\''", b"'")
 
 
 def _template(name: str) -> bytes:

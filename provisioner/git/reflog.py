@@ -7,6 +7,9 @@ moved from ``old``, the message ``Branch: renamed refs/heads/old to refs/heads/n
 from __future__ import annotations
 
 import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -14,17 +17,30 @@ from provisioner.git.worktree import HEADS
 
 _MESSAGE = b"\tBranch: renamed " + HEADS
 _TO = b" to " + HEADS
+_PIECE = 65536
+SETTLED_NS = 60_000_000_000  # git writes its message after it has moved the log, at once unless somebody stops it
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
-    """The names a branch had, latest first, and the mark by which its last rename is known again.
+class Move:
+    """One rename. `at` is git's word for when, in seconds; `mark` is how it is known again, in this log or another.
 
-    ``former`` holds only what the reflog says after the mark that was asked about.
+    Git copies a log with its branch and drops old lines, so a mark is made of the line and of how many like it stand
+    before it, not of its place.
     """
 
-    former: tuple[bytes, ...]
+    old: bytes
+    new: bytes
+    at: int
     mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A branch's renames, first to last, and since when (seconds) its log goes."""
+
+    born: int
+    moves: tuple[Move, ...]
 
 
 def has_reflogs(common_dir: bytes) -> bool:
@@ -32,28 +48,75 @@ def has_reflogs(common_dir: bytes) -> bool:
     return os.path.isdir(os.path.join(common_dir, b"logs", HEADS))
 
 
-def trail(common_dir: bytes, branch: bytes, since: str = "") -> Trail:
-    """What the reflog of `branch` tells of its renames after the one with the mark `since`."""
-    path = os.path.join(common_dir, b"logs", HEADS + branch)
+def read_logs(common_dir: bytes, branches: Iterable[bytes]) -> dict[bytes, Log]:
+    """The logs of those of the `branches` that were ever renamed. 10,000 logs take about 50 ms the first time."""
+    directories: dict[bytes, list[bytes]] = defaultdict(list)
+    for branch in branches:
+        directories[branch.rpartition(b"/")[0]].append(branch)
+    top = os.path.join(common_dir, b"logs", HEADS)
+    found: dict[bytes, Log] = {}
+    for directory, names in directories.items():
+        found |= _read_directory(top, directory, frozenset(names))
+    return found
+
+
+_memory: dict[bytes, tuple[int, frozenset[bytes], dict[bytes, Log]]] = {}
+"""By directory of logs: when (ns) it changed last, the branches that were asked for, and what was found."""
+
+
+def _read_directory(top: bytes, directory: bytes, branches: frozenset[bytes]) -> dict[bytes, Log]:
+    """A rename moves a log, which changes the directory: what was read of one that is as it was is still so."""
+    path = top + directory
     try:
-        with open(path, "rb") as file:
-            log = file.read()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return Trail((), "")
-    if _MESSAGE not in log:
-        return Trail((), "")
-    lines = [line for line in log.split(b"\n") if _MESSAGE in line]
-    mark = _mark(lines[-1])
-    former: list[bytes] = []
-    name = branch
-    for line in reversed(lines):
-        old, _, new = line.split(_MESSAGE, 1)[1].rpartition(_TO)
-        if _mark(line) == since or new != name:
-            break
-        former.append(old)
-        name = old
-    return Trail(tuple(former), mark)
+        changed = os.stat(path).st_mtime_ns
+    except OSError:
+        return {}
+    known = _memory.get(path)
+    if known is not None and known[0] == changed and branches <= known[1]:
+        return {branch: log for branch, log in known[2].items() if branch in branches}
+    found = {}
+    for branch in branches:
+        log = _read(top + branch)
+        if _MESSAGE in log:
+            found[branch] = _parse(log)
+    if changed < time.time_ns() - SETTLED_NS:
+        _memory[path] = changed, branches, found
+    else:
+        _memory.pop(path, None)
+    return found
 
 
-def _mark(line: bytes) -> str:
-    return sha256(line).hexdigest()[:16]
+def _read(path: bytes) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # a branch without a log; whether the repository can be read, its refs have told
+        return b""
+    try:
+        log = piece = os.read(fd, _PIECE)
+        while len(piece) == _PIECE:
+            piece = os.read(fd, _PIECE)
+            log += piece
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+    return log
+
+
+def _parse(log: bytes) -> Log:
+    moves = []
+    before: Counter[bytes] = Counter()
+    for line in log.split(b"\n"):
+        entry, message, names = line.partition(_MESSAGE)
+        if message:
+            old, _, new = names.partition(_TO)
+            mark = sha256(b"%d %b" % (before[line], line)).hexdigest()[:16]
+            moves.append(Move(old, new, _time(entry), mark))
+            before[line] += 1
+    return Log(_time(log.partition(b"\t")[0]), tuple(moves))
+
+
+def _time(entry: bytes) -> int:
+    """The seconds since 1970 in ``<old> <new> <name> <<email>> <seconds> <zone>``; 0 where there are none."""
+    words = entry.rsplit(b" ", 2)
+    return int(words[1]) if len(words) == 3 and words[1].isdigit() else 0

@@ -113,6 +113,18 @@ class Watcher:
             self.trouble(app_id, "the operating system dropped file events")
 
 
+def why_unwatchable(common_dir: bytes) -> str:
+    """Why the operating system would not tell of changes in this repository now; empty where it would."""
+    troubles: list[str] = []
+    watcher = Watcher(lambda _: None, lambda _, why: troubles.append(why))
+    watcher.start()
+    try:
+        watcher.add("", common_dir)
+    finally:
+        watcher.stop()
+    return troubles[0] if troubles else ""
+
+
 def _why(error: OSError) -> str:
     import errno
 

@@ -15,7 +15,7 @@ from provisioner.engines.base import Failures
 from provisioner.engines.table import ENGINES
 from provisioner.model import App, Database, Instance, Intent, Status, Timeline
 from provisioner.naming import database_name, timeline_name
-from provisioner.reconcile import plan as planned
+from provisioner.reconcile import actions as planned
 from provisioner.registry.store import Registry
 
 BATCH = 1000  # databases that share a transaction and a sync

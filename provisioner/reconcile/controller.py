@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from provisioner.engines.table import ENGINES
 from provisioner.errors import UnreadableRepository
-from provisioner.git.reflog import has_reflogs, trail
+from provisioner.git.reflog import Log, has_reflogs, read_logs
 from provisioner.git.refs import read_branches, still_there
 from provisioner.lock import locked
-from provisioner.model import App, Instance, Status, Timeline
+from provisioner.model import App, Database, Instance, Status
+from provisioner.reconcile.actions import Action, Actual, Archive, Desired, Follow, Note, Open, Plan, Rename
 from provisioner.reconcile.apply import Applier, Progress
-from provisioner.reconcile.plan import Action, Actual, Desired, Note, Open, Plan, Rename, plan
+from provisioner.reconcile.follow import follow
+from provisioner.reconcile.plan import plan
+from provisioner.reconcile.renames import carried, unseen
 from provisioner.registry.store import Registry
 
 MOST_PASSES = 8  # a rename over an existing branch takes three
@@ -53,16 +57,48 @@ def reconcile(
             step = look(registry, current, now, retry=retry and done == 0)
             if not step.actions:
                 return Outcome(done, step.next_at)
+            if renamed := [action for action in step.actions if isinstance(action, Follow)]:
+                follow(registry, current, renamed, now)
             applier = Applier(registry, current, now, cause, progress)
-            applier.apply(step.actions)
+            applier.apply([action for action in step.actions if not isinstance(action, Follow)])
             done += len(step.actions)
             if not applier.failed and all(isinstance(action, Open | Note) for action in step.actions):
                 return Outcome(done, step.next_at)  # what they lead to is done; a push need not wait for another look
     return Outcome(done, now)
 
 
+def archive_all(registry: Registry, app: App, now: int, cause: str) -> None:
+    """Archive and keep every live database of an app, whatever its refs say: its repository may be gone."""
+    with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
+        timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
+        live = [database for database in registry.databases(app.id) if database.live]
+        Applier(registry, app, now, cause).apply(
+            [Archive(database, timelines[database.timeline_id], cause, None) for database in live]
+        )
+
+
+def preview(registry: Registry, app: App, now: int) -> Plan:
+    """What `reconcile` with `retry` would begin with; changes nothing."""
+    found = {database.id: database for database in _damaged(registry, app)}
+    databases = tuple(found.get(database.id, database) for database in registry.databases(app.id))
+    actual = Actual(tuple(registry.timelines(app.id)), databases)
+    return plan(_desired(registry, app, actual, now), actual, now, retry=True)
+
+
 def _find_damage(registry: Registry, app: App, now: int, cause: str) -> None:
     """Call connected databases that are lost or damaged what they are, so that they are tried and reported."""
+    damaged = _damaged(registry, app)
+    if damaged:
+        with registry.change():
+            registry.save_databases(damaged)
+            for database in damaged:
+                registry.record(
+                    now, "database.error", cause, app_id=app.id, database_id=database.id, detail=database.error or ""
+                )
+
+
+def _damaged(registry: Registry, app: App) -> list[Database]:
+    """The databases that are called connected and are not usable, with what is wrong as their error."""
     damaged = []
     instances: dict[str, Instance] = {}
     for database in registry.databases(app.id):
@@ -72,13 +108,7 @@ def _find_damage(registry: Registry, app: App, now: int, cause: str) -> None:
             instance = instances[database.instance_id]
             if problem := ENGINES[instance.engine].problem(instance, database):
                 damaged.append(replace(database, status=Status.ERROR, error=problem))
-    if damaged:
-        with registry.change():
-            registry.save_databases(damaged)
-            for database in damaged:
-                registry.record(
-                    now, "database.error", cause, app_id=app.id, database_id=database.id, detail=database.error or ""
-                )
+    return damaged
 
 
 def look(registry: Registry, app: App, now: int, *, retry: bool = False) -> Plan:
@@ -94,11 +124,40 @@ def _desired(registry: Registry, app: App, actual: Actual, now: int) -> Desired:
         if database.hold is None and (database.live or (database.archived_at or 0) > now - RENAME_MS)
     }
     watched = {timeline.branch: moving[timeline.id] for timeline in actual.timelines if timeline.id in moving}
-    branches = _stable_branches(app, {branch for branch, live in watched.items() if live})
-    desired = Desired(app, branches, tuple(registry.assigned(app.id)))
-    gone = watched.keys() - branches.keys() - {app.production}
-    connected = {branch for branch, live in watched.items() if live}
-    return _with_renames(desired, actual.timelines, gone, branches.keys() - connected)
+    expected = {branch for branch, live in watched.items() if live}
+    desired = Desired(app, _stable_branches(app, expected), tuple(registry.assigned(app.id)))
+    if not has_reflogs(app.git_dir):
+        return desired
+    seen = {mark for timeline in actual.timelines for mark in timeline.rename_mark.split()}
+    branches, logs = _stable_logs(app, desired.branches, expected, seen)
+    known = {timeline.branch: timeline.rename_mark for timeline in actual.timelines}
+    origins = carried(logs, seen, watched.keys() - {app.production}, app.production)
+    renames = tuple(Rename(old, new, _marks(known.get(new, ""), logs[new])) for new, old in origins.items())
+    # what is not yet followed must not be taken for seen, which the copy of a log could bring about
+    waiting = {move.mark for new in origins for move in unseen(new, logs[new], seen)}
+    marks = {branch: _marks(known.get(branch, ""), log, waiting) for branch, log in logs.items()}
+    return replace(desired, branches=branches, renames=renames, marks=marks)
+
+
+def _stable_logs(
+    app: App, branches: dict[bytes, str], expected: set[bytes], seen: set[str]
+) -> tuple[dict[bytes, str], dict[bytes, Log]]:
+    """Branches and logs of the same moment: read again where there was a rename, until both hold still."""
+    logs = read_logs(app.git_dir, branches)
+    for _ in range(MOST_LOOKS):
+        if not any(unseen(branch, log, seen) for branch, log in logs.items()):
+            return branches, logs
+        branches = _stable_branches(app, expected)
+        again = read_logs(app.git_dir, branches)
+        if again == logs:
+            return branches, logs
+        logs = again
+    raise _restless(app)
+
+
+def _marks(known: str, log: Log, waiting: Collection[str] = ()) -> str:
+    """A rename that was seen once stays seen, also when git has dropped it from the log."""
+    return " ".join(dict.fromkeys([*known.split(), *(move.mark for move in log.moves if move.mark not in waiting)]))
 
 
 def _stable_branches(app: App, expected: set[bytes]) -> dict[bytes, str]:
@@ -107,37 +166,22 @@ def _stable_branches(app: App, expected: set[bytes]) -> dict[bytes, str]:
         branches = read_branches(app.git_dir)
         if not still_there(app.git_dir, expected - branches.keys()):
             return branches
-    raise UnreadableRepository(
+    raise _restless(app)
+
+
+def _restless(app: App) -> UnreadableRepository:
+    return UnreadableRepository(
         f"the refs of {os.fsdecode(app.git_dir)} do not hold still", "Run 'provisioner reconcile' when git is done"
     )
 
 
-def _with_renames(desired: Desired, timelines: tuple[Timeline, ...], gone: set[bytes], new: set[bytes]) -> Desired:
-    """Look into the reflogs where a branch is new or one has gone: only then can there have been a rename.
-
-    A rename from a branch that is only now seen to be there was of an earlier branch of its name: it is marked as past,
-    or it would carry off the data of the one that is there.
-    """
-    if not (gone or new) or not has_reflogs(desired.app.git_dir):
-        return desired
-    known = {timeline.branch: timeline for timeline in timelines if not timeline.production}
-    marks = {}
-    renames = []
-    for branch in desired.branches:
-        since = known[branch].rename_mark if branch in known else ""
-        found = trail(desired.app.git_dir, branch, since)
-        former = next((name for name in found.former if name in gone), None)
-        if former is not None:
-            renames.append(Rename(former, branch, found.mark))
-        if branch in new or (former is None and not new.isdisjoint(found.former)):
-            marks[branch] = found.mark
-    return replace(desired, renames=tuple(renames), marks=marks)
-
-
 def describe(action: Action) -> dict[str, str | None]:
-    """An action for people and programs: what, on which timeline and database, and why."""
+    """An action for people and programs: what, on which timeline and database, why, and what failed last."""
     timeline = getattr(action, "timeline", None) or getattr(action, "old", None)
     database = getattr(action, "database", None)
+    cause = getattr(action, "cause", None) or getattr(action, "reason", None)
+    if isinstance(action, Follow):
+        cause = f"its branch was renamed to {os.fsdecode(action.new)}"
     if timeline is None:
         branch = os.fsdecode(action.branch)  # type: ignore[union-attr]
         name = "production" if action.production else f"git-branch/{branch}"  # type: ignore[union-attr]
@@ -147,5 +191,6 @@ def describe(action: Action) -> dict[str, str | None]:
         "action": type(action).__name__.lower(),
         "timeline": name,
         "database": database.name if database else None,
-        "cause": getattr(action, "cause", None) or getattr(action, "reason", None),
+        "cause": cause,
+        "error": database.error if database else None,
     }

@@ -7,130 +7,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from provisioner.model import App, Database, Hold, Instance, Intent, Status, Timeline
-
-
-@dataclass(frozen=True, slots=True)
-class Rename:
-    """Git says that `old` became `new`; `mark` is how the reflog's entry is known again."""
-
-    old: bytes
-    new: bytes
-    mark: str
-
-
-@dataclass(frozen=True, slots=True)
-class Desired:
-    """What the refs say: branches with their commits, where to keep databases, and what was renamed."""
-
-    app: App
-    branches: dict[bytes, str]
-    instances: tuple[Instance, ...]
-    renames: tuple[Rename, ...] = ()
-    marks: dict[bytes, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Actual:
-    """What the registry says."""
-
-    timelines: tuple[Timeline, ...]
-    databases: tuple[Database, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """A branch has no timeline yet."""
-
-    branch: bytes
-    production: bool
-    revision: str
-    mark: str
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A timeline's row changes: its revision, or since when its ref has been gone (ms; None: it is there)."""
-
-    timeline: Timeline
-    revision: str
-    gone_at: int | None
-    mark: str
-
-
-@dataclass(frozen=True, slots=True)
-class Follow:
-    """A branch was renamed: these databases, live and of the timeline `old`, go to the branch `new`."""
-
-    old: Timeline
-    new: bytes
-    revision: str
-    mark: str
-    databases: tuple[Database, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Create:
-    """A timeline lacks a database on this instance."""
-
-    timeline: Timeline
-    instance: Instance
-
-
-@dataclass(frozen=True, slots=True)
-class Ensure:
-    """A database is to be connected: finish making it, try it again, or bring it back from the archive."""
-
-    database: Database
-    timeline: Timeline
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """`purge_at` (ms) is when its retention ends; None keeps it."""
-
-    database: Database
-    timeline: Timeline
-    cause: str
-    purge_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """A database is not usable for a reason that only a person can mend."""
-
-    database: Database
-    timeline: Timeline
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """The branch is back, so what a person asked for while it was gone is no longer needed."""
-
-    database: Database
-    timeline: Timeline
-
-
-@dataclass(frozen=True, slots=True)
-class Purge:
-    database: Database
-    timeline: Timeline
-    cause: str
-
-
-Action = Open | Note | Follow | Create | Ensure | Archive | Fail | Release | Purge
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """`next_at`: when (ms) to look again though nothing has happened; None where time alone changes nothing."""
-
-    actions: tuple[Action, ...]
-    next_at: int | None
+from provisioner.model import Database, Hold, Intent, Status, Timeline
+from provisioner.reconcile.actions import (
+    Action,
+    Actual,
+    Archive,
+    Create,
+    Desired,
+    Ensure,
+    Fail,
+    Follow,
+    Note,
+    Open,
+    Plan,
+    Purge,
+    Release,
+)
 
 
 def plan(desired: Desired, actual: Actual, now: int, *, retry: bool = False) -> Plan:
@@ -149,12 +42,7 @@ class _Planner:
         self.instances = {instance.id: instance for instance in desired.instances}
 
     def plan(self) -> Plan:
-        actions: list[Action] = []
-        renaming = list(self._renames())
-        settled: set[bytes] = set()
-        for step, touched in renaming:
-            actions.extend(step)
-            settled |= touched
+        actions, settled = self._rename_all()
         known = set()
         for timeline in self.actual.timelines:
             if not timeline.production:
@@ -183,35 +71,40 @@ class _Planner:
 
     # renames
 
-    def _renames(self) -> Iterator[tuple[list[Action], set[bytes]]]:
+    def _rename_all(self) -> tuple[list[Action], set[bytes]]:
+        """What following the renames takes now, and the branches that nothing else is to be done about before."""
         by_branch = {timeline.branch: timeline for timeline in self.actual.timelines if not timeline.production}
+        pending: list[Follow] = []
         for rename in self.desired.renames:
             old = by_branch.get(rename.old)
             if old is None or self.app.production in (rename.old, rename.new):
                 continue  # production's data neither comes nor goes by a rename: a person decides
             moving = tuple(database for database in self._newest(old) if database.hold is None)
             if moving:
-                yield self._follow(rename, old, by_branch.get(rename.new), moving), {rename.old, rename.new}
-
-    def _follow(
-        self, rename: Rename, old: Timeline, new: Timeline | None, moving: tuple[Database, ...]
-    ) -> list[Action]:
-        """First make room and have the data live, then move it: two plans, since each step may fail by itself."""
-        in_the_way = [] if new is None else [database for database in self.databases[new.id] if database.live]
-        cause = f"replaced: {_text(rename.old)} was renamed to {_text(rename.new)}"
+                pending.append(Follow(old, rename.new, self.desired.branches[rename.new], rename.mark, moving))
+        leaving = {database.id for follow in pending for database in follow.databases}
         steps: list[Action] = []
+        going: dict[bytes, Follow] = {}
+        for follow in pending:
+            first = list(self._before(follow, by_branch.get(follow.new), leaving))
+            steps += first
+            if not first and all(_settled(database) for database in follow.databases):
+                going[follow.new] = follow
+        while stuck := going.keys() & {follow.old.branch for follow in pending if follow.new not in going}:
+            for name in stuck:  # what is there cannot leave yet
+                del going[name]
+        return [*steps, *going.values()], {name for follow in pending for name in (follow.old.branch, follow.new)}
+
+    def _before(self, follow: Follow, new: Timeline | None, leaving: set[str]) -> Iterator[Action]:
+        """First make room and have the data live, then move it: two plans, since each step may fail by itself."""
+        cause = f"replaced: {_text(follow.old.branch)} was renamed to {_text(follow.new)}"
         if new is not None:
-            steps += [self._archive(database, new, cause) for database in in_the_way]
-        ready = tuple(database for database in moving if database.status is Status.CONNECTED and not database.intent)
-        steps += [
-            Ensure(database, old, "its branch was renamed")
-            for database in moving
-            if database not in ready and self._due(database)
-        ]
-        if not in_the_way and ready == moving:
-            revision = self.desired.branches[rename.new]
-            steps.append(Follow(old, rename.new, revision, rename.mark, ready))
-        return steps
+            for database in self.databases[new.id]:
+                if database.live and database.id not in leaving:
+                    yield self._archive(database, new, cause)
+        for database in follow.databases:
+            if not _settled(database) and self._due(database):
+                yield Ensure(database, follow.old, "its branch was renamed")
 
     def _newest(self, timeline: Timeline) -> list[Database]:
         """Of each instance the database that a timeline goes on with: the live one, else the last archived."""
@@ -228,8 +121,7 @@ class _Planner:
 
     def _present(self, timeline: Timeline) -> Iterator[Action]:
         revision = self.desired.branches[timeline.branch]
-        marks = {} if timeline.production or self.desired.marks is None else self.desired.marks
-        mark = marks.get(timeline.branch, timeline.rename_mark)
+        mark = (self.desired.marks or {}).get(timeline.branch, timeline.rename_mark)
         if timeline.gone_at is not None or (timeline.revision, timeline.rename_mark) != (revision, mark):
             yield Note(timeline, revision, None, mark)
         chosen = {database.instance_id: database for database in self._newest(timeline)}
@@ -254,7 +146,7 @@ class _Planner:
             return
         if database.hold is Hold.CONNECTED:
             yield Release(database, timeline)
-        if (database.status is Status.CONNECTED and database.intent is None) or not self._due(database):
+        if _settled(database) or not self._due(database):
             return
         match database.status:
             case Status.ARCHIVED:
@@ -325,6 +217,10 @@ class _Planner:
     def _archive(self, database: Database, timeline: Timeline, cause: str) -> Archive:
         purge_at = database.purge_at or self.now + self.app.retention_ms
         return Archive(database, timeline, cause, purge_at)
+
+
+def _settled(database: Database) -> bool:
+    return database.status is Status.CONNECTED and database.intent is None
 
 
 def _text(branch: bytes) -> str:

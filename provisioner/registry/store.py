@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import uuid
@@ -11,13 +10,13 @@ from contextlib import contextmanager
 from operator import attrgetter
 
 from provisioner.config import FILE_MODE, Home
-from provisioner.errors import ProvisionerError, StorageFailed
+from provisioner.errors import StorageFailed
 from provisioner.model import App, Database, Hold, Instance, Intent, Organization, Status, Timeline
 from provisioner.registry import schema
+from provisioner.registry.refusal import refusal
+from provisioner.registry.reserve import Reserve
 
 BUSY_SECONDS = 10.0
-RESERVE_BYTES = 256 * 1024
-SPARE_BYTES = 16 * 1024  # for the directory and the file system's own
 
 _TIMELINE = "id, app_id, branch, production, revision, created_at, gone_at, rename_mark"
 _DATABASE = (
@@ -54,6 +53,7 @@ class Registry:
     def __init__(self, home: Home, connection: sqlite3.Connection) -> None:
         self.home = home
         self._db = connection
+        self._reserve = Reserve(home)
 
     @classmethod
     def open(cls, home: Home, *, create: bool = False) -> Registry:
@@ -68,8 +68,10 @@ class Registry:
                 home.create()
                 os.close(os.open(home.registry, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
             except OSError as error:
-                raise _storage_failed(home, error) from error
-        _make_room(home)
+                raise refusal(home, error) from error
+        _must_be_ours_alone(home)
+        reserve = Reserve(home)
+        reserve.make_room()
         try:
             connection = sqlite3.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
             connection.execute("pragma journal_mode = wal")
@@ -77,10 +79,9 @@ class Registry:
             connection.execute("pragma foreign_keys = on")
             schema.bring_up_to_date(home, connection)
         except sqlite3.Error as error:
-            raise _storage_failed(home, error) from error
-        registry = cls(home, connection)
-        registry._keep_reserve()
-        return registry
+            raise refusal(home, error) from error
+        reserve.keep()
+        return cls(home, connection)
 
     def close(self) -> None:
         self._db.close()
@@ -108,7 +109,7 @@ class Registry:
             finally:
                 self._db.execute("pragma synchronous = full")
             return
-        spent = _make_room(self.home)
+        spent = self._reserve.make_room()
         try:
             self._db.execute("begin immediate")
             try:
@@ -118,9 +119,9 @@ class Registry:
                 self._db.rollback()
                 raise
         except sqlite3.Error as error:
-            raise _storage_failed(self.home, error) from error
+            raise refusal(self.home, error) from error
         if spent:
-            self._keep_reserve()  # before the work in between takes it
+            self._reserve.keep()  # before the work in between takes it
 
     def _commit(self) -> None:
         try:
@@ -128,27 +129,15 @@ class Registry:
         except sqlite3.OperationalError as error:
             full = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
             # SQLite may have rolled back by itself: then a second commit would do nothing and call it done
-            if not full or not self._db.in_transaction or not _spend_reserve(self.home):
+            if not full or not self._db.in_transaction or not self._reserve.spend():
                 raise
             self._db.commit()
-
-    def _keep_reserve(self) -> None:
-        """Keep a little space (and an inode) back, so that a full disk can still be recorded as such."""
-        size = min(RESERVE_BYTES, _free_bytes(self.home) - SPARE_BYTES)
-        if size <= 0 or (os.path.exists(self.home.reserve) and os.path.getsize(self.home.reserve) >= size):
-            return
-        try:
-            with open(self.home.reserve + ".new", "wb") as file:
-                file.write(b"\0" * size)
-            os.rename(self.home.reserve + ".new", self.home.reserve)
-        except OSError:
-            _spend_reserve(self.home)  # no room for it now; the next opening tries again
 
     def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
-            raise _storage_failed(self.home, error) from error
+            raise refusal(self.home, error) from error
 
     def _write(self, query: str, *values: object) -> None:
         with self.change():
@@ -336,54 +325,12 @@ class Registry:
         return [(row[0], row[1], row[2], row[3]) for row in rows]  # type: ignore[misc]
 
 
-def _make_room(home: Home) -> bool:
-    """Give up the reserve before a transaction that could fill the disk: a commit that fails cannot be had again."""
-    return _free_bytes(home) < RESERVE_BYTES and _spend_reserve(home)
-
-
-def _free_bytes(home: Home) -> int:
-    """What this user may still write in the home; 0 where there is no inode left."""
-    try:
-        disk = os.statvfs(home.path)
-    except OSError:
-        return 0
-    return disk.f_bavail * disk.f_frsize if disk.f_favail or not disk.f_files else 0
-
-
-def _spend_reserve(home: Home) -> bool:
-    spent = False
-    for path in (home.reserve, home.reserve + ".new"):
-        try:
-            os.unlink(path)
-            spent = True
-        except OSError:
-            continue
-    return spent
+def _must_be_ours_alone(home: Home) -> None:
+    """Where everybody may write, anybody may have put a registry that leads to other databases."""
+    if os.stat(home.path).st_mode & 0o002:
+        raise StorageFailed(f"everybody may write to {home.path}", f"Run: chmod 700 {home.path}")
 
 
 def _printable(text: str | None) -> str | None:
     """SQLite keeps text as UTF-8, which has no place for the surrogates that stand for other bytes."""
     return None if text is None else os.fsencode(text).decode("utf-8", "backslashreplace")
-
-
-def _storage_failed(home: Home, error: Exception) -> ProvisionerError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    number = getattr(error, "errno", None)
-    where = f"the registry {home.registry}"
-    if code == sqlite3.SQLITE_BUSY:
-        return StorageFailed(
-            f"{where} is locked by another process", "Try again; 'provisioner doctor' tells who holds it"
-        )
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StorageFailed(
-            f"{where} is corrupt: {error}", "The databases are untouched; see docs/operating.md, 'A corrupt registry'"
-        )
-    full = code == sqlite3.SQLITE_FULL or number == errno.ENOSPC
-    if full or (code == sqlite3.SQLITE_IOERR and _free_bytes(home) < RESERVE_BYTES):
-        return StorageFailed(f"no space is left for {where}", "Free space or inodes there, then run it again")
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM) or number is not None:
-        return StorageFailed(
-            f"{where} cannot be written by this user: {error}",
-            f"Make {home.path} writable for the user that runs provisioner, or set PROVISIONER_HOME",
-        )
-    return StorageFailed(f"{where} refused: {error}", "Run 'provisioner doctor'")

@@ -1,0 +1,74 @@
+"""What `doctor` finds out about other processes: the daemon, and who holds the registry."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+
+from provisioner.config import Home
+from provisioner.lock import held_by
+from provisioner.worker import daemon_runs
+
+PATIENCE_SECONDS = 2.0
+
+Finding = tuple[str, bool, str]
+"""What was looked at, whether it is well, and a sentence that says what is and what to do."""
+
+
+def registry_lock(home: Home) -> Finding:
+    """Is the registry whole, and can it be written to soon?"""
+    connection = sqlite3.connect(home.registry, timeout=PATIENCE_SECONDS, isolation_level=None)
+    try:
+        answer = connection.execute("pragma quick_check").fetchone()[0]
+        if answer != "ok":
+            return "registry", False, f"{home.registry}: {answer}. See docs/operating.md, 'A corrupt registry'"
+        connection.execute("begin immediate")
+        connection.execute("rollback")
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            return "registry", False, f"{home.registry}: {error}. See docs/operating.md, 'A corrupt registry'"
+        holders = held_by(home.registry, home.registry + "-shm") or "another process"
+        text = f"{home.registry} has been locked for {PATIENCE_SECONDS:.0f} s by {holders}, and nothing is provisioned"
+        return "registry", False, f"{text}. Wait for it, or end it: the registry survives that"
+    finally:
+        connection.close()
+    return "registry", True, home.registry
+
+
+def daemon_state(home: Home) -> Finding:
+    """Does a daemon run, and does it answer where hooks look for it?"""
+    pid, path = _announced(home)
+    restart = "systemctl restart provisioner, or run 'provisioner watch'"
+    if daemon_runs(home):
+        if not pid:
+            return "daemon", True, "starting or stopping"
+        if _answers(path):
+            return "daemon", True, f"running, process {pid}"
+        text = f"process {pid} runs but does not answer at {path}, so that each push does its work itself"
+        return "daemon", False, f"{text}. Restart it: {restart}"
+    if pid:
+        text = f"process {pid} was killed and left {home.daemon} behind; hooks and 'provisioner reconcile' do the work"
+        return "daemon", False, f"{text}. Start it again: {restart}; or remove that file if none is wanted"
+    left = os.path.join(home.path, "daemon.sock")
+    stale = f" ({left} is left of an earlier one, and harmless)" if os.path.lexists(left) else ""
+    return "daemon", True, f"not running: without it, hooks and 'provisioner reconcile' do the work{stale}"
+
+
+def _announced(home: Home) -> tuple[str, str]:
+    """Process id and socket of the daemon that said that it runs; empty where none has."""
+    if not os.path.exists(home.daemon):
+        return "", ""
+    with open(home.daemon, errors="surrogateescape") as file:
+        pid, _, rest = file.read().partition(" ")
+    return pid, rest.partition(" ")[2].rstrip("\n")
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(PATIENCE_SECONDS)
+        try:
+            connection.connect(path)
+        except OSError:
+            return False
+    return True

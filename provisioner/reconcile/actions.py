@@ -1,0 +1,132 @@
+"""What a plan is made of: what is wanted, what is there, and the actions that lead from one to the other. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provisioner.model import App, Database, Instance, Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """Git says that `old` became `new`; `mark` is what the timeline then remembers of its reflog."""
+
+    old: bytes
+    new: bytes
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What the refs say: branches with their commits, where to keep databases, and what was renamed.
+
+    No two `renames` have the same old or the same new name, but one's old may be another's new. `marks` are what to
+    remember of the reflogs, by branch; a branch that is not in it keeps what it has.
+    """
+
+    app: App
+    branches: dict[bytes, str]
+    instances: tuple[Instance, ...]
+    renames: tuple[Rename, ...] = ()
+    marks: dict[bytes, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    """What the registry says."""
+
+    timelines: tuple[Timeline, ...]
+    databases: tuple[Database, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A branch has no timeline yet."""
+
+    branch: bytes
+    production: bool
+    revision: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A timeline's row changes: its revision, or since when its ref has been gone (ms; None: it is there)."""
+
+    timeline: Timeline
+    revision: str
+    gone_at: int | None
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """A branch was renamed: these databases, live and of the timeline `old`, go to the branch `new`."""
+
+    old: Timeline
+    new: bytes
+    revision: str
+    mark: str
+    databases: tuple[Database, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """A timeline lacks a database on this instance."""
+
+    timeline: Timeline
+    instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Ensure:
+    """A database is to be connected: finish making it, try it again, or bring it back from the archive."""
+
+    database: Database
+    timeline: Timeline
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """`purge_at` (ms) is when its retention ends; None keeps it."""
+
+    database: Database
+    timeline: Timeline
+    cause: str
+    purge_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """A database is not usable for a reason that only a person can mend."""
+
+    database: Database
+    timeline: Timeline
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The branch is back, so what a person asked for while it was gone is no longer needed."""
+
+    database: Database
+    timeline: Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    database: Database
+    timeline: Timeline
+    cause: str
+
+
+Action = Open | Note | Follow | Create | Ensure | Archive | Fail | Release | Purge
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`next_at`: when (ms) to look again though nothing has happened; None where time alone changes nothing."""
+
+    actions: tuple[Action, ...]
+    next_at: int | None

@@ -1,0 +1,49 @@
+"""Following renames: the data stays where it is, the registry says under which branch it is found from now on."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+
+from provisioner import faults
+from provisioner.model import App, Status, Timeline
+from provisioner.naming import database_name
+from provisioner.reconcile.actions import Follow
+from provisioner.registry.store import Registry
+
+
+def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) -> None:
+    """Carry out all renames of a plan in one transaction: branches may have exchanged their names."""
+    faults.point("rename.begun")
+    known = {timeline.branch: timeline for timeline in registry.timelines(app.id) if not timeline.production}
+    arrived = {action.new: _arrived(app, known.get(action.new), action, now) for action in actions}
+    left = [replace(action.old, gone_at=now) for action in actions if action.old.branch not in arrived]
+    moved = [
+        (replace(database, timeline_id=timeline.id, name=database_name(app.slug, timeline.name)), timeline, action)
+        for action in actions
+        for timeline in (arrived[action.new],)
+        for database in action.databases
+    ]
+    with registry.change():
+        registry.save_timelines([*arrived.values(), *left])
+        # archived for the moment: no two live databases may have one name, not even while they exchange them
+        registry.save_databases(replace(database, status=Status.ARCHIVED) for database, _, _ in moved)
+        registry.save_databases(database for database, _, _ in moved)
+        for database, timeline, action in moved:
+            registry.record(
+                now,
+                "database.rename",
+                "git",
+                app_id=app.id,
+                timeline=os.fsdecode(timeline.name),
+                database_id=database.id,
+                detail=f"{os.fsdecode(action.old.branch)} -> {os.fsdecode(action.new)}",
+            )
+    faults.point("rename.recorded")
+
+
+def _arrived(app: App, known: Timeline | None, action: Follow, now: int) -> Timeline:
+    timeline = known or Timeline(str(uuid.uuid4()), app.id, action.new, False, action.revision, now, None, action.mark)
+    return replace(timeline, revision=action.revision, gone_at=None, rename_mark=action.mark)
