@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from provisioner import inbox
 from provisioner.clock import now_ms
@@ -24,6 +25,7 @@ from provisioner.errors import Busy, ProvisionerError
 from provisioner.git.watch import Watcher
 from provisioner.lock import try_lock
 from provisioner.model import App
+from provisioner.naming import shown
 from provisioner.reconcile.controller import Outcome, reconcile
 from provisioner.registry.store import Registry
 from provisioner.worker import report
@@ -181,6 +183,14 @@ class Daemon:
         for app in registry.apps():
             self._apps[app.id] = Watched(due=now)
             self._watch(app.id, app.git_dir)
+        for instance in registry.instances():
+            try:
+                unknown = ENGINES[instance.engine].sweep(instance, partial(registry.database_ids, instance.id))
+            except ProvisionerError as error:
+                self.log("warning", str(error), instance=instance.slug)
+                continue
+            for path in unknown:
+                self.log("warning", f"the registry does not know {path}; it is left alone", instance=instance.slug)
 
     def _watch(self, app_id: str, git_dir: bytes) -> None:
         """Listen to an app's refs; where that failed before, polling goes on without trying at every look."""
@@ -282,7 +292,9 @@ class Daemon:
             watched.took = watched.looked - started
         inbox.done(self.home.inbox, app_id)
         for number, request in enumerate(waiting):
-            _answer(request.connection, [f"provisioner: {failure}"] if failure or not answers else answers[number])
+            _answer(
+                request.connection, [shown(f"provisioner: {failure}")] if failure or not answers else answers[number]
+            )
         if app is None and not failure:
             self._watcher.remove(app_id)
             del self._apps[app_id]

@@ -9,6 +9,7 @@ import sys
 from provisioner.config import Home, home_directory
 from provisioner.environment import STRAY
 from provisioner.errors import ProvisionerError
+from provisioner.naming import shown
 from provisioner.resolving import Selectors, resolve
 
 _OPTIONS = {"--app": "app", "--branch": "branch", "--timeline": "timeline", "--revision": "revision"}
@@ -23,7 +24,7 @@ def launch(words: list[str]) -> None:
     try:
         execute(selectors, command)
     except ProvisionerError as error:
-        sys.stderr.write(f"provisioner: {error}\n".encode("utf-8", "backslashreplace").decode())
+        sys.stderr.write(shown(f"provisioner: {error}") + "\n")
         sys.exit(error.exit_code)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,6 +38,12 @@ class Engine(Protocol):
 
     def purge(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         """Delete the data of archived databases, or what is left of ones never made, for good."""
+
+    def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
+        """Remove empty databases that the registry does not know; where unknown ones that hold something are.
+
+        `known` gives the ids of all databases that the registry has; it is asked after looking at what is there.
+        """
 
     def problem(self, instance: Instance, database: Database) -> str:
         """What is wrong with a live database's data; empty where nothing is. Cheap: it is asked of every one."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
@@ -25,6 +25,7 @@ from provisioner.durable import sync_path, write_file
 from provisioner.engines import spares
 from provisioner.engines.base import Failures, Inspection
 from provisioner.engines.layout import FILE_NAME, database_path
+from provisioner.engines.sweep import sweep
 from provisioner.errors import StorageFailed
 from provisioner.kv.schema import empty_file, why_not_a_database
 from provisioner.model import Database, Instance
@@ -104,6 +105,12 @@ class DenoKv:
             except OSError as error:
                 failures[database.id] = reason(error)
         return failures
+
+    def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
+        try:
+            return sweep(instance.location, known)
+        except OSError as error:
+            raise StorageFailed(f"cannot look through {instance.location}: {reason(error)}") from error
 
     def problem(self, instance: Instance, database: Database) -> str:
         return why_not_a_database(database_path(instance.location, database.id))

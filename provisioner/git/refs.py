@@ -90,7 +90,8 @@ def _must_exist(common_dir: bytes) -> None:
         if not os.path.lexists(path) or (part == b"refs" and not os.access(path, os.R_OK | os.X_OK)):
             raise UnreadableRepository(
                 f"there is no readable git repository in {os.fsdecode(common_dir)}",
-                "If it has moved, run 'provisioner app set --repository NEW-PATH'; if it is gone, 'provisioner app remove'",
+                "If it has moved, run 'provisioner app set APP --repository NEW-PATH';"
+                " if it is gone, 'provisioner app remove APP'",
             )
 
 

@@ -116,7 +116,7 @@ class Watcher:
 def why_unwatchable(common_dir: bytes) -> str:
     """Why the operating system would not tell of changes in this repository now; empty where it would."""
     troubles: list[str] = []
-    watcher = Watcher(lambda _: None, lambda _, why: troubles.append(why))
+    watcher = Watcher(lambda _: None, lambda _: None, lambda _, why: troubles.append(why))
     watcher.start()
     try:
         watcher.add("", common_dir)

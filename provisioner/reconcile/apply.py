@@ -31,7 +31,7 @@ Step = planned.Ensure | planned.Archive | planned.Purge
 
 
 class Applier:
-    """Carries out actions on one app. The caller holds the app's lock."""
+    """Carries out actions on one app, except for renames. The caller holds the app's lock."""
 
     def __init__(self, registry: Registry, app: App, now: int, cause: str, progress: Progress | None = None) -> None:
         self.registry, self.app, self.now, self.cause = registry, app, now, cause
@@ -49,10 +49,6 @@ class Applier:
             self._open([action for action in batch if isinstance(action, planned.Open)])
         elif kind is planned.Note:
             self._note([action for action in batch if isinstance(action, planned.Note)])
-        elif kind is planned.Follow:
-            for action in batch:
-                if isinstance(action, planned.Follow):
-                    self._follow(action)
         elif kind is planned.Create:
             self._create([action for action in batch if isinstance(action, planned.Create)])
         elif kind is planned.Ensure:
@@ -96,29 +92,6 @@ class Applier:
                     if action.gone_at != action.timeline.gone_at
                 ]
             )
-
-    def _follow(self, action: planned.Follow) -> None:
-        faults.point("rename.begun")
-        known = {
-            timeline.branch: timeline for timeline in self.registry.timelines(self.app.id) if not timeline.production
-        }
-        new = known.get(action.new) or Timeline(
-            next(_new_ids(1)), self.app.id, action.new, False, action.revision, self.now, None, action.mark
-        )
-        name = database_name(self.app.slug, new.name)
-        with self.registry.change():
-            self.registry.save_timelines(
-                [
-                    replace(new, revision=action.revision, gone_at=None, rename_mark=action.mark),
-                    replace(action.old, gone_at=self.now),
-                ]
-            )
-            self.registry.save_databases(
-                replace(database, timeline_id=new.id, name=name) for database in action.databases
-            )
-            detail = f"{os.fsdecode(action.old.branch)} -> {os.fsdecode(action.new)}"
-            self._record([(new.name, database.id, "database.rename", detail, "git") for database in action.databases])
-        faults.point("rename.recorded")
 
     # databases
 

@@ -64,6 +64,8 @@ class Resolver:
                 f"{home.path} is not writable for this user",
                 "Make it so, or set PROVISIONER_HOME: databases live there",
             )
+        if os.stat(home.path).st_mode & 0o002:
+            raise NotResolved(f"everybody may write to {home.path}", f"Run: chmod 700 {home.path}")
         try:
             self._db = light.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
         except light.Error as error:

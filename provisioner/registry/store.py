@@ -263,6 +263,10 @@ class Registry:
         )
         return [(_timeline(row[:8]), Status(str(row[8])) if row[8] else None, *row[9:]) for row in rows]  # type: ignore[misc]
 
+    def database_ids(self, instance_id: str) -> set[str]:
+        """The ids of all databases that an instance has or ever had."""
+        return {str(row[0]) for row in self._rows("select id from database where instance_id = ?", instance_id)}
+
     def live_databases(self) -> dict[str, int]:
         """How many live databases each instance has, by its id; only instances that have any."""
         rows = self._rows(
