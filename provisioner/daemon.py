@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import os
 import queue
-import shutil
 import signal
-import socket
-import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +22,7 @@ from provisioner.git.watch import Watcher
 from provisioner.lock import try_lock
 from provisioner.model import App
 from provisioner.naming import shown
+from provisioner.pushes import Counter, Push
 from provisioner.reconcile.controller import Outcome, reconcile
 from provisioner.registry.store import Registry
 from provisioner.worker import report
@@ -44,11 +41,9 @@ STILL_SECONDS, STILL_AFTER_MORE = 0.005, 0.02
 DEAF_SECONDS = 0.1
 LONGEST_WAIT = 2.0
 FAILURE_SECONDS = 5.0
-REQUEST_SECONDS = 10.0
 QUIET_SECONDS = 1.0  # nothing has happened for so long: time to make databases ahead
 LEAST_SPARES, MOST_SPARES = 16, 1024  # the most also where people push to: a push may bring any number of branches
 PROBE_SECONDS = 0.3  # who only asks whether a daemon runs holds its lock for an instant
-SOCKET_PATH_LIMIT = 100  # bytes; the system's own is 104 to 108
 
 
 @dataclass(slots=True)
@@ -64,22 +59,13 @@ class Watched:
     polled: bool = False
     took: float = 0.0
     looked: float = 0.0
-    waiting: list[Request] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Request:
-    """A hook that waits for an answer."""
-
-    app_id: str
-    branches: list[bytes]
-    connection: socket.socket
+    waiting: list[Push] = field(default_factory=list)
 
 
 class Daemon:
     def __init__(self, home: Home, log: Log) -> None:
         self.home, self.log = home, log
-        self._queue: queue.SimpleQueue[str | Request | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[str | Push | None] = queue.SimpleQueue()
         self._heard: set[str] = set()
         self._apps: dict[str, Watched] = {}
         self._stopping = False
@@ -110,21 +96,18 @@ class Daemon:
 
     def _run(self, registry: Registry) -> None:
         self._watcher = Watcher(self._on_event, self._on_stir, self._on_trouble)
-        listener, path = _listen(self.home)
-        threading.Thread(target=self._accept, args=(listener,), daemon=True, name="hooks").start()
+        counter = Counter(self.home, self._queue.put)
         self._inbox_watched = self._watcher.watch_inbox(self.home.inbox, lambda: self._queue.put(""))
         self._watcher.start()
         try:
             self._adopt(registry)
-            _announce(self.home, path)
+            counter.open()
             self.log("info", "watching", apps=len(self._apps), home=self.home.path, pid=os.getpid())
             while not self._stopping:
                 self._wait(registry)
                 self._work(registry)
         finally:
-            _withdraw(self.home)
-            listener.close()
-            _remove_socket(self.home, path)
+            counter.close()
             self._watcher.stop()
             self.log("info", "stopped")
 
@@ -154,26 +137,6 @@ class Daemon:
             watched.polled = True
         self.log("warning", f"{why}; polling instead", app=app_id or None)
         self._queue.put(app_id)
-
-    def _accept(self, listener: socket.socket) -> None:
-        while not self._stopping:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._receive, args=(connection,), daemon=True, name="hook").start()
-
-    def _receive(self, connection: socket.socket) -> None:
-        connection.settimeout(REQUEST_SECONDS)
-        data = bytearray()
-        try:
-            while piece := connection.recv(65536):
-                data += piece
-        except OSError:
-            connection.close()
-            return
-        app_id, *branches = bytes(data).removesuffix(b"\n").split(b"\n")
-        self._queue.put(Request(app_id.decode("ascii", "replace"), branches, connection))
 
     # the main thread
 
@@ -215,7 +178,7 @@ class Daemon:
         except queue.Empty:
             item = ""
         while True:
-            if isinstance(item, Request):
+            if isinstance(item, Push):
                 self._pushed_to = True
                 self._wake(item.app_id).waiting.append(item)
             elif item:
@@ -284,17 +247,15 @@ class Daemon:
             if app is not None:
                 self._watch(app_id, app.git_dir)
                 outcome = reconcile(registry, app, now_ms(), "watch")
-                answers = [report(registry, app, request.branches) for request in waiting]
+                answers = [report(registry, app, push.branches) for push in waiting]
         except ProvisionerError as error:
             failure = str(error)
         finally:
             watched.looked = time.monotonic()
             watched.took = watched.looked - started
         inbox.done(self.home.inbox, app_id)
-        for number, request in enumerate(waiting):
-            _answer(
-                request.connection, [shown(f"provisioner: {failure}")] if failure or not answers else answers[number]
-            )
+        for number, push in enumerate(waiting):
+            push.answer(answers[number] if answers else [shown(f"provisioner: {failure}")] if failure else [])
         if app is None and not failure:
             self._watcher.remove(app_id)
             del self._apps[app_id]
@@ -318,50 +279,3 @@ class Daemon:
             wait = min(wait, max(0.01, (outcome.next_at - now_ms()) / 1000))
         due = now + wait
         watched.due = due if watched.due is None else min(watched.due, due)
-
-
-def _answer(connection: socket.socket, lines: list[str]) -> None:
-    """Tell a hook what to print. One that has gone away needs no answer."""
-    try:
-        connection.sendall("\n".join(lines).encode("utf-8", "surrogateescape") + b"\n")
-    except OSError:
-        return
-    finally:
-        connection.close()
-
-
-def _listen(home: Home) -> tuple[socket.socket, str]:
-    """A listening socket only this user can reach; in a private directory of its own where the home's path is long."""
-    path = os.path.join(home.path, "daemon.sock")
-    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
-        path = os.path.join(tempfile.mkdtemp(prefix="provisioner-"), "daemon.sock")
-    if os.path.exists(path):  # a daemon that was killed left it; the lock says that it is gone
-        os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    os.chmod(path, 0o600)
-    listener.listen(128)
-    return listener, path
-
-
-def _remove_socket(home: Home, path: str) -> None:
-    os.unlink(path)
-    if os.path.dirname(path) != home.path:
-        shutil.rmtree(os.path.dirname(path))
-
-
-def _announce(home: Home, socket_path: str) -> None:
-    """Say to hooks who runs: process id, its start time (0 where the system does not tell), and the socket."""
-    start = "0"
-    if os.path.exists("/proc/self/stat"):
-        with open("/proc/self/stat") as file:
-            start = file.read().rpartition(") ")[2].split()[19]
-    beside = home.daemon + ".new"
-    with open(beside, "w") as file:
-        file.write(f"{os.getpid()} {start} {socket_path}\n")
-    os.rename(beside, home.daemon)
-
-
-def _withdraw(home: Home) -> None:
-    if os.path.exists(home.daemon):
-        os.unlink(home.daemon)

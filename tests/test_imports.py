@@ -16,7 +16,7 @@ PACKAGE = Path(provisioner.__file__).parent
 ROOMS = (
     *("errors", "naming", "model", "faults", "config", "clock", "lock", "durable", "inbox"),
     *("environment", "formats", "git", "kv", "registry", "engines", "reconcile"),
-    *("resolving", "envfile", "worker", "handover", "daemon", "cli", "__main__"),
+    *("resolving", "envfile", "worker", "handover", "pushes", "daemon", "cli", "__main__"),
 )
 
 

@@ -1,0 +1,93 @@
+"""Where hooks hand a push over to the daemon: a socket that only this user can reach, and who to find there.
+
+What is said over it is in `provisioner.handover`, the other end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from provisioner.config import Home
+
+REQUEST_SECONDS = 10.0
+SOCKET_PATH_LIMIT = 100  # bytes; the system's own is 104 to 108
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A hook that waits for an answer about the branches of an app."""
+
+    app_id: str
+    branches: list[bytes]
+    connection: socket.socket
+
+    def answer(self, lines: Sequence[str]) -> None:
+        """Tell it what to print. One that has gone away needs no answer."""
+        try:
+            self.connection.sendall("\n".join(lines).encode("utf-8", "surrogateescape") + b"\n")
+        except OSError:
+            return
+        finally:
+            self.connection.close()
+
+
+class Counter:
+    """The socket and its threads; `came` is called with each push from one of them."""
+
+    def __init__(self, home: Home, came: Callable[[Push], None]) -> None:
+        self._home, self._came = home, came
+        self._path = os.path.join(home.path, "daemon.sock")
+        if len(os.fsencode(self._path)) > SOCKET_PATH_LIMIT:
+            self._path = os.path.join(tempfile.mkdtemp(prefix="provisioner-"), "daemon.sock")
+        if os.path.exists(self._path):  # a daemon that was killed left it; the lock says that it is gone
+            os.unlink(self._path)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(self._path)
+        os.chmod(self._path, 0o600)
+        self._listener.listen(128)
+        threading.Thread(target=self._accept, daemon=True, name="hooks").start()
+
+    def open(self) -> None:
+        """Say to hooks who runs: process id, its start time (0 where the system does not tell), and the socket."""
+        start = "0"
+        if os.path.exists("/proc/self/stat"):
+            with open("/proc/self/stat") as file:
+                start = file.read().rpartition(") ")[2].split()[19]
+        beside = self._home.daemon + ".new"
+        with open(beside, "w") as file:
+            file.write(f"{os.getpid()} {start} {self._path}\n")
+        os.rename(beside, self._home.daemon)
+
+    def close(self) -> None:
+        if os.path.exists(self._home.daemon):
+            os.unlink(self._home.daemon)
+        self._listener.close()
+        os.unlink(self._path)
+        if os.path.dirname(self._path) != self._home.path:
+            shutil.rmtree(os.path.dirname(self._path))
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            threading.Thread(target=self._receive, args=(connection,), daemon=True, name="hook").start()
+
+    def _receive(self, connection: socket.socket) -> None:
+        connection.settimeout(REQUEST_SECONDS)
+        data = bytearray()
+        try:
+            while piece := connection.recv(65536):
+                data += piece
+        except OSError:
+            connection.close()
+            return
+        app_id, *branches = bytes(data).removesuffix(b"\n").split(b"\n")
+        self._came(Push(app_id.decode("ascii", "replace"), branches, connection))
