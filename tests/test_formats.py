@@ -13,7 +13,7 @@ import pytest
 from dotenv import dotenv_values
 from hypothesis import given
 from hypothesis import strategies as st
-from world import DENO, git, ok, run, shop
+from support import git, ok, provisioner, shop
 
 from provisioner import envfile, formats
 from provisioner.environment import STRAY
@@ -148,7 +148,7 @@ def test_all_readers_of_dotenv_files_agree(tmp_path: Path) -> None:
     node = subprocess.run(["node", f"--env-file={path}", "-e", program], capture_output=True, check=True)
     assert dict(zip(variables, json.loads(node.stdout), strict=True)) == variables
     program = f"console.log(JSON.stringify({names}.map((name) => Deno.env.get(name))))"
-    deno = subprocess.run([DENO, "eval", f"--env-file={path}", program], capture_output=True, check=True)
+    deno = subprocess.run(["deno", "eval", f"--env-file={path}", program], capture_output=True, check=True)
     assert dict(zip(variables, json.loads(deno.stdout), strict=True)) == variables
 
 
@@ -292,4 +292,4 @@ def test_a_block_follows_the_checkout_and_is_emptied_where_nothing_is_connected(
     assert dotenv_values(file) == {"MINE": "1"}
     assert "# not connected: HEAD is detached" in file.read_text()
     assert file.read_bytes().startswith(b"MINE=1\r\n")
-    assert run(repo, "env", "--write", ".env.local").returncode == 3
+    assert provisioner(repo, "env", "--write", ".env.local").returncode == 3

@@ -23,6 +23,7 @@ from support import (
     files,
     git,
     got,
+    ok,
     provisioner,
     put,
     repository,
@@ -44,7 +45,7 @@ class Setup:
 
     def begin(self, repository: Path) -> None:
         options = [] if self.name in ("hooks", "both") else ["--no-hooks"]
-        provisioner(repository, "init", "--grace", "0s", *options, check=True)
+        ok(repository, "init", "--grace", "0s", *options)
         if self.name in ("watcher", "both"):
             self.stack.enter_context(daemon(self.home))
         assert connected(repository) == branches(repository)
@@ -52,7 +53,7 @@ class Setup:
     def settle(self, repository: Path, seconds: float = 20) -> None:
         """Wait until the connected timelines are the branches; only without hooks and daemon somebody has to ask."""
         if self.name == "reconcile":
-            provisioner(repository, "reconcile", check=True)
+            ok(repository, "reconcile")
             assert connected(repository) == branches(repository)
         until(lambda: connected(repository) == branches(repository), seconds)
 
@@ -213,7 +214,7 @@ def test_eight_git_processes_at_once_are_followed(setup: Setup, tmp_path: Path) 
 
 def test_packing_refs_archives_nothing(home: Path, tmp_path: Path) -> None:
     clone = repository(tmp_path / "shop", *(f"feature/{number}" for number in range(30)))
-    provisioner(clone, "init", "--grace", "0s", check=True)
+    ok(clone, "init", "--grace", "0s")
     commit(clone, "second")
     with daemon(home):
         for turn in range(30):
@@ -226,7 +227,7 @@ def test_packing_refs_archives_nothing(home: Path, tmp_path: Path) -> None:
             assert events(home, "database.archive") == []
         git(clone, "branch", "last")
         until(lambda: connected(clone) == branches(clone))
-    provisioner(clone, "reconcile", check=True)
+    ok(clone, "reconcile")
     assert events(home, "database.archive") == []
     git(clone, "branch", "-D", "last")
     until(lambda: "its branch is gone" in " ".join(events(home, "database.archive")))
