@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,6 +208,32 @@ def _announced(home: Path) -> int:
         return int((home / "daemon").read_text().split(" ")[0])
     except FileNotFoundError:
         return 0
+
+
+SETUPS = ("hooks", "watcher", "both", "reconcile")
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Who notices that refs have changed: one of `SETUPS`."""
+
+    name: str
+    home: Path
+    stack: ExitStack
+
+    def begin(self, repository: Path) -> None:
+        options = [] if self.name in ("hooks", "both") else ["--no-hooks"]
+        ok(repository, "init", "--grace", "0s", *options)
+        if self.name in ("watcher", "both"):
+            self.stack.enter_context(daemon(self.home))
+        assert connected(repository) == branches(repository)
+
+    def settle(self, repository: Path, seconds: float = 20) -> None:
+        """Wait until the connected timelines are the branches; only without hooks and daemon somebody has to ask."""
+        if self.name == "reconcile":
+            ok(repository, "reconcile")
+            assert connected(repository) == branches(repository)
+        until(lambda: connected(repository) == branches(repository), seconds)
 
 
 @contextmanager
