@@ -19,9 +19,6 @@ def main(arguments: list[str]) -> None:
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         del os.environ[name]  # they speak of the repository that the hook runs in
     if arguments[0] == "drain":
-        _import_everything()
-        from provisioner.worker import drain
-
         drain(arguments[1])
     elif arguments[0] == "checkout":
         _import_everything()
@@ -37,6 +34,32 @@ def main(arguments: list[str]) -> None:
             from provisioner.worker import receive
 
             receive(home, app_id, branches)
+
+
+def drain(home: str) -> None:
+    """Act on every wake-up in the inbox, then on what falls due soon; leave as soon as a daemon or nobody needs it.
+
+    One at a time: who finds another at work leaves, before it has imported what takes ten times as long as the rest, and
+    that one looks into the inbox once more after it has let go.
+    """
+    _find_package()
+    from provisioner import inbox
+    from provisioner.config import Home
+    from provisioner.lock import try_lock
+
+    os.setsid()
+    paths = Home(home)
+    while inbox.pending(paths.inbox):
+        lock = try_lock(os.path.join(paths.locks, "worker.lock"))
+        if lock is None:
+            return
+        try:
+            _import_everything()
+            from provisioner.worker import work_through
+
+            work_through(paths)
+        finally:
+            os.close(lock)
 
 
 def ask_daemon(home: str, app_id: str, branches: list[bytes]) -> bool:
@@ -75,6 +98,10 @@ def _import_everything() -> None:
     import site
 
     site.main()
+    _find_package()
+
+
+def _find_package() -> None:
     parent = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if parent not in sys.path:
         sys.path.insert(0, parent)

@@ -67,24 +67,8 @@ def report(registry: Registry, app: App, branches: Sequence[bytes]) -> list[str]
     return lines
 
 
-def drain(home_path: str) -> None:
-    """Act on every wake-up in the inbox, then on what falls due soon; leave as soon as a daemon or nobody needs it.
-
-    One at a time: who finds another at work leaves, and that one looks into the inbox once more after it has let go.
-    """
-    home = Home(home_path)
-    os.setsid()
-    while inbox.pending(home.inbox):
-        lock = try_lock(os.path.join(home.locks, "worker.lock"))
-        if lock is None:
-            return
-        try:
-            _drain(home)
-        finally:
-            os.close(lock)
-
-
-def _drain(home: Home) -> None:
+def work_through(home: Home) -> None:
+    """Act on every wake-up in the inbox, then on what falls due soon. The caller holds the worker's lock."""
     leave_at = time.monotonic() + LONGEST_STAY_SECONDS
     due: dict[str, float] = {}
     with Registry.open(home) as registry:
