@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,17 +140,6 @@ def test_a_bare_repository_is_followed(setup: Setup, tmp_path: Path) -> None:
     assert connected(hub) == {"main", "mirrored"}
 
 
-def test_one_push_of_200_branches_is_followed(setup: Setup, tmp_path: Path) -> None:
-    clone = repository(tmp_path / "clone")
-    hub = bare(tmp_path / "hub.git", clone)
-    setup.begin(hub)
-    names = [f"feature/{number}" for number in range(200)]
-    git(clone, "push", "-q", "hub", *(f"main:{name}" for name in names))
-    setup.settle(hub, 60)
-    git(clone, "push", "-q", "hub", *(f":{name}" for name in names))
-    setup.settle(hub, 60)
-
-
 def test_a_mirror_that_is_fetched_into_is_followed(setup: Setup, tmp_path: Path) -> None:
     origin = repository(tmp_path / "origin", "one", "two")
     git(tmp_path, "clone", "-q", "--mirror", "origin", "mirror.git")
@@ -162,20 +150,6 @@ def test_a_mirror_that_is_fetched_into_is_followed(setup: Setup, tmp_path: Path)
     git(mirror, "fetch", "-q", "--prune")
     setup.settle(mirror)
     assert connected(mirror) == {"main", "two", "three"}
-
-
-def test_eight_git_processes_at_once_are_followed(setup: Setup, tmp_path: Path) -> None:
-    clone = repository(tmp_path / "shop", "one", "two")
-    setup.begin(clone)
-    for branch, file in files(clone).items():
-        put(file, branch)
-    # Renames at once can fail by themselves: git has one name for the reflog that it moves.
-    script = 'for i in 1 2 3 4; do git branch "$0/$i" || exit 1; done; git branch -q -m "$0/1" "$0/5" || :; git branch -qD "$0/2"'
-    running = [subprocess.Popen(["sh", "-c", script, f"worker-{number}"], cwd=clone) for number in range(8)]
-    assert [process.wait(60) for process in running] == [0] * 8
-    setup.settle(clone)
-    held = {branch: got(file) for branch, file in files(clone).items()}
-    assert {branch: mark for branch, mark in held.items() if mark} == KEPT
 
 
 def test_packing_refs_archives_nothing(home: Path, tmp_path: Path) -> None:
