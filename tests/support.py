@@ -60,8 +60,8 @@ def ok(cwd: Path, *args: Argument, add: Mapping[str, str] | None = None) -> str:
 
 
 def status(cwd: Path) -> list[dict[str, Any]]:
-    """What `provisioner status --all --json` says."""
-    documents: list[dict[str, Any]] = json.loads(ok(cwd, "status", "--all", "--json"))
+    """What `provisioner status --json` says: of the app whose repository this is, else of all."""
+    documents: list[dict[str, Any]] = json.loads(ok(cwd, "status", "--json"))
     return documents
 
 
