@@ -6,7 +6,22 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support import add_branches, got, ok, provisioner, put, remount, repository, rows, small_disk, statuses
+from support import (
+    add_branches,
+    bare,
+    branches,
+    connected,
+    git,
+    got,
+    ok,
+    provisioner,
+    put,
+    remount,
+    repository,
+    rows,
+    small_disk,
+    statuses,
+)
 
 MANY = tuple(f"b{number}" for number in range(80))
 
@@ -80,3 +95,46 @@ def test_a_full_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave: int
         assert len(rows(repo)) == len(MANY) + 2
         kept = {row["timeline"]: got(row["path"]) for row in rows(repo)}
         assert {timeline for timeline, text in kept.items() if text == timeline} == {"production", "git-branch/login"}
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 5])
+def test_a_home_without_inodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+    with small_disk(tmp_path / "disk", "size=32m,nr_inodes=600") as disk:
+        monkeypatch.setenv("PROVISIONER_HOME", str(disk / "home"))
+        repo = repository(tmp_path / "shop", "login")
+        hub = bare(tmp_path / "hub.git", repo)
+        ok(hub, "init", "--name", "hub")
+        ok(repo, "init", "--no-hooks", "--name", "shop")
+        for row in rows(repo):
+            put(row["path"], row["timeline"])
+        fillers = _fill_inodes(disk)
+        for path in fillers[:left]:
+            path.unlink()
+
+        add_branches(repo, *MANY)
+        result = provisioner(repo, "reconcile")
+        assert (result.returncode, result.stdout) == (1, "")
+        assert "no inodes are left" in result.stderr or "no space is left" in result.stderr
+        assert "nodes free. Free some" in provisioner(repo, "doctor").stdout
+        refused = provisioner(repo, "exec", "--branch", MANY[-1], "--", "echo", "ran")
+        assert (refused.returncode, refused.stdout) == (3, "")
+        pushed = git(repo, "push", "hub", "main:pushed")
+        assert "provisioner: no space is left" in pushed.stderr or "pushed error" in pushed.stderr
+
+        for path in fillers[left:]:
+            path.unlink()
+        ok(repo, "database", "fix", "--all")
+        assert connected(repo) == branches(repo)
+        assert connected(hub) == branches(hub)
+        kept = {row["timeline"]: got(row["path"]) for row in rows(repo)}
+        assert {timeline for timeline, text in kept.items() if text == timeline} == {"production", "git-branch/login"}
+
+
+def _fill_inodes(directory: Path) -> list[Path]:
+    made: list[Path] = []
+    with suppress(OSError):
+        while True:
+            path = directory / f"filler-{len(made)}"
+            path.touch()
+            made.append(path)
+    return made

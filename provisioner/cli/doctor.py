@@ -55,7 +55,11 @@ def _findings(home: Home) -> Iterator[Finding]:
         return
     with registry:
         yield _integrity(home)
-        runs = daemon_runs(home)
+        try:
+            runs = daemon_runs(home)
+        except ProvisionerError as error:
+            yield "daemon", False, str(error)
+            return
         text = "running" if runs else "not running: without it, hooks and 'provisioner reconcile' do the work"
         yield "daemon", True, text
         for app in registry.apps():

@@ -16,6 +16,7 @@ from provisioner.registry import schema
 
 BUSY_SECONDS = 10.0
 RESERVE_BYTES = 256 * 1024
+OPEN_INODES = 2  # -wal and -shm
 SPARE_BYTES = 16 * 1024  # for the directory and the file system's own
 
 _TIMELINE = "id, app_id, branch, production, revision, created_at, gone_at, rename_mark"
@@ -323,12 +324,12 @@ def _make_room(home: Home) -> bool:
 
 
 def _free_bytes(home: Home) -> int:
-    """What this user may still write in the home; 0 where there is no inode left."""
+    """What this user may still write in the home; 0 where there is no inode left for what SQLite keeps beside a file."""
     try:
         disk = os.statvfs(home.path)
     except OSError:
         return 0
-    return disk.f_bavail * disk.f_frsize if disk.f_favail or not disk.f_files else 0
+    return disk.f_bavail * disk.f_frsize if disk.f_favail >= OPEN_INODES or not disk.f_files else 0
 
 
 def _spend_reserve(home: Home) -> bool:
@@ -364,7 +365,7 @@ def _storage_failed(home: Home, error: Exception) -> ProvisionerError:
             f"{where} is corrupt: {error}", "The databases are untouched; see docs/operating.md, 'A corrupt registry'"
         )
     full = code == sqlite3.SQLITE_FULL or number == errno.ENOSPC
-    if full or (code == sqlite3.SQLITE_IOERR and _free_bytes(home) < RESERVE_BYTES):
+    if full or (code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _free_bytes(home) < RESERVE_BYTES):
         return StorageFailed(f"no space is left for {where}", "Free space or inodes there, then run it again")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM) or number is not None:
         return StorageFailed(
