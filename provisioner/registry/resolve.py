@@ -13,6 +13,7 @@ from provisioner.config import Home
 from provisioner.environment import Connection
 from provisioner.errors import NotResolved, StorageFailed
 from provisioner.naming import BRANCH_PREFIX, PRODUCTION
+from provisioner.registry import version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,8 +67,13 @@ class Resolver:
             )
         try:
             self._db = _sqlite3.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
+            found: int = self._db.execute("pragma user_version").fetchone()[0]
         except _sqlite3.Error as error:
             raise self._failed(error) from error
+        if found > version.VERSION:
+            problem = version.TooNew(home.registry, found)
+            problem.exit_code = NotResolved.exit_code
+            raise problem
 
     def app(self, *, git_dir: bytes | None = None, slug: str | None = None) -> FoundApp | None:
         """The registered app with this common directory or this slug."""
