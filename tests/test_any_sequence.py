@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from support import SETUPS, Setup, branches, commit, git, got, ok, put, repository, until
+from support import SETUPS, Setup, bare, branches, commit, git, got, ok, put, repository, until
 
 from provisioner.cli import view
 from provisioner.config import Home
 from provisioner.registry.store import Registry
 
 Step = tuple[str, ...]
-"""A verb of `COMMANDS` and the branches it is about."""
+"""A verb of `LOCAL` or `PUSHES` and the branches it is about."""
 
 NAMES = ("a", "a/b", "A", "修正", "feature-a", "feature.a")
-COMMANDS = {
+LOCAL = {
     "create": "branch {}",
     "copy": "branch -c {} {}",
     "copy over": "branch -C {} {}",
@@ -48,25 +48,39 @@ COMMANDS = {
     "worktree": "worktree add -q -b {} ../tree",
     "remove worktree": "worktree remove --force ../tree",
 }
+PUSHES = {
+    "push": "push -q -f hub main:refs/heads/{}",
+    "push a deletion": "push -q hub :refs/heads/{}",
+    "push two": "push -q --atomic hub main:refs/heads/{} :refs/heads/{}",
+    "push three": "push -q -f hub main:refs/heads/{} main:refs/heads/{} :refs/heads/{}",
+    "commit": "commit -q --allow-empty -m more",
+    "create here": "branch -f {}",
+    "delete here": "branch -D {}",
+    "mirror": "push -q --mirror hub",
+}
 RENAMES = ("rename", "rename over")
-NOT_ABOUT_DATA = ("switch", "copy over", "force", "push", "fetch")
+NOT_ABOUT_DATA = (
+    *("switch", "back", "copy over", "force", "commit", "amend", "pack", "gc", "push", "fetch", "remove worktree"),
+    *("create here", "delete here"),
+)
 """What may be done to a branch that is there without anything having to happen to its databases."""
 
-_name = st.sampled_from(NAMES)
-_step = st.sampled_from(sorted(COMMANDS)).flatmap(
-    lambda verb: st.tuples(st.just(verb), *[_name] * max(COMMANDS[verb].count("{}"), 2 * (verb == "swap")))
-)
-_bursts = st.lists(st.lists(_step, min_size=1, max_size=4), min_size=6, max_size=14)
+
+def bursts_of(commands: dict[str, str]) -> st.SearchStrategy[list[list[Step]]]:
+    name = st.sampled_from(NAMES)
+    step = st.sampled_from(sorted(commands)).flatmap(
+        lambda verb: st.tuples(st.just(verb), *[name] * (2 if verb == "swap" else commands[verb].count("{}")))
+    )
+    return st.lists(st.lists(step, min_size=1, max_size=4), min_size=6, max_size=14)
 
 
-def run_step(clone: Path, step: Step) -> bool:
+def run_step(clone: Path, commands: dict[str, str], step: Step) -> bool:
     """Did git do it?"""
     verb, *names = step
-    command = COMMANDS[verb].format(*names).split(" ")
     stdin = ""
     if verb == "swap":
         stdin = f"start\ncreate refs/heads/{names[0]} main\ndelete refs/heads/{names[1]}\nprepare\ncommit\n"
-    return git(clone, *command, check=False, stdin=stdin).returncode == 0
+    return git(clone, *commands[verb].format(*names).split(" "), check=False, stdin=stdin).returncode == 0
 
 
 def connected_files(home: Path) -> dict[str, Path]:
@@ -101,12 +115,13 @@ class Expected:
     def allows(self, held: dict[str, str], done: list[Step]) -> bool:
         """Is this what may be held after these steps of a burst? Where one was taken there is but one answer."""
         must = dict(self.held)
-        if len(done) == 1 and done[0][0] in RENAMES:
+        if len(done) == 1 and done[0][0] in RENAMES and done[0][1] in must:  # an unborn branch can be renamed, too
             _, old, new = done[0]
             must[new] = must.pop(old)
         else:
-            for name in (name for verb, *names in done for name in names if verb not in NOT_ABOUT_DATA):
-                must.pop(name, None)
+            for verb, *names in done:
+                for name in () if verb in NOT_ABOUT_DATA else names or NAMES:
+                    must.pop(name, None)
         may = {branch: {"", *marks} for branch, marks in self.had.items()}
         for verb, *names in done:
             if verb in RENAMES:
@@ -116,42 +131,73 @@ class Expected:
         )
 
 
+def examples(share: int) -> settings:
+    """This part of the profile's examples."""
+    return settings(
+        max_examples=max(1, settings().max_examples // share),
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+        deadline=None,
+    )
+
+
+@pytest.fixture
+def new_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+    """A directory, with a home in it, for each example."""
+
+    def make() -> Path:
+        place = tmp_path / str(len(list(tmp_path.iterdir())))
+        monkeypatch.setenv("PROVISIONER_HOME", str(place / "home"))
+        return place
+
+    return make
+
+
 @pytest.mark.parametrize("noticed_by", SETUPS)
-@settings(
-    max_examples=max(1, settings().max_examples // 10),
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    deadline=None,
-)
-@given(bursts=_bursts)
+@examples(14)
+@given(bursts=bursts_of(LOCAL))
 def test_no_sequence_touches_the_data_of_a_live_branch(
-    noticed_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bursts: list[list[Step]]
+    noticed_by: str, new_place: Callable[[], Path], bursts: list[list[Step]]
 ) -> None:
     """Each burst is done without anybody looking in between; then the connected timelines have to be the branches."""
-    place = tmp_path / str(len(list(tmp_path.iterdir())))
-    home = place / "home"
-    monkeypatch.setenv("PROVISIONER_HOME", str(home))
+    place = new_place()
     clone = repository(place / "shop", "a", "feature-a")
     commit(clone, "second")
+    follow(noticed_by, place / "home", clone, lambda step: run_step(clone, LOCAL, step), bursts)
+
+
+@pytest.mark.parametrize("noticed_by", SETUPS)
+@examples(25)
+@given(bursts=bursts_of(PUSHES))
+def test_no_sequence_of_pushes_touches_the_data_of_a_live_branch(
+    noticed_by: str, new_place: Callable[[], Path], bursts: list[list[Step]]
+) -> None:
+    place = new_place()
+    clone = repository(place / "clone", "a", "feature-a")
+    hub = bare(place / "hub.git", clone)
+    follow(noticed_by, place / "home", hub, lambda step: run_step(clone, PUSHES, step), bursts)
+
+
+def follow(noticed_by: str, home: Path, followed: Path, take: Callable[[Step], bool], bursts: list[list[Step]]) -> None:
     expected = Expected()
     with ExitStack() as stack:
-        Setup(noticed_by, home, stack).begin(clone)
+        Setup(noticed_by, home, stack).begin(followed)
         expected.mark(connected_files(home))
         for burst in bursts:
-            done = [step for step in burst if run_step(clone, step)]
+            done = [step for step in burst if take(step)]
             if noticed_by == "reconcile":
-                ok(clone, "reconcile")
-            until(lambda done=done: settled(clone, home, expected, done))  # type: ignore[misc]
+                ok(followed, "reconcile")
+            until(lambda done=done: settled(followed, home, expected, done))  # type: ignore[misc]
             expected.mark(connected_files(home))
-        ok(clone, "reconcile")
-        assert settled(clone, home, expected, [])
+        ok(followed, "reconcile")
+        assert settled(followed, home, expected, [])
     everything = [got(file) for file in home.glob("instances/*/*/*/kv.sqlite3")]
     assert Counter(filter(None, everything)) == Counter(set().union(*expected.had.values()))
 
 
-def settled(clone: Path, home: Path, expected: Expected, done: list[Step]) -> bool:
+def settled(followed: Path, home: Path, expected: Expected, done: list[Step]) -> bool:
     files = connected_files(home)
-    if files.keys() != branches(clone):
+    if files.keys() != branches(followed):
         return False
     try:
         held = {branch: got(file) for branch, file in files.items()}
