@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test bench clean
+.PHONY: demo test nightly bench clean
 
 demo: $(VENV)/installed-demo
 	$(VENV)/bin/python demo/demo.py
@@ -13,6 +13,11 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -q -n 2
+
+# The same tests with thirty times as many generated examples.
+nightly: $(VENV)/installed-dev
+	sh .ci/debian-packages
+	$(VENV)/bin/python -m pytest -q -n 2 --hypothesis-profile=nightly --timeout=0
 
 bench: $(VENV)/installed-dev
 	$(VENV)/bin/python -m bench

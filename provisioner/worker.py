@@ -22,13 +22,11 @@ LONGEST_STAY_SECONDS = 120.0
 
 
 def work(job: str, home_path: str, app_id: str, branches: Sequence[bytes]) -> None:
-    """Do what a hook has handed over: ``receive`` a push, ``drain`` the inbox, or see to a ``checkout``."""
+    """Do what a hook has handed over: ``receive`` a push, or see to a ``checkout``."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         del os.environ[name]  # they speak of the repository that the hook runs in
     if job == "receive":
         receive(home_path, app_id, branches)
-    elif job == "drain":
-        drain(home_path)
     else:
         checked_out(home_path, app_id)
 
@@ -78,24 +76,8 @@ def _line(app: App, timeline: Timeline, databases: list[tuple[Status | None, str
     return shown(f"provisioner: {words}{why}")
 
 
-def drain(home_path: str) -> None:
-    """Act on every wake-up in the inbox, then on what falls due soon; leave as soon as a daemon or nobody needs it.
-
-    One at a time: who finds another at work leaves, and that one looks into the inbox once more after it has let go.
-    """
-    home = Home(home_path)
-    os.setsid()
-    while inbox.pending(home.inbox):
-        lock = try_lock(os.path.join(home.locks, "worker.lock"))
-        if lock is None:
-            return
-        try:
-            _drain(home)
-        finally:
-            os.close(lock)
-
-
-def _drain(home: Home) -> None:
+def work_through(home: Home) -> None:
+    """Act on every wake-up in the inbox, then on what falls due soon. The caller holds the worker's lock."""
     leave_at = time.monotonic() + LONGEST_STAY_SECONDS
     due: dict[str, float] = {}
     with Registry.open(home) as registry:

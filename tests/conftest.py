@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from support import SETUPS, Setup
+
+# What takes hours rather than minutes: pytest --hypothesis-profile=nightly --timeout=0
+settings.register_profile("nightly", max_examples=3000, deadline=None, derandomize=False)
 
 CI = ("CI", "GITHUB_", "GITLAB_", "BUILDKITE", "CIRCLE", "JENKINS", "BRANCH_NAME", "CHANGE_", "TAG_NAME", "TAG")
 GIT_CONFIG = """\
@@ -44,3 +51,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PROVISIONER_HOME", str(home))
     monkeypatch.setenv("PATH", os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
     return home
+
+
+@pytest.fixture(params=SETUPS)
+def setup(request: pytest.FixtureRequest, home: Path) -> Iterator[Setup]:
+    with ExitStack() as stack:
+        yield Setup(request.param, home, stack)

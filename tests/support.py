@@ -9,29 +9,35 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 Done = subprocess.CompletedProcess[str]
+Argument = str | bytes | Path
+
+# Read before the tests' own environment hides it.
+IN_CI = bool(os.environ.get("CI"))
 
 
 def run(
     cwd: Path,
-    *command: str | Path,
+    *command: Argument,
     stdin: str = "",
     check: bool = False,
     add: Mapping[str, str] | None = None,
 ) -> Done:
     """Run a command; `add` are variables to set besides the test's own."""
     done = subprocess.run(
-        [str(part) for part in command],
+        [os.fspath(part) for part in command],
         cwd=cwd,
         input=stdin,
         env={**os.environ, **(add or {})},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         errors="surrogateescape",
         check=False,
     )
@@ -39,20 +45,23 @@ def run(
     return done
 
 
-def git(
-    cwd: Path, *args: str | Path, check: bool = True, stdin: str = "", add: Mapping[str, str] | None = None
-) -> Done:
+def git(cwd: Path, *args: Argument, check: bool = True, stdin: str = "", add: Mapping[str, str] | None = None) -> Done:
     return run(cwd, "git", *args, check=check, stdin=stdin, add=add)
 
 
-def provisioner(cwd: Path, *args: str | Path, check: bool = False, add: Mapping[str, str] | None = None) -> Done:
+def provisioner(cwd: Path, *args: Argument, add: Mapping[str, str] | None = None) -> Done:
     """The real command, as a user starts it."""
-    return run(cwd, "provisioner", *args, check=check, add=add)
+    return run(cwd, "provisioner", *args, add=add)
+
+
+def ok(cwd: Path, *args: Argument, add: Mapping[str, str] | None = None) -> str:
+    """What the real command prints; it has to succeed."""
+    return run(cwd, "provisioner", *args, check=True, add=add).stdout
 
 
 def status(cwd: Path) -> list[dict[str, Any]]:
-    """What `provisioner status --all --json` says."""
-    documents: list[dict[str, Any]] = json.loads(provisioner(cwd, "status", "--all", "--json", check=True).stdout)
+    """What `provisioner status --json` says: of the app whose repository this is, else of all."""
+    documents: list[dict[str, Any]] = json.loads(ok(cwd, "status", "--json"))
     return documents
 
 
@@ -76,11 +85,23 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
 
 def repository(path: Path, *others: str) -> Path:
     """A repository with one commit on `main`, and `others` at the same commit."""
-    path.mkdir(parents=True)
+    path.mkdir(parents=True, exist_ok=True)
     git(path, "init", "-q")
     commit(path, "first")
-    for name in others:
-        git(path, "branch", name)
+    add_branches(path, *others)
+    return path
+
+
+def add_branches(path: Path, *names: str) -> None:
+    """Branches at HEAD, in one go."""
+    head = git(path, "rev-parse", "HEAD").stdout.strip()
+    git(path, "update-ref", "--stdin", stdin="".join(f"create refs/heads/{name} {head}\n" for name in names))
+
+
+def shop(path: Path, *others: str, options: tuple[str, ...] = ("--grace", "0s")) -> Path:
+    """A registered repository without hooks, so that nothing but the test's own commands reconciles."""
+    repository(path, *others)
+    ok(path, "init", "--no-hooks", "--name", "shop", *options)
     return path
 
 
@@ -108,13 +129,29 @@ def files(cwd: Path) -> dict[str, Path]:
     }
 
 
-def put(file: Path, text: str) -> None:
+def rows(cwd: Path) -> list[dict[str, Any]]:
+    """Every database of the app, as `provisioner database list --json` has it."""
+    listed: list[dict[str, Any]] = json.loads(ok(cwd, "database", "list", "--json"))
+    return listed
+
+
+def statuses(cwd: Path) -> dict[str, str]:
+    """The status of each timeline's database; the last one listed where there are several."""
+    return {row["timeline"]: row["status"] for row in rows(cwd)}
+
+
+def database_of(cwd: Path, timeline: str) -> dict[str, Any]:
+    (found,) = [row for row in rows(cwd) if row["timeline"] == timeline]
+    return found
+
+
+def put(file: Path | str, text: str) -> None:
     """Write a row as an app would."""
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("insert into kv (k, v, v_encoding, version) values (?, ?, 2, 1)", (b"mark", text.encode()))
 
 
-def got(file: Path) -> str:
+def got(file: Path | str) -> str:
     """What `put` has written there; empty where nothing was."""
     with closing(sqlite3.connect(file)) as connection:
         row = connection.execute("select v from kv where k = ?", (b"mark",)).fetchone()
@@ -171,3 +208,48 @@ def _announced(home: Path) -> int:
         return int((home / "daemon").read_text().split(" ")[0])
     except FileNotFoundError:
         return 0
+
+
+SETUPS = ("hooks", "watcher", "both", "reconcile")
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Who notices that refs have changed: one of `SETUPS`."""
+
+    name: str
+    home: Path
+    stack: ExitStack
+
+    def begin(self, repository: Path) -> None:
+        options = [] if self.name in ("hooks", "both") else ["--no-hooks"]
+        ok(repository, "init", "--grace", "0s", *options)
+        if self.name in ("watcher", "both"):
+            self.stack.enter_context(daemon(self.home))
+        assert connected(repository) == branches(repository)
+
+    def settle(self, repository: Path, seconds: float = 20) -> None:
+        """Wait until the connected timelines are the branches; only without hooks and daemon somebody has to ask."""
+        if self.name == "reconcile":
+            ok(repository, "reconcile")
+            assert connected(repository) == branches(repository)
+        until(lambda: connected(repository) == branches(repository), seconds)
+
+
+@contextmanager
+def small_disk(path: Path, options: str) -> Iterator[Path]:
+    """A file system of its own, mounted with these options. Mounting is for root, which CI is."""
+    if os.geteuid() != 0:
+        if IN_CI:
+            pytest.fail("CI has to run this as root")
+        pytest.skip("mounting a small file system is for root")
+    path.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(path)], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def remount(path: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(path)], check=True)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import bare, branches, connected, daemon, git, provisioner, repository, status, until
+from support import bare, branches, connected, daemon, git, ok, provisioner, repository, status, until
 
 
 def test_it_refuses_to_run_twice_on_one_home(home: Path, tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_two_homes_have_a_daemon_each(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_cleanly(home: Path, tmp_path: Path, number: int) -> None:
     clone = repository(tmp_path / "shop")
-    provisioner(clone, "init", check=True)
+    ok(clone, "init")
     with daemon(home) as running:
         git(clone, "branch", "one")
         assert running.stop(number) == 0
@@ -47,7 +47,7 @@ def test_it_stops_cleanly(home: Path, tmp_path: Path, number: int) -> None:
 def test_after_a_kill_hooks_do_the_work_and_a_new_daemon_starts(home: Path, tmp_path: Path) -> None:
     clone = repository(tmp_path / "shop")
     hub = bare(tmp_path / "hub.git", clone)
-    provisioner(hub, "init", "--grace", "0s", check=True)
+    ok(hub, "init", "--grace", "0s")
     with daemon(home) as running:
         running.process.kill()
         running.process.wait()
@@ -65,7 +65,7 @@ def test_after_a_kill_hooks_do_the_work_and_a_new_daemon_starts(home: Path, tmp_
 
 def test_after_a_kill_local_hooks_do_the_work(home: Path, tmp_path: Path) -> None:
     clone = repository(tmp_path / "shop")
-    provisioner(clone, "init", "--grace", "0s", check=True)
+    ok(clone, "init", "--grace", "0s")
     with daemon(home) as running:
         running.process.kill()
         running.process.wait()
@@ -75,7 +75,7 @@ def test_after_a_kill_local_hooks_do_the_work(home: Path, tmp_path: Path) -> Non
 
 def test_what_happened_while_no_daemon_ran_is_found_at_its_start(home: Path, tmp_path: Path) -> None:
     clone = repository(tmp_path / "shop", "one")
-    provisioner(clone, "init", "--no-hooks", "--grace", "0s", check=True)
+    ok(clone, "init", "--no-hooks", "--grace", "0s")
     git(clone, "branch", "two")
     git(clone, "branch", "-D", "one")
     with daemon(home):
@@ -85,14 +85,14 @@ def test_what_happened_while_no_daemon_ran_is_found_at_its_start(home: Path, tmp
 def test_an_app_that_is_added_while_it_runs_is_followed(home: Path, tmp_path: Path) -> None:
     with daemon(home):
         clone = repository(tmp_path / "shop")
-        provisioner(clone, "init", "--no-hooks", "--grace", "0s", check=True)
+        ok(clone, "init", "--no-hooks", "--grace", "0s")
         git(clone, "branch", "one")
         until(lambda: connected(clone) == branches(clone))
 
 
 def test_a_repository_that_is_made_anew_in_its_place_is_followed(home: Path, tmp_path: Path) -> None:
     clone = repository(tmp_path / "shop", "one")
-    provisioner(clone, "init", "--no-hooks", "--grace", "0s", check=True)
+    ok(clone, "init", "--no-hooks", "--grace", "0s")
     with daemon(home):
         shutil.rmtree(clone)
         repository(tmp_path / "shop", "two")
@@ -103,10 +103,10 @@ def test_a_repository_that_is_made_anew_in_its_place_is_followed(home: Path, tmp
 
 def test_a_repository_that_was_away_is_followed_when_it_is_back(home: Path, tmp_path: Path) -> None:
     clone = repository(tmp_path / "shop", "one")
-    provisioner(clone, "init", "--no-hooks", "--grace", "0s", check=True)
+    ok(clone, "init", "--no-hooks", "--grace", "0s")
     with daemon(home) as running:
         clone.rename(tmp_path / "away")
-        provisioner(tmp_path, "app", "add", tmp_path / "away", "--name", "other", check=True)
+        ok(tmp_path, "app", "add", tmp_path / "away", "--name", "other")
         git(tmp_path / "away", "branch", "-q", "wakes-the-daemon")
         until(lambda: "no readable git repository" in running.log.read_text())
         assert "one" in {row["branch"] for row in status(tmp_path) if row["status"] == "connected"}
@@ -119,10 +119,10 @@ def test_a_repository_that_was_away_is_followed_when_it_is_back(home: Path, tmp_
 
 def test_a_repository_that_has_been_moved_is_followed_to_its_new_place(home: Path, tmp_path: Path) -> None:
     clone = repository(tmp_path / "shop", "one")
-    provisioner(clone, "init", "--no-hooks", "--grace", "0s", check=True)
+    ok(clone, "init", "--no-hooks", "--grace", "0s")
     with daemon(home):
         moved = clone.rename(tmp_path / "moved")
-        provisioner(moved, "app", "set", "shop", "--repository", moved, check=True)
+        ok(moved, "app", "set", "shop", "--repository", moved)
         git(moved, "branch", "two")
         until(lambda: connected(moved) == {"main", "one", "two"})
         git(moved, "branch", "-D", "one")
@@ -131,7 +131,7 @@ def test_a_repository_that_has_been_moved_is_followed_to_its_new_place(home: Pat
 
 def test_json_log_lines_are_documents(home: Path, tmp_path: Path) -> None:
     clone = repository(tmp_path / "shop")
-    provisioner(clone, "init", check=True)
+    ok(clone, "init")
     with daemon(home) as running:
         git(clone, "branch", "修正")
         until(lambda: "reconciled" in running.log.read_text())
@@ -148,7 +148,7 @@ def test_a_home_with_a_long_path_works(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PROVISIONER_HOME", str(home))
     clone = repository(tmp_path / "shop")
     hub = bare(tmp_path / "hub.git", clone)
-    provisioner(hub, "init", check=True)
+    ok(hub, "init")
     with daemon(home) as running:
         pushed = git(clone, "push", "hub", "main:far")
         assert "git-branch/far connected" in pushed.stderr
@@ -174,7 +174,7 @@ main()
 
 def test_it_says_so_and_polls_when_watches_run_out(home: Path, tmp_path: Path) -> None:
     clone = repository(tmp_path / "shop", "one")
-    provisioner(clone, "init", "--no-hooks", "--grace", "0s", check=True)
+    ok(clone, "init", "--no-hooks", "--grace", "0s")
     with daemon(home, sys.executable, "-c", WITHOUT_WATCHES) as running:
         git(clone, "branch", "two")
         git(clone, "branch", "-D", "one")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from world import DENO, database_of, git, ok, shop, statuses
+from support import database_of, git, ok, shop, statuses
 
 COUNTER = """
 const kv = await Deno.openKv();
@@ -45,7 +44,7 @@ def _facts(path: str) -> dict[str, object]:
 def test_our_file_is_what_deno_makes(repo: Path, tmp_path: Path) -> None:
     theirs = str(tmp_path / "theirs.sqlite3")
     program = f"(await Deno.openKv({theirs!r})).close()"
-    subprocess.run([DENO, "eval", "--unstable-kv", program], check=True)
+    subprocess.run(["deno", "eval", "--unstable-kv", program], check=True)
     ours = database_of(repo, "production")["path"]
     assert _schema(ours) == _schema(theirs)
     assert _facts(ours) == _facts(theirs)
@@ -58,7 +57,7 @@ def test_each_branch_counts_for_itself(repo: Path) -> None:
     counted = []
     for branch in ("main", "login", "main", "cart", "login", "main"):
         git(repo, "switch", "-q", branch)
-        out = ok(repo, "exec", "--", DENO, "run", "-A", "--unstable-kv", str(script), **strays)
+        out = ok(repo, "exec", "--", "deno", "run", "-A", "--unstable-kv", str(script), add=strays)
         counted.append((branch, int(out)))
     assert counted == [("main", 1), ("login", 1), ("main", 2), ("cart", 1), ("login", 2), ("main", 3)]
     assert set(statuses(repo).values()) == {"connected"}
@@ -79,7 +78,7 @@ def test_queues_work(repo: Path) -> None:
     """
     script = repo / "queue.ts"
     script.write_text(program)
-    out = ok(repo, "exec", "--branch", "login", "--", DENO, "run", "-A", "--unstable-kv", str(script))
+    out = ok(repo, "exec", "--branch", "login", "--", "deno", "run", "-A", "--unstable-kv", str(script))
     assert out == "hello git-branch/login\n"
 
 
@@ -101,7 +100,7 @@ def test_node_counts_in_the_same_database(repo: Path) -> None:
     # Deno goes on with Node's value, not the other way round: it may write a newer version of V8's format
     for count in ("1\n", "2\n"):
         assert ok(repo, "exec", "--branch", "login", "--", "node", str(script)) == count
-    deno = (DENO, "run", "-A", "--unstable-kv", "--no-config", "main.ts")
+    deno = ("deno", "run", "-A", "--unstable-kv", "--no-config", "main.ts")
     assert ok(repo, "exec", "--branch", "login", "--", *deno) == "3\n"
     assert ok(repo, "exec", "--branch", "cart", "--", "node", str(script)) == "1\n"
 
@@ -117,9 +116,9 @@ def test_sqlite_reads_while_the_app_has_it_open(repo: Path) -> None:
     """
     script = repo / "hold.ts"
     script.write_text(program)
-    command = ["exec", "--branch", "login", "--", DENO, "run", "-A", "--unstable-kv", str(script)]
+    command = ["exec", "--branch", "login", "--", "deno", "run", "-A", "--unstable-kv", str(script)]
     app = subprocess.Popen(
-        [os.path.join(os.path.dirname(DENO), "provisioner"), *command],
+        ["provisioner", *command],
         cwd=repo,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -6,7 +6,22 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from world import add_branches, mark, marker, ok, remount, repository, rows, run, small_disk, statuses
+from support import (
+    add_branches,
+    bare,
+    branches,
+    connected,
+    git,
+    got,
+    ok,
+    provisioner,
+    put,
+    remount,
+    repository,
+    rows,
+    small_disk,
+    statuses,
+)
 
 MANY = tuple(f"b{number}" for number in range(80))
 
@@ -21,10 +36,10 @@ def test_a_full_instance(tmp_path: Path, full: str, freed: str) -> None:
         ok(repo, "init", "--no-hooks", "--name", "shop")
         (production,) = rows(repo)
         assert production["instance"] == "small"
-        mark(production["path"], "precious")
+        put(production["path"], "precious")
 
         add_branches(repo, *MANY)
-        result = run(repo, "reconcile")
+        result = provisioner(repo, "reconcile")
         assert (result.returncode, result.stdout) == (1, "")
         assert "disk full" in result.stderr
         assert "provisioner database fix --all" in result.stderr
@@ -33,15 +48,15 @@ def test_a_full_instance(tmp_path: Path, full: str, freed: str) -> None:
         assert all("disk full" in row["error"] for row in failed)
         assert statuses(repo)["production"] == "connected"
         branch = failed[0]["timeline"].removeprefix("git-branch/")
-        refused = run(repo, "exec", "--branch", branch, "--", "echo", "ran")
+        refused = provisioner(repo, "exec", "--branch", branch, "--", "echo", "ran")
         assert (refused.returncode, refused.stdout) == (3, "")
-        assert run(repo, "database", "fix", "--all").returncode == 1
+        assert provisioner(repo, "database", "fix", "--all").returncode == 1
 
         remount(disk, freed)
         ok(repo, "database", "fix", "--all")
         assert set(statuses(repo).values()) == {"connected"}
         assert len(rows(repo)) == len(MANY) + 1
-        assert marker(production["path"]) == "precious"
+        assert got(production["path"]) == "precious"
 
 
 def _fill(directory: Path, leave: int) -> Path:
@@ -61,22 +76,65 @@ def test_a_full_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave: int
         repo = repository(tmp_path / "shop", "login")
         ok(repo, "init", "--no-hooks", "--name", "shop")
         for row in rows(repo):
-            mark(row["path"], row["timeline"])
+            put(row["path"], row["timeline"])
 
         add_branches(repo, *MANY)
         filler = _fill(disk, leave)
-        result = run(repo, "reconcile")
+        result = provisioner(repo, "reconcile")
         assert (result.returncode, result.stdout) == (1, "")
         assert "disk full" in result.stderr or "no space is left" in result.stderr
         failed = [row["error"] for row in rows(repo) if row["status"] != "connected"]
         assert failed
         assert all("disk full" in (error or "") for error in failed)
-        refused = run(repo, "exec", "--branch", MANY[-1], "--", "echo", "ran")
+        refused = provisioner(repo, "exec", "--branch", MANY[-1], "--", "echo", "ran")
         assert (refused.returncode, refused.stdout) == (3, "")
 
         filler.unlink()
         ok(repo, "database", "fix", "--all")
         assert set(statuses(repo).values()) == {"connected"}
         assert len(rows(repo)) == len(MANY) + 2
-        kept = {row["timeline"]: marker(row["path"]) for row in rows(repo)}
+        kept = {row["timeline"]: got(row["path"]) for row in rows(repo)}
         assert {timeline for timeline, text in kept.items() if text == timeline} == {"production", "git-branch/login"}
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 5])
+def test_a_home_without_inodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+    with small_disk(tmp_path / "disk", "size=32m,nr_inodes=600") as disk:
+        monkeypatch.setenv("PROVISIONER_HOME", str(disk / "home"))
+        repo = repository(tmp_path / "shop", "login")
+        hub = bare(tmp_path / "hub.git", repo)
+        ok(hub, "init", "--name", "hub")
+        ok(repo, "init", "--no-hooks", "--name", "shop")
+        for row in rows(repo):
+            put(row["path"], row["timeline"])
+        fillers = _fill_inodes(disk)
+        for path in fillers[:left]:
+            path.unlink()
+
+        add_branches(repo, *MANY)
+        result = provisioner(repo, "reconcile")
+        assert (result.returncode, result.stdout) == (1, "")
+        assert "no inodes are left" in result.stderr or "no space is left" in result.stderr
+        assert "nodes free. Free some" in provisioner(repo, "doctor").stdout
+        refused = provisioner(repo, "exec", "--branch", MANY[-1], "--", "echo", "ran")
+        assert (refused.returncode, refused.stdout) == (3, "")
+        pushed = git(repo, "push", "hub", "main:pushed")
+        assert "provisioner: no space is left" in pushed.stderr or "pushed error" in pushed.stderr
+
+        for path in fillers[left:]:
+            path.unlink()
+        ok(repo, "database", "fix", "--all")
+        assert connected(repo) == branches(repo)
+        assert connected(hub) == branches(hub)
+        kept = {row["timeline"]: got(row["path"]) for row in rows(repo)}
+        assert {timeline for timeline, text in kept.items() if text == timeline} == {"production", "git-branch/login"}
+
+
+def _fill_inodes(directory: Path) -> list[Path]:
+    made: list[Path] = []
+    with suppress(OSError):
+        while True:
+            path = directory / f"filler-{len(made)}"
+            path.touch()
+            made.append(path)
+    return made

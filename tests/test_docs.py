@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support import daemon, run
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,3 +46,17 @@ def test_the_demo_does_what_it_says() -> None:
     done = subprocess.run([sys.executable, ROOT / "demo" / "demo.py"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "archived" in done.stdout
+
+
+def test_the_systemd_unit_is_one_and_starts_a_daemon(tmp_path: Path, home: Path) -> None:
+    text = (ROOT / "docs" / "provisioner.service").read_text()
+    found = re.search(r"^ExecStart=(\S+) (.*)$", text, re.MULTILINE)
+    assert found is not None
+    executable = shutil.which("provisioner")
+    assert executable is not None
+    unit = tmp_path / "provisioner.service"
+    unit.write_text(text.replace(found[1], executable))
+    verified = run(tmp_path, "systemd-analyze", "verify", unit)
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+    with daemon(home, executable, *found[2].split(" ")) as running:
+        assert running.stop() == 0

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support import daemon, files, git, provisioner, repository, run
+from support import daemon, files, git, ok, provisioner, repository, run
 
 from provisioner.cli import doctor
 from provisioner.config import Home
@@ -22,8 +22,8 @@ from provisioner.config import Home
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     shop = repository(tmp_path / "shop", "login")
-    provisioner(shop, "init", "--no-hooks", "--grace", "0s", check=True)
-    provisioner(shop, "hooks", "install", check=True)
+    ok(shop, "init", "--no-hooks", "--grace", "0s")
+    ok(shop, "hooks", "install")
     return shop
 
 
@@ -77,7 +77,7 @@ def test_hooks_that_are_missing_or_start_what_is_gone(shop: Path, home: Path) ->
     assert "post-checkout missing" in _wrong(shop)["app shop hooks"]
     with daemon(home):
         assert _wrong(shop) == {}
-    provisioner(shop, "hooks", "install", check=True)
+    ok(shop, "hooks", "install")
     assert hook.read_text() == text
 
 
@@ -152,11 +152,11 @@ def test_a_repository_that_was_moved_or_deleted(shop: Path, home: Path, tmp_path
     wrong = _wrong(tmp_path)
     assert wrong.keys() == {"app shop"}
     assert f"there is no repository in {shop}/.git" in wrong["app shop"]
-    provisioner(tmp_path, "app", "set", "shop", "--repository", str(tmp_path / "moved"), check=True)
+    ok(tmp_path, "app", "set", "shop", "--repository", str(tmp_path / "moved"))
     assert _wrong(tmp_path) == {}
     shutil.rmtree(tmp_path / "moved")
     assert "'provisioner app remove shop'" in _wrong(tmp_path)["app shop"]
-    provisioner(tmp_path, "app", "remove", "shop", "--yes", check=True)
+    ok(tmp_path, "app", "remove", "shop", "--yes")
     assert _wrong(tmp_path) == {}
     assert len(list((home / "instances/default/archive").iterdir())) == 2
 
@@ -195,7 +195,7 @@ def test_what_nobody_has_followed(shop: Path, home: Path) -> None:
     wake.touch()
     assert _wrong(shop) == {}  # somebody is probably about to
     age(100)
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     assert _wrong(shop) == {}
 
 
@@ -215,9 +215,9 @@ def test_a_daemon_that_hangs(shop: Path, home: Path) -> None:
 
 
 def test_a_grace_period_that_outlives_the_hook(shop: Path, home: Path) -> None:
-    provisioner(shop, "app", "set", "--grace", "1h", check=True)
-    said = provisioner(shop, "doctor", check=True).stdout
+    ok(shop, "app", "set", "--grace", "1h")
+    said = ok(shop, "doctor")
     assert "its grace period of 3600 s ends at the next event only" in said
     assert "have cron run 'provisioner reconcile --all'" in said
     with daemon(home):
-        assert "cron" not in provisioner(shop, "doctor", check=True).stdout
+        assert "cron" not in ok(shop, "doctor")

@@ -6,20 +6,20 @@ import json
 import shutil
 from pathlib import Path
 
-from support import files, git, provisioner, repository, status
+from support import files, git, ok, provisioner, repository, status
 
 
 def test_a_lost_file_is_seen_by_both(tmp_path: Path, home: Path) -> None:
     shop = repository(tmp_path / "shop", "login")
-    provisioner(shop, "init", "--no-hooks", check=True)
-    assert provisioner(shop, "reconcile", "--dry-run", check=True).stdout == "nothing to do\n"
+    ok(shop, "init", "--no-hooks")
+    assert ok(shop, "reconcile", "--dry-run") == "nothing to do\n"
     lost = files(shop)["login"].parent
     shutil.move(lost, tmp_path / "aside")
 
-    (action,) = json.loads(provisioner(shop, "reconcile", "--dry-run", "--json", check=True).stdout)
+    (action,) = json.loads(ok(shop, "reconcile", "--dry-run", "--json"))
     assert (action["action"], action["timeline"]) == ("ensure", "git-branch/login")
     assert action["error"] == "cannot be read: No such file or directory"
-    said = provisioner(shop, "reconcile", "--dry-run", check=True).stdout
+    said = ok(shop, "reconcile", "--dry-run")
     assert said == "shop: ensure git-branch/login (retry: cannot be read: No such file or directory)\n"
     assert {row["status"] for row in status(shop)} == {"connected"}  # a dry run writes nothing
 
@@ -27,20 +27,20 @@ def test_a_lost_file_is_seen_by_both(tmp_path: Path, home: Path) -> None:
     assert done.returncode == 1
     assert "its data is missing" in done.stderr
     shutil.move(tmp_path / "aside", lost)
-    assert "ensure git-branch/login" in provisioner(shop, "reconcile", "--dry-run", check=True).stdout
-    provisioner(shop, "reconcile", check=True)
-    assert provisioner(shop, "reconcile", "--dry-run", check=True).stdout == "nothing to do\n"
+    assert "ensure git-branch/login" in ok(shop, "reconcile", "--dry-run")
+    ok(shop, "reconcile")
+    assert ok(shop, "reconcile", "--dry-run") == "nothing to do\n"
 
 
 def test_what_is_new_or_gone_is_seen_by_both(tmp_path: Path) -> None:
     shop = repository(tmp_path / "shop", "login")
-    provisioner(shop, "init", "--no-hooks", "--grace", "0s", check=True)
+    ok(shop, "init", "--no-hooks", "--grace", "0s")
     git(shop, "branch", "new")
     git(shop, "branch", "-D", "login")
-    said = provisioner(shop, "reconcile", "--dry-run", check=True).stdout.splitlines()
+    said = ok(shop, "reconcile", "--dry-run").splitlines()
     assert "shop: open git-branch/new" in said
     assert "shop: archive git-branch/login (its branch is gone)" in said
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     assert {row["branch"]: row["status"] for row in status(shop)} == {
         "main": "connected",
         "new": "connected",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
-from support import files, git, provisioner, repository, run
+from support import files, git, ok, provisioner, repository, run
 
 from provisioner import envfile
 from provisioner.errors import ProvisionerError, StorageFailed
@@ -28,7 +28,7 @@ def windows(text: bytes) -> bytes:
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     shop = repository(tmp_path / "shop", "login")
-    provisioner(shop, "init", check=True)
+    ok(shop, "init")
     return shop
 
 
@@ -68,13 +68,13 @@ def test_of_several_blocks_one_is_left(tmp_path: Path) -> None:
 def test_real_deno_and_sh_read_what_stands_between_windows_lines(shop: Path) -> None:
     wanted = files(shop)["main"]
     (shop / ".env").write_bytes(b"A=1\r\n")
-    provisioner(shop, "env", "--write", ".env", check=True)
+    ok(shop, "env", "--write", ".env")
     assert b"\n" not in (shop / ".env").read_bytes().replace(b"\r\n", b"")
     program = "Deno.stdout.writeSync(new TextEncoder().encode(Deno.env.get('DENO_KV_DEFAULT_PATH')))"
     (shop / "main.ts").write_text(program)
     assert run(shop, "deno", "run", "-A", "--env-file=.env", "main.ts", check=True).stdout == str(wanted)
     (shop / ".env.sh").write_bytes(b"A=1\r\n")
-    provisioner(shop, "env", "--format", "shell", "--write", ".env.sh", check=True)
+    ok(shop, "env", "--format", "shell", "--write", ".env.sh")
     read = run(shop, "sh", "-c", '. ./.env.sh; printf %s "$DENO_KV_DEFAULT_PATH"', check=True)
     assert read.stdout == str(wanted)
 
@@ -103,7 +103,7 @@ def test_a_link_is_written_through(shop: Path) -> None:
     target.write_text("MINE=1\n")
     target.chmod(0o640)
     (shop / ".env").symlink_to("settings/env")
-    provisioner(shop, "env", "--write", ".env", check=True)
+    ok(shop, "env", "--write", ".env")
     assert (shop / ".env").is_symlink()
     assert dotenv_values(target)["DENO_TIMELINE"] == "production"
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
@@ -113,7 +113,7 @@ def test_a_link_is_written_through(shop: Path) -> None:
 
 @pytest.mark.parametrize("target", ["../precious", ".git/config"])
 def test_what_a_branch_brings_along_leads_us_nowhere_else(shop: Path, target: str) -> None:
-    provisioner(shop, "env", "--write", ".env.local", check=True)
+    ok(shop, "env", "--write", ".env.local")
     (shop / ".env.local").unlink()
     precious = shop / target
     if not precious.exists():
@@ -136,13 +136,13 @@ def test_a_file_elsewhere_is_written_once_where_that_is_said(shop: Path, tmp_pat
     refused = provisioner(shop, "env", "--write", "../elsewhere")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert not (tmp_path / "elsewhere").exists()
-    provisioner(shop, "env", "--branch", "login", "--write", "../elsewhere", check=True)
+    ok(shop, "env", "--branch", "login", "--write", "../elsewhere")
     assert dotenv_values(tmp_path / "elsewhere")["DENO_TIMELINE"] == "git-branch/login"
 
 
 def test_a_file_that_cannot_be_kept_up_does_not_stop_the_others(shop: Path) -> None:
     for name in (".env.one", ".env.two"):
-        provisioner(shop, "env", "--write", name, check=True)
+        ok(shop, "env", "--write", name)
     with (shop / ".env.one").open("a") as file:
         file.write(envfile.BEGIN)
     switched = git(shop, "switch", "-q", "login")

@@ -5,11 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from world import add_branches, database_of, git, mark, marker, ok, remount, repository, run, shop, small_disk, statuses
+from support import (
+    add_branches,
+    database_of,
+    git,
+    got,
+    ok,
+    provisioner,
+    put,
+    remount,
+    repository,
+    shop,
+    small_disk,
+    statuses,
+)
 
 
 @pytest.fixture
@@ -17,7 +31,7 @@ def repo(home: Path, tmp_path: Path) -> Path:
     return shop(tmp_path / "shop", "login")
 
 
-def refused(cwd: Path, *selectors: str, says: str, hint: str = "", **environ: str) -> None:
+def refused(cwd: Path, *selectors: str, says: str, hint: str = "", add: Mapping[str, str] | None = None) -> None:
     """Neither `exec` nor `env` goes on, and both say why and what to do."""
     trace = cwd / "the-command-ran"
     for arguments in (
@@ -25,7 +39,7 @@ def refused(cwd: Path, *selectors: str, says: str, hint: str = "", **environ: st
         ("env", *selectors),
         ("env", *selectors, "--format", "json"),
     ):
-        result = run(cwd, *arguments, **environ)
+        result = provisioner(cwd, *arguments, add=add)
         assert result.returncode == 3, (arguments, result)
         assert result.stdout == ""
         assert says in result.stderr
@@ -104,7 +118,7 @@ def test_a_database_archived_by_hand(repo: Path) -> None:
 )
 def test_what_a_ci_system_says_of_a_detached_checkout(repo: Path, variables: dict[str, str], says: str) -> None:
     git(repo, "switch", "-q", "--detach")
-    refused(repo, says=says, hint="--branch NAME", **variables)
+    refused(repo, says=says, hint="--branch NAME", add=variables)
 
 
 def test_a_checked_out_tag(repo: Path) -> None:
@@ -128,7 +142,7 @@ def test_an_instance_that_cannot_be_used(repo: Path, home: Path) -> None:
     shutil.move(live, live.with_name("elsewhere"))
     live.touch()
     add_branches(repo, "late")
-    result = run(repo, "reconcile")
+    result = provisioner(repo, "reconcile")
     assert (result.returncode, result.stdout) == (1, "")
     assert "database fix --all" in result.stderr
     assert database_of(repo, "git-branch/late")["status"] == "error"
@@ -143,12 +157,12 @@ def test_an_instance_that_cannot_be_used(repo: Path, home: Path) -> None:
 @pytest.mark.parametrize("command", [("reconcile",), ("database", "fix", "--all")])
 def test_lost_data_is_an_error_and_never_a_new_database(repo: Path, command: tuple[str, ...]) -> None:
     found = database_of(repo, "git-branch/login")
-    mark(found["path"], "precious")
+    put(found["path"], "precious")
     directory = Path(found["path"]).parent
     kept = directory.parent.parent / "kept"
     shutil.move(directory, kept)
     for _ in range(2):
-        result = run(repo, *command)
+        result = provisioner(repo, *command)
         assert (result.returncode, result.stdout) == (1, "")
         assert "its data is missing" in result.stderr
         assert not directory.exists()
@@ -159,7 +173,7 @@ def test_lost_data_is_an_error_and_never_a_new_database(repo: Path, command: tup
     shutil.move(kept, directory)
     ok(repo, *command)
     assert database_of(repo, "git-branch/login")["status"] == "connected"
-    assert marker(found["path"]) == "precious"
+    assert got(found["path"]) == "precious"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage" * 1000])
@@ -170,7 +184,7 @@ def test_a_broken_file_is_found_by_fix_and_kept(repo: Path, content: bytes | Non
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    result = run(repo, "database", "fix", found["name"])
+    result = provisioner(repo, "database", "fix", found["name"])
     assert (result.returncode, result.stdout) == (1, "")
     assert database_of(repo, "git-branch/login")["status"] == "error"
     assert (path.read_bytes() if path.exists() else None) == content
@@ -185,7 +199,7 @@ def test_a_read_only_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         repo = shop(tmp_path / "shop")
         remount(disk, "ro")
         refused(repo, says="is not writable", hint="PROVISIONER_HOME")
-        result = run(repo, "reconcile")
+        result = provisioner(repo, "reconcile")
         assert result.returncode in (1, 3)
         assert result.stdout == ""
         assert "PROVISIONER_HOME" in result.stderr
@@ -198,7 +212,7 @@ def test_a_locked_registry(repo: Path, home: Path) -> None:
         holder.execute("pragma locking_mode = exclusive")
         holder.execute("begin exclusive")
         holder.execute("update organization set slug = slug")
-        result = run(repo, "exec", "--", "echo", "ran")
+        result = provisioner(repo, "exec", "--", "echo", "ran")
         assert (result.returncode, result.stdout) == (3, "")
         assert "locked" in result.stderr
         assert "provisioner doctor" in result.stderr
@@ -211,6 +225,6 @@ def test_a_corrupt_registry(repo: Path, home: Path) -> None:
     size = (home / "registry.db").stat().st_size
     (home / "registry.db").write_bytes(b"\xa5" * size)
     refused(repo, says="cannot be read", hint="provisioner doctor")
-    result = run(repo, "database", "fix", "--all")
+    result = provisioner(repo, "database", "fix", "--all")
     assert (result.returncode, result.stdout) == (1, "")
     assert "corrupt" in result.stderr

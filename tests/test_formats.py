@@ -1,4 +1,4 @@
-"""What is written for a reader is what that reader reads, byte for byte, or it is refused."""
+"""What is written for a file's reader is what that reader reads, byte for byte, or it is refused."""
 
 from __future__ import annotations
 
@@ -12,95 +12,19 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 from hypothesis import given
-from hypothesis import strategies as st
-from world import DENO, git, ok, run, shop
+from nasty import NASTY, TEXTS, named, sourced
+from support import git, ok, provisioner, shop
 
 from provisioner import envfile, formats
 from provisioner.environment import STRAY
 from provisioner.errors import UsageError
-
-NASTY = [
-    "plain",
-    "",
-    " both ends ",
-    "it's",
-    'say "hi"',
-    "$HOME",
-    "${HOME}",
-    "$(id)",
-    "`id`",
-    "a\\b",
-    "a\\nb",
-    "a\\\\b",
-    "ends\\",
-    "two\nlines",
-    "\n",
-    "tab\there",
-    "cr\rhere",
-    "# no comment",
-    "a # b",
-    "a=b",
-    "'",
-    '"',
-    "\\",
-    "it's \\ x",
-    "it's \\n",
-    "it's\ntwo",
-    "it's $HOME",
-    'it\'s "q"',
-    "it's `id`",
-    "é 日本語 🌱",
-    "é'ü",
-    "!history",
-    "%PATH%",
-    'git-branch/it\'s-"$HOME"-`id`',
-    "\u2018curly\u2019",
-    "PROVISIONER_END",
-    "a\nPROVISIONER_END\nb",
-]
-_values = st.lists(st.text("ab '\"$\\`\n\t{}#=!é🌱", max_size=12), min_size=1, max_size=6)
-
-
-def _named(values: list[str]) -> dict[str, str]:
-    return {f"V{number}": value for number, value in enumerate(values)}
-
-
-def _sourced(shell: str, path: Path, names: list[str]) -> list[bytes]:
-    shown = " ".join(f'"x${{{name}-unset}}"' for name in names)
-    script = f". \"$0\"; printf '%s\\0' {shown}"
-    result = subprocess.run([shell, "-c", script, str(path)], capture_output=True, check=True)
-    return [value[1:] for value in result.stdout.split(b"\0")[:-1]]
-
-
-@pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_shells_read_what_was_meant(tmp_path: Path, shell: str) -> None:
-    variables = _named([*NASTY, "latin-\udce9"])
-    path = tmp_path / "variables"
-    path.write_bytes(formats.shell(variables).encode("utf-8", "surrogateescape"))
-    assert _sourced(shell, path, list(variables)) == [os.fsencode(value) for value in variables.values()]
-
-
-@given(_values)
-def test_sh_reads_any_text(values: list[str]) -> None:
-    variables = _named(values)
-    shown = " ".join(f'"${name}"' for name in variables)
-    script = f"{formats.shell(variables)}printf '%s\\0' {shown}"
-    result = subprocess.run(["sh", "-c", script], capture_output=True, check=True)
-    assert result.stdout.decode().split("\0")[:-1] == values
-
-
-def test_the_shell_format_takes_stray_variables_away(tmp_path: Path) -> None:
-    path = tmp_path / "variables"
-    path.write_text("DENO_KV_DB_MODE=memory\n" + formats.shell({"A": "1"}))
-    assert _sourced("sh", path, ["DENO_KV_DB_MODE", "A"]) == [b"unset", b"1"]
-
 
 # .env files
 
 
 def _dotenv_readable(values: list[str]) -> dict[str, str]:
     readable = {}
-    for name, value in _named(values).items():
+    for name, value in named(values).items():
         try:
             formats.dotenv({name: value})
         except UsageError:
@@ -142,17 +66,17 @@ def test_all_readers_of_dotenv_files_agree(tmp_path: Path) -> None:
     names = json.dumps(list(variables))
 
     assert dotenv_values(path) == variables
-    assert _sourced("sh", path, list(variables)) == [os.fsencode(value) for value in variables.values()]
-    assert _sourced("bash", path, list(variables)) == [os.fsencode(value) for value in variables.values()]
+    assert sourced("sh", path, list(variables)) == [os.fsencode(value) for value in variables.values()]
+    assert sourced("bash", path, list(variables)) == [os.fsencode(value) for value in variables.values()]
     program = f"console.log(JSON.stringify({names}.map((name) => process.env[name])))"
     node = subprocess.run(["node", f"--env-file={path}", "-e", program], capture_output=True, check=True)
     assert dict(zip(variables, json.loads(node.stdout), strict=True)) == variables
     program = f"console.log(JSON.stringify({names}.map((name) => Deno.env.get(name))))"
-    deno = subprocess.run([DENO, "eval", f"--env-file={path}", program], capture_output=True, check=True)
+    deno = subprocess.run(["deno", "eval", f"--env-file={path}", program], capture_output=True, check=True)
     assert dict(zip(variables, json.loads(deno.stdout), strict=True)) == variables
 
 
-@given(_values)
+@given(TEXTS)
 def test_python_dotenv_reads_any_text_that_is_not_refused(values: list[str]) -> None:
     variables = _dotenv_readable(values)
     assert dotenv_values(stream=StringIO(formats.dotenv(variables))) == variables
@@ -161,9 +85,9 @@ def test_python_dotenv_reads_any_text_that_is_not_refused(values: list[str]) -> 
 # the other formats
 
 
-@given(_values)
+@given(TEXTS)
 def test_json_is_one_object(values: list[str]) -> None:
-    assert json.loads(formats.json(_named(values))) == _named(values)
+    assert json.loads(formats.json(named(values))) == named(values)
 
 
 def _read_systemd(text: str) -> dict[str, str]:
@@ -191,9 +115,9 @@ def _read_systemd(text: str) -> dict[str, str]:
     return found
 
 
-@given(_values)
+@given(TEXTS)
 def test_systemd_reads_any_text(values: list[str]) -> None:
-    assert _read_systemd(formats.systemd(_named(values))) == _named(values)
+    assert _read_systemd(formats.systemd(named(values))) == named(values)
 
 
 def _read_github(text: str) -> dict[str, str]:
@@ -209,17 +133,17 @@ def _read_github(text: str) -> dict[str, str]:
     return found
 
 
-@given(_values)
+@given(TEXTS)
 def test_github_reads_any_text_and_loses_stray_variables(values: list[str]) -> None:
-    read = _read_github(formats.github(_named([*values, *NASTY])))
+    read = _read_github(formats.github(named([*values, *NASTY])))
     assert {name: read.pop(name) for name in STRAY} == dict.fromkeys(STRAY, "")
-    assert read == _named([*values, *NASTY])
+    assert read == named([*values, *NASTY])
 
 
 def test_docker_takes_lines_as_they_are() -> None:
     values = [value for value in NASTY if "\n" not in value and "\r" not in value]
-    read = dict(line.split("=", 1) for line in formats.docker(_named(values)).removesuffix("\n").split("\n"))
-    assert read == _named(values)
+    read = dict(line.split("=", 1) for line in formats.docker(named(values)).removesuffix("\n").split("\n"))
+    assert read == named(values)
     for value in ("two\nlines", "cr\rhere"):
         with pytest.raises(UsageError, match="line break"):
             formats.docker({"A": value})
@@ -292,4 +216,4 @@ def test_a_block_follows_the_checkout_and_is_emptied_where_nothing_is_connected(
     assert dotenv_values(file) == {"MINE": "1"}
     assert "# not connected: HEAD is detached" in file.read_text()
     assert file.read_bytes().startswith(b"MINE=1\r\n")
-    assert run(repo, "env", "--write", ".env.local").returncode == 3
+    assert provisioner(repo, "env", "--write", ".env.local").returncode == 3

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import Done, bare, branches, connected, daemon, git, provisioner, repository, run, until
+from support import Done, bare, branches, connected, daemon, git, ok, repository, run, until
 
 Snapshot = dict[str, tuple[int, bytes]]
 
@@ -25,13 +25,13 @@ def snapshot(directory: Path) -> Snapshot:
 
 
 def install(place: Path, *options: str) -> None:
-    provisioner(place, "init", "--grace", "0s", *options, check=True)
-    states = json.loads(provisioner(place, "hooks", "status", "--json", check=True).stdout)
+    ok(place, "init", "--grace", "0s", *options)
+    states = json.loads(ok(place, "hooks", "status", "--json"))
     assert {row["state"] for row in states} == {"installed"}
 
 
 def uninstall(place: Path) -> None:
-    provisioner(place, "hooks", "uninstall", check=True)
+    ok(place, "hooks", "uninstall")
 
 
 def write(path: Path, text: str, mode: int = 0o755) -> None:
@@ -76,7 +76,7 @@ def test_hooks_go_into_a_checkout_work_and_leave_no_trace(tmp_path: Path, make: 
     git(place, "branch", "feature.a")
     until(lambda: connected(place) == branches(place))
     again = snapshot(git_dir / "hooks")
-    provisioner(place, "hooks", "install", check=True)
+    ok(place, "hooks", "install")
     assert snapshot(git_dir / "hooks") == again
     uninstall(place)
     assert snapshot(git_dir / "hooks") == before
@@ -106,7 +106,7 @@ def test_one_hooks_directory_serves_two_repositories(tmp_path: Path) -> None:
     install(two)
 
     def follows(place: Path) -> bool:
-        rows = json.loads(provisioner(place, "status", "--json", check=True).stdout)
+        rows = json.loads(ok(place, "status", "--json"))
         return {row["branch"] for row in rows if row["status"] == "connected"} == branches(place)
 
     git(three, "switch", "-q", "-c", "nobody-cares")
@@ -117,7 +117,7 @@ def test_one_hooks_directory_serves_two_repositories(tmp_path: Path) -> None:
     git(two, "branch", "still")
     until(lambda: follows(two))
     assert (tmp_path / "ran").read_text() == "ran\n" * 3
-    provisioner(one, "app", "remove", "--yes", check=True)
+    ok(one, "app", "remove", "--yes")
     uninstall(two)
     assert snapshot(shared) == before
 
@@ -339,7 +339,7 @@ def test_hooks_know_their_home_without_an_environment(tmp_path: Path) -> None:
     pushed = scrubbed(clone, "git", "push", "hub", "main:login")
     assert "git-branch/login connected" in pushed.stderr
     assert connected(hub) == {"main", "login"}
-    provisioner(hub, "app", "remove", "--yes", check=True)
+    ok(hub, "app", "remove", "--yes")
     install(clone)
     scrubbed(clone, "git", "branch", "one")
     until(lambda: {"main", "one"} <= connected(clone))
@@ -355,8 +355,8 @@ def test_what_git_exports_to_hooks_misleads_nobody(home: Path, tmp_path: Path) -
     git(other, "--git-dir", clone / ".git", "--work-tree", other, "branch", "two")
     until(lambda: connected(clone) == {"main", "one", "two"})
     misled = {"GIT_DIR": str(other / ".git"), "GIT_WORK_TREE": str(other), "GIT_COMMON_DIR": str(other / ".git")}
-    provisioner(clone, "reconcile", check=True, add=misled)
-    provisioner(clone, "hooks", "install", check=True, add=misled)
+    ok(clone, "reconcile", add=misled)
+    ok(clone, "hooks", "install", add=misled)
     assert connected(clone) == branches(clone)
     assert "post-checkout" not in snapshot(other / ".git" / "hooks")
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import bare, commit, connected, daemon, git, provisioner, repository, run, until
+from support import bare, commit, connected, daemon, git, ok, provisioner, repository, run, until
 
 # U+009B begins an escape sequence as ESC [ does; U+202E turns the rest of the line around; U+2028 and U+0085 end a line
 CLEAR = "\u009b2J\u009b1;1H"
@@ -25,10 +25,10 @@ def _harmless(text: str) -> bool:
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     shop = repository(tmp_path / "shop")
-    provisioner(shop, "init", "--no-hooks", check=True)
+    ok(shop, "init", "--no-hooks")
     for name in BRANCHES:
         git(shop, "branch", name)
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     return shop
 
 
@@ -56,12 +56,12 @@ def test_nothing_that_is_printed_for_people_steers_their_terminal(shop: Path) ->
 
 def test_each_is_resolved_and_given_to_programs_as_it_is(shop: Path) -> None:
     for name in BRANCHES:
-        got = provisioner(shop, "exec", "--branch", name, "--", "printenv", "DENO_TIMELINE", check=True)
-        assert got.stdout == f"git-branch/{name}\n"
-        text = provisioner(shop, "env", "--branch", name, check=True).stdout
+        got = ok(shop, "exec", "--branch", name, "--", "printenv", "DENO_TIMELINE")
+        assert got == f"git-branch/{name}\n"
+        text = ok(shop, "env", "--branch", name)
         read = run(shop, "sh", "-c", f'{text}\nprintf %s "$DENO_TIMELINE"', check=True)
         assert read.stdout == f"git-branch/{name}"
-        values = json.loads(provisioner(shop, "env", "--branch", name, "--format", "json", check=True).stdout)
+        values = json.loads(ok(shop, "env", "--branch", name, "--format", "json"))
         assert values["DENO_TIMELINE"] == f"git-branch/{name}"
     assert not (shop / "owned").exists()
 
@@ -70,7 +70,7 @@ def test_each_is_resolved_and_given_to_programs_as_it_is(shop: Path) -> None:
 def test_what_a_pusher_reads_does_not_steer_the_terminal(tmp_path: Path, home: Path, running: bool) -> None:
     client = repository(tmp_path / "client")
     server = bare(tmp_path / "server.git", client)
-    provisioner(server, "init", check=True)
+    ok(server, "init")
 
     def push() -> bytes:
         refs = [f"main:refs/heads/{name}" for name in BRANCHES]
@@ -92,8 +92,8 @@ def test_what_a_pusher_reads_does_not_steer_the_terminal(tmp_path: Path, home: P
 
 def test_the_hook_that_keeps_env_files_up_says_it_harmlessly(tmp_path: Path) -> None:
     shop = repository(tmp_path / "shop")
-    provisioner(shop, "init", check=True)
-    provisioner(shop, "env", "--write", ".env.local", check=True)
+    ok(shop, "init")
+    ok(shop, "env", "--write", ".env.local")
     for name in BRANCHES[:3]:
         said = git(shop, "switch", "-q", "-c", name).stderr
         assert "is connected to git-branch/" in said
@@ -104,14 +104,14 @@ def test_the_hook_that_keeps_env_files_up_says_it_harmlessly(tmp_path: Path) -> 
 
 def test_an_option_is_never_taken_from_a_name(tmp_path: Path) -> None:
     shop = repository(tmp_path / "shop")
-    provisioner(shop, "init", "--no-hooks", check=True)
+    ok(shop, "init", "--no-hooks")
     # git itself makes no such branch; a plumbing command does
     head = git(shop, "rev-parse", "HEAD").stdout.strip()
     git(shop, "update-ref", "refs/heads/--help", head)
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     assert connected(shop) == {"main", "--help"}
-    done = provisioner(shop, "exec", "--branch=--help", "--", "printenv", "DENO_TIMELINE", check=True)
-    assert done.stdout == "git-branch/--help\n"
+    done = ok(shop, "exec", "--branch=--help", "--", "printenv", "DENO_TIMELINE")
+    assert done == "git-branch/--help\n"
     git(shop, "update-ref", "-d", "refs/heads/--help")
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     assert sorted(os.listdir(shop)) == [".git", "file"]

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support import connected, git, provisioner, repository, run
+from support import connected, git, ok, provisioner, repository, run
 
 from provisioner.durable import replace_file
 
@@ -15,25 +15,25 @@ IN_CI = bool(os.environ.get("CI"))
 
 def test_a_home_that_everybody_may_write_to_is_not_believed(tmp_path: Path, home: Path) -> None:
     shop = repository(tmp_path / "shop")
-    provisioner(shop, "init", "--no-hooks", check=True)
+    ok(shop, "init", "--no-hooks")
     home.chmod(0o777)
     refused = provisioner(shop, "reconcile")
     assert refused.returncode == 1
     assert f"Run: chmod 700 {home}" in refused.stderr
     assert provisioner(shop, "doctor").returncode == 1
     home.chmod(0o700)
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
 
 
 def test_a_home_behind_a_link_is_the_same_home(tmp_path: Path, home: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o755)
     home.symlink_to("elsewhere")
     shop = repository(tmp_path / "shop", "login")
-    provisioner(shop, "init", check=True)
+    ok(shop, "init")
     assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o700
     assert connected(shop) == {"main", "login"}
     same = {"PROVISIONER_HOME": str(tmp_path / "elsewhere")}
-    provisioner(shop, "exec", "--", "true", check=True, add=same)
+    ok(shop, "exec", "--", "true", add=same)
     assert home.is_symlink()
 
 
@@ -58,7 +58,7 @@ def test_a_repository_of_somebody_else_is_registered_only_where_git_trusts_it(tm
     assert f"git config --global --add safe.directory {shop}" in refused.stderr
     assert not (tmp_path / "chosen").exists()
     git(tmp_path, "config", "--global", "--add", "safe.directory", str(shop))
-    provisioner(shop, "init", check=True)
+    ok(shop, "init")
     assert connected(shop) == {"main"}
 
 

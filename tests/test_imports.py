@@ -16,7 +16,7 @@ PACKAGE = Path(provisioner.__file__).parent
 ROOMS = (
     *("errors", "naming", "model", "faults", "config", "clock", "lock", "durable", "inbox"),
     *("environment", "formats", "git", "kv", "registry", "engines", "reconcile"),
-    *("resolving", "envfile", "worker", "handover", "pushes", "daemon", "cli", "__main__"),
+    *("resolving", "envfile", "worker", "draining", "handover", "pushes", "daemon", "cli", "__main__"),
 )
 
 
@@ -73,7 +73,7 @@ def test_each_library_has_its_file() -> None:
 
 
 def test_the_environment_is_read_at_the_edge() -> None:
-    allowed = {"config.py", "git/command.py", "worker.py"}
+    allowed = {"config.py", "git/command.py", "worker.py", "draining.py"}
     readers = {
         path
         for room, path, tree in _files()

@@ -10,17 +10,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from world import (
-    PROVISIONER,
+from support import (
     add_branches,
+    branches,
     database_of,
     git,
-    mark,
-    marker,
+    got,
     ok,
+    provisioner,
+    put,
     repository,
     rows,
-    run,
     shop,
     statuses,
 )
@@ -34,7 +34,7 @@ def _points(*operations: str) -> list[str]:
 
 
 def killed(cwd: Path, point: str, *args: str) -> None:
-    result = run(cwd, *args, PROVISIONER_FAULT=point)
+    result = provisioner(cwd, *args, add={"PROVISIONER_FAULT": point})
     assert result.returncode == -signal.SIGKILL, result
 
 
@@ -42,7 +42,7 @@ def marked_shop(path: Path, *branches: str, options: tuple[str, ...] = ("--grace
     """Each database holds the name of its timeline."""
     repo = shop(path, *branches, options=options)
     for row in rows(repo):
-        mark(row["path"], row["timeline"])
+        put(row["path"], row["timeline"])
     return repo
 
 
@@ -60,7 +60,7 @@ def test_while_provisioning(tmp_path: Path, point: str, count: int) -> None:
     assert set(statuses(repo).values()) == {"connected"}
     assert len(rows(repo)) == count + 1
     for row in rows(repo):
-        assert marker(row["path"]) == ("production" if row["timeline"] == "production" else None)
+        assert got(row["path"]) == ("production" if row["timeline"] == "production" else "")
 
 
 @pytest.mark.parametrize("point", _points("provision"))
@@ -90,31 +90,32 @@ def test_while_archiving(tmp_path: Path, point: str) -> None:
         "git-branch/cart": "archived",
         "git-branch/login": "archived",
     }
-    assert {marker(row["path"]) for row in rows(repo)} == {"production", "git-branch/cart", "git-branch/login"}
+    assert {got(row["path"]) for row in rows(repo)} == {"production", "git-branch/cart", "git-branch/login"}
 
 
-@pytest.mark.parametrize("point", _points("archive"))
-def test_while_archiving_a_branch_that_comes_back(tmp_path: Path, point: str) -> None:
+@pytest.mark.parametrize("point", _points("archive", "recover"))
+@pytest.mark.parametrize("by_hand", [False, True], ids=["its branch comes back", "by hand"])
+def test_while_a_database_goes_and_comes_back(
+    request: pytest.FixtureRequest, tmp_path: Path, point: str, by_hand: bool
+) -> None:
+    if by_hand and point == "archive.moved":
+        why = "what recovers a database whose archiving was cut off believes its status and leaves the file away"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=why))
     repo = marked_shop(tmp_path / "shop", "login")
+    name = database_of(repo, "git-branch/login")["name"]
+    die = {"PROVISIONER_FAULT": point}
     git(repo, "branch", "-q", "-D", "login")
-    killed(repo, point, "reconcile")
-    git(repo, "branch", "-q", "login")
+    ended = [provisioner(repo, "reconcile", add=die).returncode]
+    if by_hand:
+        ended.append(provisioner(repo, "database", "recover", name, add=die).returncode)
+    else:
+        git(repo, "branch", "-q", "login")
+        ended.append(provisioner(repo, "reconcile", add=die).returncode)
+    assert -signal.SIGKILL in ended
     ok(repo, "reconcile")
     found = database_of(repo, "git-branch/login")
     assert found["status"] == "connected"
-    assert marker(found["path"]) == "git-branch/login"
-
-
-@pytest.mark.parametrize("point", _points("recover"))
-def test_while_recovering(tmp_path: Path, point: str) -> None:
-    repo = marked_shop(tmp_path / "shop", "login")
-    git(repo, "branch", "-q", "-D", "login")
-    ok(repo, "reconcile")
-    killed(repo, point, "database", "recover", database_of(repo, "git-branch/login")["name"])
-    ok(repo, "reconcile")
-    found = database_of(repo, "git-branch/login")
-    assert found["status"] == "connected"
-    assert marker(found["path"]) == "git-branch/login"
+    assert got(found["path"]) == "git-branch/login"
 
 
 @pytest.mark.parametrize("point", _points("purge"))
@@ -125,7 +126,7 @@ def test_while_purging(tmp_path: Path, point: str) -> None:
     killed(repo, point, "reconcile")
     ok(repo, "reconcile")
     assert statuses(repo) == {"production": "connected"}
-    assert marker(database_of(repo, "production")["path"]) == "production"
+    assert got(database_of(repo, "production")["path"]) == "production"
     assert {stage.name: len(list(stage.iterdir())) for stage in instance.iterdir()} == {
         "new": 0,
         "spare": 0,
@@ -143,7 +144,7 @@ def test_while_following_a_rename(tmp_path: Path, point: str) -> None:
     ok(repo, "reconcile")
     live = {row["timeline"]: row for row in rows(repo) if row["status"] == "connected"}
     assert set(live) == {"production", "git-branch/sign-in"}
-    assert marker(live["git-branch/sign-in"]["path"]) == "git-branch/login"
+    assert got(live["git-branch/sign-in"]["path"]) == "git-branch/login"
 
 
 @pytest.mark.parametrize("point", _points("inbox"))
@@ -166,7 +167,7 @@ def test_at_random_instants(tmp_path: Path) -> None:
     git(repo, "branch", "-q", "-D", "old-0", "old-1")
     chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
     for _ in range(8):
-        started = subprocess.Popen([PROVISIONER, "reconcile"], cwd=repo, stderr=subprocess.DEVNULL)
+        started = subprocess.Popen(["provisioner", "reconcile"], cwd=repo, stderr=subprocess.DEVNULL)
         try:
             started.wait(chance.uniform(0.1, 0.9))
         except subprocess.TimeoutExpired:
@@ -174,8 +175,7 @@ def test_at_random_instants(tmp_path: Path) -> None:
             started.wait()
     ok(repo, "reconcile")
     found = statuses(repo)
-    branches = git(repo, "for-each-ref", "--format=%(refname:short)", "refs/heads").decode().split()
-    wanted = {"production", *(f"git-branch/{branch}" for branch in branches if branch != "main")}
+    wanted = {"production", *(f"git-branch/{branch}" for branch in branches(repo) - {"main"})}
     assert {timeline for timeline, status in found.items() if status == "connected"} == wanted
     assert {timeline for timeline, status in found.items() if status != "connected"} == {
         "git-branch/old-0",
@@ -183,4 +183,4 @@ def test_at_random_instants(tmp_path: Path) -> None:
     }
     for row in rows(repo):
         old = row["timeline"] == "production" or row["timeline"].startswith("git-branch/old-")
-        assert marker(row["path"]) == (row["timeline"] if old else None)
+        assert got(row["path"]) == (row["timeline"] if old else "")

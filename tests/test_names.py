@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from world import git, ok, repository, rows, run
+from support import git, ok, provisioner, repository, rows
 
 from provisioner import naming
 
@@ -118,4 +118,4 @@ def test_nasty_names_are_provisioned_resolved_and_archived(tmp_path: Path) -> No
     assert {row["timeline"]: row["status"] for row in rows(repo) if row["status"] != "archived"} == {
         "production": "connected"
     }
-    assert run(repo, "exec", "--branch", "login", "--", "true").returncode == 3
+    assert provisioner(repo, "exec", "--branch", "login", "--", "true").returncode == 3

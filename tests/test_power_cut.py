@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from support import daemon, files, provisioner, put, repository
+from support import daemon, files, ok, put, repository
 
 from provisioner.kv.schema import empty_file
 
@@ -22,7 +22,7 @@ def test_a_daemon_removes_empty_databases_without_a_row_and_keeps_whatever_holds
     tmp_path: Path, home: Path
 ) -> None:
     repo = repository(tmp_path / "shop", "login")
-    provisioner(repo, "init", check=True)
+    ok(repo, "init")
     before = files(repo)
     location = home / "instances" / "default"
     empty = [

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support import (
-    Done,
+    Setup,
     bare,
     branches,
     commit,
@@ -23,6 +17,7 @@ from support import (
     files,
     git,
     got,
+    ok,
     provisioner,
     put,
     repository,
@@ -32,35 +27,6 @@ from support import (
 
 Marks = dict[str, str]
 """Branches with what their databases are to hold; empty for a new database."""
-
-
-@dataclass(slots=True)
-class Setup:
-    """Who notices that refs have changed."""
-
-    name: str
-    home: Path
-    stack: ExitStack
-
-    def begin(self, repository: Path) -> None:
-        options = [] if self.name in ("hooks", "both") else ["--no-hooks"]
-        provisioner(repository, "init", "--grace", "0s", *options, check=True)
-        if self.name in ("watcher", "both"):
-            self.stack.enter_context(daemon(self.home))
-        assert connected(repository) == branches(repository)
-
-    def settle(self, repository: Path, seconds: float = 20) -> None:
-        """Wait until the connected timelines are the branches; only without hooks and daemon somebody has to ask."""
-        if self.name == "reconcile":
-            provisioner(repository, "reconcile", check=True)
-            assert connected(repository) == branches(repository)
-        until(lambda: connected(repository) == branches(repository), seconds)
-
-
-@pytest.fixture(params=["hooks", "watcher", "both", "reconcile"])
-def setup(request: pytest.FixtureRequest, home: Path) -> Iterator[Setup]:
-    with ExitStack() as stack:
-        yield Setup(request.param, home, stack)
 
 
 # in a local clone with the branches main, one and two, each of whose databases holds the branch's name
@@ -174,17 +140,6 @@ def test_a_bare_repository_is_followed(setup: Setup, tmp_path: Path) -> None:
     assert connected(hub) == {"main", "mirrored"}
 
 
-def test_one_push_of_200_branches_is_followed(setup: Setup, tmp_path: Path) -> None:
-    clone = repository(tmp_path / "clone")
-    hub = bare(tmp_path / "hub.git", clone)
-    setup.begin(hub)
-    names = [f"feature/{number}" for number in range(200)]
-    git(clone, "push", "-q", "hub", *(f"main:{name}" for name in names))
-    setup.settle(hub, 60)
-    git(clone, "push", "-q", "hub", *(f":{name}" for name in names))
-    setup.settle(hub, 60)
-
-
 def test_a_mirror_that_is_fetched_into_is_followed(setup: Setup, tmp_path: Path) -> None:
     origin = repository(tmp_path / "origin", "one", "two")
     git(tmp_path, "clone", "-q", "--mirror", "origin", "mirror.git")
@@ -197,23 +152,9 @@ def test_a_mirror_that_is_fetched_into_is_followed(setup: Setup, tmp_path: Path)
     assert connected(mirror) == {"main", "two", "three"}
 
 
-def test_eight_git_processes_at_once_are_followed(setup: Setup, tmp_path: Path) -> None:
-    clone = repository(tmp_path / "shop", "one", "two")
-    setup.begin(clone)
-    for branch, file in files(clone).items():
-        put(file, branch)
-    # Renames at once can fail by themselves: git has one name for the reflog that it moves.
-    script = 'for i in 1 2 3 4; do git branch "$0/$i" || exit 1; done; git branch -q -m "$0/1" "$0/5" || :; git branch -qD "$0/2"'
-    running = [subprocess.Popen(["sh", "-c", script, f"worker-{number}"], cwd=clone) for number in range(8)]
-    assert [process.wait(60) for process in running] == [0] * 8
-    setup.settle(clone)
-    held = {branch: got(file) for branch, file in files(clone).items()}
-    assert {branch: mark for branch, mark in held.items() if mark} == KEPT
-
-
 def test_packing_refs_archives_nothing(home: Path, tmp_path: Path) -> None:
     clone = repository(tmp_path / "shop", *(f"feature/{number}" for number in range(30)))
-    provisioner(clone, "init", "--grace", "0s", check=True)
+    ok(clone, "init", "--grace", "0s")
     commit(clone, "second")
     with daemon(home):
         for turn in range(30):
@@ -226,7 +167,7 @@ def test_packing_refs_archives_nothing(home: Path, tmp_path: Path) -> None:
             assert events(home, "database.archive") == []
         git(clone, "branch", "last")
         until(lambda: connected(clone) == branches(clone))
-    provisioner(clone, "reconcile", check=True)
+    ok(clone, "reconcile")
     assert events(home, "database.archive") == []
     git(clone, "branch", "-D", "last")
     until(lambda: "its branch is gone" in " ".join(events(home, "database.archive")))
@@ -244,78 +185,3 @@ def test_a_production_branch_that_vanishes_is_an_error_and_not_archived(setup: S
     git(clone, "branch", "main", "trunk")
     setup.settle(clone)
     assert got(files(clone)["main"]) == "precious"
-
-
-# any sequence
-
-NAMES = st.sampled_from(["a", "a/b", "A", "修正", "feature-a", "feature.a"])
-STEPS = st.one_of(
-    st.tuples(st.just("create"), NAMES),
-    st.tuples(st.just("delete"), NAMES),
-    st.tuples(st.sampled_from(["rename", "rename over"]), NAMES, NAMES),
-    st.tuples(st.sampled_from(["pack", "gc", "commit"])),
-)
-COMMANDS = {
-    "create": ("branch",),
-    "delete": ("branch", "-D"),
-    "rename": ("branch", "-m"),
-    "rename over": ("branch", "-M"),
-    "pack": ("pack-refs", "--all"),
-    "gc": ("gc", "-q"),
-    "commit": ("commit", "-q", "--allow-empty", "-m", "more"),
-}
-
-
-@pytest.mark.parametrize("noticed_by", ["hooks", "reconcile"])
-@settings(
-    max_examples=8,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(steps=st.lists(STEPS, min_size=2, max_size=7))
-def test_no_sequence_touches_the_data_of_a_live_branch(
-    noticed_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, ...]]
-) -> None:
-    place = tmp_path / str(len(list(tmp_path.iterdir())))
-    monkeypatch.setenv("PROVISIONER_HOME", str(place / "home"))
-    clone = repository(place / "shop", "a", "feature-a")
-    with ExitStack() as stack:
-        setup = Setup(noticed_by, place / "home", stack)
-        setup.begin(clone)
-        serial = itertools.count()
-        marks = _mark_new(clone, {}, serial)
-        for verb, *names in steps:
-            done = git(clone, *COMMANDS[verb], *names, check=False)
-            expected = _after(marks, verb, names, done)
-            setup.settle(clone)
-            if expected:
-                until(lambda expected=expected: _held(clone).items() >= expected.items())  # type: ignore[misc]
-            marks = _mark_new(clone, expected, serial)
-
-
-def _after(marks: Marks, verb: str, names: list[str], done: Done) -> Marks:
-    """What the branches that were there before still have to hold."""
-    left = dict(marks)
-    if done.returncode != 0:
-        return left
-    if verb == "delete":
-        del left[names[0]]
-    elif verb.startswith("rename"):
-        left[names[1]] = left.pop(names[0])
-    return left
-
-
-def _held(clone: Path) -> Marks:
-    return {branch: got(file) for branch, file in files(clone).items()}
-
-
-def _mark_new(clone: Path, marks: Marks, serial: Iterator[int]) -> Marks:
-    """Put something into every database that holds nothing yet; no two branches hold the same."""
-    for branch, file in files(clone).items():
-        if branch not in marks and not got(file):
-            put(file, f"{branch} {next(serial)}")
-    held = _held(clone)
-    assert len(set(held.values())) == len(held)
-    return held

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from support import commit, events, files, git, got, provisioner, put, repository
+from support import commit, events, files, git, got, ok, provisioner, put, repository
 
 from provisioner.git.reflog import Log, Move
 from provisioner.reconcile.renames import carried
@@ -14,7 +14,7 @@ from provisioner.reconcile.renames import carried
 
 def _shop(path: Path, *names: str) -> Path:
     shop = repository(path, *names)
-    provisioner(shop, "init", "--no-hooks", "--grace", "0s", check=True)
+    ok(shop, "init", "--no-hooks", "--grace", "0s")
     for name, file in files(shop).items():
         put(file, name)
     return shop
@@ -50,13 +50,13 @@ def test_between_two_looks(tmp_path: Path, pairs: tuple[str, ...], wanted: dict[
     shop = _shop(tmp_path / "shop", "a", "b", "c")
     _renamed(shop, *pairs)
     git(shop, "gc", "--quiet")
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     assert _held(shop) == {"main": "main", **wanted}
     for _ in range(2):  # and there it stays
         git(shop, "branch", "passing")
-        provisioner(shop, "reconcile", check=True)
+        ok(shop, "reconcile")
         git(shop, "branch", "-D", "passing")
-        provisioner(shop, "reconcile", check=True)
+        ok(shop, "reconcile")
         assert _held(shop) == {"main": "main", **wanted}
 
 
@@ -64,7 +64,7 @@ def test_a_name_that_is_used_again_at_once_begins_empty(tmp_path: Path, home: Pa
     shop = _shop(tmp_path / "shop", "feature")
     git(shop, "branch", "-m", "feature", "feature-old")
     git(shop, "branch", "feature")
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     assert _held(shop) == {"main": "main", "feature-old": "feature", "feature": ""}
     assert events(home, "database.archive") == []
 
@@ -83,19 +83,19 @@ def test_a_copy_takes_nothing_along(tmp_path: Path) -> None:
     git(shop, "branch", "-c", "x", "copy")
     git(shop, "branch", "-C", "x", "b")
     git(shop, "branch", "-m", "copy", "copied")
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     assert _held(shop) == {"main": "main", "x": "a", "b": "b", "copied": ""}
 
 
 def test_production_stays_where_it_is(tmp_path: Path) -> None:
     shop = _shop(tmp_path / "shop", "a", "b")
     _renamed(shop, "main>was-main", "a>main")
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     assert _held(shop) == {"main": "main", "b": "b", "was-main": ""}
     _renamed(shop, "main>c")
     git(shop, "branch", "main", "c")
     git(shop, "branch", "a")
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     held = _held(shop)
     assert (held["main"], held["b"], held["c"]) == ("main", "b", "")
 
@@ -103,15 +103,15 @@ def test_production_stays_where_it_is(tmp_path: Path) -> None:
 def test_old_renames_in_a_log_that_lost_its_newer_ones_are_not_news(tmp_path: Path) -> None:
     shop = _shop(tmp_path / "shop", "a", "b")
     _renamed(shop, "a>b")
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     git(shop, "branch", "a")
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     put(files(shop)["a"], "another")
     _renamed(shop, "b>c", "c>b")
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     log = shop / ".git/logs/refs/heads/b"
     log.write_text("\n".join(log.read_text().splitlines()[:2]) + "\n")  # as `git reflog expire` may leave it
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     assert _held(shop) == {"main": "main", "a": "another", "b": "a"}
 
 
@@ -130,7 +130,7 @@ def test_a_database_that_cannot_be_had_keeps_its_place_and_nothing_takes_it(tmp_
     git(shop, "branch", "passing")
     assert provisioner(shop, "reconcile").returncode == 1
     aside.rename(lost)
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     assert _held(shop) == {"main": "main", "b": "a", "c": "b", "copy": "", "passing": ""}
 
 
@@ -150,9 +150,9 @@ def test_how_often_one_looks_changes_nothing(tmp_path: Path, seed: int) -> None:
             commit(shop, f"turn {turn}")
             git(shop, "switch", "-q", "main")
         if dice.random() < 0.3:
-            provisioner(shop, "reconcile", check=True)
+            ok(shop, "reconcile")
             assert _held(shop) == expected
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     assert _held(shop) == expected
 
 

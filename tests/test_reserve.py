@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from support import provisioner, repository
+from support import ok, repository
 
 from provisioner.config import Home
 from provisioner.registry import reserve
@@ -34,7 +34,7 @@ def test_a_home_that_is_not_there_has_no_reserve_and_that_is_no_error(home: Path
 
 
 def test_nobody_else_can_read_what_lies_in_the_home(tmp_path: Path, home: Path) -> None:
-    provisioner(repository(tmp_path / "shop"), "init", check=True)
+    ok(repository(tmp_path / "shop"), "init")
     files = [path for path in home.rglob("*") if path.is_file()]
     assert home / "reserve" in files
     assert [str(path) for path in files if path.stat().st_mode & 0o077] == []

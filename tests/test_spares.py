@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from support import branches, connected, daemon, files, git, got, provisioner, put, repository, until
+from support import branches, connected, daemon, files, git, got, ok, put, repository, until
 
 from provisioner.engines import spares
 from provisioner.kv.schema import empty_file
@@ -18,7 +18,7 @@ def _location(home: Path) -> Path:
 
 def test_a_daemon_makes_databases_ahead_and_branches_get_them(home: Path, tmp_path: Path) -> None:
     shop = repository(tmp_path / "shop")
-    provisioner(shop, "init", "--no-hooks", check=True)
+    ok(shop, "init", "--no-hooks")
     spare = _location(home) / "spare"
     with daemon(home):
         until(lambda: len(list(spare.iterdir())) == 16)

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support import commit, files, git, got, provisioner, put, repository
+from support import commit, files, git, got, ok, put, repository
 
 
 def test_an_unseen_rename_does_not_move_the_data_of_a_later_branch_of_that_name(tmp_path: Path) -> None:
     shop = repository(tmp_path / "shop", "kept")
-    provisioner(shop, "init", "--no-hooks", "--grace", "0s", check=True)
+    ok(shop, "init", "--no-hooks", "--grace", "0s")
     put(files(shop)["kept"], "precious")
     git(shop, "branch", "passing")  # nobody looks before it is renamed
     git(shop, "branch", "-M", "passing", "kept")
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     git(shop, "branch", "passing")
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     put(files(shop)["passing"], "other")
     git(shop, "branch", "-D", "passing")
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     assert got(files(shop)["kept"]) == "precious"
 
 
 def test_a_followed_rename_is_not_followed_again_for_a_branch_that_came_back(tmp_path: Path) -> None:
     shop = repository(tmp_path / "shop", "old")
-    provisioner(shop, "init", "--no-hooks", "--grace", "0s", check=True)
+    ok(shop, "init", "--no-hooks", "--grace", "0s")
     put(files(shop)["old"], "precious")
     git(shop, "branch", "-m", "old", "new")
-    provisioner(shop, "reconcile", check=True)
+    ok(shop, "reconcile")
     assert got(files(shop)["new"]) == "precious"
     for turn in range(2):
         git(shop, "branch", "old")
         commit(shop, f"turn {turn}")
-        provisioner(shop, "reconcile", check=True)
+        ok(shop, "reconcile")
         git(shop, "branch", "-D", "old")
-        provisioner(shop, "reconcile", check=True)
+        ok(shop, "reconcile")
         assert got(files(shop)["new"]) == "precious"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support import provisioner, repository
+from support import ok, repository
 
 
 def _contents(directory: Path) -> list[str]:
@@ -14,16 +14,16 @@ def _contents(directory: Path) -> list[str]:
 def test_nothing_is_left_in_the_git_directory(tmp_path: Path) -> None:
     shop = repository(tmp_path / "shop")
     before = _contents(shop / ".git")
-    provisioner(shop, "init", check=True)
+    ok(shop, "init")
     assert (shop / ".git/provisioner/app").exists()
-    provisioner(shop, "hooks", "uninstall", check=True)
+    ok(shop, "hooks", "uninstall")
     assert _contents(shop / ".git") == before
-    provisioner(shop, "hooks", "uninstall", check=True)
+    ok(shop, "hooks", "uninstall")
 
 
 def test_the_list_of_env_files_stays_for_the_next_installation(tmp_path: Path) -> None:
     shop = repository(tmp_path / "shop")
-    provisioner(shop, "init", check=True)
-    provisioner(shop, "env", "--write", ".env.local", check=True)
-    provisioner(shop, "hooks", "uninstall", check=True)
+    ok(shop, "init")
+    ok(shop, "env", "--write", ".env.local")
+    ok(shop, "hooks", "uninstall")
     assert _contents(shop / ".git/provisioner") == ["env-files"]

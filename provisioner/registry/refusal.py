@@ -24,7 +24,7 @@ def refusal(home: Home, error: Exception) -> StorageFailed:
             f"{where} is corrupt: {error}", "The databases are untouched; see docs/operating.md, 'A corrupt registry'"
         )
     full = code == sqlite3.SQLITE_FULL or number == errno.ENOSPC
-    if full or (code == sqlite3.SQLITE_IOERR and Reserve(home).short()):
+    if full or (code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and Reserve(home).short()):
         return StorageFailed(f"no space is left for {where}", "Free space or inodes there, then run it again")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM) or number is not None:
         return StorageFailed(

@@ -11,6 +11,7 @@ import os
 from provisioner.config import FILE_MODE, Home
 
 RESERVE_BYTES = 256 * 1024
+OPEN_INODES = 2  # SQLite's -wal and -shm
 SPARE_BYTES = 16 * 1024  # for the directory and the file system's own
 
 
@@ -57,9 +58,9 @@ class Reserve:
         return self._free_bytes() < RESERVE_BYTES
 
     def _free_bytes(self) -> int:
-        """What this user may still write in the home; 0 where there is no inode left."""
+        """What this user may still write in the home; 0 where not even the registry can be opened for want of inodes."""
         try:
             disk = os.statvfs(self._home.path)
         except OSError:
             return 0
-        return disk.f_bavail * disk.f_frsize if disk.f_favail or not disk.f_files else 0
+        return disk.f_bavail * disk.f_frsize if disk.f_favail >= OPEN_INODES or not disk.f_files else 0

@@ -12,7 +12,7 @@ from provisioner.config import Home
 from provisioner.environment import Connection
 from provisioner.errors import NotResolved, StorageFailed
 from provisioner.naming import BRANCH_PREFIX, PRODUCTION
-from provisioner.registry import light
+from provisioner.registry import light, version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,8 +68,13 @@ class Resolver:
             raise NotResolved(f"everybody may write to {home.path}", f"Run: chmod 700 {home.path}")
         try:
             self._db = light.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
+            found: int = self._db.execute("pragma user_version").fetchone()[0]
         except light.Error as error:
             raise self._failed(error) from error
+        if found > version.VERSION:
+            problem = version.TooNew(home.registry, found)
+            problem.exit_code = NotResolved.exit_code
+            raise problem
 
     def app(self, *, git_dir: bytes | None = None, slug: str | None = None) -> FoundApp | None:
         """The registered app with this common directory or this slug."""

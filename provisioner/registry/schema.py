@@ -10,8 +10,9 @@ import sqlite3
 
 from provisioner import faults
 from provisioner.config import FILE_MODE, Home
-from provisioner.errors import StorageFailed
 from provisioner.lock import locked
+from provisioner.registry import version
+from provisioner.registry.version import TooNew
 
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     (
@@ -96,23 +97,19 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ),
     ("0002_timelines_of_an_app", "create index timeline_app on timeline (app_id, branch)"),
 )
-VERSION = len(MIGRATIONS)
 
 
 def bring_up_to_date(home: Home, connection: sqlite3.Connection) -> None:
     """Apply the migrations that this registry lacks; a copy of an older registry is kept beside it first."""
     found: int = connection.execute("pragma user_version").fetchone()[0]
-    if found == VERSION:
+    if found == version.VERSION:
         return
-    if found > VERSION:
-        raise StorageFailed(
-            f"the registry {home.registry} was written by a newer provisioner (its version {found}, ours {VERSION})",
-            "Upgrade with: pip install --upgrade timeline-provisioner",
-        )
+    if found > version.VERSION:
+        raise TooNew(home.registry, found)
     with locked(os.path.join(home.locks, "migrate.lock"), "the registry"):
         found = connection.execute("pragma user_version").fetchone()[0]
-        if 0 < found < VERSION:
-            _keep_copy(connection, f"{home.registry}.before-{VERSION}")
+        if 0 < found < version.VERSION:
+            _keep_copy(connection, f"{home.registry}.before-{version.VERSION}")
         _apply(connection)
 
 
@@ -125,7 +122,7 @@ def _apply(connection: sqlite3.Connection) -> None:
     faults.point("migrate.begun")
     steps.apply(sqlite_utils.Database(connection))
     faults.point("migrate.recorded")
-    connection.execute(f"pragma user_version = {VERSION}")
+    connection.execute(f"pragma user_version = {version.VERSION}")
     connection.commit()
 
 

@@ -1,0 +1,37 @@
+"""The worker that a local hook starts where no daemon runs: it acts on the inbox, one of it at a time.
+
+Twenty git commands at once start twenty of it: all but one leave before they have imported what takes ten times as long
+as the rest.
+"""
+
+from __future__ import annotations
+
+import os
+
+from provisioner import inbox
+from provisioner.config import Home
+from provisioner.lock import try_lock
+
+
+def drain(home_path: str) -> None:
+    """Act on every wake-up in the inbox, then on what falls due soon; leave as soon as a daemon or nobody needs it.
+
+    Who finds another at work leaves, and that one looks into the inbox once more after it has let go.
+    """
+    home = Home(home_path)
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        del os.environ[name]  # they speak of the repository that the hook runs in
+    os.setsid()
+    while inbox.pending(home.inbox):
+        lock = try_lock(os.path.join(home.locks, "worker.lock"))
+        if lock is None:
+            return
+        try:
+            import site
+
+            site.main()  # catch up on what -S left out
+            from provisioner.worker import work_through
+
+            work_through(home)
+        finally:
+            os.close(lock)

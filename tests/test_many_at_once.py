@@ -1,0 +1,98 @@
+"""Many branches in one push, and many git processes at once: in the end the connected timelines are the branches."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from support import SETUPS, Setup, add_branches, bare, branches, connected, files, git, got, put, repository
+
+WORKER = """
+number=${0#worker-}
+for i in 1 2 3 4; do git branch "$0/$i" || exit 1; done
+printf 'create refs/heads/%s main\\n' "$0/6" "$0/7" | git update-ref --stdin || exit 2
+git branch -q -m "$0/1" "$0/5"  # git has one name for the reflog that it moves, so that renames at once can fail
+git branch -q -D "$0/2" || exit 3
+[ $((number % 10)) = 0 ] && git pack-refs --all
+git branch -q -M "$0/3" "$0/4"
+git worktree add -q -b "$0/tree" "../trees/$0" && git worktree remove --force "../trees/$0"
+git push -q . "main:refs/heads/$0/pushed" ":refs/heads/$0/6"  # fails where a worktree is just being made
+[ "$number" = 5 ] && git gc -q
+git branch "$0/last" || exit 5
+"""
+
+
+@pytest.fixture
+def at_return(setup: Setup) -> bool:
+    """Is what a push has brought connected when it returns? Whoever has a post-receive hook can rely on it."""
+    return setup.name in ("hooks", "both")
+
+
+def test_twenty_git_processes_at_once_are_followed(setup: Setup, tmp_path: Path) -> None:
+    clone = repository(tmp_path / "shop", "one", "two")
+    setup.begin(clone)
+    for branch, file in files(clone).items():
+        put(file, branch)
+    running = [subprocess.Popen(["sh", "-c", WORKER, f"worker-{number}"], cwd=clone) for number in range(20)]
+    assert [process.wait(120) for process in running] == [0] * 20
+    setup.settle(clone, 60)
+    assert {f"worker-{number}/last" for number in range(20)} <= connected(clone)
+    held = {branch: got(file) for branch, file in files(clone).items()}
+    assert {branch: mark for branch, mark in held.items() if mark} == {"main": "main", "one": "one", "two": "two"}
+
+
+def test_twenty_pushes_at_once_are_followed(setup: Setup, at_return: bool, tmp_path: Path) -> None:
+    clone = repository(tmp_path / "clone", *(f"old-{number}" for number in range(20)))
+    hub = bare(tmp_path / "hub.git", clone)
+    setup.begin(hub)
+    put(files(hub)["main"], "main")
+    command = ["git", "push", "hub"]
+    running = [
+        subprocess.Popen(
+            [*command, f"main:new-{number}", f"main:feature/{number}", f":old-{number}"],
+            cwd=clone,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(20)
+    ]
+    for number, process in enumerate(running):
+        told = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, told
+        if at_return:
+            assert f"git-branch/new-{number} connected" in told
+            assert f"git-branch/feature/{number} connected" in told
+    setup.settle(hub, 60)
+    assert len(connected(hub)) == 41
+    assert got(files(hub)["main"]) == "main"
+
+
+@pytest.mark.parametrize(
+    ("setup", "mirror"),
+    [*((name, False) for name in SETUPS), ("hooks", True), ("both", True)],
+    indirect=["setup"],
+)
+def test_one_push_of_a_thousand_branches_is_followed(
+    setup: Setup, at_return: bool, tmp_path: Path, mirror: bool
+) -> None:
+    names = [f"feature/{number}" for number in range(1000)]
+    clone = repository(tmp_path / "clone")
+    hub = bare(tmp_path / "hub.git", clone)
+    setup.begin(hub)
+    put(files(hub)["main"], "main")
+
+    def push(*refs: str) -> None:
+        git(clone, "push", "-q", *(["--mirror", "hub"] if mirror else ["hub", *refs]))
+        if at_return:
+            assert connected(hub) == branches(hub)
+        else:
+            setup.settle(hub, 60)
+
+    add_branches(clone, *names)
+    push(*names)
+    assert connected(hub) == {"main", *names}
+    git(clone, "update-ref", "--stdin", stdin="".join(f"delete refs/heads/{name}\n" for name in names[1:]))
+    push(*(f":{name}" for name in names[1:]))
+    assert connected(hub) == {"main", names[0]}
+    assert got(files(hub)["main"]) == "main"

@@ -1,0 +1,106 @@
+"""A registry of an older version is brought up to date with all its rows, whenever that is cut off."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support import Done, add_branches, got, provisioner, put, rows, run, shop
+
+from provisioner.registry.schema import MIGRATIONS
+from provisioner.registry.version import VERSION
+
+NEWER = """
+import sys
+from provisioner.registry import schema, version
+
+schema.MIGRATIONS += (
+    ("9001_notes", "alter table app add column note text not null default ''; update app set note = 'of ' || slug"),
+    ("9002_index", "create index timeline_revision on timeline (revision)"),
+)
+version.VERSION += 2
+sys.argv[0] = "provisioner"
+from provisioner.__main__ import main
+main()
+"""
+
+
+def newer(cwd: Path, *args: str, fault: str = "") -> Done:
+    """The command of a later version, whose registry has two migrations more."""
+    return run(cwd, sys.executable, "-c", NEWER, *args, add={"PROVISIONER_FAULT": fault} if fault else None)
+
+
+def dump(registry: Path, *tables: str) -> list[list[tuple[object, ...]]]:
+    with closing(sqlite3.connect(registry)) as connection:
+        return [connection.execute(f"select * from {table} order by 1").fetchall() for table in tables]
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    repo = shop(tmp_path / "shop", "login", "cart")
+    for row in rows(repo):
+        put(row["path"], row["timeline"])
+    return repo
+
+
+TABLES = ("organization", "instance", "assignment", "timeline", "database", "event")
+
+
+@pytest.mark.parametrize(
+    "fault", ["", "migrate.begun", "migrate.applied", "migrate.applied:2", "migrate.recorded"], ids=lambda fault: fault
+)
+def test_an_older_registry_is_brought_up_to_date_with_its_rows(repo: Path, home: Path, fault: str) -> None:
+    registry = home / "registry.db"
+    before = dump(registry, *TABLES, "app")
+    killed = newer(repo, "status", fault=fault)
+    assert killed.returncode == (-signal.SIGKILL if fault else 0), killed.stderr
+    done = newer(repo, "status", "--json")
+    assert done.returncode == 0, done.stderr
+    with closing(sqlite3.connect(registry)) as connection:
+        assert connection.execute("pragma user_version").fetchone() == (VERSION + 2,)
+        assert connection.execute("select slug, note from app").fetchall() == [("shop", "of shop")]
+        assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+    assert dump(registry, *TABLES) == before[:-1]
+    assert dump(home / f"registry.db.before-{VERSION + 2}", *TABLES, "app") == before
+
+    add_branches(repo, "late")
+    assert newer(repo, "reconcile").returncode == 0
+    shown = newer(repo, "exec", "--branch", "late", "--", "printenv", "DENO_TIMELINE")
+    assert (shown.returncode, shown.stdout) == (0, "git-branch/late\n")
+    found = newer(repo, "database", "list", "--json")
+    assert found.returncode == 0
+    files = sorted(home.glob("instances/*/live/*/kv.sqlite3"))
+    assert {got(file) for file in files} == {"", "production", "git-branch/login", "git-branch/cart"}
+
+
+def test_many_processes_bring_one_registry_up_to_date(repo: Path, home: Path) -> None:
+    running = [
+        subprocess.Popen([sys.executable, "-c", NEWER, "reconcile"], cwd=repo, stderr=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    for process in running:
+        told = process.communicate(timeout=60)[1]
+        assert process.returncode == 0, told
+    with closing(sqlite3.connect(home / "registry.db")) as connection:
+        assert connection.execute("select note from app").fetchall() == [("of shop",)]
+
+
+def test_a_newer_registry_is_refused_and_left_as_it_is(repo: Path, home: Path) -> None:
+    assert newer(repo, "status").returncode == 0
+    before = dump(home / "registry.db", *TABLES, "app")
+    for command, code in (("reconcile", 1), ("status", 1), ("exec -- echo ran", 3), ("env", 3)):
+        refused = provisioner(repo, *command.split(" "))
+        assert refused.returncode == code
+        assert refused.stdout == ""
+        assert "newer provisioner" in refused.stderr
+        assert "pip install --upgrade" in refused.stderr
+    assert dump(home / "registry.db", *TABLES, "app") == before
+
+
+def test_the_version_counts_the_migrations() -> None:
+    assert len(MIGRATIONS) == VERSION
