@@ -75,7 +75,7 @@ def branches(cwd: Path) -> set[str]:
     return set(git(cwd, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").stdout.splitlines())
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait for a condition; fail when it does not come about."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -228,7 +228,7 @@ class Setup:
             self.stack.enter_context(daemon(self.home))
         assert connected(repository) == branches(repository)
 
-    def settle(self, repository: Path, seconds: float = 20) -> None:
+    def settle(self, repository: Path, seconds: float = 60) -> None:
         """Wait until the connected timelines are the branches; only without hooks and daemon somebody has to ask."""
         if self.name == "reconcile":
             ok(repository, "reconcile")

@@ -13,13 +13,13 @@ number=${0#worker-}
 for i in 1 2 3 4; do git branch "$0/$i" || exit 1; done
 printf 'create refs/heads/%s main\\n' "$0/6" "$0/7" | git update-ref --stdin || exit 2
 git branch -q -m "$0/1" "$0/5"  # git has one name for the reflog that it moves, so that renames at once can fail
-git branch -q -D "$0/2" || exit 3
+git branch -q -D "$0/2"  # fails where packed-refs is locked for too long
 [ $((number % 10)) = 0 ] && git pack-refs --all
 git branch -q -M "$0/3" "$0/4"
 git worktree add -q -b "$0/tree" "../trees/$0" && git worktree remove --force "../trees/$0"
 git push -q . "main:refs/heads/$0/pushed" ":refs/heads/$0/6"  # fails where a worktree is just being made
 [ "$number" = 5 ] && git gc -q
-git branch "$0/last" || exit 5
+git branch "$0/last" || exit 3
 """
 
 
@@ -36,7 +36,7 @@ def test_twenty_git_processes_at_once_are_followed(setup: Setup, tmp_path: Path)
         put(file, branch)
     running = [subprocess.Popen(["sh", "-c", WORKER, f"worker-{number}"], cwd=clone) for number in range(20)]
     assert [process.wait(120) for process in running] == [0] * 20
-    setup.settle(clone, 60)
+    setup.settle(clone)
     assert {f"worker-{number}/last" for number in range(20)} <= connected(clone)
     held = {branch: got(file) for branch, file in files(clone).items()}
     assert {branch: mark for branch, mark in held.items() if mark} == {"main": "main", "one": "one", "two": "two"}
@@ -63,7 +63,7 @@ def test_twenty_pushes_at_once_are_followed(setup: Setup, at_return: bool, tmp_p
         if at_return:
             assert f"git-branch/new-{number} connected" in told
             assert f"git-branch/feature/{number} connected" in told
-    setup.settle(hub, 60)
+    setup.settle(hub)
     assert len(connected(hub)) == 41
     assert got(files(hub)["main"]) == "main"
 
@@ -87,7 +87,7 @@ def test_one_push_of_a_thousand_branches_is_followed(
         if at_return:
             assert connected(hub) == branches(hub)
         else:
-            setup.settle(hub, 60)
+            setup.settle(hub)
 
     add_branches(clone, *names)
     push(*names)
