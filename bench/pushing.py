@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import nullcontext
 
 from bench.table import Row, compared
-from bench.world import World, alternated, world
+from bench.world import World, alternated, wait_until, world
+from provisioner.daemon import MOST_SPARES
 
 
 def push_one(runs: int) -> list[Row]:
@@ -35,6 +37,7 @@ def push_1000(runs: int) -> list[Row]:
 
 
 def _many(runs: int, *, daemon: bool) -> Row:
+    """With a daemon that has had the seconds of idleness in which it makes empty databases ahead."""
     with world() as here:
         client = here.repository("client")
         here.branches(client, 1000, "many/")
@@ -42,19 +45,22 @@ def _many(runs: int, *, daemon: bool) -> Row:
         here.provisioner(first, "init")
         with here.daemon() if daemon else nullcontext():
             mine, others = alternated(
-                max(5, runs // 2),
-                lambda turn: _push_all(here, client, _served(here, client, turn)),
+                runs,
+                lambda turn: _push_all(here, client, _served(here, client, turn, idle=daemon)),
                 lambda turn: _push_all(here, client, here.bare(f"peer-{turn}.git", client)),
                 settle=0.3,
             )
         return compared(f"push-1000{'' if daemon else ', no daemon'}", mine, others, 2)
 
 
-def _served(here: World, client: str, turn: int) -> str:
-    """A new repository that is registered, and that the daemon has seen a push to."""
+def _served(here: World, client: str, turn: int, *, idle: bool) -> str:
+    """A new repository that is registered, and has been pushed to; where `idle`, the daemon is given time after that."""
     path = here.bare(f"ours-{turn}.git", client)
     here.provisioner(path, "init")
     here.git(client, "push", "--quiet", path, "main:refs/heads/seen")
+    if idle:
+        wait_until(lambda: here.spares() >= MOST_SPARES)
+        time.sleep(0.2)
     return path
 
 

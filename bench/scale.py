@@ -47,7 +47,7 @@ def first(runs: int) -> list[Row]:
             here.must_be_connected(MANY + 1)
             return took
 
-        mine, others = alternated(min(runs, 3), provisioned, lambda turn: _written(here, turn, empty_file()), warm=0)
+        mine, others = alternated(runs, provisioned, lambda turn: _written(here, turn, empty_file()), warm=0)
         return [compared("first", mine, others, 1)]
 
 

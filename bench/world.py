@@ -103,6 +103,11 @@ class World:
             connection.close()
         return count
 
+    def spares(self) -> int:
+        """How many empty databases the default instance has ready."""
+        directory = os.path.join(self.home, "instances", "default", "spare")
+        return len(os.listdir(directory)) if os.path.isdir(directory) else 0
+
     def must_be_connected(self, count: int) -> None:
         if self.connected() != count:
             raise RuntimeError(f"{self.connected()} databases are connected, not {count}")

@@ -24,7 +24,7 @@ def home_directory(environ: os._Environ[str] | dict[str, str]) -> str:
 class Home:
     """The paths of one organization's directory."""
 
-    __slots__ = ("daemon", "inbox", "instances", "locks", "log", "path", "registry", "reserve")
+    __slots__ = ("daemon", "inbox", "instances", "locks", "log", "path", "registry", "reserve", "worker")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -35,6 +35,7 @@ class Home:
         self.log = os.path.join(path, "log")
         self.daemon = os.path.join(path, "daemon")
         self.reserve = os.path.join(path, "reserve")
+        self.worker = os.path.join(path, "worker")
 
     def create(self) -> None:
         """Make what is missing of it, private to its owner."""

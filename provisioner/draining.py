@@ -1,7 +1,7 @@
 """The worker that a local hook starts where no daemon runs: it acts on the inbox, one of it at a time.
 
-Twenty git commands at once start twenty of it: all but one leave before they have imported what takes ten times as long
-as the rest.
+Twenty git commands at once start it once or a few times: it says that it is at work, so that later hooks need not start
+another, and all but one leave before they have imported what takes ten times as long as the rest.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import os
 from provisioner import inbox
 from provisioner.config import Home
 from provisioner.lock import try_lock
+from provisioner.presence import announce, withdraw
 
 
 def drain(home_path: str) -> None:
     """Act on every wake-up in the inbox, then on what falls due soon; leave as soon as a daemon or nobody needs it.
 
-    Who finds another at work leaves, and that one looks into the inbox once more after it has let go.
+    Who finds another at work leaves, as do hooks that read of it: that one looks into the inbox once more after it has
+    said that it goes and let go.
     """
     home = Home(home_path)
     for name in [name for name in os.environ if name.startswith("GIT_")]:
@@ -27,6 +29,7 @@ def drain(home_path: str) -> None:
         if lock is None:
             return
         try:
+            announce(home.worker)
             import site
 
             site.main()  # catch up on what -S left out
@@ -34,4 +37,5 @@ def drain(home_path: str) -> None:
 
             work_through(home)
         finally:
+            withdraw(home.worker)
             os.close(lock)

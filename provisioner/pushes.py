@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from provisioner.config import Home
+from provisioner.presence import announce, withdraw
 
 REQUEST_SECONDS = 10.0
 SOCKET_PATH_LIMIT = 100  # bytes; the system's own is 104 to 108
@@ -54,19 +55,11 @@ class Counter:
         threading.Thread(target=self._accept, daemon=True, name="hooks").start()
 
     def open(self) -> None:
-        """Say to hooks who runs: process id, its start time (0 where the system does not tell), and the socket."""
-        start = "0"
-        if os.path.exists("/proc/self/stat"):
-            with open("/proc/self/stat") as file:
-                start = file.read().rpartition(") ")[2].split()[19]
-        beside = self._home.daemon + ".new"
-        with open(beside, "w") as file:
-            file.write(f"{os.getpid()} {start} {self._path}\n")
-        os.rename(beside, self._home.daemon)
+        """Say to hooks that somebody answers here."""
+        announce(self._home.daemon, self._path)
 
     def close(self) -> None:
-        if os.path.exists(self._home.daemon):
-            os.unlink(self._home.daemon)
+        withdraw(self._home.daemon)
         self._listener.close()
         os.unlink(self._path)
         if os.path.dirname(self._path) != self._home.path:

@@ -14,7 +14,7 @@ PACKAGE = Path(provisioner.__file__).parent
 
 # Low to high: a room imports only what stands before it.
 ROOMS = (
-    *("errors", "naming", "model", "faults", "config", "clock", "lock", "durable", "inbox"),
+    *("errors", "naming", "model", "faults", "config", "clock", "lock", "presence", "durable", "inbox"),
     *("environment", "formats", "git", "kv", "registry", "engines", "reconcile"),
     *("resolving", "envfile", "worker", "draining", "handover", "pushes", "daemon", "cli", "__main__"),
 )

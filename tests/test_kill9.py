@@ -95,12 +95,7 @@ def test_while_archiving(tmp_path: Path, point: str) -> None:
 
 @pytest.mark.parametrize("point", _points("archive", "recover"))
 @pytest.mark.parametrize("by_hand", [False, True], ids=["its branch comes back", "by hand"])
-def test_while_a_database_goes_and_comes_back(
-    request: pytest.FixtureRequest, tmp_path: Path, point: str, by_hand: bool
-) -> None:
-    if by_hand and point == "archive.moved":
-        why = "what recovers a database whose archiving was cut off believes its status and leaves the file away"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=why))
+def test_while_a_database_goes_and_comes_back(tmp_path: Path, point: str, by_hand: bool) -> None:
     repo = marked_shop(tmp_path / "shop", "login")
     name = database_of(repo, "git-branch/login")["name"]
     die = {"PROVISIONER_FAULT": point}

@@ -64,12 +64,9 @@ def _findings(home: Home) -> Iterator[Finding]:
         return
     with registry:
         yield registry_lock(home)
-        try:
-            yield daemon_state(home)
-            daemon = daemon_runs(home)
-        except ProvisionerError as error:
-            yield "daemon", False, str(error)
-            return
+        state = daemon_state(home)
+        yield state
+        daemon = state[1] and daemon_runs(home)
         if daemon:
             yield _wake_ups(home)
         instances = {instance.id: instance for app in registry.apps() for instance in registry.assigned(app.id)}

@@ -7,6 +7,7 @@ import socket
 import sqlite3
 
 from provisioner.config import Home
+from provisioner.errors import ProvisionerError
 from provisioner.lock import held_by
 from provisioner.worker import daemon_runs
 
@@ -39,8 +40,12 @@ def registry_lock(home: Home) -> Finding:
 def daemon_state(home: Home) -> Finding:
     """Does a daemon run, and does it answer where hooks look for it?"""
     pid, path = _announced(home)
+    try:
+        runs = daemon_runs(home)
+    except ProvisionerError as error:
+        return "daemon", False, str(error)
     restart = "systemctl restart provisioner, or run 'provisioner watch'"
-    if daemon_runs(home):
+    if runs:
         if not pid:
             return "daemon", True, "starting or stopping"
         if _answers(path):

@@ -187,7 +187,8 @@ class _Planner:
             if timeline.production:
                 yield from self._miss_production(database, timeline)
             elif database.hold is Hold.CONNECTED:
-                continue
+                if database.intent is not None and self._due(database):
+                    yield Ensure(database, timeline, "recovered by hand")
             elif self._due(database):
                 here = timeline.branch in self.desired.branches
                 yield self._archive(
