@@ -25,7 +25,7 @@ from provisioner.naming import shown
 from provisioner.pushes import Counter, Push
 from provisioner.reconcile.controller import Outcome, reconcile
 from provisioner.registry.store import Registry
-from provisioner.worker import report
+from provisioner.worker import report, report_known
 
 Log = Callable[..., None]
 """``log("info", "what happened", app="shop", …)``"""
@@ -213,7 +213,7 @@ class Daemon:
         for app_id, watched in list(self._apps.items()):
             if self._stopping:
                 break
-            if watched.waiting:
+            if watched.waiting and not self._answer_known(registry, app_id, watched):
                 self._look(registry, app_id, watched)
                 continue
             if watched.changes >= MANY and not watched.deaf:
@@ -221,6 +221,19 @@ class Daemon:
                 watched.deaf, watched.due = True, now + DEAF_SECONDS
             if watched.due is not None and watched.due <= now and not self._wait_out(app_id, watched, now):
                 self._look(registry, app_id, watched)
+
+    def _answer_known(self, registry: Registry, app_id: str, watched: Watched) -> bool:
+        """Answer pushes whose branches an event has already brought here; look at the rest of the refs afterwards."""
+        try:
+            app = registry.app(app_id)
+            answers = [report_known(registry, app, push.branches) if app else None for push in watched.waiting]
+        except ProvisionerError:  # the look meets it too, and says so
+            return False
+        for push, lines in zip(watched.waiting, answers, strict=True):
+            if lines is not None:
+                push.answer(lines)
+        watched.waiting = [push for push, lines in zip(watched.waiting, answers, strict=True) if lines is None]
+        return not watched.waiting
 
     def _wait_out(self, app_id: str, watched: Watched, now: float) -> bool:
         """Put off a look until refs hold still. False where it is time."""
@@ -247,7 +260,7 @@ class Daemon:
             if app is not None:
                 self._watch(app_id, app.git_dir)
                 outcome = reconcile(registry, app, now_ms(), "watch")
-                answers = [report(registry, app, push.branches) for push in waiting]
+                answers = [report(registry, app, [branch for _, branch in push.branches]) for push in waiting]
         except ProvisionerError as error:
             failure = str(error)
         finally:

@@ -4,8 +4,9 @@ Run as a file by ``python -E -P -S``: compiled anew at every start, so it is sho
 to, not even ``os``. What needs more is in `provisioner.worker` and `provisioner.draining`. Never fails git: whatever
 goes wrong is said and the exit code is 0.
 
-The talk with the daemon, over a stream socket whose path is in ``<home>/daemon``: the hook sends the app's id and the
-branches that were pushed, a line each, and closes its side; the daemon answers with what the pusher is to read.
+The talk with the daemon, over a stream socket whose path is in ``<home>/daemon``: the hook sends the app's id and
+``<commit> <branch>`` for each branch that was pushed, a line each, and closes its side; the daemon answers with what the
+pusher is to read.
 """
 
 import sys
@@ -14,11 +15,11 @@ ANSWER_SECONDS = 30.0
 
 
 def main(job: str, home: str, app_id: str = "") -> None:
-    branches: list[bytes] = []
+    pushed: list[bytes] = []
     if job == "receive":
-        refs = [line.rstrip(b"\n").split(b" ", 2)[2] for line in sys.stdin.buffer if line.count(b" ") >= 2]
-        branches = [ref[11:] for ref in refs if ref.startswith(b"refs/heads/")]
-        if not branches or ask_daemon(home, app_id, branches):
+        changes = [line.rstrip(b"\n").partition(b" ")[2].split(b" refs/heads/", 1) for line in sys.stdin.buffer]
+        pushed = [b" ".join(change) for change in changes if len(change) == 2]
+        if not pushed or ask_daemon(home, app_id, pushed):
             return
     sys.path.insert(0, __file__.rsplit("/", 2)[0])
     if job == "drain":
@@ -31,10 +32,10 @@ def main(job: str, home: str, app_id: str = "") -> None:
     site.main()  # catch up on what -S left out
     from provisioner.worker import work
 
-    work(job, home, app_id, branches)
+    work(job, home, app_id, pushed)
 
 
-def ask_daemon(home: str, app_id: str, branches: list[bytes]) -> bool:
+def ask_daemon(home: str, app_id: str, pushed: list[bytes]) -> bool:
     """Let the daemon do it and print its answer. False where none is there to do it."""
     import _socket
 
@@ -43,7 +44,7 @@ def ask_daemon(home: str, app_id: str, branches: list[bytes]) -> bool:
         with open(home + "/daemon") as file:
             connection.connect(file.read().split(" ", 2)[2].rstrip("\n"))
         connection.settimeout(ANSWER_SECONDS)
-        connection.sendall(b"\n".join([app_id.encode(), *branches]) + b"\n")
+        connection.sendall(b"\n".join([app_id.encode(), *pushed]) + b"\n")
         connection.shutdown(_socket.SHUT_WR)
     except (OSError, IndexError):
         return False

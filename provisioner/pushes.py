@@ -22,10 +22,10 @@ SOCKET_PATH_LIMIT = 100  # bytes; the system's own is 104 to 108
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A hook that waits for an answer about the branches of an app."""
+    """A hook that waits for an answer about branches of an app, each with the commit it was pushed to (hex)."""
 
     app_id: str
-    branches: list[bytes]
+    branches: list[tuple[str, bytes]]
     connection: socket.socket
 
     def answer(self, lines: Sequence[str]) -> None:
@@ -82,5 +82,11 @@ class Counter:
         except OSError:
             connection.close()
             return
-        app_id, *branches = bytes(data).removesuffix(b"\n").split(b"\n")
-        self._came(Push(app_id.decode("ascii", "replace"), branches, connection))
+        app_id, *lines = bytes(data).removesuffix(b"\n").split(b"\n")
+        self._came(Push(app_id.decode("ascii", "replace"), parse(lines), connection))
+
+
+def parse(lines: Sequence[bytes]) -> list[tuple[str, bytes]]:
+    """What a hook says of the branches that were pushed: pairs of commit and name."""
+    pairs = [line.partition(b" ") for line in lines]
+    return [(revision.decode("ascii", "replace"), branch) for revision, _, branch in pairs]

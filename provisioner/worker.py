@@ -14,6 +14,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.lock import try_lock
 from provisioner.model import App, Status, Timeline, timeline_status
 from provisioner.naming import shown
+from provisioner.pushes import parse
 from provisioner.reconcile.controller import reconcile
 from provisioner.registry.store import Registry
 
@@ -21,12 +22,12 @@ SECOND_LOOK_SECONDS = 0.25  # `git branch -m` tells its hook of the deletion onl
 LONGEST_STAY_SECONDS = 120.0
 
 
-def work(job: str, home_path: str, app_id: str, branches: Sequence[bytes]) -> None:
+def work(job: str, home_path: str, app_id: str, pushed: Sequence[bytes]) -> None:
     """Do what a hook has handed over: ``receive`` a push, or see to a ``checkout``."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         del os.environ[name]  # they speak of the repository that the hook runs in
     if job == "receive":
-        receive(home_path, app_id, branches)
+        receive(home_path, app_id, [branch for _, branch in parse(pushed)])
     else:
         checked_out(home_path, app_id)
 
@@ -55,24 +56,44 @@ def receive(home_path: str, app_id: str, branches: Sequence[bytes]) -> None:
 
 def report(registry: Registry, app: App, branches: Sequence[bytes]) -> list[str]:
     """A line for each branch that was pushed: timeline, status, database name, and why it is not connected."""
+    return [_line(app, rows) for branch in branches if (rows := _rows(registry, app, branch))]
+
+
+def report_known(registry: Registry, app: App, pushed: Sequence[tuple[str, bytes]]) -> list[str] | None:
+    """`report` where each branch is connected at the commit that was pushed; None where a look is needed first."""
     lines = []
-    for branch in branches:
-        found = registry.statuses(app.id, branch)
-        if found:
-            # a branch that was or becomes production has a second timeline by its name: what is live is its own
-            found.sort(key=lambda row: row[0].production != (branch == app.production))
-            lines.append(_line(app, found[0][0], [row[1:] for row in found if row[0].id == found[0][0].id]))
-    return lines
+    for revision, branch in reversed(pushed):  # what was pushed last is what may not be there yet
+        rows = _rows(registry, app, branch)
+        if not rows or any(
+            (timeline.revision, timeline.gone_at, status) != (revision, None, Status.CONNECTED)
+            for timeline, status, _, _ in rows
+        ):
+            return None
+        lines.append(_line(app, rows))
+    return lines[::-1]
 
 
-def _line(app: App, timeline: Timeline, databases: list[tuple[Status | None, str, str | None]]) -> str:
-    rows = [row for row in databases if row[0] is not Status.ARCHIVED] or databases
-    known = [row[0] for row in rows if row[0] is not None]
+_Row = tuple[Timeline, Status | None, str, str | None]
+
+
+def _rows(registry: Registry, app: App, branch: bytes) -> list[_Row]:
+    """The databases of a branch's timeline: the live ones, else the archived ones; one row where it has none."""
+    found = registry.statuses(app.id, branch)
+    if len(found) > 1:
+        # a branch that was or becomes production has a second timeline by its name: what is live is its own
+        found.sort(key=lambda row: row[0].production != (branch == app.production))
+        found = [row for row in found if row[0].id == found[0][0].id]
+    return [row for row in found if row[1] is not Status.ARCHIVED] or found
+
+
+def _line(app: App, rows: Sequence[_Row]) -> str:
+    timeline = rows[0][0]
+    known = [row[1] for row in rows if row[1] is not None]
     status = str(timeline_status(known)) if known else "no database assigned"
     if timeline.gone_at is not None and status == Status.CONNECTED:
         status = f"archived in {max(0, timeline.gone_at + app.grace_ms - now_ms()) / 1000:.0f} s unless it comes back"
-    words = " ".join([os.fsdecode(timeline.name), status, *(row[1] for row in rows if row[1])])
-    why = "".join(f": {row[2]}" for row in rows if row[2])
+    words = " ".join([os.fsdecode(timeline.name), status, *(row[2] for row in rows if row[2])])
+    why = "".join(f": {row[3]}" for row in rows if row[3])
     return shown(f"provisioner: {words}{why}")
 
 

@@ -16,7 +16,7 @@ PACKAGE = Path(provisioner.__file__).parent
 ROOMS = (
     *("errors", "naming", "model", "faults", "config", "clock", "lock", "presence", "durable", "inbox"),
     *("environment", "formats", "git", "kv", "registry", "engines", "reconcile"),
-    *("resolving", "envfile", "worker", "draining", "handover", "pushes", "daemon", "cli", "__main__"),
+    *("resolving", "envfile", "pushes", "worker", "draining", "handover", "daemon", "cli", "__main__"),
 )
 
 
