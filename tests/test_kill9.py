@@ -122,7 +122,7 @@ def test_while_purging(tmp_path: Path, point: str) -> None:
     ok(repo, "reconcile")
     assert statuses(repo) == {"production": "connected"}
     assert got(database_of(repo, "production")["path"]) == "production"
-    assert {stage.name: len(list(stage.iterdir())) for stage in instance.iterdir()} == {
+    assert {stage.name: len(list(stage.rglob("kv.sqlite3"))) for stage in instance.iterdir()} == {
         "new": 0,
         "spare": 0,
         "live": 1,

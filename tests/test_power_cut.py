@@ -27,8 +27,8 @@ def test_a_daemon_removes_empty_databases_without_a_row_and_keeps_whatever_holds
     location = home / "instances" / "default"
     empty = [
         _left(location, "live", empty_file()),
-        _left(location, "new", empty_file()[:5000]),
-        _left(location, "new", None),
+        _left(location, "new/0", empty_file()[:5000]),
+        _left(location, "new/1", None),
         _left(location, "archive", empty_file()),
     ]
     written = _left(location, "live", empty_file())

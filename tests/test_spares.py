@@ -37,7 +37,7 @@ def test_a_daemon_makes_databases_ahead_and_branches_get_them(home: Path, tmp_pa
 
 
 def test_a_spare_that_another_took_is_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "0").mkdir(parents=True)
     assert spares.stock(str(tmp_path), 2)
     listed = spares.listing(str(tmp_path))
     assert spares.take(str(tmp_path), list(listed), str(tmp_path / "one"))
@@ -47,8 +47,8 @@ def test_a_spare_that_another_took_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_daemon_left_half_made_is_cleared_away(tmp_path: Path) -> None:
-    (tmp_path / "new" / "spare-half").mkdir(parents=True)
+    (tmp_path / "new" / "0" / "spare-half").mkdir(parents=True)
     assert spares.stock(str(tmp_path), 10)
     assert not spares.stock(str(tmp_path), 10)
-    assert list((tmp_path / "new").iterdir()) == []
+    assert list((tmp_path / "new" / "0").iterdir()) == []
     assert len(spares.listing(str(tmp_path))) == 10

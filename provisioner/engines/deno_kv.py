@@ -1,6 +1,6 @@
 """The deno-kv engine on SQLite: every database a directory of its own, named by its id.
 
-    <location>/new/<id>/        being built
+    <location>/new/<0|1>/<id>/  being built
     <location>/spare/<any>/     built before it is needed
     <location>/live/<id>/       kv.sqlite3 with its -wal and -shm: what apps open
     <location>/archive/<id>/    the branch is gone, the data is kept
@@ -14,23 +14,23 @@ path then survives the renaming of a branch and means the same on disks that fol
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Callable, Collection, Sequence
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
-from provisioner.durable import sync_path, write_file
-from provisioner.engines import spares
+from provisioner.durable import sync_path
+from provisioner.engines import building, spares
 from provisioner.engines.base import Failures, Inspection
+from provisioner.engines.building import reason
 from provisioner.engines.layout import FILE_NAME, database_path
 from provisioner.engines.sweep import sweep
 from provisioner.errors import StorageFailed
-from provisioner.kv.schema import empty_file, why_not_a_database
+from provisioner.kv.schema import why_not_a_database
 from provisioner.model import Database, Instance
 
-STAGES = ("new", "spare", "live", "archive", "trash")
+STAGES = ("new", "new/0", "new/1", "spare", "live", "archive", "trash")
 
 
 class DenoKv:
@@ -69,12 +69,13 @@ class DenoKv:
                 elif spares.take(instance.location, ready, live):
                     moved = True
                 else:
-                    self._build(instance, database.id)
                     new.append(database.id)
             except OSError as error:
                 failures[database.id] = reason(error)
             except StorageFailed as error:
                 failures[database.id] = str(error)
+        failures |= building.build_all({database_id: self._place(instance, "new", database_id) for database_id in new})
+        new = [database_id for database_id in new if database_id not in failures]
         if new or moved:
             failures |= self._settle(instance, new, [database.id for database in databases])
         return failures
@@ -129,22 +130,12 @@ class DenoKv:
         return Inspection(path, size, problem)
 
     def _place(self, instance: Instance, stage: str, database_id: str) -> str:
-        return os.path.join(instance.location, stage, database_id)
+        return os.path.join(instance.location, building.staging(database_id) if stage == "new" else stage, database_id)
 
     def _check(self, instance: Instance, database: Database) -> None:
         path = database_path(instance.location, database.id)
         if problem := why_not_a_database(path):
             raise StorageFailed(f"{path} {problem}", "Put the right file back; it is not replaced by an empty one")
-
-    def _build(self, instance: Instance, database_id: str) -> None:
-        """Write a new database beside its place."""
-        directory = self._place(instance, "new", database_id)
-        try:
-            os.mkdir(directory, DIRECTORY_MODE)
-        except FileExistsError:  # an attempt that was cut off: nothing has ever been in it
-            shutil.rmtree(directory)
-            os.mkdir(directory, DIRECTORY_MODE)
-        write_file(os.path.join(directory, FILE_NAME), empty_file())
 
     def _settle(self, instance: Instance, new: list[str], asked: list[str]) -> Failures:
         """Sync what was built, move it to its place and sync that: only then is it called done."""
@@ -184,15 +175,3 @@ class DenoKv:
         """Rename a database's directory. Fails where the target holds anything, so nothing is ever overwritten."""
         os.rename(self._place(instance, source, database_id), self._place(instance, target, database_id))
         faults.point("recover.moved" if target == "live" else "archive.moved")
-
-
-def reason(error: OSError) -> str:
-    """An operating system's error with what to do about it."""
-    where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return f"disk full: no space or no inodes are left{where}"
-    if error.errno == errno.EDQUOT:
-        return f"disk quota exceeded{where}"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"not writable: {error.strerror}{where}"
-    return f"{error.strerror}{where}"

@@ -11,9 +11,9 @@ import shutil
 import uuid
 
 from provisioner.config import DIRECTORY_MODE
-from provisioner.durable import SYNC_ALL_FROM, sync_file_system, sync_path, write_file
+from provisioner.durable import SYNC_ALL_FROM, sync_file_system, sync_path
+from provisioner.engines.building import build
 from provisioner.engines.layout import FILE_NAME
-from provisioner.kv.schema import empty_file
 
 BATCH = 64
 LEAST_FREE_BYTES = 500_000_000  # on a disk with less, space is the users', not ours to set aside
@@ -46,14 +46,13 @@ def stock(location: str, wanted: int) -> bool:
     if missing <= 0 or not _roomy(location):
         return False
     os.makedirs(os.path.join(location, "spare"), mode=DIRECTORY_MODE, exist_ok=True)
-    building = os.path.join(location, "new")
-    for name in os.listdir(building):
+    beside = os.path.join(location, "new", "0")
+    for name in os.listdir(beside):
         if name.startswith(_BEGUN):  # left by a daemon that was killed
-            shutil.rmtree(os.path.join(building, name))
-    begun = [os.path.join(building, f"{_BEGUN}{uuid.uuid4()}") for _ in range(missing)]
+            shutil.rmtree(os.path.join(beside, name))
+    begun = [os.path.join(beside, f"{_BEGUN}{uuid.uuid4()}") for _ in range(missing)]
     for directory in begun:
-        os.mkdir(directory, DIRECTORY_MODE)
-        write_file(os.path.join(directory, FILE_NAME), empty_file())
+        build(directory)
     sync(location, begun)
     for directory in begun:
         os.rename(directory, os.path.join(location, "spare", os.path.basename(directory).removeprefix(_BEGUN)))

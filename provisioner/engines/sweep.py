@@ -21,7 +21,7 @@ def sweep(location: str, known: Callable[[], Collection[str]]) -> list[str]:
     """Remove the unknown empty databases of an instance; the paths of the unknown others."""
     there = [
         (name, os.path.join(location, stage, name))
-        for stage in ("new", "live", "archive")
+        for stage in ("new/0", "new/1", "live", "archive")
         for name in _listing(os.path.join(location, stage))
         if len(name) == len(_ID)
     ]
