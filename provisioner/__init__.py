@@ -1,3 +1,12 @@
 """Every branch of a git repository gets isolated databases of its own, by itself."""
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """`open_kv`, when somebody asks for it: the hooks and `exec` start without it."""
+    if name == "open_kv":
+        from provisioner.kv.client import open_kv
+
+        return open_kv
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

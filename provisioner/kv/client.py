@@ -1,0 +1,166 @@
+"""The synchronous client: Deno's `Kv` in Python's form."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from provisioner.kv import request
+from provisioner.kv.errors import OptionInvalid
+from provisioner.kv.model import CommitFailed, CommitResult, Consistency, KeyLike, KvEntry, RawEntry
+from provisioner.kv.store import Store
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Kv:
+    """A key-value database. May be used from several threads; a context manager that closes it at the end."""
+
+    def __init__(self, store: Store, *, clock: Callable[[], int] = now) -> None:
+        self._store = store
+        self._clock = clock
+
+    def get(self, key: KeyLike, *, consistency: Consistency = "strong") -> KvEntry[Any]:
+        """The entry of a key; its value and versionstamp are None if it is absent."""
+        return self.get_many([key], consistency=consistency)[0]
+
+    def get_many(self, keys: Sequence[KeyLike], *, consistency: Consistency = "strong") -> list[KvEntry[Any]]:
+        """The entries of up to 10 keys at one instant, in the order of the keys."""
+        request.consistent(consistency)
+        ranges = request.points(keys)
+        return [request.found(key, entries) for key, entries in zip(keys, self._store.read(ranges), strict=True)]
+
+    def set(self, key: KeyLike, value: object, *, expire_in: request.Duration | None = None) -> CommitResult:
+        """Store a value, to be deleted some time after `expire_in` (a timedelta, or milliseconds)."""
+        return _done(self.atomic().set(key, value, expire_in=expire_in).commit())
+
+    def delete(self, key: KeyLike) -> None:
+        """Delete a key, if it is there."""
+        self.atomic().delete(key).commit()
+
+    def list(
+        self,
+        prefix: KeyLike | None = None,
+        *,
+        start: KeyLike | None = None,
+        end: KeyLike | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+        cursor: str | None = None,
+        batch_size: int | None = None,
+        consistency: Consistency = "strong",
+    ) -> KvList:
+        """The entries whose keys begin with the parts of `prefix`, or lie from `start` to before `end`, in order.
+
+        `batch_size` entries are read at once, each batch a snapshot of its own. `cursor` is that of an earlier list,
+        and continues behind where it stood.
+        """
+        request.consistent(consistency)
+        return KvList(self._store, request.Listing(prefix, start, end, limit, reverse, cursor, batch_size))
+
+    def atomic(self) -> AtomicOperation:
+        """Collect checks and changes that are committed together, or not at all."""
+        return AtomicOperation(self._store, self._clock)
+
+    def close(self) -> None:
+        """Let go of the database. Operations after this raise Closed."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AtomicOperation(request.Atomic):
+    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+        super().__init__(clock)
+        self._store = store
+
+    def commit(self) -> CommitResult | CommitFailed:
+        """Do it. The answer is true if the checks held, and else says which did not.
+
+        Raises TypeMismatch or OutOfRange where a sum, min or max cannot be done; then nothing was written.
+        """
+        return request.committed(self._store.write([self._write()])[0])
+
+
+def _done(result: CommitResult | CommitFailed) -> CommitResult:
+    assert isinstance(result, CommitResult), "without a check no commit fails"  # noqa: S101
+    return result
+
+
+class KvList:
+    """The entries of a list, read as they are asked for. An entry that cannot be read raises; the next ones follow."""
+
+    def __init__(self, store: Store, listing: request.Listing) -> None:
+        self._store = store
+        self._listing = listing
+        self._ready: list[RawEntry] = []
+        self._all_read = False
+
+    @property
+    def cursor(self) -> str:
+        """What continues this list behind the last entry; empty when its end was seen."""
+        return self._listing.cursor
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> KvEntry[Any]:
+        listing = self._listing
+        if listing.at_limit or listing.over:
+            raise StopIteration
+        if not self._ready and not self._all_read:
+            (entries,) = self._store.read([listing.following()])
+            self._all_read = listing.read_all(entries)
+            self._ready = entries[::-1]
+        if not self._ready:
+            listing.over = True
+            raise StopIteration
+        return listing.hand_out(self._ready.pop())
+
+
+def open_kv(path_or_url: str | os.PathLike[str] | None = None, *, synchronous: str = "full") -> Kv:
+    """Open a database: a file, which is made if it is not there, or ":memory:".
+
+    Without an argument, what PROVISIONER_KV_URL or DENO_KV_DEFAULT_PATH name; without those in memory, with a warning.
+    `synchronous` "full": a commit that was acknowledged is on the disk. "normal": the last ones may be lost when the
+    machine dies, not when the process does.
+    """
+    return Kv(open_store(path_or_url, synchronous=synchronous))
+
+
+def open_store(path_or_url: str | os.PathLike[str] | None, *, synchronous: str = "full") -> Store:
+    """The store that `open_kv` would use."""
+    if synchronous not in ("full", "normal"):
+        raise OptionInvalid(f'synchronous is "full" or "normal", not {synchronous!r}')
+    if path_or_url is None:
+        path_or_url = os.environ.get("PROVISIONER_KV_URL") or os.environ.get("DENO_KV_DEFAULT_PATH")
+        if not path_or_url:
+            warnings.warn(
+                "No database is named, so this one is in memory and gone at the end. Pass open_kv a path, or run with"
+                " DENO_KV_DEFAULT_PATH set, as `provisioner exec` does.",
+                stacklevel=3,
+            )
+            path_or_url = ":memory:"
+    name = os.fspath(path_or_url)
+    if name.startswith(("http://", "https://")):
+        raise OptionInvalid(f"{name}: there is no client for KV Connect yet. Open the database's file by its path")
+    if name == ":memory:":
+        from provisioner.kv.memory import MemoryStore
+
+        return MemoryStore()
+    from provisioner.kv.sqlite import SqliteStore
+
+    return SqliteStore(name, synchronous="full" if synchronous == "full" else "normal")

@@ -1,0 +1,246 @@
+"""The store that is an SQLite file as Deno's own: both may have it open at the same time, in any number of processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Literal
+from uuid import uuid4
+
+import apsw
+
+from provisioner.kv import limits, schema
+from provisioner.kv.commit import GroupCommit
+from provisioner.kv.errors import Busy, Closed, KvError, ReadOnly, StoreFailed
+from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Enqueue, RawEntry, ReadRange
+from provisioner.kv.mutate import Effect, Stored, effects
+from provisioner.kv.store import Outcome
+
+Synchronous = Literal["full", "normal"]
+
+BUSY_SECONDS: Final = 60.0  # how long a write waits for other processes before it is Busy
+_LONGEST_WAIT: Final = 0.005
+_NOBODY = b"\0\0"
+
+_POINT = "select k, v, v_encoding, version from kv where k = ?"
+_RANGE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k limit ?"
+_REVERSE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k desc limit ?"
+_STORED = "select v, v_encoding from kv where k = ?"
+_VERSION_OF = "select version from kv where k = ?"
+_VERSION = "select version from data_version where k = 0"
+_SET_VERSION = "update data_version set version = ? where k = 0"
+_PUT = (
+    "insert into kv (k, v, v_encoding, version, expiration_ms) values (?1, ?2, ?3, ?4, ?5)"
+    " on conflict (k) do update set v = ?2, v_encoding = ?3, version = ?4, expiration_ms = ?5"
+)
+_DELETE = "delete from kv where k = ?"
+_ENQUEUE = "insert into queue (ts, id, data, backoff_schedule, keys_if_undelivered) values (?, ?, ?, ?, ?)"
+
+
+class SqliteStore:
+    """`path` is made if it is not there. `synchronous`: "full" flushes each commit to the disk before it is
+    acknowledged; "normal" may lose the last ones when the machine (not the process) dies."""
+
+    def __init__(self, path: str | os.PathLike[str], *, synchronous: Synchronous = "full") -> None:
+        self._path = os.path.abspath(os.fsdecode(path))
+        self._synchronous = synchronous
+        self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
+        self._closed = False
+        self._idle: list[apsw.Connection] = []
+        self._writing = threading.Lock()
+        self._writer = self._connect()
+        self.read_only = bool(self._writer.readonly("main"))
+        self._prepare()
+        self._group = GroupCommit(self._transact)
+
+    def read(self, ranges: Sequence[ReadRange]) -> list[list[RawEntry]]:
+        connection = self._reader()
+        try:
+            if len(ranges) == 1:
+                return [_rows(connection, ranges[0])]
+            connection.execute("begin")
+            try:
+                return [_rows(connection, wanted) for wanted in ranges]
+            finally:
+                connection.execute("commit")
+        except apsw.Error as error:
+            raise self._failure(error) from error
+        finally:
+            self._idle.append(connection)
+
+    def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        if self._closed:
+            raise Closed("the database is closed")
+        if self.read_only:
+            raise ReadOnly(f"{self._path} could only be opened for reading")
+        return self._group.write(writes)
+
+    def close(self) -> None:
+        self._closed = True
+        with self._writing:
+            self._writer.close()
+        while self._idle:
+            self._idle.pop().close()
+
+    def _transact(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        with self._transaction() as connection:
+            outcomes: list[Outcome] = []
+            first = version = _number(connection.execute(_VERSION).fetchall())
+            for write in writes:
+                following = version + self._random.randint(1, 9)
+                outcome = self._one(connection, write, following)
+                if isinstance(outcome, Committed):
+                    version = following
+                outcomes.append(outcome)
+            if version != first:
+                connection.execute(_SET_VERSION, (version,))
+        return outcomes
+
+    def _one(self, connection: apsw.Connection, write: AtomicWrite, version: int) -> Outcome:
+        """One write in the open transaction. What cannot be done is known before anything of it is written."""
+        failed = tuple(index for index, check in enumerate(write.checks) if not _holds(connection, check))
+        if failed:
+            return ChecksFailed(failed)
+        versionstamp = version.to_bytes(8, "big") + _NOBODY
+
+        def stored(key: bytes) -> Stored | None:
+            rows: list[Any] = connection.execute(_STORED, (key,)).fetchall()
+            return rows[0] if rows else None
+
+        try:
+            done = effects(write.mutations, stored, versionstamp)
+        except KvError as error:
+            return error
+        for effect in done:
+            _put(connection, effect, version)
+        for enqueue in write.enqueues:
+            connection.execute(_ENQUEUE, _message(enqueue))
+        return Committed(versionstamp)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[apsw.Connection]:
+        """The writing connection inside of a transaction that holds the write lock, and is durable at the end."""
+        with self._writing:
+            if self._closed:
+                raise Closed("the database is closed")
+            connection = self._writer
+            try:
+                connection.execute("begin immediate")
+                try:
+                    yield connection
+                    connection.execute("commit")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("rollback")
+                    raise
+            except apsw.Error as error:
+                raise self._failure(error) from error
+
+    def _reader(self) -> apsw.Connection:
+        if self._closed:
+            raise Closed("the database is closed")
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect()
+
+    def _connect(self) -> apsw.Connection:
+        try:
+            connection = apsw.Connection(self._path, statementcachesize=40)
+            connection.set_busy_handler(_Patience())
+            connection.execute(f"pragma synchronous = {self._synchronous}")
+        except apsw.Error as error:
+            raise self._failure(error) from error
+        return connection
+
+    def _prepare(self) -> None:
+        """Make the tables that are missing, as Deno's migrations do."""
+        connection = self._writer
+        if self.read_only:
+            return
+        try:
+            ((mode,),) = connection.execute("pragma journal_mode").fetchall()
+            if mode != "wal":
+                connection.execute("pragma journal_mode = wal").fetchall()
+            if _migrated(connection) < schema.VERSION:
+                with self._transaction():
+                    for statement in schema.missing(_migrated(connection)):
+                        connection.execute(statement)
+        except apsw.Error as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: apsw.Error) -> KvError:
+        if isinstance(error, apsw.BusyError):
+            return Busy(f"{self._path}: another process held the database for {BUSY_SECONDS:.0f} seconds")
+        if isinstance(error, (apsw.ConnectionClosedError, apsw.ThreadingViolationError)) and self._closed:
+            return Closed("the database is closed")
+        return StoreFailed(f"{self._path}: {error}")
+
+
+class _Patience:
+    """Waits for other processes: a little at a time, by chance, so that none is always the last."""
+
+    __slots__ = ("_since",)
+
+    def __init__(self) -> None:
+        self._since = 0.0
+
+    def __call__(self, tries: int) -> bool:
+        now = time.monotonic()
+        if tries == 0:
+            self._since = now
+        if now - self._since > BUSY_SECONDS:
+            return False
+        time.sleep(random.uniform(0.0001, min(_LONGEST_WAIT, 0.0004 * (tries + 1))))  # noqa: S311
+        return True
+
+
+def _migrated(connection: apsw.Connection) -> int:
+    """How many of Deno's migrations the file has."""
+    if not connection.execute("select 1 from sqlite_master where name = 'migration_state'").fetchall():
+        return -1
+    return _number(connection.execute("select version from migration_state where k = 0").fetchall())
+
+
+def _number(rows: list[Any]) -> int:
+    """The one number that was asked for; 0 if there is no row."""
+    return rows[0][0] if rows else 0
+
+
+def _rows(connection: apsw.Connection, wanted: ReadRange) -> list[RawEntry]:
+    start, end, limit, reverse = wanted
+    if end == start + b"\0":
+        rows: Any = connection.execute(_POINT, (start,))
+    else:
+        rows = connection.execute(_REVERSE if reverse else _RANGE, (start, end, limit))
+    return [
+        RawEntry(key, value, encoding, version.to_bytes(8, "big") + _NOBODY) for key, value, encoding, version in rows
+    ]
+
+
+def _holds(connection: apsw.Connection, check: Check) -> bool:
+    rows: list[Any] = connection.execute(_VERSION_OF, (check.key,)).fetchall()
+    found = rows[0][0].to_bytes(8, "big") + _NOBODY if rows else None
+    return bool(found == check.versionstamp)
+
+
+def _put(connection: apsw.Connection, effect: Effect, version: int) -> None:
+    if effect.value is None:
+        connection.execute(_DELETE, (effect.key,))
+    else:
+        connection.execute(_PUT, (effect.key, effect.value, int(effect.encoding), version, effect.expire_at))
+
+
+def _message(enqueue: Enqueue) -> tuple[Any, ...]:
+    backoff = limits.BACKOFF_DEFAULT if enqueue.backoff is None else enqueue.backoff
+    keys = [list(key) for key in enqueue.keys_if_undelivered]
+    return enqueue.deliver_at, str(uuid4()), enqueue.payload, _compact(backoff), _compact(keys)
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
