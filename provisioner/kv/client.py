@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from provisioner.kv import request
-from provisioner.kv.errors import OptionInvalid
-from provisioner.kv.model import CommitFailed, CommitResult, Consistency, KeyLike, KvEntry, RawEntry
+from provisioner.kv.errors import Closed, OptionInvalid
+from provisioner.kv.expiry import Collector
+from provisioner.kv.model import (
+    COMMIT_VERSIONSTAMP,
+    CommitFailed,
+    CommitResult,
+    CommitVersionstamp,
+    Consistency,
+    KeyLike,
+    KvEntry,
+)
+from provisioner.kv.queue import Dispatcher
 from provisioner.kv.store import Store
 
 
@@ -26,6 +37,9 @@ class Kv:
     def __init__(self, store: Store, *, clock: Callable[[], int] = now) -> None:
         self._store = store
         self._clock = clock
+        self._collector = Collector(store, clock)
+        self._dispatchers: list[Dispatcher] = []
+        self._closing = False
 
     def get(self, key: KeyLike, *, consistency: Consistency = "strong") -> KvEntry[Any]:
         """The entry of a key; its value and versionstamp are None if it is absent."""
@@ -39,7 +53,7 @@ class Kv:
 
     def set(self, key: KeyLike, value: object, *, expire_in: request.Duration | None = None) -> CommitResult:
         """Store a value, to be deleted some time after `expire_in` (a timedelta, or milliseconds)."""
-        return _done(self.atomic().set(key, value, expire_in=expire_in).commit())
+        return done(self.atomic().set(key, value, expire_in=expire_in).commit())
 
     def delete(self, key: KeyLike) -> None:
         """Delete a key, if it is there."""
@@ -67,11 +81,62 @@ class Kv:
 
     def atomic(self) -> AtomicOperation:
         """Collect checks and changes that are committed together, or not at all."""
-        return AtomicOperation(self._store, self._clock)
+        return AtomicOperation(self._store, self._clock, self._collector.expect)
+
+    def commit_versionstamp(self) -> CommitVersionstamp:
+        """Stands at the end of a key to set, where the versionstamp of the commit shall be."""
+        return COMMIT_VERSIONSTAMP
+
+    def watch(self, keys: Sequence[KeyLike]) -> KvWatch:
+        """The entries of up to 10 keys: as they are now, and again whenever one of them changes, until closed.
+
+        Changes by other processes arrive too. States in between may be skipped; the latest never is.
+        """
+        return KvWatch(self._store, keys)
+
+    def enqueue(
+        self,
+        payload: object,
+        *,
+        delay: request.Duration = 0,
+        backoff_schedule: Iterable[request.Duration] | None = None,
+        keys_if_undelivered: Iterable[KeyLike] = (),
+    ) -> CommitResult:
+        """Send a message to one of those who listen, in this process or another, after `delay`.
+
+        When its handler fails, it is tried again after each interval of `backoff_schedule` (five from 100 ms to one
+        minute, unless told), and at last stored under each of `keys_if_undelivered`.
+        """
+        atomic = self.atomic()
+        atomic.enqueue(payload, delay=delay, backoff_schedule=backoff_schedule, keys_if_undelivered=keys_if_undelivered)
+        return done(atomic.commit())
+
+    def listen_queue(self, handler: Callable[[Any], object]) -> None:
+        """Call `handler` with each message, one after the other, until the database is closed.
+
+        A message whose handler raises is tried again, as is one whose process dies: it may arrive more than once.
+        Several threads and processes may listen.
+        """
+        dispatcher = Dispatcher(self._store, self._clock)
+        self._dispatchers.append(dispatcher)
+        try:
+            dispatcher.run(handler)
+        finally:
+            self._dispatchers.remove(dispatcher)
+            if self._closing and not self._dispatchers:
+                self._store.close()
 
     def close(self) -> None:
-        """Let go of the database. Operations after this raise Closed."""
-        self._store.close()
+        """Let go of the database: watches and listeners end, operations after this raise Closed.
+
+        Waits for a handler of the queue that runs in another thread. From within a handler, the database is closed
+        as soon as the handler is done.
+        """
+        self._closing = True
+        self._collector.close()
+        ended = [dispatcher.close() for dispatcher in tuple(self._dispatchers)]
+        if all(ended):
+            self._store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -83,8 +148,8 @@ class Kv:
 
 
 class AtomicOperation(request.Atomic):
-    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
-        super().__init__(clock)
+    def __init__(self, store: Store, clock: Callable[[], int], expect: Callable[[int], None]) -> None:
+        super().__init__(clock, expect)
         self._store = store
 
     def commit(self) -> CommitResult | CommitFailed:
@@ -95,7 +160,8 @@ class AtomicOperation(request.Atomic):
         return request.committed(self._store.write([self._write()])[0])
 
 
-def _done(result: CommitResult | CommitFailed) -> CommitResult:
+def done(result: CommitResult | CommitFailed) -> CommitResult:
+    """The result of a commit without checks."""
     assert isinstance(result, CommitResult), "without a check no commit fails"  # noqa: S101
     return result
 
@@ -106,8 +172,6 @@ class KvList:
     def __init__(self, store: Store, listing: request.Listing) -> None:
         self._store = store
         self._listing = listing
-        self._ready: list[RawEntry] = []
-        self._all_read = False
 
     @property
     def cursor(self) -> str:
@@ -119,16 +183,54 @@ class KvList:
 
     def __next__(self) -> KvEntry[Any]:
         listing = self._listing
-        if listing.at_limit or listing.over:
+        if listing.wants is not None:
+            listing.read(self._store.read([listing.wants])[0])
+        entry = listing.hand_out()
+        if entry is None:
             raise StopIteration
-        if not self._ready and not self._all_read:
-            (entries,) = self._store.read([listing.following()])
-            self._all_read = listing.read_all(entries)
-            self._ready = entries[::-1]
-        if not self._ready:
-            listing.over = True
-            raise StopIteration
-        return listing.hand_out(self._ready.pop())
+        return entry
+
+
+class KvWatch:
+    """What `Kv.watch` gives: each time the entries in the order of the keys."""
+
+    def __init__(self, store: Store, keys: Sequence[KeyLike]) -> None:
+        self._store = store
+        self._watching = request.Watching(keys)
+        self._woken = threading.Event()
+        self._woken.set()
+        self._closed = False
+        self._subscription = store.watch(self._watching.keys, self._woken.set)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> list[KvEntry[Any]]:
+        while not self._closed and self._watching.keys:
+            self._woken.wait()
+            self._woken.clear()
+            if self._closed:
+                break
+            try:
+                entries = self._watching.changed(self._store.read(self._watching.ranges))
+            except Closed:
+                break
+            if entries is not None:
+                return entries
+        self.close()
+        raise StopIteration
+
+    def close(self) -> None:
+        """End it; who waits for the next change stops waiting."""
+        self._closed = True
+        self._subscription.close()
+        self._woken.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def open_kv(path_or_url: str | os.PathLike[str] | None = None, *, synchronous: str = "full") -> Kv:

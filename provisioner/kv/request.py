@@ -102,8 +102,9 @@ def message(
 class Atomic:
     """Collects an atomic operation. Each method returns the same object, so that calls can be chained."""
 
-    def __init__(self, clock: Callable[[], int]) -> None:
+    def __init__(self, clock: Callable[[], int], expect: Callable[[int], None]) -> None:
         self._clock = clock
+        self._expect = expect
         self._checks: list[Check] = []
         self._mutations: list[tuple[Mutation, int | None]] = []
         self._enqueues: list[tuple[Any, ...]] = []
@@ -190,6 +191,9 @@ class Atomic:
             mutation if expiry is None else mutation._replace(expire_at=_expiry(now + expiry))
             for mutation, expiry in self._mutations
         )
+        for mutation in mutations:
+            if mutation.expire_at >= 0:
+                self._expect(mutation.expire_at)
         enqueues = tuple(one._replace(deliver_at=now + one.deliver_at) for (one,) in self._enqueues)
         return checked(AtomicWrite(tuple(self._checks), mutations, enqueues))
 
@@ -249,10 +253,32 @@ def check_value(data: bytes) -> int:
     return len(data)
 
 
+class Watching:
+    """The keys of a watch, and what was last seen of them."""
+
+    def __init__(self, wanted: Sequence[KeyLike]) -> None:
+        if len(wanted) > limits.WATCHED_KEYS:
+            raise LimitExceeded(f"watch takes at most {limits.WATCHED_KEYS} keys, not {len(wanted)}")
+        self._wanted = tuple(wanted)
+        self.keys = tuple(keys.encode(key) for key in wanted)
+        for key in self.keys:
+            keys.check_read(key)
+        self.ranges = [ReadRange(key, key + b"\0", 1) for key in self.keys]
+        self._seen: list[bytes | None] | None = None
+
+    def changed(self, found_now: Sequence[Sequence[RawEntry]]) -> list[KvEntry[Any]] | None:
+        """The entries, if one of them is another than last time."""
+        seen = [entries[0].versionstamp if entries else None for entries in found_now]
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        return [found(key, entries) for key, entries in zip(self._wanted, found_now, strict=True)]
+
+
 class Listing:
     """Where a list stands: what to read next, and the cursor behind what was handed out."""
 
-    __slots__ = ("_batch", "_cursor", "_known", "_last", "_left", "_limit", "_offset", "_reverse", "_selector", "over")
+    __slots__ = ("_batch", "_known", "_last", "_left", "_offset", "_over", "_ready", "_reverse", "_selector", "wants")
 
     def __init__(
         self,
@@ -275,43 +301,44 @@ class Listing:
         self._selector = keys.Selector.of(prefix, start, end)
         self._known: KvKey = () if prefix is None else keys.decode(self._selector.common)
         self._offset = 0 if prefix is None else len(self._selector.common)
-        self._limit = limit
-        self._left = limit
+        self._left = -1 if limit is None else limit
         self._reverse = reverse
-        self._cursor = cursor or None
-        self._last: bytes | None = None
-        self.over = False
-        self._selector.read(1, reverse, self._cursor)
+        self._last: bytes | str | None = cursor or None
+        self._ready: list[RawEntry] = []
+        self._over = False
+        self.wants: ReadRange | None = self._selector.read(self._batch, reverse, cursor or None)
+        """What to `read` before the next entry is handed out; None if that can be done at once."""
 
-    def following(self) -> ReadRange:
-        """What to read next."""
-        cursor = self._cursor if self._last is None else self._selector.cursor(self._last)
-        return self._selector.read(self._batch, self._reverse, cursor)
+    def read(self, entries: list[RawEntry]) -> None:
+        """What was wanted."""
+        self._ready = entries[::-1]
+        self.wants = None
+        if len(entries) < self._batch:
+            self._over = True
 
-    def read_all(self, entries: Sequence[RawEntry]) -> bool:
-        """Whether a batch of these entries was the last one."""
-        return len(entries) < self._batch
-
-    def hand_out(self, raw: RawEntry) -> KvEntry[Any]:
+    def hand_out(self) -> KvEntry[Any] | None:
+        """The next entry; None behind the last one."""
+        if not self._left:
+            return None
+        ready = self._ready
+        if not ready:
+            self._last = b""
+            return None
+        raw = ready.pop()
         self._last = raw.key
-        if self._left is not None:
-            self._left -= 1
+        self._left -= 1
+        if not ready and not self._over and self._left:
+            self.wants = self._selector.read(self._batch, self._reverse, self._selector.cursor(raw.key))
         return entry(raw, self._offset, self._known)
-
-    @property
-    def at_limit(self) -> bool:
-        return self._left == 0
 
     @property
     def cursor(self) -> str:
         """Continues behind the last entry; empty when the end was seen."""
-        if self.over:
-            return ""
-        if self._last is not None:
-            return self._selector.cursor(self._last)
-        if self._cursor is None:
+        if self._last is None:
             raise CursorInvalid("there is no cursor before the first entry")
-        return self._cursor
+        if isinstance(self._last, str):
+            return self._last
+        return self._selector.cursor(self._last) if self._last else ""
 
 
 def _positive(number: int, name: str) -> int:

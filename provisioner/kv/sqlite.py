@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal
-from uuid import uuid4
 
 import apsw
 
-from provisioner.kv import limits, schema
+from provisioner.kv import queue, schema, sqlite_rows
 from provisioner.kv.commit import GroupCommit
 from provisioner.kv.errors import Busy, Closed, KvError, ReadOnly, StoreFailed
-from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Enqueue, RawEntry, ReadRange
+from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Message, RawEntry, ReadRange
 from provisioner.kv.mutate import Effect, Stored, effects
+from provisioner.kv.notify import Watcher
 from provisioner.kv.store import Outcome
+from provisioner.kv.wakeups import Wakeups, Wanted
 
 Synchronous = Literal["full", "normal"]
 
@@ -39,12 +39,14 @@ _PUT = (
     " on conflict (k) do update set v = ?2, v_encoding = ?3, version = ?4, expiration_ms = ?5"
 )
 _DELETE = "delete from kv where k = ?"
-_ENQUEUE = "insert into queue (ts, id, data, backoff_schedule, keys_if_undelivered) values (?, ?, ?, ?, ?)"
+_COLLECTED_AT_ONCE: Final = 1000  # so that no other writer waits long
 
 
 class SqliteStore:
     """`path` is made if it is not there. `synchronous`: "full" flushes each commit to the disk before it is
     acknowledged; "normal" may lose the last ones when the machine (not the process) dies."""
+
+    prompt = True
 
     def __init__(self, path: str | os.PathLike[str], *, synchronous: Synchronous = "full") -> None:
         self._path = os.path.abspath(os.fsdecode(path))
@@ -52,6 +54,8 @@ class SqliteStore:
         self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
         self._closed = False
         self._idle: list[apsw.Connection] = []
+        self._wakeups = Wakeups()
+        self._watcher: Watcher | None = None
         self._writing = threading.Lock()
         self._writer = self._connect()
         self.read_only = bool(self._writer.readonly("main"))
@@ -71,7 +75,7 @@ class SqliteStore:
         except apsw.Error as error:
             raise self._failure(error) from error
         finally:
-            self._idle.append(connection)
+            self._release(connection)
 
     def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         if self._closed:
@@ -80,28 +84,127 @@ class SqliteStore:
             raise ReadOnly(f"{self._path} could only be opened for reading")
         return self._group.write(writes)
 
+    def watch(self, keys: Sequence[bytes], wake: Callable[[], None]) -> Wanted:
+        self._hear()
+        return self._wakeups.add(keys, wake)
+
+    def watch_queue(self, wake: Callable[[], None]) -> Wanted:
+        self._hear()
+        return self._wakeups.add((), wake, queue=True)
+
+    def claim(self, now: int, most: int) -> tuple[list[Message], int | None]:
+        due = self._look(sqlite_rows.first_due)
+        if due is None or due > now:
+            return [], due
+        with self._transaction() as connection:
+            messages = sqlite_rows.claim(connection, now, most)
+            return messages, sqlite_rows.first_due(connection)
+
+    def renew(self, ids: Sequence[str], now: int) -> None:
+        with self._transaction() as connection:
+            sqlite_rows.renew(connection, ids, now)
+
+    def finish(self, id: str, success: bool, now: int) -> None:  # noqa: A002
+        with self._transaction() as connection:
+            fate = None
+            if success:
+                sqlite_rows.forget(connection, id)
+            else:
+                fate = self._requeue(connection, id, now)
+        self._tell(fate)
+
+    def revive(self, now: int) -> tuple[int, int | None]:
+        count = 0
+        while (deadline := self._look(sqlite_rows.first_deadline)) is not None and deadline <= now:
+            with self._transaction() as connection:
+                fates = [self._requeue(connection, id, now) for id in sqlite_rows.left_behind(connection, now)]  # noqa: A001
+            for fate in fates:
+                self._tell(fate)
+            count += len(fates)
+        return count, deadline
+
+    def collect(self, now: int) -> tuple[int, int | None]:
+        count = 0
+        while (expiry := self._look(sqlite_rows.first_expiry)) is not None and expiry <= now:
+            with self._transaction() as connection:
+                keys = sqlite_rows.collect(connection, now, _COLLECTED_AT_ONCE)
+                if keys:
+                    self._advance(connection, 1)
+            self._wakeups.changed(keys)
+            count += len(keys)
+        return count, expiry
+
     def close(self) -> None:
-        self._closed = True
         with self._writing:
+            if self._closed:
+                return
+            self._closed = True
             self._writer.close()
+        if self._watcher is not None:
+            self._watcher.close()
+            self._hearing.close()
         while self._idle:
             self._idle.pop().close()
+        self._wakeups.everything()
+
+    def _requeue(self, connection: apsw.Connection, id: str, now: int) -> queue.Retry | queue.GiveUp | None:  # noqa: A002
+        version = _number(connection.execute(_VERSION).fetchall()) + self._random.randint(1, 9)
+        fate = sqlite_rows.requeue(connection, id, now, version)
+        if isinstance(fate, queue.GiveUp) and fate.keys:
+            connection.execute(_SET_VERSION, (version,))
+        return fate
+
+    def _tell(self, fate: queue.Retry | queue.GiveUp | None) -> None:
+        if isinstance(fate, queue.GiveUp):
+            self._wakeups.changed(fate.keys)
+        elif fate is not None:
+            self._wakeups.changed((), queue=True)
+
+    def _advance(self, connection: apsw.Connection, step: int) -> None:
+        connection.execute(_SET_VERSION, (_number(connection.execute(_VERSION).fetchall()) + step,))
+
+    def _look(self, question: Callable[[apsw.Connection], int | None]) -> int | None:
+        """Ask without the write lock."""
+        connection = self._reader()
+        try:
+            return question(connection)
+        except apsw.Error as error:
+            raise self._failure(error) from error
+        finally:
+            self._release(connection)
+
+    def _hear(self) -> None:
+        """From now on, commits of other processes wake, too."""
+        with self._writing:
+            if self._watcher is not None or self._closed:
+                return
+            self._hearing = self._connect()
+            self._hearing.execute("select 1 from data_version").fetchall()  # opens the log, so that it can be watched
+            self._watcher = Watcher(self._path, self._counter, self._wakeups.everything)
+
+    def _counter(self) -> int:
+        """Moves with each commit of any other connection."""
+        return int(self._hearing.pragma("data_version"))
 
     def _transact(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        changed: list[bytes] = []
         with self._transaction() as connection:
             outcomes: list[Outcome] = []
             first = version = _number(connection.execute(_VERSION).fetchall())
             for write in writes:
                 following = version + self._random.randint(1, 9)
-                outcome = self._one(connection, write, following)
+                outcome = self._one(connection, write, following, changed)
                 if isinstance(outcome, Committed):
                     version = following
                 outcomes.append(outcome)
             if version != first:
                 connection.execute(_SET_VERSION, (version,))
+        if self._wakeups:
+            queued = any(write.enqueues for write in writes)
+            self._wakeups.changed(changed, queue=queued)
         return outcomes
 
-    def _one(self, connection: apsw.Connection, write: AtomicWrite, version: int) -> Outcome:
+    def _one(self, connection: apsw.Connection, write: AtomicWrite, version: int, changed: list[bytes]) -> Outcome:
         """One write in the open transaction. What cannot be done is known before anything of it is written."""
         failed = tuple(index for index, check in enumerate(write.checks) if not _holds(connection, check))
         if failed:
@@ -118,8 +221,9 @@ class SqliteStore:
             return error
         for effect in done:
             _put(connection, effect, version)
+            changed.append(effect.key)
         for enqueue in write.enqueues:
-            connection.execute(_ENQUEUE, _message(enqueue))
+            sqlite_rows.add(connection, enqueue)
         return Committed(versionstamp)
 
     @contextmanager
@@ -148,6 +252,12 @@ class SqliteStore:
             return self._idle.pop()
         except IndexError:
             return self._connect()
+
+    def _release(self, connection: apsw.Connection) -> None:
+        if self._closed:
+            connection.close()
+        else:
+            self._idle.append(connection)
 
     def _connect(self) -> apsw.Connection:
         try:
@@ -234,13 +344,3 @@ def _put(connection: apsw.Connection, effect: Effect, version: int) -> None:
         connection.execute(_DELETE, (effect.key,))
     else:
         connection.execute(_PUT, (effect.key, effect.value, int(effect.encoding), version, effect.expire_at))
-
-
-def _message(enqueue: Enqueue) -> tuple[Any, ...]:
-    backoff = limits.BACKOFF_DEFAULT if enqueue.backoff is None else enqueue.backoff
-    keys = [list(key) for key in enqueue.keys_if_undelivered]
-    return enqueue.deliver_at, str(uuid4()), enqueue.payload, _compact(backoff), _compact(keys)
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
