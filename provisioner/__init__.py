@@ -2,6 +2,10 @@
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as typing's, whose import would be felt by every hook
+if TYPE_CHECKING:
+    from provisioner.kv.client import open_kv as open_kv
+
 
 def __getattr__(name: str) -> object:
     """`open_kv`, when somebody asks for it: the hooks and `exec` start without it."""

@@ -28,6 +28,7 @@ from provisioner.kv.model import (
     CommitVersionstamp,
     Consistency,
     KeyLike,
+    KeyToSet,
     KvEntry,
     Message,
     RawEntry,
@@ -121,7 +122,7 @@ class Kv:
         found = await self._work.read(request.points(keys))
         return [request.found(key, entries) for key, entries in zip(keys, found, strict=True)]
 
-    async def set(self, key: KeyLike, item: object, *, expire_in: request.Duration | None = None) -> CommitResult:
+    async def set(self, key: KeyToSet, item: object, *, expire_in: request.Duration | None = None) -> CommitResult:
         return client.done(await self.atomic().set(key, item, expire_in=expire_in).commit())
 
     async def delete(self, key: KeyLike) -> None:

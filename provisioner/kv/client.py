@@ -20,6 +20,7 @@ from provisioner.kv.model import (
     CommitVersionstamp,
     Consistency,
     KeyLike,
+    KeyToSet,
     KvEntry,
 )
 from provisioner.kv.queue import Dispatcher
@@ -51,7 +52,7 @@ class Kv:
         ranges = request.points(keys)
         return [request.found(key, entries) for key, entries in zip(keys, self._store.read(ranges), strict=True)]
 
-    def set(self, key: KeyLike, value: object, *, expire_in: request.Duration | None = None) -> CommitResult:
+    def set(self, key: KeyToSet, value: object, *, expire_in: request.Duration | None = None) -> CommitResult:
         """Store a value, to be deleted some time after `expire_in` (a timedelta, or milliseconds)."""
         return done(self.atomic().set(key, value, expire_in=expire_in).commit())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from provisioner.kv import limits
@@ -26,7 +26,7 @@ _unpack_double = struct.Struct(">d").unpack
 
 def encode(key: KeyLike) -> bytes:
     """The bytes of a key. Raises KeyInvalid for what cannot be a key; an empty key has no bytes."""
-    if isinstance(key, (str, bytes, bytearray, memoryview)) or not isinstance(key, Iterable):
+    if type(key) is not tuple and type(key) is not list and not _is_sequence(key):
         raise KeyInvalid(f"a key is a sequence of parts, not {type(key).__name__}. Write it as a tuple: ({key!r},)")
     out = []
     for part in key:
@@ -35,6 +35,10 @@ def encode(key: KeyLike) -> bytes:
         else:
             out.append(_encode_part(part))
     return b"".join(out)
+
+
+def _is_sequence(key: object) -> bool:
+    return isinstance(key, Sequence) and not isinstance(key, (str, bytes, bytearray, memoryview))
 
 
 def _string(part: str) -> bytes:

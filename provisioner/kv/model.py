@@ -94,6 +94,7 @@ COMMIT_VERSIONSTAMP: Final = CommitVersionstamp.COMMIT_VERSIONSTAMP
 KvKeyPart: TypeAlias = bytes | str | int | float  # bool and BigInt are ints
 KvKey: TypeAlias = tuple[KvKeyPart, ...]
 KeyLike: TypeAlias = Sequence[KvKeyPart | bytearray | memoryview]
+KeyToSet: TypeAlias = Sequence[KvKeyPart | bytearray | memoryview | CommitVersionstamp]
 Consistency: TypeAlias = Literal["strong", "eventual"]
 
 

@@ -20,6 +20,7 @@ from provisioner.kv.model import (
     Encoding,
     Enqueue,
     KeyLike,
+    KeyToSet,
     KvEntry,
     KvKey,
     KvU64,
@@ -119,19 +120,19 @@ class Atomic:
             self._checks.append(Check(keys.encode(key), _versionstamp(versionstamp)))
         return self
 
-    def set(self, key: KeyLike, item: object, *, expire_in: Duration | None = None) -> Self:
+    def set(self, key: KeyToSet, item: object, *, expire_in: Duration | None = None) -> Self:
         """Store a value. A key that ends with COMMIT_VERSIONSTAMP gets the versionstamp of the commit there."""
         kind = MutationKind.SET
-        if len(key) and key[-1] is COMMIT_VERSIONSTAMP:  # type: ignore[comparison-overlap]
+        if len(key) and key[-1] is COMMIT_VERSIONSTAMP:
             kind, key = MutationKind.SET_VERSIONSTAMPED, key[:-1]
         data, encoding = value.encode(item)
         expiry = None if expire_in is None else milliseconds(expire_in, "expire_in")
-        self._mutations.append((Mutation(kind, keys.encode(key), data, encoding), expiry))
+        self._mutations.append((Mutation(kind, keys.encode(key), data, encoding), expiry))  # type: ignore[arg-type]
         return self
 
     def set_versionstamped(self, prefix: KeyLike, item: object, *, expire_in: Duration | None = None) -> Self:
         """Store a value under `prefix` followed by the versionstamp of the commit, a string of 20 digits."""
-        return self.set((*prefix, COMMIT_VERSIONSTAMP), item, expire_in=expire_in)  # type: ignore[arg-type]
+        return self.set((*prefix, COMMIT_VERSIONSTAMP), item, expire_in=expire_in)
 
     def delete(self, key: KeyLike) -> Self:
         self._mutations.append((Mutation(MutationKind.DELETE, keys.encode(key)), None))

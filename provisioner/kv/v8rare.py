@@ -13,13 +13,13 @@ from typing import Any
 from v8serialize import Decoder, Encoder, TagReader, V8SerializeError
 from v8serialize.constants import JS_ARRAY_BUFFER_TAGS, JSRegExpFlag, SerializationFeature, SerializationTag
 from v8serialize.decode import DecodeContext, TagReaderRegistry
-from v8serialize.encode import EncodeContext, EncodeNextFn, TagWriter, serialize_object_references
-from v8serialize.jstypes import JSArray, JSBigInt, JSRegExp, JSUint8Array, JSUndefined
+from v8serialize.encode import EncodeContext, EncodeNextFn, TagWriter
+from v8serialize.jstypes import JSArray, JSArrayBuffer, JSBigInt, JSRegExp, JSUint8Array, JSUndefined
 
 from provisioner.kv import v8read
 from provisioner.kv.errors import ValueInvalid
 from provisioner.kv.model import SAFE_INTEGER, UNDEFINED, BigInt, JSDate, KvU64
-from provisioner.kv.v8write import HEADER, REGEX_FLAGS, Rare, is_small
+from provisioner.kv.v8write import HEADER, REGEX_FLAGS, Rare, is_small, milliseconds
 
 
 def dumps(value: object) -> bytes:
@@ -38,6 +38,14 @@ def loads(data: bytes) -> Any:
         raise v8read.Broken from error
 
 
+def _referred(value: Any, /, ctx: EncodeContext, next: EncodeNextFn) -> None:  # noqa: A002 the library's name
+    """What was written before is referred to. The library's own step takes equal values for the same: 0.0 and -0.0."""
+    if (isinstance(value, JSDate) or not isinstance(value, (str, int, float))) and value in ctx.stream.objects:
+        ctx.stream.write_object_reference(obj=value)
+    else:
+        next(value)
+
+
 def _written(value: Any, /, ctx: EncodeContext, next: EncodeNextFn) -> None:  # noqa: A002, C901 the library's name
     """Our types on their way to the library's writer."""
     if isinstance(value, dict):
@@ -47,7 +55,7 @@ def _written(value: Any, /, ctx: EncodeContext, next: EncodeNextFn) -> None:  # 
         else:
             ctx.stream.write_jsmap(value.items(), ctx, identity=value)
     elif isinstance(value, (bytes, bytearray, memoryview)):
-        ctx.encode_object(JSUint8Array(bytes(value)))
+        ctx.encode_object(JSUint8Array(JSArrayBuffer(bytes(value))))
     elif isinstance(value, str):
         try:
             ctx.stream.write_string_onebyte(value)
@@ -59,14 +67,14 @@ def _written(value: Any, /, ctx: EncodeContext, next: EncodeNextFn) -> None:  # 
         next(JSBigInt(value))
     elif value is UNDEFINED:
         next(JSUndefined)
-    elif isinstance(value, JSDate):
-        raise ValueInvalid("an invalid Date beside a type of v8serialize")
+    elif isinstance(value, (JSDate, datetime.datetime)):
+        ctx.stream.objects.record_reference(value)
+        ctx.stream.write_tag(SerializationTag.kDate)
+        ctx.stream.write_double(value if isinstance(value, JSDate) else milliseconds(value), tag=None)
     elif isinstance(value, float) and is_small(value):
         ctx.stream.write_int32(int(value))
     elif isinstance(value, int) and not isinstance(value, (bool, JSBigInt)):
         _integer(value, ctx)
-    elif isinstance(value, datetime.datetime) and value.tzinfo is None:
-        raise ValueInvalid(f"{value!r} has no time zone, so it is no instant. Give it one, as datetime.UTC")
     elif isinstance(value, re.Pattern):
         next(JSRegExp(value.pattern, _flags(value)))
     else:
@@ -144,9 +152,10 @@ class _Reader(TagReader):
         return v8read.number(ctx.stream.read_double())
 
     def deserialize_js_regexp(self, tag: Any, ctx: DecodeContext) -> Any:
+        number = _next_number(ctx)
         expression = super().deserialize_js_regexp(tag, ctx)
         try:
-            return v8read.regex(expression.source, int(expression.flags))
+            return _replaced(ctx, number, v8read.regex(expression.source, int(expression.flags)))
         except Rare:
             return expression
 
@@ -180,7 +189,7 @@ _FEATURES = (
     | SerializationFeature.ResizableArrayBuffers
     | SerializationFeature.Float16Array
 )
-_ENCODER = Encoder(encode_steps=[serialize_object_references, _written, TagWriter()], features=_FEATURES)
+_ENCODER = Encoder(encode_steps=[_referred, _written, TagWriter()], features=_FEATURES)
 _DECODER = Decoder(
     decode_steps=[_Reader(js_constants={SerializationTag.kUndefined: UNDEFINED}, js_primitive_objects=True)]
 )

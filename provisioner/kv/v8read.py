@@ -44,7 +44,7 @@ def number(value: float) -> int | float:
 
 
 def date(milliseconds: float) -> datetime.datetime | JSDate:
-    if _EARLIEST <= milliseconds <= _NEXT and milliseconds == int(milliseconds):
+    if _EARLIEST <= milliseconds <= _NEXT:
         return EPOCH + int(milliseconds) * MILLISECOND
     return JSDate(milliseconds)
 

@@ -235,11 +235,16 @@ def _buffer(out: bytearray, value: bytes | bytearray | memoryview, seen: dict[in
 
 
 def _date(out: bytearray, value: datetime.datetime, seen: dict[int, int]) -> None:
-    if value.tzinfo is None:
-        raise ValueInvalid(f"{value!r} has no time zone, so it is no instant. Give it one, as datetime.UTC")
     if not _refer(out, value, seen):
         out.append(0x44)
-        out += _pack_double((value - EPOCH) // MILLISECOND)
+        out += _pack_double(milliseconds(value))
+
+
+def milliseconds(moment: datetime.datetime) -> int:
+    """Since 1970, the fraction cut off as JavaScript's Date has none."""
+    if moment.tzinfo is None:
+        raise ValueInvalid(f"{moment!r} has no time zone, so it is no instant. Give it one, as datetime.UTC")
+    return (moment - EPOCH) // MILLISECOND
 
 
 def _odd_date(out: bytearray, value: JSDate, seen: dict[int, int]) -> None:
