@@ -17,7 +17,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
-from provisioner.kv import client, request, value
+from provisioner.kv import client, request
+from provisioner.kv import value as values
 from provisioner.kv.errors import Closed
 from provisioner.kv.expiry import Collector
 from provisioner.kv.model import (
@@ -98,7 +99,7 @@ class _Work:
     async def close(self) -> None:
         while self._writing is not None:
             await asyncio.wait([self._writing])
-        await asyncio.get_running_loop().run_in_executor(self._threads, self.store.close)
+        await asyncio.get_running_loop().run_in_executor(None, self.store.close)
         self._threads.shutdown(wait=False)
 
 
@@ -110,7 +111,7 @@ class Kv:
         self._clock = clock
         self._collector = Collector(store, clock)
         self._closing = asyncio.Event()
-        self._listening: set[asyncio.Task[None]] = set()
+        self._listeners: set[_Listener] = set()
 
     async def get(self, key: KeyLike, *, consistency: Consistency = "strong") -> KvEntry[Any]:
         request.consistent(consistency)
@@ -122,8 +123,8 @@ class Kv:
         found = await self._work.read(request.points(keys))
         return [request.found(key, entries) for key, entries in zip(keys, found, strict=True)]
 
-    async def set(self, key: KeyToSet, item: object, *, expire_in: request.Duration | None = None) -> CommitResult:
-        return client.done(await self.atomic().set(key, item, expire_in=expire_in).commit())
+    async def set(self, key: KeyToSet, value: object, *, expire_in: request.Duration | None = None) -> CommitResult:
+        return client.done(await self.atomic().set(key, value, expire_in=expire_in).commit())
 
     async def delete(self, key: KeyLike) -> None:
         await self.atomic().delete(key).commit()
@@ -169,18 +170,24 @@ class Kv:
 
         Up to 100 run at a time. When the database is closed, those that run are waited for.
         """
-        task = asyncio.current_task()
-        if task is not None:
-            self._listening.add(task)
+        listener = _Listener(self._work, self._clock, self._closing)
+        self._listeners.add(listener)
         try:
-            await _Listener(self._work, self._clock, self._closing).run(handler)
+            await listener.run(handler)
         finally:
-            self._listening -= {task}
+            self._listeners.discard(listener)
+            listener.ended.set()
+            if self._closing.is_set() and not self._listeners:
+                await self._shut()
 
     async def close(self) -> None:
         self._closing.set()
-        if others := self._listening - {asyncio.current_task()}:
-            await asyncio.wait(others)
+        if not any(listener.is_handling(asyncio.current_task()) for listener in self._listeners):
+            for listener in tuple(self._listeners):
+                await listener.ended.wait()
+            await self._shut()
+
+    async def _shut(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._collector.close)
         await self._work.close()
 
@@ -280,6 +287,11 @@ class _Listener:
         self._closing = closing
         self._woken = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
+        self.ended = asyncio.Event()
+
+    def is_handling(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether this task is a handler of ours, which must not be waited for by itself."""
+        return task in self._running
 
     async def run(self, handler: Callable[[Any], object]) -> None:
         subscription = self._work.store.watch_queue(_waker(self._woken))
@@ -323,7 +335,7 @@ class _Listener:
     async def _handle(self, message: Message, handler: Callable[[Any], object], renewer: Renewer) -> None:
         success = False
         try:
-            result = handler(value.from_v8(message.payload))
+            result = handler(values.from_v8(message.payload))
             if inspect.isawaitable(result):
                 await result
             success = True

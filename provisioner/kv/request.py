@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 from provisioner.kv import key as keys
-from provisioner.kv import limits, value
+from provisioner.kv import limits
+from provisioner.kv import value as values
 from provisioner.kv.errors import CursorInvalid, KvError, LimitExceeded, Malformed, OptionInvalid, ValueInvalid
 from provisioner.kv.model import (
     COMMIT_VERSIONSTAMP,
@@ -57,7 +58,7 @@ def entry(raw: RawEntry, at: int = 0, known: KvKey = ()) -> KvEntry[Any]:
     """The entry decoded; see `key.decode` for `at` and `known`. Raises Malformed, which names the key."""
     key = keys.decode(raw.key, at, known)
     try:
-        return KvEntry(key, value.decode(raw.value, raw.encoding), Versionstamp(raw.versionstamp.hex()))
+        return KvEntry(key, values.decode(raw.value, raw.encoding), Versionstamp(raw.versionstamp.hex()))
     except Malformed as error:
         raise Malformed(f"the value of {key!r} cannot be read: {error}") from error
 
@@ -97,7 +98,7 @@ def message(
         if max(backoff, default=0) > limits.BACKOFF_INTERVAL:
             raise OptionInvalid("an interval of backoff_schedule is at most one hour")
     undelivered = tuple(keys.encode(key) for key in keys_if_undelivered)
-    return Enqueue(value.to_v8(payload), now + wait, undelivered, backoff)
+    return Enqueue(values.to_v8(payload), now + wait, undelivered, backoff)
 
 
 class Atomic:
@@ -120,19 +121,19 @@ class Atomic:
             self._checks.append(Check(keys.encode(key), _versionstamp(versionstamp)))
         return self
 
-    def set(self, key: KeyToSet, item: object, *, expire_in: Duration | None = None) -> Self:
+    def set(self, key: KeyToSet, value: object, *, expire_in: Duration | None = None) -> Self:
         """Store a value. A key that ends with COMMIT_VERSIONSTAMP gets the versionstamp of the commit there."""
         kind = MutationKind.SET
         if len(key) and key[-1] is COMMIT_VERSIONSTAMP:
             kind, key = MutationKind.SET_VERSIONSTAMPED, key[:-1]
-        data, encoding = value.encode(item)
+        data, encoding = values.encode(value)
         expiry = None if expire_in is None else milliseconds(expire_in, "expire_in")
         self._mutations.append((Mutation(kind, keys.encode(key), data, encoding), expiry))  # type: ignore[arg-type]
         return self
 
-    def set_versionstamped(self, prefix: KeyLike, item: object, *, expire_in: Duration | None = None) -> Self:
+    def set_versionstamped(self, prefix: KeyLike, value: object, *, expire_in: Duration | None = None) -> Self:
         """Store a value under `prefix` followed by the versionstamp of the commit, a string of 20 digits."""
-        return self.set((*prefix, COMMIT_VERSIONSTAMP), item, expire_in=expire_in)
+        return self.set((*prefix, COMMIT_VERSIONSTAMP), value, expire_in=expire_in)
 
     def delete(self, key: KeyLike) -> Self:
         self._mutations.append((Mutation(MutationKind.DELETE, keys.encode(key)), None))
@@ -169,7 +170,7 @@ class Atomic:
         return self._u64(MutationKind.MAX, key, operand)
 
     def _u64(self, kind: MutationKind, key: KeyLike, operand: int) -> Self:
-        data, encoding = value.encode(KvU64(operand))
+        data, encoding = values.encode(KvU64(operand))
         self._mutations.append((Mutation(kind, keys.encode(key), data, encoding), None))
         return self
 
@@ -221,8 +222,8 @@ def _operand(number: float) -> tuple[bytes, int]:
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise ValueInvalid(f"sum takes an int, a float or a BigInt, not {type(number).__name__}")
     if isinstance(number, (float, BigInt)):
-        return value.encode(number)
-    return value.encode(KvU64(number))
+        return values.encode(number)
+    return values.encode(KvU64(number))
 
 
 def checked(write: AtomicWrite) -> AtomicWrite:
