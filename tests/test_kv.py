@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import math
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from provisioner import open_kv
@@ -352,9 +352,9 @@ def test_a_handler_may_close_the_database_and_its_message_is_done(path: str) -> 
     kv.listen_queue(lambda _: kv.close())
     with pytest.raises(Closed):
         kv.get(("a",))
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("select count(*) from queue_running").fetchone() == (0,)
-        assert connection.execute("select count(*) from queue").fetchone() == (0,)
+    with closing(apsw.Connection(path)) as connection:
+        assert connection.execute("select count(*) from queue_running").fetchall() == [(0,)]
+        assert connection.execute("select count(*) from queue").fetchall() == [(0,)]
 
 
 def test_closing_waits_for_the_handler_that_runs(path: str) -> None:
@@ -371,8 +371,8 @@ def test_closing_waits_for_the_handler_that_runs(path: str) -> None:
     threading.Timer(0.1, go.set).start()
     kv.close()
     thread.join()
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("select count(*) from queue_running").fetchone() == (0,)
+    with closing(apsw.Connection(path)) as connection:
+        assert connection.execute("select count(*) from queue_running").fetchall() == [(0,)]
 
 
 def test_an_interrupted_handler_gives_its_message_back(path: str) -> None:
@@ -465,7 +465,7 @@ def test_older_files_get_the_tables_they_lack(path: str) -> None:
     whole = []
     for version in (-1, 0, 1, 2, 3):
         old = f"{path}{version}"
-        with closing(sqlite3.connect(old, isolation_level=None)) as connection:
+        with closing(apsw.Connection(old)) as connection:
             later = set(schema.missing(version))
             for statement in schema.missing(-1):
                 if statement not in later:
@@ -473,7 +473,7 @@ def test_older_files_get_the_tables_they_lack(path: str) -> None:
         with open_kv(old) as kv:
             kv.set(("a",), 1, expire_in=10_000_000)
             kv.enqueue(1)
-        with closing(sqlite3.connect(old)) as connection:
+        with closing(apsw.Connection(old)) as connection:
             whole.append(sorted(connection.execute("select name, sql from sqlite_master").fetchall()))
             assert connection.execute("select * from migration_state").fetchall() == [(0, 3)]
     assert all(each == whole[-1] for each in whole)
@@ -489,7 +489,7 @@ def test_entries_that_nobody_can_read_leave_the_others_readable(path: str) -> No
     }
     with open_kv(path) as kv:
         kv.set(("good",), 1)
-        with closing(sqlite3.connect(path)) as connection, connection:
+        with closing(apsw.Connection(path)) as connection:
             for key, (data, encoding) in bad.items():
                 connection.execute(
                     "insert into kv (k, v, v_encoding, version) values (?, ?, ?, 1)", (key, data, encoding)

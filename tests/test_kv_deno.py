@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
-import sys
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from world import DENO
 
@@ -60,8 +58,8 @@ def test_what_deno_stores_comes_through_ours_unchanged(path: str) -> None:
 
 def test_ours_writes_the_bytes_that_deno_writes(path: str) -> None:
     deno(f"const kv = await Deno.openKv({path!r}); for (const i in V) await kv.set(['v', +i], V[i]); kv.close()")
-    with closing(sqlite3.connect(path)) as connection:
-        rows = connection.execute("select v, v_encoding from kv order by k").fetchall()
+    with closing(apsw.Connection(path)) as connection:
+        rows: list[Any] = connection.execute("select v, v_encoding from kv order by k").fetchall()
     other = []
     for data, encoding in rows:
         ours, number = value.encode(value.decode(data, encoding))
@@ -131,76 +129,6 @@ def test_messages_pass_between_them(path: str) -> None:
         assert heard == [{"to": "python"}]
 
 
-TRANSFERS_DENO = """
-const [path, seconds] = Deno.args;
-const kv = await Deno.openKv(path);
-const end = Date.now() + 1000 * Number(seconds);
-let done = 0, refused = 0;
-while (Date.now() < end) {
-  const a = Math.floor(Math.random() * 100), b = (a + 1 + Math.floor(Math.random() * 99)) % 100;
-  const [from, to] = await kv.getMany([["account", a], ["account", b]]);
-  const amount = Math.floor(Math.random() * 10);
-  const result = await kv.atomic().check(from, to)
-    .set(["account", a], from.value - amount).set(["account", b], to.value + amount).commit();
-  if (result.ok) done++; else refused++;
-}
-console.log(JSON.stringify([done, refused]));
-kv.close();
-"""
-TRANSFERS_PYTHON = """
-import json, random, sys, time
-from provisioner import open_kv
-path, seconds = sys.argv[1:]
-done = refused = 0
-end = time.time() + float(seconds)
-with open_kv(path) as kv:
-    while time.time() < end:
-        a, b = random.sample(range(100), 2)
-        source, to = kv.get_many([("account", a), ("account", b)])
-        amount = random.randrange(10)
-        atomic = kv.atomic().check(source, to)
-        atomic.set(("account", a), source.value - amount).set(("account", b), to.value + amount)
-        if atomic.commit():
-            done += 1
-        else:
-            refused += 1
-print(json.dumps([done, refused]))
-"""
-
-
-@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.slow)])
-def test_four_denos_and_four_pythons_transfer_at_once(path: str, tmp_path: Path, seconds: int) -> None:
-    (tmp_path / "transfers.ts").write_text(TRANSFERS_DENO)
-    with open_kv(path) as kv:
-        for number in range(100):
-            kv.set(("account", number), 1000)
-        commands = [
-            *(
-                [DENO, "run", "-A", "--no-check", "--unstable-kv", str(tmp_path / "transfers.ts"), path, str(seconds)]
-                for _ in range(4)
-            ),
-            *([sys.executable, "-c", TRANSFERS_PYTHON, path, str(seconds)] for _ in range(4)),
-        ]
-        processes = [
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for command in commands
-        ]
-        while any(process.poll() is None for process in processes):
-            balances = [entry.value for entry in kv.list(("account",), batch_size=1000)]
-            assert sum(balances) == 100_000
-            time.sleep(0.05)
-        results = []
-        for process in processes:
-            out, errors = process.communicate()
-            assert process.returncode == 0, errors
-            assert "busy" not in errors.lower()
-            results.append(json.loads(out))
-        assert all(done > 0 for done, _ in results), results
-        print(f"transfers done and refused, four Denos and four Pythons: {results}")
-        assert sum(entry.value for entry in kv.list(("account",))) == 100_000
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
-
-
 def test_both_processes_see_each_others_writes(path: str) -> None:
     program = f"""
     const kv = await Deno.openKv({path!r});
@@ -225,7 +153,7 @@ def test_our_new_file_is_what_deno_makes(path: str) -> None:
     open_kv(path).close()
     facts = []
     for each in (path, theirs):
-        with closing(sqlite3.connect(each)) as connection:
+        with closing(apsw.Connection(each)) as connection:
             facts.append(
                 [
                     sorted(connection.execute("select type, name, tbl_name, sql from sqlite_master").fetchall()),

@@ -1,7 +1,8 @@
 """Hears of commits by other processes: SQLite appends each one to the write-ahead log beside the database.
 
 The operating system reports that the log was written, which happens a moment before the commit can be read. So after a
-report the database's own counter is asked, again and again with longer pauses, until it has moved or the report is old.
+report the database's own counter is asked, again and again with longer pauses, until the report is old: that it moved
+proves nothing, for it may have been by an earlier commit.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from watchdog.observers import Observer
 
 FIRST_PAUSE: Final = 0.001
 LONGEST_PAUSE: Final = 0.032
-PATIENCE: Final = 5.0  # seconds after a report that brought no change until it is forgotten
+PATIENCE: Final = 5.0  # seconds without another report until the last one is old
 POLL: Final = 0.02  # seconds between looks where the operating system reports nothing
 
 
@@ -47,23 +48,24 @@ class Watcher:
     def _run(self) -> None:
         while not self._stopped:
             self._reported.wait(POLL if self.polls else None)
-            self._reported.clear()
             waited, pause = 0.0, FIRST_PAUSE
-            while not self._stopped and not self._moved() and not self.polls and waited < PATIENCE:
-                if self._reported.wait(pause):
-                    self._reported.clear()
+            while not self._stopped and waited < PATIENCE:
+                reported = self._reported.is_set()
+                self._reported.clear()
+                self._look()
+                if reported:
                     waited, pause = 0.0, FIRST_PAUSE
-                    continue
-                waited += pause
-                pause = min(pause * 2, LONGEST_PAUSE)
+                if self.polls:
+                    break
+                if not self._reported.wait(pause):
+                    waited += pause
+                    pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _moved(self) -> bool:
+    def _look(self) -> None:
         number = self._counter()
-        if number == self._seen:
-            return False
-        self._seen = number
-        self._changed()
-        return True
+        if number != self._seen:
+            self._seen = number
+            self._changed()
 
 
 class _Reports(FileSystemEventHandler):
