@@ -21,6 +21,7 @@ from provisioner.kv import client, request
 from provisioner.kv import value as values
 from provisioner.kv.errors import Closed
 from provisioner.kv.expiry import Collector
+from provisioner.kv.key import encode, point
 from provisioner.kv.model import (
     COMMIT_VERSIONSTAMP,
     AtomicWrite,
@@ -115,8 +116,8 @@ class Kv:
 
     async def get(self, key: KeyLike, *, consistency: Consistency = "strong") -> KvEntry[Any]:
         request.consistent(consistency)
-        (entries,) = await self._work.read(request.points([key]))
-        return request.found(key, entries)
+        (entries,) = await self._work.read((point(encode(key)),))
+        return request.got(key, entries)
 
     async def get_many(self, keys: Sequence[KeyLike], *, consistency: Consistency = "strong") -> list[KvEntry[Any]]:
         request.consistent(consistency)

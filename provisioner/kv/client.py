@@ -13,6 +13,7 @@ from typing import Any, Self
 from provisioner.kv import request
 from provisioner.kv.errors import Closed, OptionInvalid
 from provisioner.kv.expiry import Collector
+from provisioner.kv.key import encode, point
 from provisioner.kv.model import (
     COMMIT_VERSIONSTAMP,
     CommitFailed,
@@ -44,7 +45,8 @@ class Kv:
 
     def get(self, key: KeyLike, *, consistency: Consistency = "strong") -> KvEntry[Any]:
         """The entry of a key; its value and versionstamp are None if it is absent."""
-        return self.get_many([key], consistency=consistency)[0]
+        request.consistent(consistency)
+        return request.got(key, self._store.read((point(encode(key)),))[0])
 
     def get_many(self, keys: Sequence[KeyLike], *, consistency: Consistency = "strong") -> list[KvEntry[Any]]:
         """The entries of up to 10 keys at one instant, in the order of the keys."""

@@ -22,6 +22,7 @@ _ALL: Final = (1 << 64) - 1
 _NAN: Final = bytes((_DOUBLE,)) + b"\xff\xf8" + bytes(6)
 _pack_double = struct.Struct(">d").pack
 _unpack_double = struct.Struct(">d").unpack
+_unpack_double_from = struct.Struct(">d").unpack_from
 
 
 def encode(key: KeyLike) -> bytes:
@@ -30,11 +31,26 @@ def encode(key: KeyLike) -> bytes:
         raise KeyInvalid(f"a key is a sequence of parts, not {type(key).__name__}. Write it as a tuple: ({key!r},)")
     out = []
     for part in key:
-        if type(part) is str:
-            out.append(_string(part))
+        kind = type(part)
+        if kind is str:
+            out.append(_string(part))  # type: ignore[arg-type]
+        elif kind is int and 0 <= part <= SAFE_INTEGER:  # type: ignore[operator]
+            out.append(b"\x21" + _pack_double(-float(part)))  # its sign bit is flipped
         else:
             out.append(_encode_part(part))
     return b"".join(out)
+
+
+def as_stored(key: KeyLike) -> KvKey | None:
+    """The key as decoding its bytes would give it, if that can be said without decoding."""
+    for part in key:
+        kind = type(part)
+        if kind is str:
+            if not part.isascii():  # type: ignore[union-attr]
+                return None
+        elif kind is not int and kind is not bytes and kind is not bool:
+            return None
+    return tuple(key)  # type: ignore[arg-type]
 
 
 def _is_sequence(key: object) -> bool:
@@ -118,6 +134,10 @@ def decode(data: bytes, at: int = 0, known: KvKey = ()) -> KvKey:
             else:
                 parts.append(piece)
             at = stop + 1
+        elif tag == _DOUBLE and at + 9 <= end and data[at + 1] > 127:
+            number = -_unpack_double_from(data, at + 1)[0]  # its sign bit is flipped
+            parts.append(int(number) if number <= SAFE_INTEGER and number.is_integer() else number)
+            at += 9
         else:
             part, at = _decode_part(data, tag, at + 1)
             parts.append(part)

@@ -45,6 +45,7 @@ def points(wanted: Sequence[KeyLike]) -> list[ReadRange]:
 
 
 def consistent(consistency: str) -> None:
+    """Refuse what is none. Both kinds read the latest commit: only a remote database has older copies."""
     if consistency not in ("strong", "eventual"):
         raise OptionInvalid(f'consistency is "strong" or "eventual", not {consistency!r}')
 
@@ -54,11 +55,19 @@ def found(key: KeyLike, entries: Sequence[RawEntry]) -> KvEntry[Any]:
     return entry(entries[0]) if entries else KvEntry(tuple(key), None, None)  # type: ignore[arg-type]
 
 
+def got(key: KeyLike, entries: Sequence[RawEntry]) -> KvEntry[Any]:
+    """The same as `found`, without decoding a key that is known."""
+    if entries and (known := keys.as_stored(key)) is not None:
+        return entry(entries[0], len(entries[0].key), known)
+    return found(key, entries)
+
+
 def entry(raw: RawEntry, at: int = 0, known: KvKey = ()) -> KvEntry[Any]:
     """The entry decoded; see `key.decode` for `at` and `known`. Raises Malformed, which names the key."""
-    key = keys.decode(raw.key, at, known)
+    data, stored, encoding, versionstamp = raw
+    key = known if at == len(data) else keys.decode(data, at, known)
     try:
-        return KvEntry(key, values.decode(raw.value, raw.encoding), Versionstamp(raw.versionstamp.hex()))
+        return KvEntry(key, values.decode(stored, encoding), Versionstamp(versionstamp.hex()))
     except Malformed as error:
         raise Malformed(f"the value of {key!r} cannot be read: {error}") from error
 

@@ -24,10 +24,11 @@ from provisioner.kv.wakeups import Wakeups, Wanted
 Synchronous = Literal["full", "normal"]
 
 BUSY_SECONDS: Final = 60.0  # how long a write waits for other processes before it is Busy
-_LONGEST_WAIT: Final = 0.005
+_SHORT_WAIT: Final = 0.0005  # about as long as a commit takes
+_LONG_WAIT: Final = 0.005
 _NOBODY = b"\0\0"
 
-_POINT = "select k, v, v_encoding, version from kv where k = ?"
+_POINT = "select v, v_encoding, version from kv where k = ?"
 _RANGE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k limit ?"
 _REVERSE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k desc limit ?"
 _STORED = "select v, v_encoding from kv where k = ?"
@@ -209,7 +210,7 @@ class SqliteStore:
         failed = tuple(index for index, check in enumerate(write.checks) if not _holds(connection, check))
         if failed:
             return ChecksFailed(failed)
-        versionstamp = version.to_bytes(8, "big") + _NOBODY
+        versionstamp = version.to_bytes(8, "big", signed=True) + _NOBODY
 
         def stored(key: bytes) -> Stored | None:
             rows: list[Any] = connection.execute(_STORED, (key,)).fetchall()
@@ -306,7 +307,7 @@ class _Patience:
             self._since = now
         if now - self._since > BUSY_SECONDS:
             return False
-        time.sleep(random.uniform(0.0001, min(_LONGEST_WAIT, 0.0004 * (tries + 1))))  # noqa: S311
+        time.sleep(random.uniform(0.0001, _SHORT_WAIT if tries < 200 else _LONG_WAIT))  # noqa: S311
         return True
 
 
@@ -325,17 +326,20 @@ def _number(rows: list[Any]) -> int:
 def _rows(connection: apsw.Connection, wanted: ReadRange) -> list[RawEntry]:
     start, end, limit, reverse = wanted
     if end == start + b"\0":
-        rows: Any = connection.execute(_POINT, (start,))
-    else:
-        rows = connection.execute(_REVERSE if reverse else _RANGE, (start, end, limit))
+        row: Any = connection.execute(_POINT, (start,)).fetchone()
+        return (
+            [] if row is None else [RawEntry(start, row[0], row[1], row[2].to_bytes(8, "big", signed=True) + _NOBODY)]
+        )
+    rows: Any = connection.execute(_REVERSE if reverse else _RANGE, (start, end, limit))
     return [
-        RawEntry(key, value, encoding, version.to_bytes(8, "big") + _NOBODY) for key, value, encoding, version in rows
+        RawEntry(key, value, encoding, version.to_bytes(8, "big", signed=True) + _NOBODY)
+        for key, value, encoding, version in rows
     ]
 
 
 def _holds(connection: apsw.Connection, check: Check) -> bool:
     rows: list[Any] = connection.execute(_VERSION_OF, (check.key,)).fetchall()
-    found = rows[0][0].to_bytes(8, "big") + _NOBODY if rows else None
+    found = rows[0][0].to_bytes(8, "big", signed=True) + _NOBODY if rows else None
     return bool(found == check.versionstamp)
 
 

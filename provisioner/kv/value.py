@@ -42,10 +42,12 @@ def decode(data: bytes, encoding: int) -> Any:
     if encoding == _V8:
         return from_v8(data)
     if encoding == _LE64:
-        if len(data) != 8:
+        if type(data) is not bytes or len(data) != 8:
             raise Malformed(f"a KvU64 has 8 bytes, not {len(data)}")
         return KvU64(int.from_bytes(data, "little"))
     if encoding == _BYTES:
+        if type(data) is not bytes:
+            raise Malformed("another program stored text where bytes belong")
         return data
     raise Malformed(f"the value encoding {encoding} is unknown")
 
