@@ -16,6 +16,7 @@ themselves (lone surrogates as JSON's escapes), a list is an Array; everything e
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -96,9 +97,7 @@ class Oracle:
     def close(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass
         self._process.wait()
         self._process.stdout.close()

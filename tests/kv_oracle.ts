@@ -196,7 +196,7 @@ async function hear(command: Any): Promise<Json> {
 
 async function nextState(command: Any): Promise<Json> {
   const reader = watches.get(command.name)!;
-  let timer: number | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<"late">((resolve) => {
     timer = setTimeout(() => resolve("late"), command.timeout ?? 5000);
   });
