@@ -22,10 +22,11 @@ function decodeNumber(text: string): number {
 
 function decode(json: Json, seen: unknown[] = []): Any {
   if (Array.isArray(json)) {
-    const array: unknown[] = new Array(json.length);
+    const array: unknown[] = []; // grown item by item: V8 writes an array that was made with a length as a sparse one
     seen.push(array);
     json.forEach((item, i) => {
-      if ((item as Any)?.$ !== "hole") array[i] = decode(item, seen);
+      if ((item as Any)?.$ === "hole") array.length = i + 1;
+      else array[i] = decode(item, seen);
     });
     return array;
   }
