@@ -20,16 +20,23 @@ function decodeNumber(text: string): number {
   return text === "NaN" ? NaN : Number(text);
 }
 
+function lengthen(array: unknown[]) {
+  array.length++;
+}
+
 function decode(json: Json, seen: unknown[] = []): Any {
   if (Array.isArray(json)) {
-    const array: unknown[] = []; // grown item by item: V8 writes an array that was made with a length as a sparse one
+    // V8 writes an array by how it holds it, which depends on how it was made, and by which line of code that made others
+    // before. This one starts as from a fresh literal, and grows by push.
+    const array: unknown[] = JSON.parse("[]");
     seen.push(array);
-    json.forEach((item, i) => {
-      if ((item as Any)?.$ === "hole") array.length = i + 1;
-      else array[i] = decode(item, seen);
-    });
+    for (const item of json) {
+      if ((item as Any)?.$ === "hole") lengthen(array);
+      else array.push(decode(item, seen));
+    }
     return array;
   }
+  if (typeof json === "number" && (json | 0) === json) return json | 0;
   if (json === null || typeof json !== "object") return json;
   const v = json.v as Any;
   switch (json.$) {
@@ -49,7 +56,10 @@ function decode(json: Json, seen: unknown[] = []): Any {
     case "versionstamp": return (Deno.Kv.prototype as Any).commitVersionstamp();
     case "ref": return seen[v];
     case "object": {
-      const object: Any = {};
+      // Deleting a property makes a dictionary: in objects of one shape V8 may hold, and so write, 0 as a double.
+      const object: Any = { a: 0, b: 0 };
+      delete object.a;
+      delete object.b;
       seen.push(object);
       for (const [name, value] of v) {
         const enumerable = { value: decode(value, seen), enumerable: true, configurable: true, writable: true };
