@@ -128,7 +128,7 @@ const entry = (found: Any): Json => ({
 });
 
 const databases = new Map<string, Any>();
-const watches = new Map<string, ReadableStreamDefaultReader<Any[]>>();
+const watches = new Map<string, { reader: ReadableStreamDefaultReader<Any[]>; pending?: Promise<Any> }>();
 const heard = new Map<string, { message: Json; at: number }[]>();
 
 /** Options as they were sent: only names that are there, each value in the notation. */
@@ -206,15 +206,16 @@ async function hear(command: Any): Promise<Json> {
 }
 
 async function nextState(command: Any): Promise<Json> {
-  const reader = watches.get(command.name)!;
+  const watch = watches.get(command.name)!;
+  watch.pending ??= watch.reader.read(); // one that came too late is the next answer
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<"late">((resolve) => {
     timer = setTimeout(() => resolve("late"), command.timeout ?? 5000);
   });
-  const read = reader.read();
-  const first = await Promise.race([read, late]);
+  const first = await Promise.race([watch.pending, late]);
   clearTimeout(timer);
   if (first === "late") return { late: true };
+  watch.pending = undefined;
   return first.done ? { done: true } : { entries: first.value.map(entry) };
 }
 
@@ -237,9 +238,9 @@ async function run(command: Any): Promise<Json> {
     case "enqueue": return await kv.enqueue(decode(command.value), options(command, QUEUE));
     case "listen": listen(kv, command); return null;
     case "heard": return await hear(command);
-    case "watch": watches.set(command.name, kv.watch(command.keys.map(key)).getReader()); return null;
+    case "watch": watches.set(command.name, { reader: kv.watch(command.keys.map(key)).getReader() }); return null;
     case "next": return await nextState(command);
-    case "unwatch": await watches.get(command.name)!.cancel(); return null;
+    case "unwatch": await watches.get(command.name)!.reader.cancel(); return null;
     case "echo": return encode(decode(command.value));
   }
   throw new Error(`no such operation: ${command.op}`);

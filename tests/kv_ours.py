@@ -10,6 +10,7 @@ from kv_notation import key_of, notation, value_of
 from kv_oracle import OracleError
 
 from provisioner.kv import BigInt, CommitFailed, CommitResult, Kv, KvEntry, KvError, KvU64
+from provisioner.kv.client import KvWatch
 from provisioner.kv.model import UNDEFINED
 
 NAMES = {
@@ -65,6 +66,7 @@ class Ours:
 
     def __init__(self, kv: Kv) -> None:
         self._kv = kv
+        self._watches: dict[str, KvWatch] = {}
 
     def send(self, op: str, **command: Any) -> Any:
         run: Callable[[dict[str, Any]], Any] = getattr(self, f"_{op}")
@@ -107,6 +109,16 @@ class Ours:
 
     def _enqueue(self, command: dict[str, Any]) -> Any:
         return self._atomic({"steps": [{**command, "do": "enqueue"}]})
+
+    def _watch(self, command: dict[str, Any]) -> Any:
+        self._watches[command["name"]] = self._kv.watch([key_of(key) for key in command["keys"]])
+
+    def _next(self, command: dict[str, Any]) -> Any:
+        entries = next(self._watches[command["name"]], None)
+        return {"done": True} if entries is None else {"entries": [_entry(entry) for entry in entries]}
+
+    def _unwatch(self, command: dict[str, Any]) -> Any:
+        self._watches.pop(command["name"]).close()
 
     def _atomic(self, command: dict[str, Any]) -> Any:
         operation = self._kv.atomic()

@@ -2,6 +2,7 @@
 
 What depends on earlier answers is named, and filled in for each side: a versionstamp is {"$": "stamp", "v": n}, the n-th
 that the side gave, or {"$": "now"}, that of the key at this moment; a cursor is {"$": "cursor"}, the last one given.
+"latest" reads from a watch until it gives what is stored now, or answers what it gave last if that is the same.
 """
 
 from __future__ import annotations
@@ -206,6 +207,9 @@ def _operations(known: Strategy) -> Strategy:
         _lists(known),
         _lists(known),
         _op("enqueue", st.fixed_dictionaries({"value": messages}), queue_options),
+        _op("watch", st.fixed_dictionaries({"name": st.sampled_from("vw"), "keys": st.lists(known, max_size=3)})),
+        _op("watch", st.fixed_dictionaries({"name": st.just("v"), "keys": st.lists(known, min_size=9, max_size=11)})),
+        _op("latest", st.fixed_dictionaries({"name": st.sampled_from("vw")})),
     )
 
 

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,16 @@ CHANGES = {"sum", "min", "max", "mutate"}
 TOLERANCE = 5_000  # milliseconds between the same operation on both sides
 
 
+@dataclass(slots=True)
+class Watched:
+    keys: list[Any]
+    entries: list[Any]
+
+
+def stamps(entries: list[Any]) -> list[str | None]:
+    return [entry["versionstamp"] for entry in entries]
+
+
 class Side:
     """One database under test with what it answered so far."""
 
@@ -42,10 +53,16 @@ class Side:
         self._arguments = arguments
         self.stamps: list[str] = []
         self.cursor = ""
+        self.watches: dict[str, Watched] = {}
 
     def run(self, command: dict[str, Any]) -> Any:
         """The canonical answer, or OracleError. Versionstamps are numbered as they were given."""
-        answer = self._target.send(**self._arguments, **self._filled(command))
+        if command["op"] == "watch":
+            answer = self._watch(command)
+        elif command["op"] == "latest":
+            answer = self._latest(command["name"])
+        else:
+            answer = self._send(**self._filled(command))
         if isinstance(answer, dict):
             if stamp := answer.get("ok") and answer.get("versionstamp"):
                 self.stamps.append(stamp)
@@ -54,6 +71,32 @@ class Side:
             elif "cursor" in answer:
                 answer["cursor"] = "error"
         return self.numbered(canonical(answer))
+
+    def _send(self, op: str, **command: Any) -> Any:
+        return self._target.send(op, **self._arguments, **command)
+
+    def _watch(self, command: dict[str, Any]) -> Any:
+        name = command["name"]
+        if name in self.watches:
+            self.unwatch(name)
+        self._send(**command)
+        state = self._send("next", name=name)
+        if "done" not in state:
+            self.watches[name] = Watched(command["keys"], state["entries"])
+        return state
+
+    def _latest(self, name: str) -> Any:
+        watched = self.watches.get(name)
+        if watched is None:
+            return None
+        now = self._send("getMany", keys=watched.keys)
+        while stamps(watched.entries) != stamps(now):
+            watched.entries = self._send("next", name=name, timeout=20_000)["entries"]
+        return watched.entries
+
+    def unwatch(self, name: str) -> None:
+        del self.watches[name]
+        self._send("unwatch", name=name)
 
     def _filled(self, json: Any, key: Any = None) -> Any:
         if isinstance(json, list):
@@ -66,7 +109,7 @@ class Side:
             case "stamp":
                 return self.stamps[json["v"] % len(self.stamps)] if self.stamps else "0" * 20
             case "now":
-                return self._target.send("get", **self._arguments, key=key)["versionstamp"]
+                return self._send("get", key=key)["versionstamp"]
         return {name: self._filled(item, json.get("key")) for name, item in json.items()}
 
     def numbered(self, json: Any) -> Any:
@@ -134,14 +177,27 @@ def run(oracle: Oracle, directory: Path, commands: list[dict[str, Any]]) -> None
             compare(command, answer, answered(in_memory, command))
             if isinstance(answer, OracleError) and before:
                 undone(their_file, before)
-        listing = {"op": "list", "prefix": []}
-        everything = answered(theirs, listing)
-        compare(listing, everything, answered(ours, listing))
-        compare(listing, everything, answered(in_memory, listing))
+        everything = compare_ends(theirs, ours, in_memory)
     oracle.send("close", db="it")
     compare_rows(theirs, rows(their_file), ours, rows(our_file))
     compare_messages(rows(their_file, "queue"), rows(our_file, "queue"))
     read_each_others(oracle, theirs, their_file, ours, our_file, everything)
+
+
+def compare_ends(theirs: Side, ours: Side, in_memory: Side) -> Any:
+    """What the watches gave last, and then all entries, which are the answer."""
+    for name in tuple(theirs.watches):
+        latest = {"op": "latest", "name": name}
+        answer = answered(theirs, latest)
+        for side in (ours, in_memory):
+            compare(latest, answer, answered(side, latest))
+            side.unwatch(name)
+        theirs.unwatch(name)
+    listing = {"op": "list", "prefix": []}
+    everything = answered(theirs, listing)
+    compare(listing, everything, answered(ours, listing))
+    compare(listing, everything, answered(in_memory, listing))
+    return everything
 
 
 def read_each_others(
