@@ -8,17 +8,16 @@ from __future__ import annotations
 import base64
 import os
 import re
-import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from kv_files import restore, rows
 from kv_notation import canonical, notation
 from kv_oracle import Oracle, OracleError
 from kv_ours import Ours, kinds_for
@@ -130,23 +129,6 @@ class Side:
             return cursor
 
 
-def rows(path: Path, table: str = "kv") -> list[dict[str, Any]]:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.row_factory = sqlite3.Row
-        return [dict(row) for row in connection.execute(f"select * from {table}")]
-
-
-def undone(path: Path, before: dict[str, list[dict[str, Any]]]) -> None:
-    """Make a file what it was. Deno leaves half of an atomic operation that fails by a type, and ours nothing."""
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for table, entries in before.items():
-            connection.execute(f"delete from {table}")
-            for row in entries:
-                names = ", ".join(row)
-                marks = ", ".join("?" * len(row))
-                connection.execute(f"insert into {table} ({names}) values ({marks})", tuple(row.values()))
-
-
 def answered(side: Side, command: dict[str, Any]) -> Any:
     try:
         return side.run(command)
@@ -176,7 +158,7 @@ def run(oracle: Oracle, directory: Path, commands: list[dict[str, Any]]) -> None
             compare(command, answer, answered(ours, command))
             compare(command, answer, answered(in_memory, command))
             if isinstance(answer, OracleError) and before:
-                undone(their_file, before)
+                restore(their_file, before)  # Deno leaves half of what failed by a type, and ours nothing
         everything = compare_ends(theirs, ours, in_memory)
     oracle.send("close", db="it")
     compare_rows(theirs, rows(their_file), ours, rows(our_file))
@@ -279,7 +261,7 @@ def test_sequences_of_operations_do_the_same_on_deno_and_on_ours(oracle: Oracle)
 
 
 def test_deno_keeps_half_of_an_atomic_operation_that_fails_and_ours_nothing(oracle: Oracle, tmp_path: Path) -> None:
-    """Where the two differ on purpose. When Deno mends this, `undone` above can go."""
+    """Where the two differ on purpose. When Deno mends this, `restore` above can go."""
     steps = [
         {"do": "set", "key": ["before"], "value": 1},
         {"do": "sum", "key": ["text"], "value": {"$": "bigint", "v": "1"}},

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kv_files import put
 from kv_oracle import Oracle, OracleError
 
 from provisioner.kv import Malformed, TypeMismatch, open_kv
@@ -14,11 +13,6 @@ from provisioner.kv import key as keys
 
 V8_ONE = bytes.fromhex("ff0f4902")
 GOOD = [("a",), ("z",)]
-
-
-def put(path: Path, key: bytes, value: object, encoding: object = 1) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("insert into kv (k, v, v_encoding, version) values (?, ?, ?, 1)", (key, value, encoding))
 
 
 @pytest.fixture

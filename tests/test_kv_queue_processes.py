@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kv_files import rows
 from kv_oracle import Oracle
 from support import until
 from test_kv_together import NIGHTLY, Process, python, running
@@ -25,13 +24,8 @@ def heard(process: Process) -> Any:
     return json.loads(process.stdout.readline())
 
 
-def stored(path: Path, table: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(f"select * from {table}").fetchall()
-
-
 def nothing_left(path: Path) -> bool:
-    return not stored(path, "queue") and not stored(path, "queue_running")
+    return not rows(path, "queue") and not rows(path, "queue_running")
 
 
 def test_a_message_comes_again_when_its_listener_is_killed_in_the_handler(tmp_path: Path) -> None:
@@ -40,7 +34,7 @@ def test_a_message_comes_again_when_its_listener_is_killed_in_the_handler(tmp_pa
         kv.enqueue({"number": 1})
     with running(*python("listen", path, "hold")) as process:
         assert heard(process) == {"number": 1}
-        assert len(stored(path, "queue_running")) == 1
+        assert len(rows(path, "queue_running")) == 1
         process.kill()
     killed = time.monotonic()
     with running(*python("listen", path, "take")) as process:
@@ -70,7 +64,7 @@ def test_what_we_held_when_we_were_killed_comes_to_deno(tmp_path: Path) -> None:
         assert heard(process) == "held"
         process.kill()
     # Deno looks for what others left behind when it opens the file, and then once a minute
-    until(lambda: stored(path, "queue_running")[0][0] < time.time() * 1000)
+    until(lambda: rows(path, "queue_running")[0]["deadline"] < time.time() * 1000)
     with Oracle() as oracle:
         oracle.send("open", path=str(path))
         oracle.send("listen", name="it", mode="ok")
@@ -83,16 +77,16 @@ def test_a_message_that_is_handled_for_long_comes_to_nobody_else(tmp_path: Path)
     with open_kv(path) as kv, running(*python("listen", path, "hold")) as holding:
         kv.enqueue("first")
         assert heard(holding) == "first"
-        ((deadline, *_),) = stored(path, "queue_running")
+        (before,) = rows(path, "queue_running")
         with running(*python("listen", path, "take")) as taking:
             kv.enqueue("second")
             assert heard(taking) == "second"
-            until(lambda: time.time() * 1000 > deadline + 1000)
+            until(lambda: time.time() * 1000 > before["deadline"] + 1000)
             kv.enqueue("third")
             assert heard(taking) == "third"
-            until(lambda: len(stored(path, "queue_running")) == 1)
-            ((renewed, *_),) = stored(path, "queue_running")
-            assert renewed > deadline
+            until(lambda: len(rows(path, "queue_running")) == 1)
+            (after,) = rows(path, "queue_running")
+            assert after["deadline"] > before["deadline"]
 
 
 def test_a_message_whose_schedule_runs_out_is_stored_under_its_keys(tmp_path: Path) -> None:

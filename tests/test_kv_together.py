@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import os
 import random
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kv_files import integrity
 from kv_oracle import Oracle
 from kv_worker import ACCOUNTS, SUM, WRITERS
 from world import DENO
@@ -62,12 +62,6 @@ def deno(script: str, path: Path, *arguments: str) -> tuple[str, ...]:
         str(path),
         *arguments,
     )
-
-
-def integrity(path: Path) -> str:
-    with closing(sqlite3.connect(path)) as connection:
-        (found,) = connection.execute("pragma integrity_check").fetchone()
-    return str(found)
 
 
 def total(kv: Kv) -> int:
