@@ -1,8 +1,8 @@
-# Two commands do all set-up: `make demo` and `make test`.
+# Two commands do all set-up: `make demo` and `make test`. `make nightly` runs the long forms of the tests.
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test bench clean
+.PHONY: demo test nightly bench clean
 
 demo: $(VENV)/installed-demo
 	$(VENV)/bin/python demo/demo.py
@@ -13,6 +13,10 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -q -n 2
+
+nightly: $(VENV)/installed-dev
+	sh .ci/debian-packages
+	KV_NIGHTLY=1 $(VENV)/bin/python -m pytest -q tests/test_kv_*.py
 
 bench: $(VENV)/installed-dev
 	$(VENV)/bin/python -m bench
