@@ -10,16 +10,25 @@ import datetime
 import re
 from typing import Any
 
-from v8serialize import Decoder, Encoder, TagReader, V8SerializeError
-from v8serialize.constants import JS_ARRAY_BUFFER_TAGS, JSRegExpFlag, SerializationFeature, SerializationTag
-from v8serialize.decode import DecodeContext, TagReaderRegistry
+from v8serialize import Encoder, TagReader, V8SerializeError
+from v8serialize.constants import JS_ARRAY_BUFFER_TAGS, SerializationFeature, SerializationTag
+from v8serialize.decode import DecodeContext, DefaultDecodeContext, ReadableTagStream, TagReaderRegistry
 from v8serialize.encode import EncodeContext, EncodeNextFn, TagWriter
-from v8serialize.jstypes import JSArray, JSArrayBuffer, JSBigInt, JSRegExp, JSUint8Array, JSUndefined
+from v8serialize.jstypes import (
+    JSArray,
+    JSArrayBuffer,
+    JSBigInt,
+    JSError,
+    JSPrimitiveObject,
+    JSRegExp,
+    JSSet,
+    JSUint8Array,
+)
 
-from provisioner.kv import v8read
+from provisioner.kv import v8read, v8write
 from provisioner.kv.errors import ValueInvalid
-from provisioner.kv.model import SAFE_INTEGER, UNDEFINED, BigInt, JSDate, KvU64
-from provisioner.kv.v8write import HEADER, REGEX_FLAGS, Rare, is_small, milliseconds
+from provisioner.kv.model import UNDEFINED, BigInt, JSDate, KvU64
+from provisioner.kv.v8write import HEADER, Rare
 
 
 def dumps(value: object) -> bytes:
@@ -33,7 +42,9 @@ def dumps(value: object) -> bytes:
 def loads(data: bytes) -> Any:
     """The value of V8 bytes. Raises v8read.Broken."""
     try:
-        return _DECODER.decodes(HEADER + data[2:] if data[1] > 15 else data)
+        ctx = DefaultDecodeContext(stream=_Stream(HEADER + data[2:] if data[1] > 15 else data), decode_steps=[_READER])
+        ctx.stream.read_header()
+        return ctx.decode_object()
     except (V8SerializeError, ValueError, TypeError, IndexError, AssertionError, OverflowError) as error:
         raise v8read.Broken from error
 
@@ -46,52 +57,140 @@ def _referred(value: Any, /, ctx: EncodeContext, next: EncodeNextFn) -> None:  #
         next(value)
 
 
-def _written(value: Any, /, ctx: EncodeContext, next: EncodeNextFn) -> None:  # noqa: A002, C901 the library's name
-    """Our types on their way to the library's writer."""
-    if isinstance(value, dict):
-        plain = all(isinstance(key, str) for key in value)
-        if plain:
-            ctx.stream.write_js_object(value.items(), ctx, identity=value)
-        else:
-            ctx.stream.write_jsmap(value.items(), ctx, identity=value)
-    elif isinstance(value, (bytes, bytearray, memoryview)):
-        ctx.encode_object(JSUint8Array(JSArrayBuffer(bytes(value))))
-    elif isinstance(value, str):
-        try:
-            ctx.stream.write_string_onebyte(value)
-        except ValueError:
-            ctx.stream.write_string_twobyte(value)
-    elif isinstance(value, KvU64):
-        raise ValueInvalid(f"{value!r} inside of another value. A KvU64 is stored by itself only")
-    elif isinstance(value, BigInt):
-        next(JSBigInt(value))
-    elif value is UNDEFINED:
-        next(JSUndefined)
-    elif isinstance(value, (JSDate, datetime.datetime)):
-        ctx.stream.objects.record_reference(value)
-        ctx.stream.write_tag(SerializationTag.kDate)
-        ctx.stream.write_double(value if isinstance(value, JSDate) else milliseconds(value), tag=None)
-    elif isinstance(value, float) and is_small(value):
-        ctx.stream.write_int32(int(value))
-    elif isinstance(value, int) and not isinstance(value, (bool, JSBigInt)):
-        _integer(value, ctx)
-    elif isinstance(value, re.Pattern):
-        next(JSRegExp(value.pattern, _flags(value)))
+def _written(value: Any, /, ctx: EncodeContext, next: EncodeNextFn) -> None:  # noqa: A002 the library's name
+    """What V8 writes otherwise than the library does, or what the library does not know."""
+    for kinds, writer in _WRITERS:
+        if isinstance(value, kinds):
+            writer(value, ctx)
+            return
+    if isinstance(value, (list, tuple)) and v8write.are_doubles(value):
+        _doubles(value, ctx)
+    elif isinstance(value, JSError) and value.cause is None:
+        _error(value, ctx)
+    elif isinstance(value, JSArray) and not value.properties and value.array.elements_used != len(value.array):
+        _holed(value, ctx)
     else:
         next(value)
 
 
-def _integer(value: int, ctx: EncodeContext) -> None:
-    if is_small(value):
-        ctx.stream.write_int32(value)
-    elif -SAFE_INTEGER <= value <= SAFE_INTEGER:
-        ctx.stream.write_double(value)
+def _dict(value: dict[Any, Any], ctx: EncodeContext) -> None:
+    if all(isinstance(key, str) for key in value):
+        ctx.stream.write_js_object(v8write.properties(value), ctx, identity=value)
     else:
-        raise ValueInvalid(f"{value} is no exact JavaScript number. Use BigInt({value}) for a bigint")
+        ctx.stream.write_jsmap(value.items(), ctx, identity=value)
 
 
-def _flags(pattern: re.Pattern[Any]) -> Any:
-    return JSRegExpFlag(sum(bit for flag, bit in REGEX_FLAGS if pattern.flags & flag))
+def _bytes(value: bytes | bytearray | memoryview, ctx: EncodeContext) -> None:
+    ctx.encode_object(JSUint8Array(JSArrayBuffer(bytes(value))))
+
+
+def _constant(value: object, ctx: EncodeContext) -> None:
+    """A string, a bigint, a KvU64 (which is refused): no objects, so no references among them."""
+    v8write.write(ctx.stream.data, value, {})
+
+
+def _number(value: float, ctx: EncodeContext) -> None:
+    if isinstance(value, JSBigInt):
+        v8write.write(ctx.stream.data, BigInt(value), {})
+    else:
+        v8write.write(ctx.stream.data, value, {})
+
+
+def _date(value: JSDate | datetime.datetime, ctx: EncodeContext) -> None:
+    ctx.stream.objects.record_reference(value)
+    v8write.write(ctx.stream.data, value, {})
+
+
+def _regexp(value: JSRegExp, ctx: EncodeContext) -> None:
+    ctx.stream.objects.record_reference(value)
+    ctx.stream.write_tag(SerializationTag.kRegExp)
+    _constant(value.source, ctx)
+    ctx.stream.write_varint(int(value.flags))
+
+
+def _pattern(value: re.Pattern[Any], ctx: EncodeContext) -> None:
+    ctx.stream.objects.record_reference(value)
+    v8write.write(ctx.stream.data, value, {})
+
+
+def _boxed(value: JSPrimitiveObject[Any, Any], ctx: EncodeContext) -> None:
+    ctx.stream.objects.record_reference(value)
+    ctx.stream.write_tag(value.tag)
+    if isinstance(value.value, str):
+        _constant(value.value, ctx)
+    elif isinstance(value.value, JSBigInt):
+        at = len(ctx.stream.data)
+        _number(value.value, ctx)
+        del ctx.stream.data[at]  # the tag of a bigint, which stands by itself otherwise
+    elif not isinstance(value.value, bool):
+        ctx.stream.write_double(value.value, tag=None)
+
+
+def _error(value: JSError, ctx: EncodeContext) -> None:
+    data = ctx.stream.data
+    ctx.stream.objects.record_reference(value)
+    ctx.stream.write_tag(SerializationTag.kError)
+    data += _ERRORS.get(str(value.name), b"")
+    for tag, text in ((b"m", value.message), (b"s", value.stack)):
+        if text is not None:
+            data += tag
+            _constant(text, ctx)
+    data += b"."
+
+
+def _doubles(value: list[Any] | tuple[Any, ...], ctx: EncodeContext) -> None:
+    ctx.stream.objects.record_reference(value)
+    v8write.write(ctx.stream.data, value, {})
+
+
+def _holed(value: JSArray[Any], ctx: EncodeContext) -> None:
+    """An array with holes, as V8 has it: the items that are there, each behind its index."""
+    ctx.stream.objects.record_reference(value)
+    data = ctx.stream.data
+    ctx.stream.write_tag(SerializationTag.kBeginSparseJSArray)
+    v8write.varint(data, len(value.array))
+    for index, item in value.array.elements().items():
+        ctx.encode_object(index)
+        ctx.encode_object(item)
+    ctx.stream.write_tag(SerializationTag.kEndSparseJSArray)
+    v8write.varint(data, value.array.elements_used)
+    v8write.varint(data, len(value.array))
+
+
+_ERRORS = {
+    "EvalError": b"E",
+    "RangeError": b"R",
+    "ReferenceError": b"F",
+    "SyntaxError": b"S",
+    "TypeError": b"T",
+    "URIError": b"U",
+}
+
+# The first that fits; a bool is an int, and both libraries' bigints are.
+_WRITERS: list[tuple[Any, Any]] = [
+    ((bool, type(None)), _constant),
+    ((str, KvU64, BigInt, type(UNDEFINED)), _constant),
+    ((JSDate, datetime.datetime), _date),
+    ((int, float), _number),
+    (dict, _dict),
+    ((bytes, bytearray, memoryview), _bytes),
+    (re.Pattern, _pattern),
+    (JSRegExp, _regexp),
+    (JSPrimitiveObject, _boxed),
+]
+
+
+class _Stream(ReadableTagStream):
+    """The bytes of one value, whose strings may have halves of surrogate pairs, as JavaScript's may."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.referred_to: set[int] = set()  # arrays that are referred to while they are being read
+
+    def read_string_twobyte(self, *, tag: bool = False) -> str:
+        if tag:
+            self.read_tag(SerializationTag.kTwoByteString)
+        return bytes(self.read_bytes(self.read_varint())).decode("utf-16-le", "surrogatepass")
 
 
 class _Reader(TagReader):
@@ -100,6 +199,7 @@ class _Reader(TagReader):
     def register_tag_readers(self, tag_readers: TagReaderRegistry) -> None:
         super().register_tag_readers(tag_readers)
         for tag, reader in (
+            (SerializationTag.kError, _Reader.deserialize_js_error),
             (SerializationTag.kBeginJSObject, _Reader.deserialize_js_object),
             (SerializationTag.kBeginDenseJSArray, _Reader.deserialize_js_array_dense),
             (SerializationTag.kBeginSparseJSArray, _Reader.deserialize_js_array_sparse),
@@ -119,26 +219,36 @@ class _Reader(TagReader):
             into[str(key)] = value
         return into
 
+    def deserialize_js_error(self, tag: Any, ctx: DecodeContext) -> Any:
+        error: Any = super().deserialize_js_error(tag, ctx)
+        if error.name == "UriError":  # the library's slip
+            error.name = "URIError"
+        return error
+
     def deserialize_js_array_dense(self, tag: Any, ctx: DecodeContext) -> Any:
         number = _next_number(ctx)
         array = super().deserialize_js_array_dense(tag, ctx)
-        return _replaced(ctx, number, _plain(array))
+        return _replaced(ctx, number, _plain(array, ctx))
 
     def deserialize_js_array_sparse(self, tag: Any, ctx: DecodeContext) -> Any:
         number = _next_number(ctx)
         array = super().deserialize_js_array_sparse(tag, ctx)
-        return _replaced(ctx, number, _plain(array))
+        return _replaced(ctx, number, _plain(array, ctx))
 
     def deserialize_jsset(self, tag: Any, ctx: DecodeContext) -> Any:
         number = _next_number(ctx)
         items = super().deserialize_jsset(tag, ctx)
-        return _replaced(ctx, number, v8read.gathered(list(items)))
+        gathered = v8read.gathered(list(items))
+        return items if isinstance(gathered, JSSet) else _replaced(ctx, number, gathered)
 
     def deserialize_js_array_buffer(self, tag: Any, ctx: DecodeContext) -> Any:
         return _as_bytes(super().deserialize_js_array_buffer(tag, ctx))
 
     def deserialize_object_reference(self, tag: Any, ctx: DecodeContext) -> Any:
-        return _as_bytes(super().deserialize_object_reference(tag, ctx))
+        found = super().deserialize_object_reference(tag, ctx)
+        if isinstance(found, JSArray):
+            _referred_to(ctx).add(id(found))
+        return _as_bytes(found)
 
     def deserialize_js_bigint(self, tag: Any, ctx: DecodeContext) -> Any:
         return BigInt(ctx.stream.read_bigint())
@@ -170,11 +280,17 @@ def _replaced(ctx: DecodeContext, number: int, value: Any) -> Any:
     return value
 
 
-def _plain(array: JSArray[Any]) -> Any:
-    """As a list, if it has neither holes nor properties."""
-    if array.properties or array.array.elements_used != len(array.array):
+def _plain(array: JSArray[Any], ctx: DecodeContext) -> Any:
+    """As a list, if it has neither holes nor properties, and does not contain itself."""
+    if array.properties or array.array.elements_used != len(array.array) or id(array) in _referred_to(ctx):
         return array
     return list(array.array)
+
+
+def _referred_to(ctx: DecodeContext) -> set[int]:
+    stream = ctx.stream
+    assert isinstance(stream, _Stream)  # noqa: S101 nobody else makes one here
+    return stream.referred_to
 
 
 def _as_bytes(value: Any) -> Any:
@@ -190,6 +306,4 @@ _FEATURES = (
     | SerializationFeature.Float16Array
 )
 _ENCODER = Encoder(encode_steps=[_referred, _written, TagWriter()], features=_FEATURES)
-_DECODER = Decoder(
-    decode_steps=[_Reader(js_constants={SerializationTag.kUndefined: UNDEFINED}, js_primitive_objects=True)]
-)
+_READER = _Reader(js_constants={SerializationTag.kUndefined: UNDEFINED}, js_primitive_objects=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime
 import re
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from itertools import chain
 from typing import Any, Final
 
 from provisioner.kv.errors import ValueInvalid
@@ -38,11 +39,11 @@ def dumps(value: Any) -> bytes:
         _string(out, value)
     else:
         out = bytearray(HEADER)
-        _write(out, value, {})
+        write(out, value, {})
     return bytes(out)
 
 
-def _write(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def write(out: bytearray, value: Any, seen: dict[int, int]) -> None:
     kind = type(value)
     if kind is str:
         _string(out, value)
@@ -152,17 +153,23 @@ def _object(out: bytearray, value: dict[Any, Any], seen: dict[int, int]) -> None
     if _refer(out, value, seen):
         return
     out.append(0x6F)
-    items = value.items()
-    if not _DIGITS.isdisjoint(key[:1] for key in value):
-        for index in sorted(int(key) for key in value if _is_index(key)):
-            _float(out, index)
-            _write(out, value[str(index)], seen)
-        items = {key: item for key, item in items if not _is_index(key)}.items()
-    for key, item in items:
-        _string(out, key)
-        _write(out, item, seen)
+    for key, item in properties(value):
+        if type(key) is str:
+            _string(out, key)
+        else:
+            write(out, key, seen)
+        write(out, item, seen)
     out.append(0x7B)
     varint(out, len(value))
+
+
+def properties(value: dict[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """Names and values in JavaScript's order: first the indexes of an array, as ints, then the others as they came."""
+    if _DIGITS.isdisjoint(key[:1] for key in value):
+        return value.items()
+    indexes = sorted(int(key) for key in value if _is_index(key))
+    others = ((key, item) for key, item in value.items() if not _is_index(key))
+    return chain(((index, value[str(index)]) for index in indexes), others)
 
 
 def _is_index(key: str) -> bool:
@@ -175,8 +182,8 @@ def _map(out: bytearray, value: dict[Any, Any], seen: dict[int, int]) -> None:
         return
     out.append(0x3B)
     for key, item in value.items():
-        _write(out, key, seen)
-        _write(out, item, seen)
+        write(out, key, seen)
+        write(out, item, seen)
     out.append(0x3A)
     varint(out, len(value) * 2)
 
@@ -186,7 +193,7 @@ def _set(out: bytearray, value: Collection[Any], seen: dict[int, int]) -> None:
         return
     out.append(0x27)
     for item in value:
-        _write(out, item, seen)
+        write(out, item, seen)
     out.append(0x2C)
     varint(out, len(value))
 
@@ -196,18 +203,18 @@ def _array(out: bytearray, value: Collection[Any], seen: dict[int, int]) -> None
         return
     out.append(0x41)
     varint(out, len(value))
-    if _are_doubles(value):
+    if are_doubles(value):
         for item in value:
             out.append(0x4E)
             out += _pack_double(item)
     else:
         for item in value:
-            _write(out, item, seen)
+            write(out, item, seen)
     out += b"$\0"
     varint(out, len(value))
 
 
-def _are_doubles(value: Collection[Any]) -> bool:
+def are_doubles(value: Collection[Any]) -> bool:
     """Whether V8 holds all of an array as doubles: numbers only, and one of them no integer of 32 bits."""
     doubles = False
     for item in value:
