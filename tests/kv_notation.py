@@ -12,6 +12,7 @@ from v8serialize.jstypes import (
     JSArray,
     JSArrayBuffer,
     JSBigInt,
+    JSError,
     JSHole,
     JSMap,
     JSObject,
@@ -86,6 +87,7 @@ _LEAVES: dict[str, Callable[[Any], Any]] = {
     "buffer": lambda json: JSArrayBuffer(bytes.fromhex(json["v"])),
     "boxed": _boxed_of,
     "view": _view_of,
+    "error": lambda json: JSError(json["message"], name=json["name"], stack=json["stack"]),
 }
 
 
@@ -189,6 +191,10 @@ def _view(value: Any) -> Any:
         return {"$": "view", "type": type(value).__name__.removeprefix("JS"), "v": bytes(view).hex()}
 
 
+def _error(value: Any) -> Any:
+    return {"$": "error", "name": str(value.name), "message": value.message, "stack": value.stack}
+
+
 def _pattern(value: re.Pattern[str]) -> Any:
     flags = "".join(flag for flag, bit in PY_FLAGS.items() if value.flags & bit)
     return {"$": "regexp", "source": value.pattern or "(?:)", "flags": flags}
@@ -213,6 +219,7 @@ _SPELLINGS: list[tuple[Any, Callable[[Any], Any]]] = [
     (JSPrimitiveObject, lambda value: {"$": "boxed", "v": notation(value.value)}),
     (JSArrayBuffer, lambda value: {"$": "buffer", "v": bytes(value.data).hex()}),
     (JSTypedArray, _view),
+    (JSError, _error),
 ]
 
 

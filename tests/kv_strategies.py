@@ -87,6 +87,12 @@ rare = st.one_of(
     views,
     st.binary(max_size=5).map(lambda data: {"$": "buffer", "v": data.hex()}),
     st.one_of(st.booleans(), texts, numbers, bigints).map(lambda inner: {"$": "boxed", "v": inner}),
+    st.builds(
+        lambda name, message, stack: {"$": "error", "name": name, "message": message, "stack": stack},
+        st.sampled_from(["Error", "EvalError", "RangeError", "ReferenceError", "SyntaxError", "TypeError", "URIError"]),
+        texts,
+        texts,
+    ),
 )
 leaves = st.one_of(
     st.none(),
@@ -106,11 +112,12 @@ names = st.one_of(
 
 
 def _unique(pairs: list[list[Json]]) -> list[list[Json]]:
-    """Without the keys that JavaScript, or Python, takes for one (0 and -0, 1 and true)."""
+    """Without the keys that JavaScript takes for others (-0 for 0), or Python (true for 1)."""
     found: dict[str, list[Json]] = {}
     for name, item in pairs:
-        same = {True: 1, False: 0}.get(name, name) if isinstance(name, bool) else name
-        found.setdefault("0" if same == {"$": "number", "v": "-0"} else repr(same), [name, item])
+        same = int(name) if isinstance(name, bool) else name
+        if same != {"$": "number", "v": "-0"}:
+            found.setdefault(repr(same), [name, item])
     return list(found.values())
 
 
@@ -173,15 +180,16 @@ bad_values = st.one_of(
 def spelt_one_way(json: Json) -> bool:
     """Whether V8 writes this value as the same bytes however the program made it, in either language.
 
-    An array of numbers and `undefined`, or with holes, is written dense or sparse by how V8 holds it; the order of a set's
-    items is not Python's; and Python has one object for all regular expressions that are equal.
+    An array of doubles and other things, or of numbers and `undefined`, is written by how V8 came to hold it; the order of a
+    set's items is not Python's; and Python has one object for all regular expressions that are equal.
     """
     return repr(json).count("'regexp'") < 2 and _spelt_one_way(json)
 
 
 def _spelt_one_way(json: Json) -> bool:
     if isinstance(json, list):
-        return UNDEFINED not in json and {"$": "hole"} not in json and all(map(_spelt_one_way, json))
+        mixed = any(map(_is_double, json)) and not all(map(_is_number, json))
+        return UNDEFINED not in json and not mixed and all(map(_spelt_one_way, json))
     if not isinstance(json, dict):
         return True
     match json.get("$"):
@@ -190,3 +198,11 @@ def _spelt_one_way(json: Json) -> bool:
         case "object" | "map":
             return all(_spelt_one_way(name) and _spelt_one_way(item) for name, item in json["v"])
     return True
+
+
+def _is_number(json: Json) -> bool:
+    return (isinstance(json, int) and not isinstance(json, bool)) or (isinstance(json, dict) and json["$"] == "number")
+
+
+def _is_double(json: Json) -> bool:
+    return _is_number(json) and (isinstance(json, dict) or not -(2**31) <= json < 2**31)
