@@ -74,7 +74,7 @@ def test_each_library_has_its_file() -> None:
         "pygit2": {"git/refs.py"},
         "watchdog": {"git/watch.py", "kv/notify.py"},
         "apsw": {"kv/sqlite.py", "kv/sqlite_rows.py"},
-        "v8serialize": {"kv/v8read.py", "kv/v8rare.py"},
+        "v8serialize": {"kv/notation.py", "kv/v8read.py", "kv/v8rare.py"},
     }
 
 

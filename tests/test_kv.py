@@ -431,6 +431,9 @@ def test_the_environment_says_which_database(path: str, monkeypatch: pytest.Monk
     monkeypatch.setenv("PROVISIONER_KV_URL", path + "2")
     with open_kv() as kv:
         assert kv.get(("a",)).value is None
+    monkeypatch.setenv("PROVISIONER_KV_URL", "sqlite://" + path.replace("kv", "k%76"))
+    with open_kv() as kv:
+        assert kv.get(("a",)).value == 1
     monkeypatch.delenv("PROVISIONER_KV_URL")
     with open_kv() as kv:
         assert kv.get(("a",)).value == 1

@@ -237,13 +237,23 @@ class KvWatch:
 
 
 def open_kv(path_or_url: str | os.PathLike[str] | None = None, *, synchronous: str = "full") -> Kv:
-    """Open a database: a file, which is made if it is not there, or ":memory:".
+    """Open a database: a file by its path or `sqlite://` URL, which is made if it is not there, or ":memory:".
 
     Without an argument, what PROVISIONER_KV_URL or DENO_KV_DEFAULT_PATH name; without those in memory, with a warning.
     `synchronous` "full": a commit that was acknowledged is on the disk. "normal": the last ones may be lost when the
     machine dies, not when the process does.
     """
     return Kv(open_store(path_or_url, synchronous=synchronous))
+
+
+def _path_of(url: str) -> str:
+    """The path in `sqlite:///…`, in which anything may be percent-encoded."""
+    from urllib.parse import unquote_to_bytes
+
+    rest = url.removeprefix("sqlite:")
+    if not rest.startswith("///"):
+        raise OptionInvalid(f"{url!r} names no file. Write sqlite:// and the absolute path")
+    return os.fsdecode(unquote_to_bytes(rest.removeprefix("//")))
 
 
 def open_store(path_or_url: str | os.PathLike[str] | None, *, synchronous: str = "full") -> Store:
@@ -262,6 +272,8 @@ def open_store(path_or_url: str | os.PathLike[str] | None, *, synchronous: str =
     name = os.fspath(path_or_url)
     if name.startswith(("http://", "https://")):
         raise OptionInvalid(f"{name}: there is no client for KV Connect yet. Open the database's file by its path")
+    if name.startswith("sqlite:"):
+        name = _path_of(name)
     if name == ":memory:":
         from provisioner.kv.memory import MemoryStore
 
