@@ -205,7 +205,8 @@ class AtomicOperation(request.Atomic):
         self._work = work
 
     async def commit(self) -> CommitResult | CommitFailed:
-        return request.committed(await self._work.write(self._write()))
+        write = self._write()
+        return self._result(write, await self._work.write(write))
 
 
 class KvList:

@@ -160,7 +160,8 @@ class AtomicOperation(request.Atomic):
 
         Raises TypeMismatch or OutOfRange where a sum, min or max cannot be done; then nothing was written.
         """
-        return request.committed(self._store.write([self._write()])[0])
+        write = self._write()
+        return self._result(write, self._store.write([write])[0])
 
 
 def done(result: CommitResult | CommitFailed) -> CommitResult:

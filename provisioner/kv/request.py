@@ -202,11 +202,16 @@ class Atomic:
             mutation if expiry is None else mutation._replace(expire_at=_expiry(now + expiry))
             for mutation, expiry in self._mutations
         )
-        for mutation in mutations:
-            if mutation.expire_at >= 0:
-                self._expect(mutation.expire_at)
         enqueues = tuple(one._replace(deliver_at=now + one.deliver_at) for (one,) in self._enqueues)
         return checked(AtomicWrite(tuple(self._checks), mutations, enqueues))
+
+    def _result(self, write: AtomicWrite, outcome: Outcome) -> CommitResult | CommitFailed:
+        """What the program gets, and the collector hears: not before, or it would look too early."""
+        result = committed(outcome)
+        for mutation in write.mutations:
+            if mutation.expire_at >= 0 and result:
+                self._expect(mutation.expire_at)
+        return result
 
 
 def _expiry(at: int) -> int:

@@ -24,8 +24,9 @@ from provisioner.kv.wakeups import Wakeups, Wanted
 Synchronous = Literal["full", "normal"]
 
 BUSY_SECONDS: Final = 60.0  # how long a write waits for other processes before it is Busy
-_SHORT_WAIT: Final = 0.0005  # about as long as a commit takes
-_LONG_WAIT: Final = 0.005
+# Between tries for the write lock. Shorter waits take more commits a second, and starve Deno, which waits up to 100 ms.
+SHORTEST_WAIT: Final = 0.0005
+LONGEST_WAIT: Final = 0.005
 _NOBODY = b"\0\0"
 
 _POINT = "select v, v_encoding, version from kv where k = ?"
@@ -307,7 +308,7 @@ class _Patience:
             self._since = now
         if now - self._since > BUSY_SECONDS:
             return False
-        time.sleep(random.uniform(0.0001, _SHORT_WAIT if tries < 200 else _LONG_WAIT))  # noqa: S311
+        time.sleep(random.uniform(SHORTEST_WAIT, min(LONGEST_WAIT, SHORTEST_WAIT * (tries + 2))))  # noqa: S311
         return True
 
 

@@ -80,7 +80,7 @@ def sum_of_numbers(number: float) -> bytes:
 
 def sum_of_bigints(number: int) -> bytes:
     """A bigint as Deno stores sums: in as few bytes as it needs, where V8 itself takes eight at a time."""
-    size = (number.bit_length() + 7) // 8
+    size = (number.bit_length() + 7) // 8 or 1
     out = bytearray(v8write.HEADER + b"Z")
     v8write.varint(out, size << 1 | (number < 0))
     return bytes(out + abs(number).to_bytes(size, "little"))
