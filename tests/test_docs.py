@@ -44,3 +44,10 @@ def test_the_demo_does_what_it_says() -> None:
     done = subprocess.run([sys.executable, ROOT / "demo" / "demo.py"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "archived" in done.stdout
+
+
+def test_the_programs_of_the_document_on_key_values_run(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "kv.md").read_text(), re.DOTALL)
+    assert len(blocks) > 8
+    done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
