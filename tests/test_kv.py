@@ -39,6 +39,7 @@ from provisioner.kv import (
     Versionstamp,
 )
 from provisioner.kv.model import KvKeyPart
+from provisioner.kv.sqlite import SqliteStore
 
 SECOND = datetime.timedelta(seconds=1)
 
@@ -513,6 +514,22 @@ def test_entries_that_nobody_can_read_leave_the_others_readable(path: str) -> No
         assert entries.cursor == ""
         kv.set(("a",), "mended")
         assert kv.get(("a",)).value == "mended"
+
+
+def test_a_full_disk_refuses_and_loses_nothing(path: str) -> None:
+    with open_kv(path) as kv:
+        kv.set(("a",), 1)
+        store = kv._store
+        assert isinstance(store, SqliteStore)
+        store._writer.execute("pragma max_page_count = 12").fetchall()
+        with pytest.raises(StoreFailed, match="full"):
+            for number in range(20):
+                kv.set((number,), b"x" * 60_000)
+        before = [entry.key for entry in kv.list(())]
+        assert before[-1] == ("a",) or before[0] == ("a",)
+        store._writer.execute("pragma max_page_count = 100000").fetchall()
+        kv.set(("z",), 1)
+        assert len(list(kv.list(()))) == len(before) + 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not os.path.exists("/usr/bin/setpriv"), reason="root may write everything")

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from provisioner.kv import request
+from provisioner.kv import reading
+from provisioner.kv.atomic import Atomic, Duration
 from provisioner.kv.errors import Closed, OptionInvalid
 from provisioner.kv.expiry import Collector
 from provisioner.kv.key import encode, point
@@ -45,16 +46,16 @@ class Kv:
 
     def get(self, key: KeyLike, *, consistency: Consistency = "strong") -> KvEntry[Any]:
         """The entry of a key; its value and versionstamp are None if it is absent."""
-        request.consistent(consistency)
-        return request.got(key, self._store.read((point(encode(key)),))[0])
+        reading.consistent(consistency)
+        return reading.got(key, self._store.read((point(encode(key)),))[0])
 
     def get_many(self, keys: Sequence[KeyLike], *, consistency: Consistency = "strong") -> list[KvEntry[Any]]:
         """The entries of up to 10 keys at one instant, in the order of the keys."""
-        request.consistent(consistency)
-        ranges = request.points(keys)
-        return [request.found(key, entries) for key, entries in zip(keys, self._store.read(ranges), strict=True)]
+        reading.consistent(consistency)
+        ranges = reading.points(keys)
+        return [reading.found(key, entries) for key, entries in zip(keys, self._store.read(ranges), strict=True)]
 
-    def set(self, key: KeyToSet, value: object, *, expire_in: request.Duration | None = None) -> CommitResult:
+    def set(self, key: KeyToSet, value: object, *, expire_in: Duration | None = None) -> CommitResult:
         """Store a value, to be deleted some time after `expire_in` (a timedelta, or milliseconds)."""
         return done(self.atomic().set(key, value, expire_in=expire_in).commit())
 
@@ -79,8 +80,8 @@ class Kv:
         `batch_size` entries are read at once, each batch a snapshot of its own. `cursor` is that of an earlier list,
         and continues behind where it stood.
         """
-        request.consistent(consistency)
-        return KvList(self._store, request.Listing(prefix, start, end, limit, reverse, cursor, batch_size))
+        reading.consistent(consistency)
+        return KvList(self._store, reading.Listing(prefix, start, end, limit, reverse, cursor, batch_size))
 
     def atomic(self) -> AtomicOperation:
         """Collect checks and changes that are committed together, or not at all."""
@@ -101,8 +102,8 @@ class Kv:
         self,
         payload: object,
         *,
-        delay: request.Duration = 0,
-        backoff_schedule: Iterable[request.Duration] | None = None,
+        delay: Duration = 0,
+        backoff_schedule: Iterable[Duration] | None = None,
         keys_if_undelivered: Iterable[KeyLike] = (),
     ) -> CommitResult:
         """Send a message to one of those who listen, in this process or another, after `delay`.
@@ -150,7 +151,7 @@ class Kv:
         self.close()
 
 
-class AtomicOperation(request.Atomic):
+class AtomicOperation(Atomic):
     def __init__(self, store: Store, clock: Callable[[], int], expect: Callable[[int], None]) -> None:
         super().__init__(clock, expect)
         self._store = store
@@ -173,7 +174,7 @@ def done(result: CommitResult | CommitFailed) -> CommitResult:
 class KvList:
     """The entries of a list, read as they are asked for. An entry that cannot be read raises; the next ones follow."""
 
-    def __init__(self, store: Store, listing: request.Listing) -> None:
+    def __init__(self, store: Store, listing: reading.Listing) -> None:
         self._store = store
         self._listing = listing
 
@@ -200,7 +201,7 @@ class KvWatch:
 
     def __init__(self, store: Store, keys: Sequence[KeyLike]) -> None:
         self._store = store
-        self._watching = request.Watching(keys)
+        self._watching = reading.Watching(keys)
         self._woken = threading.Event()
         self._woken.set()
         self._closed = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from provisioner.kv.errors import KvError
+from provisioner.kv.errors import KvError, StoreFailed
 from provisioner.kv.model import AtomicWrite
 from provisioner.kv.store import Outcome
 
@@ -17,10 +17,11 @@ MOST = 512  # writes in a transaction, so that nobody waits for a crowd
 
 
 class _Ticket:
-    __slots__ = ("failure", "outcomes", "turn", "writes")
+    __slots__ = ("failure", "leads", "outcomes", "turn", "writes")
 
     def __init__(self, writes: Sequence[AtomicWrite]) -> None:
         self.writes = writes
+        self.leads = False
         self.outcomes: list[Outcome] | None = None
         self.failure: BaseException | None = None
         self.turn = threading.Lock()
@@ -49,13 +50,24 @@ class GroupCommit:
                 return self._transact(writes)
             finally:
                 self._pass_on()
-        ticket.turn.acquire()
+        self._wait(ticket)
         if ticket.outcomes is None and ticket.failure is None:
             self._lead(ticket)
         if ticket.failure is not None:
             raise _again(ticket.failure)
-        assert ticket.outcomes is not None  # noqa: S101
-        return ticket.outcomes
+        return ticket.outcomes or []
+
+    def _wait(self, ticket: _Ticket) -> None:
+        """Until somebody did it or passed the lead on. Who is interrupted here leaves the queue, and leads nobody."""
+        try:
+            ticket.turn.acquire()
+        except BaseException:
+            with self._lock:
+                if ticket in self._queue:
+                    self._queue.remove(ticket)
+            if ticket.leads:
+                self._pass_on()
+            raise
 
     def _pass_on(self) -> None:
         """Whoever queued first leads next."""
@@ -64,6 +76,7 @@ class GroupCommit:
                 self._led = False
                 return
             following = self._queue[0]
+            following.leads = True
         following.turn.release()
 
     def _lead(self, own: _Ticket) -> None:
@@ -81,6 +94,7 @@ class GroupCommit:
         except BaseException as error:
             for ticket in taken:
                 ticket.failure = error
+            raise
         else:
             at = 0
             for ticket in taken:
@@ -94,9 +108,11 @@ class GroupCommit:
 
 
 def _again(error: BaseException) -> BaseException:
-    """An exception of its own for each writer: a traceback belongs to one thread."""
+    """An exception of its own for each writer: a traceback belongs to one thread, as does an interruption."""
     if isinstance(error, KvError):
         again = type(error)(*error.args)
         again.__cause__ = error.__cause__
         return again
-    return error
+    if isinstance(error, Exception):
+        return error
+    return StoreFailed(f"the writer that this write travelled with was stopped by {type(error).__name__}. Try it again")

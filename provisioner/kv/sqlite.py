@@ -5,28 +5,22 @@ from __future__ import annotations
 import os
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import apsw
 
-from provisioner.kv import queue, schema, sqlite_rows
+from provisioner.kv import queue, sqlite_file, sqlite_rows
 from provisioner.kv.commit import GroupCommit
-from provisioner.kv.errors import Busy, Closed, KvError, ReadOnly, StoreFailed
+from provisioner.kv.errors import Closed, KvError, ReadOnly
 from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Message, RawEntry, ReadRange
 from provisioner.kv.mutate import Effect, Stored, effects
 from provisioner.kv.notify import Watcher
+from provisioner.kv.sqlite_file import Synchronous, number
 from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
 
-Synchronous = Literal["full", "normal"]
-
-BUSY_SECONDS: Final = 60.0  # how long a write waits for other processes before it is Busy
-# Between tries for the write lock. Shorter waits take more commits a second, and starve Deno, which waits up to 100 ms.
-SHORTEST_WAIT: Final = 0.0005
-LONGEST_WAIT: Final = 0.005
 _NOBODY = b"\0\0"
 
 _POINT = "select v, v_encoding, version from kv where k = ?"
@@ -61,7 +55,11 @@ class SqliteStore:
         self._writing = threading.Lock()
         self._writer = self._connect()
         self.read_only = bool(self._writer.readonly("main"))
-        self._prepare()
+        if not self.read_only:
+            try:
+                sqlite_file.prepare(self._writer)
+            except apsw.Error as error:
+                raise self._failure(error) from error
         self._group = GroupCommit(self._transact)
 
     def read(self, ranges: Sequence[ReadRange]) -> list[list[RawEntry]]:
@@ -150,7 +148,7 @@ class SqliteStore:
         self._wakeups.everything()
 
     def _requeue(self, connection: apsw.Connection, id: str, now: int) -> queue.Retry | queue.GiveUp | None:  # noqa: A002
-        version = _number(connection.execute(_VERSION).fetchall()) + self._random.randint(1, 9)
+        version = number(connection.execute(_VERSION).fetchall()) + self._random.randint(1, 9)
         fate = sqlite_rows.requeue(connection, id, now, version)
         if isinstance(fate, queue.GiveUp) and fate.keys:
             connection.execute(_SET_VERSION, (version,))
@@ -163,7 +161,7 @@ class SqliteStore:
             self._wakeups.changed((), queue=True)
 
     def _advance(self, connection: apsw.Connection, step: int) -> None:
-        connection.execute(_SET_VERSION, (_number(connection.execute(_VERSION).fetchall()) + step,))
+        connection.execute(_SET_VERSION, (number(connection.execute(_VERSION).fetchall()) + step,))
 
     def _look(self, question: Callable[[apsw.Connection], int | None]) -> int | None:
         """Ask without the write lock."""
@@ -192,7 +190,7 @@ class SqliteStore:
         changed: list[bytes] = []
         with self._transaction() as connection:
             outcomes: list[Outcome] = []
-            first = version = _number(connection.execute(_VERSION).fetchall())
+            first = version = number(connection.execute(_VERSION).fetchall())
             for write in writes:
                 following = version + self._random.randint(1, 9)
                 outcome = self._one(connection, write, following, changed)
@@ -234,16 +232,9 @@ class SqliteStore:
         with self._writing:
             if self._closed:
                 raise Closed("the database is closed")
-            connection = self._writer
             try:
-                connection.execute("begin immediate")
-                try:
-                    yield connection
-                    connection.execute("commit")
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("rollback")
-                    raise
+                with sqlite_file.transaction(self._writer):
+                    yield self._writer
             except apsw.Error as error:
                 raise self._failure(error) from error
 
@@ -263,65 +254,14 @@ class SqliteStore:
 
     def _connect(self) -> apsw.Connection:
         try:
-            connection = apsw.Connection(self._path, statementcachesize=40)
-            connection.set_busy_handler(_Patience())
-            connection.execute(f"pragma synchronous = {self._synchronous}")
-        except apsw.Error as error:
-            raise self._failure(error) from error
-        return connection
-
-    def _prepare(self) -> None:
-        """Make the tables that are missing, as Deno's migrations do."""
-        connection = self._writer
-        if self.read_only:
-            return
-        try:
-            ((mode,),) = connection.execute("pragma journal_mode").fetchall()
-            if mode != "wal":
-                connection.execute("pragma journal_mode = wal").fetchall()
-            if _migrated(connection) < schema.VERSION:
-                with self._transaction():
-                    for statement in schema.missing(_migrated(connection)):
-                        connection.execute(statement)
+            return sqlite_file.connect(self._path, self._synchronous)
         except apsw.Error as error:
             raise self._failure(error) from error
 
     def _failure(self, error: apsw.Error) -> KvError:
-        if isinstance(error, apsw.BusyError):
-            return Busy(f"{self._path}: another process held the database for {BUSY_SECONDS:.0f} seconds")
-        if isinstance(error, (apsw.ConnectionClosedError, apsw.ThreadingViolationError)) and self._closed:
+        if self._closed and isinstance(error, (apsw.ConnectionClosedError, apsw.ThreadingViolationError)):
             return Closed("the database is closed")
-        return StoreFailed(f"{self._path}: {error}")
-
-
-class _Patience:
-    """Waits for other processes: a little at a time, by chance, so that none is always the last."""
-
-    __slots__ = ("_since",)
-
-    def __init__(self) -> None:
-        self._since = 0.0
-
-    def __call__(self, tries: int) -> bool:
-        now = time.monotonic()
-        if tries == 0:
-            self._since = now
-        if now - self._since > BUSY_SECONDS:
-            return False
-        time.sleep(random.uniform(SHORTEST_WAIT, min(LONGEST_WAIT, SHORTEST_WAIT * (tries + 2))))  # noqa: S311
-        return True
-
-
-def _migrated(connection: apsw.Connection) -> int:
-    """How many of Deno's migrations the file has."""
-    if not connection.execute("select 1 from sqlite_master where name = 'migration_state'").fetchall():
-        return -1
-    return _number(connection.execute("select version from migration_state where k = 0").fetchall())
-
-
-def _number(rows: list[Any]) -> int:
-    """The one number that was asked for; 0 if there is no row."""
-    return rows[0][0] if rows else 0
+        return sqlite_file.failure(self._path, error)
 
 
 def _rows(connection: apsw.Connection, wanted: ReadRange) -> list[RawEntry]:
