@@ -12,7 +12,7 @@ import apsw
 import pytest
 from world import DENO
 
-from provisioner.kv import KvU64, open_kv, value
+from provisioner.kv import UNDEFINED, BigInt, KvU64, open_kv, value
 
 PREPARE = """
 const V = [1, -1, 2**31, 1.5, -0, NaN, Infinity, "", "é", "漢字", "\\ud800", true, false, null, undefined, 0n, -(2n**70n),
@@ -162,3 +162,29 @@ def test_our_new_file_is_what_deno_makes(path: str) -> None:
                 ]
             )
     assert facts[0] == facts[1]
+
+
+@pytest.mark.timeout(120)
+def test_node_reads_what_ours_stores_and_the_other_way_round(path: str, tmp_path: Path) -> None:
+    """npm has to be there: without @deno/kv this fails. Its V8 is older than Deno's."""
+    subprocess.run(
+        ["npm", "install", "--no-audit", "--no-fund", "--silent", "@deno/kv"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    script = tmp_path / "node.mjs"
+    script.write_text(f"""
+    import {{ openKv }} from "@deno/kv";
+    const kv = await openKv({path!r});
+    for await (const e of kv.list({{prefix: ["python"]}})) await kv.set(["node", e.key[1]], e.value);
+    kv.close();
+    """)
+    items = ["x", "漢", 1, 1.5, BigInt(2**70), None, UNDEFINED, True, [1, [2.5]], {"a": {"1": b"x"}}, b"bytes", {1, 2}]
+    with open_kv(path) as kv:
+        for number, item in enumerate(items):
+            kv.set(("python", number), item)
+        subprocess.run(["node", str(script)], cwd=tmp_path, check=True)
+        for ours, theirs in zip(kv.list(("python",)), kv.list(("node",)), strict=True):
+            assert ours.value == theirs.value
+            assert type(ours.value) is type(theirs.value)

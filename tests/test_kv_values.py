@@ -275,3 +275,12 @@ def test_malformed_bytes_are_a_typed_error(data: bytes, encoding: int) -> None:
 def test_the_general_library_reads_it_too() -> None:
     again = loads(value.to_v8({"a": [1, "b"]}), js_constants={SerializationTag.kUndefined: None})
     assert again == JSObject(a=JSArray([1, "b"]))
+
+
+def test_what_node_writes_is_read() -> None:
+    """`v8.serialize({u: Uint8Array.of(1, 2), b: Buffer.from("x"), i: Int16Array.of(1)})`; each takes a number."""
+    node = bytes.fromhex("ff0f6f2201755c010201022201625c0a017822016f6f7b002201725e037b04")
+    assert value.from_v8(node) == {"u": b"\1\2", "b": b"x", "o": {}, "r": {}}
+    other = value.from_v8(bytes.fromhex("ff0f6f2201695c0302010022016f6f7b002201725e027b03"))
+    assert other["i"] == JSInt16Array(JSArrayBuffer(b"\1\0"))
+    assert other["r"] is other["o"]

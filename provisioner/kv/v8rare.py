@@ -14,6 +14,7 @@ from v8serialize import Encoder, TagReader, V8SerializeError
 from v8serialize.constants import JS_ARRAY_BUFFER_TAGS, SerializationFeature, SerializationTag
 from v8serialize.decode import DecodeContext, DefaultDecodeContext, ReadableTagStream, TagReaderRegistry
 from v8serialize.encode import EncodeContext, EncodeNextFn, TagWriter
+from v8serialize.extensions import NodeJsArrayBufferViewHostObjectHandler
 from v8serialize.jstypes import (
     JSArray,
     JSArrayBuffer,
@@ -205,6 +206,7 @@ class _Reader(TagReader):
             (SerializationTag.kBeginSparseJSArray, _Reader.deserialize_js_array_sparse),
             (SerializationTag.kBeginJSSet, _Reader.deserialize_jsset),
             (JS_ARRAY_BUFFER_TAGS, _Reader.deserialize_js_array_buffer),
+            (SerializationTag.kHostObject, _Reader.deserialize_host_object),
             (SerializationTag.kObjectReference, _Reader.deserialize_object_reference),
             (SerializationTag.kBigInt, _Reader.deserialize_js_bigint),
             (SerializationTag.kDate, _Reader.deserialize_js_date),
@@ -243,6 +245,12 @@ class _Reader(TagReader):
 
     def deserialize_js_array_buffer(self, tag: Any, ctx: DecodeContext) -> Any:
         return _as_bytes(super().deserialize_js_array_buffer(tag, ctx))
+
+    def deserialize_host_object(self, tag: Any, ctx: DecodeContext) -> Any:
+        """Node's own form of a typed array, which the library gives no number."""
+        view = super().deserialize_host_object(tag, ctx)
+        ctx.stream.objects.record_reference(view)
+        return _as_bytes(view)
 
     def deserialize_object_reference(self, tag: Any, ctx: DecodeContext) -> Any:
         found = super().deserialize_object_reference(tag, ctx)
@@ -306,4 +314,8 @@ _FEATURES = (
     | SerializationFeature.Float16Array
 )
 _ENCODER = Encoder(encode_steps=[_referred, _written, TagWriter()], features=_FEATURES)
-_READER = _Reader(js_constants={SerializationTag.kUndefined: UNDEFINED}, js_primitive_objects=True)
+_READER = _Reader(
+    js_constants={SerializationTag.kUndefined: UNDEFINED},
+    js_primitive_objects=True,
+    host_object_deserializer=NodeJsArrayBufferViewHostObjectHandler(),
+)

@@ -264,8 +264,17 @@ class _Reader:
         self.objects += (_UNFINISHED, view)
         return view
 
+    def _node_buffer(self) -> bytes:
+        """Node's form of a Uint8Array (1) or a Buffer (10); its other views are Rare."""
+        if self._varint() not in (1, 10):
+            raise Rare
+        view = self._bytes(self._varint())
+        self.objects.append(view)
+        return view
+
 
 _READERS: Final = {
+    0x5C: _Reader._node_buffer,
     0x00: _Reader.value,
     0x22: lambda reader: reader._bytes(reader._varint()).decode("latin-1"),
     0x63: _Reader._two_byte,
