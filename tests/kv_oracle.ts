@@ -194,6 +194,7 @@ function listen(kv: Any, command: Any) {
     messages.push({ message: encode(message), at: Date.now() });
     if (command.mode === "throw") throw new Error("as was asked for");
     if (command.mode === "hang") return new Promise(() => {});
+    if (command.mode === "slow") return new Promise((resolve) => setTimeout(resolve, 200));
   }).catch((error: unknown) => messages.push({ message: { error: failure(error) }, at: Date.now() }));
 }
 

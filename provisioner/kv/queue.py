@@ -18,6 +18,7 @@ from provisioner.kv.model import Enqueue, Message
 from provisioner.kv.store import Store
 
 DEADLINE: Final = 5_000  # milliseconds after which a message that nobody renewed was left behind
+PATIENCE: Final = 60_000  # milliseconds for messages that Deno holds, which renews nothing; it too looks once a minute
 RENEWAL: Final = 2.0  # seconds between renewals
 LONGEST_WAIT: Final = 60.0  # seconds until the queue is looked at without a reason
 MOST_RUNNING: Final = 100  # handlers at a time, as in Deno

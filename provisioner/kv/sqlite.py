@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import apsw
 
@@ -20,6 +20,8 @@ from provisioner.kv.notify import Watcher
 from provisioner.kv.sqlite_file import Synchronous, number
 from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
+
+Answer = TypeVar("Answer")
 
 _NOBODY = b"\0\0"
 
@@ -50,6 +52,7 @@ class SqliteStore:
         self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
         self._closed = False
         self._idle: list[apsw.Connection] = []
+        self._ends: dict[tuple[str, int], int] = {}  # when running messages, by id and deadline, count as left behind
         self._wakeups = Wakeups()
         self._watcher: Watcher | None = None
         self._writing = threading.Lock()
@@ -115,13 +118,25 @@ class SqliteStore:
 
     def revive(self, now: int) -> tuple[int, int | None]:
         count = 0
-        while (deadline := self._look(sqlite_rows.first_deadline)) is not None and deadline <= now:
+        while self._left_behind(self._look(sqlite_rows.held), now):
             with self._transaction() as connection:
-                fates = [self._requeue(connection, id, now) for id in sqlite_rows.left_behind(connection, now)]  # noqa: A001
+                left = self._left_behind(sqlite_rows.held(connection), now)
+                fates = [self._requeue(connection, id, now) for id in left]  # noqa: A001
             for fate in fates:
                 self._tell(fate)
             count += len(fates)
-        return count, deadline
+        return count, min(self._ends.values(), default=None)
+
+    def _left_behind(self, held: Sequence[sqlite_rows.Held], now: int) -> list[str]:
+        """Whose handlers died. Of Deno's nobody knows: it gets as long from when we saw it as Deno itself would wait."""
+        ends = {}
+        for message in held:
+            end = message.deadline
+            if not message.renewed:
+                end = max(end, self._ends.get((message.id, end), now + queue.PATIENCE))
+            ends[message.id, message.deadline] = end
+        self._ends = ends
+        return [id for (id, _), end in ends.items() if end <= now]  # noqa: A001
 
     def collect(self, now: int) -> tuple[int, int | None]:
         count = 0
@@ -163,7 +178,7 @@ class SqliteStore:
     def _advance(self, connection: apsw.Connection, step: int) -> None:
         connection.execute(_SET_VERSION, (number(connection.execute(_VERSION).fetchall()) + step,))
 
-    def _look(self, question: Callable[[apsw.Connection], int | None]) -> int | None:
+    def _look(self, question: Callable[[apsw.Connection], Answer]) -> Answer:
         """Ask without the write lock."""
         connection = self._reader()
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 import apsw
@@ -11,6 +11,7 @@ import apsw
 from provisioner.kv import queue
 from provisioner.kv.model import Encoding, Enqueue, Message
 
+_RENEWED: Final = " "
 _ADD = "insert into queue (ts, id, data, backoff_schedule, keys_if_undelivered) values (?, ?, ?, ?, ?)"
 _FIRST_DUE = "select ts from queue order by ts limit 1"
 _DUE = "select ts, id, data, backoff_schedule, keys_if_undelivered from queue where ts <= ? order by ts limit ?"
@@ -19,8 +20,7 @@ _RUN = "insert or replace into queue_running (deadline, id, data, backoff_schedu
 _RENEW = "update queue_running set deadline = ? where id = ?"
 _RUNNING = "select data, backoff_schedule, keys_if_undelivered from queue_running where id = ?"
 _FORGET = "delete from queue_running where id = ?"
-_LEFT_BEHIND = "select id from queue_running where deadline <= ? order by deadline limit 100"
-_FIRST_DEADLINE = "select deadline from queue_running order by deadline limit 1"
+_HELD = "select deadline, id, backoff_schedule from queue_running order by deadline limit 1000"
 _PUT = (
     "insert into kv (k, v, v_encoding, version, expiration_ms) values (?1, ?2, ?3, ?4, -1)"
     " on conflict (k) do update set v = ?2, v_encoding = ?3, version = ?4, expiration_ms = -1"
@@ -31,12 +31,16 @@ _EXPIRED = (
 _FIRST_EXPIRY = "select expiration_ms from kv where expiration_ms >= 0 order by expiration_ms limit 1"
 
 
+class Held(NamedTuple):
+    """A message that is being handled; `renewed`: by one of us, who would renew the deadline."""
+
+    id: str
+    deadline: int
+    renewed: bool
+
+
 def first_due(connection: apsw.Connection) -> int | None:
     return _first(connection, _FIRST_DUE)
-
-
-def first_deadline(connection: apsw.Connection) -> int | None:
-    return _first(connection, _FIRST_DEADLINE)
 
 
 def first_expiry(connection: apsw.Connection) -> int | None:
@@ -53,13 +57,19 @@ def add(connection: apsw.Connection, enqueue: Enqueue) -> None:
 
 
 def claim(connection: apsw.Connection, now: int, most: int) -> list[Message]:
-    """Move what is due to the running ones."""
+    """Move what is due to the running ones.
+
+    A space behind the schedule, which readers of JSON skip, says that the deadline is renewed while the handler runs.
+    Deno counts its deadline from when the message was due and never renews it: that of a message which waited for long
+    has passed before the handler starts.
+    """
     messages = []
     rows: list[Any] = connection.execute(_DUE, (now, most)).fetchall()
-    for ts, id, *content in rows:  # noqa: A001 the column's name
+    for ts, id, data, backoff, keys in rows:  # noqa: A001 the column's name
         connection.execute(_TAKE, (ts, id))
-        connection.execute(_RUN, (now + queue.DEADLINE, id, *content))
-        messages.append(Message(id, _bytes(content[0])))
+        schedule = queue.compact(queue.schedule(backoff)) + _RENEWED
+        connection.execute(_RUN, (now + queue.DEADLINE, id, data, schedule, keys))
+        messages.append(Message(id, _bytes(data)))
     return messages
 
 
@@ -71,10 +81,10 @@ def forget(connection: apsw.Connection, id: str) -> None:  # noqa: A002
     connection.execute(_FORGET, (id,))
 
 
-def left_behind(connection: apsw.Connection, now: int) -> list[str]:
-    """The running messages whose deadline has passed, a hundred at most."""
-    rows: list[Any] = connection.execute(_LEFT_BEHIND, (now,)).fetchall()
-    return [row[0] for row in rows]
+def held(connection: apsw.Connection) -> list[Held]:
+    """The running messages, those with the earliest deadlines first, a thousand at most."""
+    rows: list[Any] = connection.execute(_HELD).fetchall()
+    return [Held(id, deadline, str(backoff).endswith(_RENEWED)) for deadline, id, backoff in rows]  # noqa: A001
 
 
 def requeue(connection: apsw.Connection, id: str, now: int, version: int) -> queue.Retry | queue.GiveUp | None:  # noqa: A002
