@@ -102,12 +102,17 @@ def _sum(mutation: Mutation, stored: Stored | None) -> Stored:
     if _kind(old) is not _kind(operand):
         raise TypeMismatch(f"a sum of a stored {_kind(old).__name__} and a {_kind(operand).__name__}")
     result = BigInt(int(old) + int(operand)) if isinstance(old, BigInt) else float(old) + float(operand)
-    for bound, beyond in ((low, low is not None and result < low), (high, high is not None and result > high)):
-        if beyond and bound is not None:
-            if not mutation.sum_clamp:
-                raise OutOfRange("the sum leaves the bounds that it was given")
-            result = bound
+    if low is not None and result < low:
+        result = _clamped(low, mutation)
+    if high is not None and result > high:
+        result = _clamped(high, mutation)  # last, so that it is the one that holds where the bounds cross
     return _encoded(result)
+
+
+def _clamped(bound: float, mutation: Mutation) -> float:
+    if not mutation.sum_clamp:
+        raise OutOfRange("the sum leaves the bounds that it was given")
+    return bound
 
 
 def _kind(number: int | float) -> type:
