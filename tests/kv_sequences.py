@@ -133,7 +133,8 @@ def _bad_steps(known: Strategy) -> Strategy:
                 {"type": st.sampled_from(["sum", "min", "max"]), "key": known, "value": st.one_of(texts, st.none())}
             ),
         ),
-        _step("enqueue", st.fixed_dictionaries({"value": bad_values}), queue_options),
+        _step("enqueue", st.fixed_dictionaries({"value": bad_values})),
+        _step("enqueue", st.fixed_dictionaries({"value": messages}), queue_options),
     )
 
 
