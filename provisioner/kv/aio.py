@@ -112,7 +112,7 @@ class Kv:
 
     async def close(self) -> None:
         self._closing.set()
-        if not any(listener.is_handling(asyncio.current_task()) for listener in self._listeners):
+        if not any(listener.is_handling() for listener in self._listeners):
             for listener in tuple(self._listeners):
                 await listener.ended.wait()
             await self._shut()

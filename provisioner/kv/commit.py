@@ -54,7 +54,7 @@ class GroupCommit:
         if ticket.outcomes is None and ticket.failure is None:
             self._lead(ticket)
         if ticket.failure is not None:
-            raise _again(ticket.failure)
+            raise again(ticket.failure)
         return ticket.outcomes or []
 
     def _wait(self, ticket: _Ticket) -> None:
@@ -107,12 +107,12 @@ class GroupCommit:
                     ticket.turn.release()
 
 
-def _again(error: BaseException) -> BaseException:
+def again(error: BaseException) -> BaseException:
     """An exception of its own for each writer: a traceback belongs to one thread, as does an interruption."""
     if isinstance(error, KvError):
-        again = type(error)(*error.args)
-        again.__cause__ = error.__cause__
-        return again
+        copy = type(error)(*error.args)
+        copy.__cause__ = error.__cause__
+        return copy
     if isinstance(error, Exception):
         return error
     return StoreFailed(f"the writer that this write travelled with was stopped by {type(error).__name__}. Try it again")

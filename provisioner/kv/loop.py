@@ -7,9 +7,11 @@ import inspect
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from provisioner.kv import value as values
+from provisioner.kv.commit import again
 from provisioner.kv.errors import Closed
 from provisioner.kv.model import AtomicWrite, Message, RawEntry, ReadRange
 from provisioner.kv.queue import LONGEST_WAIT, MOST_RUNNING, Renewer, seconds_until
@@ -65,7 +67,7 @@ class Work:
         except BaseException as error:
             for _, future in waiting:
                 if not future.done():
-                    future.set_exception(error)
+                    future.set_exception(again(error))
             if not isinstance(error, Exception):
                 raise
             return
@@ -91,6 +93,9 @@ def waker(event: asyncio.Event) -> Callable[[], None]:
     return wake
 
 
+_handling: ContextVar[Listener | None] = ContextVar("_handling", default=None)
+
+
 class Listener:
     def __init__(self, work: Work, clock: Callable[[], int], closing: asyncio.Event) -> None:
         self._work = work
@@ -100,9 +105,9 @@ class Listener:
         self._running: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
 
-    def is_handling(self, task: asyncio.Task[Any] | None) -> bool:
-        """Whether this task is a handler of ours, which must not be waited for by itself."""
-        return task in self._running
+    def is_handling(self) -> bool:
+        """Whether the caller is a handler of ours, or a task that one began: it must not wait for itself."""
+        return _handling.get() is self
 
     async def run(self, handler: Callable[[Any], object]) -> None:
         subscription = self._work.store.watch_queue(waker(self._woken))
@@ -145,6 +150,7 @@ class Listener:
 
     async def _handle(self, message: Message, handler: Callable[[Any], object], renewer: Renewer) -> None:
         success = False
+        _handling.set(self)
         try:
             result = handler(values.from_v8(message.payload))
             if inspect.isawaitable(result):
