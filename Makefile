@@ -1,4 +1,4 @@
-# Two commands do all set-up: `make demo` and `make test`.
+# Two commands do all set-up: `make demo` and `make test`. `make nightly` runs the long forms of the tests.
 PYTHON ?= python3
 VENV ?= .venv
 
@@ -14,10 +14,10 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -q -n 2
 
-# The same tests with thirty times as many generated examples.
+# The same tests in their long forms: some for a minute each, others with many times as many generated examples.
 nightly: $(VENV)/installed-dev
 	sh .ci/debian-packages
-	$(VENV)/bin/python -m pytest -q -n 2 --hypothesis-profile=nightly --timeout=0
+	KV_NIGHTLY=1 $(VENV)/bin/python -m pytest -q -n 2 --hypothesis-profile=nightly --timeout=0
 
 bench: $(VENV)/installed-dev
 	$(VENV)/bin/python -m bench

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
+from bench import kv
 from bench.local import execute, switch
 from bench.pushing import push_1000, push_one
 from bench.scale import first, latency, memory, reconcile_idle
@@ -22,6 +23,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "push-1000": push_1000,
     "memory": memory,
     "latency": latency,
+    "kv": kv.measure,
 }
 
 

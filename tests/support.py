@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -21,6 +22,7 @@ Argument = str | bytes | Path
 
 # Read before the tests' own environment hides it.
 IN_CI = bool(os.environ.get("CI"))
+DENO = str(Path(sys.executable).parent / "deno")
 
 
 def run(

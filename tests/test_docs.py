@@ -60,3 +60,10 @@ def test_the_systemd_unit_is_one_and_starts_a_daemon(tmp_path: Path, home: Path)
     assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
     with daemon(home, executable, *found[2].split(" ")) as running:
         assert running.stop() == 0
+
+
+def test_the_programs_of_the_document_on_key_values_run(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "kv.md").read_text(), re.DOTALL)
+    assert len(blocks) > 8
+    done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -11,23 +11,39 @@ from functools import cache
 PAGE_SIZE = 4096
 HEADER = b"SQLite format 3\0"
 
+VERSION = 3
+
 # The white space is Deno's: SQLite keeps the text of each statement, and `.schema` shows it.
-STATEMENTS = (
-    "CREATE TABLE migration_state(\n  k integer not null primary key,\n  version integer not null\n)",
-    "CREATE TABLE data_version (\n  k integer primary key,\n  version integer not null\n)",
-    "CREATE TABLE kv (\n  k blob primary key,\n  v blob not null,\n  v_encoding integer not null,\n"
-    "  version integer not null\n) without rowid",
-    "CREATE TABLE queue (\n  ts integer not null,\n  id text not null,\n  data blob not null,\n"
-    "  backoff_schedule text not null,\n  keys_if_undelivered blob not null,\n\n  primary key (ts, id)\n)",
-    "CREATE TABLE queue_running(\n  deadline integer not null,\n  id text not null,\n  data blob not null,\n"
-    "  backoff_schedule text not null,\n  keys_if_undelivered blob not null,\n\n  primary key (deadline, id)\n)",
-    "alter table data_version add column seq integer not null default 0",
-    "alter table kv add column seq integer not null default 0",
-    "alter table kv add column expiration_ms integer not null default -1",
-    "CREATE INDEX kv_expiration_ms_idx on kv (expiration_ms)",
-    "insert into data_version (k, version) values (0, 0)",
-    "insert into migration_state (k, version) values (0, 3)",
+_STATE = "CREATE TABLE migration_state(\n  k integer not null primary key,\n  version integer not null\n)"
+_MIGRATIONS = (
+    (
+        "CREATE TABLE data_version (\n  k integer primary key,\n  version integer not null\n)",
+        "insert into data_version (k, version) values (0, 0)",
+        "CREATE TABLE kv (\n  k blob primary key,\n  v blob not null,\n  v_encoding integer not null,\n"
+        "  version integer not null\n) without rowid",
+    ),
+    (
+        "CREATE TABLE queue (\n  ts integer not null,\n  id text not null,\n  data blob not null,\n"
+        "  backoff_schedule text not null,\n  keys_if_undelivered blob not null,\n\n  primary key (ts, id)\n)",
+        "CREATE TABLE queue_running(\n  deadline integer not null,\n  id text not null,\n  data blob not null,\n"
+        "  backoff_schedule text not null,\n  keys_if_undelivered blob not null,\n\n  primary key (deadline, id)\n)",
+    ),
+    (
+        "alter table kv add column seq integer not null default 0",
+        "alter table data_version add column seq integer not null default 0",
+        "alter table kv add column expiration_ms integer not null default -1",
+        "CREATE INDEX kv_expiration_ms_idx on kv (expiration_ms)",
+    ),
 )
+
+
+def missing(version: int) -> tuple[str, ...]:
+    """The statements that bring a file of this version to VERSION; -1 is a file without any table."""
+    steps = [] if version >= 0 else [_STATE]
+    for number, statements in enumerate(_MIGRATIONS, 1):
+        if number > version:
+            steps += (*statements, f"replace into migration_state (k, version) values (0, {number})")  # noqa: S608
+    return tuple(steps)
 
 
 @cache
@@ -36,7 +52,7 @@ def empty_file() -> bytes:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         connection.execute(f"pragma page_size = {PAGE_SIZE}")
-        for statement in STATEMENTS:
+        for statement in missing(-1):
             connection.execute(statement)
         image = bytearray(connection.serialize())
     finally:

@@ -1,0 +1,194 @@
+"""`provisioner kv`: look into a timeline's key-value database, and change it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from provisioner.cli.shared import confirm, json_option, selector_options, the_home, yes_option
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.kv import Kv, KvEntry, KvError, Malformed, notation, open_kv
+from provisioner.kv.errors import CursorInvalid, KeyInvalid, OptionInvalid, ValueInvalid
+from provisioner.resolving import Selectors, resolve
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+raw_option = click.option("--raw", is_flag=True, help="The text or bytes themselves instead of JSON.")
+
+
+@click.group()
+def kv() -> None:
+    """Look into the key-value database of a timeline, and change it.
+
+    A KEY is a JSON array, as '["users", 1]'. What JSON lacks is written {"$bigint": "5"}, {"$u64": "5"},
+    {"$bytes": "AAE="} (base64), {"$number": "NaN"}, {"$date": "2026-01-02T03:04:05Z"}; see docs/kv.md.
+    """
+
+
+def _kv_errors(command: _Command) -> _Command:
+    """What the library refuses, as errors of the command line."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (KeyInvalid, ValueInvalid, OptionInvalid, CursorInvalid) as error:
+            raise UsageError(str(error)) from error
+        except KvError as error:
+            raise ProvisionerError(str(error)) from error
+
+    return wrapped  # type: ignore[return-value]
+
+
+@contextmanager
+def _opened(app: str | None, branch: str | None, timeline: str | None, revision: str | None) -> Iterator[Kv]:
+    """The database that the selectors mean."""
+    selectors = Selectors(app, branch, timeline, revision)
+    _, values = resolve(the_home(), selectors, os.getcwdb(), os.environ)
+    with open_kv(values["DENO_KV_DEFAULT_PATH"]) as opened:
+        yield opened
+
+
+@kv.command()
+@selector_options
+@json_option
+@raw_option
+@click.argument("key")
+@_kv_errors
+def get(key: str, as_json: bool, raw: bool, **selectors: str | None) -> None:
+    """Print the value of KEY. Exit code 1 if there is none; with --json, nulls."""
+    with _opened(**selectors) as opened:
+        entry = opened.get(notation.key_of(key))
+    if as_json:
+        click.echo(notation.text_of(notation.entry_to_json(entry)))
+    elif entry.versionstamp is None:
+        raise ProvisionerError(f"there is nothing under {key}", "See 'provisioner kv list'")
+    elif raw:
+        sys.stdout.buffer.write(_raw(entry.value))
+    else:
+        click.echo(notation.text_of(notation.to_json(entry.value)))
+
+
+def _raw(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    raise UsageError(f"a {type(value).__name__} has no raw form", "Leave --raw away")
+
+
+@kv.command("set")
+@selector_options
+@json_option
+@raw_option
+@click.option(
+    "--expire-in", type=click.IntRange(0), metavar="MS", help="Delete it some time after so many milliseconds."
+)
+@click.argument("key")
+@click.argument("value")
+@_kv_errors
+def set_command(key: str, value: str, as_json: bool, raw: bool, expire_in: int | None, **selectors: str | None) -> None:
+    """Store VALUE, which is JSON, or with --raw a text, under KEY. A VALUE of '-' is read from standard input."""
+    text = sys.stdin.read() if value == "-" else value
+    parsed = text if raw else notation.value_of(text)
+    with _opened(**selectors) as opened:
+        result = opened.set(notation.key_of(key), parsed, expire_in=expire_in)
+    if as_json:
+        click.echo(notation.text_of({"versionstamp": result.versionstamp}))
+
+
+@kv.command()
+@selector_options
+@yes_option
+@click.argument("key")
+@_kv_errors
+def delete(key: str, yes: bool, **selectors: str | None) -> None:
+    """Delete KEY, if it is there."""
+    with _opened(**selectors) as opened:
+        parsed = notation.key_of(key)
+        confirm(f"Deleting {key}", yes)
+        opened.delete(parsed)
+
+
+@kv.command("list")
+@selector_options
+@json_option
+@click.option("--start", metavar="KEY", help="From this key on.")
+@click.option("--end", metavar="KEY", help="To before this key.")
+@click.option("--reverse", is_flag=True, help="The last ones first.")
+@click.option(
+    "--limit", type=click.IntRange(1), help="At most so many; the cursor for the others goes to standard error."
+)
+@click.option("--cursor", help="Continue where an earlier list ended.")
+@click.argument("prefix", required=False)
+@_kv_errors
+def list_command(
+    prefix: str | None,
+    start: str | None,
+    end: str | None,
+    limit: int | None,
+    reverse: bool,
+    cursor: str | None,
+    as_json: bool,
+    **selectors: str | None,
+) -> None:
+    """Print the entries whose keys begin with PREFIX, or lie between --start and --end; without either, all.
+
+    One line each, key and value with a tab between; as they are read, so that large lists take no memory.
+    """
+    bounds = [None if each is None else notation.key_of(each) for each in (prefix, start, end)]
+    if bounds[0] is None and (bounds[1] is None or bounds[2] is None):
+        bounds[0] = ()
+    with _opened(**selectors) as opened:
+        entries = opened.list(
+            bounds[0], start=bounds[1], end=bounds[2], limit=limit, reverse=reverse, cursor=cursor, batch_size=500
+        )
+        unreadable = _print_all(entries, as_json)
+        if limit is not None and entries.cursor:
+            click.echo(f"cursor: {entries.cursor}", err=True)
+    if unreadable:
+        raise ProvisionerError(f"{unreadable} entries cannot be read", "The lines above name them")
+
+
+def _print_all(entries: Iterator[KvEntry[Any]], as_json: bool) -> int:
+    """Prints each entry as it comes; how many cannot be read."""
+    unreadable = 0
+    before = "[\n" if as_json else ""
+    while True:
+        try:
+            entry = next(entries)
+        except StopIteration:
+            break
+        except Malformed as error:
+            unreadable += 1
+            click.echo(f"provisioner: {error}", err=True)
+            continue
+        document = notation.entry_to_json(entry)
+        if as_json:
+            click.echo(before + notation.text_of(document), nl=False)
+            before = ",\n"
+        else:
+            click.echo(f"{notation.text_of(document['key'])}\t{notation.text_of(document['value'])}")
+    if as_json:
+        click.echo("[]" if before == "[\n" else "\n]")
+    return unreadable
+
+
+@kv.command()
+@selector_options
+@click.option("--count", type=click.IntRange(1), help="End after so many lines.")
+@click.argument("keys", nargs=-1, required=True, metavar="KEY [KEY]...")
+@_kv_errors
+def watch(keys: tuple[str, ...], count: int | None, **selectors: str | None) -> None:
+    """Print the entries of up to 10 keys as a JSON array: as they are, and again whenever one of them changes."""
+    with _opened(**selectors) as opened, opened.watch([notation.key_of(key) for key in keys]) as states:
+        for entries in states:
+            click.echo(notation.text_of([notation.entry_to_json(entry) for entry in entries]))
+            if count is not None and not (count := count - 1):
+                break

@@ -1,0 +1,118 @@
+"""Group commit: writers that come while one transaction is being made durable share the next one.
+
+Whoever finds nobody writing writes at once, for itself and for all who queued meanwhile; the others wait for it. So a
+writer that is alone waits for nobody, and under load each flush to the disk carries many writes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from provisioner.kv.errors import KvError, StoreFailed
+from provisioner.kv.model import AtomicWrite
+from provisioner.kv.store import Outcome
+
+MOST = 512  # writes in a transaction, so that nobody waits for a crowd
+
+
+class _Ticket:
+    __slots__ = ("failure", "leads", "outcomes", "turn", "writes")
+
+    def __init__(self, writes: Sequence[AtomicWrite]) -> None:
+        self.writes = writes
+        self.leads = False
+        self.outcomes: list[Outcome] | None = None
+        self.failure: BaseException | None = None
+        self.turn = threading.Lock()
+        self.turn.acquire()
+
+
+class GroupCommit:
+    """`transact` makes one durable transaction of many writes, and answers each."""
+
+    def __init__(self, transact: Callable[[Sequence[AtomicWrite]], list[Outcome]]) -> None:
+        self._transact = transact
+        self._lock = threading.Lock()
+        self._queue: list[_Ticket] = []
+        self._led = False
+
+    def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        with self._lock:
+            if not self._led:
+                self._led = True
+                ticket = None
+            else:
+                ticket = _Ticket(writes)
+                self._queue.append(ticket)
+        if ticket is None:
+            try:
+                return self._transact(writes)
+            finally:
+                self._pass_on()
+        self._wait(ticket)
+        if ticket.outcomes is None and ticket.failure is None:
+            self._lead(ticket)
+        if ticket.failure is not None:
+            raise again(ticket.failure)
+        return ticket.outcomes or []
+
+    def _wait(self, ticket: _Ticket) -> None:
+        """Until somebody did it or passed the lead on. Who is interrupted here leaves the queue, and leads nobody."""
+        try:
+            ticket.turn.acquire()
+        except BaseException:
+            with self._lock:
+                if ticket in self._queue:
+                    self._queue.remove(ticket)
+            if ticket.leads:
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        """Whoever queued first leads next."""
+        with self._lock:
+            if not self._queue:
+                self._led = False
+                return
+            following = self._queue[0]
+            following.leads = True
+        following.turn.release()
+
+    def _lead(self, own: _Ticket) -> None:
+        with self._lock:
+            taken: list[_Ticket] = []
+            count = 0
+            for ticket in self._queue:
+                if taken and count + len(ticket.writes) > MOST:
+                    break
+                taken.append(ticket)
+                count += len(ticket.writes)
+            del self._queue[: len(taken)]
+        try:
+            outcomes = self._transact([write for ticket in taken for write in ticket.writes])
+        except BaseException as error:
+            for ticket in taken:
+                ticket.failure = error
+            raise
+        else:
+            at = 0
+            for ticket in taken:
+                ticket.outcomes = outcomes[at : at + len(ticket.writes)]
+                at += len(ticket.writes)
+        finally:
+            self._pass_on()
+            for ticket in taken:
+                if ticket is not own:
+                    ticket.turn.release()
+
+
+def again(error: BaseException) -> BaseException:
+    """An exception of its own for each writer: a traceback belongs to one thread, as does an interruption."""
+    if isinstance(error, KvError):
+        copy = type(error)(*error.args)
+        copy.__cause__ = error.__cause__
+        return copy
+    if isinstance(error, Exception):
+        return error
+    return StoreFailed(f"the writer that this write travelled with was stopped by {type(error).__name__}. Try it again")

@@ -1,0 +1,55 @@
+"""What can go wrong with a key-value database. Each class exists because a caller decides differently on it."""
+
+from __future__ import annotations
+
+
+class KvError(Exception):
+    """Any refusal of a key-value database. Its text says what failed and what to do."""
+
+
+class KeyInvalid(KvError, TypeError):
+    """A key, a prefix or a range that cannot be one."""
+
+
+class ValueInvalid(KvError, TypeError):
+    """A value that has no JavaScript counterpart, or an operand that an operation does not take."""
+
+
+class OptionInvalid(KvError, ValueError):
+    """A limit, batch size, delay or schedule outside what the operation takes."""
+
+
+class LimitExceeded(KvError, ValueError):
+    """More keys, entries or bytes than one operation may have."""
+
+
+class TypeMismatch(KvError, TypeError):
+    """`sum`, `min` or `max` met a value of another kind. Nothing of the atomic operation was written."""
+
+
+class OutOfRange(KvError, ValueError):
+    """A `sum` would leave the bounds that it was given. Nothing of the atomic operation was written."""
+
+
+class CursorInvalid(KvError, ValueError):
+    """A cursor that does not come from this selector."""
+
+
+class Malformed(KvError, ValueError):
+    """Bytes in the database that are no key or value. Other keys stay readable."""
+
+
+class Busy(KvError, TimeoutError):
+    """Another process held the database for longer than the deadline for writes."""
+
+
+class ReadOnly(KvError, PermissionError):
+    """A write to a database that could only be opened for reading."""
+
+
+class StoreFailed(KvError, OSError):
+    """The storage refused: a full disk, a file that is no database, an input or output error."""
+
+
+class Closed(KvError, ValueError):
+    """The database was closed before the operation."""

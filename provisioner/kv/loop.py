@@ -1,0 +1,171 @@
+"""A store asked from an event loop: writes that wait travel together, and messages go to handlers that run at once."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
+
+from provisioner.kv import value as values
+from provisioner.kv.commit import again
+from provisioner.kv.errors import Closed
+from provisioner.kv.model import AtomicWrite, Message, RawEntry, ReadRange
+from provisioner.kv.queue import LONGEST_WAIT, MOST_RUNNING, Renewer, seconds_until
+from provisioner.kv.store import Outcome, Store
+
+T = TypeVar("T")
+THREADS: Final = 4
+
+_log = logging.getLogger("provisioner.kv")
+
+
+class Work:
+    """A store, asked from an event loop."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._threads = ThreadPoolExecutor(THREADS, "kv")
+        self._waiting: list[tuple[AtomicWrite, asyncio.Future[Outcome]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def call(self, function: Callable[..., T], *arguments: object) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        except RuntimeError as error:
+            if "shutdown" in str(error):
+                raise Closed("the database is closed") from error
+            raise
+
+    async def read(self, ranges: Sequence[ReadRange]) -> list[list[RawEntry]]:
+        if self.store.prompt:
+            return self.store.read(ranges)
+        return await self.call(self.store.read, ranges)
+
+    async def write(self, write: AtomicWrite) -> Outcome:
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append((write, future))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_all())
+        return await future
+
+    async def _write_all(self) -> None:
+        """One transaction after the other, each for all who wait by then."""
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, []
+                await self._write(waiting)
+        finally:
+            self._writing = None
+
+    async def _write(self, waiting: list[tuple[AtomicWrite, asyncio.Future[Outcome]]]) -> None:
+        try:
+            outcomes = await self.call(self.store.write, [write for write, _ in waiting])
+        except BaseException as error:
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(again(error))
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), outcome in zip(waiting, outcomes, strict=True):
+            if not future.done():
+                future.set_result(outcome)
+
+    async def close(self) -> None:
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+        await asyncio.get_running_loop().run_in_executor(None, self.store.close)
+        self._threads.shutdown(wait=False)
+
+
+def waker(event: asyncio.Event) -> Callable[[], None]:
+    """Sets the event from any thread."""
+    loop = asyncio.get_running_loop()
+
+    def wake() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(event.set)
+
+    return wake
+
+
+_handling: ContextVar[Listener | None] = ContextVar("_handling", default=None)
+
+
+class Listener:
+    def __init__(self, work: Work, clock: Callable[[], int], closing: asyncio.Event) -> None:
+        self._work = work
+        self._clock = clock
+        self._closing = closing
+        self._woken = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self.ended = asyncio.Event()
+
+    def is_handling(self) -> bool:
+        """Whether the caller is a handler of ours, or a task that one began: it must not wait for itself."""
+        return _handling.get() is self
+
+    async def run(self, handler: Callable[[Any], object]) -> None:
+        subscription = self._work.store.watch_queue(waker(self._woken))
+        renewer = Renewer(self._work.store, self._clock)
+        closing = asyncio.create_task(self._closing.wait())
+        closing.add_done_callback(lambda _: self._woken.set())
+        try:
+            await self._loop(handler, renewer)
+            if self._running:
+                await asyncio.wait(self._running)
+        finally:
+            for task in (*self._running, closing):
+                task.cancel()
+            subscription.close()
+            await asyncio.gather(*self._running, return_exceptions=True)
+            renewer.close()
+
+    async def _loop(self, handler: Callable[[Any], object], renewer: Renewer) -> None:
+        store = self._work.store
+        while not self._closing.is_set():
+            self._woken.clear()
+            now = self._clock()
+            _, deadline = await self._work.call(store.revive, now)
+            messages: list[Message] = []
+            due = None
+            if free := MOST_RUNNING - len(self._running):
+                messages, due = await self._work.call(store.claim, now, free)
+            for message in messages:
+                renewer.add(message)
+                task = asyncio.create_task(self._handle(message, handler, renewer))
+                self._running.add(task)
+                task.add_done_callback(self._done)
+            if not messages or len(self._running) >= MOST_RUNNING:
+                wait = LONGEST_WAIT if not free else seconds_until(self._clock(), due, deadline)
+                await _wait(self._woken, min(wait, LONGEST_WAIT))
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._woken.set()
+
+    async def _handle(self, message: Message, handler: Callable[[Any], object], renewer: Renewer) -> None:
+        success = False
+        _handling.set(self)
+        try:
+            result = handler(values.from_v8(message.payload))
+            if inspect.isawaitable(result):
+                await result
+            success = True
+        except Exception:
+            _log.exception("the handler of a queue's message failed")
+        finally:
+            renewer.remove(message)
+            await self._work.call(self._work.store.finish, message.id, success, self._clock())
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,306 @@
+"""The store that is an SQLite file as Deno's own: both may have it open at the same time, in any number of processes."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import apsw
+
+from provisioner.kv import queue, sqlite_file, sqlite_rows
+from provisioner.kv.commit import GroupCommit
+from provisioner.kv.errors import Closed, KvError, ReadOnly
+from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Message, RawEntry, ReadRange
+from provisioner.kv.mutate import Effect, Stored, effects
+from provisioner.kv.notify import Watcher
+from provisioner.kv.sqlite_file import Synchronous, number
+from provisioner.kv.store import Outcome
+from provisioner.kv.wakeups import Wakeups, Wanted
+
+Answer = TypeVar("Answer")
+
+_NOBODY = b"\0\0"
+
+_POINT = "select v, v_encoding, version from kv where k = ?"
+_RANGE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k limit ?"
+_REVERSE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k desc limit ?"
+_STORED = "select v, v_encoding from kv where k = ?"
+_VERSION_OF = "select version from kv where k = ?"
+_VERSION = "select version from data_version where k = 0"
+_SET_VERSION = "update data_version set version = ? where k = 0"
+_PUT = (
+    "insert into kv (k, v, v_encoding, version, expiration_ms) values (?1, ?2, ?3, ?4, ?5)"
+    " on conflict (k) do update set v = ?2, v_encoding = ?3, version = ?4, expiration_ms = ?5"
+)
+_DELETE = "delete from kv where k = ?"
+_COLLECTED_AT_ONCE: Final = 1000  # so that no other writer waits long
+
+
+class SqliteStore:
+    """`path` is made if it is not there. `synchronous`: "full" flushes each commit to the disk before it is
+    acknowledged; "normal" may lose the last ones when the machine (not the process) dies."""
+
+    prompt = True
+
+    def __init__(self, path: str | os.PathLike[str], *, synchronous: Synchronous = "full") -> None:
+        self._path = os.path.abspath(os.fsdecode(path))
+        self._synchronous = synchronous
+        self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
+        self._closed = False
+        self._idle: list[apsw.Connection] = []
+        self._ends: dict[tuple[str, int], int] = {}  # when running messages, by id and deadline, count as left behind
+        self._wakeups = Wakeups()
+        self._watcher: Watcher | None = None
+        self._writing = threading.Lock()
+        self._writer = self._connect()
+        self.read_only = bool(self._writer.readonly("main"))
+        if not self.read_only:
+            try:
+                sqlite_file.prepare(self._writer)
+            except apsw.Error as error:
+                raise self._failure(error) from error
+        self._group = GroupCommit(self._transact)
+
+    def read(self, ranges: Sequence[ReadRange]) -> list[list[RawEntry]]:
+        connection = self._reader()
+        try:
+            if len(ranges) == 1:
+                return [_rows(connection, ranges[0])]
+            connection.execute("begin")
+            try:
+                return [_rows(connection, wanted) for wanted in ranges]
+            finally:
+                connection.execute("commit")
+        except apsw.Error as error:
+            raise self._failure(error) from error
+        finally:
+            self._release(connection)
+
+    def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        if self._closed:
+            raise Closed("the database is closed")
+        if self.read_only:
+            raise ReadOnly(f"{self._path} could only be opened for reading")
+        return self._group.write(writes)
+
+    def watch(self, keys: Sequence[bytes], wake: Callable[[], None]) -> Wanted:
+        self._hear()
+        return self._wakeups.add(keys, wake)
+
+    def watch_queue(self, wake: Callable[[], None]) -> Wanted:
+        self._hear()
+        return self._wakeups.add((), wake, queue=True)
+
+    def claim(self, now: int, most: int) -> tuple[list[Message], int | None]:
+        due = self._look(sqlite_rows.first_due)
+        if due is None or due > now:
+            return [], due
+        with self._transaction() as connection:
+            messages = sqlite_rows.claim(connection, now, most)
+            return messages, sqlite_rows.first_due(connection)
+
+    def renew(self, ids: Sequence[str], now: int) -> None:
+        with self._transaction() as connection:
+            sqlite_rows.renew(connection, ids, now)
+
+    def finish(self, id: str, success: bool, now: int) -> None:  # noqa: A002
+        with self._transaction() as connection:
+            fate = None
+            if success:
+                sqlite_rows.forget(connection, id)
+            else:
+                fate = self._requeue(connection, id, now)
+        self._tell(fate)
+
+    def revive(self, now: int) -> tuple[int, int | None]:
+        count = 0
+        while self._left_behind(self._look(sqlite_rows.held), now):
+            with self._transaction() as connection:
+                left = self._left_behind(sqlite_rows.held(connection), now)
+                fates = [self._requeue(connection, id, now) for id in left]  # noqa: A001
+            for fate in fates:
+                self._tell(fate)
+            count += len(fates)
+        return count, min(self._ends.values(), default=None)
+
+    def _left_behind(self, held: Sequence[sqlite_rows.Held], now: int) -> list[str]:
+        """Whose handlers died. Of Deno's nobody knows: it gets as long from when we saw it as Deno itself would wait."""
+        ends = {}
+        for message in held:
+            end = message.deadline
+            if not message.renewed:
+                end = max(end, self._ends.get((message.id, end), now + queue.PATIENCE))
+            ends[message.id, message.deadline] = end
+        self._ends = ends
+        return [id for (id, _), end in ends.items() if end <= now]  # noqa: A001
+
+    def collect(self, now: int) -> tuple[int, int | None]:
+        count = 0
+        while (expiry := self._look(sqlite_rows.first_expiry)) is not None and expiry <= now:
+            with self._transaction() as connection:
+                keys = sqlite_rows.collect(connection, now, _COLLECTED_AT_ONCE)
+                if keys:
+                    self._advance(connection, 1)
+            self._wakeups.changed(keys)
+            count += len(keys)
+        return count, expiry
+
+    def close(self) -> None:
+        with self._writing:
+            if self._closed:
+                return
+            self._closed = True
+            self._writer.close()
+        if self._watcher is not None:
+            self._watcher.close()
+            self._hearing.close()
+        while self._idle:
+            self._idle.pop().close()
+        self._wakeups.everything()
+
+    def _requeue(self, connection: apsw.Connection, id: str, now: int) -> queue.Retry | queue.GiveUp | None:  # noqa: A002
+        version = number(connection.execute(_VERSION).fetchall()) + self._random.randint(1, 9)
+        fate = sqlite_rows.requeue(connection, id, now, version)
+        if isinstance(fate, queue.GiveUp) and fate.keys:
+            connection.execute(_SET_VERSION, (version,))
+        return fate
+
+    def _tell(self, fate: queue.Retry | queue.GiveUp | None) -> None:
+        if isinstance(fate, queue.GiveUp):
+            self._wakeups.changed(fate.keys)
+        elif fate is not None:
+            self._wakeups.changed((), queue=True)
+
+    def _advance(self, connection: apsw.Connection, step: int) -> None:
+        connection.execute(_SET_VERSION, (number(connection.execute(_VERSION).fetchall()) + step,))
+
+    def _look(self, question: Callable[[apsw.Connection], Answer]) -> Answer:
+        """Ask without the write lock."""
+        connection = self._reader()
+        try:
+            return question(connection)
+        except apsw.Error as error:
+            raise self._failure(error) from error
+        finally:
+            self._release(connection)
+
+    def _hear(self) -> None:
+        """From now on, commits of other processes wake, too."""
+        with self._writing:
+            if self._watcher is not None or self._closed:
+                return
+            self._hearing = self._connect()
+            self._hearing.execute("select 1 from data_version").fetchall()  # opens the log, so that it can be watched
+            self._watcher = Watcher(self._path, self._counter, self._wakeups.everything)
+
+    def _counter(self) -> int:
+        """Moves with each commit of any other connection."""
+        return int(self._hearing.pragma("data_version"))
+
+    def _transact(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        changed: list[bytes] = []
+        with self._transaction() as connection:
+            outcomes: list[Outcome] = []
+            first = version = number(connection.execute(_VERSION).fetchall())
+            for write in writes:
+                following = version + self._random.randint(1, 9)
+                outcome = self._one(connection, write, following, changed)
+                if isinstance(outcome, Committed):
+                    version = following
+                outcomes.append(outcome)
+            if version != first:
+                connection.execute(_SET_VERSION, (version,))
+        if self._wakeups:
+            queued = any(write.enqueues for write in writes)
+            self._wakeups.changed(changed, queue=queued)
+        return outcomes
+
+    def _one(self, connection: apsw.Connection, write: AtomicWrite, version: int, changed: list[bytes]) -> Outcome:
+        """One write in the open transaction. What cannot be done is known before anything of it is written."""
+        failed = tuple(index for index, check in enumerate(write.checks) if not _holds(connection, check))
+        if failed:
+            return ChecksFailed(failed)
+        versionstamp = version.to_bytes(8, "big", signed=True) + _NOBODY
+
+        def stored(key: bytes) -> Stored | None:
+            rows: list[Any] = connection.execute(_STORED, (key,)).fetchall()
+            return rows[0] if rows else None
+
+        try:
+            done = effects(write.mutations, stored, versionstamp)
+        except KvError as error:
+            return error
+        for effect in done:
+            _put(connection, effect, version)
+            changed.append(effect.key)
+        for enqueue in write.enqueues:
+            sqlite_rows.add(connection, enqueue)
+        return Committed(versionstamp)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[apsw.Connection]:
+        """The writing connection inside of a transaction that holds the write lock, and is durable at the end."""
+        with self._writing:
+            if self._closed:
+                raise Closed("the database is closed")
+            try:
+                with sqlite_file.transaction(self._writer):
+                    yield self._writer
+            except apsw.Error as error:
+                raise self._failure(error) from error
+
+    def _reader(self) -> apsw.Connection:
+        if self._closed:
+            raise Closed("the database is closed")
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect()
+
+    def _release(self, connection: apsw.Connection) -> None:
+        if self._closed:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _connect(self) -> apsw.Connection:
+        try:
+            return sqlite_file.connect(self._path, self._synchronous)
+        except apsw.Error as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: apsw.Error) -> KvError:
+        if self._closed and isinstance(error, (apsw.ConnectionClosedError, apsw.ThreadingViolationError)):
+            return Closed("the database is closed")
+        return sqlite_file.failure(self._path, error)
+
+
+def _rows(connection: apsw.Connection, wanted: ReadRange) -> list[RawEntry]:
+    start, end, limit, reverse = wanted
+    if end == start + b"\0":
+        row: Any = connection.execute(_POINT, (start,)).fetchone()
+        return (
+            [] if row is None else [RawEntry(start, row[0], row[1], row[2].to_bytes(8, "big", signed=True) + _NOBODY)]
+        )
+    rows: Any = connection.execute(_REVERSE if reverse else _RANGE, (start, end, limit))
+    return [
+        RawEntry(key, value, encoding, version.to_bytes(8, "big", signed=True) + _NOBODY)
+        for key, value, encoding, version in rows
+    ]
+
+
+def _holds(connection: apsw.Connection, check: Check) -> bool:
+    rows: list[Any] = connection.execute(_VERSION_OF, (check.key,)).fetchall()
+    found = rows[0][0].to_bytes(8, "big", signed=True) + _NOBODY if rows else None
+    return bool(found == check.versionstamp)
+
+
+def _put(connection: apsw.Connection, effect: Effect, version: int) -> None:
+    if effect.value is None:
+        connection.execute(_DELETE, (effect.key,))
+    else:
+        connection.execute(_PUT, (effect.key, effect.value, int(effect.encoding), version, effect.expire_at))

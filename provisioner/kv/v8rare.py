@@ -1,0 +1,321 @@
+"""The values that Python has no type of its own for: v8serialize writes and reads them.
+
+Typed arrays, array buffers, errors, arrays with holes, boxed primitives, maps and sets of JavaScript's equality. Within
+them the ordinary types are what they are everywhere else here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+from v8serialize import Encoder, TagReader, V8SerializeError
+from v8serialize.constants import JS_ARRAY_BUFFER_TAGS, SerializationFeature, SerializationTag
+from v8serialize.decode import DecodeContext, DefaultDecodeContext, ReadableTagStream, TagReaderRegistry
+from v8serialize.encode import EncodeContext, EncodeNextFn, TagWriter
+from v8serialize.extensions import NodeJsArrayBufferViewHostObjectHandler
+from v8serialize.jstypes import (
+    JSArray,
+    JSArrayBuffer,
+    JSBigInt,
+    JSError,
+    JSPrimitiveObject,
+    JSRegExp,
+    JSSet,
+    JSUint8Array,
+)
+
+from provisioner.kv import v8read, v8write
+from provisioner.kv.errors import ValueInvalid
+from provisioner.kv.model import UNDEFINED, BigInt, JSDate, KvU64
+from provisioner.kv.v8write import HEADER, Rare
+
+
+def dumps(value: object) -> bytes:
+    """The V8 bytes of a value that holds types of v8serialize. Raises ValueInvalid."""
+    try:
+        return bytes(_ENCODER.encode(value))
+    except (V8SerializeError, ValueError, TypeError, AssertionError) as error:
+        raise ValueInvalid(f"no JavaScript counterpart: {error}") from error
+
+
+def loads(data: bytes) -> Any:
+    """The value of V8 bytes. Raises v8read.Broken."""
+    try:
+        ctx = DefaultDecodeContext(stream=_Stream(HEADER + data[2:] if data[1] > 15 else data), decode_steps=[_READER])
+        ctx.stream.read_header()
+        return ctx.decode_object()
+    except (V8SerializeError, ValueError, TypeError, IndexError, AssertionError, OverflowError) as error:
+        raise v8read.Broken from error
+
+
+def _referred(value: Any, /, ctx: EncodeContext, next: EncodeNextFn) -> None:  # noqa: A002 the library's name
+    """What was written before is referred to. The library's own step takes equal values for the same: 0.0 and -0.0."""
+    if (isinstance(value, JSDate) or not isinstance(value, (str, int, float))) and value in ctx.stream.objects:
+        ctx.stream.write_object_reference(obj=value)
+    else:
+        next(value)
+
+
+def _written(value: Any, /, ctx: EncodeContext, next: EncodeNextFn) -> None:  # noqa: A002 the library's name
+    """What V8 writes otherwise than the library does, or what the library does not know."""
+    for kinds, writer in _WRITERS:
+        if isinstance(value, kinds):
+            writer(value, ctx)
+            return
+    if isinstance(value, (list, tuple)) and v8write.are_doubles(value):
+        _doubles(value, ctx)
+    elif isinstance(value, JSError) and value.cause is None:
+        _error(value, ctx)
+    elif isinstance(value, JSArray) and not value.properties and value.array.elements_used != len(value.array):
+        _holed(value, ctx)
+    else:
+        next(value)
+
+
+def _dict(value: dict[Any, Any], ctx: EncodeContext) -> None:
+    if all(isinstance(key, str) for key in value):
+        ctx.stream.write_js_object(v8write.properties(value), ctx, identity=value)
+    else:
+        ctx.stream.write_jsmap(value.items(), ctx, identity=value)
+
+
+def _bytes(value: bytes | bytearray | memoryview, ctx: EncodeContext) -> None:
+    ctx.encode_object(JSUint8Array(JSArrayBuffer(bytes(value))))
+
+
+def _constant(value: object, ctx: EncodeContext) -> None:
+    """A string, a bigint, a KvU64 (which is refused): no objects, so no references among them."""
+    v8write.write(ctx.stream.data, value, {})
+
+
+def _number(value: float, ctx: EncodeContext) -> None:
+    if isinstance(value, JSBigInt):
+        v8write.write(ctx.stream.data, BigInt(value), {})
+    else:
+        v8write.write(ctx.stream.data, value, {})
+
+
+def _date(value: JSDate | datetime.datetime, ctx: EncodeContext) -> None:
+    ctx.stream.objects.record_reference(value)
+    v8write.write(ctx.stream.data, value, {})
+
+
+def _regexp(value: JSRegExp, ctx: EncodeContext) -> None:
+    ctx.stream.objects.record_reference(value)
+    ctx.stream.write_tag(SerializationTag.kRegExp)
+    _constant(value.source, ctx)
+    ctx.stream.write_varint(int(value.flags))
+
+
+def _pattern(value: re.Pattern[Any], ctx: EncodeContext) -> None:
+    ctx.stream.objects.record_reference(value)
+    v8write.write(ctx.stream.data, value, {})
+
+
+def _boxed(value: JSPrimitiveObject[Any, Any], ctx: EncodeContext) -> None:
+    ctx.stream.objects.record_reference(value)
+    ctx.stream.write_tag(value.tag)
+    if isinstance(value.value, str):
+        _constant(value.value, ctx)
+    elif isinstance(value.value, JSBigInt):
+        at = len(ctx.stream.data)
+        _number(value.value, ctx)
+        del ctx.stream.data[at]  # the tag of a bigint, which stands by itself otherwise
+    elif not isinstance(value.value, bool):
+        ctx.stream.write_double(value.value, tag=None)
+
+
+def _error(value: JSError, ctx: EncodeContext) -> None:
+    data = ctx.stream.data
+    ctx.stream.objects.record_reference(value)
+    ctx.stream.write_tag(SerializationTag.kError)
+    data += _ERRORS.get(str(value.name), b"")
+    for tag, text in ((b"m", value.message), (b"s", value.stack)):
+        if text is not None:
+            data += tag
+            _constant(text, ctx)
+    data += b"."
+
+
+def _doubles(value: list[Any] | tuple[Any, ...], ctx: EncodeContext) -> None:
+    ctx.stream.objects.record_reference(value)
+    v8write.write(ctx.stream.data, value, {})
+
+
+def _holed(value: JSArray[Any], ctx: EncodeContext) -> None:
+    """An array with holes, as V8 has it: the items that are there, each behind its index."""
+    ctx.stream.objects.record_reference(value)
+    data = ctx.stream.data
+    ctx.stream.write_tag(SerializationTag.kBeginSparseJSArray)
+    v8write.varint(data, len(value.array))
+    for index, item in value.array.elements().items():
+        ctx.encode_object(index)
+        ctx.encode_object(item)
+    ctx.stream.write_tag(SerializationTag.kEndSparseJSArray)
+    v8write.varint(data, value.array.elements_used)
+    v8write.varint(data, len(value.array))
+
+
+_ERRORS = {
+    "EvalError": b"E",
+    "RangeError": b"R",
+    "ReferenceError": b"F",
+    "SyntaxError": b"S",
+    "TypeError": b"T",
+    "URIError": b"U",
+}
+
+# The first that fits; a bool is an int, and both libraries' bigints are.
+_WRITERS: list[tuple[Any, Any]] = [
+    ((bool, type(None)), _constant),
+    ((str, KvU64, BigInt, type(UNDEFINED)), _constant),
+    ((JSDate, datetime.datetime), _date),
+    ((int, float), _number),
+    (dict, _dict),
+    ((bytes, bytearray, memoryview), _bytes),
+    (re.Pattern, _pattern),
+    (JSRegExp, _regexp),
+    (JSPrimitiveObject, _boxed),
+]
+
+
+class _Stream(ReadableTagStream):
+    """The bytes of one value, whose strings may have halves of surrogate pairs, as JavaScript's may."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.referred_to: set[int] = set()  # arrays that are referred to while they are being read
+
+    def read_string_twobyte(self, *, tag: bool = False) -> str:
+        if tag:
+            self.read_tag(SerializationTag.kTwoByteString)
+        return bytes(self.read_bytes(self.read_varint())).decode("utf-16-le", "surrogatepass")
+
+
+class _Reader(TagReader):
+    """The library's reader, which gives Python's own types where they lose nothing."""
+
+    def register_tag_readers(self, tag_readers: TagReaderRegistry) -> None:
+        super().register_tag_readers(tag_readers)
+        for tag, reader in (
+            (SerializationTag.kError, _Reader.deserialize_js_error),
+            (SerializationTag.kBeginJSObject, _Reader.deserialize_js_object),
+            (SerializationTag.kBeginDenseJSArray, _Reader.deserialize_js_array_dense),
+            (SerializationTag.kBeginSparseJSArray, _Reader.deserialize_js_array_sparse),
+            (SerializationTag.kBeginJSSet, _Reader.deserialize_jsset),
+            (JS_ARRAY_BUFFER_TAGS, _Reader.deserialize_js_array_buffer),
+            (SerializationTag.kHostObject, _Reader.deserialize_host_object),
+            (SerializationTag.kObjectReference, _Reader.deserialize_object_reference),
+            (SerializationTag.kBigInt, _Reader.deserialize_js_bigint),
+            (SerializationTag.kDate, _Reader.deserialize_js_date),
+            (SerializationTag.kDouble, _Reader.deserialize_js_double),
+            (SerializationTag.kRegExp, _Reader.deserialize_js_regexp),
+        ):
+            tag_readers.register(tag, reader)  # type: ignore[arg-type]
+
+    def deserialize_js_object(self, tag: Any, ctx: DecodeContext) -> Any:
+        into: dict[str, Any] = {}
+        for key, value in ctx.stream.read_js_object(ctx, identity=into):
+            into[str(key)] = value
+        return into
+
+    def deserialize_js_error(self, tag: Any, ctx: DecodeContext) -> Any:
+        error: Any = super().deserialize_js_error(tag, ctx)
+        if error.name == "UriError":  # the library's slip
+            error.name = "URIError"
+        return error
+
+    def deserialize_js_array_dense(self, tag: Any, ctx: DecodeContext) -> Any:
+        number = _next_number(ctx)
+        array = super().deserialize_js_array_dense(tag, ctx)
+        return _replaced(ctx, number, _plain(array, ctx))
+
+    def deserialize_js_array_sparse(self, tag: Any, ctx: DecodeContext) -> Any:
+        number = _next_number(ctx)
+        array = super().deserialize_js_array_sparse(tag, ctx)
+        return _replaced(ctx, number, _plain(array, ctx))
+
+    def deserialize_jsset(self, tag: Any, ctx: DecodeContext) -> Any:
+        number = _next_number(ctx)
+        items = super().deserialize_jsset(tag, ctx)
+        gathered = v8read.gathered(list(items))
+        return items if isinstance(gathered, JSSet) else _replaced(ctx, number, gathered)
+
+    def deserialize_js_array_buffer(self, tag: Any, ctx: DecodeContext) -> Any:
+        return _as_bytes(super().deserialize_js_array_buffer(tag, ctx))
+
+    def deserialize_host_object(self, tag: Any, ctx: DecodeContext) -> Any:
+        """Node's own form of a typed array, which the library gives no number."""
+        view = super().deserialize_host_object(tag, ctx)
+        ctx.stream.objects.record_reference(view)
+        return _as_bytes(view)
+
+    def deserialize_object_reference(self, tag: Any, ctx: DecodeContext) -> Any:
+        found = super().deserialize_object_reference(tag, ctx)
+        if isinstance(found, JSArray):
+            _referred_to(ctx).add(id(found))
+        return _as_bytes(found)
+
+    def deserialize_js_bigint(self, tag: Any, ctx: DecodeContext) -> Any:
+        return BigInt(ctx.stream.read_bigint())
+
+    def deserialize_js_date(self, tag: Any, ctx: DecodeContext) -> Any:
+        value = v8read.date(ctx.stream.read_double(tag=False))
+        ctx.stream.objects.record_reference(value)
+        return value
+
+    def deserialize_js_double(self, tag: Any, ctx: DecodeContext) -> Any:
+        return v8read.number(ctx.stream.read_double())
+
+    def deserialize_js_regexp(self, tag: Any, ctx: DecodeContext) -> Any:
+        number = _next_number(ctx)
+        expression = super().deserialize_js_regexp(tag, ctx)
+        try:
+            return _replaced(ctx, number, v8read.regex(expression.source, int(expression.flags)))
+        except Rare:
+            return expression
+
+
+def _next_number(ctx: DecodeContext) -> int:
+    return len(ctx.stream.objects._object_by_serialized_id)
+
+
+def _replaced(ctx: DecodeContext, number: int, value: Any) -> Any:
+    """What later references to this object shall mean; the library itself only replaces the last one."""
+    ctx.stream.objects._object_by_serialized_id[number] = value
+    return value
+
+
+def _plain(array: JSArray[Any], ctx: DecodeContext) -> Any:
+    """As a list, if it has neither holes nor properties, and does not contain itself."""
+    if array.properties or array.array.elements_used != len(array.array) or id(array) in _referred_to(ctx):
+        return array
+    return list(array.array)
+
+
+def _referred_to(ctx: DecodeContext) -> set[int]:
+    stream = ctx.stream
+    assert isinstance(stream, _Stream)  # noqa: S101 nobody else makes one here
+    return stream.referred_to
+
+
+def _as_bytes(value: Any) -> Any:
+    if type(value) is not JSUint8Array:
+        return value
+    with value.get_buffer() as data:
+        return bytes(data)
+
+
+_FEATURES = (
+    SerializationFeature.CircularErrorCause
+    | SerializationFeature.ResizableArrayBuffers
+    | SerializationFeature.Float16Array
+)
+_ENCODER = Encoder(encode_steps=[_referred, _written, TagWriter()], features=_FEATURES)
+_READER = _Reader(
+    js_constants={SerializationTag.kUndefined: UNDEFINED},
+    js_primitive_objects=True,
+    host_object_deserializer=NodeJsArrayBufferViewHostObjectHandler(),
+)

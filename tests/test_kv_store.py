@@ -1,0 +1,409 @@
+"""What every store of encoded keys and values does. A store that joins is one more line in STORES."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from provisioner.kv import key, value
+from provisioner.kv.errors import Closed, KvError, Malformed, OutOfRange, TypeMismatch
+from provisioner.kv.memory import MemoryStore
+from provisioner.kv.model import (
+    AtomicWrite,
+    BigInt,
+    Check,
+    ChecksFailed,
+    Committed,
+    Enqueue,
+    KvU64,
+    Mutation,
+    MutationKind,
+    RawEntry,
+    ReadRange,
+)
+from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.store import Outcome, Store
+
+STORES: dict[str, Callable[[Path], Store]] = {
+    "memory": lambda _: MemoryStore(),
+    "sqlite": lambda directory: SqliteStore(directory / "kv.sqlite3"),
+}
+NOW = 1_800_000_000_000
+EVERYTHING = ReadRange(b"\0", b"\xff", 1000)
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    made = STORES[request.param](tmp_path)
+    yield made
+    made.close()
+
+
+def put(name: bytes, item: object = 1, expire_at: int = -1) -> Mutation:
+    return Mutation(MutationKind.SET, name, *value.encode(item), expire_at)
+
+
+def change(
+    kind: MutationKind, name: bytes, operand: object, low: object = "", high: object = "", clamp: bool = False
+) -> Mutation:
+    least, most = (b"" if bound == "" else value.to_v8(bound) for bound in (low, high))
+    return Mutation(kind, name, *value.encode(operand), -1, least, most, clamp)
+
+
+def do(
+    store: Store, *mutations: Mutation, checks: tuple[Check, ...] = (), enqueues: tuple[Enqueue, ...] = ()
+) -> Outcome:
+    (outcome,) = store.write([AtomicWrite(checks, mutations, enqueues)])
+    return outcome
+
+
+def done(store: Store, *mutations: Mutation, **rest: tuple[Enqueue, ...]) -> bytes:
+    outcome = do(store, *mutations, enqueues=rest.get("enqueues", ()))
+    assert isinstance(outcome, Committed), outcome
+    return outcome.versionstamp
+
+
+def names(store: Store, wanted: ReadRange = EVERYTHING) -> list[bytes]:
+    return [entry.key for entry in store.read([wanted])[0]]
+
+
+def stored(store: Store, name: bytes) -> object:
+    ((entry,),) = store.read([key.point(name)])
+    return value.decode(entry.value, entry.encoding)
+
+
+def test_what_was_written_is_read_with_its_versionstamp(store: Store) -> None:
+    versionstamp = done(store, put(b"\x02a\0", "x"))
+    assert store.read([key.point(b"\x02a\0")]) == [[RawEntry(b"\x02a\0", *value.encode("x"), versionstamp)]]
+    assert len(versionstamp) == 10
+    assert versionstamp.endswith(b"\0\0")
+
+
+def test_what_is_absent_is_no_entry(store: Store) -> None:
+    assert store.read([key.point(b"a")]) == [[]]
+
+
+def test_all_of_one_write_has_one_versionstamp_and_later_ones_greater(store: Store) -> None:
+    first = done(store, put(b"a"), put(b"b"))
+    second = done(store, put(b"c"))
+    entries = store.read([EVERYTHING])[0]
+    assert [entry.versionstamp for entry in entries] == [first, first, second]
+    assert 1 <= int.from_bytes(second[:8], "big") - int.from_bytes(first[:8], "big") <= 9
+
+
+def test_a_range_starts_with_its_start_and_ends_before_its_end(store: Store) -> None:
+    done(store, *(put(name) for name in (b"a", b"b", b"c", b"d")))
+    assert names(store, ReadRange(b"b", b"d", 10)) == [b"b", b"c"]
+    assert names(store, ReadRange(b"b", b"d", 10, reverse=True)) == [b"c", b"b"]
+    assert names(store, ReadRange(b"a", b"z", 2)) == [b"a", b"b"]
+    assert names(store, ReadRange(b"a", b"z", 2, reverse=True)) == [b"d", b"c"]
+    assert names(store, ReadRange(b"c", b"c", 2)) == []
+
+
+def test_several_ranges_are_answered_in_their_order(store: Store) -> None:
+    done(store, put(b"a"), put(b"b"))
+    answers = store.read([key.point(b"b"), ReadRange(b"a", b"z", 9), key.point(b"x")])
+    assert [[entry.key for entry in entries] for entries in answers] == [[b"b"], [b"a", b"b"], []]
+
+
+def test_a_check_holds_for_the_same_versionstamp_or_for_absence(store: Store) -> None:
+    versionstamp = done(store, put(b"a"))
+    assert isinstance(do(store, checks=(Check(b"a", versionstamp), Check(b"b", None))), Committed)
+
+
+def test_checks_that_fail_are_named_and_nothing_is_written(store: Store) -> None:
+    old = done(store, put(b"a"))
+    done(store, put(b"a"))
+    checks = (Check(b"a", old), Check(b"x", None), Check(b"a", None), Check(b"x", old))
+    assert do(store, put(b"b"), checks=checks) == ChecksFailed((0, 2, 3))
+    assert names(store) == [b"a"]
+
+
+def test_mutations_happen_in_order(store: Store) -> None:
+    done(
+        store,
+        put(b"a", 1),
+        Mutation(MutationKind.DELETE, b"a"),
+        put(b"a", 2),
+        put(b"b"),
+        Mutation(MutationKind.DELETE, b"b"),
+    )
+    assert stored(store, b"a") == 2
+    assert names(store) == [b"a"]
+
+
+def test_a_versionstamped_key_ends_with_the_digits(store: Store) -> None:
+    versionstamp = done(store, put(b"a")._replace(kind=MutationKind.SET_VERSIONSTAMPED))
+    assert names(store) == [b"a\x02" + versionstamp.hex().encode() + b"\0"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "operand", "new"),
+    [
+        (MutationKind.SUM, KvU64(5), KvU64(2), KvU64(7)),
+        (MutationKind.SUM, None, KvU64(2), KvU64(2)),
+        (MutationKind.SUM, KvU64(2**64 - 1), KvU64(3), KvU64(2)),
+        (MutationKind.MIN, KvU64(5), KvU64(2), KvU64(2)),
+        (MutationKind.MIN, None, KvU64(2), KvU64(2)),
+        (MutationKind.MAX, KvU64(5), KvU64(2), KvU64(5)),
+        (MutationKind.MAX, None, KvU64(2), KvU64(2)),
+        (MutationKind.SUM, 3, 0.5, 3.5),
+        (MutationKind.SUM, 2**31 - 1, 1, 2**31),
+        (MutationKind.SUM, None, 2, 2),
+        (MutationKind.SUM, BigInt(2**64), BigInt(-(2**64)), BigInt(0)),
+        (MutationKind.SUM, BigInt(-5), BigInt(2), BigInt(-3)),
+        (MutationKind.SUM, KvU64(1), BigInt(2**64 - 1), KvU64(0)),
+    ],
+)
+def test_numbers_are_computed(store: Store, kind: MutationKind, old: object, operand: object, new: object) -> None:
+    if old is not None:
+        done(store, put(b"n", old))
+    done(store, change(kind, b"n", operand))
+    assert stored(store, b"n") == new
+    assert type(stored(store, b"n")) is type(new)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "clamp", "operand", "result"),
+    [
+        ("", 10.0, False, 5.0, 10),
+        ("", 10.0, False, 6.0, OutOfRange),
+        ("", 10.0, True, 6.0, 10),
+        (0.0, "", False, -6.0, OutOfRange),
+        (0.0, "", True, -6.0, 0),
+        (0.0, 10.0, True, 1.0, 6),
+        ("", BigInt(10), False, 1.0, TypeMismatch),
+    ],
+)
+def test_a_sum_keeps_its_bounds(
+    store: Store, low: object, high: object, clamp: bool, operand: object, result: object
+) -> None:
+    done(store, put(b"n", 5))
+    outcome = do(store, change(MutationKind.SUM, b"n", operand, low, high, clamp))
+    if isinstance(result, type):
+        assert isinstance(outcome, result)
+        assert stored(store, b"n") == 5
+    else:
+        assert stored(store, b"n") == result
+
+
+@pytest.mark.parametrize("old", ["x", 3, BigInt(3), b"12345678", None, [1], True])
+@pytest.mark.parametrize("kind", [MutationKind.SUM, MutationKind.MIN, MutationKind.MAX])
+def test_another_type_is_refused_and_nothing_of_the_write_happens(
+    store: Store, kind: MutationKind, old: object
+) -> None:
+    before = done(store, put(b"n", old))
+    outcome = do(store, put(b"a"), change(kind, b"n", KvU64(1)), put(b"z"))
+    assert isinstance(outcome, TypeMismatch)
+    assert names(store) == [b"n"]
+    assert int.from_bytes(done(store)[:8], "big") - int.from_bytes(before[:8], "big") <= 9
+
+
+@pytest.mark.parametrize(
+    ("old", "operand"),
+    [
+        (KvU64(5), 2),
+        (KvU64(5), BigInt(-1)),
+        (KvU64(5), BigInt(2**64)),
+        (3, BigInt(1)),
+        (BigInt(3), 1),
+        ("x", 1),
+        (True, 1),
+    ],
+)
+def test_kinds_of_numbers_do_not_mix(store: Store, old: object, operand: object) -> None:
+    done(store, put(b"n", old))
+    assert isinstance(do(store, change(MutationKind.SUM, b"n", operand)), TypeMismatch)
+    assert stored(store, b"n") == old
+
+
+def test_a_failed_check_comes_before_a_type_error(store: Store) -> None:
+    done(store, put(b"n", "x"))
+    assert do(store, change(MutationKind.SUM, b"n", KvU64(1)), checks=(Check(b"n", None),)) == ChecksFailed((0,))
+
+
+def test_writes_that_travel_together_fail_alone(store: Store) -> None:
+    done(store, put(b"n", "x"))
+    outcomes = store.write(
+        [
+            AtomicWrite((), (put(b"a"),)),
+            AtomicWrite((Check(b"n", None),), (put(b"b"),)),
+            AtomicWrite((), (put(b"c"), change(MutationKind.SUM, b"n", KvU64(1)))),
+            AtomicWrite((Check(b"d", None),), (put(b"d"),)),
+            AtomicWrite((Check(b"d", None),), (put(b"d"),)),
+        ]
+    )
+    assert [type(outcome) for outcome in outcomes] == [Committed, ChecksFailed, TypeMismatch, Committed, ChecksFailed]
+    assert names(store) == [b"a", b"d", b"n"]
+
+
+def test_concurrent_writers_lose_nothing(store: Store) -> None:
+    stamps: list[bytes] = []
+
+    def write(number: int) -> None:
+        for _ in range(25):
+            stamps.append(done(store, change(MutationKind.SUM, b"n", KvU64(number))))
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert stored(store, b"n") == KvU64(25 * sum(range(16)))
+    assert len(set(stamps)) == len(stamps) == 400
+
+
+def test_concurrent_checks_let_one_pass(store: Store) -> None:
+    outcomes: list[Outcome] = []
+    barrier = threading.Barrier(16)
+
+    def write() -> None:
+        barrier.wait()
+        outcomes.append(do(store, put(b"a"), checks=(Check(b"a", None),)))
+
+    threads = [threading.Thread(target=write) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(isinstance(outcome, Committed) for outcome in outcomes) == 1
+    assert outcomes.count(ChecksFailed((0,))) == 15
+
+
+def test_what_expired_is_deleted_and_wakes(store: Store) -> None:
+    woken = threading.Event()
+    done(store, put(b"a", expire_at=NOW), put(b"b", expire_at=NOW + 1), put(b"c"), put(b"d", expire_at=NOW + 50))
+    store.watch([b"a"], woken.set)
+    assert store.collect(NOW - 1) == (0, NOW)
+    assert not woken.is_set()
+    assert store.collect(NOW + 1) == (2, NOW + 50)
+    assert woken.wait(5)
+    assert names(store) == [b"c", b"d"]
+    assert store.collect(NOW + 60) == (1, None)
+
+
+def test_writing_again_takes_the_expiry_away(store: Store) -> None:
+    done(store, put(b"a", expire_at=NOW), put(b"n", KvU64(1), expire_at=NOW))
+    done(store, put(b"a"), change(MutationKind.SUM, b"n", KvU64(1)))
+    assert store.collect(NOW + 1) == (0, None)
+    assert names(store) == [b"a", b"n"]
+
+
+def test_a_watcher_is_woken_by_its_keys_until_it_is_closed(store: Store) -> None:
+    woken = threading.Event()
+    subscription = store.watch([b"a", b"b"], woken.set)
+    done(store, put(b"b"))
+    assert woken.wait(5)
+    woken.clear()
+    done(store, Mutation(MutationKind.DELETE, b"a"))
+    assert woken.wait(5)
+    subscription.close()
+    subscription.close()
+
+
+def enqueued(store: Store, payload: bytes, at: int, backoff: tuple[int, ...] | None = (), *keys: bytes) -> None:
+    done(store, enqueues=(Enqueue(payload, at, keys, backoff),))
+
+
+def test_messages_come_when_they_are_due_in_order(store: Store) -> None:
+    enqueued(store, b"late", NOW + 100)
+    enqueued(store, b"second", NOW)
+    enqueued(store, b"first", NOW - 1)
+    messages, due = store.claim(NOW, 10)
+    assert [message.payload for message in messages] == [b"first", b"second"]
+    assert due == NOW + 100
+    assert store.claim(NOW, 10) == ([], NOW + 100)
+    assert [message.payload for message in store.claim(NOW + 100, 10)[0]] == [b"late"]
+    assert store.claim(NOW + 100, 10) == ([], None)
+
+
+def test_a_message_wakes_who_waits_for_the_queue(store: Store) -> None:
+    woken = threading.Event()
+    store.watch_queue(woken.set)
+    enqueued(store, b"m", NOW)
+    assert woken.wait(5)
+
+
+def test_a_claim_takes_no_more_than_wanted(store: Store) -> None:
+    for _ in range(3):
+        enqueued(store, b"m", NOW)
+    assert len(store.claim(NOW, 2)[0]) == 2
+    assert len(store.claim(NOW, 2)[0]) == 1
+
+
+def test_a_failed_message_comes_again_as_its_schedule_says(store: Store) -> None:
+    enqueued(store, value.to_v8("hello"), NOW, (10, 1000), b"\x02dead\0", b"\x02letters\0")
+    at = NOW
+    for wait in (10, 1000):
+        ((message,), _) = store.claim(at, 1)
+        store.finish(message.id, False, at)
+        assert store.claim(at + wait - 1, 1) == ([], at + wait)
+        at += wait
+    ((message,), _) = store.claim(at, 1)
+    store.finish(message.id, False, at)
+    assert store.claim(at + 10**9, 1) == ([], None)
+    assert store.revive(at + 10**9) == (0, None)
+    assert names(store) == [b"\x02dead\0", b"\x02letters\0"]
+    assert stored(store, b"\x02dead\0") == "hello"
+
+
+def test_without_a_schedule_of_its_own_a_message_has_denos(store: Store) -> None:
+    enqueued(store, b"m", NOW, None)
+    at = NOW
+    for wait in (100, 1000, 5000, 30_000, 60_000):
+        ((message,), _) = store.claim(at, 1)
+        store.finish(message.id, False, at)
+        assert store.claim(at, 1)[1] == at + wait
+        at += wait
+
+
+def test_what_succeeded_never_comes_again(store: Store) -> None:
+    enqueued(store, b"m", NOW, (1, 1), b"k")
+    ((message,), _) = store.claim(NOW, 1)
+    store.finish(message.id, True, NOW)
+    assert store.revive(NOW + 10**9) == (0, None)
+    assert store.claim(NOW + 10**9, 1) == ([], None)
+    assert names(store) == []
+
+
+def test_what_a_dead_process_held_is_delivered_again_unless_it_was_renewed(store: Store) -> None:
+    enqueued(store, b"m", NOW, (10, 10))
+    ((message,), _) = store.claim(NOW, 1)
+    assert store.revive(NOW + 4999) == (0, NOW + 5000)
+    store.renew([message.id], NOW + 4000)
+    assert store.revive(NOW + 8999) == (0, NOW + 9000)
+    assert store.revive(NOW + 9000) == (1, None)
+    ((again,), _) = store.claim(NOW + 9010, 1)
+    assert again.payload == b"m"
+
+
+def test_a_failed_check_sends_nothing(store: Store) -> None:
+    done(store, put(b"a"))
+    do(store, checks=(Check(b"a", None),), enqueues=(Enqueue(b"m", NOW),))
+    assert store.claim(NOW, 1) == ([], None)
+
+
+def test_a_wrong_length_in_a_sum_is_an_error_of_that_write(store: Store) -> None:
+    done(store, Mutation(MutationKind.SET, b"n", b"123", 2))
+    assert isinstance(do(store, change(MutationKind.SUM, b"n", KvU64(1))), (Malformed, TypeMismatch))
+
+
+def test_a_closed_store_says_so_and_wakes_who_waits(store: Store) -> None:
+    woken = threading.Event()
+    store.watch([b"a"], woken.set)
+    store.close()
+    store.close()
+    assert woken.wait(5)
+    for use in (
+        lambda: store.read([EVERYTHING]),
+        lambda: store.write([AtomicWrite()]),
+        lambda: store.claim(NOW, 1),
+        lambda: store.collect(NOW),
+        lambda: store.revive(NOW),
+    ):
+        with pytest.raises(Closed):
+            use()
+    assert issubclass(Closed, KvError)
