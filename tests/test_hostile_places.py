@@ -6,11 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from support import connected, git, ok, provisioner, repository, run
+from support import IN_CI, connected, git, ok, provisioner, repository, run
 
 from provisioner.durable import replace_file
-
-IN_CI = bool(os.environ.get("CI"))
 
 
 def test_a_home_that_everybody_may_write_to_is_not_believed(tmp_path: Path, home: Path) -> None:
