@@ -72,4 +72,6 @@ def shown(raw: bytes | str) -> str:
     """
     encoded = raw if isinstance(raw, bytes) else raw.encode("utf-8", "surrogateescape")
     text = encoded.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -33,6 +33,14 @@ def rows(path: Path, table: str = "kv") -> list[Row]:
         return [dict(zip(names, row, strict=True)) for row in connection.execute(f"select * from {table}")]
 
 
+def entry(path: Path, key: bytes) -> tuple[Any, ...] | None:
+    """The value, its encoding and its expiry under a key."""
+    with opened(path) as connection:
+        statement = "select v, v_encoding, expiration_ms from kv where k = ?"
+        found: tuple[Any, ...] | None = connection.execute(statement, (key,)).fetchone()
+        return found
+
+
 def integrity(path: Path) -> str:
     with opened(path) as connection:
         return str(connection.execute("pragma integrity_check").get)

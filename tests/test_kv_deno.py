@@ -136,11 +136,15 @@ def test_both_processes_see_each_others_writes(path: str) -> None:
     """
     with open_kv(path) as kv:
         process = subprocess.Popen([DENO, "eval", "--unstable-kv", program])
-        with kv.watch([("deno",)]) as watch:
-            for turn in range(20):
-                kv.set(("python",), turn)
-                assert any(entries[0].value == turn for entries in watch)
-        assert process.wait(30) == 0
+        try:
+            with kv.watch([("deno",)]) as watch:
+                for turn in range(20):
+                    kv.set(("python",), turn)
+                    assert any(entries[0].value == turn for entries in watch)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_our_new_file_is_what_deno_makes(path: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from kv_files import rows
+from kv_files import entry
 from kv_notation import value_of
 from kv_strategies import bigints, blobs, floats, numbers, texts, u64s
 from test_kv_differential import SEQUENCES
@@ -142,12 +142,8 @@ def test_sums_with_bounds_are_those_of_denos_backend(backend: Backend, tmp_path:
         mutation = Mutation(kind, key, data, encoding, -1, v8(low), v8(high), clamp)
         wanted = kind_of(backend.write(theirs, mutation))
         assert outcome(store, mutation) == outcome(memory, mutation) == wanted
-        assert row(ours, key) == row(theirs, key)
+        assert entry(ours, key) == entry(theirs, key)
 
     agree()
     store.close()
     memory.close()
-
-
-def row(path: Path, key: bytes) -> list[Any]:
-    return [(found["v"], found["v_encoding"], found["expiration_ms"]) for found in rows(path) if found["k"] == key]
