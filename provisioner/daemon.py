@@ -38,7 +38,7 @@ REST = 3.0  # times as long as a look took: refs that come one by one must not k
 # long. Where they rain, nobody listens: hearing of a ref takes longer than writing it.
 FEW, MANY = 8, 64  # lock files and refs: `git switch -c` makes four
 STILL_SECONDS, STILL_AFTER_MORE = 0.005, 0.02
-DEAF_SECONDS = 0.1
+DEAF_SECONDS = 0.03
 LONGEST_WAIT = 2.0
 FAILURE_SECONDS = 5.0
 QUIET_SECONDS = 1.0  # nothing has happened for so long: time to make databases ahead
@@ -218,7 +218,7 @@ class Daemon:
                 continue
             if watched.changes >= MANY and not watched.deaf:
                 self._watcher.remove(app_id)
-                watched.deaf, watched.due = True, now + DEAF_SECONDS
+                watched.deaf, watched.due = True, max(now + DEAF_SECONDS, watched.looked + watched.took)
             if watched.due is not None and watched.due <= now and not self._wait_out(app_id, watched, now):
                 self._look(registry, app_id, watched)
 
@@ -240,8 +240,7 @@ class Daemon:
         if not watched.changes or watched.first_change + LONGEST_WAIT <= now:
             return False
         if watched.deaf:
-            self._watch(app_id, watched.git_dir)
-            watched.changes, watched.last_change = FEW + 1, time.monotonic()
+            return False  # the look listens again before it reads
         still = STILL_SECONDS if watched.changes <= FEW else STILL_AFTER_MORE
         watched.due = watched.last_change + still
         return watched.due > now
