@@ -15,16 +15,15 @@ from provisioner.cli.running import Finding, daemon_state, registry_lock
 from provisioner.cli.shared import json_option, print_json, the_home
 from provisioner.clock import now_ms
 from provisioner.config import Home
-from provisioner.engines.table import ENGINES
 from provisioner.errors import ProvisionerError
 from provisioner.git import hooks
 from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.lock import held_by
-from provisioner.model import App, Instance, Status
+from provisioner.model import App
 from provisioner.naming import shown
 from provisioner.reconcile.actions import Note
-from provisioner.reconcile.controller import look
+from provisioner.reconcile.controller import damaged, look
 from provisioner.registry.store import Registry
 from provisioner.worker import LONGEST_STAY_SECONDS, daemon_runs
 
@@ -178,12 +177,6 @@ def _databases(registry: Registry, app: App) -> Iterator[Finding]:
         if document["error"]:
             text = f"{document['error']}. Run 'provisioner database fix {document['name']}' when that is mended"
             yield f"app {app.slug} {document['timeline']}", False, text
-    instances: dict[str, Instance] = {}
-    for database in registry.databases(app.id):
-        if database.status is Status.CONNECTED and database.intent is None:
-            if database.instance_id not in instances:
-                instances[database.instance_id] = registry.instance_of(database.instance_id)
-            instance = instances[database.instance_id]
-            if problem := ENGINES[instance.engine].problem(instance, database):
-                text = f"its file {problem}. Put it back where 'provisioner database show {database.name}' says"
-                yield f"app {app.slug} {database.name}", False, text
+    for database in damaged(registry, app):
+        text = f"its file {database.error}. Put it back where 'provisioner database show {database.name}' says"
+        yield f"app {app.slug} {database.name}", False, text

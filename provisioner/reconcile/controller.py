@@ -79,7 +79,7 @@ def archive_all(registry: Registry, app: App, now: int, cause: str) -> None:
 
 def preview(registry: Registry, app: App, now: int) -> Plan:
     """What `reconcile` with `retry` would begin with; changes nothing."""
-    found = {database.id: database for database in _damaged(registry, app)}
+    found = {database.id: database for database in damaged(registry, app)}
     databases = tuple(found.get(database.id, database) for database in registry.databases(app.id))
     actual = Actual(tuple(registry.timelines(app.id)), databases)
     return plan(_desired(registry, app, actual, now), actual, now, retry=True)
@@ -87,19 +87,19 @@ def preview(registry: Registry, app: App, now: int) -> Plan:
 
 def _find_damage(registry: Registry, app: App, now: int, cause: str) -> None:
     """Call connected databases that are lost or damaged what they are, so that they are tried and reported."""
-    damaged = _damaged(registry, app)
-    if damaged:
+    found = damaged(registry, app)
+    if found:
         with registry.change():
-            registry.save_databases(damaged)
-            for database in damaged:
+            registry.save_databases(found)
+            for database in found:
                 registry.record(
                     now, "database.error", cause, app_id=app.id, database_id=database.id, detail=database.error or ""
                 )
 
 
-def _damaged(registry: Registry, app: App) -> list[Database]:
+def damaged(registry: Registry, app: App) -> list[Database]:
     """The databases that are called connected and are not usable, with what is wrong as their error."""
-    damaged = []
+    found = []
     instances: dict[str, Instance] = {}
     for database in registry.databases(app.id):
         if database.status is Status.CONNECTED and database.intent is None:
@@ -107,8 +107,8 @@ def _damaged(registry: Registry, app: App) -> list[Database]:
                 instances[database.instance_id] = registry.instance_of(database.instance_id)
             instance = instances[database.instance_id]
             if problem := ENGINES[instance.engine].problem(instance, database):
-                damaged.append(replace(database, status=Status.ERROR, error=problem))
-    return damaged
+                found.append(replace(database, status=Status.ERROR, error=problem))
+    return found
 
 
 def look(registry: Registry, app: App, now: int, *, retry: bool = False) -> Plan:
