@@ -90,11 +90,15 @@ queue_options = st.one_of(
 )
 
 
+def _sets(known: Strategy) -> Strategy:
+    return _step("set", st.fixed_dictionaries({"key": known, "value": values}), _maybe(expireIn=expiries))
+
+
 def _mutations(known: Strategy) -> Strategy:
     number = st.one_of(numbers, st.sampled_from([1, 2, -1]))
     suffixed = known.map(lambda key: [*key, SUFFIX])
     return st.one_of(
-        _step("set", st.fixed_dictionaries({"key": known, "value": values}), _maybe(expireIn=expiries)),
+        _sets(known),
         _step("set", st.fixed_dictionaries({"key": known, "value": st.one_of(u64s, numbers, bigints)})),
         _step("set", st.fixed_dictionaries({"key": suffixed, "value": values})),
         _step("delete", st.fixed_dictionaries({"key": known})),
@@ -141,7 +145,7 @@ def _bad_steps(known: Strategy) -> Strategy:
 def _atomics(known: Strategy) -> Strategy:
     check = _step("check", st.fixed_dictionaries({"key": known, "versionstamp": stamps}))
     good = st.builds(lambda a, b: a + b, st.lists(check, max_size=2), st.lists(_mutations(known), max_size=4))
-    bad = st.builds(lambda steps, step: [*steps, step], st.lists(_mutations(known), max_size=1), _bad_steps(known))
+    bad = st.builds(lambda steps, step: [*steps, step], st.lists(_sets(known), max_size=1), _bad_steps(known))
     many = st.one_of(
         *(
             st.integers(-1, 1).map(lambda d, n=n: n + d).flatmap(lambda n, s=s: s.map(lambda one: [one] * n))  # type: ignore[misc]
