@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -57,3 +59,22 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def setup(request: pytest.FixtureRequest, home: Path) -> Iterator[Setup]:
     with ExitStack() as stack:
         yield Setup(request.param, home, stack)
+
+
+@pytest.fixture(scope="session")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`node_modules` with @deno/kv, installed once for all workers. npm and its registry have to be there."""
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "node"
+    directory.mkdir(exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for _ in range(3):  # a registry may be out of breath for a moment
+            if (directory / "installed").exists():
+                break
+            command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(directory), "@deno/kv"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode == 0:
+                (directory / "installed").touch()
+    assert (directory / "installed").exists(), done.stdout + done.stderr
+    return directory / "node_modules"
