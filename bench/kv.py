@@ -19,6 +19,7 @@ from provisioner.kv import Kv, aio, client, key, open_kv
 
 ENTRIES = 100_000
 VALUE = "x" * 100
+DENO = str(Path(sys.executable).parent / "deno")
 POINT = "select v, v_encoding, version from kv where k = ?"
 
 
@@ -27,7 +28,7 @@ class Deno:
 
     def __init__(self, directory: str) -> None:
         script = Path(__file__).with_name("kv_peer.ts")
-        command = ["deno", "run", "-A", "--no-check", "--unstable-kv", str(script), f"{directory}/deno.sqlite3"]
+        command = [DENO, "run", "-A", "--no-check", "--unstable-kv", str(script), f"{directory}/deno.sqlite3"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def seconds(self, what: str, count: int) -> float:
