@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Self
 
 from provisioner.kv import client, reading
-from provisioner.kv.atomic import Atomic, Duration
+from provisioner.kv.atomic import Atomic, Duration, lone_set, result_of
 from provisioner.kv.errors import Closed
 from provisioner.kv.expiry import Collector
 from provisioner.kv.key import encode, point
@@ -54,7 +54,8 @@ class Kv:
         return [reading.found(key, entries) for key, entries in zip(keys, found, strict=True)]
 
     async def set(self, key: KeyToSet, value: object, *, expire_in: Duration | None = None) -> CommitResult:
-        return client.done(await self.atomic().set(key, value, expire_in=expire_in).commit())
+        write = lone_set(key, value, expire_in, self._clock)
+        return client.done(result_of(write, await self._work.write(write), self._collector.expect))
 
     async def delete(self, key: KeyLike) -> None:
         await self.atomic().delete(key).commit()
@@ -135,7 +136,7 @@ class AtomicOperation(Atomic):
 
     async def commit(self) -> CommitResult | CommitFailed:
         write = self._write()
-        return self._result(write, await self._work.write(write))
+        return result_of(write, await self._work.write(write), self._expect)
 
 
 class KvList:

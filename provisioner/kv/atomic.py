@@ -72,6 +72,34 @@ def message(
     return Enqueue(values.to_v8(payload), now + wait, undelivered, backoff)
 
 
+def lone_set(key: KeyToSet, value: object, expire_in: Duration | None, clock: Callable[[], int]) -> AtomicWrite:
+    """What an Atomic with one `set` would write, without the collecting: a third of what a `set` costs."""
+    mutation, expiry = _setting(key, value, expire_in)
+    if expiry is not None:
+        mutation = mutation._replace(expire_at=_expiry(clock() + expiry))
+    keys.check_written(mutation.key)
+    check_value(mutation.value)
+    return AtomicWrite((), (mutation,))
+
+
+def _setting(key: KeyToSet, value: object, expire_in: Duration | None) -> tuple[Mutation, int | None]:
+    kind = MutationKind.SET
+    if len(key) and key[-1] is COMMIT_VERSIONSTAMP:
+        kind, key = MutationKind.SET_VERSIONSTAMPED, key[:-1]
+    data, encoding = values.encode(value)
+    expiry = None if expire_in is None else milliseconds(expire_in, "expire_in")
+    return Mutation(kind, keys.encode(key), data, encoding), expiry  # type: ignore[arg-type]
+
+
+def result_of(write: AtomicWrite, outcome: Outcome, expect: Callable[[int], None]) -> CommitResult | CommitFailed:
+    """What the program gets, and the collector hears: not before, or it would look too early."""
+    result = committed(outcome)
+    for mutation in write.mutations:
+        if mutation.expire_at >= 0 and result:
+            expect(mutation.expire_at)
+    return result
+
+
 class Atomic:
     """Collects an atomic operation. Each method returns the same object, so that calls can be chained."""
 
@@ -94,12 +122,7 @@ class Atomic:
 
     def set(self, key: KeyToSet, value: object, *, expire_in: Duration | None = None) -> Self:
         """Store a value. A key that ends with COMMIT_VERSIONSTAMP gets the versionstamp of the commit there."""
-        kind = MutationKind.SET
-        if len(key) and key[-1] is COMMIT_VERSIONSTAMP:
-            kind, key = MutationKind.SET_VERSIONSTAMPED, key[:-1]
-        data, encoding = values.encode(value)
-        expiry = None if expire_in is None else milliseconds(expire_in, "expire_in")
-        self._mutations.append((Mutation(kind, keys.encode(key), data, encoding), expiry))  # type: ignore[arg-type]
+        self._mutations.append(_setting(key, value, expire_in))
         return self
 
     def set_versionstamped(self, prefix: KeyLike, value: object, *, expire_in: Duration | None = None) -> Self:
@@ -166,14 +189,6 @@ class Atomic:
         )
         enqueues = tuple(one._replace(deliver_at=now + one.deliver_at) for (one,) in self._enqueues)
         return checked(AtomicWrite(tuple(self._checks), mutations, enqueues))
-
-    def _result(self, write: AtomicWrite, outcome: Outcome) -> CommitResult | CommitFailed:
-        """What the program gets, and the collector hears: not before, or it would look too early."""
-        result = committed(outcome)
-        for mutation in write.mutations:
-            if mutation.expire_at >= 0 and result:
-                self._expect(mutation.expire_at)
-        return result
 
 
 def _expiry(at: int) -> int:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from provisioner.kv import reading
-from provisioner.kv.atomic import Atomic, Duration
+from provisioner.kv.atomic import Atomic, Duration, lone_set, result_of
 from provisioner.kv.errors import Closed, OptionInvalid
 from provisioner.kv.expiry import Collector
 from provisioner.kv.key import encode, point
@@ -57,7 +57,8 @@ class Kv:
 
     def set(self, key: KeyToSet, value: object, *, expire_in: Duration | None = None) -> CommitResult:
         """Store a value, to be deleted some time after `expire_in` (a timedelta, or milliseconds)."""
-        return done(self.atomic().set(key, value, expire_in=expire_in).commit())
+        write = lone_set(key, value, expire_in, self._clock)
+        return done(result_of(write, self._store.write((write,))[0], self._collector.expect))
 
     def delete(self, key: KeyLike) -> None:
         """Delete a key, if it is there."""
@@ -162,7 +163,7 @@ class AtomicOperation(Atomic):
         Raises TypeMismatch or OutOfRange where a sum, min or max cannot be done; then nothing was written.
         """
         write = self._write()
-        return self._result(write, self._store.write([write])[0])
+        return result_of(write, self._store.write((write,))[0], self._expect)
 
 
 def done(result: CommitResult | CommitFailed) -> CommitResult:

@@ -14,7 +14,7 @@ import apsw
 from provisioner.kv import queue, sqlite_file, sqlite_rows
 from provisioner.kv.commit import GroupCommit
 from provisioner.kv.errors import Closed, KvError, ReadOnly
-from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Message, RawEntry, ReadRange
+from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Message, MutationKind, RawEntry, ReadRange
 from provisioner.kv.mutate import Effect, Stored, effects
 from provisioner.kv.notify import Watcher
 from provisioner.kv.sqlite_file import Synchronous, number
@@ -24,6 +24,7 @@ from provisioner.kv.wakeups import Wakeups, Wanted
 Answer = TypeVar("Answer")
 
 _NOBODY = b"\0\0"
+_SET: Final = MutationKind.SET  # an enum's member is found slowly
 
 _POINT = "select v, v_encoding, version from kv where k = ?"
 _RANGE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k limit ?"
@@ -207,7 +208,7 @@ class SqliteStore:
             outcomes: list[Outcome] = []
             first = version = number(connection.execute(_VERSION).fetchall())
             for write in writes:
-                following = version + self._random.randint(1, 9)
+                following = version + 1 + int(self._random.random() * 9)
                 outcome = self._one(connection, write, following, changed)
                 if isinstance(outcome, Committed):
                     version = following
@@ -221,10 +222,15 @@ class SqliteStore:
 
     def _one(self, connection: apsw.Connection, write: AtomicWrite, version: int, changed: list[bytes]) -> Outcome:
         """One write in the open transaction. What cannot be done is known before anything of it is written."""
+        versionstamp = version.to_bytes(8, "big", signed=True) + _NOBODY
+        if len(write.mutations) == 1 and write.mutations[0].kind is _SET and not write.checks and not write.enqueues:
+            _, key, value, encoding, expire_at, *_ = write.mutations[0]  # most writes are this
+            connection.execute(_PUT, (key, value, int(encoding), version, expire_at))
+            changed.append(key)
+            return Committed(versionstamp)
         failed = tuple(index for index, check in enumerate(write.checks) if not _holds(connection, check))
         if failed:
             return ChecksFailed(failed)
-        versionstamp = version.to_bytes(8, "big", signed=True) + _NOBODY
 
         def stored(key: bytes) -> Stored | None:
             rows: list[Any] = connection.execute(_STORED, (key,)).fetchall()
