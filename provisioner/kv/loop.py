@@ -45,12 +45,14 @@ class Work:
             return self.store.read(ranges)
         return await self.call(self.store.read, ranges)
 
-    async def write(self, write: AtomicWrite) -> Outcome:
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    def write(self, write: AtomicWrite) -> asyncio.Future[Outcome]:
+        """To be awaited; no coroutine, since starting one for each write is felt."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
         self._waiting.append((write, future))
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all())
-        return await future
+            self._writing = loop.create_task(self._write_all())
+        return future
 
     async def _write_all(self) -> None:
         """One transaction after the other, each for all who wait by then."""
