@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,8 +25,9 @@ SETTLED_NS = 60_000_000_000  # git writes its message after it has moved the log
 class Move:
     """One rename. `at` is git's word for when, in seconds; `mark` is how it is known again, in this log or another.
 
-    Git copies a log with its branch and drops old lines, so a mark is made of the line and of how many like it stand
-    before it, not of its place.
+    Git copies a log with its branch and drops old lines, so a mark is not made of the line's place, but of the line and
+    of all that stand before it from the same second: two branches may take the same name, and write the same line,
+    within one, but what brought the second of them to its old name then stands before it.
     """
 
     old: bytes
@@ -105,14 +106,16 @@ def _read(path: bytes) -> bytes:
 
 def _parse(log: bytes) -> Log:
     moves = []
-    before: Counter[bytes] = Counter()
+    second, run = -1, sha256()
     for line in log.split(b"\n"):
-        entry, message, names = line.partition(_MESSAGE)
+        at = _time(line.partition(b"\t")[0])
+        if at != second:
+            second, run = at, sha256()
+        run.update(line + b"\n")
+        _, message, names = line.partition(_MESSAGE)
         if message:
             old, _, new = names.partition(_TO)
-            mark = sha256(b"%d %b" % (before[line], line)).hexdigest()[:16]
-            moves.append(Move(old, new, _time(entry), mark))
-            before[line] += 1
+            moves.append(Move(old, new, at, run.hexdigest()[:16]))
     return Log(_time(log.partition(b"\t")[0]), tuple(moves))
 
 
