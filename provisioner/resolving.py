@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
+from provisioner import endpoint
 from provisioner.config import Home
 from provisioner.engines.layout import database_path
-from provisioner.environment import Connection, variables
+from provisioner.environment import Connection, remote_variables, variables
 from provisioner.errors import NotResolved
 from provisioner.git.worktree import Checkout, current_branch, find_checkout, origin_directory
 from provisioner.naming import BRANCH_PREFIX, PRODUCTION
@@ -46,7 +47,9 @@ def resolve(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> t
     except NotYet:
         _reconcile(home, app)
         connection = resolver.connection(app, timeline=timeline, revision=selectors.revision)
-    return connection, variables(connection, _usable_file(connection))
+    path = _usable_file(connection)
+    remote = endpoint.remote(home, connection)
+    return connection, remote_variables(connection, *remote) if remote else variables(connection, path)
 
 
 def find_app(home: Home, selectors: Selectors, cwd: bytes) -> FoundApp:

@@ -16,7 +16,7 @@ PACKAGE = Path(provisioner.__file__).parent
 ROOMS = (
     *("errors", "naming", "model", "faults", "config", "clock", "lock", "presence", "durable", "inbox"),
     *("environment", "formats", "git", "kv", "registry", "engines", "reconcile", "connect"),
-    *("resolving", "envfile", "pushes", "worker", "draining", "handover", "daemon", "cli", "__main__"),
+    *("endpoint", "resolving", "envfile", "pushes", "worker", "draining", "handover", "daemon", "cli", "__main__"),
 )
 
 
@@ -102,6 +102,7 @@ def test_exec_starts_light() -> None:
         "sqlite3",
         "subprocess",
         "hashlib",
+        "socket",
         "apsw",
     )
     program = (

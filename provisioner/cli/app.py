@@ -119,6 +119,8 @@ def add(path: str, name: str | None, production_branch: str | None, grace: str |
 
 
 def _document(registry: Registry, app: App) -> view.Document:
+    assigned = registry.assigned(app.id)
+    modes = registry.connect_modes(app.id)
     return {
         "id": app.id,
         "app": app.slug,
@@ -126,7 +128,8 @@ def _document(registry: Registry, app: App) -> view.Document:
         "production_branch": os.fsdecode(app.production),
         "grace_ms": app.grace_ms,
         "retention_ms": app.retention_ms,
-        "instances": [instance.slug for instance in registry.assigned(app.id)],
+        "instances": [instance.slug for instance in assigned],
+        "connect": {instance.slug: str(modes[instance.id]) for instance in assigned},
         "created_at": rfc3339(app.created_at),
     }
 
@@ -155,7 +158,13 @@ def show(slug: str | None, as_json: bool) -> None:
         print_json(document)
         return
     for key, value in document.items():
-        click.echo(shown(f"{key}: {', '.join(value) if isinstance(value, list) else value}"))
+        click.echo(shown(f"{key}: {_text(value)}"))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {what}" for name, what in value.items())
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 @app.command(name="set")
