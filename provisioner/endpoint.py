@@ -13,13 +13,11 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def remote(home: Home, connection: Connection) -> tuple[str, str] | None:
-    """URL and token of a database that is to be reached at the server; None for its file.
+    """URL and token of a database in mode ``url`` or ``auto``; None for its file.
 
-    In mode ``auto`` that is while a server is up. It is the same database both ways, so one that has ended or was killed
-    is no reason to stop; one that lives and does not answer is. Raises `NotResolved`.
+    In mode ``auto`` the server is used while it is up. It is the same database both ways, so a server that has ended
+    or was killed is no reason to stop; one that lives and does not answer is. Raises `NotResolved`.
     """
-    if connection.connect == "file":
-        return None
     found = presence.at_work(home.server)
     if found is None:
         if connection.connect == "auto":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from provisioner import endpoint
 from provisioner.config import Home
 from provisioner.engines.layout import database_path
 from provisioner.environment import Connection, remote_variables, variables
@@ -48,7 +47,7 @@ def resolve(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> t
         _reconcile(home, app)
         connection = resolver.connection(app, timeline=timeline, revision=selectors.revision)
     path = _usable_file(connection)
-    remote = endpoint.remote(home, connection)
+    remote = _remote(home, connection)
     return connection, remote_variables(connection, *remote) if remote else variables(connection, path)
 
 
@@ -132,6 +131,15 @@ def _reconcile(home: Home, app: FoundApp) -> None:
         full = registry.app(app.id)
         if full is not None:
             reconcile(registry, full, now_ms(), "exec")
+
+
+def _remote(home: Home, connection: Connection) -> tuple[str, str] | None:
+    """URL and token where the server is to be used; where no server is up nothing more is imported to say so."""
+    if connection.connect == "file" or (connection.connect == "auto" and not os.path.exists(home.server)):
+        return None
+    from provisioner import endpoint
+
+    return endpoint.remote(home, connection)
 
 
 def _usable_file(connection: Connection) -> str:
