@@ -40,15 +40,18 @@ _COLLECTED_AT_ONCE: Final = 1000  # so that no other writer waits long
 
 class SqliteStore:
     """`path` is made if it is not there. `synchronous`: "full" flushes each commit to the disk before it is
-    acknowledged; "normal" may lose the last ones when the machine (not the process) dies."""
+    acknowledged; "normal" may lose the last ones when the machine (not the process) dies. With `must_exist`, a file that
+    is not there is StoreFailed and stays absent."""
 
     prompt = True
 
-    def __init__(self, path: str | os.PathLike[str], *, synchronous: Synchronous = "full") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, synchronous: Synchronous = "full", must_exist: bool = False
+    ) -> None:
         self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
         self._ends: dict[tuple[str, int], int] = {}  # when running messages, by id and deadline, count as left behind
         self._wakeups = Wakeups()
-        self._file = File(os.path.abspath(os.fsdecode(path)), synchronous, self._wakeups.everything)
+        self._file = File(os.path.abspath(os.fsdecode(path)), synchronous, must_exist, self._wakeups.everything)
         self.read_only = self._file.read_only
         self._reader, self._release = self._file.reader, self._file.release
         self._transaction = self._file.transaction
@@ -137,6 +140,10 @@ class SqliteStore:
             self._wakeups.changed(keys)
             count += len(keys)
         return count, expiry
+
+    def moved(self) -> bool:
+        """Is the file at the path another one than this store has open, or none?"""
+        return self._file.moved()
 
     def close(self) -> None:
         if self._file.close():

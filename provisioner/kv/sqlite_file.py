@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -31,9 +32,10 @@ class File:
     `others` is called, from any thread, when other processes may have committed; only after `hear` was called.
     """
 
-    def __init__(self, path: str, synchronous: Synchronous, others: Callable[[], None]) -> None:
+    def __init__(self, path: str, synchronous: Synchronous, must_exist: bool, others: Callable[[], None]) -> None:
         self.path = path
         self._synchronous = synchronous
+        self._flags = apsw.SQLITE_OPEN_READWRITE | (0 if must_exist else apsw.SQLITE_OPEN_CREATE)
         self._others = others
         self.closed = False
         self._idle: list[apsw.Connection] = []
@@ -41,7 +43,9 @@ class File:
         self._seen = 0
         self._writing = threading.Lock()
         self._patience = _Patience()
+        self._file = _identity(path)
         self._writer = self._connect(self._patience)
+        self._file = self._file or _identity(path)
         self.read_only = bool(self._writer.readonly("main"))
         if not self.read_only:
             try:
@@ -56,7 +60,12 @@ class File:
         try:
             return self._idle.pop()
         except IndexError:
-            return self._connect(_Patience())
+            pass
+        connection = self._connect(_Patience())
+        if self.moved():
+            connection.close()
+            raise StoreFailed(f"{self.path} is not the file any more that was opened")
+        return connection
 
     def release(self, connection: apsw.Connection) -> None:
         self._idle.append(connection)
@@ -89,13 +98,15 @@ class File:
             if self._watcher is not None or self.closed:
                 return
             try:
-                self._writer.execute(
-                    "select 1 from data_version"
-                ).fetchall()  # opens the log, so that it can be watched
+                self._writer.execute("select 1 from data_version").fetchall()  # opens the log, to be watched
             except apsw.Error as error:
                 raise self.failure(error) from error
             self._seen = self._writer.data_version()
             self._watcher = Watcher(self.path + "-wal", self._look)
+
+    def moved(self) -> bool:
+        """Is the file at the path another one than is open here, or none?"""
+        return _identity(self.path) != self._file
 
     def close(self) -> bool:
         """Waits for the transaction that is under way. Whether it was open."""
@@ -158,7 +169,7 @@ class File:
 
     def _connect(self, patience: _Patience) -> apsw.Connection:
         try:
-            connection = apsw.Connection(self.path, statementcachesize=40)
+            connection = apsw.Connection(self.path, self._flags, statementcachesize=40)
             connection.set_busy_handler(patience)
             connection.execute(f"pragma synchronous = {self._synchronous}")
         except apsw.Error as error:
@@ -169,6 +180,14 @@ class File:
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _prepare(connection: apsw.Connection) -> None:
