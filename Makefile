@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test nightly bench clean
+.PHONY: demo test nightly bench generated clean
 
 demo: $(VENV)/installed-demo
 	$(VENV)/bin/python demo/demo.py
@@ -18,6 +18,10 @@ test: $(VENV)/installed-dev
 nightly: $(VENV)/installed-dev
 	sh .ci/debian-packages
 	KV_NIGHTLY=1 $(VENV)/bin/python -m pytest -q -n 2 --hypothesis-profile=nightly --timeout=0
+
+# The Python of the wire's messages; a test compares it with what is committed.
+generated: $(VENV)/installed-dev
+	$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. provisioner/connect/*.proto
 
 bench: $(VENV)/installed-dev
 	$(VENV)/bin/python -m bench
