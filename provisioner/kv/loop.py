@@ -24,11 +24,12 @@ _log = logging.getLogger("provisioner.kv")
 
 
 class Work:
-    """A store, asked from an event loop."""
+    """A store, asked from an event loop. Its threads are its own, unless it is given some that others use too."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, threads: ThreadPoolExecutor | None = None) -> None:
         self.store = store
-        self._threads = ThreadPoolExecutor(THREADS, "kv")
+        self._shared = threads is not None
+        self._threads = threads or ThreadPoolExecutor(THREADS, "kv")
         self._waiting: list[tuple[AtomicWrite, asyncio.Future[Outcome]]] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -80,8 +81,9 @@ class Work:
     async def close(self) -> None:
         while self._writing is not None:
             await asyncio.wait([self._writing])
-        await asyncio.get_running_loop().run_in_executor(None, self.store.close)
-        self._threads.shutdown(wait=False)
+        await asyncio.get_running_loop().run_in_executor(self._threads if self._shared else None, self.store.close)
+        if not self._shared:
+            self._threads.shutdown(wait=False)
 
 
 def waker(event: asyncio.Event) -> Callable[[], None]:

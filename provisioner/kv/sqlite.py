@@ -43,13 +43,17 @@ _COLLECTED_AT_ONCE: Final = 1000  # so that no other writer waits long
 
 class SqliteStore:
     """`path` is made if it is not there. `synchronous`: "full" flushes each commit to the disk before it is
-    acknowledged; "normal" may lose the last ones when the machine (not the process) dies."""
+    acknowledged; "normal" may lose the last ones when the machine (not the process) dies. With `must_exist`, a file that
+    is not there is StoreFailed and stays absent."""
 
     prompt = True
 
-    def __init__(self, path: str | os.PathLike[str], *, synchronous: Synchronous = "full") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, synchronous: Synchronous = "full", must_exist: bool = False
+    ) -> None:
         self._path = os.path.abspath(os.fsdecode(path))
         self._synchronous = synchronous
+        self._must_exist = must_exist
         self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
         self._closed = False
         self._idle: list[apsw.Connection] = []
@@ -275,7 +279,7 @@ class SqliteStore:
 
     def _connect(self) -> apsw.Connection:
         try:
-            return sqlite_file.connect(self._path, self._synchronous)
+            return sqlite_file.connect(self._path, self._synchronous, self._must_exist)
         except apsw.Error as error:
             raise self._failure(error) from error
 

@@ -133,7 +133,8 @@ class Registry:
                 raise
             self._db.commit()
 
-    def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+    def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        """What a question to the tables answers; for this room only."""
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
@@ -146,23 +147,23 @@ class Registry:
     # organization, instances, apps, assignments
 
     def organization(self) -> Organization:
-        rows = self._rows("select id, slug from organization")
+        rows = self.rows("select id, slug from organization")
         if not rows:
             with self.change():
                 self._db.execute(
                     "insert into organization select ?, 'default' where not exists (select 1 from organization)",
                     (str(uuid.uuid4()),),
                 )
-            rows = self._rows("select id, slug from organization")
+            rows = self.rows("select id, slug from organization")
         return Organization(*rows[0])  # type: ignore[arg-type]
 
     def instances(self) -> list[Instance]:
-        rows = self._rows(f"select {_INSTANCE} from instance where deleted_at is null order by created_at, slug")
+        rows = self.rows(f"select {_INSTANCE} from instance where deleted_at is null order by created_at, slug")
         return [Instance(*row) for row in rows]  # type: ignore[arg-type]
 
     def instance_of(self, instance_id: str) -> Instance:
         """The instance with this id, deleted or not."""
-        return Instance(*self._rows(f"select {_INSTANCE} from instance where id = ?", instance_id)[0])  # type: ignore[arg-type]
+        return Instance(*self.rows(f"select {_INSTANCE} from instance where id = ?", instance_id)[0])  # type: ignore[arg-type]
 
     def add_instance(self, instance: Instance) -> None:
         with self.change():
@@ -170,17 +171,17 @@ class Registry:
             self.record(instance.created_at, "instance.add", "user", detail=instance.slug)
 
     def apps(self) -> list[App]:
-        rows = self._rows(f"select {_APP} from app where removed_at is null order by slug")
+        rows = self.rows(f"select {_APP} from app where removed_at is null order by slug")
         return [App(*row) for row in rows]  # type: ignore[arg-type]
 
     def app(self, app_id: str) -> App | None:
-        rows = self._rows(f"select {_APP} from app where id = ? and removed_at is null", app_id)
+        rows = self.rows(f"select {_APP} from app where id = ? and removed_at is null", app_id)
         return App(*rows[0]) if rows else None  # type: ignore[arg-type]
 
     def save_app(self, app: App, now: int) -> App:
         """Add an app, change it, or bring back one that was removed with the same repository (it keeps its id)."""
         with self.change():
-            known = self._rows("select id from app where git_dir = ?", app.git_dir)
+            known = self.rows("select id from app where git_dir = ?", app.git_dir)
             app_id = str(known[0][0]) if known else app.id
             self._write(
                 f"insert into app ({_APP}) values (?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
@@ -203,7 +204,7 @@ class Registry:
 
     def assigned(self, app_id: str) -> list[Instance]:
         """The app's instances, the first assigned first."""
-        rows = self._rows(
+        rows = self.rows(
             f"select {_qualified(_INSTANCE, 'instance')} from assignment join instance"
             " on instance.id = instance_id where app_id = ? and removed_at is null and deleted_at is null"
             " order by assignment.id",
@@ -213,7 +214,7 @@ class Registry:
 
     def assignments(self) -> list[tuple[str, str]]:
         """Pairs of instance slug and app slug that are in force."""
-        rows = self._rows(
+        rows = self.rows(
             "select instance.slug, app.slug from assignment join instance on instance.id = instance_id"
             " join app on app.id = app_id where assignment.removed_at is null and app.removed_at is null"
             " and deleted_at is null order by assignment.id"
@@ -241,12 +242,12 @@ class Registry:
     # timelines and databases
 
     def timelines(self, app_id: str) -> list[Timeline]:
-        rows = self._rows(f"select {_TIMELINE} from timeline where app_id = ?", app_id)
+        rows = self.rows(f"select {_TIMELINE} from timeline where app_id = ?", app_id)
         return [_timeline(row) for row in rows]
 
     def databases(self, app_id: str) -> list[Database]:
         """The app's databases that still have, or are to have, data."""
-        rows = self._rows(
+        rows = self.rows(
             f"select {_qualified(_DATABASE, 'database')} from database join timeline on timeline.id = timeline_id"
             " where app_id = ? and status <> 'purged' order by +database.rowid",  # +: by the app's index, then sorted
             app_id,
@@ -255,7 +256,7 @@ class Registry:
 
     def statuses(self, app_id: str, branch: bytes) -> list[tuple[Timeline, Status | None, str, str | None]]:
         """A branch's timelines, each with the status, name and error of its databases; status None where it has none."""
-        rows = self._rows(
+        rows = self.rows(
             f"select {_qualified(_TIMELINE, 'timeline')}, status, name, error from timeline left join database"
             " on timeline_id = timeline.id and status <> 'purged' where app_id = ? and branch = ?",
             app_id,
@@ -265,11 +266,11 @@ class Registry:
 
     def database_ids(self, instance_id: str) -> set[str]:
         """The ids of all databases that an instance has or ever had."""
-        return {str(row[0]) for row in self._rows("select id from database where instance_id = ?", instance_id)}
+        return {str(row[0]) for row in self.rows("select id from database where instance_id = ?", instance_id)}
 
     def live_databases(self) -> dict[str, int]:
         """How many live databases each instance has, by its id; only instances that have any."""
-        rows = self._rows(
+        rows = self.rows(
             "select instance_id, count(*) from database where status not in ('archived', 'purged') group by instance_id"
         )
         return {str(row[0]): int(str(row[1])) for row in rows}
@@ -321,7 +322,7 @@ class Registry:
 
     def events(self, database_id: str, most: int = 50) -> list[tuple[int, str, str, str]]:
         """What was done to a database, newest first: when (ms), action, cause, detail."""
-        rows = self._rows(
+        rows = self.rows(
             "select at, action, cause, detail from event where database_id = ? order by id desc limit ?",
             database_id,
             most,
