@@ -311,7 +311,7 @@ class Server:
     def _may_see_metrics(self, scope: Any) -> None:
         """This machine without more, others with a token that opens everything."""
         near = _address(scope.client) in ("127.0.0.1", "::1") and "x-forwarded-for" not in scope.headers
-        if not near and not self._access.is_admin(_bearer(scope.headers.get("authorization")), now_ms()):
+        if not near and not self._access.administers(_bearer(scope.headers.get("authorization")), now_ms()):
             raise self._denied(scope)
 
     def _gauges(self) -> dict[str, tuple[str, float]]:
