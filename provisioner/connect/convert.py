@@ -75,7 +75,7 @@ def read_answer(answers: Sequence[Sequence[RawEntry]]) -> bytes:
     for entries in answers:
         values = output.ranges.add().values
         for key, value, encoding, versionstamp in entries:
-            values.add(key=key, value=value, encoding=encoding, versionstamp=versionstamp)  # type: ignore[arg-type]
+            values.add(key=key, value=value, encoding=encoding, versionstamp=versionstamp)
     return output.SerializeToString()
 
 
@@ -107,9 +107,7 @@ def write_answer(outcome: Committed | ChecksFailed) -> bytes:
     """What came of it as an AtomicWriteOutput."""
     if isinstance(outcome, Committed):
         return wire.AtomicWriteOutput(status=wire.AW_SUCCESS, versionstamp=outcome.versionstamp).SerializeToString()
-    return wire.AtomicWriteOutput(
-        status=wire.AW_CHECK_FAILURE, failed_checks=outcome.indexes
-    ).SerializeToString()
+    return wire.AtomicWriteOutput(status=wire.AW_CHECK_FAILURE, failed_checks=outcome.indexes).SerializeToString()
 
 
 def watched_keys(body: bytes) -> list[bytes]:

@@ -41,7 +41,7 @@ def _chosen(body: bytes) -> int:
     offered = document.get("supportedVersions") if isinstance(document, dict) else None
     if not isinstance(offered, list) or not all(type(each) is int for each in offered):
         raise Refused(BAD_REQUEST, _INVALID)
-    common = set(offered) & set(VERSIONS)
+    common = [version for version in VERSIONS if version in offered]
     if not common:
         raise Refused(BAD_REQUEST, f"this server speaks versions {', '.join(map(str, VERSIONS))} of KV Connect")
-    return max(common)
+    return common[-1]

@@ -34,7 +34,7 @@ from provisioner.connect.refusal import (
     Refused,
 )
 from provisioner.connect.watching import watch
-from provisioner.kv.errors import Closed, KvError, StoreFailed, Busy
+from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
 from provisioner.kv.model import ChecksFailed, Committed
 
 Headers = list[tuple[str, str]]
@@ -46,7 +46,6 @@ _PROTOBUF: Headers = [("content-type", "application/x-protobuf")]
 _STREAM: Headers = [("content-type", "application/octet-stream")]
 _TEXT: Headers = [("content-type", "text/plain; charset=utf-8")]
 _JSON: Headers = [("content-type", "application/json")]
-_STALLS: Final = 512  # a body of so many bytes may come apart from its headers
 _FEW: Final = 100  # so many entries are read at once, more in a thread
 _SESSIONS: Final = 50_000
 _BODY_SECONDS: Final = 30
@@ -225,12 +224,9 @@ class Server:
             size = int(length)
             if size > most:
                 raise Refused(TOO_LARGE, f"a body has at most {most} bytes here, not {size}")
-            if size > _STALLS:
-                self._quick_ack.acknowledge(scope.client)
-            body: bytes = await protocol()
+            return await self._quick_ack.read(scope.client, size, protocol)
         finally:
             del self._bodies[task]
-        return body
 
     # who may
 

@@ -68,6 +68,8 @@ class SqliteStore:
                 sqlite_file.prepare(self._writer)
             except apsw.Error as error:
                 raise self._failure(error) from error
+        opened = os.stat(self._path)
+        self._file = opened.st_dev, opened.st_ino
         self._group = GroupCommit(self._transact)
 
     def read(self, ranges: Sequence[ReadRange]) -> list[list[RawEntry]]:
@@ -153,6 +155,14 @@ class SqliteStore:
             self._wakeups.changed(keys)
             count += len(keys)
         return count, expiry
+
+    def moved(self) -> bool:
+        """Is the file at the path another one than this store has open, or none?"""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return True
+        return (found.st_dev, found.st_ino) != self._file
 
     def close(self) -> None:
         with self._writing:
