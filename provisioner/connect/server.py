@@ -75,6 +75,7 @@ class Server:
         self,
         access: Access,
         databases: Databases,
+        metrics: Metrics,
         log: Callable[..., None],
         *,
         public_url: str | None = None,
@@ -83,7 +84,7 @@ class Server:
         self.draining = False
         self.in_flight = 0
         self.watches = 0
-        self.metrics = Metrics()
+        self.metrics = metrics
         self._access = access
         self._databases = databases
         self._log = log
@@ -94,7 +95,7 @@ class Server:
         self._sessions: dict[str, Session] = {}
         self._epoch = 0
         self._now = now_ms()
-        self._bodies: dict[asyncio.Task[Any], int] = {}
+        self._bodies: dict[asyncio.Task[Any], float] = {}
         self._operations: dict[str, Operation] = {
             "snapshot_read": self._snapshot_read,
             "atomic_write": self._atomic_write,
@@ -217,16 +218,20 @@ class Server:
         length = headers.get("content-length")
         task = asyncio.current_task()
         assert task is not None  # noqa: S101
-        self._bodies[task] = self._databases.tick
+        self._bodies[task] = started = perf_counter()
         try:
             if length is None or not length.isdigit():
                 return await _pieces(protocol, most)
             size = int(length)
             if size > most:
                 raise Refused(TOO_LARGE, f"a body has at most {most} bytes here, not {size}")
-            return await self._quick_ack.read(scope.client, size, protocol)
+            peer = scope.client
+            self._quick_ack.before(peer, size)
+            body: bytes = await protocol()
+            self._quick_ack.after(peer, perf_counter() - started)
         finally:
             del self._bodies[task]
+        return body
 
     # who may
 
@@ -328,7 +333,7 @@ class Server:
             self._databases.look_again()
             self.stir()
         self._databases.each_second()
-        late = self._databases.tick - _BODY_SECONDS
+        late = perf_counter() - _BODY_SECONDS
         for task in [task for task, since in self._bodies.items() if since < late]:
             task.cancel()
 
