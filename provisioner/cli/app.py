@@ -25,6 +25,7 @@ from provisioner.registry.store import Registry
 
 GRACE_MS = 10_000
 RETENTION_MS = 7 * 86_400_000
+LONGEST_MS = 36_500 * 86_400_000
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
@@ -32,9 +33,12 @@ def milliseconds(text: str) -> int:
     """``10s``, ``90min``, ``7d``; a bare number is seconds."""
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = text[len(number) :] or "s"
-    if unit not in _UNITS or not number.strip().isdigit():
+    if unit not in _UNITS or not number.strip().isdecimal() or len(number) > len(str(LONGEST_MS)):
         raise UsageError(f"{text!r} is no time", "Say for example 10s, 90min, 12h or 7d")
-    return int(number) * _UNITS[unit]
+    found = int(number) * _UNITS[unit]
+    if found > LONGEST_MS:
+        raise UsageError(f"{text!r} is too long a time", "Say at most 36500d")
+    return found
 
 
 def register(
