@@ -57,9 +57,8 @@ async def _send_all(
         changed.clear()
         entries = [found[0] if found else None for found in database.store.read(ranges)]
         stamps = [entry and entry.versionstamp for entry in entries]
-        news = [seen is None or stamp != seen[index] for index, stamp in enumerate(stamps)]
-        if seen is None or any(news):
-            frame = watch_frame(entries, news)
+        if stamps != seen:
+            frame = watch_frame(entries)
             sent += len(frame)
             await stream.send_bytes(frame)
         seen = stamps
