@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any, Final
 
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
+
 from provisioner.clock import now_ms
 from provisioner.connect import convert
 from provisioner.connect.access import Access, Opened
@@ -24,6 +26,7 @@ from provisioner.connect.refusal import (
     BAD_REQUEST,
     CONFLICT,
     FORBIDDEN,
+    LEFT,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     TIMEOUT,
@@ -126,6 +129,8 @@ class Server:
             status = refused.status
             headers = [*_TEXT, ("retry-after", "1")] if status in (TOO_MANY, UNAVAILABLE) else _TEXT
             protocol.response_str(status, headers, refused.text)
+        except ProtocolClosed:
+            status = LEFT
         except asyncio.CancelledError:
             status = TIMEOUT
             protocol.response_str(status, _TEXT, f"the body did not come within {_BODY_SECONDS} seconds")
@@ -136,7 +141,7 @@ class Server:
         finally:
             self.in_flight -= 1
         self.metrics.answered(name, status, perf_counter() - started)
-        if self._log_all or status >= BAD_REQUEST:
+        if self._log_all or (status >= BAD_REQUEST and status != LEFT):
             self._log_request(scope, name, status, perf_counter() - started, principal)
 
     # the data path
