@@ -51,7 +51,7 @@ class Writers:
         """Wait for so many acknowledgements from now on."""
         wanted = self.count + count
         until(lambda: self.count >= wanted or self.process.poll() is not None, 60)
-        assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
+        assert self.process.poll() is None
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def writing(to: Access) -> Iterator[Writers]:
         env={**os.environ, **QUIET, **to.variables},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # Deno says each time that it tries again
         text=True,
     )
     writers = Writers(process)
@@ -72,7 +72,7 @@ def writing(to: Access) -> Iterator[Writers]:
         yield writers
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(60) == 0, process.stderr and process.stderr.read()
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
