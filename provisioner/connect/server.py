@@ -24,6 +24,7 @@ from provisioner.connect.refusal import (
     BAD_REQUEST,
     CONFLICT,
     FORBIDDEN,
+    LEFT,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     TIMEOUT,
@@ -110,8 +111,8 @@ class Server:
             status = refused.status
             later = status in (TOO_MANY, UNAVAILABLE)
             protocol.response_str(status, [*_TEXT, ("retry-after", "1")] if later else _TEXT, refused.text)
-        except ProtocolClosed:  # the client has left
-            status = TIMEOUT
+        except ProtocolClosed:
+            status = LEFT
         except asyncio.CancelledError:
             status = TIMEOUT
             protocol.response_str(status, _TEXT, f"the body did not come within {_BODY_SECONDS} seconds")
@@ -122,7 +123,7 @@ class Server:
         finally:
             self.in_flight -= 1
         self.metrics.answered(name, status, perf_counter() - started)
-        if self._log_all or status >= BAD_REQUEST:
+        if self._log_all or (status >= BAD_REQUEST and status != LEFT):
             self._log_request(scope, name, status, perf_counter() - started, principal)
 
     # the data path

@@ -62,12 +62,11 @@ class Watch:
             self._changed.clear()
             entries = [found[0] if found else None for found in self._database.store.read(ranges)]
             stamps = [entry and entry.versionstamp for entry in entries]
-            news = [seen is None or stamp != seen[index] for index, stamp in enumerate(stamps)]
             if stream is None:
                 stream = begin()
                 self.streams = True
-            if seen is None or any(news):
-                frame = watch_frame(entries, news)
+            if stamps != seen:
+                frame = watch_frame(entries)
                 sent += len(frame)
                 await stream.send_bytes(frame)
             seen = stamps
