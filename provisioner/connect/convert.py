@@ -126,12 +126,15 @@ def watched_keys(body: bytes) -> list[bytes]:
     return found
 
 
-def watch_frame(entries: Sequence[RawEntry | None], changed: Sequence[bool]) -> bytes:
-    """The state of each watched key as a frame of the stream; the entry only where `changed`."""
+def watch_frame(entries: Sequence[RawEntry | None]) -> bytes:
+    """The state of each watched key as a frame of the stream, also of those that are as before.
+
+    The protocol allows to leave out what has not changed. Deno 2.9 takes that for absent.
+    """
     output = wire.WatchOutput(status=_SUCCESS)
-    for entry, news in zip(entries, changed, strict=True):
-        answer = output.keys.add(changed=news)
-        if news and entry is not None:
+    for entry in entries:
+        answer = output.keys.add(changed=True)
+        if entry is not None:
             key, value, encoding, versionstamp = entry
             answer.entry_if_changed.key = key
             answer.entry_if_changed.value = value
