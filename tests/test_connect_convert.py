@@ -25,7 +25,7 @@ def test_entries_that_were_read(answers: list[list[RawEntry]]) -> None:
     for entries in answers:
         values = wanted.ranges.add().values
         for key, value, encoding, versionstamp in entries:
-            values.add(key=key, value=value, encoding=encoding, versionstamp=versionstamp)  # type: ignore[arg-type]
+            values.add(key=key, value=value, encoding=encoding, versionstamp=versionstamp)
     assert wire.SnapshotReadOutput.FromString(convert.read_answer(answers)) == wanted
 
 
