@@ -447,10 +447,10 @@ def test_without_a_name_it_is_in_memory_with_a_warning() -> None:
         assert kv.get(("a",)).value == 1
 
 
-@pytest.mark.parametrize("url", ["http://localhost:4512", "https://example.org/kv"])
-def test_a_url_is_refused_until_there_is_a_client(url: str) -> None:
-    with pytest.raises(OptionInvalid, match="KV Connect"):
-        open_kv(url)
+@pytest.mark.parametrize("token", [None, "", "two words", "line\nfeed", "é"])
+def test_a_url_wants_an_access_token(token: str | None) -> None:
+    with pytest.raises(OptionInvalid, match="DENO_KV_ACCESS_TOKEN"):
+        open_kv("http://localhost:4512", access_token=token)
 
 
 def test_what_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
