@@ -24,7 +24,9 @@ def home_directory(environ: os._Environ[str] | dict[str, str]) -> str:
 class Home:
     """The paths of one organization's directory."""
 
-    __slots__ = ("daemon", "inbox", "instances", "locks", "log", "path", "registry", "reserve", "worker")
+    __slots__ = (
+        *("daemon", "inbox", "instances", "key", "locks", "log", "path", "registry", "reserve", "server", "worker"),
+    )
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -35,6 +37,8 @@ class Home:
         self.log = os.path.join(path, "log")
         self.daemon = os.path.join(path, "daemon")
         self.reserve = os.path.join(path, "reserve")
+        self.key = os.path.join(path, "keys", "connect")
+        self.server = os.path.join(path, "server")
         self.worker = os.path.join(path, "worker")
 
     def create(self) -> None:

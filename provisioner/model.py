@@ -35,6 +35,22 @@ class Hold(StrEnum):
     CONNECTED = "connected"
 
 
+class ConnectMode(StrEnum):
+    """What an app gets of its databases: the file, the server's URL, or the URL while a server is up."""
+
+    AUTO = "auto"
+    FILE = "file"
+    URL = "url"
+
+
+class Scope(StrEnum):
+    """What an access token opens: one database, an app's development timelines, or everything."""
+
+    DATABASE = "database"
+    APP = "app"
+    ADMIN = "admin"
+
+
 @dataclass(frozen=True, slots=True)
 class Organization:
     id: str
@@ -103,6 +119,24 @@ class Database:
     @property
     def live(self) -> bool:
         return self.status not in (Status.ARCHIVED, Status.PURGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A long-lived access token, without its secret. ``app_id`` and ``database_id`` are set as ``scope`` says."""
+
+    id: str
+    label: str
+    scope: Scope
+    app_id: str | None
+    database_id: str | None
+    read_only: bool
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+
+    def valid(self, now: int) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 def timeline_status(statuses: list[Status]) -> Status:

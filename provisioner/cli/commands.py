@@ -17,6 +17,8 @@ COMMANDS = {
     "init": "provisioner.cli.init:init",
     "status": "provisioner.cli.status:status",
     "watch": "provisioner.cli.watch:watch",
+    "serve": "provisioner.cli.serve:serve",
+    "up": "provisioner.cli.serve:up",
     "reconcile": "provisioner.cli.reconcile:reconcile",
     "exec": "provisioner.cli.environment:exec_command",
     "env": "provisioner.cli.environment:env",

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.config import Home, home_directory
-from provisioner.errors import NotResolved, ProvisionerError
+from provisioner.errors import NotResolved, ProvisionerError, StorageFailed
 from provisioner.model import App
 from provisioner.registry.store import Registry
 from provisioner.resolving import Selectors, find_app
@@ -21,6 +21,18 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 def the_home() -> Home:
     return Home(home_directory(os.environ))
+
+
+def made_home() -> Home:
+    """The home with its directories, for what shall run in it."""
+    home = the_home()
+    try:
+        home.create()
+    except OSError as error:
+        raise StorageFailed(
+            f"cannot make {home.path} this user's own: {error.strerror}", "Change its owner, or set PROVISIONER_HOME"
+        ) from error
+    return home
 
 
 def selector_options(command: _Command) -> _Command:

@@ -25,11 +25,12 @@ _log = logging.getLogger("provisioner.kv")
 
 
 class Work:
-    """A store, asked from an event loop."""
+    """A store, asked from an event loop. Its threads are its own, unless it is given some that others use too."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, threads: ThreadPoolExecutor | None = None) -> None:
         self.store = store
-        self._threads = ThreadPoolExecutor(THREADS if store.prompt else ELSEWHERE, "kv")
+        self._shared = threads is not None
+        self._threads = threads or ThreadPoolExecutor(THREADS if store.prompt else ELSEWHERE, "kv")
         self._waiting: list[tuple[AtomicWrite, asyncio.Future[Outcome]]] = []
         self._writing: asyncio.Task[None] | None = None
         self._alone: set[asyncio.Task[Outcome]] = set()
@@ -92,8 +93,9 @@ class Work:
             await asyncio.wait([self._writing])
         if self._alone:
             await asyncio.wait(self._alone)
-        await asyncio.get_running_loop().run_in_executor(None, self.store.close)
-        self._threads.shutdown(wait=False)
+        await asyncio.get_running_loop().run_in_executor(self._threads if self._shared else None, self.store.close)
+        if not self._shared:
+            self._threads.shutdown(wait=False)
 
 
 def waker(event: asyncio.Event) -> Callable[[], None]:

@@ -53,13 +53,17 @@ _COLLECTED_AT_ONCE: Final = 1000  # so that no other writer waits long
 
 class SqliteStore:
     """`path` is made if it is not there. `synchronous`: "full" flushes each commit to the disk before it is
-    acknowledged; "normal" may lose the last ones when the machine (not the process) dies."""
+    acknowledged; "normal" may lose the last ones when the machine (not the process) dies. With `must_exist`, a file that
+    is not there is StoreFailed and stays absent."""
 
     prompt = True
 
-    def __init__(self, path: str | os.PathLike[str], *, synchronous: Synchronous = "full") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, synchronous: Synchronous = "full", must_exist: bool = False
+    ) -> None:
         self._path = os.path.abspath(os.fsdecode(path))
         self._synchronous = synchronous
+        self._must_exist = must_exist
         self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
         self._closed = False
         self._idle: list[apsw.Connection] = []
@@ -74,6 +78,8 @@ class SqliteStore:
                 sqlite_file.prepare(self._writer)
             except apsw.Error as error:
                 raise self._failure(error) from error
+        opened = os.stat(self._path)
+        self._file = opened.st_dev, opened.st_ino
         self._group = GroupCommit(self._transact)
 
     def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
@@ -159,6 +165,14 @@ class SqliteStore:
             self._wakeups.changed(keys)
             count += len(keys)
         return count, expiry
+
+    def moved(self) -> bool:
+        """Is the file at the path another one than this store has open, or none?"""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return True
+        return (found.st_dev, found.st_ino) != self._file
 
     def close(self) -> None:
         with self._writing:
@@ -285,7 +299,7 @@ class SqliteStore:
 
     def _connect(self) -> apsw.Connection:
         try:
-            return sqlite_file.connect(self._path, self._synchronous)
+            return sqlite_file.connect(self._path, self._synchronous, self._must_exist)
         except apsw.Error as error:
             raise self._failure(error) from error
 

@@ -21,9 +21,10 @@ SHORTEST_WAIT: Final = 0.0005
 LONGEST_WAIT: Final = 0.005
 
 
-def connect(path: str, synchronous: Synchronous) -> apsw.Connection:
+def connect(path: str, synchronous: Synchronous, must_exist: bool = False) -> apsw.Connection:
     """Raises apsw.Error."""
-    connection = apsw.Connection(path, statementcachesize=40)
+    create = 0 if must_exist else apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE | create, statementcachesize=40)
     connection.set_busy_handler(_Patience())
     connection.execute(f"pragma synchronous = {synchronous}")
     return connection

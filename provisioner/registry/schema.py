@@ -96,6 +96,25 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """,
     ),
     ("0002_timelines_of_an_app", "create index timeline_app on timeline (app_id, branch)"),
+    (
+        "0003_access",
+        """
+        create table token (
+          id text primary key,
+          hash blob not null,
+          label text not null,
+          scope text not null,
+          app_id text references app (id),
+          database_id text references database (id),
+          read_only integer not null,
+          created_at integer not null,
+          expires_at integer,
+          revoked_at integer
+        ) strict;
+        alter table assignment add column connect text not null default 'auto';
+        alter table database add column token_generation integer not null default 0;
+        """,
+    ),
 )
 
 

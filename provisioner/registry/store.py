@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from operator import attrgetter
 
-from provisioner.config import FILE_MODE, Home
-from provisioner.errors import StorageFailed
-from provisioner.model import App, Database, Hold, Instance, Intent, Organization, Status, Timeline
-from provisioner.registry import schema
-from provisioner.registry.refusal import refusal
-from provisioner.registry.reserve import Reserve
-
-BUSY_SECONDS = 10.0
+from provisioner.model import App, ConnectMode, Database, Hold, Instance, Intent, Organization, Status, Timeline
+from provisioner.registry.tables import Tables
 
 _TIMELINE = "id, app_id, branch, production, revision, created_at, gone_at, rename_mark"
 _DATABASE = (
@@ -47,142 +38,48 @@ def _qualified(columns: str, table: str) -> str:
     return ", ".join(f"{table}.{column.strip()}" for column in columns.split(","))
 
 
-class Registry:
-    """An open registry. Use as a context manager; one per thread."""
-
-    def __init__(self, home: Home, connection: sqlite3.Connection) -> None:
-        self.home = home
-        self._db = connection
-        self._reserve = Reserve(home)
-
-    @classmethod
-    def open(cls, home: Home, *, create: bool = False) -> Registry:
-        """Open the home's registry, made with its directories where `create`; otherwise its absence is an error."""
-        if not os.path.exists(home.registry):
-            if not create:
-                raise StorageFailed(
-                    f"there is no registry in {home.path}",
-                    "Run 'provisioner init' in a repository, or set PROVISIONER_HOME",
-                )
-            try:
-                home.create()
-                os.close(os.open(home.registry, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
-            except OSError as error:
-                raise refusal(home, error) from error
-        _must_be_ours_alone(home)
-        reserve = Reserve(home)
-        reserve.make_room()
-        try:
-            connection = sqlite3.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("pragma synchronous = full")  # what is called connected is on disk
-            connection.execute("pragma foreign_keys = on")
-            schema.bring_up_to_date(home, connection)
-        except sqlite3.Error as error:
-            raise refusal(home, error) from error
-        reserve.keep()
-        return cls(home, connection)
-
-    def close(self) -> None:
-        self._db.close()
-
-    def __enter__(self) -> Registry:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextmanager
-    def change(self, *, synced: bool = True) -> Iterator[None]:
-        """One transaction: all of the block's writes, or none. Nested blocks join the outer one.
-
-        Without `synced` it survives the process, but only the next synced one makes it survive a power cut.
-        """
-        if self._db.in_transaction:
-            yield
-            return
-        if not synced:
-            self._db.execute("pragma synchronous = normal")
-            try:
-                with self.change():
-                    yield
-            finally:
-                self._db.execute("pragma synchronous = full")
-            return
-        spent = self._reserve.make_room()
-        try:
-            self._db.execute("begin immediate")
-            try:
-                yield
-                self._commit()
-            except BaseException:
-                self._db.rollback()
-                raise
-        except sqlite3.Error as error:
-            raise refusal(self.home, error) from error
-        if spent:
-            self._reserve.keep()  # before the work in between takes it
-
-    def _commit(self) -> None:
-        try:
-            self._db.commit()
-        except sqlite3.OperationalError as error:
-            full = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
-            # SQLite may have rolled back by itself: then a second commit would do nothing and call it done
-            if not full or not self._db.in_transaction or not self._reserve.spend():
-                raise
-            self._db.commit()
-
-    def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
-        try:
-            return self._db.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise refusal(self.home, error) from error
-
-    def _write(self, query: str, *values: object) -> None:
-        with self.change():
-            self._db.execute(query, values)
+class Registry(Tables):
+    """The organization's instances, apps, assignments, timelines and databases."""
 
     # organization, instances, apps, assignments
 
     def organization(self) -> Organization:
-        rows = self._rows("select id, slug from organization")
+        rows = self.rows("select id, slug from organization")
         if not rows:
-            with self.change():
-                self._db.execute(
-                    "insert into organization select ?, 'default' where not exists (select 1 from organization)",
-                    (str(uuid.uuid4()),),
-                )
-            rows = self._rows("select id, slug from organization")
+            self.write(
+                "insert into organization select ?, 'default' where not exists (select 1 from organization)",
+                str(uuid.uuid4()),
+            )
+            rows = self.rows("select id, slug from organization")
         return Organization(*rows[0])  # type: ignore[arg-type]
 
     def instances(self) -> list[Instance]:
-        rows = self._rows(f"select {_INSTANCE} from instance where deleted_at is null order by created_at, slug")
+        rows = self.rows(f"select {_INSTANCE} from instance where deleted_at is null order by created_at, slug")
         return [Instance(*row) for row in rows]  # type: ignore[arg-type]
 
     def instance_of(self, instance_id: str) -> Instance:
         """The instance with this id, deleted or not."""
-        return Instance(*self._rows(f"select {_INSTANCE} from instance where id = ?", instance_id)[0])  # type: ignore[arg-type]
+        return Instance(*self.rows(f"select {_INSTANCE} from instance where id = ?", instance_id)[0])  # type: ignore[arg-type]
 
     def add_instance(self, instance: Instance) -> None:
         with self.change():
-            self._write(f"insert into instance ({_INSTANCE}) values (?, ?, ?, ?, ?)", *_instance_values(instance))
+            self.write(f"insert into instance ({_INSTANCE}) values (?, ?, ?, ?, ?)", *_instance_values(instance))
             self.record(instance.created_at, "instance.add", "user", detail=instance.slug)
 
     def apps(self) -> list[App]:
-        rows = self._rows(f"select {_APP} from app where removed_at is null order by slug")
+        rows = self.rows(f"select {_APP} from app where removed_at is null order by slug")
         return [App(*row) for row in rows]  # type: ignore[arg-type]
 
     def app(self, app_id: str) -> App | None:
-        rows = self._rows(f"select {_APP} from app where id = ? and removed_at is null", app_id)
+        rows = self.rows(f"select {_APP} from app where id = ? and removed_at is null", app_id)
         return App(*rows[0]) if rows else None  # type: ignore[arg-type]
 
     def save_app(self, app: App, now: int) -> App:
         """Add an app, change it, or bring back one that was removed with the same repository (it keeps its id)."""
         with self.change():
-            known = self._rows("select id from app where git_dir = ?", app.git_dir)
+            known = self.rows("select id from app where git_dir = ?", app.git_dir)
             app_id = str(known[0][0]) if known else app.id
-            self._write(
+            self.write(
                 f"insert into app ({_APP}) values (?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
                 " slug = excluded.slug, git_dir = excluded.git_dir, production = excluded.production,"
                 " grace_ms = excluded.grace_ms, retention_ms = excluded.retention_ms, removed_at = null",
@@ -190,7 +87,7 @@ class Registry:
                 *_app_values(app)[1:],
             )
             # the production timeline is the one whose branch is the production branch: it keeps its data
-            self._write("update timeline set branch = ? where app_id = ? and production", app.production, app_id)
+            self.write("update timeline set branch = ? where app_id = ? and production", app.production, app_id)
             self.record(now, "app.set" if known else "app.add", "user", app_id=app_id, detail=app.slug)
         saved = self.app(app_id)
         assert saved is not None  # noqa: S101
@@ -198,12 +95,12 @@ class Registry:
 
     def remove_app(self, app: App, now: int) -> None:
         with self.change():
-            self._write("update app set removed_at = ? where id = ?", now, app.id)
+            self.write("update app set removed_at = ? where id = ?", now, app.id)
             self.record(now, "app.remove", "user", app_id=app.id, detail=app.slug)
 
     def assigned(self, app_id: str) -> list[Instance]:
         """The app's instances, the first assigned first."""
-        rows = self._rows(
+        rows = self.rows(
             f"select {_qualified(_INSTANCE, 'instance')} from assignment join instance"
             " on instance.id = instance_id where app_id = ? and removed_at is null and deleted_at is null"
             " order by assignment.id",
@@ -213,27 +110,35 @@ class Registry:
 
     def assignments(self) -> list[tuple[str, str]]:
         """Pairs of instance slug and app slug that are in force."""
-        rows = self._rows(
+        rows = self.rows(
             "select instance.slug, app.slug from assignment join instance on instance.id = instance_id"
             " join app on app.id = app_id where assignment.removed_at is null and app.removed_at is null"
             " and deleted_at is null order by assignment.id"
         )
         return [(str(a), str(b)) for a, b in rows]
 
-    def assign(self, instance: Instance, app: App, now: int) -> None:
+    def connect_modes(self, app_id: str) -> dict[str, ConnectMode]:
+        """How the databases of each of the app's instances, by its id, are connected to."""
+        rows = self.rows("select instance_id, connect from assignment where app_id = ? and removed_at is null", app_id)
+        return {str(instance_id): ConnectMode(str(mode)) for instance_id, mode in rows}
+
+    def assign(self, instance: Instance, app: App, now: int, mode: ConnectMode | None = None) -> None:
+        """Assign it, or change how its databases are connected to; without a `mode` that stays (``auto`` at first)."""
         with self.change():
-            self._write(
-                "insert into assignment (app_id, instance_id, created_at) values (?, ?, ?)"
-                " on conflict (app_id, instance_id) do update set removed_at = null",
+            self.write(
+                "insert into assignment (app_id, instance_id, created_at, connect) values (?, ?, ?, ifnull(?, 'auto'))"
+                " on conflict (app_id, instance_id) do update set removed_at = null, connect = ifnull(?, connect)",
                 app.id,
                 instance.id,
                 now,
+                mode,
+                mode,
             )
             self.record(now, "assign", "user", app_id=app.id, detail=instance.slug)
 
     def unassign(self, instance: Instance, app: App, now: int) -> None:
         with self.change():
-            self._write(
+            self.write(
                 "update assignment set removed_at = ? where app_id = ? and instance_id = ?", now, app.id, instance.id
             )
             self.record(now, "unassign", "user", app_id=app.id, detail=instance.slug)
@@ -241,12 +146,12 @@ class Registry:
     # timelines and databases
 
     def timelines(self, app_id: str) -> list[Timeline]:
-        rows = self._rows(f"select {_TIMELINE} from timeline where app_id = ?", app_id)
+        rows = self.rows(f"select {_TIMELINE} from timeline where app_id = ?", app_id)
         return [_timeline(row) for row in rows]
 
     def databases(self, app_id: str) -> list[Database]:
         """The app's databases that still have, or are to have, data."""
-        rows = self._rows(
+        rows = self.rows(
             f"select {_qualified(_DATABASE, 'database')} from database join timeline on timeline.id = timeline_id"
             " where app_id = ? and status <> 'purged' order by +database.rowid",  # +: by the app's index, then sorted
             app_id,
@@ -255,7 +160,7 @@ class Registry:
 
     def statuses(self, app_id: str, branch: bytes) -> list[tuple[Timeline, Status | None, str, str | None]]:
         """A branch's timelines, each with the status, name and error of its databases; status None where it has none."""
-        rows = self._rows(
+        rows = self.rows(
             f"select {_qualified(_TIMELINE, 'timeline')}, status, name, error from timeline left join database"
             " on timeline_id = timeline.id and status <> 'purged' where app_id = ? and branch = ?",
             app_id,
@@ -265,76 +170,30 @@ class Registry:
 
     def database_ids(self, instance_id: str) -> set[str]:
         """The ids of all databases that an instance has or ever had."""
-        return {str(row[0]) for row in self._rows("select id from database where instance_id = ?", instance_id)}
+        return {str(row[0]) for row in self.rows("select id from database where instance_id = ?", instance_id)}
 
     def live_databases(self) -> dict[str, int]:
         """How many live databases each instance has, by its id; only instances that have any."""
-        rows = self._rows(
+        rows = self.rows(
             "select instance_id, count(*) from database where status not in ('archived', 'purged') group by instance_id"
         )
         return {str(row[0]): int(str(row[1])) for row in rows}
 
     def save_timelines(self, timelines: Iterable[Timeline]) -> None:
-        with self.change():
-            self._db.executemany(
-                f"insert into timeline ({_TIMELINE}) values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
-                " branch = excluded.branch, revision = excluded.revision, gone_at = excluded.gone_at,"
-                " rename_mark = excluded.rename_mark",
-                map(_timeline_values, timelines),
-            )
+        self.write_all(
+            f"insert into timeline ({_TIMELINE}) values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
+            " branch = excluded.branch, revision = excluded.revision, gone_at = excluded.gone_at,"
+            " rename_mark = excluded.rename_mark",
+            map(_timeline_values, timelines),
+        )
 
     def save_databases(self, databases: Iterable[Database]) -> None:
-        with self.change():
-            self._db.executemany(
-                f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                " on conflict (id) do update set timeline_id = excluded.timeline_id, name = excluded.name,"
-                " status = excluded.status, intent = excluded.intent, error = excluded.error,"
-                " attempts = excluded.attempts, retry_at = excluded.retry_at, hold = excluded.hold,"
-                " connected_at = excluded.connected_at, archived_at = excluded.archived_at,"
-                " purge_at = excluded.purge_at",
-                map(_database_values, databases),
-            )
-
-    # the audit log
-
-    def record(
-        self,
-        at: int,
-        action: str,
-        cause: str,
-        *,
-        app_id: str | None = None,
-        timeline: str | None = None,
-        database_id: str | None = None,
-        detail: str = "",
-    ) -> None:
-        """Say in the audit log what was done, when (ms) and why."""
-        self.record_all([(at, app_id, timeline, database_id, action, cause, detail)])
-
-    def record_all(self, events: list[tuple[int, str | None, str | None, str | None, str, str, str]]) -> None:
-        with self.change():
-            self._db.executemany(
-                "insert into event (at, app_id, timeline, database_id, action, cause, detail)"
-                " values (?, ?, ?, ?, ?, ?, ?)",
-                [(*event[:2], _printable(event[2]), *event[3:6], _printable(event[6])) for event in events],
-            )
-
-    def events(self, database_id: str, most: int = 50) -> list[tuple[int, str, str, str]]:
-        """What was done to a database, newest first: when (ms), action, cause, detail."""
-        rows = self._rows(
-            "select at, action, cause, detail from event where database_id = ? order by id desc limit ?",
-            database_id,
-            most,
+        self.write_all(
+            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " on conflict (id) do update set timeline_id = excluded.timeline_id, name = excluded.name,"
+            " status = excluded.status, intent = excluded.intent, error = excluded.error,"
+            " attempts = excluded.attempts, retry_at = excluded.retry_at, hold = excluded.hold,"
+            " connected_at = excluded.connected_at, archived_at = excluded.archived_at,"
+            " purge_at = excluded.purge_at",
+            map(_database_values, databases),
         )
-        return [(row[0], row[1], row[2], row[3]) for row in rows]  # type: ignore[misc]
-
-
-def _must_be_ours_alone(home: Home) -> None:
-    """Where everybody may write, anybody may have put a registry that leads to other databases."""
-    if os.stat(home.path).st_mode & 0o002:
-        raise StorageFailed(f"everybody may write to {home.path}", f"Run: chmod 700 {home.path}")
-
-
-def _printable(text: str | None) -> str | None:
-    """SQLite keeps text as UTF-8, which has no place for the surrogates that stand for other bytes."""
-    return None if text is None else os.fsencode(text).decode("utf-8", "backslashreplace")

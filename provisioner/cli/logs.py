@@ -1,0 +1,41 @@
+"""How the long-running commands log, to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from provisioner.clock import now_ms, rfc3339
+from provisioner.naming import shown
+
+Log = Callable[..., None]
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def log_option(command: _Command) -> _Command:
+    """``--log-format``"""
+    return click.option(
+        "--log-format", type=click.Choice(["text", "json"]), default="text", help="How to log, to stderr."
+    )(command)
+
+
+def log_in(log_format: str) -> Log:
+    """``log(level, message, **fields)``, one line each."""
+    return _json if log_format == "json" else _text
+
+
+def _json(level: str, message: str, **fields: object) -> None:
+    document = {"at": rfc3339(now_ms()), "level": level, "message": message, **fields}
+    sys.stderr.write(json.dumps(document) + "\n")
+    sys.stderr.flush()
+
+
+def _text(level: str, message: str, **fields: object) -> None:
+    details = " ".join(f"{key}={value}" for key, value in fields.items() if value is not None)
+    line = f"{rfc3339(now_ms())} {level} {message} {details}".rstrip()
+    sys.stderr.write(shown(line) + "\n")
+    sys.stderr.flush()

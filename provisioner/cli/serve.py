@@ -1,0 +1,95 @@
+"""`provisioner serve` and `provisioner up`: the server in the foreground, alone or with the daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from provisioner.cli.logs import Log, log_in, log_option
+from provisioner.cli.shared import made_home
+from provisioner.registry.store import Registry
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--host", {"default": "127.0.0.1", "show_default": True, "help": "The address to listen on."}),
+    (
+        "--port",
+        {"default": 4512, "show_default": True, "type": click.IntRange(0, 65535), "help": "The port; 0: any free one."},
+    ),
+    ("--tls-cert", {"metavar": "FILE", "help": "Speak TLS with this certificate (PEM, with its chain)."}),
+    ("--tls-key", {"metavar": "FILE", "help": "Its key (PEM, PKCS#8)."}),
+    ("--insecure-bind", {"is_flag": True, "help": "Listen beyond this machine without TLS."}),
+    ("--public-url", {"metavar": "URL", "help": "What clients are told to connect to, where a proxy stands in front."}),
+    ("--access-log", {"is_flag": True, "help": "Log every request, not only refused ones."}),
+    (
+        "--max-connections",
+        {"default": 4096, "show_default": True, "type": click.IntRange(16), "help": "Connections at a time."},
+    ),
+    (
+        "--max-databases",
+        {"type": click.IntRange(16), "help": "Databases open at a time. Default: 4096, or what open files allow."},
+    ),
+)
+
+
+def server_options(command: _Command) -> _Command:
+    for name, settings in reversed(_OPTIONS):
+        command = click.option(name, **settings)(command)
+    return command
+
+
+@click.command()
+@server_options
+@log_option
+def serve(log_format: str, **options: Any) -> None:
+    """Serve every database over KV Connect. Stops on SIGTERM and SIGINT when what is in flight is answered.
+
+    /healthz and /readyz say that it lives, /metrics counts for Prometheus.
+    """
+    stopped = threading.Event()
+    server = _server(log_in(log_format), options, stopped.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    server.start()
+    try:
+        stopped.wait()
+    finally:
+        server.stop()
+    server.must_have_lived()
+
+
+@click.command()
+@server_options
+@log_option
+def up(log_format: str, **options: Any) -> None:
+    """Watch and serve in one process: what 'provisioner watch' and 'provisioner serve' do."""
+    from provisioner.daemon import Daemon
+
+    log = log_in(log_format)
+    server = _server(log, options, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    daemon = Daemon(server.home, log)
+    server.start()
+    try:
+        daemon.run()
+    finally:
+        server.stop()
+    server.must_have_lived()
+
+
+def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
+    from provisioner.connect.running import Options, Running
+
+    home = made_home()
+    Registry.open(home, create=True).close()
+    renamed = {
+        "log_all": options.pop("access_log"),
+        "connections": options.pop("max_connections"),
+        "databases": options.pop("max_databases"),
+    }
+    return Running(home, Options(**options, **renamed), log, died)

@@ -1,0 +1,203 @@
+"""Between the messages of the wire and the words of the store: the only place where what came is judged.
+
+Raises `Refused` with a 4xx status for all that a client must not try again: it is never the server's failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from provisioner.connect import datapath_pb2 as wire
+from provisioner.connect.refusal import BAD_REQUEST, TOO_LARGE, Refused
+from provisioner.kv import key as keys
+from provisioner.kv import limits
+from provisioner.kv.atomic import LATEST_EXPIRY, checked
+from provisioner.kv.errors import KeyInvalid, LimitExceeded, Malformed
+from provisioner.kv.model import (
+    AtomicWrite,
+    Check,
+    ChecksFailed,
+    Committed,
+    Encoding,
+    Enqueue,
+    Mutation,
+    MutationKind,
+    RawEntry,
+    ReadRange,
+)
+
+READ_BYTES: Final = 65_536  # ten ranges have at most 40 KB of keys
+WRITE_BYTES: Final = 2 * 1024 * 1024  # the limits of an atomic operation allow about half of it
+WATCH_BYTES: Final = 65_536
+
+_KINDS: Final = {
+    wire.M_SET: MutationKind.SET,
+    wire.M_DELETE: MutationKind.DELETE,
+    wire.M_SUM: MutationKind.SUM,
+    wire.M_MAX: MutationKind.MAX,
+    wire.M_MIN: MutationKind.MIN,
+    wire.M_SET_SUFFIX_VERSIONSTAMPED_KEY: MutationKind.SET_VERSIONSTAMPED,
+}
+_NEVER: Final = -1
+_NUMBER_BYTES: Final = 8
+_VERSIONSTAMP_BYTES: Final = 10
+_MALFORMED: Final = "the body is no message of KV Connect"
+_SUCCESS: Final = wire.SR_SUCCESS
+
+
+def ranges_of(body: bytes) -> list[ReadRange]:
+    """What a SnapshotRead asks for."""
+    try:
+        message = wire.SnapshotRead.FromString(body)
+    except DecodeError as error:
+        raise Refused(BAD_REQUEST, _MALFORMED) from error
+    ranges = []
+    total = 0
+    for each in message.ranges:
+        start, end, limit = each.start, each.end, each.limit
+        if limit <= 0:
+            raise Refused(BAD_REQUEST, f"the limit of a range is at least 1, not {limit}")
+        if len(start) > limits.KEY_READ or len(end) > limits.KEY_READ:
+            raise Refused(BAD_REQUEST, f"a key to read has at most {limits.KEY_READ} bytes")
+        total += limit
+        ranges.append(ReadRange(start, end, limit, each.reverse))
+    if len(ranges) > limits.READ_RANGES:
+        raise Refused(BAD_REQUEST, f"a read has at most {limits.READ_RANGES} ranges, not {len(ranges)}")
+    if total > limits.READ_ENTRIES:
+        raise Refused(BAD_REQUEST, f"a read has at most {limits.READ_ENTRIES} entries, not {total}")
+    return ranges
+
+
+def read_answer(answers: Sequence[Sequence[RawEntry]]) -> bytes:
+    """The entries of each range as a SnapshotReadOutput."""
+    output = wire.SnapshotReadOutput(status=_SUCCESS, read_is_strongly_consistent=True)
+    for entries in answers:
+        values = output.ranges.add().values
+        for key, value, encoding, versionstamp in entries:
+            values.add(key=key, value=value, encoding=encoding, versionstamp=versionstamp)
+    return output.SerializeToString()
+
+
+def write_of(body: bytes) -> AtomicWrite:
+    """What an AtomicWrite asks for, within Deno's limits."""
+    try:
+        message = wire.AtomicWrite.FromString(body)
+    except DecodeError as error:
+        raise Refused(BAD_REQUEST, _MALFORMED) from error
+    if len(message.checks) > limits.CHECKS or len(message.mutations) + len(message.enqueues) > limits.MUTATIONS:
+        raise Refused(
+            BAD_REQUEST,
+            f"an atomic operation has at most {limits.CHECKS} checks and {limits.MUTATIONS} mutations",
+        )
+    write = AtomicWrite(
+        tuple(_check(check) for check in message.checks),
+        tuple(_mutation(mutation) for mutation in message.mutations),
+        tuple(_enqueue(enqueue) for enqueue in message.enqueues),
+    )
+    try:
+        return checked(write)
+    except LimitExceeded as error:
+        raise Refused(TOO_LARGE, str(error)) from error
+    except KeyInvalid as error:
+        raise Refused(BAD_REQUEST, str(error)) from error
+
+
+def write_answer(outcome: Committed | ChecksFailed) -> bytes:
+    """What came of it as an AtomicWriteOutput."""
+    if isinstance(outcome, Committed):
+        return wire.AtomicWriteOutput(status=wire.AW_SUCCESS, versionstamp=outcome.versionstamp).SerializeToString()
+    return wire.AtomicWriteOutput(status=wire.AW_CHECK_FAILURE, failed_checks=outcome.indexes).SerializeToString()
+
+
+def watched_keys(body: bytes) -> list[bytes]:
+    """What a Watch wants to hear of."""
+    try:
+        message = wire.Watch.FromString(body)
+    except DecodeError as error:
+        raise Refused(BAD_REQUEST, _MALFORMED) from error
+    if len(message.keys) > limits.WATCHED_KEYS:
+        raise Refused(BAD_REQUEST, f"a watch has at most {limits.WATCHED_KEYS} keys, not {len(message.keys)}")
+    found = [each.key for each in message.keys]
+    if any(len(key) > limits.KEY_READ for key in found):
+        raise Refused(BAD_REQUEST, f"a key to watch has at most {limits.KEY_READ} bytes")
+    return found
+
+
+def watch_frame(entries: Sequence[RawEntry | None], changed: Sequence[bool]) -> bytes:
+    """The state of each watched key as a frame of the stream; the entry only where `changed`."""
+    output = wire.WatchOutput(status=_SUCCESS)
+    for entry, news in zip(entries, changed, strict=True):
+        answer = output.keys.add(changed=news)
+        if news and entry is not None:
+            key, value, encoding, versionstamp = entry
+            answer.entry_if_changed.key = key
+            answer.entry_if_changed.value = value
+            answer.entry_if_changed.encoding = encoding  # type: ignore[assignment]
+            answer.entry_if_changed.versionstamp = versionstamp
+    message = output.SerializeToString()
+    return len(message).to_bytes(4, "little") + message
+
+
+KEEP_ALIVE: Final = bytes(4)
+
+
+def _check(message: wire.Check) -> Check:
+    versionstamp = message.versionstamp
+    if versionstamp and len(versionstamp) != _VERSIONSTAMP_BYTES:
+        raise Refused(BAD_REQUEST, f"a versionstamp has {_VERSIONSTAMP_BYTES} bytes, not {len(versionstamp)}")
+    return Check(message.key, versionstamp or None)
+
+
+def _mutation(message: wire.Mutation) -> Mutation:
+    kind = _KINDS.get(message.mutation_type)
+    if kind is None:
+        raise Refused(BAD_REQUEST, f"there is no mutation of type {message.mutation_type}")
+    key = message.key
+    _must_be_a_key(key)
+    if kind is MutationKind.DELETE:
+        return Mutation(kind, key)
+    data, encoding = _value(message.value)
+    if kind is MutationKind.SET or kind is MutationKind.SET_VERSIONSTAMPED:
+        expire_at = message.expire_at_ms
+        return Mutation(kind, key, data, encoding, min(expire_at, LATEST_EXPIRY) if expire_at > 0 else _NEVER)
+    return Mutation(kind, key, data, encoding, _NEVER, message.sum_min, message.sum_max, message.sum_clamp)
+
+
+def _value(message: wire.KvValue) -> tuple[bytes, int]:
+    """Bytes that a reader can decode: an LE64 of another length ends the process of a Deno that reads it."""
+    data, encoding = message.data, int(message.encoding)
+    if encoding == Encoding.LE64:
+        if len(data) != _NUMBER_BYTES:
+            raise Refused(BAD_REQUEST, f"a KvU64 has {_NUMBER_BYTES} bytes, not {len(data)}")
+    elif encoding not in (Encoding.V8, Encoding.BYTES):
+        raise Refused(BAD_REQUEST, f"there is no value encoding {encoding}")
+    elif len(data) > limits.VALUE:
+        raise Refused(TOO_LARGE, f"a value has at most {limits.VALUE} bytes, not {len(data)}")
+    return data, encoding
+
+
+def _enqueue(message: wire.Enqueue) -> Enqueue:
+    backoff = tuple(message.backoff_schedule)
+    if len(backoff) > limits.BACKOFF_INTERVALS or max(backoff, default=0) > limits.BACKOFF_INTERVAL:
+        raise Refused(
+            BAD_REQUEST,
+            f"a backoff schedule has at most {limits.BACKOFF_INTERVALS} intervals of at most one hour",
+        )
+    undelivered = tuple(message.keys_if_undelivered)
+    for key in undelivered:
+        _must_be_a_key(key)
+    return Enqueue(message.payload, message.deadline_ms, undelivered, backoff or None)
+
+
+def _must_be_a_key(key: bytes) -> None:
+    """Stored, other bytes would stop whoever lists them."""
+    try:
+        keys.check_written(key)
+        keys.decode(key)
+    except LimitExceeded as error:
+        raise Refused(TOO_LARGE, str(error)) from error
+    except (KeyInvalid, Malformed) as error:
+        raise Refused(BAD_REQUEST, str(error)) from error

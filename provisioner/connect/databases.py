@@ -1,0 +1,229 @@
+"""Which databases are open: each on first use, until nobody has used it for a while; never more than a bound.
+
+All of it runs on the event loop's thread, but for what may wait for a disk, which runs in threads that all share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from provisioner.clock import now_ms
+from provisioner.connect.refusal import CONFLICT, GONE, NOT_FOUND, UNAVAILABLE, Refused
+from provisioner.engines.layout import database_path
+from provisioner.kv.errors import Busy, KvError
+from provisioner.kv.loop import Work
+from provisioner.kv.sqlite import SqliteStore
+from provisioner.model import Intent, Status
+from provisioner.registry.places import Place, place_of
+from provisioner.registry.store import Registry
+
+Answer = TypeVar("Answer")
+Log = Callable[..., None]
+
+THREADS: Final = 64  # a database that another process keeps locked holds one
+IDLE_SECONDS: Final = 60
+EVICTED_PART: Final = 20  # of those that are open, at a time
+COLLECT_SECONDS: Final = 60  # what other processes wrote may expire unheard of for so long
+_ENGINE: Final = "deno-kv"
+
+
+class Database:
+    """An open one. `users` are the requests that have it in their hands, `watchers` what to call to end each watch."""
+
+    __slots__ = ("due", "ended", "id", "place", "store", "timer", "used", "users", "watchers", "work")
+
+    def __init__(self, database_id: str, place: Place, store: SqliteStore, work: Work, used: int) -> None:
+        self.id = database_id
+        self.place = place
+        self.store = store
+        self.work = work
+        self.used = used
+        self.users = 0
+        self.watchers: set[Callable[[], None]] = set()
+        self.ended: Refused | None = None
+        self.due: int | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Databases:
+    """`most` may be open at a time. `opened` is for looking up; `get` opens."""
+
+    def __init__(self, registry: Registry, most: int, log: Log) -> None:
+        self.opened: dict[str, Database] = {}
+        self.tick = 0  # seconds since the start
+        self._registry = registry
+        self._most = most
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(THREADS, "connect")
+        self._opening: dict[str, asyncio.Task[Database]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def refusal(self, database_id: str) -> Refused | None:
+        """Why nobody can use this database now; None where it can be used."""
+        return _refusal(place_of(self._registry, database_id))
+
+    async def get(self, database_id: str) -> Database:
+        """Open it, unless it is. Raises Refused."""
+        if (database := self.opened.get(database_id)) is not None:
+            return database
+        task = self._opening.get(database_id)
+        if task is None:
+            task = self._loop.create_task(self._open(database_id))
+            self._opening[database_id] = task
+            task.add_done_callback(lambda _: self._opening.pop(database_id, None))
+        return await asyncio.shield(task)
+
+    async def call(self, database: Database, function: Callable[..., Answer], *arguments: object) -> Answer:
+        """Ask the store in a thread; it stays open meanwhile."""
+        database.users += 1
+        try:
+            return await self._loop.run_in_executor(self._threads, function, *arguments)
+        finally:
+            self.release(database)
+
+    def release(self, database: Database) -> None:
+        """One user less; the last one of a database that has ended lets it be closed."""
+        database.users -= 1
+        if not database.users and database.ended is not None:
+            self._close(database)
+
+    def look_again(self) -> None:
+        """The registry has changed: databases that are no longer connected end, as do ones whose file is another."""
+        for database in list(self.opened.values()):
+            place = place_of(self._registry, database.id)
+            refused = _refusal(place)
+            if refused is None and place is not None:
+                if place.location == database.place.location and not database.store.moved():
+                    continue
+                refused = Refused(UNAVAILABLE, "the database is being moved")
+            self._end(database, refused or Refused(NOT_FOUND, "there is no such database"))
+
+    def each_second(self) -> None:
+        """Close what nobody uses, and look for what other processes let expire."""
+        self.tick += 1
+        for database in list(self.opened.values()):
+            if database.users or database.watchers:
+                if not self.tick % COLLECT_SECONDS:
+                    self.expect(database, now_ms())
+            elif self.tick - database.used > IDLE_SECONDS:
+                self._end(database, Refused(UNAVAILABLE, "the database has just been closed"))
+
+    def expect(self, database: Database, at: int) -> None:
+        """Something expires at this time (milliseconds since 1970): then it is deleted, and watchers hear of it."""
+        if database.ended is not None or (database.due is not None and database.due <= at):
+            return
+        if database.timer is not None:
+            database.timer.cancel()
+        database.due = at
+        seconds = min(max(0, at - now_ms()) / 1000, COLLECT_SECONDS)
+        database.timer = self._loop.call_later(seconds, self._collect, database)
+
+    async def close(self) -> None:
+        """Close all, in order that what was written is in its file."""
+        for database in list(self.opened.values()):
+            self._end(database, Refused(UNAVAILABLE, "the server is shutting down"))
+        while pending := {*self._tasks, *self._opening.values()}:
+            await asyncio.wait(pending)
+        self._threads.shutdown()
+
+    async def _open(self, database_id: str) -> Database:
+        if (refused := self.refusal(database_id)) is not None:
+            raise refused
+        self._make_room()
+        place = place_of(self._registry, database_id)
+        assert place is not None  # noqa: S101
+        path = database_path(place.location, database_id)
+        try:
+            store = await self._loop.run_in_executor(self._threads, lambda: SqliteStore(path, must_exist=True))
+        except KvError as error:
+            raise self.storage_failed(place.name, error) from error
+        database = Database(database_id, place, store, Work(store, self._threads), self.tick)
+        self.opened[database_id] = database
+        self.look_again_at(database)
+        self.expect(database, now_ms())
+        return database
+
+    def look_again_at(self, database: Database) -> None:
+        """It may have been archived while it was being opened."""
+        refused = self.refusal(database.id)
+        if refused is not None:
+            self._end(database, refused)
+            raise refused
+
+    def storage_failed(self, name: str, error: KvError) -> Refused:
+        """What a client is told where the storage refuses. Paths and reasons are for the operator."""
+        if isinstance(error, Busy):
+            return Refused(UNAVAILABLE, f"database {name} is held by another process")
+        self._log("error", str(error), database=name)
+        return Refused(CONFLICT, f"the storage of database {name} failed; the server's log says why")
+
+    def _make_room(self) -> None:
+        if len(self.opened) + len(self._opening) <= self._most:
+            return
+        idle = [database for database in self.opened.values() if not database.users and not database.watchers]
+        if not idle:
+            raise Refused(UNAVAILABLE, f"all {self._most} databases that may be open are in use")
+        idle.sort(key=lambda database: database.used)
+        for database in idle[: max(1, self._most // EVICTED_PART)]:
+            self._end(database, Refused(UNAVAILABLE, "the database has just been closed"))
+
+    def _end(self, database: Database, refused: Refused) -> None:
+        """No request gets it any more; it is closed when the last one that has it is done."""
+        if database.ended is not None:
+            return
+        database.ended = refused
+        if self.opened.get(database.id) is database:
+            del self.opened[database.id]
+        if database.timer is not None:
+            database.timer.cancel()
+        for end in list(database.watchers):
+            end()
+        if not database.users:
+            self._close(database)
+
+    def _close(self, database: Database) -> None:
+        self._start(self._closed(database))
+
+    async def _closed(self, database: Database) -> None:
+        try:
+            await database.work.close()
+        except KvError as error:
+            self._log("error", str(error), database=database.place.name)
+
+    def _collect(self, database: Database) -> None:
+        database.timer = database.due = None
+        if database.ended is None:
+            self._start(self._collected(database))
+
+    async def _collected(self, database: Database) -> None:
+        try:
+            _, due = await self.call(database, database.store.collect, now_ms())
+        except KvError as error:
+            self._log("error", f"expired entries could not be deleted: {error}", database=database.place.name)
+            return
+        if due is not None:
+            self.expect(database, due)
+
+    def _start(self, coroutine: asyncio.Future[None] | object) -> None:
+        task: asyncio.Task[None] = self._loop.create_task(coroutine)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _refusal(place: Place | None) -> Refused | None:
+    if place is None or place.engine != _ENGINE:
+        return Refused(NOT_FOUND, "there is no such database")
+    name, status, intent = place.name, place.status, place.intent
+    if status is Status.PURGED or intent is Intent.PURGE:
+        return Refused(GONE, f"database {name} was deleted for good")
+    if status is Status.ARCHIVED or intent is Intent.ARCHIVE:
+        return Refused(GONE, f"database {name} is archived. Bring it back with: provisioner database recover {name}")
+    if status is Status.ERROR:
+        return Refused(CONFLICT, f"database {name} is in error. Look at: provisioner database show {name}")
+    if status is not Status.CONNECTED or intent is not None:
+        return Refused(UNAVAILABLE, f"database {name} is being made")
+    return None

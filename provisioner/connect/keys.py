@@ -1,0 +1,94 @@
+"""The home's secret key, and what is derived from it. Light: `exec` imports it in url mode.
+
+The key is never in the registry: whoever has only a copy of that opens nothing. Each purpose has its own keyed hash, so
+that what was made for one is worth nothing for another.
+"""
+
+from __future__ import annotations
+
+import os
+
+from provisioner.config import DIRECTORY_MODE, FILE_MODE, Home
+from provisioner.errors import StorageFailed
+
+try:
+    from _blake2 import blake2b  # `hashlib` would bring OpenSSL along
+except ImportError:
+    from hashlib import blake2b
+
+KEY_BYTES = 32
+INJECTED_PREFIX = "ptd_"
+
+_INJECTED = b"injected"
+_DATA_PATH = b"data path"
+
+
+def secret(home: Home) -> bytes:
+    """The key; it is made where there is none. Raises `StorageFailed`."""
+    try:
+        with open(home.key, "rb") as file:
+            found = file.read(KEY_BYTES + 1)
+    except FileNotFoundError:
+        return _make(home)
+    except OSError as error:
+        raise _refused(home, error) from error
+    if len(found) != KEY_BYTES:
+        raise StorageFailed(
+            f"the key {home.key} is damaged: it has to be {KEY_BYTES} bytes",
+            "Put it back from a back-up, or make a new one: provisioner token rotate-key",
+        )
+    return found
+
+
+def mark(home: Home) -> tuple[int, int] | None:
+    """What is another whenever the key has been replaced; None without a key."""
+    try:
+        found = os.stat(home.key)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def rotate(home: Home) -> None:
+    """Replace the key: nothing that was derived from or signed with the old one opens anything any more."""
+    _make(home, anew=True)
+
+
+def injected(key: bytes, database_id: str, generation: int) -> str:
+    """The token that opens one database, until its generation is raised or the key replaced. The same each time."""
+    return f"{INJECTED_PREFIX}{database_id}_{_keyed(key, _INJECTED, f'{database_id} {generation}')}"
+
+
+def signature(key: bytes, text: str) -> str:
+    """The signature of a data-path token's text."""
+    return _keyed(key, _DATA_PATH, text)
+
+
+def _keyed(key: bytes, purpose: bytes, text: str) -> str:
+    return blake2b(text.encode(), key=key, person=purpose, digest_size=32).hexdigest()
+
+
+def _make(home: Home, *, anew: bool = False) -> bytes:
+    from provisioner.durable import replace_file, sync_path
+    from provisioner.lock import locked
+
+    directory = os.path.dirname(home.key)
+    try:
+        with locked(os.path.join(home.locks, "keys.lock"), "the home's key"):
+            if os.path.exists(home.key) and not anew:
+                return secret(home)
+            os.makedirs(directory, mode=DIRECTORY_MODE, exist_ok=True)
+            os.chmod(directory, DIRECTORY_MODE)
+            key = os.urandom(KEY_BYTES)
+            replace_file(home.key, key, FILE_MODE)
+            sync_path(home.path)
+    except OSError as error:
+        raise _refused(home, error) from error
+    return key
+
+
+def _refused(home: Home, error: OSError) -> StorageFailed:
+    return StorageFailed(
+        f"the key {home.key} cannot be read or made: {error.strerror}",
+        f"Let the user that runs provisioner own {home.path}",
+    )

@@ -1,0 +1,47 @@
+"""The metadata exchange: what a client that comes with an access token is told.
+
+Node refuses further fields, uppercase ids and another form of the time; see the facts in docs/server.md.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Final
+
+from provisioner.connect.refusal import BAD_REQUEST, Refused
+
+VERSIONS: Final = (1, 2, 3)
+_INVALID: Final = 'the body is a JSON object with "supportedVersions", a list of whole numbers'
+
+
+def exchanged(body: bytes, database_id: str, public: str | None, base: str, token: str, expires_at: int) -> bytes:
+    """The answer as JSON. `public` is the address that clients are told to use, if one was configured; else `base`, the one
+    that this client used, which only version 1 has to be told. Raises Refused."""
+    version = _chosen(body)
+    endpoint = f"{public or base}/v2/databases/{database_id}" if public or version == 1 else f"../{database_id}"
+    answer = {
+        "version": version,
+        "uuid" if version == 1 else "databaseId": database_id,
+        "endpoints": [{"url": endpoint, "consistency": "strong"}],
+        "token": token,
+        "expiresAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at // 1000)),
+    }
+    return json.dumps(answer, separators=(",", ":")).encode()
+
+
+def _chosen(body: bytes) -> int:
+    """The highest version that both know; no body means 1."""
+    if not body:
+        return 1
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refused(BAD_REQUEST, _INVALID) from error
+    offered = document.get("supportedVersions") if isinstance(document, dict) else None
+    if not isinstance(offered, list) or not all(type(each) is int for each in offered):
+        raise Refused(BAD_REQUEST, _INVALID)
+    common = [version for version in VERSIONS if version in offered]
+    if not common:
+        raise Refused(BAD_REQUEST, f"this server speaks versions {', '.join(map(str, VERSIONS))} of KV Connect")
+    return common[-1]

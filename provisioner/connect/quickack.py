@@ -1,0 +1,97 @@
+"""Against a stall of 44 ms: what a client sends in pieces, one waiting for our acknowledgement of the other.
+
+Deno's HTTP/2 client leaves Nagle's algorithm on and may send a body apart from its headers: the second piece waits until
+the first one is acknowledged, and Linux puts acknowledgements off in the hope of an answer to send along. Asking for
+TCP_QUICKACK when the headers have come sends the acknowledgement that is owed. The kernel forgets that wish, so it is said
+at each request of a connection that has stalled once, and wherever a body is large. The server hands out no sockets; the
+process finds them among its own descriptors by the addresses of the peers.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Final
+
+LARGE: Final = 512  # bytes; such a body seldom comes with its headers
+STALLED_SECONDS: Final = 0.02  # the kernel waits 40 ms
+MOST: Final = 16_384  # connections that are remembered
+_OPTION: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+_DESCRIPTORS: Final = "/proc/self/fd"
+
+
+class QuickAck:
+    """Connections that stall, by the address of the peer as in ``127.0.0.1:40312``.
+
+    A descriptor that is remembered may belong to another connection by now. Then that one acknowledges earlier, which
+    harms nobody, and this one stalls once more, and is looked for anew.
+    """
+
+    def __init__(self) -> None:
+        self._stalling: dict[str, socket.socket | None] = {}
+        self._works = _OPTION is not None and sys.platform == "linux" and os.path.isdir(_DESCRIPTORS)
+
+    def before(self, peer: str, size: int) -> None:
+        """The headers of a request have come, its body of `size` bytes is going to be read."""
+        if peer in self._stalling:
+            self._acknowledge(peer)
+        elif size > LARGE and self._works:
+            self._find(peer)
+            self._acknowledge(peer)
+
+    def after(self, peer: str, seconds: float) -> None:
+        """The body has come, after so long."""
+        if seconds > STALLED_SECONDS and self._works:
+            self._find(peer)
+
+    def _acknowledge(self, peer: str) -> None:
+        connection = self._stalling[peer]
+        if connection is None:
+            return
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, _OPTION or 0, 1)
+        except OSError:  # closed, and maybe a file's by now
+            self._find(peer)
+
+    def _find(self, peer: str) -> None:
+        """Look through the descriptors, at about a microsecond each."""
+        if len(self._stalling) >= MOST:
+            self._forget()
+        self._let_go(self._stalling.get(peer))
+        self._stalling[peer] = None
+        for name in os.listdir(_DESCRIPTORS):
+            connection = _connected_to(int(name), peer)
+            if connection is not None:
+                self._stalling[peer] = connection
+                return
+
+    def _forget(self) -> None:
+        for connection in self._stalling.values():
+            self._let_go(connection)
+        self._stalling.clear()
+
+    def _let_go(self, connection: socket.socket | None) -> None:
+        """Without closing it: it is the server's."""
+        if connection is not None:
+            connection.detach()
+
+
+def _connected_to(fd: int, peer: str) -> socket.socket | None:
+    """The socket of this descriptor if its other end is `peer`."""
+    try:
+        connection = socket.socket(fileno=fd)
+    except OSError:
+        return None
+    try:
+        if connection.family in (socket.AF_INET, socket.AF_INET6) and _address(connection.getpeername()) == peer:
+            return connection
+    except OSError:
+        pass
+    connection.detach()
+    return None
+
+
+def _address(name: tuple[str, int] | tuple[str, int, int, int]) -> str:
+    """As the server writes it."""
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"

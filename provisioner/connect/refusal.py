@@ -1,0 +1,25 @@
+"""What a request is refused with. Its text is what the user of the app sees."""
+
+from __future__ import annotations
+
+from typing import Final
+
+BAD_REQUEST: Final = 400
+UNAUTHORIZED: Final = 401
+FORBIDDEN: Final = 403
+NOT_FOUND: Final = 404
+METHOD_NOT_ALLOWED: Final = 405
+TIMEOUT: Final = 408
+CONFLICT: Final = 409
+GONE: Final = 410
+TOO_LARGE: Final = 413
+TOO_MANY: Final = 429
+UNAVAILABLE: Final = 503
+"""The only one that makes clients try again, and they do so for ever: only for what passes by itself."""
+
+
+class Refused(Exception):  # noqa: N818 - named for what happened
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text

@@ -1,0 +1,248 @@
+"""The server in a thread of its own, with its event loop: started, drained and stopped from another thread.
+
+granian speaks HTTP/1.1 and cleartext HTTP/2 on one port; a real Deno speaks HTTP/2 with prior knowledge only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import resource
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from granian.constants import Interfaces, SSLProtocols
+from granian.http import HTTP1Settings, HTTP2Settings
+from granian.server.embed import Server as Granian
+
+from provisioner import presence
+from provisioner.config import Home
+from provisioner.connect.access import Access
+from provisioner.connect.databases import Databases
+from provisioner.connect.server import Server
+from provisioner.errors import Busy, ProvisionerError, StorageFailed, UsageError
+from provisioner.lock import try_lock
+from provisioner.registry.store import Registry
+
+Log = Callable[..., None]
+
+START_SECONDS: Final = 10.0
+DRAIN_SECONDS: Final = 25.0  # below the 30 that supervisors wait before they kill
+STREAMS: Final = 1024  # of a connection: each watch is one, and they must not starve reads
+DESCRIPTORS_EACH: Final = 8  # of an open database, at most
+SPARE_DESCRIPTORS: Final = 64
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`connections` and `databases` may be open at a time; None: as many as the limit of open files allows."""
+
+    host: str = "127.0.0.1"
+    port: int = 4512
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    insecure_bind: bool = False
+    public_url: str | None = None
+    log_all: bool = False
+    connections: int = 4096
+    databases: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients on this machine reach it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - told apart, not bound
+        shown = f"[{host}]" if ":" in host else host
+        return self.public_url or f"{'https' if self.tls_cert else 'http'}://{shown}:{self.port}"
+
+
+def checked(options: Options, log: Log) -> Options:
+    """The same with its port, if they may be used at all. Raises UsageError, Busy."""
+    if (options.tls_cert is None) != (options.tls_key is None):
+        raise UsageError("a certificate and its key belong together", "Give --tls-cert and --tls-key")
+    for path in (options.tls_cert, options.tls_key):
+        if path is not None and not os.access(path, os.R_OK):
+            raise UsageError(f"{path} cannot be read", "Give a file in PEM that this user may read")
+    if options.host not in LOOPBACK and options.tls_cert is None:
+        if not options.insecure_bind:
+            raise UsageError(
+                f"on {options.host} without TLS, tokens and data would cross the network in the clear",
+                "Give --tls-cert and --tls-key, or bind to 127.0.0.1 behind a proxy that speaks TLS, or say --insecure-bind",
+            )
+        log("warning", "tokens and data cross the network in the clear", host=options.host)
+    return options
+
+
+class Running:
+    """A server of a home. `start` returns when it answers, `stop` when all that was in flight has been answered.
+
+    `died` is called, from the server's thread, where it ends without having been stopped.
+    """
+
+    def __init__(self, home: Home, options: Options, log: Log, died: Callable[[], None]) -> None:
+        self.home = home
+        self.options = checked(options, log)
+        self._log = log
+        self._died = died
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="connect", daemon=True)
+        self._lock: int | None = None
+
+    def start(self) -> None:
+        """Raises ProvisionerError where it cannot: the port is taken, a server of this home already runs."""
+        self._lock = try_lock(os.path.join(self.home.locks, "server.lock"))
+        if self._lock is None:
+            raise Busy(f"a server already runs on {self.home.path}", "Stop it first, or use it")
+        try:
+            self.options = _with_port(self.options)
+            self._thread.start()
+            self._started.wait()
+            if self._failure is not None:
+                raise self._failure
+        except BaseException:
+            os.close(self._lock)
+            raise
+        presence.announce(self.home.server, self.options.url)
+        self._log("info", "serving", url=self.options.url, home=self.home.path, pid=os.getpid())
+
+    def stop(self) -> None:
+        """Finish what is in flight, end watches, close all databases."""
+        if self._loop is None or self._ending is None:
+            return
+        presence.withdraw(self.home.server)
+        self._loop.call_soon_threadsafe(self._ending.set)
+        self._thread.join()
+        if self._lock is not None:
+            os.close(self._lock)
+        self._log("info", "served")
+
+    def must_have_lived(self) -> None:
+        """Raises ProvisionerError where it ended by itself."""
+        if self._failure is not None:
+            raise StorageFailed(f"the server ended by itself: {self._failure}", "See the lines above")
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._main())
+        except BaseException as error:
+            self._failure = error
+            if self._started.is_set():
+                self._log("error", f"the server ended: {error!r}")
+                self._died()
+        finally:
+            self._started.set()
+
+    async def _main(self) -> None:
+        self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
+        access = Access(self.home)
+        registry = Registry.open(self.home)
+        databases = Databases(registry, _most_databases(self.options), self._log)
+        server = Server(access, databases, self._log, public_url=self.options.public_url, log_all=self.options.log_all)
+        granian = _granian(server, self.options)
+        serving = asyncio.create_task(granian.serve())
+        ticking = asyncio.create_task(_tick(server, self._log))
+        try:
+            await _answers(self.options, serving)
+            self._started.set()
+            ending = asyncio.create_task(self._ending.wait())
+            await asyncio.wait({ending, serving}, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():
+                raise StorageFailed("its listener ended", "See the lines above")
+            await _drained(server)
+        finally:
+            ticking.cancel()
+            granian.stop()  # type: ignore[no-untyped-call]
+            await asyncio.gather(serving, return_exceptions=True)
+            await databases.close()
+            registry.close()
+            access.close()
+
+
+async def _tick(server: Server, log: Log) -> None:
+    while True:
+        await asyncio.sleep(1)
+        try:
+            server.each_second()
+        except ProvisionerError as error:
+            log("error", str(error))
+
+
+async def _drained(server: Server) -> None:
+    """No new work; what was begun is answered. Streams end, so that their clients go elsewhere or come again."""
+    server.draining = True
+    server.stir()
+    deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
+    while (server.in_flight or server.watches) and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.01)
+
+
+async def _answers(options: Options, serving: asyncio.Task[None]) -> None:
+    """Wait until the port takes connections."""
+    deadline = asyncio.get_running_loop().time() + START_SECONDS
+    while not serving.done():
+        try:
+            _, writer = await asyncio.open_connection(options.host, options.port)
+        except OSError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise StorageFailed(f"nothing answers on {options.host}:{options.port}") from None
+            await asyncio.sleep(0.01)
+        else:
+            writer.close()
+            return
+    await serving  # raises what it ended with
+    raise StorageFailed(f"the server on {options.host}:{options.port} ended at once", "See the lines above")
+
+
+def _granian(server: Server, options: Options) -> Granian:
+    logging.getLogger("_granian").setLevel(logging.ERROR)
+    return Granian(
+        server,
+        address=options.host,
+        port=options.port,
+        interface=Interfaces.RSGI,
+        websockets=False,
+        backlog=1024,
+        backpressure=options.connections,
+        http1_settings=HTTP1Settings(header_read_timeout=10_000),
+        http2_settings=HTTP2Settings(
+            max_concurrent_streams=STREAMS, keep_alive_interval=20_000, max_headers_size=65_536
+        ),
+        log_enabled=False,
+        ssl_cert=Path(options.tls_cert) if options.tls_cert else None,
+        ssl_key=Path(options.tls_key) if options.tls_key else None,
+        ssl_protocol_min=SSLProtocols.tls12,
+    )
+
+
+def _with_port(options: Options) -> Options:
+    """With a free port for 0; refused where the port is taken, which the server itself would share without a word."""
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((options.host, options.port))
+        except (OSError, OverflowError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            hint = "Choose another with --port" if getattr(error, "errno", 0) == errno.EADDRINUSE else "See --host"
+            raise Busy(f"cannot listen on {options.host}:{options.port}: {why}", hint) from error
+        return replace(options, port=trial.getsockname()[1])
+
+
+def _most_databases(options: Options) -> int:
+    """As many as the open files allow, beside the connections. The soft limit is raised to the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    free = hard - SPARE_DESCRIPTORS - options.connections
+    return max(16, min(options.databases or 4096, free // DESCRIPTORS_EACH))

@@ -1,0 +1,164 @@
+"""An open registry as rows and transactions: what its tables have in common."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Self
+
+from provisioner.config import FILE_MODE, Home
+from provisioner.errors import StorageFailed
+from provisioner.registry import schema
+from provisioner.registry.refusal import refusal
+from provisioner.registry.reserve import Reserve
+
+BUSY_SECONDS = 10.0
+
+
+class Tables:
+    """An open registry. Use as a context manager; one per thread."""
+
+    def __init__(self, home: Home, connection: sqlite3.Connection) -> None:
+        self.home = home
+        self._db = connection
+        self._reserve = Reserve(home)
+
+    @classmethod
+    def open(cls, home: Home, *, create: bool = False) -> Self:
+        """Open the home's registry, made with its directories where `create`; otherwise its absence is an error."""
+        if not os.path.exists(home.registry):
+            if not create:
+                raise StorageFailed(
+                    f"there is no registry in {home.path}",
+                    "Run 'provisioner init' in a repository, or set PROVISIONER_HOME",
+                )
+            try:
+                home.create()
+                os.close(os.open(home.registry, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+            except OSError as error:
+                raise refusal(home, error) from error
+        _must_be_ours_alone(home)
+        reserve = Reserve(home)
+        reserve.make_room()
+        try:
+            connection = sqlite3.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = full")  # what is called connected is on disk
+            connection.execute("pragma foreign_keys = on")
+            schema.bring_up_to_date(home, connection)
+        except sqlite3.Error as error:
+            raise refusal(home, error) from error
+        reserve.keep()
+        return cls(home, connection)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def change(self, *, synced: bool = True) -> Iterator[None]:
+        """One transaction: all of the block's writes, or none. Nested blocks join the outer one.
+
+        Without `synced` it survives the process, but only the next synced one makes it survive a power cut.
+        """
+        if self._db.in_transaction:
+            yield
+            return
+        if not synced:
+            self._db.execute("pragma synchronous = normal")
+            try:
+                with self.change():
+                    yield
+            finally:
+                self._db.execute("pragma synchronous = full")
+            return
+        spent = self._reserve.make_room()
+        try:
+            self._db.execute("begin immediate")
+            try:
+                yield
+                self._commit()
+            except BaseException:
+                self._db.rollback()
+                raise
+        except sqlite3.Error as error:
+            raise refusal(self.home, error) from error
+        if spent:
+            self._reserve.keep()  # before the work in between takes it
+
+    def _commit(self) -> None:
+        try:
+            self._db.commit()
+        except sqlite3.OperationalError as error:
+            full = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+            # SQLite may have rolled back by itself: then a second commit would do nothing and call it done
+            if not full or not self._db.in_transaction or not self._reserve.spend():
+                raise
+            self._db.commit()
+
+    def data_version(self) -> int:
+        """A number that is another one whenever somebody else has changed the registry."""
+        return int(str(self.rows("pragma data_version")[0][0]))
+
+    def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise refusal(self.home, error) from error
+
+    def write(self, query: str, *values: object) -> None:
+        with self.change():
+            self._db.execute(query, values)
+
+    def write_all(self, query: str, values: Iterable[tuple[object, ...]]) -> None:
+        with self.change():
+            self._db.executemany(query, values)
+
+    # the audit log
+
+    def record(
+        self,
+        at: int,
+        action: str,
+        cause: str,
+        *,
+        app_id: str | None = None,
+        timeline: str | None = None,
+        database_id: str | None = None,
+        detail: str = "",
+    ) -> None:
+        """Say in the audit log what was done, when (ms) and why."""
+        self.record_all([(at, app_id, timeline, database_id, action, cause, detail)])
+
+    def record_all(self, events: list[tuple[int, str | None, str | None, str | None, str, str, str]]) -> None:
+        self.write_all(
+            "insert into event (at, app_id, timeline, database_id, action, cause, detail) values (?, ?, ?, ?, ?, ?, ?)",
+            [(*event[:2], _printable(event[2]), *event[3:6], _printable(event[6])) for event in events],
+        )
+
+    def events(self, database_id: str, most: int = 50) -> list[tuple[int, str, str, str]]:
+        """What was done to a database, newest first: when (ms), action, cause, detail."""
+        rows = self.rows(
+            "select at, action, cause, detail from event where database_id = ? order by id desc limit ?",
+            database_id,
+            most,
+        )
+        return [(row[0], row[1], row[2], row[3]) for row in rows]  # type: ignore[misc]
+
+
+def _must_be_ours_alone(home: Home) -> None:
+    """Where everybody may write, anybody may have put a registry that leads to other databases."""
+    if os.stat(home.path).st_mode & 0o002:
+        raise StorageFailed(f"everybody may write to {home.path}", f"Run: chmod 700 {home.path}")
+
+
+def _printable(text: str | None) -> str | None:
+    """SQLite keeps text as UTF-8, which has no place for the surrogates that stand for other bytes."""
+    return None if text is None else os.fsencode(text).decode("utf-8", "backslashreplace")

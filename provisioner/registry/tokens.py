@@ -1,0 +1,89 @@
+"""Access tokens in the registry. Of a token's secret only the SHA-256 is kept: 32 random bytes need no slower hash."""
+
+from __future__ import annotations
+
+import secrets
+from hashlib import sha256
+
+from provisioner.model import Scope, Token
+from provisioner.registry.tables import Tables
+
+PREFIX = "ptk_"
+
+_COLUMNS = "id, label, scope, app_id, database_id, read_only, created_at, expires_at, revoked_at"
+
+
+def _token(row: tuple[object, ...]) -> Token:
+    values = list(row)
+    values[2] = Scope(str(row[2]))
+    values[5] = bool(row[5])
+    return Token(*values)  # type: ignore[arg-type]
+
+
+def digest(secret: str) -> bytes:
+    return sha256(secret.encode()).digest()
+
+
+def split(text: str) -> tuple[str, str]:
+    """Id and secret of ``ptk_<id>_<secret>``; the secret is empty where `text` is not that."""
+    name, _, secret = text.removeprefix(PREFIX).partition("_")
+    return name, secret
+
+
+def create(
+    registry: Tables,
+    scope: Scope,
+    now: int,
+    *,
+    app_id: str | None = None,
+    database_id: str | None = None,
+    read_only: bool = False,
+    expires_at: int | None = None,
+    label: str = "",
+) -> tuple[Token, str]:
+    """A new token and its text, which nobody can tell again."""
+    token = Token(secrets.token_hex(8), label, scope, app_id, database_id, read_only, now, expires_at, None)
+    secret = secrets.token_urlsafe(32)
+    with registry.change():
+        registry.write(
+            f"insert into token ({_COLUMNS}, hash) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            *(token.id, label, scope, app_id, database_id, int(read_only), now, expires_at, None, digest(secret)),
+        )
+        registry.record(now, "token.create", "user", app_id=app_id, database_id=database_id, detail=token.id)
+    return token, f"{PREFIX}{token.id}_{secret}"
+
+
+def listing(registry: Tables) -> list[Token]:
+    """Every token there ever was, the oldest first."""
+    return [_token(row) for row in registry.rows(f"select {_COLUMNS} from token order by created_at, id")]
+
+
+def find(registry: Tables, token_id: str) -> tuple[Token, bytes] | None:
+    """A token with its secret's digest."""
+    rows = registry.rows(f"select {_COLUMNS}, hash from token where id = ?", token_id)
+    return (_token(rows[0][:-1]), rows[0][-1]) if rows else None  # type: ignore[return-value]
+
+
+def revoke(registry: Tables, token: Token, now: int) -> None:
+    with registry.change():
+        registry.write("update token set revoked_at = ? where id = ? and revoked_at is null", now, token.id)
+        registry.record(
+            now, "token.revoke", "user", app_id=token.app_id, database_id=token.database_id, detail=token.id
+        )
+
+
+def raise_generation(registry: Tables, database_id: str, now: int) -> None:
+    """Make what `exec` and `env` have injected for a database worthless; what they inject from now on is another."""
+    with registry.change():
+        registry.write("update database set token_generation = token_generation + 1 where id = ?", database_id)
+        registry.record(now, "token.revoke-injected", "user", database_id=database_id)
+
+
+def ownership(registry: Tables, database_id: str) -> tuple[str, bool, int] | None:
+    """Of a database that is or was: its app's id, whether it is production's, and its token generation."""
+    rows = registry.rows(
+        "select app_id, production, token_generation from database join timeline on timeline.id = timeline_id"
+        " where database.id = ?",
+        database_id,
+    )
+    return (str(rows[0][0]), bool(rows[0][1]), int(str(rows[0][2]))) if rows else None
