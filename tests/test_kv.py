@@ -521,7 +521,7 @@ def test_a_full_disk_refuses_and_loses_nothing(path: str) -> None:
         kv.set(("a",), 1)
         store = kv._store
         assert isinstance(store, SqliteStore)
-        store._writer.execute("pragma max_page_count = 12").fetchall()
+        store._file._writer.execute("pragma max_page_count = 12").fetchall()
 
         def fill() -> None:
             for number in range(20):
@@ -531,7 +531,7 @@ def test_a_full_disk_refuses_and_loses_nothing(path: str) -> None:
             fill()
         before = [entry.key for entry in kv.list(())]
         assert before[0] == ("a",)
-        store._writer.execute("pragma max_page_count = 100000").fetchall()
+        store._file._writer.execute("pragma max_page_count = 100000").fetchall()
         kv.set(("z",), 1)
         assert len(list(kv.list(()))) == len(before) + 1
 

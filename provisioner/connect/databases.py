@@ -49,14 +49,16 @@ class Database:
 
 
 class Databases:
-    """`most` may be open at a time. `opened` is for looking up; `get` opens."""
+    """`most` may be open at a time. `opened` is for looking up; `get` opens. `together` hears of how many writes shared a
+    transaction."""
 
-    def __init__(self, registry: Registry, most: int, log: Log) -> None:
+    def __init__(self, registry: Registry, most: int, log: Log, together: Callable[[int], None]) -> None:
         self.opened: dict[str, Database] = {}
         self.tick = 0  # seconds since the start
         self._registry = registry
         self._most = most
         self._log = log
+        self._together = together
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(THREADS, "connect")
         self._opening: dict[str, asyncio.Task[Database]] = {}
@@ -141,7 +143,7 @@ class Databases:
             store = await self._loop.run_in_executor(self._threads, lambda: SqliteStore(path, must_exist=True))
         except KvError as error:
             raise self.storage_failed(place.name, error) from error
-        database = Database(database_id, place, store, Work(store, self._threads), self.tick)
+        database = Database(database_id, place, store, Work(store, self._threads, self._together), self.tick)
         self.opened[database_id] = database
         self.look_again_at(database)
         self.expect(database, now_ms())

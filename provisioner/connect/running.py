@@ -26,6 +26,7 @@ from provisioner import presence
 from provisioner.config import Home
 from provisioner.connect.access import Access
 from provisioner.connect.databases import Databases
+from provisioner.connect.metrics import Metrics
 from provisioner.connect.server import Server
 from provisioner.errors import Busy, ProvisionerError, StorageFailed, UsageError
 from provisioner.lock import try_lock
@@ -147,8 +148,11 @@ class Running:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         access = Access(self.home)
         registry = Registry.open(self.home)
-        databases = Databases(registry, _most_databases(self.options), self._log)
-        server = Server(access, databases, self._log, public_url=self.options.public_url, log_all=self.options.log_all)
+        metrics = Metrics()
+        databases = Databases(registry, _most_databases(self.options), self._log, metrics.groups.add)
+        server = Server(
+            access, databases, metrics, self._log, public_url=self.options.public_url, log_all=self.options.log_all
+        )
         granian = _granian(server, self.options)
         serving = asyncio.create_task(granian.serve())
         ticking = asyncio.create_task(_tick(server, self._log))

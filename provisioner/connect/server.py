@@ -75,6 +75,7 @@ class Server:
         self,
         access: Access,
         databases: Databases,
+        metrics: Metrics,
         log: Callable[..., None],
         *,
         public_url: str | None = None,
@@ -83,7 +84,7 @@ class Server:
         self.draining = False
         self.in_flight = 0
         self.watches = 0
-        self.metrics = Metrics()
+        self.metrics = metrics
         self._access = access
         self._databases = databases
         self._log = log

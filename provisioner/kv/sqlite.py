@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import apsw
 
-from provisioner.kv import queue, sqlite_file, sqlite_rows
+from provisioner.kv import queue, sqlite_rows
 from provisioner.kv.commit import GroupCommit
 from provisioner.kv.errors import Closed, KvError, ReadOnly
 from provisioner.kv.model import (
@@ -26,8 +24,7 @@ from provisioner.kv.model import (
     ReadRange,
 )
 from provisioner.kv.mutate import Effect, Stored, effects
-from provisioner.kv.notify import Watcher
-from provisioner.kv.sqlite_file import Synchronous, number
+from provisioner.kv.sqlite_file import File, Synchronous, number
 from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
 
@@ -61,25 +58,13 @@ class SqliteStore:
     def __init__(
         self, path: str | os.PathLike[str], *, synchronous: Synchronous = "full", must_exist: bool = False
     ) -> None:
-        self._path = os.path.abspath(os.fsdecode(path))
-        self._synchronous = synchronous
-        self._must_exist = must_exist
         self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
-        self._closed = False
-        self._idle: list[apsw.Connection] = []
         self._ends: dict[tuple[str, int], int] = {}  # when running messages, by id and deadline, count as left behind
         self._wakeups = Wakeups()
-        self._watcher: Watcher | None = None
-        self._writing = threading.Lock()
-        self._writer = self._connect()
-        self.read_only = bool(self._writer.readonly("main"))
-        if not self.read_only:
-            try:
-                sqlite_file.prepare(self._writer)
-            except apsw.Error as error:
-                raise self._failure(error) from error
-        opened = os.stat(self._path)
-        self._file = opened.st_dev, opened.st_ino
+        self._file = File(os.path.abspath(os.fsdecode(path)), synchronous, must_exist, self._wakeups.everything)
+        self.read_only = self._file.read_only
+        self._reader, self._release = self._file.reader, self._file.release
+        self._transaction = self._file.transaction
         self._group = GroupCommit(self._transact)
 
     def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
@@ -93,23 +78,23 @@ class SqliteStore:
             finally:
                 connection.execute("commit")
         except apsw.Error as error:
-            raise self._failure(error) from error
+            raise self._file.failure(error) from error
         finally:
             self._release(connection)
 
     def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
-        if self._closed:
+        if self._file.closed:
             raise Closed("the database is closed")
         if self.read_only:
-            raise ReadOnly(f"{self._path} could only be opened for reading")
+            raise ReadOnly(f"{self._file.path} could only be opened for reading")
         return self._group.write(writes)
 
     def watch(self, keys: Sequence[bytes], wake: Callable[[], None]) -> Wanted:
-        self._hear()
+        self._file.hear()
         return self._wakeups.add(keys, wake)
 
     def watch_queue(self, wake: Callable[[], None]) -> Wanted:
-        self._hear()
+        self._file.hear()
         return self._wakeups.add((), wake, queue=True)
 
     def claim(self, now: int, most: int) -> tuple[list[Message], int | None]:
@@ -168,24 +153,11 @@ class SqliteStore:
 
     def moved(self) -> bool:
         """Is the file at the path another one than this store has open, or none?"""
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return True
-        return (found.st_dev, found.st_ino) != self._file
+        return self._file.moved()
 
     def close(self) -> None:
-        with self._writing:
-            if self._closed:
-                return
-            self._closed = True
-            self._writer.close()
-        if self._watcher is not None:
-            self._watcher.close()
-            self._hearing.close()
-        while self._idle:
-            self._idle.pop().close()
-        self._wakeups.everything()
+        if self._file.close():
+            self._wakeups.everything()
 
     def _requeue(self, connection: apsw.Connection, id: str, now: int) -> queue.Retry | queue.GiveUp | None:  # noqa: A002
         version = number(connection.execute(_VERSION).fetchall()) + self._random.randint(1, 9)
@@ -209,22 +181,9 @@ class SqliteStore:
         try:
             return question(connection)
         except apsw.Error as error:
-            raise self._failure(error) from error
+            raise self._file.failure(error) from error
         finally:
             self._release(connection)
-
-    def _hear(self) -> None:
-        """From now on, commits of other processes wake, too."""
-        with self._writing:
-            if self._watcher is not None or self._closed:
-                return
-            self._hearing = self._connect()
-            self._hearing.execute("select 1 from data_version").fetchall()  # opens the log, so that it can be watched
-            self._watcher = Watcher(self._path, self._counter, self._wakeups.everything)
-
-    def _counter(self) -> int:
-        """Moves with each commit of any other connection."""
-        return int(self._hearing.pragma("data_version"))
 
     def _transact(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         changed: list[bytes] = []
@@ -270,43 +229,6 @@ class SqliteStore:
         for enqueue in write.enqueues:
             sqlite_rows.add(connection, enqueue)
         return Committed(versionstamp)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[apsw.Connection]:
-        """The writing connection inside of a transaction that holds the write lock, and is durable at the end."""
-        with self._writing:
-            if self._closed:
-                raise Closed("the database is closed")
-            try:
-                with sqlite_file.transaction(self._writer):
-                    yield self._writer
-            except apsw.Error as error:
-                raise self._failure(error) from error
-
-    def _reader(self) -> apsw.Connection:
-        if self._closed:
-            raise Closed("the database is closed")
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._connect()
-
-    def _release(self, connection: apsw.Connection) -> None:
-        if self._closed:
-            connection.close()
-        else:
-            self._idle.append(connection)
-
-    def _connect(self) -> apsw.Connection:
-        try:
-            return sqlite_file.connect(self._path, self._synchronous, self._must_exist)
-        except apsw.Error as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: apsw.Error) -> KvError:
-        if self._closed and isinstance(error, (apsw.ConnectionClosedError, apsw.ThreadingViolationError)):
-            return Closed("the database is closed")
-        return sqlite_file.failure(self._path, error)
 
 
 def _rows(connection: apsw.Connection, wanted: ReadRange) -> list[RawEntry]:

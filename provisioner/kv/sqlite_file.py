@@ -1,17 +1,20 @@
-"""Opening the file: connections that wait for other processes, and the tables that Deno's migrations make."""
+"""The file: connections that wait for other processes, the tables that Deno's migrations make, and who has it open."""
 
 from __future__ import annotations
 
+import os
 import random
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Literal
 
 import apsw
 
 from provisioner.kv import schema
-from provisioner.kv.errors import Busy, KvError, StoreFailed
+from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
+from provisioner.kv.notify import PATIENCE, Watcher
 
 Synchronous = Literal["full", "normal"]
 
@@ -19,29 +22,186 @@ BUSY_SECONDS: Final = 60.0  # how long to wait for other processes before it is 
 # Between tries for the write lock. Shorter waits take more commits a second, and starve Deno, which waits up to 100 ms.
 SHORTEST_WAIT: Final = 0.0005
 LONGEST_WAIT: Final = 0.005
+# Without another write to the log for so long, hearing of other processes looks whether one still has the write lock.
+QUIET: Final = 0.03
 
 
-def connect(path: str, synchronous: Synchronous, must_exist: bool = False) -> apsw.Connection:
-    """Raises apsw.Error."""
-    create = 0 if must_exist else apsw.SQLITE_OPEN_CREATE
-    connection = apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE | create, statementcachesize=40)
-    connection.set_busy_handler(_Patience())
-    connection.execute(f"pragma synchronous = {synchronous}")
-    return connection
+class File:
+    """What one store has open: a connection that writes, and those that read while it or others are in use.
+
+    `others` is called, from any thread, when other processes may have committed; only after `hear` was called.
+    """
+
+    def __init__(self, path: str, synchronous: Synchronous, must_exist: bool, others: Callable[[], None]) -> None:
+        self.path = path
+        self._synchronous = synchronous
+        self._flags = apsw.SQLITE_OPEN_READWRITE | (0 if must_exist else apsw.SQLITE_OPEN_CREATE)
+        self._others = others
+        self.closed = False
+        self._idle: list[apsw.Connection] = []
+        self._watcher: Watcher | None = None
+        self._seen = 0
+        self._writing = threading.Lock()
+        self._patience = _Patience()
+        self._file = _identity(path)
+        self._writer = self._connect(self._patience)
+        self._file = self._file or _identity(path)
+        self.read_only = bool(self._writer.readonly("main"))
+        if not self.read_only:
+            try:
+                _prepare(self._writer)
+            except apsw.Error as error:
+                raise self.failure(error) from error
+
+    def reader(self) -> apsw.Connection:
+        """A connection for the caller alone, until `release`."""
+        if self.closed:
+            raise Closed("the database is closed")
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        connection = self._connect(_Patience())
+        if self.moved():
+            connection.close()
+            raise StoreFailed(f"{self.path} is not the file any more that was opened")
+        return connection
+
+    def release(self, connection: apsw.Connection) -> None:
+        self._idle.append(connection)
+        if self.closed:
+            self._close_idle()
+
+    @contextmanager
+    def transaction(self) -> Iterator[apsw.Connection]:
+        """The writing connection inside of a transaction that holds the write lock, and is durable at the end."""
+        heard = False
+        try:
+            with self._writing:
+                if self.closed:
+                    raise Closed("the database is closed")
+                try:
+                    with _transaction(self._writer):
+                        heard = self._heard()
+                        yield self._writer
+                except apsw.Error as error:
+                    raise self.failure(error) from error
+                finally:
+                    self._seen = self._writer.data_version()
+        finally:
+            if heard:
+                self._others()
+
+    def hear(self) -> None:
+        """From now on, tell of commits by other processes."""
+        with self._writing:
+            if self._watcher is not None or self.closed:
+                return
+            try:
+                self._writer.execute("select 1 from data_version").fetchall()  # opens the log, to be watched
+            except apsw.Error as error:
+                raise self.failure(error) from error
+            self._seen = self._writer.data_version()
+            self._watcher = Watcher(self.path + "-wal", self._look)
+
+    def moved(self) -> bool:
+        """Is the file at the path another one than is open here, or none?"""
+        return _identity(self.path) != self._file
+
+    def close(self) -> bool:
+        """Waits for the transaction that is under way. Whether it was open."""
+        with self._writing:
+            if self.closed:
+                return False
+            self.closed = True
+            self._writer.close()
+        if self._watcher is not None:
+            self._watcher.close()
+        self._close_idle()
+        return True
+
+    def failure(self, error: apsw.Error) -> KvError:
+        """The same in our words."""
+        if self.closed and isinstance(error, (apsw.ConnectionClosedError, apsw.ThreadingViolationError)):
+            return Closed("the database is closed")
+        if isinstance(error, apsw.BusyError):
+            return Busy(f"{self.path}: another process held the database for {BUSY_SECONDS:.0f} seconds")
+        return StoreFailed(f"{self.path}: {error}")
+
+    def _heard(self) -> bool:
+        """Whether others committed since the writing connection was last looked at; it has to have looked itself."""
+        return self._watcher is not None and bool(self._writer.data_version() != self._seen)
+
+    def _look(self, quiet: float) -> bool:
+        """Ask for commits of others, `quiet` seconds after the last write; True: none is on the way.
+
+        While this store writes, its own transaction sees what others did before it.
+        """
+        if not self._writing.acquire(blocking=False):
+            return self.closed
+        heard, settled = False, True
+        try:
+            if not self.closed:
+                settled = self._ask(quiet)
+                heard = self._heard()
+                self._seen = self._writer.data_version()
+        finally:
+            self._writing.release()
+        if heard:
+            self._others()
+        return settled
+
+    def _ask(self, quiet: float) -> bool:
+        """Whoever gets the write lock knows that nobody is in the midst of a commit."""
+        self._patience.refuses = True
+        try:
+            if self.read_only or quiet < QUIET:
+                self._writer.execute("pragma data_version").fetchall()
+                return self.read_only and quiet > PATIENCE
+            self._writer.execute("begin immediate")
+            self._writer.execute("rollback")
+        except apsw.Error:  # somebody writes; or the disk fails, which whoever reads will be told
+            return quiet > PATIENCE
+        else:
+            return True
+        finally:
+            self._patience.refuses = False
+
+    def _connect(self, patience: _Patience) -> apsw.Connection:
+        try:
+            connection = apsw.Connection(self.path, self._flags, statementcachesize=40)
+            connection.set_busy_handler(patience)
+            connection.execute(f"pragma synchronous = {self._synchronous}")
+        except apsw.Error as error:
+            raise self.failure(error) from error
+        return connection
+
+    def _close_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
 
-def prepare(connection: apsw.Connection) -> None:
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _prepare(connection: apsw.Connection) -> None:
     """Make the tables that are missing. Raises apsw.Error."""
     if connection.execute("pragma journal_mode").fetchall() != [("wal",)]:
         _into_wal(connection)
     if _migrated(connection) < schema.VERSION:
-        with transaction(connection):
+        with _transaction(connection):
             for statement in schema.missing(_migrated(connection)):
                 connection.execute(statement)
 
 
 @contextmanager
-def transaction(connection: apsw.Connection) -> Iterator[None]:
+def _transaction(connection: apsw.Connection) -> Iterator[None]:
     """Holds the write lock from the start; durable at the end. Raises apsw.Error."""
     connection.execute("begin immediate")
     try:
@@ -51,13 +211,6 @@ def transaction(connection: apsw.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("rollback")
         raise
-
-
-def failure(path: str, error: apsw.Error) -> KvError:
-    """The same in our words."""
-    if isinstance(error, apsw.BusyError):
-        return Busy(f"{path}: another process held the database for {BUSY_SECONDS:.0f} seconds")
-    return StoreFailed(f"{path}: {error}")
 
 
 def number(rows: list[Any]) -> int:
@@ -90,16 +243,17 @@ def _migrated(connection: apsw.Connection) -> int:
 class _Patience:
     """Waits for other processes: a little at a time, by chance, so that none is always the last."""
 
-    __slots__ = ("_since",)
+    __slots__ = ("_since", "refuses")
 
     def __init__(self) -> None:
         self._since = 0.0
+        self.refuses = False
 
     def __call__(self, tries: int) -> bool:
         now = time.monotonic()
         if tries == 0:
             self._since = now
-        if now - self._since > BUSY_SECONDS:
+        if self.refuses or now - self._since > BUSY_SECONDS:
             return False
         time.sleep(random.uniform(SHORTEST_WAIT, min(LONGEST_WAIT, SHORTEST_WAIT * (tries + 2))))  # noqa: S311
         return True
