@@ -16,6 +16,7 @@ from typing import Any
 
 import apsw
 import pytest
+from kv_server import Served
 
 from provisioner import open_kv
 from provisioner.kv import (
@@ -49,9 +50,14 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "kv.sqlite3")
 
 
-@pytest.fixture(params=["file", "memory"])
-def kv(request: pytest.FixtureRequest, path: str) -> Iterator[Kv]:
-    with open_kv(path if request.param == "file" else ":memory:") as opened:
+@pytest.fixture(params=["file", "memory", "remote"])
+def kv(request: pytest.FixtureRequest, path: str, server: Served) -> Iterator[Kv]:
+    if request.param == "remote":
+        made = server.database()
+        opened = open_kv(made.url, access_token=made.token)
+    else:
+        opened = open_kv(path if request.param == "file" else ":memory:")
+    with opened:
         yield opened
 
 

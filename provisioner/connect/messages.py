@@ -151,4 +151,13 @@ def error_of(refusal: Refusal, *, writing: bool = False) -> KvError:
     return OptionInvalid(text)
 
 
-_WORDS: Final = (("mutation on a non-", TypeMismatch), ("Cannot sum", TypeMismatch), ("range", OutOfRange))
+_WORDS: Final = (
+    ("mutation on a non-U64", TypeMismatch),
+    ("Cannot sum ", TypeMismatch),
+    ("unsupported value type", TypeMismatch),
+    ("Min/max parameters", TypeMismatch),
+    ("not valid V8 values", TypeMismatch),
+    ("invalid v8 value", TypeMismatch),
+    ("exceed its range limit", OutOfRange),
+)
+"""Deno's own words for what an operation met. Servers answer with them, since Deno's users see them."""

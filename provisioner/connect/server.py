@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
 from provisioner.clock import now_ms
-from provisioner.connect import convert
+from provisioner.connect import convert, queueing
 from provisioner.connect.access import Access, Opened
 from provisioner.connect.attempts import Attempts
 from provisioner.connect.databases import Database, Databases
@@ -33,7 +34,7 @@ from provisioner.connect.refusal import (
     UNAVAILABLE,
     Refused,
 )
-from provisioner.connect.watching import watch
+from provisioner.connect.watching import Frame, Subscribe, Watched, stream
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
 from provisioner.kv.model import ChecksFailed, Committed
 
@@ -100,6 +101,8 @@ class Server:
             "snapshot_read": self._snapshot_read,
             "atomic_write": self._atomic_write,
             "watch": self._watch,
+            **{path: partial(self._queue, handler) for path, handler in queueing.HANDLERS.items()},
+            queueing.STREAM: self._news,
         }
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
@@ -159,8 +162,7 @@ class Server:
         return 200
 
     async def _atomic_write(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
-        if session.read_only:
-            raise Refused(FORBIDDEN, "this token may only read")
+        self._must_write(session)
         write = convert.write_of(await self._body(scope, protocol, headers, convert.WRITE_BYTES))
         for last in (False, True):
             database = await self._database(session)
@@ -184,19 +186,52 @@ class Server:
 
     async def _watch(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
         keys = convert.watched_keys(await self._body(scope, protocol, headers, convert.WATCH_BYTES))
-        bearer = headers.get("authorization")
         database = await self._database(session)
+        watched = Watched(database, keys)
+        return await self._stream(protocol, headers, database, watched.subscribe, watched.frame)
+
+    async def _queue(self, handler: queueing.Handler, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
+        self._must_write(session)
+        body = await self._body(scope, protocol, headers, queueing.REQUEST_BYTES)
+        for last in (False, True):
+            database = await self._database(session)
+            try:
+                answer = await self._databases.call(database, handler, database.store, body, self._databases.clock())
+            except KvError as error:
+                self._may_be_tried_again(database, error, last)
+            else:
+                break
+        protocol.response_bytes(200, _PROTOBUF, answer)
+        return 200
+
+    async def _news(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
+        self._must_write(session)
+        await self._body(scope, protocol, headers, queueing.REQUEST_BYTES)
+        database = await self._database(session)
+        return await self._stream(protocol, headers, database, queueing.subscribe, queueing.news)
+
+    async def _stream(self, protocol: Any, headers: Any, database: Database, subscribe: Subscribe, frame: Frame) -> int:
+        bearer = headers.get("authorization")
         gone = asyncio.ensure_future(protocol.client_disconnect())
         self.in_flight -= 1
         self.watches += 1
         try:
-            await watch(
-                database, keys, lambda: protocol.response_stream(200, _STREAM), gone, lambda: self._is_over(bearer)
+            await stream(
+                database,
+                subscribe,
+                frame,
+                lambda: protocol.response_stream(200, _STREAM),
+                gone,
+                lambda: self._is_over(bearer),
             )
         finally:
             self.watches -= 1
             self.in_flight += 1
         return 200
+
+    def _must_write(self, session: Session) -> None:
+        if session.read_only:
+            raise Refused(FORBIDDEN, "this token may only read")
 
     async def _database(self, session: Session) -> Database:
         database = self._databases.opened.get(session.database_id)
