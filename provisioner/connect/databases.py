@@ -17,7 +17,7 @@ from provisioner.kv.errors import Busy, KvError
 from provisioner.kv.loop import Work
 from provisioner.kv.sqlite import SqliteStore
 from provisioner.model import Intent, Status
-from provisioner.registry.places import Place, place_of
+from provisioner.registry.places import Place, place_of, places_of
 from provisioner.registry.store import Registry
 
 Answer = TypeVar("Answer")
@@ -103,8 +103,9 @@ class Databases:
 
     def look_again(self) -> None:
         """The registry has changed: databases that are no longer connected end, as do ones whose file is another."""
+        places = places_of(self._registry, self.opened)
         for database in list(self.opened.values()):
-            place = place_of(self._registry, database.id)
+            place = places.get(database.id)
             refused = _refusal(place)
             if refused is None and place is not None:
                 if place.location == database.place.location and not database.store.moved():

@@ -27,6 +27,7 @@ from provisioner.clock import now_ms
 from provisioner.config import Home
 from provisioner.connect.access import Access
 from provisioner.connect.databases import Databases
+from provisioner.connect.doorman import Doorman
 from provisioner.connect.metrics import Metrics
 from provisioner.connect.server import Server
 from provisioner.errors import Busy, ProvisionerError, StorageFailed, UsageError
@@ -161,7 +162,12 @@ class Running:
         most = _most_databases(self.options)
         databases = Databases(registry, most, self._log, metrics.groups.add, self._clock)
         server = Server(
-            access, databases, metrics, self._log, public_url=self.options.public_url, log_all=self.options.log_all
+            Doorman(access),
+            databases,
+            metrics,
+            self._log,
+            public_url=self.options.public_url,
+            log_all=self.options.log_all,
         )
         granian = _granian(server, self.options)
         serving = asyncio.create_task(granian.serve())
@@ -193,9 +199,8 @@ async def _tick(server: Server, log: Log) -> None:
 
 
 async def _drained(server: Server) -> None:
-    """No new work; what was begun is answered. Streams end, so that their clients go elsewhere or come again."""
-    server.draining = True
-    server.stir()
+    """What was begun is answered."""
+    server.drain()
     deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
     while (server.in_flight or server.watches) and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Streams: of a watch, the state of its keys when it begins, and again whenever one of them has changed; until somebody ends it.
+"""Streams: of a watch, the state of its keys when it begins, and again when one of them has changed; until somebody ends it.
 
 The stream hands everything to the network without saying whether the client reads it. So a stream ends after a number of
 bytes, and the client, which has to be able to begin again anyway, begins again: one that does not read gets no more.
@@ -27,38 +27,67 @@ class Stream(Protocol):
 
 Subscribe = Callable[[Store, Callable[[], None]], Subscription]
 Frame = Callable[[bool], bytes | None]
-"""The next frame, if there is news. It is called with whether something woke the stream, or only time has passed."""
+"""The next frame, if there is news. It is told whether something woke the stream, or only time has passed."""
 
 
-async def stream(
-    database: Database,
-    subscribe: Subscribe,
-    frame: Frame,
-    send: Callable[[], Stream],
-    gone: asyncio.Future[Any],
-    over: Callable[[], bool],
-) -> None:
-    """Serve one stream. `gone` is done when the client has left, `over` tells whether it may not go on."""
-    changed = asyncio.Event()
-    wake = waker(changed)
-    subscription = await database.work.call(subscribe, database.store, wake)
-    database.watchers.add(changed.set)
-    gone.add_done_callback(lambda _: changed.set())
-    try:
-        await _send_all(database, frame, send(), changed, lambda: gone.done() or over())
-    except (Closed, ConnectionError):
-        return
-    finally:
-        database.watchers.discard(changed.set)
-        subscription.close()
-        gone.cancel()
+class Watch:
+    """One stream, of a watch or of the queue. `gone` is done when its client has left; `streams` is true once it has begun
+    to answer."""
+
+    def __init__(self, database: Database, gone: asyncio.Future[Any]) -> None:
+        self.streams = False
+        self._database = database
+        self._gone = gone
+        self._ended = False
+        self._changed = asyncio.Event()
+
+    def end(self) -> None:
+        """Let the stream end: its token no longer opens the database, or the server stops."""
+        self._ended = True
+        self._changed.set()
+
+    async def run(self, subscribe: Subscribe, frame: Frame, begin: Callable[[], Stream]) -> None:
+        """Serve it to its end. Raises KvError where the storage fails, ProtocolClosed where the client leaves."""
+        database = self._database
+        subscription = await database.work.call(subscribe, database.store, waker(self._changed))
+        database.watchers.add(self.end)
+        self._gone.add_done_callback(lambda _: self.end())
+        try:
+            await self._send_all(frame, begin)
+        except Closed:
+            return
+        finally:
+            database.watchers.discard(self.end)
+            subscription.close()
+            self._gone.cancel()
+
+    async def _send_all(self, frame: Frame, begin: Callable[[], Stream]) -> None:
+        sent = 0
+        stream: Stream | None = None
+        woken = True
+        while not self._ended and self._database.ended is None and sent < MOST_BYTES:
+            self._changed.clear()
+            data = frame(woken)
+            if stream is None:
+                stream = begin()
+                self.streams = True
+            if data is not None:
+                sent += len(data)
+                await stream.send_bytes(data)
+            try:
+                async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+                    await self._changed.wait()
+                woken = True
+            except TimeoutError:
+                woken = False
+                await stream.send_bytes(KEEP_ALIVE)
 
 
 class Watched:
     """The frames of a watch on some keys."""
 
-    def __init__(self, database: Database, keys: Sequence[bytes]) -> None:
-        self._database = database
+    def __init__(self, store: Store, keys: Sequence[bytes]) -> None:
+        self._store = store
         self._keys = keys
         self._ranges = [ReadRange(key, key + b"\0", 1) for key in keys]
         self._seen: list[bytes | None] | None = None
@@ -67,27 +96,9 @@ class Watched:
         return store.watch(self._keys, wake)
 
     def frame(self, _: bool) -> bytes | None:
-        entries = [found[0] if found else None for found in self._database.store.read(self._ranges)]
+        """What has changed, also where only time has passed: then nothing was heard of it."""
+        entries = [found[0] if found else None for found in self._store.read(self._ranges)]
         stamps = [entry and entry.versionstamp for entry in entries]
         seen, self._seen = self._seen, stamps
         news = [seen is None or stamp != seen[index] for index, stamp in enumerate(stamps)]
         return watch_frame(entries, news) if seen is None or any(news) else None
-
-
-async def _send_all(
-    database: Database, frame: Frame, stream: Stream, changed: asyncio.Event, over: Callable[[], bool]
-) -> None:
-    sent = 0
-    woken = True
-    while not over() and database.ended is None and sent < MOST_BYTES:
-        changed.clear()
-        if (data := frame(woken)) is not None:
-            sent += len(data)
-            await stream.send_bytes(data)
-        try:
-            async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-                await changed.wait()
-            woken = True
-        except TimeoutError:
-            woken = False
-            await stream.send_bytes(KEEP_ALIVE)
