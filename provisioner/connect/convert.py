@@ -54,16 +54,18 @@ def ranges_of(body: bytes) -> list[ReadRange]:
         message = wire.SnapshotRead.FromString(body)
     except DecodeError as error:
         raise Refused(BAD_REQUEST, _MALFORMED) from error
-    ranges = [ReadRange(each.start, each.end, each.limit, each.reverse) for each in message.ranges]
-    if len(ranges) > limits.READ_RANGES:
-        raise Refused(BAD_REQUEST, f"a read has at most {limits.READ_RANGES} ranges, not {len(ranges)}")
+    ranges = []
     total = 0
-    for start, end, limit, _ in ranges:
+    for each in message.ranges:
+        start, end, limit = each.start, each.end, each.limit
         if limit <= 0:
             raise Refused(BAD_REQUEST, f"the limit of a range is at least 1, not {limit}")
         if len(start) > limits.KEY_READ or len(end) > limits.KEY_READ:
             raise Refused(BAD_REQUEST, f"a key to read has at most {limits.KEY_READ} bytes")
         total += limit
+        ranges.append(ReadRange(start, end, limit, each.reverse))
+    if len(ranges) > limits.READ_RANGES:
+        raise Refused(BAD_REQUEST, f"a read has at most {limits.READ_RANGES} ranges, not {len(ranges)}")
     if total > limits.READ_ENTRIES:
         raise Refused(BAD_REQUEST, f"a read has at most {limits.READ_ENTRIES} entries, not {total}")
     return ranges

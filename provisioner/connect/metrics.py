@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
-"""Upper bounds in seconds."""
-GROUP_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+MICROSECONDS: Final = 1e-6
+_DOUBLINGS: Final = 24  # the last bucket with a bound ends at 8 s, or at eight million
 
 
 class Histogram:
-    __slots__ = ("bounds", "counts", "total")
+    """Counts by powers of two of `unit`: finding the bucket of a value costs next to nothing."""
 
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
+    __slots__ = ("_per_unit", "counts", "total", "unit")
+
+    def __init__(self, unit: float) -> None:
+        self.unit = unit
+        self.counts = [0] * (_DOUBLINGS + 1)
         self.total = 0.0
+        self._per_unit = 1 / unit
 
     def add(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
+        doublings = int(value * self._per_unit).bit_length()
+        self.counts[doublings if doublings < _DOUBLINGS else _DOUBLINGS] += 1
         self.total += value
 
     def lines(self, name: str, labels: str) -> list[str]:
         found = []
         running = 0
-        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+        for doublings, count in enumerate(self.counts):
             running += count
+            bound = f"{2**doublings * self.unit:g}" if doublings < _DOUBLINGS else "+Inf"
             found.append(f'{name}_bucket{{{labels}le="{bound}"}} {running}')
         inner = labels.rstrip(",")
         return [*found, f"{name}_sum{{{inner}}} {self.total:.6f}", f"{name}_count{{{inner}}} {running}"]
@@ -38,14 +41,13 @@ class Metrics:
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.seconds: dict[str, Histogram] = {}
-        self.groups = Histogram(GROUP_BUCKETS)
-        self.refused_attempts = 0
+        self.groups = Histogram(1)
 
     def answered(self, operation: str, status: int, seconds: float) -> None:
         self.requests[operation, status] += 1
         histogram = self.seconds.get(operation)
         if histogram is None:
-            histogram = self.seconds[operation] = Histogram(BUCKETS)
+            histogram = self.seconds[operation] = Histogram(MICROSECONDS)
         histogram.add(seconds)
 
     def text(self, gauges: Mapping[str, tuple[str, float]]) -> str:
@@ -60,10 +62,8 @@ class Metrics:
             lines += histogram.lines("provisioner_request_seconds", f'operation="{operation}",')
         lines += _head("group_commit_writes", "histogram", "Atomic writes that shared one durable transaction.")
         lines += self.groups.lines("provisioner_group_commit_writes", "")
-        lines += _head("refused_attempts_total", "counter", "Requests whose token opened nothing.")
-        lines.append(f"provisioner_refused_attempts_total {self.refused_attempts}")
         for name, (what, value) in gauges.items():
-            lines += _head(name, "gauge", what)
+            lines += _head(name, "counter" if name.endswith("_total") else "gauge", what)
             lines.append(f"provisioner_{name} {value:g}")
         return "\n".join(lines) + "\n"
 

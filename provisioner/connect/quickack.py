@@ -12,8 +12,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from time import perf_counter
 from typing import Final
 
 LARGE: Final = 512  # bytes; such a body seldom comes with its headers
@@ -34,20 +32,18 @@ class QuickAck:
         self._stalling: dict[str, socket.socket | None] = {}
         self._works = _OPTION is not None and sys.platform == "linux" and os.path.isdir(_DESCRIPTORS)
 
-    async def read(self, peer: str, size: int, body: Callable[[], Awaitable[bytes]]) -> bytes:
-        """The body of a request whose headers have come."""
-        if not self._works:
-            return await body()
+    def before(self, peer: str, size: int) -> None:
+        """The headers of a request have come, its body of `size` bytes is going to be read."""
         if peer in self._stalling:
             self._acknowledge(peer)
-        elif size > LARGE:
+        elif size > LARGE and self._works:
             self._find(peer)
             self._acknowledge(peer)
-        started = perf_counter()
-        found = await body()
-        if perf_counter() - started > STALLED_SECONDS:
+
+    def after(self, peer: str, seconds: float) -> None:
+        """The body has come, after so long."""
+        if seconds > STALLED_SECONDS and self._works:
             self._find(peer)
-        return found
 
     def _acknowledge(self, peer: str) -> None:
         connection = self._stalling[peer]

@@ -1,6 +1,7 @@
 """What an atomic write does to entries. Pure: stores look up, this decides, stores put down.
 
-Everything is decided before anything is written, so a write that fails leaves nothing behind.
+Everything is decided before anything is written, so a write that fails leaves nothing behind. What it cannot do it says
+in the words of Deno's own engine: over KV Connect programs see them, and some compare them.
 """
 
 from __future__ import annotations
@@ -62,11 +63,11 @@ def _computed(mutation: Mutation, stored: Stored | None) -> Stored:
     if mutation.kind is MutationKind.SUM and mutation.encoding != Encoding.LE64:
         return _sum(mutation, stored)
     if mutation.encoding != Encoding.LE64:
-        raise TypeMismatch(f"{name} takes a KvU64 operand only")
+        raise TypeMismatch(f"Failed to perform '{name}' mutation on a non-U64 operand")
     if stored is None:
         return mutation.value, Encoding.LE64
     if stored[1] != Encoding.LE64:
-        raise TypeMismatch(f"{name} on a stored value that is no KvU64")
+        raise TypeMismatch(f"Failed to perform '{name}' mutation on a non-U64 value in the database")
     if len(stored[0]) != 8:
         raise Malformed("a KvU64 has 8 bytes")
     old, operand = (int.from_bytes(data, "little") for data in (stored[0], mutation.value))
@@ -79,28 +80,21 @@ def _computed(mutation: Mutation, stored: Stored | None) -> Stored:
 
 def _sum(mutation: Mutation, stored: Stored | None) -> Stored:
     """The sum of JavaScript numbers or bigints, within bounds."""
-    operand = _operand(mutation.value, mutation.encoding)
-    low, high = (_operand(bound, Encoding.V8) if bound else None for bound in (mutation.sum_min, mutation.sum_max))
+    operand = _parameter(mutation.value, mutation.encoding)
+    low, high = (_parameter(bound, Encoding.V8) if bound else None for bound in (mutation.sum_min, mutation.sum_max))
     for bound in (low, high):
-        if bound is not None and _kind(bound) is not _kind(operand):
-            raise TypeMismatch("the bounds of a sum are of another kind than its operand")
+        if bound is not None and _kind(bound) != _kind(operand):
+            raise TypeMismatch("Min/max parameters have different types than the operand")
     if stored is None:
         return _encoded(operand)
-    old = _operand(*stored)
+    old = _number(*stored)
     if type(old) is KvU64:
-        if (
-            type(operand) is KvU64
-            or not isinstance(operand, BigInt)
-            or low is not None
-            or high is not None
-            or mutation.sum_clamp
-        ):
-            raise TypeMismatch(f"a sum of a stored KvU64 and a {_kind(operand).__name__}")
-        if not 0 <= operand <= U64_MAX:
-            raise TypeMismatch("a sum of a stored KvU64 and a bigint that is none")
+        bounded = low is not None or high is not None or mutation.sum_clamp
+        if bounded or not isinstance(operand, BigInt) or not 0 <= operand <= U64_MAX:
+            raise TypeMismatch(f"Cannot sum KvU64 with {_kind(operand)}")
         return ((int(old) + int(operand)) & U64_MAX).to_bytes(8, "little"), Encoding.LE64
-    if _kind(old) is not _kind(operand):
-        raise TypeMismatch(f"a sum of a stored {_kind(old).__name__} and a {_kind(operand).__name__}")
+    if _kind(old) != _kind(operand):
+        raise TypeMismatch(f"Cannot sum {_kind(old)} with {_kind(operand)}")
     result = BigInt(int(old) + int(operand)) if isinstance(old, BigInt) else float(old) + float(operand)
     if low is not None and result < low:
         result = _clamped(low, mutation)
@@ -111,27 +105,34 @@ def _sum(mutation: Mutation, stored: Stored | None) -> Stored:
 
 def _clamped(bound: float, mutation: Mutation) -> float:
     if not mutation.sum_clamp:
-        raise OutOfRange("the sum leaves the bounds that it was given")
+        raise OutOfRange("The result of a Sum operation would exceed its range limit")
     return bound
 
 
-def _kind(number: int | float) -> type:
-    return BigInt if isinstance(number, BigInt) else KvU64 if isinstance(number, KvU64) else float
+def _kind(number: int | float) -> str:
+    return "BigInt" if isinstance(number, BigInt) else "KvU64" if isinstance(number, KvU64) else "Number"
 
 
-def _operand(data: bytes, encoding: int) -> int | float:
-    if encoding == Encoding.V8 and data[2:3] not in _NUMBERS:
-        raise TypeMismatch("sum met a value that is no number")
+def _parameter(data: bytes, encoding: int) -> int | float:
+    """An operand or a bound of a sum, which is a V8 value."""
+    try:
+        return _number(data, encoding)
+    except TypeMismatch as error:
+        raise TypeMismatch("Some of the parameters are not valid V8 values") from error
+
+
+def _number(data: bytes, encoding: int) -> int | float:
     try:
         number = values.decode(data, encoding)
     except Malformed as error:
-        raise TypeMismatch("sum met a value that is no number") from error
-    if isinstance(number, bool) or not isinstance(number, (int, float)):
-        raise TypeMismatch(f"sum met a {type(number).__name__}, which is no number")
+        raise TypeMismatch("invalid v8 value") from error
+    plain = encoding == Encoding.LE64 or (encoding == Encoding.V8 and data[2:3] in _NUMBERS)
+    if not plain or not isinstance(number, (int, float)):
+        raise TypeMismatch("unsupported value type")
     return number
 
 
 def _encoded(number: int | float) -> Stored:
-    if _kind(number) is float:
+    if _kind(number) == "Number":
         return values.sum_of_numbers(float(number)), Encoding.V8
     return values.sum_of_bigints(int(number)), Encoding.V8
