@@ -17,7 +17,7 @@ from provisioner.kv.errors import Busy, KvError
 from provisioner.kv.loop import Work
 from provisioner.kv.sqlite import SqliteStore
 from provisioner.model import Intent, Status
-from provisioner.registry.places import Place, place_of
+from provisioner.registry.places import Place, place_of, places_of
 from provisioner.registry.store import Registry
 
 Answer = TypeVar("Answer")
@@ -49,14 +49,16 @@ class Database:
 
 
 class Databases:
-    """`most` may be open at a time. `opened` is for looking up; `get` opens."""
+    """`most` may be open at a time. `opened` is for looking up; `get` opens. `together` hears of how many writes shared a
+    transaction."""
 
-    def __init__(self, registry: Registry, most: int, log: Log) -> None:
+    def __init__(self, registry: Registry, most: int, log: Log, together: Callable[[int], None]) -> None:
         self.opened: dict[str, Database] = {}
         self.tick = 0  # seconds since the start
         self._registry = registry
         self._most = most
         self._log = log
+        self._together = together
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(THREADS, "connect")
         self._opening: dict[str, asyncio.Task[Database]] = {}
@@ -93,8 +95,9 @@ class Databases:
 
     def look_again(self) -> None:
         """The registry has changed: databases that are no longer connected end, as do ones whose file is another."""
+        places = places_of(self._registry, self.opened)
         for database in list(self.opened.values()):
-            place = place_of(self._registry, database.id)
+            place = places.get(database.id)
             refused = _refusal(place)
             if refused is None and place is not None:
                 if place.location == database.place.location and not database.store.moved():
@@ -141,7 +144,7 @@ class Databases:
             store = await self._loop.run_in_executor(self._threads, lambda: SqliteStore(path, must_exist=True))
         except KvError as error:
             raise self.storage_failed(place.name, error) from error
-        database = Database(database_id, place, store, Work(store, self._threads), self.tick)
+        database = Database(database_id, place, store, Work(store, self._threads, self._together), self.tick)
         self.opened[database_id] = database
         self.look_again_at(database)
         self.expect(database, now_ms())

@@ -42,7 +42,6 @@ class Metrics:
         self.requests: Counter[tuple[str, int]] = Counter()
         self.seconds: dict[str, Histogram] = {}
         self.groups = Histogram(1)
-        self.refused_attempts = 0
 
     def answered(self, operation: str, status: int, seconds: float) -> None:
         self.requests[operation, status] += 1
@@ -63,10 +62,8 @@ class Metrics:
             lines += histogram.lines("provisioner_request_seconds", f'operation="{operation}",')
         lines += _head("group_commit_writes", "histogram", "Atomic writes that shared one durable transaction.")
         lines += self.groups.lines("provisioner_group_commit_writes", "")
-        lines += _head("refused_attempts_total", "counter", "Requests whose token opened nothing.")
-        lines.append(f"provisioner_refused_attempts_total {self.refused_attempts}")
         for name, (what, value) in gauges.items():
-            lines += _head(name, "gauge", what)
+            lines += _head(name, "counter" if name.endswith("_total") else "gauge", what)
             lines.append(f"provisioner_{name} {value:g}")
         return "\n".join(lines) + "\n"
 

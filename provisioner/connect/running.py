@@ -26,6 +26,8 @@ from provisioner import presence
 from provisioner.config import Home
 from provisioner.connect.access import Access
 from provisioner.connect.databases import Databases
+from provisioner.connect.doorman import Doorman
+from provisioner.connect.metrics import Metrics
 from provisioner.connect.server import Server
 from provisioner.errors import Busy, ProvisionerError, StorageFailed, UsageError
 from provisioner.lock import try_lock
@@ -147,8 +149,16 @@ class Running:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         access = Access(self.home)
         registry = Registry.open(self.home)
-        databases = Databases(registry, _most_databases(self.options), self._log)
-        server = Server(access, databases, self._log, public_url=self.options.public_url, log_all=self.options.log_all)
+        metrics = Metrics()
+        databases = Databases(registry, _most_databases(self.options), self._log, metrics.groups.add)
+        server = Server(
+            Doorman(access),
+            databases,
+            metrics,
+            self._log,
+            public_url=self.options.public_url,
+            log_all=self.options.log_all,
+        )
         granian = _granian(server, self.options)
         serving = asyncio.create_task(granian.serve())
         ticking = asyncio.create_task(_tick(server, self._log))
@@ -179,9 +189,8 @@ async def _tick(server: Server, log: Log) -> None:
 
 
 async def _drained(server: Server) -> None:
-    """No new work; what was begun is answered. Streams end, so that their clients go elsewhere or come again."""
-    server.draining = True
-    server.stir()
+    """What was begun is answered."""
+    server.drain()
     deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
     while (server.in_flight or server.watches) and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.01)

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any, Final
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 
-from provisioner.clock import now_ms
 from provisioner.connect import convert
-from provisioner.connect.access import Access, Opened
-from provisioner.connect.attempts import Attempts
 from provisioner.connect.databases import Database, Databases
+from provisioner.connect.doorman import Doorman, Session, address_of
 from provisioner.connect.metadata import exchanged
 from provisioner.connect.metrics import Metrics
 from provisioner.connect.quickack import QuickAck
@@ -32,42 +30,27 @@ from provisioner.connect.refusal import (
     TIMEOUT,
     TOO_LARGE,
     TOO_MANY,
-    UNAUTHORIZED,
     UNAVAILABLE,
     Refused,
 )
-from provisioner.connect.watching import watch
+from provisioner.connect.watching import Watch
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
-from provisioner.kv.model import ChecksFailed, Committed
+from provisioner.kv.model import ChecksFailed, Committed, ReadRange
 
 Headers = list[tuple[str, str]]
-Operation = Callable[[Any, Any, Any, "Session"], Awaitable[int]]
+Operation = Callable[[Any, Any, Any, Session], Awaitable[int]]
 
 PREFIX: Final = "/v2/databases/"
 _ID_END: Final = len(PREFIX) + 36
 _PROTOBUF: Headers = [("content-type", "application/x-protobuf")]
 _STREAM: Headers = [("content-type", "application/octet-stream")]
 _TEXT: Headers = [("content-type", "text/plain; charset=utf-8")]
+_METRICS: Headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8")]
 _JSON: Headers = [("content-type", "application/json")]
 _FEW: Final = 100  # so many entries are read at once, more in a thread
-_SESSIONS: Final = 50_000
 _BODY_SECONDS: Final = 30
-_VERSIONS: Final = ("2", "3", None)
 
 _log = logging.getLogger("provisioner.connect")
-
-
-class Session:
-    """What a data-path token opens, looked up once. A registry that changes makes it to be looked up again."""
-
-    __slots__ = ("database_id", "epoch", "expires_at", "principal", "read_only")
-
-    def __init__(self, opened: Opened, epoch: int) -> None:
-        self.database_id = opened.database_id
-        self.read_only = opened.read_only
-        self.expires_at = opened.expires_at
-        self.principal = opened.principal
-        self.epoch = epoch
 
 
 class Server:
@@ -76,8 +59,9 @@ class Server:
 
     def __init__(
         self,
-        access: Access,
+        doorman: Doorman,
         databases: Databases,
+        metrics: Metrics,
         log: Callable[..., None],
         *,
         public_url: str | None = None,
@@ -86,17 +70,14 @@ class Server:
         self.draining = False
         self.in_flight = 0
         self.watches = 0
-        self.metrics = Metrics()
-        self._access = access
+        self.metrics = metrics
+        self._doorman = doorman
         self._databases = databases
         self._log = log
         self._public_url = public_url
         self._log_all = log_all
-        self._attempts = Attempts()
         self._quick_ack = QuickAck()
-        self._sessions: dict[str, Session] = {}
-        self._epoch = 0
-        self._now = now_ms()
+        self._watches: dict[str, set[Watch]] = {}
         self._bodies: dict[asyncio.Task[Any], float] = {}
         self._operations: dict[str, Operation] = {
             "snapshot_read": self._snapshot_read,
@@ -111,15 +92,16 @@ class Server:
         name = path[_ID_END + 1 :] if path.startswith(PREFIX) else path
         principal = ""
         try:
-            if self.draining:
+            if self.draining and name != "/healthz":
                 raise Refused(UNAVAILABLE, "the server is shutting down")
             operation = self._operations.get(name)
             if operation is not None:
                 if scope.method != "POST":
                     raise Refused(METHOD_NOT_ALLOWED, "this takes a POST")
-                session = self._session(scope, path[len(PREFIX) : _ID_END])
+                headers = scope.headers
+                session = self._doorman.session(scope, headers, path[len(PREFIX) : _ID_END])
                 principal = session.principal
-                status = await operation(scope, protocol, scope.headers, session)
+                status = await operation(scope, protocol, headers, session)
             elif name == "connect":
                 status, principal = await self._connect(scope, protocol, path[len(PREFIX) : _ID_END])
             else:
@@ -127,8 +109,8 @@ class Server:
                 status = self._page(scope, protocol, name)
         except Refused as refused:
             status = refused.status
-            headers = [*_TEXT, ("retry-after", "1")] if status in (TOO_MANY, UNAVAILABLE) else _TEXT
-            protocol.response_str(status, headers, refused.text)
+            later = status in (TOO_MANY, UNAVAILABLE)
+            protocol.response_str(status, [*_TEXT, ("retry-after", "1")] if later else _TEXT, refused.text)
         except ProtocolClosed:
             status = LEFT
         except asyncio.CancelledError:
@@ -152,14 +134,14 @@ class Server:
             database = await self._database(session)
             try:
                 if sum(wanted.limit for wanted in ranges) <= _FEW:
-                    entries = database.store.read(ranges)
+                    answer = convert.read_answer(database.store.read(ranges))
                 else:
-                    entries = await self._databases.call(database, database.store.read, ranges)
+                    answer = await self._databases.call(database, _answer, database, ranges)
             except KvError as error:
                 self._may_be_tried_again(database, error, last)
             else:
                 break
-        protocol.response_bytes(200, _PROTOBUF, convert.read_answer(entries))
+        protocol.response_bytes(200, _PROTOBUF, answer)
         return 200
 
     async def _atomic_write(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
@@ -188,19 +170,31 @@ class Server:
 
     async def _watch(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
         keys = convert.watched_keys(await self._body(scope, protocol, headers, convert.WATCH_BYTES))
-        bearer = headers.get("authorization")
         database = await self._database(session)
         gone = asyncio.ensure_future(protocol.client_disconnect())
+        began = Watch(database, gone)
+        self._watches.setdefault(headers.get("authorization"), set()).add(began)
         self.in_flight -= 1
         self.watches += 1
         try:
-            await watch(
-                database, keys, lambda: protocol.response_stream(200, _STREAM), gone, lambda: self._is_over(bearer)
-            )
+            await began.run(keys, lambda: protocol.response_stream(200, _STREAM))
+        except KvError as error:
+            if not began.streams:
+                raise self._databases.storage_failed(database.place.name, error) from error
+            self._databases.storage_failed(database.place.name, error)
         finally:
             self.watches -= 1
             self.in_flight += 1
+            self._forget(headers.get("authorization"), began)
+        if not began.streams:
+            raise database.ended or Refused(UNAVAILABLE, "the watch ended before it began")
         return 200
+
+    def _forget(self, authorization: str, began: Watch) -> None:
+        of_token = self._watches[authorization]
+        of_token.discard(began)
+        if not of_token:
+            del self._watches[authorization]
 
     async def _database(self, session: Session) -> Database:
         database = self._databases.opened.get(session.database_id)
@@ -237,63 +231,15 @@ class Server:
             del self._bodies[task]
         return body
 
-    # who may
-
-    def _session(self, scope: Any, database_id: str) -> Session:
-        headers = scope.headers
-        authorization = headers.get("authorization")
-        session = self._sessions.get(authorization)
-        if session is None or session.epoch != self._epoch or session.expires_at <= self._now:
-            session = self._admit(scope, authorization)
-        if session.database_id != database_id:
-            raise self._denied(scope)
-        named = headers.get("x-denokv-database-id") or headers.get("x-transaction-domain-id")
-        if named != database_id:
-            raise Refused(BAD_REQUEST, "the header x-denokv-database-id names another database than the path")
-        if headers.get("x-denokv-version") not in _VERSIONS:
-            raise Refused(BAD_REQUEST, "the header x-denokv-version is 2 or 3")
-        return session
-
-    def _admit(self, scope: Any, authorization: str | None) -> Session:
-        opened = self._access.admit(_bearer(authorization), now_ms())
-        if opened is None or authorization is None:
-            self._sessions.pop(authorization or "", None)
-            raise self._denied(scope)
-        if len(self._sessions) >= _SESSIONS:
-            self._sessions.clear()
-        session = self._sessions[authorization] = Session(opened, self._epoch)
-        return session
-
-    def _denied(self, scope: Any) -> Refused:
-        """The same whether it is the token or the database that there is not."""
-        self.metrics.refused_attempts += 1
-        if self._attempts.failed(_address(scope.client), perf_counter()):
-            return Refused(TOO_MANY, "too many attempts with tokens that open nothing here")
-        return Refused(UNAUTHORIZED, "this token does not open this database")
-
-    def _is_over(self, authorization: str) -> bool:
-        """May a stream that began with this token not go on?"""
-        if self.draining:
-            return True
-        session = self._sessions.get(authorization)
-        if session is None or session.epoch != self._epoch or session.expires_at <= self._now:
-            opened = self._access.admit(_bearer(authorization), now_ms())
-            if opened is None:
-                return True
-            self._sessions[authorization] = Session(opened, self._epoch)
-        return False
-
     async def _connect(self, scope: Any, protocol: Any, database_id: str) -> tuple[int, str]:
         """The metadata exchange."""
         if scope.method != "POST":
             raise Refused(METHOD_NOT_ALLOWED, "this takes a POST")
-        opened = self._access.exchange(_bearer(scope.headers.get("authorization")), database_id, now_ms())
-        if opened is None:
-            raise self._denied(scope)
+        opened = self._doorman.exchange(scope, database_id)
         body = await self._body(scope, protocol, scope.headers, convert.READ_BYTES)
         if (refused := self._databases.refusal(database_id)) is not None:
             raise refused
-        token, expires_at = self._access.sign(opened, now_ms())
+        token, expires_at = self._doorman.sign(opened)
         base = self._public_url or f"{scope.scheme}://{scope.headers.get('host') or scope.authority}"
         answer = exchanged(body, database_id, base if self._public_url else None, base, token, expires_at)
         protocol.response_bytes(200, _JSON, answer)
@@ -308,44 +254,49 @@ class Server:
             raise Refused(METHOD_NOT_ALLOWED, "this takes a GET")
         if name == "/metrics":
             self._may_see_metrics(scope)
-            protocol.response_str(200, _TEXT, self.metrics.text(self._gauges()))
+            protocol.response_str(200, _METRICS, self.metrics.text(self._gauges()))
         else:
             protocol.response_str(200, _TEXT, "ok\n")
         return 200
 
     def _may_see_metrics(self, scope: Any) -> None:
         """This machine without more, others with a token that opens everything."""
-        near = _address(scope.client) in ("127.0.0.1", "::1") and "x-forwarded-for" not in scope.headers
-        if not near and not self._access.administers(_bearer(scope.headers.get("authorization")), now_ms()):
-            raise self._denied(scope)
+        near = address_of(scope.client) in ("127.0.0.1", "::1") and "x-forwarded-for" not in scope.headers
+        if not near:
+            self._doorman.must_administer(scope)
 
     def _gauges(self) -> dict[str, tuple[str, float]]:
         return {
             "open_databases": ("Databases that are open.", len(self._databases.opened)),
+            "refused_attempts_total": ("Requests so far whose token opened nothing.", self._doorman.refused),
             "watches": ("Watch streams.", self.watches),
             "requests_in_flight": ("Requests that are being answered.", self.in_flight),
-            "sessions": ("Data-path tokens that were seen.", len(self._sessions)),
+            "sessions": ("Data-path tokens that were seen.", len(self._doorman)),
         }
 
     # time
 
     def each_second(self) -> None:
         """What is done every second: the registry is asked whether anything has changed."""
-        self._now = now_ms()
-        if self._access.changed():
-            self._epoch += 1
+        if self._doorman.each_second():
             self._databases.look_again()
-            self.stir()
         self._databases.each_second()
+        for authorization in list(self._watches):
+            if not self._doorman.still_opens(authorization):
+                self._end_watches(authorization)
         late = perf_counter() - _BODY_SECONDS
         for task in [task for task, since in self._bodies.items() if since < late]:
             task.cancel()
 
-    def stir(self) -> None:
-        """Watches look whether they may go on."""
-        for database in list(self._databases.opened.values()):
-            for look in list(database.watchers):
-                look()
+    def drain(self) -> None:
+        """No new work from now on; watches end, so that their clients go elsewhere or come again."""
+        self.draining = True
+        for authorization in list(self._watches):
+            self._end_watches(authorization)
+
+    def _end_watches(self, authorization: str) -> None:
+        for began in list(self._watches.get(authorization, ())):
+            began.end()
 
     def _log_request(self, scope: Any, name: str, status: int, seconds: float, principal: str) -> None:
         level = "info" if status < BAD_REQUEST else "warning"
@@ -365,6 +316,10 @@ class Server:
 _PAGES: Final = ("/healthz", "/readyz", "/metrics")
 
 
+def _answer(database: Database, ranges: Sequence[ReadRange]) -> bytes:
+    return convert.read_answer(database.store.read(ranges))
+
+
 async def _pieces(protocol: Any, most: int) -> bytes:
     """A body whose length nobody said."""
     pieces = []
@@ -375,14 +330,3 @@ async def _pieces(protocol: Any, most: int) -> bytes:
             raise Refused(TOO_LARGE, f"a body has at most {most} bytes here")
         pieces.append(piece)
     return b"".join(pieces)
-
-
-def _bearer(authorization: str | None) -> str:
-    """The token in ``Bearer …``; empty where there is none."""
-    kind, _, token = (authorization or "").partition(" ")
-    return token.strip() if kind.lower() == "bearer" else ""
-
-
-def _address(client: str) -> str:
-    """Without the port."""
-    return client.rpartition(":")[0].strip("[]")

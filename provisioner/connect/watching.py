@@ -24,46 +24,54 @@ class Stream(Protocol):
     async def send_bytes(self, data: bytes, /) -> None: ...
 
 
-async def watch(
-    database: Database,
-    keys: Sequence[bytes],
-    send: Callable[[], Stream],
-    gone: asyncio.Future[Any],
-    over: Callable[[], bool],
-) -> None:
-    """Serve one watch. `gone` is done when the client has left, `over` tells whether it may not go on."""
-    changed = asyncio.Event()
-    wake = waker(changed)
-    subscription = await database.work.call(database.store.watch, keys, wake)
-    database.watchers.add(changed.set)
-    gone.add_done_callback(lambda _: changed.set())
-    try:
-        await _send_all(database, keys, send(), changed, lambda: gone.done() or over())
-    except (Closed, ConnectionError):
-        return
-    finally:
-        database.watchers.discard(changed.set)
-        subscription.close()
-        gone.cancel()
+class Watch:
+    """One stream. `gone` is done when its client has left; `streams` is true once it has begun to answer."""
 
+    def __init__(self, database: Database, gone: asyncio.Future[Any]) -> None:
+        self.streams = False
+        self._database = database
+        self._gone = gone
+        self._ended = False
+        self._changed = asyncio.Event()
 
-async def _send_all(
-    database: Database, keys: Sequence[bytes], stream: Stream, changed: asyncio.Event, over: Callable[[], bool]
-) -> None:
-    ranges = [ReadRange(key, key + b"\0", 1) for key in keys]
-    seen: list[bytes | None] | None = None
-    sent = 0
-    while not over() and database.ended is None and sent < MOST_BYTES:
-        changed.clear()
-        entries = [found[0] if found else None for found in database.store.read(ranges)]
-        stamps = [entry and entry.versionstamp for entry in entries]
-        if stamps != seen:
-            frame = watch_frame(entries)
-            sent += len(frame)
-            await stream.send_bytes(frame)
-        seen = stamps
+    def end(self) -> None:
+        """Let the stream end: its token no longer opens the database, or the server stops."""
+        self._ended = True
+        self._changed.set()
+
+    async def run(self, keys: Sequence[bytes], begin: Callable[[], Stream]) -> None:
+        """Serve it to its end. Raises KvError where the storage fails, ProtocolClosed where the client leaves."""
+        database = self._database
+        subscription = await database.work.call(database.store.watch, keys, waker(self._changed))
+        database.watchers.add(self.end)
+        self._gone.add_done_callback(lambda _: self.end())
         try:
-            async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-                await changed.wait()
-        except TimeoutError:
-            await stream.send_bytes(KEEP_ALIVE)
+            await self._send_all([ReadRange(key, key + b"\0", 1) for key in keys], begin)
+        except Closed:
+            return
+        finally:
+            database.watchers.discard(self.end)
+            subscription.close()
+            self._gone.cancel()
+
+    async def _send_all(self, ranges: Sequence[ReadRange], begin: Callable[[], Stream]) -> None:
+        seen: list[bytes | None] | None = None
+        sent = 0
+        stream: Stream | None = None
+        while not self._ended and self._database.ended is None and sent < MOST_BYTES:
+            self._changed.clear()
+            entries = [found[0] if found else None for found in self._database.store.read(ranges)]
+            stamps = [entry and entry.versionstamp for entry in entries]
+            if stream is None:
+                stream = begin()
+                self.streams = True
+            if stamps != seen:
+                frame = watch_frame(entries)
+                sent += len(frame)
+                await stream.send_bytes(frame)
+            seen = stamps
+            try:
+                async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                await stream.send_bytes(KEEP_ALIVE)

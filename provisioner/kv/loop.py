@@ -26,8 +26,15 @@ _log = logging.getLogger("provisioner.kv")
 class Work:
     """A store, asked from an event loop. Its threads are its own, unless it is given some that others use too."""
 
-    def __init__(self, store: Store, threads: ThreadPoolExecutor | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        threads: ThreadPoolExecutor | None = None,
+        together: Callable[[int], None] | None = None,
+    ) -> None:
+        """`together` hears how many writes travel at once."""
         self.store = store
+        self._together = together
         self._shared = threads is not None
         self._threads = threads or ThreadPoolExecutor(THREADS, "kv")
         self._waiting: list[tuple[AtomicWrite, asyncio.Future[Outcome]]] = []
@@ -60,6 +67,8 @@ class Work:
         try:
             while self._waiting:
                 waiting, self._waiting = self._waiting, []
+                if self._together is not None:
+                    self._together(len(waiting))
                 await self._write(waiting)
         finally:
             self._writing = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from provisioner.model import Intent, Status
@@ -23,14 +25,23 @@ class Place:
 
 def place_of(registry: Registry, database_id: str) -> Place | None:
     """None where the registry never had such a database."""
+    return places_of(registry, [database_id]).get(database_id)
+
+
+def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, Place]:
+    """Those of these that the registry has ever had, by their ids; a thousand take some milliseconds."""
     rows = registry.rows(
-        "select database.name, engine, location, status, intent, error, archived_at from database"
-        " join instance on instance.id = instance_id where database.id = ?",
-        database_id,
+        "select database.id, database.name, engine, location, status, intent, error, archived_at"
+        " from json_each(?) as wanted join database on database.id = wanted.value"
+        " join instance on instance.id = instance_id",
+        json.dumps(list(database_ids)),
     )
-    if not rows:
-        return None
-    name, engine, location, status, intent, error, archived_at = rows[0]
+    return {str(row[0]): _place(*row[1:]) for row in rows}
+
+
+def _place(
+    name: object, engine: object, location: object, status: object, intent: object, error: object, archived_at: object
+) -> Place:
     return Place(
         str(name),
         str(engine),

@@ -1,0 +1,118 @@
+"""Who may: the token of each request, looked up once and remembered until the registry changes."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any, Final
+
+from provisioner.clock import now_ms
+from provisioner.connect.access import Access, Opened
+from provisioner.connect.attempts import Attempts
+from provisioner.connect.refusal import BAD_REQUEST, TOO_MANY, UNAUTHORIZED, Refused
+
+SESSIONS: Final = 50_000  # remembered at a time
+_VERSIONS: Final = ("2", "3", None)
+
+
+class Session:
+    """What a data-path token opens. `epoch` is the state of the registry that this was true in."""
+
+    __slots__ = ("database_id", "epoch", "expires_at", "principal", "read_only")
+
+    def __init__(self, opened: Opened, epoch: int) -> None:
+        self.database_id = opened.database_id
+        self.read_only = opened.read_only
+        self.expires_at = opened.expires_at
+        self.principal = opened.principal
+        self.epoch = epoch
+
+
+class Doorman:
+    """Tokens come as ``Bearer …`` in the header ``authorization``; for the thread of the event loop."""
+
+    def __init__(self, access: Access) -> None:
+        self.refused = 0
+        self._access = access
+        self._attempts = Attempts()
+        self._sessions: dict[str, Session] = {}
+        self._epoch = 0
+        self._now = now_ms()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def session(self, scope: Any, headers: Any, database_id: str) -> Session:
+        """For a request of the data path to this database. Raises Refused."""
+        authorization = headers.get("authorization")
+        session = self._sessions.get(authorization)
+        if session is None or session.epoch != self._epoch or session.expires_at <= self._now:
+            session = self._admitted(authorization)
+        if session is None or session.database_id != database_id:
+            raise self.denied(scope)
+        named = headers.get("x-denokv-database-id") or headers.get("x-transaction-domain-id")
+        if named != database_id:
+            raise Refused(BAD_REQUEST, "the header x-denokv-database-id names another database than the path")
+        if headers.get("x-denokv-version") not in _VERSIONS:
+            raise Refused(BAD_REQUEST, "the header x-denokv-version is 2 or 3")
+        return session
+
+    def exchange(self, scope: Any, database_id: str) -> Opened:
+        """What an access token opens, at the metadata exchange. Raises Refused."""
+        opened = self._access.exchange(_bearer(scope.headers.get("authorization")), database_id, now_ms())
+        if opened is None:
+            raise self.denied(scope)
+        return opened
+
+    def sign(self, opened: Opened) -> tuple[str, int]:
+        """A token for the data path, and when it ends (milliseconds since 1970)."""
+        return self._access.sign(opened, now_ms())
+
+    def must_administer(self, scope: Any) -> None:
+        """Raises Refused without a token that opens everything."""
+        if not self._access.administers(_bearer(scope.headers.get("authorization")), now_ms()):
+            raise self.denied(scope)
+
+    def still_opens(self, authorization: str) -> bool:
+        """May a stream that began with this token go on?"""
+        session = self._sessions.get(authorization)
+        if session is None or session.epoch != self._epoch or session.expires_at <= self._now:
+            session = self._admitted(authorization)
+        return session is not None
+
+    def each_second(self) -> bool:
+        """True where the registry has changed: then all that was looked up is looked up again."""
+        self._now = now_ms()
+        changed = self._access.changed()
+        if changed:
+            self._epoch += 1
+        return changed
+
+    def denied(self, scope: Any) -> Refused:
+        """The same whether it is the token or the database that there is not."""
+        self.refused += 1
+        if self._attempts.failed(address_of(scope.client), perf_counter()):
+            return Refused(TOO_MANY, "too many attempts with tokens that open nothing here")
+        return Refused(UNAUTHORIZED, "this token does not open this database")
+
+    def _admitted(self, authorization: str | None) -> Session | None:
+        if authorization is None:
+            return None
+        opened = self._access.admit(_bearer(authorization), now_ms())
+        if opened is None:
+            self._sessions.pop(authorization, None)
+            return None
+        if len(self._sessions) >= SESSIONS:
+            self._sessions.clear()
+        session = self._sessions[authorization] = Session(opened, self._epoch)
+        return session
+
+
+def address_of(client: str) -> str:
+    """Without the port."""
+    return client.rpartition(":")[0].strip("[]")
+
+
+def _bearer(authorization: str | None) -> str:
+    """The token in ``Bearer …``; empty where there is none."""
+    kind, _, token = (authorization or "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
