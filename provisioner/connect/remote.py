@@ -229,9 +229,9 @@ class Attempt:
         self.failure: Exception | None = None
 
 
-def pause(number: int) -> float:
+def pause(number: int, longest: float = LONGEST_PAUSE) -> float:
     """Seconds after so many failures before: longer each time, and not the same for all who wait for one server."""
-    return float(min(FIRST_PAUSE * 2 ** min(number, 10), LONGEST_PAUSE)) * random.uniform(0.5, 1.0)  # noqa: S311
+    return float(min(FIRST_PAUSE * 2 ** min(number, 10), longest)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def shown(body: bytes) -> str:
