@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import provisioner
 
 PACKAGE = Path(provisioner.__file__).parent
@@ -16,7 +18,7 @@ PACKAGE = Path(provisioner.__file__).parent
 ROOMS = (
     *("errors", "naming", "model", "faults", "config", "clock", "lock", "presence", "durable", "inbox"),
     *("environment", "formats", "git", "kv", "registry", "engines", "reconcile", "connect"),
-    *("resolving", "envfile", "pushes", "worker", "draining", "handover", "daemon", "cli", "__main__"),
+    *("endpoint", "resolving", "envfile", "pushes", "worker", "draining", "handover", "daemon", "cli", "__main__"),
 )
 
 
@@ -94,7 +96,10 @@ def test_the_environment_is_read_at_the_edge() -> None:
     assert readers <= allowed
 
 
-def test_exec_starts_light() -> None:
+@pytest.mark.parametrize(
+    "modules", ["provisioner.cli.launch", "provisioner.endpoint, provisioner.connect.keys, _socket"]
+)
+def test_exec_starts_light(modules: str) -> None:
     heavy = (
         "re",
         "json",
@@ -106,10 +111,11 @@ def test_exec_starts_light() -> None:
         "sqlite3",
         "subprocess",
         "hashlib",
+        "socket",
         "apsw",
     )
     program = (
-        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import provisioner.cli.launch\n"
+        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import {modules}\n"
         f"print(*[name for name in {heavy!r} if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-S", "-I", "-c", program], capture_output=True, text=True, check=True)

@@ -31,6 +31,7 @@ from provisioner.kv.store import Outcome, Store
 STORES: dict[str, Callable[[Path, Served], Store]] = {
     "memory": lambda *_: MemoryStore(),
     "sqlite": lambda directory, _: SqliteStore(directory / "kv.sqlite3"),
+    "sqlite, one of many": lambda directory, _: SqliteStore(directory / "kv.sqlite3", lean=True),
     "remote": lambda _, server: TimedStore(server, server.database()),
 }
 NOW = 1_800_000_000_000
@@ -288,6 +289,18 @@ def test_what_expired_is_deleted_and_wakes(store: Store) -> None:
     assert woken.wait(5)
     assert names(store) == [C, D]
     assert store.collect(NOW + 60) == (1, None)
+
+
+def test_a_crowd_that_expired_is_deleted_in_steps(store: Store) -> None:
+    for start in range(0, 3000, 1000):
+        done(store, *(put(key.encode((number,)), expire_at=NOW) for number in range(start, start + 1000)))
+    done(store, put(A, expire_at=NOW + 50))
+    count, due = store.collect(NOW + 1)
+    while due is not None and due <= NOW + 1:
+        more, due = store.collect(NOW + 1)
+        count += more
+    assert (count, due) == (3000, NOW + 50)
+    assert names(store) == [A]
 
 
 def test_writing_again_takes_the_expiry_away(store: Store) -> None:

@@ -25,6 +25,8 @@ Log = Callable[..., None]
 
 THREADS: Final = 64  # a database that another process keeps locked holds one
 IDLE_SECONDS: Final = 60
+REST_SECONDS: Final = 5
+CACHE_KIB: Final = 500  # more makes reads no faster, for the system has the file in memory
 EVICTED_PART: Final = 20  # of those that are open, at a time
 COLLECT_SECONDS: Final = 60  # what other processes wrote may expire unheard of for so long
 _ENGINE: Final = "deno-kv"
@@ -117,6 +119,8 @@ class Databases:
         """Close what nobody uses, and look for what other processes let expire."""
         self.tick += 1
         for database in list(self.opened.values()):
+            if self.tick - database.used == REST_SECONDS and not database.users:
+                database.store.rest()
             if database.users or database.watchers:
                 if not self.tick % COLLECT_SECONDS:
                     self.expect(database, self.clock())
@@ -149,7 +153,7 @@ class Databases:
         assert place is not None  # noqa: S101
         path = database_path(place.location, database_id)
         try:
-            store = await self._loop.run_in_executor(self._threads, lambda: SqliteStore(path, must_exist=True))
+            store = await self._loop.run_in_executor(self._threads, lambda: _opened(path))
         except KvError as error:
             raise self.storage_failed(place.name, error) from error
         database = Database(database_id, place, store, Work(store, self._threads, self._together), self.tick)
@@ -223,6 +227,10 @@ class Databases:
         task: asyncio.Task[None] = self._loop.create_task(coroutine)  # type: ignore[arg-type]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _opened(path: str) -> SqliteStore:
+    return SqliteStore(path, must_exist=True, lean=True, cache_kib=CACHE_KIB)
 
 
 def _refusal(place: Place | None) -> Refused | None:

@@ -20,11 +20,12 @@ from provisioner.connect.databases import Database, Databases
 from provisioner.connect.doorman import Doorman, Session, address_of
 from provisioner.connect.metadata import exchanged
 from provisioner.connect.metrics import Metrics
-from provisioner.connect.quickack import QuickAck
+from provisioner.connect.quickack import LARGE, STALLED_SECONDS, QuickAck
 from provisioner.connect.refusal import (
     BAD_REQUEST,
     CONFLICT,
     FORBIDDEN,
+    LEFT,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     TIMEOUT,
@@ -113,8 +114,8 @@ class Server:
             status = refused.status
             later = status in (TOO_MANY, UNAVAILABLE)
             protocol.response_str(status, [*_TEXT, ("retry-after", "1")] if later else _TEXT, refused.text)
-        except ProtocolClosed:  # the client has left
-            status = TIMEOUT
+        except ProtocolClosed:
+            status = LEFT
         except asyncio.CancelledError:
             status = TIMEOUT
             protocol.response_str(status, _TEXT, f"the body did not come within {_BODY_SECONDS} seconds")
@@ -125,17 +126,18 @@ class Server:
         finally:
             self.in_flight -= 1
         self.metrics.answered(name, status, perf_counter() - started)
-        if self._log_all or status >= BAD_REQUEST:
+        if self._log_all or (status >= BAD_REQUEST and status != LEFT):
             self._log_request(scope, name, status, perf_counter() - started, principal)
 
     # the data path
 
     async def _snapshot_read(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
-        ranges = convert.ranges_of(await self._body(scope, protocol, headers, convert.READ_BYTES))
+        ranges, total = convert.ranges_of(await self._body(scope, protocol, headers, convert.READ_BYTES))
         for last in (False, True):
-            database = await self._database(session)
+            database = self._databases.opened.get(session.database_id) or await self._databases.get(session.database_id)
+            database.used = self._databases.tick
             try:
-                if sum(wanted.limit for wanted in ranges) <= _FEW:
+                if total <= _FEW:
                     answer = convert.read_answer(database.store.read(ranges))
                 else:
                     answer = await self._databases.call(database, _answer, database, ranges)
@@ -239,8 +241,7 @@ class Server:
     async def _body(self, scope: Any, protocol: Any, headers: Any, most: int) -> bytes:
         """All of the body, which has `most` bytes and comes within a time, or else Refused."""
         length = headers.get("content-length")
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101
+        task: Any = asyncio.current_task()
         self._bodies[task] = started = perf_counter()
         try:
             if length is None or not length.isdigit():
@@ -248,10 +249,12 @@ class Server:
             size = int(length)
             if size > most:
                 raise Refused(TOO_LARGE, f"a body has at most {most} bytes here, not {size}")
-            peer = scope.client
-            self._quick_ack.before(peer, size)
+            quick_ack = self._quick_ack
+            if size > LARGE or quick_ack.stalling:
+                quick_ack.before(scope.client, size)
             body: bytes = await protocol()
-            self._quick_ack.after(peer, perf_counter() - started)
+            if perf_counter() - started > STALLED_SECONDS:
+                quick_ack.stalled(scope.client)
         finally:
             del self._bodies[task]
         return body

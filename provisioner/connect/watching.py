@@ -99,6 +99,7 @@ class Watched:
         """What has changed, also where only time has passed: then nothing was heard of it."""
         entries = [found[0] if found else None for found in self._store.read(self._ranges)]
         stamps = [entry and entry.versionstamp for entry in entries]
-        seen, self._seen = self._seen, stamps
-        news = [seen is None or stamp != seen[index] for index, stamp in enumerate(stamps)]
-        return watch_frame(entries, news) if seen is None or any(news) else None
+        if stamps == self._seen:
+            return None
+        self._seen = stamps
+        return watch_frame(entries)

@@ -53,7 +53,10 @@ class Store(Protocol):
         """Messages whose handler died count as failed: how many, and when to look again."""
 
     def collect(self, now: int) -> tuple[int, int | None]:
-        """Delete what has expired: how many entries, and when the next one expires."""
+        """Delete what has expired: how many entries, and when the next one expires.
+
+        Of very many only the first, so that nobody waits long: then the next one has expired already. Call it again.
+        """
 
     def close(self) -> None:
         """Let go of everything. Later calls raise Closed; closing again does nothing."""
