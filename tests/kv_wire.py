@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
             if name == "connect":
                 return 200, "application/json", json.dumps({**wire.metadata, "token": wire.token}).encode()
             if name == "snapshot_read":
-                return 200, PROTOBUF, convert.read_answer(wire.store.read(convert.ranges_of(body)))
+                return 200, PROTOBUF, convert.read_answer(wire.store.read(convert.ranges_of(body)[0]))
             if name == "atomic_write":
                 (outcome,) = wire.store.write([convert.write_of(body)])
                 if isinstance(outcome, KvError):
@@ -141,8 +141,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body) if length is None else length))
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):
+            self.end_headers()
+            self.wfile.write(body)
 
     def _fail(self, fault: Fault) -> None:
         self.close_connection = fault.short or fault.status is None
@@ -162,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             while True:
                 found = self.wire.store.read(ranges)
                 entries: list[RawEntry | None] = [entries[0] if entries else None for entries in found]
-                frame = convert.watch_frame(entries, [True] * len(entries))
+                frame = convert.watch_frame(entries)
                 for piece in (convert.KEEP_ALIVE + frame[:2], frame[2:7], frame[7:]):  # cut anywhere
                     self.wfile.write(piece)
                 while not woken.wait(0.05):

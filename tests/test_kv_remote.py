@@ -79,7 +79,7 @@ def test_what_is_tried_again_fails_in_the_end(server: Wire) -> None:
         started = time.monotonic()
         with pytest.raises(StoreFailed, match=r"503: come later \(tried for 0.5 seconds\)"):
             kv.get(("a",))
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
         assert server.count("snapshot_read") < 12, "pauses grow"
 
 
