@@ -16,7 +16,8 @@ from provisioner.connect.running import Options, Running
 from provisioner.engines.layout import database_path
 from provisioner.kv.model import Message
 from provisioner.kv.sqlite import SqliteStore
-from provisioner.model import App, Database, Instance, Status, Timeline
+from provisioner.model import App, Database, Instance, Scope, Status, Timeline
+from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 
 
@@ -84,6 +85,12 @@ class Served:
             registry.save_databases([database])
         url = f"{self._running.options.url}/v2/databases/{identity}/connect"
         return Made(url, keys.injected(keys.secret(self.home), identity, 0), str(path))
+
+    def reading(self, made: Made) -> str:
+        """A token that may only read it."""
+        identity = made.url.split("/")[-2]
+        with Registry.open(self.home) as registry:
+            return tokens.create(registry, Scope.DATABASE, now_ms(), database_id=identity, read_only=True)[1]
 
     def stop(self) -> None:
         self._running.stop()

@@ -45,7 +45,7 @@ def running(*command: str) -> Iterator[Process]:
         process.communicate()
 
 
-def python(work: str, path: Path, *arguments: str) -> tuple[str, ...]:
+def python(work: str, path: Path | str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, str(HERE / "kv_worker.py"), work, str(path), *arguments)
 
 

@@ -19,7 +19,8 @@ from provisioner.connect.transport import Answer, MaybeDone, NotDone, Place, Str
 from provisioner.kv.errors import AccessDenied, Closed, OptionInvalid, StoreFailed, Uncertain
 from provisioner.kv.model import Consistency
 
-PATIENCE: Final = 30.0  # seconds until an operation that is tried again has failed
+PATIENCE: Final = 30.0  # seconds until nothing is tried again
+LEAST: Final = 5.0  # seconds that a server has for an answer, however late the request: lost answers are worse
 OPENING: Final = 5.0  # the same when the database is opened
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
@@ -99,7 +100,7 @@ class Remote:
             metadata = self._current()
             place = metadata.place(consistency, attempt.number)
             try:
-                answer = self._asked(place, path, body, metadata.headers, attempt.left)
+                answer = self._asked(place, path, body, metadata.headers, attempt.seconds)
             except NotDone as error:
                 attempt.failure = error
                 continue
@@ -186,7 +187,7 @@ class Remote:
     def _exchanged(self, patience: float) -> Metadata:
         for attempt in self._attempts(patience):
             try:
-                answer = self._asked(self._place, "", exchange.REQUEST, self._headers, attempt.left)
+                answer = self._asked(self._place, "", exchange.REQUEST, self._headers, attempt.seconds)
             except (NotDone, MaybeDone) as error:
                 attempt.failure = error
                 continue
@@ -207,7 +208,7 @@ class Remote:
         while True:
             if self._closed.is_set():
                 raise Closed("the database is closed")
-            attempt = Attempt(number, max(0.001, deadline - time.monotonic()))
+            attempt = Attempt(number, max(LEAST, deadline - time.monotonic()))
             yield attempt
             if attempt.failure is None:
                 continue
@@ -219,19 +220,19 @@ class Remote:
 
 
 class Attempt:
-    """`left` are the seconds until it is the last; who makes it writes down why it failed."""
+    """`seconds` are those that the server has for it; who makes it writes down why it failed."""
 
-    __slots__ = ("failure", "left", "number")
+    __slots__ = ("failure", "number", "seconds")
 
-    def __init__(self, number: int, left: float) -> None:
+    def __init__(self, number: int, seconds: float) -> None:
         self.number = number
-        self.left = left
+        self.seconds = seconds
         self.failure: Exception | None = None
 
 
-def pause(number: int) -> float:
+def pause(number: int, longest: float = LONGEST_PAUSE) -> float:
     """Seconds after so many failures before: longer each time, and not the same for all who wait for one server."""
-    return float(min(FIRST_PAUSE * 2 ** min(number, 10), LONGEST_PAUSE)) * random.uniform(0.5, 1.0)  # noqa: S311
+    return float(min(FIRST_PAUSE * 2 ** min(number, 10), longest)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def shown(body: bytes) -> str:
