@@ -12,7 +12,8 @@ from provisioner.clock import now_ms
 from provisioner.config import Home
 from provisioner.connect import keys
 from provisioner.connect.client import RemoteStore
-from provisioner.connect.running import Options, Running
+from provisioner.connect.options import Options
+from provisioner.connect.running import Running
 from provisioner.engines.layout import database_path
 from provisioner.kv.model import Message
 from provisioner.kv.sqlite import SqliteStore

@@ -20,6 +20,7 @@ from provisioner.connect.databases import Database, Databases
 from provisioner.connect.doorman import Doorman, Session, address_of
 from provisioner.connect.metadata import exchanged
 from provisioner.connect.metrics import Metrics
+from provisioner.connect.options import is_loopback
 from provisioner.connect.quickack import LARGE, STALLED_SECONDS, QuickAck
 from provisioner.connect.refusal import (
     BAD_REQUEST,
@@ -289,7 +290,7 @@ class Server:
 
     def _may_see_metrics(self, scope: Any) -> None:
         """This machine without more, others with a token that opens everything."""
-        near = address_of(scope.client) in ("127.0.0.1", "::1") and "x-forwarded-for" not in scope.headers
+        near = is_loopback(address_of(scope.client)) and "x-forwarded-for" not in scope.headers
         if not near:
             self._doorman.must_administer(scope)
 
