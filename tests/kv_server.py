@@ -42,9 +42,9 @@ class Made:
 
 
 class Served:
-    """A server on a home of its own."""
+    """A server on a home of its own; `certificate` and its key are files, for TLS."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, certificate: tuple[str, str] | None = None) -> None:
         self.clock = Clock()
         self.home = Home(str(directory / "home"))
         self._instance = Instance(str(uuid.uuid4()), "kv", "deno-kv", str(directory / "databases"), 0)
@@ -55,7 +55,9 @@ class Served:
             registry.add_instance(self._instance)
             registry.save_app(self._app, 0)
             registry.assign(self._instance, self._app, 0)
-        self._running = Running(self.home, Options(port=0), lambda *_, **__: None, lambda: None, self.clock)
+        tls_cert, tls_key = certificate or (None, None)
+        options = Options(port=0, tls_cert=tls_cert, tls_key=tls_key)
+        self._running = Running(self.home, options, lambda *_, **__: None, lambda: None, self.clock)
         self._running.start()
 
     def database(self) -> Made:
@@ -98,8 +100,8 @@ class Served:
 
 
 @contextmanager
-def served(directory: Path) -> Iterator[Served]:
-    server = Served(directory)
+def served(directory: Path, certificate: tuple[str, str] | None = None) -> Iterator[Served]:
+    server = Served(directory, certificate)
     try:
         yield server
     finally:

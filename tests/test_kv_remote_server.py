@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from connect_world import Access, Server, access, serving
 from kv_files import rows
-from kv_server import Made, Served
-from support import files, ok, shop, status, until
-from test_kv_together import Process, python, running
+from kv_server import Made, Served, served
+from kv_worker import ACCOUNTS, SUM
+from support import files, ok, run, shop, status, until
+from test_kv_together import Process, deno, python, running, total, transferred
 
 from provisioner.kv import AccessDenied, Kv, KvError, ReadOnly, StoreFailed, Uncertain, aio, client, open_kv
 from provisioner.kv.model import Enqueue
@@ -263,3 +264,39 @@ async def _many(url: str) -> None:
 
 def test_many_writes_of_an_event_loop_are_on_their_way_at_once(made: Made) -> None:
     asyncio.run(_many(made.url))
+
+
+@pytest.mark.timeout(300)
+def test_clients_of_the_server_and_of_the_file_transfer_at_once_and_the_sum_stays(made: Made) -> None:
+    commands = {
+        "deno-near": deno("kv_transfer.ts", made.path, "deno-near"),
+        "deno-far": deno("kv_transfer.ts", made.url, "deno-far"),
+        "python-near": python("transfer", made.path, "python-near"),
+        "python-far": python("transfer", made.url, "python-far"),
+    }
+    with open_kv(made.url) as kv:
+        for account in range(ACCOUNTS):
+            kv.set(("account", account), {"balance": SUM // ACCOUNTS, "by": "nobody"})
+        reports = transferred(kv, commands)
+        assert total(kv) == SUM
+    for name, report in reports.items():
+        print(f"{name}: {report}")
+    seen = {writer.split("-")[-1] for name, report in reports.items() for writer in report["seen"] if writer != name}
+    assert {"near", "far"} <= seen
+
+
+def test_a_certificate_has_to_be_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = str(tmp_path / "certificate.pem"), str(tmp_path / "key.pem")
+    named = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
+    new = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", certificate, *named)
+    run(tmp_path, "openssl", *new, check=True)
+    with served(tmp_path / "served", (certificate, key)) as server:
+        made = server.database()
+        assert made.url.startswith("https://")
+        with pytest.raises(StoreFailed, match="cannot be trusted"):
+            open_kv(made.url, access_token=made.token)
+        monkeypatch.setenv("SSL_CERT_FILE", certificate)
+        with open_kv(made.url, access_token=made.token) as kv, kv.watch([("a",)]) as states:
+            assert next(states)[0].value is None
+            kv.set(("a",), "x" * 50_000)
+            assert next(states)[0].value == "x" * 50_000

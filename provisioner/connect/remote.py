@@ -32,7 +32,9 @@ OCTETS: Final = "application/octet-stream"
 SHOWN: Final = 500  # characters of what a server says
 DENIED: Final = (401, 403)
 NOT_FOUND: Final = 404
-LATER: Final = (429, 503)  # of the answers that say "later", those that say that nothing was done
+TOO_MANY: Final = 429
+STALE: Final = (*DENIED, TOO_MANY)  # what a token that is no longer taken is answered; too many such, with the last
+UNAVAILABLE: Final = 503  # of the answers that say "later", the one that says that nothing was done
 
 
 class Refusal(Exception):  # noqa: N818 - named for what happened
@@ -113,10 +115,13 @@ class Remote:
                 if answer.kind != PROTOBUF:
                     raise self.strange(f"its answer is of type {answer.kind!r}", doubt)
                 return answer.body
-            if answer.status not in DENIED or renewed:
+            if answer.status in STALE and not renewed:
+                self._renew(metadata)
+                renewed = True
+            elif answer.status == TOO_MANY:
+                attempt.failure = NotDone(said(answer))
+            else:
                 raise Refusal(answer.status, shown(answer.body))
-            self._renew(metadata)
-            renewed = True
         raise AssertionError("attempts end by raising")
 
     @contextmanager
@@ -124,11 +129,11 @@ class Remote:
         """An open stream. Raises NotDone, MaybeDone, Refusal, KvError; only after a refused token it is tried again."""
         metadata = self._current()
         stream = self._opened(metadata, path, body)
-        if stream.status in DENIED:
+        if stream.status in STALE:
             stream.close()
             stream = self._opened(self._renew(metadata), path, body)
         try:
-            if stream.status >= 500 or stream.status in LATER:
+            if stream.status >= 500 or stream.status == TOO_MANY:
                 raise NotDone(f"the server answered {stream.status}: {shown(stream.rest(SHOWN))}")
             if stream.status != 200:
                 raise Refusal(stream.status, shown(stream.rest(SHOWN)))
@@ -155,7 +160,7 @@ class Remote:
 
     def _asked(self, place: Place, path: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answer:
         answer = self._transport.post(place, path, body, headers, seconds)
-        if answer.status in LATER:
+        if answer.status == UNAVAILABLE:
             raise NotDone(said(answer))
         if answer.status >= 500:
             raise MaybeDone(said(answer))
@@ -188,6 +193,8 @@ class Remote:
         for attempt in self._attempts(patience):
             try:
                 answer = self._asked(self._place, "", exchange.REQUEST, self._headers, attempt.seconds)
+                if answer.status == TOO_MANY:
+                    raise NotDone(said(answer))
             except (NotDone, MaybeDone) as error:
                 attempt.failure = error
                 continue

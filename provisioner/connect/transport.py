@@ -15,7 +15,14 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, SSLError
+from urllib3.exceptions import (
+    ClosedPoolError,
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    SSLError,
+)
 
 from provisioner.kv.errors import StoreFailed
 
@@ -192,7 +199,7 @@ def _sent(
         )
     except SSLError as error:
         raise StoreFailed(f"{_origin(place)} cannot be trusted: {error}") from error
-    except (NewConnectionError, ConnectTimeoutError, NameResolutionError) as error:
+    except (NewConnectionError, ConnectTimeoutError, NameResolutionError, ClosedPoolError) as error:
         raise NotDone(f"{_origin(place)} cannot be reached: {error}") from error
     except (HTTPError, OSError) as error:
         raise MaybeDone(f"the connection to {_origin(place)} broke: {error}") from error
