@@ -22,9 +22,11 @@ class Connection:
     __slots__ = (
         "app_id",
         "app_slug",
+        "connect",
         "database_id",
         "database_name",
         "engine",
+        "generation",
         "location",
         "org_id",
         "org_slug",
@@ -47,6 +49,8 @@ class Connection:
         location: str,
         database_id: str,
         database_name: str,
+        connect: str,
+        generation: int,
     ) -> None:
         self.org_id = org_id
         self.org_slug = org_slug
@@ -59,12 +63,28 @@ class Connection:
         self.location = location
         self.database_id = database_id
         self.database_name = database_name
+        self.connect = connect  # file, url or auto
+        self.generation = generation  # of the tokens that are injected
 
 
 def variables(connection: Connection, path: str) -> dict[str, str]:
     """The variables for a deno-kv database in the file `path` (absolute)."""
+    return {"DENO_KV_DEFAULT_PATH": path, **_timeline(connection), "PROVISIONER_KV_URL": sqlite_url(path)}
+
+
+def remote_variables(connection: Connection, url: str, token: str) -> dict[str, str]:
+    """The variables for a deno-kv database that a server offers at `url`; no flag or code change is needed then."""
     return {
-        "DENO_KV_DEFAULT_PATH": path,
+        "DENO_KV_DEFAULT_PATH": url,
+        "DENO_KV_ACCESS_TOKEN": token,
+        "DENO_KV_REQUIRES_DISTRIBUTED_DATABASE": "error",
+        **_timeline(connection),
+        "PROVISIONER_KV_URL": url,
+    }
+
+
+def _timeline(connection: Connection) -> dict[str, str]:
+    return {
         "DENO_TIMELINE": connection.timeline,
         "DENO_DEPLOY_APP_ID": connection.app_id,
         "DENO_DEPLOY_APP_SLUG": connection.app_slug,
@@ -75,8 +95,12 @@ def variables(connection: Connection, path: str) -> dict[str, str]:
         "PROVISIONER_TIMELINE": connection.timeline,
         "PROVISIONER_CONTEXT": "production" if connection.production else "development",
         "PROVISIONER_DATABASE": connection.database_name,
-        "PROVISIONER_KV_URL": sqlite_url(path),
     }
+
+
+def database_url(base: str, database_id: str) -> str:
+    """The KV Connect URL of a database on the server at `base`."""
+    return f"{base}/v2/databases/{database_id}/connect"
 
 
 def sqlite_url(path: str) -> str:

@@ -88,7 +88,7 @@ def docker(variables: Variables) -> str:
 def github(variables: Variables) -> str:
     """For ``>> "$GITHUB_ENV"``; stray variables of the job are emptied, since they cannot be unset there."""
     blocks = []
-    for name, value in [*((name, "") for name in STRAY), *variables.items()]:
+    for name, value in [*((name, "") for name in STRAY if name not in variables), *variables.items()]:
         end = "PROVISIONER_END"
         while end in value:
             end += "_"

@@ -11,16 +11,32 @@ import os
 
 def announce(path: str, more: str = "") -> None:
     """Say in the file `path` that this process is at work."""
-    start = "0"
-    if os.path.exists("/proc/self/stat"):
-        with open("/proc/self/stat") as file:
-            start = file.read().rpartition(") ")[2].split()[19]
     beside = path + ".new"
     with open(beside, "w") as file:
-        file.write(f"{os.getpid()} {start} {more}\n")
+        file.write(f"{os.getpid()} {_started(os.getpid())} {more}\n")
     os.rename(beside, path)
 
 
 def withdraw(path: str) -> None:
     if os.path.exists(path):
         os.unlink(path)
+
+
+def at_work(path: str) -> tuple[int, str] | None:
+    """Process id and further words of whoever announced itself in the file and lives; None where nobody does."""
+    try:
+        with open(path, errors="surrogateescape") as file:
+            pid, start, more = file.read().rstrip("\n").split(" ", 2)
+        return (int(pid), more) if start == _started(int(pid)) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _started(pid: int) -> str:
+    """When a process started; 0 where the system does not tell, and empty for one that ended or waits to be buried."""
+    if not os.path.exists("/proc/self/stat"):
+        os.kill(pid, 0)
+        return "0"
+    with open(f"/proc/{pid}/stat", errors="surrogateescape") as file:
+        fields = file.read().rpartition(") ")[2].split()
+    return "" if fields[0] in ("Z", "X") else fields[19]

@@ -6,7 +6,7 @@ import os
 
 from provisioner.config import Home
 from provisioner.engines.layout import database_path
-from provisioner.environment import Connection, variables
+from provisioner.environment import Connection, remote_variables, variables
 from provisioner.errors import NotResolved
 from provisioner.git.worktree import Checkout, current_branch, find_checkout, origin_directory
 from provisioner.naming import BRANCH_PREFIX, PRODUCTION
@@ -46,7 +46,9 @@ def resolve(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> t
     except NotYet:
         _reconcile(home, app)
         connection = resolver.connection(app, timeline=timeline, revision=selectors.revision)
-    return connection, variables(connection, _usable_file(connection))
+    path = _usable_file(connection)
+    remote = _remote(home, connection)
+    return connection, remote_variables(connection, *remote) if remote else variables(connection, path)
 
 
 def find_app(home: Home, selectors: Selectors, cwd: bytes) -> FoundApp:
@@ -129,6 +131,15 @@ def _reconcile(home: Home, app: FoundApp) -> None:
         full = registry.app(app.id)
         if full is not None:
             reconcile(registry, full, now_ms(), "exec")
+
+
+def _remote(home: Home, connection: Connection) -> tuple[str, str] | None:
+    """URL and token where the server is to be used; where no server is up nothing more is imported to say so."""
+    if connection.connect == "file" or (connection.connect == "auto" and not os.path.exists(home.server)):
+        return None
+    from provisioner import endpoint
+
+    return endpoint.remote(home, connection)
 
 
 def _usable_file(connection: Connection) -> str:

@@ -179,9 +179,14 @@ class Running:
 
 
 @contextmanager
-def daemon(home: Path, *command: str, add: Mapping[str, str] | None = None) -> Iterator[Running]:
-    """`provisioner watch` (or `command`), ready; it is stopped at the end if it still runs then."""
-    log = home.parent / "daemon.log"
+def daemon(
+    home: Path, *command: str, add: Mapping[str, str] | None = None, announced: str = "daemon"
+) -> Iterator[Running]:
+    """`provisioner watch` (or `command`), ready; it is stopped at the end if it still runs then.
+
+    It is ready when its process id is in the home's file `announced`.
+    """
+    log = home.parent / f"{announced}.log"
     with log.open("ab") as file:
         process = subprocess.Popen(
             command or ("provisioner", "watch", "--log-format", "json"),
@@ -191,7 +196,7 @@ def daemon(home: Path, *command: str, add: Mapping[str, str] | None = None) -> I
             stderr=file,
         )
     try:
-        until(lambda: process.poll() is not None or _announced(home) == process.pid)
+        until(lambda: process.poll() is not None or _announced(home / announced) == process.pid)
         assert process.poll() is None, log.read_text()
         yield Running(process, log)
     finally:
@@ -205,9 +210,9 @@ def daemon(home: Path, *command: str, add: Mapping[str, str] | None = None) -> I
                 raise
 
 
-def _announced(home: Path) -> int:
+def _announced(file: Path) -> int:
     try:
-        return int((home / "daemon").read_text().split(" ")[0])
+        return int(file.read_text().split(" ")[0])
     except FileNotFoundError:
         return 0
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,12 @@ def _console_lines(document: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("document", [path for path in DOCUMENTS if _console_lines(path)], ids=lambda path: path.name)
-def test_the_commands_of_a_document_run(document: Path, tmp_path: Path) -> None:
+def test_the_commands_of_a_document_run(document: Path, tmp_path: Path, home: Path) -> None:
     script = "set -eux\n" + "\n".join(_console_lines(document))
-    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
+    needs = "With a server up" in document.read_text()
+    server = ("provisioner", "serve", "--port", "0")
+    with daemon(home, *server, announced="server") if needs else nullcontext():
+        done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

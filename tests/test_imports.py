@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import provisioner
 
 PACKAGE = Path(provisioner.__file__).parent
@@ -16,7 +18,7 @@ PACKAGE = Path(provisioner.__file__).parent
 ROOMS = (
     *("errors", "naming", "model", "faults", "config", "clock", "lock", "presence", "durable", "inbox"),
     *("environment", "formats", "git", "kv", "registry", "engines", "reconcile", "connect"),
-    *("resolving", "envfile", "pushes", "worker", "draining", "handover", "daemon", "cli", "__main__"),
+    *("endpoint", "resolving", "envfile", "pushes", "worker", "draining", "handover", "daemon", "cli", "__main__"),
 )
 
 
@@ -66,7 +68,7 @@ def test_kv_can_be_used_alone() -> None:
 
 def test_each_library_has_its_file() -> None:
     users: dict[str, set[str]] = {
-        name: set() for name in ("pygit2", "watchdog", "inotify_simple", "apsw", "v8serialize")
+        name: set() for name in ("pygit2", "watchdog", "inotify_simple", "apsw", "v8serialize", "urllib3")
     }
     for _, path, tree in _files():
         for name in _imported(tree):
@@ -78,6 +80,7 @@ def test_each_library_has_its_file() -> None:
         "inotify_simple": {"kv/notify.py"},
         "apsw": {"kv/sqlite.py", "kv/sqlite_file.py", "kv/sqlite_rows.py"},
         "v8serialize": {"kv/notation.py", "kv/v8read.py", "kv/v8rare.py"},
+        "urllib3": {"connect/transport.py"},
     }
 
 
@@ -93,7 +96,10 @@ def test_the_environment_is_read_at_the_edge() -> None:
     assert readers <= allowed
 
 
-def test_exec_starts_light() -> None:
+@pytest.mark.parametrize(
+    "modules", ["provisioner.cli.launch", "provisioner.endpoint, provisioner.connect.keys, _socket"]
+)
+def test_exec_starts_light(modules: str) -> None:
     heavy = (
         "re",
         "json",
@@ -105,10 +111,11 @@ def test_exec_starts_light() -> None:
         "sqlite3",
         "subprocess",
         "hashlib",
+        "socket",
         "apsw",
     )
     program = (
-        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import provisioner.cli.launch\n"
+        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import {modules}\n"
         f"print(*[name for name in {heavy!r} if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-S", "-I", "-c", program], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support import Done, add_branches, got, provisioner, put, rows, run, shop
+from support import Done, add_branches, got, ok, provisioner, put, rows, run, shop
 
 from provisioner.registry.schema import MIGRATIONS
 from provisioner.registry.version import VERSION
@@ -76,6 +76,42 @@ def test_an_older_registry_is_brought_up_to_date_with_its_rows(repo: Path, home:
     assert found.returncode == 0
     files = sorted(home.glob("instances/*/live/*/kv.sqlite3"))
     assert {got(file) for file in files} == {"", "production", "git-branch/login", "git-branch/cart"}
+
+
+def _back_to_version_2(registry: Path) -> None:
+    """As the version before access tokens left it."""
+    with closing(sqlite3.connect(registry)) as connection, connection:
+        connection.execute("drop table token")
+        connection.execute("alter table assignment drop column connect")
+        connection.execute("alter table database drop column token_generation")
+        (name,) = (name for name, _ in MIGRATIONS if name.startswith("0003"))
+        assert connection.execute("delete from _sqlite_migrations where name = ?", (name,)).rowcount == 1
+        connection.execute("pragma user_version = 2")
+
+
+@pytest.mark.parametrize(
+    "command", ["exec -- printenv DENO_KV_DEFAULT_PATH", "env --format json", "status", "token list"]
+)
+def test_a_registry_without_access_tokens_is_brought_up_to_date(repo: Path, home: Path, command: str) -> None:
+    registry = home / "registry.db"
+    _back_to_version_2(registry)
+    before = dump(registry, *TABLES, "app")
+    done = provisioner(repo, *command.split(" "))
+    assert done.returncode == 0, done.stderr
+    added = {"assignment": ("auto",), "database": (0,)}
+    for table, rows_before, rows_now in zip(TABLES, before, dump(registry, *TABLES), strict=False):
+        assert rows_now == [row + added.get(table, ()) for row in rows_before]
+    assert dump(home / "registry.db.before-3", *TABLES, "app") == before
+    assert ok(repo, "assign", "default", "--connect", "file").endswith(", file\n")
+
+
+def test_a_registry_that_cannot_be_brought_up_to_date_starts_nothing(repo: Path, home: Path) -> None:
+    _back_to_version_2(home / "registry.db")
+    with closing(sqlite3.connect(home / "registry.db")) as connection:
+        connection.execute("create table token (something text)")
+    for command in ("exec -- echo ran", "env"):
+        refused = provisioner(repo, *command.split(" "))
+        assert (refused.returncode, refused.stdout) == (3, ""), refused
 
 
 def test_many_processes_bring_one_registry_up_to_date(repo: Path, home: Path) -> None:

@@ -25,6 +25,7 @@ from provisioner.registry.store import Registry
 
 GRACE_MS = 10_000
 RETENTION_MS = 7 * 86_400_000
+LONGEST_MS = 36_500 * 86_400_000
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
@@ -32,9 +33,12 @@ def milliseconds(text: str) -> int:
     """``10s``, ``90min``, ``7d``; a bare number is seconds."""
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = text[len(number) :] or "s"
-    if unit not in _UNITS or not number.strip().isdigit():
+    if unit not in _UNITS or not number.strip().isdecimal() or len(number) > len(str(LONGEST_MS)):
         raise UsageError(f"{text!r} is no time", "Say for example 10s, 90min, 12h or 7d")
-    return int(number) * _UNITS[unit]
+    found = int(number) * _UNITS[unit]
+    if found > LONGEST_MS:
+        raise UsageError(f"{text!r} is too long a time", "Say at most 36500d")
+    return found
 
 
 def register(
@@ -119,6 +123,8 @@ def add(path: str, name: str | None, production_branch: str | None, grace: str |
 
 
 def _document(registry: Registry, app: App) -> view.Document:
+    assigned = registry.assigned(app.id)
+    modes = registry.connect_modes(app.id)
     return {
         "id": app.id,
         "app": app.slug,
@@ -126,7 +132,8 @@ def _document(registry: Registry, app: App) -> view.Document:
         "production_branch": os.fsdecode(app.production),
         "grace_ms": app.grace_ms,
         "retention_ms": app.retention_ms,
-        "instances": [instance.slug for instance in registry.assigned(app.id)],
+        "instances": [instance.slug for instance in assigned],
+        "connect": {instance.slug: str(modes[instance.id]) for instance in assigned},
         "created_at": rfc3339(app.created_at),
     }
 
@@ -155,7 +162,13 @@ def show(slug: str | None, as_json: bool) -> None:
         print_json(document)
         return
     for key, value in document.items():
-        click.echo(shown(f"{key}: {', '.join(value) if isinstance(value, list) else value}"))
+        click.echo(shown(f"{key}: {_text(value)}"))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {what}" for name, what in value.items())
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 @app.command(name="set")

@@ -38,7 +38,7 @@ def list_databases(slug: str | None, everything: bool, as_json: bool) -> None:
         click.echo(shown(f"{document['name']}  {document['status']}  {document['timeline']}"))
 
 
-def _find(registry: Registry, name: str) -> tuple[App, Database]:
+def find(registry: Registry, name: str) -> tuple[App, Database]:
     """A database by its name, or by its id (or the beginning of one). The live one of a name goes before archived."""
     found = [
         (app, database)
@@ -63,7 +63,7 @@ def _find(registry: Registry, name: str) -> tuple[App, Database]:
 def show(name: str, as_json: bool) -> None:
     """One database, and what was done to it when and why."""
     with Registry.open(the_home()) as registry:
-        app, found = _find(registry, name)
+        app, found = find(registry, name)
         document = next(item for item in view.databases(registry, app) if item["id"] == found.id)
         document["history"] = [
             {"at": rfc3339(at), "action": action, "cause": cause, "detail": detail}
@@ -87,7 +87,7 @@ def fix(name: str | None, everything: bool) -> None:
     if (name is None) == (not everything):
         raise click.UsageError("name one database, or say --all")
     with Registry.open(the_home()) as registry:
-        apps = registry.apps() if name is None else [_find(registry, name)[0]]
+        apps = registry.apps() if name is None else [find(registry, name)[0]]
         for app in apps:
             run(registry, app, "fix")
         left = [
@@ -110,7 +110,7 @@ def fix(name: str | None, everything: bool) -> None:
 def archive(name: str, yes: bool) -> None:
     """Put a database away; it is kept for the retention time and comes back with 'recover'."""
     with Registry.open(the_home()) as registry:
-        app, found = _find(registry, name)
+        app, found = find(registry, name)
         confirm(f"Archive {found.name}? Apps on {app.slug} lose it until it is recovered", yes)
         _hold(registry, app, found, Hold.ARCHIVED)
         click.echo(_state(registry, app, found.id))
@@ -121,7 +121,7 @@ def archive(name: str, yes: bool) -> None:
 def recover(name: str) -> None:
     """Bring an archived database back. Where its branch is gone, it stays until it is archived by hand."""
     with Registry.open(the_home()) as registry:
-        app, found = _find(registry, name)
+        app, found = find(registry, name)
         rivals = [
             other
             for other in registry.databases(app.id)

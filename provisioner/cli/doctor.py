@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import click
 
-from provisioner import inbox
+from provisioner import inbox, presence
 from provisioner.cli import view
-from provisioner.cli.running import Finding, daemon_state, registry_lock
+from provisioner.cli.running import Finding, daemon_state, registry_lock, server_state
 from provisioner.cli.shared import json_option, print_json, the_home
 from provisioner.clock import now_ms
 from provisioner.config import Home
@@ -20,7 +20,7 @@ from provisioner.git import hooks
 from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.lock import held_by
-from provisioner.model import App
+from provisioner.model import App, ConnectMode
 from provisioner.naming import shown
 from provisioner.reconcile.actions import Note
 from provisioner.reconcile.controller import damaged, look
@@ -60,11 +60,13 @@ def _findings(home: Home) -> Iterator[Finding]:
         holders = held_by(home.registry, home.registry + "-shm") if "locked" in error.message else ""
         yield "registry", False, f"{error}{f'. It is held by {holders}: wait for it, or end it' if holders else ''}"
         yield daemon_state(home)
+        yield server_state(home)
         return
     with registry:
         yield registry_lock(home)
         state = daemon_state(home)
         yield state
+        yield server_state(home)
         daemon = state[1] and daemon_runs(home)
         if daemon:
             yield _wake_ups(home)
@@ -84,8 +86,10 @@ def _git() -> Finding:
 
 
 def _private(home: Home) -> Finding:
-    private = not os.stat(home.path).st_mode & 0o077
-    return "private", private, home.path if private else f"{home.path} is open to others. Run: chmod 700 {home.path}"
+    for path, mode in ((home.path, 700), (home.key, 600)):
+        if os.path.exists(path) and os.stat(path).st_mode & 0o077:
+            return "private", False, f"{path} is open to others. Run: chmod {mode} {path}"
+    return "private", True, home.path
 
 
 def _space(name: str, path: str) -> Finding:
@@ -129,6 +133,7 @@ def _app(registry: Registry, app: App, home: Home, daemon: bool) -> Iterator[Fin
         yield _hooks(app, home, daemon)
         yield _watches(app, daemon)
         yield _behind(registry, app, home, daemon)
+        yield from _unserved(registry, app, home)
     except ProvisionerError as error:
         yield name, False, str(error)
     yield from _databases(registry, app)
@@ -170,6 +175,12 @@ def _behind(registry: Registry, app: App, home: Home, daemon: bool) -> Finding:
         text = f"without a daemon its grace period of {app.grace_ms // 1000} s ends at the next event only"
         return name, True, f"{text}: have cron run 'provisioner reconcile --all'"
     return name, True, "followed"
+
+
+def _unserved(registry: Registry, app: App, home: Home) -> Iterator[Finding]:
+    if ConnectMode.URL in registry.connect_modes(app.id).values() and presence.at_work(home.server) is None:
+        text = "it is connected by URL and no server is up, so that its apps do not start. Run 'provisioner serve'"
+        yield f"app {app.slug} connection", False, f"{text}, or 'provisioner assign --connect auto INSTANCE {app.slug}'"
 
 
 def _databases(registry: Registry, app: App) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli.shared import confirm, json_option, selector_options, the_home, yes_option
+from provisioner.engines.layout import database_path
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.kv import Kv, KvEntry, KvError, Malformed, notation, open_kv
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, OptionInvalid, ValueInvalid
@@ -50,8 +51,8 @@ def _kv_errors(command: _Command) -> _Command:
 def _opened(app: str | None, branch: str | None, timeline: str | None, revision: str | None) -> Iterator[Kv]:
     """The database that the selectors mean."""
     selectors = Selectors(app, branch, timeline, revision)
-    _, values = resolve(the_home(), selectors, os.getcwdb(), os.environ)
-    with open_kv(values["DENO_KV_DEFAULT_PATH"]) as opened:
+    connection, _ = resolve(the_home(), selectors, os.getcwdb(), os.environ)
+    with open_kv(database_path(connection.location, connection.database_id)) as opened:
         yield opened
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 import sqlite3
 
+from provisioner import presence
 from provisioner.config import Home
 from provisioner.errors import ProvisionerError
 from provisioner.lock import held_by
@@ -58,6 +59,48 @@ def daemon_state(home: Home) -> Finding:
     left = os.path.join(home.path, "daemon.sock")
     stale = f" ({left} is left of an earlier one, and harmless)" if os.path.lexists(left) else ""
     return "daemon", True, f"not running: without it, hooks and 'provisioner reconcile' do the work{stale}"
+
+
+def server_state(home: Home) -> Finding:
+    """Does a server run, and is it ready for requests?"""
+    found = presence.at_work(home.server)
+    if found is None and os.path.exists(home.server):
+        text = f"it was killed and left {home.server} behind; apps in mode auto open the files meanwhile"
+        return "server", False, f"{text}. Start it again: 'provisioner serve'; or remove that file if none is wanted"
+    if found is None:
+        return "server", True, "not running: apps in mode auto open the files"
+    pid, base = found
+    problem = _unready(base)
+    if problem:
+        return "server", False, f"process {pid} runs, but {base}/readyz {problem}. Read its log, and restart it"
+    return "server", True, f"running at {base}, process {pid}"
+
+
+def _unready(base: str) -> str:
+    """What is wrong with a server; empty where it is ready. Whoever has its certificate is not asked for more."""
+    import http.client
+    import ssl
+    from urllib.parse import urlsplit
+
+    address = urlsplit(base)
+    host = address.hostname or ""
+    connection: http.client.HTTPConnection
+    if address.scheme == "https":
+        unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        unverified.check_hostname = False  # no secret is sent, and it may be named for what stands in front of it
+        unverified.verify_mode = ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(host, address.port, timeout=PATIENCE_SECONDS, context=unverified)
+    else:
+        connection = http.client.HTTPConnection(host, address.port, timeout=PATIENCE_SECONDS)
+    try:
+        connection.request("GET", f"{address.path}/readyz")
+        answer = connection.getresponse()
+        said = answer.read(200).decode(errors="replace").strip()
+        return "" if answer.status == 200 else f"answers {answer.status} {said}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"does not answer: {error}"
+    finally:
+        connection.close()
 
 
 def _announced(home: Home) -> tuple[str, str]:

@@ -5,36 +5,56 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from provisioner import presence
 from provisioner.clock import rfc3339
 from provisioner.engines.table import ENGINES
-from provisioner.environment import sqlite_url
-from provisioner.model import App, Database, Instance, Timeline, timeline_status
+from provisioner.environment import database_url, sqlite_url
+from provisioner.model import App, ConnectMode, Database, Instance, Timeline, timeline_status
 from provisioner.registry.store import Registry
 
 Document = dict[str, Any]
 
 
+class _Reach:
+    """Where an app's databases lie and how they are reached: asked of the registry and the home once."""
+
+    def __init__(self, registry: Registry, app: App) -> None:
+        self._registry = registry
+        self._instances: dict[str, Instance] = {}
+        self._modes = registry.connect_modes(app.id)
+        self._server = presence.at_work(registry.home.server)
+
+    def instance(self, instance_id: str) -> Instance:
+        if instance_id not in self._instances:
+            self._instances[instance_id] = self._registry.instance_of(instance_id)
+        return self._instances[instance_id]
+
+    def url(self, database: Database, path: str | None) -> str | None:
+        """What an app that is started now gets as its URL; None where it cannot be started."""
+        mode = self._modes.get(database.instance_id, ConnectMode.AUTO)
+        if path is None or not database.live:
+            return None
+        if mode is not ConnectMode.FILE and self._server is not None:
+            return database_url(self._server[1], database.id)
+        return None if mode is ConnectMode.URL else sqlite_url(path)
+
+
 def timelines(registry: Registry, app: App) -> list[Document]:
     """One document per timeline that has, or is to have, a database; production first, then by name."""
-    instances: dict[str, Instance] = {}
     of_timeline: dict[str, list[Database]] = {}
     for database in registry.databases(app.id):
         of_timeline.setdefault(database.timeline_id, []).append(database)
+    reach = _Reach(registry, app)
     documents = []
     for timeline in sorted(registry.timelines(app.id), key=lambda timeline: (not timeline.production, timeline.branch)):
         held = of_timeline.get(timeline.id, [])
         if not held and timeline.gone_at is not None:
             continue
-        documents.append(_timeline(registry, app, timeline, held, instances))
+        documents.append(_timeline(app, timeline, held, reach))
     return documents
 
 
-def _timeline(
-    registry: Registry, app: App, timeline: Timeline, held: list[Database], instances: dict[str, Instance]
-) -> Document:
-    for database in held:
-        if database.instance_id not in instances:
-            instances[database.instance_id] = registry.instance_of(database.instance_id)
+def _timeline(app: App, timeline: Timeline, held: list[Database], reach: _Reach) -> Document:
     return {
         "app": app.slug,
         "timeline": os.fsdecode(timeline.name),
@@ -42,11 +62,12 @@ def _timeline(
         "context": "production" if timeline.production else "development",
         "revision": timeline.revision or None,
         "status": str(timeline_status([database.status for database in held])),
-        "databases": [_database(database, instances[database.instance_id]) for database in held],
+        "databases": [_database(database, reach) for database in held],
     }
 
 
-def _database(database: Database, instance: Instance) -> Document:
+def _database(database: Database, reach: _Reach) -> Document:
+    instance = reach.instance(database.instance_id)
     inspection = ENGINES[instance.engine].inspect(instance, database)
     return {
         "id": database.id,
@@ -56,7 +77,7 @@ def _database(database: Database, instance: Instance) -> Document:
         "status": str(database.status),
         "error": database.error,
         "path": inspection.path if database.connected_at is not None else None,
-        "url": sqlite_url(inspection.path) if inspection.path and database.live else None,
+        "url": reach.url(database, inspection.path),
         "size": inspection.size,
         "created_at": rfc3339(database.created_at),
         "archived_at": rfc3339(database.archived_at),

@@ -48,8 +48,8 @@ _MALFORMED: Final = "the body is no message of KV Connect"
 _SUCCESS: Final = wire.SR_SUCCESS
 
 
-def ranges_of(body: bytes) -> list[ReadRange]:
-    """What a SnapshotRead asks for."""
+def ranges_of(body: bytes) -> tuple[list[ReadRange], int]:
+    """What a SnapshotRead asks for, and how many entries at most."""
     try:
         message = wire.SnapshotRead.FromString(body)
     except DecodeError as error:
@@ -68,17 +68,61 @@ def ranges_of(body: bytes) -> list[ReadRange]:
         raise Refused(BAD_REQUEST, f"a read has at most {limits.READ_RANGES} ranges, not {len(ranges)}")
     if total > limits.READ_ENTRIES:
         raise Refused(BAD_REQUEST, f"a read has at most {limits.READ_ENTRIES} entries, not {total}")
-    return ranges
+    return ranges, total
 
 
 def read_answer(answers: Sequence[Sequence[RawEntry]]) -> bytes:
-    """The entries of each range as a SnapshotReadOutput."""
-    output = wire.SnapshotReadOutput(status=_SUCCESS, read_is_strongly_consistent=True)
+    """The entries of each range as a SnapshotReadOutput, written by hand: a third of the time that building messages takes."""
+    pieces: list[bytes] = []
     for entries in answers:
-        values = output.ranges.add().values
-        for key, value, encoding, versionstamp in entries:
-            values.add(key=key, value=value, encoding=encoding, versionstamp=versionstamp)
-    return output.SerializeToString()
+        written = b"".join(
+            [
+                b"\x0a%b\x0a%b%b\x12%b%b\x18%c\x22\x0a%b"
+                % (
+                    _size(
+                        len(key)
+                        + len(value)
+                        + _ENTRY
+                        + (len(key) > _SHORT)
+                        + (len(value) > _SHORT)
+                        + (len(value) > _MIDDLE)
+                    ),
+                    _size(len(key)),
+                    key,
+                    _size(len(value)),
+                    value,
+                    encoding if encoding in _ENCODINGS else 0,  # other programs may store nonsense
+                    versionstamp,
+                )
+                for key, value, encoding, versionstamp in entries
+            ]
+        )
+        pieces += (b"\x0a", _size(len(written)), written)
+    pieces.append(_STRONG)
+    return b"".join(pieces)
+
+
+_ENCODINGS: Final = frozenset(map(int, Encoding))
+_SHORT: Final = 0x7F  # sizes up to here take one byte, up to the next two
+_MIDDLE: Final = 0x3FFF
+_ENTRY: Final = 1 + 1 + 1 + 1 + 2 + 2 + _VERSIONSTAMP_BYTES  # of an entry's tags and sizes; keys have at most 2 KB
+_STRONG: Final = wire.SnapshotReadOutput(status=_SUCCESS, read_is_strongly_consistent=True).SerializeToString()
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number > _SHORT:
+        found.append(number & _SHORT | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
+
+
+_SIZES: Final = [_varint(number) for number in range(_MIDDLE + 1)]
+
+
+def _size(number: int) -> bytes:
+    return _SIZES[number] if number <= _MIDDLE else _varint(number)
 
 
 def write_of(body: bytes) -> AtomicWrite:
@@ -126,12 +170,15 @@ def watched_keys(body: bytes) -> list[bytes]:
     return found
 
 
-def watch_frame(entries: Sequence[RawEntry | None], changed: Sequence[bool]) -> bytes:
-    """The state of each watched key as a frame of the stream; the entry only where `changed`."""
+def watch_frame(entries: Sequence[RawEntry | None]) -> bytes:
+    """The state of each watched key as a frame of the stream, also of those that are as before.
+
+    The protocol allows to leave out what has not changed. Deno 2.9 takes that for absent.
+    """
     output = wire.WatchOutput(status=_SUCCESS)
-    for entry, news in zip(entries, changed, strict=True):
-        answer = output.keys.add(changed=news)
-        if news and entry is not None:
+    for entry in entries:
+        answer = output.keys.add(changed=True)
+        if entry is not None:
             key, value, encoding, versionstamp = entry
             answer.entry_if_changed.key = key
             answer.entry_if_changed.value = value
@@ -189,7 +236,7 @@ def _enqueue(message: wire.Enqueue) -> Enqueue:
     undelivered = tuple(message.keys_if_undelivered)
     for key in undelivered:
         _must_be_a_key(key)
-    return Enqueue(message.payload, message.deadline_ms, undelivered, backoff or None)
+    return Enqueue(message.payload, message.deadline_ms, undelivered, backoff)
 
 
 def _must_be_a_key(key: bytes) -> None:

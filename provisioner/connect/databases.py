@@ -52,11 +52,19 @@ class Database:
 
 class Databases:
     """`most` may be open at a time. `opened` is for looking up; `get` opens. `together` hears of how many writes shared a
-    transaction."""
+    transaction. By `clock` (milliseconds since 1970) entries expire and messages are due."""
 
-    def __init__(self, registry: Registry, most: int, log: Log, together: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        most: int,
+        log: Log,
+        together: Callable[[int], None],
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
         self.opened: dict[str, Database] = {}
         self.tick = 0  # seconds since the start
+        self.clock = clock
         self._registry = registry
         self._most = most
         self._log = log
@@ -115,7 +123,7 @@ class Databases:
                 database.store.rest()
             if database.users or database.watchers:
                 if not self.tick % COLLECT_SECONDS:
-                    self.expect(database, now_ms())
+                    self.expect(database, self.clock())
             elif self.tick - database.used > IDLE_SECONDS:
                 self._end(database, Refused(UNAVAILABLE, "the database has just been closed"))
 
@@ -126,7 +134,7 @@ class Databases:
         if database.timer is not None:
             database.timer.cancel()
         database.due = at
-        seconds = min(max(0, at - now_ms()) / 1000, COLLECT_SECONDS)
+        seconds = min(max(0, at - self.clock()) / 1000, COLLECT_SECONDS)
         database.timer = self._loop.call_later(seconds, self._collect, database)
 
     async def close(self) -> None:
@@ -151,7 +159,7 @@ class Databases:
         database = Database(database_id, place, store, Work(store, self._threads, self._together), self.tick)
         self.opened[database_id] = database
         self.look_again_at(database)
-        self.expect(database, now_ms())
+        self.expect(database, self.clock())
         return database
 
     def look_again_at(self, database: Database) -> None:
@@ -208,7 +216,7 @@ class Databases:
 
     async def _collected(self, database: Database) -> None:
         try:
-            _, due = await self.call(database, database.store.collect, now_ms())
+            _, due = await self.call(database, database.store.collect, self.clock())
         except KvError as error:
             self._log("error", f"expired entries could not be deleted: {error}", database=database.place.name)
             return

@@ -29,24 +29,24 @@ class QuickAck:
     """
 
     def __init__(self) -> None:
-        self._stalling: dict[str, socket.socket | None] = {}
+        self.stalling: dict[str, socket.socket | None] = {}
         self._works = _OPTION is not None and sys.platform == "linux" and os.path.isdir(_DESCRIPTORS)
 
     def before(self, peer: str, size: int) -> None:
         """The headers of a request have come, its body of `size` bytes is going to be read."""
-        if peer in self._stalling:
+        if peer in self.stalling:
             self._acknowledge(peer)
         elif size > LARGE and self._works:
             self._find(peer)
             self._acknowledge(peer)
 
-    def after(self, peer: str, seconds: float) -> None:
-        """The body has come, after so long."""
-        if seconds > STALLED_SECONDS and self._works:
+    def stalled(self, peer: str) -> None:
+        """A body has taken long to come."""
+        if self._works:
             self._find(peer)
 
     def _acknowledge(self, peer: str) -> None:
-        connection = self._stalling[peer]
+        connection = self.stalling[peer]
         if connection is None:
             return
         try:
@@ -56,20 +56,20 @@ class QuickAck:
 
     def _find(self, peer: str) -> None:
         """Look through the descriptors, at about a microsecond each."""
-        if len(self._stalling) >= MOST:
+        if len(self.stalling) >= MOST:
             self._forget()
-        self._let_go(self._stalling.get(peer))
-        self._stalling[peer] = None
+        self._let_go(self.stalling.get(peer))
+        self.stalling[peer] = None
         for name in os.listdir(_DESCRIPTORS):
             connection = _connected_to(int(name), peer)
             if connection is not None:
-                self._stalling[peer] = connection
+                self.stalling[peer] = connection
                 return
 
     def _forget(self) -> None:
-        for connection in self._stalling.values():
+        for connection in self.stalling.values():
             self._let_go(connection)
-        self._stalling.clear()
+        self.stalling.clear()
 
     def _let_go(self, connection: socket.socket | None) -> None:
         """Without closing it: it is the server's."""

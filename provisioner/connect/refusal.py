@@ -14,6 +14,8 @@ CONFLICT: Final = 409
 GONE: Final = 410
 TOO_LARGE: Final = 413
 TOO_MANY: Final = 429
+LEFT: Final = 499
+"""Only counted and logged, as nginx does: the client has left before it was answered."""
 UNAVAILABLE: Final = 503
 """The only one that makes clients try again, and they do so for ever: only for what passes by itself."""
 

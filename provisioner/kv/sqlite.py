@@ -12,7 +12,17 @@ import apsw
 from provisioner.kv import queue, sqlite_rows
 from provisioner.kv.commit import GroupCommit
 from provisioner.kv.errors import Closed, KvError, ReadOnly
-from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Message, MutationKind, RawEntry, ReadRange
+from provisioner.kv.model import (
+    AtomicWrite,
+    Check,
+    ChecksFailed,
+    Committed,
+    Consistency,
+    Message,
+    MutationKind,
+    RawEntry,
+    ReadRange,
+)
 from provisioner.kv.mutate import Effect, Stored, effects
 from provisioner.kv.sqlite_file import File, Opening, Synchronous, number
 from provisioner.kv.store import Outcome
@@ -65,7 +75,7 @@ class SqliteStore:
         self._transaction = self._file.transaction
         self._group = GroupCommit(self._transact)
 
-    def read(self, ranges: Sequence[ReadRange]) -> list[list[RawEntry]]:
+    def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
         connection = self._reader()
         try:
             if len(ranges) == 1:

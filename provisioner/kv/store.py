@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from provisioner.kv.errors import KvError
-from provisioner.kv.model import AtomicWrite, ChecksFailed, Committed, Message, RawEntry, ReadRange
+from provisioner.kv.model import AtomicWrite, ChecksFailed, Committed, Consistency, Message, RawEntry, ReadRange
 
 Outcome: TypeAlias = Committed | ChecksFailed | KvError
 
@@ -24,8 +24,8 @@ class Store(Protocol):
 
     prompt: bool
 
-    def read(self, ranges: Sequence[ReadRange]) -> list[list[RawEntry]]:
-        """The entries of each range, all from one snapshot."""
+    def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
+        """The entries of each range, all from one snapshot: the latest, or if "eventual" maybe an older one."""
 
     def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         """Do these in order, each by itself all or nothing; what is Committed is durable.

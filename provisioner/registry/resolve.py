@@ -1,7 +1,7 @@
 """From a checkout to the database it is connected to, read straight from the registry; fails closed.
 
 This is what `provisioner exec` waits for, so it opens SQLite the light way and answers one question with one query. It
-never writes.
+writes nothing, but has an older registry brought up to date.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _APPS = "select id, slug, production, git_dir from app where removed_at is null 
 _DATABASES = """
   select organization.id, organization.slug, timeline.revision, timeline.production, timeline.branch, instance.engine,
     instance.location, database.id, database.name, database.status, database.error, database.hold, database.intent,
-    instance.slug
+    instance.slug, assignment.connect, database.token_generation
   from timeline join organization
   left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
   left join instance on instance.id = assignment.instance_id and instance.deleted_at is null
@@ -72,9 +72,9 @@ class Resolver:
         except light.Error as error:
             raise self._failed(error) from error
         if found > version.VERSION:
-            problem = version.TooNew(home.registry, found)
-            problem.exit_code = NotResolved.exit_code
-            raise problem
+            raise _unresolved(version.TooNew(home.registry, found))
+        if 0 < found < version.VERSION:
+            _bring_up_to_date(home)
 
     def app(self, *, git_dir: bytes | None = None, slug: str | None = None) -> FoundApp | None:
         """The registered app with this common directory or this slug."""
@@ -121,6 +121,8 @@ class Resolver:
             location=row[6],
             database_id=row[7],
             database_name=row[8],
+            connect=row[14],
+            generation=row[15],
         )
 
     def _must_be_connected(self, timeline: str, row: tuple[Any, ...]) -> None:
@@ -164,12 +166,27 @@ class Resolver:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> StorageFailed:
-        problem = StorageFailed(
-            f"the registry {self.home.registry} cannot be read: {error}",
-            "Run 'provisioner doctor'; nothing was started, because nobody can tell which database is the right one",
+        return _unresolved(
+            StorageFailed(
+                f"the registry {self.home.registry} cannot be read: {error}",
+                "Run 'provisioner doctor'; nothing was started, because nobody can tell which database is the right one",
+            )
         )
-        problem.exit_code = NotResolved.exit_code
-        return problem
+
+
+def _bring_up_to_date(home: Home) -> None:
+    """Once after an upgrade: what is asked for below is not in older tables."""
+    from provisioner.registry.tables import Tables
+
+    try:
+        Tables.open(home).close()
+    except StorageFailed as error:
+        raise _unresolved(error) from error
+
+
+def _unresolved(problem: StorageFailed) -> StorageFailed:
+    problem.exit_code = NotResolved.exit_code
+    return problem
 
 
 _LIST = "See 'provisioner status' for the timelines there are"

@@ -140,7 +140,7 @@ class Tables:
     def record_all(self, events: list[tuple[int, str | None, str | None, str | None, str, str, str]]) -> None:
         self.write_all(
             "insert into event (at, app_id, timeline, database_id, action, cause, detail) values (?, ?, ?, ?, ?, ?, ?)",
-            [(*event[:2], _printable(event[2]), *event[3:6], _printable(event[6])) for event in events],
+            [(*event[:2], printable(event[2]), *event[3:6], printable(event[6])) for event in events],
         )
 
     def events(self, database_id: str, most: int = 50) -> list[tuple[int, str, str, str]]:
@@ -159,6 +159,6 @@ def _must_be_ours_alone(home: Home) -> None:
         raise StorageFailed(f"everybody may write to {home.path}", f"Run: chmod 700 {home.path}")
 
 
-def _printable(text: str | None) -> str | None:
+def printable(text: str | None) -> str | None:
     """SQLite keeps text as UTF-8, which has no place for the surrogates that stand for other bytes."""
     return None if text is None else os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -6,7 +6,7 @@ import secrets
 from hashlib import sha256
 
 from provisioner.model import Scope, Token
-from provisioner.registry.tables import Tables
+from provisioner.registry.tables import Tables, printable
 
 PREFIX = "ptk_"
 
@@ -42,6 +42,7 @@ def create(
     label: str = "",
 ) -> tuple[Token, str]:
     """A new token and its text, which nobody can tell again."""
+    label = printable(label) or ""
     token = Token(secrets.token_hex(8), label, scope, app_id, database_id, read_only, now, expires_at, None)
     secret = secrets.token_urlsafe(32)
     with registry.change():

@@ -1,0 +1,156 @@
+"""`provisioner token`: who may open databases at the server."""
+
+from __future__ import annotations
+
+import click
+
+from provisioner.cli import view
+from provisioner.cli.app import milliseconds
+from provisioner.cli.database import find
+from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
+from provisioner.clock import now_ms, rfc3339
+from provisioner.connect import keys
+from provisioner.errors import ProvisionerError
+from provisioner.model import Scope, Token
+from provisioner.naming import shown
+from provisioner.registry import tokens
+from provisioner.registry.store import Registry
+
+
+@click.group()
+def token() -> None:
+    """Access tokens: who may open which databases at the server ('provisioner serve').
+
+    'exec' and 'env' need none of these: they inject a token of the one database that they connect to.
+    """
+
+
+@token.command()
+@click.option("--database", metavar="NAME", help="Opens this database, by its name or id.")
+@click.option("--app", "slug", metavar="APP", help="Opens the app's development timelines; never production.")
+@click.option("--admin", is_flag=True, help="Opens every database, production included.")
+@click.option("--read-only", is_flag=True, help="Writes are refused.")
+@click.option("--expires-in", metavar="TIME", help="For example 12h or 90d. Default: never.")
+@click.option("--label", default="", help="What it is for; 'token list' shows it.")
+@json_option
+def create(
+    database: str | None,
+    slug: str | None,
+    admin: bool,
+    read_only: bool,
+    expires_in: str | None,
+    label: str,
+    as_json: bool,
+) -> None:
+    """Make an access token and print it, this once: what is kept is a hash of it."""
+    if (database is not None) + (slug is not None) + admin != 1:
+        raise click.UsageError("say what it opens: --database NAME, --app APP or --admin")
+    with Registry.open(the_home()) as registry:
+        scope, app_id, database_id = Scope.ADMIN, None, None
+        if database is not None:
+            scope, database_id = Scope.DATABASE, find(registry, database)[1].id
+        elif slug is not None:
+            scope, app_id = Scope.APP, the_app(registry, slug).id
+        now = now_ms()
+        made, text = tokens.create(
+            registry,
+            scope,
+            now,
+            app_id=app_id,
+            database_id=database_id,
+            read_only=read_only,
+            expires_at=now + milliseconds(expires_in) if expires_in else None,
+            label=label,
+        )
+        if as_json:
+            print_json({"token": text, **_document(made, _names(registry))})
+            return
+    click.echo(text)
+    click.echo("This is shown once. It is revoked with: provisioner token revoke " + made.id, err=True)
+
+
+def _names(registry: Registry) -> dict[str, str]:
+    """The slugs of apps and the names of databases, by their ids."""
+    apps = registry.apps()
+    databases = {database.id: database.name for app in apps for database in registry.databases(app.id)}
+    return databases | {app.id: app.slug for app in apps}
+
+
+def _document(token: Token, names: dict[str, str]) -> view.Document:
+    """`app` and `database` are ids where what they name is gone."""
+    return {
+        "id": token.id,
+        "scope": str(token.scope),
+        "app": token.app_id and names.get(token.app_id, token.app_id),
+        "database": token.database_id and names.get(token.database_id, token.database_id),
+        "read_only": token.read_only,
+        "label": token.label,
+        "created_at": rfc3339(token.created_at),
+        "expires_at": rfc3339(token.expires_at),
+        "revoked_at": rfc3339(token.revoked_at),
+    }
+
+
+@token.command(name="list")
+@json_option
+def list_tokens(as_json: bool) -> None:
+    """Every token with what it opens, the revoked and expired ones too. None is shown itself."""
+    with Registry.open(the_home()) as registry:
+        names = _names(registry)
+        listed = [(found, _document(found, names)) for found in tokens.listing(registry)]
+    if as_json:
+        print_json([document for _, document in listed])
+        return
+    for found, document in listed:
+        what = document["database"] or document["app"] or "everything"
+        click.echo(shown("  ".join(filter(None, (found.id, what, _mode(found), _state(found), found.label)))))
+
+
+def _mode(token: Token) -> str:
+    return "read-only" if token.read_only else "read-write"
+
+
+def _state(token: Token) -> str:
+    if token.revoked_at is not None:
+        return f"revoked {rfc3339(token.revoked_at)}"
+    if token.expires_at is None:
+        return "valid"
+    return f"{'valid until' if token.valid(now_ms()) else 'expired'} {rfc3339(token.expires_at)}"
+
+
+@token.command()
+@click.argument("token_id", metavar="ID", required=False)
+@click.option("--database", metavar="NAME", help="What 'exec' and 'env' have injected for this database until now.")
+def revoke(token_id: str | None, database: str | None) -> None:
+    """Make a token worthless, within a minute also for who is connected. ID is its id, or the token itself."""
+    if (token_id is None) == (database is None):
+        raise click.UsageError("say which: the token's ID, or --database NAME")
+    if token_id is not None and token_id.startswith(keys.INJECTED_PREFIX):
+        database = token_id.removeprefix(keys.INJECTED_PREFIX).partition("_")[0]
+    with Registry.open(the_home()) as registry:
+        if database is not None:
+            found = find(registry, database)[1]
+            tokens.raise_generation(registry, found.id, now_ms())
+            click.echo(f"what was injected for {found.name} opens nothing any more; start its apps anew")
+            return
+        known = tokens.find(registry, tokens.split(str(token_id))[0])
+        if known is None:
+            raise ProvisionerError(
+                f"there is no token {tokens.split(str(token_id))[0]!r}", "See 'provisioner token list'"
+            )
+        tokens.revoke(registry, known[0], now_ms())
+        click.echo(f"revoked {known[0].id}")
+
+
+@token.command(name="rotate-key")
+@yes_option
+def rotate_key(yes: bool) -> None:
+    """Replace the home's key: all that 'exec' and 'env' have injected becomes worthless. Listed tokens stay valid."""
+    home = the_home()
+    with Registry.open(home) as registry:
+        confirm("Replace the key? Every app that is connected by URL has to be started anew", yes)
+        keys.rotate(home)
+        registry.record(now_ms(), "token.rotate-key", "user")
+    click.echo(
+        "replaced; start the apps that are connected by URL anew, and write env files again: provisioner env --write"
+    )

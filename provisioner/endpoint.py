@@ -1,0 +1,74 @@
+"""Where an app reaches its database: in its file, or at the home's server. Light: `exec` imports it."""
+
+from __future__ import annotations
+
+from provisioner import presence
+from provisioner.config import Home
+from provisioner.environment import Connection, database_url
+from provisioner.errors import NotResolved, StorageFailed
+
+PATIENCE_SECONDS = 2.0
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def remote(home: Home, connection: Connection) -> tuple[str, str] | None:
+    """URL and token of a database in mode ``url`` or ``auto``; None for its file.
+
+    In mode ``auto`` the server is used while it is up. It is the same database both ways, so a server that has ended
+    or was killed is no reason to stop; one that lives and does not answer is. Raises `NotResolved`.
+    """
+    found = presence.at_work(home.server)
+    if found is None:
+        if connection.connect == "auto":
+            return None
+        raise NotResolved(
+            f"app {connection.app_slug!r} is connected by URL, and no server is up for {home.path}",
+            "Start it with 'provisioner serve' or 'provisioner up', or change the mode with 'provisioner assign"
+            f" --connect auto INSTANCE {connection.app_slug}'",
+        )
+    pid, base = found
+    if not _accepts(base):
+        raise NotResolved(
+            f"the server of {home.path} runs (process {pid}) but accepts no connection at {base}",
+            "See 'provisioner doctor'; restart the server, or end it",
+        )
+    from provisioner.connect import keys
+
+    try:
+        key = keys.secret(home)
+    except StorageFailed as error:
+        error.exit_code = NotResolved.exit_code
+        raise
+    return database_url(base, connection.database_id), keys.injected(key, connection.database_id, connection.generation)
+
+
+def _accepts(base: str) -> bool:
+    """Does somebody accept a connection there? The bare `_socket`, because `socket` takes longer to import."""
+    import _socket
+
+    scheme, _, rest = base.partition("://")
+    authority = rest.partition("/")[0]
+    host, colon, port = authority.rpartition(":")
+    if not colon or authority.endswith("]"):
+        host, port = authority, ""
+    try:
+        found = _socket.getaddrinfo(
+            host.strip("[]").encode(),  # bytes: a text would import the codec of international names
+            int(port or _PORTS.get(scheme, 0)),
+            0,
+            _socket.SOCK_STREAM,
+        )
+    except (OSError, ValueError):
+        return False
+    for family, kind, protocol, _, address in found:
+        connection = _socket.socket(family, kind, protocol)
+        connection.settimeout(PATIENCE_SECONDS)
+        try:
+            connection.connect(address)
+        except OSError:
+            continue
+        finally:
+            connection.close()
+        return True
+    return False
