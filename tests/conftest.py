@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from kv_server import Served, served
 from support import SETUPS, Setup
 
 # What takes hours rather than minutes: pytest --hypothesis-profile=nightly --timeout=0
@@ -70,6 +71,13 @@ def _alone(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def setup(request: pytest.FixtureRequest, home: Path) -> Iterator[Setup]:
     with ExitStack() as stack:
         yield Setup(request.param, home, stack)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A real server in this process, for all tests that want databases of one."""
+    with served(tmp_path_factory.mktemp("server")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from typing import Any
 
 import apsw
 import pytest
+from kv_server import Served
 
 from provisioner import open_kv
 from provisioner.kv import (
@@ -49,9 +50,14 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "kv.sqlite3")
 
 
-@pytest.fixture(params=["file", "memory"])
-def kv(request: pytest.FixtureRequest, path: str) -> Iterator[Kv]:
-    with open_kv(path if request.param == "file" else ":memory:") as opened:
+@pytest.fixture(params=["file", "memory", "remote"])
+def kv(request: pytest.FixtureRequest, path: str, server: Served) -> Iterator[Kv]:
+    if request.param == "remote":
+        made = server.database()
+        opened = open_kv(made.url, access_token=made.token)
+    else:
+        opened = open_kv(path if request.param == "file" else ":memory:")
+    with opened:
         yield opened
 
 
@@ -447,10 +453,10 @@ def test_without_a_name_it_is_in_memory_with_a_warning() -> None:
         assert kv.get(("a",)).value == 1
 
 
-@pytest.mark.parametrize("url", ["http://localhost:4512", "https://example.org/kv"])
-def test_a_url_is_refused_until_there_is_a_client(url: str) -> None:
-    with pytest.raises(OptionInvalid, match="KV Connect"):
-        open_kv(url)
+@pytest.mark.parametrize("token", [None, "", "two words", "line\nfeed", "é"])
+def test_a_url_wants_an_access_token(token: str | None) -> None:
+    with pytest.raises(OptionInvalid, match="DENO_KV_ACCESS_TOKEN"):
+        open_kv("http://localhost:4512", access_token=token)
 
 
 def test_what_is_no_database_is_a_clear_error(tmp_path: Path) -> None:

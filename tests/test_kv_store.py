@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from kv_server import Served, TimedStore
 
 from provisioner.kv import key, value
 from provisioner.kv.errors import Closed, KvError, Malformed, OutOfRange, TypeMismatch
@@ -27,17 +28,21 @@ from provisioner.kv.model import (
 from provisioner.kv.sqlite import SqliteStore
 from provisioner.kv.store import Outcome, Store
 
-STORES: dict[str, Callable[[Path], Store]] = {
-    "memory": lambda _: MemoryStore(),
-    "sqlite": lambda directory: SqliteStore(directory / "kv.sqlite3"),
+STORES: dict[str, Callable[[Path, Served], Store]] = {
+    "memory": lambda *_: MemoryStore(),
+    "sqlite": lambda directory, _: SqliteStore(directory / "kv.sqlite3"),
+    "sqlite, one of many": lambda directory, _: SqliteStore(directory / "kv.sqlite3", lean=True),
+    "remote": lambda _, server: TimedStore(server, server.database()),
 }
 NOW = 1_800_000_000_000
+A, B, C, D, K, N, X, Z, DEAD, LETTERS = (key.encode((name,)) for name in (*"abcdknxz", "dead", "letters"))
+END = b"\xff"
 EVERYTHING = ReadRange(b"\0", b"\xff", 1000)
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made = STORES[request.param](tmp_path)
+def store(request: pytest.FixtureRequest, tmp_path: Path, server: Served) -> Iterator[Store]:
+    made = STORES[request.param](tmp_path, server)
     yield made
     made.close()
 
@@ -76,68 +81,68 @@ def stored(store: Store, name: bytes) -> object:
 
 
 def test_what_was_written_is_read_with_its_versionstamp(store: Store) -> None:
-    versionstamp = done(store, put(b"\x02a\0", "x"))
-    assert store.read([key.point(b"\x02a\0")]) == [[RawEntry(b"\x02a\0", *value.encode("x"), versionstamp)]]
+    versionstamp = done(store, put(A, "x"))
+    assert store.read([key.point(A)]) == [[RawEntry(A, *value.encode("x"), versionstamp)]]
     assert len(versionstamp) == 10
     assert versionstamp.endswith(b"\0\0")
 
 
 def test_what_is_absent_is_no_entry(store: Store) -> None:
-    assert store.read([key.point(b"a")]) == [[]]
+    assert store.read([key.point(A)]) == [[]]
 
 
 def test_all_of_one_write_has_one_versionstamp_and_later_ones_greater(store: Store) -> None:
-    first = done(store, put(b"a"), put(b"b"))
-    second = done(store, put(b"c"))
+    first = done(store, put(A), put(B))
+    second = done(store, put(C))
     entries = store.read([EVERYTHING])[0]
     assert [entry.versionstamp for entry in entries] == [first, first, second]
     assert 1 <= int.from_bytes(second[:8], "big") - int.from_bytes(first[:8], "big") <= 9
 
 
 def test_a_range_starts_with_its_start_and_ends_before_its_end(store: Store) -> None:
-    done(store, *(put(name) for name in (b"a", b"b", b"c", b"d")))
-    assert names(store, ReadRange(b"b", b"d", 10)) == [b"b", b"c"]
-    assert names(store, ReadRange(b"b", b"d", 10, reverse=True)) == [b"c", b"b"]
-    assert names(store, ReadRange(b"a", b"z", 2)) == [b"a", b"b"]
-    assert names(store, ReadRange(b"a", b"z", 2, reverse=True)) == [b"d", b"c"]
-    assert names(store, ReadRange(b"c", b"c", 2)) == []
+    done(store, *(put(name) for name in (A, B, C, D)))
+    assert names(store, ReadRange(B, D, 10)) == [B, C]
+    assert names(store, ReadRange(B, D, 10, reverse=True)) == [C, B]
+    assert names(store, ReadRange(A, END, 2)) == [A, B]
+    assert names(store, ReadRange(A, END, 2, reverse=True)) == [D, C]
+    assert names(store, ReadRange(C, C, 2)) == []
 
 
 def test_several_ranges_are_answered_in_their_order(store: Store) -> None:
-    done(store, put(b"a"), put(b"b"))
-    answers = store.read([key.point(b"b"), ReadRange(b"a", b"z", 9), key.point(b"x")])
-    assert [[entry.key for entry in entries] for entries in answers] == [[b"b"], [b"a", b"b"], []]
+    done(store, put(A), put(B))
+    answers = store.read([key.point(B), ReadRange(A, END, 9), key.point(X)])
+    assert [[entry.key for entry in entries] for entries in answers] == [[B], [A, B], []]
 
 
 def test_a_check_holds_for_the_same_versionstamp_or_for_absence(store: Store) -> None:
-    versionstamp = done(store, put(b"a"))
-    assert isinstance(do(store, checks=(Check(b"a", versionstamp), Check(b"b", None))), Committed)
+    versionstamp = done(store, put(A))
+    assert isinstance(do(store, checks=(Check(A, versionstamp), Check(B, None))), Committed)
 
 
 def test_checks_that_fail_are_named_and_nothing_is_written(store: Store) -> None:
-    old = done(store, put(b"a"))
-    done(store, put(b"a"))
-    checks = (Check(b"a", old), Check(b"x", None), Check(b"a", None), Check(b"x", old))
-    assert do(store, put(b"b"), checks=checks) == ChecksFailed((0, 2, 3))
-    assert names(store) == [b"a"]
+    old = done(store, put(A))
+    done(store, put(A))
+    checks = (Check(A, old), Check(X, None), Check(A, None), Check(X, old))
+    assert do(store, put(B), checks=checks) == ChecksFailed((0, 2, 3))
+    assert names(store) == [A]
 
 
 def test_mutations_happen_in_order(store: Store) -> None:
     done(
         store,
-        put(b"a", 1),
-        Mutation(MutationKind.DELETE, b"a"),
-        put(b"a", 2),
-        put(b"b"),
-        Mutation(MutationKind.DELETE, b"b"),
+        put(A, 1),
+        Mutation(MutationKind.DELETE, A),
+        put(A, 2),
+        put(B),
+        Mutation(MutationKind.DELETE, B),
     )
-    assert stored(store, b"a") == 2
-    assert names(store) == [b"a"]
+    assert stored(store, A) == 2
+    assert names(store) == [A]
 
 
 def test_a_versionstamped_key_ends_with_the_digits(store: Store) -> None:
-    versionstamp = done(store, put(b"a")._replace(kind=MutationKind.SET_VERSIONSTAMPED))
-    assert names(store) == [b"a\x02" + versionstamp.hex().encode() + b"\0"]
+    versionstamp = done(store, put(A)._replace(kind=MutationKind.SET_VERSIONSTAMPED))
+    assert names(store) == [A + b"\x02" + versionstamp.hex().encode() + b"\0"]
 
 
 @pytest.mark.parametrize(
@@ -160,10 +165,10 @@ def test_a_versionstamped_key_ends_with_the_digits(store: Store) -> None:
 )
 def test_numbers_are_computed(store: Store, kind: MutationKind, old: object, operand: object, new: object) -> None:
     if old is not None:
-        done(store, put(b"n", old))
-    done(store, change(kind, b"n", operand))
-    assert stored(store, b"n") == new
-    assert type(stored(store, b"n")) is type(new)
+        done(store, put(N, old))
+    done(store, change(kind, N, operand))
+    assert stored(store, N) == new
+    assert type(stored(store, N)) is type(new)
 
 
 @pytest.mark.parametrize(
@@ -181,13 +186,13 @@ def test_numbers_are_computed(store: Store, kind: MutationKind, old: object, ope
 def test_a_sum_keeps_its_bounds(
     store: Store, low: object, high: object, clamp: bool, operand: object, result: object
 ) -> None:
-    done(store, put(b"n", 5))
-    outcome = do(store, change(MutationKind.SUM, b"n", operand, low, high, clamp))
+    done(store, put(N, 5))
+    outcome = do(store, change(MutationKind.SUM, N, operand, low, high, clamp))
     if isinstance(result, type):
         assert isinstance(outcome, result)
-        assert stored(store, b"n") == 5
+        assert stored(store, N) == 5
     else:
-        assert stored(store, b"n") == result
+        assert stored(store, N) == result
 
 
 @pytest.mark.parametrize("old", ["x", 3, BigInt(3), b"12345678", None, [1], True])
@@ -195,10 +200,10 @@ def test_a_sum_keeps_its_bounds(
 def test_another_type_is_refused_and_nothing_of_the_write_happens(
     store: Store, kind: MutationKind, old: object
 ) -> None:
-    before = done(store, put(b"n", old))
-    outcome = do(store, put(b"a"), change(kind, b"n", KvU64(1)), put(b"z"))
+    before = done(store, put(N, old))
+    outcome = do(store, put(A), change(kind, N, KvU64(1)), put(Z))
     assert isinstance(outcome, TypeMismatch)
-    assert names(store) == [b"n"]
+    assert names(store) == [N]
     assert int.from_bytes(done(store)[:8], "big") - int.from_bytes(before[:8], "big") <= 9
 
 
@@ -215,29 +220,29 @@ def test_another_type_is_refused_and_nothing_of_the_write_happens(
     ],
 )
 def test_kinds_of_numbers_do_not_mix(store: Store, old: object, operand: object) -> None:
-    done(store, put(b"n", old))
-    assert isinstance(do(store, change(MutationKind.SUM, b"n", operand)), TypeMismatch)
-    assert stored(store, b"n") == old
+    done(store, put(N, old))
+    assert isinstance(do(store, change(MutationKind.SUM, N, operand)), TypeMismatch)
+    assert stored(store, N) == old
 
 
 def test_a_failed_check_comes_before_a_type_error(store: Store) -> None:
-    done(store, put(b"n", "x"))
-    assert do(store, change(MutationKind.SUM, b"n", KvU64(1)), checks=(Check(b"n", None),)) == ChecksFailed((0,))
+    done(store, put(N, "x"))
+    assert do(store, change(MutationKind.SUM, N, KvU64(1)), checks=(Check(N, None),)) == ChecksFailed((0,))
 
 
 def test_writes_that_travel_together_fail_alone(store: Store) -> None:
-    done(store, put(b"n", "x"))
+    done(store, put(N, "x"))
     outcomes = store.write(
         [
-            AtomicWrite((), (put(b"a"),)),
-            AtomicWrite((Check(b"n", None),), (put(b"b"),)),
-            AtomicWrite((), (put(b"c"), change(MutationKind.SUM, b"n", KvU64(1)))),
-            AtomicWrite((Check(b"d", None),), (put(b"d"),)),
-            AtomicWrite((Check(b"d", None),), (put(b"d"),)),
+            AtomicWrite((), (put(A),)),
+            AtomicWrite((Check(N, None),), (put(B),)),
+            AtomicWrite((), (put(C), change(MutationKind.SUM, N, KvU64(1)))),
+            AtomicWrite((Check(D, None),), (put(D),)),
+            AtomicWrite((Check(D, None),), (put(D),)),
         ]
     )
     assert [type(outcome) for outcome in outcomes] == [Committed, ChecksFailed, TypeMismatch, Committed, ChecksFailed]
-    assert names(store) == [b"a", b"d", b"n"]
+    assert names(store) == [A, D, N]
 
 
 def test_concurrent_writers_lose_nothing(store: Store) -> None:
@@ -245,14 +250,14 @@ def test_concurrent_writers_lose_nothing(store: Store) -> None:
 
     def write(number: int) -> None:
         for _ in range(25):
-            stamps.append(done(store, change(MutationKind.SUM, b"n", KvU64(number))))
+            stamps.append(done(store, change(MutationKind.SUM, N, KvU64(number))))
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert stored(store, b"n") == KvU64(25 * sum(range(16)))
+    assert stored(store, N) == KvU64(25 * sum(range(16)))
     assert len(set(stamps)) == len(stamps) == 400
 
 
@@ -262,7 +267,7 @@ def test_concurrent_checks_let_one_pass(store: Store) -> None:
 
     def write() -> None:
         barrier.wait()
-        outcomes.append(do(store, put(b"a"), checks=(Check(b"a", None),)))
+        outcomes.append(do(store, put(A), checks=(Check(A, None),)))
 
     threads = [threading.Thread(target=write) for _ in range(16)]
     for thread in threads:
@@ -275,30 +280,44 @@ def test_concurrent_checks_let_one_pass(store: Store) -> None:
 
 def test_what_expired_is_deleted_and_wakes(store: Store) -> None:
     woken = threading.Event()
-    done(store, put(b"a", expire_at=NOW), put(b"b", expire_at=NOW + 1), put(b"c"), put(b"d", expire_at=NOW + 50))
-    store.watch([b"a"], woken.set)
+    done(store, put(A, expire_at=NOW), put(B, expire_at=NOW + 1), put(C), put(D, expire_at=NOW + 50))
+    store.watch([A], woken.set)
     assert store.collect(NOW - 1) == (0, NOW)
-    assert not woken.is_set()
+    assert names(store) == [A, B, C, D]
+    woken.clear()
     assert store.collect(NOW + 1) == (2, NOW + 50)
     assert woken.wait(5)
-    assert names(store) == [b"c", b"d"]
+    assert names(store) == [C, D]
     assert store.collect(NOW + 60) == (1, None)
 
 
+def test_a_crowd_that_expired_is_deleted_in_steps(store: Store) -> None:
+    for start in range(0, 3000, 1000):
+        done(store, *(put(key.encode((number,)), expire_at=NOW) for number in range(start, start + 1000)))
+    done(store, put(A, expire_at=NOW + 50))
+    count, due = store.collect(NOW + 1)
+    while due is not None and due <= NOW + 1:
+        more, due = store.collect(NOW + 1)
+        count += more
+    assert (count, due) == (3000, NOW + 50)
+    assert names(store) == [A]
+
+
 def test_writing_again_takes_the_expiry_away(store: Store) -> None:
-    done(store, put(b"a", expire_at=NOW), put(b"n", KvU64(1), expire_at=NOW))
-    done(store, put(b"a"), change(MutationKind.SUM, b"n", KvU64(1)))
+    done(store, put(A, expire_at=NOW), put(N, KvU64(1), expire_at=NOW))
+    done(store, put(A), change(MutationKind.SUM, N, KvU64(1)))
     assert store.collect(NOW + 1) == (0, None)
-    assert names(store) == [b"a", b"n"]
+    assert names(store) == [A, N]
 
 
 def test_a_watcher_is_woken_by_its_keys_until_it_is_closed(store: Store) -> None:
     woken = threading.Event()
-    subscription = store.watch([b"a", b"b"], woken.set)
-    done(store, put(b"b"))
+    done(store, put(A))
+    subscription = store.watch([A, B], woken.set)
+    done(store, put(B))
     assert woken.wait(5)
     woken.clear()
-    done(store, Mutation(MutationKind.DELETE, b"a"))
+    done(store, Mutation(MutationKind.DELETE, A))
     assert woken.wait(5)
     subscription.close()
     subscription.close()
@@ -335,7 +354,7 @@ def test_a_claim_takes_no_more_than_wanted(store: Store) -> None:
 
 
 def test_a_failed_message_comes_again_as_its_schedule_says(store: Store) -> None:
-    enqueued(store, value.to_v8("hello"), NOW, (10, 1000), b"\x02dead\0", b"\x02letters\0")
+    enqueued(store, value.to_v8("hello"), NOW, (10, 1000), DEAD, LETTERS)
     at = NOW
     for wait in (10, 1000):
         ((message,), _) = store.claim(at, 1)
@@ -346,8 +365,8 @@ def test_a_failed_message_comes_again_as_its_schedule_says(store: Store) -> None
     store.finish(message.id, False, at)
     assert store.claim(at + 10**9, 1) == ([], None)
     assert store.revive(at + 10**9) == (0, None)
-    assert names(store) == [b"\x02dead\0", b"\x02letters\0"]
-    assert stored(store, b"\x02dead\0") == "hello"
+    assert names(store) == [DEAD, LETTERS]
+    assert stored(store, DEAD) == "hello"
 
 
 def test_without_a_schedule_of_its_own_a_message_has_denos(store: Store) -> None:
@@ -361,7 +380,7 @@ def test_without_a_schedule_of_its_own_a_message_has_denos(store: Store) -> None
 
 
 def test_what_succeeded_never_comes_again(store: Store) -> None:
-    enqueued(store, b"m", NOW, (1, 1), b"k")
+    enqueued(store, b"m", NOW, (1, 1), K)
     ((message,), _) = store.claim(NOW, 1)
     store.finish(message.id, True, NOW)
     assert store.revive(NOW + 10**9) == (0, None)
@@ -381,19 +400,20 @@ def test_what_a_dead_process_held_is_delivered_again_unless_it_was_renewed(store
 
 
 def test_a_failed_check_sends_nothing(store: Store) -> None:
-    done(store, put(b"a"))
-    do(store, checks=(Check(b"a", None),), enqueues=(Enqueue(b"m", NOW),))
+    done(store, put(A))
+    do(store, checks=(Check(A, None),), enqueues=(Enqueue(b"m", NOW),))
     assert store.claim(NOW, 1) == ([], None)
 
 
 def test_a_wrong_length_in_a_sum_is_an_error_of_that_write(store: Store) -> None:
-    done(store, Mutation(MutationKind.SET, b"n", b"123", 2))
-    assert isinstance(do(store, change(MutationKind.SUM, b"n", KvU64(1))), (Malformed, TypeMismatch))
+    if isinstance(do(store, Mutation(MutationKind.SET, N, b"123", 2)), KvError):
+        return  # a server does not let it be stored in the first place
+    assert isinstance(do(store, change(MutationKind.SUM, N, KvU64(1))), (Malformed, TypeMismatch))
 
 
 def test_a_closed_store_says_so_and_wakes_who_waits(store: Store) -> None:
     woken = threading.Event()
-    store.watch([b"a"], woken.set)
+    store.watch([A], woken.set)
     store.close()
     store.close()
     assert woken.wait(5)

@@ -236,7 +236,7 @@ def _enqueue(message: wire.Enqueue) -> Enqueue:
     undelivered = tuple(message.keys_if_undelivered)
     for key in undelivered:
         _must_be_a_key(key)
-    return Enqueue(message.payload, message.deadline_ms, undelivered, backoff or None)
+    return Enqueue(message.payload, message.deadline_ms, undelivered, backoff)
 
 
 def _must_be_a_key(key: bytes) -> None:

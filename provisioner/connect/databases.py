@@ -25,6 +25,8 @@ Log = Callable[..., None]
 
 THREADS: Final = 64  # a database that another process keeps locked holds one
 IDLE_SECONDS: Final = 60
+REST_SECONDS: Final = 5
+CACHE_KIB: Final = 500  # more makes reads no faster, for the system has the file in memory
 EVICTED_PART: Final = 20  # of those that are open, at a time
 COLLECT_SECONDS: Final = 60  # what other processes wrote may expire unheard of for so long
 _ENGINE: Final = "deno-kv"
@@ -50,11 +52,19 @@ class Database:
 
 class Databases:
     """`most` may be open at a time. `opened` is for looking up; `get` opens. `together` hears of how many writes shared a
-    transaction."""
+    transaction. By `clock` (milliseconds since 1970) entries expire and messages are due."""
 
-    def __init__(self, registry: Registry, most: int, log: Log, together: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        most: int,
+        log: Log,
+        together: Callable[[int], None],
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
         self.opened: dict[str, Database] = {}
         self.tick = 0  # seconds since the start
+        self.clock = clock
         self._registry = registry
         self._most = most
         self._log = log
@@ -109,9 +119,11 @@ class Databases:
         """Close what nobody uses, and look for what other processes let expire."""
         self.tick += 1
         for database in list(self.opened.values()):
+            if self.tick - database.used == REST_SECONDS and not database.users:
+                database.store.rest()
             if database.users or database.watchers:
                 if not self.tick % COLLECT_SECONDS:
-                    self.expect(database, now_ms())
+                    self.expect(database, self.clock())
             elif self.tick - database.used > IDLE_SECONDS:
                 self._end(database, Refused(UNAVAILABLE, "the database has just been closed"))
 
@@ -122,7 +134,7 @@ class Databases:
         if database.timer is not None:
             database.timer.cancel()
         database.due = at
-        seconds = min(max(0, at - now_ms()) / 1000, COLLECT_SECONDS)
+        seconds = min(max(0, at - self.clock()) / 1000, COLLECT_SECONDS)
         database.timer = self._loop.call_later(seconds, self._collect, database)
 
     async def close(self) -> None:
@@ -141,13 +153,13 @@ class Databases:
         assert place is not None  # noqa: S101
         path = database_path(place.location, database_id)
         try:
-            store = await self._loop.run_in_executor(self._threads, lambda: SqliteStore(path, must_exist=True))
+            store = await self._loop.run_in_executor(self._threads, lambda: _opened(path))
         except KvError as error:
             raise self.storage_failed(place.name, error) from error
         database = Database(database_id, place, store, Work(store, self._threads, self._together), self.tick)
         self.opened[database_id] = database
         self.look_again_at(database)
-        self.expect(database, now_ms())
+        self.expect(database, self.clock())
         return database
 
     def look_again_at(self, database: Database) -> None:
@@ -204,7 +216,7 @@ class Databases:
 
     async def _collected(self, database: Database) -> None:
         try:
-            _, due = await self.call(database, database.store.collect, now_ms())
+            _, due = await self.call(database, database.store.collect, self.clock())
         except KvError as error:
             self._log("error", f"expired entries could not be deleted: {error}", database=database.place.name)
             return
@@ -215,6 +227,10 @@ class Databases:
         task: asyncio.Task[None] = self._loop.create_task(coroutine)  # type: ignore[arg-type]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _opened(path: str) -> SqliteStore:
+    return SqliteStore(path, must_exist=True, lean=True, cache_kib=CACHE_KIB)
 
 
 def _refusal(place: Place | None) -> Refused | None:

@@ -23,6 +23,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server as Granian
 
 from provisioner import presence
+from provisioner.clock import now_ms
 from provisioner.config import Home
 from provisioner.connect.access import Access
 from provisioner.connect.databases import Databases
@@ -88,11 +89,19 @@ class Running:
     `died` is called, from the server's thread, where it ends without having been stopped.
     """
 
-    def __init__(self, home: Home, options: Options, log: Log, died: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        home: Home,
+        options: Options,
+        log: Log,
+        died: Callable[[], None],
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
         self.home = home
         self.options = checked(options, log)
         self._log = log
         self._died = died
+        self._clock = clock
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -150,7 +159,8 @@ class Running:
         access = Access(self.home)
         registry = Registry.open(self.home)
         metrics = Metrics()
-        databases = Databases(registry, _most_databases(self.options), self._log, metrics.groups.add)
+        most = _most_databases(self.options)
+        databases = Databases(registry, most, self._log, metrics.groups.add, self._clock)
         server = Server(
             Doorman(access),
             databases,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 
-from provisioner.connect import convert
+from provisioner.connect import convert, queueing
 from provisioner.connect.databases import Database, Databases
 from provisioner.connect.doorman import Doorman, Session, address_of
 from provisioner.connect.metadata import exchanged
@@ -33,7 +34,7 @@ from provisioner.connect.refusal import (
     UNAVAILABLE,
     Refused,
 )
-from provisioner.connect.watching import Watch
+from provisioner.connect.watching import Frame, Subscribe, Watch, Watched
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
 from provisioner.kv.model import ChecksFailed, Committed, ReadRange
 
@@ -83,6 +84,8 @@ class Server:
             "snapshot_read": self._snapshot_read,
             "atomic_write": self._atomic_write,
             "watch": self._watch,
+            **{path: partial(self._queue, handler) for path, handler in queueing.HANDLERS.items()},
+            queueing.STREAM: self._news,
         }
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
@@ -146,8 +149,7 @@ class Server:
         return 200
 
     async def _atomic_write(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
-        if session.read_only:
-            raise Refused(FORBIDDEN, "this token may only read")
+        _must_write(session)
         write = convert.write_of(await self._body(scope, protocol, headers, convert.WRITE_BYTES))
         for last in (False, True):
             database = await self._database(session)
@@ -172,13 +174,37 @@ class Server:
     async def _watch(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
         keys = convert.watched_keys(await self._body(scope, protocol, headers, convert.WATCH_BYTES))
         database = await self._database(session)
+        watched = Watched(database.store, keys)
+        return await self._stream(protocol, headers, database, watched.subscribe, watched.frame)
+
+    async def _queue(self, handler: queueing.Handler, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
+        _must_write(session)
+        body = await self._body(scope, protocol, headers, queueing.REQUEST_BYTES)
+        for last in (False, True):
+            database = await self._database(session)
+            try:
+                answer = await self._databases.call(database, handler, database.store, body, self._databases.clock())
+            except KvError as error:
+                self._may_be_tried_again(database, error, last)
+            else:
+                break
+        protocol.response_bytes(200, _PROTOBUF, answer)
+        return 200
+
+    async def _news(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
+        _must_write(session)
+        await self._body(scope, protocol, headers, queueing.REQUEST_BYTES)
+        database = await self._database(session)
+        return await self._stream(protocol, headers, database, queueing.subscribe, queueing.news)
+
+    async def _stream(self, protocol: Any, headers: Any, database: Database, subscribe: Subscribe, frame: Frame) -> int:
         gone = asyncio.ensure_future(protocol.client_disconnect())
         began = Watch(database, gone)
         self._watches.setdefault(headers.get("authorization"), set()).add(began)
         self.in_flight -= 1
         self.watches += 1
         try:
-            await began.run(keys, lambda: protocol.response_stream(200, _STREAM))
+            await began.run(subscribe, frame, lambda: protocol.response_stream(200, _STREAM))
         except KvError as error:
             if not began.streams:
                 raise self._databases.storage_failed(database.place.name, error) from error
@@ -188,7 +214,7 @@ class Server:
             self.in_flight += 1
             self._forget(headers.get("authorization"), began)
         if not began.streams:
-            raise database.ended or Refused(UNAVAILABLE, "the watch ended before it began")
+            raise database.ended or Refused(UNAVAILABLE, "the stream ended before it began")
         return 200
 
     def _forget(self, authorization: str, began: Watch) -> None:
@@ -313,6 +339,11 @@ class Server:
             client=scope.client,
             token=principal or None,
         )
+
+
+def _must_write(session: Session) -> None:
+    if session.read_only:
+        raise Refused(FORBIDDEN, "this token may only read")
 
 
 _PAGES: Final = ("/healthz", "/readyz", "/metrics")

@@ -1,4 +1,4 @@
-"""A watch: the state of its keys when it begins, and again whenever one of them has changed, until somebody ends it.
+"""Streams: of a watch, the state of its keys when it begins, and again when one of them has changed; until somebody ends it.
 
 The stream hands everything to the network without saying whether the client reads it. So a stream ends after a number of
 bytes, and the client, which has to be able to begin again anyway, begins again: one that does not read gets no more.
@@ -15,6 +15,7 @@ from provisioner.connect.databases import Database
 from provisioner.kv.errors import Closed
 from provisioner.kv.loop import waker
 from provisioner.kv.model import ReadRange
+from provisioner.kv.store import Store, Subscription
 
 KEEP_ALIVE_SECONDS: Final = 5.0
 MOST_BYTES: Final = 16 * 1024 * 1024
@@ -24,8 +25,14 @@ class Stream(Protocol):
     async def send_bytes(self, data: bytes, /) -> None: ...
 
 
+Subscribe = Callable[[Store, Callable[[], None]], Subscription]
+Frame = Callable[[bool], bytes | None]
+"""The next frame, if there is news. It is told whether something woke the stream, or only time has passed."""
+
+
 class Watch:
-    """One stream. `gone` is done when its client has left; `streams` is true once it has begun to answer."""
+    """One stream, of a watch or of the queue. `gone` is done when its client has left; `streams` is true once it has begun
+    to answer."""
 
     def __init__(self, database: Database, gone: asyncio.Future[Any]) -> None:
         self.streams = False
@@ -39,14 +46,14 @@ class Watch:
         self._ended = True
         self._changed.set()
 
-    async def run(self, keys: Sequence[bytes], begin: Callable[[], Stream]) -> None:
+    async def run(self, subscribe: Subscribe, frame: Frame, begin: Callable[[], Stream]) -> None:
         """Serve it to its end. Raises KvError where the storage fails, ProtocolClosed where the client leaves."""
         database = self._database
-        subscription = await database.work.call(database.store.watch, keys, waker(self._changed))
+        subscription = await database.work.call(subscribe, database.store, waker(self._changed))
         database.watchers.add(self.end)
         self._gone.add_done_callback(lambda _: self.end())
         try:
-            await self._send_all([ReadRange(key, key + b"\0", 1) for key in keys], begin)
+            await self._send_all(frame, begin)
         except Closed:
             return
         finally:
@@ -54,24 +61,45 @@ class Watch:
             subscription.close()
             self._gone.cancel()
 
-    async def _send_all(self, ranges: Sequence[ReadRange], begin: Callable[[], Stream]) -> None:
-        seen: list[bytes | None] | None = None
+    async def _send_all(self, frame: Frame, begin: Callable[[], Stream]) -> None:
         sent = 0
         stream: Stream | None = None
+        woken = True
         while not self._ended and self._database.ended is None and sent < MOST_BYTES:
             self._changed.clear()
-            entries = [found[0] if found else None for found in self._database.store.read(ranges)]
-            stamps = [entry and entry.versionstamp for entry in entries]
+            data = frame(woken)
             if stream is None:
                 stream = begin()
                 self.streams = True
-            if stamps != seen:
-                frame = watch_frame(entries)
-                sent += len(frame)
-                await stream.send_bytes(frame)
-            seen = stamps
+            if data is not None:
+                sent += len(data)
+                await stream.send_bytes(data)
             try:
                 async with asyncio.timeout(KEEP_ALIVE_SECONDS):
                     await self._changed.wait()
+                woken = True
             except TimeoutError:
+                woken = False
                 await stream.send_bytes(KEEP_ALIVE)
+
+
+class Watched:
+    """The frames of a watch on some keys."""
+
+    def __init__(self, store: Store, keys: Sequence[bytes]) -> None:
+        self._store = store
+        self._keys = keys
+        self._ranges = [ReadRange(key, key + b"\0", 1) for key in keys]
+        self._seen: list[bytes | None] | None = None
+
+    def subscribe(self, store: Store, wake: Callable[[], None]) -> Subscription:
+        return store.watch(self._keys, wake)
+
+    def frame(self, _: bool) -> bytes | None:
+        """What has changed, also where only time has passed: then nothing was heard of it."""
+        entries = [found[0] if found else None for found in self._store.read(self._ranges)]
+        stamps = [entry and entry.versionstamp for entry in entries]
+        if stamps == self._seen:
+            return None
+        self._seen = stamps
+        return watch_frame(entries)

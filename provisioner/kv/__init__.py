@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from provisioner.kv.client import AtomicOperation, Kv, KvList, open_kv
     from provisioner.kv.errors import (
+        AccessDenied,
         Busy,
         Closed,
         CursorInvalid,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
         ReadOnly,
         StoreFailed,
         TypeMismatch,
+        Uncertain,
+        Unsupported,
         ValueInvalid,
     )
     from provisioner.kv.model import (
@@ -41,8 +44,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "client": ("AtomicOperation", "Kv", "KvList", "open_kv"),
     "errors": (
-        *("Busy", "Closed", "CursorInvalid", "KeyInvalid", "KvError", "LimitExceeded", "Malformed", "OptionInvalid"),
-        *("OutOfRange", "ReadOnly", "StoreFailed", "TypeMismatch", "ValueInvalid"),
+        *("AccessDenied", "Busy", "Closed", "CursorInvalid", "KeyInvalid", "KvError", "LimitExceeded", "Malformed"),
+        *("OptionInvalid", "OutOfRange", "ReadOnly", "StoreFailed", "TypeMismatch", "Uncertain", "Unsupported"),
+        "ValueInvalid",
     ),
     "model": (
         *("COMMIT_VERSIONSTAMP", "UNDEFINED", "BigInt", "CommitFailed", "CommitResult", "JSDate", "KvEntry", "KvKey"),
@@ -54,6 +58,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "COMMIT_VERSIONSTAMP",
     "UNDEFINED",
+    "AccessDenied",
     "AtomicOperation",
     "BigInt",
     "Busy",
@@ -76,6 +81,8 @@ __all__ = [
     "ReadOnly",
     "StoreFailed",
     "TypeMismatch",
+    "Uncertain",
+    "Unsupported",
     "ValueInvalid",
     "Versionstamp",
     "open_kv",

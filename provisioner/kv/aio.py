@@ -45,12 +45,12 @@ class Kv:
 
     async def get(self, key: KeyLike, *, consistency: Consistency = "strong") -> KvEntry[Any]:
         reading.consistent(consistency)
-        (entries,) = await self._work.read((point(encode(key)),))
+        (entries,) = await self._work.read((point(encode(key)),), consistency)
         return reading.got(key, entries)
 
     async def get_many(self, keys: Sequence[KeyLike], *, consistency: Consistency = "strong") -> list[KvEntry[Any]]:
         reading.consistent(consistency)
-        found = await self._work.read(reading.points(keys))
+        found = await self._work.read(reading.points(keys), consistency)
         return [reading.found(key, entries) for key, entries in zip(keys, found, strict=True)]
 
     async def set(self, key: KeyToSet, value: object, *, expire_in: Duration | None = None) -> CommitResult:
@@ -73,7 +73,8 @@ class Kv:
         consistency: Consistency = "strong",
     ) -> KvList:
         reading.consistent(consistency)
-        return KvList(self._work, reading.Listing(prefix, start, end, limit, reverse, cursor, batch_size))
+        listing = reading.Listing(prefix, start, end, limit, reverse, cursor, batch_size)
+        return KvList(self._work, listing, consistency)
 
     def atomic(self) -> AtomicOperation:
         return AtomicOperation(self._work, self._clock, self._collector.expect)
@@ -140,9 +141,10 @@ class AtomicOperation(Atomic):
 
 
 class KvList:
-    def __init__(self, work: Work, listing: reading.Listing) -> None:
+    def __init__(self, work: Work, listing: reading.Listing, consistency: Consistency) -> None:
         self._work = work
         self._listing = listing
+        self._consistency = consistency
 
     @property
     def cursor(self) -> str:
@@ -154,7 +156,7 @@ class KvList:
     async def __anext__(self) -> KvEntry[Any]:
         listing = self._listing
         if listing.wants is not None:
-            (entries,) = await self._work.read([listing.wants])
+            (entries,) = await self._work.read([listing.wants], self._consistency)
             listing.read(entries)
         entry = listing.hand_out()
         if entry is None:
@@ -201,10 +203,12 @@ class KvWatch:
         self.close()
 
 
-async def open_kv(path_or_url: str | os.PathLike[str] | None = None, *, synchronous: str = "full") -> Kv:
+async def open_kv(
+    path_or_url: str | os.PathLike[str] | None = None, *, synchronous: str = "full", access_token: str | None = None
+) -> Kv:
     """Open a database; see `provisioner.kv.open_kv`."""
     loop = asyncio.get_running_loop()
     store: Awaitable[Store] = loop.run_in_executor(
-        None, lambda: client.open_store(path_or_url, synchronous=synchronous)
+        None, lambda: client.open_store(path_or_url, synchronous=synchronous, access_token=access_token)
     )
     return Kv(await store)

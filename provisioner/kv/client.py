@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +29,8 @@ from provisioner.kv.model import (
 from provisioner.kv.queue import Dispatcher
 from provisioner.kv.store import Store
 
+_REMOTE_ROOM, _REMOTE_STORE = "provisioner.connect.client", "RemoteStore"  # this room knows no other but by its name
+
 
 def now() -> int:
     """Milliseconds since 1970."""
@@ -47,13 +50,13 @@ class Kv:
     def get(self, key: KeyLike, *, consistency: Consistency = "strong") -> KvEntry[Any]:
         """The entry of a key; its value and versionstamp are None if it is absent."""
         reading.consistent(consistency)
-        return reading.got(key, self._store.read((point(encode(key)),))[0])
+        return reading.got(key, self._store.read((point(encode(key)),), consistency)[0])
 
     def get_many(self, keys: Sequence[KeyLike], *, consistency: Consistency = "strong") -> list[KvEntry[Any]]:
         """The entries of up to 10 keys at one instant, in the order of the keys."""
         reading.consistent(consistency)
-        ranges = reading.points(keys)
-        return [reading.found(key, entries) for key, entries in zip(keys, self._store.read(ranges), strict=True)]
+        answers = self._store.read(reading.points(keys), consistency)
+        return [reading.found(key, entries) for key, entries in zip(keys, answers, strict=True)]
 
     def set(self, key: KeyToSet, value: object, *, expire_in: Duration | None = None) -> CommitResult:
         """Store a value, to be deleted some time after `expire_in` (a timedelta, or milliseconds)."""
@@ -82,7 +85,8 @@ class Kv:
         and continues behind where it stood.
         """
         reading.consistent(consistency)
-        return KvList(self._store, reading.Listing(prefix, start, end, limit, reverse, cursor, batch_size))
+        listing = reading.Listing(prefix, start, end, limit, reverse, cursor, batch_size)
+        return KvList(self._store, listing, consistency)
 
     def atomic(self) -> AtomicOperation:
         """Collect checks and changes that are committed together, or not at all."""
@@ -175,9 +179,10 @@ def done(result: CommitResult | CommitFailed) -> CommitResult:
 class KvList:
     """The entries of a list, read as they are asked for. An entry that cannot be read raises; the next ones follow."""
 
-    def __init__(self, store: Store, listing: reading.Listing) -> None:
+    def __init__(self, store: Store, listing: reading.Listing, consistency: Consistency) -> None:
         self._store = store
         self._listing = listing
+        self._consistency = consistency
 
     @property
     def cursor(self) -> str:
@@ -190,7 +195,7 @@ class KvList:
     def __next__(self) -> KvEntry[Any]:
         listing = self._listing
         if listing.wants is not None:
-            listing.read(self._store.read([listing.wants])[0])
+            listing.read(self._store.read([listing.wants], self._consistency)[0])
         entry = listing.hand_out()
         if entry is None:
             raise StopIteration
@@ -239,14 +244,19 @@ class KvWatch:
         self.close()
 
 
-def open_kv(path_or_url: str | os.PathLike[str] | None = None, *, synchronous: str = "full") -> Kv:
+def open_kv(
+    path_or_url: str | os.PathLike[str] | None = None, *, synchronous: str = "full", access_token: str | None = None
+) -> Kv:
     """Open a database: a file by its path or `sqlite://` URL, which is made if it is not there, or ":memory:".
+
+    Or one that a server has, by its KV Connect URL, `http://` or `https://`, and `access_token`; without that, the
+    token in DENO_KV_ACCESS_TOKEN.
 
     Without an argument, what PROVISIONER_KV_URL or DENO_KV_DEFAULT_PATH name; without those in memory, with a warning.
     `synchronous` "full": a commit that was acknowledged is on the disk. "normal": the last ones may be lost when the
     machine dies, not when the process does.
     """
-    return Kv(open_store(path_or_url, synchronous=synchronous))
+    return Kv(open_store(path_or_url, synchronous=synchronous, access_token=access_token))
 
 
 def _path_of(url: str) -> str:
@@ -259,7 +269,9 @@ def _path_of(url: str) -> str:
     return os.fsdecode(unquote_to_bytes(rest.removeprefix("//")))
 
 
-def open_store(path_or_url: str | os.PathLike[str] | None, *, synchronous: str = "full") -> Store:
+def open_store(
+    path_or_url: str | os.PathLike[str] | None, *, synchronous: str = "full", access_token: str | None = None
+) -> Store:
     """The store that `open_kv` would use."""
     if synchronous not in ("full", "normal"):
         raise OptionInvalid(f'synchronous is "full" or "normal", not {synchronous!r}')
@@ -274,7 +286,10 @@ def open_store(path_or_url: str | os.PathLike[str] | None, *, synchronous: str =
             path_or_url = ":memory:"
     name = os.fspath(path_or_url)
     if name.startswith(("http://", "https://")):
-        raise OptionInvalid(f"{name}: there is no client for KV Connect yet. Open the database's file by its path")
+        remote: Store = getattr(import_module(_REMOTE_ROOM), _REMOTE_STORE)(
+            name, access_token if access_token is not None else os.environ.get("DENO_KV_ACCESS_TOKEN", "")
+        )
+        return remote
     if name.startswith("sqlite:"):
         name = _path_of(name)
     if name == ":memory:":

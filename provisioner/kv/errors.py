@@ -51,5 +51,17 @@ class StoreFailed(KvError, OSError):
     """The storage refused: a full disk, a file that is no database, an input or output error."""
 
 
+class AccessDenied(KvError, PermissionError):
+    """The server does not open this database to this access token."""
+
+
+class Uncertain(KvError, ConnectionError):
+    """A server's answer to a write was lost: it happened, or it did not. Read before you write it again."""
+
+
+class Unsupported(KvError, NotImplementedError):
+    """The server at the other end does not do this."""
+
+
 class Closed(KvError, ValueError):
     """The database was closed before the operation."""

@@ -13,12 +13,13 @@ from typing import Any, Final, TypeVar
 from provisioner.kv import value as values
 from provisioner.kv.commit import again
 from provisioner.kv.errors import Closed
-from provisioner.kv.model import AtomicWrite, Message, RawEntry, ReadRange
+from provisioner.kv.model import AtomicWrite, Consistency, Message, RawEntry, ReadRange
 from provisioner.kv.queue import LONGEST_WAIT, MOST_RUNNING, Renewer, seconds_until
 from provisioner.kv.store import Outcome, Store
 
 T = TypeVar("T")
 THREADS: Final = 4
+ELSEWHERE: Final = 32  # threads for a store that is asked over a network, so requests in flight
 
 _log = logging.getLogger("provisioner.kv")
 
@@ -36,9 +37,10 @@ class Work:
         self.store = store
         self._together = together
         self._shared = threads is not None
-        self._threads = threads or ThreadPoolExecutor(THREADS, "kv")
+        self._threads = threads or ThreadPoolExecutor(THREADS if store.prompt else ELSEWHERE, "kv")
         self._waiting: list[tuple[AtomicWrite, asyncio.Future[Outcome]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._alone: set[asyncio.Task[Outcome]] = set()
 
     async def call(self, function: Callable[..., T], *arguments: object) -> T:
         try:
@@ -48,19 +50,27 @@ class Work:
                 raise Closed("the database is closed") from error
             raise
 
-    async def read(self, ranges: Sequence[ReadRange]) -> list[list[RawEntry]]:
+    async def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
         if self.store.prompt:
-            return self.store.read(ranges)
-        return await self.call(self.store.read, ranges)
+            return self.store.read(ranges, consistency)
+        return await self.call(self.store.read, ranges, consistency)
 
     def write(self, write: AtomicWrite) -> asyncio.Future[Outcome]:
         """To be awaited; no coroutine, since starting one for each write is felt."""
         loop = asyncio.get_running_loop()
+        if not self.store.prompt:  # the server puts together what is on its way at the same time
+            alone = loop.create_task(self._write_alone(write))
+            self._alone.add(alone)
+            alone.add_done_callback(self._alone.discard)
+            return alone
         future: asyncio.Future[Outcome] = loop.create_future()
         self._waiting.append((write, future))
         if self._writing is None:
             self._writing = loop.create_task(self._write_all())
         return future
+
+    async def _write_alone(self, write: AtomicWrite) -> Outcome:
+        return (await self.call(self.store.write, [write]))[0]
 
     async def _write_all(self) -> None:
         """One transaction after the other, each for all who wait by then."""
@@ -90,6 +100,8 @@ class Work:
     async def close(self) -> None:
         while self._writing is not None:
             await asyncio.wait([self._writing])
+        if self._alone:
+            await asyncio.wait(self._alone)
         await asyncio.get_running_loop().run_in_executor(self._threads if self._shared else None, self.store.close)
         if not self._shared:
             self._threads.shutdown(wait=False)

@@ -11,7 +11,16 @@ from uuid import uuid4
 
 from provisioner.kv import limits, queue
 from provisioner.kv.errors import Closed, KvError
-from provisioner.kv.model import AtomicWrite, ChecksFailed, Committed, Encoding, Message, RawEntry, ReadRange
+from provisioner.kv.model import (
+    AtomicWrite,
+    ChecksFailed,
+    Committed,
+    Consistency,
+    Encoding,
+    Message,
+    RawEntry,
+    ReadRange,
+)
 from provisioner.kv.mutate import Effect, Stored, effects
 from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
@@ -42,7 +51,7 @@ class MemoryStore:
         self._expiring: dict[bytes, int] = {}
         self._closed = False
 
-    def read(self, ranges: Sequence[ReadRange]) -> list[list[RawEntry]]:
+    def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
         with self._lock:
             self._check_open()
             return [self._range(wanted) for wanted in ranges]

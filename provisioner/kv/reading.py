@@ -20,7 +20,7 @@ def points(wanted: Sequence[KeyLike]) -> list[ReadRange]:
 
 
 def consistent(consistency: str) -> None:
-    """Refuse what is none. Both kinds read the latest commit: only a remote database has older copies."""
+    """Refuse what is none. Both kinds read the latest commit of a file: only a remote database has older copies."""
     if consistency not in ("strong", "eventual"):
         raise OptionInvalid(f'consistency is "strong" or "eventual", not {consistency!r}')
 

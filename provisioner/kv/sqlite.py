@@ -12,9 +12,19 @@ import apsw
 from provisioner.kv import queue, sqlite_rows
 from provisioner.kv.commit import GroupCommit
 from provisioner.kv.errors import Closed, KvError, ReadOnly
-from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Message, MutationKind, RawEntry, ReadRange
+from provisioner.kv.model import (
+    AtomicWrite,
+    Check,
+    ChecksFailed,
+    Committed,
+    Consistency,
+    Message,
+    MutationKind,
+    RawEntry,
+    ReadRange,
+)
 from provisioner.kv.mutate import Effect, Stored, effects
-from provisioner.kv.sqlite_file import File, Synchronous, number
+from provisioner.kv.sqlite_file import File, Opening, Synchronous, number
 from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
 
@@ -41,23 +51,31 @@ _COLLECTED_AT_ONCE: Final = 1000  # so that no other writer waits long
 class SqliteStore:
     """`path` is made if it is not there. `synchronous`: "full" flushes each commit to the disk before it is
     acknowledged; "normal" may lose the last ones when the machine (not the process) dies. With `must_exist`, a file that
-    is not there is StoreFailed and stays absent."""
+    is not there is StoreFailed and stays absent. `lean` is for one of many in a process, and never for a main thread, see
+    sqlite_file.Opening, as for `cache_kib`."""
 
     prompt = True
 
     def __init__(
-        self, path: str | os.PathLike[str], *, synchronous: Synchronous = "full", must_exist: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "full",
+        must_exist: bool = False,
+        lean: bool = False,
+        cache_kib: int = 2000,
     ) -> None:
         self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
         self._ends: dict[tuple[str, int], int] = {}  # when running messages, by id and deadline, count as left behind
         self._wakeups = Wakeups()
-        self._file = File(os.path.abspath(os.fsdecode(path)), synchronous, must_exist, self._wakeups.everything)
+        opening = Opening(synchronous, must_exist, lean, cache_kib)
+        self._file = File(os.path.abspath(os.fsdecode(path)), opening, self._wakeups.everything)
         self.read_only = self._file.read_only
         self._reader, self._release = self._file.reader, self._file.release
         self._transaction = self._file.transaction
         self._group = GroupCommit(self._transact)
 
-    def read(self, ranges: Sequence[ReadRange]) -> list[list[RawEntry]]:
+    def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
         connection = self._reader()
         try:
             if len(ranges) == 1:
@@ -131,15 +149,20 @@ class SqliteStore:
         return [id for (id, _), end in ends.items() if end <= now]  # noqa: A001
 
     def collect(self, now: int) -> tuple[int, int | None]:
-        count = 0
-        while (expiry := self._look(sqlite_rows.first_expiry)) is not None and expiry <= now:
-            with self._transaction() as connection:
-                keys = sqlite_rows.collect(connection, now, _COLLECTED_AT_ONCE)
-                if keys:
-                    self._advance(connection, 1)
-            self._wakeups.changed(keys)
-            count += len(keys)
-        return count, expiry
+        expiry = self._look(sqlite_rows.first_expiry)
+        if expiry is None or expiry > now:
+            return 0, expiry
+        with self._transaction() as connection:
+            keys = sqlite_rows.collect(connection, now, _COLLECTED_AT_ONCE)
+            if keys:
+                self._advance(connection, 1)
+            expiry = sqlite_rows.first_expiry(connection)
+        self._wakeups.changed(keys)
+        return len(keys), expiry
+
+    def rest(self) -> None:
+        """It will not be used for a while: give memory and descriptors back. May be called at any time."""
+        self._file.rest()
 
     def moved(self) -> bool:
         """Is the file at the path another one than this store has open, or none?"""

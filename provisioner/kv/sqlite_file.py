@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import apsw
 
@@ -25,6 +25,27 @@ LONGEST_WAIT: Final = 0.005
 # Without another write to the log for so long, hearing of other processes looks whether one still has the write lock.
 QUIET: Final = 0.03
 
+# SQLite allots twenty pages at once when an empty cache that may hold more than two gets its first.
+_ONE_BY_ONE: Final = "pragma cache_size = 2; pragma shrink_memory; select 1 from sqlite_master limit 1"
+
+
+class Opening(NamedTuple):
+    """How a file is opened. `cache_kib`: of each connection.
+
+    `lean` is for one of many in a process: it reads with the connection that writes while that is free, which takes
+    three descriptors instead of five and half of the memory. Not for the main thread: where a signal interrupts it at the
+    wrong instant, nobody could write any more.
+    """
+
+    synchronous: Synchronous = "full"
+    must_exist: bool = False
+    lean: bool = False
+    cache_kib: int = 2000
+
+    @property
+    def flags(self) -> int:
+        return int(apsw.SQLITE_OPEN_READWRITE | (0 if self.must_exist else apsw.SQLITE_OPEN_CREATE))
+
 
 class File:
     """What one store has open: a connection that writes, and those that read while it or others are in use.
@@ -32,10 +53,10 @@ class File:
     `others` is called, from any thread, when other processes may have committed; only after `hear` was called.
     """
 
-    def __init__(self, path: str, synchronous: Synchronous, must_exist: bool, others: Callable[[], None]) -> None:
+    def __init__(self, path: str, opening: Opening, others: Callable[[], None]) -> None:
         self.path = path
-        self._synchronous = synchronous
-        self._flags = apsw.SQLITE_OPEN_READWRITE | (0 if must_exist else apsw.SQLITE_OPEN_CREATE)
+        self._opening = opening
+        self._lean = opening.lean
         self._others = others
         self.closed = False
         self._idle: list[apsw.Connection] = []
@@ -57,10 +78,15 @@ class File:
         """A connection for the caller alone, until `release`."""
         if self.closed:
             raise Closed("the database is closed")
-        try:
-            return self._idle.pop()
-        except IndexError:
-            pass
+        if self._idle:
+            try:
+                return self._idle.pop()
+            except IndexError:  # another thread was faster
+                pass
+        if self._lean and self._writing.acquire(False):
+            if not self.closed:
+                return self._writer
+            self._writing.release()
         connection = self._connect(_Patience())
         if self.moved():
             connection.close()
@@ -68,6 +94,9 @@ class File:
         return connection
 
     def release(self, connection: apsw.Connection) -> None:
+        if connection is self._writer:
+            self._writing.release()
+            return
         self._idle.append(connection)
         if self.closed:
             self._close_idle()
@@ -103,6 +132,17 @@ class File:
                 raise self.failure(error) from error
             self._seen = self._writer.data_version()
             self._watcher = Watcher(self.path + "-wal", self._look)
+
+    def rest(self) -> None:
+        """Keep only what opening again would have to make: one connection without its cache."""
+        self._close_idle()
+        if not self._writing.acquire(blocking=False):
+            return
+        try:
+            if not self.closed:
+                self._writer.execute("pragma shrink_memory")
+        finally:
+            self._writing.release()
 
     def moved(self) -> bool:
         """Is the file at the path another one than is open here, or none?"""
@@ -169,9 +209,12 @@ class File:
 
     def _connect(self, patience: _Patience) -> apsw.Connection:
         try:
-            connection = apsw.Connection(self.path, self._flags, statementcachesize=40)
+            connection = apsw.Connection(self.path, self._opening.flags, statementcachesize=40)
             connection.set_busy_handler(patience)
-            connection.execute(f"pragma synchronous = {self._synchronous}")
+            connection.execute(f"pragma synchronous = {self._opening.synchronous}")
+            if self._opening.lean:
+                connection.execute(_ONE_BY_ONE)
+            connection.execute(f"pragma cache_size = -{self._opening.cache_kib}")
         except apsw.Error as error:
             raise self.failure(error) from error
         return connection

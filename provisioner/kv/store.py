@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from provisioner.kv.errors import KvError
-from provisioner.kv.model import AtomicWrite, ChecksFailed, Committed, Message, RawEntry, ReadRange
+from provisioner.kv.model import AtomicWrite, ChecksFailed, Committed, Consistency, Message, RawEntry, ReadRange
 
 Outcome: TypeAlias = Committed | ChecksFailed | KvError
 
@@ -24,8 +24,8 @@ class Store(Protocol):
 
     prompt: bool
 
-    def read(self, ranges: Sequence[ReadRange]) -> list[list[RawEntry]]:
-        """The entries of each range, all from one snapshot."""
+    def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
+        """The entries of each range, all from one snapshot: the latest, or if "eventual" maybe an older one."""
 
     def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         """Do these in order, each by itself all or nothing; what is Committed is durable.
@@ -53,7 +53,10 @@ class Store(Protocol):
         """Messages whose handler died count as failed: how many, and when to look again."""
 
     def collect(self, now: int) -> tuple[int, int | None]:
-        """Delete what has expired: how many entries, and when the next one expires."""
+        """Delete what has expired: how many entries, and when the next one expires.
+
+        Of very many only the first, so that nobody waits long: then the next one has expired already. Call it again.
+        """
 
     def close(self) -> None:
         """Let go of everything. Later calls raise Closed; closing again does nothing."""

@@ -1,0 +1,79 @@
+"""The metadata exchange as a client has it: what the server says of a database, and how the data path is spoken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urljoin
+from uuid import UUID
+
+from provisioner.connect.transport import Place, Transport
+from provisioner.kv.model import Consistency
+
+VERSIONS: Final = (2, 3)
+REQUEST: Final = json.dumps({"supportedVersions": VERSIONS}).encode()
+WATCH_VERSION: Final = 3
+
+
+class Strange(Exception):  # noqa: N818 - named for what happened
+    """An answer that is not of the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """`expires_at` in milliseconds since 1970, by the server's clock; `headers` are those of every data request."""
+
+    version: int
+    database_id: UUID
+    strong: tuple[Place, ...]
+    eventual: tuple[Place, ...]
+    headers: Mapping[str, str]
+    expires_at: int
+
+    def place(self, consistency: Consistency, attempt: int) -> Place:
+        """Where to ask: another endpoint for each attempt, those that may lag only for those who do not mind."""
+        places = self.eventual + self.strong if consistency == "eventual" else self.strong
+        return places[attempt % len(places)]
+
+
+def parse(body: bytes, url: str, transport: Transport) -> Metadata:
+    """The metadata that `url` answered with. Raises Strange."""
+    try:
+        found = json.loads(body)
+        version, identity, token = found["version"], UUID(found["databaseId"]), found["token"]
+        expires_at = datetime.fromisoformat(found["expiresAt"])
+        endpoints = found["endpoints"]
+        strong, eventual = (_places(endpoints, consistency, url, transport) for consistency in ("strong", "eventual"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Strange(f"its metadata cannot be read: {type(error).__name__}: {error}") from error
+    if version not in VERSIONS or isinstance(version, bool):
+        raise Strange(f"it speaks version {version!r}, not one of {VERSIONS}")
+    if not strong:
+        raise Strange("it has no endpoint with strong consistency")
+    if not isinstance(token, str) or not is_token(token):
+        raise Strange("its token is none")
+    if expires_at.tzinfo is None:
+        raise Strange("the time at which its token expires has no time zone")
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Content-Type": "application/x-protobuf",
+        "x-denokv-database-id": str(identity),
+        "x-denokv-version": str(version),
+    }
+    return Metadata(version, identity, strong, eventual, headers, int(expires_at.timestamp() * 1000))
+
+
+def is_token(token: str) -> bool:
+    """Whether it can stand in a header."""
+    return bool(token) and token.isascii() and token.isprintable() and " " not in token
+
+
+def _places(endpoints: Any, consistency: str, url: str, transport: Transport) -> tuple[Place, ...]:
+    return tuple(
+        transport.place(urljoin(url, endpoint["url"]))
+        for endpoint in endpoints
+        if endpoint["consistency"] == consistency
+    )

@@ -1,0 +1,95 @@
+"""Streams that wake: each is read by a thread of its own, and opened again when it breaks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from provisioner.connect.exchange import Strange
+from provisioner.connect.messages import Disabled
+from provisioner.connect.remote import Refusal, Remote, pause
+from provisioner.connect.transport import MaybeDone, NotDone, Stream
+from provisioner.kv.errors import Closed, KvError
+
+LONGEST_FRAME: Final = 1024 * 1024  # ten entries of the greatest key and value have about 660 KB
+REFUSED: Final = 10.0  # seconds until a server that refused is asked again
+
+_log = logging.getLogger("provisioner.kv")
+
+
+class Listening:
+    """A subscription: `wake` is called after each frame, and `judge` before, which raises Strange or Disabled.
+
+    The first frame after each opening says how things are, so nothing that happened while there was no stream is lost.
+    Where the server refuses, `wake` is called as well: who then reads hears why.
+    """
+
+    def __init__(
+        self,
+        remote: Remote,
+        path: str,
+        body: bytes,
+        judge: Callable[[bytes], None],
+        wake: Callable[[], None],
+        others: set[Listening],
+    ) -> None:
+        self._remote = remote
+        self._path = path
+        self._body = body
+        self._judge = judge
+        self.wake = wake
+        self._others = others
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._stream: Stream | None = None
+        self._failures = 0
+        others.add(self)
+        threading.Thread(target=self._run, name="kv stream", daemon=True).start()
+
+    def close(self) -> None:
+        self._others.discard(self)
+        with self._lock:
+            self._closed.set()
+            if self._stream is not None:
+                self._stream.interrupt()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._listen()
+            except Closed:
+                return
+            except (NotDone, MaybeDone) as error:
+                _log.debug("a stream broke: %s", error)
+            except (Refusal, Strange, Disabled, KvError) as error:
+                if not self._closed.is_set():
+                    _log.warning("a stream is refused: %s", error)
+                    self.wake()
+                self._closed.wait(REFUSED)
+            self._failures += 1
+            self._closed.wait(pause(self._failures))
+
+    def _listen(self) -> None:
+        with self._remote.stream(self._path, self._body) as stream:
+            with self._lock:
+                if self._closed.is_set():
+                    return
+                self._stream = stream
+            try:
+                while not self._closed.is_set():
+                    self._frame(stream)
+            finally:
+                with self._lock:
+                    self._stream = None
+
+    def _frame(self, stream: Stream) -> None:
+        size = int.from_bytes(stream.read(4), "little")
+        if size > LONGEST_FRAME:
+            raise Strange(f"a frame of its stream has {size} bytes")
+        if size:
+            self._judge(stream.read(size))
+            self._failures = 0
+            if not self._closed.is_set():
+                self.wake()

@@ -1,0 +1,163 @@
+"""Between the words of the store and the messages of the wire, as a client has it: the other way round than `convert`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from provisioner.connect import datapath_pb2 as wire
+from provisioner.connect.exchange import Strange
+from provisioner.connect.remote import Refusal
+from provisioner.kv import limits
+from provisioner.kv.errors import (
+    AccessDenied,
+    KvError,
+    LimitExceeded,
+    OptionInvalid,
+    OutOfRange,
+    ReadOnly,
+    StoreFailed,
+    TypeMismatch,
+)
+from provisioner.kv.model import (
+    AtomicWrite,
+    ChecksFailed,
+    Committed,
+    MutationKind,
+    RawEntry,
+    ReadRange,
+)
+
+VERSIONSTAMP_BYTES: Final = 10
+
+_TYPES: Final = {
+    MutationKind.SET: wire.M_SET,
+    MutationKind.DELETE: wire.M_DELETE,
+    MutationKind.SUM: wire.M_SUM,
+    MutationKind.MIN: wire.M_MIN,
+    MutationKind.MAX: wire.M_MAX,
+    MutationKind.SET_VERSIONSTAMPED: wire.M_SET_SUFFIX_VERSIONSTAMPED_KEY,
+}
+
+
+class Disabled(Exception):  # noqa: N818 - named for what happened
+    """This endpoint does not serve it any more, or not as consistently as was asked."""
+
+
+def read_request(ranges: Sequence[ReadRange]) -> bytes:
+    message = wire.SnapshotRead()
+    add = message.ranges.add
+    for start, end, limit, reverse in ranges:
+        add(start=start, end=end, limit=limit, reverse=reverse)
+    return message.SerializeToString()
+
+
+def entries_of(body: bytes, ranges: Sequence[ReadRange], *, strong: bool) -> list[list[RawEntry]]:
+    """The entries of each range. Raises Disabled, Strange."""
+    try:
+        message = wire.SnapshotReadOutput.FromString(body)
+    except DecodeError as error:
+        raise Strange("its answer to a read is no message of it") from error
+    if message.read_disabled or message.status == wire.SR_READ_DISABLED:
+        raise Disabled("reads are disabled")
+    if message.status != wire.SR_SUCCESS:
+        raise Strange(f"its answer to a read has the status {message.status}")
+    if strong and not message.read_is_strongly_consistent:
+        raise Disabled("the read was not strongly consistent")
+    if len(message.ranges) != len(ranges):
+        raise Strange(f"it answers {len(ranges)} ranges with {len(message.ranges)}")
+    return [_range(each.values, wanted) for each, wanted in zip(message.ranges, ranges, strict=True)]
+
+
+def _range(values: Sequence[wire.KvEntry], wanted: ReadRange) -> list[RawEntry]:
+    start, end, limit, _ = wanted
+    entries = [RawEntry(each.key, each.value, each.encoding, each.versionstamp) for each in values]
+    if len(entries) > limit:
+        raise Strange(f"it answers a range of at most {limit} entries with {len(entries)}")
+    for key, _, _, versionstamp in entries:
+        if not start <= key < end or len(versionstamp) != VERSIONSTAMP_BYTES:
+            raise Strange("it answers with an entry that was not asked for, or without a versionstamp")
+    return entries
+
+
+def write_request(write: AtomicWrite) -> bytes:
+    message = wire.AtomicWrite()
+    for key, versionstamp in write.checks:
+        message.checks.add(key=key, versionstamp=versionstamp or b"")
+    for kind, key, value, encoding, expire_at, sum_min, sum_max, sum_clamp in write.mutations:
+        mutation = message.mutations.add(key=key, mutation_type=_TYPES[kind])
+        if kind is MutationKind.DELETE:
+            continue
+        mutation.value.data = value
+        mutation.value.encoding = encoding  # type: ignore[assignment]
+        mutation.expire_at_ms = expire_at
+        if kind is MutationKind.SUM:
+            mutation.sum_min, mutation.sum_max, mutation.sum_clamp = sum_min, sum_max, sum_clamp
+    for payload, deliver_at, keys, backoff in write.enqueues:
+        schedule = limits.BACKOFF_DEFAULT if backoff is None else backoff
+        message.enqueues.add(
+            payload=payload, deadline_ms=deliver_at, keys_if_undelivered=keys, backoff_schedule=schedule
+        )
+    return message.SerializeToString()
+
+
+def outcome_of(body: bytes, write: AtomicWrite) -> Committed | ChecksFailed:
+    """What came of a write. Raises ReadOnly, Strange."""
+    try:
+        message = wire.AtomicWriteOutput.FromString(body)
+    except DecodeError as error:
+        raise Strange("its answer to a write is no message of it") from error
+    if message.status == wire.AW_SUCCESS and len(message.versionstamp) == VERSIONSTAMP_BYTES:
+        return Committed(message.versionstamp)
+    if message.status == wire.AW_CHECK_FAILURE and write.checks:
+        failed = tuple(message.failed_checks)
+        if all(index < len(write.checks) for index in failed):
+            return ChecksFailed(failed)
+    if message.status == wire.AW_WRITE_DISABLED:
+        raise ReadOnly("the server takes no writes for this database")
+    raise Strange(f"its answer to a write has the status {message.status} and does not fit")
+
+
+def watch_request(keys: Sequence[bytes]) -> bytes:
+    return wire.Watch(keys=[wire.WatchKey(key=key) for key in keys]).SerializeToString()
+
+
+def watch_frame(frame: bytes, keys: Sequence[bytes]) -> None:
+    """Judge a frame of a watch. Raises Disabled, Strange."""
+    try:
+        message = wire.WatchOutput.FromString(frame)
+    except DecodeError as error:
+        raise Strange("a frame of its watch is no message of it") from error
+    if message.status == wire.SR_READ_DISABLED:
+        raise Disabled("reads are disabled")
+    if message.status != wire.SR_SUCCESS or len(message.keys) != len(keys):
+        raise Strange("a frame of its watch does not fit")
+
+
+def error_of(refusal: Refusal, *, writing: bool = False) -> KvError:
+    """The error that a refusal is here."""
+    status, text = refusal.status, refusal.text
+    if status == 401 or status == 403:
+        return ReadOnly(text) if writing else AccessDenied(text)
+    if status == 413:
+        return LimitExceeded(text)
+    if status != 400:
+        return StoreFailed(f"the server answered {refusal}")
+    for words, kind in _WORDS:
+        if words in text:
+            return kind(text)
+    return OptionInvalid(text)
+
+
+_WORDS: Final = (
+    ("mutation on a non-U64", TypeMismatch),
+    ("Cannot sum ", TypeMismatch),
+    ("unsupported value type", TypeMismatch),
+    ("Min/max parameters", TypeMismatch),
+    ("not valid V8 values", TypeMismatch),
+    ("invalid v8 value", TypeMismatch),
+    ("exceed its range limit", OutOfRange),
+)
+"""Deno's own words for what an operation met. Servers answer with them, since Deno's users see them."""

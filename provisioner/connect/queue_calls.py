@@ -1,0 +1,77 @@
+"""The queue's extension as a client has it. The server's clock counts: what is said here of times is how long until."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeVar
+
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as Wire
+
+from provisioner.connect import messages
+from provisioner.connect import queue_pb2 as wire
+from provisioner.connect.exchange import Strange
+from provisioner.connect.remote import Refusal, Remote
+from provisioner.kv.errors import Unsupported
+from provisioner.kv.model import Message
+from provisioner.kv.queue import MOST_RUNNING
+
+T = TypeVar("T", bound=Wire)
+
+CLAIM: Final = "/queue/claim"
+RENEW: Final = "/queue/renew"
+FINISH: Final = "/queue/finish"
+REVIVE: Final = "/queue/revive"
+NEWS: Final = "/queue/news"
+ABSENT: Final = (404, 405)
+
+
+def claim(remote: Remote, now: int, most: int) -> tuple[list[Message], int | None]:
+    """As `Store.claim`. A claim whose answer was lost is made again: what it took comes back when its time is over."""
+    answer = _called(remote, CLAIM, wire.Claim(most=min(most, MOST_RUNNING)), wire.Claimed)
+    due = now + answer.next_in_ms if answer.HasField("next_in_ms") else None
+    return [Message(each.id, each.payload) for each in answer.messages], due
+
+
+def renew(remote: Remote, ids: Sequence[str]) -> None:
+    for some in _batches(ids):
+        _called(remote, RENEW, wire.Renew(ids=some), wire.Renewed)
+
+
+def finish(remote: Remote, id: str, success: bool) -> None:  # noqa: A002
+    _called(remote, FINISH, wire.Finish(id=id, success=success), wire.Finished)
+
+
+def revive(remote: Remote, now: int) -> tuple[int, int | None]:
+    answer = _called(remote, REVIVE, wire.Revive(), wire.Revived)
+    return answer.count, now + answer.next_in_ms if answer.HasField("next_in_ms") else None
+
+
+def news(frame: bytes) -> None:
+    """Judge a frame of the stream of news. Raises Strange."""
+    _parsed(wire.News.FromString, frame)
+
+
+def _called(remote: Remote, path: str, request: Wire, answer: type[T]) -> T:
+    try:
+        return _parsed(answer.FromString, remote.call(path, request.SerializeToString()))
+    except Refusal as error:
+        if error.status in ABSENT:
+            raise Unsupported(
+                "this server does not let its queue be listened to: that is an extension of `provisioner serve`."
+                " Listen where the database is"
+            ) from error
+        raise messages.error_of(error, writing=True) from error
+    except Strange as error:
+        raise remote.strange(str(error)) from error
+
+
+def _parsed(parse: Callable[[bytes], T], body: bytes) -> T:
+    try:
+        return parse(body)
+    except DecodeError as error:
+        raise Strange("its answer of the queue is no message of it") from error
+
+
+def _batches(ids: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (ids[at : at + MOST_RUNNING] for at in range(0, len(ids), MOST_RUNNING))

@@ -1,0 +1,135 @@
+"""A real server in the test's process, with as many databases as a test asks for."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from provisioner.clock import now_ms
+from provisioner.config import Home
+from provisioner.connect import keys
+from provisioner.connect.client import RemoteStore
+from provisioner.connect.running import Options, Running
+from provisioner.engines.layout import database_path
+from provisioner.kv.model import Message
+from provisioner.kv.sqlite import SqliteStore
+from provisioner.model import App, Database, Instance, Status, Timeline
+from provisioner.registry.store import Registry
+
+
+class Clock:
+    """The server's: the machine's, until a test says what time it is."""
+
+    def __init__(self) -> None:
+        self.at: int | None = None
+
+    def __call__(self) -> int:
+        return now_ms() if self.at is None else self.at
+
+
+@dataclass(frozen=True)
+class Made:
+    """A database of a server: its connect URL, a token that opens it, and the path of its file."""
+
+    url: str
+    token: str
+    path: str
+
+
+class Served:
+    """A server on a home of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock = Clock()
+        self.home = Home(str(directory / "home"))
+        self._instance = Instance(str(uuid.uuid4()), "kv", "deno-kv", str(directory / "databases"), 0)
+        self._app = App(str(uuid.uuid4()), "shop", b"/shop.git", b"main", 0, 0, 0)
+        self.home.create()
+        with Registry.open(self.home, create=True) as registry:
+            registry.organization()
+            registry.add_instance(self._instance)
+            registry.save_app(self._app, 0)
+            registry.assign(self._instance, self._app, 0)
+        self._running = Running(self.home, Options(port=0), lambda *_, **__: None, lambda: None, self.clock)
+        self._running.start()
+
+    def database(self) -> Made:
+        """A new one, of a branch of its own."""
+        identity, branch = str(uuid.uuid4()), str(uuid.uuid4())
+        timeline = Timeline(str(uuid.uuid4()), self._app.id, branch.encode(), False, "0" * 40, 0, None, "")
+        database = Database(
+            id=identity,
+            timeline_id=timeline.id,
+            instance_id=self._instance.id,
+            name=f"shop--{branch}",
+            status=Status.CONNECTED,
+            intent=None,
+            error=None,
+            attempts=0,
+            retry_at=None,
+            hold=None,
+            created_at=0,
+            connected_at=0,
+            archived_at=None,
+            purge_at=None,
+        )
+        path = Path(database_path(self._instance.location, identity))
+        path.parent.mkdir(parents=True)
+        SqliteStore(path).close()
+        with Registry.open(self.home) as registry:
+            registry.save_timelines([timeline])
+            registry.save_databases([database])
+        url = f"{self._running.options.url}/v2/databases/{identity}/connect"
+        return Made(url, keys.injected(keys.secret(self.home), identity, 0), str(path))
+
+    def stop(self) -> None:
+        self._running.stop()
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[Served]:
+    server = Served(directory)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+class TimedStore(RemoteStore):
+    """A remote store whose caller says what time it is on the server, as the contract of stores wants it.
+
+    What has expired the server collects by itself; who wants it now looks into the file.
+    """
+
+    def __init__(self, server: Served, made: Made) -> None:
+        super().__init__(made.url, made.token)
+        self._clock = server.clock
+        self._path = made.path
+
+    def claim(self, now: int, most: int) -> tuple[list[Message], int | None]:
+        self._clock.at = now
+        return super().claim(now, most)
+
+    def renew(self, ids: Sequence[str], now: int) -> None:
+        self._clock.at = now
+        super().renew(ids, now)
+
+    def finish(self, id: str, success: bool, now: int) -> None:  # noqa: A002
+        self._clock.at = now
+        super().finish(id, success, now)
+
+    def revive(self, now: int) -> tuple[int, int | None]:
+        self._clock.at = now
+        return super().revive(now)
+
+    def collect(self, now: int) -> tuple[int, int | None]:
+        assert super().collect(now) == (0, None)
+        with closing(SqliteStore(self._path)) as store:
+            return store.collect(now)
+
+    def close(self) -> None:
+        self._clock.at = None
+        super().close()
