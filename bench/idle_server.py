@@ -9,7 +9,8 @@ from typing import Any
 
 import uvloop
 
-from provisioner.connect.running import Options, _granian, _with_port
+from provisioner.connect.options import Options
+from provisioner.connect.running import _granian, _with_port
 
 
 async def main() -> None:
