@@ -61,6 +61,21 @@ def clone(source: str, target: str, *, with_queue: bool = False) -> Clone:
     return made
 
 
+def version_of(path: str) -> int:
+    """The version of the last write in a database. Raises KvError."""
+    file = File(path, Opening(must_exist=True), lambda: None)
+    try:
+        reader = file.reader()
+        try:
+            return number(reader.execute(_VERSION).fetchall())
+        finally:
+            file.release(reader)
+    except apsw.Error as error:
+        raise file.failure(error) from error
+    finally:
+        file.close()
+
+
 def _copied(file: File, target: str) -> Clone:
     """File and log, not synced."""
     reader = file.reader()

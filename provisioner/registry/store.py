@@ -12,7 +12,7 @@ from provisioner.registry.tables import Tables
 _TIMELINE = "id, app_id, branch, production, revision, created_at, gone_at, rename_mark"
 _DATABASE = (
     "id, timeline_id, instance_id, name, status, intent, error, attempts, retry_at, hold, created_at, connected_at,"
-    " archived_at, purge_at"
+    " archived_at, purge_at, forked_from, forked_at, fork_version"
 )
 _INSTANCE = "id, slug, engine, location, created_at"
 _APP = "id, slug, git_dir, production, grace_ms, retention_ms, created_at"
@@ -158,6 +158,11 @@ class Registry(Tables):
         )
         return [_database(row) for row in rows]
 
+    def database(self, database_id: str) -> Database | None:
+        """A database, whatever became of it."""
+        rows = self.rows(f"select {_DATABASE} from database where id = ?", database_id)
+        return _database(rows[0]) if rows else None
+
     def statuses(self, app_id: str, branch: bytes) -> list[tuple[Timeline, Status | None, str, str | None]]:
         """A branch's timelines, each with the status, name and error of its databases; status None where it has none."""
         rows = self.rows(
@@ -189,11 +194,12 @@ class Registry(Tables):
 
     def save_databases(self, databases: Iterable[Database]) -> None:
         self.write_all(
-            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " on conflict (id) do update set timeline_id = excluded.timeline_id, name = excluded.name,"
             " status = excluded.status, intent = excluded.intent, error = excluded.error,"
             " attempts = excluded.attempts, retry_at = excluded.retry_at, hold = excluded.hold,"
             " connected_at = excluded.connected_at, archived_at = excluded.archived_at,"
-            " purge_at = excluded.purge_at",
+            " purge_at = excluded.purge_at, forked_from = excluded.forked_from, forked_at = excluded.forked_at,"
+            " fork_version = excluded.fork_version",
             map(_database_values, databases),
         )
