@@ -17,6 +17,7 @@ from provisioner.errors import StorageFailed
 from provisioner.model import App, Database, Instance, Intent, Status, Timeline
 from provisioner.naming import database_name, timeline_name
 from provisioner.reconcile import actions as planned
+from provisioner.reconcile.origins import origins
 from provisioner.registry.snapshots import end_snapshots
 from provisioner.registry.store import Registry
 
@@ -28,6 +29,8 @@ Progress = Callable[[str, int], None]
 """Called with what is being done and how many more of it are done."""
 
 _T = TypeVar("_T")
+
+_New = tuple[Database, Timeline, str]
 
 Step = planned.Ensure | planned.Archive | planned.Purge
 
@@ -102,7 +105,7 @@ class Applier:
             made = self._insert([(action.timeline, action.instance) for action in actions])
         self._make(made)
 
-    def _insert(self, wanted: list[tuple[Timeline, Instance]]) -> list[tuple[Database, Timeline, str]]:
+    def _insert(self, wanted: list[tuple[Timeline, Instance]]) -> list[_New]:
         made = []
         for new_id, (timeline, instance) in zip(_new_ids(len(wanted)), wanted, strict=True):
             database = Database(
@@ -122,12 +125,32 @@ class Applier:
                 purge_at=None,
             )
             made.append((database, timeline, self.cause))
+        made = self._with_origins(made)
         self.registry.save_databases(database for database, _, _ in made)
         return made
 
-    def _make(self, made: list[tuple[Database, Timeline, str]]) -> None:
-        for batch in _batches(made):
-            self._carry_out([planned.Ensure(*item) for item in batch], "ensure")
+    def _with_origins(self, made: list[_New]) -> list[_New]:
+        """The same, with what those that are to be forks are to be forks of."""
+        sources: dict[str, str] = {}
+        timelines = {database.id: timeline for database, timeline, _ in made}
+        pairs = [(timeline, database) for database, timeline, _ in made]
+        for database, source, words in origins(self.registry, self.app, pairs):
+            if source is not None:
+                sources[database.id] = source
+            self._record([(timelines[database.id].name, database.id, "database.origin", words, self.cause)])
+        return [
+            (replace(database, forked_from=sources.get(database.id)), timeline, cause)
+            for database, timeline, cause in made
+        ]
+
+    def _make(self, made: list[_New]) -> None:
+        while made:
+            waiting = {database.id for database, _, _ in made}
+            first = [item for item in made if item[0].forked_from not in waiting] or made  # before forks of theirs
+            for batch in _batches(first):
+                self._carry_out([planned.Ensure(*item) for item in batch], "ensure")
+            done = {database.id for database, _, _ in first}
+            made = [item for item in made if item[0].id not in done]
 
     def _step(self, batch: Sequence[planned.Action], intent: Intent, verb: str) -> None:
         steps = [action for action in batch if isinstance(action, Step)]

@@ -119,7 +119,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         "0004_forks_and_snapshots",
         """
         alter table assignment add column new_branch text not null default 'empty';
-        alter table database add column forked_from text references database (id);
+        alter table database add column forked_from text;
         alter table database add column forked_at integer;
         alter table database add column fork_version integer;
         create table snapshot (
@@ -142,7 +142,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
           detail text not null,
           kept_as text not null,
           ready integer not null,
-          forked_from text references database (id),
+          forked_from text,
           forked_at integer,
           fork_version integer,
           begun_at integer not null

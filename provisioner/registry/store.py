@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from operator import attrgetter
 
 from provisioner.model import App, ConnectMode, Database, Hold, Instance, Intent, Organization, Status, Timeline
-from provisioner.registry.tables import Tables
+from provisioner.registry.tables import Tables, printable
 
 _TIMELINE = "id, app_id, branch, production, revision, created_at, gone_at, rename_mark"
 _DATABASE = (
@@ -122,17 +122,30 @@ class Registry(Tables):
         rows = self.rows("select instance_id, connect from assignment where app_id = ? and removed_at is null", app_id)
         return {str(instance_id): ConnectMode(str(mode)) for instance_id, mode in rows}
 
-    def assign(self, instance: Instance, app: App, now: int, mode: ConnectMode | None = None) -> None:
-        """Assign it, or change how its databases are connected to; without a `mode` that stays (``auto`` at first)."""
+    def new_branches(self, app_id: str) -> dict[str, str]:
+        """What the database of a new branch begins with on each of the app's instances, by its id: ``empty``,
+        ``fork:production``, ``fork:parent`` or ``fork:<branch>``."""
+        rows = self.rows(
+            "select instance_id, new_branch from assignment where app_id = ? and removed_at is null", app_id
+        )
+        return {str(instance_id): str(new_branch) for instance_id, new_branch in rows}
+
+    def assign(
+        self, instance: Instance, app: App, now: int, mode: ConnectMode | None = None, new_branch: str | None = None
+    ) -> None:
+        """Assign it, or change how its databases are connected to and what those of new branches begin with; what is
+        None stays as it is (``auto`` and ``empty`` at first)."""
         with self.change():
             self.write(
-                "insert into assignment (app_id, instance_id, created_at, connect) values (?, ?, ?, ifnull(?, 'auto'))"
-                " on conflict (app_id, instance_id) do update set removed_at = null, connect = ifnull(?, connect)",
+                "insert into assignment (app_id, instance_id, created_at, connect, new_branch)"
+                " values (?1, ?2, ?3, ifnull(?4, 'auto'), ifnull(?5, 'empty'))"
+                " on conflict (app_id, instance_id) do update set removed_at = null, connect = ifnull(?4, connect),"
+                " new_branch = ifnull(?5, new_branch)",
                 app.id,
                 instance.id,
                 now,
                 mode,
-                mode,
+                None if new_branch is None else printable(new_branch),
             )
             self.record(now, "assign", "user", app_id=app.id, detail=instance.slug)
 
