@@ -47,7 +47,7 @@ def clone(source: str, target: str, *, with_queue: bool = False) -> Clone:
     """
     file = File(source, Opening(must_exist=True), lambda: None)
     try:
-        made = _copied(file, target)
+        made, logged, queued = _copied(file, target)
         if file.moved():
             raise StoreFailed(f"{source} has been moved while it was copied")
     except apsw.Error as error:
@@ -55,7 +55,9 @@ def clone(source: str, target: str, *, with_queue: bool = False) -> Clone:
     finally:
         file.close()
     try:
-        _make_whole(target, with_queue)
+        if logged or (queued and not with_queue):
+            _make_whole(target, with_queue)
+        _sync(target)
     except apsw.Error as error:
         raise StoreFailed(f"{target}: {error}") from error
     return made
@@ -76,8 +78,8 @@ def version_of(path: str) -> int:
         file.close()
 
 
-def _copied(file: File, target: str) -> Clone:
-    """File and log, not synced."""
+def _copied(file: File, target: str) -> tuple[Clone, bool, bool]:
+    """File and log, not synced; whether there is a log with it, and whether messages are in it."""
     reader = file.reader()
     log = _Log(file.path, target)
     try:
@@ -85,12 +87,13 @@ def _copied(file: File, target: str) -> Clone:
         log.open()
         version, paused = _pinned(file, reader, log)
         log.write()
+        queued = any(_any_in(reader, table) for table in _QUEUES)
         shared = copying.copy(held.descriptor(file.path), target)
         reader.execute("commit")
     finally:
         log.close()
         file.release(reader)
-    return Clone(version, paused, shared)
+    return Clone(version, paused, shared), log.needed, queued
 
 
 def _pinned(file: File, reader: apsw.Connection, log: _Log) -> tuple[int, float]:
@@ -113,6 +116,10 @@ def _read(reader: apsw.Connection) -> int:
     """Begin to read, which lasts until the transaction ends; the version of what is read."""
     reader.execute("begin")
     return number(reader.execute(_VERSION).fetchall())
+
+
+def _any_in(connection: apsw.Connection, table: str) -> bool:
+    return bool(connection.execute(f"select 1 from {table} limit 1").fetchall())  # noqa: S608
 
 
 class _Index(NamedTuple):
@@ -144,13 +151,12 @@ class _Log:
         self._generation = b""
         self._done = 0  # bytes
         self._rest = b""
-        self._needed = True
+        self.needed = True
 
     def open(self) -> None:
         """SQLite has read the database, so both are there."""
         self._shared_memory = held.descriptor(self._shared_memory_path)
         self._source = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        self._copy = os.open(self._target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, copying.MODE)
 
     def close(self) -> None:
         for fd in (self._source, self._copy):
@@ -179,18 +185,25 @@ class _Log:
             self._rest = os.pread(self._source, index.size(index.frames) - self._done, self._done)
             if self._done + len(self._rest) != index.size(index.frames):
                 raise StoreFailed(f"{self._path} is shorter than its index says")
-        self._needed = index.in_file != index.frames
+        self.needed = index.in_file != index.frames
 
     def write(self) -> None:
         """Complete the copy."""
-        if not self._needed:  # the file has all of it
-            os.unlink(self._target)
+        if not self.needed:  # the file has all of it
+            if self._copy >= 0:
+                os.unlink(self._target)
             return
+        self._make()
         os.ftruncate(self._copy, self._done)
         with memoryview(self._rest) as rest:
             written = 0
             while written < len(rest):
                 written += os.pwrite(self._copy, rest[written:], self._done + written)
+
+    def _make(self) -> None:
+        if self._copy < 0:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._copy = os.open(self._target, flags, copying.MODE)
 
     def _begin(self, index: _Index) -> None:
         """What was copied of another log is worth nothing."""
@@ -199,6 +212,7 @@ class _Log:
 
     def _copy_to(self, index: _Index) -> None:
         self._begin(index)
+        self._make()
         end = index.size(index.frames)
         while self._done < end:
             count = copying.copy_range(self._source, self._copy, self._done, end - self._done)
@@ -222,11 +236,14 @@ def _make_whole(path: str, with_queue: bool) -> None:
     with closing(apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.execute("pragma synchronous = full")
         for table in _QUEUES if not with_queue else ():
-            if connection.execute(f"select 1 from {table} limit 1").fetchall():  # noqa: S608
+            if _any_in(connection, table):
                 connection.execute(f"delete from {table}")  # noqa: S608
         ((busy, _, _),) = connection.execute("pragma wal_checkpoint(truncate)").fetchall()
         if busy:
             raise StoreFailed(f"{path} is in use before it is made")
+
+
+def _sync(path: str) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
