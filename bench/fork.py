@@ -47,7 +47,8 @@ def measure(runs: int) -> list[Row]:
                         registry, app, fork, Source(production), now_ms(), action="fork", detail="bench"
                     )
                 )
-                shutil.rmtree(os.path.join(location, "snapshots", fork.id))
+                for kept in os.scandir(os.path.join(location, "snapshots", fork.id)):
+                    shutil.rmtree(kept.path)
                 return took
 
             rows = []

@@ -156,11 +156,10 @@ def swap(location: str, database_id: str, kept_as: str) -> int | None:
             os.rename(live, kept)
         faults.point("replace.kept")
         if os.path.isdir(new):
-            sync_path(os.path.dirname(kept))  # nothing is to be in the place of data that a power cut may take
             os.rename(new, live)
         faults.point("replace.moved")
-        for directory in (os.path.dirname(kept), os.path.dirname(live), os.path.dirname(new)):
-            sync_path(directory)
+        sync_path(os.path.dirname(kept))  # first: what was there is to be somewhere, whatever a power cut takes
+        sync_path(os.path.dirname(live))
         if not os.path.isdir(kept):
             return None
         return sum(entry.stat().st_size for entry in os.scandir(kept) if not entry.name.endswith("-shm"))

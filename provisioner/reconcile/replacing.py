@@ -46,7 +46,8 @@ def put_in_place(
         begun = Replacement(database.id, action, detail, kept_as, False, None, None, None, now)
         with _app_locked(registry, app):
             _must_have_data(registry, database)
-            rows.save_replacement(registry, begun)
+            with registry.change(synced=False):  # cut off with the power, what was built waits for the next attempt
+                rows.save_replacement(registry, begun)
         faults.point("replace.intended")
         try:
             made = engine.build(instance, database, source, with_queue=with_queue)
