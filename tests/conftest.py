@@ -40,13 +40,24 @@ GIT_CONFIG = """\
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The organization's directory of this test; nothing else on this machine is looked at."""
+    return _alone(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory of all tests of a module, which is this process's home while no test runs."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield _alone(tmp_path_factory.mktemp("shared"), monkeypatch)
+
+
+def _alone(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in os.environ:
         if name.startswith(("GIT_", "PROVISIONER_", "DENO_", "PG", *CI)):
             monkeypatch.delenv(name)
-    user = tmp_path / "user"
+    user = directory / "user"
     user.mkdir()
     (user / "gitconfig").write_text(GIT_CONFIG)
-    home = tmp_path / "home"
+    home = directory / "home"
     monkeypatch.setenv("HOME", str(user))
     monkeypatch.setenv("XDG_DATA_HOME", str(user / "data"))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(user / "gitconfig"))

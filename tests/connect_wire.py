@@ -55,7 +55,7 @@ class Wire:
         self._pool.clear()
 
     def send(
-        self, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None, method: str = "POST"
+        self, url: str, body: bytes = b"", headers: Mapping[str, Any] | None = None, method: str = "POST"
     ) -> Answer:
         """One request. Raises urllib3.exceptions.HTTPError where no answer came."""
         found = self._pool.request(method, url, body=body, headers=dict(headers or {}), redirect=False)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support import DENO, ok, status, until
+from support import DENO, ok, until
 
 QUIET = {"NO_COLOR": "1", "DENO_NO_UPDATE_CHECK": "1"}
 
@@ -123,13 +123,8 @@ class Access:
 
 def access(repository: Path, branch: str) -> Access:
     """Where the database of a branch is reached over the network, and what opens it. A server has to run."""
-    from provisioner.config import Home
-    from provisioner.connect import keys
-
-    home = Home(os.environ["PROVISIONER_HOME"])
-    ids = {row["branch"]: d["id"] for row in status(repository) for d in row["databases"]}
-    base = (Path(home.path) / "server").read_text().split()[2]
-    return Access(f"{base}/v2/databases/{ids[branch]}/connect", keys.injected(keys.secret(home), ids[branch], 0))
+    told: dict[str, str] = json.loads(ok(repository, "env", "--branch", branch, "--format", "json"))
+    return Access(told["PROVISIONER_KV_URL"], told["DENO_KV_ACCESS_TOKEN"])
 
 
 def token(repository: Path, *options: str) -> str:

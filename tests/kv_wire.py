@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 from provisioner.connect import convert
+from provisioner.connect.entries import read_answer
 from provisioner.connect.refusal import Refused
 from provisioner.kv.errors import KvError
 from provisioner.kv.memory import MemoryStore
@@ -124,7 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
             if name == "connect":
                 return 200, "application/json", json.dumps({**wire.metadata, "token": wire.token}).encode()
             if name == "snapshot_read":
-                return 200, PROTOBUF, convert.read_answer(wire.store.read(convert.ranges_of(body)[0]))
+                answers = wire.store.read(convert.ranges_of(body)[0])
+                return 200, PROTOBUF, read_answer([[_row(entry) for entry in entries] for entries in answers])
             if name == "atomic_write":
                 (outcome,) = wire.store.write([convert.write_of(body)])
                 if isinstance(outcome, KvError):
@@ -177,3 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
         """Say nothing."""
+
+
+def _row(entry: RawEntry) -> tuple[bytes, bytes, int, int]:
+    return entry.key, entry.value, entry.encoding, int.from_bytes(entry.versionstamp[:8], "big")

@@ -33,9 +33,10 @@ _ENGINE: Final = "deno-kv"
 
 
 class Database:
-    """An open one. `users` are the requests that have it in their hands, `watchers` what to call to end each watch."""
+    """An open one. `users` are the requests that have it in their hands, `watchers` what to call to end each watch.
+    `light`: its last long answer was made in no time, so the next one need not be left to a thread."""
 
-    __slots__ = ("due", "ended", "id", "place", "store", "timer", "used", "users", "watchers", "work")
+    __slots__ = ("due", "ended", "id", "light", "place", "store", "timer", "used", "users", "watchers", "work")
 
     def __init__(self, database_id: str, place: Place, store: SqliteStore, work: Work, used: int) -> None:
         self.id = database_id
@@ -44,6 +45,7 @@ class Database:
         self.work = work
         self.used = used
         self.users = 0
+        self.light = False
         self.watchers: set[Callable[[], None]] = set()
         self.ended: Refused | None = None
         self.due: int | None = None

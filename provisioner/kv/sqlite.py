@@ -29,11 +29,12 @@ from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
 
 Answer = TypeVar("Answer")
+Row = tuple[bytes, bytes, int, int]
 
 _NOBODY = b"\0\0"
 _SET: Final = MutationKind.SET  # an enum's member is found slowly
 
-_POINT = "select v, v_encoding, version from kv where k = ?"
+_POINT = "select k, v, v_encoding, version from kv where k = ?"
 _RANGE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k limit ?"
 _REVERSE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k desc limit ?"
 _STORED = "select v, v_encoding from kv where k = ?"
@@ -76,6 +77,16 @@ class SqliteStore:
         self._group = GroupCommit(self._transact)
 
     def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
+        return [
+            [
+                RawEntry(key, value, encoding, version.to_bytes(8, "big", signed=True) + _NOBODY)
+                for key, value, encoding, version in rows
+            ]
+            for rows in self.rows(ranges)
+        ]
+
+    def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
+        """What `read` makes its entries of: key, value, encoding, and the version as a number."""
         connection = self._reader()
         try:
             if len(ranges) == 1:
@@ -244,18 +255,14 @@ class SqliteStore:
         return Committed(versionstamp)
 
 
-def _rows(connection: apsw.Connection, wanted: ReadRange) -> list[RawEntry]:
+def _rows(connection: apsw.Connection, wanted: ReadRange) -> list[Row]:
     start, end, limit, reverse = wanted
     if end == start + b"\0":
-        row: Any = connection.execute(_POINT, (start,)).fetchone()
-        return (
-            [] if row is None else [RawEntry(start, row[0], row[1], row[2].to_bytes(8, "big", signed=True) + _NOBODY)]
-        )
-    rows: Any = connection.execute(_REVERSE if reverse else _RANGE, (start, end, limit))
-    return [
-        RawEntry(key, value, encoding, version.to_bytes(8, "big", signed=True) + _NOBODY)
-        for key, value, encoding, version in rows
-    ]
+        found: Any = connection.execute(_POINT, (start,))
+    else:
+        found = connection.execute(_REVERSE if reverse else _RANGE, (start, end, limit))
+    rows: list[Row] = found.fetchall()
+    return rows
 
 
 def _holds(connection: apsw.Connection, check: Check) -> bool:
