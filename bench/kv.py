@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import random
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,12 +25,14 @@ POINT = "select v, v_encoding, version from kv where k = ?"
 
 
 class Deno:
-    """A real Deno with a database of its own, which says how long it took."""
+    """A real Deno on a file or at a URL, which says how long it took."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, where: str, environ: Mapping[str, str] | None = None) -> None:
         script = Path(__file__).with_name("kv_peer.ts")
-        command = [DENO, "run", "-A", "--no-check", "--unstable-kv", str(script), f"{directory}/deno.sqlite3"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [DENO, "run", "-A", "--no-check", "--unstable-kv", str(script), where]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environ or {})}
+        )
 
     def seconds(self, what: str, count: int) -> float:
         assert self._process.stdin is not None
@@ -54,7 +57,7 @@ def filled() -> Iterator[tuple[str, Kv, Deno]]:
     """Our database and Deno's, with the same entries."""
     with tempfile.TemporaryDirectory() as directory:
         path = f"{directory}/ours.sqlite3"
-        deno = Deno(directory)
+        deno = Deno(f"{directory}/deno.sqlite3")
         with open_kv(path) as kv:
             for start in range(0, ENTRIES, 500):
                 atomic = kv.atomic()

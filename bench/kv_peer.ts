@@ -1,6 +1,7 @@
-// The peer of bench/kv.py: real Deno on a file of its own. Reads lines `what count`, answers each with its seconds.
+// The peer of bench/kv.py and bench/connect.py: real Deno on a file or at a URL. Reads lines `what count`, answers each with its seconds.
 const kv = await Deno.openKv(Deno.args[0]);
 const VALUE = "x".repeat(100);
+const LARGE = "x".repeat(5000);
 
 async function fill(count: number) {
   for (let start = 0; start < count; start += 500) {
@@ -12,6 +13,17 @@ async function fill(count: number) {
 
 async function get(count: number) {
   for (let turn = 0; turn < count; turn++) await kv.get(["entry", Math.floor(Math.random() * 100000)]);
+}
+
+async function get64(count: number) {
+  const reader = async () => {
+    for (let turn = 0; turn < count / 64; turn++) await kv.get(["entry", Math.floor(Math.random() * 100000)]);
+  };
+  await Promise.all(Array.from({ length: 64 }, reader));
+}
+
+async function large(count: number) {
+  for (let turn = 0; turn < count; turn++) await kv.set(["large", turn], LARGE);
 }
 
 async function set(count: number) {
@@ -31,7 +43,7 @@ async function list(count: number) {
   if (seen !== count) throw new Error(`${seen} entries`);
 }
 
-const work: Record<string, (count: number) => Promise<void>> = { fill, get, set, set64, list };
+const work: Record<string, (count: number) => Promise<void>> = { fill, get, get64, set, large, set64, list };
 const decoder = new TextDecoder();
 let text = "";
 for await (const chunk of Deno.stdin.readable) {

@@ -100,7 +100,7 @@ def _timeline(connection: Connection) -> dict[str, str]:
 
 def database_url(base: str, database_id: str) -> str:
     """The KV Connect URL of a database on the server at `base`."""
-    return f"{base}/v2/databases/{database_id}/connect"
+    return f"{base.rstrip('/')}/v2/databases/{database_id}/connect"
 
 
 def sqlite_url(path: str) -> str:

@@ -12,11 +12,13 @@ from provisioner.clock import now_ms
 from provisioner.config import Home
 from provisioner.connect import keys
 from provisioner.connect.client import RemoteStore
-from provisioner.connect.running import Options, Running
+from provisioner.connect.options import Options
+from provisioner.connect.running import Running
 from provisioner.engines.layout import database_path
 from provisioner.kv.model import Message
 from provisioner.kv.sqlite import SqliteStore
-from provisioner.model import App, Database, Instance, Status, Timeline
+from provisioner.model import App, Database, Instance, Scope, Status, Timeline
+from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 
 
@@ -40,9 +42,9 @@ class Made:
 
 
 class Served:
-    """A server on a home of its own."""
+    """A server on a home of its own; `certificate` and its key are files, for TLS."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, certificate: tuple[str, str] | None = None) -> None:
         self.clock = Clock()
         self.home = Home(str(directory / "home"))
         self._instance = Instance(str(uuid.uuid4()), "kv", "deno-kv", str(directory / "databases"), 0)
@@ -53,7 +55,9 @@ class Served:
             registry.add_instance(self._instance)
             registry.save_app(self._app, 0)
             registry.assign(self._instance, self._app, 0)
-        self._running = Running(self.home, Options(port=0), lambda *_, **__: None, lambda: None, self.clock)
+        tls_cert, tls_key = certificate or (None, None)
+        options = Options(port=0, tls_cert=tls_cert, tls_key=tls_key)
+        self._running = Running(self.home, options, lambda *_, **__: None, lambda: None, self.clock)
         self._running.start()
 
     def database(self) -> Made:
@@ -85,13 +89,19 @@ class Served:
         url = f"{self._running.options.url}/v2/databases/{identity}/connect"
         return Made(url, keys.injected(keys.secret(self.home), identity, 0), str(path))
 
+    def reading(self, made: Made) -> str:
+        """A token that may only read it."""
+        identity = made.url.split("/")[-2]
+        with Registry.open(self.home) as registry:
+            return tokens.create(registry, Scope.DATABASE, now_ms(), database_id=identity, read_only=True)[1]
+
     def stop(self) -> None:
         self._running.stop()
 
 
 @contextmanager
-def served(directory: Path) -> Iterator[Served]:
-    server = Served(directory)
+def served(directory: Path, certificate: tuple[str, str] | None = None) -> Iterator[Served]:
+    server = Served(directory, certificate)
     try:
         yield server
     finally:

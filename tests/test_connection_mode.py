@@ -107,6 +107,30 @@ def test_auto_is_the_url_while_a_server_is_up_and_the_file_otherwise(repo: Path,
     assert is_file(environment(repo))
 
 
+def test_the_kv_command_and_the_library_go_where_apps_go(repo: Path, home: Path) -> None:
+    def requests() -> int:
+        """How many the server has answered, but for this one."""
+        with closing(http.client.HTTPConnection(urlsplit(base_url(home)).netloc, timeout=20)) as connection:
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        counted = [line for line in lines if line.startswith("provisioner_requests_total{") and "/metrics" not in line]
+        return sum(int(line.rpartition(" ")[2]) for line in counted)
+
+    program = "from provisioner import open_kv\nwith open_kv() as kv: print(kv.get(('a',)).value)"
+    with serving(home):
+        ok(repo, "kv", "set", '["a"]', '"by the server"', add={"DENO_KV_ACCESS_TOKEN": "stray"})
+        said = requests()
+        assert said > 0
+        assert ok(repo, "kv", "list") == '["a"]\t"by the server"\n'
+        assert ok(repo, "exec", "--", "python", "-c", program) == "by the server\n"
+        assert requests() > said
+        ok(repo, "assign", "default", "--connect", "file")
+        said = requests()
+        assert ok(repo, "kv", "get", '["a"]') == '"by the server"\n'
+        assert ok(repo, "exec", "--", "python", "-c", program) == "by the server\n"
+        assert requests() == said
+
+
 def test_an_assignment_says_file_or_url(repo: Path, home: Path) -> None:
     assert ok(repo, "assign", "default", "--connect", "file").endswith("2 of 2 databases connected, file\n")
     with serving(home):

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from kv_server import Served
 from support import daemon, run
 
 ROOT = Path(__file__).parent.parent
@@ -66,7 +67,12 @@ def test_the_systemd_unit_is_one_and_starts_a_daemon(tmp_path: Path, home: Path)
         assert running.stop() == 0
 
 
-def test_the_programs_of_the_document_on_key_values_run(tmp_path: Path) -> None:
+def test_the_programs_of_the_document_on_key_values_run(
+    tmp_path: Path, server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = server.database()
+    monkeypatch.setenv("PROVISIONER_KV_URL", made.url)
+    monkeypatch.setenv("DENO_KV_ACCESS_TOKEN", made.token)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "kv.md").read_text(), re.DOTALL)
     assert len(blocks) > 8
     done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True)

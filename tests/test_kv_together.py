@@ -45,11 +45,11 @@ def running(*command: str) -> Iterator[Process]:
         process.communicate()
 
 
-def python(work: str, path: Path, *arguments: str) -> tuple[str, ...]:
+def python(work: str, path: Path | str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, str(HERE / "kv_worker.py"), work, str(path), *arguments)
 
 
-def deno(script: str, path: Path, *arguments: str) -> tuple[str, ...]:
+def deno(script: str, path: Path | str, *arguments: str) -> tuple[str, ...]:
     return (
         DENO,
         "run",
@@ -77,7 +77,7 @@ def test_deno_and_python_transfer_at_once_and_the_sum_stays(tmp_path: Path) -> N
     with open_kv(path) as kv:
         for account in range(ACCOUNTS):
             kv.set(("account", account), {"balance": SUM // ACCOUNTS, "by": "nobody"})
-        reports = _transferred(kv, commands)
+        reports = transferred(kv, commands)
     assert integrity(path) == "ok"
     for name, report in reports.items():
         print(f"{name}: {report}")
@@ -88,7 +88,7 @@ def test_deno_and_python_transfer_at_once_and_the_sum_stays(tmp_path: Path) -> N
     assert {"deno", "python"} <= seen
 
 
-def _transferred(kv: Kv, commands: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+def transferred(kv: Kv, commands: dict[str, tuple[str, ...]]) -> dict[str, Any]:
     """What each process reports at its end. The sum is looked at all the while."""
     with ExitStack() as stack:
         processes = {name: stack.enter_context(running(*command)) for name, command in commands.items()}

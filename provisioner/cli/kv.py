@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli.shared import confirm, json_option, selector_options, the_home, yes_option
-from provisioner.engines.layout import database_path
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.kv import Kv, KvEntry, KvError, Malformed, notation, open_kv
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, OptionInvalid, ValueInvalid
@@ -49,10 +48,10 @@ def _kv_errors(command: _Command) -> _Command:
 
 @contextmanager
 def _opened(app: str | None, branch: str | None, timeline: str | None, revision: str | None) -> Iterator[Kv]:
-    """The database that the selectors mean."""
+    """The database that the selectors mean, reached as an app would reach it."""
     selectors = Selectors(app, branch, timeline, revision)
-    connection, _ = resolve(the_home(), selectors, os.getcwdb(), os.environ)
-    with open_kv(database_path(connection.location, connection.database_id)) as opened:
+    _, values = resolve(the_home(), selectors, os.getcwdb(), os.environ)
+    with open_kv(values["DENO_KV_DEFAULT_PATH"], access_token=values.get("DENO_KV_ACCESS_TOKEN")) as opened:
         yield opened
 
 

@@ -83,7 +83,8 @@ def up(log_format: str, **options: Any) -> None:
 
 
 def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
-    from provisioner.connect.running import Options, Running
+    from provisioner.connect.options import Options
+    from provisioner.connect.running import Running
 
     home = made_home()
     Registry.open(home, create=True).close()

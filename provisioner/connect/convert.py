@@ -46,10 +46,20 @@ _NUMBER_BYTES: Final = 8
 _VERSIONSTAMP_BYTES: Final = 10
 _MALFORMED: Final = "the body is no message of KV Connect"
 _SUCCESS: Final = wire.SR_SUCCESS
+# Tags of the fields of a SnapshotRead with one range: the bytes of its point are these, sizes of one byte, and the key
+# twice, the second time with a zero behind.
+_ONE_BYTE: Final = 0x7F
+_RANGES: Final = 0x0A
+_START: Final = 0x0A
+_END: Final = 0x12
+_LIMIT_ONE: Final = b"\x18\x01"
+_AROUND_A_POINT: Final = 2 + 2 + 2 + 1 + 2
 
 
 def ranges_of(body: bytes) -> tuple[list[ReadRange], int]:
     """What a SnapshotRead asks for, and how many entries at most."""
+    if (point := _point(body)) is not None:
+        return point, 1
     try:
         message = wire.SnapshotRead.FromString(body)
     except DecodeError as error:
@@ -71,58 +81,19 @@ def ranges_of(body: bytes) -> tuple[list[ReadRange], int]:
     return ranges, total
 
 
-def read_answer(answers: Sequence[Sequence[RawEntry]]) -> bytes:
-    """The entries of each range as a SnapshotReadOutput, written by hand: a third of the time that building messages takes."""
-    pieces: list[bytes] = []
-    for entries in answers:
-        written = b"".join(
-            [
-                b"\x0a%b\x0a%b%b\x12%b%b\x18%c\x22\x0a%b"
-                % (
-                    _size(
-                        len(key)
-                        + len(value)
-                        + _ENTRY
-                        + (len(key) > _SHORT)
-                        + (len(value) > _SHORT)
-                        + (len(value) > _MIDDLE)
-                    ),
-                    _size(len(key)),
-                    key,
-                    _size(len(value)),
-                    value,
-                    encoding if encoding in _ENCODINGS else 0,  # other programs may store nonsense
-                    versionstamp,
-                )
-                for key, value, encoding, versionstamp in entries
-            ]
-        )
-        pieces += (b"\x0a", _size(len(written)), written)
-    pieces.append(_STRONG)
-    return b"".join(pieces)
-
-
-_ENCODINGS: Final = frozenset(map(int, Encoding))
-_SHORT: Final = 0x7F  # sizes up to here take one byte, up to the next two
-_MIDDLE: Final = 0x3FFF
-_ENTRY: Final = 1 + 1 + 1 + 1 + 2 + 2 + _VERSIONSTAMP_BYTES  # of an entry's tags and sizes; keys have at most 2 KB
-_STRONG: Final = wire.SnapshotReadOutput(status=_SUCCESS, read_is_strongly_consistent=True).SerializeToString()
-
-
-def _varint(number: int) -> bytes:
-    found = bytearray()
-    while number > _SHORT:
-        found.append(number & _SHORT | 0x80)
-        number >>= 7
-    found.append(number)
-    return bytes(found)
-
-
-_SIZES: Final = [_varint(number) for number in range(_MIDDLE + 1)]
-
-
-def _size(number: int) -> bytes:
-    return _SIZES[number] if number <= _MIDDLE else _varint(number)
+def _point(body: bytes) -> list[ReadRange] | None:
+    """The most frequent read, of one short key as Deno writes it, in a third of the time; None for all others."""
+    size = len(body)
+    if size > _ONE_BYTE or size < _AROUND_A_POINT or body[-2:] != _LIMIT_ONE:
+        return None
+    width = body[3]
+    if body[0] != _RANGES or body[1] != size - 2 or body[2] != _START or size != 2 * width + _AROUND_A_POINT:
+        return None
+    middle = width + 4
+    start = body[4:middle]
+    if body[middle] != _END or body[middle + 1] != width + 1 or body[middle + 2 : -2] != start + b"\0":
+        return None
+    return [ReadRange(start, start + b"\0", 1)]
 
 
 def write_of(body: bytes) -> AtomicWrite:

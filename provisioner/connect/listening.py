@@ -9,12 +9,12 @@ from typing import Final
 
 from provisioner.connect.exchange import Strange
 from provisioner.connect.messages import Disabled
-from provisioner.connect.remote import Refusal, Remote, pause
+from provisioner.connect.remote import LONGEST_PAUSE, Refusal, Remote, pause
 from provisioner.connect.transport import MaybeDone, NotDone, Stream
 from provisioner.kv.errors import Closed, KvError
 
 LONGEST_FRAME: Final = 1024 * 1024  # ten entries of the greatest key and value have about 660 KB
-REFUSED: Final = 10.0  # seconds until a server that refused is asked again
+LONGEST_REFUSED: Final = 30.0  # seconds between two tries where a server refuses
 
 _log = logging.getLogger("provisioner.kv")
 
@@ -57,6 +57,7 @@ class Listening:
 
     def _run(self) -> None:
         while not self._closed.is_set():
+            longest = LONGEST_PAUSE
             try:
                 self._listen()
             except Closed:
@@ -64,12 +65,12 @@ class Listening:
             except (NotDone, MaybeDone) as error:
                 _log.debug("a stream broke: %s", error)
             except (Refusal, Strange, Disabled, KvError) as error:
+                longest = LONGEST_REFUSED
                 if not self._closed.is_set():
                     _log.warning("a stream is refused: %s", error)
                     self.wake()
-                self._closed.wait(REFUSED)
+            self._closed.wait(pause(self._failures, longest))
             self._failures += 1
-            self._closed.wait(pause(self._failures))
 
     def _listen(self) -> None:
         with self._remote.stream(self._path, self._body) as stream:

@@ -12,10 +12,12 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from time import perf_counter
 from typing import Final
 
 LARGE: Final = 512  # bytes; such a body seldom comes with its headers
 STALLED_SECONDS: Final = 0.02  # the kernel waits 40 ms
+AGAIN_SECONDS: Final = 1.0
 MOST: Final = 16_384  # connections that are remembered
 _OPTION: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 _DESCRIPTORS: Final = "/proc/self/fd"
@@ -30,6 +32,7 @@ class QuickAck:
 
     def __init__(self) -> None:
         self.stalling: dict[str, socket.socket | None] = {}
+        self._found: dict[str, float] = {}  # when each of them was looked for
         self._works = _OPTION is not None and sys.platform == "linux" and os.path.isdir(_DESCRIPTORS)
 
     def before(self, peer: str, size: int) -> None:
@@ -41,8 +44,8 @@ class QuickAck:
             self._acknowledge(peer)
 
     def stalled(self, peer: str) -> None:
-        """A body has taken long to come."""
-        if self._works:
+        """A body has taken long to come. Where that has other reasons, as on a busy machine, looking would be too much."""
+        if self._works and perf_counter() - self._found.get(peer, 0.0) > AGAIN_SECONDS:
             self._find(peer)
 
     def _acknowledge(self, peer: str) -> None:
@@ -60,6 +63,7 @@ class QuickAck:
             self._forget()
         self._let_go(self.stalling.get(peer))
         self.stalling[peer] = None
+        self._found[peer] = perf_counter()
         for name in os.listdir(_DESCRIPTORS):
             connection = _connected_to(int(name), peer)
             if connection is not None:
@@ -70,6 +74,7 @@ class QuickAck:
         for connection in self.stalling.values():
             self._let_go(connection)
         self.stalling.clear()
+        self._found.clear()
 
     def _let_go(self, connection: socket.socket | None) -> None:
         """Without closing it: it is the server's."""

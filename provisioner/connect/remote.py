@@ -9,17 +9,19 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from provisioner.connect import exchange
 from provisioner.connect.exchange import Metadata, Strange
-from provisioner.connect.transport import Answer, MaybeDone, NotDone, Place, Stream, Transport
+from provisioner.connect.http1 import Answer
+from provisioner.connect.transport import Fields, MaybeDone, NotDone, Place, Stream, Transport
 from provisioner.kv.errors import AccessDenied, Closed, OptionInvalid, StoreFailed, Uncertain
 from provisioner.kv.model import Consistency
 
-PATIENCE: Final = 30.0  # seconds until an operation that is tried again has failed
+PATIENCE: Final = 30.0  # seconds until nothing is tried again
+LEAST: Final = 5.0  # seconds that a server has for an answer, however late the request: lost answers are worse
 OPENING: Final = 5.0  # the same when the database is opened
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
@@ -31,7 +33,9 @@ OCTETS: Final = "application/octet-stream"
 SHOWN: Final = 500  # characters of what a server says
 DENIED: Final = (401, 403)
 NOT_FOUND: Final = 404
-LATER: Final = (429, 503)  # of the answers that say "later", those that say that nothing was done
+TOO_MANY: Final = 429
+STALE: Final = (*DENIED, TOO_MANY)  # what a token that is no longer taken is answered; too many such, with the last
+UNAVAILABLE: Final = 503  # of the answers that say "later", the one that says that nothing was done
 
 
 class Refusal(Exception):  # noqa: N818 - named for what happened
@@ -74,7 +78,7 @@ class Remote:
             self._place = self._transport.place(url)
         except ValueError as error:
             raise OptionInvalid(str(error)) from error
-        self._headers = {"Authorization": f"Bearer {access_token}", "Content-Type": "application/json"}
+        self._fields = Fields({"Authorization": f"Bearer {access_token}", "Content-Type": "application/json"})
         self._renewing = threading.Lock()
         self._closed = threading.Event()
         self._metadata = self._exchanged(min(OPENING, patience))
@@ -99,7 +103,7 @@ class Remote:
             metadata = self._current()
             place = metadata.place(consistency, attempt.number)
             try:
-                answer = self._asked(place, path, body, metadata.headers, attempt.left)
+                answer = self._asked(place, path, body, metadata.fields, attempt.seconds)
             except NotDone as error:
                 attempt.failure = error
                 continue
@@ -112,10 +116,13 @@ class Remote:
                 if answer.kind != PROTOBUF:
                     raise self.strange(f"its answer is of type {answer.kind!r}", doubt)
                 return answer.body
-            if answer.status not in DENIED or renewed:
+            if answer.status in STALE and not renewed:
+                self._renew(metadata)
+                renewed = True
+            elif answer.status == TOO_MANY:
+                attempt.failure = NotDone(said(answer))
+            else:
                 raise Refusal(answer.status, shown(answer.body))
-            self._renew(metadata)
-            renewed = True
         raise AssertionError("attempts end by raising")
 
     @contextmanager
@@ -123,11 +130,11 @@ class Remote:
         """An open stream. Raises NotDone, MaybeDone, Refusal, KvError; only after a refused token it is tried again."""
         metadata = self._current()
         stream = self._opened(metadata, path, body)
-        if stream.status in DENIED:
+        if stream.status in STALE:
             stream.close()
             stream = self._opened(self._renew(metadata), path, body)
         try:
-            if stream.status >= 500 or stream.status in LATER:
+            if stream.status >= 500 or stream.status == TOO_MANY:
                 raise NotDone(f"the server answered {stream.status}: {shown(stream.rest(SHOWN))}")
             if stream.status != 200:
                 raise Refusal(stream.status, shown(stream.rest(SHOWN)))
@@ -152,16 +159,16 @@ class Remote:
         self._closed.set()
         self._transport.close()
 
-    def _asked(self, place: Place, path: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answer:
-        answer = self._transport.post(place, path, body, headers, seconds)
-        if answer.status in LATER:
+    def _asked(self, place: Place, path: str, body: bytes, fields: Fields, seconds: float) -> Answer:
+        answer = self._transport.post(place, path, body, fields, seconds)
+        if answer.status == UNAVAILABLE:
             raise NotDone(said(answer))
         if answer.status >= 500:
             raise MaybeDone(said(answer))
         return answer
 
     def _opened(self, metadata: Metadata, path: str, body: bytes) -> Stream:
-        return self._transport.stream(metadata.place("strong", 0), path, body, metadata.headers, SILENCE)
+        return self._transport.stream(metadata.place("strong", 0), path, body, metadata.fields, SILENCE)
 
     def _current(self) -> Metadata:
         """The metadata, asked for anew some time before its token expires."""
@@ -186,7 +193,9 @@ class Remote:
     def _exchanged(self, patience: float) -> Metadata:
         for attempt in self._attempts(patience):
             try:
-                answer = self._asked(self._place, "", exchange.REQUEST, self._headers, attempt.left)
+                answer = self._asked(self._place, "", exchange.REQUEST, self._fields, attempt.seconds)
+                if answer.status == TOO_MANY:
+                    raise NotDone(said(answer))
             except (NotDone, MaybeDone) as error:
                 attempt.failure = error
                 continue
@@ -207,7 +216,7 @@ class Remote:
         while True:
             if self._closed.is_set():
                 raise Closed("the database is closed")
-            attempt = Attempt(number, max(0.001, deadline - time.monotonic()))
+            attempt = Attempt(number, max(LEAST, deadline - time.monotonic()))
             yield attempt
             if attempt.failure is None:
                 continue
@@ -219,19 +228,19 @@ class Remote:
 
 
 class Attempt:
-    """`left` are the seconds until it is the last; who makes it writes down why it failed."""
+    """`seconds` are those that the server has for it; who makes it writes down why it failed."""
 
-    __slots__ = ("failure", "left", "number")
+    __slots__ = ("failure", "number", "seconds")
 
-    def __init__(self, number: int, left: float) -> None:
+    def __init__(self, number: int, seconds: float) -> None:
         self.number = number
-        self.left = left
+        self.seconds = seconds
         self.failure: Exception | None = None
 
 
-def pause(number: int) -> float:
+def pause(number: int, longest: float = LONGEST_PAUSE) -> float:
     """Seconds after so many failures before: longer each time, and not the same for all who wait for one server."""
-    return float(min(FIRST_PAUSE * 2 ** min(number, 10), LONGEST_PAUSE)) * random.uniform(0.5, 1.0)  # noqa: S311
+    return float(min(FIRST_PAUSE * 2 ** min(number, 10), longest)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def shown(body: bytes) -> str:

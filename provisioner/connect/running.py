@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import resource
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +30,9 @@ from provisioner.connect.access import Access
 from provisioner.connect.databases import Databases
 from provisioner.connect.doorman import Doorman
 from provisioner.connect.metrics import Metrics
+from provisioner.connect.options import Options, checked
 from provisioner.connect.server import Server
-from provisioner.errors import Busy, ProvisionerError, StorageFailed, UsageError
+from provisioner.errors import Busy, ProvisionerError, StorageFailed
 from provisioner.lock import try_lock
 from provisioner.registry.store import Registry
 
@@ -41,46 +43,6 @@ DRAIN_SECONDS: Final = 25.0  # below the 30 that supervisors wait before they ki
 STREAMS: Final = 1024  # of a connection: each watch is one, and they must not starve reads
 DESCRIPTORS_EACH: Final = 8  # of an open database, at most
 SPARE_DESCRIPTORS: Final = 64
-LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """`connections` and `databases` may be open at a time; None: as many as the limit of open files allows."""
-
-    host: str = "127.0.0.1"
-    port: int = 4512
-    tls_cert: str | None = None
-    tls_key: str | None = None
-    insecure_bind: bool = False
-    public_url: str | None = None
-    log_all: bool = False
-    connections: int = 4096
-    databases: int | None = None
-
-    @property
-    def url(self) -> str:
-        """Where clients on this machine reach it."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - told apart, not bound
-        shown = f"[{host}]" if ":" in host else host
-        return self.public_url or f"{'https' if self.tls_cert else 'http'}://{shown}:{self.port}"
-
-
-def checked(options: Options, log: Log) -> Options:
-    """The same with its port, if they may be used at all. Raises UsageError, Busy."""
-    if (options.tls_cert is None) != (options.tls_key is None):
-        raise UsageError("a certificate and its key belong together", "Give --tls-cert and --tls-key")
-    for path in (options.tls_cert, options.tls_key):
-        if path is not None and not os.access(path, os.R_OK):
-            raise UsageError(f"{path} cannot be read", "Give a file in PEM that this user may read")
-    if options.host not in LOOPBACK and options.tls_cert is None:
-        if not options.insecure_bind:
-            raise UsageError(
-                f"on {options.host} without TLS, tokens and data would cross the network in the clear",
-                "Give --tls-cert and --tls-key, or bind to 127.0.0.1 behind a proxy that speaks TLS, or say --insecure-bind",
-            )
-        log("warning", "tokens and data cross the network in the clear", host=options.host)
-    return options
 
 
 class Running:
@@ -174,6 +136,8 @@ class Running:
         ticking = asyncio.create_task(_tick(server, self._log))
         try:
             await _answers(self.options, serving)
+            gc.collect()
+            gc.freeze()  # what is there by now stays, and need not be looked through again and again
             self._started.set()
             ending = asyncio.create_task(self._ending.wait())
             await asyncio.wait({ending, serving}, return_when=asyncio.FIRST_COMPLETED)

@@ -18,8 +18,10 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 from provisioner.connect import convert, queueing
 from provisioner.connect.databases import Database, Databases
 from provisioner.connect.doorman import Doorman, Session, address_of
+from provisioner.connect.entries import read_answer
 from provisioner.connect.metadata import exchanged
 from provisioner.connect.metrics import Metrics
+from provisioner.connect.options import is_loopback
 from provisioner.connect.quickack import LARGE, STALLED_SECONDS, QuickAck
 from provisioner.connect.refusal import (
     BAD_REQUEST,
@@ -48,7 +50,9 @@ _STREAM: Headers = [("content-type", "application/octet-stream")]
 _TEXT: Headers = [("content-type", "text/plain; charset=utf-8")]
 _METRICS: Headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8")]
 _JSON: Headers = [("content-type", "application/json")]
-_FEW: Final = 100  # so many entries are read at once, more in a thread
+_FEW: Final = 100  # so many entries are read at once; more in a thread, unless the last such answer was light
+_CROWD: Final = 4  # requests at a time, of which some will be read in the same turn of the loop
+_LIGHT: Final = 512 * 1024  # bytes, which take about a millisecond
 _BODY_SECONDS: Final = 30
 
 _log = logging.getLogger("provisioner.connect")
@@ -69,6 +73,7 @@ class Server:
         log_all: bool = False,
     ) -> None:
         self.draining = False
+        self._loop = asyncio.get_running_loop()
         self.in_flight = 0
         self.watches = 0
         self.metrics = metrics
@@ -137,14 +142,16 @@ class Server:
             database = self._databases.opened.get(session.database_id) or await self._databases.get(session.database_id)
             database.used = self._databases.tick
             try:
-                if total <= _FEW:
-                    answer = convert.read_answer(database.store.read(ranges))
+                if total <= _FEW or database.light:
+                    answer = read_answer(database.rows(ranges, self._loop, self.in_flight > _CROWD))
                 else:
                     answer = await self._databases.call(database, _answer, database, ranges)
             except KvError as error:
                 self._may_be_tried_again(database, error, last)
             else:
                 break
+        if total > _FEW:
+            database.light = len(answer) <= _LIGHT
         protocol.response_bytes(200, _PROTOBUF, answer)
         return 200
 
@@ -289,7 +296,7 @@ class Server:
 
     def _may_see_metrics(self, scope: Any) -> None:
         """This machine without more, others with a token that opens everything."""
-        near = address_of(scope.client) in ("127.0.0.1", "::1") and "x-forwarded-for" not in scope.headers
+        near = is_loopback(address_of(scope.client)) and "x-forwarded-for" not in scope.headers
         if not near:
             self._doorman.must_administer(scope)
 
@@ -350,7 +357,7 @@ _PAGES: Final = ("/healthz", "/readyz", "/metrics")
 
 
 def _answer(database: Database, ranges: Sequence[ReadRange]) -> bytes:
-    return convert.read_answer(database.store.read(ranges))
+    return read_answer(database.store.rows(ranges))
 
 
 async def _pieces(protocol: Any, most: int) -> bytes:

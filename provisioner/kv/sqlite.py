@@ -29,13 +29,15 @@ from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
 
 Answer = TypeVar("Answer")
+Row = tuple[bytes, bytes, int, int]
 
 _NOBODY = b"\0\0"
 _SET: Final = MutationKind.SET  # an enum's member is found slowly
 
-_POINT = "select v, v_encoding, version from kv where k = ?"
+_POINT = "select k, v, v_encoding, version from kv where k = ?"
 _RANGE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k limit ?"
 _REVERSE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k desc limit ?"
+_HOLD = "select version from data_version"
 _STORED = "select v, v_encoding from kv where k = ?"
 _VERSION_OF = "select version from kv where k = ?"
 _VERSION = "select version from data_version where k = 0"
@@ -76,6 +78,16 @@ class SqliteStore:
         self._group = GroupCommit(self._transact)
 
     def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
+        return [
+            [
+                RawEntry(key, value, encoding, version.to_bytes(8, "big", signed=True) + _NOBODY)
+                for key, value, encoding, version in rows
+            ]
+            for rows in self.rows(ranges)
+        ]
+
+    def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
+        """What `read` makes its entries of: key, value, encoding, and the version as a number."""
         connection = self._reader()
         try:
             if len(ranges) == 1:
@@ -89,6 +101,10 @@ class SqliteStore:
             raise self._file.failure(error) from error
         finally:
             self._release(connection)
+
+    def snapshot(self) -> Snapshot:
+        """For several reads at one instant, each in a third of the time. Short: it keeps a connection."""
+        return Snapshot(self._file)
 
     def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         if self._file.closed:
@@ -244,18 +260,40 @@ class SqliteStore:
         return Committed(versionstamp)
 
 
-def _rows(connection: apsw.Connection, wanted: ReadRange) -> list[RawEntry]:
+class Snapshot:
+    """One state of the database, until it is closed. For one thread."""
+
+    __slots__ = ("_connection", "_file", "_holding")
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._connection = file.reader()
+        try:
+            self._holding = self._connection.execute(_HOLD)  # not read to its end, so the state stays
+        except apsw.Error as error:
+            file.release(self._connection)
+            raise file.failure(error) from error
+
+    def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
+        """As SqliteStore.rows."""
+        try:
+            return [_rows(self._connection, wanted) for wanted in ranges]
+        except apsw.Error as error:
+            raise self._file.failure(error) from error
+
+    def close(self) -> None:
+        self._holding.close()
+        self._file.release(self._connection)
+
+
+def _rows(connection: apsw.Connection, wanted: ReadRange) -> list[Row]:
     start, end, limit, reverse = wanted
     if end == start + b"\0":
-        row: Any = connection.execute(_POINT, (start,)).fetchone()
-        return (
-            [] if row is None else [RawEntry(start, row[0], row[1], row[2].to_bytes(8, "big", signed=True) + _NOBODY)]
-        )
-    rows: Any = connection.execute(_REVERSE if reverse else _RANGE, (start, end, limit))
-    return [
-        RawEntry(key, value, encoding, version.to_bytes(8, "big", signed=True) + _NOBODY)
-        for key, value, encoding, version in rows
-    ]
+        found: Any = connection.execute(_POINT, (start,))
+    else:
+        found = connection.execute(_REVERSE if reverse else _RANGE, (start, end, limit))
+    rows: list[Row] = found.fetchall()
+    return rows
 
 
 def _holds(connection: apsw.Connection, check: Check) -> bool:

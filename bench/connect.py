@@ -1,0 +1,134 @@
+"""KV Connect against a handler that does nothing and against real Deno on a file. Ratios are of times: below one is faster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.kv import DENO, ENTRIES, VALUE, Deno, versus
+from bench.served import Database, h2load, idle, served
+from bench.table import Row, milliseconds, spread
+from bench.world import PROVISIONER, alternated, world
+from provisioner.connect import datapath_pb2 as wire
+from provisioner.kv import key
+from provisioner.kv.value import encode
+
+FIRST = str(Path(__file__).with_name("connect_first.ts"))
+LISTED = 1000
+
+
+def measure(runs: int) -> list[Row]:
+    """One row for each line of the table of targets."""
+    with world() as here:
+        path = here.repository("app")
+        here.branches(path, 1)
+        here.provisioner(path, "init", "--no-hooks")
+        with served(here) as server:
+            database, other = server.databases()
+            ours, theirs = Deno(database.url, database.environ(served=True)), Deno(other.path)
+            ours.seconds("fill", ENTRIES)
+            theirs.seconds("fill", ENTRIES)
+            rows = against_idle(runs, database)
+            rows += against_deno(runs, ours, theirs)
+            rows.append(against_deno_written(runs, database, theirs))
+            ours.close()
+            theirs.close()
+        return rows
+
+
+def against_idle(runs: int, database: Database) -> list[Row]:
+    """h2load, one connection with 64 streams: what is ours of the time of a request."""
+    headers = database.headers()
+    point = key.point(key.encode(("entry", 4711)))
+    everything = key.encode(("entry",)) + b"\1"
+    asked = {
+        "connect get, against idle": (20_000, wire.ReadRange(start=point.start, end=point.end, limit=1), 1 / 0.75),
+        f"connect list of {LISTED:,}, against idle": (
+            1000,
+            wire.ReadRange(start=everything, end=everything[:-1] + b"\xff", limit=LISTED),
+            1 / 0.4,
+        ),
+    }
+    url = database.endpoint("snapshot_read")
+    rows = []
+    for name, (count, wanted, target) in asked.items():
+        body = wire.SnapshotRead(ranges=[wanted]).SerializeToString()
+        with idle(_answer(url, body, headers)) as idler:
+            rows.append(
+                versus(
+                    runs,
+                    name,
+                    lambda count=count, body=body: h2load(url, body, headers, count),  # type: ignore[misc]
+                    lambda count=count, body=body, idler=idler: h2load(idler, body, headers, count),  # type: ignore[misc]
+                    target,
+                )
+            )
+    return rows
+
+
+def _answer(url: str, body: bytes, headers: dict[str, str]) -> bytes:
+    import urllib.request
+
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answer:
+        found: bytes = answer.read()
+    output = wire.SnapshotReadOutput.FromString(found)
+    assert len(output.ranges[0].values) in (1, LISTED)
+    return found
+
+
+def against_deno(runs: int, ours: Deno, theirs: Deno) -> list[Row]:
+    """Real Deno, asking us and on a file of its own."""
+    return [
+        versus(
+            runs, "connect set 5 KB, against 100 bytes", lambda: ours.seconds("large", 300),
+            lambda: ours.seconds("set", 300), 1 / 0.7,
+        ),
+        versus(
+            runs, "connect get x64, against a file", lambda: ours.seconds("get64", 12_800),
+            lambda: theirs.seconds("get64", 12_800), 1 / 0.45,
+        ),
+        versus(
+            runs, "connect list 100,000, against a file", lambda: ours.seconds("list", ENTRIES),
+            lambda: theirs.seconds("list", ENTRIES), 1 / 0.5,
+        ),
+        versus(
+            runs, "connect set x64, against a file", lambda: ours.seconds("set64", 6400),
+            lambda: theirs.seconds("set64", 6400), 1 / 2,
+        ),
+    ]  # fmt: skip
+
+
+def against_deno_written(runs: int, database: Database, theirs: Deno) -> Row:
+    """The same by h2load, which is a faster client than Deno."""
+    data, _ = encode(VALUE)
+    mutation = wire.Mutation(
+        key=key.encode(("loaded",)), value=wire.KvValue(data=data, encoding=wire.VE_V8), mutation_type=wire.M_SET
+    )
+    body = wire.AtomicWrite(mutations=[mutation]).SerializeToString()
+    headers = database.headers()
+    return versus(
+        runs,
+        "connect set x64 by h2load, against a file",
+        lambda: h2load(database.endpoint("atomic_write"), body, headers, 6400),
+        lambda: theirs.seconds("set64", 6400),
+        1 / 2,
+    )
+
+
+def first(runs: int) -> list[Row]:
+    """From the start of `exec` to the end of a fresh Deno that gets one key."""
+    with world() as here:
+        path = here.repository("app")
+        here.provisioner(path, "init", "--no-hooks")
+        with served(here) as server:
+            (database,) = server.databases()
+            command = [PROVISIONER, "exec", "--", DENO, "run", "-A", "--no-check", "--unstable-kv", FIRST]
+
+            def timed(served: bool) -> float:
+                return here.timed(
+                    ["env", *(f"{k}={v}" for k, v in database.environ(served=served).items()), *command], path
+                )
+
+            mine, others = alternated(runs, lambda _: timed(True), lambda _: timed(False))
+        extra = (sorted(mine)[len(mine) // 2] - sorted(others)[len(others) // 2]) * 1000
+        peer = milliseconds(sorted(others)[len(others) // 2])
+        return [Row("connect first get, exec (difference, ms)", spread(mine), peer, extra, 30)]

@@ -1,0 +1,44 @@
+"""The server's granian with a handler that reads a body and answers what a file holds.
+
+`python idle_server.py FILE` prints its URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from provisioner.connect.options import Options
+from provisioner.connect.running import _granian, _with_port
+
+
+async def main() -> None:
+    body = Path(sys.argv[1]).read_bytes()
+    headers = [("content-type", "application/x-protobuf")]
+
+    async def handler(_: Any, protocol: Any) -> None:
+        await protocol()
+        protocol.response_bytes(200, headers, body)
+
+    options = _with_port(Options(port=0))
+    server = _granian(handler, options)  # type: ignore[arg-type]
+    serving = asyncio.create_task(server.serve())
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(options.host, options.port)
+        except OSError:
+            await asyncio.sleep(0.01)
+        else:
+            writer.close()
+            break
+    print(options.url, flush=True)
+    await serving
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
