@@ -32,6 +32,7 @@ from provisioner.kv.model import (
 READ_BYTES: Final = 65_536  # ten ranges have at most 40 KB of keys
 WRITE_BYTES: Final = 2 * 1024 * 1024  # the limits of an atomic operation allow about half of it
 WATCH_BYTES: Final = 65_536
+BACKOFF_INTERVALS: Final = 100  # Deno allows five, denokv for Python sends some seventy by default
 
 _KINDS: Final = {
     wire.M_SET: MutationKind.SET,
@@ -199,11 +200,8 @@ def _value(message: wire.KvValue) -> tuple[bytes, int]:
 
 def _enqueue(message: wire.Enqueue) -> Enqueue:
     backoff = tuple(message.backoff_schedule)
-    if len(backoff) > limits.BACKOFF_INTERVALS or max(backoff, default=0) > limits.BACKOFF_INTERVAL:
-        raise Refused(
-            BAD_REQUEST,
-            f"a backoff schedule has at most {limits.BACKOFF_INTERVALS} intervals of at most one hour",
-        )
+    if len(backoff) > BACKOFF_INTERVALS or max(backoff, default=0) > limits.BACKOFF_INTERVAL:
+        raise Refused(BAD_REQUEST, f"a backoff schedule has at most {BACKOFF_INTERVALS} intervals of at most one hour")
     undelivered = tuple(message.keys_if_undelivered)
     for key in undelivered:
         _must_be_a_key(key)
