@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import resource
@@ -135,6 +136,8 @@ class Running:
         ticking = asyncio.create_task(_tick(server, self._log))
         try:
             await _answers(self.options, serving)
+            gc.collect()
+            gc.freeze()  # what is there by now stays, and need not be looked through again and again
             self._started.set()
             ending = asyncio.create_task(self._ending.wait())
             await asyncio.wait({ending, serving}, return_when=asyncio.FIRST_COMPLETED)

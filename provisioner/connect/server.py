@@ -51,6 +51,7 @@ _TEXT: Headers = [("content-type", "text/plain; charset=utf-8")]
 _METRICS: Headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8")]
 _JSON: Headers = [("content-type", "application/json")]
 _FEW: Final = 100  # so many entries are read at once; more in a thread, unless the last such answer was light
+_CROWD: Final = 4  # requests at a time, of which some will be read in the same turn of the loop
 _LIGHT: Final = 512 * 1024  # bytes, which take about a millisecond
 _BODY_SECONDS: Final = 30
 
@@ -72,6 +73,7 @@ class Server:
         log_all: bool = False,
     ) -> None:
         self.draining = False
+        self._loop = asyncio.get_running_loop()
         self.in_flight = 0
         self.watches = 0
         self.metrics = metrics
@@ -141,7 +143,7 @@ class Server:
             database.used = self._databases.tick
             try:
                 if total <= _FEW or database.light:
-                    answer = read_answer(database.store.rows(ranges))
+                    answer = read_answer(database.rows(ranges, self._loop, self.in_flight > _CROWD))
                 else:
                     answer = await self._databases.call(database, _answer, database, ranges)
             except KvError as error:
