@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -12,7 +13,7 @@ import pytest
 from kv_wire import PROTOBUF, Fault, Wire, wire
 
 from provisioner.connect import datapath_pb2 as messages
-from provisioner.connect import session, transport
+from provisioner.connect import exchange, session, transport
 from provisioner.connect.client import RemoteStore
 from provisioner.kv import (
     AccessDenied,
@@ -316,6 +317,17 @@ def test_metadata_that_is_none_is_an_error(server: Wire, change: dict[str, Any])
     server.metadata.update(change)
     with pytest.raises(StoreFailed, match="does not speak KV Connect"):
         opened(server)
+
+
+def test_nothing_leads_from_https_to_where_all_can_be_read(server: Wire) -> None:
+    body = json.dumps(server.metadata).encode()
+    places = transport.Transport()
+    assert exchange.parse(body, "https://example.org/x/connect", places).strong[0].origin.name == "https://example.org"
+    server.metadata["endpoints"].append({"url": "http://example.org/near", "consistency": "eventual"})
+    body = json.dumps(server.metadata).encode()
+    exchange.parse(body, "http://example.org/x/connect", places)
+    with pytest.raises(exchange.Strange, match="in the clear"):
+        exchange.parse(body, "https://example.org/x/connect", places)
 
 
 @pytest.mark.parametrize(
