@@ -319,6 +319,25 @@ def test_metadata_that_is_none_is_an_error(server: Wire, change: dict[str, Any])
         opened(server)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://",
+        "http:///connect",
+        "http://name:secret@localhost/connect",
+        "http://localhost/a b",
+        "http://localhost/a\r\nX: y",
+        "http://localhost/é",
+        "http://localhost/connect?x=1",
+        "http://localhost:port/connect",
+        "http://[::1/connect",
+    ],
+)
+def test_what_is_no_url_of_a_server_is_refused_without_asking(url: str) -> None:
+    with pytest.raises(OptionInvalid):
+        RemoteStore(url, "access")
+
+
 def test_nothing_leads_from_https_to_where_all_can_be_read(server: Wire) -> None:
     body = json.dumps(server.metadata).encode()
     places = transport.Transport()
