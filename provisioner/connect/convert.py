@@ -32,7 +32,6 @@ from provisioner.kv.model import (
 READ_BYTES: Final = 65_536  # ten ranges have at most 40 KB of keys
 WRITE_BYTES: Final = 2 * 1024 * 1024  # the limits of an atomic operation allow about half of it
 WATCH_BYTES: Final = 65_536
-BACKOFF_INTERVALS: Final = 100  # Deno allows five, denokv for Python sends some seventy by default
 
 _KINDS: Final = {
     wire.M_SET: MutationKind.SET,
@@ -43,6 +42,8 @@ _KINDS: Final = {
     wire.M_SET_SUFFIX_VERSIONSTAMPED_KEY: MutationKind.SET_VERSIONSTAMPED,
 }
 _NEVER: Final = -1
+INTERVALS: Final = 100
+"""Of a backoff schedule. Deno itself takes five of at most an hour; denokv for Python sends ten, unless told."""
 _NUMBER_BYTES: Final = 8
 _VERSIONSTAMP_BYTES: Final = 10
 _MALFORMED: Final = "the body is no message of KV Connect"
@@ -200,8 +201,8 @@ def _value(message: wire.KvValue) -> tuple[bytes, int]:
 
 def _enqueue(message: wire.Enqueue) -> Enqueue:
     backoff = tuple(message.backoff_schedule)
-    if len(backoff) > BACKOFF_INTERVALS or max(backoff, default=0) > limits.BACKOFF_INTERVAL:
-        raise Refused(BAD_REQUEST, f"a backoff schedule has at most {BACKOFF_INTERVALS} intervals of at most one hour")
+    if len(backoff) > INTERVALS or max(backoff, default=0) > limits.DELAY:
+        raise Refused(BAD_REQUEST, f"a backoff schedule has at most {INTERVALS} intervals of at most 30 days")
     undelivered = tuple(message.keys_if_undelivered)
     for key in undelivered:
         _must_be_a_key(key)
