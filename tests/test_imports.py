@@ -68,7 +68,7 @@ def test_kv_can_be_used_alone() -> None:
 
 def test_each_library_has_its_file() -> None:
     users: dict[str, set[str]] = {
-        name: set() for name in ("pygit2", "watchdog", "inotify_simple", "apsw", "v8serialize", "urllib3")
+        name: set() for name in ("pygit2", "watchdog", "inotify_simple", "apsw", "v8serialize")
     }
     for _, path, tree in _files():
         for name in _imported(tree):
@@ -80,7 +80,6 @@ def test_each_library_has_its_file() -> None:
         "inotify_simple": {"kv/notify.py"},
         "apsw": {"kv/sqlite.py", "kv/sqlite_file.py", "kv/sqlite_rows.py"},
         "v8serialize": {"kv/notation.py", "kv/v8read.py", "kv/v8rare.py"},
-        "urllib3": {"connect/transport.py"},
     }
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from provisioner.connect import exchange
 from provisioner.connect.exchange import Metadata, Strange
-from provisioner.connect.transport import Answer, MaybeDone, NotDone, Place, Stream, Transport
+from provisioner.connect.http1 import Answer
+from provisioner.connect.transport import Fields, MaybeDone, NotDone, Place, Stream, Transport
 from provisioner.kv.errors import AccessDenied, Closed, OptionInvalid, StoreFailed, Uncertain
 from provisioner.kv.model import Consistency
 
@@ -77,7 +78,7 @@ class Remote:
             self._place = self._transport.place(url)
         except ValueError as error:
             raise OptionInvalid(str(error)) from error
-        self._headers = {"Authorization": f"Bearer {access_token}", "Content-Type": "application/json"}
+        self._fields = Fields({"Authorization": f"Bearer {access_token}", "Content-Type": "application/json"})
         self._renewing = threading.Lock()
         self._closed = threading.Event()
         self._metadata = self._exchanged(min(OPENING, patience))
@@ -102,7 +103,7 @@ class Remote:
             metadata = self._current()
             place = metadata.place(consistency, attempt.number)
             try:
-                answer = self._asked(place, path, body, metadata.headers, attempt.seconds)
+                answer = self._asked(place, path, body, metadata.fields, attempt.seconds)
             except NotDone as error:
                 attempt.failure = error
                 continue
@@ -158,8 +159,8 @@ class Remote:
         self._closed.set()
         self._transport.close()
 
-    def _asked(self, place: Place, path: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answer:
-        answer = self._transport.post(place, path, body, headers, seconds)
+    def _asked(self, place: Place, path: str, body: bytes, fields: Fields, seconds: float) -> Answer:
+        answer = self._transport.post(place, path, body, fields, seconds)
         if answer.status == UNAVAILABLE:
             raise NotDone(said(answer))
         if answer.status >= 500:
@@ -167,7 +168,7 @@ class Remote:
         return answer
 
     def _opened(self, metadata: Metadata, path: str, body: bytes) -> Stream:
-        return self._transport.stream(metadata.place("strong", 0), path, body, metadata.headers, SILENCE)
+        return self._transport.stream(metadata.place("strong", 0), path, body, metadata.fields, SILENCE)
 
     def _current(self) -> Metadata:
         """The metadata, asked for anew some time before its token expires."""
@@ -192,7 +193,7 @@ class Remote:
     def _exchanged(self, patience: float) -> Metadata:
         for attempt in self._attempts(patience):
             try:
-                answer = self._asked(self._place, "", exchange.REQUEST, self._headers, attempt.seconds)
+                answer = self._asked(self._place, "", exchange.REQUEST, self._fields, attempt.seconds)
                 if answer.status == TOO_MANY:
                     raise NotDone(said(answer))
             except (NotDone, MaybeDone) as error:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlite3
 from functools import cache
 
+from provisioner.kv import held
+
 PAGE_SIZE = 4096
 HEADER = b"SQLite format 3\0"
 
@@ -64,13 +66,17 @@ def empty_file() -> bytes:
 def why_not_a_database(path: str) -> str:
     """What is wrong with the file at `path` as a Deno KV database; empty where it is one.
 
-    Looks at the first page alone, so it takes no lock and never disturbs who is writing.
+    Looks at the first page alone, so it takes no lock and never disturbs who is writing. What this process has open is
+    one.
     """
-    try:
-        with open(path, "rb") as file:
-            page = file.read(PAGE_SIZE)
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
+    with held.untouched(path) as free:
+        if not free:
+            return ""
+        try:
+            with open(path, "rb") as file:
+                page = file.read(PAGE_SIZE)
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
     if not page.startswith(HEADER) or len(page) < 512:
         return "is not an SQLite database"
     return ""

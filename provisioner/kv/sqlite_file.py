@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -12,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import apsw
 
-from provisioner.kv import schema
+from provisioner.kv import held, schema
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
 from provisioner.kv.notify import PATIENCE, Watcher
 
@@ -64,14 +63,18 @@ class File:
         self._seen = 0
         self._writing = threading.Lock()
         self._patience = _Patience()
-        self._file = _identity(path)
-        self._writer = self._connect(self._patience)
-        self._file = self._file or _identity(path)
+        with held.opening() as hold:
+            before = held.identity(path)
+            self._writer = self._connect(self._patience)
+            self._file = before or held.identity(path)
+            if self._file is not None:
+                hold(self._file)
         self.read_only = bool(self._writer.readonly("main"))
         if not self.read_only:
             try:
                 _prepare(self._writer)
             except apsw.Error as error:
+                self._let_go()
                 raise self.failure(error) from error
 
     def reader(self) -> apsw.Connection:
@@ -146,7 +149,7 @@ class File:
 
     def moved(self) -> bool:
         """Is the file at the path another one than is open here, or none?"""
-        return _identity(self.path) != self._file
+        return held.identity(self.path) != self._file
 
     def close(self) -> bool:
         """Waits for the transaction that is under way. Whether it was open."""
@@ -154,11 +157,16 @@ class File:
             if self.closed:
                 return False
             self.closed = True
-            self._writer.close()
         if self._watcher is not None:
             self._watcher.close()
         self._close_idle()
+        self._let_go()
         return True
+
+    def _let_go(self) -> None:
+        self._writer.close()
+        if self._file is not None:
+            held.let_go(self._file)
 
     def failure(self, error: apsw.Error) -> KvError:
         """The same in our words."""
@@ -223,14 +231,6 @@ class File:
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _prepare(connection: apsw.Connection) -> None:

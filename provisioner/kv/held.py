@@ -1,0 +1,55 @@
+"""Which database files this process has open: nobody here may open and close one of those but SQLite itself.
+
+The system's locks on a file belong to the process: closing any descriptor of the file lets go of all of them. SQLite
+knows, and puts off its own closing. Whoever else looks into a file asks here first, or another process, taking itself for
+the last one, deletes the write-ahead log that this one goes on writing to.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Identity = tuple[int, int]
+"""Device and inode."""
+
+_lock = threading.Lock()
+_held: Counter[Identity] = Counter()
+
+
+def identity(path: str) -> Identity | None:
+    """None where there is no file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+@contextmanager
+def opening() -> Iterator[Callable[[Identity], None]]:
+    """SQLite opens a file within the block, which then says which one: it is held until `let_go`."""
+    with _lock:
+        yield _hold
+
+
+def _hold(file: Identity) -> None:
+    _held[file] += 1
+
+
+def let_go(file: Identity) -> None:
+    """SQLite has closed it."""
+    with _lock:
+        _held[file] -= 1
+        if not _held[file]:
+            del _held[file]
+
+
+@contextmanager
+def untouched(path: str) -> Iterator[bool]:
+    """True: this process does not have the file open, and will not until the block ends."""
+    with _lock:
+        yield identity(path) not in _held
