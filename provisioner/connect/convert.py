@@ -47,6 +47,8 @@ _SET_VERSIONSTAMPED: Final = MutationKind.SET_VERSIONSTAMPED
 _LE64: Final = int(Encoding.LE64)
 _OTHERS: Final = (int(Encoding.V8), int(Encoding.BYTES))
 _NEVER: Final = -1
+INTERVALS: Final = 100
+"""Of a backoff schedule. Deno itself takes five of at most an hour; denokv for Python sends ten, unless told."""
 _NUMBER_BYTES: Final = 8
 _VERSIONSTAMP_BYTES: Final = 10
 # An AtomicWriteOutput up to the bytes of its versionstamp.
@@ -206,11 +208,8 @@ def _value(message: wire.KvValue) -> tuple[bytes, int]:
 
 def _enqueue(message: wire.Enqueue) -> Enqueue:
     backoff = tuple(message.backoff_schedule)
-    if len(backoff) > limits.BACKOFF_INTERVALS or max(backoff, default=0) > limits.BACKOFF_INTERVAL:
-        raise Refused(
-            BAD_REQUEST,
-            f"a backoff schedule has at most {limits.BACKOFF_INTERVALS} intervals of at most one hour",
-        )
+    if len(backoff) > INTERVALS or max(backoff, default=0) > limits.DELAY:
+        raise Refused(BAD_REQUEST, f"a backoff schedule has at most {INTERVALS} intervals of at most 30 days")
     undelivered = tuple(message.keys_if_undelivered)
     for key in undelivered:
         _must_be_a_key(key)

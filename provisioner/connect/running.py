@@ -166,7 +166,7 @@ async def _drained(server: Server) -> None:
     """What was begun is answered."""
     server.drain()
     deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
-    while (server.in_flight or server.watches) and asyncio.get_running_loop().time() < deadline:
+    while not server.idle and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.01)
 
 

@@ -112,6 +112,8 @@ class Transport:
         parts = urlsplit(url)
         if parts.scheme not in PORTS or not parts.hostname or parts.username is not None or not url.isascii():
             raise ValueError(f"{url!r} is no URL of a server")
+        if parts.query or parts.fragment:
+            raise ValueError(f"{url!r} has more than a path")
         if any(character <= " " or character == "\x7f" for character in url):
             raise ValueError(f"{url!r} has characters that no URL has")
         key = parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme]
