@@ -188,13 +188,14 @@ class Databases:
         assert place is not None  # noqa: S101
         path = database_path(place.location, database_id)
         try:
-            store = await self._loop.run_in_executor(self._threads, lambda: _opened(path))
+            store, due = await self._loop.run_in_executor(self._threads, _opened, path)
         except KvError as error:
             raise self.storage_failed(place.name, error) from error
         database = Database(database_id, place, store, Work(store, self._threads, self._together), self.tick)
         self.opened[database_id] = database
         self.look_again_at(database)
-        self.expect(database, self.clock())
+        if due is not None:
+            self.expect(database, due)
         return database
 
     def look_again_at(self, database: Database) -> None:
@@ -264,8 +265,14 @@ class Databases:
         task.add_done_callback(self._tasks.discard)
 
 
-def _opened(path: str) -> SqliteStore:
-    return SqliteStore(path, must_exist=True, lean=True, cache_kib=CACHE_KIB)
+def _opened(path: str) -> tuple[SqliteStore, int | None]:
+    """The store, and when its first entry expires: known here, it need not be asked for beside the first request."""
+    store = SqliteStore(path, must_exist=True, lean=True, cache_kib=CACHE_KIB)
+    try:
+        return store, store.next_expiry()
+    except KvError:
+        store.close()
+        raise
 
 
 def _refusal(place: Place | None) -> Refused | None:

@@ -164,8 +164,12 @@ class SqliteStore:
         self._ends = ends
         return [id for (id, _), end in ends.items() if end <= now]  # noqa: A001
 
+    def next_expiry(self) -> int | None:
+        """When the first of its entries expires, which may be in the past."""
+        return self._look(sqlite_rows.first_expiry)
+
     def collect(self, now: int) -> tuple[int, int | None]:
-        expiry = self._look(sqlite_rows.first_expiry)
+        expiry = self.next_expiry()
         if expiry is None or expiry > now:
             return 0, expiry
         with self._transaction() as connection:
