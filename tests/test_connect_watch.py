@@ -98,12 +98,12 @@ def test_it_hears_a_deno_on_the_file(watcher: Oracle, repository: Path) -> None:
 def test_it_hears_an_expiry_of_what_was_written_through_the_server(watcher: Oracle, login: Access) -> None:
     took = []
     for _ in range(3):
-        watcher.send("set", key=["key"], value="soon gone", expireIn=200)
         due = time.perf_counter() + 0.2
+        watcher.send("set", key=["key"], value="soon gone", expireIn=200)
         assert seen(watcher)[0]["value"] == "soon gone"
         assert seen(watcher)[0]["value"] is None
         took.append((time.perf_counter() - due) * 1000)
-        assert took[-1] > -20
+        assert took[-1] > -2
     report("an expiry", took)
 
 
