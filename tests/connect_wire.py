@@ -57,8 +57,13 @@ class Wire:
     def send(
         self, url: str, body: bytes = b"", headers: Mapping[str, Any] | None = None, method: str = "POST"
     ) -> Answer:
-        """One request. Raises urllib3.exceptions.HTTPError where no answer came."""
-        found = self._pool.request(method, url, body=body, headers=dict(headers or {}), redirect=False)
+        """One request. Raises urllib3.exceptions.HTTPError where no answer came, also not on a second connection: the
+        first one may have idled until the server closed it."""
+        try:
+            found = self._pool.request(method, url, body=body, headers=dict(headers or {}), redirect=False)
+        except urllib3.exceptions.ProtocolError:
+            self._pool.clear()
+            found = self._pool.request(method, url, body=body, headers=dict(headers or {}), redirect=False)
         return Answer(found.status, {name.lower(): value for name, value in found.headers.items()}, found.data)
 
     def first_frame(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:

@@ -10,6 +10,7 @@ from provisioner.connect.quickack import LARGE, STALLED_SECONDS, QuickAck
 from provisioner.connect.refusal import TOO_LARGE, Refused
 
 SECONDS: Final = 30
+READ_ALONG: Final = 8192  # bytes that come with the headers, so that they are read even where nobody asks for them
 LATE: Final = f"the body did not come within {SECONDS} seconds"
 
 
@@ -46,6 +47,14 @@ class Bodies:
         late = perf_counter() - SECONDS
         for task in [task for task, since in self._since.items() if since < late]:
             task.cancel()
+
+
+def ends_connection(scope: Any, status: int) -> bool:
+    """Does a refusal leave a body unread, which ends a connection of HTTP/1? Said in the answer, nobody uses it again."""
+    if not scope.http_version.startswith("1"):
+        return False
+    length = scope.headers.get("content-length") or ""
+    return status == TOO_LARGE or (length.isdigit() and int(length) > READ_ALONG)
 
 
 async def _pieces(protocol: Any, most: int) -> bytes:

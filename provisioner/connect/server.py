@@ -16,7 +16,7 @@ from typing import Any, Final
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 
 from provisioner.connect import convert, pages, queueing
-from provisioner.connect.bodies import LATE, Bodies
+from provisioner.connect.bodies import LATE, Bodies, ends_connection
 from provisioner.connect.databases import Database, Databases
 from provisioner.connect.doorman import Doorman, Session
 from provisioner.connect.entries import read_answer
@@ -112,8 +112,7 @@ class Server:
                 status = self._pages.answer(scope, protocol, name)
         except Refused as refused:
             status = refused.status
-            later = status in (TOO_MANY, UNAVAILABLE)
-            protocol.response_str(status, [*_TEXT, ("retry-after", "1")] if later else _TEXT, refused.text)
+            protocol.response_str(status, _refusal_headers(scope, status), refused.text)
         except ProtocolClosed:
             status = LEFT
         except asyncio.CancelledError:
@@ -278,6 +277,15 @@ class Server:
             client=scope.client,
             token=principal or None,
         )
+
+
+def _refusal_headers(scope: Any, status: int) -> Headers:
+    headers = list(_TEXT)
+    if status in (TOO_MANY, UNAVAILABLE):
+        headers.append(("retry-after", "1"))
+    if ends_connection(scope, status):
+        headers.append(("connection", "close"))
+    return headers
 
 
 def _must_write(session: Session) -> None:
