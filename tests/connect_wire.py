@@ -16,6 +16,8 @@ import urllib3
 from provisioner.connect import datapath_pb2 as pb
 
 OPERATIONS = ("snapshot_read", "atomic_write", "watch")
+QUEUE = ("queue/claim", "queue/renew", "queue/finish", "queue/revive", "queue/news")
+STREAMS = ("watch", "queue/news")
 VERSIONS = b'{"supportedVersions":[1,2,3]}'
 
 
@@ -67,7 +69,7 @@ class Wire:
         return Answer(found.status, {name.lower(): value for name, value in found.headers.items()}, found.data)
 
     def first_frame(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """The answer to a watch; of its stream only the first frame."""
+        """The answer to a request for a stream; of that only the first frame."""
         with self._stream(url, body, headers) as found:
             named = {name.lower(): value for name, value in found.headers.items()}
             if found.status != 200:
