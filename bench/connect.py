@@ -11,7 +11,7 @@ from bench.served import Database, h2load, idle, served
 from bench.table import Row, milliseconds, spread
 from bench.world import PROVISIONER, alternated, world
 from provisioner.connect import datapath_pb2 as wire
-from provisioner.kv import key
+from provisioner.kv import key, open_kv
 from provisioner.kv.value import encode
 
 FIRST = str(Path(__file__).with_name("connect_first.ts"))
@@ -41,14 +41,11 @@ def against_idle(runs: int, database: Database) -> list[Row]:
     """h2load, one connection with 64 streams: what is ours of the time of a request."""
     headers = database.headers()
     point = key.point(key.encode(("entry", 4711)))
-    everything = key.encode(("entry",)) + b"\1"
+    _widen(database)
     asked = {
         "connect get, against idle": (20_000, wire.ReadRange(start=point.start, end=point.end, limit=1), 1 / 0.75),
-        f"connect list of {LISTED:,}, against idle": (
-            1000,
-            wire.ReadRange(start=everything, end=everything[:-1] + b"\xff", limit=LISTED),
-            1 / 0.4,
-        ),
+        f"connect list of {LISTED:,}, against idle": (1000, _all_of("entry"), 1 / 0.4),
+        f"connect list of {LISTED:,} of 1 KB, against idle": (1000, _all_of("wide"), 1 / 0.4),
     }
     url = database.endpoint("snapshot_read")
     rows = []
@@ -65,6 +62,20 @@ def against_idle(runs: int, database: Database) -> list[Row]:
                 )
             )
     return rows
+
+
+def _all_of(kind: str) -> wire.ReadRange:
+    prefix = key.encode((kind,))
+    return wire.ReadRange(start=prefix + b"\1", end=prefix + b"\xff", limit=LISTED)
+
+
+def _widen(database: Database) -> None:
+    with open_kv(database.path) as kv:
+        for start in range(0, LISTED, 500):
+            atomic = kv.atomic()
+            for number in range(start, start + 500):
+                atomic.set(("wide", number), b"x" * 1000)
+            assert atomic.commit()
 
 
 def _answer(url: str, body: bytes, headers: dict[str, str]) -> bytes:

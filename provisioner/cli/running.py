@@ -13,6 +13,7 @@ from provisioner.lock import held_by
 from provisioner.worker import daemon_runs
 
 PATIENCE_SECONDS = 2.0
+SERVER_SECONDS = 10.0
 
 Finding = tuple[str, bool, str]
 """What was looked at, whether it is well, and a sentence that says what is and what to do."""
@@ -89,9 +90,9 @@ def _unready(base: str) -> str:
         unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         unverified.check_hostname = False  # no secret is sent, and it may be named for what stands in front of it
         unverified.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(host, address.port, timeout=PATIENCE_SECONDS, context=unverified)
+        connection = http.client.HTTPSConnection(host, address.port, timeout=SERVER_SECONDS, context=unverified)
     else:
-        connection = http.client.HTTPConnection(host, address.port, timeout=PATIENCE_SECONDS)
+        connection = http.client.HTTPConnection(host, address.port, timeout=SERVER_SECONDS)
     try:
         connection.request("GET", f"{address.path}/readyz")
         answer = connection.getresponse()
