@@ -7,10 +7,13 @@ from dataclasses import replace
 import click
 
 from provisioner.cli import view
+from provisioner.cli.copies import fork, reset
+from provisioner.cli.finding import find as find
 from provisioner.cli.reconcile import run
 from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
+from provisioner.cli.snapshots import restore, snapshot
 from provisioner.clock import now_ms, rfc3339
-from provisioner.errors import NotResolved, ProvisionerError
+from provisioner.errors import ProvisionerError
 from provisioner.lock import locked
 from provisioner.model import App, Database, Hold, Status
 from provisioner.naming import shown
@@ -20,6 +23,10 @@ from provisioner.registry.store import Registry
 @click.group()
 def database() -> None:
     """Databases: one per instance, app and timeline."""
+
+
+for _command in (fork, reset, snapshot, restore):
+    database.add_command(_command)
 
 
 @database.command(name="list")
@@ -36,25 +43,6 @@ def list_databases(slug: str | None, everything: bool, as_json: bool) -> None:
         return
     for document in documents:
         click.echo(shown(f"{document['name']}  {document['status']}  {document['timeline']}"))
-
-
-def find(registry: Registry, name: str) -> tuple[App, Database]:
-    """A database by its name, or by its id (or the beginning of one). The live one of a name goes before archived."""
-    found = [
-        (app, database)
-        for app in registry.apps()
-        for database in registry.databases(app.id)
-        if database.name == name or (len(name) >= 8 and database.id.startswith(name))
-    ]
-    live = [pair for pair in found if pair[1].live]
-    if len(live) == 1:
-        return live[0]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        ids = ", ".join(pair[1].id for pair in found)
-        raise NotResolved(f"there are {len(found)} databases {name!r}", f"Say which by its id: {ids}")
-    raise NotResolved(f"there is no database {name!r}", "See 'provisioner database list --all'")
 
 
 @database.command()
