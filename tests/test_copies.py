@@ -148,6 +148,39 @@ def test_a_snapshot_of_another_database_is_not_restored(repo: Path) -> None:
     assert marks(repo) == AS_THEY_WERE
 
 
+@pytest.mark.parametrize("command", ["fork production login", "reset login", "restore login SNAPSHOT"])
+def test_versionstamps_go_on_growing(repo: Path, command: str) -> None:
+    """One of what was there never becomes one of something else."""
+    kept = ok(repo, "database", "snapshot", "create", "login").split(" ")[1]
+    path = database_of(repo, "git-branch/login")["path"]
+    with open_kv(path) as kv:
+        for number in range(20):
+            kv.set(("n", number), number)
+        last = kv.set(("last",), 1)
+    ok(repo, "database", *command.replace("SNAPSHOT", kept).split(" "), "--yes")
+    with open_kv(path) as kv:
+        assert kv.get(("last",)).value is None
+        assert kv.set(("last",), 2).versionstamp > last.versionstamp
+
+
+@pytest.mark.parametrize("how", ["damaged", "lost"])
+@pytest.mark.parametrize("by", ["restore", "reset"])
+def test_a_database_whose_data_is_damaged_or_lost_comes_back(repo: Path, how: str, by: str) -> None:
+    kept = ok(repo, "database", "snapshot", "create", "login").split(" ")[1]
+    path = Path(database_of(repo, "git-branch/login")["path"])
+    if how == "damaged":
+        path.write_bytes(b"no database")
+    else:
+        path.unlink()
+        path.parent.rmdir()
+    assert provisioner(repo, "reconcile").returncode == 1
+    assert statuses(repo)["git-branch/login"] == "error"
+    ok(repo, "database", by, "login", *([kept] if by == "restore" else []), "--yes")
+    assert marks(repo) == AS_THEY_WERE | ({} if by == "restore" else {"git-branch/login": ""})
+    assert set(statuses(repo).values()) == {"connected"}
+    ok(repo, "reconcile")
+
+
 @pytest.mark.parametrize("with_queue", [False, True])
 def test_messages_are_delivered_twice_only_where_that_was_asked_for(repo: Path, with_queue: bool) -> None:
     with open_kv(database_of(repo, "production")["path"]) as kv:

@@ -59,8 +59,9 @@ class Engine(Protocol):
     def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
         """Build beside a database what is to replace it: a copy of the source, or nothing. Raises `StorageFailed`."""
 
-    def swap(self, instance: Instance, database: Database, kept_as: str) -> int:
-        """Put what was built beside in the place of the data, which becomes the snapshot `kept_as`: how many bytes.
+    def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:
+        """Put what was built beside in the place of the data, which becomes the snapshot `kept_as`: how many bytes that
+        holds, None where there was no data to keep.
 
         Done again, it goes on where it was cut off. Raises `StorageFailed`.
         """

@@ -19,6 +19,7 @@ from provisioner.kv.errors import KvError
 from provisioner.model import Database
 
 SNAPSHOTS = "snapshots"
+_AHEAD = 1 << 20  # versions; more than are written while a replacement is built
 
 
 def place(location: str, stage: str, database_id: str) -> str:
@@ -67,21 +68,29 @@ def fork(location: str, database_id: str, source: Source) -> Copied:
 
 
 def build_beside(location: str, database_id: str, source: Source | None, *, with_queue: bool) -> Copied:
-    """What is to replace a database's data. Raises StorageFailed."""
+    """What is to replace a database's data. Raises StorageFailed.
+
+    Versionstamps go on growing: a program may still hold one of what was there, to check a key by it.
+    """
+    from provisioner.kv.sqlite_clone import advance
+
     beside = place(location, "new", database_id)
+    beyond = _version_of_live(location, database_id) + _AHEAD
     if source is not None:
-        return copy(data_of(location, source), beside, with_queue=with_queue)
+        return copy(data_of(location, source), beside, with_queue=with_queue, beyond=beyond)
     try:
         build(beside)
         file = os.path.join(beside, FILE_NAME)
-        sync_path(file)
+        advance(file, beyond)
         sync_path(beside)
         return Copied(0, os.path.getsize(file), 0.0)
+    except KvError as error:
+        raise StorageFailed(str(error)) from error
     except OSError as error:
         raise StorageFailed(f"cannot build {beside}: {reason(error)}", "Mend that, and try again") from error
 
 
-def copy(source: str, directory: str, *, with_queue: bool) -> Copied:
+def copy(source: str, directory: str, *, with_queue: bool, beyond: int = 0) -> Copied:
     """Make `directory`, with a copy of the database in the directory `source`; synced. Raises StorageFailed.
 
     What an attempt that was cut off has left there is replaced; after a failure nothing is left.
@@ -93,7 +102,7 @@ def copy(source: str, directory: str, *, with_queue: bool) -> Copied:
             shutil.rmtree(directory)
         os.mkdir(directory, DIRECTORY_MODE)
         target = os.path.join(directory, FILE_NAME)
-        made = clone(os.path.join(source, FILE_NAME), target, with_queue=with_queue)
+        made = clone(os.path.join(source, FILE_NAME), target, with_queue=with_queue, beyond=beyond)
         sync_path(directory)
         return Copied(made.version, os.path.getsize(target), made.paused)
     except KvError as error:
@@ -133,26 +142,27 @@ def delete_snapshot(location: str, database_id: str, snapshot_id: str) -> None:
         raise StorageFailed(f"cannot delete snapshot {snapshot_id} in {location}: {reason(error)}") from error
 
 
-def swap(location: str, database_id: str, kept_as: str) -> int:
-    """Put what was built beside in the place of what is live, which becomes a snapshot: how many bytes that holds.
+def swap(location: str, database_id: str, kept_as: str) -> int | None:
+    """Put what was built beside in the place of what is live, which becomes a snapshot: how many bytes that holds, None
+    where there was nothing to keep.
 
     Done again, it goes on where it was cut off. Who has the old file open goes on in it. Raises StorageFailed.
     """
     live, new = place(location, "live", database_id), place(location, "new", database_id)
     kept = snapshot_place(location, database_id, kept_as)
     try:
-        if not os.path.isdir(kept):
-            if not os.path.isdir(new):
-                raise StorageFailed(f"{new} is missing, which was to replace {live}", "Put it back")
-            _make_room(location, database_id)
+        _make_room(location, database_id)
+        if os.path.isdir(new) and os.path.isdir(live):
             os.rename(live, kept)
         faults.point("replace.kept")
-        if not os.path.isdir(live):
+        if os.path.isdir(new):
             sync_path(os.path.dirname(kept))  # nothing is to be in the place of data that a power cut may take
             os.rename(new, live)
         faults.point("replace.moved")
         for directory in (os.path.dirname(kept), os.path.dirname(live), os.path.dirname(new)):
             sync_path(directory)
+        if not os.path.isdir(kept):
+            return None
         return sum(entry.stat().st_size for entry in os.scandir(kept) if not entry.name.endswith("-shm"))
     except OSError as error:
         raise StorageFailed(f"cannot put {new} in the place of {live}: {reason(error)}", "Mend that") from error
@@ -169,6 +179,16 @@ def discard(location: str, database_id: str) -> None:
 def _beside(location: str, snapshot_id: str) -> str:
     """Where a snapshot is built. Not named as a database would be: the sweep is not to take it for one."""
     return place(location, "new", snapshot_id).removesuffix(snapshot_id) + f"snapshot-{snapshot_id}"
+
+
+def _version_of_live(location: str, database_id: str) -> int:
+    """0 where it cannot be read: a damaged database is among what people replace."""
+    from provisioner.kv.sqlite_clone import version_of
+
+    try:
+        return version_of(os.path.join(place(location, "live", database_id), FILE_NAME))
+    except KvError:
+        return 0
 
 
 def _make_room(location: str, database_id: str) -> None:

@@ -95,7 +95,7 @@ class DenoKv:
     def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
         return copies.build_beside(instance.location, database.id, source, with_queue=with_queue)
 
-    def swap(self, instance: Instance, database: Database, kept_as: str) -> int:
+    def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:
         return copies.swap(instance.location, database.id, kept_as)
 
     def discard(self, instance: Instance, database: Database) -> None:

@@ -39,11 +39,12 @@ class Clone(NamedTuple):
     shared: bool
 
 
-def clone(source: str, target: str, *, with_queue: bool = False) -> Clone:
+def clone(source: str, target: str, *, with_queue: bool = False, beyond: int = 0) -> Clone:
     """Make the file `target` a database with what `source` holds at one moment; synced, but not its directory.
 
-    It is one file, without a log. Its queue is empty unless `with_queue`: what the source delivers, it would deliver
-    again. Nothing is at `target` before; what is there after an error is to be removed. Raises KvError and OSError.
+    It is one file, without a log, and its next write has a version beyond `beyond`. Its queue is empty unless
+    `with_queue`: what the source delivers, it would deliver again. Nothing is at `target` before; what is there after an
+    error is to be removed. Raises KvError and OSError.
     """
     file = File(source, Opening(must_exist=True), lambda: None)
     try:
@@ -55,8 +56,8 @@ def clone(source: str, target: str, *, with_queue: bool = False) -> Clone:
     finally:
         file.close()
     try:
-        if logged or (queued and not with_queue):
-            _make_whole(target, with_queue)
+        if logged or (queued and not with_queue) or made.version < beyond:
+            _make_whole(target, with_queue, beyond)
         _sync(target)
     except apsw.Error as error:
         raise StoreFailed(f"{target}: {error}") from error
@@ -231,13 +232,23 @@ class _Log:
         raise Busy(f"the index of {self._path} does not hold still")
 
 
-def _make_whole(path: str, with_queue: bool) -> None:
+def advance(path: str, beyond: int) -> None:
+    """Let the next write to a database that nobody else has open have a version beyond this one; synced. Raises KvError."""
+    try:
+        _make_whole(path, True, beyond)
+    except apsw.Error as error:
+        raise StoreFailed(f"{path}: {error}") from error
+    _sync(path)
+
+
+def _make_whole(path: str, with_queue: bool, beyond: int) -> None:
     """Bring the log into the file. Nobody else has it open."""
     with closing(apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.execute("pragma synchronous = full")
         for table in _QUEUES if not with_queue else ():
             if _any_in(connection, table):
                 connection.execute(f"delete from {table}")  # noqa: S608
+        connection.execute("update data_version set version = ?1 where k = 0 and version < ?1", (beyond,))
         ((busy, _, _),) = connection.execute("pragma wal_checkpoint(truncate)").fetchall()
         if busy:
             raise StoreFailed(f"{path} is in use before it is made")

@@ -45,14 +45,14 @@ def put_in_place(
         kept_as = str(uuid.uuid4())
         begun = Replacement(database.id, action, detail, kept_as, False, None, None, None, now)
         with _app_locked(registry, app):
-            _must_be_connected(registry, database)
+            _must_have_data(registry, database)
             rows.save_replacement(registry, begun)
         faults.point("replace.intended")
         try:
             made = engine.build(instance, database, source, with_queue=with_queue)
             faults.point("replace.built")
             with _app_locked(registry, app):
-                current = _must_be_connected(registry, database)
+                current = _must_have_data(registry, database)
                 fork = source is not None and source.database.id != database.id
                 if fork and source is not None:
                     begun = replace(begun, forked_from=source.database.id, forked_at=now, fork_version=made.version)
@@ -66,7 +66,7 @@ def put_in_place(
                 begun = replace(begun, ready=True)
                 with registry.change():
                     rows.save_replacement(registry, begun)
-                    registry.save_databases([replace(current, intent=Intent.REPLACE)])
+                    registry.save_databases([replace(current, intent=Intent.REPLACE, retry_at=None)])
                 faults.point("replace.ready")
                 _finish(registry, app, begun, now)
         except ProvisionerError:
@@ -160,7 +160,8 @@ def _finish(registry: Registry, app: App, begun: Replacement, now: int) -> None:
     )
     with registry.change():
         registry.save_databases([done])
-        rows.save_snapshot(registry, kept)
+        if size is not None:
+            rows.save_snapshot(registry, kept)
         rows.end_replacement(registry, begun)
         _record(registry, app, database, now, f"database.{begun.action}", "user", begun.detail)
     faults.point("replace.recorded")
@@ -188,9 +189,12 @@ def _remove(registry: Registry, snapshot: Snapshot, now: int) -> None:
         )
 
 
-def _must_be_connected(registry: Registry, database: Database) -> Database:
+def _must_have_data(registry: Registry, database: Database) -> Database:
+    """Connected, or it was and its data was found lost or damaged."""
     current = _database(registry, database.id)
-    if current.status is not Status.CONNECTED or current.intent is not None:
+    connected = current.status is Status.CONNECTED and current.intent is None
+    damaged = current.status is Status.ERROR and current.intent in (None, Intent.PROVISION)
+    if not connected and not (damaged and current.connected_at is not None):
         raise ProvisionerError(
             f"database {current.name} is {current.status}, not connected",
             f"See 'provisioner database show {current.name}'",
