@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from support import files, shop
 from provisioner.kv import open_kv
 
 WRITES = 30
+SOON = 50 if "KV_NIGHTLY" in os.environ else 1000  # milliseconds; other tests may run beside
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def seen(oracle: Oracle, timeout: int = 20_000) -> list[dict[str, Any]]:
 def report(who: str, took: list[float]) -> None:
     took.sort()
     print(f"{who}: seen {statistics.median(took):.1f} ms after the acknowledgement (median), slowest {took[-1]:.1f} ms")
-    assert statistics.median(took) < 100
+    assert statistics.median(took) < SOON
 
 
 def test_it_hears_another_deno(watcher: Oracle, login: Access) -> None:

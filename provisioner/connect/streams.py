@@ -27,14 +27,14 @@ class Streams:
     ) -> None:
         """Serve one to its end. Raises Refused where it cannot begin, ProtocolClosed where the client leaves."""
         gone = asyncio.ensure_future(protocol.client_disconnect())
-        began = Watch(database, gone)
+        began = Watch(database)
         of_token = self._open.setdefault(authorization, set())
         of_token.add(began)
         self.count += 1
         if self._draining:
             began.end()
         try:
-            await began.run(subscribe, frame, lambda: protocol.response_stream(200, _HEADERS))
+            await began.run(subscribe, frame, lambda: protocol.response_stream(200, _HEADERS), gone)
         except KvError as error:
             refused = self._databases.storage_failed(database.place.name, error)
             if not began.streams:
