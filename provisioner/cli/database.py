@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 
 import click
@@ -16,8 +17,27 @@ from provisioner.model import App, Database, Hold, Status
 from provisioner.naming import shown
 from provisioner.registry.store import Registry
 
+# Each in a module of its own, which is imported when it is asked for.
+_ELSEWHERE = {
+    "dump": "provisioner.cli.dump:dump",
+    "load": "provisioner.cli.dump:load",
+    "diff": "provisioner.cli.diff:diff",
+}
 
-@click.group()
+
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *_ELSEWHERE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = _ELSEWHERE[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=_Group)
 def database() -> None:
     """Databases: one per instance, app and timeline."""
 
@@ -38,8 +58,8 @@ def list_databases(slug: str | None, everything: bool, as_json: bool) -> None:
         click.echo(shown(f"{document['name']}  {document['status']}  {document['timeline']}"))
 
 
-def find(registry: Registry, name: str) -> tuple[App, Database]:
-    """A database by its name, or by its id (or the beginning of one). The live one of a name goes before archived."""
+def named(registry: Registry, name: str) -> list[tuple[App, Database]]:
+    """The databases with this name or id (or the beginning of one). The live one of a name goes before archived."""
     found = [
         (app, database)
         for app in registry.apps()
@@ -47,8 +67,12 @@ def find(registry: Registry, name: str) -> tuple[App, Database]:
         if database.name == name or (len(name) >= 8 and database.id.startswith(name))
     ]
     live = [pair for pair in found if pair[1].live]
-    if len(live) == 1:
-        return live[0]
+    return live if len(live) == 1 else found
+
+
+def find(registry: Registry, name: str) -> tuple[App, Database]:
+    """The one database that `named` finds."""
+    found = named(registry, name)
     if len(found) == 1:
         return found[0]
     if found:
