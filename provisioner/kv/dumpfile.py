@@ -80,6 +80,8 @@ def _line(document: object) -> bytes:
 def _key(data: bytes) -> Any:
     try:
         key = keys.decode(data)
+        if key and all(type(part) in _AS_THEY_ARE for part in key):
+            return list(key)
         if key and keys.encode(key) == data:
             return [part if type(part) in _AS_THEY_ARE else notation.to_json(part) for part in key]
     except KvError:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import apsw
 
+from provisioner.kv import extents
 from provisioner.kv.sqlite_snapshot import SqliteSnapshot
 
 _CHUNK: Final = 64 * 1024
@@ -114,21 +115,32 @@ def _changed(one: Pages, other: Pages) -> set[int]:
     """The numbers of the pages that differ, and of those that only one of the two has."""
     size, common = one.size, min(one.count, other.count)
     changed = set(range(common + 1, max(one.count, other.count) + 1))
-    per_chunk = _CHUNK // size
     ours, theirs = bytearray(_CHUNK), bytearray(_CHUNK)
-    for start in range(0, common, per_chunk):
-        os.preadv(one.descriptor, [ours], start * size)
-        os.preadv(other.descriptor, [theirs], start * size)
-        if ours == theirs:
-            continue
-        for number in range(min(per_chunk, common - start)):
-            at = number * size
-            if ours[at : at + size] != theirs[at : at + size]:
-                changed.add(start + number + 1)
+    for start, end in _to_compare(one, other, common * size):
+        for at in range(start, end, _CHUNK):
+            os.preadv(one.descriptor, [ours], at)
+            os.preadv(other.descriptor, [theirs], at)
+            if ours == theirs:
+                continue
+            for inner in range(0, min(_CHUNK, end - at), size):
+                if ours[inner : inner + size] != theirs[inner : inner + size]:
+                    changed.add((at + inner) // size + 1)
     for number in {*one.log, *other.log}:
         if number <= common:
             (changed.discard if one[number] == other[number] else changed.add)(number)
     return changed
+
+
+def _to_compare(one: Pages, other: Pages, length: int) -> Iterator[tuple[int, int]]:
+    """From where to where the files have blocks of their own, in bytes, by whole pages."""
+    at = 0
+    for start, end in extents.shared(one.descriptor, other.descriptor, length):
+        start = -(-start // one.size) * one.size
+        if start > at:
+            yield at, min(start, length)
+        at = max(at, end // one.size * one.size)
+    if at < length:
+        yield at, length
 
 
 class _Comparison:
