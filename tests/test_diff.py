@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import apsw
 import pytest
-from support import git, ok, provisioner, shop
+from support import IN_CI, git, ok, provisioner, shop
 
-from provisioner.kv import open_kv, sqlite_pages
+from provisioner.kv import extents, open_kv, sqlite_pages
 from provisioner.kv.diff import Change, Kind, Side, diff
 from provisioner.kv.key import encode
 from provisioner.kv.model import StoredRow
@@ -37,7 +39,8 @@ class Pair:
             rows = [self._row(("n", number)) for number in range(count)]
             for start in range(0, count, 500):
                 store.load(rows[start : start + 500], keep=False, after=None, to_end=False)
-        shutil.copyfile(*self.paths)
+        os.sync()
+        subprocess.run(["cp", "--reflink=auto", *self.paths], check=True)
         self.stores = [stack.enter_context(closing(SqliteStore(path))) for path in self.paths]
         self._count = count
 
@@ -89,6 +92,46 @@ def test_pages_tell_what_reading_everything_tells(tmp_path: Path, seed: int) -> 
             if turn % 2:
                 with closing(apsw.Connection(str(pair.paths[turn % 4 // 2]))) as connection:
                     connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+
+@pytest.fixture(params=["xfs", "btrfs"])
+def cloning(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A directory on a file system that shares the blocks of copies."""
+    program = shutil.which(f"mkfs.{request.param}")
+    if program is None or os.geteuid() != 0:
+        if IN_CI:
+            pytest.fail(f"CI has to have mkfs.{request.param}, and root to mount")
+        pytest.skip("mounting is for root")
+    image, directory = tmp_path / "image", tmp_path / "disk"
+    directory.mkdir()
+    with image.open("wb") as file:
+        file.truncate(400 * 1024 * 1024)
+    subprocess.run([program, "-q", image], check=True, capture_output=True)
+    subprocess.run(["mount", "-o", "loop", image, directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+def test_what_two_clones_share_on_the_disk_is_not_read(cloning: Path) -> None:
+    with ExitStack() as stack:
+        pair = Pair(cloning, 3000, 3, stack)
+        with ExitStack() as inner:
+            pages = [inner.enter_context(store.snapshot(pages=True)).pages for store in pair.stores]
+            assert pages[0] is not None
+            assert pages[1] is not None
+            size = pair.paths[0].stat().st_size
+            parts = extents.shared(pages[0].descriptor, pages[1].descriptor, size)
+            assert sum(end - start for start, end in parts) == size
+        for turn in range(4):
+            read, by_pages = pair.compare()
+            assert read == by_pages
+            assert turn or not read
+            for store in pair.stores:
+                pair.change(store, 10)
+            with closing(apsw.Connection(str(pair.paths[turn % 2]))) as connection:
+                connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
 
 def test_a_large_value_that_differs_at_its_end_alone_is_found(tmp_path: Path) -> None:

@@ -133,9 +133,12 @@ def _load(source: Dump, into: loading.Target, stream: BinaryIO, *, replace: bool
     size = os.fstat(stream.fileno()).st_size or None
     with progress("load", size, "bytes") as advance:
         loaded = loading.Loaded(start - 1, 0, 0)
-        for step in loading.load(source, into, replace=replace, start=start):
-            advance(source.bytes_read)
-            loaded = step
+        try:
+            for step in loading.load(source, into, replace=replace, start=start):
+                loaded = step
+                advance(source.bytes_read)
+        except KeyboardInterrupt as interrupted:
+            raise loading.Stopped(loaded, interrupted) from interrupted
     return loaded
 
 
