@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -120,7 +121,10 @@ def load(
             loaded = _load(source, into, stream, replace=replace, start=from_line)
         except loading.Stopped as stopped:
             _record(target, "database.load-stopped", f"{stopped.loaded.entries} entries of {file}: {stopped}")
-            raise _stopped(stopped, target, file, "--replace" if replace else "--merge") from stopped
+            how = "--merge" if not (replace or keep_versionstamps) else "--replace"
+            raise _stopped(
+                stopped, target, file, f"{how} --keep-versionstamps" if keep_versionstamps else how
+            ) from stopped
         _record(target, "database.load", f"{loaded.entries} entries of {file}")
     if as_json:
         print_json({"database": target.name, "entries": loaded.entries, "deleted": loaded.deleted})
@@ -144,20 +148,17 @@ def _load(source: Dump, into: loading.Target, stream: BinaryIO, *, replace: bool
 
 def _stopped(stopped: loading.Stopped, target: Place, file: str, how: str) -> ProvisionerError:
     done = stopped.loaded
-    kept = (
-        f"{done.entries:,} entries, all up to line {done.line}, are loaded and stay"
-        if done.line
-        else "nothing was loaded"
-    )
-    if done.entries == 0:
-        kept = "nothing was loaded"
+    kept = "nothing was loaded"
+    if done.entries:
+        kept = f"{done.entries:,} entries, all up to line {done.line}, are loaded and stay"
     if isinstance(stopped.reason, KeyboardInterrupt):
         what = "stopped"
     elif isinstance(stopped.reason, DumpInvalid):
         what = str(stopped.reason)
     else:
         what = f"behind line {done.line}: {stopped.reason}"
-    again = f"provisioner database load {target.name} {file} {how} --from-line {done.line + 1}"
+    words = f"{shlex.quote(target.name)} {shlex.quote(file)}"
+    again = f"provisioner database load {words} {how} --from-line {done.line + 1}"
     return ProvisionerError(f"{what}; {kept}", f"Go on with: {again}")
 
 
