@@ -26,6 +26,7 @@ class Intent(StrEnum):
     ARCHIVE = "archive"
     RECOVER = "recover"
     PURGE = "purge"
+    REPLACE = "replace"
 
 
 class Hold(StrEnum):
@@ -41,6 +42,15 @@ class ConnectMode(StrEnum):
     AUTO = "auto"
     FILE = "file"
     URL = "url"
+
+
+class SnapshotState(StrEnum):
+    """Whether a snapshot's data is all there; what is being made or deleted is found by the next reconcile."""
+
+    MAKING = "making"
+    KEPT = "kept"
+    DELETING = "deleting"
+    DELETED = "deleted"
 
 
 class Scope(StrEnum):
@@ -99,7 +109,11 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """One isolated database. ``connected_at`` is set once it has held data: from then on it is never made anew."""
+    """One isolated database. ``connected_at`` is set once it has held data: from then on it is never made anew.
+
+    ``forked_from`` is the id of the database that it began as a copy of, ``forked_at`` when that copy was made (None: it
+    is still to be), ``fork_version`` the version of the last write that both have.
+    """
 
     id: str
     timeline_id: str
@@ -115,10 +129,48 @@ class Database:
     connected_at: int | None
     archived_at: int | None
     purge_at: int | None
+    forked_from: str | None = None
+    forked_at: int | None = None
+    fork_version: int | None = None
 
     @property
     def live(self) -> bool:
         return self.status not in (Status.ARCHIVED, Status.PURGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A database's data as it was at ``created_at``. ``cause`` is ``user``, or what was about to replace the data;
+    ``revision`` the commit that its timeline was at. ``version`` and ``size`` (bytes) are None until it is made."""
+
+    id: str
+    database_id: str
+    label: str
+    cause: str
+    revision: str
+    state: SnapshotState
+    version: int | None
+    size: int | None
+    created_at: int
+    deleted_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Other data is to take the place of a database's. ``kept_as`` is the snapshot that what is there becomes.
+
+    Not ``ready``: it is being built beside, and given up when whoever builds it dies. ``ready``: from here it is finished.
+    """
+
+    database_id: str
+    action: str
+    detail: str
+    kept_as: str
+    ready: bool
+    forked_from: str | None
+    forked_at: int | None
+    fork_version: int | None
+    begun_at: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ def test_what_two_clones_share_on_the_disk_is_not_read(cloning: Path) -> None:
     with ExitStack() as stack:
         pair = Pair(cloning, 3000, 3, stack)
         with ExitStack() as inner:
-            pages = [inner.enter_context(store.snapshot(pages=True)).pages for store in pair.stores]
+            pages = [inner.enter_context(store.moment(pages=True)).pages for store in pair.stores]
             assert pages[0] is not None
             assert pages[1] is not None
             size = pair.paths[0].stat().st_size
@@ -275,3 +275,20 @@ def test_a_changed_expiry_is_a_difference(tmp_path: Path) -> None:
         with open_kv(tmp_path / name) as kv:
             kv.set(("a",), 1, expire_in=86_400_000 if name == "one" else None)
     assert ok(tmp_path, "database", "diff", "./one", "./other") == '~ ["a"]\n'
+
+
+def test_a_fork_and_its_parent_say_who_made_each_difference(repo: Path) -> None:
+    ok(repo, "database", "fork", "main", "login", "--yes")
+    assert ok(repo, "database", "diff", "main", "login", "--stat") == "no difference\n"
+    ok(repo, "kv", "set", "--branch", "login", '["new"]', "1")
+    ok(repo, "kv", "delete", "--branch", "main", "--yes", '["a"]')
+    ok(repo, "kv", "set", "--branch", "main", '["b"]', "9")
+    document = json.loads(ok(repo, "database", "diff", "main", "login", "--json"))
+    assert [(each["key"], each["change"], each["by"]) for each in document["changes"]] == [
+        (["a"], "added", "a"),
+        (["b"], "changed", "a"),
+        (["new"], "added", "b"),
+    ]
+    assert document["fork"] is not None
+    backwards = json.loads(ok(repo, "database", "diff", "login", "main", "--json"))
+    assert [each["by"] for each in backwards["changes"]] == ["b", "b", "a"]

@@ -47,7 +47,8 @@ def marked_shop(path: Path, *branches: str, options: tuple[str, ...] = ("--grace
 
 
 def test_every_point_is_tried() -> None:
-    assert set(_points("provision", "archive", "recover", "purge", "rename", "migrate", "inbox")) == set(POINTS)
+    here = _points("provision", "archive", "recover", "purge", "rename", "migrate", "inbox")
+    assert {*here, *_points("fork", "replace", "snapshot")} == set(POINTS)  # the latter in test_kill9_copies.py
 
 
 @pytest.mark.parametrize("point", _points("provision"))

@@ -81,27 +81,31 @@ def test_an_older_registry_is_brought_up_to_date_with_its_rows(repo: Path, home:
 def _back_to_version_2(registry: Path) -> None:
     """As the version before access tokens left it."""
     with closing(sqlite3.connect(registry)) as connection, connection:
-        connection.execute("drop table token")
+        for table in ("token", "snapshot", "replacement"):
+            connection.execute(f"drop table {table}")
+        connection.execute("alter table assignment drop column new_branch")
+        for column in ("forked_from", "forked_at", "fork_version"):
+            connection.execute(f"alter table database drop column {column}")
         connection.execute("alter table assignment drop column connect")
         connection.execute("alter table database drop column token_generation")
-        (name,) = (name for name, _ in MIGRATIONS if name.startswith("0003"))
-        assert connection.execute("delete from _sqlite_migrations where name = ?", (name,)).rowcount == 1
+        for name, _ in MIGRATIONS[2:]:
+            assert connection.execute("delete from _sqlite_migrations where name = ?", (name,)).rowcount == 1
         connection.execute("pragma user_version = 2")
 
 
 @pytest.mark.parametrize(
     "command", ["exec -- printenv DENO_KV_DEFAULT_PATH", "env --format json", "status", "token list"]
 )
-def test_a_registry_without_access_tokens_is_brought_up_to_date(repo: Path, home: Path, command: str) -> None:
+def test_a_registry_of_two_versions_ago_is_brought_up_to_date(repo: Path, home: Path, command: str) -> None:
     registry = home / "registry.db"
     _back_to_version_2(registry)
     before = dump(registry, *TABLES, "app")
     done = provisioner(repo, *command.split(" "))
     assert done.returncode == 0, done.stderr
-    added = {"assignment": ("auto",), "database": (0,)}
+    added = {"assignment": ("auto", "empty"), "database": (0, None, None, None)}
     for table, rows_before, rows_now in zip(TABLES, before, dump(registry, *TABLES), strict=False):
         assert rows_now == [row + added.get(table, ()) for row in rows_before]
-    assert dump(home / "registry.db.before-3", *TABLES, "app") == before
+    assert dump(home / f"registry.db.before-{VERSION}", *TABLES, "app") == before
     assert ok(repo, "assign", "default", "--connect", "file").endswith(", file\n")
 
 

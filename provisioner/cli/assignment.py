@@ -10,29 +10,48 @@ from provisioner.cli.shared import confirm, the_app, the_home, yes_option
 from provisioner.clock import now_ms
 from provisioner.errors import ProvisionerError
 from provisioner.model import ConnectMode
+from provisioner.reconcile.origins import EMPTY, FORK
 from provisioner.registry.store import Registry
+
+
+def _new_branch(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and value != EMPTY and not value.removeprefix(FORK).strip():
+        raise click.BadParameter("which branch? fork:production, fork:parent or fork:BRANCH")
+    if value is not None and value != EMPTY and not value.startswith(FORK):
+        raise click.BadParameter("empty, fork:production, fork:parent or fork:BRANCH")
+    return value
 
 
 @click.command()
 @click.argument("instance")
 @click.argument("app", required=False)
 @click.option(
+    "--new-branch",
+    metavar="empty|fork:production|fork:parent|fork:BRANCH",
+    callback=_new_branch,
+    help="What the database of a new branch begins with. Its parent is the branch it was made from; where git does not"
+    " tell, it begins empty. Default: as it is; empty.",
+)
+@click.option(
     "--connect",
     "mode",
     type=click.Choice([str(mode) for mode in ConnectMode]),
     help="What apps get: the file, the server's URL, or auto, the URL while a server is up. Default: as it is; auto.",
 )
-def assign(instance: str, app: str | None, mode: str | None) -> None:
+def assign(instance: str, app: str | None, mode: str | None, new_branch: str | None) -> None:
     """Attach INSTANCE to APP: every timeline gets a database there. Re-assigning brings the old data back."""
     with Registry.open(the_home()) as registry:
         chosen = the_app(registry, app)
         assigned = find(registry, instance)
-        registry.assign(assigned, chosen, now_ms(), ConnectMode(mode) if mode else None)
+        registry.assign(assigned, chosen, now_ms(), ConnectMode(mode) if mode else None, new_branch)
         run(registry, chosen, "assign")
         live = [database for database in registry.databases(chosen.id) if database.live]
         connected = sum(database.status == "connected" for database in live)
         how = registry.connect_modes(chosen.id)[assigned.id]
         click.echo(f"{chosen.slug}: {connected} of {len(live)} databases connected, {how}")
+        begins = registry.new_branches(chosen.id)[assigned.id]
+        if begins != EMPTY:
+            click.echo(f"{chosen.slug}: the database of a new branch is a {begins.replace(FORK, 'fork of ')}")
         failed = next((database for database in live if database.error), None)
         if failed is not None:
             raise ProvisionerError(f"{failed.name}: {failed.error}", "Then run: provisioner database fix --all")

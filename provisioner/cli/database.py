@@ -8,10 +8,13 @@ from dataclasses import replace
 import click
 
 from provisioner.cli import view
+from provisioner.cli.copies import fork, reset
+from provisioner.cli.finding import find as find
 from provisioner.cli.reconcile import run
 from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
+from provisioner.cli.snapshots import restore, snapshot
 from provisioner.clock import now_ms, rfc3339
-from provisioner.errors import NotResolved, ProvisionerError
+from provisioner.errors import ProvisionerError
 from provisioner.lock import locked
 from provisioner.model import App, Database, Hold, Status
 from provisioner.naming import shown
@@ -42,6 +45,10 @@ def database() -> None:
     """Databases: one per instance, app and timeline."""
 
 
+for _command in (fork, reset, snapshot, restore):
+    database.add_command(_command)
+
+
 @database.command(name="list")
 @click.option("--app", "slug", metavar="APP", help="Only this app. Default: the one whose checkout this is, else all.")
 @click.option("--all", "everything", is_flag=True, help="Of every app.")
@@ -56,29 +63,6 @@ def list_databases(slug: str | None, everything: bool, as_json: bool) -> None:
         return
     for document in documents:
         click.echo(shown(f"{document['name']}  {document['status']}  {document['timeline']}"))
-
-
-def named(registry: Registry, name: str) -> list[tuple[App, Database]]:
-    """The databases with this name or id (or the beginning of one). The live one of a name goes before archived."""
-    found = [
-        (app, database)
-        for app in registry.apps()
-        for database in registry.databases(app.id)
-        if database.name == name or (len(name) >= 8 and database.id.startswith(name))
-    ]
-    live = [pair for pair in found if pair[1].live]
-    return live if len(live) == 1 else found
-
-
-def find(registry: Registry, name: str) -> tuple[App, Database]:
-    """The one database that `named` finds."""
-    found = named(registry, name)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        ids = ", ".join(pair[1].id for pair in found)
-        raise NotResolved(f"there are {len(found)} databases {name!r}", f"Say which by its id: {ids}")
-    raise NotResolved(f"there is no database {name!r}", "See 'provisioner database list --all'")
 
 
 @database.command()

@@ -68,9 +68,8 @@ def diff(a: str, b: str, values: bool, stat: bool, exit_code: bool, slug: str | 
 def fork_version(first: Place, second: Place) -> int | None:
     """The version of the database when one of the two was forked from the other; None where no fork is known of."""
     for one, other in ((first.database, second.database), (second.database, first.database)):
-        if one is not None and other is not None and getattr(one, "forked_from", None) == other.id:
-            version: int | None = getattr(one, "fork_version", None)
-            return version
+        if one is not None and other is not None and one.forked_from == other.id:
+            return one.fork_version
     return None
 
 

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from provisioner.cli.database import named
+from provisioner.cli.finding import find, meant
 from provisioner.cli.shared import the_app, the_home
 from provisioner.engines.table import ENGINES
 from provisioner.errors import NotResolved, ProvisionerError
@@ -49,44 +49,34 @@ def place(name: str, slug: str | None) -> Place:
     if name.startswith(_FILES):
         return Place(name, os.path.abspath(os.path.expanduser(name)))
     home = the_home()
-    if os.path.exists(home.registry):
-        with Registry.open(home) as registry:
-            if (found := _registered(registry, name, slug)) is not None:
-                return found
-    if os.path.exists(name):
+    if not os.path.exists(home.registry) and os.path.isfile(name):
         return Place(name, os.path.abspath(name))
-    raise NotResolved(
-        f"there is no database, timeline, branch or file {name!r}", "See 'provisioner database list --all'"
-    )
-
-
-def _registered(registry: Registry, name: str, slug: str | None) -> Place | None:
-    pairs = named(registry, name) or _of_timeline(registry, name, slug)
-    if not pairs:
-        return None
-    if len(pairs) > 1:
-        words = ", ".join(f"{database.name} ({database.id})" for _, database in pairs)
-        raise NotResolved(f"{name!r} has {len(pairs)} databases", f"Say which, by name or id: {words}")
-    app, database = pairs[0]
-    instance = registry.instance_of(database.instance_id)
-    path = ENGINES[instance.engine].inspect(instance, database).path
+    with Registry.open(home) as registry:
+        if os.path.isfile(name) and not _is_known(registry, name, slug):
+            return Place(name, os.path.abspath(name))
+        app, database = meant(registry, name, slug)
+        instance = registry.instance_of(database.instance_id)
+        path = ENGINES[instance.engine].inspect(instance, database).path
     if path is None or database.connected_at is None:
         raise NotResolved(f'database "{database.name}" has no data yet', "See 'provisioner status'")
     return Place(database.name, path, app, database)
 
 
-def _of_timeline(registry: Registry, name: str, slug: str | None) -> list[tuple[App, Database]]:
-    """The live databases of a timeline or branch, of the app that is meant here."""
+def _is_known(registry: Registry, name: str, slug: str | None) -> bool:
+    """Whether a database or a timeline is called so; if not, it is worth looking for a file."""
+    try:
+        find(registry, name)
+    except NotResolved:
+        pass
+    else:
+        return True
     try:
         app = the_app(registry, slug)
     except NotResolved:
-        if slug is not None:
-            raise
-        return []
+        return False
     raw = os.fsencode(name)
     wanted = {raw, BRANCH_PREFIX + raw, timeline_name(raw, production=raw == app.production)}
-    timelines = {timeline.id for timeline in registry.timelines(app.id) if timeline.name in wanted}
-    return [(app, each) for each in registry.databases(app.id) if each.live and each.timeline_id in timelines]
+    return any(timeline.name in wanted for timeline in registry.timelines(app.id))
 
 
 @contextmanager

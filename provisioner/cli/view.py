@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from provisioner import presence
 from provisioner.clock import rfc3339
+from provisioner.endpoint import served
 from provisioner.engines.table import ENGINES
 from provisioner.environment import database_url, sqlite_url
 from provisioner.model import App, ConnectMode, Database, Instance, Timeline, timeline_status
@@ -21,13 +21,22 @@ class _Reach:
     def __init__(self, registry: Registry, app: App) -> None:
         self._registry = registry
         self._instances: dict[str, Instance] = {}
+        self._names: dict[str, str] = {}
         self._modes = registry.connect_modes(app.id)
-        self._server = presence.at_work(registry.home.server)
+        self._server = served(registry.home)
 
     def instance(self, instance_id: str) -> Instance:
         if instance_id not in self._instances:
             self._instances[instance_id] = self._registry.instance_of(instance_id)
         return self._instances[instance_id]
+
+    def name(self, database_id: str | None) -> str | None:
+        if database_id is None:
+            return None
+        if database_id not in self._names:
+            found = self._registry.database(database_id)
+            self._names[database_id] = found.name if found else database_id
+        return self._names[database_id]
 
     def url(self, database: Database, path: str | None) -> str | None:
         """What an app that is started now gets as its URL; None where it cannot be started."""
@@ -82,7 +91,7 @@ def _database(database: Database, reach: _Reach) -> Document:
         "created_at": rfc3339(database.created_at),
         "archived_at": rfc3339(database.archived_at),
         "purge_at": rfc3339(database.purge_at),
-        "forked_from": None,
+        "forked_from": reach.name(database.forked_from),
     }
 
 

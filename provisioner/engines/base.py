@@ -21,6 +21,23 @@ class Inspection:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where data is copied from: a database as it is, or one of its snapshots."""
+
+    database: Database
+    snapshot_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """`version`: that of the last write in the copy, `size` its bytes. `paused`: how many seconds writers waited for it."""
+
+    version: int
+    size: int
+    paused: float
+
+
 class Engine(Protocol):
     """One engine, working on many databases of one instance at a time."""
 
@@ -32,6 +49,30 @@ class Engine(Protocol):
 
     def stock(self, instance: Instance, wanted: int) -> bool:
         """Make databases ahead of need, a few at a call, until `wanted` are there. True where more are missing."""
+
+    def fork(self, instance: Instance, database: Database, source: Source) -> Copied:
+        """Make a database that never held data, as a copy of the source at one moment, while others write to that.
+
+        Of queues nothing is copied. Raises `StorageFailed`.
+        """
+
+    def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
+        """Build beside a database what is to replace it: a copy of the source, or nothing. Raises `StorageFailed`."""
+
+    def swap(self, instance: Instance, database: Database, kept_as: str) -> int:
+        """Put what was built beside in the place of the data, which becomes the snapshot `kept_as`: how many bytes.
+
+        Done again, it goes on where it was cut off. Raises `StorageFailed`.
+        """
+
+    def discard(self, instance: Instance, database: Database) -> None:
+        """Remove what was built beside. Raises `StorageFailed`."""
+
+    def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> Copied:
+        """Keep a copy of everything as it is at one moment. Raises `StorageFailed`."""
+
+    def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> None:
+        """Delete a snapshot for good, or what there is of it. Raises `StorageFailed`."""
 
     def archive(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         """Put each database where no app finds it. Nothing is lost, not even what is being written."""

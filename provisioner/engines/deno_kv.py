@@ -5,6 +5,7 @@
     <location>/live/<id>/       kv.sqlite3 with its -wal and -shm: what apps open
     <location>/archive/<id>/    the branch is gone, the data is kept
     <location>/trash/<id>/      being deleted
+    <location>/snapshots/<id>/  the database as it was, a directory for each time
 
 A directory, because a database in WAL mode is up to three files that belong together: one rename moves them all, also
 under a process that has them open, which goes on in the same database. And because an app that was started with the
@@ -21,8 +22,8 @@ from collections.abc import Callable, Collection, Sequence
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
 from provisioner.durable import sync_path
-from provisioner.engines import building, spares
-from provisioner.engines.base import Failures, Inspection
+from provisioner.engines import building, copies, spares
+from provisioner.engines.base import Copied, Failures, Inspection, Source
 from provisioner.engines.building import reason
 from provisioner.engines.layout import FILE_NAME, database_path
 from provisioner.engines.sweep import sweep
@@ -88,6 +89,24 @@ class DenoKv:
                 f"cannot make databases ahead in {instance.location}: {reason(error)}", "They are made when needed"
             ) from error
 
+    def fork(self, instance: Instance, database: Database, source: Source) -> Copied:
+        return copies.fork(instance.location, database.id, source)
+
+    def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
+        return copies.build_beside(instance.location, database.id, source, with_queue=with_queue)
+
+    def swap(self, instance: Instance, database: Database, kept_as: str) -> int:
+        return copies.swap(instance.location, database.id, kept_as)
+
+    def discard(self, instance: Instance, database: Database) -> None:
+        copies.discard(instance.location, database.id)
+
+    def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> Copied:
+        return copies.take_snapshot(instance.location, database, snapshot_id)
+
+    def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> None:
+        copies.delete_snapshot(instance.location, database.id, snapshot_id)
+
     def archive(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         return self._move_all(instance, databases, "live", "archive")
 
@@ -101,6 +120,10 @@ class DenoKv:
                 faults.point("purge.moved")
                 trash = self._place(instance, "trash", database.id)
                 if os.path.isdir(trash):
+                    shutil.rmtree(trash)
+                snapshots = self._place(instance, copies.SNAPSHOTS, database.id)
+                if os.path.isdir(snapshots):
+                    os.rename(snapshots, trash)
                     shutil.rmtree(trash)
                 faults.point("purge.removed")
             except OSError as error:
@@ -130,7 +153,7 @@ class DenoKv:
         return Inspection(path, size, problem)
 
     def _place(self, instance: Instance, stage: str, database_id: str) -> str:
-        return os.path.join(instance.location, building.staging(database_id) if stage == "new" else stage, database_id)
+        return copies.place(instance.location, stage, database_id)
 
     def _check(self, instance: Instance, database: Database) -> None:
         path = database_path(instance.location, database.id)

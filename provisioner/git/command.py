@@ -18,11 +18,13 @@ def scrubbed_environment() -> dict[str, str]:
     return {**environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
 
 
-def git(git_dir: bytes, *arguments: str | bytes, cwd: bytes | None = None) -> bytes:
+def git(git_dir: bytes, *arguments: str | bytes, cwd: bytes | None = None, stdin: bytes = b"") -> bytes:
     """What ``git`` prints. Raises `UnreadableRepository` with git's own words where it fails."""
     command = [b"git", b"--git-dir=" + git_dir, *(os.fsencode(argument) for argument in arguments)]
     try:
-        done = subprocess.run(command, env=scrubbed_environment(), capture_output=True, check=True, cwd=cwd)
+        done = subprocess.run(
+            command, env=scrubbed_environment(), capture_output=True, check=True, cwd=cwd, input=stdin
+        )
     except FileNotFoundError as error:
         raise UnreadableRepository("git is not installed", "Install git") from error
     except subprocess.CalledProcessError as error:

@@ -8,10 +8,11 @@ the last one, deletes the write-ahead log that this one goes on writing to.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 Identity = tuple[int, int]
 """Device and inode."""
@@ -53,3 +54,18 @@ def untouched(path: str) -> Iterator[bool]:
     """True: this process does not have the file open, and will not until the block ends."""
     with _lock:
         yield identity(path) not in _held
+
+
+def descriptor(path: str) -> int:
+    """The descriptor by which SQLite in this process has the file open; not the caller's to close.
+
+    It stays what it is until the connection is closed that the caller has on the database and has read with: as long as
+    that holds its lock on the file, SQLite closes none of the process's descriptors of it. Raises OSError.
+    """
+    wanted = os.stat(path)
+    for name in os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd"):
+        with suppress(OSError):  # closed meanwhile
+            found = os.fstat(int(name))
+            if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                return int(name)
+    raise FileNotFoundError(2, "is not open in this process", path)

@@ -76,7 +76,7 @@ class Dumped:
 def of_store(store: Store, *, pages: bool = False) -> Iterator[Snapshot]:
     """A snapshot for the block, with its `pages` where there are such; of a store that holds none, the nearest to it."""
     if isinstance(store, SqliteStore):
-        with store.snapshot(pages=pages) as found:
+        with store.moment(pages=pages) as found:
             yield found
     else:
         yield Batches(store)

@@ -11,11 +11,14 @@ from itertools import groupby
 from typing import TypeVar
 
 from provisioner import faults
-from provisioner.engines.base import Failures
+from provisioner.engines.base import Failures, Source
 from provisioner.engines.table import ENGINES
+from provisioner.errors import StorageFailed
 from provisioner.model import App, Database, Instance, Intent, Status, Timeline
 from provisioner.naming import database_name, timeline_name
 from provisioner.reconcile import actions as planned
+from provisioner.reconcile.origins import origins
+from provisioner.registry.snapshots import end_snapshots
 from provisioner.registry.store import Registry
 
 BATCH = 1000  # databases that share a transaction and a sync
@@ -26,6 +29,8 @@ Progress = Callable[[str, int], None]
 """Called with what is being done and how many more of it are done."""
 
 _T = TypeVar("_T")
+
+_New = tuple[Database, Timeline, str]
 
 Step = planned.Ensure | planned.Archive | planned.Purge
 
@@ -100,7 +105,7 @@ class Applier:
             made = self._insert([(action.timeline, action.instance) for action in actions])
         self._make(made)
 
-    def _insert(self, wanted: list[tuple[Timeline, Instance]]) -> list[tuple[Database, Timeline, str]]:
+    def _insert(self, wanted: list[tuple[Timeline, Instance]]) -> list[_New]:
         made = []
         for new_id, (timeline, instance) in zip(_new_ids(len(wanted)), wanted, strict=True):
             database = Database(
@@ -120,12 +125,32 @@ class Applier:
                 purge_at=None,
             )
             made.append((database, timeline, self.cause))
+        made = self._with_origins(made)
         self.registry.save_databases(database for database, _, _ in made)
         return made
 
-    def _make(self, made: list[tuple[Database, Timeline, str]]) -> None:
-        for batch in _batches(made):
-            self._carry_out([planned.Ensure(*item) for item in batch], "ensure")
+    def _with_origins(self, made: list[_New]) -> list[_New]:
+        """The same, with what those that are to be forks are to be forks of."""
+        sources: dict[str, str] = {}
+        timelines = {database.id: timeline for database, timeline, _ in made}
+        pairs = [(timeline, database) for database, timeline, _ in made]
+        for database, source, words in origins(self.registry, self.app, pairs):
+            if source is not None:
+                sources[database.id] = source
+            self._record([(timelines[database.id].name, database.id, "database.origin", words, self.cause)])
+        return [
+            (replace(database, forked_from=sources.get(database.id)), timeline, cause)
+            for database, timeline, cause in made
+        ]
+
+    def _make(self, made: list[_New]) -> None:
+        while made:
+            waiting = {database.id for database, _, _ in made}
+            first = [item for item in made if item[0].forked_from not in waiting] or made  # before forks of theirs
+            for batch in _batches(first):
+                self._carry_out([planned.Ensure(*item) for item in batch], "ensure")
+            done = {database.id for database, _, _ in first}
+            made = [item for item in made if item[0].id not in done]
 
     def _step(self, batch: Sequence[planned.Action], intent: Intent, verb: str) -> None:
         steps = [action for action in batch if isinstance(action, Step)]
@@ -141,15 +166,21 @@ class Applier:
         kind = steps[0].database.intent if steps else None
         faults.point(f"{kind}.intended" if kind else "")
         failures: Failures = {}
+        if verb == "ensure":
+            steps = [self._forked(step, failures) for step in steps]
         for instance_id, group in groupby(steps, lambda step: step.database.instance_id):
             instance = self._instance(instance_id)
             engine = ENGINES[instance.engine]
             work = {"ensure": engine.ensure, "archive": engine.archive, "purge": engine.purge}[verb]
-            failures |= work(instance, [step.database for step in group])
+            todo = [step.database for step in group if step.database.id not in failures]
+            failures |= work(instance, todo)
         self.failed = self.failed or bool(failures)
         results = [self._result(step, failures.get(step.database.id)) for step in steps]
         with self.registry.change():
             self.registry.save_databases(database for database, _ in results)
+            if verb == "purge":
+                purged = [database.id for database, _ in results if database.status is Status.PURGED]
+                end_snapshots(self.registry, purged, self.now)
             self._record(
                 [
                     (step.timeline.name, step.database.id, f"database.{action}", database.error or "", step.cause)
@@ -159,6 +190,21 @@ class Applier:
         faults.point(f"{kind}.recorded" if kind else "")
         if self.progress:
             self.progress(verb, len(steps))
+
+    def _forked(self, step: Step, failures: Failures) -> Step:
+        """The step, with the data of what its database is to be a fork of, if it is to be one and has none yet."""
+        database = step.database
+        if database.forked_from is None or database.forked_at is not None or database.connected_at is not None:
+            return step
+        source = self.registry.database(database.forked_from)
+        assert source is not None  # noqa: S101 - rows of databases are never deleted
+        instance = self._instance(database.instance_id)
+        try:
+            made = ENGINES[instance.engine].fork(instance, database, Source(source))
+        except StorageFailed as error:
+            failures[database.id] = str(error)
+            return step
+        return replace(step, database=replace(database, forked_at=self.now, fork_version=made.version))
 
     def _result(self, step: Step, failure: str | None) -> tuple[Database, str]:
         """The row after a step, and the word for the audit log."""

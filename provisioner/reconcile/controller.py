@@ -17,6 +17,7 @@ from provisioner.reconcile.apply import Applier, Progress
 from provisioner.reconcile.follow import follow
 from provisioner.reconcile.plan import plan
 from provisioner.reconcile.renames import carried, unseen
+from provisioner.reconcile.replacing import settle
 from provisioner.registry.store import Registry
 
 MOST_PASSES = 8  # a rename over an existing branch takes three
@@ -48,6 +49,7 @@ def reconcile(
     """
     done = 0
     with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
+        settle(registry, app, now)
         if retry:
             _find_damage(registry, app, now, cause)
         for _ in range(MOST_PASSES):

@@ -158,6 +158,10 @@ class _Planner:
 
     def _due(self, database: Database) -> bool:
         """Has the time come to try again what failed last? Always so where nothing failed."""
+        if database.intent is Intent.REPLACE:  # which is finished before anything is planned, unless the disk refuses
+            if database.retry_at is not None:
+                self._at(database.retry_at)
+            return False
         if database.retry_at is None or self.retry or database.retry_at <= self.now:
             return True
         self._at(database.retry_at)

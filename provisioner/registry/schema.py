@@ -115,6 +115,40 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         alter table database add column token_generation integer not null default 0;
         """,
     ),
+    (
+        "0004_forks_and_snapshots",
+        """
+        alter table assignment add column new_branch text not null default 'empty';
+        alter table database add column forked_from text;
+        alter table database add column forked_at integer;
+        alter table database add column fork_version integer;
+        create table snapshot (
+          id text primary key,
+          database_id text not null references database (id),
+          label text not null,
+          cause text not null,
+          revision text not null,
+          state text not null,
+          version integer,
+          size integer,
+          created_at integer not null,
+          deleted_at integer
+        ) strict;
+        create index snapshot_database on snapshot (database_id);
+        create index snapshot_unfinished on snapshot (state) where state in ('making', 'deleting');
+        create table replacement (
+          database_id text primary key references database (id),
+          action text not null,
+          detail text not null,
+          kept_as text not null,
+          ready integer not null,
+          forked_from text,
+          forked_at integer,
+          fork_version integer,
+          begun_at integer not null
+        ) strict;
+        """,
+    ),
 )
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from operator import attrgetter
 
 from provisioner.model import App, ConnectMode, Database, Hold, Instance, Intent, Organization, Status, Timeline
-from provisioner.registry.tables import Tables
+from provisioner.registry.tables import Tables, printable
 
 _TIMELINE = "id, app_id, branch, production, revision, created_at, gone_at, rename_mark"
 _DATABASE = (
     "id, timeline_id, instance_id, name, status, intent, error, attempts, retry_at, hold, created_at, connected_at,"
-    " archived_at, purge_at"
+    " archived_at, purge_at, forked_from, forked_at, fork_version"
 )
 _INSTANCE = "id, slug, engine, location, created_at"
 _APP = "id, slug, git_dir, production, grace_ms, retention_ms, created_at"
@@ -122,17 +122,30 @@ class Registry(Tables):
         rows = self.rows("select instance_id, connect from assignment where app_id = ? and removed_at is null", app_id)
         return {str(instance_id): ConnectMode(str(mode)) for instance_id, mode in rows}
 
-    def assign(self, instance: Instance, app: App, now: int, mode: ConnectMode | None = None) -> None:
-        """Assign it, or change how its databases are connected to; without a `mode` that stays (``auto`` at first)."""
+    def new_branches(self, app_id: str) -> dict[str, str]:
+        """What the database of a new branch begins with on each of the app's instances, by its id: ``empty``,
+        ``fork:production``, ``fork:parent`` or ``fork:<branch>``."""
+        rows = self.rows(
+            "select instance_id, new_branch from assignment where app_id = ? and removed_at is null", app_id
+        )
+        return {str(instance_id): str(new_branch) for instance_id, new_branch in rows}
+
+    def assign(
+        self, instance: Instance, app: App, now: int, mode: ConnectMode | None = None, new_branch: str | None = None
+    ) -> None:
+        """Assign it, or change how its databases are connected to and what those of new branches begin with; what is
+        None stays as it is (``auto`` and ``empty`` at first)."""
         with self.change():
             self.write(
-                "insert into assignment (app_id, instance_id, created_at, connect) values (?, ?, ?, ifnull(?, 'auto'))"
-                " on conflict (app_id, instance_id) do update set removed_at = null, connect = ifnull(?, connect)",
+                "insert into assignment (app_id, instance_id, created_at, connect, new_branch)"
+                " values (?1, ?2, ?3, ifnull(?4, 'auto'), ifnull(?5, 'empty'))"
+                " on conflict (app_id, instance_id) do update set removed_at = null, connect = ifnull(?4, connect),"
+                " new_branch = ifnull(?5, new_branch)",
                 app.id,
                 instance.id,
                 now,
                 mode,
-                mode,
+                None if new_branch is None else printable(new_branch),
             )
             self.record(now, "assign", "user", app_id=app.id, detail=instance.slug)
 
@@ -157,6 +170,11 @@ class Registry(Tables):
             app_id,
         )
         return [_database(row) for row in rows]
+
+    def database(self, database_id: str) -> Database | None:
+        """A database, whatever became of it."""
+        rows = self.rows(f"select {_DATABASE} from database where id = ?", database_id)
+        return _database(rows[0]) if rows else None
 
     def statuses(self, app_id: str, branch: bytes) -> list[tuple[Timeline, Status | None, str, str | None]]:
         """A branch's timelines, each with the status, name and error of its databases; status None where it has none."""
@@ -189,11 +207,12 @@ class Registry(Tables):
 
     def save_databases(self, databases: Iterable[Database]) -> None:
         self.write_all(
-            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " on conflict (id) do update set timeline_id = excluded.timeline_id, name = excluded.name,"
             " status = excluded.status, intent = excluded.intent, error = excluded.error,"
             " attempts = excluded.attempts, retry_at = excluded.retry_at, hold = excluded.hold,"
             " connected_at = excluded.connected_at, archived_at = excluded.archived_at,"
-            " purge_at = excluded.purge_at",
+            " purge_at = excluded.purge_at, forked_from = excluded.forked_from, forked_at = excluded.forked_at,"
+            " fork_version = excluded.fork_version",
             map(_database_values, databases),
         )

@@ -1,0 +1,103 @@
+"""`provisioner database fork` and `reset`: another database's data, or none, in the place of a database's."""
+
+from __future__ import annotations
+
+import click
+
+from provisioner.cli.finding import meant, of_timeline, timeline_of
+from provisioner.cli.shared import confirm, the_home, yes_option
+from provisioner.clock import now_ms
+from provisioner.engines.base import Copied, Source
+from provisioner.errors import ProvisionerError
+from provisioner.model import App, Database
+from provisioner.reconcile.replacing import put_in_place
+from provisioner.registry.store import Registry
+
+app_option = click.option("--app", "slug", metavar="APP", help="The app. Default: the one whose checkout this is.")
+instance_option = click.option(
+    "--instance", metavar="INSTANCE", help="Where a timeline has several databases: the one on this instance."
+)
+queue_option = click.option(
+    "--with-queue", is_flag=True, help="Copy queued messages too: who listens to the copy gets them a second time."
+)
+
+ANEW = "Programs that had it open go on in what it was until they open it again; what they write is in that snapshot"
+
+
+@click.command()
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@app_option
+@instance_option
+@queue_option
+@yes_option
+def fork(source: str, target: str, slug: str | None, instance: str | None, with_queue: bool, yes: bool) -> None:
+    """Make the database of TO a copy of FROM as it is now, while others write to it.
+
+    Each is a branch, a timeline, or a database's name or id. What TO held becomes a snapshot.
+    """
+    with Registry.open(the_home()) as registry:
+        app, goal = meant(registry, target, slug, instance)
+        _, origin = meant(registry, source, app.slug, instance or _instance(registry, goal))
+        _replace(registry, app, goal, origin, "fork", with_queue=with_queue, yes=yes)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--from",
+    "source",
+    metavar="empty|production|BRANCH",
+    default="empty",
+    show_default=True,
+    help="What it holds then: nothing, or a copy of another timeline's data.",
+)
+@app_option
+@instance_option
+@queue_option
+@yes_option
+def reset(name: str | None, source: str, slug: str | None, instance: str | None, with_queue: bool, yes: bool) -> None:
+    """Let a database begin anew. Default: that of the branch checked out here. What it held becomes a snapshot."""
+    with Registry.open(the_home()) as registry:
+        app, goal = meant(registry, name, slug, instance)
+        origin = None
+        if source != "empty":
+            origin = of_timeline(registry, app, source.encode(), _instance(registry, goal))
+        _replace(registry, app, goal, origin, "reset", with_queue=with_queue, yes=yes)
+
+
+def _instance(registry: Registry, database: Database) -> str:
+    return registry.instance_of(database.instance_id).slug
+
+
+def _replace(
+    registry: Registry, app: App, goal: Database, origin: Database | None, action: str, *, with_queue: bool, yes: bool
+) -> None:
+    may_be_replaced(registry, app, goal, action)
+    if origin is not None and origin.id == goal.id:
+        raise ProvisionerError(f"{goal.name} cannot be a fork of itself", "Name another branch")
+    if origin is not None and origin.instance_id != goal.instance_id:
+        raise ProvisionerError(
+            f"{origin.name} and {goal.name} are on two instances", "Say on which both are: --instance INSTANCE"
+        )
+    becomes = f"a fork of {origin.name}" if origin else "empty"
+    confirm(f"Make {goal.name} {becomes}? What it holds becomes a snapshot", yes)
+    source = Source(origin) if origin is not None else None
+    made, kept = put_in_place(
+        registry, app, goal, source, now_ms(), action=action, detail=becomes, with_queue=with_queue
+    )
+    click.echo(f"{goal.name} is {becomes}{pause(made) if origin else ''}")
+    click.echo(f"What it held is snapshot {kept}. {ANEW}")
+
+
+def may_be_replaced(registry: Registry, app: App, database: Database, action: str) -> None:
+    """Raises ProvisionerError where nobody may put other data in this database's place."""
+    if timeline_of(registry, app, database).production:
+        raise ProvisionerError(
+            f"{database.name} holds production's data, which is never the target of a {action}",
+            f"To go back to what it was, see: provisioner database snapshot list {database.name}",
+        )
+
+
+def pause(made: Copied) -> str:
+    return f", {made.size} bytes; writers waited for {made.paused * 1000:.1f} ms at most"

@@ -1,0 +1,96 @@
+"""Which database is meant: by its name, its id, its timeline or branch, or by where one is."""
+
+from __future__ import annotations
+
+import os
+
+from provisioner.cli.instance import find as find_instance
+from provisioner.cli.reconcile import run
+from provisioner.cli.shared import the_app
+from provisioner.errors import NotResolved
+from provisioner.model import App, Database, Timeline
+from provisioner.naming import BRANCH_PREFIX, shown
+from provisioner.registry.store import Registry
+from provisioner.resolving import Selectors, resolve
+
+
+def find(registry: Registry, name: str) -> tuple[App, Database]:
+    """A database by its name, or by its id (or the beginning of one). The live one of a name goes before archived."""
+    found = [
+        (app, database)
+        for app in registry.apps()
+        for database in registry.databases(app.id)
+        if database.name == name or (len(name) >= 8 and database.id.startswith(name))
+    ]
+    live = [pair for pair in found if pair[1].live]
+    if len(live) == 1:
+        return live[0]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(pair[1].id for pair in found)
+        raise NotResolved(f"there are {len(found)} databases {name!r}", f"Say which by its id: {ids}")
+    raise NotResolved(f"there is no database {name!r}", "See 'provisioner database list --all'")
+
+
+def meant(registry: Registry, text: str | None, slug: str | None, instance: str | None = None) -> tuple[App, Database]:
+    """A database by its name or id, by its timeline or branch in the app, or that of the branch checked out here.
+
+    Where the timeline has several, it is the one on `instance`, else on the instance that was assigned first.
+    """
+    if text is None:
+        connection, _ = resolve(registry.home, Selectors(app=slug), os.getcwdb(), os.environ)
+        app = registry.app(connection.app_id)
+        database = registry.database(connection.database_id)
+        assert app is not None  # noqa: S101
+        assert database is not None  # noqa: S101
+        return app, database
+    named = [
+        (app, database)
+        for app in registry.apps()
+        for database in registry.databases(app.id)
+        if database.name == text or (len(text) >= 8 and database.id.startswith(text))
+    ]
+    if named:
+        return find(registry, text)
+    app = the_app(registry, slug)
+    return app, of_timeline(registry, app, os.fsencode(text), instance)
+
+
+def of_timeline(registry: Registry, app: App, name: bytes, instance: str | None = None) -> Database:
+    """The live database of a timeline, named by its branch or as ``DENO_TIMELINE`` has it.
+
+    A branch that git has and the registry does not know yet is provisioned first. Raises NotResolved.
+    """
+    timeline = _timeline(registry, app, name)
+    if timeline is None:
+        run(registry, app, "database", retry=False)
+        timeline = _timeline(registry, app, name)
+    found = {database.instance_id: database for database in _live(registry, app, timeline)}
+    for assigned in registry.assigned(app.id) if instance is None else [find_instance(registry, instance)]:
+        if assigned.id in found:
+            return found[assigned.id]
+    where = f" on instance {instance}" if instance else ""
+    raise NotResolved(
+        f"app {app.slug!r} has no branch, timeline or database {shown(name)!r} with a live database{where}",
+        f"See 'provisioner status', or 'provisioner database list --app {app.slug}'",
+    )
+
+
+def timeline_of(registry: Registry, app: App, database: Database) -> Timeline:
+    return next(timeline for timeline in registry.timelines(app.id) if timeline.id == database.timeline_id)
+
+
+def _timeline(registry: Registry, app: App, name: bytes) -> Timeline | None:
+    timelines = registry.timelines(app.id)
+    for wanted in (name, BRANCH_PREFIX + name):
+        for timeline in timelines:
+            if timeline.name == wanted:
+                return timeline
+    return next((timeline for timeline in timelines if timeline.production and name == app.production), None)
+
+
+def _live(registry: Registry, app: App, timeline: Timeline | None) -> list[Database]:
+    if timeline is None:
+        return []
+    return [item for item in registry.databases(app.id) if item.live and item.timeline_id == timeline.id]

@@ -1,0 +1,184 @@
+"""Copies of a deno-kv database: forks, snapshots, and putting one in the place of what is there.
+
+<location>/snapshots/<id>/<snapshot>/  kv.sqlite3 as it was; written to only by who had it open when it was replaced
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from provisioner import faults
+from provisioner.config import DIRECTORY_MODE
+from provisioner.durable import sync_path
+from provisioner.engines.base import Copied, Source
+from provisioner.engines.building import build, reason, staging
+from provisioner.engines.layout import FILE_NAME
+from provisioner.errors import StorageFailed
+from provisioner.kv.errors import KvError
+from provisioner.model import Database
+
+SNAPSHOTS = "snapshots"
+
+
+def place(location: str, stage: str, database_id: str) -> str:
+    return os.path.join(location, staging(database_id) if stage == "new" else stage, database_id)
+
+
+def snapshot_place(location: str, database_id: str, snapshot_id: str) -> str:
+    return os.path.join(location, SNAPSHOTS, database_id, snapshot_id)
+
+
+def data_of(location: str, source: Source) -> str:
+    """The directory that holds the data, of a database live or archived. Raises StorageFailed where there is none."""
+    name = f"database {source.database.name}"
+    if source.snapshot_id is not None:
+        places = [snapshot_place(location, source.database.id, source.snapshot_id)]
+        name = f"snapshot {source.snapshot_id} of {name}"
+    else:
+        places = [place(location, stage, source.database.id) for stage in ("live", "archive")]
+    for found in places:
+        if os.path.isdir(found):
+            return found
+    raise StorageFailed(f"the data of {name} is missing: neither of {', '.join(places)} is there", "Put it back")
+
+
+def fork(location: str, database_id: str, source: Source) -> Copied:
+    """Make a database that never held data as a copy. Raises StorageFailed."""
+    from provisioner.kv.sqlite_clone import version_of
+
+    live = place(location, "live", database_id)
+    try:
+        if os.path.isdir(live):  # cut off when all was done; nobody was connected since
+            file = os.path.join(live, FILE_NAME)
+            made = Copied(version_of(file), os.path.getsize(file), 0.0)
+        else:
+            beside = place(location, "new", database_id)
+            made = copy(data_of(location, source), beside, with_queue=False)
+            faults.point("fork.copied")
+            os.rename(beside, live)
+        faults.point("fork.moved")
+        sync_path(os.path.dirname(live))
+    except KvError as error:
+        raise StorageFailed(str(error)) from error
+    except OSError as error:
+        raise StorageFailed(f"cannot make {live}: {reason(error)}") from error
+    return made
+
+
+def build_beside(location: str, database_id: str, source: Source | None, *, with_queue: bool) -> Copied:
+    """What is to replace a database's data. Raises StorageFailed."""
+    beside = place(location, "new", database_id)
+    if source is not None:
+        return copy(data_of(location, source), beside, with_queue=with_queue)
+    try:
+        build(beside)
+        file = os.path.join(beside, FILE_NAME)
+        sync_path(file)
+        sync_path(beside)
+        return Copied(0, os.path.getsize(file), 0.0)
+    except OSError as error:
+        raise StorageFailed(f"cannot build {beside}: {reason(error)}", "Mend that, and try again") from error
+
+
+def copy(source: str, directory: str, *, with_queue: bool) -> Copied:
+    """Make `directory`, with a copy of the database in the directory `source`; synced. Raises StorageFailed.
+
+    What an attempt that was cut off has left there is replaced; after a failure nothing is left.
+    """
+    from provisioner.kv.sqlite_clone import clone  # imports SQLite, which hooks would wait for
+
+    try:
+        if os.path.isdir(directory):
+            shutil.rmtree(directory)
+        os.mkdir(directory, DIRECTORY_MODE)
+        target = os.path.join(directory, FILE_NAME)
+        made = clone(os.path.join(source, FILE_NAME), target, with_queue=with_queue)
+        sync_path(directory)
+        return Copied(made.version, os.path.getsize(target), made.paused)
+    except KvError as error:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise StorageFailed(f"cannot copy {source}: {error}") from error
+    except OSError as error:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise StorageFailed(f"cannot copy {source}: {reason(error)}", "Mend that, and try again") from error
+
+
+def take_snapshot(location: str, database: Database, snapshot_id: str) -> Copied:
+    """A copy with everything in it, in its place when it is whole. Raises StorageFailed."""
+    beside = _beside(location, snapshot_id)
+    made = copy(data_of(location, Source(database)), beside, with_queue=True)
+    target = snapshot_place(location, database.id, snapshot_id)
+    try:
+        _make_room(location, database.id)
+        os.rename(beside, target)
+        faults.point("snapshot.made")
+        sync_path(os.path.dirname(target))
+    except OSError as error:
+        raise StorageFailed(f"cannot keep a snapshot as {target}: {reason(error)}") from error
+    return made
+
+
+def delete_snapshot(location: str, database_id: str, snapshot_id: str) -> None:
+    """Delete its data, or what there is of it. Raises StorageFailed."""
+    trash = place(location, "trash", snapshot_id)
+    try:
+        for left in (snapshot_place(location, database_id, snapshot_id), _beside(location, snapshot_id)):
+            if os.path.isdir(left):
+                _remove(trash)
+                os.rename(left, trash)
+        faults.point("snapshot.removed")
+        _remove(trash)
+    except OSError as error:
+        raise StorageFailed(f"cannot delete snapshot {snapshot_id} in {location}: {reason(error)}") from error
+
+
+def swap(location: str, database_id: str, kept_as: str) -> int:
+    """Put what was built beside in the place of what is live, which becomes a snapshot: how many bytes that holds.
+
+    Done again, it goes on where it was cut off. Who has the old file open goes on in it. Raises StorageFailed.
+    """
+    live, new = place(location, "live", database_id), place(location, "new", database_id)
+    kept = snapshot_place(location, database_id, kept_as)
+    try:
+        if not os.path.isdir(kept):
+            if not os.path.isdir(new):
+                raise StorageFailed(f"{new} is missing, which was to replace {live}", "Put it back")
+            _make_room(location, database_id)
+            os.rename(live, kept)
+        faults.point("replace.kept")
+        if not os.path.isdir(live):
+            sync_path(os.path.dirname(kept))  # nothing is to be in the place of data that a power cut may take
+            os.rename(new, live)
+        faults.point("replace.moved")
+        for directory in (os.path.dirname(kept), os.path.dirname(live), os.path.dirname(new)):
+            sync_path(directory)
+        return sum(entry.stat().st_size for entry in os.scandir(kept) if not entry.name.endswith("-shm"))
+    except OSError as error:
+        raise StorageFailed(f"cannot put {new} in the place of {live}: {reason(error)}", "Mend that") from error
+
+
+def discard(location: str, database_id: str) -> None:
+    """Remove what was built beside."""
+    try:
+        _remove(place(location, "new", database_id))
+    except OSError as error:
+        raise StorageFailed(f"cannot remove what was built for {database_id}: {reason(error)}") from error
+
+
+def _beside(location: str, snapshot_id: str) -> str:
+    """Where a snapshot is built. Not named as a database would be: the sweep is not to take it for one."""
+    return place(location, "new", snapshot_id).removesuffix(snapshot_id) + f"snapshot-{snapshot_id}"
+
+
+def _make_room(location: str, database_id: str) -> None:
+    directory = os.path.join(location, SNAPSHOTS, database_id)
+    if not os.path.isdir(directory):
+        os.makedirs(directory, mode=DIRECTORY_MODE, exist_ok=True)
+        sync_path(os.path.dirname(directory))
+        sync_path(location)
+
+
+def _remove(directory: str) -> None:
+    if os.path.isdir(directory):
+        shutil.rmtree(directory)

@@ -1,0 +1,239 @@
+"""Putting other data in the place of a database's, and keeping snapshots: begun by a person, finished or undone here.
+
+A database goes on while its replacement is built beside it, which may take as long as the disk does; nobody waits for
+that but who asked. From ``ready`` on, it is finished whatever happens.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from provisioner import faults
+from provisioner.engines.base import Copied, Engine, Source
+from provisioner.engines.table import ENGINES
+from provisioner.errors import ProvisionerError, StorageFailed
+from provisioner.lock import locked, try_lock
+from provisioner.model import App, Database, Instance, Intent, Replacement, Snapshot, SnapshotState, Status, Timeline
+from provisioner.registry import snapshots as rows
+from provisioner.registry.store import Registry
+
+RETRY_MS = 10_000
+
+
+def put_in_place(
+    registry: Registry,
+    app: App,
+    database: Database,
+    source: Source | None,
+    now: int,
+    *,
+    action: str,
+    detail: str,
+    with_queue: bool = False,
+) -> tuple[Copied, str]:
+    """Replace a connected database's data by a copy of the source, or by nothing; the id of the snapshot it becomes.
+
+    `action` is what it is called in the audit log, and the cause of that snapshot. Raises StorageFailed, Busy, and
+    ProvisionerError where the database is not connected; then its data is as it was.
+    """
+    engine, instance = _storage(registry, database)
+    with locked(_lock(registry, database.id), f"the database {database.name!r}"):
+        kept_as = str(uuid.uuid4())
+        begun = Replacement(database.id, action, detail, kept_as, False, None, None, None, now)
+        with _app_locked(registry, app):
+            _must_be_connected(registry, database)
+            rows.save_replacement(registry, begun)
+        faults.point("replace.intended")
+        try:
+            made = engine.build(instance, database, source, with_queue=with_queue)
+            faults.point("replace.built")
+            with _app_locked(registry, app):
+                current = _must_be_connected(registry, database)
+                fork = source is not None and source.database.id != database.id
+                if fork and source is not None:
+                    begun = replace(begun, forked_from=source.database.id, forked_at=now, fork_version=made.version)
+                elif source is not None:  # its own past: it stays what it was a fork of
+                    begun = replace(
+                        begun,
+                        forked_from=current.forked_from,
+                        forked_at=current.forked_at,
+                        fork_version=current.fork_version,
+                    )
+                begun = replace(begun, ready=True)
+                with registry.change():
+                    rows.save_replacement(registry, begun)
+                    registry.save_databases([replace(current, intent=Intent.REPLACE)])
+                faults.point("replace.ready")
+                _finish(registry, app, begun, now)
+        except ProvisionerError:
+            if not begun.ready:
+                _undo(registry, app, begun, now)
+            raise
+    return made, kept_as
+
+
+def take_snapshot(registry: Registry, app: App, database: Database, now: int, *, label: str, cause: str) -> Snapshot:
+    """Keep a database as it is. Raises StorageFailed and Busy."""
+    engine, instance = _storage(registry, database)
+    with locked(_lock(registry, database.id), f"the database {database.name!r}"):
+        revision = _timeline(registry, app, database).revision
+        making = SnapshotState.MAKING
+        snapshot = Snapshot(str(uuid.uuid4()), database.id, label, cause, revision, making, None, None, now, None)
+        rows.save_snapshot(registry, snapshot)
+        faults.point("snapshot.intended")
+        try:
+            made = engine.snapshot(instance, database, snapshot.id)
+        except ProvisionerError:
+            _remove(registry, snapshot, now)
+            raise
+        snapshot = replace(snapshot, state=SnapshotState.KEPT, version=made.version, size=made.size)
+        with registry.change():
+            rows.save_snapshot(registry, snapshot)
+            _record(registry, app, database, now, "database.snapshot", cause, snapshot.id)
+        faults.point("snapshot.recorded")
+    return snapshot
+
+
+def delete_snapshot(registry: Registry, app: App, database: Database, snapshot: Snapshot, now: int) -> None:
+    """Delete it for good. Raises StorageFailed and Busy."""
+    with locked(_lock(registry, database.id), f"the database {database.name!r}"):
+        with registry.change():
+            snapshot = replace(snapshot, state=SnapshotState.DELETING, deleted_at=now)
+            rows.save_snapshot(registry, snapshot)
+            _record(registry, app, database, now, "database.snapshot-delete", "user", snapshot.id)
+        faults.point("snapshot.deleting")
+        _remove(registry, snapshot, now)
+
+
+def settle(registry: Registry, app: App, now: int) -> None:
+    """Finish or undo what a process that is gone had begun. The caller holds the app's lock."""
+    for begun in rows.replacements(registry, app.id):
+        with _if_free(registry, begun.database_id) as free:
+            if free:
+                _settle(registry, app, begun, now)
+    for snapshot in rows.unfinished_snapshots(registry, app.id):
+        with _if_free(registry, snapshot.database_id) as free:
+            if free:
+                _remove(registry, snapshot, now)
+
+
+def _settle(registry: Registry, app: App, begun: Replacement, now: int) -> None:
+    try:
+        if begun.ready:
+            _finish(registry, app, begun, now)
+        else:
+            _undo(registry, app, begun, now)
+    except StorageFailed as error:
+        database = _database(registry, begun.database_id)
+        later = now + RETRY_MS
+        failed = replace(database, error=str(error), attempts=database.attempts + 1, retry_at=later)
+        if begun.ready:
+            failed = replace(failed, status=Status.ERROR, intent=Intent.REPLACE)
+        with registry.change():
+            registry.save_databases([failed])
+            _record(registry, app, database, now, "database.error", begun.action, str(error))
+
+
+def _finish(registry: Registry, app: App, begun: Replacement, now: int) -> None:
+    """Swap the data, and record it. The caller holds the locks of app and database."""
+    database = _database(registry, begun.database_id)
+    engine, instance = _storage(registry, database)
+    size = engine.swap(instance, database, begun.kept_as)
+    timeline = _timeline(registry, app, database)
+    kept = Snapshot(
+        *(begun.kept_as, database.id, "", begun.action, timeline.revision, SnapshotState.KEPT, None, size, now, None)
+    )
+    done = replace(
+        database,
+        status=Status.CONNECTED,
+        intent=None,
+        error=None,
+        attempts=0,
+        retry_at=None,
+        forked_from=begun.forked_from,
+        forked_at=begun.forked_at,
+        fork_version=begun.fork_version,
+    )
+    with registry.change():
+        registry.save_databases([done])
+        rows.save_snapshot(registry, kept)
+        rows.end_replacement(registry, begun)
+        _record(registry, app, database, now, f"database.{begun.action}", "user", begun.detail)
+    faults.point("replace.recorded")
+
+
+def _undo(registry: Registry, app: App, begun: Replacement, now: int) -> None:
+    database = _database(registry, begun.database_id)
+    engine, instance = _storage(registry, database)
+    engine.discard(instance, database)
+    with registry.change():
+        rows.end_replacement(registry, begun)
+        _record(registry, app, database, now, f"database.{begun.action}-undone", "user", begun.detail)
+
+
+def _remove(registry: Registry, snapshot: Snapshot, now: int) -> None:
+    """Delete a snapshot's data; of one that was never made nothing is remembered."""
+    database = _database(registry, snapshot.database_id)
+    engine, instance = _storage(registry, database)
+    engine.delete_snapshot(instance, database, snapshot.id)
+    if snapshot.state is SnapshotState.MAKING:
+        rows.forget_snapshot(registry, snapshot)
+    else:
+        rows.save_snapshot(
+            registry, replace(snapshot, state=SnapshotState.DELETED, deleted_at=snapshot.deleted_at or now)
+        )
+
+
+def _must_be_connected(registry: Registry, database: Database) -> Database:
+    current = _database(registry, database.id)
+    if current.status is not Status.CONNECTED or current.intent is not None:
+        raise ProvisionerError(
+            f"database {current.name} is {current.status}, not connected",
+            f"See 'provisioner database show {current.name}'",
+        )
+    return current
+
+
+def _database(registry: Registry, database_id: str) -> Database:
+    found = registry.database(database_id)
+    assert found is not None  # noqa: S101 - rows of databases are never deleted
+    return found
+
+
+def _timeline(registry: Registry, app: App, database: Database) -> Timeline:
+    return next(timeline for timeline in registry.timelines(app.id) if timeline.id == database.timeline_id)
+
+
+def _storage(registry: Registry, database: Database) -> tuple[Engine, Instance]:
+    instance = registry.instance_of(database.instance_id)
+    return ENGINES[instance.engine], instance
+
+
+def _lock(registry: Registry, database_id: str) -> str:
+    return os.path.join(registry.home.locks, f"database-{database_id}.lock")
+
+
+@contextmanager
+def _app_locked(registry: Registry, app: App) -> Iterator[None]:
+    with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
+        yield
+
+
+@contextmanager
+def _if_free(registry: Registry, database_id: str) -> Iterator[bool]:
+    """True: whoever began to work on the database is gone, and nobody else begins until the block ends."""
+    fd = try_lock(_lock(registry, database_id))
+    try:
+        yield fd is not None
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _record(registry: Registry, app: App, database: Database, now: int, action: str, cause: str, detail: str) -> None:
+    timeline = os.fsdecode(_timeline(registry, app, database).name)
+    registry.record(now, action, cause, app_id=app.id, timeline=timeline, database_id=database.id, detail=detail)
