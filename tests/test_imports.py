@@ -78,7 +78,7 @@ def test_each_library_has_its_file() -> None:
         "pygit2": {"git/refs.py"},
         "watchdog": {"git/watch.py", "kv/notify.py"},
         "inotify_simple": {"kv/notify.py"},
-        "apsw": {"kv/sqlite.py", "kv/sqlite_clone.py", "kv/sqlite_file.py", "kv/sqlite_rows.py"},
+        "apsw": {f"kv/sqlite{name}.py" for name in ("", "_clone", "_file", "_pages", "_rows", "_snapshot")},
         "v8serialize": {"kv/notation.py", "kv/v8read.py", "kv/v8rare.py"},
     }
 

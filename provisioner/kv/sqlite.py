@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import apsw
 
-from provisioner.kv import queue, sqlite_rows
+from provisioner.kv import queue, sqlite_pages, sqlite_rows, sqlite_snapshot
 from provisioner.kv.commit import GroupCommit
 from provisioner.kv.errors import Closed, KvError, ReadOnly
 from provisioner.kv.model import (
@@ -22,9 +23,11 @@ from provisioner.kv.model import (
     MutationKind,
     RawEntry,
     ReadRange,
+    StoredRow,
 )
 from provisioner.kv.mutate import Effect, Stored, effects
 from provisioner.kv.sqlite_file import File, Opening, Synchronous, number
+from provisioner.kv.sqlite_snapshot import SqliteSnapshot
 from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
 
@@ -179,6 +182,44 @@ class SqliteStore:
             expiry = sqlite_rows.first_expiry(connection)
         self._wakeups.changed(keys)
         return len(keys), expiry
+
+    @contextmanager
+    def moment(self, *, pages: bool = False) -> Iterator[SqliteSnapshot]:
+        """One moment of all entries, for the block; with its `pages`, for which writers wait a millisecond."""
+        if self._file.closed:
+            raise Closed("the database is closed")
+        connection = self._file.another()
+        try:
+            connection.execute("begin")
+            if pages and not self.read_only:
+                with self._transaction():
+                    found = SqliteSnapshot(self._file, connection)
+                    found.pages = sqlite_pages.pages_of(self._file.path, connection)
+            else:
+                found = SqliteSnapshot(self._file, connection)
+            yield found
+        except apsw.Error as error:
+            raise self._file.failure(error) from error
+        finally:
+            connection.close()
+
+    def load(self, rows: Sequence[StoredRow], *, keep: bool, after: bytes | None, to_end: bool) -> int:
+        """Store these in one transaction: with their own versions if `keep`. How many others were deleted.
+
+        Those are, unless `after` is None, the keys behind `after` up to the last one of the rows, or `to_end`.
+        """
+        if self.read_only:
+            raise ReadOnly(f"{self._file.path} could only be opened for reading")
+        deleted = 0
+        with self._transaction() as connection:
+            current = number(connection.execute(_VERSION).fetchall())
+            version = current + self._random.randint(1, 9)
+            if after is not None:
+                deleted = sqlite_snapshot.sweep(connection, after, None if to_end else rows[-1][0])
+            version = max(current, sqlite_snapshot.put(connection, rows, version, keep=keep))
+            connection.execute(_SET_VERSION, (version,))
+        self._wakeups.everything()
+        return deleted
 
     def rest(self) -> None:
         """It will not be used for a while: give memory and descriptors back. May be called at any time."""
