@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import urllib.request
 from pathlib import Path
 
 from bench.kv import DENO, ENTRIES, VALUE, Deno, versus
@@ -9,7 +11,7 @@ from bench.served import Database, h2load, idle, served
 from bench.table import Row, milliseconds, spread
 from bench.world import PROVISIONER, alternated, world
 from provisioner.connect import datapath_pb2 as wire
-from provisioner.kv import key
+from provisioner.kv import key, open_kv
 from provisioner.kv.value import encode
 
 FIRST = str(Path(__file__).with_name("connect_first.ts"))
@@ -39,14 +41,11 @@ def against_idle(runs: int, database: Database) -> list[Row]:
     """h2load, one connection with 64 streams: what is ours of the time of a request."""
     headers = database.headers()
     point = key.point(key.encode(("entry", 4711)))
-    everything = key.encode(("entry",)) + b"\1"
+    _widen(database)
     asked = {
         "connect get, against idle": (20_000, wire.ReadRange(start=point.start, end=point.end, limit=1), 1 / 0.75),
-        f"connect list of {LISTED:,}, against idle": (
-            1000,
-            wire.ReadRange(start=everything, end=everything[:-1] + b"\xff", limit=LISTED),
-            1 / 0.4,
-        ),
+        f"connect list of {LISTED:,}, against idle": (1000, _all_of("entry"), 1 / 0.4),
+        f"connect list of {LISTED:,} of 1 KB, against idle": (1000, _all_of("wide"), 1 / 0.4),
     }
     url = database.endpoint("snapshot_read")
     rows = []
@@ -65,8 +64,21 @@ def against_idle(runs: int, database: Database) -> list[Row]:
     return rows
 
 
+def _all_of(kind: str) -> wire.ReadRange:
+    prefix = key.encode((kind,))
+    return wire.ReadRange(start=prefix + b"\1", end=prefix + b"\xff", limit=LISTED)
+
+
+def _widen(database: Database) -> None:
+    with open_kv(database.path) as kv:
+        for start in range(0, LISTED, 500):
+            atomic = kv.atomic()
+            for number in range(start, start + 500):
+                atomic.set(("wide", number), b"x" * 1000)
+            assert atomic.commit()
+
+
 def _answer(url: str, body: bytes, headers: dict[str, str]) -> bytes:
-    import urllib.request
 
     with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answer:
         found: bytes = answer.read()
@@ -115,20 +127,17 @@ def against_deno_written(runs: int, database: Database, theirs: Deno) -> Row:
 
 
 def first(runs: int) -> list[Row]:
-    """From the start of `exec` to the end of a fresh Deno that gets one key."""
+    """From the start of `exec` to the end of a fresh Deno that gets one key, with the URL and with the file."""
     with world() as here:
         path = here.repository("app")
         here.provisioner(path, "init", "--no-hooks")
-        with served(here) as server:
-            (database,) = server.databases()
-            command = [PROVISIONER, "exec", "--", DENO, "run", "-A", "--no-check", "--unstable-kv", FIRST]
-
-            def timed(served: bool) -> float:
-                return here.timed(
-                    ["env", *(f"{k}={v}" for k, v in database.environ(served=served).items()), *command], path
-                )
-
-            mine, others = alternated(runs, lambda _: timed(True), lambda _: timed(False))
-        extra = (sorted(mine)[len(mine) // 2] - sorted(others)[len(others) // 2]) * 1000
-        peer = milliseconds(sorted(others)[len(others) // 2])
-        return [Row("connect first get, exec (difference, ms)", spread(mine), peer, extra, 30)]
+        here.provisioner(path, "assign", "default", "--connect", "url")
+        other = here.repository("other")
+        here.provisioner(other, "init", "--no-hooks")
+        here.provisioner(other, "assign", "default", "--connect", "file")
+        command = [PROVISIONER, "exec", "--", DENO, "run", "-A", "--no-check", "--unstable-kv", FIRST]
+        with served(here):
+            mine, others = alternated(runs, lambda _: here.timed(command, path), lambda _: here.timed(command, other))
+        extra = statistics.median(mine) - statistics.median(others)
+        name = "connect first get, exec (difference, ms)"
+        return [Row(name, spread(mine), milliseconds(statistics.median(others)), extra * 1000, 30)]

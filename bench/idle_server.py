@@ -1,4 +1,7 @@
-"""The server's granian with a handler that answers what a file holds: `python idle_server.py FILE` prints its URL."""
+"""The server's granian with a handler that reads a body and answers what a file holds.
+
+`python idle_server.py FILE` prints its URL.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ async def main() -> None:
     headers = [("content-type", "application/x-protobuf")]
 
     async def handler(_: Any, protocol: Any) -> None:
+        await protocol()
         protocol.response_bytes(200, headers, body)
 
     options = _with_port(Options(port=0))

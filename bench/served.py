@@ -110,7 +110,7 @@ def served(here: World, *options: str) -> Iterator[Served]:
 
 @contextmanager
 def idle(body: bytes) -> Iterator[str]:
-    """The same granian with a handler that answers `body` to everything; its URL."""
+    """The same granian with a handler that reads what it is sent and answers `body`; its URL."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(body)
         file.flush()

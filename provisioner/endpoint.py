@@ -12,13 +12,22 @@ PATIENCE_SECONDS = 2.0
 _PORTS = {"http": 80, "https": 443}
 
 
+def served(home: Home) -> tuple[int, str, str] | None:
+    """The server that is up: its process id, where apps reach it, and where this machine does; None without one."""
+    found = presence.at_work(home.server)
+    if found is None:
+        return None
+    public, _, near = found[1].partition(" ")
+    return found[0], public, near or public
+
+
 def remote(home: Home, connection: Connection) -> tuple[str, str] | None:
     """URL and token of a database in mode ``url`` or ``auto``; None for its file.
 
     In mode ``auto`` the server is used while it is up. It is the same database both ways, so a server that has ended
     or was killed is no reason to stop; one that lives and does not answer is. Raises `NotResolved`.
     """
-    found = presence.at_work(home.server)
+    found = served(home)
     if found is None:
         if connection.connect == "auto":
             return None
@@ -27,10 +36,10 @@ def remote(home: Home, connection: Connection) -> tuple[str, str] | None:
             "Start it with 'provisioner serve' or 'provisioner up', or change the mode with 'provisioner assign"
             f" --connect auto INSTANCE {connection.app_slug}'",
         )
-    pid, base = found
-    if not _accepts(base):
+    pid, base, near = found
+    if not _accepts(near):
         raise NotResolved(
-            f"the server of {home.path} runs (process {pid}) but accepts no connection at {base}",
+            f"the server of {home.path} runs (process {pid}) but accepts no connection at {near}",
             "See 'provisioner doctor'; restart the server, or end it",
         )
     from provisioner.connect import keys

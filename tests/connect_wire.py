@@ -16,6 +16,8 @@ import urllib3
 from provisioner.connect import datapath_pb2 as pb
 
 OPERATIONS = ("snapshot_read", "atomic_write", "watch")
+QUEUE = ("queue/claim", "queue/renew", "queue/finish", "queue/revive", "queue/news")
+STREAMS = ("watch", "queue/news")
 VERSIONS = b'{"supportedVersions":[1,2,3]}'
 
 
@@ -57,12 +59,17 @@ class Wire:
     def send(
         self, url: str, body: bytes = b"", headers: Mapping[str, Any] | None = None, method: str = "POST"
     ) -> Answer:
-        """One request. Raises urllib3.exceptions.HTTPError where no answer came."""
-        found = self._pool.request(method, url, body=body, headers=dict(headers or {}), redirect=False)
+        """One request. Raises urllib3.exceptions.HTTPError where no answer came, also not on a second connection: the
+        first one may have idled until the server closed it."""
+        try:
+            found = self._pool.request(method, url, body=body, headers=dict(headers or {}), redirect=False)
+        except urllib3.exceptions.ProtocolError:
+            self._pool.clear()
+            found = self._pool.request(method, url, body=body, headers=dict(headers or {}), redirect=False)
         return Answer(found.status, {name.lower(): value for name, value in found.headers.items()}, found.data)
 
     def first_frame(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """The answer to a watch; of its stream only the first frame."""
+        """The answer to a request for a stream; of that only the first frame."""
         with self._stream(url, body, headers) as found:
             named = {name.lower(): value for name, value in found.headers.items()}
             if found.status != 200:

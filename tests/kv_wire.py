@@ -21,6 +21,7 @@ from provisioner.connect.refusal import Refused
 from provisioner.kv.errors import KvError
 from provisioner.kv.memory import MemoryStore
 from provisioner.kv.model import RawEntry, ReadRange
+from provisioner.kv.sqlite import Row
 
 IDENTITY = "0b1e4b5c-0d4f-4a54-9f6f-0f6a1c6d7e8f"
 PROTOBUF = "application/x-protobuf"
@@ -117,6 +118,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(*self._carried_out(name, body))
 
+    def _rows(self, ranges: list[ReadRange]) -> list[list[Row]]:
+        return [
+            [(key, item, encoding, int.from_bytes(stamp[:8], "big")) for key, item, encoding, stamp in entries]
+            for entries in self.wire.store.read(ranges)
+        ]
+
     def _carried_out(self, name: str, body: bytes) -> tuple[int, str, bytes]:
         wire = self.wire
         if self._bearer() != ("access" if name == "connect" else wire.token):
@@ -125,8 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
             if name == "connect":
                 return 200, "application/json", json.dumps({**wire.metadata, "token": wire.token}).encode()
             if name == "snapshot_read":
-                answers = wire.store.read(convert.ranges_of(body)[0])
-                return 200, PROTOBUF, read_answer([[_row(entry) for entry in entries] for entries in answers])
+                return 200, PROTOBUF, read_answer(self._rows(convert.ranges_of(body)[0]))
             if name == "atomic_write":
                 (outcome,) = wire.store.write([convert.write_of(body)])
                 if isinstance(outcome, KvError):
@@ -179,7 +185,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
         """Say nothing."""
-
-
-def _row(entry: RawEntry) -> tuple[bytes, bytes, int, int]:
-    return entry.key, entry.value, entry.encoding, int.from_bytes(entry.versionstamp[:8], "big")

@@ -64,6 +64,8 @@ NOT_ABOUT_DATA = (
     *("create here", "delete here"),
 )
 """What may be done to a branch that is there without anything having to happen to its databases."""
+UNTOLD = ("copy", "copy over")
+"""What git tells no hook of."""
 
 
 def bursts_of(commands: dict[str, str]) -> st.SearchStrategy[list[list[Step]]]:
@@ -185,7 +187,7 @@ def follow(noticed_by: str, home: Path, followed: Path, take: Callable[[Step], b
         expected.mark(connected_files(home))
         for burst in bursts:
             done = [step for step in burst if take(step)]
-            if noticed_by == "reconcile":
+            if noticed_by == "reconcile" or (noticed_by == "hooks" and any(verb in UNTOLD for verb, *_ in done)):
                 ok(followed, "reconcile")
             until(lambda done=done: settled(followed, home, expected, done))  # type: ignore[misc]
             expected.mark(connected_files(home))

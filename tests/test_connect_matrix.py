@@ -21,11 +21,22 @@ from support import database_of, git, ok, shop, until
 
 from provisioner.clock import now_ms
 from provisioner.config import Home
+from provisioner.connect import queue_pb2 as queue
 from provisioner.connect.access import Access, Opened
 
 NOWHERE = "01234567-89ab-4def-8123-456789abcdef"
 KEY = b"\x02mark\0"
-BODIES = {"snapshot_read": wire.get(KEY), "atomic_write": wire.put(KEY, b"x"), "watch": wire.watch(KEY)}
+BODIES = {
+    "snapshot_read": wire.get(KEY),
+    "atomic_write": wire.put(KEY, b"x"),
+    "watch": wire.watch(KEY),
+    "queue/claim": queue.Claim(most=1).SerializeToString(),
+    "queue/renew": queue.Renew(ids=["x"]).SerializeToString(),
+    "queue/finish": queue.Finish(id="x", success=True).SerializeToString(),
+    "queue/revive": b"",
+    "queue/news": b"",
+}
+WRITING = {"atomic_write", *wire.QUEUE}
 sources = (f"127.{a}.{b}.{c}" for a in range(1, 250) for b in range(1, 250) for c in range(1, 250))
 
 
@@ -153,8 +164,8 @@ def signed(world: World, name: str, database: str, *, read_only: bool = False) -
 
 def ask(url: str, operation: str, headers: dict[str, str]) -> wire.Answer:
     with wire.Wire(source=next(sources)) as client:
-        if operation == "watch":
-            return client.first_frame(f"{url}/watch", BODIES["watch"], headers)
+        if operation in wire.STREAMS:
+            return client.first_frame(f"{url}/{operation}", BODIES[operation], headers)
         return client.send(f"{url}/{operation}", BODIES[operation], headers)
 
 
@@ -165,8 +176,9 @@ def test_a_data_path_token_opens_one_database_on_every_endpoint(world: World) ->
         for database in sorted(opens):
             made_for = world.databases[database]
             bearer = signed(world, name, database)
-            for operation, place in itertools.product(wire.OPERATIONS, (*LIVE, *GONE, *OTHERS)):
-                for header in (database, "cart" if database != "cart" else "login", "nowhere"):
+            for operation, place in itertools.product(BODIES, (*LIVE, *GONE, *OTHERS)):
+                more = ("cart" if database != "cart" else "login", "nowhere") if operation in wire.OPERATIONS else ()
+                for header in (database, *more):
                     path = wire.Path(world.base(place), world.databases[header], bearer)
                     answer = ask(path.base, operation, path.headers())
                     asked += 1
@@ -175,7 +187,7 @@ def test_a_data_path_token_opens_one_database_on_every_endpoint(world: World) ->
                         assert answer.status == 401, case
                     elif header != database:
                         assert answer.status == 400, case
-                    elif operation == "atomic_write" and "read only" in name:
+                    elif operation in WRITING and "read only" in name:
                         assert answer.status == 403, case
                     else:
                         assert answer.status == (410 if database in GONE else 200), case
@@ -189,7 +201,7 @@ def test_what_is_not_yours_looks_as_what_does_not_exist_on_every_endpoint(world:
     bearers = {"none": "", "garbage": "x", "of another": signed(world, "database", "login")}
     bearers |= {name: text for name, text in world.tokens.items() if name != "database"}  # an access token is none here
     asked = 0
-    for operation in wire.OPERATIONS:
+    for operation in BODIES:
         answers = {}
         for name, place in itertools.product(bearers, sorted((LIVE | GONE | OTHERS) - {"login"})):
             path = wire.Path(world.base(place), world.databases[place], bearers[name])

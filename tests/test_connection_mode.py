@@ -41,7 +41,7 @@ def serving(home: Path, command: str = "serve") -> Iterator[Running]:
 
 
 def base_url(home: Path) -> str:
-    return (home / "server").read_text().rstrip("\n").split(" ", 2)[2]
+    return (home / "server").read_text().split()[2]
 
 
 def environment(repo: Path, *selectors: str, add: Mapping[str, str] | None = None) -> dict[str, str]:

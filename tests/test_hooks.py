@@ -281,6 +281,15 @@ def test_a_reference_transaction_that_was_there_still_refuses(tmp_path: Path, ki
 # never in the way
 
 
+def test_a_copy_of_a_branch_that_git_runs_no_hook_for_is_provisioned_at_its_first_use(tmp_path: Path) -> None:
+    shop = repository(tmp_path / "shop", "a")
+    install(shop)
+    git(shop, "branch", "-c", "a", "b")
+    assert connected(shop) == {"main", "a"}, "git runs a hook by now: docs/hooks.md says that it does not"
+    assert ok(shop, "exec", "--branch", "b", "--", "printenv", "DENO_TIMELINE") == "git-branch/b\n"
+    assert connected(shop) == {"main", "a", "b"}
+
+
 def test_provisioner_skip_switches_the_hooks_off(home: Path, tmp_path: Path) -> None:
     clone = repository(tmp_path / "shop")
     hub = bare(tmp_path / "hub.git", clone)

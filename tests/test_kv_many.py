@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,21 @@ def test_reads_do_not_wait_for_a_write(store: SqliteStore) -> None:
     store.rest()
 
 
+def test_a_snapshot_shows_one_state_and_lets_others_write(store: SqliteStore, tmp_path: Path) -> None:
+    put(store)
+    with closing(SqliteStore(tmp_path / "kv")) as other:
+        snapshot = store.snapshot()
+        before = snapshot.rows([point(KEY)])
+        put(other)
+        assert snapshot.rows([point(KEY), point(KEY)]) == before * 2
+        snapshot.close()
+        assert store.rows([point(KEY)]) != before
+        put(store)
+    store.close()
+    with pytest.raises(Closed):
+        store.snapshot()
+
+
 @pytest.mark.parametrize("lean", [True, False])
 def test_it_may_be_closed_while_others_use_it(tmp_path: Path, lean: bool) -> None:
     for _ in range(20):
@@ -113,6 +129,13 @@ def test_it_may_be_closed_while_others_use_it(tmp_path: Path, lean: bool) -> Non
         assert strange == []
         if sys.platform == "linux":
             assert descriptors(tmp_path / "kv") == []
+
+
+def test_it_tells_when_its_first_entry_expires(store: SqliteStore) -> None:
+    put(store)
+    assert store.next_expiry() is None
+    put(store, expire_at=7)
+    assert store.next_expiry() == 7
 
 
 def test_it_knows_that_its_file_is_another_or_gone(store: SqliteStore, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -12,7 +13,7 @@ import pytest
 from kv_wire import PROTOBUF, Fault, Wire, wire
 
 from provisioner.connect import datapath_pb2 as messages
-from provisioner.connect import remote, transport
+from provisioner.connect import exchange, session, transport
 from provisioner.connect.client import RemoteStore
 from provisioner.kv import (
     AccessDenied,
@@ -258,11 +259,29 @@ def test_a_token_is_replaced_before_it_expires_but_not_all_the_time(
         for _ in range(5):
             kv.get(("a",))
         assert server.count("connect") == 1
-        monkeypatch.setattr(remote, "BETWEEN_RENEWALS", 0.0)
+        monkeypatch.setattr(session, "BETWEEN_RENEWALS", 0.0)
         server.metadata["expiresAt"] = "2099-01-01T00:00:00+00:00"
         for _ in range(5):
             kv.get(("a",))
         assert server.count("connect") == 2
+
+
+def test_a_token_that_still_holds_is_used_while_no_new_one_can_be_had(
+    server: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.metadata["expiresAt"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 240))
+    monkeypatch.setattr(session, "BETWEEN_RENEWALS", 0.0)
+    with opened(server) as kv:
+        server.fail("connect", CUT, Fault(status=500), Fault(status=429))
+        for _ in range(3):
+            assert kv.get(("a",)).value is None
+        assert server.count("snapshot_read") == 3
+
+
+def test_a_token_that_is_no_longer_taken_is_replaced_as_soon_as_that_can_be_done(server: Wire, kv: Kv) -> None:
+    server.token = "data-2"
+    server.fail("connect", CUT, Fault(status=503), Fault(status=429))
+    assert kv.set(("a",), 1)
 
 
 def test_many_threads_ask_for_one_new_token(server: Wire, kv: Kv) -> None:
@@ -298,6 +317,36 @@ def test_metadata_that_is_none_is_an_error(server: Wire, change: dict[str, Any])
     server.metadata.update(change)
     with pytest.raises(StoreFailed, match="does not speak KV Connect"):
         opened(server)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://",
+        "http:///connect",
+        "http://name:secret@localhost/connect",
+        "http://localhost/a b",
+        "http://localhost/a\r\nX: y",
+        "http://localhost/é",
+        "http://localhost/connect?x=1",
+        "http://localhost:port/connect",
+        "http://[::1/connect",
+    ],
+)
+def test_what_is_no_url_of_a_server_is_refused_without_asking(url: str) -> None:
+    with pytest.raises(OptionInvalid):
+        RemoteStore(url, "access")
+
+
+def test_nothing_leads_from_https_to_where_all_can_be_read(server: Wire) -> None:
+    body = json.dumps(server.metadata).encode()
+    places = transport.Transport()
+    assert exchange.parse(body, "https://example.org/x/connect", places).strong[0].origin.name == "https://example.org"
+    server.metadata["endpoints"].append({"url": "http://example.org/near", "consistency": "eventual"})
+    body = json.dumps(server.metadata).encode()
+    exchange.parse(body, "http://example.org/x/connect", places)
+    with pytest.raises(exchange.Strange, match="in the clear"):
+        exchange.parse(body, "https://example.org/x/connect", places)
 
 
 @pytest.mark.parametrize(

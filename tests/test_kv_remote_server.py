@@ -10,6 +10,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ from support import files, ok, run, shop, status, until
 from test_kv_together import Process, deno, python, running, total, transferred
 
 from provisioner.kv import AccessDenied, Kv, KvError, ReadOnly, StoreFailed, Uncertain, aio, client, open_kv
-from provisioner.kv.model import Enqueue
+from provisioner.kv.model import AtomicWrite, Committed, Enqueue
+from provisioner.kv.sqlite import SqliteStore
 from provisioner.kv.store import Store
 from provisioner.kv.value import to_v8
 
@@ -264,6 +266,46 @@ async def _many(url: str) -> None:
 
 def test_many_writes_of_an_event_loop_are_on_their_way_at_once(made: Made) -> None:
     asyncio.run(_many(made.url))
+
+
+NODE = """
+import { openKv } from "@deno/kv";
+import { deserialize as decodeV8, serialize as encodeV8 } from "node:v8";
+const kv = await openKv(process.argv[1], { encodeV8, decodeV8 });
+await kv.enqueue({ from: "node", parts: [1, 2n] });
+await kv.enqueue("fails", { keysIfUndelivered: [["dead"]] }); // after 100, 200, 400, 800 ms, whatever else is said
+kv.close();
+"""
+
+
+def test_what_node_enqueues_at_the_server_is_heard(made: Made, node_modules: Path) -> None:
+    run(node_modules.parent, "node", "--input-type=module", "-e", NODE, made.url, check=True)
+    heard: list[object] = []
+
+    def handler(message: object) -> None:
+        heard.append(message)
+        assert message != "fails"
+
+    with open_kv(made.url) as kv, kv.watch([("dead",)]) as states:
+        listener = threading.Thread(target=kv.listen_queue, args=(handler,))
+        listener.start()
+        until(lambda: next(states)[0].value == "fails")
+    listener.join(10)
+    assert heard == [{"from": "node", "parts": [1, 2]}, *["fails"] * 5]
+
+
+@pytest.mark.parametrize(("backoff", "tries"), [((), 1), (tuple(range(10)), 11), (None, 6), ((0,) * 101, 0)])
+def test_the_server_keeps_any_schedule_that_a_client_may_send(
+    made: Made, backoff: tuple[int, ...] | None, tries: int
+) -> None:
+    """As denokv for Python, which sends ten intervals; and an empty one means that nothing is tried again."""
+    with closing(client.open_store(made.url)) as store, closing(SqliteStore(made.path)) as near:
+        (outcome,) = store.write([AtomicWrite(enqueues=(Enqueue(to_v8("x"), 0, (), backoff),))])
+        assert isinstance(outcome, Committed) is bool(tries)
+        for _ in range(tries):
+            ((message,), _) = near.claim(10**15, 1)
+            near.finish(message.id, False, 10**14)
+        assert near.claim(10**15, 1) == ([], None)
 
 
 @pytest.mark.timeout(300)

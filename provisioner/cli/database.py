@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 
 import click
@@ -19,8 +20,27 @@ from provisioner.model import App, Database, Hold, Status
 from provisioner.naming import shown
 from provisioner.registry.store import Registry
 
+# Each in a module of its own, which is imported when it is asked for.
+_ELSEWHERE = {
+    "dump": "provisioner.cli.dump:dump",
+    "load": "provisioner.cli.dump:load",
+    "diff": "provisioner.cli.diff:diff",
+}
 
-@click.group()
+
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *_ELSEWHERE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = _ELSEWHERE[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=_Group)
 def database() -> None:
     """Databases: one per instance, app and timeline."""
 

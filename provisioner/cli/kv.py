@@ -31,7 +31,7 @@ def kv() -> None:
     """
 
 
-def _kv_errors(command: _Command) -> _Command:
+def kv_errors(command: _Command) -> _Command:
     """What the library refuses, as errors of the command line."""
 
     @functools.wraps(command)
@@ -60,7 +60,7 @@ def _opened(app: str | None, branch: str | None, timeline: str | None, revision:
 @json_option
 @raw_option
 @click.argument("key")
-@_kv_errors
+@kv_errors
 def get(key: str, as_json: bool, raw: bool, **selectors: str | None) -> None:
     """Print the value of KEY. Exit code 1 if there is none; with --json, nulls."""
     with _opened(**selectors) as opened:
@@ -92,7 +92,7 @@ def _raw(value: object) -> bytes:
 )
 @click.argument("key")
 @click.argument("value")
-@_kv_errors
+@kv_errors
 def set_command(key: str, value: str, as_json: bool, raw: bool, expire_in: int | None, **selectors: str | None) -> None:
     """Store VALUE, which is JSON, or with --raw a text, under KEY. A VALUE of '-' is read from standard input."""
     text = sys.stdin.read() if value == "-" else value
@@ -107,7 +107,7 @@ def set_command(key: str, value: str, as_json: bool, raw: bool, expire_in: int |
 @selector_options
 @yes_option
 @click.argument("key")
-@_kv_errors
+@kv_errors
 def delete(key: str, yes: bool, **selectors: str | None) -> None:
     """Delete KEY, if it is there."""
     with _opened(**selectors) as opened:
@@ -127,7 +127,7 @@ def delete(key: str, yes: bool, **selectors: str | None) -> None:
 )
 @click.option("--cursor", help="Continue where an earlier list ended.")
 @click.argument("prefix", required=False)
-@_kv_errors
+@kv_errors
 def list_command(
     prefix: str | None,
     start: str | None,
@@ -184,7 +184,7 @@ def _print_all(entries: Iterator[KvEntry[Any]], as_json: bool) -> int:
 @selector_options
 @click.option("--count", type=click.IntRange(1), help="End after so many lines.")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY [KEY]...")
-@_kv_errors
+@kv_errors
 def watch(keys: tuple[str, ...], count: int | None, **selectors: str | None) -> None:
     """Print the entries of up to 10 keys as a JSON array: as they are, and again whenever one of them changes."""
     with _opened(**selectors) as opened, opened.watch([notation.key_of(key) for key in keys]) as states:

@@ -6,13 +6,14 @@ import os
 import socket
 import sqlite3
 
-from provisioner import presence
 from provisioner.config import Home
+from provisioner.endpoint import served
 from provisioner.errors import ProvisionerError
 from provisioner.lock import held_by
 from provisioner.worker import daemon_runs
 
 PATIENCE_SECONDS = 2.0
+SERVER_SECONDS = 10.0
 
 Finding = tuple[str, bool, str]
 """What was looked at, whether it is well, and a sentence that says what is and what to do."""
@@ -63,16 +64,16 @@ def daemon_state(home: Home) -> Finding:
 
 def server_state(home: Home) -> Finding:
     """Does a server run, and is it ready for requests?"""
-    found = presence.at_work(home.server)
+    found = served(home)
     if found is None and os.path.exists(home.server):
         text = f"it was killed and left {home.server} behind; apps in mode auto open the files meanwhile"
         return "server", False, f"{text}. Start it again: 'provisioner serve'; or remove that file if none is wanted"
     if found is None:
         return "server", True, "not running: apps in mode auto open the files"
-    pid, base = found
-    problem = _unready(base)
+    pid, base, near = found
+    problem = _unready(near)
     if problem:
-        return "server", False, f"process {pid} runs, but {base}/readyz {problem}. Read its log, and restart it"
+        return "server", False, f"process {pid} runs, but {near}/readyz {problem}. Read its log, and restart it"
     return "server", True, f"running at {base}, process {pid}"
 
 
@@ -89,9 +90,9 @@ def _unready(base: str) -> str:
         unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         unverified.check_hostname = False  # no secret is sent, and it may be named for what stands in front of it
         unverified.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(host, address.port, timeout=PATIENCE_SECONDS, context=unverified)
+        connection = http.client.HTTPSConnection(host, address.port, timeout=SERVER_SECONDS, context=unverified)
     else:
-        connection = http.client.HTTPConnection(host, address.port, timeout=PATIENCE_SECONDS)
+        connection = http.client.HTTPConnection(host, address.port, timeout=SERVER_SECONDS)
     try:
         connection.request("GET", f"{address.path}/readyz")
         answer = connection.getresponse()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from provisioner import presence
 from provisioner.clock import rfc3339
+from provisioner.endpoint import served
 from provisioner.engines.table import ENGINES
 from provisioner.environment import database_url, sqlite_url
 from provisioner.model import App, ConnectMode, Database, Instance, Timeline, timeline_status
@@ -23,7 +23,7 @@ class _Reach:
         self._instances: dict[str, Instance] = {}
         self._names: dict[str, str] = {}
         self._modes = registry.connect_modes(app.id)
-        self._server = presence.at_work(registry.home.server)
+        self._server = served(registry.home)
 
     def instance(self, instance_id: str) -> Instance:
         if instance_id not in self._instances:

@@ -41,9 +41,18 @@ _KINDS: Final = {
     wire.M_MIN: MutationKind.MIN,
     wire.M_SET_SUFFIX_VERSIONSTAMPED_KEY: MutationKind.SET_VERSIONSTAMPED,
 }
+_DELETE: Final = MutationKind.DELETE  # an enum's member is found slowly
+_SET: Final = MutationKind.SET
+_SET_VERSIONSTAMPED: Final = MutationKind.SET_VERSIONSTAMPED
+_LE64: Final = int(Encoding.LE64)
+_OTHERS: Final = (int(Encoding.V8), int(Encoding.BYTES))
 _NEVER: Final = -1
+INTERVALS: Final = 100
+"""Of a backoff schedule. Deno itself takes five of at most an hour; denokv for Python sends ten, unless told."""
 _NUMBER_BYTES: Final = 8
 _VERSIONSTAMP_BYTES: Final = 10
+# An AtomicWriteOutput up to the bytes of its versionstamp.
+_COMMITTED: Final = wire.AtomicWriteOutput(status=wire.AW_SUCCESS).SerializeToString() + b"\x12\x0a"
 _MALFORMED: Final = "the body is no message of KV Connect"
 _SUCCESS: Final = wire.SR_SUCCESS
 # Tags of the fields of a SnapshotRead with one range: the bytes of its point are these, sizes of one byte, and the key
@@ -108,9 +117,9 @@ def write_of(body: bytes) -> AtomicWrite:
             f"an atomic operation has at most {limits.CHECKS} checks and {limits.MUTATIONS} mutations",
         )
     write = AtomicWrite(
-        tuple(_check(check) for check in message.checks),
-        tuple(_mutation(mutation) for mutation in message.mutations),
-        tuple(_enqueue(enqueue) for enqueue in message.enqueues),
+        tuple([_check(check) for check in message.checks]),
+        tuple([_mutation(mutation) for mutation in message.mutations]),
+        tuple([_enqueue(enqueue) for enqueue in message.enqueues]),
     )
     try:
         return checked(write)
@@ -123,7 +132,7 @@ def write_of(body: bytes) -> AtomicWrite:
 def write_answer(outcome: Committed | ChecksFailed) -> bytes:
     """What came of it as an AtomicWriteOutput."""
     if isinstance(outcome, Committed):
-        return wire.AtomicWriteOutput(status=wire.AW_SUCCESS, versionstamp=outcome.versionstamp).SerializeToString()
+        return _COMMITTED + outcome.versionstamp
     return wire.AtomicWriteOutput(status=wire.AW_CHECK_FAILURE, failed_checks=outcome.indexes).SerializeToString()
 
 
@@ -175,10 +184,10 @@ def _mutation(message: wire.Mutation) -> Mutation:
         raise Refused(BAD_REQUEST, f"there is no mutation of type {message.mutation_type}")
     key = message.key
     _must_be_a_key(key)
-    if kind is MutationKind.DELETE:
+    if kind is _DELETE:
         return Mutation(kind, key)
     data, encoding = _value(message.value)
-    if kind is MutationKind.SET or kind is MutationKind.SET_VERSIONSTAMPED:
+    if kind is _SET or kind is _SET_VERSIONSTAMPED:
         expire_at = message.expire_at_ms
         return Mutation(kind, key, data, encoding, min(expire_at, LATEST_EXPIRY) if expire_at > 0 else _NEVER)
     return Mutation(kind, key, data, encoding, _NEVER, message.sum_min, message.sum_max, message.sum_clamp)
@@ -187,10 +196,10 @@ def _mutation(message: wire.Mutation) -> Mutation:
 def _value(message: wire.KvValue) -> tuple[bytes, int]:
     """Bytes that a reader can decode: an LE64 of another length ends the process of a Deno that reads it."""
     data, encoding = message.data, int(message.encoding)
-    if encoding == Encoding.LE64:
+    if encoding == _LE64:
         if len(data) != _NUMBER_BYTES:
             raise Refused(BAD_REQUEST, f"a KvU64 has {_NUMBER_BYTES} bytes, not {len(data)}")
-    elif encoding not in (Encoding.V8, Encoding.BYTES):
+    elif encoding not in _OTHERS:
         raise Refused(BAD_REQUEST, f"there is no value encoding {encoding}")
     elif len(data) > limits.VALUE:
         raise Refused(TOO_LARGE, f"a value has at most {limits.VALUE} bytes, not {len(data)}")
@@ -199,11 +208,8 @@ def _value(message: wire.KvValue) -> tuple[bytes, int]:
 
 def _enqueue(message: wire.Enqueue) -> Enqueue:
     backoff = tuple(message.backoff_schedule)
-    if len(backoff) > limits.BACKOFF_INTERVALS or max(backoff, default=0) > limits.BACKOFF_INTERVAL:
-        raise Refused(
-            BAD_REQUEST,
-            f"a backoff schedule has at most {limits.BACKOFF_INTERVALS} intervals of at most one hour",
-        )
+    if len(backoff) > INTERVALS or max(backoff, default=0) > limits.DELAY:
+        raise Refused(BAD_REQUEST, f"a backoff schedule has at most {INTERVALS} intervals of at most 30 days")
     undelivered = tuple(message.keys_if_undelivered)
     for key in undelivered:
         _must_be_a_key(key)

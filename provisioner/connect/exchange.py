@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urljoin
 from uuid import UUID
 
-from provisioner.connect.transport import Place, Transport
+from provisioner.connect.transport import Fields, Place, Transport
 from provisioner.kv.model import Consistency
 
 VERSIONS: Final = (2, 3)
@@ -24,13 +23,13 @@ class Strange(Exception):  # noqa: N818 - named for what happened
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """`expires_at` in milliseconds since 1970, by the server's clock; `headers` are those of every data request."""
+    """`expires_at` in milliseconds since 1970, by the server's clock; `fields` are those of every data request."""
 
     version: int
     database_id: UUID
     strong: tuple[Place, ...]
     eventual: tuple[Place, ...]
-    headers: Mapping[str, str]
+    fields: Fields
     expires_at: int
 
     def place(self, consistency: Consistency, attempt: int) -> Place:
@@ -57,13 +56,13 @@ def parse(body: bytes, url: str, transport: Transport) -> Metadata:
         raise Strange("its token is none")
     if expires_at.tzinfo is None:
         raise Strange("the time at which its token expires has no time zone")
-    headers = {
+    fields = {
         "Authorization": f"Bearer {token}",
         "Content-Type": "application/x-protobuf",
         "x-denokv-database-id": str(identity),
         "x-denokv-version": str(version),
     }
-    return Metadata(version, identity, strong, eventual, headers, int(expires_at.timestamp() * 1000))
+    return Metadata(version, identity, strong, eventual, Fields(fields), int(expires_at.timestamp() * 1000))
 
 
 def is_token(token: str) -> bool:
@@ -72,8 +71,7 @@ def is_token(token: str) -> bool:
 
 
 def _places(endpoints: Any, consistency: str, url: str, transport: Transport) -> tuple[Place, ...]:
-    return tuple(
-        transport.place(urljoin(url, endpoint["url"]))
-        for endpoint in endpoints
-        if endpoint["consistency"] == consistency
-    )
+    urls = [urljoin(url, endpoint["url"]) for endpoint in endpoints if endpoint["consistency"] == consistency]
+    if url.startswith("https:") and not all(each.startswith("https:") for each in urls):
+        raise ValueError("it sends from https to where data would cross the network in the clear")
+    return tuple(transport.place(each) for each in urls)

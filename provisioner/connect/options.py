@@ -31,11 +31,16 @@ class Options:
     databases: int | None = None
 
     @property
-    def url(self) -> str:
-        """Where clients reach it: those on this machine, unless a public address was given."""
+    def near_url(self) -> str:
+        """Where clients on this machine reach it."""
         host = _EVERYWHERE.get(self.host, self.host)
         shown = f"[{host}]" if ":" in host else host
-        return self.public_url or f"{'https' if self.tls_cert else 'http'}://{shown}:{self.port}"
+        return f"{'https' if self.tls_cert else 'http'}://{shown}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Where clients reach it."""
+        return self.public_url or self.near_url
 
 
 def checked(options: Options, log: Callable[..., None]) -> Options:

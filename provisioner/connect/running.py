@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import resource
@@ -39,6 +40,7 @@ Log = Callable[..., None]
 
 START_SECONDS: Final = 10.0
 DRAIN_SECONDS: Final = 25.0  # below the 30 that supervisors wait before they kill
+IDLE_MS: Final = 30_000  # of a connection without a request, and of headers that do not come
 STREAMS: Final = 1024  # of a connection: each watch is one, and they must not starve reads
 DESCRIPTORS_EACH: Final = 8  # of an open database, at most
 SPARE_DESCRIPTORS: Final = 64
@@ -84,7 +86,7 @@ class Running:
         except BaseException:
             os.close(self._lock)
             raise
-        presence.announce(self.home.server, self.options.url)
+        presence.announce(self.home.server, f"{self.options.url} {self.options.near_url}")
         self._log("info", "serving", url=self.options.url, home=self.home.path, pid=os.getpid())
 
     def stop(self) -> None:
@@ -135,6 +137,8 @@ class Running:
         ticking = asyncio.create_task(_tick(server, self._log))
         try:
             await _answers(self.options, serving)
+            gc.collect()
+            gc.freeze()  # what is there by now stays, and need not be looked through again and again
             self._started.set()
             ending = asyncio.create_task(self._ending.wait())
             await asyncio.wait({ending, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -163,7 +167,7 @@ async def _drained(server: Server) -> None:
     """What was begun is answered."""
     server.drain()
     deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
-    while (server.in_flight or server.watches) and asyncio.get_running_loop().time() < deadline:
+    while not server.idle and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.01)
 
 
@@ -194,7 +198,7 @@ def _granian(server: Server, options: Options) -> Granian:
         websockets=False,
         backlog=1024,
         backpressure=options.connections,
-        http1_settings=HTTP1Settings(header_read_timeout=10_000),
+        http1_settings=HTTP1Settings(header_read_timeout=IDLE_MS),
         http2_settings=HTTP2Settings(
             max_concurrent_streams=STREAMS, keep_alive_interval=20_000, max_headers_size=65_536
         ),

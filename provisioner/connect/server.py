@@ -15,28 +15,27 @@ from typing import Any, Final
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 
-from provisioner.connect import convert, queueing
+from provisioner.connect import convert, pages, queueing
+from provisioner.connect.bodies import LATE, Bodies, ends_connection
 from provisioner.connect.databases import Database, Databases
-from provisioner.connect.doorman import Doorman, Session, address_of
+from provisioner.connect.doorman import Doorman, Session
 from provisioner.connect.entries import read_answer
 from provisioner.connect.metadata import exchanged
 from provisioner.connect.metrics import Metrics
-from provisioner.connect.options import is_loopback
-from provisioner.connect.quickack import LARGE, STALLED_SECONDS, QuickAck
+from provisioner.connect.pages import Pages
 from provisioner.connect.refusal import (
     BAD_REQUEST,
     CONFLICT,
     FORBIDDEN,
     LEFT,
     METHOD_NOT_ALLOWED,
-    NOT_FOUND,
     TIMEOUT,
-    TOO_LARGE,
     TOO_MANY,
     UNAVAILABLE,
     Refused,
 )
-from provisioner.connect.watching import Frame, Subscribe, Watch, Watched
+from provisioner.connect.streams import Streams
+from provisioner.connect.watching import Frame, Subscribe, Watched
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
 from provisioner.kv.model import ChecksFailed, Committed, ReadRange
 
@@ -46,13 +45,11 @@ Operation = Callable[[Any, Any, Any, Session], Awaitable[int]]
 PREFIX: Final = "/v2/databases/"
 _ID_END: Final = len(PREFIX) + 36
 _PROTOBUF: Headers = [("content-type", "application/x-protobuf")]
-_STREAM: Headers = [("content-type", "application/octet-stream")]
 _TEXT: Headers = [("content-type", "text/plain; charset=utf-8")]
-_METRICS: Headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8")]
 _JSON: Headers = [("content-type", "application/json")]
 _FEW: Final = 100  # so many entries are read at once; more in a thread, unless the last such answer was light
+_CROWD: Final = 4  # requests at a time, of which some will be read in the same turn of the loop
 _LIGHT: Final = 512 * 1024  # bytes, which take about a millisecond
-_BODY_SECONDS: Final = 30
 
 _log = logging.getLogger("provisioner.connect")
 
@@ -72,17 +69,17 @@ class Server:
         log_all: bool = False,
     ) -> None:
         self.draining = False
+        self._loop = asyncio.get_running_loop()
         self.in_flight = 0
-        self.watches = 0
         self.metrics = metrics
         self._doorman = doorman
         self._databases = databases
         self._log = log
         self._public_url = public_url
         self._log_all = log_all
-        self._quick_ack = QuickAck()
-        self._watches: dict[str, set[Watch]] = {}
-        self._bodies: dict[asyncio.Task[Any], float] = {}
+        self._bodies = Bodies()
+        self._streams = Streams(databases, doorman)
+        self._pages = Pages(doorman, metrics, self._gauges)
         self._operations: dict[str, Operation] = {
             "snapshot_read": self._snapshot_read,
             "atomic_write": self._atomic_write,
@@ -98,7 +95,7 @@ class Server:
         name = path[_ID_END + 1 :] if path.startswith(PREFIX) else path
         principal = ""
         try:
-            if self.draining and name != "/healthz":
+            if self.draining and name != pages.HEALTH:
                 raise Refused(UNAVAILABLE, "the server is shutting down")
             operation = self._operations.get(name)
             if operation is not None:
@@ -111,17 +108,16 @@ class Server:
             elif name == "connect":
                 status, principal = await self._connect(scope, protocol, path[len(PREFIX) : _ID_END])
             else:
-                name = name if name in _PAGES else "other"
-                status = self._page(scope, protocol, name)
+                name = name if name in pages.NAMES else "other"
+                status = self._pages.answer(scope, protocol, name)
         except Refused as refused:
             status = refused.status
-            later = status in (TOO_MANY, UNAVAILABLE)
-            protocol.response_str(status, [*_TEXT, ("retry-after", "1")] if later else _TEXT, refused.text)
+            protocol.response_str(status, _refusal_headers(scope, status), refused.text)
         except ProtocolClosed:
             status = LEFT
         except asyncio.CancelledError:
             status = TIMEOUT
-            protocol.response_str(status, _TEXT, f"the body did not come within {_BODY_SECONDS} seconds")
+            protocol.response_str(status, _TEXT, LATE)
         except Exception:
             _log.exception("a request failed: %s", name)
             status = CONFLICT  # a 5xx would make clients send it again for ever
@@ -135,13 +131,13 @@ class Server:
     # the data path
 
     async def _snapshot_read(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
-        ranges, total = convert.ranges_of(await self._body(scope, protocol, headers, convert.READ_BYTES))
+        ranges, total = convert.ranges_of(await self._bodies.read(scope, protocol, headers, convert.READ_BYTES))
         for last in (False, True):
             database = self._databases.opened.get(session.database_id) or await self._databases.get(session.database_id)
             database.used = self._databases.tick
             try:
                 if total <= _FEW or database.light:
-                    answer = read_answer(database.store.rows(ranges))
+                    answer = read_answer(database.rows(ranges, self._loop, self.in_flight > _CROWD))
                 else:
                     answer = await self._databases.call(database, _answer, database, ranges)
             except KvError as error:
@@ -155,7 +151,7 @@ class Server:
 
     async def _atomic_write(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
         _must_write(session)
-        write = convert.write_of(await self._body(scope, protocol, headers, convert.WRITE_BYTES))
+        write = convert.write_of(await self._bodies.read(scope, protocol, headers, convert.WRITE_BYTES))
         for last in (False, True):
             database = await self._database(session)
             database.users += 1
@@ -177,14 +173,14 @@ class Server:
         return 200
 
     async def _watch(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
-        keys = convert.watched_keys(await self._body(scope, protocol, headers, convert.WATCH_BYTES))
+        keys = convert.watched_keys(await self._bodies.read(scope, protocol, headers, convert.WATCH_BYTES))
         database = await self._database(session)
         watched = Watched(database.store, keys)
         return await self._stream(protocol, headers, database, watched.subscribe, watched.frame)
 
     async def _queue(self, handler: queueing.Handler, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
         _must_write(session)
-        body = await self._body(scope, protocol, headers, queueing.REQUEST_BYTES)
+        body = await self._bodies.read(scope, protocol, headers, queueing.REQUEST_BYTES)
         for last in (False, True):
             database = await self._database(session)
             try:
@@ -198,35 +194,17 @@ class Server:
 
     async def _news(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
         _must_write(session)
-        await self._body(scope, protocol, headers, queueing.REQUEST_BYTES)
+        await self._bodies.read(scope, protocol, headers, queueing.REQUEST_BYTES)
         database = await self._database(session)
         return await self._stream(protocol, headers, database, queueing.subscribe, queueing.news)
 
     async def _stream(self, protocol: Any, headers: Any, database: Database, subscribe: Subscribe, frame: Frame) -> int:
-        gone = asyncio.ensure_future(protocol.client_disconnect())
-        began = Watch(database, gone)
-        self._watches.setdefault(headers.get("authorization"), set()).add(began)
         self.in_flight -= 1
-        self.watches += 1
         try:
-            await began.run(subscribe, frame, lambda: protocol.response_stream(200, _STREAM))
-        except KvError as error:
-            if not began.streams:
-                raise self._databases.storage_failed(database.place.name, error) from error
-            self._databases.storage_failed(database.place.name, error)
+            await self._streams.serve(protocol, headers.get("authorization"), database, subscribe, frame)
         finally:
-            self.watches -= 1
             self.in_flight += 1
-            self._forget(headers.get("authorization"), began)
-        if not began.streams:
-            raise database.ended or Refused(UNAVAILABLE, "the stream ended before it began")
         return 200
-
-    def _forget(self, authorization: str, began: Watch) -> None:
-        of_token = self._watches[authorization]
-        of_token.discard(began)
-        if not of_token:
-            del self._watches[authorization]
 
     async def _database(self, session: Session) -> Database:
         database = self._databases.opened.get(session.database_id)
@@ -243,33 +221,12 @@ class Server:
             raise self._databases.storage_failed(database.place.name, error) from error
         raise Refused(BAD_REQUEST, str(error)) from error
 
-    async def _body(self, scope: Any, protocol: Any, headers: Any, most: int) -> bytes:
-        """All of the body, which has `most` bytes and comes within a time, or else Refused."""
-        length = headers.get("content-length")
-        task: Any = asyncio.current_task()
-        self._bodies[task] = started = perf_counter()
-        try:
-            if length is None or not length.isdigit():
-                return await _pieces(protocol, most)
-            size = int(length)
-            if size > most:
-                raise Refused(TOO_LARGE, f"a body has at most {most} bytes here, not {size}")
-            quick_ack = self._quick_ack
-            if size > LARGE or quick_ack.stalling:
-                quick_ack.before(scope.client, size)
-            body: bytes = await protocol()
-            if perf_counter() - started > STALLED_SECONDS:
-                quick_ack.stalled(scope.client)
-        finally:
-            del self._bodies[task]
-        return body
-
     async def _connect(self, scope: Any, protocol: Any, database_id: str) -> tuple[int, str]:
         """The metadata exchange."""
         if scope.method != "POST":
             raise Refused(METHOD_NOT_ALLOWED, "this takes a POST")
         opened = self._doorman.exchange(scope, database_id)
-        body = await self._body(scope, protocol, scope.headers, convert.READ_BYTES)
+        body = await self._bodies.read(scope, protocol, scope.headers, convert.READ_BYTES)
         if (refused := self._databases.refusal(database_id)) is not None:
             raise refused
         token, expires_at = self._doorman.sign(opened)
@@ -278,31 +235,11 @@ class Server:
         protocol.response_bytes(200, _JSON, answer)
         return 200, opened.principal
 
-    # what is not a database
-
-    def _page(self, scope: Any, protocol: Any, name: str) -> int:
-        if name not in _PAGES:
-            raise Refused(NOT_FOUND, "there is nothing here")
-        if scope.method not in ("GET", "HEAD"):
-            raise Refused(METHOD_NOT_ALLOWED, "this takes a GET")
-        if name == "/metrics":
-            self._may_see_metrics(scope)
-            protocol.response_str(200, _METRICS, self.metrics.text(self._gauges()))
-        else:
-            protocol.response_str(200, _TEXT, "ok\n")
-        return 200
-
-    def _may_see_metrics(self, scope: Any) -> None:
-        """This machine without more, others with a token that opens everything."""
-        near = is_loopback(address_of(scope.client)) and "x-forwarded-for" not in scope.headers
-        if not near:
-            self._doorman.must_administer(scope)
-
     def _gauges(self) -> dict[str, tuple[str, float]]:
         return {
             "open_databases": ("Databases that are open.", len(self._databases.opened)),
             "refused_attempts_total": ("Requests so far whose token opened nothing.", self._doorman.refused),
-            "watches": ("Watch streams.", self.watches),
+            "watches": ("Watch streams.", self._streams.count),
             "requests_in_flight": ("Requests that are being answered.", self.in_flight),
             "sessions": ("Data-path tokens that were seen.", len(self._doorman)),
         }
@@ -314,22 +251,18 @@ class Server:
         if self._doorman.each_second():
             self._databases.look_again()
         self._databases.each_second()
-        for authorization in list(self._watches):
-            if not self._doorman.still_opens(authorization):
-                self._end_watches(authorization)
-        late = perf_counter() - _BODY_SECONDS
-        for task in [task for task, since in self._bodies.items() if since < late]:
-            task.cancel()
+        self._streams.each_second()
+        self._bodies.each_second()
 
     def drain(self) -> None:
-        """No new work from now on; watches end, so that their clients go elsewhere or come again."""
+        """No new work from now on."""
         self.draining = True
-        for authorization in list(self._watches):
-            self._end_watches(authorization)
+        self._streams.drain()
 
-    def _end_watches(self, authorization: str) -> None:
-        for began in list(self._watches.get(authorization, ())):
-            began.end()
+    @property
+    def idle(self) -> bool:
+        """Is nothing being answered?"""
+        return not self.in_flight and not self._streams.count
 
     def _log_request(self, scope: Any, name: str, status: int, seconds: float, principal: str) -> None:
         level = "info" if status < BAD_REQUEST else "warning"
@@ -346,25 +279,19 @@ class Server:
         )
 
 
+def _refusal_headers(scope: Any, status: int) -> Headers:
+    headers = list(_TEXT)
+    if status in (TOO_MANY, UNAVAILABLE):
+        headers.append(("retry-after", "1"))
+    if ends_connection(scope, status):
+        headers.append(("connection", "close"))
+    return headers
+
+
 def _must_write(session: Session) -> None:
     if session.read_only:
         raise Refused(FORBIDDEN, "this token may only read")
 
 
-_PAGES: Final = ("/healthz", "/readyz", "/metrics")
-
-
 def _answer(database: Database, ranges: Sequence[ReadRange]) -> bytes:
     return read_answer(database.store.rows(ranges))
-
-
-async def _pieces(protocol: Any, most: int) -> bytes:
-    """A body whose length nobody said."""
-    pieces = []
-    size = 0
-    async for piece in protocol:
-        size += len(piece)
-        if size > most:
-            raise Refused(TOO_LARGE, f"a body has at most {most} bytes here")
-        pieces.append(piece)
-    return b"".join(pieces)

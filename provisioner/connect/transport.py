@@ -1,4 +1,4 @@
-"""HTTP/1.1 for the client: keep-alive connections, and whether a request that failed may have reached the server.
+"""Connections to servers, kept for the next requests, and whether a request that failed may have been carried out.
 
 A connection that has idled is not used again: servers close those, and a request that crosses with the closing is a
 request of which nobody knows what became.
@@ -6,30 +6,25 @@ request of which nobody knows what became.
 
 from __future__ import annotations
 
+import select
+import socket
+import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import (
-    ClosedPoolError,
-    ConnectTimeoutError,
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-    SSLError,
-)
-
+from provisioner.connect import http1
+from provisioner.connect.http1 import Answer, Unanswered, Unsent
 from provisioner.kv.errors import StoreFailed
 
 CONNECTING: Final = 5.0  # seconds
 IDLE: Final = 4.0  # seconds after which a connection is not used again; servers wait for 5 and more
-KEPT: Final = 64  # connections that are kept for the next requests, each as many as there are threads that ask at once
-ONE_PACKET: Final = 16_384  # bytes of a body that travels with its head
+KEPT: Final = 64  # connections of an origin that are kept
+PORTS: Final = {"http": 80, "https": 443}
 
 
 class NotDone(Exception):  # noqa: N818 - named for what happened
@@ -40,170 +35,169 @@ class MaybeDone(Exception):  # noqa: N818 - named for what happened
     """The request may have been carried out: its answer was lost."""
 
 
-class Answer(NamedTuple):
-    """`kind` is the content type as it came."""
+class Fields:
+    """The fields of a head that many requests have."""
 
-    status: int
-    kind: str
-    body: bytes
+    def __init__(self, named: Mapping[str, str]) -> None:
+        self.named = named
+        self.written = "".join(f"{name}: {value}\r\n" for name, value in named.items()).encode("latin-1")
 
 
 class Place(NamedTuple):
-    """Where requests go: the connections of an origin, and a path without a slash at its end."""
+    """Where requests go: a path of an origin, without a slash at its end."""
 
-    pool: HTTPConnectionPool
+    origin: Origin
     path: str
+
+
+class Origin:
+    """A server, and the connections to it that nobody uses just now: the one that was used last is used next."""
+
+    def __init__(self, scheme: str, host: str, port: int) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        self.authority = shown if port == PORTS[scheme] else f"{shown}:{port}"
+        self.name = f"{scheme}://{self.authority}"
+        self._host = host
+        self._port = port
+        self._context = ssl.create_default_context() if scheme == "https" else None
+        self._idle: deque[tuple[HTTPConnection, float]] = deque(maxlen=KEPT)
+        self._closed = False
+
+    def take(self, seconds: float) -> HTTPConnection:
+        """A connection on which each wait lasts at most so long. Raises NotDone, StoreFailed."""
+        while self._idle:
+            try:
+                connection, used = self._idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if time.monotonic() - used < IDLE and _silent(connection.sock):
+                connection.sock.settimeout(seconds)
+                return connection
+            connection.close()
+        return self._connected(seconds)
+
+    def give(self, connection: HTTPConnection) -> None:
+        """It may be used again."""
+        self._idle.append((connection, time.monotonic()))
+        if self._closed:
+            self.close()
+
+    def close(self) -> None:
+        self._closed = True
+        while self._idle:
+            self._idle.pop()[0].close()
+
+    def _connected(self, seconds: float) -> HTTPConnection:
+        if self._context is None:
+            connection = HTTPConnection(self._host, self._port, timeout=CONNECTING)
+        else:
+            connection = HTTPSConnection(self._host, self._port, timeout=CONNECTING, context=self._context)
+        try:
+            connection.connect()
+        except ssl.SSLCertVerificationError as error:
+            raise StoreFailed(f"{self.name} cannot be trusted: {error}") from error
+        except OSError as error:
+            raise NotDone(f"{self.name} cannot be reached: {error}") from error
+        connection.sock.settimeout(seconds)
+        return connection
 
 
 class Transport:
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str, int | None], HTTPConnectionPool] = {}
+        self._origins: dict[tuple[str, str, int], Origin] = {}
 
     def place(self, url: str) -> Place:
         """The place of an http or https URL. Raises ValueError for what is none."""
         parts = urlsplit(url)
-        if parts.scheme not in _POOLS or not parts.hostname or parts.username is not None:
+        if parts.scheme not in PORTS or not parts.hostname or parts.username is not None or not url.isascii():
             raise ValueError(f"{url!r} is no URL of a server")
-        origin = (parts.scheme, parts.hostname, parts.port)
+        if parts.query or parts.fragment:
+            raise ValueError(f"{url!r} has more than a path")
+        if any(character <= " " or character == "\x7f" for character in url):
+            raise ValueError(f"{url!r} has characters that no URL has")
+        key = parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme]
         with self._lock:
-            if (pool := self._pools.get(origin)) is None:
-                pool = _POOLS[parts.scheme](parts.hostname, parts.port, maxsize=KEPT)
-                self._pools[origin] = pool
-        return Place(pool, parts.path.rstrip("/"))
+            if (origin := self._origins.get(key)) is None:
+                origin = self._origins[key] = Origin(*key)
+        return Place(origin, parts.path.rstrip("/"))
 
-    def post(self, place: Place, path: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answer:
-        """The answer, for which the server has so many seconds. Raises NotDone, MaybeDone, StoreFailed."""
-        response = _sent(place, path, body, headers, seconds, whole=True)
-        return Answer(response.status, response.headers.get("content-type", ""), response.data)
+    def post(self, place: Place, path: str, body: bytes, fields: Fields, seconds: float) -> Answer:
+        """The answer, which the server may let be waited for so long. Raises NotDone, MaybeDone, StoreFailed."""
+        origin = place.origin
+        head = f"POST {place.path}{path} HTTP/1.1\r\nHost: {origin.authority}\r\n".encode() + fields.written
+        connection = origin.take(seconds)
+        try:
+            answer = http1.asked(connection.sock, head, body)
+        except Unsent as error:
+            connection.close()
+            raise NotDone(f"the connection to {origin.name} broke: {error}") from error
+        except Unanswered as error:
+            connection.close()
+            raise MaybeDone(f"the connection to {origin.name} broke: {error}") from error
+        except BaseException:  # interrupted: the answer to this must not be taken for that to another
+            connection.close()
+            raise
+        if answer.closing:
+            connection.close()
+        else:
+            origin.give(connection)
+        return answer
 
-    def stream(self, place: Place, path: str, body: bytes, headers: Mapping[str, str], silence: float) -> Stream:
+    def stream(self, place: Place, path: str, body: bytes, fields: Fields, silence: float) -> Stream:
         """An answer that goes on. It may be silent for so many seconds. Raises as `post` does."""
-        return Stream(_sent(place, path, body, headers, silence, whole=False))
+        connection = place.origin.take(silence)
+        try:
+            return Stream(connection, place.path + path, body, fields)
+        except (HTTPException, OSError) as error:
+            connection.close()
+            raise MaybeDone(f"the connection to {place.origin.name} broke: {error}") from error
 
     def close(self) -> None:
         with self._lock:
-            pools, self._pools = self._pools, {}
-        for pool in pools.values():
-            pool.close()
+            for origin in self._origins.values():
+                origin.close()
 
 
 class Stream:
-    """An answer that is read piece by piece, until it is closed from any thread."""
+    """An answer that is read piece by piece, until it is closed, or interrupted from another thread."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.kind = response.headers.get("content-type", "")
+    def __init__(self, connection: HTTPConnection, path: str, body: bytes, fields: Fields) -> None:
+        connection.request("POST", path, body, dict(fields.named))
+        self._connection = connection
+        self._socket = connection.sock
+        self._response = connection.getresponse()
+        self.status = self._response.status
+        self.kind = self._response.headers.get("content-type", "")
 
     def read(self, size: int) -> bytes:
         """So many bytes. Raises MaybeDone where it ends before, or is silent for too long."""
-        try:
-            data = self._response.read(size)
-        except (HTTPError, OSError, ValueError, AttributeError) as error:  # the last two where it is being closed
-            raise MaybeDone(str(error)) from error
+        data = self.rest(size)
         if len(data) != size:
             raise MaybeDone("the stream ended")
         return data
 
     def rest(self, most: int) -> bytes:
-        """What comes yet, if it is not more than that."""
+        """What comes yet, at most so many bytes."""
         try:
             return self._response.read(most)
-        except (HTTPError, OSError, ValueError, AttributeError) as error:
-            raise MaybeDone(str(error)) from error
+        except (HTTPException, OSError, ValueError) as error:
+            raise MaybeDone(f"the stream broke: {error}") from error
 
     def interrupt(self) -> None:
         """Let who reads, in another thread, find the end."""
         try:
-            self._response.shutdown()
-        except (OSError, ValueError, RuntimeError):  # it has ended by itself
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # not that of TLS, which is not for two threads
+        except OSError:  # it has ended by itself
             return
 
     def close(self) -> None:
         self._response.close()
+        self._connection.close()
 
 
-class _Kept:
-    """What our connections do otherwise than those of urllib3."""
-
-    sock: Any
-    _parts: list[bytes] | None = None
-    _used = 0.0
-
-    @property
-    def is_connected(self) -> bool:
-        return time.monotonic() - self._used < IDLE and super().is_connected  # type: ignore[misc]
-
-    def request(self, *arguments: Any, **options: Any) -> None:
-        """Send head and body at once: in two packets, the server would be woken twice."""
-        parts: list[bytes] = []
-        self._parts = parts
-        super().request(*arguments, **options)  # type: ignore[misc]
-        self._parts = None
-        head, *rest = parts
-        if rest and len(rest[0]) <= ONE_PACKET:
-            self.send(head + rest[0])
-            rest = rest[1:]
-        else:
-            self.send(head)
-        for data in rest:
-            self.send(data)
-
-    def send(self, data: Any) -> None:
-        if self._parts is None:
-            super().send(data)  # type: ignore[misc]
-        else:
-            self._parts.append(data)
-
-    def getresponse(self) -> Any:
-        response = super().getresponse()  # type: ignore[misc]
-        self._used = time.monotonic()
-        return response
-
-
-class _Connection(_Kept, HTTPConnection):
-    pass
-
-
-class _SecureConnection(_Kept, HTTPSConnection):
-    pass
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
-_POOLS: Final[Mapping[str, type[HTTPConnectionPool]]] = {"http": _Pool, "https": _SecurePool}
-
-
-def _sent(
-    place: Place, path: str, body: bytes, headers: Mapping[str, str], seconds: float, *, whole: bool
-) -> urllib3.BaseHTTPResponse:
-    try:
-        return place.pool.urlopen(
-            "POST",
-            place.path + path,
-            body,
-            headers,
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            timeout=urllib3.Timeout(connect=min(CONNECTING, seconds), read=seconds),
-            preload_content=whole,
-            decode_content=False,
-        )
-    except SSLError as error:
-        raise StoreFailed(f"{_origin(place)} cannot be trusted: {error}") from error
-    except (NewConnectionError, ConnectTimeoutError, NameResolutionError, ClosedPoolError) as error:
-        raise NotDone(f"{_origin(place)} cannot be reached: {error}") from error
-    except (HTTPError, OSError) as error:
-        raise MaybeDone(f"the connection to {_origin(place)} broke: {error}") from error
-
-
-def _origin(place: Place) -> str:
-    return f"{place.pool.scheme}://{place.pool.host}:{place.pool.port}"
+def _silent(sock: socket.socket) -> bool:
+    """Whether the server neither closed the connection nor said something unasked."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return not poll.poll(0)

@@ -31,13 +31,11 @@ Frame = Callable[[bool], bytes | None]
 
 
 class Watch:
-    """One stream, of a watch or of the queue. `gone` is done when its client has left; `streams` is true once it has begun
-    to answer."""
+    """One stream, of a watch or of the queue. `streams` is true once it has begun to answer."""
 
-    def __init__(self, database: Database, gone: asyncio.Future[Any]) -> None:
+    def __init__(self, database: Database) -> None:
         self.streams = False
         self._database = database
-        self._gone = gone
         self._ended = False
         self._changed = asyncio.Event()
 
@@ -46,12 +44,18 @@ class Watch:
         self._ended = True
         self._changed.set()
 
-    async def run(self, subscribe: Subscribe, frame: Frame, begin: Callable[[], Stream]) -> None:
-        """Serve it to its end. Raises KvError where the storage fails, ProtocolClosed where the client leaves."""
+    async def run(
+        self, subscribe: Subscribe, frame: Frame, begin: Callable[[], Stream], gone: asyncio.Future[Any]
+    ) -> None:
+        """Serve it to its end. Raises KvError where the storage fails, ProtocolClosed where the client leaves.
+
+        `gone` is done when the client has left. It is granian's own and unknown to the garbage collector: kept in here, which
+        it holds by its callback, neither would ever be freed.
+        """
         database = self._database
         subscription = await database.work.call(subscribe, database.store, waker(self._changed))
         database.watchers.add(self.end)
-        self._gone.add_done_callback(lambda _: self.end())
+        gone.add_done_callback(lambda _: self.end())
         try:
             await self._send_all(frame, begin)
         except Closed:
@@ -59,7 +63,7 @@ class Watch:
         finally:
             database.watchers.discard(self.end)
             subscription.close()
-            self._gone.cancel()
+            gone.cancel()
 
     async def _send_all(self, frame: Frame, begin: Callable[[], Stream]) -> None:
         sent = 0

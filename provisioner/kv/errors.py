@@ -39,6 +39,14 @@ class Malformed(KvError, ValueError):
     """Bytes in the database that are no key or value. Other keys stay readable."""
 
 
+class DumpInvalid(KvError, ValueError):
+    """A line that is none of a dump, or does not fit where it is loaded. `line` counts from 1."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(f"line {line}: {message}")
+        self.line = line
+
+
 class Busy(KvError, TimeoutError):
     """Another process held the database for longer than the deadline for writes."""
 

@@ -123,6 +123,13 @@ class RawEntry(NamedTuple):
     versionstamp: bytes
 
 
+StoredRow: TypeAlias = tuple[bytes, bytes, int, int | None, int]
+"""All of an entry: key, value, encoding, version as a number (None: not known), and when it expires, in milliseconds since
+1970 (NEVER: it does not)."""
+
+NEVER: Final = -1
+
+
 class ReadRange(NamedTuple):
     """Keys from `start` to before `end`, at most `limit`; the last ones first if `reverse`."""
 

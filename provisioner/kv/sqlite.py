@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import apsw
 
-from provisioner.kv import queue, sqlite_rows
+from provisioner.kv import queue, sqlite_pages, sqlite_rows, sqlite_snapshot
 from provisioner.kv.commit import GroupCommit
 from provisioner.kv.errors import Closed, KvError, ReadOnly
 from provisioner.kv.model import (
@@ -22,9 +23,11 @@ from provisioner.kv.model import (
     MutationKind,
     RawEntry,
     ReadRange,
+    StoredRow,
 )
 from provisioner.kv.mutate import Effect, Stored, effects
 from provisioner.kv.sqlite_file import File, Opening, Synchronous, number
+from provisioner.kv.sqlite_snapshot import SqliteSnapshot
 from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
 
@@ -37,6 +40,7 @@ _SET: Final = MutationKind.SET  # an enum's member is found slowly
 _POINT = "select k, v, v_encoding, version from kv where k = ?"
 _RANGE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k limit ?"
 _REVERSE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k desc limit ?"
+_HOLD = "select version from data_version"
 _STORED = "select v, v_encoding from kv where k = ?"
 _VERSION_OF = "select version from kv where k = ?"
 _VERSION = "select version from data_version where k = 0"
@@ -101,6 +105,10 @@ class SqliteStore:
         finally:
             self._release(connection)
 
+    def snapshot(self) -> Snapshot:
+        """For several reads at one instant, each in a third of the time. Short: it keeps a connection."""
+        return Snapshot(self._file)
+
     def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         if self._file.closed:
             raise Closed("the database is closed")
@@ -159,8 +167,12 @@ class SqliteStore:
         self._ends = ends
         return [id for (id, _), end in ends.items() if end <= now]  # noqa: A001
 
+    def next_expiry(self) -> int | None:
+        """When the first of its entries expires, which may be in the past."""
+        return self._look(sqlite_rows.first_expiry)
+
     def collect(self, now: int) -> tuple[int, int | None]:
-        expiry = self._look(sqlite_rows.first_expiry)
+        expiry = self.next_expiry()
         if expiry is None or expiry > now:
             return 0, expiry
         with self._transaction() as connection:
@@ -170,6 +182,44 @@ class SqliteStore:
             expiry = sqlite_rows.first_expiry(connection)
         self._wakeups.changed(keys)
         return len(keys), expiry
+
+    @contextmanager
+    def moment(self, *, pages: bool = False) -> Iterator[SqliteSnapshot]:
+        """One moment of all entries, for the block; with its `pages`, for which writers wait a millisecond."""
+        if self._file.closed:
+            raise Closed("the database is closed")
+        connection = self._file.another()
+        try:
+            connection.execute("begin")
+            if pages and not self.read_only:
+                with self._transaction():
+                    found = SqliteSnapshot(self._file, connection)
+                    found.pages = sqlite_pages.pages_of(self._file.path, connection)
+            else:
+                found = SqliteSnapshot(self._file, connection)
+            yield found
+        except apsw.Error as error:
+            raise self._file.failure(error) from error
+        finally:
+            connection.close()
+
+    def load(self, rows: Sequence[StoredRow], *, keep: bool, after: bytes | None, to_end: bool) -> int:
+        """Store these in one transaction: with their own versions if `keep`. How many others were deleted.
+
+        Those are, unless `after` is None, the keys behind `after` up to the last one of the rows, or `to_end`.
+        """
+        if self.read_only:
+            raise ReadOnly(f"{self._file.path} could only be opened for reading")
+        deleted = 0
+        with self._transaction() as connection:
+            current = number(connection.execute(_VERSION).fetchall())
+            version = current + self._random.randint(1, 9)
+            if after is not None:
+                deleted = sqlite_snapshot.sweep(connection, after, None if to_end else rows[-1][0])
+            version = max(current, sqlite_snapshot.put(connection, rows, version, keep=keep))
+            connection.execute(_SET_VERSION, (version,))
+        self._wakeups.everything()
+        return deleted
 
     def rest(self) -> None:
         """It will not be used for a while: give memory and descriptors back. May be called at any time."""
@@ -253,6 +303,32 @@ class SqliteStore:
         for enqueue in write.enqueues:
             sqlite_rows.add(connection, enqueue)
         return Committed(versionstamp)
+
+
+class Snapshot:
+    """One state of the database, until it is closed. For one thread."""
+
+    __slots__ = ("_connection", "_file", "_holding")
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._connection = file.reader()
+        try:
+            self._holding = self._connection.execute(_HOLD)  # not read to its end, so the state stays
+        except apsw.Error as error:
+            file.release(self._connection)
+            raise file.failure(error) from error
+
+    def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
+        """As SqliteStore.rows."""
+        try:
+            return [_rows(self._connection, wanted) for wanted in ranges]
+        except apsw.Error as error:
+            raise self._file.failure(error) from error
+
+    def close(self) -> None:
+        self._holding.close()
+        self._file.release(self._connection)
 
 
 def _rows(connection: apsw.Connection, wanted: ReadRange) -> list[Row]:

@@ -90,6 +90,10 @@ class File:
             if not self.closed:
                 return self._writer
             self._writing.release()
+        return self.another()
+
+    def another(self) -> apsw.Connection:
+        """A new connection, whatever else is free. Whoever asks releases it, or closes it."""
         connection = self._connect(_Patience())
         if self.moved():
             connection.close()

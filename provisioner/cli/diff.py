@@ -1,0 +1,119 @@
+"""`provisioner database diff`: what one database has that another has not."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from provisioner.cli.dump import app_option, progress
+from provisioner.cli.kv import kv_errors
+from provisioner.cli.places import Place, place, snapshot
+from provisioner.cli.shared import json_option
+from provisioner.errors import UsageError
+from provisioner.kv import dumpfile, notation
+from provisioner.kv.diff import Change, Kind, Side
+from provisioner.kv.diff import diff as differences
+from provisioner.kv.model import NEVER, StoredRow
+from provisioner.naming import shown
+
+_MARKS = {Kind.ADDED: "+", Kind.CHANGED: "~", Kind.REMOVED: "-"}
+_SIDES = {Side.FIRST: "a", Side.SECOND: "b", Side.BOTH: "both"}
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@click.option("--values", is_flag=True, help="With the values: the one in A, and the one in B.")
+@click.option("--stat", is_flag=True, help="Only how many.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if there are differences.")
+@app_option
+@json_option
+@kv_errors
+def diff(a: str, b: str, values: bool, stat: bool, exit_code: bool, slug: str | None, as_json: bool) -> None:
+    """Print the keys that B has and A has not (+), that have other values in B (~), and that only A has (-).
+
+    A and B are databases, timelines, branches, files, dumps, or connect URLs. Where one is a fork of the other, what was
+    written since is told from what was deleted; and where both are files, only pages that differ are looked at.
+    """
+    if a == b == "-":
+        raise UsageError("standard input can be one of the two, not both", "Name a file")
+    first, second = place(a, slug), place(b, slug)
+    fork = fork_version(first, second)
+    counts: Counter[Kind] = Counter()
+    with ExitStack() as stack:
+        one, other = (stack.enter_context(snapshot(each, pages=True)) for each in (first, second))
+        advance = stack.enter_context(progress("diff", None, "differences"))
+        found = _counted(differences(one, other, fork_version=fork), counts, advance)
+        if as_json:
+            _print_json(first, second, fork, () if stat else found, values)
+        elif not stat:
+            for change in found:
+                click.echo(_line(change, values))
+        for _ in found:  # what was not printed is counted
+            pass
+        if as_json:
+            click.echo(f"{_json({kind.value: counts[kind] for kind in Kind})[1:-1]}}}")
+    if not as_json:
+        said = ", ".join(f"{counts[kind]:,} {kind.value}" for kind in Kind)
+        click.echo(shown(f"{first.name} and {second.name}: {said}" if counts else "no difference"), err=not stat)
+    if exit_code and counts:
+        sys.exit(1)
+
+
+def fork_version(first: Place, second: Place) -> int | None:
+    """The version of the database when one of the two was forked from the other; None where no fork is known of."""
+    for one, other in ((first.database, second.database), (second.database, first.database)):
+        if one is not None and other is not None and one.forked_from == other.id:
+            return one.fork_version
+    return None
+
+
+def _counted(changes: Iterable[Change], counts: Counter[Kind], advance: Any) -> Iterator[Change]:
+    for change in changes:
+        counts[change.kind] += 1
+        if not counts.total() % 1000:
+            advance(counts.total())
+        yield change
+
+
+def _line(change: Change, values: bool) -> str:
+    line = f"{_MARKS[change.kind]} {_json(dumpfile.documents_of(change.before or change.after)[0])}"  # type: ignore[arg-type]
+    if values:
+        line += "".join(f"\t{_json(_value(row))}" for row in (change.before, change.after) if row is not None)
+    return line
+
+
+def _print_json(first: Place, second: Place, fork: int | None, changes: Iterable[Change], values: bool) -> None:
+    """One document, printed as it is found, up to the counts that end it."""
+    head = {"a": first.name, "b": second.name, "fork": None if fork is None else dumpfile.stamp(fork)}
+    click.echo(f'{_json(head)[:-1]}, "changes": [', nl=False)
+    before = "\n"
+    for change in changes:
+        key = dumpfile.documents_of(change.before or change.after)[0]  # type: ignore[arg-type]
+        document: dict[str, Any] = {"key": key, "change": change.kind.value, "by": change.by and _SIDES[change.by]}
+        for name, row in (("a", change.before), ("b", change.after)):
+            document[name] = None if row is None else _entry(row, values)
+        click.echo(before + _json(document), nl=False)
+        before = ",\n"
+    click.echo("], ", nl=False)
+
+
+def _entry(row: StoredRow, values: bool) -> dict[str, Any]:
+    document = {
+        "versionstamp": None if row[3] is None else dumpfile.stamp(row[3]),
+        "expire_at": None if row[4] == NEVER else row[4],
+    }
+    return {"value": _value(row), **document} if values else document
+
+
+def _value(row: StoredRow) -> Any:
+    return dumpfile.documents_of(row)[1]
+
+
+def _json(document: object) -> str:
+    return notation.text_of(document)

@@ -1,0 +1,222 @@
+"""`provisioner database dump` and `load`: a database as lines of JSON, which docs/dump.md describes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any, BinaryIO
+
+import click
+
+from provisioner.cli.kv import kv_errors
+from provisioner.cli.places import Place, must_be_connected, opened, place, readable, snapshot
+from provisioner.cli.shared import confirm, json_option, print_json, the_home, yes_option
+from provisioner.clock import now_ms, rfc3339
+from provisioner.durable import sync_path
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.kv import dumpfile, loading
+from provisioner.kv.dumpfile import Dump
+from provisioner.kv.errors import DumpInvalid, KvError
+from provisioner.naming import shown
+from provisioner.registry.store import Registry
+
+app_option = click.option("--app", "slug", metavar="APP", help="Of this app, if NAME is a timeline or branch.")
+Advance = Callable[[int], None]
+
+
+@click.command()
+@click.argument("name")
+@click.option("-o", "--output", metavar="FILE", help="Into this file, which is there when it is complete.")
+@click.option("--no-versionstamps", is_flag=True, help="Leave them away: two dumps of the same data are then the same.")
+@app_option
+@yes_option
+@json_option
+@kv_errors
+def dump(name: str, output: str | None, no_versionstamps: bool, slug: str | None, yes: bool, as_json: bool) -> None:
+    """Write every entry of a database as lines of JSON, as they are at one moment, while others go on writing.
+
+    NAME is a database, a timeline, a branch, a file or a connect URL (with its token in DENO_KV_ACCESS_TOKEN).
+    """
+    if as_json and output is None:
+        raise UsageError("--json describes what was written to a file", "Name it: --output FILE")
+    if output is not None and os.path.exists(output):
+        confirm(f"Replace {output}?", yes)
+    source = place(name, slug)
+    with snapshot(source) as found, _written(output) as file:
+        version = None if found.version is None else dumpfile.stamp(found.version)
+        header = dumpfile.Header(source.name, rfc3339(now_ms()) or "", version, found.whole, found.expiry)
+        file.write(dumpfile.header_line(header))
+        entries = 0
+        with progress("dump", found.count() if sys.stderr.isatty() else None, "keys") as advance:
+            for row in found.rows():
+                file.write(dumpfile.entry_line(row, versionstamps=not no_versionstamps))
+                entries += 1
+                if not entries % 1000:
+                    advance(entries)
+        file.write(dumpfile.end_line(entries))
+    size = os.path.getsize(output) if output is not None else None
+    if as_json:
+        print_json({"database": source.name, "file": output, "entries": entries, "size": size, **header._asdict()})
+    else:
+        click.echo(shown(f"dumped {entries:,} entries of {source.name}"), err=True)
+    if not found.whole:
+        click.echo(
+            "provisioner: over the network entries do not say when they expire, and what was written meanwhile may be in"
+            " the dump or not",
+            err=True,
+        )
+
+
+@click.command()
+@click.argument("name")
+@click.argument("file", required=False, default="-")
+@click.option("--replace", is_flag=True, help="The database becomes what the dump says: other keys are deleted.")
+@click.option("--merge", is_flag=True, help="Entries of the dump go over those of the same keys; others stay.")
+@click.option("--keep-versionstamps", is_flag=True, help="As the dump has them. Only by file, and not with --merge.")
+@click.option("--from-line", type=click.IntRange(1), default=1, metavar="N", help="Go on where a load has stopped.")
+@app_option
+@yes_option
+@json_option
+@kv_errors
+def load(
+    name: str,
+    file: str,
+    replace: bool,
+    merge: bool,
+    keep_versionstamps: bool,
+    from_line: int,
+    slug: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Store the entries of a dump, FILE or standard input, in a database. One that is not empty only if you say how.
+
+    NAME is a database, a timeline, a branch, a file, or a connect URL (with its token in DENO_KV_ACCESS_TOKEN).
+    """
+    if replace and merge:
+        raise UsageError("--replace and --merge are two different things", "Say one")
+    if keep_versionstamps and merge:
+        raise UsageError("versionstamps of two databases do not go together", "Say --replace, or leave them away")
+    if from_line > 1 and not (replace or merge):
+        raise UsageError("--from-line goes on with a load that has begun", "Say --replace or --merge with it")
+    target = place(name, slug)
+    must_be_connected(target)
+    with _input(file) as stream, opened(target, create=target.database is None) as store:
+        into = loading.target(store, keep=keep_versionstamps)
+        if not loading.is_empty(store):
+            if not (replace or merge):
+                raise ProvisionerError(
+                    f"{target.name} is not empty",
+                    "Say --replace to have what the dump says and nothing else, or --merge to add it to what is there",
+                )
+            confirm(f"{'Replace all' if replace else 'Change'} entries of {target.name}?", yes)
+        source = Dump(stream)
+        _record(target, "database.load-begun", file)
+        try:
+            loaded = _load(source, into, stream, replace=replace, start=from_line)
+        except loading.Stopped as stopped:
+            _record(target, "database.load-stopped", f"{stopped.loaded.entries} entries of {file}: {stopped}")
+            how = "--merge" if not (replace or keep_versionstamps) else "--replace"
+            raise _stopped(
+                stopped, target, file, f"{how} --keep-versionstamps" if keep_versionstamps else how
+            ) from stopped
+        _record(target, "database.load", f"{loaded.entries} entries of {file}")
+    if as_json:
+        print_json({"database": target.name, "entries": loaded.entries, "deleted": loaded.deleted})
+    else:
+        deleted = f", deleted {loaded.deleted:,} others" if replace else ""
+        click.echo(shown(f"loaded {loaded.entries:,} entries into {target.name}{deleted}"))
+
+
+def _load(source: Dump, into: loading.Target, stream: BinaryIO, *, replace: bool, start: int) -> loading.Loaded:
+    size = os.fstat(stream.fileno()).st_size or None
+    with progress("load", size, "bytes") as advance:
+        loaded = loading.Loaded(start - 1, 0, 0)
+        try:
+            for step in loading.load(source, into, replace=replace, start=start):
+                loaded = step
+                advance(source.bytes_read)
+        except KeyboardInterrupt as interrupted:
+            raise loading.Stopped(loaded, interrupted) from interrupted
+    return loaded
+
+
+def _stopped(stopped: loading.Stopped, target: Place, file: str, how: str) -> ProvisionerError:
+    done = stopped.loaded
+    kept = "nothing was loaded"
+    if done.entries:
+        kept = f"{done.entries:,} entries, all up to line {done.line}, are loaded and stay"
+    if isinstance(stopped.reason, KeyboardInterrupt):
+        what = "stopped"
+    elif isinstance(stopped.reason, DumpInvalid):
+        what = str(stopped.reason)
+    else:
+        what = f"behind line {done.line}: {stopped.reason}"
+    words = f"{shlex.quote(target.name)} {shlex.quote(file)}"
+    again = f"provisioner database load {words} {how} --from-line {done.line + 1}"
+    return ProvisionerError(f"{what}; {kept}", f"Go on with: {again}")
+
+
+def _record(target: Place, action: str, detail: str) -> None:
+    if target.database is None or target.app is None:
+        return
+    with Registry.open(the_home()) as registry:
+        registry.record(
+            now_ms(), action, "user", app_id=target.app.id, database_id=target.database.id, detail=detail[:500]
+        )
+
+
+@contextmanager
+def _input(file: str) -> Iterator[BinaryIO]:
+    if file == "-":
+        yield sys.stdin.buffer
+    else:
+        with readable(file) as stream:
+            yield stream
+
+
+@contextmanager
+def _written(output: str | None) -> Iterator[IO[bytes]]:
+    """Standard output, or a file that appears when the block has ended well."""
+    if output is None or output == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    directory = os.path.dirname(os.path.abspath(output))
+    try:
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=".dump-", delete=False) as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(file.name, output)
+                sync_path(directory)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(file.name)
+                raise
+    except OSError as error:
+        if isinstance(error, KvError):
+            raise
+        raise ProvisionerError(f"{output} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def progress(verb: str, total: int | None, unit: str) -> Iterator[Advance]:
+    """How far it is, on a terminal: called with how much is done in all."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    done: Any = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), done, TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(verb, total=total)
+        yield lambda count: bar.update(task, completed=count)

@@ -1,0 +1,192 @@
+"""A dump into a database, in transactions of a few thousand entries. What stops it says up to which line all is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from provisioner.kv import dumpfile, limits
+from provisioner.kv.dumpfile import Dump
+from provisioner.kv.errors import DumpInvalid, KvError, OptionInvalid, Uncertain
+from provisioner.kv.model import NEVER, AtomicWrite, Mutation, MutationKind, ReadRange, StoredRow
+from provisioner.kv.snapshot import LAST
+from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.store import Store
+
+MOST_ROWS: Final = 5000
+MOST_BYTES: Final = 4 * 1024 * 1024
+SENT_AGAIN: Final = 3  # a write whose answer was lost: storing the same again does no harm
+
+
+class Loaded(NamedTuple):
+    """How far it is: all lines up to `line`, which is where `entries` of them were stored and others deleted."""
+
+    line: int
+    entries: int
+    deleted: int
+
+
+class Stopped(KvError):  # noqa: N818 named for what happened
+    """It ended early, for `reason`; `loaded` is what had been done, and stays."""
+
+    def __init__(self, loaded: Loaded, reason: BaseException) -> None:
+        super().__init__(str(reason))
+        self.loaded = loaded
+        self.reason = reason
+
+
+class Target(Protocol):
+    def check(self, row: StoredRow) -> None:
+        """Raises KvError for what cannot be stored here."""
+
+    def put(self, rows: Sequence[StoredRow], after: bytes | None, to_end: bool) -> int:
+        """Store the rows, and delete other keys, see `SqliteStore.load`."""
+
+
+class Files:
+    """By the file: `keep` the versionstamps of the dump."""
+
+    def __init__(self, store: SqliteStore, keep: bool) -> None:
+        self._store = store
+        self._keep = keep
+
+    def check(self, row: StoredRow) -> None:
+        """A file takes what a file had."""
+
+    def put(self, rows: Sequence[StoredRow], after: bytes | None, to_end: bool) -> int:
+        return self._store.load(rows, keep=self._keep, after=after, to_end=to_end)
+
+
+class Writes:
+    """Any store by its atomic writes, within Deno's limits. Of one batch some may be stored and others not."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def check(self, row: StoredRow) -> None:
+        dumpfile.check_written((row,))
+
+    def put(self, rows: Sequence[StoredRow], after: bytes | None, to_end: bool) -> int:
+        gone: list[bytes] = []
+        if after is not None:
+            staying = {row[0] for row in rows}
+            gone = [key for key in self._keys(after, None if to_end else rows[-1][0]) if key not in staying]
+        mutations = [Mutation(MutationKind.DELETE, key) for key in gone]
+        mutations += [
+            Mutation(MutationKind.SET, key, value, encoding, max(expire_at, 1) if expire_at != NEVER else NEVER)
+            for key, value, encoding, _, expire_at in rows
+        ]
+        for write in _writes(mutations):
+            self._write(write)
+        return len(gone)
+
+    def _write(self, write: AtomicWrite) -> None:
+        for left in reversed(range(SENT_AGAIN)):
+            (outcome,) = self._store.write((write,))
+            if isinstance(outcome, Uncertain) and left:
+                continue
+            if isinstance(outcome, KvError):
+                raise outcome
+            return
+
+    def _keys(self, after: bytes, last: bytes | None) -> Iterator[bytes]:
+        start, end = after + b"\0", LAST if last is None else last + b"\0"
+        while True:
+            (entries,) = self._store.read([ReadRange(start, end, limits.READ_ENTRIES)])
+            yield from (entry.key for entry in entries)
+            if len(entries) < limits.READ_ENTRIES:
+                return
+            start = entries[-1].key + b"\0"
+
+
+def _writes(mutations: Sequence[Mutation]) -> Iterator[AtomicWrite]:
+    batch: list[Mutation] = []
+    total = of_keys = 0
+    for mutation in mutations:
+        size = len(mutation.key)
+        whole = 2 * size + len(mutation.value)
+        full = len(batch) == limits.MUTATIONS
+        if full or total + whole > limits.MUTATION_BYTES or of_keys + size > limits.KEY_BYTES:
+            yield AtomicWrite(mutations=tuple(batch))
+            batch, total, of_keys = [], 0, 0
+        batch.append(mutation)
+        total += whole
+        of_keys += size
+    if batch:
+        yield AtomicWrite(mutations=tuple(batch))
+
+
+def target(store: Store, *, keep: bool) -> Target:
+    """Raises OptionInvalid where versionstamps cannot be kept."""
+    if isinstance(store, SqliteStore):
+        return Files(store, keep)
+    if keep:
+        raise OptionInvalid("a server gives versionstamps of its own. Load where the database's file is, to keep them")
+    return Writes(store)
+
+
+def is_empty(store: Store) -> bool:
+    (entries,) = store.read([ReadRange(b"\0", LAST, 1)])
+    return not entries
+
+
+def load(dump: Dump, into: Target, *, replace: bool, start: int = 1) -> Iterator[Loaded]:
+    """Load the lines from `start` on, and say after each transaction how far it is. Raises Stopped.
+
+    With `replace`, keys that the dump does not have are deleted on the way, so it has to be in the order of the keys: what
+    lies before the last key that was loaded is as in the dump, what lies behind is as it was.
+    """
+    work = _Load(into, replace, start)
+    try:
+        for line, row in dump.rows(start - 1 if replace and start > 1 else start):
+            if line < start:
+                work.swept = row[0]
+            elif work.add(line, row):
+                yield work.flush()
+        yield work.flush(to_end=True)
+    except DumpInvalid as error:
+        try:
+            work.flush()
+        except KvError as failure:
+            raise Stopped(work.loaded, failure) from failure
+        raise Stopped(work.loaded, error) from error
+    except (KvError, KeyboardInterrupt, OSError) as error:
+        raise Stopped(work.loaded, error) from error
+
+
+class _Load:
+    """The batch that is gathered, and how far all before it is."""
+
+    def __init__(self, into: Target, replace: bool, start: int) -> None:
+        self.loaded = Loaded(start - 1, 0, 0)
+        self.swept = b""
+        self._into = into
+        self._replace = replace
+        self._rows: list[StoredRow] = []
+        self._bytes = 0
+        self._line = start - 1
+
+    def add(self, line: int, row: StoredRow) -> bool:
+        """Whether the batch is full."""
+        last = self._rows[-1][0] if self._rows else self.swept
+        if self._replace and row[0] <= last:
+            raise DumpInvalid("its key is not behind the one before, as replacing needs it. Load it with --merge", line)
+        try:
+            self._into.check(row)
+        except KvError as error:
+            raise DumpInvalid(str(error), line) from error
+        self._rows.append(row)
+        self._bytes += len(row[0]) + len(row[1])
+        self._line = line
+        return len(self._rows) >= MOST_ROWS or self._bytes >= MOST_BYTES
+
+    def flush(self, *, to_end: bool = False) -> Loaded:
+        deleted = 0
+        if self._rows or (to_end and self._replace):
+            deleted = self._into.put(self._rows, self.swept if self._replace else None, to_end)
+        _, entries, before = self.loaded
+        self.loaded = Loaded(self._line, entries + len(self._rows), before + deleted)
+        if self._rows:
+            self.swept = self._rows[-1][0]
+        self._rows, self._bytes = [], 0
+        return self.loaded

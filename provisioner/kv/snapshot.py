@@ -1,0 +1,82 @@
+"""One moment of a database, to be read from its first key to its last: what a dump and a diff look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+from provisioner.kv import limits
+from provisioner.kv.dumpfile import Dump
+from provisioner.kv.model import NEVER, ReadRange, StoredRow
+from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.store import Store
+
+LAST: Final = b"\xff"
+
+
+class Snapshot(Protocol):
+    """`whole`: all rows are of one moment; `expiry`: rows say when they expire. `version` is None where none is known."""
+
+    whole: bool
+    expiry: bool
+    version: int | None
+
+    def rows(self) -> Iterator[StoredRow]:
+        """All entries in the order of their keys, as they are asked for."""
+
+    def count(self) -> int | None:
+        """How many there are, if that can be said at once."""
+
+
+class Batches:
+    """Any store by its reads, each of a moment of its own: KV Connect says neither what a database was, nor expiries."""
+
+    whole = False
+    expiry = False
+    version: int | None = None
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def rows(self) -> Iterator[StoredRow]:
+        start = b"\0"
+        while True:
+            (entries,) = self._store.read([ReadRange(start, LAST, limits.READ_ENTRIES)])
+            for entry in entries:
+                version = int.from_bytes(entry.versionstamp[:8], "big", signed=True)
+                yield entry.key, entry.value, entry.encoding, version, NEVER
+            if len(entries) < limits.READ_ENTRIES:
+                return
+            start = entries[-1].key + b"\0"
+
+    def count(self) -> int | None:
+        return None
+
+
+class Dumped:
+    """What was dumped before."""
+
+    whole = True
+
+    def __init__(self, dump: Dump) -> None:
+        self._dump = dump
+        self.expiry = dump.header is None or dump.header.expiry
+        self.version: int | None = None
+
+    def rows(self) -> Iterator[StoredRow]:
+        for _, row in self._dump.rows():
+            yield row
+
+    def count(self) -> int | None:
+        return None
+
+
+@contextmanager
+def of_store(store: Store, *, pages: bool = False) -> Iterator[Snapshot]:
+    """A snapshot for the block, with its `pages` where there are such; of a store that holds none, the nearest to it."""
+    if isinstance(store, SqliteStore):
+        with store.moment(pages=pages) as found:
+            yield found
+    else:
+        yield Batches(store)

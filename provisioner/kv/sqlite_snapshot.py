@@ -1,0 +1,93 @@
+"""One moment of an SQLite file: a transaction that reads, while others go on writing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import apsw
+
+from provisioner.kv.model import StoredRow
+from provisioner.kv.sqlite_file import File, number
+
+if TYPE_CHECKING:
+    from provisioner.kv.sqlite_pages import Pages
+
+# What another program stored as text is read as its bytes; keys that are no bytes nobody can see.
+_ALL: Final = "select k, cast(v as blob), cast(v_encoding as integer), version, expiration_ms from kv where k >= x''"
+_ROW: Final = f"{_ALL} and k = ?"
+_ROWS: Final = f"{_ALL} order by k"
+_VERSION: Final = "select version from data_version where k = 0"
+_COUNT: Final = "select count(*) from kv"
+_PUT: Final = (
+    "insert into kv (k, v, v_encoding, version, expiration_ms) values (?1, ?2, ?3, ?4, ?5)"
+    " on conflict (k) do update set v = ?2, v_encoding = ?3, version = ?4, expiration_ms = ?5"
+)
+_SWEEP: Final = "delete from kv where k > ? and k <= ?"
+_SWEEP_REST: Final = "delete from kv where k > ?"
+
+
+class SqliteSnapshot:
+    """Made on a connection inside of its reading transaction. The log grows while it is open and others write."""
+
+    whole = True
+    expiry = True
+
+    def __init__(self, file: File, connection: apsw.Connection) -> None:
+        self.file = file
+        self.connection = connection
+        self.pages: Pages | None = None
+        self.version: int | None = number(connection.execute(_VERSION).fetchall())
+
+    def rows(self) -> Iterator[StoredRow]:
+        try:
+            yield from self.connection.execute(_ROWS)
+        except apsw.Error as error:
+            raise self.file.failure(error) from error
+
+    def row(self, key: bytes) -> StoredRow | None:
+        try:
+            rows: list[Any] = self.connection.execute(_ROW, (key,)).fetchall()
+        except apsw.Error as error:
+            raise self.file.failure(error) from error
+        return rows[0] if rows else None
+
+    def count(self) -> int | None:
+        try:
+            return number(self.connection.execute(_COUNT).fetchall())
+        except apsw.Error as error:
+            raise self.file.failure(error) from error
+
+
+def put(connection: apsw.Connection, rows: Sequence[StoredRow], version: int, *, keep: bool) -> int:
+    """Store rows in the open transaction: with their own versions if `keep`, else all with `version`. The highest."""
+    if not keep:
+        connection.executemany(_PUT, ((row[0], row[1], row[2], version, row[4]) for row in rows))
+        return version
+    own = [row if row[3] is not None else (*row[:3], version, row[4]) for row in rows]
+    connection.executemany(_PUT, own)
+    return max((row[3] or 0 for row in own), default=0)
+
+
+def sweep(connection: apsw.Connection, after: bytes, last: bytes | None) -> int:
+    """Delete the keys behind `after`, to `last` or to the end: how many."""
+    rest: Iterable[Any] = (
+        connection.execute(_SWEEP_REST, (after,)) if last is None else connection.execute(_SWEEP, (after, last))
+    )
+    for _ in rest:
+        pass
+    return int(connection.changes())
+
+
+def has_entries(path: str) -> bool:
+    """Whether the file is one of Deno KV's: anything else that SQLite opens must not be given its tables."""
+    try:
+        connection = apsw.Connection(path, apsw.SQLITE_OPEN_READONLY)
+    except apsw.Error:
+        return False
+    try:
+        return bool(connection.execute("select 1 from sqlite_master where name = 'migration_state'").fetchall())
+    except apsw.Error:
+        return False
+    finally:
+        connection.close()
