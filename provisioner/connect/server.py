@@ -139,7 +139,7 @@ class Server:
                 if total <= _FEW or database.light:
                     answer = read_answer(database.rows(ranges, self._loop, self.in_flight > _CROWD))
                 else:
-                    answer = await self._databases.call(database, _answer, database, ranges)
+                    answer = await self._databases.read(database, _answer, database, ranges)
             except KvError as error:
                 self._may_be_tried_again(database, error, last)
             else:
