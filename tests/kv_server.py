@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from provisioner.clock import now_ms
@@ -94,6 +94,13 @@ class Served:
         identity = made.url.split("/")[-2]
         with Registry.open(self.home) as registry:
             return tokens.create(registry, Scope.DATABASE, now_ms(), database_id=identity, read_only=True)[1]
+
+    def archive(self, made: Made) -> None:
+        """Say in the registry that it is archived."""
+        with Registry.open(self.home) as registry:
+            database = registry.database(made.url.split("/")[-2])
+            assert database is not None
+            registry.save_databases([replace(database, status=Status.ARCHIVED)])
 
     def stop(self) -> None:
         self._running.stop()

@@ -26,6 +26,8 @@ LIFETIME_MS = 2 * 3_600_000
 """Of a data-path token. Clients want at least an hour (`@deno/kv` asks before every operation when less than five
 minutes are left), and a client's clock may be off; a revocation does not wait for it."""
 
+BUSY_SECONDS = 0.5  # whoever asks serves others as well
+
 LONGEST = 256  # characters of a token; ours have at most 150
 DATA_PATH_PREFIX = "pts_"
 
@@ -53,7 +55,7 @@ class Access:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._registry = Tables.open(home)
+        self._registry = Tables.open(home, busy_seconds=BUSY_SECONDS)
         self._mark: tuple[int, int] | None = None
         self._secret = b""
         self._seen = (self._registry.data_version(), keys.mark(home))

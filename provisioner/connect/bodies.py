@@ -42,6 +42,9 @@ class Bodies:
             del self._since[task]
         return body
 
+    def close(self) -> None:
+        self._quick_ack.close()
+
     def each_second(self) -> None:
         """Give up those that are late."""
         late = perf_counter() - SECONDS

@@ -6,9 +6,9 @@ All of it runs on the event loop's thread, but for what may wait for a disk, whi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from provisioner.clock import now_ms
 from provisioner.connect.refusal import CONFLICT, GONE, NOT_FOUND, UNAVAILABLE, Refused
@@ -111,9 +111,9 @@ class Databases:
         self._opening: dict[str, asyncio.Task[Database]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def refusal(self, database_id: str) -> Refused | None:
-        """Why nobody can use this database now; None where it can be used."""
-        return _refusal(place_of(self._registry, database_id))
+    def must_be_usable(self, database_id: str) -> None:
+        """Raises Refused where nobody can use this database now."""
+        self._usable(database_id)
 
     async def get(self, database_id: str) -> Database:
         """Open it, unless it is. Raises Refused."""
@@ -194,11 +194,8 @@ class Databases:
         self._readers.shutdown()
 
     async def _open(self, database_id: str) -> Database:
-        if (refused := self.refusal(database_id)) is not None:
-            raise refused
+        place = self._usable(database_id)
         self._make_room()
-        place = place_of(self._registry, database_id)
-        assert place is not None  # noqa: S101
         path = database_path(place.location, database_id)
         try:
             store, due = await self._loop.run_in_executor(self._threads, _opened, path)
@@ -206,17 +203,21 @@ class Databases:
             raise self.storage_failed(place.name, error) from error
         database = Database(database_id, place, store, Work(store, self._threads, self._together), self.tick)
         self.opened[database_id] = database
-        self.look_again_at(database)
+        try:
+            self._usable(database_id)  # it may have been archived meanwhile
+        except Refused as refused:
+            self._end(database, refused)
+            raise
         if due is not None:
             self.expect(database, due)
         return database
 
-    def look_again_at(self, database: Database) -> None:
-        """It may have been archived while it was being opened."""
-        refused = self.refusal(database.id)
-        if refused is not None:
-            self._end(database, refused)
+    def _usable(self, database_id: str) -> Place:
+        place = place_of(self._registry, database_id)
+        if (refused := _refusal(place)) is not None:
             raise refused
+        assert place is not None  # noqa: S101
+        return place
 
     def storage_failed(self, name: str, error: KvError) -> Refused:
         """What a client is told where the storage refuses. Paths and reasons are for the operator."""
@@ -272,8 +273,8 @@ class Databases:
         if due is not None:
             self.expect(database, due)
 
-    def _start(self, coroutine: asyncio.Future[None] | object) -> None:
-        task: asyncio.Task[None] = self._loop.create_task(coroutine)  # type: ignore[arg-type]
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

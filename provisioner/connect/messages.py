@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from provisioner.connect import datapath_pb2 as wire
 from provisioner.connect.exchange import Strange
+from provisioner.connect.refusal import FAILED
 from provisioner.connect.remote import Refusal
 from provisioner.kv import limits
 from provisioner.kv.errors import (
@@ -20,6 +21,7 @@ from provisioner.kv.errors import (
     ReadOnly,
     StoreFailed,
     TypeMismatch,
+    Uncertain,
 )
 from provisioner.kv.model import (
     AtomicWrite,
@@ -139,8 +141,14 @@ def watch_frame(frame: bytes, keys: Sequence[bytes]) -> None:
 def error_of(refusal: Refusal, *, writing: bool = False) -> KvError:
     """The error that a refusal is here."""
     status, text = refusal.status, refusal.text
+    if status == FAILED and writing:
+        return Uncertain(
+            f"it may have been written or not, for the server failed: {text}. Read before you write it again"
+        )
+    if status == 403 and writing:
+        return ReadOnly(text)
     if status == 401 or status == 403:
-        return ReadOnly(text) if writing else AccessDenied(text)
+        return AccessDenied(text)
     if status == 413:
         return LimitExceeded(text)
     if status != 400:

@@ -1,6 +1,6 @@
 """The metadata exchange: what a client that comes with an access token is told.
 
-Node refuses further fields, uppercase ids and another form of the time; see the facts in docs/server.md.
+Node refuses further fields, uppercase ids and another form of the time.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ VERSIONS: Final = (1, 2, 3)
 _INVALID: Final = 'the body is a JSON object with "supportedVersions", a list of whole numbers'
 
 
-def exchanged(body: bytes, database_id: str, public: str | None, base: str, token: str, expires_at: int) -> bytes:
-    """The answer as JSON. `public` is the address that clients are told to use, if one was configured; else `base`, the one
-    that this client used, which only version 1 has to be told. Raises Refused."""
+def exchanged(body: bytes, database_id: str, public: str | None, used: str, token: str, expires_at: int) -> bytes:
+    """The answer as JSON. `public` is the address that clients are to use, if one was configured; else it is the one that
+    this client `used`, which only version 1 has to be told. Raises Refused."""
     version = _chosen(body)
-    endpoint = f"{public or base}/v2/databases/{database_id}" if public or version == 1 else f"../{database_id}"
+    endpoint = f"{public or used}/v2/databases/{database_id}" if public or version == 1 else f"../{database_id}"
     answer = {
         "version": version,
         "uuid" if version == 1 else "databaseId": database_id,

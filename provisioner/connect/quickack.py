@@ -48,6 +48,13 @@ class QuickAck:
         if self._works and perf_counter() - self._found.get(peer, 0.0) > AGAIN_SECONDS:
             self._find(peer)
 
+    def close(self) -> None:
+        """Forget all of them. Without it their descriptors would be closed, whatever they have become by then."""
+        for connection in self.stalling.values():
+            self._let_go(connection)
+        self.stalling.clear()
+        self._found.clear()
+
     def _acknowledge(self, peer: str) -> None:
         connection = self.stalling[peer]
         if connection is None:
@@ -60,7 +67,7 @@ class QuickAck:
     def _find(self, peer: str) -> None:
         """Look through the descriptors, at about a microsecond each."""
         if len(self.stalling) >= MOST:
-            self._forget()
+            self.close()
         self._let_go(self.stalling.get(peer))
         self.stalling[peer] = None
         self._found[peer] = perf_counter()
@@ -69,12 +76,6 @@ class QuickAck:
             if connection is not None:
                 self.stalling[peer] = connection
                 return
-
-    def _forget(self) -> None:
-        for connection in self.stalling.values():
-            self._let_go(connection)
-        self.stalling.clear()
-        self._found.clear()
 
     def _let_go(self, connection: socket.socket | None) -> None:
         """Without closing it: it is the server's."""

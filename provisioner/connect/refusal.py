@@ -13,6 +13,8 @@ TIMEOUT: Final = 408
 CONFLICT: Final = 409
 GONE: Final = 410
 TOO_LARGE: Final = 413
+FAILED: Final = 422
+"""The server failed in a way that nobody foresaw, so of a write nobody knows whether it was done."""
 TOO_MANY: Final = 429
 LEFT: Final = 499
 """Only counted and logged, as nginx does: the client has left before it was answered."""

@@ -26,7 +26,7 @@ from granian.server.embed import Server as Granian
 from provisioner import presence
 from provisioner.clock import now_ms
 from provisioner.config import Home
-from provisioner.connect.access import Access
+from provisioner.connect.access import BUSY_SECONDS, Access
 from provisioner.connect.databases import Databases
 from provisioner.connect.doorman import Doorman
 from provisioner.connect.metrics import Metrics
@@ -120,7 +120,7 @@ class Running:
     async def _main(self) -> None:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         access = Access(self.home)
-        registry = Registry.open(self.home)
+        registry = Registry.open(self.home, busy_seconds=BUSY_SECONDS)
         metrics = Metrics()
         most = _most_databases(self.options)
         databases = Databases(registry, most, self._log, metrics.groups.add, self._clock)
@@ -149,18 +149,26 @@ class Running:
             ticking.cancel()
             granian.stop()  # type: ignore[no-untyped-call]
             await asyncio.gather(serving, return_exceptions=True)
+            server.close()
             await databases.close()
             registry.close()
             access.close()
 
 
 async def _tick(server: Server, log: Log) -> None:
+    """Whatever happens, it goes on: nothing would be revoked any more."""
+    said = ""
     while True:
         await asyncio.sleep(1)
         try:
             server.each_second()
-        except ProvisionerError as error:
-            log("error", str(error))
+        except Exception as error:
+            text = str(error) if isinstance(error, ProvisionerError) else repr(error)
+            if text != said:  # once, not every second
+                log("error", f"what is to be done every second failed: {text}")
+            said = text
+        else:
+            said = ""
 
 
 async def _drained(server: Server) -> None:

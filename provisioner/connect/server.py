@@ -25,7 +25,7 @@ from provisioner.connect.metrics import Metrics
 from provisioner.connect.pages import Pages
 from provisioner.connect.refusal import (
     BAD_REQUEST,
-    CONFLICT,
+    FAILED,
     FORBIDDEN,
     LEFT,
     METHOD_NOT_ALLOWED,
@@ -36,6 +36,7 @@ from provisioner.connect.refusal import (
 )
 from provisioner.connect.streams import Streams
 from provisioner.connect.watching import Frame, Subscribe, Watched
+from provisioner.errors import ProvisionerError
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
 from provisioner.kv.model import ChecksFailed, Committed, ReadRange
 
@@ -69,6 +70,7 @@ class Server:
         log_all: bool = False,
     ) -> None:
         self.draining = False
+        self._looked = True  # at the databases, since the registry has changed
         self._loop = asyncio.get_running_loop()
         self.in_flight = 0
         self.metrics = metrics
@@ -113,6 +115,10 @@ class Server:
         except Refused as refused:
             status = refused.status
             protocol.response_str(status, _refusal_headers(scope, status), refused.text)
+        except ProvisionerError as error:  # the registry or the key cannot be asked; nothing was done yet
+            status = UNAVAILABLE
+            self._log("error", str(error))
+            protocol.response_str(status, _refusal_headers(scope, status), "the server cannot tell who may do this")
         except ProtocolClosed:
             status = LEFT
         except asyncio.CancelledError:
@@ -120,7 +126,7 @@ class Server:
             protocol.response_str(status, _TEXT, LATE)
         except Exception:
             _log.exception("a request failed: %s", name)
-            status = CONFLICT  # a 5xx would make clients send it again for ever
+            status = FAILED  # a 5xx would make clients send it again for ever
             protocol.response_str(status, _TEXT, "the server failed on this request; its log says why")
         finally:
             self.in_flight -= 1
@@ -227,11 +233,10 @@ class Server:
             raise Refused(METHOD_NOT_ALLOWED, "this takes a POST")
         opened = self._doorman.exchange(scope, database_id)
         body = await self._bodies.read(scope, protocol, scope.headers, convert.READ_BYTES)
-        if (refused := self._databases.refusal(database_id)) is not None:
-            raise refused
+        self._databases.must_be_usable(database_id)
         token, expires_at = self._doorman.sign(opened)
-        base = self._public_url or f"{scope.scheme}://{scope.headers.get('host') or scope.authority}"
-        answer = exchanged(body, database_id, base if self._public_url else None, base, token, expires_at)
+        used = f"{scope.scheme}://{scope.headers.get('host') or scope.authority}"
+        answer = exchanged(body, database_id, self._public_url, used, token, expires_at)
         protocol.response_bytes(200, _JSON, answer)
         return 200, opened.principal
 
@@ -247,17 +252,28 @@ class Server:
     # time
 
     def each_second(self) -> None:
-        """What is done every second: the registry is asked whether anything has changed."""
-        if self._doorman.each_second():
-            self._databases.look_again()
-        self._databases.each_second()
-        self._streams.each_second()
+        """What is done every second: the registry is asked whether anything has changed.
+
+        Raises StorageFailed where it cannot be asked; then what is owed to it is done as soon as it can.
+        """
         self._bodies.each_second()
+        self._databases.each_second()
+        try:
+            self._looked = not self._doorman.each_second() and self._looked
+            if not self._looked:
+                self._databases.look_again()
+                self._looked = True
+        finally:
+            self._streams.each_second()
 
     def drain(self) -> None:
         """No new work from now on."""
         self.draining = True
         self._streams.drain()
+
+    def close(self) -> None:
+        """No request will come any more."""
+        self._bodies.close()
 
     @property
     def idle(self) -> bool:

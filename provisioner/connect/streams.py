@@ -9,7 +9,8 @@ from provisioner.connect.databases import Database, Databases
 from provisioner.connect.doorman import Doorman
 from provisioner.connect.refusal import UNAVAILABLE, Refused
 from provisioner.connect.watching import Frame, Subscribe, Watch
-from provisioner.kv.errors import KvError
+from provisioner.errors import ProvisionerError
+from provisioner.kv.errors import Closed, KvError
 
 _HEADERS: Final = [("content-type", "application/octet-stream")]
 
@@ -26,7 +27,6 @@ class Streams:
         self, protocol: Any, authorization: str, database: Database, subscribe: Subscribe, frame: Frame
     ) -> None:
         """Serve one to its end. Raises Refused where it cannot begin, ProtocolClosed where the client leaves."""
-        gone = asyncio.ensure_future(protocol.client_disconnect())
         began = Watch(database)
         of_token = self._open.setdefault(authorization, set())
         of_token.add(began)
@@ -34,7 +34,7 @@ class Streams:
         if self._draining:
             began.end()
         try:
-            await began.run(subscribe, frame, lambda: protocol.response_stream(200, _HEADERS), gone)
+            await self._run(began, protocol, database, subscribe, frame)
         except KvError as error:
             refused = self._databases.storage_failed(database.place.name, error)
             if not began.streams:
@@ -47,10 +47,28 @@ class Streams:
         if not began.streams:
             raise database.ended or Refused(UNAVAILABLE, "the stream ended before it began")
 
+    async def _run(self, began: Watch, protocol: Any, database: Database, subscribe: Subscribe, frame: Frame) -> None:
+        try:
+            subscription = await self._databases.call(database, subscribe, database.store, began.waker())
+        except Closed:  # under the request
+            return
+        # It is granian's own and unknown to the garbage collector: kept in what its callback holds, neither would be freed.
+        gone = asyncio.ensure_future(protocol.client_disconnect())
+        gone.add_done_callback(lambda _: began.end())
+        try:
+            await began.run(frame, lambda: protocol.response_stream(200, _HEADERS))
+        finally:
+            gone.cancel()
+            subscription.close()
+
     def each_second(self) -> None:
-        """End those whose token was revoked, or is over."""
+        """End those whose token was revoked, or is over, or of which nobody can tell any more."""
         for authorization, of_token in list(self._open.items()):
-            if not self._doorman.still_opens(authorization):
+            try:
+                goes_on = self._doorman.still_opens(authorization)
+            except ProvisionerError:  # what asked before says so
+                goes_on = False
+            if not goes_on:
                 _end(of_token)
 
     def drain(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from provisioner.connect.convert import KEEP_ALIVE, watch_frame
 from provisioner.connect.databases import Database
@@ -44,26 +44,19 @@ class Watch:
         self._ended = True
         self._changed.set()
 
-    async def run(
-        self, subscribe: Subscribe, frame: Frame, begin: Callable[[], Stream], gone: asyncio.Future[Any]
-    ) -> None:
-        """Serve it to its end. Raises KvError where the storage fails, ProtocolClosed where the client leaves.
+    def waker(self) -> Callable[[], None]:
+        """Lets the stream look for news, from any thread."""
+        return waker(self._changed)
 
-        `gone` is done when the client has left. It is granian's own and unknown to the garbage collector: kept in here, which
-        it holds by its callback, neither would ever be freed.
-        """
-        database = self._database
-        subscription = await database.work.call(subscribe, database.store, waker(self._changed))
-        database.watchers.add(self.end)
-        gone.add_done_callback(lambda _: self.end())
+    async def run(self, frame: Frame, begin: Callable[[], Stream]) -> None:
+        """Serve it to its end. Raises KvError where the storage fails, ProtocolClosed where the client leaves."""
+        self._database.watchers.add(self.end)
         try:
             await self._send_all(frame, begin)
         except Closed:
             return
         finally:
-            database.watchers.discard(self.end)
-            subscription.close()
-            gone.cancel()
+            self._database.watchers.discard(self.end)
 
     async def _send_all(self, frame: Frame, begin: Callable[[], Stream]) -> None:
         sent = 0

@@ -26,8 +26,11 @@ class Tables:
         self._reserve = Reserve(home)
 
     @classmethod
-    def open(cls, home: Home, *, create: bool = False) -> Self:
-        """Open the home's registry, made with its directories where `create`; otherwise its absence is an error."""
+    def open(cls, home: Home, *, create: bool = False, busy_seconds: float = BUSY_SECONDS) -> Self:
+        """Open the home's registry, made with its directories where `create`; otherwise its absence is an error.
+
+        Where another process has it locked, each question waits for `busy_seconds`.
+        """
         if not os.path.exists(home.registry):
             if not create:
                 raise StorageFailed(
@@ -43,7 +46,7 @@ class Tables:
         reserve = Reserve(home)
         reserve.make_room()
         try:
-            connection = sqlite3.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
+            connection = sqlite3.connect(home.registry, timeout=busy_seconds, isolation_level=None)
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = full")  # what is called connected is on disk
             connection.execute("pragma foreign_keys = on")
