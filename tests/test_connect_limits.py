@@ -145,11 +145,3 @@ def test_connections_beyond_the_limit_wait_until_others_end(server: Server, path
             late.settimeout(30)
             assert late.recv(4096).startswith(b"HTTP/1.1 200")
     until(lambda: answers(path))
-
-
-@pytest.mark.skipif(not NIGHTLY, reason="takes half a minute: with KV_NIGHTLY")
-def test_a_body_that_does_not_come_is_given_up(server: Server, path: wire.Path) -> None:
-    with connection(server) as found:
-        found.sendall(head(server, path, "atomic_write", "Content-Length: 100\r\n") + b"some")
-        assert found.recv(4096).startswith(b"HTTP/1.1 408")
-    assert answers(path)

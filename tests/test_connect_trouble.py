@@ -6,13 +6,14 @@ import gc
 import logging
 import os
 import socket
+from urllib.parse import urlsplit
 
 import connect_wire as wire
 import pytest
 from kv_server import Made, Served
 from support import until
 
-from provisioner.connect import doorman
+from provisioner.connect import bodies, doorman
 from provisioner.connect.databases import Databases
 from provisioner.connect.quickack import QuickAck
 from provisioner.errors import StorageFailed
@@ -96,6 +97,19 @@ def test_a_write_on_which_the_server_stumbles_is_uncertain_and_a_read_failed(
             kv.get(("a",))
         monkeypatch.undo()
         assert kv.get(("a",)).value == 2, "and here it was"
+
+
+def test_a_body_that_does_not_come_is_given_up(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "SECONDS", 1)
+    made = server.database()
+    with wire.Wire() as client:
+        path = client.opened(made.url, made.token)
+    fields = "".join(f"{name}: {value}\r\n" for name, value in path.headers().items())
+    parts = urlsplit(path.url("atomic_write"))
+    head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{fields}Content-Length: 100\r\n\r\n"
+    with socket.create_connection((parts.hostname, parts.port), 60) as connection:
+        connection.sendall(head.encode() + b"some")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 408")
 
 
 def test_forgotten_connections_are_nobody_elses_to_close() -> None:

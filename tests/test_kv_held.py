@@ -9,12 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.kv import open_kv
+from provisioner.kv import open_kv, sqlite_file
 from provisioner.kv.schema import why_not_a_database
+from provisioner.kv.sqlite import SqliteStore
 
 COMES_AND_GOES = (
     "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('select * from kv').fetchall(); c.close()"
 )
+KEEPS = """
+import sqlite3, sys
+c = sqlite3.connect(sys.argv[1], isolation_level=None)
+c.execute("pragma locking_mode = exclusive")
+c.execute("begin immediate")
+print("mine", flush=True)
+sys.stdin.read()
+c.close()
+"""
 READS = "import sys; from provisioner.kv import open_kv\nwith open_kv(sys.argv[1]) as kv: print(kv.get(('a',)).value)"
 
 
@@ -60,6 +70,30 @@ def test_looks_while_stores_come_and_go(tmp_path: Path) -> None:
     finally:
         stopped.set()
         looker.join()
+
+
+@pytest.mark.timeout(60)
+def test_a_file_that_somebody_keeps_to_himself_makes_nobody_wait_for_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 3600)
+    kept, free = tmp_path / "kept.sqlite3", tmp_path / "free.sqlite3"
+    open_kv(kept).close()
+    open_kv(free).close()
+    holder = subprocess.Popen([sys.executable, "-c", KEEPS, kept], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdin is not None
+    assert holder.stdout.readline() == b"mine\n"
+    opened = threading.Thread(target=lambda: SqliteStore(kept, lean=True).close())
+    opened.start()
+    try:
+        with open_kv(free) as kv:
+            kv.set(("a",), 1)
+            assert why_not_a_database(str(free)) == ""
+        assert opened.is_alive()
+    finally:
+        holder.communicate(b"")
+        opened.join()
 
 
 def test_a_file_that_was_let_go_is_looked_at_again(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from kv_wire import PROTOBUF, Fault, Wire, wire
+from support import until
 
 from provisioner.connect import datapath_pb2 as messages
 from provisioner.connect import exchange, session, transport
@@ -453,10 +454,3 @@ def together(calls: list[Callable[[], object]]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)

@@ -63,19 +63,20 @@ class File:
         self._seen = 0
         self._writing = threading.Lock()
         self._patience = _Patience()
-        with held.opening() as hold:
+        with held.opening() as hold:  # which others wait for, so nothing in it waits
             before = held.identity(path)
-            self._writer = self._connect(self._patience)
+            self._writer = self._opened()
             self._file = before or held.identity(path)
             if self._file is not None:
                 hold(self._file)
-        self.read_only = bool(self._writer.readonly("main"))
-        if not self.read_only:
-            try:
+        try:
+            self._set_up(self._writer, self._patience)
+            self.read_only = bool(self._writer.readonly("main"))
+            if not self.read_only:
                 _prepare(self._writer)
-            except apsw.Error as error:
-                self._let_go()
-                raise self.failure(error) from error
+        except apsw.Error as error:
+            self._let_go()
+            raise self.failure(error) from error
 
     def reader(self) -> apsw.Connection:
         """A connection for the caller alone, until `release`."""
@@ -94,7 +95,12 @@ class File:
 
     def another(self) -> apsw.Connection:
         """A new connection, whatever else is free. Whoever asks releases it, or closes it."""
-        connection = self._connect(_Patience())
+        connection = self._opened()
+        try:
+            self._set_up(connection, _Patience())
+        except apsw.Error as error:
+            connection.close()
+            raise self.failure(error) from error
         if self.moved():
             connection.close()
             raise StoreFailed(f"{self.path} is not the file any more that was opened")
@@ -219,17 +225,20 @@ class File:
         finally:
             self._patience.refuses = False
 
-    def _connect(self, patience: _Patience) -> apsw.Connection:
+    def _opened(self) -> apsw.Connection:
+        """A connection that has not read anything yet."""
         try:
-            connection = apsw.Connection(self.path, self._opening.flags, statementcachesize=40)
-            connection.set_busy_handler(patience)
-            connection.execute(f"pragma synchronous = {self._opening.synchronous}")
-            if self._opening.lean:
-                connection.execute(_ONE_BY_ONE)
-            connection.execute(f"pragma cache_size = -{self._opening.cache_kib}")
+            return apsw.Connection(self.path, self._opening.flags, statementcachesize=40)
         except apsw.Error as error:
             raise self.failure(error) from error
-        return connection
+
+    def _set_up(self, connection: apsw.Connection, patience: _Patience) -> None:
+        """Raises apsw.Error."""
+        connection.set_busy_handler(patience)
+        connection.execute(f"pragma synchronous = {self._opening.synchronous}")
+        if self._opening.lean:
+            connection.execute(_ONE_BY_ONE)
+        connection.execute(f"pragma cache_size = -{self._opening.cache_kib}")
 
     def _close_idle(self) -> None:
         with suppress(IndexError):
