@@ -55,7 +55,7 @@ def timelines(registry: Registry, app: App) -> list[Document]:
         of_timeline.setdefault(database.timeline_id, []).append(database)
     reach = _Reach(registry, app)
     documents = []
-    for timeline in sorted(registry.timelines(app.id), key=lambda timeline: (not timeline.production, timeline.branch)):
+    for timeline in sorted(registry.timelines(app.id), key=lambda timeline: (not timeline.production, timeline.name)):
         held = of_timeline.get(timeline.id, [])
         if not held and timeline.gone_at is not None:
             continue
@@ -67,7 +67,7 @@ def _timeline(app: App, timeline: Timeline, held: list[Database], reach: _Reach)
     return {
         "app": app.slug,
         "timeline": os.fsdecode(timeline.name),
-        "branch": os.fsdecode(timeline.branch),
+        "branch": None if timeline.preview else os.fsdecode(timeline.branch),
         "context": "production" if timeline.production else "development",
         "revision": timeline.revision or None,
         "status": str(timeline_status([database.status for database in held])),

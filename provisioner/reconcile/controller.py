@@ -125,14 +125,18 @@ def _desired(registry: Registry, app: App, actual: Actual, now: int) -> Desired:
         for database in sorted(actual.databases, key=lambda database: database.live)
         if database.hold is None and (database.live or (database.archived_at or 0) > now - RENAME_MS)
     }
-    watched = {timeline.branch: moving[timeline.id] for timeline in actual.timelines if timeline.id in moving}
+    watched = {
+        timeline.branch: moving[timeline.id]
+        for timeline in actual.timelines
+        if timeline.id in moving and not timeline.preview
+    }
     expected = {branch for branch, live in watched.items() if live}
     desired = Desired(app, _stable_branches(app, expected), tuple(registry.assigned(app.id)))
     if not has_reflogs(app.git_dir):
         return desired
     seen = {mark for timeline in actual.timelines for mark in timeline.rename_mark.split()}
     branches, logs = _stable_logs(app, desired.branches, expected, seen)
-    known = {timeline.branch: timeline.rename_mark for timeline in actual.timelines}
+    known = {timeline.branch: timeline.rename_mark for timeline in actual.timelines if not timeline.preview}
     origins = carried(logs, seen, watched.keys() - {app.production}, app.production)
     renames = tuple(Rename(old, new, _marks(known.get(new, ""), logs[new])) for new, old in origins.items())
     # what is not yet followed must not be taken for seen, which the copy of a log could bring about

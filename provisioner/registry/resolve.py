@@ -11,7 +11,7 @@ import os
 from provisioner.config import Home
 from provisioner.environment import Connection
 from provisioner.errors import NotResolved, StorageFailed
-from provisioner.naming import BRANCH_PREFIX, PRODUCTION
+from provisioner.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.registry import light, version
 
 TYPE_CHECKING = False
@@ -91,15 +91,15 @@ class Resolver:
             timeline = self._timeline_at(app, revision)
         assert timeline is not None  # noqa: S101
         shown = os.fsdecode(timeline)
+        preview = timeline.startswith(PREVIEW_PREFIX)
         if timeline == PRODUCTION:
             rows = self._rows(_DATABASES.format(where="timeline.production"), app.id)
         else:
-            branch = timeline.removeprefix(BRANCH_PREFIX)
-            if not timeline.startswith(BRANCH_PREFIX) or branch == app.production:
+            branch = timeline.removeprefix(PREVIEW_PREFIX if preview else BRANCH_PREFIX)
+            if branch in (timeline, app.production):
                 raise NotResolved(f"app {app.slug!r} has no timeline {shown!r}", _LIST)
-            rows = self._rows(
-                _DATABASES.format(where="not timeline.production and timeline.branch = ?"), app.id, branch
-            )
+            where = "timeline.preview = ? and not timeline.production and timeline.branch = ?"
+            rows = self._rows(_DATABASES.format(where=where), app.id, preview, branch)
         if not rows:
             raise NotYet(f"app {app.slug!r} has no timeline {shown!r}", _LIST)
         row = rows[0]
