@@ -15,9 +15,9 @@ from provisioner.cli.shared import apps_meant, confirm, json_option, print_json,
 from provisioner.cli.snapshots import restore, snapshot
 from provisioner.clock import now_ms, rfc3339
 from provisioner.errors import ProvisionerError
-from provisioner.lock import locked
 from provisioner.model import App, Database, Hold, Status
 from provisioner.naming import shown
+from provisioner.reconcile.locks import app_locked
 from provisioner.registry.store import Registry
 
 # Each in a module of its own, which is imported when it is asked for.
@@ -146,7 +146,7 @@ def recover(name: str) -> None:
 
 
 def _hold(registry: Registry, app: App, found: Database, hold: Hold) -> None:
-    with locked(f"{registry.home.locks}/app-{app.id}.lock", f"the app {app.slug!r}"):
+    with app_locked(registry, app):
         registry.save_databases([replace(found, hold=hold, purge_at=None)])
         registry.record(now_ms(), f"database.hold-{hold}", "user", app_id=app.id, database_id=found.id)
     run(registry, app, f"database {'archive' if hold is Hold.ARCHIVED else 'recover'}")
