@@ -58,12 +58,14 @@ class Connection:
     __slots__ = (
         "app_id",
         "app_slug",
+        "context",
         "databases",
         "org_id",
         "org_slug",
         "production",
         "revision",
         "timeline",
+        "variables",
     )
 
     def __init__(
@@ -76,7 +78,9 @@ class Connection:
         timeline: str,
         production: bool,
         revision: str,
+        context: str,
         databases: list[Attached],
+        variables: dict[str, str],
     ) -> None:
         self.org_id = org_id
         self.org_slug = org_slug
@@ -85,7 +89,9 @@ class Connection:
         self.timeline = timeline
         self.production = production
         self.revision = revision
+        self.context = context  # production, development or local
         self.databases = databases
+        self.variables = variables  # of the app's own
 
 
 class Reached:
@@ -122,7 +128,7 @@ def variables(connection: Connection, reached: list[Reached]) -> dict[str, str]:
         if way.url:
             named[f"{prefix}_KV_ACCESS_TOKEN"] = way.token
         named[f"{prefix}_DATABASE"] = database.database_name
-    return found | named
+    return {**connection.variables, **found, **named}  # what leads to the databases is not the user's to change
 
 
 def instance_prefix(slug: str) -> str:
@@ -146,7 +152,7 @@ def _timeline(connection: Connection) -> dict[str, str]:
         "DENO_DEPLOY_BUILD_ID": connection.revision,
         "PROVISIONER_APP": connection.app_slug,
         "PROVISIONER_TIMELINE": connection.timeline,
-        "PROVISIONER_CONTEXT": "production" if connection.production else "development",
+        "PROVISIONER_CONTEXT": connection.context,
         "PROVISIONER_DATABASE": connection.databases[0].database_name,
     }
 

@@ -7,18 +7,20 @@ import os
 from provisioner.config import Home
 from provisioner.engines.layout import database_path
 from provisioner.environment import Attached, Connection, Reached, variables
-from provisioner.errors import NotResolved
+from provisioner.errors import NotResolved, UsageError
 from provisioner.git.worktree import Checkout, current_branch, find_checkout, origin_directory
 from provisioner.naming import BRANCH_PREFIX, PRODUCTION
 from provisioner.registry.resolve import FoundApp, NotYet, Resolver
 
 Environ = dict[str, str] | os._Environ[str]
 
+LOCAL = "local"
+
 
 class Selectors:
-    """Which timeline is meant. What is None is told from the checkout."""
+    """Which timeline is meant, and whose variables. What is None is told from the checkout."""
 
-    __slots__ = ("app", "branch", "revision", "timeline")
+    __slots__ = ("app", "branch", "context", "revision", "timeline")
 
     def __init__(
         self,
@@ -26,11 +28,13 @@ class Selectors:
         branch: str | None = None,
         timeline: str | None = None,
         revision: str | None = None,
+        context: str | None = None,
     ) -> None:
         self.app = app
         self.branch = branch
         self.timeline = timeline
         self.revision = revision
+        self.context = context
 
 
 def resolve(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> tuple[Connection, dict[str, str]]:
@@ -38,14 +42,20 @@ def resolve(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> t
 
     A branch that git has and the registry does not know yet is reconciled first. Raises `NotResolved`.
     """
+    if selectors.context not in (None, LOCAL):
+        raise UsageError(
+            f"--context takes {LOCAL}, not {selectors.context!r}: production or development is what the timeline is",
+            "Say which timeline: --branch NAME",
+        )
+    local = selectors.context == LOCAL
     resolver = Resolver(home)
     app = _find_app(resolver, selectors, cwd)
     timeline = None if selectors.revision else _timeline(app, selectors, cwd, environ)
     try:
-        connection = resolver.connection(app, timeline=timeline, revision=selectors.revision)
+        connection = resolver.connection(app, timeline=timeline, revision=selectors.revision, local=local)
     except NotYet:
         _reconcile(home, app)
-        connection = resolver.connection(app, timeline=timeline, revision=selectors.revision)
+        connection = resolver.connection(app, timeline=timeline, revision=selectors.revision, local=local)
     return connection, variables(connection, [_reached(home, connection, each) for each in connection.databases])
 
 

@@ -35,6 +35,9 @@ _DATABASES = """
   order by assignment.id
 """
 
+# where a local variable is, it comes last
+_VARIABLES = "select name, value from variable where app_id = ? and context in (?, ?) order by context = 'local', name"
+
 
 class NotYet(NotResolved):
     """Not connected, and reconciling could change that."""
@@ -83,9 +86,12 @@ class Resolver:
         rows = self._rows(_APPS + where, value)
         return FoundApp(*rows[0]) if rows else None
 
-    def connection(self, app: FoundApp, *, timeline: bytes | None = None, revision: str | None = None) -> Connection:
+    def connection(
+        self, app: FoundApp, *, timeline: bytes | None = None, revision: str | None = None, local: bool = False
+    ) -> Connection:
         """The databases of a timeline named by its raw name, or by the commit it is at (at least 7 hex digits).
 
+        The variables are those of the timeline's context; with `local`, development's with local ones in their place.
         Raises `NotResolved` where there are none or one of them is not connected.
         """
         if revision is not None:
@@ -112,6 +118,7 @@ class Resolver:
         for row in assigned:
             self._must_be_connected(shown, row)
         row = rows[0]
+        context = "production" if row[3] and not local else "development"
         return Connection(
             org_id=row[0],
             org_slug=row[1],
@@ -120,6 +127,8 @@ class Resolver:
             timeline=shown,
             production=bool(row[3]),
             revision=row[2],
+            context="local" if local else context,
+            variables=dict(self._rows(_VARIABLES, app.id, context, "local" if local else context)),
             databases=[
                 Attached(
                     instance=row[4],
