@@ -148,8 +148,9 @@ class Timeline:
 class Database:
     """One isolated database. ``connected_at`` is set once it has held data: from then on it is never made anew.
 
-    ``forked_from`` is the id of the database that it began as a copy of, ``forked_at`` when that copy was made (None: it
-    is still to be), ``fork_version`` the version of the last write that both have.
+    ``forked_from`` is the id of the database that it began as a copy of, ``forked_snapshot`` of which of its snapshots
+    (None: as it was then), ``forked_at`` when that copy was made (None: it is still to be), ``fork_version`` the version
+    of the last write that both have.
     """
 
     id: str
@@ -169,6 +170,7 @@ class Database:
     forked_from: str | None = None
     forked_at: int | None = None
     fork_version: int | None = None
+    forked_snapshot: str | None = None
 
     @property
     def live(self) -> bool:

@@ -59,6 +59,11 @@ def resolve(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> t
     return connection, variables(connection, [_reached(home, connection, each) for each in connection.databases])
 
 
+def timeline_here(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> bytes:
+    """The timeline's name that `selectors` mean in the directory `cwd`; whether it is there is another question."""
+    return _timeline(_find_app(Resolver(home), selectors, cwd), selectors, cwd, environ)
+
+
 def find_app(home: Home, selectors: Selectors, cwd: bytes) -> FoundApp:
     """The app of a slug, else the one whose repository `cwd` is in, else the one it was cloned from."""
     return _find_app(Resolver(home), selectors, cwd)

@@ -9,9 +9,9 @@ from provisioner.cli.reconcile import run
 from provisioner.cli.shared import the_app
 from provisioner.errors import NotResolved
 from provisioner.model import App, Database, Timeline
-from provisioner.naming import BRANCH_PREFIX, shown
+from provisioner.naming import BRANCH_PREFIX, PRODUCTION, shown
 from provisioner.registry.store import Registry
-from provisioner.resolving import Selectors, resolve
+from provisioner.resolving import Selectors, resolve, timeline_here
 
 
 def find(registry: Registry, name: str) -> tuple[App, Database]:
@@ -83,17 +83,30 @@ def of_timeline(registry: Registry, app: App, name: bytes, instance: str | None 
     )
 
 
+def timeline_meant(registry: Registry, text: str | None, slug: str | None) -> tuple[App, Timeline]:
+    """A timeline by its branch, or as ``DENO_TIMELINE`` has it, or that of the branch checked out here."""
+    here = Selectors(app=slug)
+    name = timeline_here(registry.home, here, os.getcwdb(), os.environ) if text is None else os.fsencode(text)
+    app = the_app(registry, slug)
+    found = _timeline(registry, app, name)
+    if found is None:
+        run(registry, app, "timeline", retry=False)
+        found = _timeline(registry, app, name)
+    if found is None:
+        raise NotResolved(
+            f"app {app.slug!r} has no branch or timeline {shown(name)!r}", "See 'provisioner timeline list'"
+        )
+    return app, found
+
+
 def timeline_of(registry: Registry, app: App, database: Database) -> Timeline:
     return next(timeline for timeline in registry.timelines(app.id) if timeline.id == database.timeline_id)
 
 
 def _timeline(registry: Registry, app: App, name: bytes) -> Timeline | None:
-    timelines = registry.timelines(app.id)
-    for wanted in (name, BRANCH_PREFIX + name):
-        for timeline in timelines:
-            if timeline.name == wanted:
-                return timeline
-    return next((timeline for timeline in timelines if timeline.production and name == app.production), None)
+    wanted = PRODUCTION if name == app.production else name
+    by_name = {timeline.name: timeline for timeline in registry.timelines(app.id)}
+    return by_name.get(wanted) or by_name.get(BRANCH_PREFIX + wanted)
 
 
 def _live(registry: Registry, app: App, timeline: Timeline | None) -> list[Database]:

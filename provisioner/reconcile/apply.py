@@ -122,23 +122,7 @@ class Applier:
     def _insert(self, wanted: list[tuple[Timeline, Instance]]) -> list[_New]:
         made = []
         for new_id, (timeline, instance) in zip(_new_ids(len(wanted)), wanted, strict=True):
-            database = Database(
-                id=new_id,
-                timeline_id=timeline.id,
-                instance_id=instance.id,
-                name=database_name(self.app.slug, timeline.name),
-                status=Status.PROVISIONING,
-                intent=Intent.PROVISION,
-                error=None,
-                attempts=0,
-                retry_at=None,
-                hold=None,
-                created_at=self.now,
-                connected_at=None,
-                archived_at=None,
-                purge_at=None,
-            )
-            made.append((database, timeline, self.cause))
+            made.append((begun(new_id, self.app, timeline, instance, self.now), timeline, self.cause))
         made = self._with_origins(made)
         self.registry.save_databases(database for database, _, _ in made)
         return made
@@ -214,7 +198,7 @@ class Applier:
         assert source is not None  # noqa: S101 - rows of databases are never deleted
         instance = self._instance(database.instance_id)
         try:
-            made = ENGINES[instance.engine].fork(instance, database, Source(source))
+            made = ENGINES[instance.engine].fork(instance, database, Source(source, database.forked_snapshot))
         except StorageFailed as error:
             failures[database.id] = str(error)
             return step
@@ -272,6 +256,26 @@ class Applier:
                 for timeline, database_id, action, detail, cause in events
             ]
         )
+
+
+def begun(new_id: str, app: App, timeline: Timeline, instance: Instance, now: int) -> Database:
+    """The row of a database that is to be made."""
+    return Database(
+        id=new_id,
+        timeline_id=timeline.id,
+        instance_id=instance.id,
+        name=database_name(app.slug, timeline.name),
+        status=Status.PROVISIONING,
+        intent=Intent.PROVISION,
+        error=None,
+        attempts=0,
+        retry_at=None,
+        hold=None,
+        created_at=now,
+        connected_at=None,
+        archived_at=None,
+        purge_at=None,
+    )
 
 
 def _moved(note: planned.Note) -> bool:

@@ -10,11 +10,11 @@ from provisioner.engines.table import ENGINES
 from provisioner.errors import UnreadableRepository
 from provisioner.git.reflog import Log, has_reflogs, read_logs
 from provisioner.git.refs import read_branches, still_there
-from provisioner.lock import locked
 from provisioner.model import App, Database, Instance, Status
 from provisioner.reconcile.actions import Action, Actual, Archive, Desired, Follow, Note, Open, Plan, Rename
 from provisioner.reconcile.apply import Applier, Progress
 from provisioner.reconcile.follow import follow
+from provisioner.reconcile.locks import app_locked
 from provisioner.reconcile.plan import plan
 from provisioner.reconcile.renames import carried, unseen
 from provisioner.reconcile.replacing import settle
@@ -48,7 +48,7 @@ def reconcile(
     nothing was changed), `Busy` and `StorageFailed`. Failures of single databases are in their status, not raised.
     """
     done = 0
-    with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
+    with app_locked(registry, app):
         settle(registry, app, now)
         if retry:
             _find_damage(registry, app, now, cause)
@@ -71,7 +71,7 @@ def reconcile(
 
 def archive_all(registry: Registry, app: App, now: int, cause: str) -> None:
     """Archive and keep every live database of an app, whatever its refs say: its repository may be gone."""
-    with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
+    with app_locked(registry, app):
         timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
         live = [database for database in registry.databases(app.id) if database.live]
         Applier(registry, app, now, cause).apply(

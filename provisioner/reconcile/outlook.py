@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from provisioner.model import Database, Intent, Status, Timeline
+from provisioner.model import App, Database, Intent, Status, Timeline
 from provisioner.reconcile.actions import Actual, Archive, Desired
 
 
@@ -45,9 +45,26 @@ class Outlook:
         self.at(database.retry_at)
         return False
 
+    def expired(self, timeline: Timeline) -> bool:
+        """Is its time over? Where it is not yet, that is when to look again."""
+        over = expires_at(self.app, timeline)
+        if over is None:
+            return False
+        if over > self.now:
+            self.at(over)
+        return over <= self.now
+
     def archive(self, database: Database, timeline: Timeline, cause: str) -> Archive:
         purge_at = database.purge_at or self.now + self.app.retention_ms
         return Archive(database, timeline, cause, purge_at)
+
+
+def expires_at(app: App, timeline: Timeline) -> int | None:
+    """When (ms) a timeline's databases are archived though its branch is there; None: never."""
+    if timeline.production or timeline.protected:
+        return None
+    lasts = app.expire_ms if timeline.expire_ms is None and not timeline.preview else timeline.expire_ms
+    return timeline.active_at + lasts if lasts else None
 
 
 def settled(database: Database) -> bool:

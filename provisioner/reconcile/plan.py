@@ -43,7 +43,9 @@ class _Planner:
                 known.add(timeline.branch)
                 if timeline.branch in moving:
                     continue
-            if self._wanted(timeline):
+            if timeline.preview:
+                actions.extend(self._preview(timeline))
+            elif self._wanted(timeline):
                 actions.extend(self._present(timeline))
             else:
                 actions.extend(self._absent(timeline))
@@ -65,8 +67,15 @@ class _Planner:
     def _present(self, timeline: Timeline) -> Iterator[Action]:
         revision = self.desired.branches[timeline.branch]
         mark = (self.desired.marks or {}).get(timeline.branch, timeline.rename_mark)
-        if timeline.gone_at is not None or (timeline.revision, timeline.rename_mark) != (revision, mark):
+        pushed = timeline.gone_at is not None or timeline.revision != revision
+        if pushed or timeline.rename_mark != mark:
             yield Note(timeline, revision, None, mark)
+        if not pushed and self.look.expired(timeline):
+            yield from self._put_away(timeline, "its time is over: nothing was pushed to it since")
+        else:
+            yield from self._connected(timeline)
+
+    def _connected(self, timeline: Timeline) -> Iterator[Action]:
         chosen = {database.instance_id: database for database in self.look.newest(timeline)}
         for instance in self.desired.instances:
             if instance.id not in chosen:
@@ -99,6 +108,25 @@ class _Planner:
             case _:
                 yield Ensure(database, timeline, "was cut off")
 
+    # timelines whose time is over
+
+    def _preview(self, timeline: Timeline) -> Iterator[Action]:
+        if timeline.gone_at is not None:
+            yield from self._put_away(timeline, "the preview was deleted")
+        elif self.look.expired(timeline):
+            yield from self._put_away(timeline, "the preview's time is over")
+        else:
+            yield from self._connected(timeline)
+
+    def _put_away(self, timeline: Timeline, cause: str) -> Iterator[Action]:
+        for database in self.look.databases[timeline.id]:
+            if not database.live:
+                yield from self._keep_archived(database, timeline)
+            elif database.hold is Hold.CONNECTED:
+                yield Release(database, timeline)
+            elif self.look.due(database):
+                yield self.look.archive(database, timeline, cause)
+
     # timelines whose branch is gone
 
     def _absent(self, timeline: Timeline) -> Iterator[Action]:
@@ -116,20 +144,24 @@ class _Planner:
         if timeline.gone_at is None:
             yield Note(timeline, timeline.revision, gone_at, timeline.rename_mark)
         over = gone_at + self.app.grace_ms
-        if over > self.now:
+        if over > self.now and not timeline.protected:
             self.look.at(over)
             return
         for database in live:
-            if timeline.production:
-                yield from self._miss_production(database, timeline)
-            elif database.hold is Hold.CONNECTED:
-                if database.intent is not None and self.look.due(database):
-                    yield Ensure(database, timeline, "recovered by hand")
-            elif self.look.due(database):
-                here = timeline.branch in self.desired.branches
-                yield self.look.archive(
-                    database, timeline, "its branch is production now" if here else "its branch is gone"
-                )
+            yield from self._left(database, timeline)
+
+    def _left(self, database: Database, timeline: Timeline) -> Iterator[Action]:
+        """A live database whose branch has been gone for long enough."""
+        if timeline.production:
+            yield from self._miss_production(database, timeline)
+        elif timeline.protected or database.hold is Hold.CONNECTED:
+            if not settled(database) and self.look.due(database):
+                yield Ensure(database, timeline, "protected" if timeline.protected else "recovered by hand")
+        elif self.look.due(database):
+            here = timeline.branch in self.desired.branches
+            yield self.look.archive(
+                database, timeline, "its branch is production now" if here else "its branch is gone"
+            )
 
     def _miss_production(self, database: Database, timeline: Timeline) -> Iterator[Action]:
         why = (
@@ -146,6 +178,8 @@ class _Planner:
             yield Purge(database, timeline, "was cut off")
         elif database.intent is not None:
             yield self.look.archive(database, timeline, "was cut off")
+        elif timeline.protected and database.hold is not Hold.ARCHIVED:
+            return
         elif database.purge_at is not None and database.purge_at <= self.now:
             yield Purge(database, timeline, "its retention time is over")
         elif database.purge_at is not None:

@@ -154,6 +154,11 @@ class Resolver:
             raise NotResolved(
                 f"database {name!r} was archived by hand", f"Bring it back: provisioner database recover {name}"
             )
+        if status == "archived":
+            raise NotYet(
+                f"database {name!r} is archived",
+                f"'provisioner database show {name}' says why; bring it back: provisioner database recover {name}",
+            )
         if status == "error":
             raise NotResolved(
                 f"database {name!r} is in error: {error}", f"Mend that, then run: provisioner database fix {name}"
@@ -165,15 +170,18 @@ class Resolver:
         if len(text) < 7 or any(char not in "0123456789abcdef" for char in text):
             raise NotResolved(f"{revision!r} is no revision", "Give at least 7 hex digits of a commit")
         rows = self._rows(
-            "select production, branch from timeline where app_id = ? and revision >= ? and revision < ?"
+            "select production, branch, preview from timeline where app_id = ? and revision >= ? and revision < ?"
             " and exists (select 1 from database where timeline_id = timeline.id"
             " and status not in ('archived', 'purged'))",
             app.id,
             text,
             text + "g",
         )
+        if len(rows) > 1:  # a preview is made for its revision, a branch has it for now
+            rows = [row for row in rows if row[2]] or rows
         if len(rows) == 1:
-            return PRODUCTION if rows[0][0] else BRANCH_PREFIX + rows[0][1]
+            production, branch, preview = rows[0]
+            return PRODUCTION if production else (PREVIEW_PREFIX if preview else BRANCH_PREFIX) + branch
         if not rows:
             raise NotYet(f"no timeline of app {app.slug!r} is at revision {revision}", _LIST)
         raise NotResolved(f"{len(rows)} timelines are at revision {revision}", "Say which: --branch NAME")

@@ -161,6 +161,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         alter table app add column snapshot_revisions integer not null default 0;
         alter table assignment add column scrub text not null default '';
         alter table assignment add column scrub_ms integer not null default 600000;
+        alter table database add column forked_snapshot text;
         alter table timeline add column preview integer not null default 0;
         alter table timeline add column protected integer not null default 0;
         alter table timeline add column expire_ms integer;

@@ -15,7 +15,7 @@ _TIMELINE = (
 )
 _DATABASE = (
     "id, timeline_id, instance_id, name, status, intent, error, attempts, retry_at, hold, created_at, connected_at,"
-    " archived_at, purge_at, forked_from, forked_at, fork_version"
+    " archived_at, purge_at, forked_from, forked_at, fork_version, forked_snapshot"
 )
 _INSTANCE = "id, slug, engine, location, created_at"
 _APP = (
@@ -221,7 +221,7 @@ class Registry(Tables):
 
     def save_databases(self, databases: Iterable[Database]) -> None:
         self.write_all(
-            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " on conflict (id) do update set timeline_id = excluded.timeline_id, name = excluded.name,"
             " status = excluded.status, intent = excluded.intent, error = excluded.error,"
             " attempts = excluded.attempts, retry_at = excluded.retry_at, hold = excluded.hold,"
