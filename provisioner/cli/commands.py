@@ -27,6 +27,7 @@ COMMANDS = {
     "assign": "provisioner.cli.assignment:assign",
     "unassign": "provisioner.cli.assignment:unassign",
     "database": "provisioner.cli.database:database",
+    "var": "provisioner.cli.var:var",
     "timeline": "provisioner.cli.timeline:timeline",
     "preview": "provisioner.cli.preview:preview",
     "prune": "provisioner.cli.prune:prune",

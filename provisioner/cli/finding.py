@@ -41,7 +41,13 @@ def meant(registry: Registry, text: str | None, slug: str | None, instance: str 
     if text is None:
         connection, _ = resolve(registry.home, Selectors(app=slug), os.getcwdb(), os.environ)
         app = registry.app(connection.app_id)
-        database = registry.database(connection.database_id)
+        attached = next((each for each in connection.databases if instance in (None, each.instance)), None)
+        if attached is None:
+            raise NotResolved(
+                f"instance {instance!r} is not assigned to app {connection.app_slug!r}",
+                "See 'provisioner instance list'",
+            )
+        database = registry.database(attached.database_id)
         assert app is not None  # noqa: S101
         assert database is not None  # noqa: S101
         return app, database
