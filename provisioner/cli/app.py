@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import click
 
-from provisioner import inbox, naming
-from provisioner.cli import view
+from provisioner import inbox, naming, view
 from provisioner.cli.reconcile import run
 from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
 from provisioner.clock import now_ms, rfc3339

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import click
 
-from provisioner.cli import view
+from provisioner import view
 from provisioner.cli.copies import fork, reset
 from provisioner.cli.finding import find, timeline_of
 from provisioner.cli.reconcile import run

@@ -7,8 +7,7 @@ import uuid
 
 import click
 
-from provisioner import naming
-from provisioner.cli import view
+from provisioner import naming, view
 from provisioner.cli.shared import json_option, print_json, the_home
 from provisioner.clock import now_ms, rfc3339
 from provisioner.engines.table import ENGINES

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from provisioner.cli import view
+from provisioner import view
 from provisioner.cli.shared import apps_meant, json_option, print_json, the_home
 from provisioner.naming import shown
 from provisioner.registry.store import Registry
@@ -77,22 +77,11 @@ def _table(documents: list[view.Document]) -> Table:
                 document["timeline"],
                 state + error,
                 database["name"] if database else "none assigned",
-                _size(database["size"]) if database else "",
+                view.size_text(database["size"]) if database else "",
                 _age(database["created_at"]) if database else "",
             ]
             table.add_row(*(Text(shown(cell), style=style if index == 2 else "") for index, cell in enumerate(cells)))
     return table
-
-
-def _size(size: int | None) -> str:
-    if size is None:
-        return "-"
-    amount = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000 or unit == "GB":
-            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
-        amount /= 1000
-    raise AssertionError
 
 
 def _age(created_at: str) -> str:

@@ -16,14 +16,14 @@ from provisioner.registry.store import Registry
 Document = dict[str, Any]
 
 
-class _Reach:
+class Reach:
     """Where an app's databases lie and how they are reached: asked of the registry and the home once."""
 
-    def __init__(self, registry: Registry, app: App) -> None:
+    def __init__(self, registry: Registry, app_id: str) -> None:
         self._registry = registry
         self._instances: dict[str, Instance] = {}
         self._names: dict[str, str] = {}
-        self._modes = registry.connect_modes(app.id)
+        self._modes = registry.connect_modes(app_id)
         self._server = served(registry.home)
 
     def instance(self, instance_id: str) -> Instance:
@@ -54,7 +54,7 @@ def timelines(registry: Registry, app: App) -> list[Document]:
     of_timeline: dict[str, list[Database]] = {}
     for database in registry.databases(app.id):
         of_timeline.setdefault(database.timeline_id, []).append(database)
-    reach = _Reach(registry, app)
+    reach = Reach(registry, app.id)
     documents = []
     for timeline in sorted(registry.timelines(app.id), key=lambda timeline: (not timeline.production, timeline.name)):
         held = of_timeline.get(timeline.id, [])
@@ -64,7 +64,7 @@ def timelines(registry: Registry, app: App) -> list[Document]:
     return documents
 
 
-def _timeline(app: App, timeline: Timeline, held: list[Database], reach: _Reach) -> Document:
+def _timeline(app: App, timeline: Timeline, held: list[Database], reach: Reach) -> Document:
     return {
         "app": app.slug,
         "timeline": os.fsdecode(timeline.name),
@@ -74,11 +74,12 @@ def _timeline(app: App, timeline: Timeline, held: list[Database], reach: _Reach)
         "status": str(timeline_status([database.status for database in held])),
         "protected": timeline.protected,
         "expires_at": rfc3339(None if timeline.gone_at is not None else expires_at(app, timeline)),
-        "databases": [_database(database, reach) for database in held],
+        "databases": [document(database, reach) for database in held],
     }
 
 
-def _database(database: Database, reach: _Reach) -> Document:
+def document(database: Database, reach: Reach) -> Document:
+    """A database as it is now: its file is looked at."""
     instance = reach.instance(database.instance_id)
     inspection = ENGINES[instance.engine].inspect(instance, database)
     return {
@@ -105,3 +106,15 @@ def databases(registry: Registry, app: App) -> list[Document]:
         for document in timelines(registry, app)
         for database in document["databases"]
     ]
+
+
+def size_text(size: int | None) -> str:
+    """``1.4 MB``; a dash where it is not known."""
+    if size is None:
+        return "-"
+    amount = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError
