@@ -25,7 +25,20 @@ class Home:
     """The paths of one organization's directory."""
 
     __slots__ = (
-        *("daemon", "inbox", "instances", "key", "locks", "log", "path", "registry", "reserve", "server", "worker"),
+        *(
+            "daemon",
+            "inbox",
+            "instances",
+            "key",
+            "locks",
+            "log",
+            "logins",
+            "path",
+            "registry",
+            "reserve",
+            "server",
+            "worker",
+        ),
     )
 
     def __init__(self, path: str) -> None:
@@ -35,6 +48,7 @@ class Home:
         self.locks = os.path.join(path, "locks")
         self.instances = os.path.join(path, "instances")
         self.log = os.path.join(path, "log")
+        self.logins = os.path.join(path, "logins")
         self.daemon = os.path.join(path, "daemon")
         self.reserve = os.path.join(path, "reserve")
         self.key = os.path.join(path, "keys", "connect")

@@ -18,7 +18,7 @@ PACKAGE = Path(provisioner.__file__).parent
 ROOMS = (
     *("errors", "naming", "model", "faults", "config", "clock", "lock", "presence", "durable", "inbox"),
     *("environment", "formats", "git", "kv", "registry", "engines", "reconcile", "connect"),
-    *("endpoint", "view", "resolving", "envfile", "pushes", "worker", "draining", "handover", "daemon"),
+    *("endpoint", "view", "resolving", "envfile", "pushes", "worker", "draining", "handover", "dashboard", "daemon"),
     *("cli", "__main__"),
 )
 
