@@ -56,6 +56,12 @@ def find_app(home: Home, selectors: Selectors, cwd: bytes) -> FoundApp:
     return _find_app(Resolver(home), selectors, cwd)
 
 
+def checked_out(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> tuple[FoundApp, bytes]:
+    """The app and the name of the timeline that `selectors` mean, whether it has a database or not. Raises NotResolved."""
+    app = find_app(home, selectors, cwd)
+    return app, _timeline(app, selectors, cwd, environ)
+
+
 def _find_app(resolver: Resolver, selectors: Selectors, cwd: bytes) -> FoundApp:
     if selectors.app is not None:
         app = resolver.app(slug=selectors.app)

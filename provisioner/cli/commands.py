@@ -27,6 +27,7 @@ COMMANDS = {
     "assign": "provisioner.cli.assignment:assign",
     "unassign": "provisioner.cli.assignment:unassign",
     "database": "provisioner.cli.database:database",
+    "timeline": "provisioner.cli.timeline:timeline",
     "token": "provisioner.cli.token:token",
     "kv": "provisioner.cli.kv:kv",
     "hooks": "provisioner.cli.hooks:hooks",

@@ -11,7 +11,7 @@ from provisioner.errors import NotResolved
 from provisioner.model import App, Database, Timeline
 from provisioner.naming import BRANCH_PREFIX, shown
 from provisioner.registry.store import Registry
-from provisioner.resolving import Selectors, resolve
+from provisioner.resolving import Selectors, checked_out, resolve
 
 
 def find(registry: Registry, name: str) -> tuple[App, Database]:
@@ -75,6 +75,27 @@ def of_timeline(registry: Registry, app: App, name: bytes, instance: str | None 
         f"app {app.slug!r} has no branch, timeline or database {shown(name)!r} with a live database{where}",
         f"See 'provisioner status', or 'provisioner database list --app {app.slug}'",
     )
+
+
+def timeline_meant(registry: Registry, text: str | None, slug: str | None) -> tuple[App, Timeline]:
+    """A timeline by its branch, or as ``DENO_TIMELINE`` has it; default: that of the branch checked out here.
+
+    A branch that git has and the registry does not know yet is provisioned first. Raises NotResolved.
+    """
+    app = the_app(registry, slug)
+    if text is not None:
+        name = os.fsencode(text)
+    else:
+        _, name = checked_out(registry.home, Selectors(app=slug), os.getcwdb(), os.environ)
+    found = _timeline(registry, app, name)
+    if found is None:
+        run(registry, app, "timeline", retry=False)
+        found = _timeline(registry, app, name)
+    if found is None:
+        raise NotResolved(
+            f"app {app.slug!r} has no branch or timeline {shown(name)!r}", f"See 'provisioner status --app {app.slug}'"
+        )
+    return app, found
 
 
 def timeline_of(registry: Registry, app: App, database: Database) -> Timeline:
