@@ -46,6 +46,14 @@ class ConnectMode(StrEnum):
     URL = "url"
 
 
+class Context(StrEnum):
+    """Which of an app's variables a process gets."""
+
+    PRODUCTION = "production"
+    DEVELOPMENT = "development"
+    LOCAL = "local"
+
+
 class SnapshotState(StrEnum):
     """Whether a snapshot's data is all there; what is being made or deleted is found by the next reconcile."""
 

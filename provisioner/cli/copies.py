@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from provisioner.cli.finding import meant, of_timeline, timeline_of
@@ -10,6 +12,7 @@ from provisioner.clock import now_ms
 from provisioner.engines.base import Copied, Source
 from provisioner.errors import ProvisionerError
 from provisioner.model import App, Database
+from provisioner.naming import shown
 from provisioner.reconcile.replacing import put_in_place
 from provisioner.registry.store import Registry
 
@@ -62,7 +65,7 @@ def reset(name: str | None, source: str, slug: str | None, instance: str | None,
         app, goal = meant(registry, name, slug, instance)
         origin = None
         if source != "empty":
-            origin = of_timeline(registry, app, source.encode(), _instance(registry, goal))
+            origin = of_timeline(registry, app, os.fsencode(source), _instance(registry, goal))
         _replace(registry, app, goal, origin, "reset", with_queue=with_queue, yes=yes)
 
 
@@ -92,7 +95,14 @@ def _replace(
 
 def may_be_replaced(registry: Registry, app: App, database: Database, action: str) -> None:
     """Raises ProvisionerError where nobody may put other data in this database's place."""
-    if timeline_of(registry, app, database).production:
+    timeline = timeline_of(registry, app, database)
+    if timeline.protected:
+        name = shown(timeline.name)
+        raise ProvisionerError(
+            f"{database.name} is of a protected timeline, which is never the target of a {action}",
+            f"If it is to be: provisioner timeline unprotect {name}",
+        )
+    if timeline.production:
         raise ProvisionerError(
             f"{database.name} holds production's data, which is never the target of a {action}",
             f"To go back to what it was, see: provisioner database snapshot list {database.name}",

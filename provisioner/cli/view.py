@@ -10,6 +10,7 @@ from provisioner.endpoint import served
 from provisioner.engines.table import ENGINES
 from provisioner.environment import database_url, sqlite_url
 from provisioner.model import App, ConnectMode, Database, Instance, Timeline, timeline_status
+from provisioner.reconcile.outlook import expires_at
 from provisioner.registry.store import Registry
 
 Document = dict[str, Any]
@@ -71,6 +72,8 @@ def _timeline(app: App, timeline: Timeline, held: list[Database], reach: _Reach)
         "context": "production" if timeline.production else "development",
         "revision": timeline.revision or None,
         "status": str(timeline_status([database.status for database in held])),
+        "protected": timeline.protected,
+        "expires_at": rfc3339(None if timeline.gone_at is not None else expires_at(app, timeline)),
         "databases": [_database(database, reach) for database in held],
     }
 
