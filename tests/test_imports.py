@@ -17,7 +17,7 @@ PACKAGE = Path(provisioner.__file__).parent
 # Low to high: a room imports only what stands before it.
 ROOMS = (
     *("errors", "naming", "model", "faults", "config", "clock", "lock", "presence", "durable", "inbox"),
-    *("environment", "formats", "git", "kv", "registry", "engines", "reconcile", "connect"),
+    *("environment", "formats", "git", "kv", "registry", "engines", "runs", "reconcile", "connect"),
     *("endpoint", "resolving", "envfile", "pushes", "worker", "draining", "handover", "daemon", "cli", "__main__"),
 )
 
