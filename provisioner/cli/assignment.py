@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.instance import find
-from provisioner.cli.reconcile import run
+from provisioner.cli.reconcile import run, run_whole
 from provisioner.cli.shared import confirm, the_app, the_home, yes_option
 from provisioner.clock import now_ms
 from provisioner.errors import ProvisionerError
@@ -44,7 +44,7 @@ def assign(instance: str, app: str | None, mode: str | None, new_branch: str | N
         chosen = the_app(registry, app)
         assigned = find(registry, instance)
         registry.assign(assigned, chosen, now_ms(), ConnectMode(mode) if mode else None, new_branch)
-        run(registry, chosen, "assign")
+        run_whole(registry, chosen, "assign")
         live = [database for database in registry.databases(chosen.id) if database.live]
         connected = sum(database.status == "connected" for database in live)
         how = registry.connect_modes(chosen.id)[assigned.id]

@@ -10,10 +10,11 @@ import click
 from provisioner.cli import view
 from provisioner.cli.copies import fork, reset
 from provisioner.cli.finding import find, timeline_of
-from provisioner.cli.reconcile import run
+from provisioner.cli.reconcile import must_be_deployed, run, run_whole
 from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
 from provisioner.cli.snapshots import restore, snapshot
 from provisioner.clock import now_ms, rfc3339
+from provisioner.deploying import forget_failures
 from provisioner.errors import ProvisionerError
 from provisioner.model import App, Database, Hold, Status
 from provisioner.naming import shown
@@ -91,13 +92,16 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every database that is in error.")
 def fix(name: str | None, everything: bool) -> None:
-    """Try again what failed, now."""
+    """Try again what failed, now: making a database, or the pre-deploy command of its timeline."""
     if (name is None) == (not everything):
         raise click.UsageError("name one database, or say --all")
     with Registry.open(the_home()) as registry:
-        apps = registry.apps() if name is None else [find(registry, name)[0]]
+        meant = find(registry, name) if name is not None else None
+        apps = [meant[0]] if meant else registry.apps()
         for app in apps:
-            run(registry, app, "fix")
+            timelines = [timeline_of(registry, *meant)] if meant else registry.timelines(app.id)
+            forget_failures(registry, app, timelines, "user")
+            run_whole(registry, app, "fix")
         left = [
             database
             for app in apps
@@ -109,6 +113,8 @@ def fix(name: str | None, everything: bool) -> None:
                 f'database "{left[0].name}" is still in error: {left[0].error}',
                 f"Mend that, then run: provisioner database fix {left[0].name}",
             )
+        for app in apps:
+            must_be_deployed(app, [timeline_of(registry, *meant)] if meant else registry.timelines(app.id))
         click.echo("fixed")
 
 

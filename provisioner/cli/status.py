@@ -69,9 +69,8 @@ def _table(documents: list[view.Document]) -> Table:
         table.add_row("no timelines yet: run 'provisioner init' in a repository", "", "", "", "", "")
     for document in documents:
         for database in document["databases"] or [None]:
-            state = database["status"] if database else document["status"]
+            state, error = _state(document, database)
             style = _STYLES.get(state, "")
-            error = f": {database['error']}" if database and database["error"] else ""
             cells = [
                 document["app"],
                 document["timeline"],
@@ -82,6 +81,16 @@ def _table(documents: list[view.Document]) -> Table:
             ]
             table.add_row(*(Text(shown(cell), style=style if index == 2 else "") for index, cell in enumerate(cells)))
     return table
+
+
+def _state(document: view.Document, database: view.Document | None) -> tuple[str, str]:
+    """The status of a row, and what is to be said of it: of its database, else of the timeline's pre-deploy command."""
+    if database is None:
+        return document["status"], ""
+    deploy = document["pre_deploy"]
+    if database["status"] == "connected" and deploy and deploy["state"] != "succeeded":
+        return document["status"], f": {deploy['error'] or 'its pre-deploy command is ' + deploy['state']}"
+    return database["status"], f": {database['error']}" if database["error"] else ""
 
 
 def _size(size: int | None) -> str:

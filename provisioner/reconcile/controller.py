@@ -18,6 +18,7 @@ from provisioner.reconcile.locks import app_locked
 from provisioner.reconcile.plan import plan
 from provisioner.reconcile.renames import carried, unseen
 from provisioner.reconcile.replacing import settle
+from provisioner.reconcile.running import settle_runs
 from provisioner.registry.store import Registry
 
 MOST_PASSES = 8  # a rename over an existing branch takes three
@@ -49,6 +50,7 @@ def reconcile(
     """
     done = 0
     with app_locked(registry, app):
+        settle_runs(registry, app, now)
         settle(registry, app, now)
         if retry:
             _find_damage(registry, app, now, cause)

@@ -32,6 +32,10 @@ def runs(registry: Tables, timeline_id: str) -> list[Run]:
     return [_run(row) for row in rows]
 
 
+def last_run(registry: Tables, timeline_id: str, kind: str) -> Run | None:
+    return next((run for run in runs(registry, timeline_id) if run.kind == kind), None)
+
+
 def unfinished_runs(registry: Tables, app_id: str) -> list[Run]:
     """Those of an app that have begun and not ended, or were cut off."""
     columns = ", ".join(f"run.{name}" for name in _RUN.split(", "))
