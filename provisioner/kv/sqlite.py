@@ -194,7 +194,7 @@ class SqliteStore:
             if pages and not self.read_only:
                 with self._transaction():
                     found = SqliteSnapshot(self._file, connection)
-                    found.pages = sqlite_pages.pages_of(self._file.path, connection)
+                    found.pages = sqlite_pages.pages_of(connection)
             else:
                 found = SqliteSnapshot(self._file, connection)
             yield found
