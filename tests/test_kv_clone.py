@@ -149,10 +149,15 @@ def test_clones_under_fire(disk: Path, places: dict[str, str]) -> None:
     assert min(fire.acknowledged()) > 0
     assert integrity(path) == "ok"
     pauses.sort()
+    longest = {f"{language} on the {place}": 0.0 for language, place in WRITERS}
+    for (language, place), seconds in zip(WRITERS, fire.longest, strict=True):
+        kind = f"{language} on the {place}"
+        longest[kind] = max(longest[kind], seconds)
     print(
         f"{CLONES} clones of up to {max(sizes) >> 10} KiB, blocks shared: {made.shared}; writers paused for"
         f" {pauses[len(pauses) // 2] * 1000:.2f} ms (median), {pauses[-1] * 1000:.2f} ms (longest);"
-        f" {sum(fire.acknowledged())} commits, the longest {max(fire.longest) * 1000:.0f} ms"
+        f" {sum(fire.acknowledged())} commits, the longest in ms:"
+        f" {', '.join(f'{kind} {seconds * 1000:.0f}' for kind, seconds in longest.items())}"
     )
     assert pauses[len(pauses) // 2] < LONGEST_PAUSE
 
