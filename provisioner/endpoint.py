@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from provisioner import presence
 from provisioner.config import Home
-from provisioner.environment import Connection, database_url
+from provisioner.environment import Attached, database_url
 from provisioner.errors import NotResolved, StorageFailed
 
 PATIENCE_SECONDS = 2.0
@@ -21,7 +21,7 @@ def served(home: Home) -> tuple[int, str, str] | None:
     return found[0], public, near or public
 
 
-def remote(home: Home, connection: Connection) -> tuple[str, str] | None:
+def remote(home: Home, app_slug: str, database: Attached) -> tuple[str, str] | None:
     """URL and token of a database in mode ``url`` or ``auto``; None for its file.
 
     In mode ``auto`` the server is used while it is up. It is the same database both ways, so a server that has ended
@@ -29,12 +29,12 @@ def remote(home: Home, connection: Connection) -> tuple[str, str] | None:
     """
     found = served(home)
     if found is None:
-        if connection.connect == "auto":
+        if database.connect == "auto":
             return None
         raise NotResolved(
-            f"app {connection.app_slug!r} is connected by URL, and no server is up for {home.path}",
+            f"app {app_slug!r} is connected by URL, and no server is up for {home.path}",
             "Start it with 'provisioner serve' or 'provisioner up', or change the mode with 'provisioner assign"
-            f" --connect auto INSTANCE {connection.app_slug}'",
+            f" --connect auto {database.instance} {app_slug}'",
         )
     pid, base, near = found
     if not _accepts(near):
@@ -49,7 +49,7 @@ def remote(home: Home, connection: Connection) -> tuple[str, str] | None:
     except StorageFailed as error:
         error.exit_code = NotResolved.exit_code
         raise
-    return database_url(base, connection.database_id), keys.injected(key, connection.database_id, connection.generation)
+    return database_url(base, database.database_id), keys.injected(key, database.database_id, database.generation)
 
 
 def _accepts(base: str) -> bool:

@@ -108,11 +108,13 @@ def takes_crlf(format_name: str, values: Variables) -> bool:
     return format_name != "shell" and not any("\n" in value for value in values.values())
 
 
-def remember(checkout: Checkout, path: str, format_name: str) -> None:
+def remember(checkout: Checkout, path: str, format_name: str, context: str | None = None) -> None:
     """Ask `post-checkout` to keep up this file, in every worktree at the same place."""
-    entry = f"{format_name} {place(checkout, path)}"
-    entries = remembered(checkout)
-    if entry not in entries:
+    relative = place(checkout, path)
+    entry = f"{format_name}{f':{context}' if context else ''} {relative}"
+    before = remembered(checkout)
+    entries = [line for line in before if line.partition(" ")[2] != relative]
+    if entry not in before or len(before) > len(entries) + 1:
         directory = os.path.join(checkout.common_dir, b"provisioner")
         os.makedirs(directory, exist_ok=True)
         listing = "".join(f"{line}\n" for line in [*entries, entry])
@@ -120,7 +122,7 @@ def remember(checkout: Checkout, path: str, format_name: str) -> None:
 
 
 def remembered(checkout: Checkout) -> list[str]:
-    """Lines of format name and path relative to the top of a worktree."""
+    """Lines of format name, with ``:local`` where local variables are wanted, and path relative to the top of a worktree."""
     path = os.path.join(checkout.common_dir, b"provisioner", b"env-files")
     if not os.path.exists(path):
         return []
@@ -135,20 +137,23 @@ def refresh(home: Home, cwd: bytes, environ: Environ) -> list[str]:
         return []
     said = []
     for entry in remembered(checkout):
-        format_name, _, relative = entry.partition(" ")
+        how, _, relative = entry.partition(" ")
+        format_name, _, context = how.partition(":")
         path = os.path.join(os.fsdecode(checkout.top), relative)
         if os.path.isdir(os.path.dirname(path)) and format_name in WRITABLE:
             try:
                 place(checkout, path)
-                said.append(_refresh(home, cwd, environ, path, format_name, relative))
+                said.append(_refresh(home, cwd, environ, path, format_name, relative, context or None))
             except ProvisionerError as error:
                 said.append(f"{relative} IS LEFT AS IT WAS, perhaps connected to another branch: {error}")
     return said
 
 
-def _refresh(home: Home, cwd: bytes, environ: Environ, path: str, format_name: str, relative: str) -> str:
+def _refresh(
+    home: Home, cwd: bytes, environ: Environ, path: str, format_name: str, relative: str, context: str | None
+) -> str:
     try:
-        connection, values = resolve(home, Selectors(), cwd, environ)
+        connection, values = resolve(home, Selectors(context=context), cwd, environ)
         text = FORMATS[format_name](values)
         crlf = takes_crlf(format_name, values)
         said = f"{relative} is connected to {connection.timeline}"

@@ -5,6 +5,9 @@ Facts: the variables of Deno, Deno Deploy and of ours are in docs/environment.md
 
 from __future__ import annotations
 
+# What the names of instances may not be: variables that begin so mean something to others.
+RESERVED_INSTANCES = ("database", "deno", "dyld", "git", "ld", "otel", "pg", "provisioner")
+
 # Inherited from somebody's shell, these would lead an app to another database or to none.
 STRAY = (
     "DENO_KV_PATH_PREFIX",
@@ -16,23 +19,53 @@ STRAY = (
 _URL_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 
 
-class Connection:
-    """A timeline and the database it is connected to: what a registry look-up answers."""
+class Attached:
+    """A database that a timeline is connected to, and where it is: one for each instance that is assigned."""
 
     __slots__ = (
-        "app_id",
-        "app_slug",
         "connect",
         "database_id",
         "database_name",
         "engine",
         "generation",
+        "instance",
         "location",
+    )
+
+    def __init__(
+        self,
+        *,
+        instance: str,
+        engine: str,
+        location: str,
+        database_id: str,
+        database_name: str,
+        connect: str,
+        generation: int,
+    ) -> None:
+        self.instance = instance
+        self.engine = engine
+        self.location = location
+        self.database_id = database_id
+        self.database_name = database_name
+        self.connect = connect  # file, url or auto
+        self.generation = generation  # of the tokens that are injected
+
+
+class Connection:
+    """A timeline and the databases it is connected to, the first assigned first: what a registry look-up answers."""
+
+    __slots__ = (
+        "app_id",
+        "app_slug",
+        "context",
+        "databases",
         "org_id",
         "org_slug",
         "production",
         "revision",
         "timeline",
+        "variables",
     )
 
     def __init__(
@@ -45,12 +78,9 @@ class Connection:
         timeline: str,
         production: bool,
         revision: str,
-        engine: str,
-        location: str,
-        database_id: str,
-        database_name: str,
-        connect: str,
-        generation: int,
+        context: str,
+        databases: list[Attached],
+        variables: dict[str, str],
     ) -> None:
         self.org_id = org_id
         self.org_slug = org_slug
@@ -59,28 +89,57 @@ class Connection:
         self.timeline = timeline
         self.production = production
         self.revision = revision
-        self.engine = engine
-        self.location = location
-        self.database_id = database_id
-        self.database_name = database_name
-        self.connect = connect  # file, url or auto
-        self.generation = generation  # of the tokens that are injected
+        self.context = context  # production, development or local
+        self.databases = databases
+        self.variables = variables  # of the app's own
 
 
-def variables(connection: Connection, path: str) -> dict[str, str]:
-    """The variables for a deno-kv database in the file `path` (absolute)."""
-    return {"DENO_KV_DEFAULT_PATH": path, **_timeline(connection), "PROVISIONER_KV_URL": sqlite_url(path)}
+class Reached:
+    """How an app reaches one of its databases: by the file `path`, or at `url` with `token`."""
+
+    __slots__ = ("path", "token", "url")
+
+    def __init__(self, path: str, url: str = "", token: str = "") -> None:
+        self.path = path
+        self.url = url
+        self.token = token
 
 
-def remote_variables(connection: Connection, url: str, token: str) -> dict[str, str]:
-    """The variables for a deno-kv database that a server offers at `url`; no flag or code change is needed then."""
-    return {
-        "DENO_KV_DEFAULT_PATH": url,
-        "DENO_KV_ACCESS_TOKEN": token,
-        "DENO_KV_REQUIRES_DISTRIBUTED_DATABASE": "error",
-        **_timeline(connection),
-        "PROVISIONER_KV_URL": url,
-    }
+def variables(connection: Connection, reached: list[Reached]) -> dict[str, str]:
+    """The variables of a timeline whose databases are reached so.
+
+    The first database of an engine fills the engine's own variables, and each has some with its instance's name besides.
+    """
+    found: dict[str, str] = {}
+    named: dict[str, str] = {}
+    engines = set()
+    for database, way in zip(connection.databases, reached, strict=True):
+        opened = {"DENO_KV_DEFAULT_PATH": way.url or way.path}
+        if way.url:
+            opened["DENO_KV_ACCESS_TOKEN"] = way.token
+            opened["DENO_KV_REQUIRES_DISTRIBUTED_DATABASE"] = "error"  # no flag and no change of code is needed then
+        url = way.url or sqlite_url(way.path)
+        if database.engine not in engines:
+            engines.add(database.engine)
+            found |= {**opened, **_timeline(connection), "PROVISIONER_KV_URL": url}
+        prefix = instance_prefix(database.instance)
+        named[f"{prefix}_KV_PATH"] = way.url or way.path
+        named[f"{prefix}_KV_URL"] = url
+        if way.url:
+            named[f"{prefix}_KV_ACCESS_TOKEN"] = way.token
+        named[f"{prefix}_DATABASE"] = database.database_name
+    return {**connection.variables, **found, **named}  # what leads to the databases is not the user's to change
+
+
+def instance_prefix(slug: str) -> str:
+    """What the variables of one instance begin with. No two slugs share one, and no variable of one is another's."""
+    return slug.upper().replace("-", "_")
+
+
+def instance_variables(slug: str) -> list[str]:
+    """The names of all variables that an instance may have."""
+    prefix = instance_prefix(slug)
+    return [f"{prefix}_{rest}" for rest in ("KV_PATH", "KV_URL", "KV_ACCESS_TOKEN", "DATABASE")]
 
 
 def _timeline(connection: Connection) -> dict[str, str]:
@@ -93,8 +152,8 @@ def _timeline(connection: Connection) -> dict[str, str]:
         "DENO_DEPLOY_BUILD_ID": connection.revision,
         "PROVISIONER_APP": connection.app_slug,
         "PROVISIONER_TIMELINE": connection.timeline,
-        "PROVISIONER_CONTEXT": "production" if connection.production else "development",
-        "PROVISIONER_DATABASE": connection.database_name,
+        "PROVISIONER_CONTEXT": connection.context,
+        "PROVISIONER_DATABASE": connection.databases[0].database_name,
     }
 
 

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 from provisioner.naming import timeline_name
 
+PRE_DEPLOY_MS = 600_000
+
 
 class Status(StrEnum):
     """What a user is told of a database."""
@@ -42,6 +44,14 @@ class ConnectMode(StrEnum):
     AUTO = "auto"
     FILE = "file"
     URL = "url"
+
+
+class Context(StrEnum):
+    """Which of an app's variables a process gets."""
+
+    PRODUCTION = "production"
+    DEVELOPMENT = "development"
+    LOCAL = "local"
 
 
 class SnapshotState(StrEnum):
@@ -80,7 +90,12 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A git repository. ``git_dir`` is its common directory, ``production`` its production branch, both raw bytes."""
+    """A git repository. ``git_dir`` is its common directory, ``production`` its production branch, both raw bytes.
+
+    ``expire_ms``: how long development timelines are kept after their last push, unless they say otherwise themselves;
+    None for ever. ``pre_deploy`` is a shell command for each new revision, ``pre_deploy_from`` a file of the revision
+    that holds it, ``pre_deploy_ms`` its time limit. ``snapshot_revisions``: of how many revisions the data is kept.
+    """
 
     id: str
     slug: str
@@ -89,10 +104,21 @@ class App:
     grace_ms: int
     retention_ms: int
     created_at: int
+    expire_ms: int | None = None
+    pre_deploy: str = ""
+    pre_deploy_from: str = ""
+    pre_deploy_ms: int = PRE_DEPLOY_MS
+    snapshot_revisions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
+    """The history of a branch, or of one revision: then ``preview`` is set and ``branch`` is that commit's id.
+
+    ``expire_ms`` is how long it is kept after ``active_at``: None as its app says, 0 for ever. ``deployed`` is the
+    revision that the pre-deploy command was last run for, ``failure`` what went wrong then.
+    """
+
     id: str
     app_id: str
     branch: bytes
@@ -101,18 +127,30 @@ class Timeline:
     created_at: int
     gone_at: int | None
     rename_mark: str
+    preview: bool = False
+    protected: bool = False
+    expire_ms: int | None = None
+    active_at: int = 0
+    deployed: str = ""
+    failure: str | None = None
 
     @property
     def name(self) -> bytes:
-        return timeline_name(self.branch, production=self.production)
+        return timeline_name(self.branch, production=self.production, preview=self.preview)
+
+    @property
+    def of_branch(self) -> bool:
+        """Is it a branch's, and not the production branch's?"""
+        return not self.production and not self.preview
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
     """One isolated database. ``connected_at`` is set once it has held data: from then on it is never made anew.
 
-    ``forked_from`` is the id of the database that it began as a copy of, ``forked_at`` when that copy was made (None: it
-    is still to be), ``fork_version`` the version of the last write that both have.
+    ``forked_from`` is the id of the database that it began as a copy of, ``forked_snapshot`` of which of its snapshots
+    (None: as it was then), ``forked_at`` when that copy was made (None: it is still to be), ``fork_version`` the version
+    of the last write that both have.
     """
 
     id: str
@@ -132,6 +170,7 @@ class Database:
     forked_from: str | None = None
     forked_at: int | None = None
     fork_version: int | None = None
+    forked_snapshot: str | None = None
 
     @property
     def live(self) -> bool:

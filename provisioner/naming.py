@@ -11,15 +11,19 @@ from provisioner.errors import UsageError
 
 PRODUCTION = b"production"
 BRANCH_PREFIX = b"git-branch/"
+PREVIEW_PREFIX = b"preview/"
 NAME_LIMIT = 63  # bytes; what PostgreSQL keeps of an identifier
 HASH_DIGITS = 12
+SHORT_REVISION = 12
 APP_SLUG_LIMIT = 40
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 
 
-def timeline_name(branch: bytes, *, production: bool) -> bytes:
-    """``production`` or ``git-branch/<branch>``, raw as git has it."""
-    return PRODUCTION if production else BRANCH_PREFIX + branch
+def timeline_name(branch: bytes, *, production: bool, preview: bool = False) -> bytes:
+    """``production`` or ``git-branch/<branch>``, raw as git has it, or ``preview/<revision>``."""
+    if production:
+        return PRODUCTION
+    return (PREVIEW_PREFIX if preview else BRANCH_PREFIX) + branch
 
 
 def slug(text: str, limit: int) -> str:
@@ -40,6 +44,8 @@ def database_name(app_slug: str, timeline: bytes) -> str:
     app = app_slug[:24].rstrip("-")
     if timeline == PRODUCTION:
         return f"{app}-production-{digest}"
+    if timeline.startswith(PREVIEW_PREFIX):
+        return f"{app}-preview-{slug(os.fsdecode(timeline.removeprefix(PREVIEW_PREFIX)), SHORT_REVISION)}-{digest}"
     room = NAME_LIMIT - len(app) - len(digest) - len("---")
     branch = slug(os.fsdecode(timeline.removeprefix(BRANCH_PREFIX)), room)
     return f"{app}--{branch}-{digest}" if branch else f"{app}--{digest}"

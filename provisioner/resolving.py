@@ -6,19 +6,21 @@ import os
 
 from provisioner.config import Home
 from provisioner.engines.layout import database_path
-from provisioner.environment import Connection, remote_variables, variables
-from provisioner.errors import NotResolved
+from provisioner.environment import Attached, Connection, Reached, variables
+from provisioner.errors import NotResolved, UsageError
 from provisioner.git.worktree import Checkout, current_branch, find_checkout, origin_directory
 from provisioner.naming import BRANCH_PREFIX, PRODUCTION
 from provisioner.registry.resolve import FoundApp, NotYet, Resolver
 
 Environ = dict[str, str] | os._Environ[str]
 
+LOCAL = "local"
+
 
 class Selectors:
-    """Which timeline is meant. What is None is told from the checkout."""
+    """Which timeline is meant, and whose variables. What is None is told from the checkout."""
 
-    __slots__ = ("app", "branch", "revision", "timeline")
+    __slots__ = ("app", "branch", "context", "revision", "timeline")
 
     def __init__(
         self,
@@ -26,29 +28,40 @@ class Selectors:
         branch: str | None = None,
         timeline: str | None = None,
         revision: str | None = None,
+        context: str | None = None,
     ) -> None:
         self.app = app
         self.branch = branch
         self.timeline = timeline
         self.revision = revision
+        self.context = context
 
 
 def resolve(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> tuple[Connection, dict[str, str]]:
-    """The database that `selectors` mean in the directory `cwd`, and its variables.
+    """The databases that `selectors` mean in the directory `cwd`, and their variables.
 
     A branch that git has and the registry does not know yet is reconciled first. Raises `NotResolved`.
     """
+    if selectors.context not in (None, LOCAL):
+        raise UsageError(
+            f"--context takes {LOCAL}, not {selectors.context!r}: production or development is what the timeline is",
+            "Say which timeline: --branch NAME",
+        )
+    local = selectors.context == LOCAL
     resolver = Resolver(home)
     app = _find_app(resolver, selectors, cwd)
     timeline = None if selectors.revision else _timeline(app, selectors, cwd, environ)
     try:
-        connection = resolver.connection(app, timeline=timeline, revision=selectors.revision)
+        connection = resolver.connection(app, timeline=timeline, revision=selectors.revision, local=local)
     except NotYet:
         _reconcile(home, app)
-        connection = resolver.connection(app, timeline=timeline, revision=selectors.revision)
-    path = _usable_file(connection)
-    remote = _remote(home, connection)
-    return connection, remote_variables(connection, *remote) if remote else variables(connection, path)
+        connection = resolver.connection(app, timeline=timeline, revision=selectors.revision, local=local)
+    return connection, variables(connection, [_reached(home, connection, each) for each in connection.databases])
+
+
+def timeline_here(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> bytes:
+    """The timeline's name that `selectors` mean in the directory `cwd`; whether it is there is another question."""
+    return _timeline(_find_app(Resolver(home), selectors, cwd), selectors, cwd, environ)
 
 
 def find_app(home: Home, selectors: Selectors, cwd: bytes) -> FoundApp:
@@ -133,18 +146,24 @@ def _reconcile(home: Home, app: FoundApp) -> None:
             reconcile(registry, full, now_ms(), "exec")
 
 
-def _remote(home: Home, connection: Connection) -> tuple[str, str] | None:
+def _reached(home: Home, connection: Connection, database: Attached) -> Reached:
+    path = _usable_file(database)
+    remote = _remote(home, connection, database)
+    return Reached(path, *remote) if remote else Reached(path)
+
+
+def _remote(home: Home, connection: Connection, database: Attached) -> tuple[str, str] | None:
     """URL and token where the server is to be used; where no server is up nothing more is imported to say so."""
-    if connection.connect == "file" or (connection.connect == "auto" and not os.path.exists(home.server)):
+    if database.connect == "file" or (database.connect == "auto" and not os.path.exists(home.server)):
         return None
     from provisioner import endpoint
 
-    return endpoint.remote(home, connection)
+    return endpoint.remote(home, connection.app_slug, database)
 
 
-def _usable_file(connection: Connection) -> str:
+def _usable_file(database: Attached) -> str:
     """The connected database's file, looked at: it is there, can be written, and is a database."""
-    path = database_path(connection.location, connection.database_id)
+    path = database_path(database.location, database.database_id)
     problem = ""
     try:
         with open(path, "r+b", buffering=0) as file:
@@ -154,7 +173,7 @@ def _usable_file(connection: Connection) -> str:
         problem = f"cannot be opened: {error.strerror}"
     if problem:
         raise NotResolved(
-            f"database {connection.database_name!r} {problem} ({path})",
-            f"Put the file back; 'provisioner database show {connection.database_name}' tells more",
+            f"database {database.database_name!r} {problem} ({path})",
+            f"Put the file back; 'provisioner database show {database.database_name}' tells more",
         )
     return path

@@ -51,6 +51,70 @@ def test_a_new_branch_is_opened_and_a_new_assignment_makes_a_database() -> None:
     assert kinds(wants(b"feature"), Actual((FEATURE,), ())) == [Create]
 
 
+DAY = 86_400_000
+BORN = replace(FEATURE, active_at=NOW - DAY)
+
+
+def test_a_timeline_whose_time_is_over_is_archived_and_comes_back_with_a_push() -> None:
+    for app, timeline in ((APP, replace(BORN, expire_ms=DAY)), (replace(APP, expire_ms=DAY), BORN)):
+        desired = replace(wants(b"feature"), app=app)
+        (archive,) = plan(desired, Actual((timeline,), (CONNECTED,)), NOW).actions
+        assert isinstance(archive, Archive)
+        assert archive.purge_at == NOW + APP.retention_ms
+        assert plan(desired, Actual((timeline,), (ARCHIVED,)), NOW).actions == ()
+        pushed = replace(desired, branches={b"feature": "c2"})
+        assert kinds(pushed, Actual((timeline,), (ARCHIVED,))) == [Note, Ensure]
+        assert kinds(pushed, Actual((timeline,), ())) == [Note, Create]
+        assert kinds(desired, Actual((timeline,), ())) == [], "it is not made anew, empty"
+
+
+def test_what_has_not_expired_says_when_it_will() -> None:
+    found = plan(wants(b"feature"), Actual((replace(BORN, expire_ms=DAY + 7),), (CONNECTED,)), NOW)
+    assert (found.actions, found.next_at) == ((), NOW + 7)
+
+
+def test_production_the_protected_and_those_that_say_never_do_not_expire() -> None:
+    app = replace(APP, expire_ms=DAY)
+    for timeline in (
+        replace(PRODUCTION, active_at=NOW - DAY),
+        replace(BORN, protected=True),
+        replace(BORN, expire_ms=0),
+    ):
+        database = replace(CONNECTED, timeline_id=timeline.id)
+        desired = replace(wants(timeline.branch), app=app)
+        assert plan(desired, Actual((timeline,), (database,)), NOW).actions == ()
+
+
+def test_the_database_of_a_protected_branch_that_is_gone_stays() -> None:
+    gone = replace(FEATURE, gone_at=NOW - DAY, protected=True)
+    assert plan(wants(), Actual((gone,), (CONNECTED,)), NOW).actions == ()
+    failed = replace(CONNECTED, status=Status.ERROR, error="disk full")
+    assert kinds(wants(), Actual((gone,), (failed,))) == [Ensure]
+    assert kinds(wants(), Actual((gone,), (replace(ARCHIVED, purge_at=NOW - 1),))) == []
+
+
+def test_nothing_takes_the_place_of_a_protected_timeline_by_a_rename() -> None:
+    other = replace(FEATURE, id="t2", branch=b"other", protected=True)
+    others = replace(CONNECTED, id="d2", timeline_id="t2", name="shop--other-1")
+    actual = Actual((FEATURE, other), (CONNECTED, others))
+    renamed = wants(b"other", renames=(Rename(b"feature", b"other", "m"),))
+    assert kinds(renamed, actual) == [Note], "the old name's database waits for its grace"
+    swapped = wants(
+        b"other", b"feature", renames=(Rename(b"feature", b"other", "m"), Rename(b"other", b"feature", "n"))
+    )
+    assert kinds(swapped, actual) == [Follow, Follow]
+
+
+def test_a_preview_stays_until_its_time_is_over_or_it_is_deleted() -> None:
+    preview = replace(BORN, branch=b"c1", preview=True, expire_ms=DAY + 7)
+    found = plan(wants(), Actual((preview,), (CONNECTED,)), NOW)
+    assert (found.actions, found.next_at) == ((), NOW + 7)
+    assert kinds(wants(), Actual((preview,), ())) == [Create]
+    for ended in (replace(preview, expire_ms=DAY), replace(preview, gone_at=NOW)):
+        assert kinds(wants(), Actual((ended,), (CONNECTED,))) == [Archive]
+        assert kinds(wants(), Actual((ended,), (replace(ARCHIVED, purge_at=NOW),))) == [Purge]
+
+
 def test_a_gone_branch_waits_for_its_grace_and_is_then_archived() -> None:
     first = plan(wants(), Actual((FEATURE,), (CONNECTED,)), NOW)
     assert [type(action) for action in first.actions] == [Note]

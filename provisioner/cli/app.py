@@ -41,6 +41,16 @@ def milliseconds(text: str) -> int:
     return found
 
 
+def lasting(text: str) -> int | None:
+    """A time as `milliseconds` has it, or ``never``: None."""
+    if text == "never":
+        return None
+    found = milliseconds(text)
+    if found == 0:
+        raise UsageError("a timeline cannot expire at once", "Say for example 14d, or never")
+    return found
+
+
 def register(
     registry: Registry,
     path: str,
@@ -87,6 +97,7 @@ def save(
     production: str | None = None,
     grace: str | None = None,
     retention: str | None = None,
+    expire_after: str | None = None,
     git_dir: bytes | None = None,
 ) -> App:
     if name is not None and any(other.slug == name and other.id != app.id for other in registry.apps()):
@@ -98,6 +109,7 @@ def save(
         production=app.production if production is None else os.fsencode(production),
         grace_ms=app.grace_ms if grace is None else milliseconds(grace),
         retention_ms=app.retention_ms if retention is None else milliseconds(retention),
+        expire_ms=app.expire_ms if expire_after is None else lasting(expire_after),
     )
     return registry.save_app(changed, now_ms())
 
@@ -132,6 +144,7 @@ def _document(registry: Registry, app: App) -> view.Document:
         "production_branch": os.fsdecode(app.production),
         "grace_ms": app.grace_ms,
         "retention_ms": app.retention_ms,
+        "expire_ms": app.expire_ms,
         "instances": [instance.slug for instance in assigned],
         "connect": {instance.slug: str(modes[instance.id]) for instance in assigned},
         "created_at": rfc3339(app.created_at),
@@ -178,6 +191,11 @@ def _text(value: object) -> str:
 @click.option("--production-branch", metavar="BRANCH", help="The branch whose pushes go to the production timeline.")
 @click.option("--grace", metavar="TIME", help="How long a branch is gone before its database is archived.")
 @click.option("--retention", metavar="TIME", help="How long an archived database is kept.")
+@click.option(
+    "--expire-after",
+    metavar="TIME|never",
+    help="How long after its last push a branch's database is archived, unless its timeline says otherwise.",
+)
 @click.option("--repository", metavar="PATH", help="Where the repository has been moved to.")
 def set_app(
     slug: str | None,
@@ -186,6 +204,7 @@ def set_app(
     production_branch: str | None,
     grace: str | None,
     retention: str | None,
+    expire_after: str | None,
     repository: str | None,
 ) -> None:
     """Change an app. The production timeline keeps its data when its branch changes."""
@@ -206,6 +225,7 @@ def set_app(
             production=production_branch,
             grace=grace,
             retention=retention,
+            expire_after=expire_after,
             git_dir=git_dir,
         )
         inbox.leave(registry.home.inbox, changed.id)  # a daemon that runs is to watch the new place

@@ -69,7 +69,7 @@ def reset(name: str | None, source: str, slug: str | None, instance: str | None,
         app, goal = meant(registry, name, slug, instance)
         origin = None
         if source != "empty":
-            origin = of_timeline(registry, app, source.encode(), _instance(registry, goal))
+            origin = of_timeline(registry, app, os.fsencode(source), _instance(registry, goal))
         _replace(registry, app, goal, origin, "reset", with_queue=with_queue, yes=yes)
 
 
@@ -106,7 +106,14 @@ def end(kept: str) -> None:
 
 def may_be_replaced(registry: Registry, app: App, database: Database, action: str) -> None:
     """Raises ProvisionerError where nobody may put other data in this database's place."""
-    if timeline_of(registry, app, database).production:
+    timeline = timeline_of(registry, app, database)
+    if timeline.protected:
+        name = shown(timeline.name)
+        raise ProvisionerError(
+            f"{database.name} is of a protected timeline, which is never the target of a {action}",
+            f"If it is to be: provisioner timeline unprotect {name}",
+        )
+    if timeline.production:
         raise ProvisionerError(
             f"{database.name} holds production's data, which is never the target of a {action}",
             f"To go back to what it was, see: provisioner database snapshot list {database.name}",

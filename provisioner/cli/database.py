@@ -9,15 +9,15 @@ import click
 
 from provisioner.cli import view
 from provisioner.cli.copies import fork, reset
-from provisioner.cli.finding import find as find
+from provisioner.cli.finding import find, timeline_of
 from provisioner.cli.reconcile import run
 from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
 from provisioner.cli.snapshots import restore, snapshot
 from provisioner.clock import now_ms, rfc3339
 from provisioner.errors import ProvisionerError
-from provisioner.lock import locked
 from provisioner.model import App, Database, Hold, Status
 from provisioner.naming import shown
+from provisioner.reconcile.locks import app_locked
 from provisioner.registry.store import Registry
 
 # Each in a module of its own, which is imported when it is asked for.
@@ -119,6 +119,12 @@ def archive(name: str, yes: bool) -> None:
     """Put a database away; it is kept for the retention time and comes back with 'recover'."""
     with Registry.open(the_home()) as registry:
         app, found = find(registry, name)
+        timeline = timeline_of(registry, app, found)
+        if timeline.protected:
+            raise ProvisionerError(
+                f"{found.name} is of a protected timeline, which is never archived",
+                f"If it is to be: provisioner timeline unprotect {shown(timeline.name)}",
+            )
         confirm(f"Archive {found.name}? Apps on {app.slug} lose it until it is recovered", yes)
         _hold(registry, app, found, Hold.ARCHIVED)
         click.echo(_state(registry, app, found.id))
@@ -145,9 +151,42 @@ def recover(name: str) -> None:
         click.echo(_state(registry, app, found.id))
 
 
+@database.command()
+@click.argument("name")
+@yes_option
+def purge(name: str, yes: bool) -> None:
+    """Delete an archived database for good now, with its snapshots, before its retention time is over."""
+    with Registry.open(the_home()) as registry:
+        app, found = find(registry, name)
+        if found.status is not Status.ARCHIVED:
+            raise ProvisionerError(
+                f"{found.name} is {found.status}; only what is archived is deleted",
+                f"Archive it first: provisioner database archive {found.id}",
+            )
+        confirm(f"Delete {found.name} ({found.id}) and its snapshots for good? Nothing brings them back", yes)
+        with app_locked(registry, app), registry.change():
+            current = registry.database(found.id)
+            if current is None or current.status is not Status.ARCHIVED:
+                raise ProvisionerError(f"{found.name} is not archived any more", "See 'provisioner status'")
+            now = now_ms()
+            registry.save_databases([replace(current, purge_at=now, retry_at=None)])
+            registry.record(now, "database.purge-asked", "user", app_id=app.id, database_id=found.id)
+        run(registry, app, "database purge")
+        left = registry.database(found.id)
+        if left is not None and left.status is not Status.PURGED:
+            raise ProvisionerError(
+                f"{found.name} is not deleted yet: {left.error or left.status}", "Then run: provisioner reconcile"
+            )
+        click.echo(f"deleted {found.name}")
+
+
 def _hold(registry: Registry, app: App, found: Database, hold: Hold) -> None:
-    with locked(f"{registry.home.locks}/app-{app.id}.lock", f"the app {app.slug!r}"):
+    with app_locked(registry, app), registry.change():
         registry.save_databases([replace(found, hold=hold, purge_at=None)])
+        if hold is Hold.CONNECTED:  # its time begins anew
+            timeline = timeline_of(registry, app, found)
+            gone_at = None if timeline.preview else timeline.gone_at
+            registry.save_timelines([replace(timeline, active_at=now_ms(), gone_at=gone_at)])
         registry.record(now_ms(), f"database.hold-{hold}", "user", app_id=app.id, database_id=found.id)
     run(registry, app, f"database {'archive' if hold is Hold.ARCHIVED else 'recover'}")
 

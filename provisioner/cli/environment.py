@@ -14,14 +14,26 @@ from provisioner.errors import UsageError
 from provisioner.formats import FORMATS
 from provisioner.git.worktree import find_checkout
 from provisioner.naming import shown
-from provisioner.resolving import Selectors, resolve
+from provisioner.resolving import LOCAL, Selectors, resolve
+
+context_option = click.option(
+    "--context",
+    type=click.Choice([LOCAL]),
+    help="local: development's variables with local ones in their place, whatever the timeline. The database stays its.",
+)
 
 
 @click.command(name="exec", context_settings={"ignore_unknown_options": True})
 @selector_options
+@context_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")
 def exec_command(
-    app: str | None, branch: str | None, timeline: str | None, revision: str | None, command: tuple[str, ...]
+    app: str | None,
+    branch: str | None,
+    timeline: str | None,
+    revision: str | None,
+    context: str | None,
+    command: tuple[str, ...],
 ) -> None:
     """Run CMD with the timeline's environment. Where that cannot be told, CMD is not run and the exit code is 3.
 
@@ -29,11 +41,12 @@ def exec_command(
     """
     if command[0].startswith("-"):
         raise UsageError(f"'provisioner exec' has no option {command[0]}", "See 'provisioner exec --help'")
-    execute(Selectors(app, branch, timeline, revision), list(command))
+    execute(Selectors(app, branch, timeline, revision, context), list(command))
 
 
 @click.command()
 @selector_options
+@context_option
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="Default: shell; with --write: dotenv.")
 @click.option("--write", "path", metavar="FILE", help="Keep a marked block in FILE, here and after every checkout.")
 def env(
@@ -41,11 +54,12 @@ def env(
     branch: str | None,
     timeline: str | None,
     revision: str | None,
+    context: str | None,
     format_name: str | None,
     path: str | None,
 ) -> None:
     """Print the timeline's environment. Where it cannot be told, nothing is printed and the exit code is 3."""
-    selectors = Selectors(app, branch, timeline, revision)
+    selectors = Selectors(app, branch, timeline, revision, context)
     home = the_home()
     if path is not None:
         _write(path, selectors, format_name or "dotenv")
@@ -65,7 +79,7 @@ def _write(path: str, selectors: Selectors, format_name: str) -> None:
         envfile.place(checkout, path)
     envfile.write(path, FORMATS[format_name](values), crlf=envfile.takes_crlf(format_name, values))
     if checkout is not None:
-        envfile.remember(checkout, path, format_name)
+        envfile.remember(checkout, path, format_name, selectors.context)
         kept = " and will be kept up by post-checkout"
     else:
         kept = ""

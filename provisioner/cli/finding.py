@@ -9,9 +9,9 @@ from provisioner.cli.reconcile import run
 from provisioner.cli.shared import the_app
 from provisioner.errors import NotResolved
 from provisioner.model import App, Database, Timeline
-from provisioner.naming import BRANCH_PREFIX, shown
+from provisioner.naming import BRANCH_PREFIX, PRODUCTION, shown
 from provisioner.registry.store import Registry
-from provisioner.resolving import Selectors, resolve
+from provisioner.resolving import Selectors, resolve, timeline_here
 
 
 def find(registry: Registry, name: str) -> tuple[App, Database]:
@@ -41,7 +41,13 @@ def meant(registry: Registry, text: str | None, slug: str | None, instance: str 
     if text is None:
         connection, _ = resolve(registry.home, Selectors(app=slug), os.getcwdb(), os.environ)
         app = registry.app(connection.app_id)
-        database = registry.database(connection.database_id)
+        attached = next((each for each in connection.databases if instance in (None, each.instance)), None)
+        if attached is None:
+            raise NotResolved(
+                f"instance {instance!r} is not assigned to app {connection.app_slug!r}",
+                "See 'provisioner instance list'",
+            )
+        database = registry.database(attached.database_id)
         assert app is not None  # noqa: S101
         assert database is not None  # noqa: S101
         return app, database
@@ -77,17 +83,30 @@ def of_timeline(registry: Registry, app: App, name: bytes, instance: str | None 
     )
 
 
+def timeline_meant(registry: Registry, text: str | None, slug: str | None) -> tuple[App, Timeline]:
+    """A timeline by its branch, or as ``DENO_TIMELINE`` has it, or that of the branch checked out here."""
+    here = Selectors(app=slug)
+    name = timeline_here(registry.home, here, os.getcwdb(), os.environ) if text is None else os.fsencode(text)
+    app = the_app(registry, slug)
+    found = _timeline(registry, app, name)
+    if found is None:
+        run(registry, app, "timeline", retry=False)
+        found = _timeline(registry, app, name)
+    if found is None:
+        raise NotResolved(
+            f"app {app.slug!r} has no branch or timeline {shown(name)!r}", "See 'provisioner timeline list'"
+        )
+    return app, found
+
+
 def timeline_of(registry: Registry, app: App, database: Database) -> Timeline:
     return next(timeline for timeline in registry.timelines(app.id) if timeline.id == database.timeline_id)
 
 
 def _timeline(registry: Registry, app: App, name: bytes) -> Timeline | None:
-    timelines = registry.timelines(app.id)
-    for wanted in (name, BRANCH_PREFIX + name):
-        for timeline in timelines:
-            if timeline.name == wanted:
-                return timeline
-    return next((timeline for timeline in timelines if timeline.production and name == app.production), None)
+    wanted = PRODUCTION if name == app.production else name
+    by_name = {timeline.name: timeline for timeline in registry.timelines(app.id)}
+    return by_name.get(wanted) or by_name.get(BRANCH_PREFIX + wanted)
 
 
 def _live(registry: Registry, app: App, timeline: Timeline | None) -> list[Database]:

@@ -12,7 +12,8 @@ from provisioner.cli import view
 from provisioner.cli.shared import json_option, print_json, the_home
 from provisioner.clock import now_ms, rfc3339
 from provisioner.engines.table import ENGINES
-from provisioner.errors import ProvisionerError
+from provisioner.environment import RESERVED_INSTANCES, instance_prefix
+from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import Instance
 from provisioner.naming import shown
 from provisioner.registry.store import Registry
@@ -40,6 +41,23 @@ def find(registry: Registry, slug: str) -> Instance:
     raise ProvisionerError(f"there is no instance {slug!r}", "See 'provisioner instance list'")
 
 
+def parse_name(text: str) -> str:
+    """`text` where an instance may be called so: its variables begin with its name."""
+    slug = naming.parse_slug(text, "an instance")
+    if slug in RESERVED_INSTANCES:
+        raise UsageError(
+            f"{slug!r} cannot be the name of an instance: variables that begin with {instance_prefix(slug)}_ mean"
+            " something else",
+            f"Try {slug + '-data'!r}",
+        )
+    if slug[0].isdigit():
+        raise UsageError(
+            f"{slug!r} cannot be the name of an instance: its variables begin with it, and none may begin with a digit",
+            f"Try {'kv-' + slug!r}",
+        )
+    return slug
+
+
 @click.group()
 def instance() -> None:
     """Database instances: an engine and where it stores."""
@@ -51,7 +69,7 @@ def instance() -> None:
 @click.option("--directory", metavar="PATH", help="Where to store. Default: in the home directory.")
 def add(slug: str, engine: str, directory: str | None) -> None:
     """Add a database instance."""
-    slug = naming.parse_slug(slug, "an instance")
+    slug = parse_name(slug)
     with Registry.open(the_home(), create=True) as registry:
         registry.organization()
         if any(other.slug == slug for other in registry.instances()):

@@ -12,7 +12,13 @@ from provisioner.errors import ProvisionerError
 from provisioner.naming import shown
 from provisioner.resolving import Selectors, resolve
 
-_OPTIONS = {"--app": "app", "--branch": "branch", "--timeline": "timeline", "--revision": "revision"}
+_OPTIONS = {
+    "--app": "app",
+    "--branch": "branch",
+    "--timeline": "timeline",
+    "--revision": "revision",
+    "--context": "context",
+}
 
 
 def launch(words: list[str]) -> None:

@@ -10,6 +10,7 @@ from provisioner.endpoint import served
 from provisioner.engines.table import ENGINES
 from provisioner.environment import database_url, sqlite_url
 from provisioner.model import App, ConnectMode, Database, Instance, Timeline, timeline_status
+from provisioner.reconcile.outlook import expires_at
 from provisioner.registry.store import Registry
 
 Document = dict[str, Any]
@@ -55,7 +56,7 @@ def timelines(registry: Registry, app: App) -> list[Document]:
         of_timeline.setdefault(database.timeline_id, []).append(database)
     reach = _Reach(registry, app)
     documents = []
-    for timeline in sorted(registry.timelines(app.id), key=lambda timeline: (not timeline.production, timeline.branch)):
+    for timeline in sorted(registry.timelines(app.id), key=lambda timeline: (not timeline.production, timeline.name)):
         held = of_timeline.get(timeline.id, [])
         if not held and timeline.gone_at is not None:
             continue
@@ -67,10 +68,12 @@ def _timeline(app: App, timeline: Timeline, held: list[Database], reach: _Reach)
     return {
         "app": app.slug,
         "timeline": os.fsdecode(timeline.name),
-        "branch": os.fsdecode(timeline.branch),
+        "branch": None if timeline.preview else os.fsdecode(timeline.branch),
         "context": "production" if timeline.production else "development",
         "revision": timeline.revision or None,
         "status": str(timeline_status([database.status for database in held])),
+        "protected": timeline.protected,
+        "expires_at": rfc3339(None if timeline.gone_at is not None else expires_at(app, timeline)),
         "databases": [_database(database, reach) for database in held],
     }
 

@@ -112,6 +112,16 @@ def default_branch(common_dir: bytes) -> bytes:
         return b"main"
 
 
+def commit_of(common_dir: bytes, name: str) -> str | None:
+    """The id of the commit that `name` (an id, the beginning of one, a branch, a tag) means; None where it means none."""
+    _must_exist(common_dir)
+    try:
+        found = git(common_dir, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    except UnreadableRepository:
+        return None
+    return found.decode("ascii").strip()
+
+
 def is_bare(common_dir: bytes) -> bool:
     return git(common_dir, "config", "--type=bool", "--default=false", "core.bare").strip() == b"true"
 

@@ -15,7 +15,7 @@ from provisioner.engines.base import Failures, Source
 from provisioner.engines.table import ENGINES
 from provisioner.errors import StorageFailed
 from provisioner.model import App, Database, Instance, Intent, Status, Timeline
-from provisioner.naming import database_name, timeline_name
+from provisioner.naming import database_name
 from provisioner.reconcile import actions as planned
 from provisioner.reconcile.origins import origins
 from provisioner.registry.snapshots import end_snapshots
@@ -73,7 +73,15 @@ class Applier:
         """New timelines with their databases; the databases are made in the same go."""
         timelines = [
             Timeline(
-                new_id, self.app.id, action.branch, action.production, action.revision, self.now, None, action.mark
+                id=new_id,
+                app_id=self.app.id,
+                branch=action.branch,
+                production=action.production,
+                revision=action.revision,
+                created_at=self.now,
+                gone_at=None,
+                rename_mark=action.mark,
+                active_at=self.now,
             )
             for new_id, action in zip(_new_ids(len(actions)), actions, strict=True)
         ]
@@ -87,7 +95,13 @@ class Applier:
     def _note(self, actions: list[planned.Note]) -> None:
         with self.registry.change():
             self.registry.save_timelines(
-                replace(action.timeline, revision=action.revision, gone_at=action.gone_at, rename_mark=action.mark)
+                replace(
+                    action.timeline,
+                    revision=action.revision,
+                    gone_at=action.gone_at,
+                    rename_mark=action.mark,
+                    active_at=self.now if _moved(action) else action.timeline.active_at,
+                )
                 for action in actions
             )
             self._record(
@@ -108,23 +122,7 @@ class Applier:
     def _insert(self, wanted: list[tuple[Timeline, Instance]]) -> list[_New]:
         made = []
         for new_id, (timeline, instance) in zip(_new_ids(len(wanted)), wanted, strict=True):
-            database = Database(
-                id=new_id,
-                timeline_id=timeline.id,
-                instance_id=instance.id,
-                name=database_name(self.app.slug, timeline_name(timeline.branch, production=timeline.production)),
-                status=Status.PROVISIONING,
-                intent=Intent.PROVISION,
-                error=None,
-                attempts=0,
-                retry_at=None,
-                hold=None,
-                created_at=self.now,
-                connected_at=None,
-                archived_at=None,
-                purge_at=None,
-            )
-            made.append((database, timeline, self.cause))
+            made.append((begun(new_id, self.app, timeline, instance, self.now), timeline, self.cause))
         made = self._with_origins(made)
         self.registry.save_databases(database for database, _, _ in made)
         return made
@@ -200,7 +198,7 @@ class Applier:
         assert source is not None  # noqa: S101 - rows of databases are never deleted
         instance = self._instance(database.instance_id)
         try:
-            made = ENGINES[instance.engine].fork(instance, database, Source(source))
+            made = ENGINES[instance.engine].fork(instance, database, Source(source, database.forked_snapshot))
         except StorageFailed as error:
             failures[database.id] = str(error)
             return step
@@ -258,6 +256,31 @@ class Applier:
                 for timeline, database_id, action, detail, cause in events
             ]
         )
+
+
+def begun(new_id: str, app: App, timeline: Timeline, instance: Instance, now: int) -> Database:
+    """The row of a database that is to be made."""
+    return Database(
+        id=new_id,
+        timeline_id=timeline.id,
+        instance_id=instance.id,
+        name=database_name(app.slug, timeline.name),
+        status=Status.PROVISIONING,
+        intent=Intent.PROVISION,
+        error=None,
+        attempts=0,
+        retry_at=None,
+        hold=None,
+        created_at=now,
+        connected_at=None,
+        archived_at=None,
+        purge_at=None,
+    )
+
+
+def _moved(note: planned.Note) -> bool:
+    """Is there a push behind it?"""
+    return note.gone_at is None and (note.revision != note.timeline.revision or note.timeline.gone_at is not None)
 
 
 def _batches(items: list[_T]) -> Iterator[list[_T]]:

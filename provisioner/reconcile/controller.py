@@ -10,11 +10,11 @@ from provisioner.engines.table import ENGINES
 from provisioner.errors import UnreadableRepository
 from provisioner.git.reflog import Log, has_reflogs, read_logs
 from provisioner.git.refs import read_branches, still_there
-from provisioner.lock import locked
 from provisioner.model import App, Database, Instance, Status
 from provisioner.reconcile.actions import Action, Actual, Archive, Desired, Follow, Note, Open, Plan, Rename
 from provisioner.reconcile.apply import Applier, Progress
 from provisioner.reconcile.follow import follow
+from provisioner.reconcile.locks import app_locked
 from provisioner.reconcile.plan import plan
 from provisioner.reconcile.renames import carried, unseen
 from provisioner.reconcile.replacing import settle
@@ -48,7 +48,7 @@ def reconcile(
     nothing was changed), `Busy` and `StorageFailed`. Failures of single databases are in their status, not raised.
     """
     done = 0
-    with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
+    with app_locked(registry, app):
         settle(registry, app, now)
         if retry:
             _find_damage(registry, app, now, cause)
@@ -71,7 +71,7 @@ def reconcile(
 
 def archive_all(registry: Registry, app: App, now: int, cause: str) -> None:
     """Archive and keep every live database of an app, whatever its refs say: its repository may be gone."""
-    with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
+    with app_locked(registry, app):
         timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
         live = [database for database in registry.databases(app.id) if database.live]
         Applier(registry, app, now, cause).apply(
@@ -125,14 +125,18 @@ def _desired(registry: Registry, app: App, actual: Actual, now: int) -> Desired:
         for database in sorted(actual.databases, key=lambda database: database.live)
         if database.hold is None and (database.live or (database.archived_at or 0) > now - RENAME_MS)
     }
-    watched = {timeline.branch: moving[timeline.id] for timeline in actual.timelines if timeline.id in moving}
+    watched = {
+        timeline.branch: moving[timeline.id]
+        for timeline in actual.timelines
+        if timeline.id in moving and not timeline.preview
+    }
     expected = {branch for branch, live in watched.items() if live}
     desired = Desired(app, _stable_branches(app, expected), tuple(registry.assigned(app.id)))
     if not has_reflogs(app.git_dir):
         return desired
     seen = {mark for timeline in actual.timelines for mark in timeline.rename_mark.split()}
     branches, logs = _stable_logs(app, desired.branches, expected, seen)
-    known = {timeline.branch: timeline.rename_mark for timeline in actual.timelines}
+    known = {timeline.branch: timeline.rename_mark for timeline in actual.timelines if not timeline.preview}
     origins = carried(logs, seen, watched.keys() - {app.production}, app.production)
     renames = tuple(Rename(old, new, _marks(known.get(new, ""), logs[new])) for new, old in origins.items())
     # what is not yet followed must not be taken for seen, which the copy of a log could bring about

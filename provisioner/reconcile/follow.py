@@ -17,9 +17,9 @@ from provisioner.registry.store import Registry
 def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) -> None:
     """Carry out all renames of a plan in one transaction: branches may have exchanged their names."""
     faults.point("rename.begun")
-    known = {timeline.branch: timeline for timeline in registry.timelines(app.id) if not timeline.production}
-    arrived = {action.new: _arrived(app, known.get(action.new), action, now) for action in actions}
-    left = [replace(action.old, gone_at=now) for action in actions if action.old.branch not in arrived]
+    known = {timeline.branch: timeline for timeline in registry.timelines(app.id) if timeline.of_branch}
+    arrived = {action.new: _arrived(known.get(action.new), action, now) for action in actions}
+    left = [_left(action.old, now) for action in actions if action.old.branch not in arrived]
     moved = [
         (replace(database, timeline_id=timeline.id, name=database_name(app.slug, timeline.name)), timeline, action)
         for action in actions
@@ -44,6 +44,19 @@ def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) ->
     faults.point("rename.recorded")
 
 
-def _arrived(app: App, known: Timeline | None, action: Follow, now: int) -> Timeline:
-    timeline = known or Timeline(str(uuid.uuid4()), app.id, action.new, False, action.revision, now, None, action.mark)
-    return replace(timeline, revision=action.revision, gone_at=None, rename_mark=action.mark)
+def _arrived(known: Timeline | None, action: Follow, now: int) -> Timeline:
+    """The timeline by its new name, with whatever was said of it by the old one."""
+    return replace(
+        action.old,
+        id=known.id if known else str(uuid.uuid4()),
+        created_at=known.created_at if known else now,
+        branch=action.new,
+        revision=action.revision,
+        gone_at=None,
+        rename_mark=action.mark,
+    )
+
+
+def _left(timeline: Timeline, now: int) -> Timeline:
+    """What was said of it went along: a branch that takes its name later is another one."""
+    return replace(timeline, gone_at=now, protected=False, expire_ms=None, deployed="", failure=None)

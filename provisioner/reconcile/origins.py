@@ -24,13 +24,21 @@ def origins(registry: Registry, app: App, made: Sequence[Made]) -> Iterator[tupl
     rules = registry.new_branches(app.id)
     if all(rules.get(database.instance_id, EMPTY) == EMPTY for _, database in made):
         return
-    timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
-    there = [(timelines[database.timeline_id], database) for database in registry.databases(app.id) if database.live]
-    found = {(timeline.branch, database.instance_id): database.id for timeline, database in (*there, *made)}
+    timelines = {timeline.id: timeline for timeline in registry.timelines(app.id) if not timeline.preview}
+    there = [
+        (timelines[database.timeline_id], database)
+        for database in registry.databases(app.id)
+        if database.live and database.timeline_id in timelines
+    ]
+    found = {
+        (timeline.branch, database.instance_id): database.id
+        for timeline, database in (*there, *made)
+        if not timeline.preview
+    }
     branches = {branch for branch, _ in found}
     for timeline, database in made:
         rule = rules.get(database.instance_id, EMPTY)
-        if rule == EMPTY or timeline.production:
+        if rule == EMPTY or not timeline.of_branch:
             continue
         source = _branch(app, timeline, rule, branches)
         if source is None:

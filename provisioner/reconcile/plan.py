@@ -5,7 +5,6 @@ A plan may be carried out in part, and planned again: what is left is then what 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 
 from provisioner.model import Database, Hold, Intent, Status, Timeline
@@ -17,122 +16,75 @@ from provisioner.reconcile.actions import (
     Desired,
     Ensure,
     Fail,
-    Follow,
     Note,
     Open,
     Plan,
     Purge,
     Release,
 )
+from provisioner.reconcile.outlook import Outlook, settled, text
+from provisioner.reconcile.plan_renames import follows
 
 
 def plan(desired: Desired, actual: Actual, now: int, *, retry: bool = False) -> Plan:
     """The difference between `desired` and `actual` at `now` (ms). `retry` does not wait for a retry's time."""
-    return _Planner(desired, actual, now, retry).plan()
+    return _Planner(Outlook(desired, actual, now, retry)).plan()
 
 
 class _Planner:
-    def __init__(self, desired: Desired, actual: Actual, now: int, retry: bool) -> None:
-        self.desired, self.actual, self.now, self.retry = desired, actual, now, retry
-        self.app = desired.app
-        self.next_at: int | None = None
-        self.databases: dict[str, list[Database]] = defaultdict(list)
-        for database in actual.databases:
-            self.databases[database.timeline_id].append(database)
-        self.instances = {instance.id: instance for instance in desired.instances}
+    def __init__(self, look: Outlook) -> None:
+        self.look, self.desired, self.app, self.now = look, look.desired, look.app, look.now
 
     def plan(self) -> Plan:
-        actions, settled = self._rename_all()
+        actions, moving = follows(self.look)
         known = set()
-        for timeline in self.actual.timelines:
-            if not timeline.production:
+        for timeline in self.look.actual.timelines:
+            if timeline.of_branch:
                 known.add(timeline.branch)
-            if timeline.branch in settled and not timeline.production:
-                continue
-            if self._wanted(timeline):
+                if timeline.branch in moving:
+                    continue
+            if timeline.preview:
+                actions.extend(self._preview(timeline))
+            elif self._wanted(timeline):
                 actions.extend(self._present(timeline))
             else:
                 actions.extend(self._absent(timeline))
-        has_production = any(timeline.production for timeline in self.actual.timelines)
+        has_production = any(timeline.production for timeline in self.look.actual.timelines)
         for branch, revision in self.desired.branches.items():
             production = branch == self.app.production
-            new = not has_production if production else branch not in known and branch not in settled
+            new = not has_production if production else branch not in known | moving
             if new:
                 actions.append(Open(branch, production, revision, (self.desired.marks or {}).get(branch, "")))
-        return Plan(tuple(actions), self.next_at)
+        return Plan(tuple(actions), self.look.next_at)
 
     def _wanted(self, timeline: Timeline) -> bool:
         if timeline.branch not in self.desired.branches:
             return False
         return timeline.production or timeline.branch != self.app.production
 
-    def _at(self, when: int) -> None:
-        self.next_at = when if self.next_at is None else min(self.next_at, when)
-
-    # renames
-
-    def _rename_all(self) -> tuple[list[Action], set[bytes]]:
-        """What following the renames takes now, and the branches that nothing else is to be done about before."""
-        by_branch = {timeline.branch: timeline for timeline in self.actual.timelines if not timeline.production}
-        pending: list[Follow] = []
-        for rename in self.desired.renames:
-            old = by_branch.get(rename.old)
-            if old is None or self.app.production in (rename.old, rename.new):
-                continue  # production's data neither comes nor goes by a rename: a person decides
-            moving = tuple(database for database in self._newest(old) if database.hold is None)
-            if moving:
-                pending.append(Follow(old, rename.new, self.desired.branches[rename.new], rename.mark, moving))
-        leaving = {database.id for follow in pending for database in follow.databases}
-        steps: list[Action] = []
-        going: dict[bytes, Follow] = {}
-        for follow in pending:
-            first = list(self._before(follow, by_branch.get(follow.new), leaving))
-            steps += first
-            if not first and all(_settled(database) for database in follow.databases):
-                going[follow.new] = follow
-        while stuck := going.keys() & {follow.old.branch for follow in pending if follow.new not in going}:
-            for name in stuck:  # what is there cannot leave yet
-                del going[name]
-        return [*steps, *going.values()], {name for follow in pending for name in (follow.old.branch, follow.new)}
-
-    def _before(self, follow: Follow, new: Timeline | None, leaving: set[str]) -> Iterator[Action]:
-        """First make room and have the data live, then move it: two plans, since each step may fail by itself."""
-        cause = f"replaced: {_text(follow.old.branch)} was renamed to {_text(follow.new)}"
-        if new is not None:
-            for database in self.databases[new.id]:
-                if database.live and database.id not in leaving:
-                    yield self._archive(database, new, cause)
-        for database in follow.databases:
-            if not _settled(database) and self._due(database):
-                yield Ensure(database, follow.old, "its branch was renamed")
-
-    def _newest(self, timeline: Timeline) -> list[Database]:
-        """Of each instance the database that a timeline goes on with: the live one, else the last archived."""
-        best: dict[str, Database] = {}
-        for database in self.databases[timeline.id]:
-            if database.intent is Intent.PURGE or (database.purge_at or self.now + 1) <= self.now:
-                continue
-            other = best.get(database.instance_id)
-            if other is None or (database.live, database.archived_at or 0) > (other.live, other.archived_at or 0):
-                best[database.instance_id] = database
-        return list(best.values())
-
     # timelines whose branch is there
 
     def _present(self, timeline: Timeline) -> Iterator[Action]:
         revision = self.desired.branches[timeline.branch]
         mark = (self.desired.marks or {}).get(timeline.branch, timeline.rename_mark)
-        if timeline.gone_at is not None or (timeline.revision, timeline.rename_mark) != (revision, mark):
+        pushed = timeline.gone_at is not None or timeline.revision != revision
+        if pushed or timeline.rename_mark != mark:
             yield Note(timeline, revision, None, mark)
-        chosen = {database.instance_id: database for database in self._newest(timeline)}
+        if not pushed and self.look.expired(timeline):
+            yield from self._put_away(timeline, "its time is over: nothing was pushed to it since")
+        else:
+            yield from self._connected(timeline)
+
+    def _connected(self, timeline: Timeline) -> Iterator[Action]:
+        chosen = {database.instance_id: database for database in self.look.newest(timeline)}
         for instance in self.desired.instances:
             if instance.id not in chosen:
                 yield Create(timeline, instance)
-        for database in self.databases[timeline.id]:
-            if chosen.get(database.instance_id) is database and database.instance_id in self.instances:
+        for database in self.look.databases[timeline.id]:
+            if chosen.get(database.instance_id) is database and database.instance_id in self.look.instances:
                 yield from self._keep_connected(database, timeline)
             elif database.live:
-                if self._due(database):
+                if self.look.due(database):
                     yield Archive(database, timeline, "unassigned", None)
             else:
                 yield from self._keep_archived(database, timeline)
@@ -141,12 +93,12 @@ class _Planner:
         if database.hold is Hold.ARCHIVED:
             if not database.live:
                 yield from self._keep_archived(database, timeline)
-            elif self._due(database):
+            elif self.look.due(database):
                 yield Archive(database, timeline, "archived by hand", None)
             return
         if database.hold is Hold.CONNECTED:
             yield Release(database, timeline)
-        if _settled(database) or not self._due(database):
+        if settled(database) or not self.look.due(database):
             return
         match database.status:
             case Status.ARCHIVED:
@@ -156,25 +108,33 @@ class _Planner:
             case _:
                 yield Ensure(database, timeline, "was cut off")
 
-    def _due(self, database: Database) -> bool:
-        """Has the time come to try again what failed last? Always so where nothing failed."""
-        if database.intent is Intent.REPLACE:  # which is finished before anything is planned, unless the disk refuses
-            if database.retry_at is not None:
-                self._at(database.retry_at)
-            return False
-        if database.retry_at is None or self.retry or database.retry_at <= self.now:
-            return True
-        self._at(database.retry_at)
-        return False
+    # timelines whose time is over
+
+    def _preview(self, timeline: Timeline) -> Iterator[Action]:
+        if timeline.gone_at is not None:
+            yield from self._put_away(timeline, "the preview was deleted")
+        elif self.look.expired(timeline):
+            yield from self._put_away(timeline, "the preview's time is over")
+        else:
+            yield from self._connected(timeline)
+
+    def _put_away(self, timeline: Timeline, cause: str) -> Iterator[Action]:
+        for database in self.look.databases[timeline.id]:
+            if not database.live:
+                yield from self._keep_archived(database, timeline)
+            elif database.hold is Hold.CONNECTED:
+                yield Release(database, timeline)
+            elif self.look.due(database):
+                yield self.look.archive(database, timeline, cause)
 
     # timelines whose branch is gone
 
     def _absent(self, timeline: Timeline) -> Iterator[Action]:
-        live = [database for database in self.databases[timeline.id] if database.live]
-        for database in self.databases[timeline.id]:
+        live = [database for database in self.look.databases[timeline.id] if database.live]
+        for database in self.look.databases[timeline.id]:
             if database.live:
                 continue
-            if database.hold is Hold.CONNECTED and self._due(database):
+            if database.hold is Hold.CONNECTED and self.look.due(database):
                 yield Ensure(database, timeline, "recovered by hand")
             else:
                 yield from self._keep_archived(database, timeline)
@@ -184,49 +144,43 @@ class _Planner:
         if timeline.gone_at is None:
             yield Note(timeline, timeline.revision, gone_at, timeline.rename_mark)
         over = gone_at + self.app.grace_ms
-        if over > self.now:
-            self._at(over)
+        if over > self.now and not timeline.protected:
+            self.look.at(over)
             return
         for database in live:
-            if timeline.production:
-                yield from self._miss_production(database, timeline)
-            elif database.hold is Hold.CONNECTED:
-                if database.intent is not None and self._due(database):
-                    yield Ensure(database, timeline, "recovered by hand")
-            elif self._due(database):
-                here = timeline.branch in self.desired.branches
-                yield self._archive(
-                    database, timeline, "its branch is production now" if here else "its branch is gone"
-                )
+            yield from self._left(database, timeline)
+
+    def _left(self, database: Database, timeline: Timeline) -> Iterator[Action]:
+        """A live database whose branch has been gone for long enough."""
+        if timeline.production:
+            yield from self._miss_production(database, timeline)
+        elif timeline.protected or database.hold is Hold.CONNECTED:
+            if not settled(database) and self.look.due(database):
+                yield Ensure(database, timeline, "protected" if timeline.protected else "recovered by hand")
+        elif self.look.due(database):
+            here = timeline.branch in self.desired.branches
+            yield self.look.archive(
+                database, timeline, "its branch is production now" if here else "its branch is gone"
+            )
 
     def _miss_production(self, database: Database, timeline: Timeline) -> Iterator[Action]:
         why = (
-            f"the production branch {_text(timeline.branch)} is gone from the repository; its data is kept. Push it"
+            f"the production branch {text(timeline.branch)} is gone from the repository; its data is kept. Push it"
             f" again, or name another: provisioner app set --app {self.app.slug} --production-branch BRANCH"
         )
         if database.status is not Status.ERROR or database.error != why:
             yield Fail(database, timeline, why)
 
     def _keep_archived(self, database: Database, timeline: Timeline) -> Iterator[Action]:
-        if not self._due(database):
+        if not self.look.due(database):
             return
         if database.intent is Intent.PURGE:
             yield Purge(database, timeline, "was cut off")
         elif database.intent is not None:
-            yield self._archive(database, timeline, "was cut off")
+            yield self.look.archive(database, timeline, "was cut off")
+        elif timeline.protected and database.hold is not Hold.ARCHIVED:
+            return
         elif database.purge_at is not None and database.purge_at <= self.now:
             yield Purge(database, timeline, "its retention time is over")
         elif database.purge_at is not None:
-            self._at(database.purge_at)
-
-    def _archive(self, database: Database, timeline: Timeline, cause: str) -> Archive:
-        purge_at = database.purge_at or self.now + self.app.retention_ms
-        return Archive(database, timeline, cause, purge_at)
-
-
-def _settled(database: Database) -> bool:
-    return database.status is Status.CONNECTED and database.intent is None
-
-
-def _text(branch: bytes) -> str:
-    return branch.decode("utf-8", "backslashreplace")
+            self.look.at(database.purge_at)

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from provisioner import faults
 from provisioner.engines.base import Copied, Engine, Source
 from provisioner.engines.table import ENGINES
 from provisioner.errors import ProvisionerError, StorageFailed
-from provisioner.lock import locked, try_lock
 from provisioner.model import App, Database, Instance, Intent, Replacement, Snapshot, SnapshotState, Status, Timeline
+from provisioner.reconcile.locks import app_locked, database_if_free, database_locked
 from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
 
@@ -41,10 +39,10 @@ def put_in_place(
     ProvisionerError where the database is not connected; then its data is as it was.
     """
     engine, instance = _storage(registry, database)
-    with locked(_lock(registry, database.id), f"the database {database.name!r}"):
+    with database_locked(registry, database):
         kept_as = str(uuid.uuid4())
         begun = Replacement(database.id, action, detail, kept_as, False, None, None, None, now)
-        with _app_locked(registry, app):
+        with app_locked(registry, app):
             _must_have_data(registry, database)
             with registry.change(synced=False):  # cut off with the power, what was built waits for the next attempt
                 rows.save_replacement(registry, begun)
@@ -52,7 +50,7 @@ def put_in_place(
         try:
             made = engine.build(instance, database, source, with_queue=with_queue)
             faults.point("replace.built")
-            with _app_locked(registry, app):
+            with app_locked(registry, app):
                 current = _must_have_data(registry, database)
                 fork = source is not None and source.database.id != database.id
                 if fork and source is not None:
@@ -80,7 +78,7 @@ def put_in_place(
 def take_snapshot(registry: Registry, app: App, database: Database, now: int, *, label: str, cause: str) -> Snapshot:
     """Keep a database as it is. Raises StorageFailed and Busy."""
     engine, instance = _storage(registry, database)
-    with locked(_lock(registry, database.id), f"the database {database.name!r}"):
+    with database_locked(registry, database):
         revision = _timeline(registry, app, database).revision
         making = SnapshotState.MAKING
         snapshot = Snapshot(str(uuid.uuid4()), database.id, label, cause, revision, making, None, None, now, None)
@@ -101,7 +99,7 @@ def take_snapshot(registry: Registry, app: App, database: Database, now: int, *,
 
 def delete_snapshot(registry: Registry, app: App, database: Database, snapshot: Snapshot, now: int) -> None:
     """Delete it for good. Raises StorageFailed and Busy."""
-    with locked(_lock(registry, database.id), f"the database {database.name!r}"):
+    with database_locked(registry, database):
         with registry.change():
             snapshot = replace(snapshot, state=SnapshotState.DELETING, deleted_at=now)
             rows.save_snapshot(registry, snapshot)
@@ -113,11 +111,11 @@ def delete_snapshot(registry: Registry, app: App, database: Database, snapshot: 
 def settle(registry: Registry, app: App, now: int) -> None:
     """Finish or undo what a process that is gone had begun. The caller holds the app's lock."""
     for begun in rows.replacements(registry, app.id):
-        with _if_free(registry, begun.database_id) as free:
+        with database_if_free(registry, begun.database_id) as free:
             if free:
                 _settle(registry, app, begun, now)
     for snapshot in rows.unfinished_snapshots(registry, app.id):
-        with _if_free(registry, snapshot.database_id) as free:
+        with database_if_free(registry, snapshot.database_id) as free:
             if free:
                 _remove(registry, snapshot, now)
 
@@ -216,27 +214,6 @@ def _timeline(registry: Registry, app: App, database: Database) -> Timeline:
 def _storage(registry: Registry, database: Database) -> tuple[Engine, Instance]:
     instance = registry.instance_of(database.instance_id)
     return ENGINES[instance.engine], instance
-
-
-def _lock(registry: Registry, database_id: str) -> str:
-    return os.path.join(registry.home.locks, f"database-{database_id}.lock")
-
-
-@contextmanager
-def _app_locked(registry: Registry, app: App) -> Iterator[None]:
-    with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
-        yield
-
-
-@contextmanager
-def _if_free(registry: Registry, database_id: str) -> Iterator[bool]:
-    """True: whoever began to work on the database is gone, and nobody else begins until the block ends."""
-    fd = try_lock(_lock(registry, database_id))
-    try:
-        yield fd is not None
-    finally:
-        if fd is not None:
-            os.close(fd)
 
 
 def _record(registry: Registry, app: App, database: Database, now: int, action: str, cause: str, detail: str) -> None:

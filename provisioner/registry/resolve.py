@@ -1,4 +1,4 @@
-"""From a checkout to the database it is connected to, read straight from the registry; fails closed.
+"""From a checkout to the databases it is connected to, read straight from the registry; fails closed.
 
 This is what `provisioner exec` waits for, so it opens SQLite the light way and answers one question with one query. It
 writes nothing, but has an older registry brought up to date.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 
 from provisioner.config import Home
-from provisioner.environment import Connection
+from provisioner.environment import Attached, Connection
 from provisioner.errors import NotResolved, StorageFailed
-from provisioner.naming import BRANCH_PREFIX, PRODUCTION
+from provisioner.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.registry import light, version
 
 TYPE_CHECKING = False
@@ -22,17 +22,21 @@ BUSY_SECONDS = 5.0
 
 _APPS = "select id, slug, production, git_dir from app where removed_at is null and "
 _DATABASES = """
-  select organization.id, organization.slug, timeline.revision, timeline.production, timeline.branch, instance.engine,
-    instance.location, database.id, database.name, database.status, database.error, database.hold, database.intent,
-    instance.slug, assignment.connect, database.token_generation
+  select organization.id, organization.slug, timeline.revision, timeline.production, instance.slug, instance.engine,
+    instance.location, database.id, database.name, assignment.connect, database.token_generation,
+    database.status, database.error, database.hold, database.intent
   from timeline join organization
   left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
   left join instance on instance.id = assignment.instance_id and instance.deleted_at is null
-  left join database on database.timeline_id = timeline.id and database.instance_id = instance.id
-    and database.status <> 'purged'
+  left join database on database.id = (
+    select id from database where timeline_id = timeline.id and instance_id = instance.id and status <> 'purged'
+    order by status = 'archived', archived_at desc limit 1)
   where timeline.app_id = ? and {where}
-  order by assignment.id, database.status = 'archived', database.archived_at desc limit 1
+  order by assignment.id
 """
+
+# where a local variable is, it comes last
+_VARIABLES = "select name, value from variable where app_id = ? and context in (?, ?) order by context = 'local', name"
 
 
 class NotYet(NotResolved):
@@ -82,33 +86,39 @@ class Resolver:
         rows = self._rows(_APPS + where, value)
         return FoundApp(*rows[0]) if rows else None
 
-    def connection(self, app: FoundApp, *, timeline: bytes | None = None, revision: str | None = None) -> Connection:
-        """The database of a timeline named by its raw name, or by the commit it is at (at least 7 hex digits).
+    def connection(
+        self, app: FoundApp, *, timeline: bytes | None = None, revision: str | None = None, local: bool = False
+    ) -> Connection:
+        """The databases of a timeline named by its raw name, or by the commit it is at (at least 7 hex digits).
 
-        Raises `NotResolved` where there is none or it is not connected.
+        The variables are those of the timeline's context; with `local`, development's with local ones in their place.
+        Raises `NotResolved` where there are none or one of them is not connected.
         """
         if revision is not None:
             timeline = self._timeline_at(app, revision)
         assert timeline is not None  # noqa: S101
         shown = os.fsdecode(timeline)
+        preview = timeline.startswith(PREVIEW_PREFIX)
         if timeline == PRODUCTION:
             rows = self._rows(_DATABASES.format(where="timeline.production"), app.id)
         else:
-            branch = timeline.removeprefix(BRANCH_PREFIX)
-            if not timeline.startswith(BRANCH_PREFIX) or branch == app.production:
+            branch = timeline.removeprefix(PREVIEW_PREFIX if preview else BRANCH_PREFIX)
+            if branch in (timeline, app.production):
                 raise NotResolved(f"app {app.slug!r} has no timeline {shown!r}", _LIST)
-            rows = self._rows(
-                _DATABASES.format(where="not timeline.production and timeline.branch = ?"), app.id, branch
-            )
+            where = "timeline.preview = ? and not timeline.production and timeline.branch = ?"
+            rows = self._rows(_DATABASES.format(where=where), app.id, preview, branch)
         if not rows:
             raise NotYet(f"app {app.slug!r} has no timeline {shown!r}", _LIST)
-        row = rows[0]
-        if row[13] is None:
+        assigned = [row for row in rows if row[4] is not None]
+        if not assigned:
             raise NotResolved(
                 f"app {app.slug!r} has no database instance assigned",
                 f"Assign one: provisioner assign INSTANCE {app.slug}",
             )
-        self._must_be_connected(shown, row)
+        for row in assigned:
+            self._must_be_connected(shown, row)
+        row = rows[0]
+        context = "production" if row[3] and not local else "development"
         return Connection(
             org_id=row[0],
             org_slug=row[1],
@@ -117,23 +127,37 @@ class Resolver:
             timeline=shown,
             production=bool(row[3]),
             revision=row[2],
-            engine=row[5],
-            location=row[6],
-            database_id=row[7],
-            database_name=row[8],
-            connect=row[14],
-            generation=row[15],
+            context="local" if local else context,
+            variables=dict(self._rows(_VARIABLES, app.id, context, "local" if local else context)),
+            databases=[
+                Attached(
+                    instance=row[4],
+                    engine=row[5],
+                    location=row[6],
+                    database_id=row[7],
+                    database_name=row[8],
+                    connect=row[9],
+                    generation=row[10],
+                )
+                for row in assigned
+            ],
         )
 
     def _must_be_connected(self, timeline: str, row: tuple[Any, ...]) -> None:
-        name, status, error, hold, intent = row[8:13]
+        instance, name = row[4], row[8]
+        status, error, hold, intent = row[11:]
         if status == "connected" and intent is None:
             return
         if status is None:
-            raise NotYet(f"timeline {timeline!r} has no database yet", _RECONCILE)
+            raise NotYet(f"timeline {timeline!r} has no database on instance {instance!r} yet", _RECONCILE)
         if status == "archived" and hold == "archived":
             raise NotResolved(
                 f"database {name!r} was archived by hand", f"Bring it back: provisioner database recover {name}"
+            )
+        if status == "archived":
+            raise NotYet(
+                f"database {name!r} is archived",
+                f"'provisioner database show {name}' says why; bring it back: provisioner database recover {name}",
             )
         if status == "error":
             raise NotResolved(
@@ -146,15 +170,18 @@ class Resolver:
         if len(text) < 7 or any(char not in "0123456789abcdef" for char in text):
             raise NotResolved(f"{revision!r} is no revision", "Give at least 7 hex digits of a commit")
         rows = self._rows(
-            "select production, branch from timeline where app_id = ? and revision >= ? and revision < ?"
+            "select production, branch, preview from timeline where app_id = ? and revision >= ? and revision < ?"
             " and exists (select 1 from database where timeline_id = timeline.id"
             " and status not in ('archived', 'purged'))",
             app.id,
             text,
             text + "g",
         )
+        if len(rows) > 1:  # a preview is made for its revision, a branch has it for now
+            rows = [row for row in rows if row[2]] or rows
         if len(rows) == 1:
-            return PRODUCTION if rows[0][0] else BRANCH_PREFIX + rows[0][1]
+            production, branch, preview = rows[0]
+            return PRODUCTION if production else (PREVIEW_PREFIX if preview else BRANCH_PREFIX) + branch
         if not rows:
             raise NotYet(f"no timeline of app {app.slug!r} is at revision {revision}", _LIST)
         raise NotResolved(f"{len(rows)} timelines are at revision {revision}", "Say which: --branch NAME")

@@ -149,6 +149,61 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ) strict;
         """,
     ),
+    (
+        "0005_lives",
+        """
+        alter table instance add column purge_at integer;
+        alter table instance add column backup text;
+        alter table app add column expire_ms integer;
+        alter table app add column pre_deploy text not null default '';
+        alter table app add column pre_deploy_from text not null default '';
+        alter table app add column pre_deploy_ms integer not null default 600000;
+        alter table app add column snapshot_revisions integer not null default 0;
+        alter table assignment add column scrub text not null default '';
+        alter table assignment add column scrub_ms integer not null default 600000;
+        alter table database add column forked_snapshot text;
+        alter table timeline add column preview integer not null default 0;
+        alter table timeline add column protected integer not null default 0;
+        alter table timeline add column expire_ms integer;
+        alter table timeline add column active_at integer not null default 0;
+        alter table timeline add column deployed text not null default '';
+        alter table timeline add column failure text;
+        update timeline set active_at = created_at;
+        drop index timeline_branch;
+        create unique index timeline_branch on timeline (app_id, preview, branch) where not production;
+        create table share (
+          timeline_id text not null references timeline (id),
+          instance_id text not null references instance (id),
+          database_id text not null references database (id),
+          created_at integer not null,
+          primary key (timeline_id, instance_id)
+        ) strict;
+        create index share_database on share (database_id);
+        create table variable (
+          app_id text not null references app (id),
+          name text not null,
+          context text not null,
+          value text not null,
+          secret integer not null,
+          changed_at integer not null,
+          primary key (app_id, name, context)
+        ) strict;
+        create table run (
+          id text primary key,
+          timeline_id text not null references timeline (id),
+          database_id text references database (id),
+          kind text not null,
+          revision text not null,
+          command text not null,
+          state text not null,
+          detail text not null default '',
+          started_at integer not null,
+          ended_at integer
+        ) strict;
+        create index run_timeline on run (timeline_id);
+        create index run_unfinished on run (state) where state = 'running';
+        """,
+    ),
 )
 
 

@@ -9,13 +9,19 @@ from operator import attrgetter
 from provisioner.model import App, ConnectMode, Database, Hold, Instance, Intent, Organization, Status, Timeline
 from provisioner.registry.tables import Tables, printable
 
-_TIMELINE = "id, app_id, branch, production, revision, created_at, gone_at, rename_mark"
+_TIMELINE = (
+    "id, app_id, branch, production, revision, created_at, gone_at, rename_mark, preview, protected, expire_ms,"
+    " active_at, deployed, failure"
+)
 _DATABASE = (
     "id, timeline_id, instance_id, name, status, intent, error, attempts, retry_at, hold, created_at, connected_at,"
-    " archived_at, purge_at, forked_from, forked_at, fork_version"
+    " archived_at, purge_at, forked_from, forked_at, fork_version, forked_snapshot"
 )
 _INSTANCE = "id, slug, engine, location, created_at"
-_APP = "id, slug, git_dir, production, grace_ms, retention_ms, created_at"
+_APP = (
+    "id, slug, git_dir, production, grace_ms, retention_ms, created_at, expire_ms, pre_deploy, pre_deploy_from,"
+    " pre_deploy_ms, snapshot_revisions"
+)
 _timeline_values = attrgetter(*_TIMELINE.split(", "))
 _database_values = attrgetter(*_DATABASE.split(", "))
 _instance_values = attrgetter(*_INSTANCE.split(", "))
@@ -23,7 +29,10 @@ _app_values = attrgetter(*_APP.split(", "))
 
 
 def _timeline(row: tuple[object, ...]) -> Timeline:
-    return Timeline(*row[:3], bool(row[3]), *row[4:])  # type: ignore[arg-type, call-arg]
+    values = list(row)
+    for flag in (3, 8, 9):
+        values[flag] = bool(row[flag])
+    return Timeline(*values)  # type: ignore[arg-type]
 
 
 def _database(row: tuple[object, ...]) -> Database:
@@ -80,9 +89,12 @@ class Registry(Tables):
             known = self.rows("select id from app where git_dir = ?", app.git_dir)
             app_id = str(known[0][0]) if known else app.id
             self.write(
-                f"insert into app ({_APP}) values (?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
+                f"insert into app ({_APP}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
                 " slug = excluded.slug, git_dir = excluded.git_dir, production = excluded.production,"
-                " grace_ms = excluded.grace_ms, retention_ms = excluded.retention_ms, removed_at = null",
+                " grace_ms = excluded.grace_ms, retention_ms = excluded.retention_ms, expire_ms = excluded.expire_ms,"
+                " pre_deploy = excluded.pre_deploy, pre_deploy_from = excluded.pre_deploy_from,"
+                " pre_deploy_ms = excluded.pre_deploy_ms, snapshot_revisions = excluded.snapshot_revisions,"
+                " removed_at = null",
                 app_id,
                 *_app_values(app)[1:],
             )
@@ -180,11 +192,11 @@ class Registry(Tables):
         """A branch's timelines, each with the status, name and error of its databases; status None where it has none."""
         rows = self.rows(
             f"select {_qualified(_TIMELINE, 'timeline')}, status, name, error from timeline left join database"
-            " on timeline_id = timeline.id and status <> 'purged' where app_id = ? and branch = ?",
+            " on timeline_id = timeline.id and status <> 'purged' where app_id = ? and branch = ? and not preview",
             app_id,
             branch,
         )
-        return [(_timeline(row[:8]), Status(str(row[8])) if row[8] else None, *row[9:]) for row in rows]  # type: ignore[misc]
+        return [(_timeline(row[:-3]), Status(str(row[-3])) if row[-3] else None, *row[-2:]) for row in rows]  # type: ignore[misc]
 
     def database_ids(self, instance_id: str) -> set[str]:
         """The ids of all databases that an instance has or ever had."""
@@ -199,15 +211,17 @@ class Registry(Tables):
 
     def save_timelines(self, timelines: Iterable[Timeline]) -> None:
         self.write_all(
-            f"insert into timeline ({_TIMELINE}) values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
-            " branch = excluded.branch, revision = excluded.revision, gone_at = excluded.gone_at,"
-            " rename_mark = excluded.rename_mark",
+            f"insert into timeline ({_TIMELINE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " on conflict (id) do update set branch = excluded.branch, revision = excluded.revision,"
+            " gone_at = excluded.gone_at, rename_mark = excluded.rename_mark, protected = excluded.protected,"
+            " expire_ms = excluded.expire_ms, active_at = excluded.active_at, deployed = excluded.deployed,"
+            " failure = excluded.failure",
             map(_timeline_values, timelines),
         )
 
     def save_databases(self, databases: Iterable[Database]) -> None:
         self.write_all(
-            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " on conflict (id) do update set timeline_id = excluded.timeline_id, name = excluded.name,"
             " status = excluded.status, intent = excluded.intent, error = excluded.error,"
             " attempts = excluded.attempts, retry_at = excluded.retry_at, hold = excluded.hold,"

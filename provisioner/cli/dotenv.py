@@ -1,0 +1,72 @@
+"""Reading a ``.env`` file. What its readers do not agree on is an error with its line, never a guess."""
+
+from __future__ import annotations
+
+import re
+
+from provisioner.envfile import BEGIN, END
+from provisioner.errors import UsageError
+
+_NAME = re.compile(r"[ \t]*(?:export[ \t]+)?([^\s=#'\"]+)[ \t]*=[ \t]*")
+_REST = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
+_SKIP = re.compile(r"[ \t]*(?:#[^\n]*)?\n|[ \t]*(?:#[^\n]*)?\Z")
+_PLAIN = re.compile(r"[^\n]*")
+_OURS = re.compile(f"^{re.escape(BEGIN[:20])}.*?^{re.escape(END)}?", re.MULTILINE | re.DOTALL)
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$", "`": "`"}
+
+
+def parse(path: str, text: str) -> dict[str, str]:
+    """The variables of a file, of which `path` is for messages; what stands in our own block is left out.
+
+    A value is taken literally in single quotes, with ``\\n`` and the like in double quotes, and up to a `` #`` without any.
+    """
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    text = _OURS.sub(lambda block: "\n" * block[0].count("\n"), text)
+    found: dict[str, str] = {}
+    position = 0
+    while position < len(text):
+        if skipped := _SKIP.match(text, position):
+            position = max(skipped.end(), position + 1)
+            continue
+        line = text.count("\n", 0, position) + 1
+        name = _NAME.match(text, position)
+        if name is None:
+            raise UsageError(f"{path}, line {line}: this is no NAME=VALUE", "Mend it, or put a # in front")
+        value, position = _value(f"{path}, line {line}", text, name.end())
+        found[name[1]] = value
+    return found
+
+
+def _value(where: str, text: str, start: int) -> tuple[str, int]:
+    """A value, and where the next line begins."""
+    quote = text[start : start + 1]
+    if quote not in ("'", '"'):
+        plain = _PLAIN.match(text, start)
+        assert plain is not None  # noqa: S101
+        value = re.split(r"(?:^|[ \t])#", plain[0], maxsplit=1)[0].strip(" \t")
+        return _unexpanded(where, value), plain.end() + 1
+    end = start + 1
+    while end < len(text) and text[end] != quote:
+        end += 2 if quote == '"' and text[end] == "\\" else 1
+    rest = _REST.match(text, end + 1) if end < len(text) else None
+    if rest is None:
+        problem = "something follows the quote" if end < len(text) else "the quote has no end"
+        raise UsageError(f"{where}: {problem}", "Mend it, or put a # in front")
+    inner = text[start + 1 : end]
+    return (inner if quote == "'" else _unescaped(where, inner)), rest.end()
+
+
+def _unescaped(where: str, text: str) -> str:
+    def character(escape: re.Match[str]) -> str:
+        if escape[1] not in _ESCAPES:
+            raise UsageError(f"{where}: not all readers know the escape {escape[0]}", "Use single quotes, or \\\\")
+        return _ESCAPES[escape[1]]
+
+    _unexpanded(where, text.replace("\\\\", "").replace("\\$", ""))
+    return re.sub(r"\\(.)", character, text, flags=re.DOTALL)
+
+
+def _unexpanded(where: str, text: str) -> str:
+    if "${" in text:
+        raise UsageError(f"{where}: ${{…}} is not expanded here", "Write the value itself, or put it in single quotes")
+    return text

@@ -1,0 +1,113 @@
+"""`provisioner prune`: what time has made superfluous."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import click
+
+from provisioner.cli.reconcile import run
+from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
+from provisioner.clock import now_ms, rfc3339
+from provisioner.errors import ProvisionerError
+from provisioner.model import App, Status
+from provisioner.naming import shown
+from provisioner.reconcile import controller
+from provisioner.reconcile.actions import Archive, Purge
+from provisioner.reconcile.outlook import expires_at
+from provisioner.registry.store import Registry
+
+Item = dict[str, str | None]
+
+
+@click.command()
+@click.option("--app", "slug", metavar="APP", help="Only this app. Default: the one whose checkout this is, else all.")
+@click.option("--all", "everything", is_flag=True, help="Every app.")
+@click.option("--dry-run", is_flag=True, help="Print what would go and why, and what will go when; do nothing.")
+@json_option
+@yes_option
+def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes: bool) -> None:
+    """Archive what has expired or lost its branch, and delete for good what was archived for long enough.
+
+    The daemon, and every reconcile, does so by itself; this shows it first. Production and protected timelines stay.
+    """
+    with Registry.open(the_home()) as registry:
+        apps = apps_meant(registry, slug, everything)
+        due = [item for app in apps for item in _due(registry, app)]
+        if dry_run:
+            _print(due + [item for app in apps for item in _coming(registry, app, due)], as_json)
+            return
+        if due and not yes:
+            _print(due, False)
+        if due:
+            purged = sum(item["action"] == "purge" for item in due)
+            confirm(f"Archive {len(due) - purged} databases, and delete {purged} for good?", yes)
+        for app in apps:
+            if any(item["app"] == app.slug for item in due):
+                run(registry, app, "prune", retry=False)
+        if as_json:
+            print_json(due)
+        elif not due:
+            click.echo("nothing to prune")
+        _must_be_done(registry, due)
+        if due and not as_json:
+            click.echo(f"archived {len(due) - purged}, deleted {purged}")
+
+
+def _due(registry: Registry, app: App) -> Iterator[Item]:
+    for action in controller.look(registry, app, now_ms()).actions:
+        if isinstance(action, Archive | Purge):
+            described = controller.describe(action)
+            yield {
+                "app": app.slug,
+                "timeline": described["timeline"],
+                "database": action.database.name,
+                "id": action.database.id,
+                "action": described["action"],
+                "cause": described["cause"],
+                "at": None,
+            }
+
+
+def _coming(registry: Registry, app: App, due: list[Item]) -> Iterator[Item]:
+    """What will go by itself if nothing happens until then, the next first."""
+    timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
+    known = {item["id"] for item in due}
+    found: list[tuple[int, Item]] = []
+    for database in registry.databases(app.id):
+        timeline = timelines[database.timeline_id]
+        if database.id in known:
+            continue
+        if database.live:
+            gone = None if timeline.gone_at is None else timeline.gone_at + app.grace_ms
+            at, action = gone if gone is not None and not timeline.protected else expires_at(app, timeline), "archive"
+            cause = "it expires" if gone is None else "its branch is gone"
+        else:
+            at, action, cause = database.purge_at, "purge", "its retention time ends"
+        if at is None or timeline.production or database.hold is not None:
+            continue
+        item = {"app": app.slug, "timeline": os.fsdecode(timeline.name), "database": database.name, "id": database.id}
+        found.append((at, {**item, "action": action, "cause": cause, "at": rfc3339(at)}))
+    yield from (item for _, item in sorted(found, key=lambda pair: pair[0]))
+
+
+def _print(items: list[Item], as_json: bool) -> None:
+    if as_json:
+        print_json(items)
+        return
+    for item in items:
+        when = item["at"] or "now"
+        click.echo(
+            shown(f"{when}  {item['action']}  {item['app']}  {item['timeline']}  {item['database']}  ({item['cause']})")
+        )
+    if not items:
+        click.echo("nothing to prune, now or later")
+
+
+def _must_be_done(registry: Registry, due: list[Item]) -> None:
+    for item in due:
+        found = registry.database(str(item["id"]))
+        wanted = Status.PURGED if item["action"] == "purge" else Status.ARCHIVED
+        if found is not None and found.status is not wanted and found.error:
+            raise ProvisionerError(f"{found.name}: {found.error}", f"Then run: provisioner database fix {found.name}")

@@ -1,0 +1,135 @@
+"""`provisioner var`: an app's own variables, per context."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from provisioner.cli.dotenv import parse
+from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
+from provisioner.clock import now_ms, rfc3339
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.model import Context
+from provisioner.naming import shown
+from provisioner.registry import variables
+from provisioner.registry.store import Registry
+
+app_option = click.option("--app", "slug", metavar="APP", help="The app. Default: the one whose checkout this is.")
+
+
+def _contexts(_: click.Context, __: click.Parameter, value: str | None) -> list[Context] | None:
+    if value is None:
+        return None
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    known = [str(context) for context in Context]
+    if not words or any(word not in known for word in words):
+        raise click.BadParameter(f"some of {', '.join(known)}, with commas between them")
+    return [Context(word) for word in dict.fromkeys(words)]
+
+
+@click.group()
+def var() -> None:
+    """Variables of an app's own, which 'exec' and 'env' add to those of its databases.
+
+    Each has a value per context: production for the production timeline, development for all others, and local where
+    'exec --context local' or 'env --context local' asks for it.
+    """
+
+
+@var.command(name="set")
+@click.argument("words", nargs=-1, metavar="[NAME=VALUE | NAME]...")
+@click.option(
+    "--context",
+    "contexts",
+    metavar="CONTEXTS",
+    callback=_contexts,
+    help="production, development, local; several with commas. Default: production,development.",
+)
+@click.option("--secret", is_flag=True, help="Never print the value again; it stays secret until it is unset.")
+@click.option("--from-file", "path", type=click.Path(exists=True, dir_okay=False), help="Set those of a .env file too.")
+@app_option
+def set_variables(
+    words: tuple[str, ...], contexts: list[Context] | None, secret: bool, path: str | None, slug: str | None
+) -> None:
+    """Set variables: all of them, or none where one cannot be set. Programs that run keep what they were started with.
+
+    The value of a NAME without one is asked for, or read from standard input: so it is in no history of a shell.
+    """
+    with Registry.open(the_home()) as registry:
+        app = the_app(registry, slug)
+        values = _file(path) if path else {}
+        for word in words:
+            name, equals, value = word.partition("=")
+            values[name] = value if equals else _asked(name, len(words))
+        if not values:
+            raise UsageError("there is nothing to set", "Say NAME=VALUE, or --from-file .env")
+        chosen = contexts or [Context.PRODUCTION, Context.DEVELOPMENT]
+        variables.save(registry, app, values, chosen, now_ms(), secret=secret)
+        click.echo(f"{app.slug}: {', '.join(values)} set for {', '.join(chosen)}")
+
+
+def _file(path: str) -> dict[str, str]:
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return parse(path, file.read())
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8", "Save it as UTF-8") from error
+    except OSError as error:
+        raise ProvisionerError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _asked(name: str, count: int) -> str:
+    if sys.stdin.isatty():
+        value: str = click.prompt(name, hide_input=True, default="", show_default=False)
+        return value
+    if count > 1:
+        raise UsageError(f"{name} has no value", "Say NAME=VALUE; one NAME alone is read from standard input")
+    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
+
+
+@var.command(name="list")
+@app_option
+@json_option
+def list_variables(slug: str | None, as_json: bool) -> None:
+    """An app's variables in each context. Of a secret the value is not shown."""
+    with Registry.open(the_home()) as registry:
+        app = the_app(registry, slug)
+        found = variables.listing(registry, app.id)
+    if as_json:
+        print_json(
+            [
+                {
+                    "app": app.slug,
+                    "name": item.name,
+                    "context": item.context,
+                    "value": None if item.secret else item.value,
+                    "secret": item.secret,
+                    "changed_at": rfc3339(item.changed_at),
+                }
+                for item in found
+            ]
+        )
+        return
+    for item in found:
+        click.echo(shown(f"{item.name}  {item.context}  {'(secret)' if item.secret else item.value}"))
+
+
+@var.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--context", "contexts", metavar="CONTEXTS", callback=_contexts, help="Only there. Default: everywhere.")
+@app_option
+@yes_option
+def unset(names: tuple[str, ...], contexts: list[Context] | None, slug: str | None, yes: bool) -> None:
+    """Forget variables, with their values."""
+    with Registry.open(the_home()) as registry:
+        app = the_app(registry, slug)
+        found = [item for item in variables.listing(registry, app.id) if item.name in names]
+        found = [item for item in found if contexts is None or item.context in contexts]
+        missing = [name for name in names if name not in {item.name for item in found}]
+        if missing:
+            raise ProvisionerError(f"{app.slug} has no variable {missing[0]!r} there", "See 'provisioner var list'")
+        what = ", ".join(f"{item.name} in {item.context}" for item in found)
+        confirm(f"Forget {what} of {app.slug}?", yes)
+        variables.unset(registry, app, found, now_ms())
+        click.echo(f"{app.slug}: forgot {what}")

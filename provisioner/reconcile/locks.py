@@ -1,0 +1,40 @@
+"""Who may change what: one process at a time an app's timelines and databases, and one a database's data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from provisioner.lock import locked, try_lock
+from provisioner.model import App, Database
+from provisioner.registry.store import Registry
+
+
+@contextmanager
+def app_locked(registry: Registry, app: App) -> Iterator[None]:
+    """Held for moments only: everything that wakes up waits for it. Raises Busy."""
+    with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
+        yield
+
+
+@contextmanager
+def database_locked(registry: Registry, database: Database) -> Iterator[None]:
+    """Held while its data is copied or replaced, which may take long. Taken before the app's. Raises Busy."""
+    with locked(_database(registry, database.id), f"the database {database.name!r}"):
+        yield
+
+
+@contextmanager
+def database_if_free(registry: Registry, database_id: str) -> Iterator[bool]:
+    """True: whoever began to work on the database is gone, and nobody else begins until the block ends."""
+    fd = try_lock(_database(registry, database_id))
+    try:
+        yield fd is not None
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _database(registry: Registry, database_id: str) -> str:
+    return os.path.join(registry.home.locks, f"database-{database_id}.lock")

@@ -1,0 +1,75 @@
+"""What a plan is made from: what is wanted and what is there, with the time, and what all parts of a plan ask of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from provisioner.model import App, Database, Intent, Status, Timeline
+from provisioner.reconcile.actions import Actual, Archive, Desired
+
+
+class Outlook:
+    """`next_at` becomes when (ms) time alone changes something; None where it does not."""
+
+    def __init__(self, desired: Desired, actual: Actual, now: int, retry: bool) -> None:
+        self.desired, self.actual, self.now, self.retry = desired, actual, now, retry
+        self.app = desired.app
+        self.next_at: int | None = None
+        self.databases: dict[str, list[Database]] = defaultdict(list)
+        for database in actual.databases:
+            self.databases[database.timeline_id].append(database)
+        self.instances = {instance.id: instance for instance in desired.instances}
+
+    def at(self, when: int) -> None:
+        self.next_at = when if self.next_at is None else min(self.next_at, when)
+
+    def newest(self, timeline: Timeline) -> list[Database]:
+        """Of each instance the database that a timeline goes on with: the live one, else the last archived."""
+        best: dict[str, Database] = {}
+        for database in self.databases[timeline.id]:
+            if database.intent is Intent.PURGE or (database.purge_at or self.now + 1) <= self.now:
+                continue
+            other = best.get(database.instance_id)
+            if other is None or (database.live, database.archived_at or 0) > (other.live, other.archived_at or 0):
+                best[database.instance_id] = database
+        return list(best.values())
+
+    def due(self, database: Database) -> bool:
+        """Has the time come to try again what failed last? Always so where nothing failed."""
+        if database.intent is Intent.REPLACE:  # which is finished before anything is planned, unless the disk refuses
+            if database.retry_at is not None:
+                self.at(database.retry_at)
+            return False
+        if database.retry_at is None or self.retry or database.retry_at <= self.now:
+            return True
+        self.at(database.retry_at)
+        return False
+
+    def expired(self, timeline: Timeline) -> bool:
+        """Is its time over? Where it is not yet, that is when to look again."""
+        over = expires_at(self.app, timeline)
+        if over is None:
+            return False
+        if over > self.now:
+            self.at(over)
+        return over <= self.now
+
+    def archive(self, database: Database, timeline: Timeline, cause: str) -> Archive:
+        purge_at = database.purge_at or self.now + self.app.retention_ms
+        return Archive(database, timeline, cause, purge_at)
+
+
+def expires_at(app: App, timeline: Timeline) -> int | None:
+    """When (ms) a timeline's databases are archived though its branch is there; None: never."""
+    if timeline.production or timeline.protected:
+        return None
+    lasts = app.expire_ms if timeline.expire_ms is None and not timeline.preview else timeline.expire_ms
+    return timeline.active_at + lasts if lasts else None
+
+
+def settled(database: Database) -> bool:
+    return database.status is Status.CONNECTED and database.intent is None
+
+
+def text(branch: bytes) -> str:
+    return branch.decode("utf-8", "backslashreplace")

@@ -1,0 +1,56 @@
+"""What following the renames of branches takes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from provisioner.model import Timeline
+from provisioner.reconcile.actions import Action, Ensure, Follow
+from provisioner.reconcile.outlook import Outlook, settled, text
+
+
+def follows(look: Outlook) -> tuple[list[Action], set[bytes]]:
+    """What following the renames takes now, and the branches that nothing else is to be done about before."""
+    by_branch = {timeline.branch: timeline for timeline in look.actual.timelines if timeline.of_branch}
+    pending: list[Follow] = []
+    for rename in look.desired.renames:
+        old = by_branch.get(rename.old)
+        if old is None or look.app.production in (rename.old, rename.new):
+            continue  # production's data neither comes nor goes by a rename: a person decides
+        moving = tuple(database for database in look.newest(old) if database.hold is None)
+        if moving:
+            pending.append(Follow(old, rename.new, look.desired.branches[rename.new], rename.mark, moving))
+    leaving = {database.id for follow in pending for database in follow.databases}
+    while barred := [follow for follow in pending if _protected(look, by_branch.get(follow.new), leaving)]:
+        pending = [follow for follow in pending if follow not in barred]
+        leaving -= {database.id for follow in barred for database in follow.databases}
+    steps: list[Action] = []
+    going: dict[bytes, Follow] = {}
+    for follow in pending:
+        first = list(_before(look, follow, by_branch.get(follow.new), leaving))
+        steps += first
+        if not first and all(settled(database) for database in follow.databases):
+            going[follow.new] = follow
+    while stuck := going.keys() & {follow.old.branch for follow in pending if follow.new not in going}:
+        for name in stuck:  # what is there cannot leave yet
+            del going[name]
+    return [*steps, *going.values()], {name for follow in pending for name in (follow.old.branch, follow.new)}
+
+
+def _protected(look: Outlook, new: Timeline | None, leaving: Collection[str]) -> bool:
+    """Would data that is not to go have to make room?"""
+    if new is None or not new.protected:
+        return False
+    return any(database.live and database.id not in leaving for database in look.databases[new.id])
+
+
+def _before(look: Outlook, follow: Follow, new: Timeline | None, leaving: set[str]) -> Iterator[Action]:
+    """First make room and have the data live, then move it: two plans, since each step may fail by itself."""
+    cause = f"replaced: {text(follow.old.branch)} was renamed to {text(follow.new)}"
+    if new is not None:
+        for database in look.databases[new.id]:
+            if database.live and database.id not in leaving:
+                yield look.archive(database, new, cause)
+    for database in follow.databases:
+        if not settled(database) and look.due(database):
+            yield Ensure(database, follow.old, "its branch was renamed")

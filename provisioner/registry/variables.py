@@ -1,0 +1,101 @@
+"""An app's own variables, per context. Values are in the registry as they are: whoever may run the app may read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from provisioner.environment import instance_variables
+from provisioner.errors import UsageError
+from provisioner.model import App, Context
+from provisioner.registry.store import Registry
+
+LONGEST_NAME = 128  # bytes
+LONGEST_VALUE = 16 * 1024
+RESERVED_PREFIXES = ("DENO_", "DYLD_", "LD_", "OTEL_", "PROVISIONER_")
+RESERVED = ("DATABASE_URL", "PGDATABASE", "PGHOST", "PGPASSWORD", "PGPORT", "PGUSER")
+
+_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+_REST = _FIRST | frozenset("0123456789")
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """``changed_at`` is in milliseconds since 1970. Of a secret the value is shown to nobody but the app."""
+
+    name: str
+    context: Context
+    value: str
+    secret: bool
+    changed_at: int
+
+    def __repr__(self) -> str:
+        return f"Variable({self.name!r}, {self.context}, {'…' if self.secret else repr(self.value)})"
+
+
+def check(name: str, value: str, taken: Iterable[str] = ()) -> None:
+    """Raises UsageError where a user cannot set this; `taken` are names that the app's instances fill."""
+    if not name or name[0] not in _FIRST or not all(char in _REST for char in name):
+        raise UsageError(
+            f"{name!r} cannot be the name of a variable", "Use letters, digits and _, and no digit in front"
+        )
+    if len(name) > LONGEST_NAME:
+        raise UsageError(f"{name[:20]}… has {len(name)} bytes, more than the {LONGEST_NAME} of a name", "Shorten it")
+    for prefix in RESERVED_PREFIXES:
+        if name.startswith(prefix):
+            raise UsageError(f"{name} cannot be set: what begins with {prefix} is not for users", "Name it otherwise")
+    if name in RESERVED or name in taken:
+        raise UsageError(f"{name} cannot be set: it tells an app where its database is", "Name it otherwise")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the value of {name} is not UTF-8", "Encode it, for example with base64") from error
+    if size > LONGEST_VALUE:
+        raise UsageError(
+            f"the value of {name} has {size} bytes, more than {LONGEST_VALUE}", "Keep it in a file, and its path here"
+        )
+    if "\0" in value:
+        raise UsageError(f"the value of {name} has a zero byte in it, which no environment can hold", "Encode it")
+
+
+def taken(registry: Registry, app: App) -> set[str]:
+    """The names that the app's instances fill."""
+    return {name for instance in registry.assigned(app.id) for name in instance_variables(instance.slug)}
+
+
+def save(
+    registry: Registry, app: App, values: dict[str, str], contexts: Iterable[Context], now: int, *, secret: bool
+) -> None:
+    """Set all of them or none. What is secret stays so until it is unset. Raises UsageError."""
+    theirs = taken(registry, app)
+    for name, value in values.items():
+        check(name, value, theirs)
+    with registry.change():
+        for context in contexts:
+            for name, value in values.items():
+                registry.write(
+                    "insert into variable (app_id, name, context, value, secret, changed_at) values (?, ?, ?, ?, ?, ?)"
+                    " on conflict (app_id, name, context) do update set value = excluded.value,"
+                    " secret = max(secret, excluded.secret), changed_at = excluded.changed_at",
+                    *(app.id, name, context, value, int(secret), now),
+                )
+                registry.record(now, "var.set", "user", app_id=app.id, detail=f"{name} in {context}")
+
+
+def listing(registry: Registry, app_id: str) -> list[Variable]:
+    """All of an app's, by name and context."""
+    rows = registry.rows(
+        "select name, context, value, secret, changed_at from variable where app_id = ? order by name, context", app_id
+    )
+    return [Variable(str(row[0]), Context(str(row[1])), str(row[2]), bool(row[3]), int(str(row[4]))) for row in rows]
+
+
+def unset(registry: Registry, app: App, variables: Iterable[Variable], now: int) -> None:
+    """Forget them, with their values."""
+    with registry.change():
+        for variable in variables:
+            registry.write(
+                "delete from variable where app_id = ? and name = ? and context = ?",
+                *(app.id, variable.name, variable.context),
+            )
+            registry.record(now, "var.unset", "user", app_id=app.id, detail=f"{variable.name} in {variable.context}")

@@ -1,0 +1,161 @@
+"""Several instances of an app, and several apps of an instance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import DENO, Running, add_branches, daemon, git, got, ok, provisioner, put, repository, rows, run, shop
+
+from provisioner.environment import instance_variables
+from provisioner.naming import slug
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """An app with the instances `default` and `user-carts`; each database holds its instance and timeline."""
+    repo = shop(tmp_path / "shop", "login")
+    ok(repo, "instance", "add", "user-carts")
+    ok(repo, "assign", "user-carts")
+    for row in rows(repo):
+        put(row["path"], f"{row['instance']} {row['timeline']}")
+    return repo
+
+
+def environment(cwd: Path, *selectors: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(ok(cwd, "env", "--format", "json", *selectors))
+    return found
+
+
+def test_each_instance_has_variables_of_its_own_and_the_first_the_usual_ones(repo: Path) -> None:
+    found = environment(repo, "--branch", "login")
+    named = {row["instance"]: row for row in rows(repo) if row["timeline"] == "git-branch/login"}
+    assert found["DENO_KV_DEFAULT_PATH"] == found["DEFAULT_KV_PATH"] == named["default"]["path"]
+    assert found["PROVISIONER_KV_URL"] == found["DEFAULT_KV_URL"]
+    assert found["PROVISIONER_DATABASE"] == found["DEFAULT_DATABASE"] == named["default"]["name"]
+    assert found["USER_CARTS_KV_PATH"] == named["user-carts"]["path"]
+    assert found["USER_CARTS_KV_URL"] == "sqlite://" + named["user-carts"]["path"]
+    assert found["USER_CARTS_DATABASE"] == named["user-carts"]["name"]
+    assert not [name for name in found if name.endswith("ACCESS_TOKEN")]
+    assert got(found["USER_CARTS_KV_PATH"]) == "user-carts git-branch/login"
+
+
+def test_the_first_assigned_stays_first(repo: Path) -> None:
+    ok(repo, "unassign", "default", "--yes")
+    assert environment(repo)["DENO_KV_DEFAULT_PATH"] == environment(repo)["USER_CARTS_KV_PATH"]
+    assert "DEFAULT_KV_PATH" not in environment(repo)
+    ok(repo, "assign", "default")
+    assert environment(repo)["DENO_KV_DEFAULT_PATH"] == environment(repo)["DEFAULT_KV_PATH"]
+
+
+PROGRAM = """
+const read = async (path: string | undefined) => {
+  const kv = await Deno.openKv(path);
+  await kv.set(["seen"], Deno.args[0]);
+  const seen = (await kv.get<string>(["seen"])).value;
+  kv.close();
+  return seen;
+};
+console.log(await read(undefined));
+if (Deno.env.get("USER_CARTS_KV_ACCESS_TOKEN")) {
+  Deno.env.set("DENO_KV_ACCESS_TOKEN", Deno.env.get("USER_CARTS_KV_ACCESS_TOKEN")!);
+}
+console.log(await read(Deno.env.get("USER_CARTS_KV_PATH")));
+"""
+
+
+def test_real_deno_opens_both_by_file_and_by_url(repo: Path, home: Path) -> None:
+    (repo / "main.ts").write_text(PROGRAM)
+    deno = (DENO, "run", "-A", "--quiet", "--unstable-kv", "main.ts")
+    assert ok(repo, "exec", "--branch", "login", "--", *deno, "file") == "file\nfile\n"
+    with daemon(home, "provisioner", "serve", "--port", "0", announced="server") as running:
+        assert isinstance(running, Running)
+        assert environment(repo)["USER_CARTS_KV_URL"].startswith("http://")
+        assert ok(repo, "exec", "--branch", "login", "--", *deno, "url") == "url\nurl\n"
+    for row in rows(repo):
+        seen = provisioner(repo, "database", "dump", row["id"]).stdout
+        assert ('"url"' in seen) == (row["timeline"] == "git-branch/login"), row
+
+
+def test_one_that_is_not_connected_keeps_the_app_from_starting(repo: Path) -> None:
+    second = next(row for row in rows(repo) if (row["instance"], row["timeline"]) == ("user-carts", "production"))
+    ok(repo, "database", "archive", second["id"], "--yes")
+    for command in (("exec", "--", "true"), ("env",)):
+        refused = provisioner(repo, *command)
+        assert (refused.returncode, refused.stdout) == (3, "")
+        assert "was archived by hand" in refused.stderr
+    ok(repo, "exec", "--branch", "login", "--", "true")
+    ok(repo, "unassign", "user-carts", "--yes")
+    ok(repo, "exec", "--", "true")
+
+
+def test_a_new_branch_is_reconciled_by_exec_on_all_instances(repo: Path) -> None:
+    add_branches(repo, "new")
+    found = environment(repo, "--branch", "new")
+    assert got(found["DEFAULT_KV_PATH"]) == got(found["USER_CARTS_KV_PATH"]) == ""
+
+
+def test_an_instance_of_several_apps_keeps_them_apart(repo: Path, tmp_path: Path) -> None:
+    other = repository(tmp_path / "other", "login")
+    ok(other, "init", "--no-hooks", "--name", "other", "--grace", "0s")
+    ok(other, "assign", "user-carts")
+    theirs = environment(other, "--branch", "login")
+    assert theirs["USER_CARTS_KV_PATH"] != environment(repo, "--branch", "login")["USER_CARTS_KV_PATH"]
+    assert got(theirs["USER_CARTS_KV_PATH"]) == ""
+    git(other, "branch", "-q", "-D", "login")
+    ok(other, "reconcile")
+    assert got(environment(repo, "--branch", "login")["USER_CARTS_KV_PATH"]) == "user-carts git-branch/login"
+
+
+def test_unassigning_keeps_the_data_and_assigning_brings_it_back(repo: Path) -> None:
+    before = {row["id"]: row for row in rows(repo)}
+    said = ok(repo, "unassign", "user-carts", "--yes")
+    assert "its data back" in said
+    archived = {row["id"] for row in rows(repo) if row["status"] == "archived"}
+    assert {before[each]["instance"] for each in archived} == {"user-carts"}
+    assert {row["purge_at"] for row in rows(repo)} == {None}
+    ok(repo, "assign", "user-carts")
+    after = {row["id"]: row for row in rows(repo)}
+    assert {each: (row["path"], row["status"]) for each, row in after.items()} == {
+        each: (row["path"], "connected") for each, row in before.items()
+    }
+    assert {got(row["path"]) for row in after.values()} == {
+        f"{row['instance']} {row['timeline']}" for row in after.values()
+    }
+
+
+@pytest.mark.parametrize("name", ["deno", "pg", "ld", "provisioner", "database", "2nd", "Carts", "a--b", ""])
+def test_names_whose_variables_would_mean_something_else_are_refused(tmp_path: Path, name: str) -> None:
+    refused = provisioner(tmp_path, "instance", "add", "--", name)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "cannot be the name of an instance" in refused.stderr
+    assert "Try '" in refused.stderr
+    ok(tmp_path, "instance", "add", refused.stderr.split("Try '")[1].rstrip("'\n"))
+
+
+@given(st.lists(st.text("ab-kvdtset", min_size=1).map(lambda text: slug(text, 40)).filter(bool), unique=True))
+def test_no_two_instances_have_a_variable_in_common(slugs: list[str]) -> None:
+    names = [name for each in slugs for name in instance_variables(each)]
+    assert len(set(names)) == len(names)
+
+
+def test_a_command_without_a_name_takes_the_instance_it_is_told(repo: Path) -> None:
+    said = ok(repo, "database", "snapshot", "create", "--instance", "user-carts")
+    second = next(row for row in rows(repo) if (row["instance"], row["timeline"]) == ("user-carts", "production"))
+    kept = json.loads(ok(repo, "database", "snapshot", "list", second["id"], "--json"))
+    assert kept[0]["id"] in said
+    ok(repo, "instance", "add", "third")
+    assert provisioner(repo, "database", "snapshot", "create", "--instance", "third").returncode == 3
+
+
+def test_the_variables_reach_a_program(repo: Path) -> None:
+    shown = ok(repo, "exec", "--", "sh", "-c", 'printf "%s" "$USER_CARTS_DATABASE"')
+    assert shown == environment(repo)["USER_CARTS_DATABASE"]
+    text = ok(repo, "env", "--format", "shell")
+    assert (
+        run(repo, "sh", "-c", f'{text}\nprintf %s "$USER_CARTS_KV_PATH"').stdout
+        == environment(repo)["USER_CARTS_KV_PATH"]
+    )

@@ -1,0 +1,184 @@
+"""How long a timeline is kept: expiry, protection, and what `prune` says and does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import commit, daemon, database_of, events, git, got, ok, provisioner, put, rows, shop, statuses, until
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """Each database holds the name of its timeline."""
+    repo = shop(tmp_path / "shop", "login", "cart")
+    for row in rows(repo):
+        put(row["path"], row["timeline"])
+    return repo
+
+
+LOGIN = "git-branch/login"
+
+
+def timeline(repo: Path, name: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = json.loads(ok(repo, "timeline", "list", "--json"))
+    return next(item for item in found if item["timeline"] == name)
+
+
+def archived(repo: Path, name: str = LOGIN) -> bool:
+    ok(repo, "reconcile")
+    return statuses(repo)[name] == "archived"
+
+
+def test_what_has_expired_is_archived_and_a_push_brings_it_back_with_its_data(repo: Path) -> None:
+    assert "expires at" in ok(repo, "timeline", "expire", "login", "--after", "300ms")
+    until(lambda: archived(repo))
+    assert statuses(repo) == {"production": "connected", LOGIN: "archived", "git-branch/cart": "connected"}
+    refused = provisioner(repo, "exec", "--branch", "login", "--", "true")
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert "database recover" in refused.stderr
+    ok(repo, "timeline", "expire", "login", "--after", "10d")
+    assert (statuses(repo)[LOGIN], got(database_of(repo, LOGIN)["path"])) == ("connected", LOGIN)
+    ok(repo, "timeline", "expire", "login", "--after", "300ms")
+    until(lambda: archived(repo))
+    git(repo, "switch", "-q", "login")
+    commit(repo, "more")
+    ok(repo, "reconcile")
+    assert got(database_of(repo, LOGIN)["path"]) == LOGIN
+
+
+def test_what_has_expired_can_be_recovered_and_its_time_begins_anew(repo: Path) -> None:
+    ok(repo, "timeline", "expire", "login", "--after", "5s")
+    until(lambda: archived(repo))
+    ok(repo, "database", "recover", database_of(repo, LOGIN)["name"])
+    assert statuses(repo)[LOGIN] == "connected"
+    ok(repo, "reconcile")
+    assert (statuses(repo)[LOGIN], got(database_of(repo, LOGIN)["path"])) == ("connected", LOGIN)
+    until(lambda: archived(repo))
+
+
+def test_an_expired_branch_that_was_purged_stays_so_until_it_is_wanted_again(repo: Path) -> None:
+    ok(repo, "timeline", "expire", "login", "--after", "100ms")
+    until(lambda: archived(repo))
+    ok(repo, "database", "purge", database_of(repo, LOGIN)["name"], "--yes")
+    ok(repo, "reconcile")
+    assert LOGIN not in statuses(repo)
+    ok(repo, "timeline", "expire", "login", "--never")
+    assert got(database_of(repo, LOGIN)["path"]) == ""
+
+
+def test_an_app_says_how_long_its_branches_are_kept_and_a_daemon_sees_to_it(repo: Path, home: Path) -> None:
+    ok(repo, "timeline", "expire", "cart", "--never")
+    with daemon(home):
+        ok(repo, "app", "set", "--expire-after", "1500ms")
+        assert timeline(repo, LOGIN)["expires_at"]
+        until(lambda: statuses(repo)[LOGIN] == "archived")
+        assert statuses(repo) == {"production": "connected", LOGIN: "archived", "git-branch/cart": "connected"}
+    ok(repo, "app", "set", "--expire-after", "never")
+    assert statuses(repo)[LOGIN] == "connected"
+    assert timeline(repo, LOGIN)["expires_at"] is None
+
+
+def test_a_protected_timeline_stays_whatever_happens(repo: Path, home: Path) -> None:
+    name = database_of(repo, LOGIN)["name"]
+    assert ok(repo, "timeline", "protect", "login") == f"{LOGIN} is protected\n"
+    assert timeline(repo, LOGIN)["protected"] is True
+    for command in (
+        ("database", "archive", name, "--yes"),
+        ("database", "reset", "login", "--yes"),
+        ("database", "fork", "production", "login", "--yes"),
+        ("database", "purge", name, "--yes"),
+    ):
+        refused = provisioner(repo, *command)
+        assert refused.returncode == 1, command
+        assert "protected" in refused.stderr or "is connected" in refused.stderr
+    git(repo, "branch", "-q", "-D", "login")
+    ok(repo, "app", "set", "--expire-after", "1ms")
+    until(lambda: archived(repo, "git-branch/cart"))
+    assert (statuses(repo)[LOGIN], got(database_of(repo, LOGIN)["path"])) == ("connected", LOGIN)
+    assert ok(repo, "timeline", "unprotect", "login") == f"{LOGIN} is not protected\n"
+    assert statuses(repo)[LOGIN] == "archived"
+    assert events(home, "timeline.protect")
+
+
+def test_protection_goes_along_with_a_renamed_branch(repo: Path) -> None:
+    ok(repo, "timeline", "protect", "login")
+    git(repo, "branch", "-m", "login", "signin")
+    ok(repo, "reconcile")
+    assert timeline(repo, "git-branch/signin")["protected"] is True
+    git(repo, "branch", "login", "main")
+    ok(repo, "reconcile")
+    assert timeline(repo, LOGIN)["protected"] is False
+
+
+def test_a_branch_renamed_over_a_protected_one_leaves_it_its_data(repo: Path) -> None:
+    ok(repo, "timeline", "protect", "cart")
+    git(repo, "branch", "-M", "login", "cart")
+    ok(repo, "reconcile")
+    assert got(database_of(repo, "git-branch/cart")["path"]) == "git-branch/cart"
+    assert statuses(repo)[LOGIN] == "archived"
+
+
+def pruned(repo: Path) -> list[tuple[str, str, bool]]:
+    """Timeline and action, and whether it is due."""
+    found: list[dict[str, Any]] = json.loads(ok(repo, "prune", "--dry-run", "--json"))
+    return [(item["timeline"], item["action"], item["at"] is None) for item in found]
+
+
+def test_prune_says_what_will_go_and_when(repo: Path) -> None:
+    assert ok(repo, "prune", "--dry-run") == "nothing to prune, now or later\n"
+    ok(repo, "app", "set", "--expire-after", "30d")
+    ok(repo, "timeline", "protect", "cart")
+    assert pruned(repo) == [(LOGIN, "archive", False)]
+    assert "it expires" in ok(repo, "prune", "--dry-run")
+    git(repo, "branch", "-q", "-D", "login", "cart")
+    ok(repo, "reconcile")
+    assert pruned(repo) == [(LOGIN, "purge", False)]
+    assert ok(repo, "prune") == "nothing to prune\n"
+    assert statuses(repo) == {"production": "connected", LOGIN: "archived", "git-branch/cart": "connected"}
+
+
+def test_prune_asks_and_then_does_what_is_due(repo: Path) -> None:
+    ok(repo, "app", "set", "--retention", "1500ms")
+    ok(repo, "timeline", "expire", "login", "--after", "1500ms")
+    until(lambda: pruned(repo) == [(LOGIN, "archive", True)])
+    refused = provisioner(repo, "prune")
+    assert (refused.returncode, "was not confirmed" in refused.stderr) == (1, True)
+    assert statuses(repo)[LOGIN] == "connected"
+    assert ok(repo, "prune", "--yes") == "archived 1, deleted 0\n"
+    assert statuses(repo)[LOGIN] == "archived"
+    until(lambda: pruned(repo) == [(LOGIN, "purge", True)])
+    assert ok(repo, "prune", "--yes") == "archived 0, deleted 1\n"
+    assert statuses(repo) == {"production": "connected", "git-branch/cart": "connected"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("expire", "login"), 2, "--after"),
+        (("expire", "login", "--after", "soon"), 2, "no time"),
+        (("expire", "login", "--after", "0d"), 2, "at once"),
+        (("expire", "main", "--after", "1d"), 1, "production"),
+        (("expire", "absent", "--after", "1d"), 3, "absent"),
+        (("protect", "absent"), 3, "absent"),
+    ],
+)
+def test_what_cannot_be_said_of_a_timeline(repo: Path, arguments: tuple[str, ...], code: int, says: str) -> None:
+    refused = provisioner(repo, "timeline", *arguments)
+    assert (refused.returncode, refused.stdout) == (code, "")
+    assert says in refused.stderr
+
+
+def test_only_what_is_archived_is_purged_before_its_time(repo: Path) -> None:
+    found = database_of(repo, LOGIN)
+    refused = provisioner(repo, "database", "purge", found["name"], "--yes")
+    assert (refused.returncode, "Archive it first" in refused.stderr) == (1, True)
+    git(repo, "branch", "-q", "-D", "login")
+    ok(repo, "reconcile")
+    assert provisioner(repo, "database", "purge", found["name"]).returncode == 1, "nobody can be asked"
+    directory = Path(database_of(repo, LOGIN)["path"]).parent
+    assert directory.is_dir()
+    assert ok(repo, "database", "purge", found["name"], "--yes") == f"deleted {found['name']}\n"
+    assert not directory.exists()
