@@ -72,11 +72,16 @@ def _table(documents: list[view.Document]) -> Table:
             state = database["status"] if database else document["status"]
             style = _STYLES.get(state, "")
             error = f": {database['error']}" if database and database["error"] else ""
+            name = database["name"] if database else "none assigned"
+            if database and database["shared_from"]:
+                name += f" (shared from {database['shared_from']})"
+            if database and database["shared_by"]:
+                name += f" (shared by {', '.join(database['shared_by'])})"
             cells = [
                 document["app"],
                 document["timeline"],
                 state + error,
-                database["name"] if database else "none assigned",
+                name,
                 _size(database["size"]) if database else "",
                 _age(database["created_at"]) if database else "",
             ]

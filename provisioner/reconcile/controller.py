@@ -18,6 +18,7 @@ from provisioner.reconcile.locks import app_locked
 from provisioner.reconcile.plan import plan
 from provisioner.reconcile.renames import carried, unseen
 from provisioner.reconcile.replacing import settle
+from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
 MOST_PASSES = 8  # a rename over an existing branch takes three
@@ -83,7 +84,7 @@ def preview(registry: Registry, app: App, now: int) -> Plan:
     """What `reconcile` with `retry` would begin with; changes nothing."""
     found = {database.id: database for database in damaged(registry, app)}
     databases = tuple(found.get(database.id, database) for database in registry.databases(app.id))
-    actual = Actual(tuple(registry.timelines(app.id)), databases)
+    actual = Actual(tuple(registry.timelines(app.id)), databases, tuple(shares(registry, app.id)))
     return plan(_desired(registry, app, actual, now), actual, now, retry=True)
 
 
@@ -115,7 +116,9 @@ def damaged(registry: Registry, app: App) -> list[Database]:
 
 def look(registry: Registry, app: App, now: int, *, retry: bool = False) -> Plan:
     """The plan for an app as it is now; changes nothing."""
-    actual = Actual(tuple(registry.timelines(app.id)), tuple(registry.databases(app.id)))
+    actual = Actual(
+        tuple(registry.timelines(app.id)), tuple(registry.databases(app.id)), tuple(shares(registry, app.id))
+    )
     return plan(_desired(registry, app, actual, now), actual, now, retry=retry)
 
 
@@ -125,6 +128,7 @@ def _desired(registry: Registry, app: App, actual: Actual, now: int) -> Desired:
         for database in sorted(actual.databases, key=lambda database: database.live)
         if database.hold is None and (database.live or (database.archived_at or 0) > now - RENAME_MS)
     }
+    moving |= {share.timeline_id: True for share in actual.shares}
     watched = {
         timeline.branch: moving[timeline.id]
         for timeline in actual.timelines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from provisioner.model import App, Database, Intent, Status, Timeline
+from provisioner.model import App, Database, Hold, Intent, Share, Status, Timeline
 from provisioner.reconcile.actions import Actual, Archive, Desired
 
 
@@ -18,6 +18,12 @@ class Outlook:
         self.databases: dict[str, list[Database]] = defaultdict(list)
         for database in actual.databases:
             self.databases[database.timeline_id].append(database)
+        self.shares: dict[str, dict[str, Share]] = defaultdict(dict)  # by timeline and instance
+        self._sharing: dict[str, list[str]] = defaultdict(list)  # by database
+        for share in actual.shares:
+            self.shares[share.timeline_id][share.instance_id] = share
+            self._sharing[share.database_id].append(share.timeline_id)
+        self._timelines = {timeline.id: timeline for timeline in actual.timelines} if actual.shares else {}
         self.instances = {instance.id: instance for instance in desired.instances}
 
     def at(self, when: int) -> None:
@@ -53,6 +59,17 @@ class Outlook:
         if over > self.now:
             self.at(over)
         return over <= self.now
+
+    def shared(self, database: Database) -> bool:
+        """Does a timeline that is there use this database of another one's?"""
+        if database.hold is Hold.ARCHIVED or database.instance_id not in self.instances:
+            return False
+        return any(self._there(self._timelines[timeline_id]) for timeline_id in self._sharing.get(database.id, ()))
+
+    def _there(self, timeline: Timeline) -> bool:
+        if timeline.preview:
+            return timeline.gone_at is None and not self.expired(timeline)
+        return timeline.branch in self.desired.branches and not self.expired(timeline)
 
     def archive(self, database: Database, timeline: Timeline, cause: str) -> Archive:
         purge_at = database.purge_at or self.now + self.app.retention_ms
