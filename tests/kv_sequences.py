@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from kv_strategies import (
     UNDEFINED,
@@ -47,6 +48,17 @@ cursors = st.one_of(
     st.sampled_from(["", "x", "AA==", "AA", "_w==", "/w==", "AB==", "-_8=", "é", "A" * 4000, " AA=="]),
 )
 consistencies = st.sampled_from(["strong", "eventual"])
+
+
+def searching(sequences: int) -> settings:
+    """So many of them, however long each takes, and a smaller one where two disagree."""
+    return settings(
+        max_examples=sequences,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    )
 
 
 def _maybe(**fields: Strategy) -> Strategy:

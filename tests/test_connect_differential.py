@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 from connect_world import access, serving
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from kv_files import integrity, restore, rows
 from kv_oracle import Oracle, OracleError
-from kv_sequences import sequences
+from kv_sequences import searching, sequences
 from support import files, shop
 from test_kv_differential import CHANGES, TOLERANCE, Side, answered, stamp_of
 
@@ -103,13 +103,7 @@ def test_sequences_of_operations_do_the_same_on_a_file_and_through_the_server(ou
     with Oracle() as oracle, Oracle() as remote:
         remote.send("open", path=url)
 
-        @settings(
-            max_examples=SEQUENCES,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            phases=[Phase.explicit, Phase.generate, Phase.shrink],
-        )
+        @searching(SEQUENCES)
         @given(sequences())
         def agree(commands: list[dict[str, Any]]) -> None:
             nonlocal count

@@ -42,7 +42,8 @@ def test_a_fork_holds_what_its_source_holds_and_the_two_go_apart(repo: Path) -> 
     ok(repo, "database", "fork", "production", "login", "--yes")
     assert marks(repo) == AS_THEY_WERE | {"git-branch/login": "production"}
     fork, source = database_of(repo, "git-branch/login"), database_of(repo, "production")
-    assert (fork["id"], fork["path"], fork["status"]) == (before["id"], before["path"], "connected")
+    assert (fork["id"], fork["name"], fork["status"]) == (before["id"], before["name"], "connected")
+    assert fork["path"] != before["path"]
     assert (fork["forked_from"], source["forked_from"]) == (source["name"], None)
     with open_kv(fork["path"]) as kv:
         kv.set(("only", "here"), 1)

@@ -196,8 +196,6 @@ def test_a_database_has_many_names(repo: Path, name: str) -> None:
     name = {"database": row["name"], "id": row["id"], "path": row["path"]}.get(name, name)
     text = ok(repo, "database", "dump", name)
     assert [json.loads(line).get("key") for line in text.splitlines()] == [None, ["a"], ["b"], None]
-    done = provisioner(repo, "database", "load", "git-branch/login", "-")
-    assert done.returncode == 0
     subprocess.run(["provisioner", "database", "load", "login"], cwd=repo, input=text, text=True, check=True)
     assert listed(repo, "login") == listed(repo, "main")
 
@@ -218,6 +216,8 @@ def test_what_is_there_is_kept_unless_it_is_said(repo: Path, home: Path) -> None
     }
     assert listed(repo, "login") == ['["a"]\t1', '["b"]\t{"$bigint": "5"}', '["c"]\t3']
     ok(repo, "database", "load", "login", "main.jsonl", "--replace", "--yes")
+    causes = [row["cause"] for row in json.loads(ok(repo, "database", "snapshot", "list", "login", "--json"))]
+    assert causes == ["load", "load"], "what was there before each can be gone back to"
     assert listed(repo, "login") == listed(repo, "main")
     assert len(events(home, "database.load")) == 2
 
@@ -300,6 +300,32 @@ def test_a_load_goes_on_where_it_stopped(tmp_path: Path) -> None:
         "deleted": 2,
     }
     assert ok(tmp_path, "database", "diff", "./source.sqlite3", "./into.sqlite3", "--stat") == "no difference\n"
+
+
+@pytest.mark.parametrize(("start", "stored", "deleted"), [(5, 1, 1), (6, 0, 1), (99, 0, 1)])
+def test_what_was_loaded_before_the_line_to_go_on_from_stays(
+    tmp_path: Path, start: int, stored: int, deleted: int
+) -> None:
+    """Also where the line before is empty, or the dump is shorter than that."""
+    lines = [f'{{"key": ["{name}"], "value": 1}}\n' for name in "abc"]
+    (tmp_path / "d.jsonl").write_text("".join([*lines[:2], "\n", "\n", lines[2]]))
+    with open_kv(tmp_path / "into.sqlite3") as kv:
+        for name in ("a", "b", "c", "z"):
+            kv.set((name,), "old")
+    load = ("database", "load", "./into.sqlite3", "d.jsonl", "--replace", "--yes", "--json", "--from-line", str(start))
+    done = json.loads(ok(tmp_path, *load))
+    assert (done["entries"], done["deleted"]) == (stored, deleted)
+    with open_kv(tmp_path / "into.sqlite3") as kv:
+        assert [entry.key for entry in kv.list(())] == [("a",), ("b",), ("c",)]
+
+
+def test_nothing_is_no_dump(repo: Path, tmp_path: Path) -> None:
+    """`dump … | load … --replace`, where the dump fails before it begins."""
+    done = provisioner(repo, "database", "load", "main", "-", "--replace", "--yes")
+    assert (done.returncode, "there is nothing" in done.stderr) == (1, True), done.stderr
+    assert len(listed(repo, "main")) == 2
+    (tmp_path / "empty.jsonl").touch()
+    assert provisioner(repo, "database", "diff", "main", str(tmp_path / "empty.jsonl")).returncode == 1
 
 
 def test_a_server_that_refuses_an_entry_is_told_by_the_line(tmp_path: Path, server: Served) -> None:

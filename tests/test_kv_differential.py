@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from kv_files import restore, rows
 from kv_notation import canonical, notation
 from kv_oracle import Oracle, OracleError
 from kv_ours import Ours, kinds_for
-from kv_sequences import sequences
+from kv_sequences import searching, sequences
 from kv_strategies import spelt_one_way
 
 from provisioner.kv import key as keys
@@ -241,13 +241,7 @@ def test_sequences_of_operations_do_the_same_on_deno_and_on_ours(oracle: Oracle)
     started = time.monotonic()
     count = 0
 
-    @settings(
-        max_examples=SEQUENCES,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.explicit, Phase.generate, Phase.shrink],
-    )
+    @searching(SEQUENCES)
     @given(sequences())
     def agree(commands: list[dict[str, Any]]) -> None:
         nonlocal count

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from provisioner import envfile
 from provisioner.cli.finding import meant, of_timeline, timeline_of
 from provisioner.cli.shared import confirm, the_home, yes_option
 from provisioner.clock import now_ms
@@ -32,7 +33,10 @@ def shared_by(registry: Registry, app: App, database: Database) -> str:
     return f" {shown(', '.join(names))} {'uses' if len(names) == 1 else 'use'} it too." if names else ""
 
 
-ANEW = "Programs that had it open go on in what it was until they open it again; what they write is in that snapshot"
+ANEW = (
+    "Its file has another path now: start programs anew. Those that had it open go on in what it was; what they write is in"
+    " that snapshot"
+)
 
 
 @click.command()
@@ -99,7 +103,14 @@ def _replace(
         registry, app, goal, source, now_ms(), action=action, detail=becomes, with_queue=with_queue
     )
     click.echo(f"{goal.name} is {becomes}{pause(made) if origin else ''}")
+    end(kept)
+
+
+def end(kept: str) -> None:
+    """Say what became of what was there, and put the new path into the checkout's env files."""
     click.echo(f"What it held is snapshot {kept}. {ANEW}")
+    for line in envfile.refresh(the_home(), os.getcwdb(), os.environ):
+        click.echo(shown(line), err=True)
 
 
 def may_be_replaced(registry: Registry, app: App, database: Database, action: str) -> None:

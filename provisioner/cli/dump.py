@@ -24,6 +24,7 @@ from provisioner.kv import dumpfile, loading
 from provisioner.kv.dumpfile import Dump
 from provisioner.kv.errors import DumpInvalid, KvError
 from provisioner.naming import shown
+from provisioner.reconcile.replacing import take_snapshot
 from provisioner.registry.store import Registry
 
 app_option = click.option("--app", "slug", metavar="APP", help="Of this app, if NAME is a timeline or branch.")
@@ -79,6 +80,7 @@ def dump(name: str, output: str | None, no_versionstamps: bool, slug: str | None
 @click.option("--replace", is_flag=True, help="The database becomes what the dump says: other keys are deleted.")
 @click.option("--merge", is_flag=True, help="Entries of the dump go over those of the same keys; others stay.")
 @click.option("--keep-versionstamps", is_flag=True, help="As the dump has them. Only by file, and not with --merge.")
+@click.option("--no-snapshot", is_flag=True, help="Do not keep what was there as a snapshot.")
 @click.option("--from-line", type=click.IntRange(1), default=1, metavar="N", help="Go on where a load has stopped.")
 @app_option
 @yes_option
@@ -90,12 +92,14 @@ def load(
     replace: bool,
     merge: bool,
     keep_versionstamps: bool,
+    no_snapshot: bool,
     from_line: int,
     slug: str | None,
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Store the entries of a dump, FILE or standard input, in a database. One that is not empty only if you say how.
+    """Store the entries of a dump, FILE or standard input, in a database. One that is not empty only if you say how:
+    what was there is kept as a snapshot, if it is a branch's.
 
     NAME is a database, a timeline, a branch, a file, or a connect URL (with its token in DENO_KV_ACCESS_TOKEN).
     """
@@ -109,7 +113,8 @@ def load(
     must_be_connected(target)
     with _input(file) as stream, opened(target, create=target.database is None) as store:
         into = loading.target(store, keep=keep_versionstamps)
-        if not loading.is_empty(store):
+        empty = loading.is_empty(store)
+        if not empty:
             if not (replace or merge):
                 raise ProvisionerError(
                     f"{target.name} is not empty",
@@ -117,6 +122,8 @@ def load(
                 )
             confirm(f"{'Replace all' if replace else 'Change'} entries of {target.name}?{_users(target)}", yes)
         source = Dump(stream)
+        if not (empty or no_snapshot or from_line > 1):
+            _keep(target)
         _record(target, "database.load-begun", file)
         try:
             loaded = _load(source, into, stream, replace=replace, start=from_line)
@@ -168,6 +175,14 @@ def _users(target: Place) -> str:
         return ""
     with Registry.open(the_home()) as registry:
         return shared_by(registry, target.app, target.database)
+
+
+def _keep(target: Place) -> None:
+    if target.database is None or target.app is None:
+        return
+    with Registry.open(the_home()) as registry:
+        kept = take_snapshot(registry, target.app, target.database, now_ms(), label="", cause="load")
+    click.echo(f"what {target.name} holds is kept as snapshot {kept.id}", err=True)
 
 
 def _record(target: Place, action: str, detail: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.copies import ANEW, app_option, instance_option, pause, queue_option, shared_by
+from provisioner.cli.copies import app_option, end, instance_option, pause, queue_option, shared_by
 from provisioner.cli.finding import meant, timeline_of
 from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
 from provisioner.cli.view import Document
@@ -122,7 +122,7 @@ def restore(name: str, identity: str, slug: str | None, instance: str | None, wi
             registry, app, goal, source, now_ms(), action="restore", detail=f"as it was at {at}", with_queue=with_queue
         )
         click.echo(f"{goal.name} is as it was at {at}{pause(made)}")
-        click.echo(f"What it held is snapshot {replaced}. {ANEW}")
+        end(replaced)
 
 
 def _find(registry: Registry, identity: str) -> Snapshot:

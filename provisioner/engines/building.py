@@ -49,13 +49,18 @@ def _build_each(directories: Sequence[tuple[str, str]], failures: Failures) -> N
 
 
 def build(directory: str) -> None:
-    """Make the directory with an empty database in it. What an attempt that was cut off has left there is replaced."""
+    """Make the directory with an empty database in it."""
+    make_anew(directory)
+    write_file(os.path.join(directory, FILE_NAME), empty_file())
+
+
+def make_anew(directory: str) -> None:
+    """Make the directory. What an attempt that was cut off has left there is removed."""
     try:
         os.mkdir(directory, DIRECTORY_MODE)
     except FileExistsError:
         shutil.rmtree(directory)
         os.mkdir(directory, DIRECTORY_MODE)
-    write_file(os.path.join(directory, FILE_NAME), empty_file())
 
 
 def reason(error: OSError) -> str:

@@ -1,6 +1,6 @@
 """Copies of a deno-kv database: forks, snapshots, and putting one in the place of what is there.
 
-<location>/snapshots/<id>/<snapshot>/  kv.sqlite3 as it was; written to only by who had it open when it was replaced
+<location>/snapshots/<id>/<snapshot>/  kv.sqlite3 as it was; written to only by who had read it when it was replaced
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import shutil
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
-from provisioner.durable import sync_path
+from provisioner.durable import sync_path, write_file
 from provisioner.engines.base import Copied, Source
-from provisioner.engines.building import build, reason, staging
-from provisioner.engines.layout import FILE_NAME
+from provisioner.engines.building import make_anew, reason, staging
+from provisioner.engines.layout import FILE_NAME, lay_out, size_of
 from provisioner.errors import StorageFailed
 from provisioner.kv.errors import KvError
+from provisioner.kv.schema import empty_file
 from provisioner.model import Database
 
 SNAPSHOTS = "snapshots"
@@ -77,11 +78,13 @@ def build_beside(location: str, database_id: str, source: Source | None, *, with
     beside = place(location, "new", database_id)
     beyond = _version_of_live(location, database_id) + _AHEAD
     if source is not None:
-        return copy(data_of(location, source), beside, with_queue=with_queue, beyond=beyond)
+        return copy(data_of(location, source), beside, with_queue=with_queue, replaces=True, beyond=beyond)
     try:
-        build(beside)
-        file = os.path.join(beside, FILE_NAME)
+        make_anew(beside)
+        file = lay_out(beside)
+        write_file(file, empty_file())
         advance(file, beyond)
+        sync_path(os.path.dirname(file))
         sync_path(beside)
         return Copied(0, os.path.getsize(file), 0.0)
     except KvError as error:
@@ -90,19 +93,20 @@ def build_beside(location: str, database_id: str, source: Source | None, *, with
         raise StorageFailed(f"cannot build {beside}: {reason(error)}", "Mend that, and try again") from error
 
 
-def copy(source: str, directory: str, *, with_queue: bool, beyond: int = 0) -> Copied:
+def copy(source: str, directory: str, *, with_queue: bool, replaces: bool = False, beyond: int = 0) -> Copied:
     """Make `directory`, with a copy of the database in the directory `source`; synced. Raises StorageFailed.
 
-    What an attempt that was cut off has left there is replaced; after a failure nothing is left.
+    `replaces`: it is to take the place of another, see layout.py. What an attempt that was cut off has left there is
+    removed; after a failure nothing is left.
     """
     from provisioner.kv.sqlite_clone import clone  # imports SQLite, which hooks would wait for
 
     try:
-        if os.path.isdir(directory):
-            shutil.rmtree(directory)
-        os.mkdir(directory, DIRECTORY_MODE)
-        target = os.path.join(directory, FILE_NAME)
+        make_anew(directory)
+        target = lay_out(directory) if replaces else os.path.join(directory, FILE_NAME)
         made = clone(os.path.join(source, FILE_NAME), target, with_queue=with_queue, beyond=beyond)
+        if replaces:
+            sync_path(os.path.dirname(target))
         sync_path(directory)
         return Copied(made.version, os.path.getsize(target), made.paused)
     except KvError as error:
@@ -146,7 +150,8 @@ def swap(location: str, database_id: str, kept_as: str) -> int | None:
     """Put what was built beside in the place of what is live, which becomes a snapshot: how many bytes that holds, None
     where there was nothing to keep.
 
-    Done again, it goes on where it was cut off. Who has the old file open goes on in it. Raises StorageFailed.
+    Done again, it goes on where it was cut off. Who has read the old file goes on in it; who has only opened it gets an
+    error from SQLite, see layout.py. Raises StorageFailed.
     """
     live, new = place(location, "live", database_id), place(location, "new", database_id)
     kept = snapshot_place(location, database_id, kept_as)
@@ -160,9 +165,7 @@ def swap(location: str, database_id: str, kept_as: str) -> int | None:
         faults.point("replace.moved")
         sync_path(os.path.dirname(kept))  # first: what was there is to be somewhere, whatever a power cut takes
         sync_path(os.path.dirname(live))
-        if not os.path.isdir(kept):
-            return None
-        return sum(entry.stat().st_size for entry in os.scandir(kept) if not entry.name.endswith("-shm"))
+        return size_of(kept) if os.path.isdir(kept) else None
     except OSError as error:
         raise StorageFailed(f"cannot put {new} in the place of {live}: {reason(error)}", "Mend that") from error
 

@@ -2,7 +2,7 @@
 
     <location>/new/<0|1>/<id>/  being built
     <location>/spare/<any>/     built before it is needed
-    <location>/live/<id>/       kv.sqlite3 with its -wal and -shm: what apps open
+    <location>/live/<id>/       kv.sqlite3: what apps open; see layout.py
     <location>/archive/<id>/    the branch is gone, the data is kept
     <location>/trash/<id>/      being deleted
     <location>/snapshots/<id>/  the database as it was, a directory for each time
@@ -25,7 +25,7 @@ from provisioner.durable import sync_path
 from provisioner.engines import building, copies, spares
 from provisioner.engines.base import Copied, Failures, Inspection, Source
 from provisioner.engines.building import reason
-from provisioner.engines.layout import FILE_NAME, database_path
+from provisioner.engines.layout import database_path, file_in, size_of
 from provisioner.engines.sweep import sweep
 from provisioner.errors import StorageFailed
 from provisioner.kv.schema import why_not_a_database
@@ -141,12 +141,12 @@ class DenoKv:
 
     def inspect(self, instance: Instance, database: Database) -> Inspection:
         stage = "live" if database.live else "archive"
-        path = os.path.join(self._place(instance, stage, database.id), FILE_NAME)
+        directory = self._place(instance, stage, database.id)
+        path = file_in(directory)
         size = None
         problem = ""
         try:
-            with os.scandir(os.path.dirname(path)) as entries:
-                size = sum(entry.stat().st_size for entry in entries if not entry.name.endswith("-shm"))
+            size = size_of(directory)
             problem = why_not_a_database(path)
         except OSError as error:
             problem = f"cannot be read: {error.strerror}"

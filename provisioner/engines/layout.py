@@ -1,12 +1,53 @@
-"""Where a deno-kv database lies in its instance's directory. Light: `exec` imports it."""
+"""Where a deno-kv database lies in its instance's directory. Light: `exec` imports it.
+
+A database that took the place of another is laid out so that no program which has opened the other one ever gets at this
+one's log. SQLite opens a database when it is told to, and its log at the first read, by a name that it made of the file's.
+Were that the same as before, the old file would be read, and written, by the new log.
+
+    <directory>/kv.sqlite3                       a new database: a file with its -wal and -shm
+
+    <directory>/kv.sqlite3                       one that took the place of another: a link to <generation>/kv.sqlite3
+    <directory>/<generation>/kv.sqlite3          the file with its -wal and -shm; no other ever lies in such a directory
+    <directory>/kv.sqlite3-wal/ kv.sqlite3-shm/  empty, so that nobody makes logs of these names
+
+A program that comes too late is told "unable to open database file". So is Deno, which follows no links, when it is given
+the path that was: apps are given the file's own.
+"""
 
 from __future__ import annotations
 
 import os
 
+from provisioner.config import DIRECTORY_MODE
+
 FILE_NAME = "kv.sqlite3"
 
 
 def database_path(location: str, database_id: str) -> str:
-    """Where apps find a database that is connected."""
-    return os.path.join(location, "live", database_id, FILE_NAME)
+    """Where apps find a database that is connected, until another takes its place."""
+    return file_in(os.path.join(location, "live", database_id))
+
+
+def file_in(directory: str) -> str:
+    """The file of the database in this directory, by its own name: where a link leads to, and no link itself."""
+    path = os.path.join(directory, FILE_NAME)
+    try:
+        return os.path.join(directory, os.readlink(path))
+    except OSError:
+        return path
+
+
+def lay_out(directory: str) -> str:
+    """Make an empty directory that of a database to take another's place; where its file is to be written."""
+    target = os.path.join(os.urandom(16).hex(), FILE_NAME)
+    link, file = os.path.join(directory, FILE_NAME), os.path.join(directory, target)
+    for made in (os.path.dirname(file), f"{link}-wal", f"{link}-shm"):
+        os.mkdir(made, DIRECTORY_MODE)
+    os.symlink(target, link)
+    return file
+
+
+def size_of(directory: str) -> int:
+    """How many bytes the database in this directory holds, with its log. Raises OSError."""
+    with os.scandir(os.path.dirname(file_in(directory))) as entries:
+        return sum(entry.stat().st_size for entry in entries if not entry.name.endswith("-shm"))

@@ -143,26 +143,35 @@ class Dump:
         self.bytes_read = 0
         self._stream = stream
         self._first: bytes | None = self._read(1)
-        if self._first and (document := _parsed(self._first, 1)).keys() >= {"format"}:
+        if not self._first:
+            raise DumpInvalid("there is nothing: what should have written a dump has failed", 1)
+        if (document := _parsed(self._first, 1)).keys() >= {"format"}:
             self.header = _header(document)
             self._first = None
 
-    def rows(self, start: int = 1) -> Iterator[tuple[int, StoredRow]]:
-        """Line number and entry, from the line `start` on; those before are not looked at.
+    def rows(self, start: int = 1, *, before: bool = False) -> Iterator[tuple[int, StoredRow]]:
+        """Line number and entry, from the line `start` on; those before are not looked at, but for the last if `before`.
 
         A dump with a first line of its own has to have its last one too, with the right number.
         """
         number = count = 0
+        skipped: tuple[int, bytes] | None = None
         for number, line in self._lines():
             if number < start and not line.startswith(b'{"end"'):
                 count += 1
+                skipped = number, line
                 continue
+            if before and skipped is not None:
+                yield skipped[0], _row(_parsed(skipped[1], skipped[0]), skipped[0])
+                before = False
             document = _parsed(line, number)
             if "end" in document and "key" not in document:
                 self._end(document, count, number)
                 return
             count += 1
             yield number, _row(document, number)
+        if before and skipped is not None:
+            yield skipped[0], _row(_parsed(skipped[1], skipped[0]), skipped[0])
         if self.header is not None:
             raise DumpInvalid("the dump ends here without its last line, so some of it is missing", number + 1)
 

@@ -138,7 +138,7 @@ def load(dump: Dump, into: Target, *, replace: bool, start: int = 1) -> Iterator
     """
     work = _Load(into, replace, start)
     try:
-        for line, row in dump.rows(start - 1 if replace and start > 1 else start):
+        for line, row in dump.rows(start, before=replace):
             if line < start:
                 work.swept = row[0]
             elif work.add(line, row):

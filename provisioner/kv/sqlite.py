@@ -194,7 +194,7 @@ class SqliteStore:
             if pages and not self.read_only:
                 with self._transaction():
                     found = SqliteSnapshot(self._file, connection)
-                    found.pages = sqlite_pages.pages_of(self._file.path, connection)
+                    found.pages = sqlite_pages.pages_of(connection)
             else:
                 found = SqliteSnapshot(self._file, connection)
             yield found
@@ -215,7 +215,7 @@ class SqliteStore:
             current = number(connection.execute(_VERSION).fetchall())
             version = current + self._random.randint(1, 9)
             if after is not None:
-                deleted = sqlite_snapshot.sweep(connection, after, None if to_end else rows[-1][0])
+                deleted = sqlite_snapshot.sweep(connection, after, [row[0] for row in rows], to_end=to_end)
             version = max(current, sqlite_snapshot.put(connection, rows, version, keep=keep))
             connection.execute(_SET_VERSION, (version,))
         self._wakeups.everything()

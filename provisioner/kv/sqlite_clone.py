@@ -20,6 +20,7 @@ import apsw
 from provisioner.kv import copying, held
 from provisioner.kv.errors import Busy, StoreFailed
 from provisioner.kv.sqlite_file import File, Opening, number
+from provisioner.kv.sqlite_names import Names, names
 
 # What may be left of the log to be copied while writers wait, and how often to try for that.
 _SHORT: Final = 512 * 1024
@@ -82,14 +83,15 @@ def version_of(path: str) -> int:
 def _copied(file: File, target: str) -> tuple[Clone, bool, bool]:
     """File and log, not synced; whether there is a log with it, and whether messages are in it."""
     reader = file.reader()
-    log = _Log(file.path, target)
+    source = names(reader)
+    log = _Log(source, target)
     try:
         _read(reader)
         log.open()
         version, paused = _pinned(file, reader, log)
         log.write()
         queued = any(_any_in(reader, table) for table in _QUEUES)
-        shared = copying.copy(held.descriptor(file.path), target)
+        shared = copying.copy(held.descriptor(source.file), target)
         reader.execute("commit")
     finally:
         log.close()
@@ -145,9 +147,9 @@ class _Log:
     _HEADER = Struct("=14xH I 12x 8s 8x")
     _IN_FILE = Struct("=I")
 
-    def __init__(self, path: str, target: str) -> None:
-        self._path, self._target = path + "-wal", target + "-wal"
-        self._shared_memory_path = path + "-shm"
+    def __init__(self, source: Names, target: str) -> None:
+        self._path, self._target = source.log, target + "-wal"
+        self._shared_memory_path = source.log_index
         self._source = self._copy = -1
         self._generation = b""
         self._done = 0  # bytes

@@ -14,6 +14,7 @@ import apsw
 from provisioner.kv import held, schema
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
 from provisioner.kv.notify import PATIENCE, Watcher
+from provisioner.kv.sqlite_names import names
 
 Synchronous = Literal["full", "normal"]
 
@@ -144,7 +145,7 @@ class File:
             except apsw.Error as error:
                 raise self.failure(error) from error
             self._seen = self._writer.data_version()
-            self._watcher = Watcher(self.path + "-wal", self._look)
+            self._watcher = Watcher(names(self._writer).log, self._look)
 
     def rest(self) -> None:
         """Keep only what opening again would have to make: one connection without its cache."""

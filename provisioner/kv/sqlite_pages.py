@@ -17,6 +17,7 @@ from typing import Any, Final
 import apsw
 
 from provisioner.kv import extents
+from provisioner.kv.sqlite_names import names
 from provisioner.kv.sqlite_snapshot import SqliteSnapshot
 
 _CHUNK: Final = 64 * 1024
@@ -53,13 +54,13 @@ class Pages:
         return found
 
 
-def pages_of(path: str, connection: apsw.Connection) -> Pages | None:
+def pages_of(connection: apsw.Connection) -> Pages | None:
     """The pages as the open transaction of `connection` sees them; None where the system does not let us at them.
 
     Somebody has to hold the write lock meanwhile, so that the log's end is that of the transaction. Afterwards the log may
     go on, and be copied into the file: never what this transaction may still have to read.
     """
-    main, log, index = (_descriptor(path + end) for end in ("", "-wal", "-shm"))
+    main, log, index = (_descriptor(path) for path in names(connection))
     if main is None or log is None or index is None:
         return None
     (size,), (count,) = (_asked(connection, f"pragma {name}") for name in ("page_size", "page_count"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import apsw
@@ -23,7 +23,7 @@ _PUT: Final = (
     "insert into kv (k, v, v_encoding, version, expiration_ms) values (?1, ?2, ?3, ?4, ?5)"
     " on conflict (k) do update set v = ?2, v_encoding = ?3, version = ?4, expiration_ms = ?5"
 )
-_SWEEP: Final = "delete from kv where k > ? and k <= ?"
+_SWEEP: Final = "delete from kv where k > ? and k < ?"
 _SWEEP_REST: Final = "delete from kv where k > ?"
 
 
@@ -69,14 +69,13 @@ def put(connection: apsw.Connection, rows: Sequence[StoredRow], version: int, *,
     return max((row[3] or 0 for row in own), default=0)
 
 
-def sweep(connection: apsw.Connection, after: bytes, last: bytes | None) -> int:
-    """Delete the keys behind `after`, to `last` or to the end: how many."""
-    rest: Iterable[Any] = (
-        connection.execute(_SWEEP_REST, (after,)) if last is None else connection.execute(_SWEEP, (after, last))
-    )
-    for _ in rest:
-        pass
-    return int(connection.changes())
+def sweep(connection: apsw.Connection, after: bytes, staying: Sequence[bytes], *, to_end: bool) -> int:
+    """Delete what lies between the keys `after` and `staying`, which are in order, and `to_end` what is behind: how many."""
+    before = connection.total_changes()
+    connection.executemany(_SWEEP, zip([after, *staying], staying, strict=False))
+    if to_end:
+        connection.execute(_SWEEP_REST, (staying[-1] if staying else after,))
+    return connection.total_changes() - before
 
 
 def has_entries(path: str) -> bool:
