@@ -95,19 +95,19 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every database that is in error.")
 def fix(name: str | None, everything: bool) -> None:
-    """Try again what failed, now."""
+    """Try again what failed, now: one database, or with --all everything. What goes wrong is in 'database show'."""
     if (name is None) == (not everything):
         raise click.UsageError("name one database, or say --all")
     with Registry.open(the_home()) as registry:
-        apps = registry.apps() if name is None else [find(registry, name)[0]]
-        for app in apps:
-            run(registry, app, "fix")
-        left = [
-            database
-            for app in apps
-            for database in registry.databases(app.id)
-            if database.error and (name is None or name in (database.name, database.id))
-        ]
+        if name is None:
+            apps = registry.apps()
+            for app in apps:
+                run(registry, app, "fix")
+            left = [database for app in apps for database in registry.databases(app.id) if database.error]
+        else:
+            app, found = find(registry, name)
+            run(registry, app, "fix", retry=frozenset([found.id]))
+            left = [database for database in registry.databases(app.id) if database.error and database.id == found.id]
         if left:
             raise ProvisionerError(
                 f'database "{left[0].name}" is still in error: {left[0].error}',

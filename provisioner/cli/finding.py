@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.cli.instance import find as find_instance
+from provisioner.cli.instances.finding import find as find_instance
 from provisioner.cli.reconcile import run
 from provisioner.cli.shared import the_app
 from provisioner.errors import NotResolved, ProvisionerError

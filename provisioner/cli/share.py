@@ -6,7 +6,7 @@ import click
 
 from provisioner.cli.copies import app_option, instance_option
 from provisioner.cli.finding import of_timeline, timeline_meant, timeline_of
-from provisioner.cli.instance import find as find_instance
+from provisioner.cli.instances.finding import find as find_instance
 from provisioner.cli.reconcile import run
 from provisioner.cli.shared import confirm, the_home, yes_option
 from provisioner.clock import now_ms

@@ -15,6 +15,7 @@ from provisioner.reconcile.actions import Action, Actual, Archive, Desired, Foll
 from provisioner.reconcile.apply import Applier, Progress
 from provisioner.reconcile.follow import follow
 from provisioner.reconcile.locks import app_locked
+from provisioner.reconcile.outlook import Retry
 from provisioner.reconcile.plan import plan
 from provisioner.reconcile.renames import carried, unseen
 from provisioner.reconcile.replacing import settle
@@ -40,24 +41,25 @@ def reconcile(
     now: int,
     cause: str,
     *,
-    retry: bool = False,
+    retry: Retry = False,
     progress: Progress | None = None,
 ) -> Outcome:
     """Bring the app's databases to what its refs say.
 
-    `cause` goes into the audit log. `retry` tries at once again what has failed. Raises `UnreadableRepository` (then
-    nothing was changed), `Busy` and `StorageFailed`. Failures of single databases are in their status, not raised.
+    `cause` goes into the audit log. `retry` tries at once again what has failed: everything, or the databases with these
+    ids. Raises `UnreadableRepository` (then nothing was changed), `Busy` and `StorageFailed`. Failures of single databases
+    are in their status, not raised.
     """
     done = 0
     with app_locked(registry, app):
         settle(registry, app, now)
         if retry:
-            _find_damage(registry, app, now, cause)
+            _find_damage(registry, app, now, cause, retry)
         for _ in range(MOST_PASSES):
             current = registry.app(app.id)
             if current is None:
                 return Outcome(done, None)
-            step = look(registry, current, now, retry=retry and done == 0)
+            step = look(registry, current, now, retry=False if done else retry)
             if not step.actions:
                 return Outcome(done, step.next_at)
             if renamed := [action for action in step.actions if isinstance(action, Follow)]:
@@ -88,9 +90,9 @@ def preview(registry: Registry, app: App, now: int) -> Plan:
     return plan(_desired(registry, app, actual, now), actual, now, retry=True)
 
 
-def _find_damage(registry: Registry, app: App, now: int, cause: str) -> None:
+def _find_damage(registry: Registry, app: App, now: int, cause: str, asked: Retry) -> None:
     """Call connected databases that are lost or damaged what they are, so that they are tried and reported."""
-    found = damaged(registry, app)
+    found = [item for item in damaged(registry, app) if isinstance(asked, bool) or item.id in asked]
     if found:
         with registry.change():
             registry.save_databases(found)
@@ -114,7 +116,7 @@ def damaged(registry: Registry, app: App) -> list[Database]:
     return found
 
 
-def look(registry: Registry, app: App, now: int, *, retry: bool = False) -> Plan:
+def look(registry: Registry, app: App, now: int, *, retry: Retry = False) -> Plan:
     """The plan for an app as it is now; changes nothing."""
     actual = Actual(
         tuple(registry.timelines(app.id)), tuple(registry.databases(app.id)), tuple(shares(registry, app.id))

@@ -7,11 +7,14 @@ from collections import defaultdict
 from provisioner.model import App, Database, Hold, Intent, Share, Status, Timeline
 from provisioner.reconcile.actions import Actual, Archive, Desired
 
+Retry = bool | frozenset[str]
+"""Whether to wait for the time at which what failed is tried again: all of it, none, or the databases with these ids."""
+
 
 class Outlook:
     """`next_at` becomes when (ms) time alone changes something; None where it does not."""
 
-    def __init__(self, desired: Desired, actual: Actual, now: int, retry: bool) -> None:
+    def __init__(self, desired: Desired, actual: Actual, now: int, retry: Retry) -> None:
         self.desired, self.actual, self.now, self.retry = desired, actual, now, retry
         self.app = desired.app
         self.next_at: int | None = None
@@ -46,7 +49,8 @@ class Outlook:
             if database.retry_at is not None:
                 self.at(database.retry_at)
             return False
-        if database.retry_at is None or self.retry or database.retry_at <= self.now:
+        asked = self.retry if isinstance(self.retry, bool) else database.id in self.retry
+        if database.retry_at is None or asked or database.retry_at <= self.now:
             return True
         self.at(database.retry_at)
         return False

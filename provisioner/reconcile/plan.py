@@ -23,11 +23,11 @@ from provisioner.reconcile.actions import (
     Release,
     Unshare,
 )
-from provisioner.reconcile.outlook import Outlook, settled, text
+from provisioner.reconcile.outlook import Outlook, Retry, settled, text
 from provisioner.reconcile.plan_renames import follows
 
 
-def plan(desired: Desired, actual: Actual, now: int, *, retry: bool = False) -> Plan:
+def plan(desired: Desired, actual: Actual, now: int, *, retry: Retry = False) -> Plan:
     """The difference between `desired` and `actual` at `now` (ms). `retry` does not wait for a retry's time."""
     return _Planner(Outlook(desired, actual, now, retry)).plan()
 
