@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.instance import find
+from provisioner.cli.instances.finding import find
 from provisioner.cli.reconcile import run
 from provisioner.cli.shared import confirm, the_app, the_home, yes_option
 from provisioner.clock import now_ms
@@ -44,7 +44,9 @@ def assign(instance: str, app: str | None, mode: str | None, new_branch: str | N
         chosen = the_app(registry, app)
         assigned = find(registry, instance)
         registry.assign(assigned, chosen, now_ms(), ConnectMode(mode) if mode else None, new_branch)
-        run(registry, chosen, "assign")
+        there = sum(timeline.gone_at is None for timeline in registry.timelines(chosen.id))
+        click.echo(f"{chosen.slug}: provisioning {there} timelines on {assigned.slug}", err=True)
+        run(registry, chosen, "assign", lines=True)
         live = [database for database in registry.databases(chosen.id) if database.live]
         connected = sum(database.status == "connected" for database in live)
         how = registry.connect_modes(chosen.id)[assigned.id]

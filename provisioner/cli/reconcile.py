@@ -11,7 +11,9 @@ from provisioner.clock import now_ms
 from provisioner.errors import ProvisionerError
 from provisioner.model import App
 from provisioner.naming import shown
+from provisioner.reconcile import apply as applying
 from provisioner.reconcile import controller
+from provisioner.reconcile.outlook import Retry
 from provisioner.registry.store import Registry
 
 
@@ -56,10 +58,11 @@ def _print_plans(registry: Registry, apps: list[App], as_json: bool) -> None:
         click.echo("nothing to do")
 
 
-def run(registry: Registry, app: App, cause: str, *, retry: bool = True) -> controller.Outcome:
-    """Reconcile one app with progress on a terminal."""
+def run(registry: Registry, app: App, cause: str, *, retry: Retry = True, lines: bool = False) -> controller.Outcome:
+    """Reconcile one app with progress on a terminal; elsewhere with a line for each step where `lines` are wanted."""
     if not sys.stderr.isatty():
-        return controller.reconcile(registry, app, now_ms(), cause, retry=retry)
+        said = _in_lines(app) if lines else None
+        return controller.reconcile(registry, app, now_ms(), cause, retry=retry, progress=said)
     from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
@@ -74,3 +77,16 @@ def run(registry: Registry, app: App, cause: str, *, retry: bool = True) -> cont
             progress.advance(tasks[verb], count)  # type: ignore[arg-type]
 
         return controller.reconcile(registry, app, now_ms(), cause, retry=retry, progress=advance)
+
+
+def _in_lines(app: App) -> applying.Progress:
+    done: dict[str, int] = {}
+
+    def advance(verb: str, count: int) -> None:
+        done[verb] = done.get(verb, 0) + count
+        click.echo(f"{app.slug}: {_STEPS.get(verb, verb)} {done[verb]} databases", err=True)
+
+    return advance
+
+
+_STEPS = {"ensure": "provisioned", "archive": "archived", "purge": "deleted"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.copies import app_option, end, instance_option, pause, queue_option
+from provisioner.cli.copies import app_option, end, instance_option, pause, queue_option, shared_by
 from provisioner.cli.finding import meant, timeline_of
 from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
 from provisioner.cli.view import Document
@@ -108,14 +108,15 @@ def delete(identity: str, yes: bool) -> None:
 def restore(name: str, identity: str, slug: str | None, instance: str | None, with_queue: bool, yes: bool) -> None:
     """Make a database what it was when SNAPSHOT was taken. What it holds now becomes a snapshot."""
     with Registry.open(the_home()) as registry:
-        app, goal = meant(registry, name, slug, instance)
+        app, goal = meant(registry, name, slug, instance, own=True)
         kept = _find(registry, identity)
         if kept.database_id != goal.id:
             raise ProvisionerError(
                 f"snapshot {kept.id} is not one of {goal.name}", f"See: provisioner database snapshot list {goal.name}"
             )
         at = rfc3339(kept.created_at)
-        confirm(f"Make {goal.name} what it was at {at}? What it holds now becomes a snapshot", yes)
+        users = shared_by(registry, app, goal)
+        confirm(f"Make {goal.name} what it was at {at}?{users} What it holds now becomes a snapshot", yes)
         source = Source(goal, kept.id)
         made, replaced = replacing.put_in_place(
             registry, app, goal, source, now_ms(), action="restore", detail=f"as it was at {at}", with_queue=with_queue
