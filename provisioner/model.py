@@ -198,6 +198,16 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """On this instance the timeline uses the database, which is of another timeline of its app."""
+
+    timeline_id: str
+    instance_id: str
+    database_id: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A database's data as it was at ``created_at``. ``cause`` is ``user``, or what was about to replace the data;
     ``revision`` the commit that its timeline was at. ``version`` and ``size`` (bytes) are None until it is made."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from provisioner.model import App, Database, Hold, Instance, Intent, Status, Timeline
+from provisioner.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
 from provisioner.reconcile.actions import (
     Actual,
     Archive,
@@ -18,6 +18,7 @@ from provisioner.reconcile.actions import (
     Purge,
     Release,
     Rename,
+    Unshare,
 )
 from provisioner.reconcile.plan import plan
 
@@ -211,3 +212,31 @@ def test_an_unassigned_database_is_archived_at_once_and_kept() -> None:
     (archive,) = plan(desired, Actual((FEATURE,), (CONNECTED,)), NOW).actions
     assert isinstance(archive, Archive)
     assert archive.purge_at is None
+
+
+OWNER = replace(FEATURE, id="t2", branch=b"owner")
+OWNED = replace(CONNECTED, id="d2", timeline_id="t2", name="shop--owner-1")
+SHARE = Share("t1", "store", "d2", 0)
+
+
+def test_a_timeline_that_shares_has_its_own_database_put_aside_and_gets_no_other() -> None:
+    both = wants(b"feature", b"owner")
+    (archive,) = plan(both, Actual((FEATURE, OWNER), (CONNECTED, OWNED), (SHARE,)), NOW).actions
+    assert isinstance(archive, Archive)
+    assert (archive.database, archive.purge_at) == (CONNECTED, None)
+    aside = replace(ARCHIVED, purge_at=None)
+    assert kinds(both, Actual((FEATURE, OWNER), (aside, OWNED), (SHARE,))) == []
+    assert kinds(both, Actual((FEATURE, OWNER), (OWNED,), (SHARE,))) == []
+    assert kinds(both, Actual((FEATURE, OWNER), (aside, OWNED))) == [Ensure]
+
+
+def test_a_shared_database_stays_when_its_branch_is_gone_and_goes_with_the_last_who_shares() -> None:
+    gone = replace(OWNER, gone_at=0)
+    aside = replace(ARCHIVED, purge_at=None)
+    assert kinds(wants(b"feature"), Actual((FEATURE, gone), (aside, OWNED), (SHARE,))) == []
+    lost = replace(OWNED, status=Status.ARCHIVED, archived_at=0)
+    assert kinds(wants(b"feature"), Actual((FEATURE, gone), (aside, lost), (SHARE,))) == [Ensure]
+    both = Actual((replace(FEATURE, gone_at=0), gone), (aside, OWNED), (SHARE,))
+    assert kinds(wants(), both) == [Archive, Unshare, Archive]
+    fresh = Actual((FEATURE, OWNER), (aside, OWNED), (SHARE,))
+    assert kinds(wants(b"owner"), fresh) == [Note]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.instance import find
+from provisioner.cli.instances.finding import find
 from provisioner.cli.reconcile import run, run_whole
 from provisioner.cli.scrub_options import scrub_options
 from provisioner.cli.shared import confirm, the_app, the_home, yes_option
@@ -50,7 +50,9 @@ def assign(
         assigned = find(registry, instance)
         connect = ConnectMode(mode) if mode else None
         registry.assign(assigned, chosen, now_ms(), connect, new_branch, scrub=scrub, scrub_ms=limit_ms)
-        run_whole(registry, chosen, "assign")
+        there = sum(timeline.gone_at is None for timeline in registry.timelines(chosen.id))
+        click.echo(f"{chosen.slug}: provisioning {there} timelines on {assigned.slug}", err=True)
+        run_whole(registry, chosen, "assign", lines=True)
         live = [database for database in registry.databases(chosen.id) if database.live]
         connected = sum(database.status == "connected" for database in live)
         how = registry.connect_modes(chosen.id)[assigned.id]

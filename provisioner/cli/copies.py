@@ -17,6 +17,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.model import PRE_DEPLOY_MS, App, Database, Scrub
 from provisioner.naming import shown
 from provisioner.reconcile.replacing import put_in_place
+from provisioner.registry.shares import sharers
 from provisioner.registry.store import Registry
 
 app_option = click.option("--app", "slug", metavar="APP", help="The app. Default: the one whose checkout this is.")
@@ -26,6 +27,13 @@ instance_option = click.option(
 queue_option = click.option(
     "--with-queue", is_flag=True, help="Copy queued messages too: who listens to the copy gets them a second time."
 )
+
+
+def shared_by(registry: Registry, app: App, database: Database) -> str:
+    """For a question about what happens to a database: a sentence that names who else uses it, if somebody does."""
+    names = sorted(os.fsdecode(timeline.name) for timeline in sharers(registry, app.id, database))
+    return f" {shown(', '.join(names))} {'uses' if len(names) == 1 else 'use'} it too." if names else ""
+
 
 ANEW = (
     "Its file has another path now: start programs anew. Those that had it open go on in what it was; what they write is in"
@@ -81,7 +89,7 @@ def fork(
     pass the scrub of its assignment, unless another is given.
     """
     with Registry.open(the_home()) as registry:
-        app, goal = meant(registry, target, slug, instance)
+        app, goal = meant(registry, target, slug, instance, own=True)
         _, origin = meant(registry, source, app.slug, instance or _instance(registry, goal))
         _replace(registry, app, goal, origin, "fork", with_queue=with_queue, yes=yes, asked=Asked(scrub, limit_ms))
 
@@ -113,7 +121,7 @@ def reset(
 ) -> None:
     """Let a database begin anew. Default: that of the branch checked out here. What it held becomes a snapshot."""
     with Registry.open(the_home()) as registry:
-        app, goal = meant(registry, name, slug, instance)
+        app, goal = meant(registry, name, slug, instance, own=True)
         origin = None
         if source != "empty":
             origin = of_timeline(registry, app, os.fsencode(source), _instance(registry, goal))
@@ -143,7 +151,8 @@ def _replace(
             f"{origin.name} and {goal.name} are on two instances", "Say on which both are: --instance INSTANCE"
         )
     becomes = f"a fork of {origin.name}" if origin else "empty"
-    confirm(f"Make {goal.name} {becomes}? What it holds becomes a snapshot", yes)
+    users = shared_by(registry, app, goal)
+    confirm(f"Make {goal.name} {becomes}?{users} What it holds becomes a snapshot", yes)
     source = Source(origin) if origin is not None else None
     made, kept = put_in_place(
         *(registry, app, goal, source, now_ms()),

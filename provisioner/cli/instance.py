@@ -7,13 +7,13 @@ import uuid
 
 import click
 
-from provisioner import naming
 from provisioner.cli import view
+from provisioner.cli.instances.editing import edit
+from provisioner.cli.instances.finding import find, must_be_alone, must_be_free, parse_name
+from provisioner.cli.instances.testing import test
 from provisioner.cli.shared import json_option, print_json, the_home
 from provisioner.clock import now_ms, rfc3339
 from provisioner.engines.table import ENGINES
-from provisioner.environment import RESERVED_INSTANCES, instance_prefix
-from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import Instance
 from provisioner.naming import shown
 from provisioner.registry.store import Registry
@@ -34,33 +34,13 @@ def create(registry: Registry, slug: str, engine: str, location: str) -> Instanc
     return instance
 
 
-def find(registry: Registry, slug: str) -> Instance:
-    for instance in registry.instances():
-        if instance.slug == slug:
-            return instance
-    raise ProvisionerError(f"there is no instance {slug!r}", "See 'provisioner instance list'")
-
-
-def parse_name(text: str) -> str:
-    """`text` where an instance may be called so: its variables begin with its name."""
-    slug = naming.parse_slug(text, "an instance")
-    if slug in RESERVED_INSTANCES:
-        raise UsageError(
-            f"{slug!r} cannot be the name of an instance: variables that begin with {instance_prefix(slug)}_ mean"
-            " something else",
-            f"Try {slug + '-data'!r}",
-        )
-    if slug[0].isdigit():
-        raise UsageError(
-            f"{slug!r} cannot be the name of an instance: its variables begin with it, and none may begin with a digit",
-            f"Try {'kv-' + slug!r}",
-        )
-    return slug
-
-
 @click.group()
 def instance() -> None:
     """Database instances: an engine and where it stores."""
+
+
+for _command in (test, edit):
+    instance.add_command(_command)
 
 
 @instance.command()
@@ -72,9 +52,10 @@ def add(slug: str, engine: str, directory: str | None) -> None:
     slug = parse_name(slug)
     with Registry.open(the_home(), create=True) as registry:
         registry.organization()
-        if any(other.slug == slug for other in registry.instances()):
-            raise ProvisionerError(f"there is an instance {slug!r} already", "Choose another name")
-        made = create(registry, slug, engine, directory or os.path.join(registry.home.instances, slug))
+        must_be_free(registry, slug)
+        location = directory or os.path.join(registry.home.instances, slug)
+        must_be_alone(registry, location)
+        made = create(registry, slug, engine, location)
         click.echo(f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'")
 
 
@@ -107,19 +88,23 @@ def list_instances(as_json: bool) -> None:
 @click.argument("slug")
 @json_option
 def show(slug: str, as_json: bool) -> None:
-    """One instance with its databases."""
+    """One instance with its databases: app, timeline, status, size, and when they were last written to."""
     with Registry.open(the_home()) as registry:
         document = _document(registry, find(registry, slug))
         document["databases"] = [
             database
             for app in registry.apps()
             for database in view.databases(registry, app)
-            if database["instance"] == slug
+            if database["instance"] == slug and database["shared_from"] is None
         ]
     if as_json:
         print_json(document)
         return
     for key in ("instance", "engine", "location"):
         click.echo(shown(f"{key}: {document[key]}"))
+    click.echo(shown(f"apps: {', '.join(document['apps']) or 'not assigned'}"))
     for database in document["databases"]:
-        click.echo(f"  {database['name']}  {database['status']}")
+        size = "-" if database["size"] is None else f"{database['size']} bytes"
+        words = (database["app"], database["timeline"], database["name"], database["status"], size)
+        written = f"written {database['written_at']}" if database["written_at"] else "never written"
+        click.echo(shown(f"  {'  '.join(words)}  {written}"))

@@ -14,7 +14,9 @@ from provisioner.errands import do_all
 from provisioner.errors import ProvisionerError
 from provisioner.model import App, Status, Timeline, deploy_status
 from provisioner.naming import shown
+from provisioner.reconcile import apply as applying
 from provisioner.reconcile import controller
+from provisioner.reconcile.outlook import Retry
 from provisioner.registry.store import Registry
 
 
@@ -61,10 +63,12 @@ def _print_plans(registry: Registry, apps: list[App], as_json: bool) -> None:
         click.echo("nothing to do")
 
 
-def run_whole(registry: Registry, app: App, cause: str) -> controller.Outcome:
+def run_whole(
+    registry: Registry, app: App, cause: str, *, retry: Retry = True, lines: bool = False
+) -> controller.Outcome:
     """Reconcile one app, and run the commands that its timelines wait for."""
-    outcome = run(registry, app, cause)
-    do_all(registry, app, cause, say=lambda line: click.echo(line, err=True))
+    outcome = run(registry, app, cause, retry=retry, lines=lines)
+    do_all(registry, app, cause, say=lambda line: click.echo(line, err=True), retry=retry)
     return outcome
 
 
@@ -79,10 +83,11 @@ def must_be_deployed(app: App, timelines: Iterable[Timeline]) -> None:
             )
 
 
-def run(registry: Registry, app: App, cause: str, *, retry: bool = True) -> controller.Outcome:
-    """Reconcile one app with progress on a terminal."""
+def run(registry: Registry, app: App, cause: str, *, retry: Retry = True, lines: bool = False) -> controller.Outcome:
+    """Reconcile one app with progress on a terminal; elsewhere with a line for each step where `lines` are wanted."""
     if not sys.stderr.isatty():
-        return controller.reconcile(registry, app, now_ms(), cause, retry=retry)
+        said = _in_lines(app) if lines else None
+        return controller.reconcile(registry, app, now_ms(), cause, retry=retry, progress=said)
     from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
@@ -97,3 +102,16 @@ def run(registry: Registry, app: App, cause: str, *, retry: bool = True) -> cont
             progress.advance(tasks[verb], count)  # type: ignore[arg-type]
 
         return controller.reconcile(registry, app, now_ms(), cause, retry=retry, progress=advance)
+
+
+def _in_lines(app: App) -> applying.Progress:
+    done: dict[str, int] = {}
+
+    def advance(verb: str, count: int) -> None:
+        done[verb] = done.get(verb, 0) + count
+        click.echo(f"{app.slug}: {_STEPS.get(verb, verb)} {done[verb]} databases", err=True)
+
+    return advance
+
+
+_STEPS = {"ensure": "provisioned", "archive": "archived", "purge": "deleted"}

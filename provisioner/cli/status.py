@@ -71,16 +71,29 @@ def _table(documents: list[view.Document]) -> Table:
         for database in document["databases"] or [None]:
             state, error = _state(document, database)
             style = _STYLES.get(state, "")
+            name = database["name"] if database else "none assigned"
+            if database and database["shared_from"]:
+                name += f" (shared from {database['shared_from']})"
+            if database and database["shared_by"]:
+                name += f" (shared by {', '.join(database['shared_by'])})"
             cells = [
                 document["app"],
                 document["timeline"],
                 state + error,
-                database["name"] if database else "none assigned",
+                name,
                 _size(database["size"]) if database else "",
                 _age(database["created_at"]) if database else "",
             ]
             table.add_row(*(Text(shown(cell), style=style if index == 2 else "") for index, cell in enumerate(cells)))
     return table
+
+
+def retries(database: view.Document) -> str:
+    """How often it was tried, and when it is tried again without being asked."""
+    if not database["attempts"]:
+        return ""
+    tried = "once" if database["attempts"] == 1 else f"{database['attempts']} times"
+    return f" (tried {tried}{', again at ' + database['retry_at'] if database['retry_at'] else ''})"
 
 
 def _state(document: view.Document, database: view.Document | None) -> tuple[str, str]:
@@ -90,7 +103,7 @@ def _state(document: view.Document, database: view.Document | None) -> tuple[str
     deploy = document["pre_deploy"]
     if database["status"] == "connected" and deploy and deploy["state"] != "succeeded":
         return document["status"], f": {deploy['error'] or 'its pre-deploy command is ' + deploy['state']}"
-    return database["status"], f": {database['error']}" if database["error"] else ""
+    return database["status"], f": {database['error']}{retries(database)}" if database["error"] else ""
 
 
 def _size(size: int | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,11 +14,24 @@ Failures = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is there of a database: where, how many bytes, and what is wrong with it (empty where nothing is)."""
+    """What is there of a database: where, how many bytes, and what is wrong with it (empty where nothing is).
+
+    `written_at`: when (ms) something was last written to it, None where that cannot be told.
+    """
 
     path: str | None
     size: int | None
     problem: str
+    written_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at, whether it is well, and a sentence that says what is, and what to do where it is not."""
+
+    what: str
+    well: bool
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +57,9 @@ class Engine(Protocol):
 
     def prepare(self, instance: Instance) -> None:
         """Make the instance usable. Raises `StorageFailed` with the reason where it is not."""
+
+    def test(self, instance: Instance) -> Iterable[Check]:
+        """Find out whether databases can be stored there, by storing one. Nothing of it is left."""
 
     def ensure(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         """Make each database exist: new where it never held data, otherwise what it held. Never empties one."""

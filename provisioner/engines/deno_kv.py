@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
 from provisioner.durable import sync_path
 from provisioner.engines import building, copies, spares
-from provisioner.engines.base import Copied, Failures, Inspection, Source
+from provisioner.engines.base import Check, Copied, Failures, Inspection, Source
 from provisioner.engines.building import reason
-from provisioner.engines.layout import database_path, file_in, size_of
+from provisioner.engines.layout import database_path, file_in, size_of, written_at
+from provisioner.engines.probing import probe
 from provisioner.engines.sealing import seal
 from provisioner.engines.sweep import sweep
 from provisioner.errors import StorageFailed
@@ -48,6 +49,9 @@ class DenoKv:
                 f"cannot store databases in {instance.location}: {error.strerror}",
                 "Make the directory writable for this user",
             ) from error
+
+    def test(self, instance: Instance) -> Iterable[Check]:
+        return probe(instance.location, STAGES)
 
     def ensure(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         failures: Failures = {}
@@ -154,14 +158,15 @@ class DenoKv:
         stage = "live" if database.live else "archive"
         directory = self._place(instance, stage, database.id)
         path = file_in(directory)
-        size = None
+        size = last = None
         problem = ""
         try:
             size = size_of(directory)
+            last = written_at(directory)
             problem = why_not_a_database(path)
         except OSError as error:
             problem = f"cannot be read: {error.strerror}"
-        return Inspection(path, size, problem)
+        return Inspection(path, size, problem, last)
 
     def _place(self, instance: Instance, stage: str, database_id: str) -> str:
         return copies.place(instance.location, stage, database_id)

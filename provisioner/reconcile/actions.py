@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provisioner.model import App, Database, Instance, Timeline
+from provisioner.model import App, Database, Instance, Share, Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Actual:
 
     timelines: tuple[Timeline, ...]
     databases: tuple[Database, ...]
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,17 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """A branch was renamed: these databases, live and of the timeline `old`, go to the branch `new`."""
+    """A branch was renamed: these databases of the timeline `old` go to the branch `new`, with what it shares.
+
+    They are live, but for those in whose place it shares another's.
+    """
 
     old: Timeline
     new: bytes
     revision: str
     mark: str
     databases: tuple[Database, ...]
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,16 @@ class Purge:
     cause: str
 
 
-Action = Open | Note | Follow | Create | Ensure | Archive | Fail | Release | Purge
+@dataclass(frozen=True, slots=True)
+class Unshare:
+    """A timeline no longer uses another's database."""
+
+    timeline: Timeline
+    share: Share
+    cause: str
+
+
+Action = Open | Note | Follow | Create | Ensure | Archive | Fail | Release | Purge | Unshare
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from provisioner.naming import database_name
 from provisioner.reconcile import actions as planned
 from provisioner.reconcile.backoff import failure_of
 from provisioner.reconcile.origins import origins
+from provisioner.registry.shares import end_shares
 from provisioner.registry.snapshots import end_snapshots
 from provisioner.registry.store import Registry
 
@@ -64,6 +65,8 @@ class Applier:
             self._step(batch, Intent.PURGE, "purge")
         elif kind is planned.Fail:
             self._fail([action for action in batch if isinstance(action, planned.Fail)])
+        elif kind is planned.Unshare:
+            self._unshare([action for action in batch if isinstance(action, planned.Unshare)])
         else:
             self._release([action for action in batch if isinstance(action, planned.Release)])
 
@@ -251,6 +254,16 @@ class Applier:
 
     def _release(self, actions: list[planned.Release]) -> None:
         self.registry.save_databases(replace(action.database, hold=None) for action in actions)
+
+    def _unshare(self, actions: list[planned.Unshare]) -> None:
+        with self.registry.change():
+            end_shares(self.registry, [action.share for action in actions])
+            self._record(
+                [
+                    (action.timeline.name, action.share.database_id, "database.unshare", "", action.cause)
+                    for action in actions
+                ]
+            )
 
     def _instance(self, instance_id: str) -> Instance:
         if instance_id not in self._instances:

@@ -11,6 +11,7 @@ from provisioner import faults
 from provisioner.model import App, Status, Timeline
 from provisioner.naming import database_name
 from provisioner.reconcile.actions import Follow
+from provisioner.registry.shares import carry_shares
 from provisioner.registry.store import Registry
 
 
@@ -31,6 +32,7 @@ def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) ->
         # archived for the moment: no two live databases may have one name, not even while they exchange them
         registry.save_databases(replace(database, status=Status.ARCHIVED) for database, _, _ in moved)
         registry.save_databases(database for database, _, _ in moved)
+        carry_shares(registry, app, {action.old.id: arrived[action.new].id for action in actions})
         for database, timeline, action in moved:
             registry.record(
                 now,

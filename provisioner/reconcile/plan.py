@@ -21,12 +21,13 @@ from provisioner.reconcile.actions import (
     Plan,
     Purge,
     Release,
+    Unshare,
 )
-from provisioner.reconcile.outlook import Outlook, settled, text
+from provisioner.reconcile.outlook import Outlook, Retry, settled, text
 from provisioner.reconcile.plan_renames import follows
 
 
-def plan(desired: Desired, actual: Actual, now: int, *, retry: bool = False) -> Plan:
+def plan(desired: Desired, actual: Actual, now: int, *, retry: Retry = False) -> Plan:
     """The difference between `desired` and `actual` at `now` (ms). `retry` does not wait for a retry's time."""
     return _Planner(Outlook(desired, actual, now, retry)).plan()
 
@@ -77,17 +78,37 @@ class _Planner:
 
     def _connected(self, timeline: Timeline) -> Iterator[Action]:
         chosen = {database.instance_id: database for database in self.look.newest(timeline)}
+        shares = self.look.shares[timeline.id]
         for instance in self.desired.instances:
-            if instance.id not in chosen:
+            if instance.id not in chosen and instance.id not in shares:
                 yield Create(timeline, instance)
         for database in self.look.databases[timeline.id]:
-            if chosen.get(database.instance_id) is database and database.instance_id in self.look.instances:
+            if database.instance_id in shares and database.instance_id in self.look.instances:
+                yield from self._keep_aside(database, timeline)
+            elif chosen.get(database.instance_id) is database and database.instance_id in self.look.instances:
                 yield from self._keep_connected(database, timeline)
             elif database.live:
                 if self.look.due(database):
                     yield Archive(database, timeline, "unassigned", None)
             else:
                 yield from self._keep_archived(database, timeline)
+
+    def _keep_aside(self, database: Database, timeline: Timeline) -> Iterator[Action]:
+        """Another's database is used in the place of this one."""
+        if not database.live:
+            yield from self._keep_archived(database, timeline)
+        elif self.look.due(database):
+            yield Archive(database, timeline, "another timeline's database is shared", None)
+
+    def _end_shares(self, timeline: Timeline, cause: str) -> Iterator[Action]:
+        """What was kept aside has a time to be kept from now on, as if it had been live until now."""
+        shares = self.look.shares[timeline.id]
+        for database in self.look.databases[timeline.id]:
+            aside = database.status is Status.ARCHIVED and database.intent is None and database.hold is None
+            if aside and database.instance_id in shares and database.purge_at is None:
+                yield self.look.archive(database, timeline, cause)
+        for share in shares.values():
+            yield Unshare(timeline, share, cause)
 
     def _keep_connected(self, database: Database, timeline: Timeline) -> Iterator[Action]:
         if database.hold is Hold.ARCHIVED:
@@ -119,26 +140,36 @@ class _Planner:
             yield from self._connected(timeline)
 
     def _put_away(self, timeline: Timeline, cause: str) -> Iterator[Action]:
+        yield from self._end_shares(timeline, cause)
         for database in self.look.databases[timeline.id]:
-            if not database.live:
+            if self.look.shared(database):
+                yield from self._keep_for_others(database, timeline)
+            elif not database.live:
                 yield from self._keep_archived(database, timeline)
             elif database.hold is Hold.CONNECTED:
                 yield Release(database, timeline)
             elif self.look.due(database):
                 yield self.look.archive(database, timeline, cause)
 
+    def _keep_for_others(self, database: Database, timeline: Timeline) -> Iterator[Action]:
+        if not settled(database) and self.look.due(database):
+            yield Ensure(database, timeline, "another timeline shares it")
+
     # timelines whose branch is gone
 
     def _absent(self, timeline: Timeline) -> Iterator[Action]:
         live = [database for database in self.look.databases[timeline.id] if database.live]
+        shares = self.look.shares[timeline.id]
         for database in self.look.databases[timeline.id]:
             if database.live:
                 continue
-            if database.hold is Hold.CONNECTED and self.look.due(database):
+            if self.look.shared(database):
+                yield from self._keep_for_others(database, timeline)
+            elif database.hold is Hold.CONNECTED and self.look.due(database):
                 yield Ensure(database, timeline, "recovered by hand")
             else:
                 yield from self._keep_archived(database, timeline)
-        if not live:
+        if not live and not shares:
             return
         gone_at = timeline.gone_at if timeline.gone_at is not None else self.now
         if timeline.gone_at is None:
@@ -147,6 +178,7 @@ class _Planner:
         if over > self.now and not timeline.protected:
             self.look.at(over)
             return
+        yield from self._end_shares(timeline, "its branch is gone")
         for database in live:
             yield from self._left(database, timeline)
 
@@ -154,6 +186,8 @@ class _Planner:
         """A live database whose branch has been gone for long enough."""
         if timeline.production:
             yield from self._miss_production(database, timeline)
+        elif self.look.shared(database):
+            yield from self._keep_for_others(database, timeline)
         elif timeline.protected or database.hold is Hold.CONNECTED:
             if not settled(database) and self.look.due(database) and not database.copied_aside:
                 yield Ensure(database, timeline, "protected" if timeline.protected else "recovered by hand")

@@ -29,9 +29,10 @@ _DATABASES = """
   from timeline join organization join app on app.id = timeline.app_id
   left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
   left join instance on instance.id = assignment.instance_id and instance.deleted_at is null
-  left join database on database.id = (
+  left join share on share.timeline_id = timeline.id and share.instance_id = instance.id
+  left join database on database.id = ifnull(share.database_id, (
     select id from database where timeline_id = timeline.id and instance_id = instance.id and status <> 'purged'
-    order by status = 'archived', archived_at desc limit 1)
+    order by status = 'archived', archived_at desc limit 1))
   where timeline.app_id = ? and {where}
   order by assignment.id
 """
@@ -200,8 +201,9 @@ class Resolver:
             raise NotResolved(f"{revision!r} is no revision", "Give at least 7 hex digits of a commit")
         rows = self._rows(
             "select production, branch, preview from timeline where app_id = ? and revision >= ? and revision < ?"
-            " and exists (select 1 from database where timeline_id = timeline.id"
-            " and status not in ('archived', 'purged'))",
+            " and (exists (select 1 from database where timeline_id = timeline.id"
+            " and status not in ('archived', 'purged'))"
+            " or exists (select 1 from share where timeline_id = timeline.id))",
             app.id,
             text,
             text + "g",

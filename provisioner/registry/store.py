@@ -208,10 +208,13 @@ class Registry(Tables):
         return _database(rows[0]) if rows else None
 
     def statuses(self, app_id: str, branch: bytes) -> list[tuple[Timeline, Status | None, str, str | None]]:
-        """A branch's timelines, each with the status, name and error of its databases; status None where it has none."""
+        """A branch's timelines, each with the status, name and error of the databases it has or shares; status None where
+        there are none."""
         rows = self.rows(
             f"select {_qualified(_TIMELINE, 'timeline')}, status, name, error from timeline left join database"
-            " on timeline_id = timeline.id and status <> 'purged' where app_id = ? and branch = ? and not preview",
+            " on timeline_id = timeline.id and status <> 'purged'"
+            " or database.id in (select database_id from share where timeline_id = timeline.id)"
+            " where app_id = ? and branch = ? and not preview",
             app_id,
             branch,
         )
