@@ -25,7 +25,20 @@ class Home:
     """The paths of one organization's directory."""
 
     __slots__ = (
-        *("daemon", "inbox", "instances", "key", "locks", "log", "path", "registry", "reserve", "server", "worker"),
+        *(
+            "backups",
+            "daemon",
+            "inbox",
+            "instances",
+            "key",
+            "locks",
+            "log",
+            "path",
+            "registry",
+            "reserve",
+            "server",
+            "worker",
+        ),
     )
 
     def __init__(self, path: str) -> None:
@@ -36,6 +49,7 @@ class Home:
         self.instances = os.path.join(path, "instances")
         self.log = os.path.join(path, "log")
         self.daemon = os.path.join(path, "daemon")
+        self.backups = os.path.join(path, "backups")
         self.reserve = os.path.join(path, "reserve")
         self.key = os.path.join(path, "keys", "connect")
         self.server = os.path.join(path, "server")

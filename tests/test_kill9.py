@@ -48,7 +48,7 @@ def marked_shop(path: Path, *branches: str, options: tuple[str, ...] = ("--grace
 
 def test_every_point_is_tried() -> None:
     here = _points("provision", "archive", "recover", "purge", "rename", "migrate", "inbox")
-    assert {*here, *_points("fork", "replace", "snapshot")} == set(POINTS)  # the latter in test_kill9_copies.py
+    assert {*here, *_points("fork", "replace", "snapshot", "delete", "undelete")} == set(POINTS)  # those elsewhere
 
 
 @pytest.mark.parametrize("point", _points("provision"))
