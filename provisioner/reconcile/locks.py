@@ -19,9 +19,9 @@ def app_locked(registry: Registry, app: App) -> Iterator[None]:
 
 
 @contextmanager
-def database_locked(registry: Registry, database: Database) -> Iterator[None]:
+def database_locked(registry: Registry, database: Database, timeout: float = 60.0) -> Iterator[None]:
     """Held while its data is copied or replaced, which may take long. Taken before the app's. Raises Busy."""
-    with locked(_database(registry, database.id), f"the database {database.name!r}"):
+    with locked(_database(registry, database.id), f"the database {database.name!r}", timeout):
         yield
 
 
