@@ -32,6 +32,7 @@ class Home:
 
     __slots__ = (
         *(
+            "backups",
             "daemon",
             "inbox",
             "instances",
@@ -56,6 +57,7 @@ class Home:
         self.instances = os.path.join(path, "instances")
         self.log = os.path.join(path, "log")
         self.daemon = os.path.join(path, "daemon")
+        self.backups = os.path.join(path, "backups")
         self.reserve = os.path.join(path, "reserve")
         self.key = os.path.join(path, "keys", "connect")
         self.server = os.path.join(path, "server")

@@ -240,3 +240,19 @@ def test_a_shared_database_stays_when_its_branch_is_gone_and_goes_with_the_last_
     assert kinds(wants(), both) == [Archive, Unshare, Archive]
     fresh = Actual((FEATURE, OWNER), (aside, OWNED), (SHARE,))
     assert kinds(wants(b"owner"), fresh) == [Note]
+
+
+def test_what_is_on_a_deleted_instance_is_archived_and_purged_when_its_time_is_over() -> None:
+    def deleted(*branches: bytes, at: int = NOW + 60_000) -> Desired:
+        return Desired(APP, dict.fromkeys(branches, "c1"), (), deleted={"store": at})
+
+    (archive,) = plan(deleted(b"feature"), Actual((FEATURE,), (CONNECTED,)), NOW).actions
+    assert isinstance(archive, Archive)
+    assert archive.purge_at is None
+    kept = replace(ARCHIVED, purge_at=None)
+    waiting = plan(deleted(b"feature"), Actual((FEATURE,), (kept,)), NOW)
+    assert (waiting.actions, waiting.next_at) == ((), NOW + 60_000)
+    assert kinds(deleted(b"feature", at=NOW), Actual((FEATURE,), (kept,))) == [Purge]
+    sooner = plan(deleted(), Actual((replace(FEATURE, gone_at=0),), (ARCHIVED,)), NOW)
+    assert (sooner.actions, sooner.next_at) == ((), ARCHIVED.purge_at)
+    assert kinds(wants(b"feature"), Actual((FEATURE,), (kept,))) == [Ensure]

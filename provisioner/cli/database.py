@@ -151,6 +151,11 @@ def recover(name: str) -> None:
     """Bring an archived database back. Where its branch is gone, it stays until it is archived by hand."""
     with Registry.open(the_home()) as registry:
         app, found = find(registry, name)
+        if all(item.id != found.instance_id for item in registry.instances()):
+            slug = registry.instance_of(found.instance_id).slug
+            raise ProvisionerError(
+                f"the instance {slug} of {found.name} was deleted", f"Recover that: provisioner instance recover {slug}"
+            )
         for share in shares(registry, app.id):
             if (share.timeline_id, share.instance_id) == (found.timeline_id, found.instance_id):
                 name = shown(timeline_of(registry, app, found).name)

@@ -8,14 +8,16 @@ import uuid
 import click
 
 from provisioner.cli import view
+from provisioner.cli.instances.deletion import delete, recover
 from provisioner.cli.instances.editing import edit
-from provisioner.cli.instances.finding import find, must_be_alone, must_be_free, parse_name
+from provisioner.cli.instances.finding import find, free_directory, must_be_alone, must_be_free, parse_name
 from provisioner.cli.instances.testing import test
 from provisioner.cli.shared import json_option, print_json, the_home
 from provisioner.clock import now_ms, rfc3339
 from provisioner.engines.table import ENGINES
 from provisioner.model import Instance
 from provisioner.naming import shown
+from provisioner.registry.instances import Deleted, deleted
 from provisioner.registry.store import Registry
 
 
@@ -24,7 +26,7 @@ def default_instance(registry: Registry) -> Instance:
     for instance in registry.instances():
         if instance.engine == "deno-kv":
             return instance
-    return create(registry, "default", "deno-kv", os.path.join(registry.home.instances, "default"))
+    return create(registry, "default", "deno-kv", free_directory(registry, "default"))
 
 
 def create(registry: Registry, slug: str, engine: str, location: str) -> Instance:
@@ -39,7 +41,7 @@ def instance() -> None:
     """Database instances: an engine and where it stores."""
 
 
-for _command in (test, edit):
+for _command in (test, edit, delete, recover):
     instance.add_command(_command)
 
 
@@ -53,7 +55,7 @@ def add(slug: str, engine: str, directory: str | None) -> None:
     with Registry.open(the_home(), create=True) as registry:
         registry.organization()
         must_be_free(registry, slug)
-        location = directory or os.path.join(registry.home.instances, slug)
+        location = directory or free_directory(registry, slug)
         must_be_alone(registry, location)
         made = create(registry, slug, engine, location)
         click.echo(f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'")
@@ -71,17 +73,35 @@ def _document(registry: Registry, instance: Instance) -> view.Document:
 
 
 @instance.command(name="list")
+@click.option("--deleted", "gone", is_flag=True, help="Those that were deleted and can be recovered.")
 @json_option
-def list_instances(as_json: bool) -> None:
+def list_instances(gone: bool, as_json: bool) -> None:
     """Every instance with its engine, place and apps."""
     with Registry.open(the_home()) as registry:
-        documents = [_document(registry, instance) for instance in registry.instances()]
+        if gone:
+            documents = [_deleted(item) for item in deleted(registry) if item.purge_at > now_ms()]
+        else:
+            documents = [_document(registry, instance) for instance in registry.instances()]
     if as_json:
         print_json(documents)
         return
     for document in documents:
-        apps = ", ".join(document["apps"]) or "not assigned"
+        apps = ", ".join(document["apps"]) or "not assigned" if not gone else f"until {document['purge_at']}"
         click.echo(shown(f"{document['instance']}  {document['engine']}  {document['location']}  {apps}"))
+        if gone and document["backup"]:
+            click.echo(shown(f"  backup: {document['backup']}"))
+
+
+def _deleted(item: Deleted) -> view.Document:
+    return {
+        "id": item.instance.id,
+        "instance": item.instance.slug,
+        "engine": item.instance.engine,
+        "location": item.instance.location,
+        "deleted_at": rfc3339(item.deleted_at),
+        "purge_at": rfc3339(item.purge_at),
+        "backup": item.backup,
+    }
 
 
 @instance.command()

@@ -98,6 +98,10 @@ class Engine(Protocol):
     def discard(self, instance: Instance, database: Database) -> None:
         """Remove what was built beside. Raises `StorageFailed`."""
 
+    def copy_out(self, instance: Instance, database: Database, directory: str) -> tuple[str, Copied]:
+        """Make the directory with a copy of everything as it is at one moment, in one file: its path. Raises
+        `StorageFailed`."""
+
     def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> Copied:
         """Keep a copy of everything as it is at one moment. Raises `StorageFailed`."""
 

@@ -25,7 +25,7 @@ from provisioner.durable import sync_path
 from provisioner.engines import building, copies, spares
 from provisioner.engines.base import Check, Copied, Failures, Inspection, Source
 from provisioner.engines.building import reason
-from provisioner.engines.layout import database_path, file_in, size_of, written_at
+from provisioner.engines.layout import FILE_NAME, database_path, file_in, size_of, written_at
 from provisioner.engines.probing import probe
 from provisioner.engines.sealing import seal
 from provisioner.engines.sweep import sweep
@@ -115,6 +115,11 @@ class DenoKv:
 
     def discard(self, instance: Instance, database: Database) -> None:
         copies.discard(instance.location, database.id)
+
+    def copy_out(self, instance: Instance, database: Database, directory: str) -> tuple[str, Copied]:
+        source = copies.data_of(instance.location, Source(database))
+        copied = copies.copy(source, directory, with_queue=True)
+        return os.path.join(directory, FILE_NAME), copied
 
     def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> Copied:
         return copies.take_snapshot(instance.location, database, snapshot_id)

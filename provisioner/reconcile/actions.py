@@ -21,7 +21,8 @@ class Desired:
     """What the refs say: branches with their commits, where to keep databases, and what was renamed.
 
     No two `renames` have the same old or the same new name, but one's old may be another's new. `marks` are what to
-    remember of the reflogs, by branch; a branch that is not in it keeps what it has.
+    remember of the reflogs, by branch; a branch that is not in it keeps what it has. `deleted` are the instances that were
+    deleted, by their ids, with the time (ms) at which their data is.
     """
 
     app: App
@@ -29,6 +30,7 @@ class Desired:
     instances: tuple[Instance, ...]
     renames: tuple[Rename, ...] = ()
     marks: dict[bytes, str] | None = None
+    deleted: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

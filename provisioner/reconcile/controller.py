@@ -21,6 +21,7 @@ from provisioner.reconcile.renames import carried, unseen
 from provisioner.reconcile.replacing import settle
 from provisioner.reconcile.revisions import Moved, keep, moves
 from provisioner.reconcile.running import settle_runs
+from provisioner.registry.instances import deleted
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
@@ -100,6 +101,17 @@ def archive_all(registry: Registry, app: App, now: int, cause: str) -> None:
         )
 
 
+def archive_instance(registry: Registry, app: App, instance: Instance, now: int, cause: str) -> None:
+    """Archive every live database of an app on an instance that was deleted, whatever its refs say."""
+    with app_locked(registry, app):
+        settle(registry, app, now)
+        timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
+        live = [item for item in registry.databases(app.id) if item.live and item.instance_id == instance.id]
+        Applier(registry, app, now, cause).apply(
+            [Archive(item, timelines[item.timeline_id], cause, item.purge_at) for item in live]
+        )
+
+
 def preview(registry: Registry, app: App, now: int) -> Plan:
     """What `reconcile` with `retry` would begin with; changes nothing."""
     found = {database.id: database for database in damaged(registry, app)}
@@ -155,7 +167,8 @@ def _desired(registry: Registry, app: App, actual: Actual, now: int) -> Desired:
         if timeline.id in moving and not timeline.preview
     }
     expected = {branch for branch, live in watched.items() if live}
-    desired = Desired(app, _stable_branches(app, expected), tuple(registry.assigned(app.id)))
+    gone = {item.instance.id: item.purge_at for item in deleted(registry)}
+    desired = Desired(app, _stable_branches(app, expected), tuple(registry.assigned(app.id)), deleted=gone)
     if not has_reflogs(app.git_dir):
         return desired
     seen = {mark for timeline in actual.timelines for mark in timeline.rename_mark.split()}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from provisioner.lock import locked, try_lock
-from provisioner.model import App, Database
+from provisioner.model import App, Database, Instance
 from provisioner.registry.store import Registry
 
 
@@ -56,6 +56,13 @@ def timeline_if_free(registry: Registry, timeline_id: str) -> Iterator[bool]:
 
 def _timeline(registry: Registry, timeline_id: str) -> str:
     return os.path.join(registry.home.locks, f"timeline-{timeline_id}.lock")
+
+
+@contextmanager
+def instance_locked(registry: Registry, instance: Instance) -> Iterator[None]:
+    """Held while it is deleted or recovered. Taken before a database's and an app's. Raises Busy."""
+    with locked(os.path.join(registry.home.locks, f"instance-{instance.id}.lock"), f"the instance {instance.slug!r}"):
+        yield
 
 
 def _database(registry: Registry, database_id: str) -> str:

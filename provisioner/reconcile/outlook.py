@@ -19,7 +19,11 @@ class Outlook:
         self.app = desired.app
         self.next_at: int | None = None
         self.databases: dict[str, list[Database]] = defaultdict(list)
+        self.lost: dict[str, list[Database]] = defaultdict(list)  # those on instances that were deleted
         for database in actual.databases:
+            if database.instance_id in (desired.deleted or {}):
+                self.lost[database.timeline_id].append(database)
+                continue
             self.databases[database.timeline_id].append(database)
         self.shares: dict[str, dict[str, Share]] = defaultdict(dict)  # by timeline and instance
         self._sharing: dict[str, list[str]] = defaultdict(list)  # by database

@@ -40,6 +40,8 @@ class _Planner:
         actions, moving = follows(self.look)
         known = set()
         for timeline in self.look.actual.timelines:
+            for database in self.look.lost[timeline.id]:
+                actions.extend(self._lost(database, timeline))
             if timeline.of_branch:
                 known.add(timeline.branch)
                 if timeline.branch in moving:
@@ -62,6 +64,19 @@ class _Planner:
         if timeline.branch not in self.desired.branches:
             return False
         return timeline.production or timeline.branch != self.app.production
+
+    def _lost(self, database: Database, timeline: Timeline) -> Iterator[Action]:
+        """Its instance was deleted: what is said of it stays, for when that is recovered, and so does its own time."""
+        if not self.look.due(database):
+            return
+        over = (self.desired.deleted or {})[database.instance_id]
+        over = over if database.purge_at is None else min(over, database.purge_at)
+        if database.intent is not Intent.PURGE and (database.live or database.intent is not None):
+            yield Archive(database, timeline, "its instance was deleted", database.purge_at)
+        elif database.intent is Intent.PURGE or over <= self.now:
+            yield Purge(database, timeline, "its instance was deleted, and the time to recover it is over")
+        else:
+            self.look.at(over)
 
     # timelines whose branch is there
 

@@ -75,8 +75,9 @@ class Registry(Tables):
             self.write(f"insert into instance ({_INSTANCE}) values (?, ?, ?, ?, ?)", *_instance_values(instance))
             self.record(instance.created_at, "instance.add", "user", detail=instance.slug)
 
-    def apps(self) -> list[App]:
-        rows = self.rows(f"select {_APP} from app where removed_at is null order by slug")
+    def apps(self, *, removed: bool = False) -> list[App]:
+        """Those that are registered; with `removed` also those that were."""
+        rows = self.rows(f"select {_APP} from app where ? or removed_at is null order by slug", removed)
         return [App(*row) for row in rows]  # type: ignore[arg-type]
 
     def app(self, app_id: str) -> App | None:

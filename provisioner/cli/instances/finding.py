@@ -8,6 +8,7 @@ from provisioner import naming
 from provisioner.environment import RESERVED_INSTANCES, instance_prefix
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import Instance
+from provisioner.registry.instances import locations
 from provisioner.registry.store import Registry
 
 
@@ -41,7 +42,18 @@ def must_be_free(registry: Registry, slug: str) -> None:
 
 
 def must_be_alone(registry: Registry, location: str, *, but: str = "") -> None:
-    """Raises ProvisionerError where another instance stores in the directory."""
-    for other in registry.instances():
-        if other.id != but and os.path.realpath(other.location) == os.path.realpath(location):
-            raise ProvisionerError(f"instance {other.slug!r} stores in {location}", "Choose another directory")
+    """Raises ProvisionerError where another instance stores in the directory, or did so before it was deleted."""
+    for other, slug, directory in locations(registry):
+        if other != but and os.path.realpath(directory) == os.path.realpath(location):
+            raise ProvisionerError(f"instance {slug!r} stores in {location}", "Choose another directory")
+
+
+def free_directory(registry: Registry, slug: str) -> str:
+    """A directory in the home that no instance has, or had: what was deleted may come back."""
+    location = os.path.join(registry.home.instances, slug)
+    taken = {os.path.realpath(directory) for _, _, directory in locations(registry)}
+    number = 2
+    found = location
+    while os.path.realpath(found) in taken:
+        found, number = f"{location}-{number}", number + 1
+    return found
