@@ -54,13 +54,13 @@ def waiting(registry: Registry, app: App, timeline: bytes = b"", *, retry: Retry
 
 def _aside(registry: Registry, app: App, retry: Retry) -> list[Database]:
     """The databases that are to be made as copies now: their sources are there."""
-    databases = registry.databases(app.id)
-    unmade = {item.id for item in databases if item.copied_aside}
+    databases = registry.databases_aside(app.id)
+    unmade = {item.id for item in databases}
     now = now_ms()
     return [
         item
         for item in databases
-        if item.id in unmade and item.forked_from not in unmade
+        if item.forked_from not in unmade
         if item.retry_at is None or item.retry_at <= now or (retry if isinstance(retry, bool) else item.id in retry)
     ]
 
@@ -174,6 +174,8 @@ class Crew:
                     over = _do(registry, errand, self._stopping.is_set, wait=False)
                 except ProvisionerError as error:
                     failure = str(error)
+                except Exception as error:  # a fault of ours must not take a hand away, nor the errand for ever
+                    failure = f"{type(error).__name__}: {error}"
                 with self._lock:
                     self._note(errand, failed=not over)
                     self._taken.discard(errand)
