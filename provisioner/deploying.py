@@ -39,7 +39,7 @@ def due(registry: Registry, app: App) -> list[Timeline]:
         return []
     used = _used(registry, app)
     timelines = sorted(registry.timelines(app.id), key=lambda item: not item.production)
-    return [item for item in timelines if _connected(used.get(item.id, [])) and _is_due(app, item)]
+    return [item for item in timelines if _connected(used.get(item.id, [])) and is_due(app, item)]
 
 
 def _used(registry: Registry, app: App) -> dict[str, list[Database]]:
@@ -145,7 +145,7 @@ def _words(directory: str, name: str) -> list[str] | None:
 def _record(registry: Registry, app: App, begun_run: Run, why: str) -> None:
     with app_locked(registry, app), registry.change():
         end(registry, begun_run, RunState.FAILED if why else RunState.SUCCEEDED, why)
-        current = next(item for item in registry.timelines(app.id) if item.id == begun_run.timeline_id)
+        current = registry.timeline(begun_run.timeline_id)
         registry.save_timelines([replace(current, deployed=begun_run.revision, failure=why or None)])
         action = "timeline.deploy-failed" if why else "timeline.deploy"
         name = os.fsdecode(current.name)
@@ -168,5 +168,6 @@ def forget_failures(registry: Registry, app: App, timelines: list[Timeline], cau
     return len(again)
 
 
-def _is_due(app: App, timeline: Timeline) -> bool:
+def is_due(app: App, timeline: Timeline) -> bool:
+    """Has the command still to be run at the timeline's revision, once its databases are connected?"""
     return timeline.gone_at is None and bool(timeline.revision) and deploy_status(app, timeline) is Status.PROVISIONING

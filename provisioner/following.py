@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from provisioner.deploying import due
+from provisioner.deploying import is_due
 from provisioner.model import App, Run, RunState, Timeline
 from provisioner.naming import shown
 from provisioner.reconcile.running import PRE_DEPLOY
@@ -71,7 +71,8 @@ def _follow_one(
     tails: dict[str, Tail] = {}
     while True:
         last = over() if over else time.monotonic() > quiet_until
-        there = any(item.id == timeline.id and item.revision == timeline.revision for item in due(registry, app))
+        current = registry.timeline(timeline.id)
+        there = current.revision == timeline.revision and is_due(app, current)
         run = _latest(registry, timeline)
         if run is not None and (run.state is RunState.RUNNING or run.started_at >= since):
             tail = tails.setdefault(run.id, Tail(log_path(registry.home, run.id)))

@@ -328,3 +328,22 @@ def test_an_env_file_is_not_waited_for(repo: Path, tmp_path: Path) -> None:
     git(repo, "switch", "-q", "login")
     git(repo, "switch", "-q", "main")
     assert "DENO_KV_DEFAULT_PATH" not in (repo / ".env.local").read_text()
+
+
+def test_others_do_not_wait_for_a_command_that_takes_long(repo: Path, tmp_path: Path, home: Path) -> None:
+    ok(repo, "app", "set", "--pre-deploy", "true")
+    command = (
+        f"[ $DENO_TIMELINE != production ] || {{ touch {tmp_path}/begun; while [ ! -e {tmp_path}/go ]; do :; done; }}"
+    )
+    ok(repo, "app", "set", "--pre-deploy", command)
+    with daemon(home):
+        commit(repo, "second")
+        until(lambda: (tmp_path / "begun").exists())
+        git(repo, "branch", "cart")
+        until(lambda: any(row["branch"] == "cart" and row["status"] == "connected" for row in status(repo)))
+        ok(repo, "exec", "--branch", "cart", "--", "true")
+        ok(repo, "database", "fork", "login", "cart", "--yes")
+        assert timeline(repo, "main")["status"] == "provisioning"
+        (tmp_path / "go").touch()
+        until(lambda: timeline(repo, "main")["status"] == "connected")
+    assert list((home / "work").iterdir()) == []

@@ -95,14 +95,15 @@ def test_a_daemon_that_the_command_leaves_behind_ends_with_it(place: Home, tmp_p
 def test_a_command_whose_time_is_over_ends_also_where_it_does_not_want_to(place: Home, tmp_path: Path) -> None:
     text = f"trap '' TERM; echo $$ >{tmp_path}/pid; while :; do sleep 60; done"
     started = time.monotonic()
-    assert ran(place, text, limit=0.3)[0] == "it took longer than 0.3 s"
+    assert ran(place, text, limit=2)[0] == "it took longer than 2 s"
     assert time.monotonic() - started < 20
     assert not alive(int((tmp_path / "pid").read_text()))
 
 
 def test_a_command_that_is_asked_to_end_may_say_so(place: Home) -> None:
-    why, log = ran(place, "trap 'echo bye; exit 0' TERM; while :; do sleep 0.01; done", limit=0.3)
-    assert (why, log) == ("it took longer than 0.3 s", b"bye\n")
+    why, log = ran(place, "trap 'echo bye; exit 0' TERM; while :; do sleep 0.01; done", limit=2)
+    assert why == "it took longer than 2 s"
+    assert log.endswith(b"bye\n")
 
 
 def test_a_command_can_be_stopped(place: Home, tmp_path: Path) -> None:

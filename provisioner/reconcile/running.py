@@ -105,7 +105,7 @@ def cut_off(registry: Registry, app: App, run: Run, now: int) -> None:
     if database is not None:  # what it was to change goes too
         instance = registry.instance_of(database.instance_id)
         ENGINES[instance.engine].discard(instance, database)
-    timeline = next(item for item in registry.timelines(app.id) if item.id == run.timeline_id)
+    timeline = registry.timeline(run.timeline_id)
     with registry.change():
         end(registry, run, RunState.CUT_OFF, "it was cut off: whoever ran it was killed")
         registry.record(

@@ -56,7 +56,7 @@ def scrubbed(
     if rule is None:
         return build()
     instance = registry.instance_of(database.instance_id)
-    timeline = next(item for item in registry.timelines(app.id) if item.id == database.timeline_id)
+    timeline = registry.timeline(database.timeline_id)
     with begun(registry, timeline, SCRUB, rule.command, database=database) as run_row:
         faults.point("scrub.intended")
         made = build()
@@ -151,7 +151,7 @@ def _record(registry: Registry, app: App, database: Database, detail: str) -> No
 
 
 def _save(registry: Registry, app: App, database: Database, action: str, detail: str) -> None:
-    timeline = next(item for item in registry.timelines(app.id) if item.id == database.timeline_id)
+    timeline = registry.timeline(database.timeline_id)
     with registry.change():
         registry.save_databases([database])
         name = os.fsdecode(timeline.name)

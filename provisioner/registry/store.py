@@ -194,6 +194,10 @@ class Registry(Tables):
         rows = self.rows(f"select {_TIMELINE} from timeline where app_id = ?", app_id)
         return [_timeline(row) for row in rows]
 
+    def timeline(self, timeline_id: str) -> Timeline:
+        """The timeline with this id; their rows are never deleted."""
+        return _timeline(self.rows(f"select {_TIMELINE} from timeline where id = ?", timeline_id)[0])
+
     def databases(self, app_id: str) -> list[Database]:
         """The app's databases that still have, or are to have, data."""
         rows = self.rows(
