@@ -7,6 +7,7 @@ import sys
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
+_OURS = ("PROVISIONER_FAULT", "PROVISIONER_SKIP")
 
 
 def home_directory(environ: os._Environ[str] | dict[str, str]) -> str:
@@ -19,6 +20,11 @@ def home_directory(environ: os._Environ[str] | dict[str, str]) -> str:
     from platformdirs import user_data_dir
 
     return user_data_dir("provisioner", appauthor=False)
+
+
+def inherited() -> dict[str, str]:
+    """This process's environment, for commands of the user's: without what git says to hooks, and what is for us alone."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("GIT_") and key not in _OURS}
 
 
 class Home:
@@ -36,7 +42,9 @@ class Home:
             "path",
             "registry",
             "reserve",
+            "runs",
             "server",
+            "work",
             "worker",
         ),
     )
@@ -53,6 +61,8 @@ class Home:
         self.reserve = os.path.join(path, "reserve")
         self.key = os.path.join(path, "keys", "connect")
         self.server = os.path.join(path, "server")
+        self.runs = os.path.join(path, "log", "runs")
+        self.work = os.path.join(path, "work")
         self.worker = os.path.join(path, "worker")
 
     def create(self) -> None:

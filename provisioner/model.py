@@ -29,6 +29,7 @@ class Intent(StrEnum):
     RECOVER = "recover"
     PURGE = "purge"
     REPLACE = "replace"
+    SCRUB = "scrub"  # provisioned as a copy that a command has to pass, which takes long and so is done aside
 
 
 class Hold(StrEnum):
@@ -61,6 +62,15 @@ class SnapshotState(StrEnum):
     KEPT = "kept"
     DELETING = "deleting"
     DELETED = "deleted"
+
+
+class RunState(StrEnum):
+    """How a run went. One that is ``running`` though nobody is at it was cut off, which the next look finds."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CUT_OFF = "cut off"
 
 
 class Scope(StrEnum):
@@ -109,6 +119,11 @@ class App:
     pre_deploy_from: str = ""
     pre_deploy_ms: int = PRE_DEPLOY_MS
     snapshot_revisions: int = 0
+
+    @property
+    def deploys(self) -> bool:
+        """Is a command run for each new revision?"""
+        return bool(self.pre_deploy or self.pre_deploy_from)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +188,11 @@ class Database:
     forked_snapshot: str | None = None
 
     @property
+    def copied_aside(self) -> bool:
+        """Is it to become a copy that has to pass a command first?"""
+        return self.intent is Intent.SCRUB and self.live
+
+    @property
     def live(self) -> bool:
         return self.status not in (Status.ARCHIVED, Status.PURGED)
 
@@ -223,6 +243,33 @@ class Replacement:
 
 
 @dataclass(frozen=True, slots=True)
+class Scrub:
+    """A command that a copy has to pass before anybody is connected to it; ``limit_ms`` is how long it may take."""
+
+    command: str
+    limit_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One time that a user's command was run: ``kind`` is ``pre-deploy``, or ``scrub`` of the database ``database_id``.
+
+    ``detail`` says what went wrong.
+    """
+
+    id: str
+    timeline_id: str
+    database_id: str | None
+    kind: str
+    revision: str
+    command: str
+    state: RunState
+    detail: str
+    started_at: int
+    ended_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """A long-lived access token, without its secret. ``app_id`` and ``database_id`` are set as ``scope`` says."""
 
@@ -238,6 +285,15 @@ class Token:
 
     def valid(self, now: int) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+def deploy_status(app: App, timeline: Timeline) -> Status | None:
+    """What the pre-deploy command makes of a timeline; None where its app has none."""
+    if not app.deploys:
+        return None
+    if timeline.deployed != timeline.revision:
+        return Status.PROVISIONING
+    return Status.ERROR if timeline.failure is not None else Status.CONNECTED
 
 
 def timeline_status(statuses: list[Status]) -> Status:

@@ -147,16 +147,16 @@ def database_of(cwd: Path, timeline: str) -> dict[str, Any]:
     return found
 
 
-def put(file: Path | str, text: str) -> None:
+def put(file: Path | str, text: str, key: bytes = b"mark") -> None:
     """Write a row as an app would."""
     with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute("insert into kv (k, v, v_encoding, version) values (?, ?, 2, 1)", (b"mark", text.encode()))
+        connection.execute("insert into kv (k, v, v_encoding, version) values (?, ?, 2, 1)", (key, text.encode()))
 
 
-def got(file: Path | str) -> str:
+def got(file: Path | str, key: bytes = b"mark") -> str:
     """What `put` has written there; empty where nothing was."""
     with closing(sqlite3.connect(file)) as connection:
-        row = connection.execute("select v from kv where k = ?", (b"mark",)).fetchone()
+        row = connection.execute("select v from kv where k = ?", (key,)).fetchone()
     return row[0].decode() if row else ""
 
 

@@ -17,8 +17,9 @@ PACKAGE = Path(provisioner.__file__).parent
 # Low to high: a room imports only what stands before it.
 ROOMS = (
     *("errors", "naming", "model", "faults", "config", "clock", "lock", "presence", "durable", "inbox"),
-    *("environment", "formats", "git", "kv", "registry", "engines", "reconcile", "connect"),
-    *("endpoint", "resolving", "envfile", "pushes", "worker", "draining", "handover", "daemon", "cli", "__main__"),
+    *("environment", "formats", "git", "kv", "registry", "engines", "runs", "reconcile", "connect"),
+    *("endpoint", "reaching", "deploying", "following", "errands", "resolving", "envfile"),
+    *("pushes", "worker", "draining", "handover", "daemon", "cli", "__main__"),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.instances.finding import find
-from provisioner.cli.reconcile import run
+from provisioner.cli.reconcile import run, run_whole
 from provisioner.cli.shared import confirm, the_app, the_home, yes_option
 from provisioner.clock import now_ms
 from provisioner.errors import ProvisionerError
@@ -46,7 +46,7 @@ def assign(instance: str, app: str | None, mode: str | None, new_branch: str | N
         registry.assign(assigned, chosen, now_ms(), ConnectMode(mode) if mode else None, new_branch)
         there = sum(timeline.gone_at is None for timeline in registry.timelines(chosen.id))
         click.echo(f"{chosen.slug}: provisioning {there} timelines on {assigned.slug}", err=True)
-        run(registry, chosen, "assign", lines=True)
+        run_whole(registry, chosen, "assign", lines=True)
         live = [database for database in registry.databases(chosen.id) if database.live]
         connected = sum(database.status == "connected" for database in live)
         how = registry.connect_modes(chosen.id)[assigned.id]

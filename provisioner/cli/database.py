@@ -10,10 +10,11 @@ import click
 from provisioner.cli import view
 from provisioner.cli.copies import fork, reset, shared_by
 from provisioner.cli.finding import find, timeline_of
-from provisioner.cli.reconcile import run
+from provisioner.cli.reconcile import must_be_deployed, run, run_whole
 from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
 from provisioner.cli.snapshots import restore, snapshot
 from provisioner.clock import now_ms, rfc3339
+from provisioner.deploying import forget_failures
 from provisioner.errors import ProvisionerError
 from provisioner.model import App, Database, Hold, Status
 from provisioner.naming import shown
@@ -95,24 +96,33 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every database that is in error.")
 def fix(name: str | None, everything: bool) -> None:
-    """Try again what failed, now: one database, or with --all everything. What goes wrong is in 'database show'."""
+    """Try again what failed, now: making a database, or the pre-deploy command of its timeline; with --all everything.
+
+    What goes wrong is in 'database show'.
+    """
     if (name is None) == (not everything):
         raise click.UsageError("name one database, or say --all")
     with Registry.open(the_home()) as registry:
         if name is None:
             apps = registry.apps()
             for app in apps:
-                run(registry, app, "fix")
+                forget_failures(registry, app, registry.timelines(app.id), "user")
+                run_whole(registry, app, "fix")
             left = [database for app in apps for database in registry.databases(app.id) if database.error]
         else:
             app, found = find(registry, name)
-            run(registry, app, "fix", retry=frozenset([found.id]))
+            apps = [app]
+            forget_failures(registry, app, [timeline_of(registry, app, found)], "user")
+            run_whole(registry, app, "fix", retry=frozenset([found.id]))
             left = [database for database in registry.databases(app.id) if database.error and database.id == found.id]
         if left:
             raise ProvisionerError(
                 f'database "{left[0].name}" is still in error: {left[0].error}',
                 f"Mend that, then run: provisioner database fix {left[0].name}",
             )
+        for app in apps:
+            timelines = registry.timelines(app.id) if name is None else [timeline_of(registry, app, found)]
+            must_be_deployed(app, timelines)
         click.echo("fixed")
 
 

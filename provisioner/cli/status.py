@@ -69,9 +69,8 @@ def _table(documents: list[view.Document]) -> Table:
         table.add_row("no timelines yet: run 'provisioner init' in a repository", "", "", "", "", "")
     for document in documents:
         for database in document["databases"] or [None]:
-            state = database["status"] if database else document["status"]
+            state, error = _state(document, database)
             style = _STYLES.get(state, "")
-            error = f": {database['error']}{retries(database)}" if database and database["error"] else ""
             name = database["name"] if database else "none assigned"
             if database and database["shared_from"]:
                 name += f" (shared from {database['shared_from']})"
@@ -95,6 +94,16 @@ def retries(database: view.Document) -> str:
         return ""
     tried = "once" if database["attempts"] == 1 else f"{database['attempts']} times"
     return f" (tried {tried}{', again at ' + database['retry_at'] if database['retry_at'] else ''})"
+
+
+def _state(document: view.Document, database: view.Document | None) -> tuple[str, str]:
+    """The status of a row, and what is to be said of it: of its database, else of the timeline's pre-deploy command."""
+    if database is None:
+        return document["status"], ""
+    deploy = document["pre_deploy"]
+    if database["status"] == "connected" and deploy and deploy["state"] != "succeeded":
+        return document["status"], f": {deploy['error'] or 'its pre-deploy command is ' + deploy['state']}"
+    return database["status"], f": {database['error']}{retries(database)}" if database["error"] else ""
 
 
 def _size(size: int | None) -> str:

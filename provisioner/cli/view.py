@@ -9,10 +9,24 @@ from provisioner.clock import rfc3339
 from provisioner.endpoint import served
 from provisioner.engines.table import ENGINES
 from provisioner.environment import database_url, sqlite_url
-from provisioner.model import App, ConnectMode, Database, Instance, Share, Timeline, timeline_status
+from provisioner.model import (
+    App,
+    ConnectMode,
+    Database,
+    Instance,
+    RunState,
+    Share,
+    Status,
+    Timeline,
+    deploy_status,
+    timeline_status,
+)
 from provisioner.reconcile.outlook import expires_at
+from provisioner.reconcile.running import PRE_DEPLOY
+from provisioner.registry.runs import last_run
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
+from provisioner.runs.start import log_path
 
 Document = dict[str, Any]
 
@@ -95,8 +109,43 @@ def timelines(registry: Registry, app: App) -> list[Document]:
     documents = []
     for timeline in sorted(held.timelines.values(), key=lambda timeline: (not timeline.production, timeline.name)):
         if held.of(timeline) or timeline.gone_at is None:
-            documents.append(_timeline(app, timeline, held, reach))
+            documents.append(
+                _timeline(app, timeline, held, reach) | {"pre_deploy": _pre_deploy(registry, app, timeline)}
+            )
     return documents
+
+
+def _pre_deploy(registry: Registry, app: App, timeline: Timeline) -> Document | None:
+    """What became of the pre-deploy command at the timeline's revision; None where the app has none."""
+    status = deploy_status(app, timeline)
+    if status is None:
+        return None
+    run = last_run(registry, timeline.id, PRE_DEPLOY)
+    running = run is not None and run.state is RunState.RUNNING
+    states = {Status.CONNECTED: "succeeded", Status.ERROR: "failed"}
+    return {
+        "state": "running" if running else states.get(status, "waiting"),
+        "error": timeline.failure if status is Status.ERROR else None,
+        "run": None
+        if run is None
+        else {
+            "id": run.id,
+            "revision": run.revision,
+            "state": str(run.state),
+            "detail": run.detail or None,
+            "log": log_path(registry.home, run.id),
+            "started_at": rfc3339(run.started_at),
+            "ended_at": rfc3339(run.ended_at),
+        },
+    }
+
+
+def _status(app: App, timeline: Timeline, held: list[Database]) -> Status:
+    statuses = [database.status for database in held]
+    deployed = deploy_status(app, timeline)
+    if deployed is not None and timeline.gone_at is None and any(database.live for database in held):
+        statuses.append(deployed)
+    return timeline_status(statuses)
 
 
 def _timeline(app: App, timeline: Timeline, held: _Held, reach: _Reach) -> Document:
@@ -106,7 +155,7 @@ def _timeline(app: App, timeline: Timeline, held: _Held, reach: _Reach) -> Docum
         "branch": None if timeline.preview else os.fsdecode(timeline.branch),
         "context": "production" if timeline.production else "development",
         "revision": timeline.revision or None,
-        "status": str(timeline_status([database.status for database in held.of(timeline)])),
+        "status": str(_status(app, timeline, held.of(timeline))),
         "protected": timeline.protected,
         "expires_at": rfc3339(None if timeline.gone_at is not None else expires_at(app, timeline)),
         "databases": [

@@ -19,6 +19,7 @@ from provisioner.reconcile.outlook import Retry
 from provisioner.reconcile.plan import plan
 from provisioner.reconcile.renames import carried, unseen
 from provisioner.reconcile.replacing import settle
+from provisioner.reconcile.running import settle_runs
 from provisioner.registry.instances import deleted
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
@@ -53,6 +54,7 @@ def reconcile(
     """
     done = 0
     with app_locked(registry, app):
+        settle_runs(registry, app, now)
         settle(registry, app, now)
         if retry:
             _find_damage(registry, app, now, cause, retry)

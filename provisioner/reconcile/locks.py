@@ -43,5 +43,27 @@ def instance_locked(registry: Registry, instance: Instance) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def timeline_locked(registry: Registry, timeline_id: str, timeout: float) -> Iterator[None]:
+    """Held while a command is run on a timeline, which may take long. Taken before all others. Raises Busy."""
+    with locked(_timeline(registry, timeline_id), "the timeline", timeout):
+        yield
+
+
+@contextmanager
+def timeline_if_free(registry: Registry, timeline_id: str) -> Iterator[bool]:
+    """True: nobody runs a command on the timeline, and nobody begins to until the block ends."""
+    fd = try_lock(_timeline(registry, timeline_id))
+    try:
+        yield fd is not None
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _timeline(registry: Registry, timeline_id: str) -> str:
+    return os.path.join(registry.home.locks, f"timeline-{timeline_id}.lock")
+
+
 def _database(registry: Registry, database_id: str) -> str:
     return os.path.join(registry.home.locks, f"database-{database_id}.lock")

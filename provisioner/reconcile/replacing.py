@@ -97,13 +97,22 @@ def take_snapshot(registry: Registry, app: App, database: Database, now: int, *,
     return snapshot
 
 
-def delete_snapshot(registry: Registry, app: App, database: Database, snapshot: Snapshot, now: int) -> None:
+def keep_newest(registry: Registry, app: App, database: Database, cause: str, most: int, now: int) -> None:
+    """Of a database's snapshots of one cause delete all but the newest. Raises StorageFailed and Busy."""
+    kept = [snapshot for snapshot in rows.snapshots(registry, database.id) if snapshot.cause == cause]
+    for snapshot in kept[most:]:
+        delete_snapshot(registry, app, database, snapshot, now, cause="superseded")
+
+
+def delete_snapshot(
+    registry: Registry, app: App, database: Database, snapshot: Snapshot, now: int, cause: str = "user"
+) -> None:
     """Delete it for good. Raises StorageFailed and Busy."""
     with database_locked(registry, database):
         with registry.change():
             snapshot = replace(snapshot, state=SnapshotState.DELETING, deleted_at=now)
             rows.save_snapshot(registry, snapshot)
-            _record(registry, app, database, now, "database.snapshot-delete", "user", snapshot.id)
+            _record(registry, app, database, now, "database.snapshot-delete", cause, snapshot.id)
         faults.point("snapshot.deleting")
         _remove(registry, snapshot, now)
 
