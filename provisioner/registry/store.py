@@ -22,6 +22,7 @@ _APP = (
     "id, slug, git_dir, production, grace_ms, retention_ms, created_at, expire_ms, pre_deploy, pre_deploy_from,"
     " pre_deploy_ms, snapshot_revisions"
 )
+_SHARING = "exists (select 1 from share where share.timeline_id = timeline.id)"
 _timeline_values = attrgetter(*_TIMELINE.split(", "))
 _database_values = attrgetter(*_DATABASE.split(", "))
 _instance_values = attrgetter(*_INSTANCE.split(", "))
@@ -30,7 +31,7 @@ _app_values = attrgetter(*_APP.split(", "))
 
 def _timeline(row: tuple[object, ...]) -> Timeline:
     values = list(row)
-    for flag in (3, 8, 9):
+    for flag in (3, 8, 9, -1):
         values[flag] = bool(row[flag])
     return Timeline(*values)  # type: ignore[arg-type]
 
@@ -172,7 +173,7 @@ class Registry(Tables):
     # timelines and databases
 
     def timelines(self, app_id: str) -> list[Timeline]:
-        rows = self.rows(f"select {_TIMELINE} from timeline where app_id = ?", app_id)
+        rows = self.rows(f"select {_TIMELINE}, {_SHARING} from timeline where app_id = ?", app_id)
         return [_timeline(row) for row in rows]
 
     def databases(self, app_id: str) -> list[Database]:
@@ -193,7 +194,7 @@ class Registry(Tables):
         """A branch's timelines, each with the status, name and error of the databases it has or shares; status None where
         there are none."""
         rows = self.rows(
-            f"select {_qualified(_TIMELINE, 'timeline')}, status, name, error from timeline left join database"
+            f"select {_qualified(_TIMELINE, 'timeline')}, {_SHARING}, status, name, error from timeline left join database"
             " on timeline_id = timeline.id and status <> 'purged'"
             " or database.id in (select database_id from share where timeline_id = timeline.id)"
             " where app_id = ? and branch = ? and not preview",
