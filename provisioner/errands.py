@@ -1,4 +1,4 @@
-"""What takes too long to be done while an app is reconciled: a timeline's pre-deploy command.
+"""What takes too long to be done while an app is reconciled: scrubbing new forks, and pre-deploy commands.
 
 Who reconciles looks afterwards what is waiting and does it, or lets a `Crew` do it. An errand names, it does not narrate:
 it may be done by somebody else meanwhile, and is then nothing.
@@ -18,9 +18,11 @@ from provisioner.config import Home
 from provisioner.deploying import deploy, due
 from provisioner.errors import ProvisionerError
 from provisioner.following import follow
-from provisioner.model import App
+from provisioner.model import App, Database
 from provisioner.reconcile.controller import reconcile
+from provisioner.reconcile.scrubbing import copy_aside
 from provisioner.registry.store import Registry
+from provisioner.runs.start import Stop
 
 MOST_ROUNDS = 8
 HANDS = 2
@@ -29,36 +31,67 @@ FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """Run the pre-deploy command on a timeline."""
+    """Run the pre-deploy command on a timeline, or make one of its databases a copy that passes a command."""
 
     app_id: str
     timeline_id: str
+    database_id: str | None = None
 
 
-def waiting(registry: Registry, app: App, timeline: bytes = b"") -> list[Errand]:
-    """What there is to do for an app; for the timeline of this name only, where one is given."""
-    return [Errand(app.id, item.id) for item in due(registry, app) if timeline in (b"", item.name)]
+def waiting(registry: Registry, app: App, timeline: bytes = b"", *, retry: bool = False) -> list[Errand]:
+    """What there is to do for an app; for the timeline of this name only, where one is given.
+
+    `retry` does not wait for the time to try again what failed.
+    """
+    errands = [Errand(app.id, item.timeline_id, item.id) for item in _aside(registry, app, retry)]
+    errands += [Errand(app.id, item.id) for item in due(registry, app)]
+    if not timeline:
+        return errands
+    meant = {item.id for item in registry.timelines(app.id) if item.name == timeline}
+    return [errand for errand in errands if errand.timeline_id in meant]
+
+
+def _aside(registry: Registry, app: App, retry: bool) -> list[Database]:
+    """The databases that are to be made as copies now: their sources are there."""
+    databases = registry.databases(app.id)
+    unmade = {item.id for item in databases if item.copied_aside}
+    now = now_ms()
+    return [
+        item
+        for item in databases
+        if item.id in unmade and item.forked_from not in unmade
+        if retry or item.retry_at is None or item.retry_at <= now
+    ]
+
+
+def _do(registry: Registry, errand: Errand, stop: Stop, *, wait: bool) -> bool:
+    if errand.database_id is None:
+        return deploy(registry, errand.app_id, errand.timeline_id, stop, wait=wait)
+    return copy_aside(registry, errand.app_id, errand.database_id, stop, wait=wait)
 
 
 def do_all(
     registry: Registry, app: App, cause: str, *, timeline: bytes = b"", say: Callable[[str], None] | None = None
 ) -> None:
     """Do it here and now, until nothing is waiting; `say` is told what is printed. Raises what a single errand raises."""
+    done: set[Errand] = set()
     for _ in range(MOST_ROUNDS):
         current = registry.app(app.id)
-        errands = waiting(registry, current, timeline) if current else []
+        found = waiting(registry, current, timeline, retry=not done) if current else []
+        errands = [errand for errand in found if errand.database_id is None or errand not in done]
         if not errands:
             return
         for errand in errands:
             with _heard(registry.home, errand, say):
-                deploy(registry, errand.app_id, errand.timeline_id, _never, wait=True)
+                _do(registry, errand, _never, wait=True)
+            done.add(errand)
         reconcile(registry, app, now_ms(), cause)
 
 
 @contextmanager
 def _heard(home: Home, errand: Errand, say: Callable[[str], None] | None) -> Iterator[None]:
     """Tell what the block's command prints, from a thread."""
-    if say is None:
+    if say is None or errand.database_id is not None:
         yield
         return
     over = threading.Event()
@@ -131,7 +164,7 @@ class Crew:
                 failure = ""
                 over = False
                 try:
-                    over = deploy(registry, errand.app_id, errand.timeline_id, self._stopping.is_set, wait=False)
+                    over = _do(registry, errand, self._stopping.is_set, wait=False)
                 except ProvisionerError as error:
                     failure = str(error)
                 with self._lock:

@@ -48,10 +48,8 @@ def marked_shop(path: Path, *branches: str, options: tuple[str, ...] = ("--grace
 
 def test_every_point_is_tried() -> None:
     here = _points("provision", "archive", "recover", "purge", "rename", "migrate", "inbox")
-    copies = _points("replace", "snapshot")  # in test_kill9_copies.py
-    instances = _points("delete", "undelete")  # in test_instance_deletion.py
-    commands = _points("run", "scrub", "deploy")  # in the tests of each
-    assert {*here, *copies, *instances, *commands, *_points("fork")} == set(POINTS)  # forks in test_new_branches.py
+    elsewhere = _points("fork", "replace", "snapshot", "delete", "undelete", "run", "scrub", "deploy")
+    assert {*here, *elsewhere} == set(POINTS)
 
 
 @pytest.mark.parametrize("point", _points("provision"))

@@ -44,9 +44,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """`version`: that of the last write in the copy, `size` its bytes. `paused`: how many seconds writers waited for it."""
+    """`version`: that of the last write that copy and source both have, None where others have changed the copy since;
+    `size` its bytes. `paused`: how many seconds writers waited for it."""
 
-    version: int
+    version: int | None
     size: int
     paused: float
 
@@ -74,6 +75,18 @@ class Engine(Protocol):
 
     def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
         """Build beside a database what is to replace it: a copy of the source, or nothing. Raises `StorageFailed`."""
+
+    def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
+        """Build beside its place a database that never held data, as a copy of the source. Raises `StorageFailed`."""
+
+    def beside(self, instance: Instance, database: Database) -> str:
+        """Where the database is that was built beside: for commands that change it before anybody is connected."""
+
+    def seal(self, instance: Instance, database: Database) -> None:
+        """Have what was built beside, and then changed by others who are gone, whole and on disk.
+
+        Raises `StorageFailed` where it is not whole.
+        """
 
     def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:
         """Put what was built beside in the place of the data, which becomes the snapshot `kept_as`: how many bytes that

@@ -27,6 +27,7 @@ from provisioner.engines.base import Check, Copied, Failures, Inspection, Source
 from provisioner.engines.building import reason
 from provisioner.engines.layout import FILE_NAME, database_path, file_in, size_of, written_at
 from provisioner.engines.probing import probe
+from provisioner.engines.sealing import seal
 from provisioner.engines.sweep import sweep
 from provisioner.errors import StorageFailed
 from provisioner.kv.schema import why_not_a_database
@@ -98,6 +99,16 @@ class DenoKv:
 
     def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
         return copies.build_beside(instance.location, database.id, source, with_queue=with_queue)
+
+    def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
+        beside = self._place(instance, "new", database.id)
+        return copies.copy(copies.data_of(instance.location, source), beside, with_queue=False)
+
+    def beside(self, instance: Instance, database: Database) -> str:
+        return file_in(self._place(instance, "new", database.id))
+
+    def seal(self, instance: Instance, database: Database) -> None:
+        seal(self._place(instance, "new", database.id))
 
     def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:
         return copies.swap(instance.location, database.id, kept_as)

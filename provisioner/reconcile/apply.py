@@ -14,17 +14,16 @@ from provisioner import faults
 from provisioner.engines.base import Failures, Source
 from provisioner.engines.table import ENGINES
 from provisioner.errors import StorageFailed
-from provisioner.model import App, Database, Instance, Intent, Status, Timeline
+from provisioner.model import App, Database, Instance, Intent, Scrub, Status, Timeline
 from provisioner.naming import database_name
 from provisioner.reconcile import actions as planned
+from provisioner.reconcile.backoff import failure_of
 from provisioner.reconcile.origins import origins
 from provisioner.registry.shares import end_shares
 from provisioner.registry.snapshots import end_snapshots
 from provisioner.registry.store import Registry
 
 BATCH = 1000  # databases that share a transaction and a sync
-FIRST_RETRY_MS = 1_000
-LONGEST_RETRY_MS = 300_000
 
 Progress = Callable[[str, int], None]
 """Called with what is being done and how many more of it are done."""
@@ -44,6 +43,7 @@ class Applier:
         self.progress = progress
         self.failed = False
         self._instances: dict[str, Instance] = {}
+        self._scrubs: dict[str, Scrub] | None = None
 
     def apply(self, actions: Sequence[planned.Action]) -> None:
         for kind, group in groupby(actions, type):
@@ -140,11 +140,22 @@ class Applier:
                 sources[database.id] = source
             self._record([(timelines[database.id].name, database.id, "database.origin", words, self.cause)])
         return [
-            (replace(database, forked_from=sources.get(database.id)), timeline, cause)
+            (self._aside(replace(database, forked_from=sources.get(database.id))), timeline, cause)
             for database, timeline, cause in made
         ]
 
+    def _aside(self, database: Database) -> Database:
+        """The same; one that is to be a copy, and has to pass a command first, is not made here: that takes long."""
+        if database.forked_from is None or database.forked_at is not None or database.connected_at is not None:
+            return database
+        if self._scrubs is None:
+            self._scrubs = self.registry.scrubs(self.app.id)
+        if database.instance_id not in self._scrubs:
+            return database
+        return replace(database, intent=Intent.SCRUB, status=Status.PROVISIONING, archived_at=None, purge_at=None)
+
     def _make(self, made: list[_New]) -> None:
+        made = [item for item in made if not item[0].copied_aside]
         while made:
             waiting = {database.id for database, _, _ in made}
             first = [item for item in made if item[0].forked_from not in waiting] or made  # before forks of theirs
@@ -159,9 +170,10 @@ class Applier:
         for step in steps:
             recovering = intent is Intent.PROVISION and step.database.status is Status.ARCHIVED
             mine = Intent.RECOVER if recovering else intent
-            begun.append(replace(step, database=replace(step.database, intent=mine)))
+            database = replace(step.database, intent=mine)
+            begun.append(replace(step, database=self._aside(database) if verb == "ensure" else database))
         self.registry.save_databases(step.database for step in begun)
-        self._carry_out(begun, verb)
+        self._carry_out([step for step in begun if not step.database.copied_aside], verb)
 
     def _carry_out(self, steps: Sequence[Step], verb: str) -> None:
         kind = steps[0].database.intent if steps else None
@@ -211,11 +223,7 @@ class Applier:
         """The row after a step, and the word for the audit log."""
         database = step.database
         if failure is not None:
-            attempts = database.attempts + 1
-            wait = min(FIRST_RETRY_MS * 2 ** min(attempts - 1, 20), LONGEST_RETRY_MS)
-            status = database.status if database.status is Status.ARCHIVED else Status.ERROR
-            failed = replace(database, status=status, error=failure, attempts=attempts, retry_at=self.now + wait)
-            return failed, "error"
+            return failure_of(database, failure, self.now), "error"
         done = partial(replace, database, intent=None, error=None, attempts=0, retry_at=None)
         match step:
             case planned.Ensure():

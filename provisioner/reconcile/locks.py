@@ -19,9 +19,9 @@ def app_locked(registry: Registry, app: App) -> Iterator[None]:
 
 
 @contextmanager
-def database_locked(registry: Registry, database: Database) -> Iterator[None]:
+def database_locked(registry: Registry, database: Database, timeout: float = 60.0) -> Iterator[None]:
     """Held while its data is copied or replaced, which may take long. Taken before the app's. Raises Busy."""
-    with locked(_database(registry, database.id), f"the database {database.name!r}"):
+    with locked(_database(registry, database.id), f"the database {database.name!r}", timeout):
         yield
 
 
@@ -34,13 +34,6 @@ def database_if_free(registry: Registry, database_id: str) -> Iterator[bool]:
     finally:
         if fd is not None:
             os.close(fd)
-
-
-@contextmanager
-def instance_locked(registry: Registry, instance: Instance) -> Iterator[None]:
-    """Held while it is deleted or recovered. Taken before a database's and an app's. Raises Busy."""
-    with locked(os.path.join(registry.home.locks, f"instance-{instance.id}.lock"), f"the instance {instance.slug!r}"):
-        yield
 
 
 @contextmanager
@@ -63,6 +56,13 @@ def timeline_if_free(registry: Registry, timeline_id: str) -> Iterator[bool]:
 
 def _timeline(registry: Registry, timeline_id: str) -> str:
     return os.path.join(registry.home.locks, f"timeline-{timeline_id}.lock")
+
+
+@contextmanager
+def instance_locked(registry: Registry, instance: Instance) -> Iterator[None]:
+    """Held while it is deleted or recovered. Taken before a database's and an app's. Raises Busy."""
+    with locked(os.path.join(registry.home.locks, f"instance-{instance.id}.lock"), f"the instance {instance.slug!r}"):
+        yield
 
 
 def _database(registry: Registry, database_id: str) -> str:

@@ -134,7 +134,7 @@ class _Planner:
             return
         if database.hold is Hold.CONNECTED:
             yield Release(database, timeline)
-        if settled(database) or not self.look.due(database):
+        if settled(database) or not self.look.due(database) or database.copied_aside:
             return
         match database.status:
             case Status.ARCHIVED:
@@ -204,7 +204,7 @@ class _Planner:
         elif self.look.shared(database):
             yield from self._keep_for_others(database, timeline)
         elif timeline.protected or database.hold is Hold.CONNECTED:
-            if not settled(database) and self.look.due(database):
+            if not settled(database) and self.look.due(database) and not database.copied_aside:
                 yield Ensure(database, timeline, "protected" if timeline.protected else "recovered by hand")
         elif self.look.due(database):
             here = timeline.branch in self.desired.branches

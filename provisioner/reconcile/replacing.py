@@ -14,8 +14,20 @@ from provisioner import faults
 from provisioner.engines.base import Copied, Engine, Source
 from provisioner.engines.table import ENGINES
 from provisioner.errors import ProvisionerError, StorageFailed
-from provisioner.model import App, Database, Instance, Intent, Replacement, Snapshot, SnapshotState, Status, Timeline
+from provisioner.model import (
+    App,
+    Database,
+    Instance,
+    Intent,
+    Replacement,
+    Scrub,
+    Snapshot,
+    SnapshotState,
+    Status,
+    Timeline,
+)
 from provisioner.reconcile.locks import app_locked, database_if_free, database_locked
+from provisioner.reconcile.scrubbing import scrubbed
 from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
 
@@ -32,11 +44,13 @@ def put_in_place(
     action: str,
     detail: str,
     with_queue: bool = False,
+    scrub: Scrub | None = None,
 ) -> tuple[Copied, str]:
     """Replace a connected database's data by a copy of the source, or by nothing; the id of the snapshot it becomes.
 
-    `action` is what it is called in the audit log, and the cause of that snapshot. Raises StorageFailed, Busy, and
-    ProvisionerError where the database is not connected; then its data is as it was.
+    `action` is what it is called in the audit log, and the cause of that snapshot. Raises StorageFailed, Busy, NotScrubbed
+    where the copy did not pass `scrub`, and ProvisionerError where the database is not connected; then its data is as it
+    was.
     """
     engine, instance = _storage(registry, database)
     with database_locked(registry, database):
@@ -48,7 +62,10 @@ def put_in_place(
                 rows.save_replacement(registry, begun)
         faults.point("replace.intended")
         try:
-            made = engine.build(instance, database, source, with_queue=with_queue)
+            made = scrubbed(
+                *(registry, app, database, scrub),
+                lambda: engine.build(instance, database, source, with_queue=with_queue),
+            )
             faults.point("replace.built")
             with app_locked(registry, app):
                 current = _must_have_data(registry, database)

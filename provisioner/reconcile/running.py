@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from provisioner.clock import now_ms
 from provisioner.config import DIRECTORY_MODE, Home
+from provisioner.engines.table import ENGINES
 from provisioner.errors import ProvisionerError, StorageFailed
 from provisioner.model import App, Database, Run, RunState, Timeline
 from provisioner.reconcile.locks import database_if_free, timeline_if_free
@@ -100,6 +101,10 @@ def cut_off(registry: Registry, app: App, run: Run, now: int) -> None:
     """Nobody is at a run that is called running. The caller holds the lock under which it ran."""
     end_survivors(run.id)
     remove_workplace(registry.home, run.id)
+    database = registry.database(run.database_id) if run.database_id else None
+    if database is not None:  # what it was to change goes too
+        instance = registry.instance_of(database.instance_id)
+        ENGINES[instance.engine].discard(instance, database)
     timeline = next(item for item in registry.timelines(app.id) if item.id == run.timeline_id)
     with registry.change():
         end(registry, run, RunState.CUT_OFF, "it was cut off: whoever ran it was killed")

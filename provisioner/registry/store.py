@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable
 from operator import attrgetter
 
-from provisioner.model import App, ConnectMode, Database, Hold, Instance, Intent, Organization, Status, Timeline
+from provisioner.model import App, ConnectMode, Database, Hold, Instance, Intent, Organization, Scrub, Status, Timeline
 from provisioner.registry.tables import Tables, printable
 
 _TIMELINE = (
@@ -144,22 +144,41 @@ class Registry(Tables):
         )
         return {str(instance_id): str(new_branch) for instance_id, new_branch in rows}
 
+    def scrubs(self, app_id: str) -> dict[str, Scrub]:
+        """What copies on the app's instances, by their ids, have to pass; only instances that have such a rule."""
+        rows = self.rows(
+            "select instance_id, scrub, scrub_ms from assignment"
+            " where app_id = ? and removed_at is null and scrub <> ''",
+            app_id,
+        )
+        return {str(row[0]): Scrub(str(row[1]), int(str(row[2]))) for row in rows}
+
     def assign(
-        self, instance: Instance, app: App, now: int, mode: ConnectMode | None = None, new_branch: str | None = None
+        self,
+        instance: Instance,
+        app: App,
+        now: int,
+        mode: ConnectMode | None = None,
+        new_branch: str | None = None,
+        *,
+        scrub: str | None = None,
+        scrub_ms: int | None = None,
     ) -> None:
-        """Assign it, or change how its databases are connected to and what those of new branches begin with; what is
-        None stays as it is (``auto`` and ``empty`` at first)."""
+        """Assign it, or change how its databases are connected to, what those of new branches begin with and what copies
+        have to pass; what is None stays as it is (``auto``, ``empty`` and nothing for ten minutes at first)."""
         with self.change():
             self.write(
-                "insert into assignment (app_id, instance_id, created_at, connect, new_branch)"
-                " values (?1, ?2, ?3, ifnull(?4, 'auto'), ifnull(?5, 'empty'))"
+                "insert into assignment (app_id, instance_id, created_at, connect, new_branch, scrub, scrub_ms)"
+                " values (?1, ?2, ?3, ifnull(?4, 'auto'), ifnull(?5, 'empty'), ifnull(?6, ''), ifnull(?7, 600000))"
                 " on conflict (app_id, instance_id) do update set removed_at = null, connect = ifnull(?4, connect),"
-                " new_branch = ifnull(?5, new_branch)",
+                " new_branch = ifnull(?5, new_branch), scrub = ifnull(?6, scrub), scrub_ms = ifnull(?7, scrub_ms)",
                 app.id,
                 instance.id,
                 now,
                 mode,
                 None if new_branch is None else printable(new_branch),
+                None if scrub is None else printable(scrub),
+                scrub_ms,
             )
             self.record(now, "assign", "user", app_id=app.id, detail=instance.slug)
 
