@@ -195,12 +195,57 @@ class Registry(Tables):
         rows = self.rows(f"select {_TIMELINE}, {_SHARING} from timeline where app_id = ?", app_id)
         return [_timeline(row) for row in rows]
 
+    def timeline(self, timeline_id: str) -> tuple[str, Timeline]:
+        """A timeline with its app's id."""
+        rows = self.rows(f"select app_id, {_TIMELINE} from timeline where id = ?", timeline_id)
+        return str(rows[0][0]), _timeline(rows[0][1:])
+
     def databases(self, app_id: str) -> list[Database]:
         """The app's databases that still have, or are to have, data."""
         rows = self.rows(
             f"select {_qualified(_DATABASE, 'database')} from database join timeline on timeline.id = timeline_id"
             " where app_id = ? and status <> 'purged' order by +database.rowid",  # +: by the app's index, then sorted
             app_id,
+        )
+        return [_database(row) for row in rows]
+
+    def listed(
+        self,
+        *,
+        app_id: str | None = None,
+        instance_id: str | None = None,
+        text: str = "",
+        skip: int = 0,
+        most: int = 100,
+    ) -> list[tuple[str, Timeline, Database]]:
+        """Of the databases that have, or are to have, data, those of an app or an instance whose branch has `text` in its
+        name: each with its app's slug and its timeline. By app, production first, live ones before archived ones."""
+        rows = self.rows(
+            f"select app.slug, {_qualified(_TIMELINE, 'timeline')}, {_qualified(_DATABASE, 'database')} from database"
+            " join timeline on timeline.id = timeline_id join app on app.id = app_id where status <> 'purged'"
+            " and (?1 is null or app_id = ?1) and (?2 is null or instance_id = ?2)"
+            " and (?3 = '' or instr(lower(cast(timeline.branch as text)), lower(?3)))"
+            " order by app.slug, not timeline.production, status = 'archived', timeline.branch, database.rowid"
+            " limit ?4 offset ?5",
+            *(app_id, instance_id, text, most, skip),
+        )
+        width = 1 + len(_TIMELINE.split(", "))
+        return [(str(row[0]), _timeline(row[1:width]), _database(row[width:])) for row in rows]
+
+    def counted(self) -> list[tuple[str, str, Status, int]]:
+        """How many databases each pair of instance and app, by their ids, has of each status."""
+        rows = self.rows(
+            "select instance_id, app_id, status, count(*) from database join timeline on timeline.id = timeline_id"
+            " group by instance_id, app_id, status"
+        )
+        return [(str(row[0]), str(row[1]), Status(str(row[2])), int(str(row[3]))) for row in rows]
+
+    def under_way(self, most: int) -> list[Database]:
+        """Databases that something is done with, is to be done with, or has failed; at most so many."""
+        rows = self.rows(
+            f"select {_DATABASE} from database where status <> 'purged'"
+            " and (status in ('pending', 'provisioning', 'error') or intent is not null) limit ?",
+            most,
         )
         return [_database(row) for row in rows]
 
