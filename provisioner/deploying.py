@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import ExitStack
 from dataclasses import replace
 
 from provisioner import faults
@@ -22,6 +23,7 @@ from provisioner.reconcile.replacing import keep_newest, take_snapshot
 from provisioner.reconcile.running import PRE_DEPLOY, begun, cut_off, end, workplace
 from provisioner.registry import runs as rows
 from provisioner.registry.resolve import Resolver
+from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 from provisioner.runs.start import STOPPED, Command, Stop, failed, run, shell
 
@@ -35,13 +37,26 @@ def due(registry: Registry, app: App) -> list[Timeline]:
     """The timelines whose databases are connected and whose revision the command was not run for."""
     if not app.deploys:
         return []
-    connected: dict[str, bool] = {}
-    for database in registry.databases(app.id):
-        if database.live:
-            settled = database.status is Status.CONNECTED and database.intent is None
-            connected[database.timeline_id] = settled and connected.get(database.timeline_id, True)
+    used = _used(registry, app)
     timelines = sorted(registry.timelines(app.id), key=lambda item: not item.production)
-    return [item for item in timelines if connected.get(item.id) and _is_due(app, item)]
+    return [item for item in timelines if _connected(used.get(item.id, [])) and _is_due(app, item)]
+
+
+def _used(registry: Registry, app: App) -> dict[str, list[Database]]:
+    """The live databases that each timeline uses, by its id: its own, and those of others that it shares."""
+    databases = {item.id: item for item in registry.databases(app.id) if item.live}
+    found: dict[str, list[Database]] = {}
+    for database in databases.values():
+        found.setdefault(database.timeline_id, []).append(database)
+    for share in shares(registry, app.id):
+        if share.database_id in databases:
+            own = [item for item in found.get(share.timeline_id, []) if item.instance_id != share.instance_id]
+            found[share.timeline_id] = [*own, databases[share.database_id]]
+    return found
+
+
+def _connected(databases: list[Database]) -> bool:
+    return bool(databases) and all(item.status is Status.CONNECTED and item.intent is None for item in databases)
 
 
 def deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop, *, wait: bool) -> bool:
@@ -53,8 +68,13 @@ def deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop, *, wai
     app = registry.app(app_id)
     if app is None:
         return True
+    patience = app.pre_deploy_ms / 1000 + PATIENCE_SECONDS if wait else 0.0
+    # no two commands on one database, also where two timelines share it
+    owners = {item.timeline_id for item in _used(registry, app).get(timeline_id, [])}
     try:
-        with timeline_locked(registry, timeline_id, app.pre_deploy_ms / 1000 + PATIENCE_SECONDS if wait else 0.0):
+        with ExitStack() as held:
+            for each in sorted({timeline_id, *owners}):
+                held.enter_context(timeline_locked(registry, each, patience))
             _deploy(registry, app_id, timeline_id, stop)
     except Busy:
         if wait:
@@ -91,13 +111,9 @@ def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> No
 
 
 def _snapshots(registry: Registry, app: App, timeline: Timeline) -> None:
-    for database in _live(registry, app, timeline):
+    for database in _used(registry, app).get(timeline.id, []):
         take_snapshot(registry, app, database, now_ms(), label="", cause=PRE_DEPLOY)
         keep_newest(registry, app, database, PRE_DEPLOY, SNAPSHOTS, now_ms())
-
-
-def _live(registry: Registry, app: App, timeline: Timeline) -> list[Database]:
-    return [item for item in registry.databases(app.id) if item.live and item.timeline_id == timeline.id]
 
 
 def _run(registry: Registry, app: App, timeline: Timeline, begun_run: Run, stop: Stop) -> str:

@@ -20,6 +20,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.following import follow
 from provisioner.model import App, Database
 from provisioner.reconcile.controller import reconcile
+from provisioner.reconcile.outlook import Retry
 from provisioner.reconcile.scrubbing import copy_aside
 from provisioner.registry.store import Registry
 from provisioner.runs.start import Stop
@@ -38,10 +39,10 @@ class Errand:
     database_id: str | None = None
 
 
-def waiting(registry: Registry, app: App, timeline: bytes = b"", *, retry: bool = False) -> list[Errand]:
+def waiting(registry: Registry, app: App, timeline: bytes = b"", *, retry: Retry = False) -> list[Errand]:
     """What there is to do for an app; for the timeline of this name only, where one is given.
 
-    `retry` does not wait for the time to try again what failed.
+    `retry`: for what does not wait for the time to be tried again: everything, or the databases with these ids.
     """
     errands = [Errand(app.id, item.timeline_id, item.id) for item in _aside(registry, app, retry)]
     errands += [Errand(app.id, item.id) for item in due(registry, app)]
@@ -51,16 +52,16 @@ def waiting(registry: Registry, app: App, timeline: bytes = b"", *, retry: bool 
     return [errand for errand in errands if errand.timeline_id in meant]
 
 
-def _aside(registry: Registry, app: App, retry: bool) -> list[Database]:
+def _aside(registry: Registry, app: App, retry: Retry) -> list[Database]:
     """The databases that are to be made as copies now: their sources are there."""
-    databases = registry.databases(app.id)
-    unmade = {item.id for item in databases if item.copied_aside}
+    databases = registry.databases_aside(app.id)
+    unmade = {item.id for item in databases}
     now = now_ms()
     return [
         item
         for item in databases
-        if item.id in unmade and item.forked_from not in unmade
-        if retry or item.retry_at is None or item.retry_at <= now
+        if item.forked_from not in unmade
+        if item.retry_at is None or item.retry_at <= now or (retry if isinstance(retry, bool) else item.id in retry)
     ]
 
 
@@ -71,13 +72,19 @@ def _do(registry: Registry, errand: Errand, stop: Stop, *, wait: bool) -> bool:
 
 
 def do_all(
-    registry: Registry, app: App, cause: str, *, timeline: bytes = b"", say: Callable[[str], None] | None = None
+    registry: Registry,
+    app: App,
+    cause: str,
+    *,
+    timeline: bytes = b"",
+    say: Callable[[str], None] | None = None,
+    retry: Retry = False,
 ) -> None:
     """Do it here and now, until nothing is waiting; `say` is told what is printed. Raises what a single errand raises."""
     done: set[Errand] = set()
     for _ in range(MOST_ROUNDS):
         current = registry.app(app.id)
-        found = waiting(registry, current, timeline, retry=not done) if current else []
+        found = waiting(registry, current, timeline, retry=False if done else retry) if current else []
         errands = [errand for errand in found if errand.database_id is None or errand not in done]
         if not errands:
             return
@@ -167,6 +174,8 @@ class Crew:
                     over = _do(registry, errand, self._stopping.is_set, wait=False)
                 except ProvisionerError as error:
                     failure = str(error)
+                except Exception as error:  # a fault of ours must not take a hand away, nor the errand for ever
+                    failure = f"{type(error).__name__}: {error}"
                 with self._lock:
                     self._note(errand, failed=not over)
                     self._taken.discard(errand)

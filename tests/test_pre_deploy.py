@@ -289,3 +289,42 @@ def test_a_daemon_that_ends_ends_the_command_and_the_next_one_runs_it_again(
     with daemon(home):
         until(lambda: timeline(repo, "main")["pre_deploy"]["state"] == "succeeded")
     assert ran(tmp_path).count(f"production {head(repo)}") == 2
+
+
+def test_a_timeline_that_shares_a_database_has_it_run_there(repo: Path, tmp_path: Path) -> None:
+    git(repo, "branch", "cart")
+    ok(repo, "reconcile")
+    ok(repo, "database", "share", "login", "cart", "--yes")
+    shared = next(row for row in rows(repo) if row["timeline"] == "git-branch/login")
+    ok(repo, "app", "set", "--pre-deploy", f'{telling(tmp_path)}; echo "$PROVISIONER_DATABASE"')
+    assert f"git-branch/cart {head(repo)}" in ran(tmp_path)
+    assert shared["name"] in ok(repo, "timeline", "log", "cart")
+    ok(repo, "exec", "--branch", "cart", "--", "true")
+
+
+def test_a_preview_is_deployed_too(repo: Path, tmp_path: Path) -> None:
+    ok(repo, "app", "set", "--pre-deploy", telling(tmp_path))
+    ok(repo, "preview", "create", "HEAD")
+    assert f"preview/{head(repo)} {head(repo)}" in ran(tmp_path)
+    ok(repo, "exec", "--timeline", f"preview/{head(repo)}", "--", "true")
+
+
+def test_a_renamed_branch_is_not_deployed_again(repo: Path, tmp_path: Path) -> None:
+    ok(repo, "app", "set", "--pre-deploy", telling(tmp_path))
+    times = len(ran(tmp_path))
+    git(repo, "branch", "-m", "login", "signin")
+    ok(repo, "reconcile")
+    assert timeline(repo, "signin")["pre_deploy"]["state"] == "succeeded"
+    assert len(ran(tmp_path)) == times
+
+
+def test_an_env_file_is_not_waited_for(repo: Path, tmp_path: Path) -> None:
+    ok(repo, "env", "--write", ".env.local")
+    ok(repo, "app", "set", "--pre-deploy", f"{telling(tmp_path)}; grep -q good file || [ ! -e {tmp_path}/strict ]")
+    (tmp_path / "strict").touch()
+    commit(repo, "bad")
+    assert provisioner(repo, "reconcile").returncode == 1
+    ok(repo, "hooks", "install")
+    git(repo, "switch", "-q", "login")
+    git(repo, "switch", "-q", "main")
+    assert "DENO_KV_DEFAULT_PATH" not in (repo / ".env.local").read_text()

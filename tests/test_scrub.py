@@ -200,3 +200,11 @@ def test_the_daemon_tries_again_by_itself(repo: Path, tmp_path: Path, home: Path
         "history"
     ]
     assert {event["cause"] for event in history} >= {"scrub"}
+
+
+def test_a_preview_of_production_is_scrubbed(repo: Path, tmp_path: Path) -> None:
+    ok(repo, "assign", "default", "--scrub", sql(tmp_path))
+    ok(repo, "preview", "create", "HEAD", "--from", "production")
+    (preview,) = [row for row in rows(repo) if row["timeline"].startswith("preview/")]
+    assert (preview["status"], got(preview["path"])) == ("connected", "scrubbed")
+    assert json.loads(ok(repo, "app", "show", "--json"))["scrub"] == {"default": str(tmp_path / "scrub.sql")}

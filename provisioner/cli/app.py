@@ -115,6 +115,7 @@ def add(path: str, name: str | None, production_branch: str | None, grace: str |
 def _document(registry: Registry, app: App) -> view.Document:
     assigned = registry.assigned(app.id)
     modes = registry.connect_modes(app.id)
+    scrubs = registry.scrubs(app.id)
     return {
         "id": app.id,
         "app": app.slug,
@@ -127,6 +128,7 @@ def _document(registry: Registry, app: App) -> view.Document:
         "pre_deploy_from": app.pre_deploy_from or None,
         "pre_deploy_timeout_ms": app.pre_deploy_ms,
         "snapshot_revisions": app.snapshot_revisions,
+        "scrub": {instance.slug: scrubs[instance.id].command for instance in assigned if instance.id in scrubs},
         "instances": [instance.slug for instance in assigned],
         "connect": {instance.slug: str(modes[instance.id]) for instance in assigned},
         "created_at": rfc3339(app.created_at),

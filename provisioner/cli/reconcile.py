@@ -68,7 +68,7 @@ def run_whole(
 ) -> controller.Outcome:
     """Reconcile one app, and run the commands that its timelines wait for."""
     outcome = run(registry, app, cause, retry=retry, lines=lines)
-    do_all(registry, app, cause, say=lambda line: click.echo(line, err=True))
+    do_all(registry, app, cause, say=lambda line: click.echo(line, err=True), retry=retry)
     return outcome
 
 

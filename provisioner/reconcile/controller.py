@@ -19,6 +19,7 @@ from provisioner.reconcile.outlook import Retry
 from provisioner.reconcile.plan import plan
 from provisioner.reconcile.renames import carried, unseen
 from provisioner.reconcile.replacing import settle
+from provisioner.reconcile.revisions import Moved, keep, moves
 from provisioner.reconcile.running import settle_runs
 from provisioner.registry.instances import deleted
 from provisioner.registry.shares import shares
@@ -52,26 +53,41 @@ def reconcile(
     ids. Raises `UnreadableRepository` (then nothing was changed), `Busy` and `StorageFailed`. Failures of single databases
     are in their status, not raised.
     """
+    kept: set[Moved] = set()
+    while True:
+        with app_locked(registry, app):
+            outcome = _reconcile(registry, app, now, cause, kept, retry, progress)
+        if isinstance(outcome, Outcome):
+            return outcome
+        keep(registry, app, outcome, now)  # which copies, and so is done without the app's lock
+        kept |= set(outcome)
+
+
+def _reconcile(
+    registry: Registry, app: App, now: int, cause: str, kept: set[Moved], retry: Retry, progress: Progress | None
+) -> Outcome | list[Moved]:
+    """The same under the app's lock; or whose data is to be kept first, of those that are not in `kept`."""
     done = 0
-    with app_locked(registry, app):
-        settle_runs(registry, app, now)
-        settle(registry, app, now)
-        if retry:
-            _find_damage(registry, app, now, cause, retry)
-        for _ in range(MOST_PASSES):
-            current = registry.app(app.id)
-            if current is None:
-                return Outcome(done, None)
-            step = look(registry, current, now, retry=False if done else retry)
-            if not step.actions:
-                return Outcome(done, step.next_at)
-            if renamed := [action for action in step.actions if isinstance(action, Follow)]:
-                follow(registry, current, renamed, now)
-            applier = Applier(registry, current, now, cause, progress)
-            applier.apply([action for action in step.actions if not isinstance(action, Follow)])
-            done += len(step.actions)
-            if not applier.failed and all(isinstance(action, Open | Note) for action in step.actions):
-                return Outcome(done, step.next_at)  # what they lead to is done; a push need not wait for another look
+    settle_runs(registry, app, now)
+    settle(registry, app, now)
+    if retry:
+        _find_damage(registry, app, now, cause, retry)
+    for _ in range(MOST_PASSES):
+        current = registry.app(app.id)
+        if current is None:
+            return Outcome(done, None)
+        step = look(registry, current, now, retry=False if done else retry)
+        if unkept := [each for each in moves(registry, current, step.actions) if each not in kept]:
+            return unkept
+        if not step.actions:
+            return Outcome(done, step.next_at)
+        if renamed := [action for action in step.actions if isinstance(action, Follow)]:
+            follow(registry, current, renamed, now)
+        applier = Applier(registry, current, now, cause, progress)
+        applier.apply([action for action in step.actions if not isinstance(action, Follow)])
+        done += len(step.actions)
+        if not applier.failed and all(isinstance(action, Open | Note) for action in step.actions):
+            return Outcome(done, step.next_at)  # what they lead to is done; a push need not wait for another look
     return Outcome(done, now)
 
 

@@ -249,6 +249,15 @@ class Registry(Tables):
         )
         return [_database(row) for row in rows]
 
+    def databases_aside(self, app_id: str) -> list[Database]:
+        """Those of the app's databases that are to be made as copies which have to pass a command."""
+        rows = self.rows(
+            f"select {_qualified(_DATABASE, 'database')} from database join timeline on timeline.id = timeline_id"
+            " where app_id = ? and intent = 'scrub' and status <> 'archived'",
+            app_id,
+        )
+        return [_database(row) for row in rows]
+
     def database(self, database_id: str) -> Database | None:
         """A database, whatever became of it."""
         rows = self.rows(f"select {_DATABASE} from database where id = ?", database_id)
