@@ -39,6 +39,7 @@ class Home:
             "key",
             "locks",
             "log",
+            "logins",
             "path",
             "registry",
             "reserve",
@@ -56,6 +57,7 @@ class Home:
         self.locks = os.path.join(path, "locks")
         self.instances = os.path.join(path, "instances")
         self.log = os.path.join(path, "log")
+        self.logins = os.path.join(path, "logins")
         self.daemon = os.path.join(path, "daemon")
         self.backups = os.path.join(path, "backups")
         self.reserve = os.path.join(path, "reserve")

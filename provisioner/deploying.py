@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import ExitStack
 from dataclasses import replace
 
 from provisioner import faults
@@ -23,7 +22,6 @@ from provisioner.reconcile.replacing import keep_newest, take_snapshot
 from provisioner.reconcile.running import PRE_DEPLOY, begun, cut_off, end, workplace
 from provisioner.registry import runs as rows
 from provisioner.registry.resolve import Resolver
-from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 from provisioner.runs.start import STOPPED, Command, Stop, failed, run, shell
 
@@ -37,22 +35,12 @@ def due(registry: Registry, app: App) -> list[Timeline]:
     """The timelines whose databases are connected and whose revision the command was not run for."""
     if not app.deploys:
         return []
-    used = _used(registry, app)
+    live: dict[str, list[Database]] = {}
+    for database in registry.databases(app.id):
+        if database.live:
+            live.setdefault(database.timeline_id, []).append(database)
     timelines = sorted(registry.timelines(app.id), key=lambda item: not item.production)
-    return [item for item in timelines if _connected(used.get(item.id, [])) and is_due(app, item)]
-
-
-def _used(registry: Registry, app: App) -> dict[str, list[Database]]:
-    """The live databases that each timeline uses, by its id: its own, and those of others that it shares."""
-    databases = {item.id: item for item in registry.databases(app.id) if item.live}
-    found: dict[str, list[Database]] = {}
-    for database in databases.values():
-        found.setdefault(database.timeline_id, []).append(database)
-    for share in shares(registry, app.id):
-        if share.database_id in databases:
-            own = [item for item in found.get(share.timeline_id, []) if item.instance_id != share.instance_id]
-            found[share.timeline_id] = [*own, databases[share.database_id]]
-    return found
+    return [item for item in timelines if _connected(live.get(item.id, [])) and is_due(app, item)]
 
 
 def _connected(databases: list[Database]) -> bool:
@@ -69,12 +57,8 @@ def deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop, *, wai
     if app is None:
         return True
     patience = app.pre_deploy_ms / 1000 + PATIENCE_SECONDS if wait else 0.0
-    # no two commands on one database, also where two timelines share it
-    owners = {item.timeline_id for item in _used(registry, app).get(timeline_id, [])}
     try:
-        with ExitStack() as held:
-            for each in sorted({timeline_id, *owners}):
-                held.enter_context(timeline_locked(registry, each, patience))
+        with timeline_locked(registry, timeline_id, patience):
             _deploy(registry, app_id, timeline_id, stop)
     except Busy:
         if wait:
@@ -111,9 +95,10 @@ def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> No
 
 
 def _snapshots(registry: Registry, app: App, timeline: Timeline) -> None:
-    for database in _used(registry, app).get(timeline.id, []):
-        take_snapshot(registry, app, database, now_ms(), label="", cause=PRE_DEPLOY)
-        keep_newest(registry, app, database, PRE_DEPLOY, SNAPSHOTS, now_ms())
+    for database in registry.databases(app.id):
+        if database.live and database.timeline_id == timeline.id:
+            take_snapshot(registry, app, database, now_ms(), label="", cause=PRE_DEPLOY)
+            keep_newest(registry, app, database, PRE_DEPLOY, SNAPSHOTS, now_ms())
 
 
 def _run(registry: Registry, app: App, timeline: Timeline, begun_run: Run, stop: Stop) -> str:

@@ -131,7 +131,8 @@ class Timeline:
     """The history of a branch, or of one revision: then ``preview`` is set and ``branch`` is that commit's id.
 
     ``expire_ms`` is how long it is kept after ``active_at``: None as its app says, 0 for ever. ``deployed`` is the
-    revision that the pre-deploy command was last run for, ``failure`` what went wrong then.
+    revision that the pre-deploy command was last run for, ``failure`` what went wrong then. It is not run while the
+    timeline is ``sharing``, that is, uses a database of another one's.
     """
 
     id: str
@@ -148,6 +149,7 @@ class Timeline:
     active_at: int = 0
     deployed: str = ""
     failure: str | None = None
+    sharing: bool = False
 
     @property
     def name(self) -> bytes:
@@ -288,8 +290,8 @@ class Token:
 
 
 def deploy_status(app: App, timeline: Timeline) -> Status | None:
-    """What the pre-deploy command makes of a timeline; None where its app has none."""
-    if not app.deploys:
+    """What the pre-deploy command makes of a timeline; None where none is run for it."""
+    if not app.deploys or timeline.sharing:
         return None
     if timeline.deployed != timeline.revision:
         return Status.PROVISIONING

@@ -84,18 +84,29 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`node_modules` with @deno/kv, installed once for all workers. npm and its registry have to be there."""
+    """`node_modules` with @deno/kv."""
+    return _npm(tmp_path_factory, "node", "@deno/kv")
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The text of axe-core, which looks for what keeps people out of a page."""
+    return (_npm(tmp_path_factory, "axe", "axe-core") / "axe-core" / "axe.min.js").read_text()
+
+
+def _npm(tmp_path_factory: pytest.TempPathFactory, name: str, package: str) -> Path:
+    """`node_modules` with a package, installed once for all workers. npm and its registry have to be there."""
     base = tmp_path_factory.getbasetemp()
-    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "node"
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     directory.mkdir(exist_ok=True)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for _ in range(3):  # a registry may be out of breath for a moment
             if (directory / "installed").exists():
                 break
-            command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(directory), "@deno/kv"]
+            command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(directory), package]
             with suppress(subprocess.TimeoutExpired):
                 if subprocess.run(command, timeout=30, stdout=subprocess.DEVNULL).returncode == 0:
                     (directory / "installed").touch()
-    assert (directory / "installed").exists(), "npm could not install @deno/kv"
+    assert (directory / "installed").exists(), f"npm could not install {package}"
     return directory / "node_modules"

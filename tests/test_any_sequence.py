@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support import SETUPS, Setup, bare, branches, commit, git, got, ok, put, repository, until
 
-from provisioner.cli import view
+from provisioner import view
 from provisioner.config import Home
 from provisioner.registry.store import Registry
 

@@ -18,8 +18,8 @@ PACKAGE = Path(provisioner.__file__).parent
 ROOMS = (
     *("errors", "naming", "model", "faults", "config", "clock", "lock", "presence", "durable", "inbox"),
     *("environment", "formats", "git", "kv", "registry", "engines", "runs", "reconcile", "connect"),
-    *("endpoint", "reaching", "deploying", "following", "errands", "resolving", "envfile"),
-    *("pushes", "worker", "draining", "handover", "daemon", "cli", "__main__"),
+    *("endpoint", "reaching", "deploying", "following", "errands", "view", "resolving", "envfile"),
+    *("pushes", "worker", "draining", "handover", "dashboard", "daemon", "cli", "__main__"),
 )
 
 

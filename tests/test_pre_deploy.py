@@ -291,17 +291,6 @@ def test_a_daemon_that_ends_ends_the_command_and_the_next_one_runs_it_again(
     assert ran(tmp_path).count(f"production {head(repo)}") == 2
 
 
-def test_a_timeline_that_shares_a_database_has_it_run_there(repo: Path, tmp_path: Path) -> None:
-    git(repo, "branch", "cart")
-    ok(repo, "reconcile")
-    ok(repo, "database", "share", "login", "cart", "--yes")
-    shared = next(row for row in rows(repo) if row["timeline"] == "git-branch/login")
-    ok(repo, "app", "set", "--pre-deploy", f'{telling(tmp_path)}; echo "$PROVISIONER_DATABASE"')
-    assert f"git-branch/cart {head(repo)}" in ran(tmp_path)
-    assert shared["name"] in ok(repo, "timeline", "log", "cart")
-    ok(repo, "exec", "--branch", "cart", "--", "true")
-
-
 def test_a_preview_is_deployed_too(repo: Path, tmp_path: Path) -> None:
     ok(repo, "app", "set", "--pre-deploy", telling(tmp_path))
     ok(repo, "preview", "create", "HEAD")

@@ -174,6 +174,8 @@ def test_a_rename_over_a_branch_that_shares_brings_its_own_data(repo: Path) -> N
     ok(repo, "reconcile")
     assert used(repo, "cart") == "git-branch/login"
     assert own(repo, "production")["shared_by"] == []
+    (replaced,) = [row for row in rows(repo) if got(row["path"]) == "git-branch/cart"]
+    assert (replaced["status"], replaced["purge_at"] is None) == ("archived", False)
 
 
 def test_a_rename_over_an_owner_takes_nothing_away_from_who_shares(repo: Path) -> None:
@@ -291,3 +293,19 @@ def test_a_kill_9_while_sharing_and_unsharing(repo: Path, point: str) -> None:
     ok(repo, "reconcile")
     assert ok(repo, "reconcile", "--dry-run") == "nothing to do\n"
     assert got(own(repo, "git-branch/cart")["path"]) == "git-branch/cart"
+
+
+def test_a_pre_deploy_command_is_not_run_on_somebody_elses_data(repo: Path, tmp_path: Path) -> None:
+    ok(repo, "database", "share", "production", "cart", "--yes")
+    ran = tmp_path / "ran"
+    ok(repo, "app", "set", "--pre-deploy", f'echo "$DENO_TIMELINE" >> {ran}')
+    git(repo, "switch", "-q", "cart")
+    commit(repo, "more")
+    ok(repo, "reconcile")
+    assert used(repo, "cart") == "production"
+    assert sorted(ran.read_text().split()) == ["git-branch/login", "production"]
+    documents = {document["branch"]: document for document in status(repo)}
+    assert (documents["cart"]["status"], documents["cart"]["pre_deploy"]) == ("connected", None)
+    ok(repo, "database", "unshare", "cart")
+    assert used(repo, "cart") == "git-branch/cart"
+    assert sorted(ran.read_text().split()) == ["git-branch/cart", "git-branch/login", "production"]

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import click
 
-from provisioner import inbox, naming
-from provisioner.cli import view
+from provisioner import inbox, naming, view
 from provisioner.cli.deploy_options import Deploying, deploying_options
 from provisioner.cli.reconcile import must_be_deployed, run_whole
 from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option

@@ -19,6 +19,7 @@ COMMANDS = {
     "watch": "provisioner.cli.watch:watch",
     "serve": "provisioner.cli.serve:serve",
     "up": "provisioner.cli.serve:up",
+    "dashboard": "provisioner.cli.dashboard:dashboard",
     "reconcile": "provisioner.cli.reconcile:reconcile",
     "exec": "provisioner.cli.environment:exec_command",
     "env": "provisioner.cli.environment:env",

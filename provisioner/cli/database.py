@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import click
 
-from provisioner.cli import view
+from provisioner import view
 from provisioner.cli.copies import fork, reset, shared_by
 from provisioner.cli.finding import find, timeline_of
 from provisioner.cli.reconcile import must_be_deployed, run, run_whole

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 import click
 
-from provisioner import inbox, presence
-from provisioner.cli import view
+from provisioner import inbox, presence, view
 from provisioner.cli.running import Finding, daemon_state, registry_lock, server_state
 from provisioner.cli.shared import json_option, print_json, the_home
 from provisioner.clock import now_ms

@@ -7,7 +7,7 @@ import uuid
 
 import click
 
-from provisioner.cli import view
+from provisioner import view
 from provisioner.cli.instances.deletion import delete, recover
 from provisioner.cli.instances.editing import edit
 from provisioner.cli.instances.finding import find, free_directory, must_be_alone, must_be_free, parse_name

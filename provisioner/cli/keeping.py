@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import click
 
-from provisioner.cli import view
+from provisioner import view
 from provisioner.cli.copies import app_option
 from provisioner.cli.finding import timeline_meant
 from provisioner.cli.reconcile import run

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from provisioner.cli import view
+from provisioner import view
 from provisioner.cli.copies import app_option
 from provisioner.cli.finding import of_timeline
 from provisioner.cli.reconcile import run, run_whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ import click
 
 from provisioner.cli.logs import Log, log_in, log_option
 from provisioner.cli.shared import made_home
+from provisioner.clock import now_ms
+from provisioner.dashboard import logins
 from provisioner.registry.store import Registry
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -35,6 +38,7 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
         "--max-databases",
         {"type": click.IntRange(16), "help": "Databases open at a time. Default: 4096, or what open files allow."},
     ),
+    ("--no-dashboard", {"is_flag": True, "help": "Serve no web pages, only KV Connect."}),
 )
 
 
@@ -48,8 +52,10 @@ def server_options(command: _Command) -> _Command:
 @server_options
 @log_option
 def serve(log_format: str, **options: Any) -> None:
-    """Serve every database over KV Connect. Stops on SIGTERM and SIGINT when what is in flight is answered.
+    """Serve every database over KV Connect, and the dashboard. Stops on SIGTERM and SIGINT when what is in flight is
+    answered.
 
+    On a terminal it prints a link that logs in to the dashboard, once; 'provisioner dashboard' makes more of them.
     /healthz and /readyz say that it lives, /metrics counts for Prometheus.
     """
     stopped = threading.Event()
@@ -57,6 +63,7 @@ def serve(log_format: str, **options: Any) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     server.start()
+    _greet(server)
     try:
         stopped.wait()
     finally:
@@ -75,6 +82,7 @@ def up(log_format: str, **options: Any) -> None:
     server = _server(log, options, lambda: os.kill(os.getpid(), signal.SIGTERM))
     daemon = Daemon(server.home, log)
     server.start()
+    _greet(server)
     try:
         daemon.run()
     finally:
@@ -93,4 +101,17 @@ def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
         "connections": options.pop("max_connections"),
         "databases": options.pop("max_databases"),
     }
-    return Running(home, Options(**options, **renamed), log, died)
+    dashboard = not options.pop("no_dashboard")
+    site: Any = None
+    if dashboard:
+        from provisioner.dashboard.site import Dashboard
+
+        site = Dashboard
+    return Running(home, Options(**options, **renamed), log, died, site=site)
+
+
+def _greet(server: Any) -> None:
+    """A login link for who sits at the terminal; never for a log."""
+    if server.site is not None and sys.stderr.isatty():
+        code = logins.make(server.home, now_ms())
+        click.echo(f"dashboard: {logins.link(server.options.url, code)} (once, within 10 minutes)", err=True)

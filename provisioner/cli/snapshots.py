@@ -7,7 +7,6 @@ import click
 from provisioner.cli.copies import app_option, end, instance_option, pause, queue_option, shared_by
 from provisioner.cli.finding import meant, timeline_of
 from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
-from provisioner.cli.view import Document
 from provisioner.clock import now_ms, rfc3339
 from provisioner.engines.base import Source
 from provisioner.errors import NotResolved, ProvisionerError
@@ -17,6 +16,7 @@ from provisioner.reconcile import replacing
 from provisioner.reconcile.revisions import REVISION
 from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
+from provisioner.view import Document
 
 SHORTEST_ID = 8
 SHORTEST_REVISION = 7

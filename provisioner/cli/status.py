@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from provisioner.cli import view
+from provisioner import view
 from provisioner.cli.shared import apps_meant, json_option, print_json, the_home
 from provisioner.naming import shown
 from provisioner.registry.store import Registry
@@ -81,7 +81,7 @@ def _table(documents: list[view.Document]) -> Table:
                 document["timeline"],
                 state + error,
                 name,
-                _size(database["size"]) if database else "",
+                view.size_text(database["size"]) if database else "",
                 _age(database["created_at"]) if database else "",
             ]
             table.add_row(*(Text(shown(cell), style=style if index == 2 else "") for index, cell in enumerate(cells)))
@@ -104,17 +104,6 @@ def _state(document: view.Document, database: view.Document | None) -> tuple[str
     if database["status"] == "connected" and deploy and deploy["state"] != "succeeded":
         return document["status"], f": {deploy['error'] or 'its pre-deploy command is ' + deploy['state']}"
     return database["status"], f": {database['error']}{retries(database)}" if database["error"] else ""
-
-
-def _size(size: int | None) -> str:
-    if size is None:
-        return "-"
-    amount = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000 or unit == "GB":
-            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
-        amount /= 1000
-    raise AssertionError
 
 
 def _age(created_at: str) -> str:

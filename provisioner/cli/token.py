@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli import view
+from provisioner import view
 from provisioner.cli.finding import find
 from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.times import milliseconds

@@ -32,6 +32,7 @@ from provisioner.connect.doorman import Doorman
 from provisioner.connect.metrics import Metrics
 from provisioner.connect.options import Options, checked
 from provisioner.connect.server import Server
+from provisioner.connect.site import MakeSite, Surroundings
 from provisioner.errors import Busy, ProvisionerError, StorageFailed
 from provisioner.lock import try_lock
 from provisioner.registry.store import Registry
@@ -49,7 +50,8 @@ SPARE_DESCRIPTORS: Final = 64
 class Running:
     """A server of a home. `start` returns when it answers, `stop` when all that was in flight has been answered.
 
-    `died` is called, from the server's thread, where it ends without having been stopped.
+    `died` is called, from the server's thread, where it ends without having been stopped. `site` makes what answers the
+    paths that are not KV Connect's, in that thread.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class Running:
         log: Log,
         died: Callable[[], None],
         clock: Callable[[], int] = now_ms,
+        site: MakeSite | None = None,
     ) -> None:
         self.home = home
         self.options = checked(options, log)
         self._log = log
         self._died = died
         self._clock = clock
+        self.site = site
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,6 +128,7 @@ class Running:
         metrics = Metrics()
         most = _most_databases(self.options)
         databases = Databases(registry, most, self._log, metrics.groups.add, self._clock)
+        surroundings = Surroundings(self.home, self.options, databases, metrics, self._log)
         server = Server(
             Doorman(access),
             databases,
@@ -131,6 +136,7 @@ class Running:
             self._log,
             public_url=self.options.public_url,
             log_all=self.options.log_all,
+            site=self.site(surroundings) if self.site else None,
         )
         granian = _granian(server, self.options)
         serving = asyncio.create_task(granian.serve())

@@ -34,6 +34,7 @@ from provisioner.connect.refusal import (
     UNAVAILABLE,
     Refused,
 )
+from provisioner.connect.site import Site
 from provisioner.connect.streams import Streams
 from provisioner.connect.watching import Frame, Subscribe, Watched
 from provisioner.errors import ProvisionerError
@@ -44,6 +45,7 @@ Headers = list[tuple[str, str]]
 Operation = Callable[[Any, Any, Any, Session], Awaitable[int]]
 
 PREFIX: Final = "/v2/databases/"
+_OURS: Final = "/v2/"
 _ID_END: Final = len(PREFIX) + 36
 _PROTOBUF: Headers = [("content-type", "application/x-protobuf")]
 _TEXT: Headers = [("content-type", "text/plain; charset=utf-8")]
@@ -57,7 +59,7 @@ _log = logging.getLogger("provisioner.connect")
 
 class Server:
     """`log` is called with a level, a message and fields. `public_url` is what clients reach, where that is not said by
-    their requests. `log_all` logs each request, not only refused ones."""
+    their requests. `log_all` logs each request, not only refused ones. `site` answers what is not the server's own."""
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class Server:
         *,
         public_url: str | None = None,
         log_all: bool = False,
+        site: Site | None = None,
     ) -> None:
         self.draining = False
         self._looked = True  # at the databases, since the registry has changed
@@ -79,6 +82,7 @@ class Server:
         self._log = log
         self._public_url = public_url
         self._log_all = log_all
+        self._site = site
         self._bodies = Bodies()
         self._streams = Streams(databases, doorman)
         self._pages = Pages(doorman, metrics, self._gauges)
@@ -109,6 +113,13 @@ class Server:
                 status = await operation(scope, protocol, headers, session)
             elif name == "connect":
                 status, principal = await self._connect(scope, protocol, path[len(PREFIX) : _ID_END])
+            elif self._site is not None and name not in pages.NAMES and not path.startswith(_OURS):
+                name = "dashboard"
+                self.in_flight -= 1  # it counts for itself, and its streams keep nobody
+                try:
+                    status = await self._site(scope, protocol)
+                finally:
+                    self.in_flight += 1
             else:
                 name = name if name in pages.NAMES else "other"
                 status = self._pages.answer(scope, protocol, name)
@@ -259,7 +270,10 @@ class Server:
         self._bodies.each_second()
         self._databases.each_second()
         try:
-            self._looked = not self._doorman.each_second() and self._looked
+            changed = self._doorman.each_second()
+            self._looked = not changed and self._looked
+            if self._site is not None:
+                self._site.each_second(changed)
             if not self._looked:
                 self._databases.look_again()
                 self._looked = True
@@ -270,15 +284,19 @@ class Server:
         """No new work from now on."""
         self.draining = True
         self._streams.drain()
+        if self._site is not None:
+            self._site.drain()
 
     def close(self) -> None:
         """No request will come any more."""
         self._bodies.close()
+        if self._site is not None:
+            self._site.close()
 
     @property
     def idle(self) -> bool:
         """Is nothing being answered?"""
-        return not self.in_flight and not self._streams.count
+        return not self.in_flight and not self._streams.count and (self._site is None or self._site.idle)
 
     def _log_request(self, scope: Any, name: str, status: int, seconds: float, principal: str) -> None:
         level = "info" if status < BAD_REQUEST else "warning"

@@ -171,6 +171,14 @@ class SqliteStore:
         """When the first of its entries expires, which may be in the past."""
         return self._look(sqlite_rows.first_expiry)
 
+    def version(self) -> int:
+        """That of the last write: another one whenever somebody has written."""
+        return self._look(lambda connection: number(connection.execute(_VERSION).fetchall()))
+
+    def row(self, key: bytes) -> StoredRow | None:
+        """All of an entry, also when it expires."""
+        return self._look(lambda connection: SqliteSnapshot(self._file, connection).row(key))
+
     def collect(self, now: int) -> tuple[int, int | None]:
         expiry = self.next_expiry()
         if expiry is None or expiry > now:

@@ -25,7 +25,9 @@ _DATABASES = """
   select organization.id, organization.slug, timeline.revision, timeline.production, instance.slug, instance.engine,
     instance.location, database.id, database.name, assignment.connect, database.token_generation,
     database.status, database.error, database.hold, database.intent,
-    timeline.deployed, timeline.failure, app.pre_deploy || app.pre_deploy_from
+    timeline.deployed, timeline.failure,
+    case when exists (select 1 from share where share.timeline_id = timeline.id) then ''
+    else app.pre_deploy || app.pre_deploy_from end
   from timeline join organization join app on app.id = timeline.app_id
   left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
   left join instance on instance.id = assignment.instance_id and instance.deleted_at is null

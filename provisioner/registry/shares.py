@@ -39,10 +39,13 @@ def end_shares(registry: Registry, ended: Iterable[Share]) -> None:
     )
 
 
-def carry_shares(registry: Registry, app: App, moved: dict[str, str]) -> None:
-    """Branches were renamed: what the timeline of one shared goes to another's, by their ids. What that shared ends."""
+def carry_shares(registry: Registry, app: App, moved: dict[str, str]) -> list[Share]:
+    """Branches were renamed: what the timeline of one shared goes to another's, by their ids. What that shared ends, and
+    is returned."""
     known = shares(registry, app.id)
     going = [share for share in known if share.timeline_id in moved]
-    end_shares(registry, [share for share in known if share in going or share.timeline_id in moved.values()])
+    ended = [share for share in known if share not in going and share.timeline_id in moved.values()]
+    end_shares(registry, [*going, *ended])
     for share in going:
         save_share(registry, Share(moved[share.timeline_id], share.instance_id, share.database_id, share.created_at))
+    return ended

@@ -22,6 +22,7 @@ _APP = (
     "id, slug, git_dir, production, grace_ms, retention_ms, created_at, expire_ms, pre_deploy, pre_deploy_from,"
     " pre_deploy_ms, snapshot_revisions"
 )
+_SHARING = "exists (select 1 from share where share.timeline_id = timeline.id)"
 _timeline_values = attrgetter(*_TIMELINE.split(", "))
 _database_values = attrgetter(*_DATABASE.split(", "))
 _instance_values = attrgetter(*_INSTANCE.split(", "))
@@ -30,7 +31,7 @@ _app_values = attrgetter(*_APP.split(", "))
 
 def _timeline(row: tuple[object, ...]) -> Timeline:
     values = list(row)
-    for flag in (3, 8, 9):
+    for flag in (3, 8, 9, -1):
         values[flag] = bool(row[flag])
     return Timeline(*values)  # type: ignore[arg-type]
 
@@ -191,12 +192,12 @@ class Registry(Tables):
     # timelines and databases
 
     def timelines(self, app_id: str) -> list[Timeline]:
-        rows = self.rows(f"select {_TIMELINE} from timeline where app_id = ?", app_id)
+        rows = self.rows(f"select {_TIMELINE}, {_SHARING} from timeline where app_id = ?", app_id)
         return [_timeline(row) for row in rows]
 
     def timeline(self, timeline_id: str) -> Timeline:
         """The timeline with this id; their rows are never deleted."""
-        return _timeline(self.rows(f"select {_TIMELINE} from timeline where id = ?", timeline_id)[0])
+        return _timeline(self.rows(f"select {_TIMELINE}, {_SHARING} from timeline where id = ?", timeline_id)[0])
 
     def databases(self, app_id: str) -> list[Database]:
         """The app's databases that still have, or are to have, data."""
@@ -204,6 +205,46 @@ class Registry(Tables):
             f"select {_qualified(_DATABASE, 'database')} from database join timeline on timeline.id = timeline_id"
             " where app_id = ? and status <> 'purged' order by +database.rowid",  # +: by the app's index, then sorted
             app_id,
+        )
+        return [_database(row) for row in rows]
+
+    def listed(
+        self,
+        *,
+        app_id: str | None = None,
+        instance_id: str | None = None,
+        text: str = "",
+        skip: int = 0,
+        most: int = 100,
+    ) -> list[tuple[str, Timeline, Database]]:
+        """Of the databases that have, or are to have, data, those of an app or an instance whose branch has `text` in its
+        name: each with its app's slug and its timeline. By app, production first, live ones before archived ones."""
+        rows = self.rows(
+            f"select app.slug, {_qualified(_TIMELINE, 'timeline')}, {_qualified(_DATABASE, 'database')} from database"
+            " join timeline on timeline.id = timeline_id join app on app.id = app_id where status <> 'purged'"
+            " and (?1 is null or app_id = ?1) and (?2 is null or instance_id = ?2)"
+            " and (?3 = '' or instr(lower(cast(timeline.branch as text)), lower(?3)))"
+            " order by app.slug, not timeline.production, status = 'archived', timeline.branch, database.rowid"
+            " limit ?4 offset ?5",
+            *(app_id, instance_id, text, most, skip),
+        )
+        width = 1 + len(_TIMELINE.split(", "))
+        return [(str(row[0]), _timeline(row[1:width]), _database(row[width:])) for row in rows]
+
+    def counted(self) -> list[tuple[str, str, Status, int]]:
+        """How many databases each pair of instance and app, by their ids, has of each status."""
+        rows = self.rows(
+            "select instance_id, app_id, status, count(*) from database join timeline on timeline.id = timeline_id"
+            " group by instance_id, app_id, status"
+        )
+        return [(str(row[0]), str(row[1]), Status(str(row[2])), int(str(row[3]))) for row in rows]
+
+    def under_way(self, most: int) -> list[Database]:
+        """Databases that something is done with, is to be done with, or has failed; at most so many."""
+        rows = self.rows(
+            f"select {_DATABASE} from database where status <> 'purged'"
+            " and (status in ('pending', 'provisioning', 'error') or intent is not null) limit ?",
+            most,
         )
         return [_database(row) for row in rows]
 
@@ -225,7 +266,7 @@ class Registry(Tables):
         """A branch's timelines, each with the status, name and error of the databases it has or shares; status None where
         there are none."""
         rows = self.rows(
-            f"select {_qualified(_TIMELINE, 'timeline')}, status, name, error from timeline left join database"
+            f"select {_qualified(_TIMELINE, 'timeline')}, {_SHARING}, status, name, error from timeline left join database"
             " on timeline_id = timeline.id and status <> 'purged'"
             " or database.id in (select database_id from share where timeline_id = timeline.id)"
             " where app_id = ? and branch = ? and not preview",

@@ -16,6 +16,8 @@ from provisioner.registry.reserve import Reserve
 
 BUSY_SECONDS = 10.0
 
+Event = tuple[int, int, str | None, str | None, str | None, str, str, str]
+
 
 class Tables:
     """An open registry. Use as a context manager; one per thread."""
@@ -154,6 +156,17 @@ class Tables:
             most,
         )
         return [(row[0], row[1], row[2], row[3]) for row in rows]  # type: ignore[misc]
+
+    def activity(
+        self, before: int | None = None, most: int = 100
+    ) -> list[tuple[int, int, str | None, str | None, str | None, str, str, str]]:
+        """The audit log, newest first, from before an event's id: id, when (ms), app's id, timeline, database's id, action,
+        cause, detail."""
+        return self.rows(  # type: ignore[return-value]
+            "select id, at, app_id, timeline, database_id, action, cause, detail from event where ? is null or id < ?"
+            " order by id desc limit ?",
+            *(before, before, most),
+        )
 
 
 def _must_be_ours_alone(home: Home) -> None:

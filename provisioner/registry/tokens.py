@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from hashlib import sha256
+from hmac import compare_digest
 
 from provisioner.model import Scope, Token
 from provisioner.registry.tables import Tables, printable
@@ -22,6 +23,9 @@ def _token(row: tuple[object, ...]) -> Token:
 
 def digest(secret: str) -> bytes:
     return sha256(secret.encode()).digest()
+
+
+_NO_DIGEST = digest("")
 
 
 def split(text: str) -> tuple[str, str]:
@@ -63,6 +67,15 @@ def find(registry: Tables, token_id: str) -> tuple[Token, bytes] | None:
     """A token with its secret's digest."""
     rows = registry.rows(f"select {_COLUMNS}, hash from token where id = ?", token_id)
     return (_token(rows[0][:-1]), rows[0][-1]) if rows else None  # type: ignore[return-value]
+
+
+def known(registry: Tables, text: str) -> Token | None:
+    """The token whose text this is, valid or not."""
+    if not text.startswith(PREFIX) or not text.isascii():
+        return None
+    token_id, secret = split(text)
+    token, hashed = find(registry, token_id) or (None, _NO_DIGEST)
+    return token if compare_digest(digest(secret), hashed) else None
 
 
 def revoke(registry: Tables, token: Token, now: int) -> None:

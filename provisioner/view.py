@@ -31,14 +31,14 @@ from provisioner.runs.start import log_path
 Document = dict[str, Any]
 
 
-class _Reach:
+class Reach:
     """Where an app's databases lie and how they are reached: asked of the registry and the home once."""
 
-    def __init__(self, registry: Registry, app: App) -> None:
+    def __init__(self, registry: Registry, app_id: str) -> None:
         self._registry = registry
         self._instances: dict[str, Instance] = {}
         self._names: dict[str, str] = {}
-        self._modes = registry.connect_modes(app.id)
+        self._modes = registry.connect_modes(app_id)
         self._server = served(registry.home)
 
     def instance(self, instance_id: str) -> Instance:
@@ -105,7 +105,7 @@ def _purged(registry: Registry, share: Share) -> Database:
 def timelines(registry: Registry, app: App) -> list[Document]:
     """One document per timeline that has, or is to have, a database; production first, then by name."""
     held = _Held(registry, app)
-    reach = _Reach(registry, app)
+    reach = Reach(registry, app.id)
     documents = []
     for timeline in sorted(held.timelines.values(), key=lambda timeline: (not timeline.production, timeline.name)):
         if held.of(timeline) or timeline.gone_at is None:
@@ -148,7 +148,7 @@ def _status(app: App, timeline: Timeline, held: list[Database]) -> Status:
     return timeline_status(statuses)
 
 
-def _timeline(app: App, timeline: Timeline, held: _Held, reach: _Reach) -> Document:
+def _timeline(app: App, timeline: Timeline, held: _Held, reach: Reach) -> Document:
     return {
         "app": app.slug,
         "timeline": os.fsdecode(timeline.name),
@@ -160,7 +160,7 @@ def _timeline(app: App, timeline: Timeline, held: _Held, reach: _Reach) -> Docum
         "expires_at": rfc3339(None if timeline.gone_at is not None else expires_at(app, timeline)),
         "databases": [
             {
-                **_database(database, reach),
+                **document(database, reach),
                 "shared_from": held.owner(timeline, database),
                 "shared_by": held.sharers(timeline, database),
             }
@@ -169,7 +169,8 @@ def _timeline(app: App, timeline: Timeline, held: _Held, reach: _Reach) -> Docum
     }
 
 
-def _database(database: Database, reach: _Reach) -> Document:
+def document(database: Database, reach: Reach) -> Document:
+    """A database as it is now: its file is looked at."""
     instance = reach.instance(database.instance_id)
     inspection = ENGINES[instance.engine].inspect(instance, database)
     return {
@@ -199,3 +200,15 @@ def databases(registry: Registry, app: App) -> list[Document]:
         for document in timelines(registry, app)
         for database in document["databases"]
     ]
+
+
+def size_text(size: int | None) -> str:
+    """``1.4 MB``; a dash where it is not known."""
+    if size is None:
+        return "-"
+    amount = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    raise AssertionError

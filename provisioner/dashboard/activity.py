@@ -1,0 +1,39 @@
+"""The audit log, what is being done now, and the server's numbers over time."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from provisioner import presence
+from provisioner.dashboard.plots import plots
+from provisioner.dashboard.visiting import Visit
+
+AT_ONCE = 100
+_UNDER_WAY = 20
+
+
+def page(visit: Visit) -> Response:
+    registry = visit.registry
+    text = visit.query("before")
+    before = int(text) if text.isdecimal() and len(text) < 18 else None
+    events = registry.activity(before, AT_ONCE + 1)
+    apps = {app.id: app.slug for app in registry.apps()}
+    names: dict[str, str] = {}
+    for *_, database_id, _, _, _ in events:
+        if database_id is not None and database_id not in names:
+            database = registry.database(database_id)
+            names[database_id] = database.name if database else database_id
+    samples = visit.shared.samples
+    long = visit.query("over") == "day"
+    return visit.page(
+        "activity.html",
+        events=events[:AT_ONCE],
+        older=events[AT_ONCE - 1][0] if len(events) > AT_ONCE else None,
+        before=before,
+        apps=apps,
+        names=names,
+        daemon=presence.at_work(visit.shared.home.daemon) is not None,
+        under_way=registry.under_way(_UNDER_WAY),
+        plots=plots(samples.day() if long else samples.hour()),
+        long=long,
+    )

@@ -1,0 +1,237 @@
+"""The content of a database: keys as a tree by their parts, and as a list; an entry; what changed since a fork.
+
+Nothing here counts keys or skips over them: each step is a look-up by key, so a million keys are as fast as ten.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from time import perf_counter
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from provisioner.dashboard import showing
+from provisioner.dashboard.listing import database_of
+from provisioner.dashboard.one_database import found
+from provisioner.dashboard.visiting import Missing, Visit
+from provisioner.engines.table import ENGINES
+from provisioner.errors import NotResolved, ProvisionerError
+from provisioner.kv import key as keys_
+from provisioner.kv import notation
+from provisioner.kv.diff import Change, Kind, Side, diff
+from provisioner.kv.errors import CursorInvalid, KvError
+from provisioner.kv.model import NEVER, KvKey, ReadRange, StoredRow
+from provisioner.kv.sqlite import Row, SqliteStore
+from provisioner.kv.sqlite_snapshot import SqliteSnapshot
+
+AT_ONCE: Final = 50
+BRANCHES: Final = 100
+CHANGES: Final = 200
+COMPARE_SECONDS: Final = 3.0
+_LOOK_EVERY: Final = 20_000  # steps of SQLite's machine, a few milliseconds
+_MARKS: Final = {Kind.ADDED: "added", Kind.CHANGED: "changed", Kind.REMOVED: "removed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One next part of keys: `path` is the key up to it. An `entry` has this key, and `below` are keys that go on."""
+
+    part: str
+    path: str
+    below: bool
+    entry: showing.Shown | None
+
+
+def keys(visit: Visit) -> Response:
+    database, app, timeline = found(visit)
+    prefix = notation.key_of(visit.query("prefix") or "[]")
+    as_list = visit.query("as") == "list"
+    context: dict[str, Any] = {
+        "database": database,
+        "app": app,
+        "timeline": timeline,
+        "prefix": _text(prefix),
+        "crumbs": _crumbs(prefix),
+        "as_list": as_list,
+        "start": visit.query("start"),
+        "end": visit.query("end"),
+        "reverse": visit.query("reverse") == "yes",
+        "cursor": visit.query("cursor"),
+    }
+    if as_list:
+        entries, following = listed(
+            visit.store,
+            prefix,
+            visit.query("start"),
+            visit.query("end"),
+            visit.query("reverse") == "yes",
+            visit.query("cursor"),
+        )
+        return visit.page("keys.html", branches=[], entries=entries, following=following, **context)
+    branches, following = tree(visit.store, prefix, visit.query("cursor"))
+    return visit.page("keys.html", branches=branches, entries=[], following=following, **context)
+
+
+def tree(store: SqliteStore, prefix: KvKey, cursor: str) -> tuple[list[Branch], str]:
+    """The next parts after a prefix, and the cursor of those that follow (empty at the end).
+
+    From each to the next is one look-up, whatever lies below it.
+    """
+    root = keys_.encode(prefix)
+    start, end = root + b"\0", root + b"\xff"
+    if cursor:
+        start = _place(cursor)
+        if not root <= start <= end:
+            raise CursorInvalid("the cursor lies outside of what is listed")
+    branches: list[Branch] = []
+    moment = store.snapshot()
+    try:
+        while len(branches) < BRANCHES:
+            (rows,) = moment.rows([ReadRange(start, end, 2)])
+            if not rows:
+                return branches, ""
+            branch, start = _branch(prefix, rows)
+            branches.append(branch)
+        (rows,) = moment.rows([ReadRange(start, end, 1)])
+    finally:
+        moment.close()
+    return branches, base64.urlsafe_b64encode(start).decode() if rows else ""
+
+
+def _branch(prefix: KvKey, rows: list[Row]) -> tuple[Branch, bytes]:
+    """The branch that the first of these keys is on, and where the next one begins."""
+    first = rows[0][0]
+    try:
+        whole = keys_.decode(first)
+        path = whole[: len(prefix) + 1]
+        stem = keys_.encode(path)
+    except KvError:
+        stem = b""
+    if not stem or not first.startswith(stem):  # the bytes are no key: it stands for itself
+        return Branch(f"bytes {first.hex()}", "", False, showing.entry(_stored(rows[0]))), first + b"\0"
+    entry = showing.entry(_stored(rows[0])) if first == stem else None
+    below = entry is None or (len(rows) > 1 and rows[1][0].startswith(stem) and rows[1][0] < stem + b"\xff")
+    return Branch(notation.text_of(notation.to_json(path[-1])), _text(path), below, entry), stem + b"\xff"
+
+
+def listed(
+    store: SqliteStore, prefix: KvKey, start: str, end: str, reverse: bool, cursor: str
+) -> tuple[list[showing.Shown], str]:
+    """Entries by prefix, or between two keys, and the cursor of those that follow."""
+    first = notation.key_of(start) if start else None
+    last = notation.key_of(end) if end else None
+    selector = keys_.Selector.of(None if first and last else prefix, first, last)
+    (rows,) = store.rows([selector.read(AT_ONCE + 1, reverse, cursor or None)])
+    shown = [showing.entry(_stored(row)) for row in rows[:AT_ONCE]]
+    return shown, selector.cursor(rows[AT_ONCE - 1][0]) if len(rows) > AT_ONCE else ""
+
+
+def entry(visit: Visit) -> Response:
+    database, app, timeline = found(visit)
+    try:
+        key = bytes.fromhex(visit.query("key"))
+    except ValueError as error:
+        raise Missing("that is no key", "Choose one from the list") from error
+    row = visit.store.row(key)
+    return visit.page(
+        "entry.html",
+        database=database,
+        app=app,
+        timeline=timeline,
+        key=showing.key_text(key) or f"bytes {key.hex()}",
+        parent=_parent(key),
+        entry=None if row is None else showing.entry(row),
+    )
+
+
+def changes(visit: Visit) -> Response:
+    """What differs from what the database was forked from: at most so much, found within a few seconds."""
+    database, app, timeline = found(visit)
+    source = database_of(visit.registry, database.forked_from) if database.forked_from else None
+    if source is None:
+        raise NotResolved(
+            f"database {database.name} was not forked from one that is still there",
+            "Compare any two with: provisioner database diff A B",
+        )
+    path = ENGINES["deno-kv"].inspect(visit.registry.instance_of(source.instance_id), source).path
+    if path is None:
+        raise ProvisionerError(
+            f"the data of {source.name} is not there", f"See: provisioner database show {source.name}"
+        )
+    with closing(SqliteStore(path, must_exist=True)) as other:
+        differing, complete = compared(other, visit.store, database.fork_version)
+    counts = Counter(kind for kind, *_ in differing)
+    return visit.page(
+        "changes.html",
+        database=database,
+        app=app,
+        timeline=timeline,
+        source=source,
+        differing=differing,
+        complete=complete,
+        counts=counts,
+    )
+
+
+Difference = tuple[str, str, showing.Shown | None, showing.Shown | None]
+"""What happened, who did it, the entry before and after."""
+
+
+def compared(first: SqliteStore, second: SqliteStore, fork: int | None) -> tuple[list[Difference], bool]:
+    """The first differences, and whether these are all."""
+    deadline = perf_counter() + COMPARE_SECONDS
+    differing: list[Difference] = []
+    try:
+        with first.moment(pages=True) as one, second.moment(pages=True) as two:
+            for moment in (one, two):
+                _until(moment, deadline)
+            for change in islice(diff(one, two, fork_version=fork), CHANGES + 1):
+                differing.append(_difference(change))
+    except KvError:
+        if perf_counter() < deadline:
+            raise
+        return differing, False
+    return differing[:CHANGES], len(differing) <= CHANGES
+
+
+def _until(moment: SqliteSnapshot, deadline: float) -> None:
+    moment.connection.set_progress_handler(lambda: perf_counter() > deadline, _LOOK_EVERY)
+
+
+def _difference(change: Change) -> Difference:
+    who = {Side.FIRST: "in the source", Side.SECOND: "here", Side.BOTH: "in both", None: ""}[change.by]
+    before, after = (None if row is None else showing.entry(row) for row in (change.before, change.after))
+    return _MARKS[change.kind], who, before, after
+
+
+def _crumbs(prefix: KvKey) -> list[tuple[str, str]]:
+    """Each part of a prefix with the key up to it."""
+    return [(notation.text_of(notation.to_json(part)), _text(prefix[: depth + 1])) for depth, part in enumerate(prefix)]
+
+
+def _text(key: KvKey) -> str:
+    return notation.text_of([notation.to_json(part) for part in key])
+
+
+def _parent(key: bytes) -> str:
+    try:
+        return _text(keys_.decode(key)[:-1])
+    except KvError:
+        return "[]"
+
+
+def _stored(row: Row) -> StoredRow:
+    return (*row, NEVER)
+
+
+def _place(cursor: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(cursor)
+    except (binascii.Error, ValueError) as error:
+        raise CursorInvalid("that is no cursor") from error

@@ -1,0 +1,78 @@
+"""Databases as rows of a page: a hundred at a time, each with what its file says now."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Final
+
+from provisioner import view
+from provisioner.dashboard.visiting import Visit
+from provisioner.model import Database, Timeline
+from provisioner.reconcile.outlook import expires_at
+from provisioner.registry.store import Registry
+
+AT_ONCE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`document` is what `provisioner database list --json` has of it; times in milliseconds since 1970."""
+
+    app: str
+    timeline: Timeline
+    database: Database
+    document: view.Document
+    written_at: int | None
+    expires_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """`skip` of each neighbouring page; None where there is none."""
+
+    rows: list[Row]
+    text: str
+    before: int | None
+    after: int | None
+
+
+def rows(visit: Visit, *, app_id: str | None = None, instance_id: str | None = None) -> Rows:
+    """Those that the page's query asks for: `q` is in the name of the branch, `skip` are left out in front."""
+    registry, text = visit.registry, visit.query("q")[:200]
+    skip = int(visit.query("skip")) if visit.query("skip").isdecimal() and len(visit.query("skip")) < 9 else 0
+    found = registry.listed(app_id=app_id, instance_id=instance_id, text=text, skip=skip, most=AT_ONCE + 1)
+    apps = {app.id: app for app in registry.apps()}
+    reaches: dict[str, view.Reach] = {}
+    made = []
+    for slug, timeline, database in found[:AT_ONCE]:
+        app = apps.get(timeline.app_id)
+        reach = reaches.get(timeline.app_id)
+        if reach is None:
+            reach = reaches[timeline.app_id] = view.Reach(registry, timeline.app_id)
+        document = view.document(database, reach)
+        over = expires_at(app, timeline) if app is not None and timeline.gone_at is None else None
+        made.append(Row(slug, timeline, database, document, written_at(document["path"]), over))
+    return Rows(
+        made,
+        text,
+        max(0, skip - AT_ONCE) if skip else None,
+        skip + AT_ONCE if len(found) > AT_ONCE else None,
+    )
+
+
+def written_at(path: str | None) -> int | None:
+    """When a database's file or its log was last written to; None where it has none."""
+    times = []
+    for each in (path, f"{path}-wal"):
+        try:
+            times.append(os.stat(each).st_mtime_ns // 1_000_000 if each else 0)
+        except OSError:  # there is no log while nobody has it open
+            continue
+    return max(times, default=0) or None
+
+
+def database_of(registry: Registry, database_id: str) -> Database | None:
+    """A database by its id, as long as there is something of it."""
+    found = registry.database(database_id)
+    return found if found is not None and found.status != "purged" else None

@@ -1,0 +1,68 @@
+"""Server-sent events: a page is told that it has changed, and fetches itself again.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html is what browsers do with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+KEEP_ALIVE_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 1.0
+MOST: Final = 256  # streams at a time
+
+State = Callable[[], Awaitable[object]]
+"""Something that is another whenever the page is; None where there is nothing to look at any more."""
+
+
+class Live:
+    """The streams that are open, on one event loop. All wait for the registry; some ask something else each second."""
+
+    def __init__(self) -> None:
+        self.registry = 0
+        self.ended = False
+        self.streams = 0
+        self._waiting: set[asyncio.Event] = set()
+
+    def changed(self) -> None:
+        """The registry has."""
+        self.registry += 1
+        self._wake()
+
+    def end(self) -> None:
+        self.ended = True
+        self._wake()
+
+    async def stream(self, may_go_on: Callable[[], bool], state: State | None = None) -> AsyncIterator[str]:
+        """Events for one page, until it may not go on, which is asked at least every ten seconds."""
+        news = asyncio.Event()
+        self._waiting.add(news)
+        self.streams += 1
+        try:
+            seen = (self.registry, await state() if state else 0)
+            yield "retry: 2000\n\n"
+            silent = 0.0
+            pause = KEEP_ALIVE_SECONDS if state is None else LOOK_SECONDS
+            while not self.ended and may_go_on() and seen[1] is not None:
+                try:
+                    async with asyncio.timeout(pause):
+                        await news.wait()
+                except TimeoutError:
+                    silent += pause
+                news.clear()
+                found = (self.registry, await state() if state else 0)
+                if found != seen:
+                    seen, silent = found, 0.0
+                    yield "event: changed\ndata:\n\n"
+                elif silent >= KEEP_ALIVE_SECONDS:
+                    silent = 0.0
+                    yield ": still here\n\n"
+        finally:
+            self.streams -= 1
+            self._waiting.discard(news)
+
+    def _wake(self) -> None:
+        for news in self._waiting:
+            news.set()

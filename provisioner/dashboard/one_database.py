@@ -1,0 +1,75 @@
+"""The page of one database: how it is, what was done to it, and how it is reached."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from provisioner import view
+from provisioner.connect import keys
+from provisioner.dashboard.listing import database_of, written_at
+from provisioner.dashboard.visiting import Missing, Visit
+from provisioner.environment import database_url
+from provisioner.errors import NotResolved
+from provisioner.model import Database, Status, Timeline
+from provisioner.registry import tokens
+from provisioner.registry.snapshots import snapshots
+
+
+def page(visit: Visit) -> Response:
+    database, app_slug, timeline = found(visit)
+    document = view.document(database, view.Reach(visit.registry, timeline.app_id))
+    source = database_of(visit.registry, database.forked_from) if database.forked_from else None
+    return visit.page(
+        "database.html",
+        database=database,
+        timeline=timeline,
+        app=app_slug,
+        document=document,
+        source=source,
+        written_at=written_at(document["path"]),
+        connected=database.status is Status.CONNECTED and database.intent is None,
+        address=database_url(visit.shared.options.url, database.id),
+        history=visit.registry.events(database.id),
+        snapshots=snapshots(visit.registry, database.id),
+    )
+
+
+def reveal(visit: Visit) -> Response:
+    """How it is reached, with a token that opens it: told to who asks for it, and noted in the audit log."""
+    database, app_slug, timeline = found(visit)
+    if database.status is not Status.CONNECTED:
+        raise NotResolved(
+            f"database {database.name} is {database.status}, not connected",
+            f"See: provisioner database show {database.name}",
+        )
+    owned = tokens.ownership(visit.registry, database.id)
+    token = keys.injected(keys.secret(visit.shared.home), database.id, owned[2] if owned else 0)
+    visit.registry.record(
+        visit.now,
+        "token.reveal",
+        visit.session.principal,
+        app_id=timeline.app_id,
+        database_id=database.id,
+        detail="in the dashboard",
+    )
+    document = view.document(database, view.Reach(visit.registry, timeline.app_id))
+    return visit.page(
+        "reveal.html",
+        database=database,
+        timeline=timeline,
+        app=app_slug,
+        address=database_url(visit.shared.options.url, database.id),
+        path=document["path"],
+        token=token,
+    )
+
+
+def found(visit: Visit) -> tuple[Database, str, Timeline]:
+    """The database of the path, with its app's slug and its timeline. Raises Missing."""
+    database_id = visit.parameter("database_id")
+    database = database_of(visit.registry, database_id)
+    if database is None:
+        raise Missing("there is no such database", "See 'provisioner database list --all'")
+    timeline = visit.registry.timeline(database.timeline_id)
+    app = visit.registry.app(timeline.app_id)
+    return database, app.slug if app else "", timeline

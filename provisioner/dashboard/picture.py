@@ -1,0 +1,106 @@
+"""Timelines as a picture: a line for each, from its beginning until now, and where it was forked from another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from provisioner.dashboard.listing import Row
+from provisioner.naming import shown
+from provisioner.view import size_text
+
+MOST: Final = 30  # lanes
+WIDTH: Final = 920
+_LEFT: Final = 230  # of the names
+_RIGHT: Final = 80  # of the sizes
+_LANE: Final = 30
+_TOP: Final = 20
+_NAME: Final = 30  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Where things are, in the units of the picture. `fork` is a path from the source's line, empty where there is none."""
+
+    id: str
+    title: str
+    name: str
+    status: str
+    size: str
+    y: int
+    start: float
+    end: float
+    radius: float
+    fork: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    lanes: list[Lane]
+    left_out: int
+    height: int
+    marks: list[tuple[float, str]]
+
+
+def picture(rows: list[Row], now: int) -> Picture:
+    """Of rows in their order, but that forks come below what they were forked from."""
+    ordered = _ordered(rows)[:MOST]
+    first = min((row.database.created_at for row in ordered), default=now)
+    span = max(now - first, 60_000)
+    room = WIDTH - _LEFT - _RIGHT
+
+    def at(time: int) -> float:
+        return round(_LEFT + room * min(max(time - first, 0), span) / span, 1)
+
+    lines = {row.database.id: _TOP + _LANE * index + _LANE // 2 for index, row in enumerate(ordered)}
+    lanes = []
+    for row in ordered:
+        database = row.database
+        y = lines[database.id]
+        began = at(database.forked_at or database.created_at)
+        source = lines.get(database.forked_from or "")
+        fork = ""
+        if source is not None and source != y:
+            fork = f"M {began - 14} {source} Q {began - 14} {y} {began} {y}"
+        text = shown(row.timeline.name).removeprefix("git-branch/")
+        size = row.document["size"]
+        lanes.append(
+            Lane(
+                database.id,
+                f"{shown(row.timeline.name)}: {database.status}, {size_text(size)}",
+                text if len(text) <= _NAME else f"{text[: _NAME - 1]}…",
+                str(database.status),
+                size_text(size),
+                y,
+                began,
+                at(database.archived_at or now),
+                round(3 + min(7, math.log10(max(size or 1, 1)) * 0.8), 1),
+                fork,
+            )
+        )
+    marks = [(at(first + span * part // 4), _distance(span * (4 - part) // 4)) for part in range(5)]
+    return Picture(lanes, max(0, len(rows) - MOST), _TOP + _LANE * len(lanes) + 24, marks)
+
+
+def _ordered(rows: list[Row]) -> list[Row]:
+    here = {row.database.id for row in rows}
+    below: dict[str, list[Row]] = {}
+    for row in rows:
+        source = row.database.forked_from
+        below.setdefault(source if source in here and source != row.database.id else "", []).append(row)
+    found: list[Row] = []
+    waiting = list(reversed(below.get("", [])))
+    while waiting:
+        row = waiting.pop()
+        found.append(row)
+        waiting += reversed(below.get(row.database.id, []))
+    return found
+
+
+def _distance(milliseconds: int) -> str:
+    seconds = milliseconds / 1000
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago" if seconds else "now"

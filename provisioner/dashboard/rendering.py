@@ -1,0 +1,91 @@
+"""Templates, and how values are shown in them. Everything a user could have written is escaped; nothing is trusted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.responses import HTMLResponse
+
+from provisioner.clock import rfc3339
+from provisioner.naming import shown
+from provisioner.view import size_text
+
+_HERE: Final = os.path.dirname(__file__)
+_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
+
+
+def _assets() -> dict[str, tuple[bytes, str]]:
+    found = {}
+    directory = os.path.join(_HERE, "static")
+    for name in os.listdir(directory):
+        with open(os.path.join(directory, name), "rb") as file:
+            found[name] = (file.read(), _TYPES[os.path.splitext(name)[1]])
+    return found
+
+
+ASSETS: Final = _assets()
+VERSION: Final = sha256(b"".join(content for content, _ in ASSETS.values())).hexdigest()[:12]
+
+
+def ago(milliseconds: int | str | None, now: int) -> Markup:
+    """A time element: how long ago, or in how long, with the exact time when pointed at."""
+    if milliseconds is None:
+        return Markup("–")
+    if isinstance(milliseconds, str):
+        milliseconds = int(datetime.fromisoformat(milliseconds).replace(tzinfo=UTC).timestamp() * 1000)
+    exact = rfc3339(milliseconds)
+    text = _distance(abs(now - milliseconds) // 1000)
+    text = f"{text} ago" if milliseconds <= now else f"in {text}"
+    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(exact, text)
+
+
+def _distance(seconds: int) -> str:
+    for unit, length in _UNITS:
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def name(raw: bytes | str) -> Markup:
+    """A name in a place of its own, so that its letters' direction changes nothing around it."""
+    return Markup("<bdi>{}</bdi>").format(shown(raw))
+
+
+def visible(text: str, most: int = 65_536) -> str:
+    """Text of any length and any characters: what steers a reader's eye is escaped, what is too long is cut."""
+    cut = text[:most]
+    if not cut.isprintable():
+        cut = "".join(
+            char if char.isprintable() or char == "\n" else char.encode("unicode_escape", "surrogatepass").decode()
+            for char in cut
+        )
+    return cut if len(text) <= most else f"{cut}…"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(os.path.join(_HERE, "templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(ago=ago, size=size_text, name=name, visible=visible)
+    environment.globals["asset_version"] = VERSION
+    return environment
+
+
+_ENVIRONMENT: Final = _environment()
+
+
+def page(template: str, *, status: int = 200, notes: Sequence[str] = (), **context: Any) -> HTMLResponse:
+    """A page from a template; it is given `session` (None: nobody is logged in), `now` (ms), and what it asks for."""
+    text = _ENVIRONMENT.get_template(template).render(notes=notes, **context)
+    return HTMLResponse(text.encode("utf-8", "backslashreplace"), status)

@@ -1,0 +1,72 @@
+"""Who is logged in. Sessions live in memory: they end with the server, and no file holds what opens one."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final
+
+IDLE_MS: Final = 12 * 3_600_000
+MOST: Final = 1000  # at a time; the one that has rested longest goes first
+
+
+@dataclass(slots=True)
+class Session:
+    """``principal`` names who it is, for the audit log. ``token_id`` is set where a token opened it: they end together.
+
+    ``csrf`` is in every form, ``notes`` are shown once, on the next page. ``seen_at`` in milliseconds since 1970.
+    """
+
+    principal: str
+    token_id: str | None
+    read_only: bool
+    seen_at: int
+    csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    notes: list[str] = field(default_factory=list)
+
+    def take_notes(self) -> list[str]:
+        taken, self.notes = self.notes, []
+        return taken
+
+
+class Sessions:
+    """Found by the secret in the cookie, of which only the hash is kept. For all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions: dict[bytes, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def begin(self, session: Session) -> str:
+        """The secret for the cookie."""
+        secret = secrets.token_urlsafe(32)
+        with self._lock:
+            while len(self._sessions) >= MOST:
+                del self._sessions[min(self._sessions, key=lambda digest: self._sessions[digest].seen_at)]
+            self._sessions[_digest(secret)] = session
+        return secret
+
+    def find(self, secret: str, now: int, *, used: bool = True) -> Session | None:
+        """With `used`, its twelve hours begin anew."""
+        with self._lock:
+            session = self._sessions.get(_digest(secret))
+            if session is None:
+                return None
+            if now - session.seen_at > IDLE_MS:
+                del self._sessions[_digest(secret)]
+                return None
+            if used:
+                session.seen_at = now
+            return session
+
+    def end(self, secret: str) -> None:
+        with self._lock:
+            self._sessions.pop(_digest(secret), None)
+
+
+def _digest(secret: str) -> bytes:
+    return sha256(secret.encode("utf-8", "surrogateescape")).digest()

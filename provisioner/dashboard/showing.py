@@ -1,0 +1,107 @@
+"""Keys and values for people: every type by its name, and in the notation that `provisioner kv` takes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from re import Pattern
+from typing import Any, Final
+
+from provisioner.kv import dumpfile, key, notation, value
+from provisioner.kv.errors import KvError
+from provisioner.kv.model import NEVER, UNDEFINED, BigInt, Encoding, JSDate, KvU64, StoredRow
+
+PREVIEW: Final = 160  # characters
+DUMPED: Final = 4096  # bytes
+_KINDS: Final[tuple[tuple[type, str], ...]] = (  # in order: a bool is an int, and so on
+    (bool, "boolean"),
+    (KvU64, "KvU64"),
+    (BigInt, "bigint"),
+    (JSDate, "Date"),
+    (int, "number"),
+    (float, "number"),
+    (str, "string"),
+    (bytes, "Uint8Array"),
+    (datetime, "Date"),
+    (Pattern, "RegExp"),
+    (list, "Array"),
+    (dict, "object"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An entry: `key` in notation (None: the bytes are no key), `id` its bytes in hex. `text` is the whole value, `dump` its
+    bytes where it is some. `problem` says why it cannot be read. `expire_at` in milliseconds since 1970."""
+
+    id: str
+    key: str | None
+    kind: str
+    text: str
+    dump: str
+    problem: str
+    size: int
+    versionstamp: str
+    expire_at: int | None
+
+    @property
+    def preview(self) -> str:
+        line = " ".join(self.text[: PREVIEW * 4].split())
+        return line if len(line) <= PREVIEW else f"{line[:PREVIEW]}…"
+
+
+def entry(row: StoredRow) -> Shown:
+    data, stored, encoding, version, expire_at = row
+    kind, text, problem = "", "", ""
+    decoded: Any = None
+    try:
+        decoded = value.decode(stored, encoding)
+        kind = _kind(decoded)
+        text = json.dumps(notation.to_json(decoded), ensure_ascii=False, indent=2)
+    except KvError as error:
+        kind, problem = kind or "unreadable", str(error)
+    as_bytes = problem != "" or encoding == Encoding.BYTES
+    return Shown(
+        data.hex(),
+        key_text(data),
+        kind,
+        text,
+        dump(stored) if as_bytes else "",
+        problem,
+        len(stored),
+        "" if version is None else dumpfile.stamp(version),
+        None if expire_at == NEVER else expire_at,
+    )
+
+
+def key_text(data: bytes) -> str | None:
+    """The key as JSON; None for bytes that are no key."""
+    try:
+        return notation.text_of([notation.to_json(part) for part in key.decode(data)])
+    except KvError:
+        return None
+
+
+def dump(data: bytes) -> str:
+    """Bytes as hex and as text, sixteen a line."""
+    lines = []
+    for at in range(0, min(len(data), DUMPED), 16):
+        piece = data[at : at + 16]
+        letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in piece)
+        lines.append(f"{at:08x}  {piece.hex(' '):<47}  {letters}")
+    if len(data) > DUMPED:
+        lines.append(f"… {len(data) - DUMPED} bytes more")
+    return "\n".join(lines)
+
+
+def _kind(decoded: Any) -> str:
+    if decoded is None:
+        return "null"
+    if decoded is UNDEFINED:
+        return "undefined"
+    for kind, name in _KINDS:
+        if isinstance(decoded, kind):
+            return name
+    name = type(decoded).__name__
+    return {"JSMap": "Map", "GatheredSet": "Set", "set": "Set", "frozenset": "Set"}.get(name, name.removeprefix("JS"))

@@ -1,0 +1,113 @@
+// Progressive enhancement: every page works without this, and a reload then shows what would have appeared by itself.
+"use strict";
+
+const said = document.getElementById("said");
+const say = (text) => { if (said && said.textContent !== text) said.textContent = text; };
+
+// times tell how long ago they are
+
+const distance = (seconds) => {
+  for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60]]) {
+    if (seconds >= length) return `${Math.floor(seconds / length)} ${unit}`;
+  }
+  return `${Math.floor(seconds)} s`;
+};
+
+const tell = () => {
+  for (const time of document.querySelectorAll("main time")) {
+    const seconds = (Date.now() - Date.parse(time.dateTime)) / 1000;
+    const text = seconds >= 0 ? `${distance(seconds)} ago` : `in ${distance(-seconds)}`;
+    if (time.textContent !== text) time.textContent = text;
+  }
+};
+setInterval(tell, 1000);
+
+// what opens a page is behind the #, so that no server sees it in an address
+
+const login = document.getElementById("login");
+if (login && location.hash.length > 1) {
+  login.elements.secret.value = decodeURIComponent(location.hash.slice(1));
+  history.replaceState(null, "", location.pathname + location.search);
+  login.submit();
+}
+
+const offerCopies = () => {
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    if (!navigator.clipboard) continue;
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      say("Copied");
+    });
+  }
+};
+offerCopies();
+
+// live: told that the page has changed, it fetches itself and takes over the parts that are marked so
+
+const events = document.body.dataset.events;
+let source = null;
+let fetching = false;
+let again = false;
+
+const busy = (part) => {
+  const selection = document.getSelection();
+  return selection && !selection.isCollapsed && part.contains(selection.anchorNode);
+};
+
+const place = (part) => {
+  const focused = document.activeElement;
+  if (!focused || !part.contains(focused) || focused === part) return () => {};
+  const kind = focused.tagName.toLowerCase();
+  const same = (other) => other.getAttribute("href") === focused.getAttribute("href")
+    && other.textContent === focused.textContent
+    && (other.form ? other.form.getAttribute("action") : null) === (focused.form ? focused.form.getAttribute("action") : null);
+  return (fresh) => [...fresh.querySelectorAll(kind)].find(same)?.focus({ preventScroll: true });
+};
+
+const refresh = async () => {
+  if (fetching) { again = true; return; }
+  fetching = true;
+  try {
+    const answer = await fetch(location.href, { headers: { "x-live": "1" }, credentials: "same-origin" });
+    if (answer.redirected) { location.reload(); return; }
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const parts = [...document.querySelectorAll("[data-live]")];
+    if (!answer.ok && parts.length) { location.reload(); return; }
+    for (const part of parts) {
+      const other = fresh.getElementById(part.id);
+      if (!other || other.innerHTML === part.dataset.was || busy(part)) continue;
+      const back = place(part);
+      part.dataset.was = other.innerHTML;
+      part.replaceChildren(...document.adoptNode(other).childNodes);
+      back(part);
+    }
+    tell();
+    say("Live");
+  } catch {
+    say("Reconnecting…");
+  } finally {
+    fetching = false;
+    if (again) { again = false; setTimeout(refresh, 300); }
+  }
+};
+
+const open = () => {
+  if (source || document.hidden) return;
+  source = new EventSource(events);
+  source.addEventListener("open", () => { say("Live"); });
+  source.addEventListener("changed", refresh);
+  source.addEventListener("error", () => {
+    say("Reconnecting…");
+    if (source.readyState === EventSource.CLOSED) { source = null; setTimeout(() => { open(); refresh(); }, 3000); }
+  });
+};
+
+const close = () => { source?.close(); source = null; };
+
+if (events && document.querySelector("[data-live]")) {
+  open();
+  document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else { open(); refresh(); } });
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => { if (event.persisted) { open(); refresh(); } });
+}

@@ -1,0 +1,210 @@
+"""A visit to a page: who asks, whether they may, and an open registry, in a thread of a small pool.
+
+The event loop serves KV Connect to apps: nothing here keeps it waiting for a disk or a template.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hmac import compare_digest
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from provisioner.clock import now_ms
+from provisioner.config import Home
+from provisioner.connect.attempts import Attempts
+from provisioner.connect.databases import Databases
+from provisioner.connect.options import Options
+from provisioner.connect.refusal import Refused
+from provisioner.dashboard import rendering
+from provisioner.dashboard.live import Live
+from provisioner.dashboard.samples import Samples
+from provisioner.dashboard.sessions import Session, Sessions
+from provisioner.dashboard.sizes import Sizes
+from provisioner.errors import Busy, ProvisionerError
+from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, LimitExceeded, OptionInvalid, ValueInvalid
+from provisioner.kv.sqlite import SqliteStore
+from provisioner.registry import tokens
+from provisioner.registry.store import Registry
+
+BUSY_SECONDS: Final = 2.0
+THREADS: Final = 4
+FIELDS: Final = 100  # of a form
+
+_log = logging.getLogger("provisioner.dashboard")
+
+
+class Missing(ProvisionerError):  # noqa: N818
+    """There is no such thing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facilities:
+    """What all pages share."""
+
+    home: Home
+    options: Options
+    databases: Databases
+    sessions: Sessions
+    attempts: Attempts
+    live: Live
+    sizes: Sizes
+    samples: Samples
+    threads: ThreadPoolExecutor
+    cookie: str
+
+    def session(self, request: Request) -> Session | None:
+        return self.sessions.find(request.cookies.get(self.cookie, ""), now_ms())
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """`store` is that of the database in the path, where the page asked for it."""
+
+    request: Request
+    shared: Facilities
+    session: Session
+    registry: Registry
+    form: dict[str, str]
+    now: int
+    open_store: SqliteStore | None = None
+
+    @property
+    def store(self) -> SqliteStore:
+        assert self.open_store is not None  # noqa: S101
+        return self.open_store
+
+    def parameter(self, name: str) -> str:
+        """Of the path."""
+        return str(self.request.path_params[name])
+
+    def query(self, name: str) -> str:
+        return str(self.request.query_params.get(name, ""))
+
+    def page(self, template: str, *, status: int = 200, **context: Any) -> Response:
+        fetched = "x-live" in self.request.headers  # by a page that takes over some parts only
+        notes = [] if fetched else self.session.take_notes()
+        return rendering.page(template, status=status, session=self.session, now=self.now, notes=notes, **context)
+
+
+Page = Callable[[Visit], Response]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def endpoint(shared: Facilities, page: Page, *, store: bool = False, reads: bool = False) -> Endpoint:
+    """A page for who is logged in; a change, by POST, only for who may change, unless it `reads` only. With `store` that
+    of the path's database."""
+
+    async def answer(request: Request) -> Response:
+        session = shared.session(request)
+        if session is None:
+            return _log_in(request)
+        form = await fields(request)
+        if request.method == "POST" and (refused := _may_not(session, form, reads)):
+            return refused
+        try:
+            if not store:
+                return await _in_thread(shared, page, request, session, form, None)
+            database = await shared.databases.get(request.path_params["database_id"])
+            database.used = shared.databases.tick
+            database.users += 1
+            try:
+                return await _in_thread(shared, page, request, session, form, database.store)
+            finally:
+                shared.databases.release(database)
+        except Refused as refusal:
+            return failed(session, refusal.status, refusal.text, "")
+
+    return answer
+
+
+async def _in_thread(
+    shared: Facilities,
+    page: Page,
+    request: Request,
+    session: Session,
+    form: dict[str, str],
+    store: SqliteStore | None,
+) -> Response:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(shared.threads, _visited, shared, page, request, session, form, store)
+
+
+def _visited(
+    shared: Facilities,
+    page: Page,
+    request: Request,
+    session: Session,
+    form: dict[str, str],
+    store: SqliteStore | None,
+) -> Response:
+    now = now_ms()
+    try:
+        with Registry.open(shared.home, busy_seconds=BUSY_SECONDS) as registry:
+            if not still_valid(registry, session, now):
+                shared.sessions.end(request.cookies.get(shared.cookie, ""))
+                return _log_in(request)
+            return page(Visit(request, shared, session, registry, form, now, store))
+    except Missing as error:
+        return failed(session, 404, error.message, error.hint)
+    except Busy as error:
+        return failed(session, 503, error.message, error.hint)
+    except ProvisionerError as error:
+        return failed(session, 409, error.message, error.hint)
+    except (KeyInvalid, ValueInvalid, OptionInvalid, CursorInvalid, LimitExceeded) as error:
+        return failed(session, 400, str(error), "Write it as provisioner kv does")
+    except KvError as error:
+        return failed(session, 409, str(error), "")
+    except Exception:
+        _log.exception("a page failed: %s", request.scope["route"].path if "route" in request.scope else "")
+        return failed(session, 500, "the dashboard failed on this page", "The server's log says why")
+
+
+def still_valid(registry: Registry, session: Session, now: int) -> bool:
+    """A session ends with the token that opened it."""
+    if session.token_id is None:
+        return True
+    found = tokens.find(registry, session.token_id)
+    return found is not None and found[0].valid(now)
+
+
+def failed(session: Session | None, status: int, message: str, hint: str) -> Response:
+    return rendering.page("failed.html", status=status, session=session, now=now_ms(), message=message, hint=hint)
+
+
+async def fields(request: Request) -> dict[str, str]:
+    """Those of a form. Raises nothing: what is no form has none."""
+    if request.method != "POST":
+        return {}
+    try:
+        pairs = parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=FIELDS)
+    except ValueError:
+        return {}
+    return dict(pairs)
+
+
+def _may_not(session: Session, form: dict[str, str], reads: bool) -> Response | None:
+    given = form.get("csrf", "")
+    if not given.isascii() or not compare_digest(given, session.csrf):
+        return failed(session, 403, "this form is not of your session", "Open the page again, and send it from there")
+    if session.read_only and not reads:
+        return failed(
+            session, 403, "you are logged in to read only", "Log in with a token of: provisioner token create --admin"
+        )
+    return None
+
+
+def _log_in(request: Request) -> Response:
+    if request.method == "GET" and request.headers.get("accept") != "text/event-stream":
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse("/login" + (f"?next={quote(path)}" if path != "/" else ""), 303)
+    return rendering.page(
+        "failed.html", status=401, session=None, now=now_ms(), message="you are not logged in", hint="Log in first"
+    )

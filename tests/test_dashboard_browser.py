@@ -1,0 +1,259 @@
+"""The dashboard in a real Chromium: what appears without a reload, what a screen reader finds, what a phone shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from connect_world import Server, access, deno, serving, token
+from dashboard_world import Visitor, code
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from support import database_of, files, git, ok, provisioner, shop
+
+from provisioner.kv import KvU64, open_kv
+from provisioner.kv.key import encode
+
+AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_RUN_AXE = """
+(tags) => axe.run(document, {runOnly: tags}).then((found) => found.violations.map(
+  (each) => `${each.id}: ${each.nodes.map((node) => node.target.join(" ")).join(", ")}`))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    server: Server
+    repo: Path
+    browser: Browser
+
+
+@pytest.fixture(scope="module")
+def world(shared_home: Path) -> Iterator[World]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium is not None, "these tests want a Chromium: sh .ci/debian-packages"
+    repo = shop(shared_home.parent / "shop", "login", "gone")
+    git(repo, "branch", "-D", "gone")
+    ok(repo, "reconcile")
+    with open_kv(str(files(repo)["main"])) as kv:
+        kv.set(("users", 1), {"name": "Ada"})
+        kv.set(("hits",), KvU64(5))
+        kv.set(("blob",), b"\x00\x01")
+    ok(repo, "assign", "default", "--new-branch", "fork:production")
+    git(repo, "branch", "forked")
+    ok(repo, "reconcile")
+    with open_kv(str(files(repo)["forked"])) as kv:
+        kv.set(("users", 2), {"name": "Grace"})
+    ok(repo, "var", "set", "API=https://example.com")
+    with serving(shared_home) as server, sync_playwright() as playwright:
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield World(server, repo, browser)
+        browser.close()
+
+
+@pytest.fixture(autouse=True)
+def home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PROVISIONER_HOME", str(shared_home))
+    return shared_home
+
+
+@pytest.fixture
+def page(world: World, home: Path) -> Iterator[Page]:
+    """Logged in by a link. Nothing that the browser complains about passes."""
+    context = world.browser.new_context()
+    complaints: list[str] = []
+    page = context.new_page()
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    _log_in(page, world, home)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def _log_in(page: Page, world: World, home: Path) -> None:
+    page.goto(f"{world.server.base}/login#{code(home)}")
+    page.wait_for_url(f"{world.server.base}/")
+
+
+def _of(world: World, timeline: str) -> str:
+    return f"{world.server.base}/databases/{database_of(world.repo, timeline)['id']}"
+
+
+def test_a_link_logs_in_and_leaves_no_trace_in_the_address(page: Page, world: World) -> None:
+    expect(page.get_by_text("Logged in.")).to_be_visible()
+    page.go_back()
+    assert "ptl_" not in page.url
+    assert all("ptl_" not in str(entry) for entry in page.evaluate("[location.href, history.length]"))
+
+
+def test_a_token_logs_in_by_the_form(world: World, home: Path) -> None:
+    context = world.browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{world.server.base}/apps/shop")
+    page.get_by_label("One-time code, or admin token").fill(token(world.repo, "--admin", "--read-only"))
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="shop", level=1)).to_be_visible()
+    expect(page.get_by_text("read only", exact=True)).to_be_visible()
+    page.goto(_of(world, "production"))
+    expect(page.get_by_role("button", name="Reveal")).to_have_count(0)
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    context.close()
+
+
+def test_a_branch_appears_and_goes_without_a_reload(page: Page, world: World) -> None:
+    page.goto(f"{world.server.base}/apps/shop")
+    page.evaluate("window.loaded = true")
+    row = page.get_by_role("row").filter(has_text="git-branch/appears")
+    expect(row).to_have_count(0)
+    git(world.repo, "branch", "appears")
+    ok(world.repo, "reconcile")
+    expect(row).to_contain_text("connected")
+    git(world.repo, "branch", "-D", "appears")
+    ok(world.repo, "reconcile")
+    expect(row).to_contain_text("archived")
+    assert page.evaluate("window.loaded")
+
+
+def test_an_error_appears_and_goes_without_a_reload(page: Page, world: World) -> None:
+    git(world.repo, "branch", "breaks")
+    ok(world.repo, "reconcile")
+    file = files(world.repo)["breaks"]
+    content = file.read_bytes()
+    page.goto(_of(world, "git-branch/breaks"))
+    status = page.locator("dd .pill").first
+    expect(status).to_have_text("connected")
+    file.write_bytes(b"this is no database" * 100)
+    assert provisioner(world.repo, "reconcile").returncode == 1
+    expect(status).to_have_text("error")
+    expect(page.get_by_role("heading", name="In error")).to_be_visible()
+    file.write_bytes(content)
+    ok(world.repo, "database", "fix", "--all")
+    expect(status).to_have_text("connected")
+
+
+def test_what_a_real_deno_writes_appears_without_a_reload(page: Page, world: World, tmp_path: Path) -> None:
+    page.goto(f"{_of(world, 'git-branch/login')}/keys")
+    expect(page.get_by_text("This database is empty")).to_be_visible()
+    script = tmp_path / "write.ts"
+    script.write_text(
+        "const kv = await Deno.openKv(Deno.args[0]); await kv.set(['from deno', 1], {a: 1n}); kv.close();"
+    )
+    login = access(world.repo, "login")
+    deno(script, login.url, add=login.variables)
+    expect(page.get_by_text('"from deno"')).to_be_visible()
+    deno(script, str(files(world.repo)["login"]))  # by the file, beside the server
+    page.get_by_role("link", name="from deno").click()
+    page.get_by_role("link", name="bigint").click()
+    expect(page.get_by_text("object", exact=True)).to_be_visible()
+    with open_kv(str(files(world.repo)["login"])) as kv:
+        kv.set(("from deno", 1), "changed meanwhile")
+    expect(page.get_by_text('"changed meanwhile"')).to_be_visible()
+
+
+def test_what_opens_a_database_can_be_copied(world: World, home: Path) -> None:
+    context = world.browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    _log_in(page, world, home)
+    page.goto(_of(world, "production"))
+    page.get_by_role("button", name="Reveal").click()
+    page.get_by_role("button", name="Copy the token").click()
+    expect(page.get_by_role("status").filter(has_text="Copied")).to_be_visible()
+    told = json.loads(ok(world.repo, "env", "--branch", "main", "--format", "json"))
+    assert page.evaluate("navigator.clipboard.readText()") == told["DENO_KV_ACCESS_TOKEN"]
+    context.close()
+
+
+def test_everything_can_be_reached_by_the_keyboard(page: Page, world: World) -> None:
+    page.goto(f"{world.server.base}/")
+    reached = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.textContent.trim()"))
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        if reached[-1] == "shop":
+            break
+    assert reached[:5] == ["To the content", "provisioner", "Databases", "Activity", "Log out"]
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/apps/shop")
+
+
+def test_the_focus_stays_where_it_is_when_a_page_changes(page: Page, world: World) -> None:
+    page.goto(f"{world.server.base}/apps/shop")
+    link = page.get_by_role("link", name="git-branch/login")
+    link.focus()
+    git(world.repo, "branch", "beside")
+    ok(world.repo, "reconcile")
+    expect(page.get_by_role("link", name="git-branch/beside")).to_be_visible()
+    expect(link).to_be_focused()
+
+
+def test_who_logs_out_in_one_window_is_out_in_the_other(page: Page, world: World) -> None:
+    other = page.context.new_page()
+    other.goto(f"{world.server.base}/apps/shop")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    git(world.repo, "branch", "after")
+    ok(world.repo, "reconcile")
+    expect(other.get_by_role("heading", name="Log in")).to_be_visible(timeout=30_000)
+
+
+SIZES: tuple[tuple[Literal["light", "dark"], int], ...] = (
+    ("light", 1280),
+    ("dark", 1280),
+    ("light", 360),
+    ("dark", 360),
+)
+
+
+@pytest.mark.parametrize(("scheme", "width"), SIZES)
+def test_no_page_keeps_anybody_out(
+    world: World, home: Path, axe: str, scheme: Literal["light", "dark"], width: int
+) -> None:
+    context = world.browser.new_context(
+        color_scheme=scheme, viewport={"width": width, "height": 800}, bypass_csp=True, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    found = {}
+    for path in ("/login", *_pages(world, page, home)):
+        page.goto(world.server.base + path)
+        page.evaluate(axe)
+        problems = page.evaluate(_RUN_AXE, AA)
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            problems.append("is wider than its window")
+        if problems:
+            found[path] = problems
+    context.close()
+    assert found == {}
+
+
+def _pages(world: World, page: Page, home: Path) -> list[str]:
+    _log_in(page, world, home)
+    main, forked, gone = (
+        f"/databases/{database_of(world.repo, timeline)['id']}"
+        for timeline in ("production", "git-branch/forked", "git-branch/gone")
+    )
+    return [
+        *("/", "/instances/default", "/apps/shop", "/apps/none", "/activity", main, gone, f"{gone}/keys"),
+        *(f"{main}/keys", f'{main}/keys?prefix=["users"]', f"{main}/keys?as=list", f"{main}/keys?prefix=[1]"),
+        *(f"{main}/entry?key={encode(key).hex()}" for key in (("users", 1), ("blob",), ("none",))),
+        f"{forked}/changes",
+    ]
+
+
+def test_every_page_is_small(world: World, home: Path) -> None:
+    visitor = Visitor(world.server.base)
+    visitor.log_in(code(home))
+    context: BrowserContext = world.browser.new_context()
+    for path in _pages(world, context.new_page(), home):
+        assert len(visitor.get(path).text) < 100_000, path
+    context.close()
