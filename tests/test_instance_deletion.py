@@ -278,6 +278,25 @@ def test_a_server_that_runs_lets_nobody_in_until_it_is_back(repo: Path, home: Pa
         assert run(repo, DENO, "run", "-A", "--quiet", "main.ts", add=found, check=True).stdout == "null\n"
 
 
+def test_what_happens_to_branches_meanwhile_happens_to_its_databases(repo: Path) -> None:
+    add_branches(repo, "goes")
+    ok(repo, "reconcile")
+    ok(repo, "instance", "delete", "default", "--yes")
+    git(repo, "branch", "-q", "-m", "login", "sign-in")
+    git(repo, "branch", "-q", "-D", "goes")
+    ok(repo, "reconcile")
+    ok(repo, "instance", "recover", "default")
+    found = {row["timeline"]: row for row in rows(repo)}
+    assert got(found["git-branch/sign-in"]["path"]) == "git-branch/login"
+    assert {name: row["status"] for name, row in found.items()} == {
+        "production": "connected",
+        "git-branch/sign-in": "connected",
+        "git-branch/goes": "archived",
+    }
+    assert found["git-branch/goes"]["purge_at"] is not None
+    assert ok(repo, "reconcile", "--dry-run") == "nothing to do\n"
+
+
 @pytest.mark.parametrize("point", [*_points("delete"), "delete.copied:2", *_points("archive")])
 def test_a_kill_9_while_deleting(repo: Path, home: Path, point: str) -> None:
     before = {row["id"]: row for row in rows(repo)}
