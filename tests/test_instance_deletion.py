@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 from kv_files import integrity
 from support import (
+    DENO,
     add_branches,
+    daemon,
     database_of,
     events,
     git,
@@ -27,6 +29,7 @@ from support import (
     put,
     repository,
     rows,
+    run,
     shop,
     small_disk,
     statuses,
@@ -260,6 +263,38 @@ def test_another_instance_of_the_app_goes_on(repo: Path) -> None:
     found = json.loads(ok(repo, "env", "--branch", "later", "--format", "json"))
     assert found["DENO_KV_DEFAULT_PATH"] == found["DEFAULT_KV_PATH"]
     assert got(json.loads(ok(repo, "env", "--format", "json"))["DEFAULT_KV_PATH"]) == "production"
+
+
+def test_a_server_that_runs_lets_nobody_in_until_it_is_back(repo: Path, home: Path) -> None:
+    (repo / "main.ts").write_text("const kv = await Deno.openKv(); console.log((await kv.get(['n'])).versionstamp);")
+    with daemon(home, "provisioner", "serve", "--port", "0", announced="server"):
+        deno = ("exec", "--", DENO, "run", "-A", "--quiet", "main.ts")
+        assert ok(repo, *deno) == "null\n"
+        found = json.loads(ok(repo, "env", "--format", "json"))
+        ok(repo, "instance", "delete", "default", "--yes")
+        refused = run(repo, DENO, "run", "-A", "--quiet", "main.ts", add=found)
+        assert refused.returncode != 0
+        ok(repo, "instance", "recover", "default")
+        assert run(repo, DENO, "run", "-A", "--quiet", "main.ts", add=found, check=True).stdout == "null\n"
+
+
+def test_what_happens_to_branches_meanwhile_happens_to_its_databases(repo: Path) -> None:
+    add_branches(repo, "goes")
+    ok(repo, "reconcile")
+    ok(repo, "instance", "delete", "default", "--yes")
+    git(repo, "branch", "-q", "-m", "login", "sign-in")
+    git(repo, "branch", "-q", "-D", "goes")
+    ok(repo, "reconcile")
+    ok(repo, "instance", "recover", "default")
+    found = {row["timeline"]: row for row in rows(repo)}
+    assert got(found["git-branch/sign-in"]["path"]) == "git-branch/login"
+    assert {name: row["status"] for name, row in found.items()} == {
+        "production": "connected",
+        "git-branch/sign-in": "connected",
+        "git-branch/goes": "archived",
+    }
+    assert found["git-branch/goes"]["purge_at"] is not None
+    assert ok(repo, "reconcile", "--dry-run") == "nothing to do\n"
 
 
 @pytest.mark.parametrize("point", [*_points("delete"), "delete.copied:2", *_points("archive")])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import DENO, add_branches, commit, events, git, got, ok, provisioner, put, shop, status
+from support import DENO, add_branches, commit, daemon, events, git, got, ok, provisioner, put, shop, status
 from test_kill9 import _points, killed
 
 
@@ -58,6 +58,33 @@ def test_two_branches_use_one_database_and_part_again(repo: Path, home: Path) ->
     assert used(repo, "cart") == "git-branch/cart"
     assert used(repo, "login") == "git-branch/login"
     assert (events(home, "database.share"), events(home, "database.unshare")) == (["user"], ["user"])
+
+
+def test_at_a_server_both_use_it_too_and_part_while_it_runs(repo: Path, home: Path) -> None:
+    (repo / "main.ts").write_text(
+        "const kv = await Deno.openKv(); await kv.set(['n'], 1 + ((await kv.get(['n'])).value ?? 0));"
+        "console.log((await kv.get(['n'])).value);"
+    )
+    with daemon(home, "provisioner", "serve", "--port", "0", announced="server"):
+
+        def count(branch: str) -> str:
+            return ok(repo, "exec", "--branch", branch, "--", DENO, "run", "-A", "--quiet", "main.ts").strip()
+
+        assert [count("login"), count("cart")] == ["1", "1"]
+        ok(repo, "database", "share", "login", "cart")
+        assert [count("cart"), count("login"), count("cart")] == ["2", "3", "4"]
+        url = next(item for item in status(repo) if item["branch"] == "cart")["databases"][0]["url"]
+        assert own(repo, "git-branch/login")["id"] in url
+        ok(repo, "database", "unshare", "cart")
+        assert [count("cart"), count("login")] == ["2", "5"]
+
+
+def test_prune_says_nothing_of_what_stays(repo: Path) -> None:
+    ok(repo, "app", "set", "--grace", "1h")
+    ok(repo, "database", "share", "login", "cart")
+    git(repo, "branch", "-q", "-D", "login")
+    ok(repo, "reconcile")
+    assert json.loads(ok(repo, "prune", "--dry-run", "--json")) == []
 
 
 def test_it_is_visible(repo: Path) -> None:

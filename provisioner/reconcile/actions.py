@@ -66,7 +66,8 @@ class Note:
 class Follow:
     """A branch was renamed: these databases of the timeline `old` go to the branch `new`, with what it shares.
 
-    They are live, but for those in whose place it shares another's.
+    They are live, but for those in whose place it shares another's. `kept` come along as they are: their instances were
+    deleted, and may be recovered.
     """
 
     old: Timeline
@@ -75,6 +76,7 @@ class Follow:
     mark: str
     databases: tuple[Database, ...]
     shares: tuple[Share, ...] = ()
+    kept: tuple[Database, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,13 +161,17 @@ def _desired(registry: Registry, app: App, actual: Actual, now: int) -> Desired:
         if database.hold is None and (database.live or (database.archived_at or 0) > now - RENAME_MS)
     }
     moving |= {share.timeline_id: True for share in actual.shares}
+    gone = {item.instance.id: item.purge_at for item in deleted(registry)}
+    if gone:
+        there = {timeline.id for timeline in actual.timelines if timeline.gone_at is None}
+        lost = {item.timeline_id for item in actual.databases if item.instance_id in gone and item.hold is None}
+        moving |= dict.fromkeys(lost & there, True)
     watched = {
         timeline.branch: moving[timeline.id]
         for timeline in actual.timelines
         if timeline.id in moving and not timeline.preview
     }
     expected = {branch for branch, live in watched.items() if live}
-    gone = {item.instance.id: item.purge_at for item in deleted(registry)}
     desired = Desired(app, _stable_branches(app, expected), tuple(registry.assigned(app.id)), deleted=gone)
     if not has_reflogs(app.git_dir):
         return desired

@@ -25,7 +25,7 @@ def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) ->
         (replace(database, timeline_id=timeline.id, name=database_name(app.slug, timeline.name)), timeline, action)
         for action in actions
         for timeline in (arrived[action.new],)
-        for database in action.databases
+        for database in (*action.databases, *action.kept)
     ]
     with registry.change():
         registry.save_timelines([*arrived.values(), *left])

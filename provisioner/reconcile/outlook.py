@@ -96,5 +96,10 @@ def settled(database: Database) -> bool:
     return database.status is Status.CONNECTED and database.intent is None
 
 
+def resting(database: Database) -> bool:
+    """Is it archived, and does neither a person nor a step that was begun want anything else of it?"""
+    return database.status is Status.ARCHIVED and database.intent is None and database.hold is None
+
+
 def text(branch: bytes) -> str:
     return branch.decode("utf-8", "backslashreplace")

@@ -23,7 +23,7 @@ from provisioner.reconcile.actions import (
     Release,
     Unshare,
 )
-from provisioner.reconcile.outlook import Outlook, Retry, settled, text
+from provisioner.reconcile.outlook import Outlook, Retry, resting, settled, text
 from provisioner.reconcile.plan_renames import follows
 
 
@@ -119,8 +119,7 @@ class _Planner:
         """What was kept aside has a time to be kept from now on, as if it had been live until now."""
         shares = self.look.shares[timeline.id]
         for database in self.look.databases[timeline.id]:
-            aside = database.status is Status.ARCHIVED and database.intent is None and database.hold is None
-            if aside and database.instance_id in shares and database.purge_at is None:
+            if resting(database) and database.instance_id in shares and database.purge_at is None:
                 yield self.look.archive(database, timeline, cause)
         for share in shares.values():
             yield Unshare(timeline, share, cause)
@@ -184,7 +183,8 @@ class _Planner:
                 yield Ensure(database, timeline, "recovered by hand")
             else:
                 yield from self._keep_archived(database, timeline)
-        if not live and not shares:
+        endless = [] if timeline.production or timeline.protected else list(self._endless(timeline))
+        if not (live or endless or shares or self.look.lost[timeline.id]):
             return
         gone_at = timeline.gone_at if timeline.gone_at is not None else self.now
         if timeline.gone_at is None:
@@ -193,9 +193,18 @@ class _Planner:
         if over > self.now and not timeline.protected:
             self.look.at(over)
             return
-        yield from self._end_shares(timeline, "its branch is gone")
+        for database in endless:
+            yield self.look.archive(database, timeline, "its branch is gone")
+        yield from (Unshare(timeline, share, "its branch is gone") for share in shares.values())
         for database in live:
             yield from self._left(database, timeline)
+
+    def _endless(self, timeline: Timeline) -> Iterator[Database]:
+        """What was kept for as long as its branch is there: its instance was not assigned, or another's was shared."""
+        for database in self.look.databases[timeline.id]:
+            kept = resting(database) and database.purge_at is None and database.instance_id in self.look.instances
+            if kept and not self.look.shared(database):
+                yield database
 
     def _left(self, database: Database, timeline: Timeline) -> Iterator[Action]:
         """A live database whose branch has been gone for long enough."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from provisioner.model import Database, Timeline
 from provisioner.reconcile.actions import Action, Ensure, Follow
-from provisioner.reconcile.outlook import Outlook, settled, text
+from provisioner.reconcile.outlook import Outlook, resting, settled, text
 
 
 def follows(look: Outlook) -> tuple[list[Action], set[bytes]]:
@@ -19,9 +19,10 @@ def follows(look: Outlook) -> tuple[list[Action], set[bytes]]:
             continue  # production's data neither comes nor goes by a rename: a person decides
         moving = tuple(database for database in look.newest(old) if database.hold is None)
         shares = tuple(look.shares[old.id].values())
-        if moving or shares:
+        kept = tuple(item for item in look.lost[old.id] if resting(item))
+        if moving or shares or kept:
             revision = look.desired.branches[rename.new]
-            pending.append(Follow(old, rename.new, revision, rename.mark, moving, shares))
+            pending.append(Follow(old, rename.new, revision, rename.mark, moving, shares, kept))
     leaving = {database.id for follow in pending for database in follow.databases}
     while barred := [follow for follow in pending if _protected(look, by_branch.get(follow.new), leaving)]:
         pending = [follow for follow in pending if follow not in barred]
