@@ -31,8 +31,11 @@ def _remote(home: Home, connection: Connection, database: Attached) -> tuple[str
 
 
 def _usable_file(database: Attached) -> str:
-    """The connected database's file, looked at: it is there, can be written, and is a database."""
-    path = database_path(database.location, database.database_id)
+    """The connected database's file, looked at: it is there, can be written, and is a database.
+
+    No part of its path is a link: Deno follows none.
+    """
+    path = os.path.realpath(database_path(database.location, database.database_id))
     problem = ""
     try:
         with open(path, "r+b", buffering=0) as file:

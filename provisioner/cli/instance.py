@@ -30,7 +30,7 @@ def default_instance(registry: Registry) -> Instance:
 
 
 def create(registry: Registry, slug: str, engine: str, location: str) -> Instance:
-    instance = Instance(str(uuid.uuid4()), slug, engine, os.path.abspath(location), now_ms())
+    instance = Instance(str(uuid.uuid4()), slug, engine, os.path.realpath(location), now_ms())
     ENGINES[engine].prepare(instance)
     registry.add_instance(instance)
     return instance

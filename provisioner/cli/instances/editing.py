@@ -36,7 +36,7 @@ def edit(slug: str, name: str | None, directory: str | None) -> None:
             must_be_free(registry, parse_name(name))
             changed = replace(changed, slug=name)
         if directory is not None:
-            changed = replace(changed, location=os.path.abspath(directory))
+            changed = replace(changed, location=os.path.realpath(directory))
         apps = [app for app in registry.apps() if any(item.id == instance.id for item in registry.assigned(app.id))]
         with ExitStack() as stack:
             for app in sorted(apps, key=lambda app: app.id):
