@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,9 +14,9 @@ from provisioner.engines.base import Failures, Source
 from provisioner.engines.table import ENGINES
 from provisioner.errors import StorageFailed
 from provisioner.model import App, Database, Instance, Intent, Scrub, Status, Timeline
-from provisioner.naming import database_name
 from provisioner.reconcile import actions as planned
 from provisioner.reconcile.backoff import failure_of
+from provisioner.reconcile.new_rows import begun, new_ids
 from provisioner.reconcile.origins import origins
 from provisioner.registry.shares import end_shares
 from provisioner.registry.snapshots import end_snapshots
@@ -86,7 +85,7 @@ class Applier:
                 rename_mark=action.mark,
                 active_at=self.now,
             )
-            for new_id, action in zip(_new_ids(len(actions)), actions, strict=True)
+            for new_id, action in zip(new_ids(len(actions)), actions, strict=True)
         ]
         instances = self.registry.assigned(self.app.id)
         with self.registry.change(synced=False):  # cut off with the power, nothing was promised: it is opened anew
@@ -124,7 +123,7 @@ class Applier:
 
     def _insert(self, wanted: list[tuple[Timeline, Instance]]) -> list[_New]:
         made = []
-        for new_id, (timeline, instance) in zip(_new_ids(len(wanted)), wanted, strict=True):
+        for new_id, (timeline, instance) in zip(new_ids(len(wanted)), wanted, strict=True):
             made.append((begun(new_id, self.app, timeline, instance, self.now), timeline, self.cause))
         made = self._with_origins(made)
         self.registry.save_databases(database for database, _, _ in made)
@@ -279,26 +278,6 @@ class Applier:
         )
 
 
-def begun(new_id: str, app: App, timeline: Timeline, instance: Instance, now: int) -> Database:
-    """The row of a database that is to be made."""
-    return Database(
-        id=new_id,
-        timeline_id=timeline.id,
-        instance_id=instance.id,
-        name=database_name(app.slug, timeline.name),
-        status=Status.PROVISIONING,
-        intent=Intent.PROVISION,
-        error=None,
-        attempts=0,
-        retry_at=None,
-        hold=None,
-        created_at=now,
-        connected_at=None,
-        archived_at=None,
-        purge_at=None,
-    )
-
-
 def _moved(note: planned.Note) -> bool:
     """Is there a push behind it?"""
     return note.gone_at is None and (note.revision != note.timeline.revision or note.timeline.gone_at is not None)
@@ -307,10 +286,3 @@ def _moved(note: planned.Note) -> bool:
 def _batches(items: list[_T]) -> Iterator[list[_T]]:
     for start in range(0, len(items), BATCH):
         yield items[start : start + BATCH]
-
-
-def _new_ids(count: int) -> Iterator[str]:
-    """So many random UUIDs, from one question to the system: asked for each, it is a tenth of provisioning many."""
-    random = os.urandom(16 * count)
-    for start in range(0, len(random), 16):
-        yield str(uuid.UUID(bytes=random[start : start + 16], version=4))
