@@ -113,7 +113,7 @@ def test_two_instances_never_share_a_directory(repo: Path, home: Path) -> None:
 def test_assign_says_how_far_it_is(repo: Path) -> None:
     ok(repo, "instance", "add", "other")
     done = provisioner(repo, "assign", "other")
-    assert done.stderr.splitlines() == ["shop: provisioning 2 timelines on other", "shop: provisioned 2 databases"]
+    assert done.stderr.splitlines() == ["shop: provisioning every timeline on other", "shop: provisioned 2 databases"]
     assert "4 of 4 databases connected" in done.stdout
 
 

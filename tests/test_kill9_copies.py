@@ -170,7 +170,7 @@ def test_replacing_is_killed_at_random_instants(tmp_path: Path, home: Path) -> N
     chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
     old = kept(repo)
     ended = []
-    for turn in range(60 if "KV_NIGHTLY" in os.environ else 12):
+    for turn in range(60 if "KV_NIGHTLY" in os.environ else 6):
         path = database_of(repo, "git-branch/login")["path"]
         was = got(path)
         held, *words = (("production", "fork", "production", "login"), ("", "reset", "login"))[turn % 2]
