@@ -18,6 +18,7 @@ from support import (
     events,
     git,
     got,
+    killed,
     ok,
     provisioner,
     put,
@@ -27,7 +28,6 @@ from support import (
     status,
     until,
 )
-from test_kill9 import killed
 from test_runs import DAEMON, alive
 
 
