@@ -7,6 +7,7 @@ import sys
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
+_OURS = ("PROVISIONER_FAULT", "PROVISIONER_SKIP")
 
 
 def home_directory(environ: os._Environ[str] | dict[str, str]) -> str:
@@ -21,11 +22,17 @@ def home_directory(environ: os._Environ[str] | dict[str, str]) -> str:
     return user_data_dir("provisioner", appauthor=False)
 
 
+def inherited() -> dict[str, str]:
+    """This process's environment, for commands of the user's: without what git says to hooks, and what is for us alone."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("GIT_") and key not in _OURS}
+
+
 class Home:
     """The paths of one organization's directory."""
 
     __slots__ = (
         *(
+            "backups",
             "daemon",
             "inbox",
             "instances",
@@ -36,7 +43,9 @@ class Home:
             "path",
             "registry",
             "reserve",
+            "runs",
             "server",
+            "work",
             "worker",
         ),
     )
@@ -50,9 +59,12 @@ class Home:
         self.log = os.path.join(path, "log")
         self.logins = os.path.join(path, "logins")
         self.daemon = os.path.join(path, "daemon")
+        self.backups = os.path.join(path, "backups")
         self.reserve = os.path.join(path, "reserve")
         self.key = os.path.join(path, "keys", "connect")
         self.server = os.path.join(path, "server")
+        self.runs = os.path.join(path, "log", "runs")
+        self.work = os.path.join(path, "work")
         self.worker = os.path.join(path, "worker")
 
     def create(self) -> None:

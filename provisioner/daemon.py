@@ -1,6 +1,6 @@
 """`provisioner watch`: the composition root. The only place that wires the parts and owns threads and shutdown.
 
-One thread, the main one, reconciles; all others only put names of apps into its queue.
+One thread, the main one, reconciles; others put names of apps into its queue, do errands, and tell pushers of them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from provisioner import inbox
 from provisioner.clock import now_ms
 from provisioner.config import Home
 from provisioner.engines.table import ENGINES
+from provisioner.errands import Crew
+from provisioner.errands import waiting as errands_of
 from provisioner.errors import Busy, ProvisionerError
 from provisioner.git.watch import Watcher
 from provisioner.lock import try_lock
@@ -25,7 +28,7 @@ from provisioner.naming import shown
 from provisioner.pushes import Counter, Push
 from provisioner.reconcile.controller import Outcome, reconcile
 from provisioner.registry.store import Registry
-from provisioner.worker import report, report_known
+from provisioner.worker import follow_push, pushed_and_due, report, report_known
 
 Log = Callable[..., None]
 """``log("info", "what happened", app="shop", …)``"""
@@ -97,6 +100,7 @@ class Daemon:
     def _run(self, registry: Registry) -> None:
         self._watcher = Watcher(self._on_event, self._on_stir, self._on_trouble)
         counter = Counter(self.home, self._queue.put)
+        self._crew = Crew(self.home, self._queue.put, self._on_failure)
         self._inbox_watched = self._watcher.watch_inbox(self.home.inbox, lambda: self._queue.put(""))
         self._watcher.start()
         try:
@@ -108,6 +112,7 @@ class Daemon:
                 self._work(registry)
         finally:
             counter.close()
+            self._crew.close()
             self._watcher.stop()
             self.log("info", "stopped")
 
@@ -137,6 +142,9 @@ class Daemon:
             watched.polled = True
         self.log("warning", f"{why}; polling instead", app=app_id or None)
         self._queue.put(app_id)
+
+    def _on_failure(self, app_id: str, why: str) -> None:
+        self.log("error", why, app=app_id)
 
     # the main thread
 
@@ -254,11 +262,14 @@ class Daemon:
         outcome: Outcome | None = None
         failure = ""
         answers: list[list[str]] = []
+        again: float | None = None
         try:
             app = registry.app(app_id)
             if app is not None:
                 self._watch(app_id, app.git_dir)
                 outcome = reconcile(registry, app, now_ms(), "watch")
+                waiting = [push for push in waiting if not self._follow(registry, app, push)]
+                again = self._crew.offer(errands_of(registry, app))
                 answers = [report(registry, app, [branch for _, branch in push.branches]) for push in waiting]
         except ProvisionerError as error:
             failure = str(error)
@@ -280,14 +291,23 @@ class Daemon:
         if outcome is not None and (outcome.actions or not self._looked):
             self._short = registry.live_databases()
         self._looked = time.monotonic()
-        self._plan_next(watched, outcome)
+        self._plan_next(watched, outcome, again)
 
-    def _plan_next(self, watched: Watched, outcome: Outcome | None) -> None:
+    def _follow(self, registry: Registry, app: App, push: Push) -> bool:
+        """Let a push that waits for a pre-deploy command hear of it. False where it waits for none."""
+        branches = [branch for _, branch in push.branches]
+        since, timelines = now_ms(), pushed_and_due(registry, app, branches)
+        if timelines:
+            words = (self.home, app, branches, timelines, since, push)
+            threading.Thread(target=follow_push, args=words, daemon=True, name="push").start()
+        return bool(timelines)
+
+    def _plan_next(self, watched: Watched, outcome: Outcome | None, again: float | None) -> None:
         now = time.monotonic()
         wait = max(POLL_SECONDS, watched.took / POLL_LOAD) if watched.polled else SAFETY_SECONDS
         if outcome is None:
             wait = FAILURE_SECONDS
         elif outcome.next_at is not None:
             wait = min(wait, max(0.01, (outcome.next_at - now_ms()) / 1000))
-        due = now + wait
+        due = now + (wait if again is None else min(wait, again))
         watched.due = due if watched.due is None else min(watched.due, due)

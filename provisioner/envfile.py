@@ -153,7 +153,7 @@ def _refresh(
     home: Home, cwd: bytes, environ: Environ, path: str, format_name: str, relative: str, context: str | None
 ) -> str:
     try:
-        connection, values = resolve(home, Selectors(context=context), cwd, environ)
+        connection, values = resolve(home, Selectors(context=context), cwd, environ, patient=False)
         text = FORMATS[format_name](values)
         crlf = takes_crlf(format_name, values)
         said = f"{relative} is connected to {connection.timeline}"

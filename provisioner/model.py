@@ -29,6 +29,7 @@ class Intent(StrEnum):
     RECOVER = "recover"
     PURGE = "purge"
     REPLACE = "replace"
+    SCRUB = "scrub"  # provisioned as a copy that a command has to pass, which takes long and so is done aside
 
 
 class Hold(StrEnum):
@@ -61,6 +62,15 @@ class SnapshotState(StrEnum):
     KEPT = "kept"
     DELETING = "deleting"
     DELETED = "deleted"
+
+
+class RunState(StrEnum):
+    """How a run went. One that is ``running`` though nobody is at it was cut off, which the next look finds."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CUT_OFF = "cut off"
 
 
 class Scope(StrEnum):
@@ -110,13 +120,19 @@ class App:
     pre_deploy_ms: int = PRE_DEPLOY_MS
     snapshot_revisions: int = 0
 
+    @property
+    def deploys(self) -> bool:
+        """Is a command run for each new revision?"""
+        return bool(self.pre_deploy or self.pre_deploy_from)
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
     """The history of a branch, or of one revision: then ``preview`` is set and ``branch`` is that commit's id.
 
     ``expire_ms`` is how long it is kept after ``active_at``: None as its app says, 0 for ever. ``deployed`` is the
-    revision that the pre-deploy command was last run for, ``failure`` what went wrong then.
+    revision that the pre-deploy command was last run for, ``failure`` what went wrong then. It is not run while the
+    timeline is ``sharing``, that is, uses a database of another one's.
     """
 
     id: str
@@ -133,6 +149,7 @@ class Timeline:
     active_at: int = 0
     deployed: str = ""
     failure: str | None = None
+    sharing: bool = False
 
     @property
     def name(self) -> bytes:
@@ -173,8 +190,23 @@ class Database:
     forked_snapshot: str | None = None
 
     @property
+    def copied_aside(self) -> bool:
+        """Is it to become a copy that has to pass a command first?"""
+        return self.intent is Intent.SCRUB and self.live
+
+    @property
     def live(self) -> bool:
         return self.status not in (Status.ARCHIVED, Status.PURGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """On this instance the timeline uses the database, which is of another timeline of its app."""
+
+    timeline_id: str
+    instance_id: str
+    database_id: str
+    created_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +245,33 @@ class Replacement:
 
 
 @dataclass(frozen=True, slots=True)
+class Scrub:
+    """A command that a copy has to pass before anybody is connected to it; ``limit_ms`` is how long it may take."""
+
+    command: str
+    limit_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One time that a user's command was run: ``kind`` is ``pre-deploy``, or ``scrub`` of the database ``database_id``.
+
+    ``detail`` says what went wrong.
+    """
+
+    id: str
+    timeline_id: str
+    database_id: str | None
+    kind: str
+    revision: str
+    command: str
+    state: RunState
+    detail: str
+    started_at: int
+    ended_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """A long-lived access token, without its secret. ``app_id`` and ``database_id`` are set as ``scope`` says."""
 
@@ -228,6 +287,15 @@ class Token:
 
     def valid(self, now: int) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+def deploy_status(app: App, timeline: Timeline) -> Status | None:
+    """What the pre-deploy command makes of a timeline; None where none is run for it."""
+    if not app.deploys or timeline.sharing:
+        return None
+    if timeline.deployed != timeline.revision:
+        return Status.PROVISIONING
+    return Status.ERROR if timeline.failure is not None else Status.CONNECTED
 
 
 def timeline_status(statuses: list[Status]) -> Status:

@@ -28,6 +28,10 @@ class Push:
     branches: list[tuple[str, bytes]]
     connection: socket.socket
 
+    def say(self, line: str) -> None:
+        """Tell it something before its answer. Raises OSError where it has gone away."""
+        self.connection.sendall(line.encode("utf-8", "surrogateescape") + b"\n")
+
     def answer(self, lines: Sequence[str]) -> None:
         """Tell it what to print. One that has gone away needs no answer."""
         try:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 
 from provisioner.config import Home
-from provisioner.engines.layout import database_path
-from provisioner.environment import Attached, Connection, Reached, variables
+from provisioner.environment import Connection
 from provisioner.errors import NotResolved, UsageError
 from provisioner.git.worktree import Checkout, current_branch, find_checkout, origin_directory
 from provisioner.naming import BRANCH_PREFIX, PRODUCTION
+from provisioner.reaching import environment
 from provisioner.registry.resolve import FoundApp, NotYet, Resolver
 
 Environ = dict[str, str] | os._Environ[str]
 
 LOCAL = "local"
+RUN = "PROVISIONER_RUN"  # has who is run before its timeline is connected, and must not wait for that
 
 
 class Selectors:
@@ -37,10 +38,13 @@ class Selectors:
         self.context = context
 
 
-def resolve(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> tuple[Connection, dict[str, str]]:
+def resolve(
+    home: Home, selectors: Selectors, cwd: bytes, environ: Environ, *, patient: bool = True
+) -> tuple[Connection, dict[str, str]]:
     """The databases that `selectors` mean in the directory `cwd`, and their variables.
 
-    A branch that git has and the registry does not know yet is reconciled first. Raises `NotResolved`.
+    A branch that git has and the registry does not know yet is reconciled first; who is `patient` also waits for
+    commands that have to run before it is connected. Raises `NotResolved`.
     """
     if selectors.context not in (None, LOCAL):
         raise UsageError(
@@ -54,9 +58,10 @@ def resolve(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> t
     try:
         connection = resolver.connection(app, timeline=timeline, revision=selectors.revision, local=local)
     except NotYet:
-        _reconcile(home, app)
+        _make_ready(home, app, None if not patient or RUN in environ else timeline or b"")
+        resolver.wary = False
         connection = resolver.connection(app, timeline=timeline, revision=selectors.revision, local=local)
-    return connection, variables(connection, [_reached(home, connection, each) for each in connection.databases])
+    return connection, environment(home, connection)
 
 
 def timeline_here(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> bytes:
@@ -135,45 +140,25 @@ def _must_be_of_app(app: FoundApp, checkout: Checkout) -> None:
         )
 
 
-def _reconcile(home: Home, app: FoundApp) -> None:
+def _make_ready(home: Home, app: FoundApp, waiting: bytes | None) -> None:
+    """Reconcile an app, and do what the timeline `waiting` waits for (empty: all timelines; None: nothing)."""
     from provisioner.clock import now_ms
+    from provisioner.errands import do_all
     from provisioner.reconcile.controller import reconcile
     from provisioner.registry.store import Registry
 
     with Registry.open(home) as registry:
         full = registry.app(app.id)
-        if full is not None:
-            reconcile(registry, full, now_ms(), "exec")
+        if full is None:
+            return
+        reconcile(registry, full, now_ms(), "exec")
+        if waiting is not None:
+            do_all(registry, full, "exec", timeline=waiting, say=_tell)
 
 
-def _reached(home: Home, connection: Connection, database: Attached) -> Reached:
-    path = _usable_file(database)
-    remote = _remote(home, connection, database)
-    return Reached(path, *remote) if remote else Reached(path)
+def _tell(line: str) -> None:
+    """What is done before a program can start; its own output is not mixed with it."""
+    import sys
 
-
-def _remote(home: Home, connection: Connection, database: Attached) -> tuple[str, str] | None:
-    """URL and token where the server is to be used; where no server is up nothing more is imported to say so."""
-    if database.connect == "file" or (database.connect == "auto" and not os.path.exists(home.server)):
-        return None
-    from provisioner import endpoint
-
-    return endpoint.remote(home, connection.app_slug, database)
-
-
-def _usable_file(database: Attached) -> str:
-    """The connected database's file, looked at: it is there, can be written, and is a database."""
-    path = database_path(database.location, database.database_id)
-    problem = ""
-    try:
-        with open(path, "r+b", buffering=0) as file:
-            if file.read(16) != b"SQLite format 3\0":
-                problem = "is not an SQLite database"
-    except OSError as error:
-        problem = f"cannot be opened: {error.strerror}"
-    if problem:
-        raise NotResolved(
-            f"database {database.database_name!r} {problem} ({path})",
-            f"Put the file back; 'provisioner database show {database.database_name}' tells more",
-        )
-    return path
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

@@ -9,9 +9,24 @@ from provisioner.clock import rfc3339
 from provisioner.endpoint import served
 from provisioner.engines.table import ENGINES
 from provisioner.environment import database_url, sqlite_url
-from provisioner.model import App, ConnectMode, Database, Instance, Timeline, timeline_status
+from provisioner.model import (
+    App,
+    ConnectMode,
+    Database,
+    Instance,
+    RunState,
+    Share,
+    Status,
+    Timeline,
+    deploy_status,
+    timeline_status,
+)
 from provisioner.reconcile.outlook import expires_at
+from provisioner.reconcile.running import PRE_DEPLOY
+from provisioner.registry.runs import last_run
+from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
+from provisioner.runs.start import log_path
 
 Document = dict[str, Any]
 
@@ -49,32 +64,108 @@ class Reach:
         return None if mode is ConnectMode.URL else sqlite_url(path)
 
 
+class _Held:
+    """Which databases each timeline has, and which of another's it uses."""
+
+    def __init__(self, registry: Registry, app: App) -> None:
+        self.timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
+        self._own: dict[str, list[Database]] = {}
+        by_id: dict[str, Database] = {}
+        for database in registry.databases(app.id):
+            by_id[database.id] = database
+            self._own.setdefault(database.timeline_id, []).append(database)
+        self._shared: dict[str, list[Database]] = {}
+        self._sharers: dict[str, list[Timeline]] = {}
+        for share in shares(registry, app.id):
+            database = by_id.get(share.database_id) or _purged(registry, share)
+            self._shared.setdefault(share.timeline_id, []).append(database)
+            self._sharers.setdefault(share.database_id, []).append(self.timelines[share.timeline_id])
+
+    def of(self, timeline: Timeline) -> list[Database]:
+        """What it shares first: that is what its apps are connected to."""
+        return self._shared.get(timeline.id, []) + self._own.get(timeline.id, [])
+
+    def owner(self, timeline: Timeline, database: Database) -> str | None:
+        """Whose it is, where it is not the timeline's own."""
+        return None if database.timeline_id == timeline.id else os.fsdecode(self.timelines[database.timeline_id].name)
+
+    def sharers(self, timeline: Timeline, database: Database) -> list[str]:
+        """Who uses it besides, where it is the timeline's own."""
+        if database.timeline_id != timeline.id:
+            return []
+        return sorted(os.fsdecode(sharer.name) for sharer in self._sharers.get(database.id, []))
+
+
+def _purged(registry: Registry, share: Share) -> Database:
+    found = registry.database(share.database_id)
+    assert found is not None  # noqa: S101 - rows of databases are never deleted
+    return found
+
+
 def timelines(registry: Registry, app: App) -> list[Document]:
     """One document per timeline that has, or is to have, a database; production first, then by name."""
-    of_timeline: dict[str, list[Database]] = {}
-    for database in registry.databases(app.id):
-        of_timeline.setdefault(database.timeline_id, []).append(database)
+    held = _Held(registry, app)
     reach = Reach(registry, app.id)
     documents = []
-    for timeline in sorted(registry.timelines(app.id), key=lambda timeline: (not timeline.production, timeline.name)):
-        held = of_timeline.get(timeline.id, [])
-        if not held and timeline.gone_at is not None:
-            continue
-        documents.append(_timeline(app, timeline, held, reach))
+    for timeline in sorted(held.timelines.values(), key=lambda timeline: (not timeline.production, timeline.name)):
+        if held.of(timeline) or timeline.gone_at is None:
+            documents.append(
+                _timeline(app, timeline, held, reach) | {"pre_deploy": _pre_deploy(registry, app, timeline)}
+            )
     return documents
 
 
-def _timeline(app: App, timeline: Timeline, held: list[Database], reach: Reach) -> Document:
+def _pre_deploy(registry: Registry, app: App, timeline: Timeline) -> Document | None:
+    """What became of the pre-deploy command at the timeline's revision; None where the app has none."""
+    status = deploy_status(app, timeline)
+    if status is None:
+        return None
+    run = last_run(registry, timeline.id, PRE_DEPLOY)
+    running = run is not None and run.state is RunState.RUNNING
+    states = {Status.CONNECTED: "succeeded", Status.ERROR: "failed"}
+    return {
+        "state": "running" if running else states.get(status, "waiting"),
+        "error": timeline.failure if status is Status.ERROR else None,
+        "run": None
+        if run is None
+        else {
+            "id": run.id,
+            "revision": run.revision,
+            "state": str(run.state),
+            "detail": run.detail or None,
+            "log": log_path(registry.home, run.id),
+            "started_at": rfc3339(run.started_at),
+            "ended_at": rfc3339(run.ended_at),
+        },
+    }
+
+
+def _status(app: App, timeline: Timeline, held: list[Database]) -> Status:
+    statuses = [database.status for database in held]
+    deployed = deploy_status(app, timeline)
+    if deployed is not None and timeline.gone_at is None and any(database.live for database in held):
+        statuses.append(deployed)
+    return timeline_status(statuses)
+
+
+def _timeline(app: App, timeline: Timeline, held: _Held, reach: Reach) -> Document:
     return {
         "app": app.slug,
         "timeline": os.fsdecode(timeline.name),
         "branch": None if timeline.preview else os.fsdecode(timeline.branch),
         "context": "production" if timeline.production else "development",
         "revision": timeline.revision or None,
-        "status": str(timeline_status([database.status for database in held])),
+        "status": str(_status(app, timeline, held.of(timeline))),
         "protected": timeline.protected,
         "expires_at": rfc3339(None if timeline.gone_at is not None else expires_at(app, timeline)),
-        "databases": [document(database, reach) for database in held],
+        "databases": [
+            {
+                **document(database, reach),
+                "shared_from": held.owner(timeline, database),
+                "shared_by": held.sharers(timeline, database),
+            }
+            for database in held.of(timeline)
+        ],
     }
 
 
@@ -92,6 +183,9 @@ def document(database: Database, reach: Reach) -> Document:
         "path": inspection.path if database.connected_at is not None else None,
         "url": reach.url(database, inspection.path),
         "size": inspection.size,
+        "written_at": rfc3339(inspection.written_at) if database.connected_at is not None else None,
+        "attempts": database.attempts,
+        "retry_at": rfc3339(database.retry_at),
         "created_at": rfc3339(database.created_at),
         "archived_at": rfc3339(database.archived_at),
         "purge_at": rfc3339(database.purge_at),

@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from provisioner import inbox
 from provisioner.clock import now_ms
 from provisioner.config import Home
+from provisioner.deploying import due
+from provisioner.errands import Crew, waiting
 from provisioner.errors import ProvisionerError
+from provisioner.following import follow
 from provisioner.lock import try_lock
-from provisioner.model import App, Status, Timeline, timeline_status
+from provisioner.model import App, Status, Timeline, deploy_status, timeline_status
 from provisioner.naming import shown
-from provisioner.pushes import parse
+from provisioner.pushes import Push, parse
 from provisioner.reconcile.controller import reconcile
 from provisioner.registry.store import Registry
 
@@ -47,11 +50,37 @@ def receive(home_path: str, app_id: str, branches: Sequence[bytes]) -> None:
         if app is None:
             return
         outcome = reconcile(registry, app, now_ms(), "post-receive")
-        sys.stdout.write("\n".join(report(registry, app, branches)) + "\n")
-        sys.stdout.flush()
-    if outcome.next_at is not None:
-        inbox.leave(home.inbox, app_id)
-        detach(home)
+        since, deployed = now_ms(), pushed_and_due(registry, app, branches)
+        if outcome.next_at is not None or waiting(registry, app):
+            inbox.leave(home.inbox, app_id)
+            detach(home)
+        follow(registry, app, deployed, since, _print)
+        _print("\n".join(report(registry, app, branches)))
+
+
+def pushed_and_due(registry: Registry, app: App, branches: Sequence[bytes]) -> list[Timeline]:
+    """The timelines of these branches whose pre-deploy command is to run."""
+    return [item for item in due(registry, app) if item.branch in branches and not item.preview]
+
+
+def follow_push(
+    home: Home, app: App, branches: Sequence[bytes], timelines: Sequence[Timeline], since: int, push: Push
+) -> None:
+    """Tell a push what the command prints that it waits for, and then how it went."""
+    with Registry.open(home) as registry:
+        try:
+            follow(registry, app, timelines, since, push.say)
+            lines = report(registry, app, branches)
+        except ProvisionerError as error:
+            lines = [shown(f"provisioner: {error}")]
+        except OSError:  # it has gone away; the command goes on
+            lines = []
+    push.answer(lines)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def report(registry: Registry, app: App, branches: Sequence[bytes]) -> list[str]:
@@ -66,6 +95,7 @@ def report_known(registry: Registry, app: App, pushed: Sequence[tuple[str, bytes
         rows = _rows(registry, app, branch)
         if not rows or any(
             (timeline.revision, timeline.gone_at, status) != (revision, None, Status.CONNECTED)
+            or deploy_status(app, timeline) is Status.PROVISIONING
             for timeline, status, _, _ in rows
         ):
             return None
@@ -89,43 +119,60 @@ def _rows(registry: Registry, app: App, branch: bytes) -> list[_Row]:
 def _line(app: App, rows: Sequence[_Row]) -> str:
     timeline = rows[0][0]
     known = [row[1] for row in rows if row[1] is not None]
-    status = str(timeline_status(known)) if known else "no database assigned"
+    deployed = deploy_status(app, timeline)
+    status = str(timeline_status([*known, deployed] if deployed else known)) if known else "no database assigned"
     if timeline.gone_at is not None and status == Status.CONNECTED:
         status = f"archived in {max(0, timeline.gone_at + app.grace_ms - now_ms()) / 1000:.0f} s unless it comes back"
     words = " ".join([os.fsdecode(timeline.name), status, *(row[2] for row in rows if row[2])])
-    why = "".join(f": {row[3]}" for row in rows if row[3])
+    reasons = [row[3] for row in rows if row[3]]
+    if deployed is Status.ERROR and timeline.failure:
+        reasons.append(f"{timeline.failure}. Mend that and push it, or run it again: provisioner timeline fix")
+    elif deployed is Status.PROVISIONING and known:
+        reasons.append("its pre-deploy command has not ended; see 'provisioner timeline log'")
+    why = "".join(f": {reason}" for reason in reasons)
     return shown(f"provisioner: {words}{why}")
 
 
 def work_through(home: Home) -> None:
     """Act on every wake-up in the inbox, then on what falls due soon. The caller holds the worker's lock."""
+    crew = Crew(home, lambda app_id: inbox.leave(home.inbox, app_id), lambda *_: None)
+    try:
+        with Registry.open(home) as registry:
+            _work_through(home, registry, crew)
+    finally:
+        crew.close()
+
+
+def _work_through(home: Home, registry: Registry, crew: Crew) -> None:
     leave_at = time.monotonic() + LONGEST_STAY_SECONDS
-    due: dict[str, float] = {}
-    with Registry.open(home) as registry:
-        while time.monotonic() < leave_at:
-            for app_id in inbox.take(home.inbox):
-                next_at = _look(registry, app_id)
-                inbox.done(home.inbox, app_id)
-                due[app_id] = min(time.monotonic() + SECOND_LOOK_SECONDS, next_at or leave_at)
-            if not due:
-                return
-            app_id, when = min(due.items(), key=lambda item: item[1])
-            if when >= leave_at or daemon_runs(home):
-                return
-            if not wait_until(when, lambda: inbox.pending(home.inbox)):
-                next_at = _look(registry, app_id)
-                del due[app_id]
-                if next_at is not None:
-                    due[app_id] = next_at
+    looks: dict[str, float] = {}
+    while time.monotonic() < leave_at or crew.busy:
+        for app_id in inbox.take(home.inbox):
+            next_at = _look(registry, app_id, crew)
+            inbox.done(home.inbox, app_id)
+            looks[app_id] = min(time.monotonic() + SECOND_LOOK_SECONDS, next_at or leave_at)
+        app_id, when = min(looks.items(), key=lambda item: item[1], default=("", leave_at))
+        if crew.busy:  # a daemon that has come meanwhile leaves it to us, and does not take what is being done
+            when = min(when, time.monotonic() + SECOND_LOOK_SECONDS)
+        elif not looks or when >= leave_at or daemon_runs(home):
+            return
+        if not wait_until(when, lambda: inbox.pending(home.inbox)) and looks.get(app_id, leave_at) <= time.monotonic():
+            next_at = _look(registry, app_id, crew)
+            del looks[app_id]
+            if next_at is not None:
+                looks[app_id] = next_at
 
 
-def _look(registry: Registry, app_id: str) -> float | None:
+def _look(registry: Registry, app_id: str, crew: Crew) -> float | None:
     """Reconcile one app; when (monotonic seconds) to look again."""
     app = registry.app(app_id)
     if app is None:
         return None
     outcome = reconcile(registry, app, now_ms(), "hook")
-    return None if outcome.next_at is None else time.monotonic() + max(0.01, (outcome.next_at - now_ms()) / 1000)
+    again = crew.offer(waiting(registry, app))
+    if outcome.next_at is not None:
+        again = min(again or LONGEST_STAY_SECONDS, max(0.01, (outcome.next_at - now_ms()) / 1000))
+    return None if again is None else time.monotonic() + again
 
 
 def wait_until(when: float, interrupted: Callable[[], bool]) -> bool:

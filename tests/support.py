@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from provisioner.faults import POINTS
+
 Done = subprocess.CompletedProcess[str]
 Argument = str | bytes | Path
 
@@ -107,6 +109,23 @@ def shop(path: Path, *others: str, options: tuple[str, ...] = ("--grace", "0s"))
     return path
 
 
+def points(*operations: str) -> list[str]:
+    return [point for point in POINTS if point.partition(".")[0] in operations]
+
+
+def killed(cwd: Path, point: str, *args: str) -> None:
+    result = provisioner(cwd, *args, add={"PROVISIONER_FAULT": point})
+    assert result.returncode == -signal.SIGKILL, result
+
+
+def marked_shop(path: Path, *branches: str, options: tuple[str, ...] = ("--grace", "0s")) -> Path:
+    """Each database holds the name of its timeline."""
+    repo = shop(path, *branches, options=options)
+    for row in rows(repo):
+        put(row["path"], row["timeline"])
+    return repo
+
+
 def bare(path: Path, origin: Path) -> Path:
     """A bare repository with the branches of `origin`, which gets it as its remote `hub`."""
     git(origin, "clone", "-q", "--bare", origin, path)
@@ -147,16 +166,16 @@ def database_of(cwd: Path, timeline: str) -> dict[str, Any]:
     return found
 
 
-def put(file: Path | str, text: str) -> None:
+def put(file: Path | str, text: str, key: bytes = b"mark") -> None:
     """Write a row as an app would."""
     with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute("insert into kv (k, v, v_encoding, version) values (?, ?, 2, 1)", (b"mark", text.encode()))
+        connection.execute("insert into kv (k, v, v_encoding, version) values (?, ?, 2, 1)", (key, text.encode()))
 
 
-def got(file: Path | str) -> str:
+def got(file: Path | str, key: bytes = b"mark") -> str:
     """What `put` has written there; empty where nothing was."""
     with closing(sqlite3.connect(file)) as connection:
-        row = connection.execute("select v from kv where k = ?", (b"mark",)).fetchone()
+        row = connection.execute("select v from kv where k = ?", (key,)).fetchone()
     return row[0].decode() if row else ""
 
 

@@ -12,7 +12,8 @@ from kv_server import Served
 from provisioner.connect.client import RemoteStore
 from provisioner.kv.key import encode, point
 from provisioner.kv.model import AtomicWrite, Committed, Mutation, MutationKind
-from provisioner.kv.sqlite import Snapshot, SqliteStore
+from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.sqlite_reads import Pinned
 from provisioner.kv.store import Store
 from provisioner.kv.value import decode
 from provisioner.kv.value import encode as value
@@ -28,11 +29,11 @@ def test_what_was_acknowledged_to_anybody_is_read_by_everybody(server: Served, m
     strange: list[object] = []
     shared: list[int] = []
 
-    def snapshot(store: SqliteStore) -> Snapshot:
+    def pinned(store: SqliteStore) -> Pinned:
         shared.append(1)
-        return Snapshot(store._file)
+        return Pinned(store._file)
 
-    monkeypatch.setattr(SqliteStore, "snapshot", snapshot)
+    monkeypatch.setattr(SqliteStore, "pinned", pinned)
 
     def client(number: int, store: Store) -> None:
         for turn in range(1, TURNS):

@@ -68,6 +68,20 @@ def test_each_branch_counts_for_itself(repo: Path) -> None:
         assert value[2:] == bytes([ord("I"), count * 2])  # V8's own, behind its version: a zigzag integer
 
 
+def test_a_home_behind_a_link_serves_deno_which_follows_none(
+    repo: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(home)
+    script = repo / "main.ts"
+    script.write_text(COUNTER)
+    counting = ("exec", "--", "deno", "run", "-A", "--unstable-kv", str(script))
+    monkeypatch.setenv("PROVISIONER_HOME", str(tmp_path / "link"))
+    assert ok(repo, *counting) == "1\n"
+    home.rename(tmp_path / "moved")  # and a link stays in its place
+    home.symlink_to(tmp_path / "moved")
+    assert ok(repo, *counting) == "2\n"
+
+
 def test_queues_work(repo: Path) -> None:
     program = """
     const kv = await Deno.openKv();

@@ -85,7 +85,7 @@ def test_a_full_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave: int
         assert "disk full" in result.stderr or "no space is left" in result.stderr
         failed = [row["error"] for row in rows(repo) if row["status"] != "connected"]
         assert failed
-        assert all("disk full" in (error or "") for error in failed)
+        assert all("disk full" in (error or "") for error in failed), (result, failed)
         refused = provisioner(repo, "exec", "--branch", MANY[-1], "--", "echo", "ran")
         assert (refused.returncode, refused.stdout) == (3, "")
 

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import commit, daemon, database_of, events, git, got, ok, provisioner, put, rows, shop, statuses, until
+from support import (
+    commit,
+    daemon,
+    database_of,
+    events,
+    git,
+    got,
+    marked_shop,
+    ok,
+    provisioner,
+    statuses,
+    until,
+)
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
     """Each database holds the name of its timeline."""
-    repo = shop(tmp_path / "shop", "login", "cart")
-    for row in rows(repo):
-        put(row["path"], row["timeline"])
-    return repo
+    return marked_shop(tmp_path / "shop", "login", "cart")
 
 
 LOGIN = "git-branch/login"
@@ -25,6 +36,12 @@ LOGIN = "git-branch/login"
 def timeline(repo: Path, name: str) -> dict[str, Any]:
     found: list[dict[str, Any]] = json.loads(ok(repo, "timeline", "list", "--json"))
     return next(item for item in found if item["timeline"] == name)
+
+
+def past(home: Path, table: str, column: str) -> None:
+    """Let a day have gone by since, or until, what the registry says."""
+    with closing(sqlite3.connect(home / "registry.db")) as registry, registry:
+        registry.execute(f"update {table} set {column} = {column} - 86400000")
 
 
 def archived(repo: Path, name: str = LOGIN) -> bool:
@@ -49,14 +66,16 @@ def test_what_has_expired_is_archived_and_a_push_brings_it_back_with_its_data(re
     assert got(database_of(repo, LOGIN)["path"]) == LOGIN
 
 
-def test_what_has_expired_can_be_recovered_and_its_time_begins_anew(repo: Path) -> None:
-    ok(repo, "timeline", "expire", "login", "--after", "5s")
-    until(lambda: archived(repo))
+def test_what_has_expired_can_be_recovered_and_its_time_begins_anew(repo: Path, home: Path) -> None:
+    ok(repo, "timeline", "expire", "login", "--after", "1h")
+    past(home, "timeline", "active_at")
+    assert archived(repo)
     ok(repo, "database", "recover", database_of(repo, LOGIN)["name"])
     assert statuses(repo)[LOGIN] == "connected"
     ok(repo, "reconcile")
     assert (statuses(repo)[LOGIN], got(database_of(repo, LOGIN)["path"])) == ("connected", LOGIN)
-    until(lambda: archived(repo))
+    past(home, "timeline", "active_at")
+    assert archived(repo)
 
 
 def test_an_expired_branch_that_was_purged_stays_so_until_it_is_wanted_again(repo: Path) -> None:
@@ -140,16 +159,18 @@ def test_prune_says_what_will_go_and_when(repo: Path) -> None:
     assert statuses(repo) == {"production": "connected", LOGIN: "archived", "git-branch/cart": "connected"}
 
 
-def test_prune_asks_and_then_does_what_is_due(repo: Path) -> None:
-    ok(repo, "app", "set", "--retention", "1500ms")
-    ok(repo, "timeline", "expire", "login", "--after", "1500ms")
-    until(lambda: pruned(repo) == [(LOGIN, "archive", True)])
+def test_prune_asks_and_then_does_what_is_due(repo: Path, home: Path) -> None:
+    ok(repo, "app", "set", "--retention", "1h")
+    ok(repo, "timeline", "expire", "login", "--after", "1h")
+    past(home, "timeline", "active_at")
+    assert pruned(repo) == [(LOGIN, "archive", True)]
     refused = provisioner(repo, "prune")
     assert (refused.returncode, "was not confirmed" in refused.stderr) == (1, True)
     assert statuses(repo)[LOGIN] == "connected"
     assert ok(repo, "prune", "--yes") == "archived 1, deleted 0\n"
     assert statuses(repo)[LOGIN] == "archived"
-    until(lambda: pruned(repo) == [(LOGIN, "purge", True)])
+    past(home, "database", "purge_at")
+    assert pruned(repo) == [(LOGIN, "purge", True)]
     assert ok(repo, "prune", "--yes") == "archived 0, deleted 1\n"
     assert statuses(repo) == {"production": "connected", "git-branch/cart": "connected"}
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kv_files import integrity
-from support import database_of, git, got, ok, provisioner, put, rows, statuses
-from test_kill9 import _points, killed, marked_shop
+from support import database_of, git, got, killed, marked_shop, ok, points, provisioner, put, rows, statuses
 
 BEFORE = ("replace.intended", "replace.built")
 ACTIONS = ("fork", "reset", "restore")
@@ -24,7 +27,7 @@ def leftovers(home: Path) -> list[str]:
     return [path.name for stage in ("new/*", "trash") for path in home.glob(f"instances/*/{stage}/*")]
 
 
-@pytest.mark.parametrize("point", _points("replace"))
+@pytest.mark.parametrize("point", points("replace"))
 @pytest.mark.parametrize("action", ACTIONS)
 def test_while_replacing(tmp_path: Path, home: Path, point: str, action: str) -> None:
     repo = marked_shop(tmp_path / "shop", "login")
@@ -65,7 +68,7 @@ def test_nobody_is_connected_to_what_is_half_replaced(tmp_path: Path, point: str
     assert got(shown.stdout.rstrip("\n")) == "production"  # exec has finished it
 
 
-@pytest.mark.parametrize("point", _points("replace"))
+@pytest.mark.parametrize("point", points("replace"))
 def test_a_branch_that_is_deleted_when_its_fork_was_cut_off(tmp_path: Path, home: Path, point: str) -> None:
     repo = marked_shop(tmp_path / "shop", "login")
     killed(repo, point, "database", "fork", "production", "login", "--yes")
@@ -77,7 +80,7 @@ def test_a_branch_that_is_deleted_when_its_fork_was_cut_off(tmp_path: Path, home
     assert leftovers(home) == []
 
 
-@pytest.mark.parametrize("point", _points("snapshot"))
+@pytest.mark.parametrize("point", points("snapshot"))
 def test_while_a_snapshot_is_made_and_deleted(tmp_path: Path, home: Path, point: str) -> None:
     repo = marked_shop(tmp_path / "shop", "login")
     if point in ("snapshot.deleting", "snapshot.removed"):
@@ -95,3 +98,96 @@ def test_while_a_snapshot_is_made_and_deleted(tmp_path: Path, home: Path, point:
         "production": "production",
         "git-branch/login": "git-branch/login",
     }
+
+
+@pytest.fixture
+def replaced(tmp_path: Path) -> Path:
+    """A branch whose database has snapshots of both forms, and is itself one that took the place of another."""
+    repo = marked_shop(tmp_path / "shop", "login")
+    for _ in range(2):
+        ok(repo, "database", "fork", "production", "login", "--yes")
+    ok(repo, "database", "snapshot", "create", "login")
+    put(database_of(repo, "git-branch/login")["path"], "since", key=b"second")
+    return repo
+
+
+def second(repo: Path) -> str:
+    return got(database_of(repo, "git-branch/login")["path"], key=b"second")
+
+
+@pytest.mark.parametrize("point", points("archive", "recover"))
+def test_what_was_replaced_goes_and_comes_back(replaced: Path, point: str) -> None:
+    git(replaced, "branch", "-q", "-D", "login")
+    if point in points("archive"):
+        killed(replaced, point, "reconcile")
+        ok(replaced, "reconcile")
+        assert statuses(replaced)["git-branch/login"] == "archived"
+        assert second(replaced) == "since"
+        git(replaced, "branch", "-q", "login")
+    else:
+        ok(replaced, "reconcile")
+        git(replaced, "branch", "-q", "login")
+        killed(replaced, point, "reconcile")
+    ok(replaced, "reconcile")
+    assert statuses(replaced)["git-branch/login"] == "connected"
+    assert second(replaced) == "since"
+    for snapshot, held in zip(kept(replaced), ("production", "production", "git-branch/login"), strict=True):
+        ok(replaced, "database", "restore", "login", snapshot["id"], "--yes")
+        path = database_of(replaced, "git-branch/login")["path"]
+        assert (got(path), second(replaced), integrity(Path(path))) == (held, "", "ok")
+
+
+@pytest.mark.parametrize("point", points("purge"))
+def test_what_was_replaced_is_purged_with_its_snapshots(replaced: Path, home: Path, point: str) -> None:
+    identity = database_of(replaced, "git-branch/login")["id"]
+    ok(replaced, "app", "set", "--retention", "0s")
+    git(replaced, "branch", "-q", "-D", "login")
+    killed(replaced, point, "reconcile")
+    ok(replaced, "reconcile")
+    assert statuses(replaced) == {"production": "connected"}
+    assert list(home.glob(f"instances/*/**/{identity}")) == []
+    assert leftovers(home) == []
+    assert json.loads(ok(replaced, "database", "snapshot", "list", "--json")) == []
+    assert got(database_of(replaced, "production")["path"]) == "production"
+
+
+@pytest.mark.parametrize("point", ["snapshot.deleting", "snapshot.removed"])
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["a copy", "one that took a place", "a plain one"])
+def test_while_a_snapshot_of_each_form_is_deleted(replaced: Path, home: Path, point: str, which: int) -> None:
+    before = kept(replaced)
+    killed(replaced, point, "database", "snapshot", "delete", before[which]["id"], "--yes")
+    ok(replaced, "reconcile")
+    assert [item["id"] for item in kept(replaced)] == [item["id"] for item in before if item is not before[which]]
+    assert len(list(home.glob("instances/*/snapshots/*/*"))) == 2
+    assert leftovers(home) == []
+    assert second(replaced) == "since"
+
+
+@pytest.mark.timeout(300)
+def test_replacing_is_killed_at_random_instants(tmp_path: Path, home: Path) -> None:
+    repo = marked_shop(tmp_path / "shop", "login")
+    chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
+    old = kept(repo)
+    ended = []
+    for turn in range(60 if "KV_NIGHTLY" in os.environ else 6):
+        path = database_of(repo, "git-branch/login")["path"]
+        was = got(path)
+        held, *words = (("production", "fork", "production", "login"), ("", "reset", "login"))[turn % 2]
+        started = subprocess.Popen(["provisioner", "database", *words, "--yes"], cwd=repo, stdout=subprocess.DEVNULL)
+        try:
+            ended.append(started.wait(chance.uniform(0.1, 0.8)))
+        except subprocess.TimeoutExpired:
+            started.kill()
+            ended.append(started.wait())
+        ok(repo, "reconcile")
+        after = database_of(repo, "git-branch/login")
+        done = after["path"] != path
+        assert (after["status"], got(after["path"])) == ("connected", held if done else was)
+        assert integrity(Path(after["path"])) == "ok"
+        assert len(kept(repo)) == len(old) + done
+        assert leftovers(home) == []
+        if done:
+            ok(repo, "database", "restore", "login", kept(repo)[0]["id"], "--yes")
+            assert got(database_of(repo, "git-branch/login")["path"]) == was
+        old = kept(repo)
+    assert -signal.SIGKILL in ended

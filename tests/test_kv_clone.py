@@ -6,6 +6,7 @@ systems (apart by ":") on which the same is tried.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -20,7 +21,7 @@ from pathlib import Path
 import pytest
 from clone_writer import ACCOUNTS, BALANCE
 from kv_files import integrity, opened, rows
-from support import until
+from support import daemon, database_of, ok, shop, until
 from test_kv_held import COMES_AND_GOES, elsewhere
 from test_kv_together import Process, deno, running
 
@@ -28,8 +29,8 @@ from provisioner.kv import KvError, copying, key, open_kv
 from provisioner.kv.sqlite_clone import clone
 
 CLONES = 200 if "KV_NIGHTLY" in os.environ else 20
-DENOS, PYTHONS = 2, 6
-WRITERS = DENOS + PYTHONS
+# Each a process: what it is written in, and what it writes to.
+WRITERS = (*[("deno", "file")] * 2, *[("python", "file")] * 4, ("deno", "server"), ("python", "server"))
 LONGEST_PAUSE = 0.05
 DISKS = [None, *filter(None, os.environ.get("PROVISIONER_TEST_DISKS", "").split(":"))]
 
@@ -46,14 +47,15 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 
 class Fire:
-    """Eight processes that write to a file. Of each it is known which commit it began, and which was acknowledged."""
+    """Eight processes that write to a database. Of each it is known which commit it began, and which was acknowledged."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.counters = path.with_name("counters")
-        self.counters.write_bytes(bytes(16 * WRITERS))
+    def __init__(self, directory: Path, places: dict[str, str]) -> None:
+        """`places`: the database's file, and its URL at a server whose token is in the environment."""
+        self._places = places
+        self.counters = directory / "counters"
+        self.counters.write_bytes(bytes(16 * len(WRITERS)))
         self.longest: list[float] = []
-        with open_kv(path) as kv:
+        with open_kv(places["file"]) as kv:
             for account in range(ACCOUNTS):
                 kv.set(("account", account), BALANCE)
 
@@ -64,12 +66,12 @@ class Fire:
         return self._numbers()[1::2]
 
     def _numbers(self) -> tuple[int, ...]:
-        return struct.unpack(f"<{2 * WRITERS}Q", self.counters.read_bytes())
+        return struct.unpack(f"<{2 * len(WRITERS)}Q", self.counters.read_bytes())
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
         with ExitStack() as stack:
-            writers = [stack.enter_context(running(*self._command(number))) for number in range(WRITERS)]
+            writers = [stack.enter_context(running(*self._command(number))) for number in range(len(WRITERS))]
             for writer in writers:
                 assert writer.stdout is not None
                 assert writer.stdout.readline() == "ready\n"
@@ -77,10 +79,11 @@ class Fire:
             self.longest = [_ended(writer) for writer in writers]
 
     def _command(self, number: int) -> tuple[str, ...]:
-        if number < DENOS:
-            return deno("clone_writer.ts", self.path, str(self.counters), str(number))
-        script = Path(__file__).parent / "clone_writer.py"
-        return sys.executable, str(script), str(self.path), str(self.counters), str(number)
+        language, place = WRITERS[number]
+        arguments = (self._places[place], str(self.counters), str(number))
+        if language == "deno":
+            return deno("clone_writer.ts", *arguments)
+        return sys.executable, str(Path(__file__).parent / "clone_writer.py"), *arguments
 
 
 def _ended(writer: Process) -> float:
@@ -97,7 +100,7 @@ def of_one_moment(path: Path) -> list[int]:
     counts = []
     with open_kv(path) as kv, opened(path) as connection:
         assert sum(entry.value for entry in kv.list(("account",))) == ACCOUNTS * BALANCE
-        for writer in range(WRITERS):
+        for writer in range(len(WRITERS)):
             last = kv.get(("last", writer)).value or 0
             start, end = key.encode(("log", writer, 0)), key.encode(("log", writer, last + 1))
             after = key.encode(("log", writer, float("inf")))
@@ -109,10 +112,22 @@ def of_one_moment(path: Path) -> list[int]:
     return counts
 
 
+@pytest.fixture
+def places(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """A branch's database: its file, on that disk, and its URL at a server of its own process."""
+    home = disk / "organization"
+    monkeypatch.setenv("PROVISIONER_HOME", str(home))
+    repo = shop(tmp_path / "shop")
+    with daemon(home, "provisioner", "serve", "--port", "0", announced="server"):
+        variables = json.loads(ok(repo, "env", "--format", "json"))
+        monkeypatch.setenv("DENO_KV_ACCESS_TOKEN", variables["DENO_KV_ACCESS_TOKEN"])
+        yield {"file": database_of(repo, "production")["path"], "server": variables["PROVISIONER_KV_URL"]}
+
+
 @pytest.mark.timeout(0)
-def test_clones_under_fire(disk: Path) -> None:
-    path = disk / "kv.sqlite3"
-    fire = Fire(path)
+def test_clones_under_fire(disk: Path, places: dict[str, str]) -> None:
+    path = Path(places["file"])
+    fire = Fire(disk, places)
     pauses = []
     sizes = []
     with fire.going_on():
@@ -134,10 +149,15 @@ def test_clones_under_fire(disk: Path) -> None:
     assert min(fire.acknowledged()) > 0
     assert integrity(path) == "ok"
     pauses.sort()
+    longest = {f"{language} on the {place}": 0.0 for language, place in WRITERS}
+    for (language, place), seconds in zip(WRITERS, fire.longest, strict=True):
+        kind = f"{language} on the {place}"
+        longest[kind] = max(longest[kind], seconds)
     print(
         f"{CLONES} clones of up to {max(sizes) >> 10} KiB, blocks shared: {made.shared}; writers paused for"
         f" {pauses[len(pauses) // 2] * 1000:.2f} ms (median), {pauses[-1] * 1000:.2f} ms (longest);"
-        f" {sum(fire.acknowledged())} commits, the longest {max(fire.longest) * 1000:.0f} ms"
+        f" {sum(fire.acknowledged())} commits, the longest in ms:"
+        f" {', '.join(f'{kind} {seconds * 1000:.0f}' for kind, seconds in longest.items())}"
     )
     assert pauses[len(pauses) // 2] < LONGEST_PAUSE
 

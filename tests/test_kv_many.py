@@ -74,7 +74,7 @@ def test_reads_do_not_wait_for_a_write(store: SqliteStore) -> None:
 def test_a_snapshot_shows_one_state_and_lets_others_write(store: SqliteStore, tmp_path: Path) -> None:
     put(store)
     with closing(SqliteStore(tmp_path / "kv")) as other:
-        snapshot = store.snapshot()
+        snapshot = store.pinned()
         before = snapshot.rows([point(KEY)])
         put(other)
         assert snapshot.rows([point(KEY), point(KEY)]) == before * 2
@@ -83,7 +83,7 @@ def test_a_snapshot_shows_one_state_and_lets_others_write(store: SqliteStore, tm
         put(store)
     store.close()
     with pytest.raises(Closed):
-        store.snapshot()
+        store.pinned()
 
 
 @pytest.mark.parametrize("lean", [True, False])

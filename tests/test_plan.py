@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from provisioner.model import App, Database, Hold, Instance, Intent, Status, Timeline
+from provisioner.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
 from provisioner.reconcile.actions import (
     Actual,
     Archive,
@@ -18,6 +18,7 @@ from provisioner.reconcile.actions import (
     Purge,
     Release,
     Rename,
+    Unshare,
 )
 from provisioner.reconcile.plan import plan
 
@@ -113,6 +114,11 @@ def test_a_preview_stays_until_its_time_is_over_or_it_is_deleted() -> None:
     for ended in (replace(preview, expire_ms=DAY), replace(preview, gone_at=NOW)):
         assert kinds(wants(), Actual((ended,), (CONNECTED,))) == [Archive]
         assert kinds(wants(), Actual((ended,), (replace(ARCHIVED, purge_at=NOW),))) == [Purge]
+
+
+def test_what_failed_is_tried_again_also_while_its_branch_is_gone_for_a_moment() -> None:
+    failed = replace(CONNECTED, status=Status.ERROR, error="disk full")
+    assert kinds(wants(), Actual((replace(FEATURE, gone_at=NOW),), (failed,))) == [Ensure]
 
 
 def test_a_gone_branch_waits_for_its_grace_and_is_then_archived() -> None:
@@ -211,3 +217,47 @@ def test_an_unassigned_database_is_archived_at_once_and_kept() -> None:
     (archive,) = plan(desired, Actual((FEATURE,), (CONNECTED,)), NOW).actions
     assert isinstance(archive, Archive)
     assert archive.purge_at is None
+
+
+OWNER = replace(FEATURE, id="t2", branch=b"owner")
+OWNED = replace(CONNECTED, id="d2", timeline_id="t2", name="shop--owner-1")
+SHARE = Share("t1", "store", "d2", 0)
+
+
+def test_a_timeline_that_shares_has_its_own_database_put_aside_and_gets_no_other() -> None:
+    both = wants(b"feature", b"owner")
+    (archive,) = plan(both, Actual((FEATURE, OWNER), (CONNECTED, OWNED), (SHARE,)), NOW).actions
+    assert isinstance(archive, Archive)
+    assert (archive.database, archive.purge_at) == (CONNECTED, None)
+    aside = replace(ARCHIVED, purge_at=None)
+    assert kinds(both, Actual((FEATURE, OWNER), (aside, OWNED), (SHARE,))) == []
+    assert kinds(both, Actual((FEATURE, OWNER), (OWNED,), (SHARE,))) == []
+    assert kinds(both, Actual((FEATURE, OWNER), (aside, OWNED))) == [Ensure]
+
+
+def test_a_shared_database_stays_when_its_branch_is_gone_and_goes_with_the_last_who_shares() -> None:
+    gone = replace(OWNER, gone_at=0)
+    aside = replace(ARCHIVED, purge_at=None)
+    assert kinds(wants(b"feature"), Actual((FEATURE, gone), (aside, OWNED), (SHARE,))) == []
+    lost = replace(OWNED, status=Status.ARCHIVED, archived_at=0)
+    assert kinds(wants(b"feature"), Actual((FEATURE, gone), (aside, lost), (SHARE,))) == [Ensure]
+    both = Actual((replace(FEATURE, gone_at=0), gone), (aside, OWNED), (SHARE,))
+    assert kinds(wants(), both) == [Archive, Unshare, Archive]
+    fresh = Actual((FEATURE, OWNER), (aside, OWNED), (SHARE,))
+    assert kinds(wants(b"owner"), fresh) == [Note]
+
+
+def test_what_is_on_a_deleted_instance_is_archived_and_purged_when_its_time_is_over() -> None:
+    def deleted(*branches: bytes, at: int = NOW + 60_000) -> Desired:
+        return Desired(APP, dict.fromkeys(branches, "c1"), (), deleted={"store": at})
+
+    (archive,) = plan(deleted(b"feature"), Actual((FEATURE,), (CONNECTED,)), NOW).actions
+    assert isinstance(archive, Archive)
+    assert archive.purge_at is None
+    kept = replace(ARCHIVED, purge_at=None)
+    waiting = plan(deleted(b"feature"), Actual((FEATURE,), (kept,)), NOW)
+    assert (waiting.actions, waiting.next_at) == ((), NOW + 60_000)
+    assert kinds(deleted(b"feature", at=NOW), Actual((FEATURE,), (kept,))) == [Purge]
+    sooner = plan(deleted(), Actual((replace(FEATURE, gone_at=0),), (ARCHIVED,)), NOW)
+    assert (sooner.actions, sooner.next_at) == ((), ARCHIVED.purge_at)
+    assert kinds(wants(b"feature"), Actual((FEATURE,), (kept,))) == [Ensure]

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import commit, database_of, git, got, ok, provisioner, put, rows, shop, statuses, until
+from support import commit, database_of, git, got, ok, provisioner, put, rows, shop, statuses
+from test_keeping import past
 
 from provisioner.kv import open_kv
 
@@ -76,19 +77,16 @@ def test_previews_of_two_revisions_share_nothing(repo: Path) -> None:
     assert {item["revision"] for item in listed} == {head(repo), head(repo, "main")}
 
 
-def test_a_preview_outlives_its_branch_and_ends_with_its_time(repo: Path) -> None:
+def test_a_preview_outlives_its_branch_and_ends_with_its_time(repo: Path, home: Path) -> None:
     name = f"preview/{head(repo)}"
-    made = created(repo, "login", "--ttl", "5s")
+    made = created(repo, "login", "--ttl", "1h")
     assert made["expires_at"]
     git(repo, "branch", "-q", "-D", "login")
     ok(repo, "reconcile")
     assert statuses(repo) == {"production": "connected", "git-branch/login": "archived", name: "connected"}
-
-    def over() -> bool:
-        ok(repo, "reconcile")
-        return statuses(repo)[name] == "archived"
-
-    until(over)
+    past(home, "timeline", "active_at")
+    ok(repo, "reconcile")
+    assert statuses(repo)[name] == "archived"
     assert provisioner(repo, "exec", "--revision", name.removeprefix("preview/"), "--", "true").returncode == 3
 
 

@@ -9,10 +9,12 @@ from dataclasses import replace
 import click
 
 from provisioner import inbox, naming, view
-from provisioner.cli.reconcile import run
+from provisioner.cli.deploy_options import Deploying, deploying_options
+from provisioner.cli.reconcile import must_be_deployed, run_whole
 from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.times import lasting, milliseconds
 from provisioner.clock import now_ms, rfc3339
-from provisioner.errors import ProvisionerError, UsageError
+from provisioner.errors import ProvisionerError
 from provisioner.git import hooks
 from provisioner.git.command import must_be_trusted
 from provisioner.git.refs import default_branch, read_branches
@@ -24,30 +26,6 @@ from provisioner.registry.store import Registry
 
 GRACE_MS = 10_000
 RETENTION_MS = 7 * 86_400_000
-LONGEST_MS = 36_500 * 86_400_000
-_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-
-
-def milliseconds(text: str) -> int:
-    """``10s``, ``90min``, ``7d``; a bare number is seconds."""
-    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
-    unit = text[len(number) :] or "s"
-    if unit not in _UNITS or not number.strip().isdecimal() or len(number) > len(str(LONGEST_MS)):
-        raise UsageError(f"{text!r} is no time", "Say for example 10s, 90min, 12h or 7d")
-    found = int(number) * _UNITS[unit]
-    if found > LONGEST_MS:
-        raise UsageError(f"{text!r} is too long a time", "Say at most 36500d")
-    return found
-
-
-def lasting(text: str) -> int | None:
-    """A time as `milliseconds` has it, or ``never``: None."""
-    if text == "never":
-        return None
-    found = milliseconds(text)
-    if found == 0:
-        raise UsageError("a timeline cannot expire at once", "Say for example 14d, or never")
-    return found
 
 
 def register(
@@ -98,11 +76,12 @@ def save(
     retention: str | None = None,
     expire_after: str | None = None,
     git_dir: bytes | None = None,
+    deploying: Deploying | None = None,
 ) -> App:
     if name is not None and any(other.slug == name and other.id != app.id for other in registry.apps()):
         raise ProvisionerError(f"there is an app {name!r} already", "Choose another name: --name NAME")
     changed = replace(
-        app,
+        deploying.of(app) if deploying else app,
         slug=name or app.slug,
         git_dir=git_dir or app.git_dir,
         production=app.production if production is None else os.fsencode(production),
@@ -136,6 +115,7 @@ def add(path: str, name: str | None, production_branch: str | None, grace: str |
 def _document(registry: Registry, app: App) -> view.Document:
     assigned = registry.assigned(app.id)
     modes = registry.connect_modes(app.id)
+    scrubs = registry.scrubs(app.id)
     return {
         "id": app.id,
         "app": app.slug,
@@ -144,6 +124,11 @@ def _document(registry: Registry, app: App) -> view.Document:
         "grace_ms": app.grace_ms,
         "retention_ms": app.retention_ms,
         "expire_ms": app.expire_ms,
+        "pre_deploy": app.pre_deploy or None,
+        "pre_deploy_from": app.pre_deploy_from or None,
+        "pre_deploy_timeout_ms": app.pre_deploy_ms,
+        "snapshot_revisions": app.snapshot_revisions,
+        "scrub": {instance.slug: scrubs[instance.id].command for instance in assigned if instance.id in scrubs},
         "instances": [instance.slug for instance in assigned],
         "connect": {instance.slug: str(modes[instance.id]) for instance in assigned},
         "created_at": rfc3339(app.created_at),
@@ -196,6 +181,7 @@ def _text(value: object) -> str:
     help="How long after its last push a branch's database is archived, unless its timeline says otherwise.",
 )
 @click.option("--repository", metavar="PATH", help="Where the repository has been moved to.")
+@deploying_options
 def set_app(
     slug: str | None,
     named: str | None,
@@ -205,6 +191,7 @@ def set_app(
     retention: str | None,
     expire_after: str | None,
     repository: str | None,
+    deploying: Deploying,
 ) -> None:
     """Change an app. The production timeline keeps its data when its branch changes."""
     with Registry.open(the_home()) as registry:
@@ -226,9 +213,11 @@ def set_app(
             retention=retention,
             expire_after=expire_after,
             git_dir=git_dir,
+            deploying=deploying,
         )
         inbox.leave(registry.home.inbox, changed.id)  # a daemon that runs is to watch the new place
-        run(registry, changed, "app set")
+        run_whole(registry, changed, "app set")
+        must_be_deployed(changed, registry.timelines(changed.id))
 
 
 @app.command()

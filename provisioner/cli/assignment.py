@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.instance import find
-from provisioner.cli.reconcile import run
+from provisioner.cli.instances.finding import find
+from provisioner.cli.reconcile import run, run_whole
+from provisioner.cli.scrub_options import scrub_options
 from provisioner.cli.shared import confirm, the_app, the_home, yes_option
 from provisioner.clock import now_ms
 from provisioner.errors import ProvisionerError
 from provisioner.model import ConnectMode
+from provisioner.naming import shown
 from provisioner.reconcile.origins import EMPTY, FORK
 from provisioner.registry.store import Registry
 
@@ -38,13 +40,18 @@ def _new_branch(_: click.Context, __: click.Parameter, value: str | None) -> str
     type=click.Choice([str(mode) for mode in ConnectMode]),
     help="What apps get: the file, the server's URL, or auto, the URL while a server is up. Default: as it is; auto.",
 )
-def assign(instance: str, app: str | None, mode: str | None, new_branch: str | None) -> None:
+@scrub_options
+def assign(
+    instance: str, app: str | None, mode: str | None, new_branch: str | None, scrub: str | None, limit_ms: int | None
+) -> None:
     """Attach INSTANCE to APP: every timeline gets a database there. Re-assigning brings the old data back."""
     with Registry.open(the_home()) as registry:
         chosen = the_app(registry, app)
         assigned = find(registry, instance)
-        registry.assign(assigned, chosen, now_ms(), ConnectMode(mode) if mode else None, new_branch)
-        run(registry, chosen, "assign")
+        connect = ConnectMode(mode) if mode else None
+        registry.assign(assigned, chosen, now_ms(), connect, new_branch, scrub=scrub, scrub_ms=limit_ms)
+        click.echo(f"{chosen.slug}: provisioning every timeline on {assigned.slug}", err=True)
+        run_whole(registry, chosen, "assign", lines=True)
         live = [database for database in registry.databases(chosen.id) if database.live]
         connected = sum(database.status == "connected" for database in live)
         how = registry.connect_modes(chosen.id)[assigned.id]
@@ -52,6 +59,9 @@ def assign(instance: str, app: str | None, mode: str | None, new_branch: str | N
         begins = registry.new_branches(chosen.id)[assigned.id]
         if begins != EMPTY:
             click.echo(f"{chosen.slug}: the database of a new branch is a {begins.replace(FORK, 'fork of ')}")
+        rule = registry.scrubs(chosen.id).get(assigned.id)
+        if rule is not None:
+            click.echo(shown(f"{chosen.slug}: copies have to pass, within {rule.limit_ms / 1000:g} s: {rule.command}"))
         failed = next((database for database in live if database.error), None)
         if failed is not None:
             raise ProvisionerError(f"{failed.name}: {failed.error}", "Then run: provisioner database fix --all")

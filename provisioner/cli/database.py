@@ -8,16 +8,18 @@ from dataclasses import replace
 import click
 
 from provisioner import view
-from provisioner.cli.copies import fork, reset
+from provisioner.cli.copies import fork, reset, shared_by
 from provisioner.cli.finding import find, timeline_of
-from provisioner.cli.reconcile import run
+from provisioner.cli.reconcile import must_be_deployed, run, run_whole
 from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
 from provisioner.cli.snapshots import restore, snapshot
 from provisioner.clock import now_ms, rfc3339
+from provisioner.deploying import forget_failures
 from provisioner.errors import ProvisionerError
 from provisioner.model import App, Database, Hold, Status
 from provisioner.naming import shown
 from provisioner.reconcile.locks import app_locked
+from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
 # Each in a module of its own, which is imported when it is asked for.
@@ -25,6 +27,8 @@ _ELSEWHERE = {
     "dump": "provisioner.cli.dump:dump",
     "load": "provisioner.cli.dump:load",
     "diff": "provisioner.cli.diff:diff",
+    "share": "provisioner.cli.share:share",
+    "unshare": "provisioner.cli.share:unshare",
 }
 
 
@@ -72,7 +76,8 @@ def show(name: str, as_json: bool) -> None:
     """One database, and what was done to it when and why."""
     with Registry.open(the_home()) as registry:
         app, found = find(registry, name)
-        document = next(item for item in view.databases(registry, app) if item["id"] == found.id)
+        mine = (item for item in view.databases(registry, app) if item["id"] == found.id)
+        document = next(item for item in mine if item["shared_from"] is None)
         document["history"] = [
             {"at": rfc3339(at), "action": action, "cause": cause, "detail": detail}
             for at, action, cause, detail in registry.events(found.id)
@@ -81,8 +86,8 @@ def show(name: str, as_json: bool) -> None:
         print_json(document)
         return
     for key, value in document.items():
-        if key != "history" and value is not None:
-            click.echo(shown(f"{key}: {value}"))
+        if key != "history" and value not in (None, []):
+            click.echo(shown(f"{key}: {', '.join(value) if isinstance(value, list) else value}"))
     for event in document["history"]:
         click.echo(shown(f"  {event['at']} {event['action']} ({event['cause']}) {event['detail']}".rstrip()))
 
@@ -91,24 +96,33 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every database that is in error.")
 def fix(name: str | None, everything: bool) -> None:
-    """Try again what failed, now."""
+    """Try again what failed, now: making a database, or the pre-deploy command of its timeline; with --all everything.
+
+    What goes wrong is in 'database show'.
+    """
     if (name is None) == (not everything):
         raise click.UsageError("name one database, or say --all")
     with Registry.open(the_home()) as registry:
-        apps = registry.apps() if name is None else [find(registry, name)[0]]
-        for app in apps:
-            run(registry, app, "fix")
-        left = [
-            database
-            for app in apps
-            for database in registry.databases(app.id)
-            if database.error and (name is None or name in (database.name, database.id))
-        ]
+        if name is None:
+            apps = registry.apps()
+            for app in apps:
+                forget_failures(registry, app, registry.timelines(app.id), "user")
+                run_whole(registry, app, "fix")
+            left = [database for app in apps for database in registry.databases(app.id) if database.error]
+        else:
+            app, found = find(registry, name)
+            apps = [app]
+            forget_failures(registry, app, [timeline_of(registry, app, found)], "user")
+            run_whole(registry, app, "fix", retry=frozenset([found.id]))
+            left = [database for database in registry.databases(app.id) if database.error and database.id == found.id]
         if left:
             raise ProvisionerError(
                 f'database "{left[0].name}" is still in error: {left[0].error}',
                 f"Mend that, then run: provisioner database fix {left[0].name}",
             )
+        for app in apps:
+            timelines = registry.timelines(app.id) if name is None else [timeline_of(registry, app, found)]
+            must_be_deployed(app, timelines)
         click.echo("fixed")
 
 
@@ -125,7 +139,8 @@ def archive(name: str, yes: bool) -> None:
                 f"{found.name} is of a protected timeline, which is never archived",
                 f"If it is to be: provisioner timeline unprotect {shown(timeline.name)}",
             )
-        confirm(f"Archive {found.name}? Apps on {app.slug} lose it until it is recovered", yes)
+        users = shared_by(registry, app, found)
+        confirm(f"Archive {found.name}?{users} Apps on {app.slug} lose it until it is recovered", yes)
         _hold(registry, app, found, Hold.ARCHIVED)
         click.echo(_state(registry, app, found.id))
 
@@ -136,6 +151,18 @@ def recover(name: str) -> None:
     """Bring an archived database back. Where its branch is gone, it stays until it is archived by hand."""
     with Registry.open(the_home()) as registry:
         app, found = find(registry, name)
+        if all(item.id != found.instance_id for item in registry.instances()):
+            slug = registry.instance_of(found.instance_id).slug
+            raise ProvisionerError(
+                f"the instance {slug} of {found.name} was deleted", f"Recover that: provisioner instance recover {slug}"
+            )
+        for share in shares(registry, app.id):
+            if (share.timeline_id, share.instance_id) == (found.timeline_id, found.instance_id):
+                name = shown(timeline_of(registry, app, found).name)
+                raise ProvisionerError(
+                    f"{name} shares another timeline's database in the place of {found.name}",
+                    f"Let it go first: provisioner database unshare {name}",
+                )
         rivals = [
             other
             for other in registry.databases(app.id)
@@ -163,7 +190,8 @@ def purge(name: str, yes: bool) -> None:
                 f"{found.name} is {found.status}; only what is archived is deleted",
                 f"Archive it first: provisioner database archive {found.id}",
             )
-        confirm(f"Delete {found.name} ({found.id}) and its snapshots for good? Nothing brings them back", yes)
+        users = shared_by(registry, app, found)
+        confirm(f"Delete {found.name} ({found.id}) and its snapshots for good?{users} Nothing brings them back", yes)
         with app_locked(registry, app), registry.change():
             current = registry.database(found.id)
             if current is None or current.status is not Status.ARCHIVED:

@@ -13,6 +13,7 @@ from typing import IO, Any, BinaryIO
 
 import click
 
+from provisioner.cli.copies import shared_by
 from provisioner.cli.kv import kv_errors
 from provisioner.cli.places import Place, must_be_connected, opened, place, readable, snapshot
 from provisioner.cli.shared import confirm, json_option, print_json, the_home, yes_option
@@ -119,7 +120,7 @@ def load(
                     f"{target.name} is not empty",
                     "Say --replace to have what the dump says and nothing else, or --merge to add it to what is there",
                 )
-            confirm(f"{'Replace all' if replace else 'Change'} entries of {target.name}?", yes)
+            confirm(f"{'Replace all' if replace else 'Change'} entries of {target.name}?{_users(target)}", yes)
         source = Dump(stream)
         if not (empty or no_snapshot or from_line > 1):
             _keep(target)
@@ -167,6 +168,13 @@ def _stopped(stopped: loading.Stopped, target: Place, file: str, how: str) -> Pr
     words = f"{shlex.quote(target.name)} {shlex.quote(file)}"
     again = f"provisioner database load {words} {how} --from-line {done.line + 1}"
     return ProvisionerError(f"{what}; {kept}", f"Go on with: {again}")
+
+
+def _users(target: Place) -> str:
+    if target.app is None or target.database is None:
+        return ""
+    with Registry.open(the_home()) as registry:
+        return shared_by(registry, target.app, target.database)
 
 
 def _keep(target: Place) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
-from provisioner.cli.instance import find as find_instance
+from provisioner.cli.instances.finding import find as find_instance
 from provisioner.cli.reconcile import run
 from provisioner.cli.shared import the_app
-from provisioner.errors import NotResolved
+from provisioner.errors import NotResolved, ProvisionerError
 from provisioner.model import App, Database, Timeline
 from provisioner.naming import BRANCH_PREFIX, PRODUCTION, shown
+from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 from provisioner.resolving import Selectors, resolve, timeline_here
 
@@ -33,10 +34,13 @@ def find(registry: Registry, name: str) -> tuple[App, Database]:
     raise NotResolved(f"there is no database {name!r}", "See 'provisioner database list --all'")
 
 
-def meant(registry: Registry, text: str | None, slug: str | None, instance: str | None = None) -> tuple[App, Database]:
+def meant(
+    registry: Registry, text: str | None, slug: str | None, instance: str | None = None, *, own: bool = False
+) -> tuple[App, Database]:
     """A database by its name or id, by its timeline or branch in the app, or that of the branch checked out here.
 
-    Where the timeline has several, it is the one on `instance`, else on the instance that was assigned first.
+    Where the timeline has several, it is the one on `instance`, else on the instance that was assigned first. With `own`
+    it is refused where it is another timeline's that the one that is named only shares.
     """
     if text is None:
         connection, _ = resolve(registry.home, Selectors(app=slug), os.getcwdb(), os.environ)
@@ -50,6 +54,8 @@ def meant(registry: Registry, text: str | None, slug: str | None, instance: str 
         database = registry.database(attached.database_id)
         assert app is not None  # noqa: S101
         assert database is not None  # noqa: S101
+        if own:
+            _must_be_own(registry, app, os.fsencode(connection.timeline), database)
         return app, database
     named = [
         (app, database)
@@ -60,19 +66,35 @@ def meant(registry: Registry, text: str | None, slug: str | None, instance: str 
     if named:
         return find(registry, text)
     app = the_app(registry, slug)
-    return app, of_timeline(registry, app, os.fsencode(text), instance)
+    database = of_timeline(registry, app, os.fsencode(text), instance)
+    if own:
+        _must_be_own(registry, app, os.fsencode(text), database)
+    return app, database
+
+
+def _must_be_own(registry: Registry, app: App, name: bytes, database: Database) -> None:
+    owner = timeline_of(registry, app, database)
+    timeline = _timeline(registry, app, name)
+    if timeline is not None and timeline.id != owner.id:
+        raise ProvisionerError(
+            f"{shown(timeline.name)} shares {database.name}, which is the database of {shown(owner.name)}",
+            f"Name that one if it is meant, or first: provisioner database unshare {shown(name)}",
+        )
 
 
 def of_timeline(registry: Registry, app: App, name: bytes, instance: str | None = None) -> Database:
-    """The live database of a timeline, named by its branch or as ``DENO_TIMELINE`` has it.
+    """The database that a timeline uses, its own or one that it shares.
 
-    A branch that git has and the registry does not know yet is provisioned first. Raises NotResolved.
+    It is named by its branch or as ``DENO_TIMELINE`` has it. A branch that git has and the registry does not know yet is
+    provisioned first. Raises NotResolved.
     """
     timeline = _timeline(registry, app, name)
     if timeline is None:
         run(registry, app, "database", retry=False)
         timeline = _timeline(registry, app, name)
     found = {database.instance_id: database for database in _live(registry, app, timeline)}
+    if timeline is not None:
+        found |= _shared(registry, app, timeline)
     for assigned in registry.assigned(app.id) if instance is None else [find_instance(registry, instance)]:
         if assigned.id in found:
             return found[assigned.id]
@@ -113,3 +135,10 @@ def _live(registry: Registry, app: App, timeline: Timeline | None) -> list[Datab
     if timeline is None:
         return []
     return [item for item in registry.databases(app.id) if item.live and item.timeline_id == timeline.id]
+
+
+def _shared(registry: Registry, app: App, timeline: Timeline) -> dict[str, Database]:
+    """By instance, the databases of others that a timeline uses."""
+    mine = [share for share in shares(registry, app.id) if share.timeline_id == timeline.id]
+    found = {share.instance_id: registry.database(share.database_id) for share in mine}
+    return {instance_id: database for instance_id, database in found.items() if database is not None and database.live}

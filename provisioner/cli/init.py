@@ -9,7 +9,7 @@ import click
 from provisioner import inbox
 from provisioner.cli.app import register
 from provisioner.cli.instance import default_instance
-from provisioner.cli.reconcile import run
+from provisioner.cli.reconcile import run_whole
 from provisioner.cli.shared import the_home
 from provisioner.clock import now_ms
 from provisioner.errors import ProvisionerError
@@ -49,7 +49,7 @@ def init(
                 click.echo(f"hooks: {', '.join(hook.name for hook in installed)}")
             except ProvisionerError as error:
                 click.echo(f"provisioner: {shown(str(error))}", err=True)
-        run(registry, app, "init")
+        run_whole(registry, app, "init")
         inbox.leave(home.inbox, app.id)  # a daemon that runs is to watch it from now on
         branches = sorted(timeline.branch for timeline in registry.timelines(app.id) if timeline.gone_at is None)
         click.echo(f"app {app.slug}: {len(branches)} timelines, production branch {shown(app.production)}")

@@ -7,14 +7,17 @@ import uuid
 
 import click
 
-from provisioner import naming, view
+from provisioner import view
+from provisioner.cli.instances.deletion import delete, recover
+from provisioner.cli.instances.editing import edit
+from provisioner.cli.instances.finding import find, free_directory, must_be_alone, must_be_free, parse_name
+from provisioner.cli.instances.testing import test
 from provisioner.cli.shared import json_option, print_json, the_home
 from provisioner.clock import now_ms, rfc3339
 from provisioner.engines.table import ENGINES
-from provisioner.environment import RESERVED_INSTANCES, instance_prefix
-from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import Instance
 from provisioner.naming import shown
+from provisioner.registry.instances import Deleted, deleted
 from provisioner.registry.store import Registry
 
 
@@ -23,43 +26,23 @@ def default_instance(registry: Registry) -> Instance:
     for instance in registry.instances():
         if instance.engine == "deno-kv":
             return instance
-    return create(registry, "default", "deno-kv", os.path.join(registry.home.instances, "default"))
+    return create(registry, "default", "deno-kv", free_directory(registry, "default"))
 
 
 def create(registry: Registry, slug: str, engine: str, location: str) -> Instance:
-    instance = Instance(str(uuid.uuid4()), slug, engine, os.path.abspath(location), now_ms())
+    instance = Instance(str(uuid.uuid4()), slug, engine, os.path.realpath(location), now_ms())
     ENGINES[engine].prepare(instance)
     registry.add_instance(instance)
     return instance
 
 
-def find(registry: Registry, slug: str) -> Instance:
-    for instance in registry.instances():
-        if instance.slug == slug:
-            return instance
-    raise ProvisionerError(f"there is no instance {slug!r}", "See 'provisioner instance list'")
-
-
-def parse_name(text: str) -> str:
-    """`text` where an instance may be called so: its variables begin with its name."""
-    slug = naming.parse_slug(text, "an instance")
-    if slug in RESERVED_INSTANCES:
-        raise UsageError(
-            f"{slug!r} cannot be the name of an instance: variables that begin with {instance_prefix(slug)}_ mean"
-            " something else",
-            f"Try {slug + '-data'!r}",
-        )
-    if slug[0].isdigit():
-        raise UsageError(
-            f"{slug!r} cannot be the name of an instance: its variables begin with it, and none may begin with a digit",
-            f"Try {'kv-' + slug!r}",
-        )
-    return slug
-
-
 @click.group()
 def instance() -> None:
     """Database instances: an engine and where it stores."""
+
+
+for _command in (test, edit, delete, recover):
+    instance.add_command(_command)
 
 
 @instance.command()
@@ -71,9 +54,10 @@ def add(slug: str, engine: str, directory: str | None) -> None:
     slug = parse_name(slug)
     with Registry.open(the_home(), create=True) as registry:
         registry.organization()
-        if any(other.slug == slug for other in registry.instances()):
-            raise ProvisionerError(f"there is an instance {slug!r} already", "Choose another name")
-        made = create(registry, slug, engine, directory or os.path.join(registry.home.instances, slug))
+        must_be_free(registry, slug)
+        location = directory or free_directory(registry, slug)
+        must_be_alone(registry, location)
+        made = create(registry, slug, engine, location)
         click.echo(f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'")
 
 
@@ -89,36 +73,58 @@ def _document(registry: Registry, instance: Instance) -> view.Document:
 
 
 @instance.command(name="list")
+@click.option("--deleted", "gone", is_flag=True, help="Those that were deleted and can be recovered.")
 @json_option
-def list_instances(as_json: bool) -> None:
+def list_instances(gone: bool, as_json: bool) -> None:
     """Every instance with its engine, place and apps."""
     with Registry.open(the_home()) as registry:
-        documents = [_document(registry, instance) for instance in registry.instances()]
+        if gone:
+            documents = [_deleted(item) for item in deleted(registry) if item.purge_at > now_ms()]
+        else:
+            documents = [_document(registry, instance) for instance in registry.instances()]
     if as_json:
         print_json(documents)
         return
     for document in documents:
-        apps = ", ".join(document["apps"]) or "not assigned"
+        apps = ", ".join(document["apps"]) or "not assigned" if not gone else f"until {document['purge_at']}"
         click.echo(shown(f"{document['instance']}  {document['engine']}  {document['location']}  {apps}"))
+        if gone and document["backup"]:
+            click.echo(shown(f"  backup: {document['backup']}"))
+
+
+def _deleted(item: Deleted) -> view.Document:
+    return {
+        "id": item.instance.id,
+        "instance": item.instance.slug,
+        "engine": item.instance.engine,
+        "location": item.instance.location,
+        "deleted_at": rfc3339(item.deleted_at),
+        "purge_at": rfc3339(item.purge_at),
+        "backup": item.backup,
+    }
 
 
 @instance.command()
 @click.argument("slug")
 @json_option
 def show(slug: str, as_json: bool) -> None:
-    """One instance with its databases."""
+    """One instance with its databases: app, timeline, status, size, and when they were last written to."""
     with Registry.open(the_home()) as registry:
         document = _document(registry, find(registry, slug))
         document["databases"] = [
             database
             for app in registry.apps()
             for database in view.databases(registry, app)
-            if database["instance"] == slug
+            if database["instance"] == slug and database["shared_from"] is None
         ]
     if as_json:
         print_json(document)
         return
     for key in ("instance", "engine", "location"):
         click.echo(shown(f"{key}: {document[key]}"))
+    click.echo(shown(f"apps: {', '.join(document['apps']) or 'not assigned'}"))
     for database in document["databases"]:
-        click.echo(f"  {database['name']}  {database['status']}")
+        size = "-" if database["size"] is None else f"{database['size']} bytes"
+        words = (database["app"], database["timeline"], database["name"], database["status"], size)
+        written = f"written {database['written_at']}" if database["written_at"] else "never written"
+        click.echo(shown(f"  {'  '.join(words)}  {written}"))

@@ -8,11 +8,11 @@ from dataclasses import replace
 import click
 
 from provisioner import view
-from provisioner.cli.app import lasting
 from provisioner.cli.copies import app_option
 from provisioner.cli.finding import timeline_meant
 from provisioner.cli.reconcile import run
 from provisioner.cli.shared import apps_meant, json_option, print_json, the_home
+from provisioner.cli.times import lasting
 from provisioner.clock import now_ms, rfc3339
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import App, Timeline

@@ -7,11 +7,11 @@ import os
 import click
 
 from provisioner import view
-from provisioner.cli.app import lasting
 from provisioner.cli.copies import app_option
 from provisioner.cli.finding import of_timeline
-from provisioner.cli.reconcile import run
+from provisioner.cli.reconcile import run, run_whole
 from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.times import lasting
 from provisioner.clock import now_ms
 from provisioner.engines.base import Source
 from provisioner.errors import NotResolved, ProvisionerError
@@ -70,7 +70,7 @@ def create(revision: str, source: str, ttl: str, slug: str | None, as_json: bool
         timeline = open_preview(
             registry, app, commit, now_ms(), lasts_ms=lasts, sources=_sources(registry, app, commit, source)
         )
-        run(registry, app, "preview")
+        run_whole(registry, app, "preview")
         _say(registry, app, timeline, as_json)
 
 

@@ -16,6 +16,7 @@ from provisioner.naming import shown
 from provisioner.reconcile import controller
 from provisioner.reconcile.actions import Archive, Purge
 from provisioner.reconcile.outlook import expires_at
+from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
 Item = dict[str, str | None]
@@ -74,8 +75,11 @@ def _coming(registry: Registry, app: App, due: list[Item]) -> Iterator[Item]:
     """What will go by itself if nothing happens until then, the next first."""
     timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
     known = {item["id"] for item in due}
+    shared = {share.database_id for share in shares(registry, app.id)}
     found: list[tuple[int, Item]] = []
     for database in registry.databases(app.id):
+        if database.live and database.id in shared:
+            continue  # stays until it is let go
         timeline = timelines[database.timeline_id]
         if database.id in known:
             continue

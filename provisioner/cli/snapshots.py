@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.copies import app_option, end, instance_option, pause, queue_option
+from provisioner.cli.copies import app_option, end, instance_option, pause, queue_option, shared_by
 from provisioner.cli.finding import meant, timeline_of
 from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
 from provisioner.clock import now_ms, rfc3339
@@ -13,11 +13,13 @@ from provisioner.errors import NotResolved, ProvisionerError
 from provisioner.model import App, Database, Snapshot
 from provisioner.naming import shown
 from provisioner.reconcile import replacing
+from provisioner.reconcile.revisions import REVISION
 from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
 from provisioner.view import Document
 
 SHORTEST_ID = 8
+SHORTEST_REVISION = 7
 
 
 @click.group()
@@ -100,28 +102,55 @@ def delete(identity: str, yes: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@click.argument("identity", metavar="SNAPSHOT")
+@click.argument("identity", metavar="SNAPSHOT", required=False)
+@click.option("--revision", metavar="COMMIT", help="As it was when its timeline moved on from this commit.")
 @app_option
 @instance_option
 @queue_option
 @yes_option
-def restore(name: str, identity: str, slug: str | None, instance: str | None, with_queue: bool, yes: bool) -> None:
+def restore(
+    name: str,
+    identity: str | None,
+    revision: str | None,
+    slug: str | None,
+    instance: str | None,
+    with_queue: bool,
+    yes: bool,
+) -> None:
     """Make a database what it was when SNAPSHOT was taken. What it holds now becomes a snapshot."""
+    if (identity is None) == (revision is None):
+        raise click.UsageError("say which: SNAPSHOT, or --revision COMMIT")
     with Registry.open(the_home()) as registry:
-        app, goal = meant(registry, name, slug, instance)
-        kept = _find(registry, identity)
+        app, goal = meant(registry, name, slug, instance, own=True)
+        kept = _find(registry, identity) if identity else _at_revision(registry, goal, revision or "")
         if kept.database_id != goal.id:
             raise ProvisionerError(
                 f"snapshot {kept.id} is not one of {goal.name}", f"See: provisioner database snapshot list {goal.name}"
             )
         at = rfc3339(kept.created_at)
-        confirm(f"Make {goal.name} what it was at {at}? What it holds now becomes a snapshot", yes)
+        users = shared_by(registry, app, goal)
+        confirm(f"Make {goal.name} what it was at {at}?{users} What it holds now becomes a snapshot", yes)
         source = Source(goal, kept.id)
         made, replaced = replacing.put_in_place(
             registry, app, goal, source, now_ms(), action="restore", detail=f"as it was at {at}", with_queue=with_queue
         )
         click.echo(f"{goal.name} is as it was at {at}{pause(made)}")
         end(replaced)
+
+
+def _at_revision(registry: Registry, database: Database, revision: str) -> Snapshot:
+    """The data as it was at a commit, or at the one whose id begins so."""
+    kept = [item for item in rows.snapshots(registry, database.id) if item.cause == REVISION]
+    found = [item for item in kept if item.revision.startswith(revision.lower())]
+    if len(revision) < SHORTEST_REVISION or not found:
+        there = ", ".join(dict.fromkeys(item.revision[:12] for item in kept)) or "none"
+        raise NotResolved(
+            f"of {database.name} no data is kept at revision {revision!r}, but at: {there}",
+            "'provisioner app set --snapshot-revisions N' keeps it from now on",
+        )
+    if len({item.revision for item in found}) > 1:
+        raise NotResolved(f"several revisions begin with {revision!r}", "Give more of it")
+    return found[0]
 
 
 def _find(registry: Registry, identity: str) -> Snapshot:

@@ -69,19 +69,41 @@ def _table(documents: list[view.Document]) -> Table:
         table.add_row("no timelines yet: run 'provisioner init' in a repository", "", "", "", "", "")
     for document in documents:
         for database in document["databases"] or [None]:
-            state = database["status"] if database else document["status"]
+            state, error = _state(document, database)
             style = _STYLES.get(state, "")
-            error = f": {database['error']}" if database and database["error"] else ""
+            name = database["name"] if database else "none assigned"
+            if database and database["shared_from"]:
+                name += f" (shared from {database['shared_from']})"
+            if database and database["shared_by"]:
+                name += f" (shared by {', '.join(database['shared_by'])})"
             cells = [
                 document["app"],
                 document["timeline"],
                 state + error,
-                database["name"] if database else "none assigned",
+                name,
                 view.size_text(database["size"]) if database else "",
                 _age(database["created_at"]) if database else "",
             ]
             table.add_row(*(Text(shown(cell), style=style if index == 2 else "") for index, cell in enumerate(cells)))
     return table
+
+
+def retries(database: view.Document) -> str:
+    """How often it was tried, and when it is tried again without being asked."""
+    if not database["attempts"]:
+        return ""
+    tried = "once" if database["attempts"] == 1 else f"{database['attempts']} times"
+    return f" (tried {tried}{', again at ' + database['retry_at'] if database['retry_at'] else ''})"
+
+
+def _state(document: view.Document, database: view.Document | None) -> tuple[str, str]:
+    """The status of a row, and what is to be said of it: of its database, else of the timeline's pre-deploy command."""
+    if database is None:
+        return document["status"], ""
+    deploy = document["pre_deploy"]
+    if database["status"] == "connected" and deploy and deploy["state"] != "succeeded":
+        return document["status"], f": {deploy['error'] or 'its pre-deploy command is ' + deploy['state']}"
+    return database["status"], f": {database['error']}{retries(database)}" if database["error"] else ""
 
 
 def _age(created_at: str) -> str:

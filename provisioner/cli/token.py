@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from provisioner import view
-from provisioner.cli.app import milliseconds
 from provisioner.cli.finding import find
 from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.times import milliseconds
 from provisioner.clock import now_ms, rfc3339
 from provisioner.connect import keys
 from provisioner.errors import ProvisionerError

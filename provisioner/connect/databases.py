@@ -16,7 +16,8 @@ from provisioner.engines.layout import database_path
 from provisioner.kv.errors import Busy, KvError
 from provisioner.kv.loop import Work
 from provisioner.kv.model import ReadRange
-from provisioner.kv.sqlite import Row, Snapshot, SqliteStore
+from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.sqlite_reads import Pinned, Row
 from provisioner.model import Intent, Status
 from provisioner.registry.places import Place, place_of, places_of
 from provisioner.registry.store import Registry
@@ -43,8 +44,8 @@ class Database:
         "ended",
         "id",
         "light",
+        "pinned",
         "place",
-        "snapshot",
         "store",
         "timer",
         "used",
@@ -61,7 +62,7 @@ class Database:
         self.used = used
         self.users = 0
         self.light = False
-        self.snapshot: Snapshot | None = None
+        self.pinned: Pinned | None = None
         self.watchers: set[Callable[[], None]] = set()
         self.ended: Refused | None = None
         self.due: int | None = None
@@ -73,17 +74,17 @@ class Database:
         Nobody is told of the past: the state ends by a callback that is planned before it begins. Callbacks run in the
         order in which they were planned, so who reads in this state had come before it began.
         """
-        if self.snapshot is None:
+        if self.pinned is None:
             if not crowded:
                 return self.store.rows(ranges)
             loop.call_soon(self._end_snapshot)
-            self.snapshot = self.store.snapshot()
-        return self.snapshot.rows(ranges)
+            self.pinned = self.store.pinned()
+        return self.pinned.rows(ranges)
 
     def _end_snapshot(self) -> None:
-        if self.snapshot is not None:
-            self.snapshot.close()
-            self.snapshot = None
+        if self.pinned is not None:
+            self.pinned.close()
+            self.pinned = None
 
 
 class Databases:

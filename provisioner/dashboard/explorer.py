@@ -27,7 +27,8 @@ from provisioner.kv import notation
 from provisioner.kv.diff import Change, Kind, Side, diff
 from provisioner.kv.errors import CursorInvalid, KvError
 from provisioner.kv.model import NEVER, KvKey, ReadRange, StoredRow
-from provisioner.kv.sqlite import Row, SqliteStore
+from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.sqlite_reads import Row
 from provisioner.kv.sqlite_snapshot import SqliteSnapshot
 
 AT_ONCE: Final = 50
@@ -90,7 +91,7 @@ def tree(store: SqliteStore, prefix: KvKey, cursor: str) -> tuple[list[Branch], 
         if not root <= start <= end:
             raise CursorInvalid("the cursor lies outside of what is listed")
     branches: list[Branch] = []
-    moment = store.snapshot()
+    moment = store.pinned()
     try:
         while len(branches) < BRANCHES:
             (rows,) = moment.rows([ReadRange(start, end, 2)])

@@ -70,6 +70,6 @@ def found(visit: Visit) -> tuple[Database, str, Timeline]:
     database = database_of(visit.registry, database_id)
     if database is None:
         raise Missing("there is no such database", "See 'provisioner database list --all'")
-    app_id, timeline = visit.registry.timeline(database.timeline_id)
-    app = visit.registry.app(app_id)
+    timeline = visit.registry.timeline(database.timeline_id)
+    app = visit.registry.app(timeline.app_id)
     return database, app.slug if app else "", timeline

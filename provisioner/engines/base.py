@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,11 +14,24 @@ Failures = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is there of a database: where, how many bytes, and what is wrong with it (empty where nothing is)."""
+    """What is there of a database: where, how many bytes, and what is wrong with it (empty where nothing is).
+
+    `written_at`: when (ms) something was last written to it, None where that cannot be told.
+    """
 
     path: str | None
     size: int | None
     problem: str
+    written_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at, whether it is well, and a sentence that says what is, and what to do where it is not."""
+
+    what: str
+    well: bool
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +44,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """`version`: that of the last write in the copy, `size` its bytes. `paused`: how many seconds writers waited for it."""
+    """`version`: that of the last write that copy and source both have, None where others have changed the copy since;
+    `size` its bytes. `paused`: how many seconds writers waited for it."""
 
-    version: int
+    version: int | None
     size: int
     paused: float
 
@@ -43,6 +57,9 @@ class Engine(Protocol):
 
     def prepare(self, instance: Instance) -> None:
         """Make the instance usable. Raises `StorageFailed` with the reason where it is not."""
+
+    def test(self, instance: Instance) -> Iterable[Check]:
+        """Find out whether databases can be stored there, by storing one. Nothing of it is left."""
 
     def ensure(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         """Make each database exist: new where it never held data, otherwise what it held. Never empties one."""
@@ -59,6 +76,18 @@ class Engine(Protocol):
     def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
         """Build beside a database what is to replace it: a copy of the source, or nothing. Raises `StorageFailed`."""
 
+    def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
+        """Build beside its place a database that never held data, as a copy of the source. Raises `StorageFailed`."""
+
+    def beside(self, instance: Instance, database: Database) -> str:
+        """Where the database is that was built beside: for commands that change it before anybody is connected."""
+
+    def seal(self, instance: Instance, database: Database) -> None:
+        """Have what was built beside, and then changed by others who are gone, whole and on disk.
+
+        Raises `StorageFailed` where it is not whole.
+        """
+
     def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:
         """Put what was built beside in the place of the data, which becomes the snapshot `kept_as`: how many bytes that
         holds, None where there was no data to keep.
@@ -68,6 +97,10 @@ class Engine(Protocol):
 
     def discard(self, instance: Instance, database: Database) -> None:
         """Remove what was built beside. Raises `StorageFailed`."""
+
+    def copy_out(self, instance: Instance, database: Database, directory: str) -> tuple[str, Copied]:
+        """Make the directory with a copy of everything as it is at one moment, in one file: its path. Raises
+        `StorageFailed`."""
 
     def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> Copied:
         """Keep a copy of everything as it is at one moment. Raises `StorageFailed`."""

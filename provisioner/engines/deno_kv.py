@@ -17,15 +17,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
 from provisioner.durable import sync_path
 from provisioner.engines import building, copies, spares
-from provisioner.engines.base import Copied, Failures, Inspection, Source
+from provisioner.engines.base import Check, Copied, Failures, Inspection, Source
 from provisioner.engines.building import reason
-from provisioner.engines.layout import database_path, file_in, size_of
+from provisioner.engines.layout import FILE_NAME, database_path, file_in, size_of, written_at
+from provisioner.engines.probing import probe
+from provisioner.engines.sealing import seal
 from provisioner.engines.sweep import sweep
 from provisioner.errors import StorageFailed
 from provisioner.kv.schema import why_not_a_database
@@ -47,6 +49,9 @@ class DenoKv:
                 f"cannot store databases in {instance.location}: {error.strerror}",
                 "Make the directory writable for this user",
             ) from error
+
+    def test(self, instance: Instance) -> Iterable[Check]:
+        return probe(instance.location, STAGES)
 
     def ensure(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         failures: Failures = {}
@@ -95,11 +100,26 @@ class DenoKv:
     def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
         return copies.build_beside(instance.location, database.id, source, with_queue=with_queue)
 
+    def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
+        beside = self._place(instance, "new", database.id)
+        return copies.copy(copies.data_of(instance.location, source), beside, with_queue=False)
+
+    def beside(self, instance: Instance, database: Database) -> str:
+        return file_in(self._place(instance, "new", database.id))
+
+    def seal(self, instance: Instance, database: Database) -> None:
+        seal(self._place(instance, "new", database.id))
+
     def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:
         return copies.swap(instance.location, database.id, kept_as)
 
     def discard(self, instance: Instance, database: Database) -> None:
         copies.discard(instance.location, database.id)
+
+    def copy_out(self, instance: Instance, database: Database, directory: str) -> tuple[str, Copied]:
+        source = copies.data_of(instance.location, Source(database))
+        copied = copies.copy(source, directory, with_queue=True)
+        return os.path.join(directory, FILE_NAME), copied
 
     def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> Copied:
         return copies.take_snapshot(instance.location, database, snapshot_id)
@@ -143,14 +163,15 @@ class DenoKv:
         stage = "live" if database.live else "archive"
         directory = self._place(instance, stage, database.id)
         path = file_in(directory)
-        size = None
+        size = last = None
         problem = ""
         try:
             size = size_of(directory)
+            last = written_at(directory)
             problem = why_not_a_database(path)
         except OSError as error:
             problem = f"cannot be read: {error.strerror}"
-        return Inspection(path, size, problem)
+        return Inspection(path, size, problem, last)
 
     def _place(self, instance: Instance, stage: str, database_id: str) -> str:
         return copies.place(instance.location, stage, database_id)

@@ -47,6 +47,13 @@ def lay_out(directory: str) -> str:
     return file
 
 
+def written_at(directory: str) -> int:
+    """When (ms since 1970) the database in this directory was last written to. Raises OSError."""
+    with os.scandir(os.path.dirname(file_in(directory))) as entries:
+        times = [entry.stat().st_mtime_ns for entry in entries if entry.name in (FILE_NAME, f"{FILE_NAME}-wal")]
+    return max(times, default=0) // 1_000_000
+
+
 def size_of(directory: str) -> int:
     """How many bytes the database in this directory holds, with its log. Raises OSError."""
     with os.scandir(os.path.dirname(file_in(directory))) as entries:

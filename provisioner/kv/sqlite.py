@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
-from provisioner.kv import queue, sqlite_pages, sqlite_rows, sqlite_snapshot
+from provisioner.kv import queue, sqlite_pages, sqlite_reads, sqlite_rows, sqlite_snapshot
 from provisioner.kv.commit import GroupCommit
 from provisioner.kv.errors import Closed, KvError, ReadOnly
 from provisioner.kv.model import (
@@ -27,20 +27,16 @@ from provisioner.kv.model import (
 )
 from provisioner.kv.mutate import Effect, Stored, effects
 from provisioner.kv.sqlite_file import File, Opening, Synchronous, number
+from provisioner.kv.sqlite_reads import Pinned, Row
 from provisioner.kv.sqlite_snapshot import SqliteSnapshot
 from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
 
 Answer = TypeVar("Answer")
-Row = tuple[bytes, bytes, int, int]
 
 _NOBODY = b"\0\0"
 _SET: Final = MutationKind.SET  # an enum's member is found slowly
 
-_POINT = "select k, v, v_encoding, version from kv where k = ?"
-_RANGE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k limit ?"
-_REVERSE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k desc limit ?"
-_HOLD = "select version from data_version"
 _STORED = "select v, v_encoding from kv where k = ?"
 _VERSION_OF = "select version from kv where k = ?"
 _VERSION = "select version from data_version where k = 0"
@@ -94,10 +90,10 @@ class SqliteStore:
         connection = self._reader()
         try:
             if len(ranges) == 1:
-                return [_rows(connection, ranges[0])]
+                return [sqlite_reads.rows(connection, ranges[0])]
             connection.execute("begin")
             try:
-                return [_rows(connection, wanted) for wanted in ranges]
+                return [sqlite_reads.rows(connection, wanted) for wanted in ranges]
             finally:
                 connection.execute("commit")
         except apsw.Error as error:
@@ -105,9 +101,9 @@ class SqliteStore:
         finally:
             self._release(connection)
 
-    def snapshot(self) -> Snapshot:
-        """For several reads at one instant, each in a third of the time. Short: it keeps a connection."""
-        return Snapshot(self._file)
+    def pinned(self) -> Pinned:
+        """For several reads at one instant. Short: it keeps a connection."""
+        return Pinned(self._file)
 
     def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         if self._file.closed:
@@ -311,42 +307,6 @@ class SqliteStore:
         for enqueue in write.enqueues:
             sqlite_rows.add(connection, enqueue)
         return Committed(versionstamp)
-
-
-class Snapshot:
-    """One state of the database, until it is closed. For one thread."""
-
-    __slots__ = ("_connection", "_file", "_holding")
-
-    def __init__(self, file: File) -> None:
-        self._file = file
-        self._connection = file.reader()
-        try:
-            self._holding = self._connection.execute(_HOLD)  # not read to its end, so the state stays
-        except apsw.Error as error:
-            file.release(self._connection)
-            raise file.failure(error) from error
-
-    def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
-        """As SqliteStore.rows."""
-        try:
-            return [_rows(self._connection, wanted) for wanted in ranges]
-        except apsw.Error as error:
-            raise self._file.failure(error) from error
-
-    def close(self) -> None:
-        self._holding.close()
-        self._file.release(self._connection)
-
-
-def _rows(connection: apsw.Connection, wanted: ReadRange) -> list[Row]:
-    start, end, limit, reverse = wanted
-    if end == start + b"\0":
-        found: Any = connection.execute(_POINT, (start,))
-    else:
-        found = connection.execute(_REVERSE if reverse else _RANGE, (start, end, limit))
-    rows: list[Row] = found.fetchall()
-    return rows
 
 
 def _holds(connection: apsw.Connection, check: Check) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provisioner.model import App, Database, Instance, Timeline
+from provisioner.model import App, Database, Instance, Share, Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class Desired:
     """What the refs say: branches with their commits, where to keep databases, and what was renamed.
 
     No two `renames` have the same old or the same new name, but one's old may be another's new. `marks` are what to
-    remember of the reflogs, by branch; a branch that is not in it keeps what it has.
+    remember of the reflogs, by branch; a branch that is not in it keeps what it has. `deleted` are the instances that were
+    deleted, by their ids, with the time (ms) at which their data is.
     """
 
     app: App
@@ -29,6 +30,7 @@ class Desired:
     instances: tuple[Instance, ...]
     renames: tuple[Rename, ...] = ()
     marks: dict[bytes, str] | None = None
+    deleted: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Actual:
 
     timelines: tuple[Timeline, ...]
     databases: tuple[Database, ...]
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +64,19 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """A branch was renamed: these databases, live and of the timeline `old`, go to the branch `new`."""
+    """A branch was renamed: these databases of the timeline `old` go to the branch `new`, with what it shares.
+
+    They are live, but for those in whose place it shares another's. `kept` come along as they are: their instances were
+    deleted, and may be recovered.
+    """
 
     old: Timeline
     new: bytes
     revision: str
     mark: str
     databases: tuple[Database, ...]
+    shares: tuple[Share, ...] = ()
+    kept: tuple[Database, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +130,16 @@ class Purge:
     cause: str
 
 
-Action = Open | Note | Follow | Create | Ensure | Archive | Fail | Release | Purge
+@dataclass(frozen=True, slots=True)
+class Unshare:
+    """A timeline no longer uses another's database."""
+
+    timeline: Timeline
+    share: Share
+    cause: str
+
+
+Action = Open | Note | Follow | Create | Ensure | Archive | Fail | Release | Purge | Unshare
 
 
 @dataclass(frozen=True, slots=True)

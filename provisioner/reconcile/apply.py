@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,16 +13,16 @@ from provisioner import faults
 from provisioner.engines.base import Failures, Source
 from provisioner.engines.table import ENGINES
 from provisioner.errors import StorageFailed
-from provisioner.model import App, Database, Instance, Intent, Status, Timeline
-from provisioner.naming import database_name
+from provisioner.model import App, Database, Instance, Intent, Scrub, Status, Timeline
 from provisioner.reconcile import actions as planned
+from provisioner.reconcile.backoff import failure_of
+from provisioner.reconcile.new_rows import begun, new_ids
 from provisioner.reconcile.origins import origins
+from provisioner.registry.shares import end_shares
 from provisioner.registry.snapshots import end_snapshots
 from provisioner.registry.store import Registry
 
 BATCH = 1000  # databases that share a transaction and a sync
-FIRST_RETRY_MS = 1_000
-LONGEST_RETRY_MS = 300_000
 
 Progress = Callable[[str, int], None]
 """Called with what is being done and how many more of it are done."""
@@ -43,6 +42,7 @@ class Applier:
         self.progress = progress
         self.failed = False
         self._instances: dict[str, Instance] = {}
+        self._scrubs: dict[str, Scrub] | None = None
 
     def apply(self, actions: Sequence[planned.Action]) -> None:
         for kind, group in groupby(actions, type):
@@ -64,6 +64,8 @@ class Applier:
             self._step(batch, Intent.PURGE, "purge")
         elif kind is planned.Fail:
             self._fail([action for action in batch if isinstance(action, planned.Fail)])
+        elif kind is planned.Unshare:
+            self._unshare([action for action in batch if isinstance(action, planned.Unshare)])
         else:
             self._release([action for action in batch if isinstance(action, planned.Release)])
 
@@ -83,7 +85,7 @@ class Applier:
                 rename_mark=action.mark,
                 active_at=self.now,
             )
-            for new_id, action in zip(_new_ids(len(actions)), actions, strict=True)
+            for new_id, action in zip(new_ids(len(actions)), actions, strict=True)
         ]
         instances = self.registry.assigned(self.app.id)
         with self.registry.change(synced=False):  # cut off with the power, nothing was promised: it is opened anew
@@ -121,7 +123,7 @@ class Applier:
 
     def _insert(self, wanted: list[tuple[Timeline, Instance]]) -> list[_New]:
         made = []
-        for new_id, (timeline, instance) in zip(_new_ids(len(wanted)), wanted, strict=True):
+        for new_id, (timeline, instance) in zip(new_ids(len(wanted)), wanted, strict=True):
             made.append((begun(new_id, self.app, timeline, instance, self.now), timeline, self.cause))
         made = self._with_origins(made)
         self.registry.save_databases(database for database, _, _ in made)
@@ -137,11 +139,22 @@ class Applier:
                 sources[database.id] = source
             self._record([(timelines[database.id].name, database.id, "database.origin", words, self.cause)])
         return [
-            (replace(database, forked_from=sources.get(database.id)), timeline, cause)
+            (self._aside(replace(database, forked_from=sources.get(database.id))), timeline, cause)
             for database, timeline, cause in made
         ]
 
+    def _aside(self, database: Database) -> Database:
+        """The same; one that is to be a copy, and has to pass a command first, is not made here: that takes long."""
+        if database.forked_from is None or database.forked_at is not None or database.connected_at is not None:
+            return database
+        if self._scrubs is None:
+            self._scrubs = self.registry.scrubs(self.app.id)
+        if database.instance_id not in self._scrubs:
+            return database
+        return replace(database, intent=Intent.SCRUB, status=Status.PROVISIONING, archived_at=None, purge_at=None)
+
     def _make(self, made: list[_New]) -> None:
+        made = [item for item in made if not item[0].copied_aside]
         while made:
             waiting = {database.id for database, _, _ in made}
             first = [item for item in made if item[0].forked_from not in waiting] or made  # before forks of theirs
@@ -156,9 +169,10 @@ class Applier:
         for step in steps:
             recovering = intent is Intent.PROVISION and step.database.status is Status.ARCHIVED
             mine = Intent.RECOVER if recovering else intent
-            begun.append(replace(step, database=replace(step.database, intent=mine)))
+            database = replace(step.database, intent=mine)
+            begun.append(replace(step, database=self._aside(database) if verb == "ensure" else database))
         self.registry.save_databases(step.database for step in begun)
-        self._carry_out(begun, verb)
+        self._carry_out([step for step in begun if not step.database.copied_aside], verb)
 
     def _carry_out(self, steps: Sequence[Step], verb: str) -> None:
         kind = steps[0].database.intent if steps else None
@@ -208,11 +222,7 @@ class Applier:
         """The row after a step, and the word for the audit log."""
         database = step.database
         if failure is not None:
-            attempts = database.attempts + 1
-            wait = min(FIRST_RETRY_MS * 2 ** min(attempts - 1, 20), LONGEST_RETRY_MS)
-            status = database.status if database.status is Status.ARCHIVED else Status.ERROR
-            failed = replace(database, status=status, error=failure, attempts=attempts, retry_at=self.now + wait)
-            return failed, "error"
+            return failure_of(database, failure, self.now), "error"
         done = partial(replace, database, intent=None, error=None, attempts=0, retry_at=None)
         match step:
             case planned.Ensure():
@@ -244,6 +254,16 @@ class Applier:
     def _release(self, actions: list[planned.Release]) -> None:
         self.registry.save_databases(replace(action.database, hold=None) for action in actions)
 
+    def _unshare(self, actions: list[planned.Unshare]) -> None:
+        with self.registry.change():
+            end_shares(self.registry, [action.share for action in actions])
+            self._record(
+                [
+                    (action.timeline.name, action.share.database_id, "database.unshare", "", action.cause)
+                    for action in actions
+                ]
+            )
+
     def _instance(self, instance_id: str) -> Instance:
         if instance_id not in self._instances:
             self._instances[instance_id] = self.registry.instance_of(instance_id)
@@ -258,26 +278,6 @@ class Applier:
         )
 
 
-def begun(new_id: str, app: App, timeline: Timeline, instance: Instance, now: int) -> Database:
-    """The row of a database that is to be made."""
-    return Database(
-        id=new_id,
-        timeline_id=timeline.id,
-        instance_id=instance.id,
-        name=database_name(app.slug, timeline.name),
-        status=Status.PROVISIONING,
-        intent=Intent.PROVISION,
-        error=None,
-        attempts=0,
-        retry_at=None,
-        hold=None,
-        created_at=now,
-        connected_at=None,
-        archived_at=None,
-        purge_at=None,
-    )
-
-
 def _moved(note: planned.Note) -> bool:
     """Is there a push behind it?"""
     return note.gone_at is None and (note.revision != note.timeline.revision or note.timeline.gone_at is not None)
@@ -286,10 +286,3 @@ def _moved(note: planned.Note) -> bool:
 def _batches(items: list[_T]) -> Iterator[list[_T]]:
     for start in range(0, len(items), BATCH):
         yield items[start : start + BATCH]
-
-
-def _new_ids(count: int) -> Iterator[str]:
-    """So many random UUIDs, from one question to the system: asked for each, it is a tenth of provisioning many."""
-    random = os.urandom(16 * count)
-    for start in range(0, len(random), 16):
-        yield str(uuid.UUID(bytes=random[start : start + 16], version=4))

@@ -15,9 +15,14 @@ from provisioner.reconcile.actions import Action, Actual, Archive, Desired, Foll
 from provisioner.reconcile.apply import Applier, Progress
 from provisioner.reconcile.follow import follow
 from provisioner.reconcile.locks import app_locked
+from provisioner.reconcile.outlook import Retry
 from provisioner.reconcile.plan import plan
 from provisioner.reconcile.renames import carried, unseen
 from provisioner.reconcile.replacing import settle
+from provisioner.reconcile.revisions import Moved, keep, moves
+from provisioner.reconcile.running import settle_runs
+from provisioner.registry.instances import deleted
+from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
 MOST_PASSES = 8  # a rename over an existing branch takes three
@@ -39,33 +44,50 @@ def reconcile(
     now: int,
     cause: str,
     *,
-    retry: bool = False,
+    retry: Retry = False,
     progress: Progress | None = None,
 ) -> Outcome:
     """Bring the app's databases to what its refs say.
 
-    `cause` goes into the audit log. `retry` tries at once again what has failed. Raises `UnreadableRepository` (then
-    nothing was changed), `Busy` and `StorageFailed`. Failures of single databases are in their status, not raised.
+    `cause` goes into the audit log. `retry` tries at once again what has failed: everything, or the databases with these
+    ids. Raises `UnreadableRepository` (then nothing was changed), `Busy` and `StorageFailed`. Failures of single databases
+    are in their status, not raised.
     """
+    kept: set[Moved] = set()
+    while True:
+        with app_locked(registry, app):
+            outcome = _reconcile(registry, app, now, cause, kept, retry, progress)
+        if isinstance(outcome, Outcome):
+            return outcome
+        keep(registry, app, outcome, now)  # which copies, and so is done without the app's lock
+        kept |= set(outcome)
+
+
+def _reconcile(
+    registry: Registry, app: App, now: int, cause: str, kept: set[Moved], retry: Retry, progress: Progress | None
+) -> Outcome | list[Moved]:
+    """The same under the app's lock; or whose data is to be kept first, of those that are not in `kept`."""
     done = 0
-    with app_locked(registry, app):
-        settle(registry, app, now)
-        if retry:
-            _find_damage(registry, app, now, cause)
-        for _ in range(MOST_PASSES):
-            current = registry.app(app.id)
-            if current is None:
-                return Outcome(done, None)
-            step = look(registry, current, now, retry=retry and done == 0)
-            if not step.actions:
-                return Outcome(done, step.next_at)
-            if renamed := [action for action in step.actions if isinstance(action, Follow)]:
-                follow(registry, current, renamed, now)
-            applier = Applier(registry, current, now, cause, progress)
-            applier.apply([action for action in step.actions if not isinstance(action, Follow)])
-            done += len(step.actions)
-            if not applier.failed and all(isinstance(action, Open | Note) for action in step.actions):
-                return Outcome(done, step.next_at)  # what they lead to is done; a push need not wait for another look
+    settle_runs(registry, app, now)
+    settle(registry, app, now)
+    if retry:
+        _find_damage(registry, app, now, cause, retry)
+    for _ in range(MOST_PASSES):
+        current = registry.app(app.id)
+        if current is None:
+            return Outcome(done, None)
+        step = look(registry, current, now, retry=False if done else retry)
+        if unkept := [each for each in moves(registry, current, step.actions) if each not in kept]:
+            return unkept
+        if not step.actions:
+            return Outcome(done, step.next_at)
+        if renamed := [action for action in step.actions if isinstance(action, Follow)]:
+            follow(registry, current, renamed, now)
+        applier = Applier(registry, current, now, cause, progress)
+        applier.apply([action for action in step.actions if not isinstance(action, Follow)])
+        done += len(step.actions)
+        if not applier.failed and all(isinstance(action, Open | Note) for action in step.actions):
+            return Outcome(done, step.next_at)  # what they lead to is done; a push need not wait for another look
     return Outcome(done, now)
 
 
@@ -79,17 +101,28 @@ def archive_all(registry: Registry, app: App, now: int, cause: str) -> None:
         )
 
 
+def archive_instance(registry: Registry, app: App, instance: Instance, now: int, cause: str) -> None:
+    """Archive every live database of an app on an instance that was deleted, whatever its refs say."""
+    with app_locked(registry, app):
+        settle(registry, app, now)
+        timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
+        live = [item for item in registry.databases(app.id) if item.live and item.instance_id == instance.id]
+        Applier(registry, app, now, cause).apply(
+            [Archive(item, timelines[item.timeline_id], cause, item.purge_at) for item in live]
+        )
+
+
 def preview(registry: Registry, app: App, now: int) -> Plan:
     """What `reconcile` with `retry` would begin with; changes nothing."""
     found = {database.id: database for database in damaged(registry, app)}
     databases = tuple(found.get(database.id, database) for database in registry.databases(app.id))
-    actual = Actual(tuple(registry.timelines(app.id)), databases)
+    actual = Actual(tuple(registry.timelines(app.id)), databases, tuple(shares(registry, app.id)))
     return plan(_desired(registry, app, actual, now), actual, now, retry=True)
 
 
-def _find_damage(registry: Registry, app: App, now: int, cause: str) -> None:
+def _find_damage(registry: Registry, app: App, now: int, cause: str, asked: Retry) -> None:
     """Call connected databases that are lost or damaged what they are, so that they are tried and reported."""
-    found = damaged(registry, app)
+    found = [item for item in damaged(registry, app) if isinstance(asked, bool) or item.id in asked]
     if found:
         with registry.change():
             registry.save_databases(found)
@@ -113,9 +146,11 @@ def damaged(registry: Registry, app: App) -> list[Database]:
     return found
 
 
-def look(registry: Registry, app: App, now: int, *, retry: bool = False) -> Plan:
+def look(registry: Registry, app: App, now: int, *, retry: Retry = False) -> Plan:
     """The plan for an app as it is now; changes nothing."""
-    actual = Actual(tuple(registry.timelines(app.id)), tuple(registry.databases(app.id)))
+    actual = Actual(
+        tuple(registry.timelines(app.id)), tuple(registry.databases(app.id)), tuple(shares(registry, app.id))
+    )
     return plan(_desired(registry, app, actual, now), actual, now, retry=retry)
 
 
@@ -125,13 +160,19 @@ def _desired(registry: Registry, app: App, actual: Actual, now: int) -> Desired:
         for database in sorted(actual.databases, key=lambda database: database.live)
         if database.hold is None and (database.live or (database.archived_at or 0) > now - RENAME_MS)
     }
+    moving |= {share.timeline_id: True for share in actual.shares}
+    gone = {item.instance.id: item.purge_at for item in deleted(registry)}
+    if gone:
+        there = {timeline.id for timeline in actual.timelines if timeline.gone_at is None}
+        lost = {item.timeline_id for item in actual.databases if item.instance_id in gone and item.hold is None}
+        moving |= dict.fromkeys(lost & there, True)
     watched = {
         timeline.branch: moving[timeline.id]
         for timeline in actual.timelines
         if timeline.id in moving and not timeline.preview
     }
     expected = {branch for branch, live in watched.items() if live}
-    desired = Desired(app, _stable_branches(app, expected), tuple(registry.assigned(app.id)))
+    desired = Desired(app, _stable_branches(app, expected), tuple(registry.assigned(app.id)), deleted=gone)
     if not has_reflogs(app.git_dir):
         return desired
     seen = {mark for timeline in actual.timelines for mark in timeline.rename_mark.split()}

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from provisioner import faults
-from provisioner.model import App, Status, Timeline
+from provisioner.model import App, Share, Status, Timeline
 from provisioner.naming import database_name
 from provisioner.reconcile.actions import Follow
+from provisioner.registry.shares import carry_shares
 from provisioner.registry.store import Registry
 
 
@@ -24,13 +25,15 @@ def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) ->
         (replace(database, timeline_id=timeline.id, name=database_name(app.slug, timeline.name)), timeline, action)
         for action in actions
         for timeline in (arrived[action.new],)
-        for database in action.databases
+        for database in (*action.databases, *action.kept)
     ]
     with registry.change():
         registry.save_timelines([*arrived.values(), *left])
         # archived for the moment: no two live databases may have one name, not even while they exchange them
         registry.save_databases(replace(database, status=Status.ARCHIVED) for database, _, _ in moved)
         registry.save_databases(database for database, _, _ in moved)
+        ended = carry_shares(registry, app, {action.old.id: arrived[action.new].id for action in actions})
+        _end_keeping(registry, app, ended, {database.id for database, _, _ in moved}, now)
         for database, timeline, action in moved:
             registry.record(
                 now,
@@ -42,6 +45,17 @@ def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) ->
                 detail=f"{os.fsdecode(action.old.branch)} -> {os.fsdecode(action.new)}",
             )
     faults.point("rename.recorded")
+
+
+def _end_keeping(registry: Registry, app: App, ended: Sequence[Share], moved: set[str], now: int) -> None:
+    """What was kept while its timeline used another's database was replaced: from now on it has its time."""
+    places = {(share.timeline_id, share.instance_id) for share in ended}
+    registry.save_databases(
+        replace(item, purge_at=now + app.retention_ms)
+        for item in (registry.databases(app.id) if places else [])
+        if item.id not in moved and (item.timeline_id, item.instance_id) in places
+        if item.status is Status.ARCHIVED and item.purge_at is None and item.hold is None
+    )
 
 
 def _arrived(known: Timeline | None, action: Follow, now: int) -> Timeline:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from provisioner.lock import locked, try_lock
-from provisioner.model import App, Database
+from provisioner.model import App, Database, Instance
 from provisioner.registry.store import Registry
 
 
@@ -19,9 +19,9 @@ def app_locked(registry: Registry, app: App) -> Iterator[None]:
 
 
 @contextmanager
-def database_locked(registry: Registry, database: Database) -> Iterator[None]:
+def database_locked(registry: Registry, database: Database, timeout: float = 60.0) -> Iterator[None]:
     """Held while its data is copied or replaced, which may take long. Taken before the app's. Raises Busy."""
-    with locked(_database(registry, database.id), f"the database {database.name!r}"):
+    with locked(_database(registry, database.id), f"the database {database.name!r}", timeout):
         yield
 
 
@@ -34,6 +34,35 @@ def database_if_free(registry: Registry, database_id: str) -> Iterator[bool]:
     finally:
         if fd is not None:
             os.close(fd)
+
+
+@contextmanager
+def timeline_locked(registry: Registry, timeline_id: str, timeout: float) -> Iterator[None]:
+    """Held while a command is run on a timeline, which may take long. Taken before all others. Raises Busy."""
+    with locked(_timeline(registry, timeline_id), "the timeline", timeout):
+        yield
+
+
+@contextmanager
+def timeline_if_free(registry: Registry, timeline_id: str) -> Iterator[bool]:
+    """True: nobody runs a command on the timeline, and nobody begins to until the block ends."""
+    fd = try_lock(_timeline(registry, timeline_id))
+    try:
+        yield fd is not None
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _timeline(registry: Registry, timeline_id: str) -> str:
+    return os.path.join(registry.home.locks, f"timeline-{timeline_id}.lock")
+
+
+@contextmanager
+def instance_locked(registry: Registry, instance: Instance) -> Iterator[None]:
+    """Held while it is deleted or recovered. Taken before a database's and an app's. Raises Busy."""
+    with locked(os.path.join(registry.home.locks, f"instance-{instance.id}.lock"), f"the instance {instance.slug!r}"):
+        yield
 
 
 def _database(registry: Registry, database_id: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from provisioner.git.parents import parent
 from provisioner.model import App, Database, Timeline
+from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
 EMPTY = "empty"
@@ -35,6 +36,9 @@ def origins(registry: Registry, app: App, made: Sequence[Made]) -> Iterator[tupl
         for timeline, database in (*there, *made)
         if not timeline.preview
     }
+    for share in shares(registry, app.id):
+        if share.timeline_id in timelines:
+            found[(timelines[share.timeline_id].branch, share.instance_id)] = share.database_id
     branches = {branch for branch, _ in found}
     for timeline, database in made:
         rule = rules.get(database.instance_id, EMPTY)

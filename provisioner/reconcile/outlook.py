@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from provisioner.model import App, Database, Intent, Status, Timeline
+from provisioner.model import App, Database, Hold, Intent, Share, Status, Timeline
 from provisioner.reconcile.actions import Actual, Archive, Desired
+
+Retry = bool | frozenset[str]
+"""Whether to wait for the time at which what failed is tried again: all of it, none, or the databases with these ids."""
 
 
 class Outlook:
     """`next_at` becomes when (ms) time alone changes something; None where it does not."""
 
-    def __init__(self, desired: Desired, actual: Actual, now: int, retry: bool) -> None:
+    def __init__(self, desired: Desired, actual: Actual, now: int, retry: Retry) -> None:
         self.desired, self.actual, self.now, self.retry = desired, actual, now, retry
         self.app = desired.app
         self.next_at: int | None = None
         self.databases: dict[str, list[Database]] = defaultdict(list)
+        self.lost: dict[str, list[Database]] = defaultdict(list)  # those on instances that were deleted
         for database in actual.databases:
+            if database.instance_id in (desired.deleted or {}):
+                self.lost[database.timeline_id].append(database)
+                continue
             self.databases[database.timeline_id].append(database)
+        self.shares: dict[str, dict[str, Share]] = defaultdict(dict)  # by timeline and instance
+        self._sharing: dict[str, list[str]] = defaultdict(list)  # by database
+        for share in actual.shares:
+            self.shares[share.timeline_id][share.instance_id] = share
+            self._sharing[share.database_id].append(share.timeline_id)
+        self._timelines = {timeline.id: timeline for timeline in actual.timelines} if actual.shares else {}
         self.instances = {instance.id: instance for instance in desired.instances}
 
     def at(self, when: int) -> None:
@@ -40,7 +53,8 @@ class Outlook:
             if database.retry_at is not None:
                 self.at(database.retry_at)
             return False
-        if database.retry_at is None or self.retry or database.retry_at <= self.now:
+        asked = self.retry if isinstance(self.retry, bool) else database.id in self.retry
+        if database.retry_at is None or asked or database.retry_at <= self.now:
             return True
         self.at(database.retry_at)
         return False
@@ -53,6 +67,17 @@ class Outlook:
         if over > self.now:
             self.at(over)
         return over <= self.now
+
+    def shared(self, database: Database) -> bool:
+        """Does a timeline that is there use this database of another one's?"""
+        if database.hold is Hold.ARCHIVED or database.instance_id not in self.instances:
+            return False
+        return any(self._there(self._timelines[timeline_id]) for timeline_id in self._sharing.get(database.id, ()))
+
+    def _there(self, timeline: Timeline) -> bool:
+        if timeline.preview:
+            return timeline.gone_at is None and not self.expired(timeline)
+        return timeline.branch in self.desired.branches and not self.expired(timeline)
 
     def archive(self, database: Database, timeline: Timeline, cause: str) -> Archive:
         purge_at = database.purge_at or self.now + self.app.retention_ms
@@ -69,6 +94,11 @@ def expires_at(app: App, timeline: Timeline) -> int | None:
 
 def settled(database: Database) -> bool:
     return database.status is Status.CONNECTED and database.intent is None
+
+
+def resting(database: Database) -> bool:
+    """Is it archived, and does neither a person nor a step that was begun want anything else of it?"""
+    return database.status is Status.ARCHIVED and database.intent is None and database.hold is None
 
 
 def text(branch: bytes) -> str:

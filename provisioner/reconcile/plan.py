@@ -21,12 +21,13 @@ from provisioner.reconcile.actions import (
     Plan,
     Purge,
     Release,
+    Unshare,
 )
-from provisioner.reconcile.outlook import Outlook, settled, text
+from provisioner.reconcile.outlook import Outlook, Retry, resting, settled, text
 from provisioner.reconcile.plan_renames import follows
 
 
-def plan(desired: Desired, actual: Actual, now: int, *, retry: bool = False) -> Plan:
+def plan(desired: Desired, actual: Actual, now: int, *, retry: Retry = False) -> Plan:
     """The difference between `desired` and `actual` at `now` (ms). `retry` does not wait for a retry's time."""
     return _Planner(Outlook(desired, actual, now, retry)).plan()
 
@@ -39,6 +40,8 @@ class _Planner:
         actions, moving = follows(self.look)
         known = set()
         for timeline in self.look.actual.timelines:
+            for database in self.look.lost[timeline.id]:
+                actions.extend(self._lost(database, timeline))
             if timeline.of_branch:
                 known.add(timeline.branch)
                 if timeline.branch in moving:
@@ -62,6 +65,19 @@ class _Planner:
             return False
         return timeline.production or timeline.branch != self.app.production
 
+    def _lost(self, database: Database, timeline: Timeline) -> Iterator[Action]:
+        """Its instance was deleted: what is said of it stays, for when that is recovered, and so does its own time."""
+        if not self.look.due(database):
+            return
+        over = (self.desired.deleted or {})[database.instance_id]
+        over = over if database.purge_at is None else min(over, database.purge_at)
+        if database.intent is not Intent.PURGE and (database.live or database.intent is not None):
+            yield Archive(database, timeline, "its instance was deleted", database.purge_at)
+        elif database.intent is Intent.PURGE or over <= self.now:
+            yield Purge(database, timeline, "its instance was deleted, and the time to recover it is over")
+        else:
+            self.look.at(over)
+
     # timelines whose branch is there
 
     def _present(self, timeline: Timeline) -> Iterator[Action]:
@@ -77,17 +93,36 @@ class _Planner:
 
     def _connected(self, timeline: Timeline) -> Iterator[Action]:
         chosen = {database.instance_id: database for database in self.look.newest(timeline)}
+        shares = self.look.shares[timeline.id]
         for instance in self.desired.instances:
-            if instance.id not in chosen:
+            if instance.id not in chosen and instance.id not in shares:
                 yield Create(timeline, instance)
         for database in self.look.databases[timeline.id]:
-            if chosen.get(database.instance_id) is database and database.instance_id in self.look.instances:
+            if database.instance_id in shares and database.instance_id in self.look.instances:
+                yield from self._keep_aside(database, timeline)
+            elif chosen.get(database.instance_id) is database and database.instance_id in self.look.instances:
                 yield from self._keep_connected(database, timeline)
             elif database.live:
                 if self.look.due(database):
                     yield Archive(database, timeline, "unassigned", None)
             else:
                 yield from self._keep_archived(database, timeline)
+
+    def _keep_aside(self, database: Database, timeline: Timeline) -> Iterator[Action]:
+        """Another's database is used in the place of this one."""
+        if not database.live:
+            yield from self._keep_archived(database, timeline)
+        elif self.look.due(database):
+            yield Archive(database, timeline, "another timeline's database is shared", None)
+
+    def _end_shares(self, timeline: Timeline, cause: str) -> Iterator[Action]:
+        """What was kept aside has a time to be kept from now on, as if it had been live until now."""
+        shares = self.look.shares[timeline.id]
+        for database in self.look.databases[timeline.id]:
+            if resting(database) and database.instance_id in shares and database.purge_at is None:
+                yield self.look.archive(database, timeline, cause)
+        for share in shares.values():
+            yield Unshare(timeline, share, cause)
 
     def _keep_connected(self, database: Database, timeline: Timeline) -> Iterator[Action]:
         if database.hold is Hold.ARCHIVED:
@@ -98,7 +133,7 @@ class _Planner:
             return
         if database.hold is Hold.CONNECTED:
             yield Release(database, timeline)
-        if settled(database) or not self.look.due(database):
+        if settled(database) or not self.look.due(database) or database.copied_aside:
             return
         match database.status:
             case Status.ARCHIVED:
@@ -119,26 +154,37 @@ class _Planner:
             yield from self._connected(timeline)
 
     def _put_away(self, timeline: Timeline, cause: str) -> Iterator[Action]:
+        yield from self._end_shares(timeline, cause)
         for database in self.look.databases[timeline.id]:
-            if not database.live:
+            if self.look.shared(database):
+                yield from self._keep_for_others(database, timeline)
+            elif not database.live:
                 yield from self._keep_archived(database, timeline)
             elif database.hold is Hold.CONNECTED:
                 yield Release(database, timeline)
             elif self.look.due(database):
                 yield self.look.archive(database, timeline, cause)
 
+    def _keep_for_others(self, database: Database, timeline: Timeline) -> Iterator[Action]:
+        if not settled(database) and self.look.due(database):
+            yield Ensure(database, timeline, "another timeline shares it")
+
     # timelines whose branch is gone
 
     def _absent(self, timeline: Timeline) -> Iterator[Action]:
         live = [database for database in self.look.databases[timeline.id] if database.live]
+        shares = self.look.shares[timeline.id]
         for database in self.look.databases[timeline.id]:
             if database.live:
                 continue
-            if database.hold is Hold.CONNECTED and self.look.due(database):
+            if self.look.shared(database):
+                yield from self._keep_for_others(database, timeline)
+            elif database.hold is Hold.CONNECTED and self.look.due(database):
                 yield Ensure(database, timeline, "recovered by hand")
             else:
                 yield from self._keep_archived(database, timeline)
-        if not live:
+        endless = [] if timeline.production or timeline.protected else list(self._endless(timeline))
+        if not (live or endless or shares or self.look.lost[timeline.id]):
             return
         gone_at = timeline.gone_at if timeline.gone_at is not None else self.now
         if timeline.gone_at is None:
@@ -146,16 +192,33 @@ class _Planner:
         over = gone_at + self.app.grace_ms
         if over > self.now and not timeline.protected:
             self.look.at(over)
+            yield from (
+                Ensure(database, timeline, "retry")
+                for database in live
+                if database.status is Status.ERROR and self.look.due(database)
+            )
             return
+        for database in endless:
+            yield self.look.archive(database, timeline, "its branch is gone")
+        yield from (Unshare(timeline, share, "its branch is gone") for share in shares.values())
         for database in live:
             yield from self._left(database, timeline)
+
+    def _endless(self, timeline: Timeline) -> Iterator[Database]:
+        """What was kept for as long as its branch is there: its instance was not assigned, or another's was shared."""
+        for database in self.look.databases[timeline.id]:
+            kept = resting(database) and database.purge_at is None and database.instance_id in self.look.instances
+            if kept and not self.look.shared(database):
+                yield database
 
     def _left(self, database: Database, timeline: Timeline) -> Iterator[Action]:
         """A live database whose branch has been gone for long enough."""
         if timeline.production:
             yield from self._miss_production(database, timeline)
+        elif self.look.shared(database):
+            yield from self._keep_for_others(database, timeline)
         elif timeline.protected or database.hold is Hold.CONNECTED:
-            if not settled(database) and self.look.due(database):
+            if not settled(database) and self.look.due(database) and not database.copied_aside:
                 yield Ensure(database, timeline, "protected" if timeline.protected else "recovered by hand")
         elif self.look.due(database):
             here = timeline.branch in self.desired.branches

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from provisioner.model import Timeline
+from provisioner.model import Database, Timeline
 from provisioner.reconcile.actions import Action, Ensure, Follow
-from provisioner.reconcile.outlook import Outlook, settled, text
+from provisioner.reconcile.outlook import Outlook, resting, settled, text
 
 
 def follows(look: Outlook) -> tuple[list[Action], set[bytes]]:
@@ -18,8 +18,11 @@ def follows(look: Outlook) -> tuple[list[Action], set[bytes]]:
         if old is None or look.app.production in (rename.old, rename.new):
             continue  # production's data neither comes nor goes by a rename: a person decides
         moving = tuple(database for database in look.newest(old) if database.hold is None)
-        if moving:
-            pending.append(Follow(old, rename.new, look.desired.branches[rename.new], rename.mark, moving))
+        shares = tuple(look.shares[old.id].values())
+        kept = tuple(item for item in look.lost[old.id] if resting(item))
+        if moving or shares or kept:
+            revision = look.desired.branches[rename.new]
+            pending.append(Follow(old, rename.new, revision, rename.mark, moving, shares, kept))
     leaving = {database.id for follow in pending for database in follow.databases}
     while barred := [follow for follow in pending if _protected(look, by_branch.get(follow.new), leaving)]:
         pending = [follow for follow in pending if follow not in barred]
@@ -29,7 +32,7 @@ def follows(look: Outlook) -> tuple[list[Action], set[bytes]]:
     for follow in pending:
         first = list(_before(look, follow, by_branch.get(follow.new), leaving))
         steps += first
-        if not first and all(settled(database) for database in follow.databases):
+        if not first and all(settled(database) for database in _used(follow)):
             going[follow.new] = follow
     while stuck := going.keys() & {follow.old.branch for follow in pending if follow.new not in going}:
         for name in stuck:  # what is there cannot leave yet
@@ -39,9 +42,16 @@ def follows(look: Outlook) -> tuple[list[Action], set[bytes]]:
 
 def _protected(look: Outlook, new: Timeline | None, leaving: Collection[str]) -> bool:
     """Would data that is not to go have to make room?"""
-    if new is None or not new.protected:
+    if new is None:
         return False
-    return any(database.live and database.id not in leaving for database in look.databases[new.id])
+    staying = [item for item in look.databases[new.id] if item.live and item.id not in leaving]
+    return any(new.protected or look.shared(database) for database in staying)
+
+
+def _used(follow: Follow) -> list[Database]:
+    """The databases that are to be live: not those in whose place another's is shared."""
+    aside = {share.instance_id for share in follow.shares}
+    return [database for database in follow.databases if database.live or database.instance_id not in aside]
 
 
 def _before(look: Outlook, follow: Follow, new: Timeline | None, leaving: set[str]) -> Iterator[Action]:
@@ -51,6 +61,6 @@ def _before(look: Outlook, follow: Follow, new: Timeline | None, leaving: set[st
         for database in look.databases[new.id]:
             if database.live and database.id not in leaving:
                 yield look.archive(database, new, cause)
-    for database in follow.databases:
+    for database in _used(follow):
         if not settled(database) and look.due(database):
             yield Ensure(database, follow.old, "its branch was renamed")

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from provisioner.engines.base import Source
 from provisioner.model import App, Timeline
-from provisioner.reconcile.apply import begun
 from provisioner.reconcile.locks import app_locked
+from provisioner.reconcile.new_rows import begun
 from provisioner.registry.store import Registry
 
 

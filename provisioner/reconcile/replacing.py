@@ -14,8 +14,20 @@ from provisioner import faults
 from provisioner.engines.base import Copied, Engine, Source
 from provisioner.engines.table import ENGINES
 from provisioner.errors import ProvisionerError, StorageFailed
-from provisioner.model import App, Database, Instance, Intent, Replacement, Snapshot, SnapshotState, Status, Timeline
+from provisioner.model import (
+    App,
+    Database,
+    Instance,
+    Intent,
+    Replacement,
+    Scrub,
+    Snapshot,
+    SnapshotState,
+    Status,
+    Timeline,
+)
 from provisioner.reconcile.locks import app_locked, database_if_free, database_locked
+from provisioner.reconcile.scrubbing import scrubbed
 from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
 
@@ -32,11 +44,13 @@ def put_in_place(
     action: str,
     detail: str,
     with_queue: bool = False,
+    scrub: Scrub | None = None,
 ) -> tuple[Copied, str]:
     """Replace a connected database's data by a copy of the source, or by nothing; the id of the snapshot it becomes.
 
-    `action` is what it is called in the audit log, and the cause of that snapshot. Raises StorageFailed, Busy, and
-    ProvisionerError where the database is not connected; then its data is as it was.
+    `action` is what it is called in the audit log, and the cause of that snapshot. Raises StorageFailed, Busy, NotScrubbed
+    where the copy did not pass `scrub`, and ProvisionerError where the database is not connected; then its data is as it
+    was.
     """
     engine, instance = _storage(registry, database)
     with database_locked(registry, database):
@@ -48,7 +62,10 @@ def put_in_place(
                 rows.save_replacement(registry, begun)
         faults.point("replace.intended")
         try:
-            made = engine.build(instance, database, source, with_queue=with_queue)
+            made = scrubbed(
+                *(registry, app, database, scrub),
+                lambda: engine.build(instance, database, source, with_queue=with_queue),
+            )
             faults.point("replace.built")
             with app_locked(registry, app):
                 current = _must_have_data(registry, database)
@@ -97,13 +114,22 @@ def take_snapshot(registry: Registry, app: App, database: Database, now: int, *,
     return snapshot
 
 
-def delete_snapshot(registry: Registry, app: App, database: Database, snapshot: Snapshot, now: int) -> None:
+def keep_newest(registry: Registry, app: App, database: Database, cause: str, most: int, now: int) -> None:
+    """Of a database's snapshots of one cause delete all but the newest. Raises StorageFailed and Busy."""
+    kept = [snapshot for snapshot in rows.snapshots(registry, database.id) if snapshot.cause == cause]
+    for snapshot in kept[most:]:
+        delete_snapshot(registry, app, database, snapshot, now, cause="superseded")
+
+
+def delete_snapshot(
+    registry: Registry, app: App, database: Database, snapshot: Snapshot, now: int, cause: str = "user"
+) -> None:
     """Delete it for good. Raises StorageFailed and Busy."""
     with database_locked(registry, database):
         with registry.change():
             snapshot = replace(snapshot, state=SnapshotState.DELETING, deleted_at=now)
             rows.save_snapshot(registry, snapshot)
-            _record(registry, app, database, now, "database.snapshot-delete", "user", snapshot.id)
+            _record(registry, app, database, now, "database.snapshot-delete", cause, snapshot.id)
         faults.point("snapshot.deleting")
         _remove(registry, snapshot, now)
 

@@ -10,7 +10,7 @@ import os
 
 from provisioner.config import FILE_MODE, Home
 
-RESERVE_BYTES = 256 * 1024
+RESERVE_BYTES = 512 * 1024
 OPEN_INODES = 2  # SQLite's -wal and -shm
 SPARE_BYTES = 16 * 1024  # for the directory and the file system's own
 

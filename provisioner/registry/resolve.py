@@ -24,13 +24,17 @@ _APPS = "select id, slug, production, git_dir from app where removed_at is null 
 _DATABASES = """
   select organization.id, organization.slug, timeline.revision, timeline.production, instance.slug, instance.engine,
     instance.location, database.id, database.name, assignment.connect, database.token_generation,
-    database.status, database.error, database.hold, database.intent
-  from timeline join organization
+    database.status, database.error, database.hold, database.intent,
+    timeline.deployed, timeline.failure,
+    case when exists (select 1 from share where share.timeline_id = timeline.id) then ''
+    else app.pre_deploy || app.pre_deploy_from end
+  from timeline join organization join app on app.id = timeline.app_id
   left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
   left join instance on instance.id = assignment.instance_id and instance.deleted_at is null
-  left join database on database.id = (
+  left join share on share.timeline_id = timeline.id and share.instance_id = instance.id
+  left join database on database.id = ifnull(share.database_id, (
     select id from database where timeline_id = timeline.id and instance_id = instance.id and status <> 'purged'
-    order by status = 'archived', archived_at desc limit 1)
+    order by status = 'archived', archived_at desc limit 1))
   where timeline.app_id = ? and {where}
   order by assignment.id
 """
@@ -58,6 +62,7 @@ class Resolver:
 
     def __init__(self, home: Home) -> None:
         self.home = home
+        self.wary = True  # of a revision that nobody has looked at yet
         if not os.path.exists(home.registry):
             raise NotResolved(
                 f"there is no registry in {home.path}",
@@ -87,12 +92,19 @@ class Resolver:
         return FoundApp(*rows[0]) if rows else None
 
     def connection(
-        self, app: FoundApp, *, timeline: bytes | None = None, revision: str | None = None, local: bool = False
+        self,
+        app: FoundApp,
+        *,
+        timeline: bytes | None = None,
+        revision: str | None = None,
+        local: bool = False,
+        deploying: bool = False,
     ) -> Connection:
         """The databases of a timeline named by its raw name, or by the commit it is at (at least 7 hex digits).
 
         The variables are those of the timeline's context; with `local`, development's with local ones in their place.
-        Raises `NotResolved` where there are none or one of them is not connected.
+        Raises `NotResolved` where there are none or one of them is not connected, and, but for who is `deploying`, where
+        the pre-deploy command has not succeeded for the timeline's revision.
         """
         if revision is not None:
             timeline = self._timeline_at(app, revision)
@@ -118,6 +130,8 @@ class Resolver:
         for row in assigned:
             self._must_be_connected(shown, row)
         row = rows[0]
+        if not deploying:
+            self._must_be_deployed(app.id, shown, row)
         context = "production" if row[3] and not local else "development"
         return Connection(
             org_id=row[0],
@@ -145,7 +159,7 @@ class Resolver:
 
     def _must_be_connected(self, timeline: str, row: tuple[Any, ...]) -> None:
         instance, name = row[4], row[8]
-        status, error, hold, intent = row[11:]
+        status, error, hold, intent = row[11:15]
         if status == "connected" and intent is None:
             return
         if status is None:
@@ -165,14 +179,33 @@ class Resolver:
             )
         raise NotYet(f"database {name!r} is {status}, not connected", _RECONCILE)
 
+    def _must_be_deployed(self, app_id: str, timeline: str, row: tuple[Any, ...]) -> None:
+        revision = row[2]
+        deployed, failure, command = row[15:]
+        if not command:
+            return
+        if deployed == revision and self.wary and _stirred(self.home, app_id):
+            raise NotYet(f"the refs of timeline {timeline!r} may just have changed", _RECONCILE)
+        if deployed != revision:
+            raise NotYet(
+                f"timeline {timeline!r} waits for its pre-deploy command at {revision[:12]}",
+                f"See 'provisioner timeline show {timeline}'",
+            )
+        if failure is not None:
+            raise NotResolved(
+                f"timeline {timeline!r} is in error: {failure}",
+                f"Mend that and push it, or run it again: provisioner timeline fix {timeline}",
+            )
+
     def _timeline_at(self, app: FoundApp, revision: str) -> bytes:
         text = revision.lower()
         if len(text) < 7 or any(char not in "0123456789abcdef" for char in text):
             raise NotResolved(f"{revision!r} is no revision", "Give at least 7 hex digits of a commit")
         rows = self._rows(
             "select production, branch, preview from timeline where app_id = ? and revision >= ? and revision < ?"
-            " and exists (select 1 from database where timeline_id = timeline.id"
-            " and status not in ('archived', 'purged'))",
+            " and (exists (select 1 from database where timeline_id = timeline.id"
+            " and status not in ('archived', 'purged'))"
+            " or exists (select 1 from share where timeline_id = timeline.id))",
             app.id,
             text,
             text + "g",
@@ -199,6 +232,12 @@ class Resolver:
                 "Run 'provisioner doctor'; nothing was started, because nobody can tell which database is the right one",
             )
         )
+
+
+def _stirred(home: Home, app_id: str) -> bool:
+    """Is there a wake-up that nobody has acted on yet?"""
+    path = os.path.join(home.inbox, app_id)
+    return os.path.exists(path) or os.path.exists(path + ".taken")
 
 
 def _bring_up_to_date(home: Home) -> None:

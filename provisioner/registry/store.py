@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable
 from operator import attrgetter
 
-from provisioner.model import App, ConnectMode, Database, Hold, Instance, Intent, Organization, Status, Timeline
+from provisioner.model import App, ConnectMode, Database, Hold, Instance, Intent, Organization, Scrub, Status, Timeline
 from provisioner.registry.tables import Tables, printable
 
 _TIMELINE = (
@@ -22,6 +22,7 @@ _APP = (
     "id, slug, git_dir, production, grace_ms, retention_ms, created_at, expire_ms, pre_deploy, pre_deploy_from,"
     " pre_deploy_ms, snapshot_revisions"
 )
+_SHARING = "exists (select 1 from share where share.timeline_id = timeline.id)"
 _timeline_values = attrgetter(*_TIMELINE.split(", "))
 _database_values = attrgetter(*_DATABASE.split(", "))
 _instance_values = attrgetter(*_INSTANCE.split(", "))
@@ -30,7 +31,7 @@ _app_values = attrgetter(*_APP.split(", "))
 
 def _timeline(row: tuple[object, ...]) -> Timeline:
     values = list(row)
-    for flag in (3, 8, 9):
+    for flag in (3, 8, 9, -1):
         values[flag] = bool(row[flag])
     return Timeline(*values)  # type: ignore[arg-type]
 
@@ -75,8 +76,9 @@ class Registry(Tables):
             self.write(f"insert into instance ({_INSTANCE}) values (?, ?, ?, ?, ?)", *_instance_values(instance))
             self.record(instance.created_at, "instance.add", "user", detail=instance.slug)
 
-    def apps(self) -> list[App]:
-        rows = self.rows(f"select {_APP} from app where removed_at is null order by slug")
+    def apps(self, *, removed: bool = False) -> list[App]:
+        """Those that are registered; with `removed` also those that were."""
+        rows = self.rows(f"select {_APP} from app where ? or removed_at is null order by slug", removed)
         return [App(*row) for row in rows]  # type: ignore[arg-type]
 
     def app(self, app_id: str) -> App | None:
@@ -142,22 +144,41 @@ class Registry(Tables):
         )
         return {str(instance_id): str(new_branch) for instance_id, new_branch in rows}
 
+    def scrubs(self, app_id: str) -> dict[str, Scrub]:
+        """What copies on the app's instances, by their ids, have to pass; only instances that have such a rule."""
+        rows = self.rows(
+            "select instance_id, scrub, scrub_ms from assignment"
+            " where app_id = ? and removed_at is null and scrub <> ''",
+            app_id,
+        )
+        return {str(row[0]): Scrub(str(row[1]), int(str(row[2]))) for row in rows}
+
     def assign(
-        self, instance: Instance, app: App, now: int, mode: ConnectMode | None = None, new_branch: str | None = None
+        self,
+        instance: Instance,
+        app: App,
+        now: int,
+        mode: ConnectMode | None = None,
+        new_branch: str | None = None,
+        *,
+        scrub: str | None = None,
+        scrub_ms: int | None = None,
     ) -> None:
-        """Assign it, or change how its databases are connected to and what those of new branches begin with; what is
-        None stays as it is (``auto`` and ``empty`` at first)."""
+        """Assign it, or change how its databases are connected to, what those of new branches begin with and what copies
+        have to pass; what is None stays as it is (``auto``, ``empty`` and nothing for ten minutes at first)."""
         with self.change():
             self.write(
-                "insert into assignment (app_id, instance_id, created_at, connect, new_branch)"
-                " values (?1, ?2, ?3, ifnull(?4, 'auto'), ifnull(?5, 'empty'))"
+                "insert into assignment (app_id, instance_id, created_at, connect, new_branch, scrub, scrub_ms)"
+                " values (?1, ?2, ?3, ifnull(?4, 'auto'), ifnull(?5, 'empty'), ifnull(?6, ''), ifnull(?7, 600000))"
                 " on conflict (app_id, instance_id) do update set removed_at = null, connect = ifnull(?4, connect),"
-                " new_branch = ifnull(?5, new_branch)",
+                " new_branch = ifnull(?5, new_branch), scrub = ifnull(?6, scrub), scrub_ms = ifnull(?7, scrub_ms)",
                 app.id,
                 instance.id,
                 now,
                 mode,
                 None if new_branch is None else printable(new_branch),
+                None if scrub is None else printable(scrub),
+                scrub_ms,
             )
             self.record(now, "assign", "user", app_id=app.id, detail=instance.slug)
 
@@ -171,13 +192,12 @@ class Registry(Tables):
     # timelines and databases
 
     def timelines(self, app_id: str) -> list[Timeline]:
-        rows = self.rows(f"select {_TIMELINE} from timeline where app_id = ?", app_id)
+        rows = self.rows(f"select {_TIMELINE}, {_SHARING} from timeline where app_id = ?", app_id)
         return [_timeline(row) for row in rows]
 
-    def timeline(self, timeline_id: str) -> tuple[str, Timeline]:
-        """A timeline with its app's id."""
-        rows = self.rows(f"select app_id, {_TIMELINE} from timeline where id = ?", timeline_id)
-        return str(rows[0][0]), _timeline(rows[0][1:])
+    def timeline(self, timeline_id: str) -> Timeline:
+        """The timeline with this id; their rows are never deleted."""
+        return _timeline(self.rows(f"select {_TIMELINE}, {_SHARING} from timeline where id = ?", timeline_id)[0])
 
     def databases(self, app_id: str) -> list[Database]:
         """The app's databases that still have, or are to have, data."""
@@ -228,16 +248,28 @@ class Registry(Tables):
         )
         return [_database(row) for row in rows]
 
+    def databases_aside(self, app_id: str) -> list[Database]:
+        """Those of the app's databases that are to be made as copies which have to pass a command."""
+        rows = self.rows(
+            f"select {_qualified(_DATABASE, 'database')} from database join timeline on timeline.id = timeline_id"
+            " where app_id = ? and intent = 'scrub' and status <> 'archived'",
+            app_id,
+        )
+        return [_database(row) for row in rows]
+
     def database(self, database_id: str) -> Database | None:
         """A database, whatever became of it."""
         rows = self.rows(f"select {_DATABASE} from database where id = ?", database_id)
         return _database(rows[0]) if rows else None
 
     def statuses(self, app_id: str, branch: bytes) -> list[tuple[Timeline, Status | None, str, str | None]]:
-        """A branch's timelines, each with the status, name and error of its databases; status None where it has none."""
+        """A branch's timelines, each with the status, name and error of the databases it has or shares; status None where
+        there are none."""
         rows = self.rows(
-            f"select {_qualified(_TIMELINE, 'timeline')}, status, name, error from timeline left join database"
-            " on timeline_id = timeline.id and status <> 'purged' where app_id = ? and branch = ? and not preview",
+            f"select {_qualified(_TIMELINE, 'timeline')}, {_SHARING}, status, name, error from timeline left join database"
+            " on timeline_id = timeline.id and status <> 'purged'"
+            " or database.id in (select database_id from share where timeline_id = timeline.id)"
+            " where app_id = ? and branch = ? and not preview",
             app_id,
             branch,
         )

@@ -1,0 +1,122 @@
+"""`provisioner timeline show`, `log` and `fix`: one timeline, and what its pre-deploy command did."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import click
+
+from provisioner import view
+from provisioner.cli.copies import app_option
+from provisioner.cli.finding import timeline_meant
+from provisioner.cli.reconcile import must_be_deployed, run_whole
+from provisioner.cli.shared import json_option, print_json, the_home
+from provisioner.deploying import forget_failures
+from provisioner.errors import NotResolved
+from provisioner.following import Tail
+from provisioner.model import App, Run, RunState, Timeline
+from provisioner.naming import shown
+from provisioner.reconcile.running import PRE_DEPLOY
+from provisioner.registry.runs import last_run, runs
+from provisioner.registry.store import Registry
+from provisioner.runs.start import log_path
+
+TAIL_LINES = 20
+LOOK_SECONDS = 0.1
+
+
+@click.command()
+@click.argument("name", required=False)
+@app_option
+@json_option
+def show(name: str | None, slug: str | None, as_json: bool) -> None:
+    """One timeline with its databases, and the end of what its pre-deploy command printed.
+
+    NAME is a branch or a timeline; default: that of the branch checked out here.
+    """
+    with Registry.open(the_home()) as registry:
+        app, found = timeline_meant(registry, name, slug)
+        wanted = os.fsdecode(found.name)
+        documents = view.timelines(registry, app)
+    document = next((item for item in documents if item["timeline"] == wanted), None)
+    if document is None:
+        raise NotResolved(f"timeline {wanted!r} is gone, and so is its data", "See 'provisioner status'")
+    if as_json:
+        print_json(document)
+        return
+    for key, value in document.items():
+        if key not in ("databases", "pre_deploy") and value not in (None, False):
+            click.echo(shown(f"{key}: {value}"))
+    for database in document["databases"]:
+        why = f": {database['error']}" if database["error"] else ""
+        click.echo(shown(f"  {database['name']}  {database['instance']}  {database['status']}{why}"))
+    if document["pre_deploy"]:
+        _print_deploy(document["pre_deploy"])
+
+
+def _print_deploy(deploy: view.Document) -> None:
+    run = deploy["run"]
+    click.echo(shown(f"pre-deploy: {deploy['state']}" + (f": {deploy['error']}" if deploy["error"] else "")))
+    if run is None:
+        return
+    if run["state"] != deploy["state"]:
+        click.echo(shown(f"  last run: {run['state']}" + (f": {run['detail']}" if run["detail"] else "")))
+    click.echo(shown(f"  {run['revision']}  {run['started_at']}  {run['log']}"))
+    for line in Tail(run["log"]).lines(last=True)[-TAIL_LINES:]:
+        click.echo(f"    {line}")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--follow", "keep_on", is_flag=True, help="Go on until the command has ended.")
+@app_option
+def log(name: str | None, keep_on: bool, slug: str | None) -> None:
+    """What the pre-deploy command printed when it was run last, or prints now."""
+    with Registry.open(the_home()) as registry:
+        app, found = timeline_meant(registry, name, slug)
+        run = last_run(registry, found.id, PRE_DEPLOY)
+        if run is None:
+            where = os.fsdecode(found.name)
+            raise NotResolved(f"no pre-deploy command was run on {where!r}", f"See 'provisioner app show {app.slug}'")
+        _print_log(registry, run, keep_on)
+
+
+def _print_log(registry: Registry, run: Run, keep_on: bool) -> None:
+    tail = Tail(log_path(registry.home, run.id))
+    while keep_on and _runs(registry, run):
+        for line in tail.lines():
+            click.echo(line)
+        time.sleep(LOOK_SECONDS)
+    for line in tail.lines(last=True):
+        click.echo(line)
+
+
+def _runs(registry: Registry, run: Run) -> bool:
+    return any(item.id == run.id and item.state is RunState.RUNNING for item in runs(registry, run.timeline_id))
+
+
+@click.command()
+@click.argument("name", required=False)
+@app_option
+def fix(name: str | None, slug: str | None) -> None:
+    """Try again what failed on a timeline, now: its databases, and its pre-deploy command."""
+    with Registry.open(the_home()) as registry:
+        app, found = timeline_meant(registry, name, slug)
+        again(registry, app, [found])
+        wanted = os.fsdecode(found.name)
+        document = next(item for item in view.timelines(registry, app) if item["timeline"] == wanted)
+    for database in document["databases"]:
+        if database["error"]:
+            raise NotResolved(
+                f"{database['name']}: {database['error']}", f"Then run: provisioner database fix {database['name']}"
+            )
+    click.echo(shown(f"{wanted} is {document['status']}"))
+
+
+def again(registry: Registry, app: App, timelines: list[Timeline]) -> None:
+    """Run what failed on these timelines once more. Raises ProvisionerError where it fails again."""
+    forget_failures(registry, app, timelines, "user")
+    run_whole(registry, app, "fix")
+    ids = {item.id for item in timelines}
+    must_be_deployed(app, [item for item in registry.timelines(app.id) if item.id in ids])

@@ -1,0 +1,29 @@
+"""`provisioner instance test`: can databases be stored there?"""
+
+from __future__ import annotations
+
+import click
+
+from provisioner.cli.instances.finding import find
+from provisioner.cli.shared import json_option, print_json, the_home
+from provisioner.engines.table import ENGINES
+from provisioner.errors import ProvisionerError
+from provisioner.naming import shown
+from provisioner.registry.store import Registry
+
+
+@click.command()
+@click.argument("slug")
+@json_option
+def test(slug: str, as_json: bool) -> None:
+    """Make a database on the instance, write to it, read it and delete it; say what is wrong otherwise (exit code 1)."""
+    with Registry.open(the_home()) as registry:
+        instance = find(registry, slug)
+    checks = list(ENGINES[instance.engine].test(instance))
+    if as_json:
+        print_json([{"check": check.what, "ok": check.well, "text": check.text} for check in checks])
+    for check in checks if not as_json else []:
+        click.echo(shown(f"{'ok   ' if check.well else 'WRONG'} {check.what}: {check.text}"))
+    failed = [check for check in checks if not check.well]
+    if failed:
+        raise ProvisionerError(f"instance {slug} cannot store databases: {failed[0].what}: {failed[0].text}")

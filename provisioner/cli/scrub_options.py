@@ -1,0 +1,40 @@
+"""``--scrub``, ``--no-scrub`` and ``--scrub-timeout``: what a copy has to pass before anybody is connected to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from provisioner.cli.times import limit
+from provisioner.errors import UsageError
+from provisioner.reconcile.scrubbing import parse
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def scrub_options(command: _Command) -> _Command:
+    """The options, handed on as `scrub` (None: as it is; empty: none) and `limit_ms` (None: as it is)."""
+
+    @wraps(command)
+    def with_scrub(*args: Any, scrub: str | None, no_scrub: bool, scrub_timeout: str | None, **others: Any) -> Any:
+        if scrub is not None and no_scrub:
+            raise UsageError("--scrub and --no-scrub exclude each other", "Give one of them")
+        chosen = "" if no_scrub else None if scrub is None else parse(scrub)
+        return command(*args, scrub=chosen, limit_ms=limit(scrub_timeout) if scrub_timeout else None, **others)
+
+    for name, options in reversed(_OPTIONS.items()):
+        with_scrub = click.option(name, **options)(with_scrub)
+    return with_scrub  # type: ignore[return-value]
+
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "--scrub": {
+        "metavar": "CMD|FILE.sql|FILE.py",
+        "help": "What is run on a copy before anybody is connected to it; where it fails, nobody ever is.",
+    },
+    "--no-scrub": {"is_flag": True, "help": "Connect copies as they are."},
+    "--scrub-timeout": {"metavar": "TIME", "help": "How long that may take (10min)."},
+}

@@ -1,0 +1,38 @@
+"""Lengths of time as users write them."""
+
+from __future__ import annotations
+
+from provisioner.errors import UsageError
+
+LONGEST_MS = 36_500 * 86_400_000
+_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+
+
+def milliseconds(text: str) -> int:
+    """``10s``, ``90min``, ``7d``; a bare number is seconds."""
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = text[len(number) :] or "s"
+    if unit not in _UNITS or not number.strip().isdecimal() or len(number) > len(str(LONGEST_MS)):
+        raise UsageError(f"{text!r} is no time", "Say for example 10s, 90min, 12h or 7d")
+    found = int(number) * _UNITS[unit]
+    if found > LONGEST_MS:
+        raise UsageError(f"{text!r} is too long a time", "Say at most 36500d")
+    return found
+
+
+def lasting(text: str) -> int | None:
+    """A time as `milliseconds` has it, or ``never``: None."""
+    if text == "never":
+        return None
+    found = milliseconds(text)
+    if found == 0:
+        raise UsageError("a timeline cannot expire at once", "Say for example 14d, or never")
+    return found
+
+
+def limit(text: str) -> int:
+    """How long a command may take: some time, and at most a day, for which nothing else happens to its timeline."""
+    found = milliseconds(text)
+    if not 0 < found <= 86_400_000:
+        raise UsageError(f"{text!r} is no time limit", "Say for example 30s or 10min, at most 1d")
+    return found

@@ -1,0 +1,158 @@
+"""The pre-deploy command: once for each new revision of each timeline, before anybody is connected to it there.
+
+It holds the timeline's lock, which nobody else waits for, and the app's for moments only. Cut off at any instant, it is
+run again: so it should be written that it may be.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import replace
+
+from provisioner import faults
+from provisioner.clock import now_ms
+from provisioner.errors import Busy, ProvisionerError
+from provisioner.git.tree import check_out
+from provisioner.model import App, Database, Run, RunState, Status, Timeline, deploy_status
+from provisioner.naming import PRODUCTION
+from provisioner.reaching import environment
+from provisioner.reconcile.locks import app_locked, timeline_locked
+from provisioner.reconcile.replacing import keep_newest, take_snapshot
+from provisioner.reconcile.running import PRE_DEPLOY, begun, cut_off, end, workplace
+from provisioner.registry import runs as rows
+from provisioner.registry.resolve import Resolver
+from provisioner.registry.store import Registry
+from provisioner.runs.start import STOPPED, Command, Stop, failed, run, shell
+
+SNAPSHOTS = 5
+"""Of so many runs the data before them is kept."""
+
+PATIENCE_SECONDS = 60.0  # over the time limit, with another process that is at it
+
+
+def due(registry: Registry, app: App) -> list[Timeline]:
+    """The timelines whose databases are connected and whose revision the command was not run for."""
+    if not app.deploys:
+        return []
+    live: dict[str, list[Database]] = {}
+    for database in registry.databases(app.id):
+        if database.live:
+            live.setdefault(database.timeline_id, []).append(database)
+    timelines = sorted(registry.timelines(app.id), key=lambda item: not item.production)
+    return [item for item in timelines if _connected(live.get(item.id, [])) and is_due(app, item)]
+
+
+def _connected(databases: list[Database]) -> bool:
+    return bool(databases) and all(item.status is Status.CONNECTED and item.intent is None for item in databases)
+
+
+def deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop, *, wait: bool) -> bool:
+    """Run the command on a timeline, if it is due; what comes of it is in the registry.
+
+    Where another process is at it, `wait` for its end; else that is False. Raises ProvisionerError where it could not
+    even be tried; then it is still due.
+    """
+    app = registry.app(app_id)
+    if app is None:
+        return True
+    patience = app.pre_deploy_ms / 1000 + PATIENCE_SECONDS if wait else 0.0
+    try:
+        with timeline_locked(registry, timeline_id, patience):
+            _deploy(registry, app_id, timeline_id, stop)
+    except Busy:
+        if wait:
+            raise
+        return False
+    return True
+
+
+def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> None:
+    app = registry.app(app_id)
+    timeline = next((item for item in due(registry, app) if item.id == timeline_id), None) if app else None
+    if app is None or timeline is None:
+        return
+    for left in rows.runs(registry, timeline.id):
+        if left.state is RunState.RUNNING and left.kind == PRE_DEPLOY:
+            cut_off(registry, app, left, now_ms())
+    with begun(registry, timeline, PRE_DEPLOY, app.pre_deploy or app.pre_deploy_from) as begun_run:
+        faults.point("deploy.intended")
+        _snapshots(registry, app, timeline)
+        faults.point("deploy.snapshot")
+        try:
+            why = _run(registry, app, timeline, begun_run, stop)
+        except Busy:
+            raise
+        except ProvisionerError as error:
+            why = str(error)
+        faults.point("deploy.ran")
+        if why == STOPPED:
+            return
+        if why:
+            why = failed(registry.home, begun_run.id, f"the pre-deploy command at {timeline.revision[:12]}", why)
+        _record(registry, app, begun_run, why)
+    faults.point("deploy.recorded")
+
+
+def _snapshots(registry: Registry, app: App, timeline: Timeline) -> None:
+    for database in registry.databases(app.id):
+        if database.live and database.timeline_id == timeline.id:
+            take_snapshot(registry, app, database, now_ms(), label="", cause=PRE_DEPLOY)
+            keep_newest(registry, app, database, PRE_DEPLOY, SNAPSHOTS, now_ms())
+
+
+def _run(registry: Registry, app: App, timeline: Timeline, begun_run: Run, stop: Stop) -> str:
+    home = registry.home
+    resolver = Resolver(home)
+    found = resolver.app(slug=app.slug)
+    assert found is not None  # noqa: S101
+    connection = resolver.connection(
+        found, timeline=PRODUCTION if timeline.production else timeline.name, deploying=True
+    )
+    directory = workplace(home, begun_run.id)
+    check_out(app.git_dir, timeline.revision, directory)
+    faults.point("deploy.checked-out")
+    words = shell(app.pre_deploy) if app.pre_deploy else _words(directory, app.pre_deploy_from)
+    if words is None:
+        return ""  # a revision from before there was such a file
+    variables = {**environment(home, connection), "DENO_DEPLOY_BUILD_ID": timeline.revision}
+    return run(home, begun_run.id, Command(words, directory, app.pre_deploy_ms, variables), stop)
+
+
+def _words(directory: str, name: str) -> list[str] | None:
+    """How to run a file of the revision: itself where it says that it is a program, else as a shell script."""
+    path = os.path.join(directory, name)
+    if not os.path.isfile(path):
+        return None
+    return [path] if os.stat(path).st_mode & stat.S_IXUSR else ["/bin/sh", path]
+
+
+def _record(registry: Registry, app: App, begun_run: Run, why: str) -> None:
+    with app_locked(registry, app), registry.change():
+        end(registry, begun_run, RunState.FAILED if why else RunState.SUCCEEDED, why)
+        current = registry.timeline(begun_run.timeline_id)
+        registry.save_timelines([replace(current, deployed=begun_run.revision, failure=why or None)])
+        action = "timeline.deploy-failed" if why else "timeline.deploy"
+        name = os.fsdecode(current.name)
+        registry.record(now_ms(), action, "pre-deploy", app_id=app.id, timeline=name, detail=why or begun_run.revision)
+
+
+def forget_failures(registry: Registry, app: App, timelines: list[Timeline], cause: str) -> int:
+    """Let the command be run again where it failed: on how many timelines."""
+    ids = {item.id for item in timelines}
+    with app_locked(registry, app), registry.change():
+        again = [
+            replace(item, deployed="", failure=None)
+            for item in registry.timelines(app.id)
+            if item.id in ids and deploy_status(app, item) is Status.ERROR
+        ]
+        registry.save_timelines(again)
+        for item in again:
+            name = os.fsdecode(item.name)
+            registry.record(now_ms(), "timeline.fix", cause, app_id=app.id, timeline=name)
+    return len(again)
+
+
+def is_due(app: App, timeline: Timeline) -> bool:
+    """Has the command still to be run at the timeline's revision, once its databases are connected?"""
+    return timeline.gone_at is None and bool(timeline.revision) and deploy_status(app, timeline) is Status.PROVISIONING

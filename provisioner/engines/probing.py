@@ -1,0 +1,101 @@
+"""Can databases be stored here? Found out by storing one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+
+from provisioner.config import DIRECTORY_MODE
+from provisioner.durable import sync_path, write_file
+from provisioner.engines.base import Check
+from provisioner.engines.building import reason
+from provisioner.engines.layout import FILE_NAME
+from provisioner.kv.errors import KvError
+from provisioner.kv.schema import empty_file
+
+LEAST_BYTES = 10 << 20
+LEAST_INODES = 100
+
+
+def probe(location: str, stages: tuple[str, ...]) -> Iterator[Check]:
+    """One look after another; after one that fails there may be no more."""
+    if not os.path.isdir(location):
+        yield Check(
+            "directory", False, f"{location} is missing: mount its disk, or say where it was moved to: --directory"
+        )
+        return
+    yield Check("directory", True, location)
+    yield _space(location)
+    yield _one_file_system(location, stages)
+    directory = os.path.join(location, "new", f"probe-{os.getpid()}")
+    try:
+        yield _database(directory)
+        yield _sharing(directory)
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(directory)
+
+
+def _space(location: str) -> Check:
+    found = os.statvfs(location)
+    free, inodes = found.f_bavail * found.f_frsize, found.f_favail
+    full = free < LEAST_BYTES or (0 <= inodes < LEAST_INODES and found.f_files > 0)
+    text = f"{free >> 20} MB and {inodes if found.f_files else 'any number of'} inodes free"
+    return Check("space", not full, f"{text}{': free some' if full else ''}")
+
+
+def _one_file_system(location: str, stages: tuple[str, ...]) -> Check:
+    """Databases are moved between these by renaming them."""
+    there = [path for stage in stages if os.path.isdir(path := os.path.join(location, stage))]
+    away = [path for path in there if os.stat(path).st_dev != os.stat(location).st_dev]
+    if away:
+        text = f"{away[0]} is on another disk than {location}: let all of it be on one"
+        return Check("one file system", False, text)
+    return Check("one file system", True, "databases can be moved within it")
+
+
+def _database(directory: str) -> Check:
+    from provisioner.kv.client import open_kv
+
+    try:
+        os.makedirs(os.path.dirname(directory), mode=DIRECTORY_MODE, exist_ok=True)
+        os.mkdir(directory, DIRECTORY_MODE)
+        path = os.path.join(directory, FILE_NAME)
+        write_file(path, empty_file())
+        sync_path(path)
+        sync_path(directory)
+        with open_kv(path) as kv:
+            kv.set(("probe",), directory)
+            if kv.get(("probe",)).value != directory:
+                return Check("database", False, f"{path} does not hold what was written to it: check the disk")
+    except OSError as error:
+        return Check("database", False, f"cannot be made: {reason(error)}. Let this user write to {directory}")
+    except KvError as error:
+        text = (
+            f"SQLite refuses to work here: {error}. It needs a disk with locks and shared memory, not a network share"
+        )
+        return Check("database", False, text)
+    return Check("database", True, "one was made, written to, read and deleted")
+
+
+def _sharing(directory: str) -> Check:
+    from provisioner.kv import copying
+
+    source = os.path.join(directory, "source")
+    try:
+        write_file(source, empty_file())
+        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            shared = copying.copy(fd, os.path.join(directory, "copy"))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        return Check("copies", False, f"cannot be made: {reason(error)}")
+    how = (
+        "share their blocks until they change: they cost next to nothing"
+        if shared
+        else "take the time and space of a copy"
+    )
+    return Check("copies", True, f"forks and snapshots {how}")

@@ -1,0 +1,40 @@
+"""A database that other programs have changed beside its place, before it is put there."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+
+from provisioner.durable import sync_path
+from provisioner.engines.building import reason
+from provisioner.engines.layout import file_in
+from provisioner.errors import StorageFailed
+from provisioner.kv.schema import why_not_a_database
+
+
+def seal(directory: str) -> None:
+    """Put its log into its file, look whether it is whole, and sync it. Raises StorageFailed where it is not."""
+    path = file_in(directory)
+    if problem := why_not_a_database(path):
+        raise StorageFailed(f"{path} {problem}")
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            (busy, *_) = connection.execute("pragma wal_checkpoint(truncate)").fetchone()
+            (found,) = connection.execute("pragma integrity_check(1)").fetchone()
+            tables = connection.execute("select count(*) from sqlite_master where name in ('kv', 'data_version')")
+            (known,) = tables.fetchone()
+            connection.execute("pragma journal_mode = wal")
+    except sqlite3.Error as error:
+        raise StorageFailed(f"{path} is not whole: {error}") from error
+    if busy:
+        raise StorageFailed(f"{path} is still being written to")
+    if found != "ok":
+        raise StorageFailed(f"{path} is not whole: {found}")
+    if known != 2:
+        raise StorageFailed(f"{path} is no Deno KV database any more: its tables are gone")
+    try:
+        for each in (path, os.path.dirname(path), directory):
+            sync_path(each)
+    except OSError as error:
+        raise StorageFailed(f"cannot keep {path}: {reason(error)}") from error

@@ -1,0 +1,192 @@
+"""What takes too long to be done while an app is reconciled: scrubbing new forks, and pre-deploy commands.
+
+Who reconciles looks afterwards what is waiting and does it, or lets a `Crew` do it. An errand names, it does not narrate:
+it may be done by somebody else meanwhile, and is then nothing.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from provisioner.clock import now_ms
+from provisioner.config import Home
+from provisioner.deploying import deploy, due
+from provisioner.errors import ProvisionerError
+from provisioner.following import follow
+from provisioner.model import App, Database
+from provisioner.reconcile.controller import reconcile
+from provisioner.reconcile.outlook import Retry
+from provisioner.reconcile.scrubbing import copy_aside
+from provisioner.registry.store import Registry
+from provisioner.runs.start import Stop
+
+MOST_ROUNDS = 8
+HANDS = 2
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Run the pre-deploy command on a timeline, or make one of its databases a copy that passes a command."""
+
+    app_id: str
+    timeline_id: str
+    database_id: str | None = None
+
+
+def waiting(registry: Registry, app: App, timeline: bytes = b"", *, retry: Retry = False) -> list[Errand]:
+    """What there is to do for an app; for the timeline of this name only, where one is given.
+
+    `retry`: for what does not wait for the time to be tried again: everything, or the databases with these ids.
+    """
+    errands = [Errand(app.id, item.timeline_id, item.id) for item in _aside(registry, app, retry)]
+    errands += [Errand(app.id, item.id) for item in due(registry, app)]
+    if not timeline:
+        return errands
+    meant = {item.id for item in registry.timelines(app.id) if item.name == timeline}
+    return [errand for errand in errands if errand.timeline_id in meant]
+
+
+def _aside(registry: Registry, app: App, retry: Retry) -> list[Database]:
+    """The databases that are to be made as copies now: their sources are there."""
+    databases = registry.databases_aside(app.id)
+    unmade = {item.id for item in databases}
+    now = now_ms()
+    return [
+        item
+        for item in databases
+        if item.forked_from not in unmade
+        if item.retry_at is None or item.retry_at <= now or (retry if isinstance(retry, bool) else item.id in retry)
+    ]
+
+
+def _do(registry: Registry, errand: Errand, stop: Stop, *, wait: bool) -> bool:
+    if errand.database_id is None:
+        return deploy(registry, errand.app_id, errand.timeline_id, stop, wait=wait)
+    return copy_aside(registry, errand.app_id, errand.database_id, stop, wait=wait)
+
+
+def do_all(
+    registry: Registry,
+    app: App,
+    cause: str,
+    *,
+    timeline: bytes = b"",
+    say: Callable[[str], None] | None = None,
+    retry: Retry = False,
+) -> None:
+    """Do it here and now, until nothing is waiting; `say` is told what is printed. Raises what a single errand raises."""
+    done: set[Errand] = set()
+    for _ in range(MOST_ROUNDS):
+        current = registry.app(app.id)
+        found = waiting(registry, current, timeline, retry=False if done else retry) if current else []
+        errands = [errand for errand in found if errand.database_id is None or errand not in done]
+        if not errands:
+            return
+        for errand in errands:
+            with _heard(registry.home, errand, say):
+                _do(registry, errand, _never, wait=True)
+            done.add(errand)
+        reconcile(registry, app, now_ms(), cause)
+
+
+@contextmanager
+def _heard(home: Home, errand: Errand, say: Callable[[str], None] | None) -> Iterator[None]:
+    """Tell what the block's command prints, from a thread."""
+    if say is None or errand.database_id is not None:
+        yield
+        return
+    over = threading.Event()
+    listener = threading.Thread(target=_listen, args=(home, errand, now_ms(), say, over), name="listener")
+    listener.start()
+    try:
+        yield
+    finally:
+        over.set()
+        listener.join()
+
+
+def _listen(home: Home, errand: Errand, since: int, say: Callable[[str], None], over: threading.Event) -> None:
+    with Registry.open(home) as registry:
+        app = registry.app(errand.app_id)
+        for timeline in due(registry, app) if app else []:
+            if app is not None and timeline.id == errand.timeline_id:
+                follow(registry, app, [timeline], since, say, over.is_set)
+
+
+def _never() -> bool:
+    return False
+
+
+class Crew:
+    """Threads that do errands. `done` is called from one of them with the app of each that is over."""
+
+    def __init__(self, home: Home, done: Callable[[str], None], trouble: Callable[[str, str], None]) -> None:
+        self._home, self._done, self._trouble = home, done, trouble
+        self._queue: queue.SimpleQueue[Errand | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._taken: set[Errand] = set()
+        self._failed: dict[Errand, tuple[int, float]] = {}
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def offer(self, errands: list[Errand]) -> float | None:
+        """Have them done, those that are not being done already; in how many seconds to offer them again, if ever."""
+        again = None
+        for errand in errands:
+            with self._lock:
+                wait = self._failed.get(errand, (0, 0.0))[1] - time.monotonic()
+                if wait > 0:
+                    again = min(wait, again or wait)
+                    continue
+                if errand in self._taken:
+                    continue
+                self._taken.add(errand)
+            self._queue.put(errand)
+        while len(self._threads) < min(HANDS, len(self._taken)):
+            self._threads.append(threading.Thread(target=self._work, name="errands"))
+            self._threads[-1].start()
+        return again
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._taken)
+
+    def close(self) -> None:
+        """End what is being done; it is begun anew by whoever comes next."""
+        self._stopping.set()
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        with Registry.open(self._home) as registry:
+            while (errand := self._queue.get()) is not None and not self._stopping.is_set():
+                failure = ""
+                over = False
+                try:
+                    over = _do(registry, errand, self._stopping.is_set, wait=False)
+                except ProvisionerError as error:
+                    failure = str(error)
+                except Exception as error:  # a fault of ours must not take a hand away, nor the errand for ever
+                    failure = f"{type(error).__name__}: {error}"
+                with self._lock:
+                    self._note(errand, failed=not over)
+                    self._taken.discard(errand)
+                if failure:
+                    self._trouble(errand.app_id, failure)
+                self._done(errand.app_id)
+
+    def _note(self, errand: Errand, *, failed: bool) -> None:
+        if not failed:
+            self._failed.pop(errand, None)
+            return
+        times = self._failed.get(errand, (0, 0.0))[0]
+        wait = min(FIRST_RETRY_SECONDS * 2**times, LONGEST_RETRY_SECONDS)
+        self._failed[errand] = (times + 1, time.monotonic() + wait)

@@ -1,0 +1,55 @@
+"""Reading ranges of keys from an SQLite file, on a connection that the caller has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from provisioner.kv.model import ReadRange
+from provisioner.kv.sqlite_file import File
+
+Row = tuple[bytes, bytes, int, int]
+"""Key, value, encoding, and the version as a number."""
+
+_POINT = "select k, v, v_encoding, version from kv where k = ?"
+_RANGE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k limit ?"
+_REVERSE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k desc limit ?"
+_HOLD = "select version from data_version"
+
+
+class Pinned:
+    """One state of the database, until it is closed: several reads, each in a third of the time. For one thread."""
+
+    __slots__ = ("_connection", "_file", "_holding")
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self._connection = file.reader()
+        try:
+            self._holding = self._connection.execute(_HOLD)  # not read to its end, so the state stays
+        except apsw.Error as error:
+            file.release(self._connection)
+            raise file.failure(error) from error
+
+    def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
+        """As SqliteStore.rows."""
+        try:
+            return [rows(self._connection, wanted) for wanted in ranges]
+        except apsw.Error as error:
+            raise self._file.failure(error) from error
+
+    def close(self) -> None:
+        self._holding.close()
+        self._file.release(self._connection)
+
+
+def rows(connection: apsw.Connection, wanted: ReadRange) -> list[Row]:
+    start, end, limit, reverse = wanted
+    if end == start + b"\0":
+        found: Any = connection.execute(_POINT, (start,))
+    else:
+        found = connection.execute(_REVERSE if reverse else _RANGE, (start, end, limit))
+    read: list[Row] = found.fetchall()
+    return read

@@ -1,0 +1,51 @@
+"""How an app that is started now reaches its databases, and the variables that say so. Light: `exec` imports it."""
+
+from __future__ import annotations
+
+import os
+
+from provisioner.config import Home
+from provisioner.engines.layout import database_path
+from provisioner.environment import Attached, Connection, Reached, variables
+from provisioner.errors import NotResolved
+
+
+def environment(home: Home, connection: Connection) -> dict[str, str]:
+    """The variables of a timeline. Raises `NotResolved` where a database cannot be reached."""
+    return variables(connection, [_reached(home, connection, each) for each in connection.databases])
+
+
+def _reached(home: Home, connection: Connection, database: Attached) -> Reached:
+    path = _usable_file(database)
+    remote = _remote(home, connection, database)
+    return Reached(path, *remote) if remote else Reached(path)
+
+
+def _remote(home: Home, connection: Connection, database: Attached) -> tuple[str, str] | None:
+    """URL and token where the server is to be used; where no server is up nothing more is imported to say so."""
+    if database.connect == "file" or (database.connect == "auto" and not os.path.exists(home.server)):
+        return None
+    from provisioner import endpoint
+
+    return endpoint.remote(home, connection.app_slug, database)
+
+
+def _usable_file(database: Attached) -> str:
+    """The connected database's file, looked at: it is there, can be written, and is a database.
+
+    No part of its path is a link: Deno follows none.
+    """
+    path = os.path.realpath(database_path(database.location, database.database_id))
+    problem = ""
+    try:
+        with open(path, "r+b", buffering=0) as file:
+            if file.read(16) != b"SQLite format 3\0":
+                problem = "is not an SQLite database"
+    except OSError as error:
+        problem = f"cannot be opened: {error.strerror}"
+    if problem:
+        raise NotResolved(
+            f"database {database.database_name!r} {problem} ({path})",
+            f"Put the file back; 'provisioner database show {database.database_name}' tells more",
+        )
+    return path

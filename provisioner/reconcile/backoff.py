@@ -1,0 +1,18 @@
+"""When to try again what failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from provisioner.model import Database, Status
+
+FIRST_RETRY_MS = 1_000
+LONGEST_RETRY_MS = 300_000
+
+
+def failure_of(database: Database, why: str, now: int) -> Database:
+    """The row of a database on which a step has just failed."""
+    attempts = database.attempts + 1
+    wait = min(FIRST_RETRY_MS * 2 ** min(attempts - 1, 20), LONGEST_RETRY_MS)
+    status = database.status if database.status is Status.ARCHIVED else Status.ERROR
+    return replace(database, status=status, error=why, attempts=attempts, retry_at=now + wait)

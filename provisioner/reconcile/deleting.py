@@ -1,0 +1,64 @@
+"""Deleting an instance, and bringing it back: said by a person; reconciling archives, brings back, and in the end purges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from provisioner import faults
+from provisioner.errors import ProvisionerError
+from provisioner.model import App, Instance
+from provisioner.reconcile.backup import Held, make_backup
+from provisioner.reconcile.locks import app_locked, instance_locked
+from provisioner.registry import instances as rows
+from provisioner.registry.store import Registry
+
+
+def delete_instance(
+    registry: Registry,
+    instance: Instance,
+    held: Callable[[], Sequence[Held]],
+    now: int,
+    purge_at: int,
+    *,
+    backup: bool,
+    progress: Callable[[int], None],
+) -> str | None:
+    """Back it up and call it deleted, until `purge_at` (ms) for the time being; the path of the backup.
+
+    `held` gives its databases with data; it is asked again when nobody else can change them. Raises ProvisionerError, and
+    then nothing was deleted.
+    """
+    with instance_locked(registry, instance):
+        if all(item.id != instance.id for item in registry.instances()):
+            raise ProvisionerError(f"instance {instance.slug} was deleted meanwhile", "See: instance list --deleted")
+        path = make_backup(registry, instance, held(), now, progress) if backup else None
+        faults.point("delete.backed")
+        with ExitStack() as stack:
+            for app in _apps(registry):
+                stack.enter_context(app_locked(registry, app))
+            rows.mark_deleted(registry, instance, now, purge_at, path)
+        faults.point("delete.recorded")
+    return path
+
+
+def recover_instance(registry: Registry, instance: Instance, now: int) -> None:
+    """Call it deleted no more; its assignments are in force again. Raises ProvisionerError where it is too late."""
+    with instance_locked(registry, instance), ExitStack() as stack:
+        for app in _apps(registry):
+            stack.enter_context(app_locked(registry, app))
+        found = next((item for item in rows.deleted(registry) if item.instance.id == instance.id), None)
+        if found is None:
+            raise ProvisionerError(f"instance {instance.slug} is not deleted", "See 'provisioner instance list'")
+        if found.purge_at <= now:
+            raise ProvisionerError(
+                f"the time to recover {instance.slug} is over",
+                f"Its backup is {found.backup}; see docs/instances.md" if found.backup else "There is no backup of it",
+            )
+        rows.mark_recovered(registry, instance, now)
+        faults.point("undelete.recorded")
+
+
+def _apps(registry: Registry) -> list[App]:
+    """In one order, so that two who want all of them do not wait for each other."""
+    return sorted(registry.apps(), key=lambda app: app.id)

@@ -1,0 +1,37 @@
+"""What the registry is told first of something that is to be made."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+from provisioner.model import App, Database, Instance, Intent, Status, Timeline
+from provisioner.naming import database_name
+
+
+def begun(new_id: str, app: App, timeline: Timeline, instance: Instance, now: int) -> Database:
+    """The row of a database that is to be made."""
+    return Database(
+        id=new_id,
+        timeline_id=timeline.id,
+        instance_id=instance.id,
+        name=database_name(app.slug, timeline.name),
+        status=Status.PROVISIONING,
+        intent=Intent.PROVISION,
+        error=None,
+        attempts=0,
+        retry_at=None,
+        hold=None,
+        created_at=now,
+        connected_at=None,
+        archived_at=None,
+        purge_at=None,
+    )
+
+
+def new_ids(count: int) -> Iterator[str]:
+    """So many random UUIDs, from one question to the system: asked for each, it is a tenth of provisioning many."""
+    random = os.urandom(16 * count)
+    for start in range(0, len(random), 16):
+        yield str(uuid.UUID(bytes=random[start : start + 16], version=4))

@@ -1,0 +1,67 @@
+"""The data as it was at a commit: kept when a timeline moves on from it, where its app says so."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+from provisioner.errors import ProvisionerError
+from provisioner.model import App, Status, Timeline
+from provisioner.reconcile.actions import Action, Follow, Note
+from provisioner.reconcile.replacing import keep_newest, take_snapshot
+from provisioner.registry.store import Registry
+
+REVISION = "revision"
+
+Moved = tuple[str, str]
+"""A timeline by its id, and the revision that it is about to leave."""
+
+
+def moves(registry: Registry, app: App, actions: Sequence[Action]) -> list[Moved]:
+    """The timelines that a plan moves on from a revision at which their data is to be kept."""
+    if not app.snapshot_revisions:
+        return []
+    left = {timeline.id: timeline for timeline in _moved(actions)}
+    connected = {
+        database.timeline_id
+        for database in registry.databases(app.id)
+        if database.status is Status.CONNECTED and database.intent is None
+    }
+    return [(timeline.id, timeline.revision) for timeline in left.values() if timeline.id in connected]
+
+
+def _moved(actions: Sequence[Action]) -> Iterable[Timeline]:
+    for action in actions:
+        timeline = action.timeline if isinstance(action, Note) else action.old if isinstance(action, Follow) else None
+        if timeline is not None and timeline.revision not in ("", getattr(action, "revision", "")):
+            yield timeline
+
+
+def keep(registry: Registry, app: App, moved: Sequence[Moved], now: int) -> None:
+    """Snapshot the databases of these timelines, and delete what is older than the app says.
+
+    The timeline moves on also where that fails: it would have to stay behind for ever on a disk that is full. Then the
+    history of the database says so.
+    """
+    timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
+    leaving = dict(moved)
+    for database in registry.databases(app.id):
+        if (
+            database.timeline_id not in leaving
+            or database.status is not Status.CONNECTED
+            or database.intent is not None
+        ):
+            continue
+        try:
+            take_snapshot(registry, app, database, now, label="", cause=REVISION)
+            keep_newest(registry, app, database, REVISION, app.snapshot_revisions, now)
+        except ProvisionerError as error:
+            registry.record(
+                now,
+                "database.snapshot-failed",
+                REVISION,
+                app_id=app.id,
+                timeline=os.fsdecode(timelines[database.timeline_id].name),
+                database_id=database.id,
+                detail=str(error),
+            )

@@ -1,0 +1,128 @@
+"""Runs of users' commands in the registry: what is said of one before, during and after it, and where it works."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from provisioner.clock import now_ms
+from provisioner.config import DIRECTORY_MODE, Home
+from provisioner.engines.table import ENGINES
+from provisioner.errors import ProvisionerError, StorageFailed
+from provisioner.model import App, Database, Run, RunState, Timeline
+from provisioner.reconcile.locks import database_if_free, timeline_if_free
+from provisioner.registry import runs as rows
+from provisioner.registry.store import Registry
+from provisioner.runs.start import end_survivors, log_path
+
+PRE_DEPLOY, SCRUB = "pre-deploy", "scrub"
+REMEMBERED = 20  # runs of a timeline, with their logs
+
+
+@contextmanager
+def begun(
+    registry: Registry, timeline: Timeline, kind: str, command: str, *, database: Database | None = None
+) -> Iterator[Run]:
+    """A run that is recorded as running; in the block it is ended with `end`. Where it is not, it was cut off."""
+    run = Run(
+        id=str(uuid.uuid4()),
+        timeline_id=timeline.id,
+        database_id=database.id if database else None,
+        kind=kind,
+        revision=timeline.revision,
+        command=command,
+        state=RunState.RUNNING,
+        detail="",
+        started_at=now_ms(),
+        ended_at=None,
+    )
+    rows.save_run(registry, run)
+    why = "it was stopped"
+    try:
+        yield run
+    except ProvisionerError as error:
+        why = str(error)
+        raise
+    finally:
+        remove_workplace(registry.home, run.id)
+        if any(each.id == run.id and each.state is RunState.RUNNING for each in rows.runs(registry, timeline.id)):
+            end(registry, run, RunState.CUT_OFF, why)
+
+
+def end(registry: Registry, run: Run, state: RunState, detail: str) -> None:
+    with registry.change():
+        rows.save_run(registry, replace(run, state=state, detail=detail, ended_at=now_ms()))
+        old = [each for each in rows.runs(registry, run.timeline_id)[REMEMBERED:] if each.state is not RunState.RUNNING]
+        for each in old:
+            rows.forget_run(registry, each)
+    for each in old:
+        _remove_file(log_path(registry.home, each.id))
+
+
+def workplace(home: Home, run_id: str) -> str:
+    """A new empty directory for a run. Raises StorageFailed."""
+    path = _workplace(home, run_id)
+    try:
+        os.makedirs(home.work, mode=DIRECTORY_MODE, exist_ok=True)
+        os.mkdir(path, DIRECTORY_MODE)
+    except OSError as error:
+        raise StorageFailed(f"cannot make {path}: {error.strerror}", "Make room, or make it writable") from error
+    return path
+
+
+def remove_workplace(home: Home, run_id: str) -> None:
+    path = _workplace(home, run_id)
+    shutil.rmtree(path, ignore_errors=True)
+    if os.path.isdir(path):  # directories that the command made read-only
+        for directory, _, _ in os.walk(path):
+            os.chmod(directory, DIRECTORY_MODE)
+        shutil.rmtree(path, ignore_errors=True)
+    for left in (f"{path}.index", f"{path}.index.lock"):
+        _remove_file(left)
+
+
+def settle_runs(registry: Registry, app: App, now: int) -> None:
+    """Find the runs whose process is gone, and end whatever is left of them. What they were for is begun anew."""
+    for run in rows.unfinished_runs(registry, app.id):
+        if run.database_id is None:
+            lock = timeline_if_free(registry, run.timeline_id)
+        else:
+            lock = database_if_free(registry, run.database_id)
+        with lock as free:
+            if free:
+                cut_off(registry, app, run, now)
+
+
+def cut_off(registry: Registry, app: App, run: Run, now: int) -> None:
+    """Nobody is at a run that is called running. The caller holds the lock under which it ran."""
+    end_survivors(run.id)
+    remove_workplace(registry.home, run.id)
+    database = registry.database(run.database_id) if run.database_id else None
+    if database is not None:  # what it was to change goes too
+        instance = registry.instance_of(database.instance_id)
+        ENGINES[instance.engine].discard(instance, database)
+    timeline = registry.timeline(run.timeline_id)
+    with registry.change():
+        end(registry, run, RunState.CUT_OFF, "it was cut off: whoever ran it was killed")
+        registry.record(
+            now,
+            f"timeline.{run.kind}-cut-off",
+            "found",
+            app_id=app.id,
+            timeline=os.fsdecode(timeline.name),
+            database_id=run.database_id,
+            detail=run.command,
+        )
+
+
+def _workplace(home: Home, run_id: str) -> str:
+    return os.path.join(home.work, run_id)
+
+
+def _remove_file(path: str) -> None:
+    if os.path.exists(path):
+        os.unlink(path)

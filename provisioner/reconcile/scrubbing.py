@@ -1,0 +1,199 @@
+"""Copies that have to pass a command before anybody can connect to them: of production's data, personal data is taken out.
+
+The command runs on the copy where that is built, which nobody is ever connected to. Only when it has succeeded, all that
+it started is gone and the copy is whole, is it moved to its place.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+from provisioner import faults
+from provisioner.clock import now_ms
+from provisioner.engines.base import Copied, Source
+from provisioner.engines.table import ENGINES
+from provisioner.environment import Attached, Connection, Reached, variables
+from provisioner.errors import Busy, ProvisionerError, StorageFailed, UsageError
+from provisioner.model import App, Context, Database, RunState, Scrub, Status, Timeline
+from provisioner.reconcile.backoff import failure_of
+from provisioner.reconcile.locks import app_locked, database_locked
+from provisioner.reconcile.running import SCRUB, begun, end, workplace
+from provisioner.registry.store import Registry
+from provisioner.registry.variables import listing
+from provisioner.runs import script
+from provisioner.runs.start import STOPPED, Command, Stop, failed, run, shell
+
+_FILES = (".sql", ".py")
+
+
+class NotScrubbed(ProvisionerError):  # noqa: N818
+    """The copy did not pass; nobody was connected to it."""
+
+
+def parse(text: str) -> str:
+    """A scrub as it is kept: a shell command, or the absolute path of a file of SQL or Python. Raises UsageError."""
+    if not text.strip():
+        raise UsageError("the scrub command is empty", "To have none, say --no-scrub")
+    return os.path.abspath(text) if text.endswith(_FILES) and os.path.isfile(text) else text
+
+
+def scrubbed(
+    registry: Registry,
+    app: App,
+    database: Database,
+    rule: Scrub | None,
+    build: Callable[[], Copied],
+    stop: Stop | None = None,
+) -> Copied:
+    """What `build` builds beside the database, when it has passed `rule`. The caller holds the database's lock.
+
+    Raises NotScrubbed, and what `build` raises; what was built is then for the caller to discard.
+    """
+    if rule is None:
+        return build()
+    instance = registry.instance_of(database.instance_id)
+    timeline = registry.timeline(database.timeline_id)
+    with begun(registry, timeline, SCRUB, rule.command, database=database) as run_row:
+        faults.point("scrub.intended")
+        made = build()
+        engine = ENGINES[instance.engine]
+        path = engine.beside(instance, database)
+        where = workplace(registry.home, run_row.id)
+        environ = _environment(registry, app, timeline, database, path)
+        command = Command(_words(rule.command, path), where, rule.limit_ms, environ)
+        why = run(registry.home, run_row.id, command, stop or _never)
+        faults.point("scrub.ran")
+        if why == STOPPED:
+            raise NotScrubbed("the scrub command was stopped", "It is run again")
+        try:
+            if not why:
+                engine.seal(instance, database)
+        except StorageFailed as error:
+            why = f"it left no usable database: {error}"
+        if why:
+            why = failed(registry.home, run_row.id, "the scrub command", why)
+            end(registry, run_row, RunState.FAILED, why)
+            raise NotScrubbed(why, "Nobody was connected to the copy, which is gone")
+        faults.point("scrub.sealed")
+        end(registry, run_row, RunState.SUCCEEDED, "")
+    # what it has changed has no versions that a diff could go by
+    return replace(made, version=None)
+
+
+def copy_aside(registry: Registry, app_id: str, database_id: str, stop: Stop, *, wait: bool) -> bool:
+    """Make a database that is to be a copy which passes its instance's rule; what comes of it is in the registry.
+
+    Where another process is at it, `wait` for its end; else that is False.
+    """
+    app, database = registry.app(app_id), registry.database(database_id)
+    if app is None or database is None or not database.copied_aside:
+        return True
+    rule = registry.scrubs(app.id).get(database.instance_id)
+    patience = (rule.limit_ms / 1000 if rule else 0.0) + 60.0 if wait else 0.0
+    try:
+        with database_locked(registry, database, patience):
+            current = registry.database(database_id)
+            if current is not None and current.copied_aside:
+                _copy_aside(registry, app, current, rule, stop)
+    except Busy:
+        if wait:
+            raise
+        return False
+    return True
+
+
+def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | None, stop: Stop) -> None:
+    instance = registry.instance_of(database.instance_id)
+    engine = ENGINES[instance.engine]
+    if engine.problem(instance, database):  # else it was cut off when it was in its place
+        try:
+            source = registry.database(database.forked_from or "")
+            assert source is not None  # noqa: S101 - rows of databases are never deleted
+            origin = Source(source, database.forked_snapshot)
+            made = scrubbed(registry, app, database, rule, lambda: engine.copy_beside(instance, database, origin), stop)
+            database = replace(database, fork_version=made.version)
+        except ProvisionerError as error:
+            engine.discard(instance, database)
+            if not stop():
+                _record(registry, app, failure_of(database, str(error), now_ms()), str(error))
+            return
+    with app_locked(registry, app):
+        current = registry.database(database.id)
+        if current is None or not current.copied_aside:  # its branch has gone meanwhile
+            engine.discard(instance, database)
+            return
+        engine.swap(instance, database, str(uuid.uuid4()))
+        now = now_ms()
+        connected = replace(
+            current,
+            status=Status.CONNECTED,
+            intent=None,
+            error=None,
+            attempts=0,
+            retry_at=None,
+            forked_at=now,
+            fork_version=database.fork_version,
+            connected_at=now,
+        )
+        _save(registry, app, connected, "database.connect", "scrubbed" if rule else "")
+    faults.point("provision.recorded")
+
+
+def _record(registry: Registry, app: App, database: Database, detail: str) -> None:
+    with app_locked(registry, app):
+        current = registry.database(database.id)
+        if current is not None and current.copied_aside:
+            _save(registry, app, database, "database.error", detail)
+
+
+def _save(registry: Registry, app: App, database: Database, action: str, detail: str) -> None:
+    timeline = registry.timeline(database.timeline_id)
+    with registry.change():
+        registry.save_databases([database])
+        name = os.fsdecode(timeline.name)
+        registry.record(now_ms(), action, SCRUB, app_id=app.id, timeline=name, database_id=database.id, detail=detail)
+
+
+def _environment(registry: Registry, app: App, timeline: Timeline, database: Database, path: str) -> dict[str, str]:
+    """The variables of the timeline, with the copy as its only database."""
+    organization, instance = registry.organization(), registry.instance_of(database.instance_id)
+    context = Context.PRODUCTION if timeline.production else Context.DEVELOPMENT
+    connection = Connection(
+        org_id=organization.id,
+        org_slug=organization.slug,
+        app_id=app.id,
+        app_slug=app.slug,
+        timeline=os.fsdecode(timeline.name),
+        production=timeline.production,
+        revision=timeline.revision,
+        context=context,
+        databases=[
+            Attached(
+                instance=instance.slug,
+                engine=instance.engine,
+                location=instance.location,
+                database_id=database.id,
+                database_name=database.name,
+                connect="file",
+                generation=0,
+            )
+        ],
+        variables={item.name: item.value for item in listing(registry, app.id) if item.context is context},
+    )
+    return variables(connection, [Reached(path)])
+
+
+def _words(command: str, path: str) -> list[str]:
+    if os.path.isabs(command) and command.endswith(".sql"):
+        return [sys.executable, "-I", os.path.abspath(script.__file__), path, command]
+    if os.path.isabs(command) and command.endswith(".py"):
+        return [sys.executable, command]
+    return shell(command)
+
+
+def _never() -> bool:
+    return False

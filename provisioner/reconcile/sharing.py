@@ -1,0 +1,43 @@
+"""Sharing a database between timelines: said by a person; reconciling puts away what is not used meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from provisioner.errors import ProvisionerError
+from provisioner.model import App, Database, Intent, Share, Status, Timeline
+from provisioner.reconcile.locks import app_locked
+from provisioner.registry import shares as rows
+from provisioner.registry.store import Registry
+
+
+def share(registry: Registry, app: App, timeline: Timeline, database: Database, now: int) -> None:
+    """From now on the timeline uses this database of another's. Raises Busy, and ProvisionerError where it is not
+    connected."""
+    with app_locked(registry, app), registry.change():
+        current = registry.database(database.id)
+        if current is None or current.status is not Status.CONNECTED or current.intent not in (None, Intent.REPLACE):
+            raise ProvisionerError(f"{database.name} is not connected", "See 'provisioner status'")
+        rows.save_share(registry, Share(timeline.id, database.instance_id, database.id, now))
+        aside = [
+            replace(item, purge_at=None)
+            for item in registry.databases(app.id)
+            if (item.timeline_id, item.instance_id) == (timeline.id, database.instance_id) and not item.live
+        ]
+        registry.save_databases(sorted(aside, key=lambda item: item.archived_at or 0)[-1:])
+        _record(registry, app, timeline, now, "database.share", database.id)
+
+
+def unshare(registry: Registry, app: App, timeline: Timeline, ended: Sequence[Share], now: int) -> None:
+    """From now on the timeline uses its own. Raises Busy."""
+    with app_locked(registry, app), registry.change():
+        rows.end_shares(registry, ended)
+        for item in ended:
+            _record(registry, app, timeline, now, "database.unshare", item.database_id)
+
+
+def _record(registry: Registry, app: App, timeline: Timeline, now: int, action: str, database_id: str) -> None:
+    name = os.fsdecode(timeline.name)
+    registry.record(now, action, "user", app_id=app.id, timeline=name, database_id=database_id)

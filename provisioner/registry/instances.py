@@ -1,0 +1,77 @@
+"""Instances in the registry: what is changed of them, what is on them, and those that were deleted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provisioner.model import Database, Instance
+from provisioner.registry.store import Registry
+from provisioner.registry.tables import printable
+
+_COLUMNS = "id, slug, engine, location, created_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """An instance that was deleted at `deleted_at` and can be recovered until `purge_at` (ms). `backup` is a path."""
+
+    instance: Instance
+    deleted_at: int
+    purge_at: int
+    backup: str | None
+
+
+def databases_of(registry: Registry, instance_id: str) -> list[Database]:
+    """The databases on an instance that still have, or are to have, data; of every app, registered or not."""
+    rows = registry.rows(
+        "select id from database where instance_id = ? and status <> 'purged' order by rowid", instance_id
+    )
+    found = (registry.database(str(row[0])) for row in rows)
+    return [database for database in found if database is not None]
+
+
+def save_instance(registry: Registry, instance: Instance, now: int, detail: str) -> None:
+    """Change the name or the place of an instance."""
+    with registry.change():
+        registry.write(
+            "update instance set slug = ?, location = ? where id = ?", instance.slug, instance.location, instance.id
+        )
+        registry.record(now, "instance.edit", "user", detail=detail)
+
+
+def mark_deleted(registry: Registry, instance: Instance, now: int, purge_at: int, backup: str | None) -> None:
+    with registry.change():
+        registry.write(
+            "update instance set deleted_at = ?, purge_at = ?, backup = ? where id = ?",
+            *(now, purge_at, printable(backup), instance.id),
+        )
+        registry.record(now, "instance.delete", "user", detail=f"{instance.slug}, backup {backup or 'none'}")
+
+
+def mark_recovered(registry: Registry, instance: Instance, now: int) -> None:
+    with registry.change():
+        registry.write(
+            "update instance set deleted_at = null, purge_at = null, backup = null where id = ?", instance.id
+        )
+        registry.record(now, "instance.recover", "user", detail=instance.slug)
+
+
+def deleted(registry: Registry) -> list[Deleted]:
+    """The instances that were ever deleted, the last one first."""
+    rows = registry.rows(
+        f"select {_COLUMNS}, deleted_at, purge_at, backup from instance where deleted_at is not null"
+        " order by deleted_at desc, rowid desc"
+    )
+    return [
+        Deleted(Instance(*row[:5]), int(str(row[5])), int(str(row[6] or row[5])), row[7])  # type: ignore[arg-type]
+        for row in rows
+    ]
+
+
+def locations(registry: Registry) -> list[tuple[str, str, str]]:
+    """Where data of instances is, also of those that were deleted and may be recovered: id, slug, directory."""
+    rows = registry.rows(
+        "select id, slug, location from instance where deleted_at is null"
+        " or exists (select 1 from database where instance_id = instance.id and status <> 'purged')"
+    )
+    return [(str(row[0]), str(row[1]), str(row[2])) for row in rows]

@@ -1,0 +1,51 @@
+"""Timelines that use another timeline's database on purpose, in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from provisioner.model import App, Database, Share, Timeline
+from provisioner.registry.store import Registry
+
+
+def shares(registry: Registry, app_id: str) -> list[Share]:
+    """Those of an app's timelines."""
+    rows = registry.rows(
+        "select share.timeline_id, share.instance_id, share.database_id, share.created_at from share"
+        " join timeline on timeline.id = share.timeline_id where app_id = ? order by share.created_at, share.rowid",
+        app_id,
+    )
+    return [Share(*row) for row in rows]  # type: ignore[arg-type]
+
+
+def sharers(registry: Registry, app_id: str, database: Database) -> list[Timeline]:
+    """The timelines that use this database of another one's."""
+    wanted = {share.timeline_id for share in shares(registry, app_id) if share.database_id == database.id}
+    return [timeline for timeline in registry.timelines(app_id) if timeline.id in wanted] if wanted else []
+
+
+def save_share(registry: Registry, share: Share) -> None:
+    registry.write(
+        "insert into share (timeline_id, instance_id, database_id, created_at) values (?, ?, ?, ?)"
+        " on conflict (timeline_id, instance_id) do update set database_id = excluded.database_id",
+        *(share.timeline_id, share.instance_id, share.database_id, share.created_at),
+    )
+
+
+def end_shares(registry: Registry, ended: Iterable[Share]) -> None:
+    registry.write_all(
+        "delete from share where timeline_id = ? and instance_id = ?",
+        [(share.timeline_id, share.instance_id) for share in ended],
+    )
+
+
+def carry_shares(registry: Registry, app: App, moved: dict[str, str]) -> list[Share]:
+    """Branches were renamed: what the timeline of one shared goes to another's, by their ids. What that shared ends, and
+    is returned."""
+    known = shares(registry, app.id)
+    going = [share for share in known if share.timeline_id in moved]
+    ended = [share for share in known if share not in going and share.timeline_id in moved.values()]
+    end_shares(registry, [*going, *ended])
+    for share in going:
+        save_share(registry, Share(moved[share.timeline_id], share.instance_id, share.database_id, share.created_at))
+    return ended

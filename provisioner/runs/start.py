@@ -1,0 +1,148 @@
+"""Running a user's command to its end, with a time limit and a log, and with nothing of it left afterwards."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from provisioner import faults
+from provisioner.config import DIRECTORY_MODE, FILE_MODE, Home, inherited
+from provisioner.environment import STRAY
+from provisioner.errors import StorageFailed
+
+RUN = "PROVISIONER_RUN"
+"""The variable that all processes of a run have; how they are found when their supervisor was killed."""
+
+STOPPED = "it was stopped"
+LAST_WORDS = 300  # bytes of a log that go into an error
+_LOOK_SECONDS = 0.2
+_PATIENCE_SECONDS = 5.0
+_SUPERVISE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervise.py")
+
+Stop = Callable[[], bool]
+"""Asked several times a second; once it is true, the command is ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is run: a program with its arguments, in a directory, for so long at most, with these variables set."""
+
+    words: Sequence[str]
+    directory: str
+    limit_ms: int
+    variables: Mapping[str, str]
+
+
+def shell(text: str) -> list[str]:
+    return ["/bin/sh", "-c", text]
+
+
+def log_path(home: Home, run_id: str) -> str:
+    return os.path.join(home.runs, f"{run_id}.log")
+
+
+def run(home: Home, run_id: str, command: Command, stop: Stop) -> str:
+    """Run it to its end: what went wrong, empty where nothing did. Its log is at `log_path`. Raises StorageFailed."""
+    try:
+        os.makedirs(home.runs, mode=DIRECTORY_MODE, exist_ok=True)
+        log = os.open(log_path(home, run_id), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+    except OSError as error:
+        raise StorageFailed(f"cannot log in {home.runs}: {error.strerror}", "Make room, or make it writable") from error
+    environ = {key: value for key, value in inherited().items() if key not in STRAY}
+    environ |= {**command.variables, RUN: run_id}
+    words = [sys.executable, "-I", "-S", _SUPERVISE, str(command.limit_ms / 1000), str(log), "--", *command.words]
+    try:
+        with subprocess.Popen(
+            words,
+            env=environ,
+            cwd=command.directory,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            pass_fds=(log,),
+            start_new_session=True,
+        ) as supervisor:
+            os.close(log)
+            log = -1
+            faults.point("run.started")
+            return _wait(supervisor, run_id, command.limit_ms, stop)
+    except OSError as error:
+        raise StorageFailed(f"cannot start a process: {error.strerror}") from error
+    finally:
+        if log >= 0:
+            os.close(log)
+
+
+def _wait(supervisor: subprocess.Popen[bytes], run_id: str, limit_ms: int, stop: Stop) -> str:
+    assert supervisor.stdin is not None  # noqa: S101
+    assert supervisor.stdout is not None  # noqa: S101
+    try:
+        stopping = False
+        while not select.select([supervisor.stdout], [], [], _LOOK_SECONDS)[0]:
+            if not stopping and stop():
+                stopping = True
+                supervisor.stdin.close()
+        said = supervisor.stdout.read().decode().strip()
+    except BaseException:
+        supervisor.stdin.close()  # which ends it, and all of the command's
+        supervisor.wait()
+        raise
+    if not said:
+        end_survivors(run_id)
+        return "what supervises it was killed"
+    kind, _, number = said.partition(" ")
+    if kind == "exit":
+        return "" if number == "0" else f"it ended with exit code {number}"
+    if kind == "signal":
+        return f"it was killed by signal {number}"
+    return STOPPED if kind == "stopped" else f"it took longer than {limit_ms / 1000:g} s"
+
+
+def end_survivors(run_id: str) -> None:
+    """End the processes of a run whose supervisor was killed, where the system tells which they are."""
+    mark = f"{RUN}={run_id}".encode()
+    patience = time.monotonic() + _PATIENCE_SECONDS
+    while (left := _marked(mark)) and time.monotonic() < patience:
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                continue
+        time.sleep(0.01)
+
+
+def _marked(mark: bytes) -> list[int]:
+    found = []
+    for name in os.listdir("/proc") if os.path.exists("/proc/self/environ") else ():
+        if name.isdecimal() and int(name) != os.getpid():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    if mark in file.read().split(b"\0"):
+                        found.append(int(name))
+            except OSError:
+                continue
+    return found
+
+
+def last_words(path: str) -> str:
+    """How a log ends, on one line; empty where it holds nothing."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.path.getsize(path) - LAST_WORDS))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def failed(home: Home, run_id: str, what: str, why: str) -> str:
+    """The sentence about a run that went wrong: what, why, its last words, and where all of them are."""
+    path = log_path(home, run_id)
+    said = last_words(path)
+    return f"{what} failed: {why}{f' ({said})' if said else ''}; its output is in {path}"

@@ -1,0 +1,338 @@
+"""The pre-deploy command: when it is run, with what, and what becomes of a timeline where it fails, hangs or is cut off."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import (
+    DENO,
+    bare,
+    commit,
+    daemon,
+    events,
+    git,
+    got,
+    killed,
+    ok,
+    provisioner,
+    put,
+    repository,
+    rows,
+    shop,
+    status,
+    until,
+)
+from test_runs import DAEMON, alive
+
+
+def record(tmp_path: Path) -> Path:
+    """Where commands of these tests write a line each time they are run."""
+    return tmp_path / "ran"
+
+
+def ran(tmp_path: Path) -> list[str]:
+    path = record(tmp_path)
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def telling(tmp_path: Path) -> str:
+    """A command that says on which timeline and for which revision it was run, and prints it too."""
+    return f'echo "$DENO_TIMELINE $DENO_DEPLOY_BUILD_ID" | tee -a {record(tmp_path)}'
+
+
+def head(repo: Path, name: str = "HEAD") -> str:
+    return git(repo, "rev-parse", name).stdout.strip()
+
+
+def timeline(repo: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(ok(repo, "timeline", "show", name, "--json"))
+    return found
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    return shop(tmp_path / "shop", "login")
+
+
+def test_it_is_run_once_for_each_revision_of_each_timeline(repo: Path, tmp_path: Path) -> None:
+    ok(repo, "app", "set", "--pre-deploy", telling(tmp_path))
+    first = head(repo)
+    assert ran(tmp_path) == [f"production {first}", f"git-branch/login {first}"]
+    ok(repo, "reconcile")
+    assert len(ran(tmp_path)) == 2
+    commit(repo, "second")
+    git(repo, "branch", "cart")
+    ok(repo, "reconcile")
+    assert set(ran(tmp_path)[2:]) == {f"production {head(repo)}", f"git-branch/cart {head(repo)}"}
+    assert {document["status"] for document in status(repo)} == {"connected"}
+    assert timeline(repo, "main")["pre_deploy"]["state"] == "succeeded"
+    assert f"production {head(repo)}" in ok(repo, "timeline", "log", "main")
+
+
+def test_it_is_run_in_a_clean_checkout_of_which_nothing_is_left(repo: Path, tmp_path: Path, home: Path) -> None:
+    (repo / "untracked").write_text("not pushed")
+    (repo / "file").write_text("changed and not pushed")
+    before = git(repo, "status", "--porcelain").stdout
+    config = (repo / ".git" / "config").read_text()
+    ok(repo, "app", "set", "--pre-deploy", f"cat file; ls -A; pwd; cd ..; ls; exec >{tmp_path}/out; ls -A $OLDPWD")
+    log = ok(repo, "timeline", "log", "main").splitlines()
+    assert log[0] == "firstfile"
+    assert str(home / "work") in "".join(log)
+    assert (tmp_path / "out").read_text() == "file\n"
+    assert list((home / "work").iterdir()) == []
+    assert git(repo, "status", "--porcelain").stdout == before
+    assert (repo / ".git" / "config").read_text() == config
+    assert not (repo / ".git" / "worktrees").exists()
+
+
+def test_nobody_is_connected_before_it_was_run(repo: Path, tmp_path: Path, home: Path) -> None:
+    ok(repo, "app", "set", "--pre-deploy", telling(tmp_path))
+    commit(repo, "second")
+    (found,) = json.loads(ok(repo, "app", "list", "--json"))
+    (home / "inbox" / found["id"]).touch()  # as hooks do
+    started = provisioner(repo, "exec", "--", "sh", "-c", f"tail -n 1 {record(tmp_path)}")
+    assert started.stdout == f"production {head(repo)}\n"
+    assert f"production {head(repo)}" in started.stderr  # what is run before is told
+
+
+def test_a_failure_is_an_error_of_the_timeline_until_it_is_mended(repo: Path, tmp_path: Path, home: Path) -> None:
+    command = f"{telling(tmp_path)}; echo no table >&2; [ -e {tmp_path}/mended ]"
+    refused = provisioner(repo, "app", "set", "--pre-deploy", command)
+    assert refused.returncode == 1
+    assert "it ended with exit code 1 (no table)" in refused.stderr
+    assert {document["status"] for document in status(repo)} == {"error"}
+    assert {document["databases"][0]["status"] for document in status(repo)} == {"connected"}
+    for words in (("exec", "--", "true"), ("env",)):
+        failed = provisioner(repo, *words)
+        assert (failed.returncode, failed.stdout) == (3, "")
+        assert "provisioner timeline fix production" in failed.stderr
+    times = len(ran(tmp_path))
+    assert provisioner(repo, "reconcile").returncode == 1
+    assert len(ran(tmp_path)) == times  # not by itself
+    shown = ok(repo, "timeline", "show", "main")
+    assert "    no table" in shown
+    assert str(home / "log" / "runs") in shown
+    assert "no table" in ok(repo, "status")
+    (tmp_path / "mended").touch()
+    assert "connected" in ok(repo, "timeline", "fix", "main")
+    ok(repo, "exec", "--", "true")
+    assert timeline(repo, "login")["status"] == "error"
+    ok(repo, "database", "fix", rows(repo)[1]["name"])
+    assert timeline(repo, "login")["status"] == "connected"
+
+
+def test_a_new_revision_is_a_new_chance(repo: Path, tmp_path: Path) -> None:
+    assert provisioner(repo, "app", "set", "--pre-deploy", "grep -q second file").returncode == 1
+    commit(repo, "second")
+    provisioner(repo, "reconcile")
+    assert timeline(repo, "main")["status"] == "connected"
+    assert timeline(repo, "login")["status"] == "error"
+    ok(repo, "app", "set", "--no-pre-deploy")
+    assert timeline(repo, "login")["status"] == "connected"
+    assert timeline(repo, "login")["pre_deploy"] is None
+
+
+def test_what_it_runs_out_of_time_with_is_ended(repo: Path, tmp_path: Path) -> None:
+    (tmp_path / "daemon.py").write_text(DAEMON)
+    command = f"{sys.executable} {tmp_path}/daemon.py {tmp_path}/pid; echo $$ >{tmp_path}/shell; sleep 60"
+    refused = provisioner(repo, "app", "set", "--pre-deploy", command, "--pre-deploy-timeout", "2s")
+    assert "it took longer than 2 s" in refused.stderr
+    assert not alive(int((tmp_path / "pid").read_text()))
+    assert not alive(int((tmp_path / "shell").read_text()))
+
+
+def test_a_file_of_the_revision_is_run_only_where_that_was_asked_for(repo: Path, tmp_path: Path) -> None:
+    ok(repo, "app", "set", "--pre-deploy-from", "migrate.sh")  # which no revision has yet
+    assert timeline(repo, "main")["status"] == "connected"
+    (repo / "migrate.sh").write_text(telling(tmp_path))
+    git(repo, "add", "migrate.sh")
+    git(repo, "commit", "-q", "-m", "migrate")
+    ok(repo, "reconcile")
+    assert ran(tmp_path) == [f"production {head(repo)}"]
+    for path in ("/etc/passwd", "../x", "."):
+        assert provisioner(repo, "app", "set", "--pre-deploy-from", path).returncode == 2
+
+
+def test_the_data_before_it_is_kept_of_the_last_five(repo: Path, tmp_path: Path) -> None:
+    put(rows(repo)[0]["path"], "before")
+    ok(repo, "app", "set", "--pre-deploy", "true")
+    for number in range(6):
+        commit(repo, f"revision {number}")
+        ok(repo, "reconcile")
+    listed = json.loads(ok(repo, "database", "snapshot", "list", "main", "--json"))
+    assert [item["cause"] for item in listed] == ["pre-deploy"] * 5
+    put_away = events(tmp_path / "home", "database.snapshot-delete")
+    assert put_away == ["superseded"] * 2
+    assert listed[0]["revision"] == head(repo)
+
+
+MIGRATION = """
+const kv = await Deno.openKv();
+await kv.set(["migrated"], Deno.env.get("DENO_TIMELINE"));
+console.log("migrated", Deno.env.get("DENO_TIMELINE"));
+kv.close();
+"""
+
+
+def test_a_real_migration_reaches_the_database_of_its_own_timeline(repo: Path) -> None:
+    (repo / "migrate.ts").write_text(MIGRATION)
+    git(repo, "add", "migrate.ts")
+    git(repo, "commit", "-q", "-m", "migrate")
+    git(repo, "branch", "-f", "login")
+    ok(repo, "app", "set", "--pre-deploy", f"{DENO} run -A --unstable-kv migrate.ts")
+    for name, where in (("main", "production"), ("login", "git-branch/login")):
+        found = ok(repo, "kv", "get", "--branch", name, '["migrated"]')
+        assert where in found
+        assert f"migrated {where}" in ok(repo, "timeline", "log", name)
+
+
+POINTS = ("deploy.intended", "deploy.snapshot", "deploy.checked-out", "run.started", "deploy.ran", "deploy.recorded")
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_any_instant_it_is_run_again(repo: Path, tmp_path: Path, home: Path, point: str) -> None:
+    git(repo, "branch", "-q", "-D", "login")
+    put(rows(repo)[0]["path"], "kept")
+    ok(repo, "reconcile")
+    killed(repo, point, "app", "set", "--pre-deploy", telling(tmp_path))
+    ok(repo, "reconcile")
+    assert timeline(repo, "main")["pre_deploy"]["state"] == "succeeded"
+    expected = {"deploy.ran": 2, "run.started": len(ran(tmp_path))}.get(point, 1)
+    assert ran(tmp_path) == [f"production {head(repo)}"] * expected
+    assert list((home / "work").iterdir()) == []
+    assert list(home.glob("instances/*/new/*/*")) == []
+    assert len(events(home, "timeline.pre-deploy-cut-off")) == int(point != "deploy.recorded")
+    assert got(rows(repo)[0]["path"]) == "kept"
+    ok(repo, "exec", "--", "true")
+
+
+def test_what_it_left_running_when_all_were_killed_is_ended_before_it_is_run_again(repo: Path, tmp_path: Path) -> None:
+    (tmp_path / "daemon.py").write_text(DAEMON)
+    command = (
+        f"{telling(tmp_path)}; [ -e {tmp_path}/pid ] || {{ {sys.executable} {tmp_path}/daemon.py {tmp_path}/pid;"
+        f" while [ ! -s {tmp_path}/pid ]; do :; done; kill -9 $PPID; sleep 60; }}"
+    )
+    refused = provisioner(repo, "app", "set", "--pre-deploy", command)
+    assert "what supervises it was killed" in refused.stderr
+    assert not alive(int((tmp_path / "pid").read_text()))
+    ok(repo, "database", "fix", "--all")
+
+
+@pytest.mark.parametrize("who", ["hook", "daemon"])
+def test_what_it_prints_is_told_to_who_pushes(tmp_path: Path, home: Path, who: str) -> None:
+    origin = repository(tmp_path / "origin")
+    hub = bare(tmp_path / "hub.git", origin)
+    ok(hub, "init", "--name", "shop", "--grace", "0s")
+    ok(hub, "app", "set", "--pre-deploy", f"{telling(tmp_path)}; sleep 0.3; ! grep -q bad file")
+    with daemon(home) if who == "daemon" else nullcontext():
+        commit(origin, "good")
+        pushed = git(origin, "push", "hub", "main").stderr
+        assert f"remote: production {head(origin)}" in pushed
+        assert "remote: provisioner: production connected" in pushed
+        commit(origin, "bad")
+        pushed = git(origin, "push", "hub", "main").stderr
+        assert "remote: provisioner: production error" in pushed
+        assert "it ended with exit code 1" in pushed
+        assert timeline(hub, "main")["status"] == "error"
+
+
+def test_two_pushes_in_a_row_are_two_runs_one_after_the_other(tmp_path: Path, home: Path) -> None:
+    origin = repository(tmp_path / "origin")
+    hub = bare(tmp_path / "hub.git", origin)
+    ok(hub, "init", "--name", "shop", "--grace", "0s")
+    ok(
+        hub,
+        "app",
+        "set",
+        "--pre-deploy",
+        f"mkdir {tmp_path}/one && sleep 0.5 && {telling(tmp_path)}; rmdir {tmp_path}/one",
+    )
+    with daemon(home):
+        pushes = []
+        for text in ("second", "third"):
+            commit(origin, text)
+            revision = head(origin)
+            pushes.append(revision)
+            command = ["git", "push", "-q", "hub", f"{revision}:refs/heads/main"]
+            with subprocess.Popen(command, cwd=origin, stderr=subprocess.DEVNULL) as pushing:
+                until(lambda revision=revision: head(hub, "main") == revision)  # type: ignore[misc]
+                if text == "second":
+                    until(lambda: (tmp_path / "one").exists())
+                pushing.wait()
+        until(lambda: timeline(hub, "main")["pre_deploy"]["state"] == "succeeded")
+    assert ran(tmp_path)[-1] == f"production {pushes[-1]}"
+    assert len(ran(tmp_path)) == len(set(ran(tmp_path)))
+
+
+def test_a_daemon_that_ends_ends_the_command_and_the_next_one_runs_it_again(
+    repo: Path, tmp_path: Path, home: Path
+) -> None:
+    (tmp_path / "go").touch()
+    command = f"{telling(tmp_path)}; [ -e {tmp_path}/go ] || {{ echo $$ >{tmp_path}/pid; sleep 60; }}"
+    ok(repo, "app", "set", "--pre-deploy", command)
+    (tmp_path / "go").unlink()
+    with daemon(home) as running:
+        commit(repo, "second")
+        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        assert timeline(repo, "main")["pre_deploy"]["state"] == "running"
+        assert timeline(repo, "main")["status"] == "provisioning"
+        git(repo, "branch", "other")  # nobody waits for it
+        running.stop()
+    assert not alive(int((tmp_path / "pid").read_text()))
+    (tmp_path / "go").touch()
+    with daemon(home):
+        until(lambda: timeline(repo, "main")["pre_deploy"]["state"] == "succeeded")
+    assert ran(tmp_path).count(f"production {head(repo)}") == 2
+
+
+def test_a_preview_is_deployed_too(repo: Path, tmp_path: Path) -> None:
+    ok(repo, "app", "set", "--pre-deploy", telling(tmp_path))
+    ok(repo, "preview", "create", "HEAD")
+    assert f"preview/{head(repo)} {head(repo)}" in ran(tmp_path)
+    ok(repo, "exec", "--timeline", f"preview/{head(repo)}", "--", "true")
+
+
+def test_a_renamed_branch_is_not_deployed_again(repo: Path, tmp_path: Path) -> None:
+    ok(repo, "app", "set", "--pre-deploy", telling(tmp_path))
+    times = len(ran(tmp_path))
+    git(repo, "branch", "-m", "login", "signin")
+    ok(repo, "reconcile")
+    assert timeline(repo, "signin")["pre_deploy"]["state"] == "succeeded"
+    assert len(ran(tmp_path)) == times
+
+
+def test_an_env_file_is_not_waited_for(repo: Path, tmp_path: Path) -> None:
+    ok(repo, "env", "--write", ".env.local")
+    ok(repo, "app", "set", "--pre-deploy", f"{telling(tmp_path)}; grep -q good file || [ ! -e {tmp_path}/strict ]")
+    (tmp_path / "strict").touch()
+    commit(repo, "bad")
+    assert provisioner(repo, "reconcile").returncode == 1
+    ok(repo, "hooks", "install")
+    git(repo, "switch", "-q", "login")
+    git(repo, "switch", "-q", "main")
+    assert "DENO_KV_DEFAULT_PATH" not in (repo / ".env.local").read_text()
+
+
+def test_others_do_not_wait_for_a_command_that_takes_long(repo: Path, tmp_path: Path, home: Path) -> None:
+    ok(repo, "app", "set", "--pre-deploy", "true")
+    command = (
+        f"[ $DENO_TIMELINE != production ] || {{ touch {tmp_path}/begun; while [ ! -e {tmp_path}/go ]; do :; done; }}"
+    )
+    ok(repo, "app", "set", "--pre-deploy", command)
+    with daemon(home):
+        commit(repo, "second")
+        until(lambda: (tmp_path / "begun").exists())
+        git(repo, "branch", "cart")
+        until(lambda: any(row["branch"] == "cart" and row["status"] == "connected" for row in status(repo)))
+        ok(repo, "exec", "--branch", "cart", "--", "true")
+        ok(repo, "database", "fork", "login", "cart", "--yes")
+        assert timeline(repo, "main")["status"] == "provisioning"
+        (tmp_path / "go").touch()
+        until(lambda: timeline(repo, "main")["status"] == "connected")
+    assert list((home / "work").iterdir()) == []
