@@ -115,3 +115,34 @@ def test_an_option_is_never_taken_from_a_name(tmp_path: Path) -> None:
     git(shop, "update-ref", "-d", "refs/heads/--help")
     ok(shop, "reconcile")
     assert sorted(os.listdir(shop)) == [".git", "file"]
+
+
+def test_a_name_that_two_timelines_go_by_means_neither(tmp_path: Path) -> None:
+    repo = repository(tmp_path / "two")
+    ok(repo, "init", "--no-hooks")
+    revision = git(repo, "rev-parse", "HEAD").stdout.strip()
+    ok(repo, "preview", "create", revision)
+    git(repo, "branch", f"preview/{revision}")
+    git(repo, "switch", "--quiet", "--create", "production")
+    ok(repo, "reconcile")
+    (tmp_path / "dump").write_text(ok(repo, "database", "dump", "main"))
+    for name, instead in (("production", "main"), (f"preview/{revision}", "its database's name")):
+        for command in (
+            ("database", "snapshot", "create", name),
+            ("database", "load", name, str(tmp_path / "dump"), "--replace", "--yes"),
+            ("database", "share", name, "main", "--yes"),
+            ("timeline", "protect", name),
+            ("preview", "create", "HEAD~0", "--from", name),
+        ):
+            refused = provisioner(repo, *command)
+            assert refused.returncode in (1, 3), command
+            assert f"git-branch/{name}" in refused.stderr or command[0] == "preview", command
+            assert instead in refused.stderr or command[0] == "preview", command
+    assert json.loads(ok(repo, "database", "snapshot", "list", "main", "--json")) == []
+    assert "of two--production-" in ok(repo, "database", "snapshot", "create")
+    assert "of two--production-" in ok(repo, "database", "snapshot", "create", "git-branch/production")
+    assert "of two-production-" in ok(repo, "database", "snapshot", "create", "main")
+    assert ok(repo, "timeline", "protect") == "git-branch/production is protected\n"
+    assert "uses two-production-" in ok(repo, "database", "share", "main", f"git-branch/preview/{revision}", "--yes")
+    git(repo, "switch", "--quiet", "main")
+    assert ok(repo, "timeline", "protect") == "production is protected\n"

@@ -242,10 +242,32 @@ def test_a_name_that_is_taken_meanwhile_is_said(repo: Path) -> None:
     assert provisioner(repo, "instance", "recover", "nothing").returncode == 1
 
 
+def test_of_two_deleted_by_one_name_nobody_guesses_which_is_meant(repo: Path) -> None:
+    before = {row["id"]: row for row in rows(repo)}
+    ok(repo, "instance", "delete", "default", "--yes")
+    ok(repo, "instance", "add", "default")
+    assert json.loads(ok(repo, "instance", "show", "default", "--json"))["databases"] == []
+    ok(repo, "instance", "delete", "default", "--yes")
+    refused = provisioner(repo, "instance", "recover", "default")
+    first = json.loads(ok(repo, "instance", "list", "--deleted", "--json"))[-1]["id"]
+    assert first in ok(repo, "instance", "list", "--deleted")
+    assert (refused.returncode, f"{first} (2 databases" in refused.stderr) == (1, True)
+    ok(repo, "instance", "recover", first)
+    whole(repo, before)
+
+
 def test_a_database_of_a_deleted_instance_comes_back_with_that_only(repo: Path) -> None:
     ok(repo, "instance", "delete", "default", "--yes")
     refused = provisioner(repo, "database", "recover", database_of(repo, "git-branch/login")["id"])
     assert (refused.returncode, "instance recover default" in refused.stderr) == (1, True)
+
+
+def test_who_wants_to_run_something_meanwhile_is_told_what_happened(repo: Path) -> None:
+    ok(repo, "instance", "delete", "default", "--yes")
+    refused = provisioner(repo, "exec", "--", "true")
+    assert (refused.returncode, "'default' of app 'shop' was deleted" in refused.stderr) == (3, True)
+    ok(repo, *refused.stderr.strip().rpartition(": provisioner ")[2].split())
+    ok(repo, "exec", "--", "true")
 
 
 def test_another_instance_of_the_app_goes_on(repo: Path) -> None:

@@ -159,6 +159,19 @@ def test_prune_says_what_will_go_and_when(repo: Path) -> None:
     assert statuses(repo) == {"production": "connected", LOGIN: "archived", "git-branch/cart": "connected"}
 
 
+def test_prune_says_when_what_was_deleted_with_its_instance_goes(repo: Path) -> None:
+    ok(repo, "database", "archive", "--yes", database_of(repo, LOGIN)["id"])
+    ok(repo, "instance", "delete", "default", "--yes", "--no-backup")
+    assert sorted(pruned(repo)) == [
+        ("git-branch/cart", "purge", False),
+        (LOGIN, "purge", False),
+        ("production", "purge", False),
+    ]
+    assert "its instance was deleted" in ok(repo, "prune", "--dry-run")
+    ok(repo, "instance", "recover", "default")
+    assert pruned(repo) == []
+
+
 def test_prune_asks_and_then_does_what_is_due(repo: Path, home: Path) -> None:
     ok(repo, "app", "set", "--retention", "1h")
     ok(repo, "timeline", "expire", "login", "--after", "1h")

@@ -80,6 +80,13 @@ def test_an_env_file_keeps_its_context(repo: Path) -> None:
     assert "MAIL=fake\n" in (repo / ".env.local").read_text()
 
 
+def test_what_is_a_secret_in_one_context_is_shown_by_none(repo: Path) -> None:
+    ok(repo, "var", "set", "KEY=first", "--secret", "--context", "production")
+    ok(repo, "var", "set", "KEY=hunter2")
+    assert "hunter2" not in ok(repo, "var", "list") + ok(repo, "var", "list", "--json")
+    assert environment(repo, "--branch", "login")["KEY"] == "hunter2"
+
+
 def test_a_secret_comes_out_in_the_environment_and_nowhere_else(repo: Path, home: Path) -> None:
     said = run(repo, "provisioner", "var", "set", "KEY", "--secret", stdin="hunter2\n", check=True)
     ok(repo, "var", "set", "PLAIN=visible")

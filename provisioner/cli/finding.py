@@ -55,7 +55,7 @@ def meant(
         assert app is not None  # noqa: S101
         assert database is not None  # noqa: S101
         if own:
-            _must_be_own(registry, app, os.fsencode(connection.timeline), database)
+            _must_be_own(registry, app, os.fsencode(connection.timeline), database, exact=True)
         return app, database
     named = [
         (app, database)
@@ -72,9 +72,9 @@ def meant(
     return app, database
 
 
-def _must_be_own(registry: Registry, app: App, name: bytes, database: Database) -> None:
+def _must_be_own(registry: Registry, app: App, name: bytes, database: Database, *, exact: bool = False) -> None:
     owner = timeline_of(registry, app, database)
-    timeline = _timeline(registry, app, name)
+    timeline = _timeline(registry, app, name, exact=exact)
     if timeline is not None and timeline.id != owner.id:
         raise ProvisionerError(
             f"{shown(timeline.name)} shares {database.name}, which is the database of {shown(owner.name)}",
@@ -82,16 +82,18 @@ def _must_be_own(registry: Registry, app: App, name: bytes, database: Database) 
         )
 
 
-def of_timeline(registry: Registry, app: App, name: bytes, instance: str | None = None) -> Database:
+def of_timeline(
+    registry: Registry, app: App, name: bytes, instance: str | None = None, *, exact: bool = False
+) -> Database:
     """The database that a timeline uses, its own or one that it shares.
 
-    It is named by its branch or as ``DENO_TIMELINE`` has it. A branch that git has and the registry does not know yet is
-    provisioned first. Raises NotResolved.
+    It is named by its branch or as ``DENO_TIMELINE`` has it, with `exact` only so. A branch that git has and the registry
+    does not know yet is provisioned first. Raises NotResolved, also where one timeline is called as another's branch is.
     """
-    timeline = _timeline(registry, app, name)
+    timeline = _timeline(registry, app, name, exact=exact)
     if timeline is None:
         run(registry, app, "database", retry=False)
-        timeline = _timeline(registry, app, name)
+        timeline = _timeline(registry, app, name, exact=exact)
     found = {database.instance_id: database for database in _live(registry, app, timeline)}
     if timeline is not None:
         found |= _shared(registry, app, timeline)
@@ -110,10 +112,10 @@ def timeline_meant(registry: Registry, text: str | None, slug: str | None) -> tu
     here = Selectors(app=slug)
     name = timeline_here(registry.home, here, os.getcwdb(), os.environ) if text is None else os.fsencode(text)
     app = the_app(registry, slug)
-    found = _timeline(registry, app, name)
+    found = _timeline(registry, app, name, exact=text is None)
     if found is None:
         run(registry, app, "timeline", retry=False)
-        found = _timeline(registry, app, name)
+        found = _timeline(registry, app, name, exact=text is None)
     if found is None:
         raise NotResolved(
             f"app {app.slug!r} has no branch or timeline {shown(name)!r}", "See 'provisioner timeline list'"
@@ -125,10 +127,21 @@ def timeline_of(registry: Registry, app: App, database: Database) -> Timeline:
     return next(timeline for timeline in registry.timelines(app.id) if timeline.id == database.timeline_id)
 
 
-def _timeline(registry: Registry, app: App, name: bytes) -> Timeline | None:
-    wanted = PRODUCTION if name == app.production else name
+def _timeline(registry: Registry, app: App, name: bytes, *, exact: bool) -> Timeline | None:
+    """By the name of a timeline or, not `exact`, of a branch. Raises NotResolved where it is both."""
     by_name = {timeline.name: timeline for timeline in registry.timelines(app.id)}
-    return by_name.get(wanted) or by_name.get(BRANCH_PREFIX + wanted)
+    if exact or name == app.production:
+        return by_name.get(PRODUCTION if name == app.production and not exact else name)
+    timeline, branch = by_name.get(name), by_name.get(BRANCH_PREFIX + name)
+    if timeline is not None and branch is not None and branch.gone_at is None:
+        other = (
+            f"{shown(app.production)} for production's" if timeline.production else "its database's name for the other"
+        )
+        raise NotResolved(
+            f"{shown(name)} is a timeline of app {app.slug!r}, and a branch is called so too",
+            f"Say {shown(branch.name)} for the branch's, {other}",
+        )
+    return timeline or branch
 
 
 def _live(registry: Registry, app: App, timeline: Timeline | None) -> list[Database]:

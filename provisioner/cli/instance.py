@@ -17,7 +17,7 @@ from provisioner.clock import now_ms, rfc3339
 from provisioner.engines.table import ENGINES
 from provisioner.model import Instance
 from provisioner.naming import shown
-from provisioner.registry.instances import Deleted, deleted
+from provisioner.registry.instances import Deleted, databases_of, deleted
 from provisioner.registry.store import Registry
 
 
@@ -88,6 +88,8 @@ def list_instances(gone: bool, as_json: bool) -> None:
     for document in documents:
         apps = ", ".join(document["apps"]) or "not assigned" if not gone else f"until {document['purge_at']}"
         click.echo(shown(f"{document['instance']}  {document['engine']}  {document['location']}  {apps}"))
+        if gone and sum(other["instance"] == document["instance"] for other in documents) > 1:
+            click.echo(f"  id: {document['id']}, deleted at {document['deleted_at']}")
         if gone and document["backup"]:
             click.echo(shown(f"  backup: {document['backup']}"))
 
@@ -110,12 +112,14 @@ def _deleted(item: Deleted) -> view.Document:
 def show(slug: str, as_json: bool) -> None:
     """One instance with its databases: app, timeline, status, size, and when they were last written to."""
     with Registry.open(the_home()) as registry:
-        document = _document(registry, find(registry, slug))
+        found = find(registry, slug)
+        document = _document(registry, found)
+        mine = {database.id for database in databases_of(registry, found.id)}
         document["databases"] = [
             database
             for app in registry.apps()
             for database in view.databases(registry, app)
-            if database["instance"] == slug and database["shared_from"] is None
+            if database["id"] in mine and database["shared_from"] is None
         ]
     if as_json:
         print_json(document)

@@ -16,6 +16,7 @@ from provisioner.naming import shown
 from provisioner.reconcile import controller
 from provisioner.reconcile.actions import Archive, Purge
 from provisioner.reconcile.outlook import expires_at
+from provisioner.registry.instances import deleted
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
@@ -76,20 +77,26 @@ def _coming(registry: Registry, app: App, due: list[Item]) -> Iterator[Item]:
     timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
     known = {item["id"] for item in due}
     shared = {share.database_id for share in shares(registry, app.id)}
+    lost = {item.instance.id: item.purge_at for item in deleted(registry)}
     found: list[tuple[int, Item]] = []
     for database in registry.databases(app.id):
-        if database.live and database.id in shared:
+        over = lost.get(database.instance_id)
+        if database.live and database.id in shared and over is None:
             continue  # stays until it is let go
         timeline = timelines[database.timeline_id]
         if database.id in known:
             continue
-        if database.live:
+        at: int | None
+        if over is not None:
+            at = over if database.purge_at is None else min(over, database.purge_at)
+            action, cause = "purge", "its instance was deleted"
+        elif database.live:
             gone = None if timeline.gone_at is None else timeline.gone_at + app.grace_ms
             at, action = gone if gone is not None and not timeline.protected else expires_at(app, timeline), "archive"
             cause = "it expires" if gone is None else "its branch is gone"
         else:
             at, action, cause = database.purge_at, "purge", "its retention time ends"
-        if at is None or timeline.production or database.hold is not None:
+        if at is None or (over is None and (timeline.production or database.hold is not None)):
             continue
         item = {"app": app.slug, "timeline": os.fsdecode(timeline.name), "database": database.name, "id": database.id}
         found.append((at, {**item, "action": action, "cause": cause, "at": rfc3339(at)}))

@@ -34,7 +34,7 @@ def share(source: str, target: str, slug: str | None, instance: str | None, yes:
         _, sharer = timeline_meant(registry, target, app.slug)
         on = _instance(registry, app, instance)
         _must_be_possible(registry, app, owner, sharer, on)
-        database = of_timeline(registry, app, owner.name, on.slug)
+        database = of_timeline(registry, app, owner.name, on.slug, exact=True)
         if owner.production:
             confirm(f"Let {shown(sharer.name)} read and change the data of PRODUCTION in {database.name}?", yes)
         sharing.share(registry, app, sharer, database, now_ms())
@@ -59,7 +59,7 @@ def unshare(target: str, slug: str | None, instance: str | None) -> None:
         run(registry, app, "database unshare")
         for item in mine:
             slug_of = registry.instance_of(item.instance_id).slug
-            database = of_timeline(registry, app, sharer.name, slug_of)
+            database = of_timeline(registry, app, sharer.name, slug_of, exact=True)
             _say(registry, database, f"{shown(sharer.name)} uses {database.name}, its own")
 
 

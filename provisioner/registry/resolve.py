@@ -39,6 +39,13 @@ _DATABASES = """
   order by assignment.id
 """
 
+_DELETED = """
+  select slug, instance.id from instance join assignment on instance_id = instance.id
+  where app_id = ? and removed_at is null and deleted_at is not null
+    and exists (select 1 from database where instance_id = instance.id and status <> 'purged')
+  order by assignment.id limit 1
+"""
+
 # where a local variable is, it comes last
 _VARIABLES = "select name, value from variable where app_id = ? and context in (?, ?) order by context = 'local', name"
 
@@ -123,6 +130,12 @@ class Resolver:
             raise NotYet(f"app {app.slug!r} has no timeline {shown!r}", _LIST)
         assigned = [row for row in rows if row[4] is not None]
         if not assigned:
+            lost = self._rows(_DELETED, app.id)
+            if lost:
+                raise NotResolved(
+                    f"the database instance {lost[0][0]!r} of app {app.slug!r} was deleted",
+                    f"Bring it back: provisioner instance recover {lost[0][1]}",
+                )
             raise NotResolved(
                 f"app {app.slug!r} has no database instance assigned",
                 f"Assign one: provisioner assign INSTANCE {app.slug}",

@@ -66,18 +66,22 @@ def taken(registry: Registry, app: App) -> set[str]:
 def save(
     registry: Registry, app: App, values: dict[str, str], contexts: Iterable[Context], now: int, *, secret: bool
 ) -> None:
-    """Set all of them or none. What is secret stays so until it is unset. Raises UsageError."""
+    """Set all of them or none. What is secret stays so until it is unset, and is not shown by way of another context.
+
+    Raises UsageError.
+    """
     theirs = taken(registry, app)
     for name, value in values.items():
         check(name, value, theirs)
     with registry.change():
+        secrets = {item.name for item in listing(registry, app.id) if item.secret}
         for context in contexts:
             for name, value in values.items():
                 registry.write(
                     "insert into variable (app_id, name, context, value, secret, changed_at) values (?, ?, ?, ?, ?, ?)"
                     " on conflict (app_id, name, context) do update set value = excluded.value,"
                     " secret = max(secret, excluded.secret), changed_at = excluded.changed_at",
-                    *(app.id, name, context, value, int(secret), now),
+                    *(app.id, name, context, value, int(secret or name in secrets), now),
                 )
                 registry.record(now, "var.set", "user", app_id=app.id, detail=f"{name} in {context}")
 

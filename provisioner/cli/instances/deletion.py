@@ -142,7 +142,15 @@ def _deleted(registry: Registry, slug: str) -> Deleted:
     found = [item for item in deleted(registry) if slug in (item.instance.slug, item.instance.id)]
     if not found:
         raise ProvisionerError(f"no instance {slug!r} was deleted", "See 'provisioner instance list --deleted'")
-    return found[0]
+    now = now_ms()
+    there = [item for item in found if item.purge_at > now]
+    if len(there) > 1:
+        each = ", ".join(
+            f"{item.instance.id} ({len(_held(registry, item.instance))} databases, deleted {rfc3339(item.deleted_at)})"
+            for item in there
+        )
+        raise ProvisionerError(f"{len(there)} instances {slug!r} were deleted", f"Say which by its id: {each}")
+    return (there or found)[0]
 
 
 def _bring_back(registry: Registry, instance: Instance) -> str:
