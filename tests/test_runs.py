@@ -71,6 +71,7 @@ def test_a_command_has_the_environment_it_is_given_and_not_what_git_told_a_hook(
     _, log = ran(place, "env; ls -l /proc/self/fd")
     assert b"ANSWER=42" in log
     assert b"PROVISIONER_RUN=one" in log
+    assert b"NO_COLOR=1" in log  # a log is no terminal
     assert b"nowhere" not in log
     assert log.count(b" -> ") == 4  # the three, and that of ls itself
 
