@@ -146,6 +146,14 @@ def test_a_new_revision_is_a_new_chance(repo: Path, tmp_path: Path) -> None:
     assert timeline(repo, "login")["pre_deploy"] is None
 
 
+def test_where_it_failed_a_command_that_was_mended_is_run(repo: Path, tmp_path: Path) -> None:
+    command = f'{telling(tmp_path)}; [ "$DENO_TIMELINE" = production ]'
+    assert provisioner(repo, "app", "set", "--pre-deploy", command).returncode == 1
+    ok(repo, "app", "set", "--pre-deploy", telling(tmp_path))
+    assert {document["status"] for document in status(repo)} == {"connected"}
+    assert [line.split()[0] for line in ran(tmp_path)] == ["production", "git-branch/login", "git-branch/login"]
+
+
 def test_what_it_runs_out_of_time_with_is_ended(repo: Path, tmp_path: Path) -> None:
     (tmp_path / "daemon.py").write_text(DAEMON)
     command = f"{sys.executable} {tmp_path}/daemon.py {tmp_path}/pid; echo $$ >{tmp_path}/shell; sleep 60"
