@@ -81,7 +81,7 @@ def test_each_library_has_its_file() -> None:
         "inotify_simple": {"kv/notify.py"},
         "apsw": {
             f"kv/sqlite{name}.py"
-            for name in ("", "_clone", "_file", "_names", "_pages", "_refusal", "_rows", "_snapshot")
+            for name in ("", "_clone", "_file", "_names", "_pages", "_reads", "_refusal", "_rows", "_snapshot")
         },
         "v8serialize": {"kv/notation.py", "kv/v8read.py", "kv/v8rare.py"},
     }
