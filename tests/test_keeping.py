@@ -78,6 +78,15 @@ def test_what_has_expired_can_be_recovered_and_its_time_begins_anew(repo: Path, 
     assert archived(repo)
 
 
+def test_commands_that_want_the_data_of_an_archived_database_say_how_it_comes_back(repo: Path) -> None:
+    name = database_of(repo, LOGIN)["name"]
+    ok(repo, "database", "archive", name, "--yes")
+    for words in (("fork", "production", "login"), ("fork", "login", "production"), ("snapshot", "list", "login")):
+        refused = provisioner(repo, "database", *words)
+        assert refused.returncode == 3
+        assert f"is archived. Bring it back: provisioner database recover {name}" in refused.stderr
+
+
 def test_an_expired_branch_that_was_purged_stays_so_until_it_is_wanted_again(repo: Path) -> None:
     ok(repo, "timeline", "expire", "login", "--after", "100ms")
     until(lambda: archived(repo))

@@ -56,6 +56,7 @@ def history(repo: Path, branch: str) -> list[str]:
         ("fork:production", "production"),
         ("fork:parent", "git-branch/login"),
         ("fork:cart", "git-branch/cart"),
+        ("fork:git-branch/cart", "git-branch/cart"),
     ],
 )
 def test_a_new_branch_begins_as_its_assignment_says(repo: Path, rule: str, held: str) -> None:
@@ -136,6 +137,14 @@ def test_a_branch_that_is_not_there_is_said_and_nothing_is_copied(repo: Path) ->
     add_branches(repo, "new")
     assert begun_with(repo, "new") == ""
     assert "nowhere has no database: it begins empty" in history(repo, "new")
+
+
+def test_a_branch_that_is_not_there_is_noted_when_it_is_named(repo: Path) -> None:
+    noted = provisioner(repo, "assign", "default", "--new-branch", "fork:chart")
+    assert noted.returncode == 0
+    assert "there is no branch chart now: until there is, new databases begin empty" in noted.stderr
+    for rule in ("empty", "fork:production", "fork:parent", "fork:main", "fork:cart"):
+        assert "begin empty" not in provisioner(repo, "assign", "default", "--new-branch", rule).stderr
 
 
 def test_what_is_pushed_is_a_fork_of_where_its_history_left(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from provisioner.clock import now_ms
 from provisioner.errors import ProvisionerError
 from provisioner.model import ConnectMode
 from provisioner.naming import shown
-from provisioner.reconcile.origins import EMPTY, FORK
+from provisioner.reconcile.origins import EMPTY, FORK, named
 from provisioner.registry.store import Registry
 
 
@@ -59,6 +59,14 @@ def assign(
         begins = registry.new_branches(chosen.id)[assigned.id]
         if begins != EMPTY:
             click.echo(f"{chosen.slug}: the database of a new branch is a {begins.replace(FORK, 'fork of ')}")
+        timelines = {timeline.id: timeline.branch for timeline in registry.timelines(chosen.id) if not timeline.preview}
+        known = {timelines[database.timeline_id] for database in live if database.timeline_id in timelines}
+        source = named(begins, known)
+        if source is not None and source not in known:
+            name = shown(source)
+            click.echo(
+                f"{chosen.slug}: there is no branch {name} now: until there is, new databases begin empty", err=True
+            )
         rule = registry.scrubs(chosen.id).get(assigned.id)
         if rule is not None:
             click.echo(shown(f"{chosen.slug}: copies have to pass, within {rule.limit_ms / 1000:g} s: {rule.command}"))

@@ -8,7 +8,7 @@ from provisioner.cli.instances.finding import find as find_instance
 from provisioner.cli.reconcile import run
 from provisioner.cli.shared import the_app
 from provisioner.errors import NotResolved, ProvisionerError
-from provisioner.model import App, Database, Timeline
+from provisioner.model import App, Database, Status, Timeline
 from provisioner.naming import BRANCH_PREFIX, PRODUCTION, shown
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
@@ -97,9 +97,21 @@ def of_timeline(
     found = {database.instance_id: database for database in _live(registry, app, timeline)}
     if timeline is not None:
         found |= _shared(registry, app, timeline)
-    for assigned in registry.assigned(app.id) if instance is None else [find_instance(registry, instance)]:
+    wanted = registry.assigned(app.id) if instance is None else [find_instance(registry, instance)]
+    for assigned in wanted:
         if assigned.id in found:
             return found[assigned.id]
+    away = [
+        item.name
+        for item in registry.databases(app.id)
+        if timeline is not None and item.timeline_id == timeline.id and item.status is Status.ARCHIVED
+        if item.instance_id in {each.id for each in wanted}
+    ]
+    if away:
+        raise NotResolved(
+            f"database {away[0]!r} of {shown(name)} is archived",
+            f"Bring it back: provisioner database recover {away[0]}",
+        )
     where = f" on instance {instance}" if instance else ""
     raise NotResolved(
         f"app {app.slug!r} has no branch, timeline or database {shown(name)!r} with a live database{where}",

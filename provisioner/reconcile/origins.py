@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from provisioner.git.parents import parent
 from provisioner.model import App, Database, Timeline
+from provisioner.naming import BRANCH_PREFIX
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
@@ -60,4 +61,13 @@ def _branch(app: App, timeline: Timeline, rule: str, known: set[bytes]) -> bytes
         return app.production
     if rule == _PARENT:
         return parent(app.git_dir, timeline.branch, known, app.production)
-    return os.fsencode(rule.removeprefix(FORK))
+    return named(rule, known)
+
+
+def named(rule: str, known: set[bytes]) -> bytes | None:
+    """The branch that a rule names, also as ``status`` shows it; None where it names none, but production or a parent."""
+    if rule in (EMPTY, _PRODUCTION, _PARENT):
+        return None
+    branch = os.fsencode(rule.removeprefix(FORK))
+    short = branch.removeprefix(BRANCH_PREFIX)
+    return short if branch not in known and short in known else branch
