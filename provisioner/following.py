@@ -74,7 +74,7 @@ def _follow_one(
         current = registry.timeline(timeline.id)
         there = current.revision == timeline.revision and is_due(app, current)
         run = _latest(registry, timeline)
-        if run is not None and (run.state is RunState.RUNNING or run.started_at >= since):
+        if run is not None and (run.ended_at is None or run.ended_at >= since):  # it may have begun before
             tail = tails.setdefault(run.id, Tail(log_path(registry.home, run.id)))
             for line in tail.lines(last=run.state is not RunState.RUNNING):
                 say(line)

@@ -6,7 +6,7 @@ goes wrong is said and the exit code is 0.
 
 The talk with the daemon, over a stream socket whose path is in ``<home>/daemon``: the hook sends the app's id and
 ``<commit> <branch>`` for each branch that was pushed, a line each, and closes its side; the daemon answers with what the
-pusher is to read.
+pusher is to read, and a NUL when that is all.
 """
 
 import sys
@@ -48,16 +48,16 @@ def ask_daemon(home: str, app_id: str, pushed: list[bytes]) -> bool:
         connection.shutdown(_socket.SHUT_WR)
     except (OSError, IndexError):
         return False
-    answered = b""
+    answered = False
     try:
         while piece := connection.recv(65536):
-            answered = answered[-1:] + piece
-            sys.stdout.buffer.write(piece)
+            answered = piece.endswith(b"\0")
+            sys.stdout.buffer.write(piece.removesuffix(b"\0"))
             sys.stdout.buffer.flush()
     except OSError:
-        answered = b""
-    if not answered.endswith(b"\n"):
-        print("provisioner: the daemon is still at work; see 'provisioner status'")  # noqa: T201
+        answered = False
+    if not answered:
+        print("provisioner: the daemon is still at work, or has ended; see 'provisioner status'")  # noqa: T201
     return True
 
 

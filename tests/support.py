@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from provisioner.faults import POINTS
+
 Done = subprocess.CompletedProcess[str]
 Argument = str | bytes | Path
 
@@ -105,6 +107,23 @@ def shop(path: Path, *others: str, options: tuple[str, ...] = ("--grace", "0s"))
     repository(path, *others)
     ok(path, "init", "--no-hooks", "--name", "shop", *options)
     return path
+
+
+def points(*operations: str) -> list[str]:
+    return [point for point in POINTS if point.partition(".")[0] in operations]
+
+
+def killed(cwd: Path, point: str, *args: str) -> None:
+    result = provisioner(cwd, *args, add={"PROVISIONER_FAULT": point})
+    assert result.returncode == -signal.SIGKILL, result
+
+
+def marked_shop(path: Path, *branches: str, options: tuple[str, ...] = ("--grace", "0s")) -> Path:
+    """Each database holds the name of its timeline."""
+    repo = shop(path, *branches, options=options)
+    for row in rows(repo):
+        put(row["path"], row["timeline"])
+    return repo
 
 
 def bare(path: Path, origin: Path) -> Path:

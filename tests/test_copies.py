@@ -11,7 +11,20 @@ from typing import Any
 
 import pytest
 from kv_files import integrity
-from support import add_branches, daemon, database_of, git, got, ok, provisioner, put, rows, shop, statuses, until
+from support import (
+    add_branches,
+    daemon,
+    database_of,
+    git,
+    got,
+    marked_shop,
+    ok,
+    provisioner,
+    rows,
+    shop,
+    statuses,
+    until,
+)
 
 from provisioner.kv import open_kv
 
@@ -19,10 +32,7 @@ from provisioner.kv import open_kv
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
     """Each database holds the name of its timeline."""
-    repo = shop(tmp_path / "shop", "login", "cart")
-    for row in rows(repo):
-        put(row["path"], row["timeline"])
-    return repo
+    return marked_shop(tmp_path / "shop", "login", "cart")
 
 
 def marks(repo: Path) -> dict[str, str]:

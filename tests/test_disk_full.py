@@ -59,6 +59,31 @@ def test_a_full_instance(tmp_path: Path, full: str, freed: str) -> None:
         assert got(production["path"]) == "precious"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("database", "fork", "production", "login", "--yes"),
+        ("database", "snapshot", "create", "production"),
+        ("database", "dump", "production"),
+        ("database", "diff", "production", "login"),
+        ("kv", "list", "--timeline", "production"),
+    ],
+)
+def test_what_sqlite_calls_an_input_or_output_error_is_called_a_full_disk(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    with small_disk(tmp_path / "disk", "size=4m") as disk:
+        repo = repository(tmp_path / "shop", "login")
+        ok(repo, "instance", "add", "small", "--directory", str(disk / "databases"))
+        ok(repo, "init", "--no-hooks", "--name", "shop")
+        filled = _fill(disk, 0)
+        refused = provisioner(repo, *words)
+        assert refused.returncode == 1
+        assert "disk full" in refused.stderr
+        filled.unlink()
+        ok(repo, *words)
+
+
 def _fill(directory: Path, leave: int) -> Path:
     filler = directory / "filler"
     with filler.open("wb", buffering=0) as file:

@@ -180,6 +180,17 @@ def test_one_database_that_is_lost(shop: Path) -> None:
     assert _wrong(shop) == {}
 
 
+def test_a_pre_deploy_command_that_failed(shop: Path) -> None:
+    command = 'echo no table; [ "$DENO_TIMELINE" = production ]'
+    assert provisioner(shop, "app", "set", "--pre-deploy", command).returncode == 1
+    wrong = _wrong(shop)
+    assert wrong.keys() == {"app shop git-branch/login"}
+    assert "exit code 1 (no table)" in wrong["app shop git-branch/login"]
+    assert "provisioner timeline fix --app shop git-branch/login" in wrong["app shop git-branch/login"]
+    ok(shop, "app", "set", "--no-pre-deploy")
+    assert _wrong(shop) == {}
+
+
 def test_what_nobody_has_followed(shop: Path, home: Path) -> None:
     def age(seconds: int) -> None:
         for wake in (home / "inbox").iterdir():

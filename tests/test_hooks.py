@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import stat
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from support import Done, bare, branches, connected, daemon, git, ok, repository, run, until
+
+from provisioner.handover import ask_daemon
 
 Snapshot = dict[str, tuple[int, bytes]]
 
@@ -395,3 +399,30 @@ def test_a_push_is_told_one_line_per_timeline(home: Path, tmp_path: Path, with_d
             look()
     else:
         look()
+
+
+@pytest.mark.parametrize(("ending", "noted"), [(b"\0", False), (b"", True)])
+def test_a_daemon_that_dies_in_the_middle_of_its_answer_is_noted(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], ending: bytes, noted: bool
+) -> None:
+    path = str(tmp_path / "daemon.sock")
+    (tmp_path / "daemon").write_text(f"1 2 {path}\n")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                while connection.recv(100):
+                    pass
+                connection.sendall(b"a word\n" + ending)
+
+        daemon = threading.Thread(target=answer)
+        daemon.start()
+        assert ask_daemon(str(tmp_path), "app", [b"0 main"])
+        daemon.join()
+    said = capfdbinary.readouterr().out
+    assert said.startswith(b"a word\n")
+    assert (b"provisioner status" in said) == noted
+    assert b"\0" not in said

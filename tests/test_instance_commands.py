@@ -9,15 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import add_branches, database_of, events, got, ok, provisioner, put, remount, rows, shop, small_disk
+from support import (
+    add_branches,
+    database_of,
+    events,
+    got,
+    marked_shop,
+    ok,
+    provisioner,
+    remount,
+    rows,
+    small_disk,
+)
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    repo = shop(tmp_path / "shop", "login")
-    for row in rows(repo):
-        put(row["path"], row["timeline"])
-    return repo
+    return marked_shop(tmp_path / "shop", "login")
 
 
 def test_show_tells_of_each_database_whose_it_is_how_large_and_when_it_was_written_to(repo: Path) -> None:
@@ -118,7 +126,7 @@ def test_two_instances_never_share_a_directory(repo: Path, home: Path) -> None:
 def test_assign_says_how_far_it_is(repo: Path) -> None:
     ok(repo, "instance", "add", "other")
     done = provisioner(repo, "assign", "other")
-    assert done.stderr.splitlines() == ["shop: provisioning 2 timelines on other", "shop: provisioned 2 databases"]
+    assert done.stderr.splitlines() == ["shop: provisioning every timeline on other", "shop: provisioned 2 databases"]
     assert "4 of 4 databases connected" in done.stdout
 
 

@@ -24,26 +24,24 @@ from support import (
     events,
     git,
     got,
+    killed,
+    marked_shop,
     ok,
+    points,
     provisioner,
     put,
     repository,
     rows,
     run,
-    shop,
     small_disk,
     statuses,
     until,
 )
-from test_kill9 import _points, killed
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    repo = shop(tmp_path / "shop", "login")
-    for row in rows(repo):
-        put(row["path"], row["timeline"])
-    return repo
+    return marked_shop(tmp_path / "shop", "login")
 
 
 def backup(home: Path) -> Path:
@@ -330,7 +328,7 @@ def test_what_happens_to_branches_meanwhile_happens_to_its_databases(repo: Path)
     assert ok(repo, "reconcile", "--dry-run") == "nothing to do\n"
 
 
-@pytest.mark.parametrize("point", [*_points("delete"), "delete.copied:2", *_points("archive")])
+@pytest.mark.parametrize("point", [*points("delete"), "delete.copied:2", *points("archive")])
 def test_a_kill_9_while_deleting(repo: Path, home: Path, point: str) -> None:
     before = {row["id"]: row for row in rows(repo)}
     killed(repo, point, "instance", "delete", "default", "--yes")
@@ -347,7 +345,7 @@ def test_a_kill_9_while_deleting(repo: Path, home: Path, point: str) -> None:
     whole(repo, before)
 
 
-@pytest.mark.parametrize("point", [*_points("undelete"), *_points("recover")])
+@pytest.mark.parametrize("point", [*points("undelete"), *points("recover")])
 def test_a_kill_9_while_recovering(repo: Path, point: str) -> None:
     before = {row["id"]: row for row in rows(repo)}
     ok(repo, "instance", "delete", "default", "--yes")

@@ -9,16 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import commit, daemon, database_of, events, git, got, ok, provisioner, put, rows, shop, statuses, until
+from support import (
+    commit,
+    daemon,
+    database_of,
+    events,
+    git,
+    got,
+    marked_shop,
+    ok,
+    provisioner,
+    statuses,
+    until,
+)
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
     """Each database holds the name of its timeline."""
-    repo = shop(tmp_path / "shop", "login", "cart")
-    for row in rows(repo):
-        put(row["path"], row["timeline"])
-    return repo
+    return marked_shop(tmp_path / "shop", "login", "cart")
 
 
 LOGIN = "git-branch/login"

@@ -16,12 +16,13 @@ from support import (
     database_of,
     git,
     got,
+    killed,
+    marked_shop,
     ok,
+    points,
     provisioner,
-    put,
     repository,
     rows,
-    shop,
     statuses,
 )
 
@@ -29,30 +30,13 @@ from provisioner import inbox
 from provisioner.faults import POINTS
 
 
-def _points(*operations: str) -> list[str]:
-    return [point for point in POINTS if point.partition(".")[0] in operations]
-
-
-def killed(cwd: Path, point: str, *args: str) -> None:
-    result = provisioner(cwd, *args, add={"PROVISIONER_FAULT": point})
-    assert result.returncode == -signal.SIGKILL, result
-
-
-def marked_shop(path: Path, *branches: str, options: tuple[str, ...] = ("--grace", "0s")) -> Path:
-    """Each database holds the name of its timeline."""
-    repo = shop(path, *branches, options=options)
-    for row in rows(repo):
-        put(row["path"], row["timeline"])
-    return repo
-
-
 def test_every_point_is_tried() -> None:
-    here = _points("provision", "archive", "recover", "purge", "rename", "migrate", "inbox")
-    elsewhere = _points("fork", "replace", "snapshot", "delete", "undelete", "run", "scrub", "deploy")
+    here = points("provision", "archive", "recover", "purge", "rename", "migrate", "inbox")
+    elsewhere = points("fork", "replace", "snapshot", "delete", "undelete", "run", "scrub", "deploy")
     assert {*here, *elsewhere} == set(POINTS)
 
 
-@pytest.mark.parametrize("point", _points("provision"))
+@pytest.mark.parametrize("point", points("provision"))
 @pytest.mark.parametrize("count", [1, 12])
 def test_while_provisioning(tmp_path: Path, point: str, count: int) -> None:
     repo = marked_shop(tmp_path / "shop")
@@ -65,7 +49,7 @@ def test_while_provisioning(tmp_path: Path, point: str, count: int) -> None:
         assert got(row["path"]) == ("production" if row["timeline"] == "production" else "")
 
 
-@pytest.mark.parametrize("point", _points("provision"))
+@pytest.mark.parametrize("point", points("provision"))
 def test_while_initialising(tmp_path: Path, point: str) -> None:
     repo = repository(tmp_path / "shop", "login")
     killed(repo, point, "init", "--no-hooks", "--name", "shop")
@@ -73,7 +57,7 @@ def test_while_initialising(tmp_path: Path, point: str) -> None:
     assert statuses(repo) == {"production": "connected", "git-branch/login": "connected"}
 
 
-@pytest.mark.parametrize("point", _points("migrate"))
+@pytest.mark.parametrize("point", points("migrate"))
 def test_while_making_the_registry(tmp_path: Path, point: str) -> None:
     repo = repository(tmp_path / "shop", "login")
     killed(repo, point, "init", "--no-hooks", "--name", "shop")
@@ -81,7 +65,7 @@ def test_while_making_the_registry(tmp_path: Path, point: str) -> None:
     assert statuses(repo) == {"production": "connected", "git-branch/login": "connected"}
 
 
-@pytest.mark.parametrize("point", _points("archive"))
+@pytest.mark.parametrize("point", points("archive"))
 def test_while_archiving(tmp_path: Path, point: str) -> None:
     repo = marked_shop(tmp_path / "shop", "login", "cart")
     git(repo, "branch", "-q", "-D", "login", "cart")
@@ -95,7 +79,7 @@ def test_while_archiving(tmp_path: Path, point: str) -> None:
     assert {got(row["path"]) for row in rows(repo)} == {"production", "git-branch/cart", "git-branch/login"}
 
 
-@pytest.mark.parametrize("point", _points("archive", "recover"))
+@pytest.mark.parametrize("point", points("archive", "recover"))
 @pytest.mark.parametrize("by_hand", [False, True], ids=["its branch comes back", "by hand"])
 def test_while_a_database_goes_and_comes_back(tmp_path: Path, point: str, by_hand: bool) -> None:
     repo = marked_shop(tmp_path / "shop", "login")
@@ -115,7 +99,7 @@ def test_while_a_database_goes_and_comes_back(tmp_path: Path, point: str, by_han
     assert got(found["path"]) == "git-branch/login"
 
 
-@pytest.mark.parametrize("point", _points("purge"))
+@pytest.mark.parametrize("point", points("purge"))
 def test_while_purging(tmp_path: Path, point: str) -> None:
     repo = marked_shop(tmp_path / "shop", "login", options=("--grace", "0s", "--retention", "0s"))
     instance = Path(database_of(repo, "production")["path"]).parent.parent.parent
@@ -133,7 +117,7 @@ def test_while_purging(tmp_path: Path, point: str) -> None:
     }
 
 
-@pytest.mark.parametrize("point", _points("rename"))
+@pytest.mark.parametrize("point", points("rename"))
 def test_while_following_a_rename(tmp_path: Path, point: str) -> None:
     repo = marked_shop(tmp_path / "shop", "login")
     git(repo, "branch", "-q", "-m", "login", "sign-in")
@@ -144,7 +128,7 @@ def test_while_following_a_rename(tmp_path: Path, point: str) -> None:
     assert got(live["git-branch/sign-in"]["path"]) == "git-branch/login"
 
 
-@pytest.mark.parametrize("point", _points("inbox"))
+@pytest.mark.parametrize("point", points("inbox"))
 def test_while_taking_a_wake_up(tmp_path: Path, home: Path, point: str) -> None:
     repo = marked_shop(tmp_path / "shop")
     app_id = json.loads(ok(repo, "app", "show", "--json"))["id"]

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 from kv_files import integrity
-from support import database_of, git, got, ok, provisioner, put, rows, statuses
-from test_kill9 import _points, killed, marked_shop
+from support import database_of, git, got, killed, marked_shop, ok, points, provisioner, put, rows, statuses
 
 BEFORE = ("replace.intended", "replace.built")
 ACTIONS = ("fork", "reset", "restore")
@@ -28,7 +27,7 @@ def leftovers(home: Path) -> list[str]:
     return [path.name for stage in ("new/*", "trash") for path in home.glob(f"instances/*/{stage}/*")]
 
 
-@pytest.mark.parametrize("point", _points("replace"))
+@pytest.mark.parametrize("point", points("replace"))
 @pytest.mark.parametrize("action", ACTIONS)
 def test_while_replacing(tmp_path: Path, home: Path, point: str, action: str) -> None:
     repo = marked_shop(tmp_path / "shop", "login")
@@ -69,7 +68,7 @@ def test_nobody_is_connected_to_what_is_half_replaced(tmp_path: Path, point: str
     assert got(shown.stdout.rstrip("\n")) == "production"  # exec has finished it
 
 
-@pytest.mark.parametrize("point", _points("replace"))
+@pytest.mark.parametrize("point", points("replace"))
 def test_a_branch_that_is_deleted_when_its_fork_was_cut_off(tmp_path: Path, home: Path, point: str) -> None:
     repo = marked_shop(tmp_path / "shop", "login")
     killed(repo, point, "database", "fork", "production", "login", "--yes")
@@ -81,7 +80,7 @@ def test_a_branch_that_is_deleted_when_its_fork_was_cut_off(tmp_path: Path, home
     assert leftovers(home) == []
 
 
-@pytest.mark.parametrize("point", _points("snapshot"))
+@pytest.mark.parametrize("point", points("snapshot"))
 def test_while_a_snapshot_is_made_and_deleted(tmp_path: Path, home: Path, point: str) -> None:
     repo = marked_shop(tmp_path / "shop", "login")
     if point in ("snapshot.deleting", "snapshot.removed"):
@@ -116,10 +115,10 @@ def second(repo: Path) -> str:
     return got(database_of(repo, "git-branch/login")["path"], key=b"second")
 
 
-@pytest.mark.parametrize("point", _points("archive", "recover"))
+@pytest.mark.parametrize("point", points("archive", "recover"))
 def test_what_was_replaced_goes_and_comes_back(replaced: Path, point: str) -> None:
     git(replaced, "branch", "-q", "-D", "login")
-    if point in _points("archive"):
+    if point in points("archive"):
         killed(replaced, point, "reconcile")
         ok(replaced, "reconcile")
         assert statuses(replaced)["git-branch/login"] == "archived"
@@ -138,7 +137,7 @@ def test_what_was_replaced_goes_and_comes_back(replaced: Path, point: str) -> No
         assert (got(path), second(replaced), integrity(Path(path))) == (held, "", "ok")
 
 
-@pytest.mark.parametrize("point", _points("purge"))
+@pytest.mark.parametrize("point", points("purge"))
 def test_what_was_replaced_is_purged_with_its_snapshots(replaced: Path, home: Path, point: str) -> None:
     identity = database_of(replaced, "git-branch/login")["id"]
     ok(replaced, "app", "set", "--retention", "0s")
@@ -170,7 +169,7 @@ def test_replacing_is_killed_at_random_instants(tmp_path: Path, home: Path) -> N
     chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
     old = kept(repo)
     ended = []
-    for turn in range(60 if "KV_NIGHTLY" in os.environ else 12):
+    for turn in range(60 if "KV_NIGHTLY" in os.environ else 6):
         path = database_of(repo, "git-branch/login")["path"]
         was = got(path)
         held, *words = (("production", "fork", "production", "login"), ("", "reset", "login"))[turn % 2]

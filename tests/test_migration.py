@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support import Done, add_branches, got, ok, provisioner, put, rows, run, shop
+from support import Done, add_branches, got, marked_shop, ok, provisioner, run
 
 from provisioner.registry.schema import MIGRATIONS
 from provisioner.registry.version import VERSION
@@ -42,10 +42,7 @@ def dump(registry: Path, *tables: str) -> list[list[tuple[object, ...]]]:
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    repo = shop(tmp_path / "shop", "login", "cart")
-    for row in rows(repo):
-        put(row["path"], row["timeline"])
-    return repo
+    return marked_shop(tmp_path / "shop", "login", "cart")
 
 
 TABLES = ("organization", "instance", "assignment", "timeline", "database", "event")

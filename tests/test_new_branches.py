@@ -13,7 +13,9 @@ from support import (
     database_of,
     git,
     got,
+    killed,
     ok,
+    points,
     provisioner,
     put,
     repository,
@@ -21,7 +23,6 @@ from support import (
     shop,
     statuses,
 )
-from test_kill9 import _points, killed
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def test_a_fork_whose_source_cannot_be_read_is_in_error_and_is_made_when_it_can(
     assert set(statuses(repo).values()) == {"connected"}
 
 
-@pytest.mark.parametrize("point", _points("provision", "fork"))
+@pytest.mark.parametrize("point", points("provision", "fork"))
 def test_a_kill_9_while_a_branch_is_forked(repo: Path, home: Path, point: str) -> None:
     ok(repo, "assign", "default", "--new-branch", "fork:production")
     add_branches(repo, "new")

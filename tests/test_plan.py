@@ -116,6 +116,11 @@ def test_a_preview_stays_until_its_time_is_over_or_it_is_deleted() -> None:
         assert kinds(wants(), Actual((ended,), (replace(ARCHIVED, purge_at=NOW),))) == [Purge]
 
 
+def test_what_failed_is_tried_again_also_while_its_branch_is_gone_for_a_moment() -> None:
+    failed = replace(CONNECTED, status=Status.ERROR, error="disk full")
+    assert kinds(wants(), Actual((replace(FEATURE, gone_at=NOW),), (failed,))) == [Ensure]
+
+
 def test_a_gone_branch_waits_for_its_grace_and_is_then_archived() -> None:
     first = plan(wants(), Actual((FEATURE,), (CONNECTED,)), NOW)
     assert [type(action) for action in first.actions] == [Note]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -18,6 +19,7 @@ from support import (
     events,
     git,
     got,
+    killed,
     ok,
     provisioner,
     put,
@@ -27,8 +29,14 @@ from support import (
     status,
     until,
 )
-from test_kill9 import killed
 from test_runs import DAEMON, alive
+
+from provisioner.clock import now_ms
+from provisioner.config import Home
+from provisioner.deploying import due
+from provisioner.following import follow
+from provisioner.registry.runs import runs
+from provisioner.registry.store import Registry
 
 
 def record(tmp_path: Path) -> Path:
@@ -138,6 +146,14 @@ def test_a_new_revision_is_a_new_chance(repo: Path, tmp_path: Path) -> None:
     assert timeline(repo, "login")["pre_deploy"] is None
 
 
+def test_where_it_failed_a_command_that_was_mended_is_run(repo: Path, tmp_path: Path) -> None:
+    command = f'{telling(tmp_path)}; [ "$DENO_TIMELINE" = production ]'
+    assert provisioner(repo, "app", "set", "--pre-deploy", command).returncode == 1
+    ok(repo, "app", "set", "--pre-deploy", telling(tmp_path))
+    assert {document["status"] for document in status(repo)} == {"connected"}
+    assert [line.split()[0] for line in ran(tmp_path)] == ["production", "git-branch/login", "git-branch/login"]
+
+
 def test_what_it_runs_out_of_time_with_is_ended(repo: Path, tmp_path: Path) -> None:
     (tmp_path / "daemon.py").write_text(DAEMON)
     command = f"{sys.executable} {tmp_path}/daemon.py {tmp_path}/pid; echo $$ >{tmp_path}/shell; sleep 60"
@@ -240,6 +256,30 @@ def test_what_it_prints_is_told_to_who_pushes(tmp_path: Path, home: Path, who: s
         assert "remote: provisioner: production error" in pushed
         assert "it ended with exit code 1" in pushed
         assert timeline(hub, "main")["status"] == "error"
+
+
+def test_a_run_that_began_before_anybody_listened_is_told_to_its_end(repo: Path, home: Path) -> None:
+    command = 'echo first word; read word < "$FIFO"; echo last word'
+    fifo = home.parent / "fifo"
+    os.mkfifo(fifo)
+    ok(repo, "var", "set", f"FIFO={fifo}")
+    with Registry.open(Home(str(home))) as registry:
+        (before,) = registry.apps()
+        words = [sys.executable, "-m", "provisioner", "app", "set", "--pre-deploy", command]
+        with subprocess.Popen(words, cwd=repo, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+            fifo.write_text("go\n")  # production's; it waits for somebody to read
+            until(lambda: timeline(repo, "main")["pre_deploy"]["state"] == "succeeded")
+            until(lambda: [run for item in registry.timelines(before.id) for run in runs(registry, item.id)][1:])
+            app = registry.app(before.id)
+            assert app is not None
+            (login,) = due(registry, app)
+            since = now_ms() + 1
+            until(lambda: now_ms() > since)
+            fifo.write_text("go\n")
+            running.wait()
+        told: list[str] = []
+        follow(registry, app, [login], since, told.append)
+    assert told[1:] == ["first word", "last word"]
 
 
 def test_two_pushes_in_a_row_are_two_runs_one_after_the_other(tmp_path: Path, home: Path) -> None:

@@ -57,6 +57,19 @@ def test_a_preview_has_a_database_of_its_own(repo: Path, source: tuple[str, ...]
     assert database["name"].startswith(f"shop-preview-{head(repo)[:12]}-")
 
 
+def test_head_is_that_of_the_checkout_one_is_in(repo: Path, tmp_path: Path) -> None:
+    git(repo, "worktree", "add", "-q", tmp_path / "linked", "login")
+    git(repo, "clone", "-q", "--branch", "login", repo, tmp_path / "clone")
+    for checkout in (tmp_path / "linked", tmp_path / "clone"):
+        assert created(checkout, "HEAD")["revision"] == head(repo)
+        ok(checkout, "preview", "delete", "HEAD", "--yes")
+    commit(tmp_path / "clone", "not pushed")
+    refused = provisioner(tmp_path / "clone", "preview", "create", "HEAD")
+    assert refused.returncode == 3
+    assert "Push it" in refused.stderr
+    assert created(tmp_path / "clone", "HEAD", "--app", "shop")["revision"] == head(repo, "main")
+
+
 def test_code_on_the_revision_runs_with_the_previews_database(repo: Path) -> None:
     (database,) = created(repo, "login")["databases"]
     for selector in (("--revision", head(repo)[:9]), ("--timeline", f"preview/{head(repo)}")):

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import add_branches, database_of, git, ok, run, shop, statuses
-from test_kill9 import _points, killed
+from support import add_branches, database_of, git, killed, ok, points, run, shop, statuses
 
 # Says "ready", and at each line it is given runs it as a statement, and says what came of it.
 PROGRAM = """
@@ -191,7 +190,7 @@ def test_the_sqlite_command_opened_the_old_data(repo: Path, before: int) -> None
 
 
 @pytest.mark.parametrize(("before", "action"), [(0, "fork"), (1, "reset"), (1, "restore")])
-@pytest.mark.parametrize("point", _points("replace"))
+@pytest.mark.parametrize("point", points("replace"))
 def test_who_opened_the_old_data_when_replacing_is_cut_off(repo: Path, before: int, action: str, point: str) -> None:
     for _ in range(before):
         replaced(repo)

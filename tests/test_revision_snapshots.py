@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import commit, database_of, events, git, ok, provisioner, shop, small_disk
-from test_kill9 import killed
+from support import commit, database_of, events, git, killed, ok, provisioner, shop, small_disk
 from test_pre_deploy import head
 
 

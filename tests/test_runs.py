@@ -71,6 +71,7 @@ def test_a_command_has_the_environment_it_is_given_and_not_what_git_told_a_hook(
     _, log = ran(place, "env; ls -l /proc/self/fd")
     assert b"ANSWER=42" in log
     assert b"PROVISIONER_RUN=one" in log
+    assert b"NO_COLOR=1" in log  # a log is no terminal
     assert b"nowhere" not in log
     assert log.count(b" -> ") == 4  # the three, and that of ls itself
 
@@ -126,9 +127,12 @@ def test_a_command_does_not_outlive_who_started_it(place: Home, tmp_path: Path) 
     text = f"{sys.executable} {tmp_path}/daemon.py {tmp_path}/pid; echo $$ >{tmp_path}/shell; sleep 60"
     with subprocess.Popen([sys.executable, "-c", STARTER, place.path, tmp_path, text]) as starter:
         until(lambda: all(path.exists() and path.read_text() for path in (tmp_path / "pid", tmp_path / "shell")))
+        supervisor = int(Path(f"/proc/{(tmp_path / 'shell').read_text().strip()}/stat").read_text().split()[3])
         starter.send_signal(signal.SIGKILL)
     for name in ("pid", "shell"):
         until(lambda name=name: not alive(int((tmp_path / name).read_text())))  # type: ignore[misc]
+    until(lambda: not alive(supervisor))
+    assert Path(log_path(place, "one")).read_bytes() == b""
 
 
 def test_a_command_does_not_outlive_its_supervisor(place: Home, tmp_path: Path) -> None:

@@ -8,8 +8,22 @@ from pathlib import Path
 
 import pytest
 from kv_files import integrity
-from support import DENO, daemon, database_of, events, git, got, ok, provisioner, put, rows, shop, statuses, until
-from test_kill9 import killed
+from support import (
+    DENO,
+    daemon,
+    database_of,
+    events,
+    git,
+    got,
+    killed,
+    ok,
+    provisioner,
+    put,
+    rows,
+    shop,
+    statuses,
+    until,
+)
 from test_runs import DAEMON, alive
 
 SQL = "update kv set v = cast('scrubbed' as blob) where k = cast('mark' as blob);"

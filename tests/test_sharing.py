@@ -7,17 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import DENO, add_branches, commit, daemon, events, git, got, ok, provisioner, put, shop, status
-from test_kill9 import _points, killed
+from support import (
+    DENO,
+    add_branches,
+    commit,
+    daemon,
+    events,
+    git,
+    got,
+    killed,
+    marked_shop,
+    ok,
+    points,
+    provisioner,
+    status,
+)
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
     """Databases of `main`, `login` and `cart`, each with the name of its timeline in it."""
-    repo = shop(tmp_path / "shop", "login", "cart")
-    for row in rows(repo):
-        put(row["path"], row["timeline"])
-    return repo
+    return marked_shop(tmp_path / "shop", "login", "cart")
 
 
 def rows(cwd: Path) -> list[dict[str, Any]]:
@@ -305,7 +315,7 @@ def test_an_apps_token_still_does_not_open_production(repo: Path, home: Path) ->
     access.close()
 
 
-@pytest.mark.parametrize("point", _points("archive", "recover"))
+@pytest.mark.parametrize("point", points("archive", "recover"))
 def test_a_kill_9_while_sharing_and_unsharing(repo: Path, point: str) -> None:
     if point.startswith("archive"):
         killed(repo, point, "database", "share", "login", "cart")

@@ -14,6 +14,7 @@ from provisioner.cli.reconcile import must_be_deployed, run_whole
 from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.times import lasting, milliseconds
 from provisioner.clock import now_ms, rfc3339
+from provisioner.deploying import forget_failures
 from provisioner.errors import ProvisionerError
 from provisioner.git import hooks
 from provisioner.git.command import must_be_trusted
@@ -215,9 +216,15 @@ def set_app(
             git_dir=git_dir,
             deploying=deploying,
         )
+        if _deploys(changed) != _deploys(app):  # what failed has not failed with this command
+            forget_failures(registry, changed, registry.timelines(changed.id), "user")
         inbox.leave(registry.home.inbox, changed.id)  # a daemon that runs is to watch the new place
         run_whole(registry, changed, "app set")
         must_be_deployed(changed, registry.timelines(changed.id))
+
+
+def _deploys(app: App) -> tuple[str, str, int]:
+    return app.pre_deploy, app.pre_deploy_from, app.pre_deploy_ms
 
 
 @app.command()

@@ -50,8 +50,7 @@ def assign(
         assigned = find(registry, instance)
         connect = ConnectMode(mode) if mode else None
         registry.assign(assigned, chosen, now_ms(), connect, new_branch, scrub=scrub, scrub_ms=limit_ms)
-        there = sum(timeline.gone_at is None for timeline in registry.timelines(chosen.id))
-        click.echo(f"{chosen.slug}: provisioning {there} timelines on {assigned.slug}", err=True)
+        click.echo(f"{chosen.slug}: provisioning every timeline on {assigned.slug}", err=True)
         run_whole(registry, chosen, "assign", lines=True)
         live = [database for database in registry.databases(chosen.id) if database.live]
         connected = sum(database.status == "connected" for database in live)

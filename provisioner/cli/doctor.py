@@ -19,7 +19,7 @@ from provisioner.git import hooks
 from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.lock import held_by
-from provisioner.model import App, ConnectMode
+from provisioner.model import App, ConnectMode, Status, deploy_status
 from provisioner.naming import shown
 from provisioner.reconcile.actions import Note
 from provisioner.reconcile.controller import damaged, look
@@ -187,6 +187,14 @@ def _databases(registry: Registry, app: App) -> Iterator[Finding]:
         if document["error"]:
             text = f"{document['error']}. Run 'provisioner database fix {document['name']}' when that is mended"
             yield f"app {app.slug} {document['timeline']}", False, text
+    live = {database.timeline_id for database in registry.databases(app.id) if database.live}
+    for timeline in registry.timelines(app.id):
+        if timeline.id in live and deploy_status(app, timeline) is Status.ERROR:
+            name = shown(timeline.name)
+            text = (
+                f"{timeline.failure}. Mend that and push it, or run it again: provisioner timeline fix --app {app.slug}"
+            )
+            yield f"app {app.slug} {name}", False, f"{text} {name}"
     for database in damaged(registry, app):
         text = f"its file {database.error}. Put it back where 'provisioner database show {database.name}' says"
         yield f"app {app.slug} {database.name}", False, text

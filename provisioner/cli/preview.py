@@ -16,6 +16,7 @@ from provisioner.clock import now_ms
 from provisioner.engines.base import Source
 from provisioner.errors import NotResolved, ProvisionerError
 from provisioner.git.refs import commit_of
+from provisioner.git.worktree import find_checkout
 from provisioner.model import App, Timeline
 from provisioner.naming import PREVIEW_PREFIX, shown
 from provisioner.reconcile.previews import close_preview, find_preview, open_preview
@@ -54,7 +55,7 @@ def create(revision: str, source: str, ttl: str, slug: str | None, as_json: bool
     lasts = lasting(ttl) or 0
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
-        commit = commit_of(app.git_dir, revision)
+        commit = _commit(app, revision, slug)
         if commit is None:
             raise NotResolved(f"{revision!r} is no commit of {os.fsdecode(app.git_dir)}", "Push it, or name another")
         if not registry.assigned(app.id):
@@ -139,7 +140,7 @@ def delete(revision: str, slug: str | None, yes: bool) -> None:
     """Archive a preview's databases; they are kept for the retention time."""
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
-        timeline = _find(registry, app, revision)
+        timeline = _find(registry, app, revision, slug)
         confirm(f"Delete {shown(timeline.name)}? Its data is kept for the retention time", yes)
         close_preview(registry, app, timeline, now_ms())
         run(registry, app, "preview")
@@ -147,9 +148,16 @@ def delete(revision: str, slug: str | None, yes: bool) -> None:
         click.echo(_line(document) if document else f"deleted {shown(timeline.name)}")
 
 
-def _find(registry: Registry, app: App, revision: str) -> Timeline:
+def _commit(app: App, revision: str, slug: str | None) -> str | None:
+    """The commit of the app that is meant: HEAD is that of the checkout one is in, also of a clone or a linked worktree."""
+    checkout = find_checkout(os.getcwdb()) if slug is None else None
+    here = commit_of(checkout.git_dir, revision) if checkout else None
+    return commit_of(app.git_dir, here or revision)
+
+
+def _find(registry: Registry, app: App, revision: str, slug: str | None) -> Timeline:
     wanted = revision.removeprefix(os.fsdecode(PREVIEW_PREFIX))
-    exact = commit_of(app.git_dir, wanted)
+    exact = _commit(app, wanted, slug)
     found = find_preview(registry, app, exact) if exact else None
     if found is not None:
         return found

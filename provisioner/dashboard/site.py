@@ -81,6 +81,7 @@ class Dashboard:
 
     def drain(self) -> None:
         self._shared.live.end()
+        self._shared.sizes.end()
 
     def close(self) -> None:
         self._shared.threads.shutdown()

@@ -70,6 +70,8 @@ def reason(error: OSError) -> str:
         return f"disk full: no space or no inodes are left{where}"
     if error.errno == errno.EDQUOT:
         return f"disk quota exceeded{where}"
+    if error.errno == errno.ENOENT:
+        return f"it is not there: is its disk mounted?{where}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"not writable: {error.strerror}{where}"
     return f"{error.strerror}{where}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from provisioner.errors import UnreadableRepository
 from provisioner.git.command import git
-from provisioner.git.worktree import HEADS
+from provisioner.git.worktree import HEADS, common_dir_of
 
 
 def read_branches(common_dir: bytes) -> dict[bytes, str]:
@@ -112,11 +112,14 @@ def default_branch(common_dir: bytes) -> bytes:
         return b"main"
 
 
-def commit_of(common_dir: bytes, name: str) -> str | None:
-    """The id of the commit that `name` (an id, the beginning of one, a branch, a tag) means; None where it means none."""
-    _must_exist(common_dir)
+def commit_of(git_dir: bytes, name: str) -> str | None:
+    """The id of the commit that `name` (an id, the beginning of one, a branch, a tag) means; None where it means none.
+
+    HEAD is that of the checkout whose `git_dir` it is, which may be a linked worktree.
+    """
+    _must_exist(common_dir_of(git_dir))
     try:
-        found = git(common_dir, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        found = git(git_dir, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     except UnreadableRepository:
         return None
     return found.decode("ascii").strip()

@@ -21,6 +21,7 @@ from provisioner.kv import copying, held
 from provisioner.kv.errors import Busy, StoreFailed
 from provisioner.kv.sqlite_file import File, Opening, number
 from provisioner.kv.sqlite_names import Names, names
+from provisioner.kv.sqlite_refusal import refused
 
 # What may be left of the log to be copied while writers wait, and how often to try for that.
 _SHORT: Final = 512 * 1024
@@ -61,7 +62,7 @@ def clone(source: str, target: str, *, with_queue: bool = False, beyond: int = 0
             _make_whole(target, with_queue, beyond)
         _sync(target)
     except apsw.Error as error:
-        raise StoreFailed(f"{target}: {error}") from error
+        raise refused(target, error) from error
     return made
 
 
@@ -239,7 +240,7 @@ def advance(path: str, beyond: int) -> None:
     try:
         _make_whole(path, True, beyond)
     except apsw.Error as error:
-        raise StoreFailed(f"{path}: {error}") from error
+        raise refused(path, error) from error
     _sync(path)
 
 

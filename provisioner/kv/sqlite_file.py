@@ -15,6 +15,7 @@ from provisioner.kv import held, schema
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
 from provisioner.kv.notify import PATIENCE, Watcher
 from provisioner.kv.sqlite_names import names
+from provisioner.kv.sqlite_refusal import refused
 
 Synchronous = Literal["full", "normal"]
 
@@ -185,7 +186,7 @@ class File:
             return Closed("the database is closed")
         if isinstance(error, apsw.BusyError):
             return Busy(f"{self.path}: another process held the database for {BUSY_SECONDS:.0f} seconds")
-        return StoreFailed(f"{self.path}: {error}")
+        return refused(self.path, error)
 
     def _heard(self) -> bool:
         """Whether others committed since the writing connection was last looked at; it has to have looked itself."""

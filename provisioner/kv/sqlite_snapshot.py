@@ -9,6 +9,7 @@ import apsw
 
 from provisioner.kv.model import StoredRow
 from provisioner.kv.sqlite_file import File, number
+from provisioner.kv.sqlite_refusal import refused
 
 if TYPE_CHECKING:
     from provisioner.kv.sqlite_pages import Pages
@@ -79,14 +80,19 @@ def sweep(connection: apsw.Connection, after: bytes, staying: Sequence[bytes], *
 
 
 def has_entries(path: str) -> bool:
-    """Whether the file is one of Deno KV's: anything else that SQLite opens must not be given its tables."""
+    """Whether the file is one of Deno KV's: anything else that SQLite opens must not be given its tables.
+
+    Raises StoreFailed where that cannot be told.
+    """
     try:
         connection = apsw.Connection(path, apsw.SQLITE_OPEN_READONLY)
-    except apsw.Error:
-        return False
+    except apsw.Error as error:
+        raise refused(path, error) from error
     try:
         return bool(connection.execute("select 1 from sqlite_master where name = 'migration_state'").fetchall())
-    except apsw.Error:
+    except (apsw.NotADBError, apsw.CorruptError):
         return False
+    except apsw.Error as error:
+        raise refused(path, error) from error
     finally:
         connection.close()

@@ -192,6 +192,11 @@ class _Planner:
         over = gone_at + self.app.grace_ms
         if over > self.now and not timeline.protected:
             self.look.at(over)
+            yield from (
+                Ensure(database, timeline, "retry")
+                for database in live
+                if database.status is Status.ERROR and self.look.due(database)
+            )
             return
         for database in endless:
             yield self.look.archive(database, timeline, "its branch is gone")

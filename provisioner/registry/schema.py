@@ -202,6 +202,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ) strict;
         create index run_timeline on run (timeline_id);
         create index run_unfinished on run (state) where state = 'running';
+        create index event_database on event (database_id, id) where database_id is not null;
         """,
     ),
 )

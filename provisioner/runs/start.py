@@ -55,7 +55,7 @@ def run(home: Home, run_id: str, command: Command, stop: Stop) -> str:
     except OSError as error:
         raise StorageFailed(f"cannot log in {home.runs}: {error.strerror}", "Make room, or make it writable") from error
     environ = {key: value for key, value in inherited().items() if key not in STRAY}
-    environ |= {**command.variables, RUN: run_id}
+    environ |= {"NO_COLOR": "1", **command.variables, RUN: run_id}  # Deno colours also what goes into a file
     words = [sys.executable, "-I", "-S", _SUPERVISE, str(command.limit_ms / 1000), str(log), "--", *command.words]
     try:
         with subprocess.Popen(

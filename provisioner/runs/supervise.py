@@ -196,4 +196,7 @@ def _signal(pid: int, number: int) -> None:
 
 if __name__ == "__main__":
     said = main(float(sys.argv[1]), int(sys.argv[2]), sys.argv[4:])
-    os.write(1, f"{said}\n".encode())
+    try:
+        os.write(1, f"{said}\n".encode())
+    except BrokenPipeError:  # its starter has died
+        sys.exit(1)

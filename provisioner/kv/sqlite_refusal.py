@@ -1,0 +1,25 @@
+"""What SQLite refused, with the reason where its own words are none."""
+
+from __future__ import annotations
+
+import os
+
+import apsw
+
+from provisioner.kv.errors import StoreFailed
+
+
+def refused(path: str, error: apsw.Error) -> StoreFailed:
+    """On a full disk SQLite also says "disk I/O error", or that it cannot open the file: it cannot make its index."""
+    full = isinstance(error, apsw.FullError)
+    if full or (isinstance(error, apsw.IOError | apsw.CantOpenError) and _is_full(path)):
+        return StoreFailed(f"{path}: disk full: no space or no inodes are left")
+    return StoreFailed(f"{path}: {error}")
+
+
+def _is_full(path: str) -> bool:
+    try:
+        space = os.statvfs(os.path.dirname(os.path.abspath(path)))
+    except OSError:
+        return False
+    return space.f_bavail == 0 or (space.f_files > 0 and space.f_favail == 0)
