@@ -62,6 +62,11 @@ def test_test_says_what_is_wrong_and_what_to_do(repo: Path, tmp_path: Path) -> N
         full = provisioner(repo, "instance", "test", "small")
         assert (full.returncode, "WRONG space" in full.stdout) == (1, True)
         assert "free some" in full.stderr
+        place = os.statvfs(disk)
+        (disk / "fill").write_bytes(bytes(place.f_bavail * place.f_frsize - 45056))  # a database, and no log
+        refused = provisioner(repo, "instance", "test", "small").stdout
+        assert "WRONG database: SQLite refuses to work here" in refused
+        (disk / "fill").unlink()
         remount(disk, "size=32m,ro")
         unwritable = provisioner(repo, "instance", "test", "small")
         assert (unwritable.returncode, "WRONG database" in unwritable.stdout) == (1, True)

@@ -270,6 +270,17 @@ def test_who_wants_to_run_something_meanwhile_is_told_what_happened(repo: Path) 
     ok(repo, "exec", "--", "true")
 
 
+def test_init_makes_no_empty_databases_in_the_place_of_deleted_ones(repo: Path) -> None:
+    before = {row["id"]: row for row in rows(repo)}
+    ok(repo, "instance", "delete", "default", "--yes")
+    refused = provisioner(repo, "init")
+    assert (refused.returncode, "instance recover" in refused.stderr) == (1, True)
+    assert json.loads(ok(repo, "instance", "list", "--json")) == []
+    ok(repo, "instance", "recover", "default")
+    ok(repo, "init", "--no-hooks")
+    whole(repo, before)
+
+
 def test_another_instance_of_the_app_goes_on(repo: Path) -> None:
     ok(repo, "instance", "add", "other")
     ok(repo, "assign", "other")

@@ -51,6 +51,26 @@ def test_the_first_assigned_stays_first(repo: Path) -> None:
     assert environment(repo)["DENO_KV_DEFAULT_PATH"] == environment(repo)["DEFAULT_KV_PATH"]
 
 
+def test_who_takes_the_first_away_is_told_what_the_usual_variables_mean_then(repo: Path) -> None:
+    says = "Deno.openKv() opens the databases of user-carts from then on"
+    assert says in provisioner(repo, "unassign", "default").stderr
+    assert says in provisioner(repo, "instance", "delete", "default").stdout
+    assert says in ok(repo, "unassign", "default", "--yes")
+    ok(repo, "assign", "default")
+    assert "openKv" not in ok(repo, "unassign", "user-carts", "--yes")
+
+
+def test_of_several_instances_it_is_said_which_a_database_is_on(repo: Path) -> None:
+    for command in (("status",), ("database", "list")):
+        said = ok(repo, *command)
+        assert ("user-carts" in said, "default" in said) == (True, True), command
+    name = next(row["name"] for row in rows(repo) if row["timeline"] == "git-branch/login")
+    refused = provisioner(repo, "database", "show", name).stderr
+    assert {
+        f"{row['id']} (connected on {row['instance']})" in refused for row in rows(repo) if row["name"] == name
+    } == {True}
+
+
 PROGRAM = """
 const read = async (path: string | undefined) => {
   const kv = await Deno.openKv(path);

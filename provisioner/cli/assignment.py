@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.instances.finding import find
+from provisioner.cli.instances.finding import find, successor
 from provisioner.cli.reconcile import run, run_whole
 from provisioner.cli.scrub_options import scrub_options
 from provisioner.cli.shared import confirm, the_app, the_home, yes_option
@@ -84,7 +84,9 @@ def unassign(instance: str, app: str | None, yes: bool) -> None:
     with Registry.open(the_home()) as registry:
         chosen = the_app(registry, app)
         leaving = find(registry, instance)
-        confirm(f"Take {instance} away from {chosen.slug}? Its data is kept", yes)
+        heir = successor(registry, chosen, leaving)
+        then = f"; Deno.openKv() opens the databases of {heir} from then on" if heir else ""
+        confirm(f"Take {instance} away from {chosen.slug}? Its data is kept{then}", yes)
         registry.unassign(leaving, chosen, now_ms())
         run(registry, chosen, "unassign")
-        click.echo(f"{chosen.slug}: {instance} is no longer assigned; 'provisioner assign' brings its data back")
+        click.echo(f"{chosen.slug}: {instance} is no longer assigned; 'provisioner assign' brings its data back{then}")

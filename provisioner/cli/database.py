@@ -65,8 +65,10 @@ def list_databases(slug: str | None, everything: bool, as_json: bool) -> None:
     if as_json:
         print_json(documents)
         return
+    several = len({document["instance"] for document in documents}) > 1
     for document in documents:
-        click.echo(shown(f"{document['name']}  {document['status']}  {document['timeline']}"))
+        on = f"  {document['instance']}" if several else ""
+        click.echo(shown(f"{document['name']}  {document['status']}  {document['timeline']}{on}"))
 
 
 @database.command()

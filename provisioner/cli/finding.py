@@ -29,8 +29,8 @@ def find(registry: Registry, name: str) -> tuple[App, Database]:
     if len(found) == 1:
         return found[0]
     if found:
-        ids = ", ".join(pair[1].id for pair in found)
-        raise NotResolved(f"there are {len(found)} databases {name!r}", f"Say which by its id: {ids}")
+        each = (f"{item.id} ({item.status} on {registry.instance_of(item.instance_id).slug})" for _, item in found)
+        raise NotResolved(f"there are {len(found)} databases {name!r}", f"Say which by its id: {', '.join(each)}")
     raise NotResolved(f"there is no database {name!r}", "See 'provisioner database list --all'")
 
 

@@ -15,7 +15,9 @@ from provisioner.clock import now_ms
 from provisioner.errors import ProvisionerError
 from provisioner.git import hooks
 from provisioner.git.worktree import find_checkout
+from provisioner.model import App
 from provisioner.naming import shown
+from provisioner.registry.instances import deleted
 from provisioner.registry.store import Registry
 from provisioner.worker import report
 
@@ -41,6 +43,7 @@ def init(
         registry.organization()
         app = register(registry, path, name, production_branch, grace, retention)
         if not registry.assigned(app.id):
+            _must_not_be_deleted(registry, app)
             registry.assign(default_instance(registry), app, now_ms())
         checkout = find_checkout(os.fsencode(path))
         if not no_hooks and checkout is not None:
@@ -57,3 +60,15 @@ def init(
             click.echo(line.removeprefix("provisioner: "))
         if len(branches) > 20:
             click.echo(f"… and {len(branches) - 20} more: provisioner status")
+
+
+def _must_not_be_deleted(registry: Registry, app: App) -> None:
+    """Raises ProvisionerError where the app's data is on an instance that was deleted: nobody asked for empty databases."""
+    mine = {database.instance_id for database in registry.databases(app.id)}
+    for item in deleted(registry):
+        if item.instance.id in mine and item.purge_at > now_ms():
+            raise ProvisionerError(
+                f"the database instance {item.instance.slug!r} of app {app.slug!r} was deleted",
+                f"Bring it back: provisioner instance recover {item.instance.id}. Or begin anew:"
+                f" provisioner instance add NAME, and provisioner assign NAME {app.slug}",
+            )

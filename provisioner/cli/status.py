@@ -61,7 +61,8 @@ def _table(documents: list[view.Document]) -> Table:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("APP", "TIMELINE", "STATUS", "DATABASE"):
+    several = len({database["instance"] for document in documents for database in document["databases"]}) > 1
+    for title in ("APP", "TIMELINE", *(["INSTANCE"] if several else []), "STATUS", "DATABASE"):
         table.add_column(title, overflow="fold")
     table.add_column("SIZE", justify="right")
     table.add_column("AGE", justify="right")
@@ -77,14 +78,15 @@ def _table(documents: list[view.Document]) -> Table:
             if database and database["shared_by"]:
                 name += f" (shared by {', '.join(database['shared_by'])})"
             cells = [
-                document["app"],
-                document["timeline"],
-                state + error,
-                name,
-                view.size_text(database["size"]) if database else "",
-                _age(database["created_at"]) if database else "",
+                (document["app"], ""),
+                (document["timeline"], ""),
+                *([(database["instance"] if database else "", "")] if several else []),
+                (state + error, style),
+                (name, ""),
+                (view.size_text(database["size"]) if database else "", ""),
+                (_age(database["created_at"]) if database else "", ""),
             ]
-            table.add_row(*(Text(shown(cell), style=style if index == 2 else "") for index, cell in enumerate(cells)))
+            table.add_row(*(Text(shown(cell), style=how) for cell, how in cells))
     return table
 
 

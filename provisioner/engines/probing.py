@@ -70,13 +70,11 @@ def _database(directory: str) -> Check:
             kv.set(("probe",), directory)
             if kv.get(("probe",)).value != directory:
                 return Check("database", False, f"{path} does not hold what was written to it: check the disk")
+    except KvError as error:  # some of which are OSErrors too, without a number
+        text = f"SQLite refuses to work here: {error}. It needs a disk with room, locks and shared memory, not a network share"
+        return Check("database", False, text)
     except OSError as error:
         return Check("database", False, f"cannot be made: {reason(error)}. Let this user write to {directory}")
-    except KvError as error:
-        text = (
-            f"SQLite refuses to work here: {error}. It needs a disk with locks and shared memory, not a network share"
-        )
-        return Check("database", False, text)
     return Check("database", True, "one was made, written to, read and deleted")
 
 

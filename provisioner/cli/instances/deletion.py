@@ -7,7 +7,7 @@ import sys
 import click
 
 from provisioner.cli.app import RETENTION_MS
-from provisioner.cli.instances.finding import find, must_be_alone, must_be_free
+from provisioner.cli.instances.finding import find, must_be_alone, must_be_free, successor
 from provisioner.cli.reconcile import run
 from provisioner.cli.shared import the_home, yes_option
 from provisioner.clock import now_ms, rfc3339
@@ -95,6 +95,10 @@ def _must_be_unprotected(held: list[Held]) -> None:
 def _list(registry: Registry, instance: Instance, held: list[Held]) -> None:
     apps = ", ".join(app for name, app in registry.assignments() if name == instance.slug)
     click.echo(shown(f"{instance.slug} in {instance.location}, assigned to {apps or 'no app'}: {len(held)} databases"))
+    for app in registry.apps():
+        heir = successor(registry, app, instance)
+        if heir:
+            click.echo(f"  {app.slug}: Deno.openKv() opens the databases of {heir} from then on")
     for app, timeline, database in held:
         size = ENGINES[instance.engine].inspect(instance, database).size
         name = timeline.name.decode("utf-8", "surrogateescape")

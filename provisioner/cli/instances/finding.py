@@ -7,7 +7,7 @@ import os
 from provisioner import naming
 from provisioner.environment import RESERVED_INSTANCES, instance_prefix
 from provisioner.errors import ProvisionerError, UsageError
-from provisioner.model import Instance
+from provisioner.model import App, Instance
 from provisioner.registry.instances import locations
 from provisioner.registry.store import Registry
 
@@ -17,6 +17,12 @@ def find(registry: Registry, slug: str) -> Instance:
         if instance.slug == slug:
             return instance
     raise ProvisionerError(f"there is no instance {slug!r}", "See 'provisioner instance list'")
+
+
+def successor(registry: Registry, app: App, leaving: Instance) -> str:
+    """Whose databases `Deno.openKv()` opens once the instance is away; empty where that does not change."""
+    first, *others = [item.slug for item in registry.assigned(app.id)] or [""]
+    return others[0] if others and first == leaving.slug else ""
 
 
 def parse_name(text: str) -> str:
