@@ -222,3 +222,8 @@ def test_a_preview_of_production_is_scrubbed(repo: Path, tmp_path: Path) -> None
     (preview,) = [row for row in rows(repo) if row["timeline"].startswith("preview/")]
     assert (preview["status"], got(preview["path"])) == ("connected", "scrubbed")
     assert json.loads(ok(repo, "app", "show", "--json"))["scrub"] == {"default": str(tmp_path / "scrub.sql")}
+
+
+def test_a_file_that_is_not_there_is_no_scrub(repo: Path) -> None:
+    refused = provisioner(repo, "assign", "default", "--scrub", "./missing.sql")
+    assert (refused.returncode, "no file ./missing.sql" in refused.stderr) == (2, True), refused.stderr

@@ -65,9 +65,13 @@ def list_snapshots(name: str | None, slug: str | None, instance: str | None, as_
         click.echo(
             shown(
                 f"{document['id']}  {document['created_at']}  {document['database']}  {document['size']} bytes"
-                f"  ({document['cause']}){label}"
+                f"  ({document['cause']}{_at(document)}){label}"
             )
         )
+
+
+def _at(document: Document) -> str:
+    return f" {document['revision'][:12]}" if document["cause"] == "revision" else ""
 
 
 def _document(registry: Registry, app: App, database: Database, kept: Snapshot) -> Document:

@@ -38,7 +38,13 @@ def parse(text: str) -> str:
     """A scrub as it is kept: a shell command, or the absolute path of a file of SQL or Python. Raises UsageError."""
     if not text.strip():
         raise UsageError("the scrub command is empty", "To have none, say --no-scrub")
-    return os.path.abspath(text) if text.endswith(_FILES) and os.path.isfile(text) else text
+    if not text.endswith(_FILES):
+        return text
+    if os.path.isfile(text):
+        return os.path.abspath(text)
+    if len(text.split()) == 1:
+        raise UsageError(f"there is no file {text}", "Name one that is there, or a command with its arguments")
+    return text
 
 
 def scrubbed(
