@@ -258,6 +258,7 @@ def test_what_is_on_a_deleted_instance_is_archived_and_purged_when_its_time_is_o
     waiting = plan(deleted(b"feature"), Actual((FEATURE,), (kept,)), NOW)
     assert (waiting.actions, waiting.next_at) == ((), NOW + 60_000)
     assert kinds(deleted(b"feature", at=NOW), Actual((FEATURE,), (kept,))) == [Purge]
+    assert kinds(deleted(b"feature", at=NOW), Actual((replace(FEATURE, protected=True),), (kept,))) == []
     sooner = plan(deleted(), Actual((replace(FEATURE, gone_at=0),), (ARCHIVED,)), NOW)
     assert (sooner.actions, sooner.next_at) == ((), ARCHIVED.purge_at)
     assert kinds(wants(b"feature"), Actual((FEATURE,), (kept,))) == [Ensure]

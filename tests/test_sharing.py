@@ -215,6 +215,14 @@ def test_a_rename_over_a_branch_that_shares_brings_its_own_data(repo: Path) -> N
     assert (replaced["status"], replaced["purge_at"] is None) == ("archived", False)
 
 
+def test_a_rename_over_a_branch_that_shares_is_seen_before_anything_runs_on_it(repo: Path) -> None:
+    """Nobody has reconciled yet; what shared production's data is another branch by now."""
+    path = own(repo, "git-branch/cart")["path"]
+    ok(repo, "database", "share", "production", "login", "--yes")
+    git(repo, "branch", "-M", "cart", "login")
+    assert ok(repo, "exec", "--branch", "login", "--", "printenv", "DENO_KV_DEFAULT_PATH") == f"{path}\n"
+
+
 def test_a_rename_over_an_owner_takes_nothing_away_from_who_shares(repo: Path) -> None:
     add_branches(repo, "other")
     ok(repo, "reconcile")

@@ -73,6 +73,8 @@ class _Planner:
         over = over if database.purge_at is None else min(over, database.purge_at)
         if database.intent is not Intent.PURGE and (database.live or database.intent is not None):
             yield Archive(database, timeline, "its instance was deleted", database.purge_at)
+        elif timeline.protected and database.intent is not Intent.PURGE:
+            return
         elif database.intent is Intent.PURGE or over <= self.now:
             yield Purge(database, timeline, "its instance was deleted, and the time to recover it is over")
         else:

@@ -27,7 +27,7 @@ _DATABASES = """
     database.status, database.error, database.hold, database.intent,
     timeline.deployed, timeline.failure,
     case when exists (select 1 from share where share.timeline_id = timeline.id) then ''
-    else app.pre_deploy || app.pre_deploy_from end
+    else app.pre_deploy || app.pre_deploy_from end, share.database_id is not null
   from timeline join organization join app on app.id = timeline.app_id
   left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
   left join instance on instance.id = assignment.instance_id and instance.deleted_at is null
@@ -69,7 +69,7 @@ class Resolver:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self.wary = True  # of a revision that nobody has looked at yet
+        self.wary = True  # of what nobody may have looked at since git has changed it
         if not os.path.exists(home.registry):
             raise NotResolved(
                 f"there is no registry in {home.path}",
@@ -140,6 +140,8 @@ class Resolver:
                 f"app {app.slug!r} has no database instance assigned",
                 f"Assign one: provisioner assign INSTANCE {app.slug}",
             )
+        if self.wary and any(row[18] for row in assigned):  # what git has renamed shares nothing: seen by a look only
+            raise NotYet(f"timeline {shown!r} uses another's database", _RECONCILE)
         for row in assigned:
             self._must_be_connected(shown, row)
         row = rows[0]
@@ -194,7 +196,7 @@ class Resolver:
 
     def _must_be_deployed(self, app_id: str, timeline: str, row: tuple[Any, ...]) -> None:
         revision = row[2]
-        deployed, failure, command = row[15:]
+        deployed, failure, command = row[15:18]
         if not command:
             return
         if deployed == revision and self.wary and _stirred(self.home, app_id):
