@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -167,15 +168,18 @@ def test_while_a_snapshot_of_each_form_is_deleted(replaced: Path, home: Path, po
 def test_replacing_is_killed_at_random_instants(tmp_path: Path, home: Path) -> None:
     repo = marked_shop(tmp_path / "shop", "login")
     chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
+    begun = time.monotonic()
+    ok(repo, "database", "reset", "login", "--yes")
+    takes = time.monotonic() - begun
     old = kept(repo)
     ended = []
-    for turn in range(60 if "KV_NIGHTLY" in os.environ else 6):
+    for turn in range(60 if "KV_NIGHTLY" in os.environ else 8):
         path = database_of(repo, "git-branch/login")["path"]
         was = got(path)
         held, *words = (("production", "fork", "production", "login"), ("", "reset", "login"))[turn % 2]
         started = subprocess.Popen(["provisioner", "database", *words, "--yes"], cwd=repo, stdout=subprocess.DEVNULL)
         try:
-            ended.append(started.wait(chance.uniform(0.1, 0.8)))
+            ended.append(started.wait(chance.uniform(0.2, 0.9) * takes))
         except subprocess.TimeoutExpired:
             started.kill()
             ended.append(started.wait())
