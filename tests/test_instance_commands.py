@@ -19,6 +19,7 @@ from support import (
     provisioner,
     remount,
     rows,
+    shop,
     small_disk,
 )
 
@@ -154,3 +155,15 @@ def test_retries_are_visible_and_fix_tries_one_database_only(repo: Path, home: P
         assert after["git-branch/login"]["attempts"] == broken["git-branch/login"]
     ok(repo, "database", "fix", "--all")
     assert {row["status"] for row in rows(repo)} == {"connected"}
+
+
+def test_an_app_that_cannot_be_looked_at_keeps_no_other_from_being_mended(repo: Path, tmp_path: Path) -> None:
+    gone = shop(tmp_path / "away", options=("--name", "away"))
+    database = database_of(repo, "git-branch/login")
+    aside = Path(database["path"]).parent.rename(tmp_path / "aside")
+    assert provisioner(repo, "reconcile").returncode == 1
+    aside.rename(Path(database["path"]).parent)
+    gone.rename(tmp_path / "moved")
+    refused = provisioner(repo, "database", "fix", "--all")
+    assert (refused.returncode, str(gone) in refused.stderr) == (1, True), refused.stderr
+    assert database_of(repo, "git-branch/login")["status"] == "connected"

@@ -376,3 +376,13 @@ def test_others_do_not_wait_for_a_command_that_takes_long(repo: Path, tmp_path: 
         (tmp_path / "go").touch()
         until(lambda: timeline(repo, "main")["status"] == "connected")
     assert list((home / "work").iterdir()) == []
+
+
+def test_what_keeps_it_from_being_tried_is_said(repo: Path, tmp_path: Path, home: Path) -> None:
+    (home / "instances/default/snapshots").write_text("where the data before it would be kept")
+    refused = provisioner(repo, "app", "set", "--pre-deploy", telling(tmp_path))
+    assert (refused.returncode, "snapshot" in refused.stderr, ran(tmp_path)) == (1, True, [])
+    assert "its pre-deploy command is waiting: cannot keep a snapshot" in ok(repo, "status")
+    (home / "instances/default/snapshots").unlink()
+    ok(repo, "database", "fix", "--all")
+    assert len(ran(tmp_path)) == 2

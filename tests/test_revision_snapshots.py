@@ -11,6 +11,11 @@ import pytest
 from support import commit, database_of, events, git, killed, ok, provisioner, shop, small_disk
 from test_pre_deploy import head
 
+from provisioner.clock import now_ms
+from provisioner.config import Home
+from provisioner.reconcile.revisions import keep
+from provisioner.registry.store import Registry
+
 
 def snapshots(repo: Path, name: str = "main") -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(ok(repo, "database", "snapshot", "list", name, "--json"))
@@ -84,3 +89,14 @@ def test_a_full_disk_does_not_hold_a_timeline_back(tmp_path: Path, home: Path) -
         ok(repo, "reconcile")
         assert json.loads(ok(repo, "timeline", "show", "main", "--json"))["revision"] == head(repo)
         assert events(home, "database.snapshot-failed") == ["revision"]
+
+
+def test_nothing_is_kept_of_a_revision_that_somebody_else_has_moved_a_timeline_on_from(repo: Path, home: Path) -> None:
+    ok(repo, "app", "set", "--snapshot-revisions", "2")
+    with Registry.open(Home(str(home))) as registry:
+        (app,) = registry.apps()
+        (timeline,) = (item for item in registry.timelines(app.id) if item.production)
+        keep(registry, app, [(timeline.id, "0" * 40)], now_ms())
+        assert snapshots(repo) == []
+        keep(registry, app, [(timeline.id, timeline.revision)], now_ms())
+    assert [item["revision"] for item in snapshots(repo)] == [head(repo)]

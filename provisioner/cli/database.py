@@ -107,9 +107,7 @@ def fix(name: str | None, everything: bool) -> None:
     with Registry.open(the_home()) as registry:
         if name is None:
             apps = registry.apps()
-            for app in apps:
-                forget_failures(registry, app, registry.timelines(app.id), "user")
-                run_whole(registry, app, "fix")
+            troubles = [trouble for app in apps if (trouble := _fix_all(registry, app))]
             left = [database for app in apps for database in registry.databases(app.id) if database.error]
         else:
             app, found = find(registry, name)
@@ -117,6 +115,8 @@ def fix(name: str | None, everything: bool) -> None:
             forget_failures(registry, app, [timeline_of(registry, app, found)], "user")
             run_whole(registry, app, "fix", retry=frozenset([found.id]))
             left = [database for database in registry.databases(app.id) if database.error and database.id == found.id]
+        if name is None and troubles:
+            raise troubles[0]
         if left:
             raise ProvisionerError(
                 f'database "{left[0].name}" is still in error: {left[0].error}',
@@ -126,6 +126,16 @@ def fix(name: str | None, everything: bool) -> None:
             timelines = registry.timelines(app.id) if name is None else [timeline_of(registry, app, found)]
             must_be_deployed(app, timelines)
         click.echo("fixed")
+
+
+def _fix_all(registry: Registry, app: App) -> ProvisionerError | None:
+    """What keeps an app from being looked at, or its commands from being tried: the other apps are not to wait for it."""
+    try:
+        forget_failures(registry, app, registry.timelines(app.id), "user")
+        run_whole(registry, app, "fix")
+    except ProvisionerError as error:
+        return error
+    return None
 
 
 @database.command()

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from provisioner.cli.shared import with_options
 from provisioner.cli.times import limit
 from provisioner.errors import UsageError
 from provisioner.model import App
@@ -69,9 +70,7 @@ def deploying_options(command: _Command) -> _Command:
         settings = (pre_deploy, pre_deploy_from, no_pre_deploy, pre_deploy_timeout, snapshot_revisions)
         return command(*args, deploying=Deploying(*settings), **others)
 
-    for name, options in reversed(_OPTIONS.items()):
-        with_deploying = click.option(name, **options)(with_deploying)
-    return with_deploying  # type: ignore[return-value]
+    return with_options(with_deploying, _OPTIONS)  # type: ignore[return-value]
 
 
 _OPTIONS: dict[str, dict[str, Any]] = {

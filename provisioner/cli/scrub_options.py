@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-import click
-
+from provisioner.cli.shared import with_options
 from provisioner.cli.times import limit
 from provisioner.errors import UsageError
 from provisioner.reconcile.scrubbing import parse
@@ -25,9 +24,7 @@ def scrub_options(command: _Command) -> _Command:
         chosen = "" if no_scrub else None if scrub is None else parse(scrub)
         return command(*args, scrub=chosen, limit_ms=limit(scrub_timeout) if scrub_timeout else None, **others)
 
-    for name, options in reversed(_OPTIONS.items()):
-        with_scrub = click.option(name, **options)(with_scrub)
-    return with_scrub  # type: ignore[return-value]
+    return with_options(with_scrub, _OPTIONS)  # type: ignore[return-value]
 
 
 _OPTIONS: dict[str, dict[str, Any]] = {

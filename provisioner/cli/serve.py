@@ -12,40 +12,42 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli.logs import Log, log_in, log_option
-from provisioner.cli.shared import made_home
+from provisioner.cli.shared import made_home, with_options
 from provisioner.clock import now_ms
 from provisioner.dashboard import logins
 from provisioner.registry.store import Registry
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("--host", {"default": "127.0.0.1", "show_default": True, "help": "The address to listen on."}),
-    (
-        "--port",
-        {"default": 4512, "show_default": True, "type": click.IntRange(0, 65535), "help": "The port; 0: any free one."},
-    ),
-    ("--tls-cert", {"metavar": "FILE", "help": "Speak TLS with this certificate (PEM, with its chain)."}),
-    ("--tls-key", {"metavar": "FILE", "help": "Its key (PEM, PKCS#8)."}),
-    ("--insecure-bind", {"is_flag": True, "help": "Listen beyond this machine without TLS."}),
-    ("--public-url", {"metavar": "URL", "help": "What clients are told to connect to, where a proxy stands in front."}),
-    ("--access-log", {"is_flag": True, "help": "Log every request, not only refused ones."}),
-    (
-        "--max-connections",
-        {"default": 4096, "show_default": True, "type": click.IntRange(16), "help": "Connections at a time."},
-    ),
-    (
-        "--max-databases",
-        {"type": click.IntRange(16), "help": "Databases open at a time. Default: 4096, or what open files allow."},
-    ),
-    ("--no-dashboard", {"is_flag": True, "help": "Serve no web pages, only KV Connect."}),
-)
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "--host": {"default": "127.0.0.1", "show_default": True, "help": "The address to listen on."},
+    "--port": {
+        "default": 4512,
+        "show_default": True,
+        "type": click.IntRange(0, 65535),
+        "help": "The port; 0: any free one.",
+    },
+    "--tls-cert": {"metavar": "FILE", "help": "Speak TLS with this certificate (PEM, with its chain)."},
+    "--tls-key": {"metavar": "FILE", "help": "Its key (PEM, PKCS#8)."},
+    "--insecure-bind": {"is_flag": True, "help": "Listen beyond this machine without TLS."},
+    "--public-url": {"metavar": "URL", "help": "What clients are told to connect to, where a proxy stands in front."},
+    "--access-log": {"is_flag": True, "help": "Log every request, not only refused ones."},
+    "--max-connections": {
+        "default": 4096,
+        "show_default": True,
+        "type": click.IntRange(16),
+        "help": "Connections at a time.",
+    },
+    "--max-databases": {
+        "type": click.IntRange(16),
+        "help": "Databases open at a time. Default: 4096, or what open files allow.",
+    },
+    "--no-dashboard": {"is_flag": True, "help": "Serve no web pages, only KV Connect."},
+}
 
 
 def server_options(command: _Command) -> _Command:
-    for name, settings in reversed(_OPTIONS):
-        command = click.option(name, **settings)(command)
-    return command
+    return with_options(command, _OPTIONS)
 
 
 @click.command()

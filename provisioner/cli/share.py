@@ -86,6 +86,11 @@ def _must_be_possible(registry: Registry, app: App, owner: Timeline, sharer: Tim
         if share.timeline_id == owner.id:
             whose = _owner(registry, app, share)
             raise ProvisionerError(f"{other} itself uses the database of {whose}", f"Share that one's: {whose}")
+        if share.timeline_id == sharer.id and _owner(registry, app, share) != other:
+            whose = _owner(registry, app, share)
+            raise ProvisionerError(
+                f"{name} uses the database of {whose} already", f"End that first: provisioner database unshare {name}"
+            )
         database = registry.database(share.database_id)
         if database is not None and database.timeline_id == sharer.id:
             raise ProvisionerError(

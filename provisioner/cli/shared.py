@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -35,16 +35,23 @@ def made_home() -> Home:
     return home
 
 
+def with_options(command: _Command, options: Mapping[str, Mapping[str, Any]]) -> _Command:
+    """The command with these options, in this order in its help."""
+    for name, settings in reversed(list(options.items())):
+        command = click.option(name, **settings)(command)
+    return command
+
+
 def selector_options(command: _Command) -> _Command:
     """``--app``, ``--branch``, ``--timeline``, ``--revision``."""
-    for name, text in (
-        ("--revision", "The timeline that is at this commit."),
-        ("--timeline", "production or git-branch/NAME."),
-        ("--branch", "The branch's timeline. Default: the branch that is checked out here."),
-        ("--app", "The app. Default: the one whose checkout this is."),
-    ):
-        command = click.option(name, metavar=name.removeprefix("--").upper(), help=text)(command)
-    return command
+    texts = {
+        "--app": "The app. Default: the one whose checkout this is.",
+        "--branch": "The branch's timeline. Default: the branch that is checked out here.",
+        "--timeline": "production or git-branch/NAME.",
+        "--revision": "The timeline that is at this commit.",
+    }
+    options = {name: {"metavar": name.removeprefix("--").upper(), "help": text} for name, text in texts.items()}
+    return with_options(command, options)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -104,8 +104,15 @@ def _state(document: view.Document, database: view.Document | None) -> tuple[str
         return document["status"], ""
     deploy = document["pre_deploy"]
     if database["status"] == "connected" and deploy and deploy["state"] != "succeeded":
-        return document["status"], f": {deploy['error'] or 'its pre-deploy command is ' + deploy['state']}"
+        return document["status"], f": {deploy['error'] or _why_not_yet(deploy)}"
     return database["status"], f": {database['error']}{retries(database)}" if database["error"] else ""
+
+
+def _why_not_yet(deploy: view.Document) -> str:
+    """What keeps a pre-deploy command, if somebody has tried to run it."""
+    run = deploy["run"]
+    tried = f": {run['detail']}" if deploy["state"] == "waiting" and run and run["detail"] else ""
+    return f"its pre-deploy command is {deploy['state']}{tried}"
 
 
 def _age(created_at: str) -> str:

@@ -107,34 +107,27 @@ def endpoint(shared: Facilities, page: Page, *, store: bool = False, reads: bool
         if session is None:
             return _log_in(request)
         form = await fields(request)
+
+        async def visited(store: SqliteStore | None) -> Response:
+            arguments = (shared, page, request, session, form, store)
+            return await asyncio.get_running_loop().run_in_executor(shared.threads, _visited, *arguments)
+
         if request.method == "POST" and (refused := _may_not(session, form, reads)):
             return refused
         try:
             if not store:
-                return await _in_thread(shared, page, request, session, form, None)
+                return await visited(None)
             database = await shared.databases.get(request.path_params["database_id"])
             database.used = shared.databases.tick
             database.users += 1
             try:
-                return await _in_thread(shared, page, request, session, form, database.store)
+                return await visited(database.store)
             finally:
                 shared.databases.release(database)
         except Refused as refusal:
             return failed(session, refusal.status, refusal.text, "")
 
     return answer
-
-
-async def _in_thread(
-    shared: Facilities,
-    page: Page,
-    request: Request,
-    session: Session,
-    form: dict[str, str],
-    store: SqliteStore | None,
-) -> Response:
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(shared.threads, _visited, shared, page, request, session, form, store)
 
 
 def _visited(

@@ -46,11 +46,10 @@ def keep(registry: Registry, app: App, moved: Sequence[Moved], now: int) -> None
     timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
     leaving = dict(moved)
     for database in registry.databases(app.id):
-        if (
-            database.timeline_id not in leaving
-            or database.status is not Status.CONNECTED
-            or database.intent is not None
-        ):
+        revision = leaving.get(database.timeline_id)
+        if revision is None or timelines[database.timeline_id].revision != revision:
+            continue  # somebody else has seen to it, and the timeline has moved on
+        if database.status is not Status.CONNECTED or database.intent is not None:
             continue
         try:
             take_snapshot(registry, app, database, now, label="", cause=REVISION)
