@@ -160,7 +160,8 @@ def changes(visit: Visit) -> Response:
             f"database {database.name} was not forked from one that is still there",
             "Compare any two with: provisioner database diff A B",
         )
-    path = ENGINES["deno-kv"].inspect(visit.registry.instance_of(source.instance_id), source).path
+    instance = visit.registry.instance_of(source.instance_id)
+    path = ENGINES[instance.engine].inspect(instance, source).path
     if path is None:
         raise ProvisionerError(
             f"the data of {source.name} is not there", f"See: provisioner database show {source.name}"
