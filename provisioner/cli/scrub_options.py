@@ -7,8 +7,8 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from provisioner.cli.shared import with_options
-from provisioner.cli.times import limit
 from provisioner.errors import UsageError
+from provisioner.operations.times import limit
 from provisioner.reconcile.scrubbing import parse
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
