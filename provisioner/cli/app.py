@@ -12,7 +12,6 @@ from provisioner import inbox, naming, view
 from provisioner.cli.deploy_options import Deploying, deploying_options
 from provisioner.cli.reconcile import must_be_deployed, run_whole
 from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
-from provisioner.cli.times import lasting, milliseconds
 from provisioner.clock import now_ms, rfc3339
 from provisioner.deploying import forget_failures
 from provisioner.errors import ProvisionerError
@@ -24,6 +23,7 @@ from provisioner.model import App
 from provisioner.naming import shown
 from provisioner.reconcile.controller import archive_all
 from provisioner.registry.store import Registry
+from provisioner.times import lasting, milliseconds
 
 GRACE_MS = 10_000
 RETENTION_MS = 7 * 86_400_000

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli.shared import with_options
-from provisioner.cli.times import limit
 from provisioner.errors import UsageError
 from provisioner.model import App
+from provisioner.times import limit
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

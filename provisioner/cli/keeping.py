@@ -12,7 +12,6 @@ from provisioner.cli.copies import app_option
 from provisioner.cli.finding import timeline_meant
 from provisioner.cli.reconcile import run
 from provisioner.cli.shared import apps_meant, json_option, print_json, the_home
-from provisioner.cli.times import lasting
 from provisioner.clock import now_ms, rfc3339
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import App, Timeline
@@ -20,6 +19,7 @@ from provisioner.naming import shown
 from provisioner.reconcile.locks import app_locked
 from provisioner.reconcile.outlook import expires_at
 from provisioner.registry.store import Registry
+from provisioner.times import lasting
 
 
 @click.command(name="list")

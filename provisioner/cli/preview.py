@@ -11,7 +11,6 @@ from provisioner.cli.copies import app_option
 from provisioner.cli.finding import of_timeline
 from provisioner.cli.reconcile import run, run_whole
 from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_app, the_home, yes_option
-from provisioner.cli.times import lasting
 from provisioner.clock import now_ms
 from provisioner.engines.base import Source
 from provisioner.errors import NotResolved, ProvisionerError
@@ -22,6 +21,7 @@ from provisioner.naming import PREVIEW_PREFIX, shown
 from provisioner.reconcile.previews import close_preview, find_preview, open_preview
 from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
+from provisioner.times import lasting
 
 LASTS = "7d"
 SHORTEST_ID = 7

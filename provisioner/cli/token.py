@@ -7,7 +7,6 @@ import click
 from provisioner import view
 from provisioner.cli.finding import find
 from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
-from provisioner.cli.times import milliseconds
 from provisioner.clock import now_ms, rfc3339
 from provisioner.connect import keys
 from provisioner.errors import ProvisionerError
@@ -15,6 +14,7 @@ from provisioner.model import Scope, Token
 from provisioner.naming import shown
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
+from provisioner.times import milliseconds
 
 
 @click.group()
