@@ -16,7 +16,7 @@ PACKAGE = Path(provisioner.__file__).parent
 
 # Low to high: a room imports only what stands before it.
 ROOMS = (
-    *("errors", "naming", "model", "faults", "config", "clock", "lock", "presence", "durable", "inbox"),
+    *("errors", "naming", "model", "faults", "config", "clock", "times", "lock", "presence", "durable", "inbox"),
     *("environment", "formats", "git", "kv", "registry", "engines", "runs", "reconcile", "connect"),
     *("endpoint", "reaching", "deploying", "following", "errands", "view", "resolving", "envfile"),
     *("pushes", "worker", "draining", "handover", "operations", "dashboard", "daemon", "cli", "__main__"),

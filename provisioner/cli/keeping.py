@@ -12,8 +12,8 @@ from provisioner.cli.terminal import carry_out
 from provisioner.errors import UsageError
 from provisioner.naming import shown
 from provisioner.operations import keeping
-from provisioner.operations.times import lasting
 from provisioner.registry.store import Registry
+from provisioner.times import lasting
 
 
 @click.command(name="list")

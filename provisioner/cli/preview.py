@@ -17,8 +17,8 @@ from provisioner.model import App
 from provisioner.naming import PREVIEW_PREFIX
 from provisioner.operations import previews
 from provisioner.operations.previews import EMPTY, LASTS
-from provisioner.operations.times import lasting
 from provisioner.registry.store import Registry
+from provisioner.times import lasting
 
 
 @click.group()

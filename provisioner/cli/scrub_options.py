@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from provisioner.cli.shared import with_options
 from provisioner.errors import UsageError
-from provisioner.operations.times import limit
 from provisioner.reconcile.scrubbing import parse
+from provisioner.times import limit
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -12,9 +12,9 @@ from provisioner.errors import ProvisionerError
 from provisioner.model import Scope, Token
 from provisioner.naming import shown
 from provisioner.operations.finding import find
-from provisioner.operations.times import milliseconds
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
+from provisioner.times import milliseconds
 
 
 @click.group()

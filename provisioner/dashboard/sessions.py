@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
 IDLE_MS: Final = 12 * 3_600_000
 MOST: Final = 1000  # at a time; the one that has rested longest goes first
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A button beside a note, which takes back what the note tells of: a form of these ``fields``, sent to ``path``."""
+
+    text: str
+    path: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a change came to, for the next page."""
+
+    text: str
+    offer: Offer | None = None
 
 
 @dataclass(slots=True)
@@ -24,9 +42,9 @@ class Session:
     read_only: bool
     seen_at: int
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
-    def take_notes(self) -> list[str]:
+    def take_notes(self) -> list[Note]:
         taken, self.notes = self.notes, []
         return taken
 

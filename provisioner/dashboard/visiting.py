@@ -26,7 +26,7 @@ from provisioner.connect.refusal import Refused
 from provisioner.dashboard import rendering
 from provisioner.dashboard.live import Live
 from provisioner.dashboard.samples import Samples
-from provisioner.dashboard.sessions import Session, Sessions
+from provisioner.dashboard.sessions import Note, Offer, Session, Sessions
 from provisioner.dashboard.sizes import Sizes
 from provisioner.errors import Busy, ProvisionerError
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, LimitExceeded, OptionInvalid, ValueInvalid
@@ -92,6 +92,11 @@ class Visit:
         fetched = "x-live" in self.request.headers  # by a page that takes over some parts only
         notes = [] if fetched else self.session.take_notes()
         return rendering.page(template, status=status, session=self.session, now=self.now, notes=notes, **context)
+
+    def done(self, path: str, text: str, offer: Offer | None = None) -> Response:
+        """After a change: on to a page that tells of it once, and offers to take it back."""
+        self.session.notes.append(Note(text, offer))
+        return RedirectResponse(path, 303)
 
 
 Page = Callable[[Visit], Response]

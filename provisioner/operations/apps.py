@@ -13,8 +13,8 @@ from provisioner.git.command import must_be_trusted
 from provisioner.git.refs import default_branch, read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.model import App
-from provisioner.operations.times import lasting, limit, milliseconds
 from provisioner.registry.store import Registry
+from provisioner.times import lasting, limit, milliseconds
 
 GRACE_MS = 10_000
 RETENTION_MS = 7 * 86_400_000
