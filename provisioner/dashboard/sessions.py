@@ -28,6 +28,7 @@ class Note:
 
     text: str
     offer: Offer | None = None
+    problem: bool = False
 
 
 @dataclass(slots=True)
@@ -43,6 +44,11 @@ class Session:
     seen_at: int
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     notes: list[Note] = field(default_factory=list)
+
+    @property
+    def at_home(self) -> bool:
+        """Is it somebody who may write into the home anyway? So does who has made a login link."""
+        return self.token_id is None
 
     def take_notes(self) -> list[Note]:
         taken, self.notes = self.notes, []

@@ -35,6 +35,8 @@ class Nobody:
         return nullcontext()
 
 
+NOBODY = Nobody()
+
 Doing = Callable[[Told], Iterator[str]]
 """Does it, as far as one iterates; what was done comes as lines for people. Raises ProvisionerError, also after lines."""
 
