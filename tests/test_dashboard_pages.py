@@ -68,7 +68,9 @@ def test_the_name_of_a_branch_is_text_everywhere(world: tuple[Visitor, Path], na
     git(repo, "branch", name)
     ok(repo, "reconcile")
     page = path_of(repo, f"git-branch/{name}")
-    for path in ("/apps/shop", "/instances/default", "/activity", page, f"{page}/keys"):
+    found = re.search(r'href="(/timelines/[^"]+)"', visitor.get(page).text)
+    assert found is not None
+    for path in ("/apps/shop", "/instances/default", "/activity", page, f"{page}/keys", f"{page}/copies", found[1]):
         answer = visitor.get(path)
         assert answer.status == 200
         assert shows(answer.text, name), path
@@ -87,7 +89,7 @@ def test_of_secrets_only_the_names_are_shown(world: tuple[Visitor, Path]) -> Non
     visitor, repo = world
     ok(repo, "var", "set", "SHOWN=<i>value</i>")
     ok(repo, "var", "set", "--secret", "HIDDEN=s3cretvalue")
-    text = visitor.get("/apps/shop").text
+    text = visitor.get("/apps/shop/variables").text
     assert shows(text, "<i>value</i>")
     assert "HIDDEN" in text
     assert "s3cretvalue" not in text
@@ -103,7 +105,7 @@ def test_an_error_is_shown_with_what_to_do(world: tuple[Visitor, Path]) -> None:
     file.write_bytes(b"this is no database" * 100)
     assert provisioner(repo, "reconcile").returncode == 1
     name = database_of(repo, "git-branch/broken")["name"]
-    assert f"provisioner database fix {name}" in visitor.get(page).text
+    assert f'action="{page}/fix"' in visitor.get(page).text
     assert 'class="pill error"' in visitor.get("/").text
     assert name in visitor.get("/activity").text
     refused = visitor.get(f"{page}/keys")

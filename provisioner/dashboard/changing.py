@@ -5,7 +5,8 @@ A form is sent once to ask, and again, from the page that asks back, with the an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -20,6 +21,7 @@ from provisioner.registry.store import Registry
 
 PATIENCE_SECONDS: Final = 0.7
 DETAILS: Final = 100
+MOST_GIVEN: Final = 1000  # characters of an address for a field
 
 
 def _none(_: Registry) -> Offer | None:
@@ -48,17 +50,64 @@ def change(propose: Propose, form: Form | None = None) -> Page:
         try:
             asked = propose(visit, NOBODY)
             wrong = _unanswered(visit, asked.proposal)
+            return _done(visit, propose, asked) if wrong is None else _ask(visit, asked, wrong)
         except Missing:
             raise
         except ProvisionerError as error:
             if form is None:
                 raise
             return form(visit, error)
-        if wrong is not None:
-            return _ask(visit, asked, wrong)
-        return _done(visit, propose, asked)
 
     return page
+
+
+class Misfilled(ProvisionerError):  # noqa: N818
+    """What was typed into one field cannot be."""
+
+    def __init__(self, field: str, error: ProvisionerError) -> None:
+        super().__init__(error.message, error.hint)
+        self.field = field
+
+
+@contextmanager
+def filling(field: str) -> Iterator[None]:
+    """What goes wrong in the block is said beside this field."""
+    try:
+        yield
+    except Misfilled:
+        raise
+    except ProvisionerError as error:
+        raise Misfilled(field, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A form as it was sent, or as it is at first, and what is wrong with it."""
+
+    values: Mapping[str, str]
+    error: ProvisionerError | None = None
+
+    @property
+    def status(self) -> int:
+        return 409 if self.error else 200
+
+    def value(self, field: str, otherwise: str = "") -> str:
+        return self.values.get(field, otherwise)
+
+    def wrong(self, field: str) -> str:
+        """With this field."""
+        return str(self.error) if isinstance(self.error, Misfilled) and self.error.field == field else ""
+
+    def elsewhere(self, *fields: str) -> str:
+        """What is wrong with none of these fields, which are there to say it."""
+        return "" if self.error is None or any(map(self.wrong, fields)) else str(self.error)
+
+
+def form_of(visit: Visit, error: ProvisionerError | None = None) -> Filled:
+    """Of a page that is asked for, what its address says; of a form that was sent, what was typed."""
+    if error is None:
+        return Filled({name: value[:MOST_GIVEN] for name, value in visit.request.query_params.items()})
+    return Filled(visit.form, error)
 
 
 def _unanswered(visit: Visit, proposal: Proposal) -> str | None:
