@@ -18,7 +18,17 @@ from provisioner.clock import now_ms
 from provisioner.connect.attempts import Attempts
 from provisioner.connect.refusal import Refused
 from provisioner.connect.site import Surroundings
-from provisioner.dashboard import activity, app, databases, entrance, explorer, instance, one_database, rendering
+from provisioner.dashboard import (
+    activity,
+    app,
+    changing,
+    databases,
+    entrance,
+    explorer,
+    instance,
+    one_database,
+    rendering,
+)
 from provisioner.dashboard.asgi import Adapter
 from provisioner.dashboard.guard import Guard
 from provisioner.dashboard.live import MOST, Live, State
@@ -49,6 +59,7 @@ class Dashboard:
             sizes=Sizes(),
             samples=Samples(around.metrics),
             threads=ThreadPoolExecutor(THREADS, "dashboard"),
+            loop=asyncio.get_running_loop(),
             # one for each home: browsers keep the cookies of all ports of a host together
             cookie=f"provisioner_{sha256(around.home.path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}",
         )
@@ -102,6 +113,9 @@ def _routes(shared: Facilities) -> list[Route]:
     def page(path: str, visited: Any, **how: Any) -> Route:
         return Route(path, endpoint(shared, visited, **how), methods=["GET"])
 
+    def change(path: str, visited: Any, **how: Any) -> Route:
+        return Route(path, endpoint(shared, visited, **how), methods=["POST"])
+
     return [
         Route("/static/{name}", _asset, methods=["GET"]),
         Route("/login", entrance.form, methods=["GET"]),
@@ -114,10 +128,16 @@ def _routes(shared: Facilities) -> list[Route]:
         page("/apps/{slug}", app.page),
         page("/activity", activity.page),
         page("/databases/{database_id}", one_database.page),
-        Route("/databases/{database_id}/reveal", endpoint(shared, one_database.reveal), methods=["POST"]),
+        change("/databases/{database_id}/reveal", one_database.reveal),
         page("/databases/{database_id}/keys", explorer.keys, store=True),
         page("/databases/{database_id}/entry", explorer.entry, store=True),
         page("/databases/{database_id}/changes", explorer.changes, store=True),
+        page("/databases/{database_id}/new", changing.blank, store=True),
+        page("/databases/{database_id}/edit", changing.form, store=True),
+        change("/databases/{database_id}/new", changing.create, store=True),
+        change("/databases/{database_id}/edit", changing.edit, store=True),
+        change("/databases/{database_id}/delete", changing.delete, store=True),
+        change("/databases/{database_id}/undo", changing.undo, store=True),
     ]
 
 
