@@ -19,7 +19,7 @@ ROOMS = (
     *("errors", "naming", "model", "faults", "config", "clock", "times", "lock", "presence", "durable", "inbox"),
     *("environment", "formats", "git", "kv", "registry", "engines", "runs", "reconcile", "connect"),
     *("endpoint", "reaching", "deploying", "following", "errands", "view", "resolving", "envfile"),
-    *("pushes", "worker", "draining", "handover", "dashboard", "daemon", "cli", "__main__"),
+    *("pushes", "worker", "draining", "handover", "operations", "dashboard", "daemon", "cli", "__main__"),
 )
 
 

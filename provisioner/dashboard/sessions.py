@@ -32,6 +32,7 @@ class Note:
 
     text: str
     offer: Offer | None = None
+    problem: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,11 @@ class Session:
 
     def tell(self, note: Note) -> None:
         self.notes = [*self.notes[1 - NOTES :], note]
+
+    @property
+    def at_home(self) -> bool:
+        """Is it somebody who may write into the home anyway? So does who has made a login link."""
+        return self.token_id is None
 
     def take_notes(self) -> list[Note]:
         taken, self.notes = self.notes, []

@@ -28,6 +28,7 @@ from provisioner.dashboard.live import Live
 from provisioner.dashboard.samples import Samples
 from provisioner.dashboard.sessions import Note, Offer, Session, Sessions
 from provisioner.dashboard.sizes import Sizes
+from provisioner.dashboard.works import Works
 from provisioner.errors import Busy, ProvisionerError
 from provisioner.kv.atomic import checked
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, LimitExceeded, OptionInvalid, ValueInvalid
@@ -59,6 +60,7 @@ class Facilities:
     live: Live
     sizes: Sizes
     samples: Samples
+    works: Works
     threads: ThreadPoolExecutor
     loop: asyncio.AbstractEventLoop
     cookie: str
@@ -109,13 +111,19 @@ class Visit:
         return str(self.request.headers.get("x-live", ""))
 
     def page(self, template: str, *, status: int = 200, **context: Any) -> Response:
-        notes = [] if self.live else self.session.take_notes()  # by such a page they would be lost
-        return rendering.page(template, status=status, session=self.session, now=self.now, notes=notes, **context)
+        works = self.shared.works.under_way()
+        notes = self.session.take_notes()
+        return rendering.page(
+            template, status=status, session=self.session, now=self.now, notes=notes, works=works, **context
+        )
+
+    def go(self, path: str) -> Response:
+        return RedirectResponse(path, 303)
 
     def done(self, path: str, text: str, offer: Offer | None = None) -> Response:
         """After a change: on to a page that tells of it once, and offers to take it back."""
         self.session.tell(Note(text, offer))
-        return RedirectResponse(path, 303)
+        return self.go(path)
 
 
 Page = Callable[[Visit], Response]

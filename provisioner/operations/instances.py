@@ -1,13 +1,18 @@
-"""Instances by their names, and what they may be called."""
+"""Instances by their names, what they may be called, and how they are added."""
 
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Iterator
 
 from provisioner import naming
+from provisioner.clock import now_ms
+from provisioner.engines.table import ENGINES
 from provisioner.environment import RESERVED_INSTANCES, instance_prefix
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import App, Instance
+from provisioner.operations.proposal import Proposal, Told
 from provisioner.registry.instances import locations
 from provisioner.registry.store import Registry
 
@@ -63,3 +68,33 @@ def free_directory(registry: Registry, slug: str) -> str:
     while os.path.realpath(found) in taken:
         found, number = f"{location}-{number}", number + 1
     return found
+
+
+def add(registry: Registry, name: str, engine: str, directory: str | None) -> Proposal:
+    """Add an instance, which stores in `directory`, or in one of its own in the home."""
+    slug = parse_name(name)
+    must_be_free(registry, slug)
+    location = directory or free_directory(registry, slug)
+    must_be_alone(registry, location)
+
+    def do(_: Told) -> Iterator[str]:
+        registry.organization()
+        made = _create(registry, slug, engine, location)
+        yield f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'"
+
+    return Proposal(do)
+
+
+def default(registry: Registry) -> Instance:
+    """The first deno-kv instance, made in the home directory where there is none."""
+    for instance in registry.instances():
+        if instance.engine == "deno-kv":
+            return instance
+    return _create(registry, "default", "deno-kv", free_directory(registry, "default"))
+
+
+def _create(registry: Registry, slug: str, engine: str, location: str) -> Instance:
+    instance = Instance(str(uuid.uuid4()), slug, engine, os.path.realpath(location), now_ms())
+    ENGINES[engine].prepare(instance)
+    registry.add_instance(instance)
+    return instance
