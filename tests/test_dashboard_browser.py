@@ -333,6 +333,7 @@ def _changing(world: World, page: Page) -> Iterator[str]:
         yield "not taken back"
         page.goto(f"{_of(world, 'production')}/entry?key={encode(('users', 3)).hex()}")
         page.get_by_role("button", name="Delete").click()
+        expect(page.get_by_text("Deleted [")).to_be_visible()
         yield "deleted"
 
 
