@@ -23,7 +23,16 @@ from provisioner.dashboard.sessions import IDLE_MS, Session, Sessions
 
 PAGES = ("/", "/activity", "/instances/default", "/apps/shop")
 _FOREIGN = r"""<script(?![^>]*src="/static/)|<style|\sstyle=|\son\w+=|(src|href|action)=["']?(https?:)?//"""
-CHANGES = ("/databases/{id}/reveal", "/logout")
+CHANGES = (
+    "/databases/{id}/reveal",
+    *(
+        "/databases/{id}/new",
+        "/databases/{id}/edit?key=026100",
+        "/databases/{id}/delete?key=026100",
+        "/databases/{id}/undo",
+    ),
+    "/logout",
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +61,8 @@ def logged_in(server: Server, home: Path) -> Visitor:
 def test_nobody_sees_a_page_without_logging_in(world: tuple[Server, Path, str]) -> None:
     server, _, database = world
     stranger = Visitor(server.base)
-    for page in (*PAGES, f"/databases/{database}", f"/databases/{database}/keys", "/apps/none"):
+    forms = [f"/databases/{database}/{page}" for page in ("new", "edit?key=026100")]
+    for page in (*PAGES, f"/databases/{database}", f"/databases/{database}/keys", "/apps/none", *forms):
         answer = stranger.get(page)
         assert (answer.status, answer.location.partition("?")[0]) == (303, "/login"), page
         assert "shop" not in answer.text
@@ -209,8 +219,9 @@ def test_who_may_only_read_changes_nothing_and_is_told_no_secret(world: tuple[Se
         answer = reader.get(page)
         assert answer.status == 200, page
         assert "ptd_" not in answer.text
-    answer = reader.post(f"/databases/{database}/reveal", {"csrf": reader.csrf})
-    assert (answer.status, "ptd_" in answer.text) == (403, False)
+    for path in CHANGES[:-1]:
+        answer = reader.post(path.format(id=database), {"csrf": reader.csrf, "key": '["a"]', "value": "1"})
+        assert (answer.status, "ptd_" in answer.text) == (403, False), path
     assert reader.post("/logout", {"csrf": reader.csrf}).status == 303
 
 
@@ -265,7 +276,13 @@ def test_nothing_of_another_host_and_no_script_or_style_inside_a_page(
 ) -> None:
     server, _, database = world
     visitor = logged_in(server, home)
-    for path in (*PAGES, f"/databases/{database}", f"/databases/{database}/keys", "/login"):
+    for path in (
+        *PAGES,
+        f"/databases/{database}",
+        f"/databases/{database}/keys",
+        f"/databases/{database}/new",
+        "/login",
+    ):
         text = visitor.get(path).text
         assert not re.search(
             r"""<script(?![^>]*src="/static/)|<style|\sstyle=|\son\w+=|(src|href|action)=["']?(https?:)?//""", text
