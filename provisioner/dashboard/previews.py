@@ -77,7 +77,7 @@ def create(visit: Visit, told: Told) -> Asked:
             raise UsageError("there is no preview without a revision", "Name a commit, a tag or a branch")
         commit = commit_of(app.git_dir, revision) or _known(visit.registry, app.id, revision)
         proposal = previews.create(
-            visit.registry, app, revision, told, source=source or previews.EMPTY, lasts_ms=lasts, commit=commit
+            visit.registry, app, revision, commit, told, source=source or previews.EMPTY, lasts_ms=lasts
         )
 
     def undo(registry: Registry) -> Offer | None:

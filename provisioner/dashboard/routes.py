@@ -19,6 +19,7 @@ from provisioner.dashboard import (
     copies,
     database_changes,
     databases,
+    editing,
     entrance,
     explorer,
     instance,
@@ -45,7 +46,10 @@ def routes(shared: Facilities) -> list[Route]:
         return Route(path, endpoint(shared, visited, **how), methods=["GET"])
 
     def changes(path: str, propose: Propose, form: Form | None = None) -> Route:
-        return Route(path, endpoint(shared, change(propose, form)), methods=["POST"])
+        return post(path, change(propose, form))
+
+    def post(path: str, visited: Any, **how: Any) -> Route:
+        return Route(path, endpoint(shared, visited, **how), methods=["POST"])
 
     return [
         Route("/static/{name}", _asset, methods=["GET"]),
@@ -77,7 +81,7 @@ def routes(shared: Facilities) -> list[Route]:
         Route("/timelines/{timeline_id}/runs/{run_id}/events", _events(shared), methods=["GET"]),
         page("/activity", activity.page),
         page("/databases/{database_id}", one_database.page),
-        Route("/databases/{database_id}/reveal", endpoint(shared, one_database.reveal), methods=["POST"]),
+        post("/databases/{database_id}/reveal", one_database.reveal),
         changes("/databases/{database_id}/archive", database_changes.archive),
         changes("/databases/{database_id}/recover", database_changes.recover),
         changes("/databases/{database_id}/fix", database_changes.fix),
@@ -91,6 +95,12 @@ def routes(shared: Facilities) -> list[Route]:
         page("/databases/{database_id}/keys", explorer.keys, store=True),
         page("/databases/{database_id}/entry", explorer.entry, store=True),
         page("/databases/{database_id}/changes", explorer.changes, store=True),
+        page("/databases/{database_id}/new", editing.blank, store=True),
+        page("/databases/{database_id}/edit", editing.form, store=True),
+        post("/databases/{database_id}/new", editing.create, store=True),
+        post("/databases/{database_id}/edit", editing.edit, store=True),
+        post("/databases/{database_id}/delete", editing.delete, store=True),
+        post("/databases/{database_id}/undo", editing.undo, store=True),
     ]
 
 

@@ -24,12 +24,12 @@ EMPTY, SNAPSHOT = "empty", "snapshot"
 
 
 def create(
-    registry: Registry, app: App, revision: str, told: Told, *, source: str, lasts_ms: int, commit: str | None
+    registry: Registry, app: App, revision: str, commit: str | None, told: Told, *, source: str, lasts_ms: int
 ) -> Proposal:
     """Give a revision databases of its own; what was there before comes back with what it held.
 
-    `source` is ``empty``, ``snapshot`` for the data as it was at the revision, or a timeline or branch to copy; `commit`
-    is the id of the `revision`, None where the app's repository has none of that name. 0 `lasts_ms` is for ever.
+    `commit` is its full id, as whoever asks has found it: HEAD is another one in each checkout. `source` is ``empty``,
+    ``snapshot`` for the data as it was at the revision, or a timeline or branch to copy. 0 `lasts_ms` is for ever.
     """
     if commit is None:
         raise NotResolved(f"{revision!r} is no commit of {os.fsdecode(app.git_dir)}", "Push it, or name another")
