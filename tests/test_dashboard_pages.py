@@ -103,7 +103,7 @@ def test_an_error_is_shown_with_what_to_do(world: tuple[Visitor, Path]) -> None:
     file.write_bytes(b"this is no database" * 100)
     assert provisioner(repo, "reconcile").returncode == 1
     name = database_of(repo, "git-branch/broken")["name"]
-    assert f"provisioner database fix {name}" in visitor.get(page).text
+    assert f'action="{page}/fix"' in visitor.get(page).text
     assert 'class="pill error"' in visitor.get("/").text
     assert name in visitor.get("/activity").text
     refused = visitor.get(f"{page}/keys")
