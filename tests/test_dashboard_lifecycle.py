@@ -460,7 +460,7 @@ def test_how_long_things_are_kept_is_set_and_put_back(world: tuple[Visitor, Path
         True,
     )
     shown = plain(visitor.get(page))
-    for command in ("--pre-deploy CMD", "--snapshot-revisions N", "--new-branch", "--scrub CMD"):
+    for command in ("--pre-deploy CMD", "--snapshot-revisions N", "--scrub CMD"):
         assert command in shown
     assert kept() == before
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from provisioner.dashboard.sessions import Offer
 from provisioner.dashboard.visiting import Missing, Page, Visit
 from provisioner.dashboard.works import Undo
-from provisioner.errors import ProvisionerError
+from provisioner.errors import ProvisionerError, UsageError
 from provisioner.operations.proposal import NOBODY, Proposal, Told
 from provisioner.registry.store import Registry
 
@@ -29,13 +29,28 @@ def _none(_: Registry) -> Offer | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """What is to be said with the answer to a question: a field, its label, and the values with their words. The first is
+    what is usual."""
+
+    name: str
+    label: str
+    options: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
-    """`title` says what it is while it is being done, `back` is the page to go on to, `undo` tells how to take it back."""
+    """`title` says what it is while it is being done, `back` is the page to go on to, `undo` tells how to take it back.
+
+    `meanwhile` is the page for who does not wait until it is done, where that is another.
+    """
 
     title: str
     proposal: Proposal
     back: str
     undo: Undo = _none
+    meanwhile: str = ""
+    choices: tuple[Choice, ...] = ()
 
 
 Propose = Callable[[Visit, Told], Asked]
@@ -89,7 +104,9 @@ class Filled:
 
     @property
     def status(self) -> int:
-        return 409 if self.error else 200
+        if self.error is None:
+            return 200
+        return 400 if isinstance(self.error.__cause__ or self.error, UsageError) else 409
 
     def value(self, field: str, otherwise: str = "") -> str:
         return self.values.get(field, otherwise)
@@ -126,6 +143,7 @@ def _unanswered(visit: Visit, proposal: Proposal) -> str | None:
 
 def _ask(visit: Visit, asked: Asked, wrong: str) -> Response:
     proposal = asked.proposal
+    asked_here = {"csrf", "answer", *(choice.name for choice in asked.choices)}
     return visit.page(
         "confirm.html",
         status=409 if wrong else 200,
@@ -134,8 +152,10 @@ def _ask(visit: Visit, asked: Asked, wrong: str) -> Response:
         details=proposal.details[:DETAILS],
         left_out=max(0, len(proposal.details) - DETAILS),
         wrong=wrong,
+        chosen=visit.form,
         path=visit.request.url.path,
-        fields={name: value for name, value in visit.form.items() if name not in ("csrf", "answer")},
+        typed=visit.form.get("answer", ""),
+        fields={name: value for name, value in visit.form.items() if name not in asked_here},
     )
 
 
@@ -147,7 +167,7 @@ def _done(visit: Visit, propose: Propose, asked: Asked) -> Response:
 
     work = works.begin(visit.session, asked.title, visit.now, proposed, asked.undo)
     if not work.over.wait(PATIENCE_SECONDS) and works.leave(work):
-        return visit.go(asked.back)
+        return visit.go(asked.meanwhile or asked.back)
     if work.trouble is not None and not work.lines:
         raise work.trouble
     visit.session.tell(work.note)

@@ -7,29 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from provisioner.dashboard.assignments import of_app
 from provisioner.dashboard.changing import Asked, Filled, filling, form_of
 from provisioner.dashboard.choosing import app_of
 from provisioner.dashboard.sessions import Offer
 from provisioner.dashboard.visiting import Visit
 from provisioner.errors import ProvisionerError
-from provisioner.model import App, ConnectMode, Instance, Scrub
+from provisioner.model import App
 from provisioner.operations import apps
 from provisioner.operations.proposal import Told
 from provisioner.times import lasting, milliseconds, written
-
-
-@dataclass(frozen=True, slots=True)
-class Assigned:
-    """An instance of the app, and how its databases are made and connected to."""
-
-    instance: Instance
-    connect: ConnectMode
-    begins: str
-    scrub: Scrub | None
 
 
 def page(visit: Visit) -> Response:
@@ -42,8 +32,6 @@ def again(visit: Visit, error: ProvisionerError) -> Response:
 
 def _page(visit: Visit, form: Filled) -> Response:
     app = app_of(visit)
-    registry = visit.registry
-    modes, begins, scrubs = registry.connect_modes(app.id), registry.new_branches(app.id), registry.scrubs(app.id)
     return visit.page(
         "settings.html",
         status=form.status,
@@ -53,9 +41,7 @@ def _page(visit: Visit, form: Filled) -> Response:
         kept=_kept(app),
         limit=written(app.pre_deploy_ms),
         written=written,
-        assigned=[
-            Assigned(each, modes[each.id], begins[each.id], scrubs.get(each.id)) for each in registry.assigned(app.id)
-        ],
+        assignments=of_app(visit, app),
     )
 
 
