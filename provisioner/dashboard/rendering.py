@@ -91,14 +91,14 @@ def page(
     template: str,
     *,
     status: int = 200,
-    live: bool = True,
+    renews: bool = True,
     notes: Sequence[Note] = (),
     works: Sequence[Work] = (),
     **context: Any,
 ) -> HTMLResponse:
     """A page from a template; it is given `session` (None: nobody is logged in), `now` (ms), and what it asks for.
 
-    One that is no answer to a form is `live`: it can be fetched again.
+    One that is no answer to a form `renews` itself: it can be fetched again.
     """
-    text = _ENVIRONMENT.get_template(template).render(live=live, notes=notes, works=works, **context)
+    text = _ENVIRONMENT.get_template(template).render(renews=renews, notes=notes, works=works, **context)
     return HTMLResponse(text.encode("utf-8", "backslashreplace"), status)

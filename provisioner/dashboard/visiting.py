@@ -114,9 +114,16 @@ class Visit:
     def page(self, template: str, *, status: int = 200, **context: Any) -> Response:
         works = self.shared.works.under_way()
         notes = self.session.take_notes()
-        live = self.request.method == "GET"
+        renews = self.request.method == "GET"
         return rendering.page(
-            template, status=status, live=live, session=self.session, now=self.now, notes=notes, works=works, **context
+            template,
+            status=status,
+            renews=renews,
+            session=self.session,
+            now=self.now,
+            notes=notes,
+            works=works,
+            **context,
         )
 
     def go(self, path: str) -> Response:
@@ -173,7 +180,7 @@ def _visited(
     opened: Database | None,
 ) -> Response:
     now = now_ms()
-    fail = partial(failed, session, live=request.method == "GET")
+    fail = partial(failed, session, renews=request.method == "GET")
     try:
         with Registry.open(shared.home, busy_seconds=BUSY_SECONDS) as registry:
             if not still_valid(registry, session, now):
@@ -203,9 +210,9 @@ def still_valid(registry: Registry, session: Session, now: int) -> bool:
     return found is not None and found[0].valid(now)
 
 
-def failed(session: Session | None, status: int, message: str, hint: str, *, live: bool = True) -> Response:
+def failed(session: Session | None, status: int, message: str, hint: str, *, renews: bool = True) -> Response:
     return rendering.page(
-        "failed.html", status=status, live=live, session=session, now=now_ms(), message=message, hint=hint
+        "failed.html", status=status, renews=renews, session=session, now=now_ms(), message=message, hint=hint
     )
 
 
@@ -224,7 +231,11 @@ def _may_not(session: Session, form: dict[str, str], reads: bool) -> Response | 
     given = form.get("csrf", "")
     if not given.isascii() or not compare_digest(given, session.csrf):
         return failed(
-            session, 403, "this form is not of your session", "Open the page again, and send it from there", live=False
+            session,
+            403,
+            "this form is not of your session",
+            "Open the page again, and send it from there",
+            renews=False,
         )
     if session.read_only and not reads:
         return failed(
@@ -232,7 +243,7 @@ def _may_not(session: Session, form: dict[str, str], reads: bool) -> Response | 
             403,
             "you are logged in to read only",
             "Log in with a token of: provisioner token create --admin",
-            live=False,
+            renews=False,
         )
     return None
 
