@@ -136,3 +136,13 @@ def test_the_stream_of_a_run_tells_of_what_it_prints(world: tuple[Server, Visito
     assert urllib3.request("GET", f"{server.base}{run}/events").status == 401
     assert visitor.get(f"{page}/runs/..%2f..%2fserver").status == 404
     assert visitor.get(f"{page}/runs/none").status == 404
+
+
+def test_the_list_of_timelines_says_what_the_command_made_of_each(world: tuple[Server, Visitor, Path]) -> None:
+    _, visitor, repo = world
+    ok(repo, "app", "set", "--pre-deploy", "echo well")
+    assert "pre-deploy" not in visitor.get("/apps/shop").text
+    assert provisioner(repo, "app", "set", "--pre-deploy", '[ "$DENO_TIMELINE" != git-branch/login ]').returncode == 0
+    ok(repo, "app", "set", "--no-pre-deploy")
+    assert provisioner(repo, "app", "set", "--pre-deploy", "exit 3").returncode == 0
+    assert "pre-deploy" not in visitor.get("/apps/shop").text

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from provisioner import view
 from provisioner.dashboard.visiting import Visit
-from provisioner.model import App, Database, Status, Timeline, deploy_status
+from provisioner.model import Database, Status, Timeline, deploy_status
 from provisioner.reconcile.outlook import expires_at
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
@@ -70,7 +70,8 @@ def rows(visit: Visit, *, app_id: str | None = None, instance_id: str | None = N
         document = view.document(database, reach)
         over = expires_at(app, timeline) if app is not None and timeline.gone_at is None else None
         shared = sharing[timeline.app_id]
-        deploy = shared.deploy(app, timeline) if app is not None and database.live else None
+        deployed = database.live and timeline.gone_at is None
+        deploy = deploy_status(app, timeline) if app is not None and deployed else None
         written = written_at(document["path"])
         use, users = shared.use(timeline, database), shared.users(database)
         made.append(Row(slug, timeline, database, document, written, over, deploy, use, users))
@@ -100,12 +101,6 @@ class _Sharing:
 
     def users(self, database: Database) -> list[Timeline]:
         return [self._registry.timeline(each.timeline_id) for each in self._shares if each.database_id == database.id]
-
-    def deploy(self, app: App, timeline: Timeline) -> Status | None:
-        if timeline.gone_at is not None:
-            return None
-        sharing = any(share.timeline_id == timeline.id for share in self._shares)
-        return deploy_status(app, replace(timeline, sharing=sharing))
 
 
 def written_at(path: str | None) -> int | None:
