@@ -6,6 +6,7 @@ import os
 
 from starlette.responses import Response
 
+from provisioner.dashboard.assignments import of_app
 from provisioner.dashboard.listing import rows
 from provisioner.dashboard.picture import picture
 from provisioner.dashboard.visiting import Missing, Visit
@@ -22,7 +23,7 @@ def page(visit: Visit) -> Response:
         "app.html",
         app=found,
         repository=os.fsdecode(found.git_dir),
-        instances=visit.registry.assigned(found.id),
+        assignments=of_app(visit, found),
         listed=listed,
         picture=picture(listed.rows, visit.now),
         variables=variables.listing(visit.registry, found.id),

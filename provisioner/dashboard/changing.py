@@ -27,13 +27,28 @@ def _none(_: Registry) -> Offer | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """What is to be said with the answer to a question: a field, its label, and the values with their words. The first is
+    what is usual."""
+
+    name: str
+    label: str
+    options: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
-    """`title` says what it is while it is being done, `back` is the page to go on to, `undo` tells how to take it back."""
+    """`title` says what it is while it is being done, `back` is the page to go on to, `undo` tells how to take it back.
+
+    `meanwhile` is the page for who does not wait until it is done, where that is another.
+    """
 
     title: str
     proposal: Proposal
     back: str
     undo: Undo = _none
+    meanwhile: str = ""
+    choices: tuple[Choice, ...] = ()
 
 
 Propose = Callable[[Visit, Told], Asked]
@@ -56,7 +71,7 @@ def change(propose: Propose, form: Form | None = None) -> Page:
             return form(visit, error)
         if wrong is not None:
             return _ask(visit, asked, wrong)
-        return _done(visit, propose, asked)
+        return _done(visit, propose, asked, form)
 
     return page
 
@@ -77,6 +92,7 @@ def _unanswered(visit: Visit, proposal: Proposal) -> str | None:
 
 def _ask(visit: Visit, asked: Asked, wrong: str) -> Response:
     proposal = asked.proposal
+    asked_here = {"csrf", "answer", *(choice.name for choice in asked.choices)}
     return visit.page(
         "confirm.html",
         status=409 if wrong else 200,
@@ -85,12 +101,14 @@ def _ask(visit: Visit, asked: Asked, wrong: str) -> Response:
         details=proposal.details[:DETAILS],
         left_out=max(0, len(proposal.details) - DETAILS),
         wrong=wrong,
+        chosen=visit.form,
         path=visit.request.url.path,
-        fields={name: value for name, value in visit.form.items() if name not in ("csrf", "answer")},
+        typed=visit.form.get("answer", ""),
+        fields={name: value for name, value in visit.form.items() if name not in asked_here},
     )
 
 
-def _done(visit: Visit, propose: Propose, asked: Asked) -> Response:
+def _done(visit: Visit, propose: Propose, asked: Asked, form: Form | None) -> Response:
     works = visit.shared.works
 
     def proposed(registry: Registry, told: Told) -> Proposal:
@@ -98,8 +116,10 @@ def _done(visit: Visit, propose: Propose, asked: Asked) -> Response:
 
     work = works.begin(visit.session, asked.title, visit.now, proposed, asked.undo)
     if not work.over.wait(PATIENCE_SECONDS) and works.leave(work):
-        return visit.go(asked.back)
+        return visit.go(asked.meanwhile or asked.back)
     if work.trouble is not None and not work.lines:
-        raise work.trouble
+        if form is None:
+            raise work.trouble
+        return form(visit, work.trouble)
     visit.session.tell(work.note)
     return visit.go(asked.back)

@@ -180,7 +180,9 @@ class Registry(Tables):
                 None if scrub is None else printable(scrub),
                 scrub_ms,
             )
-            self.record(now, "assign", self.who, app_id=app.id, detail=instance.slug)
+            said = (("connect", mode), ("new-branch", new_branch), ("scrub", scrub and "a command"))
+            words = [f"{name} {value or 'none'}" for name, value in said if value is not None]
+            self.record(now, "assign", self.who, app_id=app.id, detail=", ".join([instance.slug, *words]))
 
     def unassign(self, instance: Instance, app: App, now: int) -> None:
         with self.change():
