@@ -121,5 +121,5 @@ def _done(visit: Visit, propose: Propose, asked: Asked, form: Form | None) -> Re
         if form is None:
             raise work.trouble
         return form(visit, work.trouble)
-    visit.session.notes.append(work.note)
+    visit.session.tell(work.note)
     return visit.go(asked.back)

@@ -16,6 +16,7 @@ from provisioner.dashboard import (
     assignments,
     database_changes,
     databases,
+    editing,
     entrance,
     explorer,
     instance,
@@ -36,7 +37,10 @@ def routes(shared: Facilities) -> list[Route]:
         return Route(path, endpoint(shared, visited, **how), methods=["GET"])
 
     def changes(path: str, propose: Propose, form: Form | None = None) -> Route:
-        return Route(path, endpoint(shared, change(propose, form)), methods=["POST"])
+        return post(path, change(propose, form))
+
+    def post(path: str, visited: Any, **how: Any) -> Route:
+        return Route(path, endpoint(shared, visited, **how), methods=["POST"])
 
     return [
         Route("/static/{name}", _asset, methods=["GET"]),
@@ -51,7 +55,7 @@ def routes(shared: Facilities) -> list[Route]:
         page("/instances/{slug}", instance.page),
         page("/instances/{slug}/edit", instance_changes.editing),
         changes("/instances/{slug}/edit", instance_changes.edit, instance_changes.editing),
-        Route("/instances/{slug}/test", endpoint(shared, instance_changes.test), methods=["POST"]),
+        post("/instances/{slug}/test", instance_changes.test),
         changes("/instances/{slug}/fix", instance_changes.fix),
         changes("/instances/{slug}/delete", instance_changes.delete),
         changes("/deleted/{instance_id}/recover", instance_changes.recover),
@@ -61,13 +65,19 @@ def routes(shared: Facilities) -> list[Route]:
         page("/apps/{slug}", app.page),
         page("/activity", activity.page),
         page("/databases/{database_id}", one_database.page),
-        Route("/databases/{database_id}/reveal", endpoint(shared, one_database.reveal), methods=["POST"]),
+        post("/databases/{database_id}/reveal", one_database.reveal),
         changes("/databases/{database_id}/archive", database_changes.archive),
         changes("/databases/{database_id}/recover", database_changes.recover),
         changes("/databases/{database_id}/fix", database_changes.fix),
         page("/databases/{database_id}/keys", explorer.keys, store=True),
         page("/databases/{database_id}/entry", explorer.entry, store=True),
         page("/databases/{database_id}/changes", explorer.changes, store=True),
+        page("/databases/{database_id}/new", editing.blank, store=True),
+        page("/databases/{database_id}/edit", editing.form, store=True),
+        post("/databases/{database_id}/new", editing.create, store=True),
+        post("/databases/{database_id}/edit", editing.edit, store=True),
+        post("/databases/{database_id}/delete", editing.delete, store=True),
+        post("/databases/{database_id}/undo", editing.undo, store=True),
     ]
 
 

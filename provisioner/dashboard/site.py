@@ -37,7 +37,6 @@ class Dashboard:
 
     def __init__(self, around: Surroundings) -> None:
         self._log = around.log
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._shared = shared = Facilities(
             home=around.home,
             options=around.options,
@@ -49,6 +48,7 @@ class Dashboard:
             samples=Samples(around.metrics),
             works=Works(around.home, self._tell),
             threads=ThreadPoolExecutor(THREADS, "dashboard"),
+            loop=asyncio.get_running_loop(),
             # one for each home: browsers keep the cookies of all ports of a host together
             cookie=f"provisioner_{sha256(around.home.path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}",
         )
@@ -65,7 +65,6 @@ class Dashboard:
         return not self._answering and self._shared.works.idle
 
     async def __call__(self, scope: Any, protocol: Any) -> int:
-        self._loop = asyncio.get_running_loop()
         self._answering += 1
         try:
             return await self._adapter(scope, protocol)
@@ -74,8 +73,7 @@ class Dashboard:
 
     def _tell(self) -> None:
         """From any thread: something is to be seen that is not in the registry."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._shared.live.changed)
+        self._shared.loop.call_soon_threadsafe(self._shared.live.changed)
 
     def each_second(self, changed: bool) -> None:
         if changed:
