@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,9 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from chromium import launched, log_in, visitor
 from connect_world import Server, access, deno, serving, token
 from dashboard_world import Visitor, code
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from support import database_of, files, git, ok, provisioner, shop
 
 from provisioner.kv import KvU64, open_kv
@@ -37,8 +36,6 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(shared_home: Path) -> Iterator[World]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert chromium is not None, "these tests want a Chromium: sh .ci/debian-packages"
     repo = shop(shared_home.parent / "shop", "login", "gone")
     git(repo, "branch", "-D", "gone")
     ok(repo, "reconcile")
@@ -57,11 +54,8 @@ def world(shared_home: Path) -> Iterator[World]:
     ok(repo, "app", "set", "--no-pre-deploy")
     ok(repo, "preview", "create", "HEAD")
     ok(repo, "database", "snapshot", "create", "login")
-    with serving(shared_home) as server, sync_playwright() as playwright:
-        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+    with serving(shared_home) as server, launched() as browser:
         yield World(server, repo, browser)
-        browser.close()
 
 
 @pytest.fixture(autouse=True)
@@ -72,23 +66,8 @@ def home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def page(world: World, home: Path) -> Iterator[Page]:
-    """Logged in by a link. Nothing that the browser complains about passes, but that a change was refused."""
-    context = world.browser.new_context()
-    complaints: list[str] = []
-    page = context.new_page()
-    page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    _log_in(page, world, home)
-    yield page
-    context.close()
-    assert [text for text in complaints if "409 (Conflict)" not in text] == []
-
-
-def _log_in(page: Page, world: World, home: Path) -> None:
-    page.goto(f"{world.server.base}/login#{code(home)}")
-    page.wait_for_url(f"{world.server.base}/")
+    with visitor(world.browser, world.server.base, home, "409 (Conflict)") as page:
+        yield page
 
 
 def _of(world: World, timeline: str) -> str:
@@ -234,7 +213,7 @@ def test_a_key_is_made_changed_and_deleted_by_the_keyboard(world: World, home: P
 def test_what_opens_a_database_can_be_copied(world: World, home: Path) -> None:
     context = world.browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()
-    _log_in(page, world, home)
+    log_in(page, world.server.base, home)
     page.goto(_of(world, "production"))
     page.get_by_role("button", name="Reveal").click()
     page.get_by_role("button", name="Copy the token").click()
@@ -345,7 +324,7 @@ def _changing(world: World, page: Page) -> Iterator[str]:
 
 
 def _pages(world: World, page: Page, home: Path) -> list[str]:
-    _log_in(page, world, home)
+    log_in(page, world.server.base, home)
     main, forked, gone = (
         f"/databases/{database_of(world.repo, timeline)['id']}"
         for timeline in ("production", "git-branch/forked", "git-branch/gone")
@@ -366,9 +345,9 @@ def _pages(world: World, page: Page, home: Path) -> list[str]:
 
 
 def test_every_page_is_small(world: World, home: Path) -> None:
-    visitor = Visitor(world.server.base)
-    visitor.log_in(code(home))
+    reader = Visitor(world.server.base)
+    reader.log_in(code(home))
     context: BrowserContext = world.browser.new_context()
     for path in _pages(world, context.new_page(), home):
-        assert len(visitor.get(path).text) < 100_000, path
+        assert len(reader.get(path).text) < 100_000, path
     context.close()

@@ -88,17 +88,8 @@ _ENVIRONMENT: Final = _environment()
 
 
 def page(
-    template: str,
-    *,
-    status: int = 200,
-    renews: bool = True,
-    notes: Sequence[Note] = (),
-    works: Sequence[Work] = (),
-    **context: Any,
+    template: str, *, status: int = 200, notes: Sequence[Note] = (), works: Sequence[Work] = (), **context: Any
 ) -> HTMLResponse:
-    """A page from a template; it is given `session` (None: nobody is logged in), `now` (ms), and what it asks for.
-
-    One that is no answer to a form `renews` itself: it can be fetched again.
-    """
-    text = _ENVIRONMENT.get_template(template).render(renews=renews, notes=notes, works=works, **context)
+    """A page from a template; it is given `session` (None: nobody is logged in), `now` (ms), and what it asks for."""
+    text = _ENVIRONMENT.get_template(template).render(notes=notes, works=works, **context)
     return HTMLResponse(text.encode("utf-8", "backslashreplace"), status)

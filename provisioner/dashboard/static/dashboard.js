@@ -63,6 +63,7 @@ const events = document.body.dataset.events;
 let source = null;
 let fetching = false;
 let again = false;
+let leaving = false; // a form was sent: what it comes to is told on the page that follows, which it must not be told before
 
 const busy = (part) => {
   const selection = document.getSelection();
@@ -101,6 +102,7 @@ const place = (part) => {
 };
 
 const refresh = async () => {
+  if (leaving) return;
   if (fetching) { again = true; return; }
   fetching = true;
   try {
@@ -132,7 +134,7 @@ const refresh = async () => {
 };
 
 const open = () => {
-  if (source || document.hidden) return;
+  if (source || leaving || document.hidden) return;
   source = new EventSource(events);
   source.addEventListener("open", () => { say("Live"); });
   source.addEventListener("changed", refresh);
@@ -147,6 +149,7 @@ const close = () => { source?.close(); source = null; };
 if (events && document.querySelector("[data-live]")) {
   open();
   document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else { open(); refresh(); } });
+  document.addEventListener("submit", (event) => { if (!event.defaultPrevented) { leaving = true; close(); } });
   addEventListener("pagehide", close);
-  addEventListener("pageshow", (event) => { if (event.persisted) { open(); refresh(); } });
+  addEventListener("pageshow", (event) => { if (event.persisted) { leaving = false; open(); refresh(); } });
 }
