@@ -65,7 +65,8 @@ def logged_in(server: Server, home: Path) -> Visitor:
 def test_nobody_sees_a_page_without_logging_in(world: tuple[Server, Path, str]) -> None:
     server, _, database = world
     stranger = Visitor(server.base)
-    for page in (*PAGES, f"/databases/{database}", f"/databases/{database}/keys", "/apps/none"):
+    forms = [f"/databases/{database}/{page}" for page in ("new", "edit?key=026100")]
+    for page in (*PAGES, f"/databases/{database}", f"/databases/{database}/keys", "/apps/none", *forms):
         answer = stranger.get(page)
         assert (answer.status, answer.location.partition("?")[0]) == (303, "/login"), page
         assert "shop" not in answer.text
@@ -301,7 +302,13 @@ def test_nothing_of_another_host_and_no_script_or_style_inside_a_page(
 ) -> None:
     server, _, database = world
     visitor = logged_in(server, home)
-    for path in (*PAGES, f"/databases/{database}", f"/databases/{database}/keys", "/login"):
+    for path in (
+        *PAGES,
+        f"/databases/{database}",
+        f"/databases/{database}/keys",
+        f"/databases/{database}/new",
+        "/login",
+    ):
         text = visitor.get(path).text
         assert not re.search(
             r"""<script(?![^>]*src="/static/)|<style|\sstyle=|\son\w+=|(src|href|action)=["']?(https?:)?//""", text

@@ -139,6 +139,70 @@ def test_what_a_real_deno_writes_appears_without_a_reload(page: Page, world: Wor
     expect(page.get_by_text('"changed meanwhile"')).to_be_visible()
 
 
+def test_what_a_real_deno_writes_while_it_is_edited_is_told_of_and_not_overwritten(
+    page: Page, world: World, tmp_path: Path
+) -> None:
+    script = tmp_path / "count.ts"
+    script.write_text(
+        "const kv = await Deno.openKv(Deno.args[0]);await kv.set(['live', 'count'], Number(Deno.args[1])); kv.close();"
+    )
+    login = access(world.repo, "login")
+    explorer = f"{_of(world, 'git-branch/login')}/keys"
+    page.goto(explorer)
+    other = page.context.new_page()
+    other.goto(f'{explorer}?as=list&prefix=["live"]')
+    deno(script, login.url, "1", add=login.variables)
+    expect(other.get_by_text("1", exact=True)).to_be_visible()
+    page.get_by_role("link", name='"live"').click()
+    page.get_by_role("link", name="1", exact=True).click()
+    page.get_by_role("link", name="Edit").click()
+    page.get_by_label("Value", exact=True).fill("100")
+    deno(script, login.url, "2", add=login.variables)
+    expect(page.get_by_role("alert")).to_contain_text("It was changed while you had it open")
+    expect(page.get_by_label("What is there now")).to_have_text("2")
+    expect(page.get_by_label("Value", exact=True)).to_have_value("100")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="It was changed meanwhile")).to_be_visible()
+    deno(script, login.url, "3", add=login.variables)
+    expect(page.get_by_text("while you had it open")).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="It was changed meanwhile")).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text('Saved ["live", "count"]')).to_be_visible()
+    expect(other.get_by_text("100", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(other.get_by_text("3", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Delete").click()
+    expect(other.get_by_text("No keys here")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(other.get_by_text("3", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_key_is_made_changed_and_deleted_by_the_keyboard(world: World, home: Path, scripts: bool) -> None:
+    context = world.browser.new_context(java_script_enabled=scripts, viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    page.goto(f"{world.server.base}/login")
+    page.get_by_label("One-time code, or admin token").fill(code(home))
+    page.keyboard.press("Enter")
+    page.goto(f'{_of(world, "git-branch/login")}/keys?prefix=["by hand"]')
+    page.get_by_role("link", name="New key").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("Key", exact=True).fill(f'["by hand", {int(scripts)}]')
+    page.keyboard.press("Tab")
+    page.keyboard.type('{"$u64": "7"}')
+    for _ in range(4):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("KvU64", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Delete").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Undo").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("is what it was before")).to_be_visible()
+    context.close()
+
+
 def test_what_opens_a_database_can_be_copied(world: World, home: Path) -> None:
     context = world.browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()
@@ -205,14 +269,51 @@ def test_no_page_keeps_anybody_out(
     found = {}
     for path in ("/login", *_pages(world, page, home)):
         page.goto(world.server.base + path)
-        page.evaluate(axe)
-        problems = page.evaluate(_RUN_AXE, AA)
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            problems.append("is wider than its window")
-        if problems:
-            found[path] = problems
+        found[path] = _problems(page, axe)
+    for state in _changing(world, page):
+        found[state] = _problems(page, axe)
     context.close()
-    assert found == {}
+    assert {path: problems for path, problems in found.items() if problems} == {}
+
+
+def _problems(page: Page, axe: str) -> list[str]:
+    page.evaluate(axe)
+    problems: list[str] = page.evaluate(_RUN_AXE, AA)
+    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+        problems.append("is wider than its window")
+    return problems
+
+
+def _changing(world: World, page: Page) -> Iterator[str]:
+    """Pages that are answers to a form, one after the other."""
+    file = str(files(world.repo)["main"])
+    with open_kv(file) as kv:
+        kv.set(("users", 3), {"name": "Grace", "n": list(range(50))})
+        page.goto(f"{_of(world, 'production')}/edit?key={encode(('users', 3)).hex()}")
+        page.get_by_label("Value", exact=True).fill('{"name": ')
+        page.get_by_label("Expires").fill("soon")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("is no time")).to_be_visible()
+        yield "what is wrong"
+        page.get_by_label("Expires").fill("7d")
+        kv.set(("users", 3), {"name": "Katherine"})
+        expect(page.get_by_text("while you had it open")).to_be_visible()
+        yield "changed while it was open"
+        page.get_by_label("Value", exact=True).fill('{"name": "Ada"}')
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("heading", name="What is there now")).to_be_visible()
+        yield "changed meanwhile"
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("button", name="Undo")).to_be_visible()
+        yield "saved"
+        kv.set(("users", 3), 1)
+        page.get_by_role("button", name="Undo").click()
+        expect(page.get_by_text("nothing was taken back")).to_be_visible()
+        yield "not taken back"
+        page.goto(f"{_of(world, 'production')}/entry?key={encode(('users', 3)).hex()}")
+        page.get_by_role("button", name="Delete").click()
+        expect(page.get_by_text("Deleted [")).to_be_visible()
+        yield "deleted"
 
 
 def _pages(world: World, page: Page, home: Path) -> list[str]:
@@ -225,7 +326,7 @@ def _pages(world: World, page: Page, home: Path) -> list[str]:
         *("/", "/instances/default", "/apps/shop", "/apps/none", "/activity", main, gone, f"{gone}/keys"),
         *(f"{main}/keys", f'{main}/keys?prefix=["users"]', f"{main}/keys?as=list", f"{main}/keys?prefix=[1]"),
         *(f"{main}/entry?key={encode(key).hex()}" for key in (("users", 1), ("blob",), ("none",))),
-        f"{forked}/changes",
+        *(f"{main}/new?prefix=[1]", f"{main}/edit?key={encode(('users', 1)).hex()}", f"{forked}/changes"),
     ]
 
 

@@ -46,7 +46,7 @@ def routes(shared: Facilities) -> list[Route]:
         Route("/static/{name}", _asset, methods=["GET"]),
         Route("/login", entrance.form, methods=["GET"]),
         Route("/login", entrance.log_in(shared), methods=["POST"]),
-        Route("/logout", endpoint(shared, entrance.log_out, reads=True), methods=["POST"]),
+        post("/logout", entrance.log_out, reads=True),
         Route("/events", _events(shared), methods=["GET"]),
         Route("/databases/{database_id}/events", _events(shared), methods=["GET"]),
         page("/", databases.page),

@@ -116,7 +116,14 @@ class Visit:
         notes = self.session.take_notes()
         watched = self.request.method == "GET" and status == 200
         return rendering.page(
-            template, status=status, session=self.session, now=self.now, notes=notes, works=works, watched=watched, **context
+            template,
+            status=status,
+            session=self.session,
+            now=self.now,
+            notes=notes,
+            works=works,
+            watched=watched,
+            **context,
         )
 
     def go(self, path: str) -> Response:
