@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -48,6 +50,11 @@ def world(shared_home: Path) -> Iterator[World]:
     with open_kv(str(files(repo)["forked"])) as kv:
         kv.set(("users", 2), {"name": "Grace"})
     ok(repo, "var", "set", "API=https://example.com")
+    ok(repo, "var", "set", "--secret", "KEY=hidden")
+    ok(repo, "app", "set", "--pre-deploy", "echo migrated")
+    ok(repo, "app", "set", "--no-pre-deploy")
+    ok(repo, "preview", "create", "HEAD")
+    ok(repo, "database", "snapshot", "create", "login")
     with serving(shared_home) as server, launched() as browser:
         yield World(server, repo, browser)
 
@@ -347,7 +354,14 @@ def _pages(world: World, page: Page, home: Path) -> list[str]:
         f"/databases/{database_of(world.repo, timeline)['id']}"
         for timeline in ("production", "git-branch/forked", "git-branch/gone")
     )
+    with closing(sqlite3.connect(home / "registry.db")) as registry:
+        query = "select timeline.id, run.id from timeline join run on timeline_id = timeline.id where branch = ?"
+        timeline, run = registry.execute(query, (b"login",)).fetchone()
+    login = f"/databases/{database_of(world.repo, 'git-branch/login')['id']}"
     return [
+        *(f"/timelines/{timeline}", f"/timelines/{timeline}/runs/{run}", f"{login}/copies", f"{main}/copies"),
+        *(f"/apps/shop/{tab}" for tab in ("previews", "variables", "variables?way=lines", "settings")),
+        *("/apps/shop/variables?name=API&context=production", "/apps/shop/variables?way=secret", f"{gone}/copies"),
         *("/", "/instances/default", "/apps/shop", "/apps/none", "/activity", main, gone, f"{gone}/keys"),
         *("/add-instance", "/instances/default/edit", "/assign", "/assign?instance=default&app=shop&from=app"),
         *(f"{main}/keys", f'{main}/keys?prefix=["users"]', f"{main}/keys?as=list", f"{main}/keys?prefix=[1]"),
