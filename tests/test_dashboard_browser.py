@@ -346,6 +346,21 @@ def _changing(world: World, page: Page) -> Iterator[str]:
         page.get_by_role("button", name="Delete").click()
         expect(page.get_by_text("Deleted [")).to_be_visible()
         yield "deleted"
+    page.goto(f"{_of(world, 'git-branch/login')}/copies")
+    page.get_by_label("Make it a copy of").fill("none")
+    page.get_by_role("button", name="Fork", exact=True).click()
+    expect(page.get_by_label("Make it a copy of")).to_have_value("none")
+    yield "what cannot be copied"
+    page.get_by_label("Make it a copy of").fill("production")
+    page.get_by_role("button", name="Fork", exact=True).click()
+    yield "asked back"
+    page.goto(f"{world.server.base}/apps/shop/variables")
+    for context in ("production", "development: all other timelines"):
+        page.get_by_label(context, exact=True).uncheck()
+    page.get_by_label("Name").fill("X")
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(page.get_by_text("Choose one at least")).to_be_visible()
+    yield "set for nobody"
 
 
 def _pages(world: World, page: Page, home: Path) -> list[str]:
