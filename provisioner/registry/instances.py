@@ -36,7 +36,7 @@ def save_instance(registry: Registry, instance: Instance, now: int, detail: str)
         registry.write(
             "update instance set slug = ?, location = ? where id = ?", instance.slug, instance.location, instance.id
         )
-        registry.record(now, "instance.edit", "user", detail=detail)
+        registry.record(now, "instance.edit", registry.who, detail=detail)
 
 
 def mark_deleted(registry: Registry, instance: Instance, now: int, purge_at: int, backup: str | None) -> None:
@@ -45,7 +45,7 @@ def mark_deleted(registry: Registry, instance: Instance, now: int, purge_at: int
             "update instance set deleted_at = ?, purge_at = ?, backup = ? where id = ?",
             *(now, purge_at, printable(backup), instance.id),
         )
-        registry.record(now, "instance.delete", "user", detail=f"{instance.slug}, backup {backup or 'none'}")
+        registry.record(now, "instance.delete", registry.who, detail=f"{instance.slug}, backup {backup or 'none'}")
 
 
 def mark_recovered(registry: Registry, instance: Instance, now: int) -> None:
@@ -53,7 +53,7 @@ def mark_recovered(registry: Registry, instance: Instance, now: int) -> None:
         registry.write(
             "update instance set deleted_at = null, purge_at = null, backup = null where id = ?", instance.id
         )
-        registry.record(now, "instance.recover", "user", detail=instance.slug)
+        registry.record(now, "instance.recover", registry.who, detail=instance.slug)
 
 
 def deleted(registry: Registry) -> list[Deleted]:

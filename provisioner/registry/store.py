@@ -74,7 +74,7 @@ class Registry(Tables):
     def add_instance(self, instance: Instance) -> None:
         with self.change():
             self.write(f"insert into instance ({_INSTANCE}) values (?, ?, ?, ?, ?)", *_instance_values(instance))
-            self.record(instance.created_at, "instance.add", "user", detail=instance.slug)
+            self.record(instance.created_at, "instance.add", self.who, detail=instance.slug)
 
     def apps(self, *, removed: bool = False) -> list[App]:
         """Those that are registered; with `removed` also those that were."""
@@ -102,7 +102,7 @@ class Registry(Tables):
             )
             # the production timeline is the one whose branch is the production branch: it keeps its data
             self.write("update timeline set branch = ? where app_id = ? and production", app.production, app_id)
-            self.record(now, "app.set" if known else "app.add", "user", app_id=app_id, detail=app.slug)
+            self.record(now, "app.set" if known else "app.add", self.who, app_id=app_id, detail=app.slug)
         saved = self.app(app_id)
         assert saved is not None  # noqa: S101
         return saved
@@ -110,7 +110,7 @@ class Registry(Tables):
     def remove_app(self, app: App, now: int) -> None:
         with self.change():
             self.write("update app set removed_at = ? where id = ?", now, app.id)
-            self.record(now, "app.remove", "user", app_id=app.id, detail=app.slug)
+            self.record(now, "app.remove", self.who, app_id=app.id, detail=app.slug)
 
     def assigned(self, app_id: str) -> list[Instance]:
         """The app's instances, the first assigned first."""
@@ -180,14 +180,14 @@ class Registry(Tables):
                 None if scrub is None else printable(scrub),
                 scrub_ms,
             )
-            self.record(now, "assign", "user", app_id=app.id, detail=instance.slug)
+            self.record(now, "assign", self.who, app_id=app.id, detail=instance.slug)
 
     def unassign(self, instance: Instance, app: App, now: int) -> None:
         with self.change():
             self.write(
                 "update assignment set removed_at = ? where app_id = ? and instance_id = ?", now, app.id, instance.id
             )
-            self.record(now, "unassign", "user", app_id=app.id, detail=instance.slug)
+            self.record(now, "unassign", self.who, app_id=app.id, detail=instance.slug)
 
     # timelines and databases
 
