@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
 IDLE_MS: Final = 12 * 3_600_000
 MOST: Final = 1000  # at a time; the one that has rested longest goes first
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A button beside a note, which takes back what the note tells of: a form of these ``fields``, sent to ``path``."""
+
+    text: str
+    path: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a change came to, for the next page."""
+
+    text: str
+    offer: Offer | None = None
+    problem: bool = False
 
 
 @dataclass(slots=True)
@@ -24,9 +43,14 @@ class Session:
     read_only: bool
     seen_at: int
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
-    def take_notes(self) -> list[str]:
+    @property
+    def at_home(self) -> bool:
+        """Is it somebody who may write into the home anyway? So does who has made a login link."""
+        return self.token_id is None
+
+    def take_notes(self) -> list[Note]:
         taken, self.notes = self.notes, []
         return taken
 

@@ -18,14 +18,26 @@ from provisioner.clock import now_ms
 from provisioner.connect.attempts import Attempts
 from provisioner.connect.refusal import Refused
 from provisioner.connect.site import Surroundings
-from provisioner.dashboard import activity, app, databases, entrance, explorer, instance, one_database, rendering
+from provisioner.dashboard import (
+    activity,
+    app,
+    database_changes,
+    databases,
+    entrance,
+    explorer,
+    instance,
+    one_database,
+    rendering,
+)
 from provisioner.dashboard.asgi import Adapter
+from provisioner.dashboard.changing import Form, Propose, change
 from provisioner.dashboard.guard import Guard
 from provisioner.dashboard.live import MOST, Live, State
 from provisioner.dashboard.samples import SECONDS, Samples
 from provisioner.dashboard.sessions import Sessions
 from provisioner.dashboard.sizes import Sizes
 from provisioner.dashboard.visiting import BUSY_SECONDS, THREADS, Endpoint, Facilities, endpoint, failed
+from provisioner.dashboard.works import Works
 from provisioner.errors import ProvisionerError
 from provisioner.kv.errors import KvError
 from provisioner.model import Status
@@ -39,6 +51,7 @@ class Dashboard:
 
     def __init__(self, around: Surroundings) -> None:
         self._log = around.log
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._shared = shared = Facilities(
             home=around.home,
             options=around.options,
@@ -48,6 +61,7 @@ class Dashboard:
             live=Live(),
             sizes=Sizes(),
             samples=Samples(around.metrics),
+            works=Works(around.home, self._tell),
             threads=ThreadPoolExecutor(THREADS, "dashboard"),
             # one for each home: browsers keep the cookies of all ports of a host together
             cookie=f"provisioner_{sha256(around.home.path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}",
@@ -62,14 +76,20 @@ class Dashboard:
 
     @property
     def idle(self) -> bool:
-        return not self._answering
+        return not self._answering and self._shared.works.idle
 
     async def __call__(self, scope: Any, protocol: Any) -> int:
+        self._loop = asyncio.get_running_loop()
         self._answering += 1
         try:
             return await self._adapter(scope, protocol)
         finally:
             self._answering -= 1
+
+    def _tell(self) -> None:
+        """From any thread: something is to be seen that is not in the registry."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._shared.live.changed)
 
     def each_second(self, changed: bool) -> None:
         if changed:
@@ -102,6 +122,9 @@ def _routes(shared: Facilities) -> list[Route]:
     def page(path: str, visited: Any, **how: Any) -> Route:
         return Route(path, endpoint(shared, visited, **how), methods=["GET"])
 
+    def changes(path: str, propose: Propose, form: Form | None = None) -> Route:
+        return Route(path, endpoint(shared, change(propose, form)), methods=["POST"])
+
     return [
         Route("/static/{name}", _asset, methods=["GET"]),
         Route("/login", entrance.form, methods=["GET"]),
@@ -115,6 +138,9 @@ def _routes(shared: Facilities) -> list[Route]:
         page("/activity", activity.page),
         page("/databases/{database_id}", one_database.page),
         Route("/databases/{database_id}/reveal", endpoint(shared, one_database.reveal), methods=["POST"]),
+        changes("/databases/{database_id}/archive", database_changes.archive),
+        changes("/databases/{database_id}/recover", database_changes.recover),
+        changes("/databases/{database_id}/fix", database_changes.fix),
         page("/databases/{database_id}/keys", explorer.keys, store=True),
         page("/databases/{database_id}/entry", explorer.entry, store=True),
         page("/databases/{database_id}/changes", explorer.changes, store=True),

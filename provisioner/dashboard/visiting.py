@@ -26,8 +26,9 @@ from provisioner.connect.refusal import Refused
 from provisioner.dashboard import rendering
 from provisioner.dashboard.live import Live
 from provisioner.dashboard.samples import Samples
-from provisioner.dashboard.sessions import Session, Sessions
+from provisioner.dashboard.sessions import Note, Offer, Session, Sessions
 from provisioner.dashboard.sizes import Sizes
+from provisioner.dashboard.works import Works
 from provisioner.errors import Busy, ProvisionerError
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, LimitExceeded, OptionInvalid, ValueInvalid
 from provisioner.kv.sqlite import SqliteStore
@@ -57,6 +58,7 @@ class Facilities:
     live: Live
     sizes: Sizes
     samples: Samples
+    works: Works
     threads: ThreadPoolExecutor
     cookie: str
 
@@ -89,9 +91,19 @@ class Visit:
         return str(self.request.query_params.get(name, ""))
 
     def page(self, template: str, *, status: int = 200, **context: Any) -> Response:
-        fetched = "x-live" in self.request.headers  # by a page that takes over some parts only
-        notes = [] if fetched else self.session.take_notes()
-        return rendering.page(template, status=status, session=self.session, now=self.now, notes=notes, **context)
+        works = self.shared.works.under_way()
+        notes = self.session.take_notes()
+        return rendering.page(
+            template, status=status, session=self.session, now=self.now, notes=notes, works=works, **context
+        )
+
+    def go(self, path: str) -> Response:
+        return RedirectResponse(path, 303)
+
+    def done(self, path: str, text: str, offer: Offer | None = None) -> Response:
+        """After a change: on to a page that tells of it once, and offers to take it back."""
+        self.session.notes.append(Note(text, offer))
+        return self.go(path)
 
 
 Page = Callable[[Visit], Response]

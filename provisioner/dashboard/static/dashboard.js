@@ -76,6 +76,7 @@ const refresh = async () => {
     if (!answer.ok && parts.length) { location.reload(); return; }
     for (const part of parts) {
       const other = fresh.getElementById(part.id);
+      if (other && "gather" in part.dataset) { part.append(...document.adoptNode(other).childNodes); continue; }
       if (!other || other.innerHTML === part.dataset.was || busy(part)) continue;
       const back = place(part);
       part.dataset.was = other.innerHTML;
