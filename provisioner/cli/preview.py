@@ -49,7 +49,7 @@ def create(revision: str, source: str, ttl: str, slug: str | None, as_json: bool
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
         commit = _commit(app, revision, slug)
-        proposal = previews.create(registry, app, revision, TERMINAL, source=source, lasts_ms=lasts, commit=commit)
+        proposal = previews.create(registry, app, revision, commit, TERMINAL, source=source, lasts_ms=lasts)
         if not as_json:
             carry_out(proposal)
             return

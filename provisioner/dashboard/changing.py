@@ -101,5 +101,5 @@ def _done(visit: Visit, propose: Propose, asked: Asked) -> Response:
         return visit.go(asked.back)
     if work.trouble is not None and not work.lines:
         raise work.trouble
-    visit.session.notes.append(work.note)
+    visit.session.tell(work.note)
     return visit.go(asked.back)

@@ -82,7 +82,7 @@ def _opened(shared: Facilities, secret: str, now: int) -> Session | Refusal:
                 return Refusal(_TOO_NARROW)
             session = Session(f"token {token.id}", token.id, token.read_only, now)
         registry.record(now, "dashboard.login", session.principal)
-        session.notes.append(Note("Logged in to read only." if session.read_only else "Logged in."))
+        session.tell(Note("Logged in to read only." if session.read_only else "Logged in."))
         return session
 
 

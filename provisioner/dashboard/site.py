@@ -23,6 +23,7 @@ from provisioner.dashboard import (
     app,
     database_changes,
     databases,
+    editing,
     entrance,
     explorer,
     instance,
@@ -51,7 +52,6 @@ class Dashboard:
 
     def __init__(self, around: Surroundings) -> None:
         self._log = around.log
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._shared = shared = Facilities(
             home=around.home,
             options=around.options,
@@ -63,6 +63,7 @@ class Dashboard:
             samples=Samples(around.metrics),
             works=Works(around.home, self._tell),
             threads=ThreadPoolExecutor(THREADS, "dashboard"),
+            loop=asyncio.get_running_loop(),
             # one for each home: browsers keep the cookies of all ports of a host together
             cookie=f"provisioner_{sha256(around.home.path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}",
         )
@@ -79,7 +80,6 @@ class Dashboard:
         return not self._answering and self._shared.works.idle
 
     async def __call__(self, scope: Any, protocol: Any) -> int:
-        self._loop = asyncio.get_running_loop()
         self._answering += 1
         try:
             return await self._adapter(scope, protocol)
@@ -88,8 +88,7 @@ class Dashboard:
 
     def _tell(self) -> None:
         """From any thread: something is to be seen that is not in the registry."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._shared.live.changed)
+        self._shared.loop.call_soon_threadsafe(self._shared.live.changed)
 
     def each_second(self, changed: bool) -> None:
         if changed:
@@ -123,7 +122,10 @@ def _routes(shared: Facilities) -> list[Route]:
         return Route(path, endpoint(shared, visited, **how), methods=["GET"])
 
     def changes(path: str, propose: Propose, form: Form | None = None) -> Route:
-        return Route(path, endpoint(shared, change(propose, form)), methods=["POST"])
+        return post(path, change(propose, form))
+
+    def post(path: str, visited: Any, **how: Any) -> Route:
+        return Route(path, endpoint(shared, visited, **how), methods=["POST"])
 
     return [
         Route("/static/{name}", _asset, methods=["GET"]),
@@ -137,13 +139,19 @@ def _routes(shared: Facilities) -> list[Route]:
         page("/apps/{slug}", app.page),
         page("/activity", activity.page),
         page("/databases/{database_id}", one_database.page),
-        Route("/databases/{database_id}/reveal", endpoint(shared, one_database.reveal), methods=["POST"]),
+        post("/databases/{database_id}/reveal", one_database.reveal),
         changes("/databases/{database_id}/archive", database_changes.archive),
         changes("/databases/{database_id}/recover", database_changes.recover),
         changes("/databases/{database_id}/fix", database_changes.fix),
         page("/databases/{database_id}/keys", explorer.keys, store=True),
         page("/databases/{database_id}/entry", explorer.entry, store=True),
         page("/databases/{database_id}/changes", explorer.changes, store=True),
+        page("/databases/{database_id}/new", editing.blank, store=True),
+        page("/databases/{database_id}/edit", editing.form, store=True),
+        post("/databases/{database_id}/new", editing.create, store=True),
+        post("/databases/{database_id}/edit", editing.edit, store=True),
+        post("/databases/{database_id}/delete", editing.delete, store=True),
+        post("/databases/{database_id}/undo", editing.undo, store=True),
     ]
 
 

@@ -113,7 +113,7 @@ class Works:
                 del self._works[work.id]
                 work.over.set()
                 if work.alone:
-                    session.notes.append(work.note)
+                    session.tell(work.note)
             self._changed()
 
 

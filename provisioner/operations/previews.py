@@ -9,7 +9,6 @@ from provisioner import view
 from provisioner.clock import now_ms
 from provisioner.engines.base import Source
 from provisioner.errors import NotResolved, ProvisionerError
-from provisioner.git.refs import commit_of
 from provisioner.model import App, Timeline
 from provisioner.naming import PREVIEW_PREFIX, shown
 from provisioner.operations.finding import of_timeline
@@ -25,14 +24,13 @@ EMPTY, SNAPSHOT = "empty", "snapshot"
 
 
 def create(
-    registry: Registry, app: App, revision: str, told: Told, *, source: str, lasts_ms: int, commit: str | None = None
+    registry: Registry, app: App, revision: str, commit: str | None, told: Told, *, source: str, lasts_ms: int
 ) -> Proposal:
     """Give a revision databases of its own; what was there before comes back with what it held.
 
-    `source` is ``empty``, ``snapshot`` for the data as it was at the revision, or a timeline or branch to copy; `commit`
-    is the revision's id where the caller knows better than the app's repository. 0 `lasts_ms` is for ever.
+    `commit` is its full id, as whoever asks has found it: HEAD is another one in each checkout. `source` is ``empty``,
+    ``snapshot`` for the data as it was at the revision, or a timeline or branch to copy. 0 `lasts_ms` is for ever.
     """
-    commit = commit or commit_of(app.git_dir, revision)
     if commit is None:
         raise NotResolved(f"{revision!r} is no commit of {os.fsdecode(app.git_dir)}", "Push it, or name another")
     if not registry.assigned(app.id):

@@ -69,7 +69,8 @@ const refresh = async () => {
   if (fetching) { again = true; return; }
   fetching = true;
   try {
-    const answer = await fetch(location.href, { headers: { "x-live": "1" }, credentials: "same-origin" });
+    const state = document.querySelector("[data-state]")?.dataset.state || "1"; // what is being edited was made from
+    const answer = await fetch(location.href, { headers: { "x-live": state }, credentials: "same-origin" });
     if (answer.redirected) { location.reload(); return; }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const parts = [...document.querySelectorAll("[data-live]")];
