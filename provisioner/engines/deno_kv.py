@@ -43,6 +43,7 @@ class DenoKv:
 
     first = "Deno.openKv() opens the databases of"
     kept_in = "file"
+    dumps = None
     anew = (
         "Its file has another path now: start programs anew. Those that had it open go on in what it was; what they write is"
         " in that snapshot"
