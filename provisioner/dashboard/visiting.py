@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from hmac import compare_digest
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
@@ -111,10 +112,19 @@ class Visit:
         return str(self.request.headers.get("x-live", ""))
 
     def page(self, template: str, *, status: int = 200, **context: Any) -> Response:
+        """`watched` in the template: it can be fetched again, which the answer to a form cannot."""
         works = self.shared.works.under_way()
         notes = self.session.take_notes()
+        watched = self.request.method == "GET" and status == 200
         return rendering.page(
-            template, status=status, session=self.session, now=self.now, notes=notes, works=works, **context
+            template,
+            status=status,
+            session=self.session,
+            now=self.now,
+            notes=notes,
+            works=works,
+            watched=watched,
+            **context,
         )
 
     def go(self, path: str) -> Response:
@@ -171,6 +181,7 @@ def _visited(
     opened: Database | None,
 ) -> Response:
     now = now_ms()
+    fail = partial(failed, session)
     try:
         with Registry.open(shared.home, busy_seconds=BUSY_SECONDS) as registry:
             if not still_valid(registry, session, now):
@@ -178,18 +189,18 @@ def _visited(
                 return _log_in(request)
             return page(Visit(request, shared, session, registry, form, now, opened))
     except Missing as error:
-        return failed(session, 404, error.message, error.hint)
+        return fail(404, error.message, error.hint)
     except Busy as error:
-        return failed(session, 503, error.message, error.hint)
+        return fail(503, error.message, error.hint)
     except ProvisionerError as error:
-        return failed(session, 409, error.message, error.hint)
+        return fail(409, error.message, error.hint)
     except (KeyInvalid, ValueInvalid, OptionInvalid, CursorInvalid, LimitExceeded) as error:
-        return failed(session, 400, str(error), "Write it as provisioner kv does")
+        return fail(400, str(error), "Write it as provisioner kv does")
     except KvError as error:
-        return failed(session, 409, str(error), "")
+        return fail(409, str(error), "")
     except Exception:
         _log.exception("a page failed: %s", request.scope["route"].path if "route" in request.scope else "")
-        return failed(session, 500, "the dashboard failed on this page", "The server's log says why")
+        return fail(500, "the dashboard failed on this page", "The server's log says why")
 
 
 def still_valid(registry: Registry, session: Session, now: int) -> bool:
@@ -218,10 +229,18 @@ async def fields(request: Request) -> dict[str, str]:
 def _may_not(session: Session, form: dict[str, str], reads: bool) -> Response | None:
     given = form.get("csrf", "")
     if not given.isascii() or not compare_digest(given, session.csrf):
-        return failed(session, 403, "this form is not of your session", "Open the page again, and send it from there")
+        return failed(
+            session,
+            403,
+            "this form is not of your session",
+            "Open the page again, and send it from there",
+        )
     if session.read_only and not reads:
         return failed(
-            session, 403, "you are logged in to read only", "Log in with a token of: provisioner token create --admin"
+            session,
+            403,
+            "you are logged in to read only",
+            "Log in with a token of: provisioner token create --admin",
         )
     return None
 
