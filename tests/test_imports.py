@@ -69,7 +69,7 @@ def test_kv_can_be_used_alone() -> None:
 
 def test_each_library_has_its_file() -> None:
     users: dict[str, set[str]] = {
-        name: set() for name in ("pygit2", "watchdog", "inotify_simple", "apsw", "v8serialize")
+        name: set() for name in ("pygit2", "watchdog", "inotify_simple", "apsw", "v8serialize", "psycopg")
     }
     for _, path, tree in _files():
         for name in _imported(tree):
@@ -83,6 +83,7 @@ def test_each_library_has_its_file() -> None:
             f"kv/sqlite{name}.py"
             for name in ("", "_clone", "_file", "_names", "_pages", "_reads", "_refusal", "_rows", "_snapshot")
         },
+        "psycopg": {f"kv/postgres{name}.py" for name in ("", "_line", "_listening", "_refusal", "_writing")},
         "v8serialize": {"kv/notation.py", "kv/v8read.py", "kv/v8rare.py"},
     }
 

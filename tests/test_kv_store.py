@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from kv_server import Served, TimedStore
+from pg_server import PgServer
 
 from provisioner.kv import key, value
 from provisioner.kv.errors import Closed, KvError, Malformed, OutOfRange, TypeMismatch
@@ -25,6 +27,7 @@ from provisioner.kv.model import (
     RawEntry,
     ReadRange,
 )
+from provisioner.kv.postgres import open_store
 from provisioner.kv.sqlite import SqliteStore
 from provisioner.kv.store import Outcome, Store
 
@@ -34,17 +37,22 @@ STORES: dict[str, Callable[[Path, Served], Store]] = {
     "sqlite, one of many": lambda directory, _: SqliteStore(directory / "kv.sqlite3", lean=True),
     "remote": lambda _, server: TimedStore(server, server.database()),
 }
+POSTGRES = "postgres"
 NOW = 1_800_000_000_000
 A, B, C, D, K, N, X, Z, DEAD, LETTERS = (key.encode((name,)) for name in (*"abcdknxz", "dead", "letters"))
 END = b"\xff"
 EVERYTHING = ReadRange(b"\0", b"\xff", 1000)
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[*STORES, POSTGRES])
 def store(request: pytest.FixtureRequest, tmp_path: Path, server: Served) -> Iterator[Store]:
-    made = STORES[request.param](tmp_path, server)
-    yield made
-    made.close()
+    if request.param == POSTGRES:
+        pg: PgServer = request.getfixturevalue("pg")
+        with pg.database() as name, closing(open_store(pg.url(name))) as on_postgres:
+            yield on_postgres
+    else:
+        with closing(STORES[request.param](tmp_path, server)) as made:
+            yield made
 
 
 def put(name: bytes, item: object = 1, expire_at: int = -1) -> Mutation:

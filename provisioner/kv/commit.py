@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from provisioner.kv.errors import KvError, StoreFailed
+from provisioner.kv.errors import KvError, Uncertain
 from provisioner.kv.model import AtomicWrite
 from provisioner.kv.store import Outcome
 
@@ -115,4 +115,7 @@ def again(error: BaseException) -> BaseException:
         return copy
     if isinstance(error, Exception):
         return error
-    return StoreFailed(f"the writer that this write travelled with was stopped by {type(error).__name__}. Try it again")
+    return Uncertain(
+        f"the writer that this write travelled with was stopped by {type(error).__name__}: it happened, or it did not."
+        " Read before you write it again"
+    )

@@ -58,7 +58,7 @@ class Work:
     def write(self, write: AtomicWrite) -> asyncio.Future[Outcome]:
         """To be awaited; no coroutine, since starting one for each write is felt."""
         loop = asyncio.get_running_loop()
-        if not self.store.prompt:  # the server puts together what is on its way at the same time
+        if not self.store.gathers:  # the server puts together what is on its way at the same time
             alone = loop.create_task(self._write_alone(write))
             self._alone.add(alone)
             alone.add_done_callback(self._alone.discard)

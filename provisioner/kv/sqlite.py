@@ -56,6 +56,7 @@ class SqliteStore:
     sqlite_file.Opening, as for `cache_kib`."""
 
     prompt = True
+    gathers = True
 
     def __init__(
         self,

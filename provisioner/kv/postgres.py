@@ -1,0 +1,239 @@
+"""The store that is a database on PostgreSQL: shared by any number of servers, and as durable as that is made."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import psycopg
+
+from provisioner.kv import batch, postgres_schema, queue
+from provisioner.kv import postgres_refusal as refusal
+from provisioner.kv import postgres_rows as rows
+from provisioner.kv.batch import NOBODY, Batch
+from provisioner.kv.commit import GroupCommit
+from provisioner.kv.errors import Closed, OptionInvalid, StoreFailed, Uncertain
+from provisioner.kv.model import AtomicWrite, Consistency, Message, RawEntry, ReadRange
+from provisioner.kv.postgres_line import Line, Row, Statement, completed, shown
+from provisioner.kv.postgres_lines import Lines
+from provisioner.kv.postgres_listening import Listening
+from provisioner.kv.postgres_writing import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, Deed, Moment, Writing
+from provisioner.kv.store import Outcome
+from provisioner.kv.wakeups import Wakeups, Wanted
+
+T = TypeVar("T")
+
+_COLLECTED_AT_ONCE: Final = 1000  # so that no other writer waits long
+_OPENING: Final = 20.0  # seconds
+
+LINES: Final = Lines()  # of this process
+
+
+class PostgresStore:
+    """`url` is a connection string of libpq's, also with several hosts. The tables are made if they are not there, but
+    with `must_exist`: then that is StoreFailed. `lines` are the connections that it shares with other stores."""
+
+    prompt = False
+    gathers = True
+
+    def __init__(self, url: str, *, must_exist: bool = False, lines: Lines = LINES) -> None:
+        try:
+            self._conninfo = completed(url)
+        except psycopg.Error as error:
+            raise OptionInvalid("this is no connection string of PostgreSQL") from error
+        self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
+        self._lines = lines
+        self._closed = False
+        self._wakeups = Wakeups()
+        self._writing = Writing(lines, self._conninfo)
+        self._listening = Listening(lines, self._conninfo, self._writing.me, self._wakeups)
+        self._group = GroupCommit(self._transact)
+        try:
+            with lines.lent(self._conninfo, time.monotonic() + _OPENING) as line:
+                _prepare(line, self.place, must_exist=must_exist)
+        except psycopg.Error as error:
+            raise refusal.refused(self.place, error) from error
+
+    @property
+    def place(self) -> str:
+        """Where it is, without a password."""
+        return shown(self._conninfo)
+
+    def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
+        return [
+            [
+                RawEntry(key, value, encoding, version.to_bytes(8, "big", signed=True) + NOBODY)
+                for key, value, encoding, version in found
+            ]
+            for found in self.rows(ranges)
+        ]
+
+    def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
+        """What `read` makes its entries of: key, value, encoding, and the version as a number."""
+        if not ranges:
+            self._must_be_open()
+            return []
+        return rows.read(ranges, self._ask(*rows.reading(ranges)))
+
+    def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        self._must_be_open()
+        return self._group.write(writes)
+
+    def watch(self, keys: Sequence[bytes], wake: Callable[[], None]) -> Wanted:
+        self._must_be_open()
+        wanted = self._wakeups.add(keys, wake)
+        self._listening.begin()
+        return wanted
+
+    def watch_queue(self, wake: Callable[[], None]) -> Wanted:
+        self._must_be_open()
+        wanted = self._wakeups.add((), wake, queue=True)
+        self._listening.begin()
+        return wanted
+
+    def claim(self, now: int, most: int) -> tuple[list[Message], int | None]:
+        due = self._first(rows.FIRST_DUE)
+        if due is None or due > now:
+            return [], due
+
+        def work(moment: Moment) -> Deed[list[Message]]:
+            messages = [Message(id, data) for id, data in moment.answers[0]]  # noqa: A001
+            taken = (rows.TAKE, (now + queue.DEADLINE, [message.id for message in messages]))
+            return Deed(messages, [taken] if messages else [])
+
+        return self._do([(rows.DUE, (now, most))], work), self._first(rows.FIRST_DUE)
+
+    def renew(self, ids: Sequence[str], now: int) -> None:
+        if ids:
+            self._ask(rows.RENEW, (now + queue.DEADLINE, list(ids)))
+
+    def finish(self, id: str, success: bool, now: int) -> None:  # noqa: A002
+        if success:
+            self._ask(rows.FORGET, ([id],))
+        else:
+            self._do([(rows.ONE_HELD, (id,))], lambda moment: self._failed(moment, now))
+
+    def revive(self, now: int) -> tuple[int, int | None]:
+        count = 0
+        while (end := self._first(rows.FIRST_HELD)) is not None and end <= now:
+            count += self._do([(rows.LEFT_BEHIND, (now,))], lambda moment: self._failed(moment, now))
+        return count, end
+
+    def next_expiry(self) -> int | None:
+        """When the first of its entries expires, which may be in the past."""
+        return self._first(rows.FIRST_EXPIRY)
+
+    def collect(self, now: int) -> tuple[int, int | None]:
+        expiry = self.next_expiry()
+        if expiry is None or expiry > now:
+            return 0, expiry
+
+        def work(moment: Moment) -> Deed[int]:
+            keys = [key for (key,) in moment.answers[0]]
+            if not keys:
+                return Deed(0)
+            return Deed(len(keys), [rows.deleting(keys)], moment.version + 1, keys)
+
+        return self._do([(rows.EXPIRED, (now, _COLLECTED_AT_ONCE))], work), self.next_expiry()
+
+    def rest(self) -> None:
+        """It will not be used for a while: give connections back. May be called at any time."""
+        self._lines.forget(self._conninfo)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = self._writing.closed = True
+        self._listening.close()
+        self._lines.forget(self._conninfo)
+        self._wakeups.everything()
+
+    def _transact(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        wanted = batch.needs(writes)
+
+        def work(moment: Moment) -> Deed[list[Outcome]]:
+            done = Batch(*rows.looked_up(wanted, moment.answers), moment.version, self._step)
+            outcomes = [done.add(write) for write in writes]
+            if done.version == moment.version:
+                return Deed(outcomes)
+            statements = rows.putting_down(done.puts)
+            if done.enqueues:
+                statements.append(rows.adding(done.enqueues))
+            return Deed(outcomes, statements, done.version, list(done.puts), bool(done.enqueues))
+
+        return self._do(rows.looking_up(wanted), work)
+
+    def _failed(self, moment: Moment, now: int) -> Deed[int]:
+        """Messages whose handlers failed: how many."""
+        (held,) = moment.answers
+        version = moment.version + self._step()
+        failed = rows.failing(held, now, version)
+        given = version if failed.puts else None
+        return Deed(len(held), failed.statements, given, list(failed.puts), failed.again)
+
+    def _step(self) -> int:
+        return 1 + int(self._random.random() * 9)
+
+    def _do(self, questions: Sequence[Statement], work: Callable[[Moment], Deed[T]]) -> T:
+        self._must_be_open()
+        told: list[Deed[T]] = []
+
+        def remembered(moment: Moment) -> Deed[T]:
+            told[:] = [work(moment)]
+            return told[0]
+
+        try:
+            result = self._writing.do(questions, remembered)
+        except Uncertain:
+            self._wakeups.everything()
+            raise
+        if self._wakeups and told[0].statements:
+            self._wakeups.changed(told[0].changed or (), queue=told[0].queue)
+        return result
+
+    def _first(self, statement: str) -> int | None:
+        found = self._ask(statement)
+        return found[0][0] if found else None
+
+    def _ask(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Row]:
+        """Ask, and again where the connection broke: what is asked here may be done twice."""
+        until = time.monotonic() + PATIENCE
+        pause = FIRST_PAUSE
+        while True:
+            self._must_be_open()
+            try:
+                with self._lines.lent(self._conninfo, until) as line:
+                    return line.ask(statement, parameters)
+            except psycopg.Error as error:
+                if not refusal.passes(error) or time.monotonic() + pause > until:
+                    raise refusal.refused(self.place, error) from error
+            self._lines.forget(self._conninfo)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise Closed("the database is closed")
+
+
+def open_store(url: str, *, must_exist: bool = False) -> PostgresStore:
+    """The database that a connection string names."""
+    return PostgresStore(url, must_exist=must_exist)
+
+
+def _prepare(line: Line, place: str, *, must_exist: bool) -> None:
+    """Make the tables, unless they are there. Raises psycopg.Error, StoreFailed."""
+    if line.ask(postgres_schema.FIND) == [(None,)]:
+        if must_exist:
+            raise StoreFailed(f"{place} has no tables of Deno KV")
+        line.ask("begin")
+        line.ask(postgres_schema.LOCK)
+        if line.ask(postgres_schema.FIND) == [(None,)]:
+            for statement in postgres_schema.STATEMENTS:
+                line.ask(statement)
+        line.ask("commit")
+    ((found,),) = line.ask(postgres_schema.FORMAT_OF)
+    if found > postgres_schema.FORMAT:
+        raise StoreFailed(f"{place} was made by a newer version of this program. Update it")
