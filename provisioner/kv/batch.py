@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from provisioner.kv.errors import KvError
-from provisioner.kv.model import AtomicWrite, ChecksFailed, Committed, Enqueue, Mutation, MutationKind
+from provisioner.kv.model import NEVER, AtomicWrite, ChecksFailed, Committed, Enqueue, Mutation, MutationKind
 from provisioner.kv.mutate import Stored, effects
 from provisioner.kv.store import Outcome
 
 NOBODY: Final = b"\0\0"  # the end of each versionstamp
 _SET: Final = MutationKind.SET
+_SUFFIXED: Final = MutationKind.SET_VERSIONSTAMPED
 _COMPUTED: Final = (MutationKind.SUM, MutationKind.MIN, MutationKind.MAX)
 
 
@@ -27,17 +28,29 @@ class Put(NamedTuple):
     expire_at: int
 
 
+GONE: Final = Put(None, 0, 0, NEVER)
+
+
 class Needs(NamedTuple):
-    """The keys whose versions, and those whose values decide what the writes do."""
+    """The keys whose versions, and those whose values decide what the writes do; whether the last version does, too."""
 
     versions: list[bytes]
     values: list[bytes]
+    version: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.versions or self.values or self.version)
+
+
+def versionstamp(version: int) -> bytes:
+    return version.to_bytes(8, "big", signed=True) + NOBODY
 
 
 def needs(writes: Sequence[AtomicWrite]) -> Needs:
     versions = {check.key for write in writes for check in write.checks}
     values = {mutation.key for write in writes for mutation in write.mutations if mutation.kind in _COMPUTED}
-    return Needs(list(versions), list(values))
+    version = any(mutation.kind is _SUFFIXED for write in writes for mutation in write.mutations)
+    return Needs(list(versions), list(values), version)
 
 
 class Batch:
@@ -61,20 +74,19 @@ class Batch:
         if failed:
             return ChecksFailed(failed)
         version = self.version + self._step()
-        versionstamp = version.to_bytes(8, "big", signed=True) + NOBODY
         if all(mutation.kind is _SET for mutation in write.mutations):
             for mutation in write.mutations:
                 self._set(mutation, version)
         else:
             try:
-                done = effects(write.mutations, self._stored, versionstamp)
+                done = effects(write.mutations, self._stored, versionstamp(version))
             except KvError as error:
                 return error
             for effect in done:
                 self.puts[effect.key] = Put(effect.value, int(effect.encoding), version, effect.expire_at)
         self.enqueues += write.enqueues
         self.version = version
-        return Committed(versionstamp)
+        return Committed(versionstamp(version))
 
     def _set(self, mutation: Mutation, version: int) -> None:
         self.puts[mutation.key] = Put(mutation.value, int(mutation.encoding), version, mutation.expire_at)
@@ -82,7 +94,7 @@ class Batch:
     def _versionstamp(self, key: bytes) -> bytes | None:
         put = self.puts.get(key)
         version = self._versions.get(key) if put is None else None if put.value is None else put.version
-        return None if version is None else version.to_bytes(8, "big", signed=True) + NOBODY
+        return None if version is None else versionstamp(version)
 
     def _stored(self, key: bytes) -> Stored | None:
         put = self.puts.get(key)

@@ -76,6 +76,7 @@ class Work:
         """One transaction after the other, each for all who wait by then."""
         try:
             while self._waiting:
+                await asyncio.sleep(0)  # who has just been answered may come again in this turn of the loop
                 waiting, self._waiting = self._waiting, []
                 if self._together is not None:
                     self._together(len(waiting))

@@ -12,14 +12,14 @@ import psycopg
 from provisioner.kv import batch, postgres_schema, queue
 from provisioner.kv import postgres_refusal as refusal
 from provisioner.kv import postgres_rows as rows
-from provisioner.kv.batch import NOBODY, Batch
+from provisioner.kv.batch import GONE, Batch, Needs, versionstamp
 from provisioner.kv.commit import GroupCommit
-from provisioner.kv.errors import Closed, OptionInvalid, StoreFailed, Uncertain
-from provisioner.kv.model import AtomicWrite, Consistency, Message, RawEntry, ReadRange
-from provisioner.kv.postgres_line import Line, Row, Statement, completed, shown
+from provisioner.kv.errors import Closed, OptionInvalid, StoreFailed
+from provisioner.kv.model import AtomicWrite, Committed, Consistency, Message, RawEntry, ReadRange
+from provisioner.kv.postgres_line import Line, Row, completed, shown
 from provisioner.kv.postgres_lines import Lines
 from provisioner.kv.postgres_listening import Listening
-from provisioner.kv.postgres_writing import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, Deed, Moment, Writing
+from provisioner.kv.postgres_writing import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, Changes, Deed, Moment, Writing
 from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
 
@@ -47,7 +47,7 @@ class PostgresStore:
         self._lines = lines
         self._closed = False
         self._wakeups = Wakeups()
-        self._writing = Writing(lines, self._conninfo)
+        self._writing = Writing(lines, self._conninfo, self._tell)
         self._listening = Listening(lines, self._conninfo, self._writing.me, self._wakeups)
         self._group = GroupCommit(self._transact)
         try:
@@ -63,10 +63,7 @@ class PostgresStore:
 
     def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
         return [
-            [
-                RawEntry(key, value, encoding, version.to_bytes(8, "big", signed=True) + NOBODY)
-                for key, value, encoding, version in found
-            ]
+            [RawEntry(key, value, encoding, versionstamp(version)) for key, value, encoding, version in found]
             for found in self.rows(ranges)
         ]
 
@@ -101,9 +98,9 @@ class PostgresStore:
         def work(moment: Moment) -> Deed[list[Message]]:
             messages = [Message(id, data) for id, data in moment.answers[0]]  # noqa: A001
             taken = (rows.TAKE, (now + queue.DEADLINE, [message.id for message in messages]))
-            return Deed(messages, [taken] if messages else [])
+            return Deed(messages, Changes(statements=[taken]) if messages else None)
 
-        return self._do([(rows.DUE, (now, most))], work), self._first(rows.FIRST_DUE)
+        return self._writing.do([(rows.DUE, (now, most))], work), self._first(rows.FIRST_DUE)
 
     def renew(self, ids: Sequence[str], now: int) -> None:
         if ids:
@@ -113,12 +110,12 @@ class PostgresStore:
         if success:
             self._ask(rows.FORGET, ([id],))
         else:
-            self._do([(rows.ONE_HELD, (id,))], lambda moment: self._failed(moment, now))
+            self._writing.do([(rows.ONE_HELD, (id,))], lambda moment: self._failed(moment, now))
 
     def revive(self, now: int) -> tuple[int, int | None]:
         count = 0
         while (end := self._first(rows.FIRST_HELD)) is not None and end <= now:
-            count += self._do([(rows.LEFT_BEHIND, (now,))], lambda moment: self._failed(moment, now))
+            count += self._writing.do([(rows.LEFT_BEHIND, (now,))], lambda moment: self._failed(moment, now))
         return count, end
 
     def next_expiry(self) -> int | None:
@@ -134,9 +131,9 @@ class PostgresStore:
             keys = [key for (key,) in moment.answers[0]]
             if not keys:
                 return Deed(0)
-            return Deed(len(keys), [rows.deleting(keys)], moment.version + 1, keys)
+            return Deed(len(keys), Changes(dict.fromkeys(keys, GONE), moment.version + 1))
 
-        return self._do([(rows.EXPIRED, (now, _COLLECTED_AT_ONCE))], work), self.next_expiry()
+        return self._writing.do([(rows.EXPIRED, (now, _COLLECTED_AT_ONCE))], work), self.next_expiry()
 
     def rest(self) -> None:
         """It will not be used for a while: give connections back. May be called at any time."""
@@ -152,46 +149,39 @@ class PostgresStore:
 
     def _transact(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         wanted = batch.needs(writes)
+        if wanted:
+            return self._writing.do(rows.looking_up(wanted), lambda moment: self._done(writes, wanted, moment))
+        outcomes, changes = self._done(writes, wanted, Moment(0, ()))
+        if changes is None:
+            return outcomes
+        base = self._writing.put(changes)
+        return [_moved(outcome, base) for outcome in outcomes]
 
-        def work(moment: Moment) -> Deed[list[Outcome]]:
-            done = Batch(*rows.looked_up(wanted, moment.answers), moment.version, self._step)
-            outcomes = [done.add(write) for write in writes]
-            if done.version == moment.version:
-                return Deed(outcomes)
-            statements = rows.putting_down(done.puts)
-            if done.enqueues:
-                statements.append(rows.adding(done.enqueues))
-            return Deed(outcomes, statements, done.version, list(done.puts), bool(done.enqueues))
-
-        return self._do(rows.looking_up(wanted), work)
+    def _done(self, writes: Sequence[AtomicWrite], wanted: Needs, moment: Moment) -> Deed[list[Outcome]]:
+        done = Batch(*rows.looked_up(wanted, moment.answers), moment.version, self._step)
+        outcomes = [done.add(write) for write in writes]
+        if done.version == moment.version:
+            return Deed(outcomes)
+        return Deed(outcomes, Changes(done.puts, done.version, done.enqueues))
 
     def _failed(self, moment: Moment, now: int) -> Deed[int]:
         """Messages whose handlers failed: how many."""
         (held,) = moment.answers
+        if not held:
+            return Deed(0)
         version = moment.version + self._step()
         failed = rows.failing(held, now, version)
-        given = version if failed.puts else None
-        return Deed(len(held), failed.statements, given, list(failed.puts), failed.again)
+        given = version if failed.puts else 0
+        return Deed(len(held), Changes(failed.puts, given, (), failed.statements, failed.again))
 
     def _step(self) -> int:
         return 1 + int(self._random.random() * 9)
 
-    def _do(self, questions: Sequence[Statement], work: Callable[[Moment], Deed[T]]) -> T:
-        self._must_be_open()
-        told: list[Deed[T]] = []
-
-        def remembered(moment: Moment) -> Deed[T]:
-            told[:] = [work(moment)]
-            return told[0]
-
-        try:
-            result = self._writing.do(questions, remembered)
-        except Uncertain:
+    def _tell(self, changes: Changes | None) -> None:
+        if changes is None:
             self._wakeups.everything()
-            raise
-        if self._wakeups and told[0].statements:
-            self._wakeups.changed(told[0].changed or (), queue=told[0].queue)
-        return result
+        elif self._wakeups:
+            self._wakeups.changed(changes.puts, queue=changes.queue)
 
     def _first(self, statement: str) -> int | None:
         found = self._ask(statement)
@@ -221,6 +211,13 @@ class PostgresStore:
 def open_store(url: str, *, must_exist: bool = False) -> PostgresStore:
     """The database that a connection string names."""
     return PostgresStore(url, must_exist=must_exist)
+
+
+def _moved(outcome: Outcome, base: int) -> Outcome:
+    """The outcome of a write whose versions were counted from 0."""
+    if not isinstance(outcome, Committed):
+        return outcome
+    return Committed(versionstamp(int.from_bytes(outcome.versionstamp[:8], "big", signed=True) + base))
 
 
 def _prepare(line: Line, place: str, *, must_exist: bool) -> None:

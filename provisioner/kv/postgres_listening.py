@@ -23,8 +23,8 @@ import psycopg
 from provisioner.kv.errors import Busy
 from provisioner.kv.postgres_line import Line, Row
 from provisioner.kv.postgres_lines import Lines
-from provisioner.kv.postgres_schema import WRITING
-from provisioner.kv.postgres_writing import CHANNEL, EVERYTHING, hashed
+from provisioner.kv.postgres_schema import CHANNEL, WRITING
+from provisioner.kv.postgres_writing import EVERYTHING, hashed
 from provisioner.kv.wakeups import Wakeups
 
 RENEWAL: Final = 20.0  # seconds

@@ -23,6 +23,11 @@ def passes(error: psycopg.Error) -> bool:
     return error.sqlstate in _PASSING or error.sqlstate.startswith(_CONNECTION)
 
 
+def certain(error: psycopg.Error) -> bool:
+    """Has the server said that it did not do this? Where it ends the session, that may be something else."""
+    return error.sqlstate is not None and error.diag.severity_nonlocalized == "ERROR"
+
+
 def refused(place: str, error: psycopg.Error) -> KvError:
     if passes(error):
         return Unreachable(f"{place}: {_said(error)}")

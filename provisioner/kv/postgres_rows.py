@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 from uuid import uuid4
 
@@ -24,18 +24,6 @@ _RANGES: Final = (
 )
 _VERSIONS: Final = "select k, version from deno_kv.kv where k = any(%b::bytea[])"
 _VALUES: Final = "select k, v, v_encoding from deno_kv.kv where k = any(%b::bytea[])"
-_PUT: Final = (
-    "insert into deno_kv.kv (k, v, v_encoding, version, expiration_ms)"
-    " select * from unnest(%b::bytea[], %b::bytea[], %b::integer[], %b::bigint[], %b::bigint[])"
-    " on conflict (k) do update set v = excluded.v, v_encoding = excluded.v_encoding, version = excluded.version,"
-    " expiration_ms = excluded.expiration_ms"
-)
-_DELETE: Final = "delete from deno_kv.kv where k = any(%b::bytea[])"
-_ADD: Final = (
-    "insert into deno_kv.queue (id, at_ms, data, backoff_schedule, keys_if_undelivered)"
-    " select * from unnest(%b::text[], %b::bigint[], %b::bytea[], %b::text[], %b::text[])"
-)
-
 FIRST_EXPIRY: Final = "select expiration_ms from deno_kv.kv where expiration_ms >= 0 order by expiration_ms limit 1"
 EXPIRED: Final = (
     "select k from deno_kv.kv where expiration_ms >= 0 and expiration_ms <= %b order by expiration_ms limit %b"
@@ -92,24 +80,12 @@ def looked_up(wanted: Needs, answers: Sequence[list[Row]]) -> tuple[dict[bytes, 
     return versions, values
 
 
-def putting_down(puts: Mapping[bytes, Put]) -> list[Statement]:
-    """What entries have become."""
-    statements: list[Statement] = []
-    stay = [(key, *put) for key, put in puts.items() if put.value is not None]
-    if stay:
-        statements.append((_PUT, tuple(list(column) for column in zip(*stay, strict=True))))
-    if len(stay) < len(puts):
-        statements.append(deleting([key for key, put in puts.items() if put.value is None]))
-    return statements
-
-
-def deleting(keys: Sequence[bytes]) -> Statement:
-    return _DELETE, (list(keys),)
-
-
-def adding(enqueues: Sequence[Enqueue]) -> Statement:
+def messages(enqueues: Sequence[Enqueue]) -> Sequence[Sequence[object] | None]:
+    """The columns of messages: ids, times, payloads, schedules, keys."""
+    if not enqueues:
+        return [None] * 5
     columns = [queue.columns(each) for each in enqueues]
-    return _ADD, (
+    return (
         [str(uuid4()) for _ in enqueues],
         [each.deliver_at for each in enqueues],
         [each.payload for each in enqueues],
@@ -141,4 +117,4 @@ def failing(held: Sequence[Row], now: int, version: int) -> Failed:
             puts |= {key: Put(data, int(Encoding.V8), version, NEVER) for key in fate.keys}
     if given_up:
         statements.append((FORGET, (given_up,)))
-    return Failed(statements + putting_down(puts), puts, len(given_up) < len(held))
+    return Failed(statements, puts, len(given_up) < len(held))

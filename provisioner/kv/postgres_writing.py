@@ -1,11 +1,12 @@
 """Transactions that write: one at a time in a database, in the order of their versions, and each one once.
 
 Each begins by taking the database's lock, and keeps it until its commit can be read by everybody. So the order of commits
-is that of the versions, and nothing that a writer has read can change under it.
+is that of the versions, and nothing that a writer has read can change under it. What need not be read before is put down
+in one journey; else there are two.
 
-Where the connection breaks after COMMIT was sent, nobody knows whether it happened. Then the same is tried again, and
-sees: behind the lock the first try has ended in one way or the other, and if it was committed its token is there. The
-token is a row that each transaction writes.
+Where the connection breaks, it may be that nobody knows whether a transaction was committed. Then it is tried again under
+its token, which is a row that it writes: behind the lock, the first try has ended in one way or the other, or it will find
+that the second has been there.
 """
 
 from __future__ import annotations
@@ -13,50 +14,36 @@ from __future__ import annotations
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import uuid4
 from zlib import crc32
 
 import psycopg
 
 from provisioner.kv import postgres_refusal as refusal
+from provisioner.kv.batch import Put
 from provisioner.kv.errors import Busy, Closed, Uncertain
+from provisioner.kv.model import Enqueue
 from provisioner.kv.postgres_line import Line, Row, Statement, shown
 from provisioner.kv.postgres_lines import Lines
-from provisioner.kv.postgres_schema import WRITING
+from provisioner.kv.postgres_rows import messages
 
 T = TypeVar("T")
 
 PATIENCE: Final = 60.0  # seconds for a server that restarts, or another that takes its place
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 1.0
-CHANNEL: Final = "deno_kv"
 EVERYTHING: Final = "*"
 _MOST_NAMED: Final = 1000  # keys of a notification, which has at most 8,000 bytes
-# A server that took over from another may lack its last commits, whose versions were seen. Fewer than that many.
-_AHEAD: Final = 1 << 32
 
-_LOCK: Final = (f"select pg_advisory_xact_lock({WRITING})", ())
-_STATE: Final = (
-    "select wal_timeline, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8),"
-    " (select last_value from deno_kv.version),"
-    " exists (select from deno_kv.commits where writer = %b and token = %b),"
-    " exists (select from deno_kv.listeners where id <> %b and until > clock_timestamp())"
-    " from deno_kv.state"
-)
-_MARK: Final = (
-    "with last as (delete from deno_kv.commits where writer = %b and token < %b)"
-    " insert into deno_kv.commits (writer, token) values (%b, %b)"
-)
-_AGAIN: Final = "update deno_kv.commits set at = clock_timestamp() where writer = %b and token = %b"
-_VERSION: Final = "select setval('deno_kv.version', %b)"
-_TIMELINE: Final = "update deno_kv.state set wal_timeline = %b"
-_NOTIFY: Final = f"select pg_notify('{CHANNEL}', %b)"
-# A cancelled wait for standbys is no failure to PostgreSQL, and the commit is reported as one.
+_BEGIN: Final = "select version, done from deno_kv.begin_writing(%b, %b)"
+_END: Final = f"select deno_kv.end_writing({', '.join(['%b'] * 15)})"
+# PostgreSQL reports a commit also where the time for it was over while it waited for standbys. Where the statement stands
+# alone, the time ends before the commit begins.
 _FOR_EVER: Final = ("set local statement_timeout = 0", ())
 _COMMIT: Final = ("commit", ())
+_FORGET: Final = "delete from deno_kv.commits where writer <> %b and at < now() - interval '1 day'"
 
 
 class Moment(NamedTuple):
@@ -66,28 +53,38 @@ class Moment(NamedTuple):
     answers: Sequence[list[Row]]
 
 
-@dataclass(frozen=True, slots=True)
-class Deed(Generic[T]):
-    """What a transaction does, and what comes of it once that is durable.
+class Changes(NamedTuple):
+    """What a transaction puts down, after its `statements`. `version` is the last one that it gives, 0 for none."""
 
-    `version` is the last one that it gives, or None. `changed` are the keys that others may watch, None: any.
-    """
+    puts: Mapping[bytes, Put] = {}
+    version: int = 0
+    enqueues: Sequence[Enqueue] = ()
+    statements: Sequence[Statement] = ()
+    again: bool = False
+    """There may be messages, also where none is new."""
+
+    @property
+    def queue(self) -> bool:
+        return self.again or bool(self.enqueues)
+
+
+class Deed(NamedTuple, Generic[T]):
+    """What comes of a transaction once it is durable, and what it changes; None: nothing, so it need not be committed."""
 
     result: T
-    statements: Sequence[Statement] = ()
-    version: int | None = None
-    changed: Sequence[bytes] | None = ()
-    queue: bool = False
+    changes: Changes | None = None
 
 
 class Writing:
-    """The transactions of one store."""
+    """The transactions of one store. `tell` hears what was changed; None: maybe something was. `me` is its name among
+    the writers."""
 
-    def __init__(self, lines: Lines, conninfo: str) -> None:
+    def __init__(self, lines: Lines, conninfo: str, tell: Callable[[Changes | None], None]) -> None:
         self.me = uuid4().hex
         self.closed = False
-        self._lines = lines
-        self._conninfo = conninfo
+        self.lines = lines
+        self.conninfo = conninfo
+        self._tell = tell
         self._turn = threading.Lock()
         self._token = 0
 
@@ -96,90 +93,112 @@ class Writing:
 
         Raises KvError: Uncertain where nobody can tell whether it happened, else nothing was written.
         """
+        deeds: list[Deed[T]] = []
+
+        def once(trial: _Trial, line: Line) -> T:
+            _, ((version, done),), *answers = line.ask_all(("begin", ()), (_BEGIN, trial.name), *questions)
+            if done:
+                trial.end(line, self._ending(trial, Changes()), _FOR_EVER, _COMMIT)
+                return deeds[-1].result
+            trial.unknown = False
+            deed = work(Moment(version, answers))
+            deeds.append(deed)
+            if deed.changes is None:
+                line.ask(*_COMMIT)
+            else:
+                trial.end(
+                    line, *deed.changes.statements, self._ending(trial, deed.changes, version), _FOR_EVER, _COMMIT
+                )
+            return deed.result
+
+        result = self._tried(once)
+        if (changes := deeds[-1].changes) is not None:
+            self._tell(changes)
+        return result
+
+    def put(self, changes: Changes) -> int:
+        """Put it down, whatever is there; its versions count from 0. What they really count from. Raises as `do`."""
+
+        def once(trial: _Trial, line: Line) -> int:
+            base: int = trial.end(line, self._ending(trial, changes))[0][0][0]
+            return base
+
+        result = self._tried(once)
+        self._tell(changes)
+        return result
+
+    def _tried(self, once: Callable[[_Trial, Line], T]) -> T:
         until = time.monotonic() + PATIENCE
         if not self._turn.acquire(timeout=PATIENCE):
-            raise Busy(f"{shown(self._conninfo)}: other writes of this process took too long")
+            raise Busy(f"{shown(self.conninfo)}: other writes of this process took too long")
         try:
             self._token += 1
-            return _Trial(self, self._token, questions, work).result(until)
+            trial = _Trial(self, self._token)
+            if self._token == 1:
+                trial.until(until, lambda _, line: line.ask(_FORGET, (self.me,)))
+            return trial.until(until, once)
+        except Uncertain:
+            self._tell(None)
+            raise
         finally:
             self._turn.release()
 
+    def _ending(self, trial: _Trial, changes: Changes, base: int = 0) -> Statement:
+        stay = [(key, *put) for key, put in changes.puts.items() if put.value is not None]
+        entries: list[Any] = [list(column) for column in zip(*stay, strict=True)] or [None] * 5
+        if stay:
+            entries[3] = [version - base for version in entries[3]]
+        gone = [key for key, put in changes.puts.items() if put.value is None] or None
+        total = changes.version - base if changes.version else 0
+        news = notification(self.me, changes.puts, queue=changes.queue) if changes.puts or changes.queue else None
+        return _END, (*trial.name, total, *entries, gone, *messages(changes.enqueues), news)
 
-class _Trial(Generic[T]):
-    """One transaction, as often as it takes. `sent` is what it does, from when its COMMIT is under way."""
 
-    def __init__(
-        self, writing: Writing, token: int, questions: Sequence[Statement], work: Callable[[Moment], Deed[T]]
-    ) -> None:
+class _Trial:
+    """One transaction, as often as it takes. `unknown`: it may have been committed."""
+
+    def __init__(self, writing: Writing, token: int) -> None:
+        self.unknown = False
+        self.name = (writing.me, token)
         self._writing = writing
-        self._token = token
-        self._questions = questions
-        self._work = work
-        self._sent: Deed[T] | None = None
 
-    def result(self, until: float) -> T:
-        lines, conninfo = self._writing._lines, self._writing._conninfo
+    def until(self, until: float, once: Callable[[_Trial, Line], T]) -> T:
+        """Try it until then, by time.monotonic()."""
+        lines, conninfo = self._writing.lines, self._writing.conninfo
         pause = FIRST_PAUSE
         while True:
-            if self._writing.closed and self._sent is None:
+            if self._writing.closed and not self.unknown:
                 raise Closed("the database is closed")
             failure: Exception
             try:
                 with lines.lent(conninfo, until) as line:
-                    return self._once(line)
+                    return once(self, line)
             except (psycopg.Error, Busy, _Warned) as error:
                 failure = error
-            if self._sent is None and isinstance(failure, psycopg.Error) and not refusal.passes(failure):
-                raise refusal.refused(shown(conninfo), failure) from failure
-            if time.monotonic() + pause > until:
+            hopeless = isinstance(failure, Busy) or (isinstance(failure, psycopg.Error) and not refusal.passes(failure))
+            if (hopeless and not self.unknown) or time.monotonic() + pause > until:
                 raise self._given_up(failure) from failure
             lines.forget(conninfo)
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _once(self, line: Line) -> T:
-        own = (self._writing.me, self._token)
-        question = (_STATE, (*own, self._writing.me))
-        _, _, (state,), *answers = line.ask_all(("begin", ()), _LOCK, question, *self._questions)
-        before, now, version, done, others = state
-        if done and self._sent is not None:
-            # On a standby, too: what waits for standbys now is behind it in the log.
-            self._commit(line, (_AGAIN, own))
-            return self._sent.result
-        self._sent = None
-        moved = bool(before) and before != now
-        deed = self._work(Moment(version + _AHEAD if moved else version, answers))
-        statements = list(deed.statements)
-        if deed.version is not None:
-            statements.append((_VERSION, (deed.version,)))
-            if before != now:
-                statements.append((_TIMELINE, (now,)))
-        if not statements:
-            line.ask(*_COMMIT)
-            return deed.result
-        statements.append((_MARK, (*own, *own)))
-        if others and (deed.queue or deed.changed is None or deed.changed):
-            statements.append((_NOTIFY, (notification(self._writing.me, deed.changed, queue=deed.queue),)))
-        self._sent = deed
-        self._commit(line, *statements)
-        return deed.result
-
-    def _commit(self, line: Line, *statements: Statement) -> None:
-        """Raises psycopg.Error; where the server itself has said that it was not committed, nothing counts as sent."""
+    def end(self, line: Line, *statements: Statement) -> list[list[Row]]:
+        """What commits. Raises psycopg.Error; what the server has refused in words was not committed by this."""
+        before, self.unknown = self.unknown, True
         line.warned = False
         try:
-            line.ask_all(*statements, _FOR_EVER, _COMMIT)
+            answers = line.ask_all(*statements) if len(statements) > 1 else [line.ask(*statements[0])]
         except psycopg.Error as error:
-            if error.sqlstate is not None and not line.closed and statements[0][0] is not _AGAIN:
-                self._sent = None
+            if refusal.certain(error) and not line.closed:
+                self.unknown = before
             raise
         if line.warned:
             raise _Warned("the wait for a standby was ended")
+        return answers
 
     def _given_up(self, failure: Exception) -> Exception:
-        place = shown(self._writing._conninfo)
-        if self._sent is not None:
+        place = shown(self._writing.conninfo)
+        if self.unknown:
             return Uncertain(
                 f"{place}: the connection broke while a write was committed ({failure}). It happened, or it did not."
                 " Read before you write it again"
@@ -191,12 +210,10 @@ class _Warned(Exception):  # noqa: N818
     """The server committed, and said something: it no longer waited for its standbys."""
 
 
-def notification(me: str, changed: Sequence[bytes] | None, *, queue: bool) -> str:
+def notification(me: str, changed: Iterable[bytes], *, queue: bool) -> str:
     """Who wrote, whether there are messages, and the keys by their hashes: one that is alike wakes for nothing."""
-    if changed is None or len(changed) > _MOST_NAMED:
-        named = EVERYTHING
-    else:
-        named = b64encode(b"".join(hashed(key) for key in changed)).decode()
+    keys = list(changed)
+    named = EVERYTHING if len(keys) > _MOST_NAMED else b64encode(b"".join(map(hashed, keys))).decode()
     return f"{me} {int(queue)} {named}"
 
 
