@@ -63,7 +63,7 @@ class Listening:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._stop, self._tell = -1, -1
-        self._seen: list[Row] = []  # where it only looks now and then
+        self._seen: list[Row] | None = None  # where it only looks now and then
 
     def begin(self) -> None:
         """From now on, wake who waits for what others commit."""
@@ -91,6 +91,7 @@ class Listening:
                     if line is None:
                         self._poll()
                     else:
+                        self._seen = None
                         self._listen(line)
             except (psycopg.Error, Busy) as error:
                 if time.monotonic() - began > RENEWAL:
