@@ -25,12 +25,14 @@ class Cut(enum.Enum):
 
 
 class Proxy:
-    """`plan` says what becomes of the next requests that commit; behind its end each is cut with the probability `chance`."""
+    """`plan` says what becomes of the next requests that commit; behind its end each is cut with the probability `chance`.
+    `refusing`: new connections are closed at once."""
 
     def __init__(self, port: int) -> None:
         self.plan: deque[Cut | None] = deque()
         self.chance = 0.0
         self.late = threading.Event()
+        self.refusing = False
         self.cuts = 0
         self._port = port
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -57,6 +59,9 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self.refusing:
+                client.close()
+                continue
             threading.Thread(target=_Session(self, client, self._port).run, daemon=True).start()
 
 

@@ -1,0 +1,167 @@
+"""Several processes on one PostgreSQL database at the same time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+from kv_history import Event, count, parsed, violations
+from kv_worker import ACCOUNTS, SUM
+from pg_server import PgServer
+from support import until
+from test_kv_store import A, K, done, put
+from test_kv_together import python, running, total
+
+from provisioner.kv import KvU64, open_kv
+from provisioner.kv.errors import Busy
+from provisioner.kv.model import ReadRange
+from provisioner.kv.postgres import PostgresStore
+from provisioner.kv.postgres_lines import Lines
+
+NIGHTLY = "KV_NIGHTLY" in os.environ
+SECONDS = 60 if NIGHTLY else 3
+HISTORY = str(Path(__file__).with_name("kv_history.py"))
+
+
+def recorded(url: str, processes: int, threads: int, disturb: threading.Event) -> list[Event]:
+    command = [sys.executable, HISTORY, url, str(threads), str(SECONDS)]
+    with ExitStack() as stack:
+        workers = [stack.enter_context(running(*command)) for _ in range(processes)]
+        for each in workers:
+            assert each.stdout is not None
+            assert each.stdout.readline() == "ready\n"
+        disturb.set()
+        events = []
+        threads_of = [threading.Thread(target=lambda each=each: events.extend(_end(each))) for each in workers]
+        for thread in threads_of:
+            thread.start()
+        for thread in threads_of:
+            thread.join()
+        assert all(each.returncode == 0 for each in workers)
+        return events
+
+
+def _end(process: subprocess.Popen[str]) -> list[Event]:
+    out, errors = process.communicate("go\n", timeout=SECONDS + 120)
+    assert process.returncode == 0, errors
+    return parsed(out)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("disturbed", [False, True])
+def test_64_writers_through_two_processes_are_linearizable(pg: PgServer, disturbed: bool) -> None:
+    began, over = threading.Event(), threading.Event()
+    with pg.database() as name:
+        url = pg.url(name)
+        PostgresStore(url, lines=Lines()).close()
+
+        def terminate() -> None:
+            began.wait()
+            while disturbed and not over.wait(0.1):
+                pg.ask(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s"
+                    " order by random() limit 3",
+                    name,
+                )
+
+        disturber = threading.Thread(target=terminate)
+        disturber.start()
+        try:
+            events = recorded(url, 2, 32, began)
+        finally:
+            began.set()
+            over.set()
+            disturber.join()
+        commits = sum(1 for event in events if event.version)
+        print(f"{commits} commits and {len(events) - commits} reads")
+        assert violations(events) == []
+        assert count(url) == commits
+        assert commits > 100
+
+
+def test_the_judge_of_histories_finds_what_is_none() -> None:
+    write = Event(1, 2, 5, {"a": 0})
+    assert violations([write, Event(3, 4, 9, {"a": 5}), Event(5, 6, 0, {"a": 9})]) == []
+    assert violations([write, Event(1.5, 3, 0, {"a": 0})]) == []
+    assert violations([write, Event(3, 4, 0, {"a": 0})])  # a stale read
+    assert violations([write, Event(3, 4, 9, {"a": 0})])  # a lost update
+    assert violations([write, Event(3, 4, 4, {"b": 0})])  # versions against the clock
+    assert violations([write, Event(1, 2, 5, {"b": 0})])
+    both = [write, Event(1, 2, 7, {"b": 0})]
+    assert violations([*both, Event(1, 2, 0, {"a": 0, "b": 7})])  # a torn read
+    assert violations([*both, Event(1, 9, 0, {"a": 5, "b": 0})]) == []
+    # two readers who disagree about the order of two writes
+    assert violations([Event(1, 9, 5, {"a": 0}), Event(2, 3, 0, {"a": 5}), Event(4, 5, 0, {"a": 0})])
+
+
+@pytest.mark.timeout(300)
+def test_transfers_of_several_processes_keep_the_sum(pg: PgServer) -> None:
+    with pg.database() as name, open_kv(pg.url(name)) as kv, ExitStack() as stack:
+        for account in range(ACCOUNTS):
+            kv.set(("account", account), {"balance": SUM // ACCOUNTS, "by": "nobody"})
+        workers = [stack.enter_context(running(*python("transfer", pg.url(name), f"p{n}"))) for n in range(3)]
+        for each in workers:
+            assert each.stdout is not None
+            assert each.stdout.readline() == "ready\n"
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            assert total(kv) == SUM
+        for each in workers:
+            out, errors = each.communicate(timeout=60)
+            assert each.returncode == 0, errors
+            print(out.strip())
+        assert total(kv) == SUM
+
+
+def test_many_databases_share_few_connections(pg: PgServer) -> None:
+    lines = Lines(most=5, each=3)
+    seen = []
+    with ExitStack() as stack:
+        names = [stack.enter_context(pg.database()) for _ in range(8)]
+        stores = [stack.enter_context(closing(PostgresStore(pg.url(name), lines=lines))) for name in names]
+
+        def use(offset: int) -> None:
+            for turn in range(12):
+                store = stores[(offset + turn) % len(stores)]
+                done(store, put(A, turn))
+                store.read([ReadRange(A, A + b"\0", 1)])
+                seen.append(lines.count)
+
+        threads = [threading.Thread(target=use, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            ((count,),) = pg.ask("select count(*) from pg_stat_activity where datname = any(%s)", names)
+            seen.append(count - 1)  # one that is going may still be shown
+        for thread in threads:
+            thread.join()
+        assert max(seen) <= 5
+        for store in stores:
+            store.rest()
+        assert lines.count == 0
+        until(lambda: pg.ask("select count(*) from pg_stat_activity where datname = any(%s)", names) == [(0,)])
+
+
+def test_who_finds_no_connection_in_time_is_told_so(pg: PgServer) -> None:
+    lines = Lines(most=1)
+    with pg.database() as name, closing(PostgresStore(pg.url(name), lines=lines)) as store:
+        store.rest()
+        now = time.monotonic()
+        with lines.lent(pg.url("postgres"), now + 5), pytest.raises(Busy), lines.lent(pg.url(name), now + 0.05):
+            pass
+        done(store, put(K))
+
+
+def test_a_writer_that_stands_still_does_not_stop_the_others_for_ever(pg: PgServer) -> None:
+    """Its session is ended, and its transaction with it."""
+    with pg.database() as name, closing(PostgresStore(pg.url(name))) as store, closing(pg.connect(name)) as other:
+        other.execute("set idle_in_transaction_session_timeout = '300ms'")
+        other.execute("begin")
+        other.execute("select * from deno_kv.begin_writing('somebody', 1)")
+        done(store, put(A, KvU64(1)))
