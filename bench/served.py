@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.world import PROVISIONER, World, wait_until
+from provisioner import keys
 from provisioner.config import Home
-from provisioner.connect import keys
 
 IDLE = os.path.join(os.path.dirname(__file__), "idle_server.py")
 

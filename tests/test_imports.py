@@ -16,7 +16,7 @@ PACKAGE = Path(provisioner.__file__).parent
 
 # Low to high: a room imports only what stands before it.
 ROOMS = (
-    *("errors", "naming", "model", "faults", "config", "clock", "lock", "presence", "durable", "inbox"),
+    *("errors", "naming", "model", "faults", "config", "clock", "lock", "presence", "durable", "inbox", "keys"),
     *("environment", "formats", "git", "kv", "registry", "engines", "runs", "reconcile", "connect"),
     *("endpoint", "reaching", "deploying", "following", "errands", "view", "resolving", "envfile"),
     *("pushes", "worker", "draining", "handover", "dashboard", "daemon", "cli", "__main__"),
@@ -100,9 +100,7 @@ def test_the_environment_is_read_at_the_edge() -> None:
     assert readers <= allowed
 
 
-@pytest.mark.parametrize(
-    "modules", ["provisioner.cli.launch", "provisioner.endpoint, provisioner.connect.keys, _socket"]
-)
+@pytest.mark.parametrize("modules", ["provisioner.cli.launch", "provisioner.endpoint, provisioner.keys, _socket"])
 def test_exec_starts_light(modules: str) -> None:
     heavy = (
         "re",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import click
 
-from provisioner import view
+from provisioner import keys, view
 from provisioner.cli.finding import find
 from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.times import milliseconds
 from provisioner.clock import now_ms, rfc3339
-from provisioner.connect import keys
 from provisioner.errors import ProvisionerError
 from provisioner.model import Scope, Token
 from provisioner.naming import shown

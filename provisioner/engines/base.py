@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from provisioner.environment import Reached, ReachedServer
 from provisioner.model import Database, Instance
 
 Failures = dict[str, str]
@@ -16,13 +17,15 @@ Failures = dict[str, str]
 class Inspection:
     """What is there of a database: where, how many bytes, and what is wrong with it (empty where nothing is).
 
-    `written_at`: when (ms) something was last written to it, None where that cannot be told.
+    `path` is its file, `url` where it is on a server, without what opens it; of each kind one is None. `written_at`: when
+    (ms) something was last written to it, None where that cannot be told.
     """
 
     path: str | None
     size: int | None
     problem: str
     written_at: int | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,12 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Copied:
     """`version`: that of the last write that copy and source both have, None where others have changed the copy since;
-    `size` its bytes. `paused`: how many seconds writers waited for it."""
+    `size` its bytes. `paused`: how many seconds writers waited for it; `how` it was made, where that is worth telling."""
 
     version: int | None
     size: int
     paused: float
+    how: str = ""
 
 
 class Engine(Protocol):
@@ -79,8 +83,11 @@ class Engine(Protocol):
     def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
         """Build beside its place a database that never held data, as a copy of the source. Raises `StorageFailed`."""
 
-    def beside(self, instance: Instance, database: Database) -> str:
-        """Where the database is that was built beside: for commands that change it before anybody is connected."""
+    def beside(self, instance: Instance, database: Database) -> Reached | ReachedServer:
+        """How the database is reached that was built beside: for commands that change it before anybody is connected."""
+
+    def script(self, beside: Reached | ReachedServer, path: str) -> list[str]:
+        """The words of a command that runs a file of SQL there, with the variables that say where that is."""
 
     def seal(self, instance: Instance, database: Database) -> None:
         """Have what was built beside, and then changed by others who are gone, whole and on disk.

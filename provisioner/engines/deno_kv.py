@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from provisioner import faults
@@ -29,6 +30,7 @@ from provisioner.engines.layout import FILE_NAME, database_path, file_in, size_o
 from provisioner.engines.probing import probe
 from provisioner.engines.sealing import seal
 from provisioner.engines.sweep import sweep
+from provisioner.environment import Reached, ReachedServer
 from provisioner.errors import StorageFailed
 from provisioner.kv.schema import why_not_a_database
 from provisioner.model import Database, Instance
@@ -104,8 +106,18 @@ class DenoKv:
         beside = self._place(instance, "new", database.id)
         return copies.copy(copies.data_of(instance.location, source), beside, with_queue=False)
 
-    def beside(self, instance: Instance, database: Database) -> str:
-        return file_in(self._place(instance, "new", database.id))
+    def beside(self, instance: Instance, database: Database) -> Reached | ReachedServer:
+        return Reached(file_in(self._place(instance, "new", database.id)))
+
+    def script(self, beside: Reached | ReachedServer, path: str) -> list[str]:
+        assert isinstance(beside, Reached)  # noqa: S101 - its own
+        return [
+            sys.executable,
+            "-I",
+            os.path.join(os.path.dirname(__file__), "scripts", "sqlite.py"),
+            beside.path,
+            path,
+        ]
 
     def seal(self, instance: Instance, database: Database) -> None:
         seal(self._place(instance, "new", database.id))

@@ -71,4 +71,4 @@ def find_preview(registry: Registry, app: App, revision: str) -> Timeline | None
 
 
 def _record(registry: Registry, app: App, timeline: Timeline, now: int, action: str) -> None:
-    registry.record(now, action, "user", app_id=app.id, timeline=os.fsdecode(timeline.name))
+    registry.record(now, action, registry.who, app_id=app.id, timeline=os.fsdecode(timeline.name))

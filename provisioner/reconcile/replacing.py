@@ -32,6 +32,8 @@ from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
 
 RETRY_MS = 10_000
+BY_HAND = "user"
+"""The cause of a snapshot that somebody asked for."""
 
 
 def put_in_place(
@@ -109,7 +111,15 @@ def take_snapshot(registry: Registry, app: App, database: Database, now: int, *,
         snapshot = replace(snapshot, state=SnapshotState.KEPT, version=made.version, size=made.size)
         with registry.change():
             rows.save_snapshot(registry, snapshot)
-            _record(registry, app, database, now, "database.snapshot", cause, snapshot.id)
+            _record(
+                registry,
+                app,
+                database,
+                now,
+                "database.snapshot",
+                registry.who if cause == BY_HAND else cause,
+                snapshot.id,
+            )
         faults.point("snapshot.recorded")
     return snapshot
 
@@ -122,14 +132,14 @@ def keep_newest(registry: Registry, app: App, database: Database, cause: str, mo
 
 
 def delete_snapshot(
-    registry: Registry, app: App, database: Database, snapshot: Snapshot, now: int, cause: str = "user"
+    registry: Registry, app: App, database: Database, snapshot: Snapshot, now: int, cause: str = ""
 ) -> None:
-    """Delete it for good. Raises StorageFailed and Busy."""
+    """Delete it for good; without a cause it is who asks. Raises StorageFailed and Busy."""
     with database_locked(registry, database):
         with registry.change():
             snapshot = replace(snapshot, state=SnapshotState.DELETING, deleted_at=now)
             rows.save_snapshot(registry, snapshot)
-            _record(registry, app, database, now, "database.snapshot-delete", cause, snapshot.id)
+            _record(registry, app, database, now, "database.snapshot-delete", cause or registry.who, snapshot.id)
         faults.point("snapshot.deleting")
         _remove(registry, snapshot, now)
 
@@ -188,7 +198,7 @@ def _finish(registry: Registry, app: App, begun: Replacement, now: int) -> None:
         if size is not None:
             rows.save_snapshot(registry, kept)
         rows.end_replacement(registry, begun)
-        _record(registry, app, database, now, f"database.{begun.action}", "user", begun.detail)
+        _record(registry, app, database, now, f"database.{begun.action}", registry.who, begun.detail)
     faults.point("replace.recorded")
 
 
@@ -198,7 +208,7 @@ def _undo(registry: Registry, app: App, begun: Replacement, now: int) -> None:
     engine.discard(instance, database)
     with registry.change():
         rows.end_replacement(registry, begun)
-        _record(registry, app, database, now, f"database.{begun.action}-undone", "user", begun.detail)
+        _record(registry, app, database, now, f"database.{begun.action}-undone", registry.who, begun.detail)
 
 
 def _remove(registry: Registry, snapshot: Snapshot, now: int) -> None:

@@ -40,4 +40,4 @@ def unshare(registry: Registry, app: App, timeline: Timeline, ended: Sequence[Sh
 
 def _record(registry: Registry, app: App, timeline: Timeline, now: int, action: str, database_id: str) -> None:
     name = os.fsdecode(timeline.name)
-    registry.record(now, action, "user", app_id=app.id, timeline=name, database_id=database_id)
+    registry.record(now, action, registry.who, app_id=app.id, timeline=name, database_id=database_id)

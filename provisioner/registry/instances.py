@@ -8,7 +8,7 @@ from provisioner.model import Database, Instance
 from provisioner.registry.store import Registry
 from provisioner.registry.tables import printable
 
-_COLUMNS = "id, slug, engine, location, created_at"
+_COLUMNS = "id, slug, engine, location, created_at, url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,13 @@ def databases_of(registry: Registry, instance_id: str) -> list[Database]:
 
 
 def save_instance(registry: Registry, instance: Instance, now: int, detail: str) -> None:
-    """Change the name or the place of an instance."""
+    """Change the name or the place of an instance. `detail` is for the audit log, and holds no password."""
     with registry.change():
         registry.write(
-            "update instance set slug = ?, location = ? where id = ?", instance.slug, instance.location, instance.id
+            "update instance set slug = ?, location = ?, url = ? where id = ?",
+            *(instance.slug, instance.location, instance.url, instance.id),
         )
-        registry.record(now, "instance.edit", "user", detail=detail)
+        registry.record(now, "instance.edit", registry.who, detail=detail)
 
 
 def mark_deleted(registry: Registry, instance: Instance, now: int, purge_at: int, backup: str | None) -> None:
@@ -45,7 +46,7 @@ def mark_deleted(registry: Registry, instance: Instance, now: int, purge_at: int
             "update instance set deleted_at = ?, purge_at = ?, backup = ? where id = ?",
             *(now, purge_at, printable(backup), instance.id),
         )
-        registry.record(now, "instance.delete", "user", detail=f"{instance.slug}, backup {backup or 'none'}")
+        registry.record(now, "instance.delete", registry.who, detail=f"{instance.slug}, backup {backup or 'none'}")
 
 
 def mark_recovered(registry: Registry, instance: Instance, now: int) -> None:
@@ -53,7 +54,7 @@ def mark_recovered(registry: Registry, instance: Instance, now: int) -> None:
         registry.write(
             "update instance set deleted_at = null, purge_at = null, backup = null where id = ?", instance.id
         )
-        registry.record(now, "instance.recover", "user", detail=instance.slug)
+        registry.record(now, "instance.recover", registry.who, detail=instance.slug)
 
 
 def deleted(registry: Registry) -> list[Deleted]:
@@ -63,13 +64,13 @@ def deleted(registry: Registry) -> list[Deleted]:
         " order by deleted_at desc, rowid desc"
     )
     return [
-        Deleted(Instance(*row[:5]), int(str(row[5])), int(str(row[6] or row[5])), row[7])  # type: ignore[arg-type]
+        Deleted(registry.instance(row[:6]), int(str(row[6])), int(str(row[7] or row[6])), row[8])  # type: ignore[arg-type]
         for row in rows
     ]
 
 
 def locations(registry: Registry) -> list[tuple[str, str, str]]:
-    """Where data of instances is, also of those that were deleted and may be recovered: id, slug, directory."""
+    """Where data of instances is, also of those that were deleted and may be recovered: id, slug, directory or URL."""
     rows = registry.rows(
         "select id, slug, location from instance where deleted_at is null"
         " or exists (select 1 from database where instance_id = instance.id and status <> 'purged')"

@@ -20,15 +20,19 @@ Event = tuple[int, int, str | None, str | None, str | None, str, str, str]
 
 
 class Tables:
-    """An open registry. Use as a context manager; one per thread."""
+    """An open registry. Use as a context manager; one per thread.
 
-    def __init__(self, home: Home, connection: sqlite3.Connection) -> None:
+    `who` is what the audit log has as the cause of what is asked for through it.
+    """
+
+    def __init__(self, home: Home, connection: sqlite3.Connection, who: str) -> None:
         self.home = home
+        self.who = who
         self._db = connection
         self._reserve = Reserve(home)
 
     @classmethod
-    def open(cls, home: Home, *, create: bool = False, busy_seconds: float = BUSY_SECONDS) -> Self:
+    def open(cls, home: Home, *, create: bool = False, busy_seconds: float = BUSY_SECONDS, who: str = "user") -> Self:
         """Open the home's registry, made with its directories where `create`; otherwise its absence is an error.
 
         Where another process has it locked, each question waits for `busy_seconds`.
@@ -56,7 +60,7 @@ class Tables:
         except sqlite3.Error as error:
             raise refusal(home, error) from error
         reserve.keep()
-        return cls(home, connection)
+        return cls(home, connection, who)
 
     def close(self) -> None:
         self._db.close()

@@ -54,7 +54,7 @@ def create(
             f"insert into token ({_COLUMNS}, hash) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             *(token.id, label, scope, app_id, database_id, int(read_only), now, expires_at, None, digest(secret)),
         )
-        registry.record(now, "token.create", "user", app_id=app_id, database_id=database_id, detail=token.id)
+        registry.record(now, "token.create", registry.who, app_id=app_id, database_id=database_id, detail=token.id)
     return token, f"{PREFIX}{token.id}_{secret}"
 
 
@@ -82,7 +82,7 @@ def revoke(registry: Tables, token: Token, now: int) -> None:
     with registry.change():
         registry.write("update token set revoked_at = ? where id = ? and revoked_at is null", now, token.id)
         registry.record(
-            now, "token.revoke", "user", app_id=token.app_id, database_id=token.database_id, detail=token.id
+            now, "token.revoke", registry.who, app_id=token.app_id, database_id=token.database_id, detail=token.id
         )
 
 
@@ -90,7 +90,7 @@ def raise_generation(registry: Tables, database_id: str, now: int) -> None:
     """Make what `exec` and `env` have injected for a database worthless; what they inject from now on is another."""
     with registry.change():
         registry.write("update database set token_generation = token_generation + 1 where id = ?", database_id)
-        registry.record(now, "token.revoke-injected", "user", database_id=database_id)
+        registry.record(now, "token.revoke-injected", registry.who, database_id=database_id)
 
 
 def ownership(registry: Tables, database_id: str) -> tuple[str, bool, int] | None:

@@ -83,7 +83,7 @@ def save(
                     " secret = max(secret, excluded.secret), changed_at = excluded.changed_at",
                     *(app.id, name, context, value, int(secret or name in secrets), now),
                 )
-                registry.record(now, "var.set", "user", app_id=app.id, detail=f"{name} in {context}")
+                registry.record(now, "var.set", registry.who, app_id=app.id, detail=f"{name} in {context}")
 
 
 def listing(registry: Registry, app_id: str) -> list[Variable]:
@@ -102,4 +102,6 @@ def unset(registry: Registry, app: App, variables: Iterable[Variable], now: int)
                 "delete from variable where app_id = ? and name = ? and context = ?",
                 *(app.id, variable.name, variable.context),
             )
-            registry.record(now, "var.unset", "user", app_id=app.id, detail=f"{variable.name} in {variable.context}")
+            registry.record(
+                now, "var.unset", registry.who, app_id=app.id, detail=f"{variable.name} in {variable.context}"
+            )

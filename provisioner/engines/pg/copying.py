@@ -1,0 +1,243 @@
+"""Copies of a database on its server, while others use it: nobody is disconnected, or kept waiting for long.
+
+PostgreSQL copies the files of a database that nobody is connected to, and lets nobody in meanwhile; that is fast. So it is
+tried where nobody is connected, and given up when somebody comes who would wait. Otherwise the copy is a dump, which is
+consistent however much is written meanwhile, and restored by a role that may do nothing else: what is in the dump (the
+expressions of checks, of indexes) is code of whoever made the source.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+
+from provisioner import faults
+from provisioner.config import DIRECTORY_MODE, Home
+from provisioner.engines.base import Copied
+from provisioner.engines.pg import databases, roles, tools
+from provisioner.engines.pg.roles import named, statement
+from provisioner.engines.pg.session import Session, administering, administering_in, variables_for_tools
+from provisioner.errors import StorageFailed
+from provisioner.model import Instance
+
+BY_FILES = "its files were copied, because nobody was connected"
+BY_DUMP = "from a dump, because programs are connected, which were not disturbed"
+
+_LONGEST_WAIT = 0.5  # seconds that somebody who connects may have to wait
+_LOOK_SECONDS = 0.05
+_SMALL = 24 << 20  # bytes up to which writing the copy to the log is faster than two checkpoints
+_JOBS = "2"
+
+
+def copy(instance: Instance, source: str, target: str, *, old: str, new: str) -> Copied:
+    """Make the database `target` a copy of `source` in which all that was the role `old`'s is the role `new`'s.
+
+    Nobody but the administrator can connect to it. Raises StorageFailed, and then leaves what is for the caller to drop.
+    """
+    with administering(instance) as session:
+        databases.drop(session, target)
+        size = databases.size(session, source)
+        if not databases.there(session, [source]):
+            raise StorageFailed(f"the database {source} is missing on {instance.location}", "Restore it there")
+        roles.make(session, new)
+        if _by_files(instance, session, source, target, size):
+            session.execute(roles.locked_up(target))
+            faults.point("postgres.copied")
+            with administering_in(instance, target) as inside:
+                roles.hand_over(inside, old, new, target)
+            how = BY_FILES
+        else:
+            _by_dump(instance, session, source, target, old=old, new=new)
+            how = BY_DUMP
+        databases.wait_until_left(session, target)
+        faults.point("postgres.owned")
+        return Copied(None, databases.size(session, target), 0.0, how)
+
+
+def _by_files(instance: Instance, session: Session, source: str, target: str, size: int) -> bool:
+    """False where somebody is connected, or came and would have had to wait: nothing is left of it then."""
+    if databases.sessions(session, source):
+        return False
+    words = "create database {target} template {source}"
+    if session.info.server_version >= 150000:
+        words += " strategy wal_log" if size < _SMALL else " strategy file_copy"
+    if session.info.server_version >= 180000:
+        session.execute("set file_copy_method to clone")  # where the file system cannot share blocks, it copies
+    refused: list[psycopg.Error] = []
+
+    def work() -> None:
+        try:
+            session.execute(statement(words, target=target, source=source))
+        except psycopg.Error as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    waited = 0.0
+    with administering(instance) as watching:
+        thread.join(_LOOK_SECONDS)
+        while thread.is_alive():
+            waited = waited + _LOOK_SECONDS if _kept_waiting(watching, source) else 0.0
+            if waited >= _LONGEST_WAIT:
+                session.cancel_safe()
+            thread.join(_LOOK_SECONDS)
+    if not refused:
+        return True
+    if isinstance(refused[0], psycopg.errors.ObjectInUse | psycopg.errors.QueryCanceled):
+        databases.drop(session, target)
+        return False
+    raise refused[0]
+
+
+def _kept_waiting(watching: Session, source: str) -> bool:
+    """Does somebody wait for the copy to end, to connect; or the copy for somebody, who keeps others waiting by that?"""
+    row = watching.execute(_WAITING, {"source": source}).fetchone()
+    return row is not None and bool(row[0])
+
+
+_WAITING = """
+  select exists (
+    select 1 from pg_locks where not granted and locktype = 'object' and classid = 'pg_database'::regclass
+      and objid = (select oid from pg_database where datname = %(source)s)
+    union all select 1 from pg_stat_activity where datname = %(source)s
+      and backend_type is distinct from 'autovacuum worker'
+  )
+"""
+
+
+def _by_dump(instance: Instance, session: Session, source: str, target: str, *, old: str, new: str) -> None:
+    with workplace(instance) as directory:
+        dump = os.path.join(directory, "dump")
+        server = session.info.server_version // 10000
+        programs = tools.programs(server)
+        tools.run(
+            os.path.join(programs, "pg_dump"),
+            ("--format=directory", f"--jobs={_JOBS}", "--compress=0", "--no-sync", f"--file={dump}", "--no-password"),
+            variables_for_tools(instance, source),
+            f"copying {source}",
+        )
+        _make_like(instance, session, source, target, new)
+        restore(instance, session, dump, target, owner=new, jobs=_JOBS)
+        faults.point("postgres.copied")
+        with administering_in(instance, target) as inside:
+            roles.hand_over(inside, old, new, target)
+
+
+def restore(instance: Instance, session: Session, dump: str, target: str, *, owner: str, jobs: str = "1") -> None:
+    """Load a dump into an empty database that nobody else can connect to; all of it becomes `owner`'s.
+
+    It is done by a role that may do no more than the owner. Raises StorageFailed.
+    """
+    visitor = target
+    programs = tools.programs(session.info.server_version // 10000)
+    password = roles.make_visitor(session, visitor, owner)
+    try:
+        grants = [roles.granted(target, visitor), roles.granted(target, owner)]
+        roles.at_once(
+            session,
+            [*grants, roles.kept_out(target, owner)],
+        )
+        variables = variables_for_tools(instance, target) | {"PGUSER": visitor, "PGPASSWORD": password}
+        arguments = [f"--dbname={target}", "--no-owner", f"--role={owner}", "--exit-on-error", "--no-password"]
+        with _contents(programs, dump, databases.schemas(instance, target)) as listing:
+            tools.run(
+                os.path.join(programs, "pg_restore"),
+                [*arguments, f"--jobs={jobs}", f"--use-list={listing}", dump],
+                variables,
+                f"restoring into {target}",
+            )
+    finally:
+        databases.wait_until_left(session, target)
+        remove_visitor(instance, session, target, visitor, owner)
+
+
+def remove_visitor(instance: Instance, session: Session, database: str, visitor: str, owner: str) -> None:
+    """Drop a role that worked on a database; what it made there is the owner's."""
+    if not roles.exists(session, visitor):
+        return
+    if databases.there(session, [database]):
+        with administering_in(instance, database) as inside:
+            roles.at_once(
+                inside,
+                [
+                    statement("reassign owned by {visitor} to {owner}", visitor=visitor, owner=owner),
+                    statement("drop owned by {visitor}", visitor=visitor),
+                ],
+            )
+    roles.drop(session, visitor)
+
+
+@contextmanager
+def workplace(instance: Instance) -> Iterator[str]:
+    """A new directory for a dump, which is gone afterwards."""
+    work = Home(instance.home).work
+    try:
+        os.makedirs(work, mode=DIRECTORY_MODE, exist_ok=True)
+        directory = tempfile.mkdtemp(prefix="dump-", dir=work)
+    except OSError as error:
+        raise StorageFailed(f"cannot make a dump in {work}: {error.strerror}", "Make room there") from error
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _contents(programs: str, dump: str, there: set[str]) -> Iterator[str]:
+    """The file that lists what is to be restored of a dump: without extensions and the schemas that are `there`."""
+    listing = f"{dump}.list"
+    tools.run(os.path.join(programs, "pg_restore"), ["--list", f"--file={listing}", dump], {}, "reading a dump")
+    with open(listing, encoding="utf-8", errors="surrogateescape") as file:
+        lines = [line for line in file if not _administered(line, there)]
+    with open(listing, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.writelines(lines)
+    yield listing
+
+
+def _administered(line: str, there: set[str]) -> bool:
+    """A line of a list is ``id; oid oid KIND schema name owner``."""
+    what = " ".join(line.split(" ")[3:])
+    if what.startswith(("EXTENSION - ", "COMMENT - EXTENSION ", "COMMENT - SCHEMA public")):
+        return True
+    return what.startswith("SCHEMA - ") and what.removeprefix("SCHEMA - ").rpartition(" ")[0] in there
+
+
+def _make_like(instance: Instance, session: Session, source: str, target: str, owner: str) -> None:
+    """An empty database with the encoding, the locale and the extensions of another."""
+    row = session.execute(
+        "select pg_encoding_to_char(encoding), datcollate, datctype, to_jsonb(pg_database) from pg_database"
+        " where datname = %s",
+        (source,),
+    ).fetchone()
+    assert row is not None  # noqa: S101 - it has just been copied
+    encoding, collate, ctype, more = row
+    words = sql.SQL("create database {} template template0 encoding {} lc_collate {} lc_ctype {}").format(
+        named(target), encoding, collate, ctype
+    )
+    if more.get("datlocprovider") == "i":
+        locale = more.get("datlocale") or more.get("daticulocale")
+        words += sql.SQL(" locale_provider icu icu_locale {}").format(locale)
+    session.execute(words)
+    session.execute(roles.locked_up(target))
+    faults.point("postgres.created")
+    databases.give_public(instance, session, target, owner)
+    with administering_in(instance, source) as inside:
+        extensions = inside.execute(
+            "select extname, nspname from pg_extension join pg_namespace on pg_namespace.oid = extnamespace"
+            " where extname <> 'plpgsql'"
+        ).fetchall()
+    with administering_in(instance, target) as inside:
+        for name, schema in extensions:
+            if schema not in databases.INITIAL_SCHEMAS:
+                made = "create schema if not exists {schema}; alter schema {schema} owner to {owner}"
+                inside.execute(statement(made, schema=schema, owner=owner))
+            extension = "create extension if not exists {name} with schema {schema} cascade"
+            inside.execute(statement(extension, name=name, schema=schema))
+    databases.wait_until_left(session, target)
