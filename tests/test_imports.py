@@ -69,7 +69,7 @@ def test_kv_can_be_used_alone() -> None:
 
 def test_each_library_has_its_file() -> None:
     users: dict[str, set[str]] = {
-        name: set() for name in ("pygit2", "watchdog", "inotify_simple", "apsw", "v8serialize", "psycopg")
+        name: set() for name in ("pygit2", "watchdog", "inotify_simple", "apsw", "v8serialize")
     }
     for _, path, tree in _files():
         for name in _imported(tree):
@@ -83,9 +83,13 @@ def test_each_library_has_its_file() -> None:
             f"kv/sqlite{name}.py"
             for name in ("", "_clone", "_file", "_names", "_pages", "_reads", "_refusal", "_rows", "_snapshot")
         },
-        "psycopg": {f"kv/postgres{name}.py" for name in ("", "_line", "_listening", "_refusal", "_writing")},
         "v8serialize": {"kv/notation.py", "kv/v8read.py", "kv/v8rare.py"},
     }
+
+
+def test_what_only_postgresql_needs_is_imported_there_only() -> None:
+    users = {path for _, path, tree in _files() for name in _imported(tree) if name.partition(".")[0] == "psycopg"}
+    assert [path for path in sorted(users) if not path.startswith(("kv/postgres", "engines/p"))] == []
 
 
 def test_the_environment_is_read_at_the_edge() -> None:

@@ -29,8 +29,8 @@ from provisioner.dashboard.samples import Samples
 from provisioner.dashboard.sessions import Session, Sessions
 from provisioner.dashboard.sizes import Sizes
 from provisioner.errors import Busy, ProvisionerError
+from provisioner.kv.direct import DirectStore
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, LimitExceeded, OptionInvalid, ValueInvalid
-from provisioner.kv.sqlite import SqliteStore
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 
@@ -74,10 +74,10 @@ class Visit:
     registry: Registry
     form: dict[str, str]
     now: int
-    open_store: SqliteStore | None = None
+    open_store: DirectStore | None = None
 
     @property
-    def store(self) -> SqliteStore:
+    def store(self) -> DirectStore:
         assert self.open_store is not None  # noqa: S101
         return self.open_store
 
@@ -108,7 +108,7 @@ def endpoint(shared: Facilities, page: Page, *, store: bool = False, reads: bool
             return _log_in(request)
         form = await fields(request)
 
-        async def visited(store: SqliteStore | None) -> Response:
+        async def visited(store: DirectStore | None) -> Response:
             arguments = (shared, page, request, session, form, store)
             return await asyncio.get_running_loop().run_in_executor(shared.threads, _visited, *arguments)
 
@@ -136,7 +136,7 @@ def _visited(
     request: Request,
     session: Session,
     form: dict[str, str],
-    store: SqliteStore | None,
+    store: DirectStore | None,
 ) -> Response:
     now = now_ms()
     try:

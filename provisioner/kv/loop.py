@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from provisioner.kv import value as values
 from provisioner.kv.commit import again
 from provisioner.kv.errors import Closed
+from provisioner.kv.gathering import Gathering
 from provisioner.kv.model import AtomicWrite, Consistency, Message, RawEntry, ReadRange
 from provisioner.kv.queue import LONGEST_WAIT, MOST_RUNNING, Renewer, seconds_until
 from provisioner.kv.store import Outcome, Store
@@ -40,6 +41,7 @@ class Work:
         self._threads = threads or ThreadPoolExecutor(THREADS if store.prompt else ELSEWHERE, "kv")
         self._waiting: list[tuple[AtomicWrite, asyncio.Future[Outcome]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._reads: Gathering[RawEntry] = Gathering(lambda ranges: self.call(store.read, ranges))
         self._alone: set[asyncio.Task[Outcome]] = set()
 
     async def call(self, function: Callable[..., T], *arguments: object) -> T:
@@ -53,6 +55,8 @@ class Work:
     async def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
         if self.store.prompt:
             return self.store.read(ranges, consistency)
+        if self.store.gathers:
+            return await self._reads.read(ranges)
         return await self.call(self.store.read, ranges, consistency)
 
     def write(self, write: AtomicWrite) -> asyncio.Future[Outcome]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -12,13 +13,14 @@ import psycopg
 from provisioner.kv import batch, postgres_schema, queue
 from provisioner.kv import postgres_refusal as refusal
 from provisioner.kv import postgres_rows as rows
-from provisioner.kv.batch import GONE, Batch, Needs, versionstamp
+from provisioner.kv.batch import GONE, Batch, Needs, Put, versionstamp
 from provisioner.kv.commit import GroupCommit
 from provisioner.kv.errors import Closed, OptionInvalid, StoreFailed
-from provisioner.kv.model import AtomicWrite, Committed, Consistency, Message, RawEntry, ReadRange
+from provisioner.kv.model import AtomicWrite, Committed, Consistency, Message, RawEntry, ReadRange, StoredRow
 from provisioner.kv.postgres_line import Line, Row, completed, shown
 from provisioner.kv.postgres_lines import Lines
 from provisioner.kv.postgres_listening import Listening
+from provisioner.kv.postgres_snapshot import PostgresPinned, PostgresSnapshot
 from provisioner.kv.postgres_writing import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, Changes, Deed, Moment, Writing
 from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
@@ -32,15 +34,18 @@ LINES: Final = Lines()  # of this process
 
 
 class PostgresStore:
-    """`url` is a connection string of libpq's, also with several hosts. The tables are made if they are not there, but
-    with `must_exist`: then that is StoreFailed. `lines` are the connections that it shares with other stores."""
+    """`url` is a connection string of libpq's, also with several hosts; `dbname` another database there than it names.
+
+    The tables are made if they are not there, but with `must_exist`: then that is StoreFailed. `lines` are the connections
+    that it shares with other stores.
+    """
 
     prompt = False
     gathers = True
 
-    def __init__(self, url: str, *, must_exist: bool = False, lines: Lines = LINES) -> None:
+    def __init__(self, url: str, *, dbname: str | None = None, must_exist: bool = False, lines: Lines = LINES) -> None:
         try:
-            self._conninfo = completed(url)
+            self._conninfo = completed(url, dbname)
         except psycopg.Error as error:
             raise OptionInvalid("this is no connection string of PostgreSQL") from error
         self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
@@ -135,6 +140,51 @@ class PostgresStore:
 
         return self._writing.do([(rows.EXPIRED, (now, _COLLECTED_AT_ONCE))], work), self.next_expiry()
 
+    def version(self) -> int:
+        """That of the last write: another one whenever somebody has written."""
+        return int(self._ask("select last_value from deno_kv.version")[0][0])
+
+    def row(self, key: bytes) -> StoredRow | None:
+        """All of an entry, also when it expires."""
+        with self.moment() as found:
+            return found.row(key)
+
+    @contextmanager
+    def moment(self, *, pages: bool = False) -> Iterator[PostgresSnapshot]:
+        """One moment of all entries, for the block. There are no `pages` here."""
+        self._must_be_open()
+        with ExitStack() as stack:
+            try:
+                line = stack.enter_context(self._lines.lent(self._conninfo, time.monotonic() + _OPENING))
+                snapshot = PostgresSnapshot(line, self.place)
+            except psycopg.Error as error:
+                raise refusal.refused(self.place, error) from error
+            stack.callback(line.end)
+            yield snapshot
+
+    def pinned(self) -> PostgresPinned:
+        """For several reads at one moment. Short: it keeps a connection."""
+        stack = ExitStack()
+        return PostgresPinned(stack.enter_context(self.moment()), stack)
+
+    def load(self, entries: Sequence[StoredRow], *, keep: bool, after: bytes | None, to_end: bool) -> int:
+        """Store these in one transaction: with their own versions if `keep`. How many others were deleted.
+
+        Those are, unless `after` is None, the keys behind `after` up to the last one of the entries, or `to_end`.
+        """
+        swept = [] if after is None else rows.sweep(after, [entry[0] for entry in entries], to_end=to_end)
+
+        def work(moment: Moment) -> Deed[int]:
+            puts, version = loaded(entries, moment.version, moment.version + self._step(), keep=keep)
+            changes = Changes(puts, version, statements=swept[1:], anything=True)
+            return Deed(moment.answers[0][0][0] if swept else 0, changes)
+
+        return self._writing.do(swept[:1], work)
+
+    def moved(self) -> bool:
+        """Another database cannot take its place without its knowing."""
+        return False
+
     def rest(self) -> None:
         """It will not be used for a while: give connections back. May be called at any time."""
         self._lines.forget(self._conninfo)
@@ -178,7 +228,7 @@ class PostgresStore:
         return 1 + int(self._random.random() * 9)
 
     def _tell(self, changes: Changes | None) -> None:
-        if changes is None:
+        if changes is None or changes.anything:
             self._wakeups.everything()
         elif self._wakeups:
             self._wakeups.changed(changes.puts, queue=changes.queue)
@@ -208,9 +258,18 @@ class PostgresStore:
             raise Closed("the database is closed")
 
 
-def open_store(url: str, *, must_exist: bool = False) -> PostgresStore:
-    """The database that a connection string names."""
-    return PostgresStore(url, must_exist=must_exist)
+def open_store(url: str, *, dbname: str | None = None, must_exist: bool = False) -> PostgresStore:
+    """The database that a connection string names, or another one of that server."""
+    return PostgresStore(url, dbname=dbname, must_exist=must_exist)
+
+
+def loaded(entries: Sequence[StoredRow], last: int, version: int, *, keep: bool) -> tuple[dict[bytes, Put], int]:
+    """Entries as they are put down, with their own versions if `keep` and they have any; and the last version then."""
+    puts = {
+        key: Put(value, encoding, own if keep and own is not None else version, expiry)
+        for key, value, encoding, own, expiry in entries
+    }
+    return puts, max([last, *(put.version for put in puts.values())]) if keep else version
 
 
 def _moved(outcome: Outcome, base: int) -> Outcome:

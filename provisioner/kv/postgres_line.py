@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any, Final, Self
 
 import psycopg
@@ -84,6 +85,12 @@ class Line(psycopg.Connection[Row]):
                 cursors.append(cursor)
         return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
+    def end(self) -> None:
+        """The transaction, which has only read."""
+        self.until = time.monotonic() + STATEMENT_SECONDS
+        with suppress(psycopg.Error):
+            self.ask("commit")
+
     @property
     def usable(self) -> bool:
         """Can the next one have it: it is connected, and in no transaction?"""
@@ -115,10 +122,11 @@ def _bounded(gen: Generator[Any, Any, Any], until: float) -> Generator[Any, Any,
         return end.value
 
 
-def completed(url: str) -> str:
-    """The connection string with what it leaves open. Raises psycopg.ProgrammingError where it is none."""
+def completed(url: str, dbname: str | None = None) -> str:
+    """The connection string with what it leaves open, and with `dbname`. Raises psycopg.ProgrammingError where it is none."""
     said = {name: value for name, value in conninfo_to_dict(url).items() if value is not None}
-    return make_conninfo("", **{**_DEFAULTS, **said})
+    other = {} if dbname is None else {"dbname": dbname}
+    return make_conninfo("", **{**_DEFAULTS, **said, **other})
 
 
 def shown(conninfo: str) -> str:

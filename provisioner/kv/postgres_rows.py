@@ -24,6 +24,9 @@ _RANGES: Final = (
 )
 _VERSIONS: Final = "select k, version from deno_kv.kv where k = any(%b::bytea[])"
 _VALUES: Final = "select k, v, v_encoding from deno_kv.kv where k = any(%b::bytea[])"
+_SWEEP: Final = "from deno_kv.kv where k > %b and k < %b and k <> all(coalesce(%b::bytea[], '{}'))"
+_BEHIND_ALL: Final = b"\xff" * 4  # keys begin with less
+
 FIRST_EXPIRY: Final = "select expiration_ms from deno_kv.kv where expiration_ms >= 0 order by expiration_ms limit 1"
 EXPIRED: Final = (
     "select k from deno_kv.kv where expiration_ms >= 0 and expiration_ms <= %b order by expiration_ms limit %b"
@@ -78,6 +81,14 @@ def looked_up(wanted: Needs, answers: Sequence[list[Row]]) -> tuple[dict[bytes, 
     versions: dict[bytes, int] = dict(answers[0]) if wanted.versions else {}
     values = {key: (value, encoding) for key, value, encoding in answers[-1]} if wanted.values else {}
     return versions, values
+
+
+def sweep(after: bytes, staying: Sequence[bytes], *, to_end: bool) -> tuple[Statement, Statement]:
+    """How many there are between `after` and the last key of those that stay, which are in order, and to delete them;
+    `to_end`: and all behind."""
+    behind = _BEHIND_ALL if to_end else staying[-1] if staying else after
+    which = (after, behind, list(staying) or None)
+    return (f"select count(*) {_SWEEP}", which), (f"delete {_SWEEP}", which)
 
 
 def messages(enqueues: Sequence[Enqueue]) -> Sequence[Sequence[object] | None]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import uuid4
 from zlib import crc32
@@ -62,6 +62,8 @@ class Changes(NamedTuple):
     statements: Sequence[Statement] = ()
     again: bool = False
     """There may be messages, also where none is new."""
+    anything: bool = False
+    """Other entries may have changed, too."""
 
     @property
     def queue(self) -> bool:
@@ -150,7 +152,9 @@ class Writing:
             entries[3] = [version - base for version in entries[3]]
         gone = [key for key, put in changes.puts.items() if put.value is None] or None
         total = changes.version - base if changes.version else 0
-        news = notification(self.me, changes.puts, queue=changes.queue) if changes.puts or changes.queue else None
+        news = None
+        if changes.puts or changes.queue or changes.anything:
+            news = notification(self.me, None if changes.anything else changes.puts, queue=changes.queue)
         return _END, (*trial.name, total, *entries, gone, *messages(changes.enqueues), news)
 
 
@@ -210,10 +214,11 @@ class _Warned(Exception):  # noqa: N818
     """The server committed, and said something: it no longer waited for its standbys."""
 
 
-def notification(me: str, changed: Iterable[bytes], *, queue: bool) -> str:
-    """Who wrote, whether there are messages, and the keys by their hashes: one that is alike wakes for nothing."""
-    keys = list(changed)
-    named = EVERYTHING if len(keys) > _MOST_NAMED else b64encode(b"".join(map(hashed, keys))).decode()
+def notification(me: str, changed: Collection[bytes] | None, *, queue: bool) -> str:
+    """Who wrote, whether there are messages, and the keys by their hashes: one that is alike wakes for nothing. None: any
+    key."""
+    few = changed is not None and len(changed) <= _MOST_NAMED
+    named = b64encode(b"".join(map(hashed, changed or ()))).decode() if few else EVERYTHING
     return f"{me} {int(queue)} {named}"
 
 

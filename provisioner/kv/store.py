@@ -20,7 +20,7 @@ class Store(Protocol):
     """One database. Every method may be called from any thread; times are milliseconds since 1970.
 
     `prompt` says that reads take microseconds, so that an event loop need not leave them to a thread; `gathers`, that
-    writes happen one transaction after the other, so that those which wait are best handed over together.
+    writes happen one transaction after the other, and reads cost a journey: those which wait are best handed over together.
     """
 
     prompt: bool
