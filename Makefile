@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test nightly bench generated clean
+.PHONY: demo test nightly bench generated pictures clean
 
 demo: $(VENV)/installed-demo
 	$(VENV)/bin/python demo/demo.py
@@ -22,6 +22,10 @@ nightly: $(VENV)/installed-dev
 # The Python of the wire's messages; a test compares it with what is committed.
 generated: $(VENV)/installed-dev
 	$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. provisioner/connect/*.proto
+
+# The README's pictures of the dashboard, taken anew.
+pictures: $(VENV)/installed-dev
+	$(VENV)/bin/python tests/pictures.py
 
 bench: $(VENV)/installed-dev
 	$(VENV)/bin/python -m bench

@@ -74,6 +74,14 @@ def test_the_name_of_a_branch_is_text_everywhere(world: tuple[Visitor, Path], na
         assert shows(answer.text, name), path
 
 
+def test_the_picture_ends_now_however_young_its_timelines_are(world: tuple[Visitor, Path]) -> None:
+    visitor, _ = world
+    page = visitor.get("/apps/shop").text
+    (x, label) = re.findall(r'<text class="when" x="([\d.]+)"[^>]*>([^<]*)</text>', page)[-1]
+    ends = [float(end) for end in re.findall(r'class="life"[^>]* x2="([\d.]+)"', page)]
+    assert (label, max(ends)) == ("now", float(x))
+
+
 def test_a_branch_whose_name_is_no_utf_8_is_shown_escaped(world: tuple[Visitor, Path]) -> None:
     visitor, repo = world
     git(repo, "branch", b"bad-\xff-name")
@@ -103,7 +111,7 @@ def test_an_error_is_shown_with_what_to_do(world: tuple[Visitor, Path]) -> None:
     file.write_bytes(b"this is no database" * 100)
     assert provisioner(repo, "reconcile").returncode == 1
     name = database_of(repo, "git-branch/broken")["name"]
-    assert f"provisioner database fix {name}" in visitor.get(page).text
+    assert f'action="{page}/fix"' in visitor.get(page).text
     assert 'class="pill error"' in visitor.get("/").text
     assert name in visitor.get("/activity").text
     refused = visitor.get(f"{page}/keys")

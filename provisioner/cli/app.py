@@ -3,94 +3,25 @@
 from __future__ import annotations
 
 import os
-import uuid
-from dataclasses import replace
 
 import click
 
 from provisioner import inbox, naming, view
-from provisioner.cli.deploy_options import Deploying, deploying_options
-from provisioner.cli.reconcile import must_be_deployed, run_whole
+from provisioner.cli.deploy_options import deploying_options
 from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
-from provisioner.cli.times import lasting, milliseconds
+from provisioner.cli.terminal import TERMINAL
 from provisioner.clock import now_ms, rfc3339
 from provisioner.deploying import forget_failures
 from provisioner.errors import ProvisionerError
 from provisioner.git import hooks
 from provisioner.git.command import must_be_trusted
-from provisioner.git.refs import default_branch, read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.model import App
 from provisioner.naming import shown
+from provisioner.operations.apps import Deploying, register, save
+from provisioner.operations.reconciling import must_be_deployed, run_whole
 from provisioner.reconcile.controller import archive_all
 from provisioner.registry.store import Registry
-
-GRACE_MS = 10_000
-RETENTION_MS = 7 * 86_400_000
-
-
-def register(
-    registry: Registry,
-    path: str,
-    name: str | None,
-    production: str | None,
-    grace: str | None,
-    retention: str | None,
-) -> App:
-    """Register the repository at `path`, or change what is said of one that is registered."""
-    checkout = find_checkout(os.fsencode(path))
-    if checkout is None:
-        raise ProvisionerError(f"{os.path.abspath(path)} is in no git repository", "Make one with 'git init'")
-    must_be_trusted(checkout.top or checkout.common_dir)
-    read_branches(checkout.common_dir)
-    known = next((app for app in registry.apps() if app.git_dir == checkout.common_dir), None)
-    slug = naming.parse_slug(name, "an app") if name else naming.slug_of_repository(checkout.common_dir)
-    app = known or App(
-        id=str(uuid.uuid4()),
-        slug=slug if name else _free(registry, slug),
-        git_dir=checkout.common_dir,
-        production=default_branch(checkout.common_dir),
-        grace_ms=GRACE_MS,
-        retention_ms=RETENTION_MS,
-        created_at=now_ms(),
-    )
-    return save(registry, app, name=slug if name else None, production=production, grace=grace, retention=retention)
-
-
-def _free(registry: Registry, slug: str) -> str:
-    taken = {app.slug for app in registry.apps()}
-    number = 2
-    candidate = slug
-    while candidate in taken:
-        candidate = f"{slug[:36]}-{number}"
-        number += 1
-    return candidate
-
-
-def save(
-    registry: Registry,
-    app: App,
-    *,
-    name: str | None = None,
-    production: str | None = None,
-    grace: str | None = None,
-    retention: str | None = None,
-    expire_after: str | None = None,
-    git_dir: bytes | None = None,
-    deploying: Deploying | None = None,
-) -> App:
-    if name is not None and any(other.slug == name and other.id != app.id for other in registry.apps()):
-        raise ProvisionerError(f"there is an app {name!r} already", "Choose another name: --name NAME")
-    changed = replace(
-        deploying.of(app) if deploying else app,
-        slug=name or app.slug,
-        git_dir=git_dir or app.git_dir,
-        production=app.production if production is None else os.fsencode(production),
-        grace_ms=app.grace_ms if grace is None else milliseconds(grace),
-        retention_ms=app.retention_ms if retention is None else milliseconds(retention),
-        expire_ms=app.expire_ms if expire_after is None else lasting(expire_after),
-    )
-    return registry.save_app(changed, now_ms())
 
 
 @click.group()
@@ -217,9 +148,9 @@ def set_app(
             deploying=deploying,
         )
         if _deploys(changed) != _deploys(app):  # what failed has not failed with this command
-            forget_failures(registry, changed, registry.timelines(changed.id), "user")
+            forget_failures(registry, changed, registry.timelines(changed.id), registry.who)
         inbox.leave(registry.home.inbox, changed.id)  # a daemon that runs is to watch the new place
-        run_whole(registry, changed, "app set")
+        run_whole(registry, changed, "app set", TERMINAL)
         must_be_deployed(changed, registry.timelines(changed.id))
 
 

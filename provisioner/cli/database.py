@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import replace
 
 import click
 
 from provisioner import view
-from provisioner.cli.copies import fork, reset, shared_by
-from provisioner.cli.finding import find, timeline_of
-from provisioner.cli.reconcile import must_be_deployed, run, run_whole
-from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
+from provisioner.cli.copies import fork, reset
+from provisioner.cli.shared import apps_meant, json_option, print_json, the_home, yes_option
 from provisioner.cli.snapshots import restore, snapshot
-from provisioner.clock import now_ms, rfc3339
-from provisioner.deploying import forget_failures
-from provisioner.errors import ProvisionerError
-from provisioner.model import App, Database, Hold, Status
+from provisioner.cli.terminal import carry_out
+from provisioner.clock import rfc3339
 from provisioner.naming import shown
-from provisioner.reconcile.locks import app_locked
-from provisioner.registry.shares import shares
+from provisioner.operations import fixing, holding
+from provisioner.operations.finding import find
 from provisioner.registry.store import Registry
 
 # Each in a module of its own, which is imported when it is asked for.
@@ -106,36 +101,9 @@ def fix(name: str | None, everything: bool) -> None:
         raise click.UsageError("name one database, or say --all")
     with Registry.open(the_home()) as registry:
         if name is None:
-            apps = registry.apps()
-            troubles = [trouble for app in apps if (trouble := _fix_all(registry, app))]
-            left = [database for app in apps for database in registry.databases(app.id) if database.error]
+            carry_out(fixing.everything(registry))
         else:
-            app, found = find(registry, name)
-            apps = [app]
-            forget_failures(registry, app, [timeline_of(registry, app, found)], "user")
-            run_whole(registry, app, "fix", retry=frozenset([found.id]))
-            left = [database for database in registry.databases(app.id) if database.error and database.id == found.id]
-        if name is None and troubles:
-            raise troubles[0]
-        if left:
-            raise ProvisionerError(
-                f'database "{left[0].name}" is still in error: {left[0].error}',
-                f"Mend that, then run: provisioner database fix {left[0].name}",
-            )
-        for app in apps:
-            timelines = registry.timelines(app.id) if name is None else [timeline_of(registry, app, found)]
-            must_be_deployed(app, timelines)
-        click.echo("fixed")
-
-
-def _fix_all(registry: Registry, app: App) -> ProvisionerError | None:
-    """What keeps an app from being looked at, or its commands from being tried: the other apps are not to wait for it."""
-    try:
-        forget_failures(registry, app, registry.timelines(app.id), "user")
-        run_whole(registry, app, "fix")
-    except ProvisionerError as error:
-        return error
-    return None
+            carry_out(fixing.database(registry, *find(registry, name)))
 
 
 @database.command()
@@ -144,17 +112,7 @@ def _fix_all(registry: Registry, app: App) -> ProvisionerError | None:
 def archive(name: str, yes: bool) -> None:
     """Put a database away; it is kept for the retention time and comes back with 'recover'."""
     with Registry.open(the_home()) as registry:
-        app, found = find(registry, name)
-        timeline = timeline_of(registry, app, found)
-        if timeline.protected:
-            raise ProvisionerError(
-                f"{found.name} is of a protected timeline, which is never archived",
-                f"If it is to be: provisioner timeline unprotect {shown(timeline.name)}",
-            )
-        users = shared_by(registry, app, found)
-        confirm(f"Archive {found.name}?{users} Apps on {app.slug} lose it until it is recovered", yes)
-        _hold(registry, app, found, Hold.ARCHIVED)
-        click.echo(_state(registry, app, found.id))
+        carry_out(holding.archive(registry, *find(registry, name)), yes=yes)
 
 
 @database.command()
@@ -162,32 +120,7 @@ def archive(name: str, yes: bool) -> None:
 def recover(name: str) -> None:
     """Bring an archived database back. Where its branch is gone, it stays until it is archived by hand."""
     with Registry.open(the_home()) as registry:
-        app, found = find(registry, name)
-        if all(item.id != found.instance_id for item in registry.instances()):
-            slug = registry.instance_of(found.instance_id).slug
-            raise ProvisionerError(
-                f"the instance {slug} of {found.name} was deleted", f"Recover that: provisioner instance recover {slug}"
-            )
-        for share in shares(registry, app.id):
-            if (share.timeline_id, share.instance_id) == (found.timeline_id, found.instance_id):
-                name = shown(timeline_of(registry, app, found).name)
-                raise ProvisionerError(
-                    f"{name} shares another timeline's database in the place of {found.name}",
-                    f"Let it go first: provisioner database unshare {name}",
-                )
-        rivals = [
-            other
-            for other in registry.databases(app.id)
-            if other.live and other.id != found.id
-            if (other.timeline_id, other.instance_id) == (found.timeline_id, found.instance_id)
-        ]
-        if rivals:
-            raise ProvisionerError(
-                f"the timeline has a live database, {rivals[0].name} ({rivals[0].id})",
-                f"Archive that first: provisioner database archive {rivals[0].id}",
-            )
-        _hold(registry, app, found, Hold.CONNECTED)
-        click.echo(_state(registry, app, found.id))
+        carry_out(holding.recover(registry, *find(registry, name)))
 
 
 @database.command()
@@ -196,44 +129,4 @@ def recover(name: str) -> None:
 def purge(name: str, yes: bool) -> None:
     """Delete an archived database for good now, with its snapshots, before its retention time is over."""
     with Registry.open(the_home()) as registry:
-        app, found = find(registry, name)
-        if found.status is not Status.ARCHIVED:
-            raise ProvisionerError(
-                f"{found.name} is {found.status}; only what is archived is deleted",
-                f"Archive it first: provisioner database archive {found.id}",
-            )
-        users = shared_by(registry, app, found)
-        confirm(f"Delete {found.name} ({found.id}) and its snapshots for good?{users} Nothing brings them back", yes)
-        with app_locked(registry, app), registry.change():
-            current = registry.database(found.id)
-            if current is None or current.status is not Status.ARCHIVED:
-                raise ProvisionerError(f"{found.name} is not archived any more", "See 'provisioner status'")
-            now = now_ms()
-            registry.save_databases([replace(current, purge_at=now, retry_at=None)])
-            registry.record(now, "database.purge-asked", "user", app_id=app.id, database_id=found.id)
-        run(registry, app, "database purge")
-        left = registry.database(found.id)
-        if left is not None and left.status is not Status.PURGED:
-            raise ProvisionerError(
-                f"{found.name} is not deleted yet: {left.error or left.status}", "Then run: provisioner reconcile"
-            )
-        click.echo(f"deleted {found.name}")
-
-
-def _hold(registry: Registry, app: App, found: Database, hold: Hold) -> None:
-    with app_locked(registry, app), registry.change():
-        registry.save_databases([replace(found, hold=hold, purge_at=None)])
-        if hold is Hold.CONNECTED:  # its time begins anew
-            timeline = timeline_of(registry, app, found)
-            gone_at = None if timeline.preview else timeline.gone_at
-            registry.save_timelines([replace(timeline, active_at=now_ms(), gone_at=gone_at)])
-        registry.record(now_ms(), f"database.hold-{hold}", "user", app_id=app.id, database_id=found.id)
-    run(registry, app, f"database {'archive' if hold is Hold.ARCHIVED else 'recover'}")
-
-
-def _state(registry: Registry, app: App, database_id: str) -> str:
-    found = next(item for item in registry.databases(app.id) if item.id == database_id)
-    if found.error:
-        raise ProvisionerError(f"{found.name}: {found.error}", f"Then run: provisioner database fix {found.name}")
-    until = f" until {rfc3339(found.purge_at)}" if found.status is Status.ARCHIVED and found.purge_at else ""
-    return f"{found.name} is {found.status}{until}"
+        carry_out(holding.purge(registry, *find(registry, name)), yes=yes)

@@ -2,56 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
 from provisioner.cli.shared import with_options
-from provisioner.cli.times import limit
-from provisioner.errors import UsageError
-from provisioner.model import App
+from provisioner.operations.apps import Deploying
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Deploying:
-    """What is None stays as it is."""
-
-    command: str | None
-    from_file: str | None
-    off: bool
-    timeout: str | None
-    snapshots: int | None
-
-    def of(self, app: App) -> App:
-        """The app with these settings. Raises UsageError."""
-        if sum((self.command is not None, self.from_file is not None, self.off)) > 1:
-            raise UsageError(
-                "there is one pre-deploy command", "Give --pre-deploy, --pre-deploy-from or --no-pre-deploy"
-            )
-        if self.command is not None and not self.command.strip():
-            raise UsageError("the pre-deploy command is empty", "To have none, say --no-pre-deploy")
-        if self.command is not None or self.from_file is not None or self.off:
-            app = replace(app, pre_deploy=self.command or "", pre_deploy_from=_inside(self.from_file))
-        if self.timeout is not None:
-            app = replace(app, pre_deploy_ms=limit(self.timeout))
-        return app if self.snapshots is None else replace(app, snapshot_revisions=self.snapshots)
-
-
-def _inside(path: str | None) -> str:
-    if path is None:
-        return ""
-    normal = os.path.normpath(path)
-    if not path or os.path.isabs(normal) or normal.startswith("..") or normal == ".":
-        raise UsageError(
-            f"{path!r} is no file of a revision", "Name it from the top of the repository: scripts/migrate.sh"
-        )
-    return normal
 
 
 def deploying_options(command: _Command) -> _Command:

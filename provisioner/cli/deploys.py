@@ -10,13 +10,13 @@ import click
 from provisioner import view
 from provisioner.cli.copies import app_option
 from provisioner.cli.finding import timeline_meant
-from provisioner.cli.reconcile import must_be_deployed, run_whole
 from provisioner.cli.shared import json_option, print_json, the_home
-from provisioner.deploying import forget_failures
+from provisioner.cli.terminal import carry_out
 from provisioner.errors import NotResolved
 from provisioner.following import Tail
-from provisioner.model import App, Run, RunState, Timeline
+from provisioner.model import Run, RunState
 from provisioner.naming import shown
+from provisioner.operations import fixing
 from provisioner.reconcile.running import PRE_DEPLOY
 from provisioner.registry.runs import last_run, runs
 from provisioner.registry.store import Registry
@@ -103,20 +103,4 @@ def fix(name: str | None, slug: str | None) -> None:
     """Try again what failed on a timeline, now: its databases, and its pre-deploy command."""
     with Registry.open(the_home()) as registry:
         app, found = timeline_meant(registry, name, slug)
-        again(registry, app, [found])
-        wanted = os.fsdecode(found.name)
-        document = next(item for item in view.timelines(registry, app) if item["timeline"] == wanted)
-    for database in document["databases"]:
-        if database["error"]:
-            raise NotResolved(
-                f"{database['name']}: {database['error']}", f"Then run: provisioner database fix {database['name']}"
-            )
-    click.echo(shown(f"{wanted} is {document['status']}"))
-
-
-def again(registry: Registry, app: App, timelines: list[Timeline]) -> None:
-    """Run what failed on these timelines once more. Raises ProvisionerError where it fails again."""
-    forget_failures(registry, app, timelines, "user")
-    run_whole(registry, app, "fix")
-    ids = {item.id for item in timelines}
-    must_be_deployed(app, [item for item in registry.timelines(app.id) if item.id in ids])
+        carry_out(fixing.timeline(registry, app, found))

@@ -13,7 +13,6 @@ from typing import IO, Any, BinaryIO
 
 import click
 
-from provisioner.cli.copies import shared_by
 from provisioner.cli.kv import kv_errors
 from provisioner.cli.places import Place, must_be_connected, opened, place, readable, snapshot
 from provisioner.cli.shared import confirm, json_option, print_json, the_home, yes_option
@@ -24,6 +23,7 @@ from provisioner.kv import dumpfile, loading
 from provisioner.kv.dumpfile import Dump
 from provisioner.kv.errors import DumpInvalid, KvError
 from provisioner.naming import shown
+from provisioner.operations.copies import shared_by
 from provisioner.reconcile.replacing import take_snapshot
 from provisioner.registry.store import Registry
 

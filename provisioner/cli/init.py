@@ -7,16 +7,17 @@ import os
 import click
 
 from provisioner import inbox
-from provisioner.cli.app import register
-from provisioner.cli.instance import default_instance
-from provisioner.cli.reconcile import run_whole
 from provisioner.cli.shared import the_home
+from provisioner.cli.terminal import TERMINAL
 from provisioner.clock import now_ms
 from provisioner.errors import ProvisionerError
 from provisioner.git import hooks
 from provisioner.git.worktree import find_checkout
 from provisioner.model import App
 from provisioner.naming import shown
+from provisioner.operations.apps import register
+from provisioner.operations.instances import default
+from provisioner.operations.reconciling import run_whole
 from provisioner.registry.instances import deleted
 from provisioner.registry.store import Registry
 from provisioner.worker import report
@@ -44,7 +45,7 @@ def init(
         app = register(registry, path, name, production_branch, grace, retention)
         if not registry.assigned(app.id):
             _must_not_be_deleted(registry, app)
-            registry.assign(default_instance(registry), app, now_ms())
+            registry.assign(default(registry), app, now_ms())
         checkout = find_checkout(os.fsencode(path))
         if not no_hooks and checkout is not None:
             try:
@@ -52,7 +53,7 @@ def init(
                 click.echo(f"hooks: {', '.join(hook.name for hook in installed)}")
             except ProvisionerError as error:
                 click.echo(f"provisioner: {shown(str(error))}", err=True)
-        run_whole(registry, app, "init")
+        run_whole(registry, app, "init", TERMINAL)
         inbox.leave(home.inbox, app.id)  # a daemon that runs is to watch it from now on
         branches = sorted(timeline.branch for timeline in registry.timelines(app.id) if timeline.gone_at is None)
         click.echo(f"app {app.slug}: {len(branches)} timelines, production branch {shown(app.production)}")

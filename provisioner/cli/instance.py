@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import uuid
-
 import click
 
 from provisioner import view
 from provisioner.cli.instances.deletion import delete, recover
 from provisioner.cli.instances.editing import edit
-from provisioner.cli.instances.finding import find, free_directory, must_be_alone, must_be_free, parse_name
 from provisioner.cli.instances.testing import test
+from provisioner.cli.instances.where import where_options
 from provisioner.cli.shared import json_option, print_json, the_home
+from provisioner.cli.terminal import carry_out
 from provisioner.clock import now_ms, rfc3339
+from provisioner.engines.base import Where
 from provisioner.engines.table import ENGINES
 from provisioner.model import Instance
 from provisioner.naming import shown
+from provisioner.operations import instances
+from provisioner.operations.instances import find
 from provisioner.registry.instances import Deleted, databases_of, deleted
 from provisioner.registry.store import Registry
-
-
-def default_instance(registry: Registry) -> Instance:
-    """The first deno-kv instance, made in the home directory where there is none."""
-    for instance in registry.instances():
-        if instance.engine == "deno-kv":
-            return instance
-    return create(registry, "default", "deno-kv", free_directory(registry, "default"))
-
-
-def create(registry: Registry, slug: str, engine: str, location: str) -> Instance:
-    instance = Instance(str(uuid.uuid4()), slug, engine, os.path.realpath(location), now_ms())
-    ENGINES[engine].prepare(instance)
-    registry.add_instance(instance)
-    return instance
 
 
 @click.group()
@@ -48,17 +34,12 @@ for _command in (test, edit, delete, recover):
 @instance.command()
 @click.argument("slug")
 @click.option("--engine", type=click.Choice(list(ENGINES)), default="deno-kv", show_default=True)
-@click.option("--directory", metavar="PATH", help="Where to store. Default: in the home directory.")
-def add(slug: str, engine: str, directory: str | None) -> None:
-    """Add a database instance."""
-    slug = parse_name(slug)
+@where_options("Where to store. Default: in the home directory.")
+def add(slug: str, engine: str, where: Where) -> None:
+    """Add a database instance. One of the engine postgres without --url starts a server of its own."""
+    slug = instances.parse_name(slug)
     with Registry.open(the_home(), create=True) as registry:
-        registry.organization()
-        must_be_free(registry, slug)
-        location = directory or free_directory(registry, slug)
-        must_be_alone(registry, location)
-        made = create(registry, slug, engine, location)
-        click.echo(f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'")
+        carry_out(instances.add(registry, slug, engine, where))
 
 
 def _document(registry: Registry, instance: Instance) -> view.Document:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
-
 import click
 
 from provisioner import view
 from provisioner.cli.copies import app_option
 from provisioner.cli.finding import timeline_meant
-from provisioner.cli.reconcile import run
 from provisioner.cli.shared import apps_meant, json_option, print_json, the_home
-from provisioner.cli.times import lasting
-from provisioner.clock import now_ms, rfc3339
-from provisioner.errors import ProvisionerError, UsageError
-from provisioner.model import App, Timeline
+from provisioner.cli.terminal import carry_out
+from provisioner.errors import UsageError
 from provisioner.naming import shown
-from provisioner.reconcile.locks import app_locked
-from provisioner.reconcile.outlook import expires_at
+from provisioner.operations import keeping
 from provisioner.registry.store import Registry
+from provisioner.times import lasting
 
 
 @click.command(name="list")
@@ -50,8 +44,7 @@ def protect(name: str | None, slug: str | None) -> None:
     """
     with Registry.open(the_home()) as registry:
         app, timeline = timeline_meant(registry, name, slug)
-        _change(registry, app, replace(timeline, protected=True), "timeline.protect")
-        click.echo(f"{shown(timeline.name)} is protected")
+        carry_out(keeping.protect(registry, app, timeline, protected=True))
 
 
 @click.command()
@@ -61,8 +54,7 @@ def unprotect(name: str | None, slug: str | None) -> None:
     """Let a timeline go as others do: where its branch is gone already, its databases are archived now."""
     with Registry.open(the_home()) as registry:
         app, timeline = timeline_meant(registry, name, slug)
-        _change(registry, app, replace(timeline, protected=False), "timeline.unprotect")
-        click.echo(f"{shown(timeline.name)} is not protected")
+        carry_out(keeping.protect(registry, app, timeline, protected=False))
 
 
 @click.command()
@@ -81,29 +73,5 @@ def expire(name: str | None, after: str | None, never: bool, as_app: bool, slug:
         raise UsageError("say one of --after TIME, --never, --default")
     with Registry.open(the_home()) as registry:
         app, timeline = timeline_meant(registry, name, slug)
-        if timeline.production:
-            raise ProvisionerError("the production timeline never expires", "Name another")
         lasts = None if as_app else 0 if after is None else lasting(after) or 0
-        if timeline.preview and as_app:
-            raise ProvisionerError("a preview has a time of its own", "Say --after TIME or --never")
-        changed = replace(timeline, expire_ms=lasts, active_at=now_ms())
-        _change(registry, app, changed, "timeline.expire")
-        at = expires_at(app, changed)
-        protected = ": it is protected" if timeline.protected else ""
-        click.echo(f"{shown(timeline.name)} {f'expires at {rfc3339(at)}' if at else 'does not expire'}{protected}")
-
-
-def _change(registry: Registry, app: App, wanted: Timeline, action: str) -> None:
-    """Save what was said of a timeline, and see to what follows from it."""
-    with app_locked(registry, app), registry.change():
-        current = next(item for item in registry.timelines(app.id) if item.id == wanted.id)
-        said = replace(
-            current,
-            protected=wanted.protected,
-            expire_ms=wanted.expire_ms,
-            active_at=max(current.active_at, wanted.active_at),
-        )
-        registry.save_timelines([said])
-        lasts = "" if said.expire_ms is None else f"{said.expire_ms} ms"
-        registry.record(now_ms(), action, "user", app_id=app.id, timeline=os.fsdecode(said.name), detail=lasts)
-    run(registry, app, action)
+        carry_out(keeping.expire(registry, app, timeline, lasts))

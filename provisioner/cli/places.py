@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from provisioner.cli.finding import find, meant
+from provisioner.cli.finding import meant
 from provisioner.cli.shared import the_app, the_home
 from provisioner.engines.table import ENGINES
 from provisioner.errors import NotResolved, ProvisionerError
@@ -23,6 +23,7 @@ from provisioner.kv.sqlite_snapshot import has_entries
 from provisioner.kv.store import Store
 from provisioner.model import App, Database, Status
 from provisioner.naming import BRANCH_PREFIX, timeline_name
+from provisioner.operations.finding import find
 from provisioner.registry.store import Registry
 
 _FILES = ("/", "./", "../", "~")

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import click
 
-from provisioner.cli.reconcile import run
 from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
+from provisioner.cli.terminal import TERMINAL
 from provisioner.clock import now_ms, rfc3339
 from provisioner.errors import ProvisionerError
 from provisioner.model import App, Status
 from provisioner.naming import shown
+from provisioner.operations.reconciling import run
 from provisioner.reconcile import controller
 from provisioner.reconcile.actions import Archive, Purge
 from provisioner.reconcile.outlook import expires_at
@@ -47,7 +48,7 @@ def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes:
             confirm(f"Archive {len(due) - purged} databases, and delete {purged} for good?", yes)
         for app in apps:
             if any(item["app"] == app.slug for item in due):
-                run(registry, app, "prune", retry=False)
+                run(registry, app, "prune", TERMINAL, retry=False)
         if as_json:
             print_json(due)
         elif not due:

@@ -7,9 +7,9 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from provisioner.cli.shared import with_options
-from provisioner.cli.times import limit
 from provisioner.errors import UsageError
 from provisioner.reconcile.scrubbing import parse
+from provisioner.times import limit
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.copies import app_option, end, instance_option, pause, queue_option, shared_by
-from provisioner.cli.finding import meant, timeline_of
-from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
-from provisioner.clock import now_ms, rfc3339
-from provisioner.engines.base import Source
-from provisioner.errors import NotResolved, ProvisionerError
+from provisioner.cli.copies import app_option, instance_option, queue_option, renew
+from provisioner.cli.finding import meant
+from provisioner.cli.shared import apps_meant, json_option, print_json, the_home, yes_option
+from provisioner.cli.terminal import carry_out
+from provisioner.clock import rfc3339
 from provisioner.model import App, Database, Snapshot
 from provisioner.naming import shown
-from provisioner.reconcile import replacing
-from provisioner.reconcile.revisions import REVISION
+from provisioner.operations import snapshots
+from provisioner.operations.finding import timeline_of
 from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
 from provisioner.view import Document
-
-SHORTEST_ID = 8
-SHORTEST_REVISION = 7
 
 
 @click.group()
@@ -36,8 +32,7 @@ def create(name: str | None, label: str, slug: str | None, instance: str | None)
     """Keep a database as it is now, while others write to it. Default: that of the branch checked out here."""
     with Registry.open(the_home()) as registry:
         app, found = meant(registry, name, slug, instance)
-        made = replacing.take_snapshot(registry, app, found, now_ms(), label=label, cause="user")
-        click.echo(f"snapshot {made.id} of {found.name}, {made.size} bytes")
+        carry_out(snapshots.keep(registry, app, found, label))
 
 
 @snapshot.command(name="list")
@@ -97,11 +92,9 @@ def _document(registry: Registry, app: App, database: Database, kept: Snapshot) 
 def delete(identity: str, yes: bool) -> None:
     """Delete a snapshot for good. SNAPSHOT is its id, or the beginning of one."""
     with Registry.open(the_home()) as registry:
-        kept = _find(registry, identity)
-        app, database = _owner(registry, kept)
-        confirm(f"Delete snapshot {kept.id} of {database.name}, taken {rfc3339(kept.created_at)}? It is gone then", yes)
-        replacing.delete_snapshot(registry, app, database, kept, now_ms())
-        click.echo(f"deleted snapshot {kept.id}")
+        kept = snapshots.find(registry, identity)
+        app, database = snapshots.owner(registry, kept)
+        carry_out(snapshots.delete(registry, app, database, kept), yes=yes)
 
 
 @click.command()
@@ -126,49 +119,6 @@ def restore(
         raise click.UsageError("say which: SNAPSHOT, or --revision COMMIT")
     with Registry.open(the_home()) as registry:
         app, goal = meant(registry, name, slug, instance, own=True)
-        kept = _find(registry, identity) if identity else _at_revision(registry, goal, revision or "")
-        if kept.database_id != goal.id:
-            raise ProvisionerError(
-                f"snapshot {kept.id} is not one of {goal.name}", f"See: provisioner database snapshot list {goal.name}"
-            )
-        at = rfc3339(kept.created_at)
-        users = shared_by(registry, app, goal)
-        confirm(f"Make {goal.name} what it was at {at}?{users} What it holds now becomes a snapshot", yes)
-        source = Source(goal, kept.id)
-        made, replaced = replacing.put_in_place(
-            registry, app, goal, source, now_ms(), action="restore", detail=f"as it was at {at}", with_queue=with_queue
-        )
-        click.echo(f"{goal.name} is as it was at {at}{pause(made)}")
-        end(replaced)
-
-
-def _at_revision(registry: Registry, database: Database, revision: str) -> Snapshot:
-    """The data as it was at a commit, or at the one whose id begins so."""
-    kept = [item for item in rows.snapshots(registry, database.id) if item.cause == REVISION]
-    found = [item for item in kept if item.revision.startswith(revision.lower())]
-    if len(revision) < SHORTEST_REVISION or not found:
-        there = ", ".join(dict.fromkeys(item.revision[:12] for item in kept)) or "none"
-        raise NotResolved(
-            f"of {database.name} no data is kept at revision {revision!r}, but at: {there}",
-            "'provisioner app set --snapshot-revisions N' keeps it from now on",
-        )
-    if len({item.revision for item in found}) > 1:
-        raise NotResolved(f"several revisions begin with {revision!r}", "Give more of it")
-    return found[0]
-
-
-def _find(registry: Registry, identity: str) -> Snapshot:
-    found = rows.find_snapshots(registry, identity) if len(identity) >= SHORTEST_ID else []
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise NotResolved(f"{len(found)} snapshots begin with {identity!r}", "Give more of the id")
-    raise NotResolved(f"there is no snapshot {identity!r}", "See 'provisioner database snapshot list'")
-
-
-def _owner(registry: Registry, kept: Snapshot) -> tuple[App, Database]:
-    for app in registry.apps():
-        for database in registry.databases(app.id):
-            if database.id == kept.database_id:
-                return app, database
-    raise NotResolved(f"the database of snapshot {kept.id} is gone", "Its app was removed: add it again")
+        kept = snapshots.find(registry, identity) if identity else snapshots.at_revision(registry, goal, revision or "")
+        carry_out(snapshots.restore(registry, app, goal, kept, with_queue=with_queue), yes=yes)
+    renew()

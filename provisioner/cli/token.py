@@ -5,15 +5,15 @@ from __future__ import annotations
 import click
 
 from provisioner import keys, view
-from provisioner.cli.finding import find
 from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
-from provisioner.cli.times import milliseconds
 from provisioner.clock import now_ms, rfc3339
 from provisioner.errors import ProvisionerError
 from provisioner.model import Scope, Token
 from provisioner.naming import shown
+from provisioner.operations.finding import find
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
+from provisioner.times import milliseconds
 
 
 @click.group()
@@ -149,7 +149,7 @@ def rotate_key(yes: bool) -> None:
     with Registry.open(home) as registry:
         confirm("Replace the key? Every app that is connected by URL has to be started anew", yes)
         keys.rotate(home)
-        registry.record(now_ms(), "token.rotate-key", "user")
+        registry.record(now_ms(), "token.rotate-key", registry.who)
     click.echo(
         "replaced; start the apps that are connected by URL anew, and write env files again: provisioner env --write"
     )

@@ -7,11 +7,13 @@ import sys
 import click
 
 from provisioner.cli.dotenv import parse
-from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
-from provisioner.clock import now_ms, rfc3339
+from provisioner.cli.shared import json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.terminal import carry_out
+from provisioner.clock import rfc3339
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import Context
 from provisioner.naming import shown
+from provisioner.operations import variables as wanted
 from provisioner.registry import variables
 from provisioner.registry.store import Registry
 
@@ -62,11 +64,7 @@ def set_variables(
         for word in words:
             name, equals, value = word.partition("=")
             values[name] = value if equals else _asked(name, len(words))
-        if not values:
-            raise UsageError("there is nothing to set", "Say NAME=VALUE, or --from-file .env")
-        chosen = contexts or [Context.PRODUCTION, Context.DEVELOPMENT]
-        variables.save(registry, app, values, chosen, now_ms(), secret=secret)
-        click.echo(f"{app.slug}: {', '.join(values)} set for {', '.join(chosen)}")
+        carry_out(wanted.assign(registry, app, values, contexts or [], secret=secret))
 
 
 def _file(path: str) -> dict[str, str]:
@@ -124,12 +122,4 @@ def unset(names: tuple[str, ...], contexts: list[Context] | None, slug: str | No
     """Forget variables, with their values."""
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
-        found = [item for item in variables.listing(registry, app.id) if item.name in names]
-        found = [item for item in found if contexts is None or item.context in contexts]
-        missing = [name for name in names if name not in {item.name for item in found}]
-        if missing:
-            raise ProvisionerError(f"{app.slug} has no variable {missing[0]!r} there", "See 'provisioner var list'")
-        what = ", ".join(f"{item.name} in {item.context}" for item in found)
-        confirm(f"Forget {what} of {app.slug}?", yes)
-        variables.unset(registry, app, found, now_ms())
-        click.echo(f"{app.slug}: forgot {what}")
+        carry_out(wanted.unset(registry, app, names, contexts), yes=yes)

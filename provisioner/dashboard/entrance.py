@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from provisioner.clock import now_ms
 from provisioner.connect.access import LONGEST
 from provisioner.dashboard import logins, rendering
-from provisioner.dashboard.sessions import Session
+from provisioner.dashboard.sessions import Note, Session
 from provisioner.dashboard.visiting import BUSY_SECONDS, Endpoint, Facilities, Visit, failed, fields
 from provisioner.errors import ProvisionerError
 from provisioner.model import Scope
@@ -82,7 +82,7 @@ def _opened(shared: Facilities, secret: str, now: int) -> Session | Refusal:
                 return Refusal(_TOO_NARROW)
             session = Session(f"token {token.id}", token.id, token.read_only, now)
         registry.record(now, "dashboard.login", session.principal)
-        session.notes.append("Logged in to read only." if session.read_only else "Logged in.")
+        session.tell(Note("Logged in to read only." if session.read_only else "Logged in."))
         return session
 
 

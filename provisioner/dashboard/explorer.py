@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from provisioner.dashboard import showing
+from provisioner.dashboard import showing, typed
 from provisioner.dashboard.listing import database_of
 from provisioner.dashboard.one_database import found
 from provisioner.dashboard.visiting import Missing, Visit
@@ -55,7 +55,7 @@ def keys(visit: Visit) -> Response:
         "database": database,
         "app": app,
         "timeline": timeline,
-        "prefix": _text(prefix),
+        "prefix": text_of(prefix),
         "crumbs": _crumbs(prefix),
         "as_list": as_list,
         "start": visit.query("start"),
@@ -116,7 +116,7 @@ def _branch(prefix: KvKey, rows: list[Row]) -> tuple[Branch, bytes]:
         return Branch(f"bytes {first.hex()}", "", False, showing.entry(_stored(rows[0]))), first + b"\0"
     entry = showing.entry(_stored(rows[0])) if first == stem else None
     below = entry is None or (len(rows) > 1 and rows[1][0].startswith(stem) and rows[1][0] < stem + b"\xff")
-    return Branch(notation.text_of(notation.to_json(path[-1])), _text(path), below, entry), stem + b"\xff"
+    return Branch(notation.text_of(notation.to_json(path[-1])), text_of(path), below, entry), stem + b"\xff"
 
 
 def listed(
@@ -133,20 +133,34 @@ def listed(
 
 def entry(visit: Visit) -> Response:
     database, app, timeline = found(visit)
-    try:
-        key = bytes.fromhex(visit.query("key"))
-    except ValueError as error:
-        raise Missing("that is no key", "Choose one from the list") from error
+    key = asked(visit)
     row = visit.store.row(key)
+    replaced = [name for name, kept in visit.session.kept.items() if (kept.database_id, kept.key) == (database.id, key)]
     return visit.page(
         "entry.html",
         database=database,
         app=app,
         timeline=timeline,
-        key=showing.key_text(key) or f"bytes {key.hex()}",
-        parent=_parent(key),
+        id=key.hex(),
+        key=key_named(key),
+        parent=parent(key),
         entry=None if row is None else showing.entry(row),
+        fixed="" if row is None else typed.fixed(row),
+        seen="" if row is None else typed.sealed(row),
+        taken_back_by=replaced[-1] if replaced else "",
     )
+
+
+def asked(visit: Visit) -> bytes:
+    """The key that the query names. Raises Missing."""
+    try:
+        return bytes.fromhex(visit.query("key"))
+    except ValueError as error:
+        raise Missing("that is no key", "Choose one from the list") from error
+
+
+def key_named(key: bytes) -> str:
+    return showing.key_text(key) or f"bytes {key.hex()}"
 
 
 def changes(visit: Visit) -> Response:
@@ -208,16 +222,19 @@ def _difference(change: Change) -> Difference:
 
 def _crumbs(prefix: KvKey) -> list[tuple[str, str]]:
     """Each part of a prefix with the key up to it."""
-    return [(notation.text_of(notation.to_json(part)), _text(prefix[: depth + 1])) for depth, part in enumerate(prefix)]
+    return [
+        (notation.text_of(notation.to_json(part)), text_of(prefix[: depth + 1])) for depth, part in enumerate(prefix)
+    ]
 
 
-def _text(key: KvKey) -> str:
+def text_of(key: KvKey) -> str:
     return notation.text_of([notation.to_json(part) for part in key])
 
 
-def _parent(key: bytes) -> str:
+def parent(key: bytes) -> str:
+    """The prefix that a key is listed under."""
     try:
-        return _text(keys_.decode(key)[:-1])
+        return text_of(keys_.decode(key)[:-1])
     except KvError:
         return "[]"
 

@@ -35,12 +35,7 @@ def page(visit: Visit) -> Response:
 
 def reveal(visit: Visit) -> Response:
     """How it is reached, with a token that opens it: told to who asks for it, and noted in the audit log."""
-    database, app_slug, timeline = found(visit)
-    if database.status is not Status.CONNECTED:
-        raise NotResolved(
-            f"database {database.name} is {database.status}, not connected",
-            f"See: provisioner database show {database.name}",
-        )
+    database, app_slug, timeline = connected(visit)
     owned = tokens.ownership(visit.registry, database.id)
     token = keys.injected(keys.secret(visit.shared.home), database.id, owned[2] if owned else 0)
     visit.registry.record(
@@ -72,3 +67,15 @@ def found(visit: Visit) -> tuple[Database, str, Timeline]:
     timeline = visit.registry.timeline(database.timeline_id)
     app = visit.registry.app(timeline.app_id)
     return database, app.slug if app else "", timeline
+
+
+def connected(visit: Visit) -> tuple[Database, str, Timeline]:
+    """The same, of one that may be used now. Raises NotResolved."""
+    database, app_slug, timeline = found(visit)
+    if database.status is not Status.CONNECTED or database.intent is not None:
+        state = database.status if database.status is not Status.CONNECTED else f"busy ({database.intent})"
+        raise NotResolved(
+            f"database {database.name} is {state}, not connected",
+            f"See: provisioner database show {database.name}",
+        )
+    return database, app_slug, timeline

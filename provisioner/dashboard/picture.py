@@ -17,6 +17,8 @@ _RIGHT: Final = 80  # of the sizes
 _LANE: Final = 30
 _TOP: Final = 20
 _NAME: Final = 30  # characters
+_BEND: Final = 14
+_SHORTEST_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ class Picture:
 def picture(rows: list[Row], now: int) -> Picture:
     """Of rows in their order, but that forks come below what they were forked from."""
     ordered = _ordered(rows)[:MOST]
-    first = min((row.database.created_at for row in ordered), default=now)
-    span = max(now - first, 60_000)
+    first = min([now - _SHORTEST_MS, *(row.database.created_at for row in ordered)])
+    span = now - first
     room = WIDTH - _LEFT - _RIGHT
 
     def at(time: int) -> float:
@@ -62,7 +64,8 @@ def picture(rows: list[Row], now: int) -> Picture:
         source = lines.get(database.forked_from or "")
         fork = ""
         if source is not None and source != y:
-            fork = f"M {began - 14} {source} Q {began - 14} {y} {began} {y}"
+            bend = max(_LEFT, began - _BEND)
+            fork = f"M {bend} {source} Q {bend} {y} {began} {y}"
         text = shown(row.timeline.name).removeprefix("git-branch/")
         size = row.document["size"]
         lanes.append(

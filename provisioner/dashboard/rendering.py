@@ -13,6 +13,8 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from provisioner.clock import rfc3339
+from provisioner.dashboard.sessions import Note
+from provisioner.dashboard.works import Work
 from provisioner.naming import shown
 from provisioner.view import size_text
 
@@ -85,7 +87,9 @@ def _environment() -> Environment:
 _ENVIRONMENT: Final = _environment()
 
 
-def page(template: str, *, status: int = 200, notes: Sequence[str] = (), **context: Any) -> HTMLResponse:
+def page(
+    template: str, *, status: int = 200, notes: Sequence[Note] = (), works: Sequence[Work] = (), **context: Any
+) -> HTMLResponse:
     """A page from a template; it is given `session` (None: nobody is logged in), `now` (ms), and what it asks for."""
-    text = _ENVIRONMENT.get_template(template).render(notes=notes, **context)
+    text = _ENVIRONMENT.get_template(template).render(notes=notes, works=works, **context)
     return HTMLResponse(text.encode("utf-8", "backslashreplace"), status)

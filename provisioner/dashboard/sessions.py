@@ -4,19 +4,54 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
+from provisioner.kv.model import StoredRow
+
 IDLE_MS: Final = 12 * 3_600_000
+KEPT: Final = 20  # of up to 64 KiB each
+NOTES: Final = 5
 MOST: Final = 1000  # at a time; the one that has rested longest goes first
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A button beside a note, which takes back what the note tells of: a form of these ``fields``, sent to ``path``."""
+
+    text: str
+    path: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a change came to, for the next page."""
+
+    text: str
+    offer: Offer | None = None
+    problem: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a change of an entry replaced: what was `before` (None: nothing), and the versionstamp that it has got (None: it
+    was deleted)."""
+
+    database_id: str
+    key: bytes
+    before: StoredRow | None
+    after: bytes | None
 
 
 @dataclass(slots=True)
 class Session:
     """``principal`` names who it is, for the audit log. ``token_id`` is set where a token opened it: they end together.
 
-    ``csrf`` is in every form, ``notes`` are shown once, on the next page. ``seen_at`` in milliseconds since 1970.
+    ``csrf`` is in every form, ``notes`` are shown once, on the next page. What its last changes replaced
+    is ``kept``. ``seen_at`` in milliseconds since 1970.
     """
 
     principal: str
@@ -24,9 +59,27 @@ class Session:
     read_only: bool
     seen_at: int
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
-    def take_notes(self) -> list[str]:
+    kept: dict[str, Kept] = field(default_factory=dict)
+
+    def keep(self, replaced: Kept) -> str:
+        """Its name."""
+        name = secrets.token_hex(8)
+        self.kept[name] = replaced
+        while len(self.kept) > KEPT:
+            self.kept.pop(next(iter(self.kept)), None)
+        return name
+
+    def tell(self, note: Note) -> None:
+        self.notes = [*self.notes[1 - NOTES :], note]
+
+    @property
+    def at_home(self) -> bool:
+        """Is it somebody who may write into the home anyway? So does who has made a login link."""
+        return self.token_id is None
+
+    def take_notes(self) -> list[Note]:
         taken, self.notes = self.notes, []
         return taken
 

@@ -59,20 +59,25 @@ def entry(row: StoredRow) -> Shown:
         decoded = value.decode(stored, encoding)
         kind = _kind(decoded)
         text = json.dumps(notation.to_json(decoded), ensure_ascii=False, indent=2)
-    except KvError as error:
+    except (KvError, RecursionError) as error:
         kind, problem = kind or "unreadable", str(error)
-    as_bytes = problem != "" or encoding == Encoding.BYTES
+    raw = problem != "" or encoding == Encoding.BYTES
     return Shown(
         data.hex(),
         key_text(data),
         kind,
         text,
-        dump(stored) if as_bytes else "",
+        dump(as_bytes(stored)) if raw else "",
         problem,
-        len(stored),
+        len(as_bytes(stored)),
         "" if version is None else dumpfile.stamp(version),
         None if expire_at == NEVER else expire_at,
     )
+
+
+def as_bytes(stored: object) -> bytes:
+    """Also what another program stored as text or a number."""
+    return stored if isinstance(stored, bytes) else str(stored).encode("utf-8", "surrogatepass")
 
 
 def key_text(data: bytes) -> str | None:

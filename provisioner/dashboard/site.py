@@ -18,14 +18,27 @@ from provisioner.clock import now_ms
 from provisioner.connect.attempts import Attempts
 from provisioner.connect.refusal import Refused
 from provisioner.connect.site import Surroundings
-from provisioner.dashboard import activity, app, databases, entrance, explorer, instance, one_database, rendering
+from provisioner.dashboard import (
+    activity,
+    app,
+    database_changes,
+    databases,
+    editing,
+    entrance,
+    explorer,
+    instance,
+    one_database,
+    rendering,
+)
 from provisioner.dashboard.asgi import Adapter
+from provisioner.dashboard.changing import Form, Propose, change
 from provisioner.dashboard.guard import Guard
 from provisioner.dashboard.live import MOST, Live, State
 from provisioner.dashboard.samples import SECONDS, Samples
 from provisioner.dashboard.sessions import Sessions
 from provisioner.dashboard.sizes import Sizes
 from provisioner.dashboard.visiting import BUSY_SECONDS, THREADS, Endpoint, Facilities, endpoint, failed
+from provisioner.dashboard.works import Works
 from provisioner.errors import ProvisionerError
 from provisioner.kv.errors import KvError
 from provisioner.model import Status
@@ -48,7 +61,9 @@ class Dashboard:
             live=Live(),
             sizes=Sizes(),
             samples=Samples(around.metrics),
+            works=Works(around.home, self._tell),
             threads=ThreadPoolExecutor(THREADS, "dashboard"),
+            loop=asyncio.get_running_loop(),
             # one for each home: browsers keep the cookies of all ports of a host together
             cookie=f"provisioner_{sha256(around.home.path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}",
         )
@@ -62,7 +77,7 @@ class Dashboard:
 
     @property
     def idle(self) -> bool:
-        return not self._answering
+        return not self._answering and self._shared.works.idle
 
     async def __call__(self, scope: Any, protocol: Any) -> int:
         self._answering += 1
@@ -70,6 +85,10 @@ class Dashboard:
             return await self._adapter(scope, protocol)
         finally:
             self._answering -= 1
+
+    def _tell(self) -> None:
+        """From any thread: something is to be seen that is not in the registry."""
+        self._shared.loop.call_soon_threadsafe(self._shared.live.changed)
 
     def each_second(self, changed: bool) -> None:
         if changed:
@@ -102,6 +121,12 @@ def _routes(shared: Facilities) -> list[Route]:
     def page(path: str, visited: Any, **how: Any) -> Route:
         return Route(path, endpoint(shared, visited, **how), methods=["GET"])
 
+    def changes(path: str, propose: Propose, form: Form | None = None) -> Route:
+        return post(path, change(propose, form))
+
+    def post(path: str, visited: Any, **how: Any) -> Route:
+        return Route(path, endpoint(shared, visited, **how), methods=["POST"])
+
     return [
         Route("/static/{name}", _asset, methods=["GET"]),
         Route("/login", entrance.form, methods=["GET"]),
@@ -114,10 +139,19 @@ def _routes(shared: Facilities) -> list[Route]:
         page("/apps/{slug}", app.page),
         page("/activity", activity.page),
         page("/databases/{database_id}", one_database.page),
-        Route("/databases/{database_id}/reveal", endpoint(shared, one_database.reveal), methods=["POST"]),
+        post("/databases/{database_id}/reveal", one_database.reveal),
+        changes("/databases/{database_id}/archive", database_changes.archive),
+        changes("/databases/{database_id}/recover", database_changes.recover),
+        changes("/databases/{database_id}/fix", database_changes.fix),
         page("/databases/{database_id}/keys", explorer.keys, store=True),
         page("/databases/{database_id}/entry", explorer.entry, store=True),
         page("/databases/{database_id}/changes", explorer.changes, store=True),
+        page("/databases/{database_id}/new", editing.blank, store=True),
+        page("/databases/{database_id}/edit", editing.form, store=True),
+        post("/databases/{database_id}/new", editing.create, store=True),
+        post("/databases/{database_id}/edit", editing.edit, store=True),
+        post("/databases/{database_id}/delete", editing.delete, store=True),
+        post("/databases/{database_id}/undo", editing.undo, store=True),
     ]
 
 

@@ -20,17 +20,20 @@ from starlette.responses import RedirectResponse, Response
 from provisioner.clock import now_ms
 from provisioner.config import Home
 from provisioner.connect.attempts import Attempts
-from provisioner.connect.databases import Databases
+from provisioner.connect.databases import Database, Databases
 from provisioner.connect.options import Options
 from provisioner.connect.refusal import Refused
 from provisioner.dashboard import rendering
 from provisioner.dashboard.live import Live
 from provisioner.dashboard.samples import Samples
-from provisioner.dashboard.sessions import Session, Sessions
+from provisioner.dashboard.sessions import Note, Offer, Session, Sessions
 from provisioner.dashboard.sizes import Sizes
+from provisioner.dashboard.works import Works
 from provisioner.errors import Busy, ProvisionerError
+from provisioner.kv.atomic import checked
 from provisioner.kv.direct import DirectStore
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, LimitExceeded, OptionInvalid, ValueInvalid
+from provisioner.kv.model import NEVER, AtomicWrite, ChecksFailed, Committed
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 
@@ -57,7 +60,9 @@ class Facilities:
     live: Live
     sizes: Sizes
     samples: Samples
+    works: Works
     threads: ThreadPoolExecutor
+    loop: asyncio.AbstractEventLoop
     cookie: str
 
     def session(self, request: Request) -> Session | None:
@@ -66,7 +71,7 @@ class Facilities:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """`store` is that of the database in the path, where the page asked for it."""
+    """`opened` is the database in the path, where the page asked for it."""
 
     request: Request
     shared: Facilities
@@ -74,12 +79,24 @@ class Visit:
     registry: Registry
     form: dict[str, str]
     now: int
-    open_store: DirectStore | None = None
+    opened: Database | None = None
 
     @property
     def store(self) -> DirectStore:
-        assert self.open_store is not None  # noqa: S101
-        return self.open_store
+        assert self.opened is not None  # noqa: S101
+        return self.opened.store
+
+    def write(self, write: AtomicWrite) -> Committed | ChecksFailed:
+        """As an app's write: it may share a transaction with theirs, who watches hears of it, and expiry is in time."""
+        opened = self.opened
+        assert opened is not None  # noqa: S101
+        (outcome,) = opened.store.write([checked(write)])
+        if isinstance(outcome, KvError):
+            raise outcome
+        for mutation in write.mutations:
+            if mutation.expire_at != NEVER:
+                self.shared.loop.call_soon_threadsafe(self.shared.databases.expect, opened, mutation.expire_at)
+        return outcome
 
     def parameter(self, name: str) -> str:
         """Of the path."""
@@ -88,10 +105,25 @@ class Visit:
     def query(self, name: str) -> str:
         return str(self.request.query_params.get(name, ""))
 
+    @property
+    def live(self) -> str:
+        """What a page that fetches itself again says it was made from; empty where a browser asks for a whole page."""
+        return str(self.request.headers.get("x-live", ""))
+
     def page(self, template: str, *, status: int = 200, **context: Any) -> Response:
-        fetched = "x-live" in self.request.headers  # by a page that takes over some parts only
-        notes = [] if fetched else self.session.take_notes()
-        return rendering.page(template, status=status, session=self.session, now=self.now, notes=notes, **context)
+        works = self.shared.works.under_way()
+        notes = self.session.take_notes()
+        return rendering.page(
+            template, status=status, session=self.session, now=self.now, notes=notes, works=works, **context
+        )
+
+    def go(self, path: str) -> Response:
+        return RedirectResponse(path, 303)
+
+    def done(self, path: str, text: str, offer: Offer | None = None) -> Response:
+        """After a change: on to a page that tells of it once, and offers to take it back."""
+        self.session.tell(Note(text, offer))
+        return self.go(path)
 
 
 Page = Callable[[Visit], Response]
@@ -108,8 +140,8 @@ def endpoint(shared: Facilities, page: Page, *, store: bool = False, reads: bool
             return _log_in(request)
         form = await fields(request)
 
-        async def visited(store: DirectStore | None) -> Response:
-            arguments = (shared, page, request, session, form, store)
+        async def visited(opened: Database | None) -> Response:
+            arguments = (shared, page, request, session, form, opened)
             return await asyncio.get_running_loop().run_in_executor(shared.threads, _visited, *arguments)
 
         if request.method == "POST" and (refused := _may_not(session, form, reads)):
@@ -121,7 +153,7 @@ def endpoint(shared: Facilities, page: Page, *, store: bool = False, reads: bool
             database.used = shared.databases.tick
             database.users += 1
             try:
-                return await visited(database.store)
+                return await visited(database)
             finally:
                 shared.databases.release(database)
         except Refused as refusal:
@@ -136,7 +168,7 @@ def _visited(
     request: Request,
     session: Session,
     form: dict[str, str],
-    store: DirectStore | None,
+    opened: Database | None,
 ) -> Response:
     now = now_ms()
     try:
@@ -144,7 +176,7 @@ def _visited(
             if not still_valid(registry, session, now):
                 shared.sessions.end(request.cookies.get(shared.cookie, ""))
                 return _log_in(request)
-            return page(Visit(request, shared, session, registry, form, now, store))
+            return page(Visit(request, shared, session, registry, form, now, opened))
     except Missing as error:
         return failed(session, 404, error.message, error.hint)
     except Busy as error:

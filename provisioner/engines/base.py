@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from provisioner.environment import Reached, ReachedServer
@@ -56,8 +56,40 @@ class Copied:
     how: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What a user says of where an instance stores: a directory, or a server with what its certificate is checked by."""
+
+    directory: str | None = None
+    url: str | None = field(default=None, repr=False)
+    ca_cert: str | None = None
+    sslmode: str | None = None
+
+
 class Engine(Protocol):
     """One engine, working on many databases of one instance at a time."""
+
+    first: str
+    """What an app has of the first instance of this engine, as the beginning of a sentence that ends in its name."""
+
+    kept_in: str
+    """What holds a database's data, in a word."""
+
+    anew: str
+    """What becomes of programs when other data takes the place of a database's."""
+
+    def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
+        """Location and administrator's URL of an instance; `directory` is one of its own in the home. Of a `known` one what
+        is not said stays. Raises UsageError."""
+
+    def same_place(self, one: Instance, other: Instance) -> bool:
+        """Are the databases of both the same?"""
+
+    def look(self, instance: Instance) -> Check:
+        """Look, cheaply, whether the instance is there and has room."""
+
+    def renew(self, instance: Instance, database: Database) -> None:
+        """What opens the database has changed: let in who has the new, and nobody with the old. Raises StorageFailed."""
 
     def prepare(self, instance: Instance) -> None:
         """Make the instance usable. Raises `StorageFailed` with the reason where it is not."""

@@ -14,8 +14,8 @@ import psycopg
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
-from provisioner.engines.base import Check, Copied, Failures, Inspection, Source
-from provisioner.engines.pg import copying, databases, names, place, probing, roles, sweeping, tools
+from provisioner.engines.base import Check, Copied, Failures, Inspection, Source, Where
+from provisioner.engines.pg import copying, databases, locating, names, place, probing, roles, sweeping, tools
 from provisioner.engines.pg.databases import renamed
 from provisioner.engines.pg.roles import statement
 from provisioner.engines.pg.session import Session, administering, variables_for_tools, why
@@ -29,6 +29,28 @@ AT_ONCE = 2  # spares made at a call
 
 class Postgres:
     """See `provisioner.engines.base.Engine`."""
+
+    first = "DATABASE_URL leads to the databases of"
+    kept_in = "database"
+    anew = (
+        "Programs that were connected to it have been disconnected, and find the new data when they connect again; what they"
+        " had committed is in that snapshot"
+    )
+
+    def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
+        return locating.locate(where, directory, known)
+
+    def same_place(self, one: Instance, other: Instance) -> bool:
+        return locating.same_place(one, other)
+
+    def look(self, instance: Instance) -> Check:
+        return probing.look(instance)
+
+    def renew(self, instance: Instance, database: Database) -> None:
+        with administering(instance) as session:
+            if databases.there(session, [name := self._name(names.LIVE, instance, database)]):
+                roles.at_once(session, roles.settled(session, instance, database))
+                databases.end_sessions(session, name)
 
     def prepare(self, instance: Instance) -> None:
         probing.prepare(instance)
@@ -201,7 +223,7 @@ class Postgres:
 
     def inspect(self, instance: Instance, database: Database) -> Inspection:
         kind = names.LIVE if database.live else names.ARCHIVED
-        url = f"{instance.location}/{self._name(kind, instance, database)}"
+        url = place.shown_url(instance.location, self._name(kind, instance, database))
         try:
             problem, size = self._problem(instance, database, kind)
         except StorageFailed as error:

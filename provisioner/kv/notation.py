@@ -16,18 +16,21 @@ import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final
 
+from provisioner.kv import limits
 from provisioner.kv.errors import KeyInvalid, ValueInvalid
 from provisioner.kv.model import SAFE_INTEGER, UNDEFINED, BigInt, JSDate, KvEntry, KvKey, KvU64
 
 _FLAGS: Final = (("i", re.IGNORECASE), ("m", re.MULTILINE), ("s", re.DOTALL))
 _UTC: Final = datetime.UTC
+_MOST: Final = 4 * limits.VALUE  # items and bytes: no value has more, unless it refers to the same ones again and again
+_DIGITS: Final = 4300  # https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
 
 
 def key_of(text: str) -> KvKey:
     """The key that a JSON array says. Raises KeyInvalid."""
     try:
         parts = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise KeyInvalid(f'a key is a JSON array, as ["users", 1]: {text!r} is no JSON') from error
     if not isinstance(parts, list):
         raise KeyInvalid(f'a key is a JSON array, as ["users", 1], not {text}')
@@ -41,6 +44,8 @@ def value_of(text: str) -> Any:
     """The value that a JSON text says. Raises ValueInvalid."""
     try:
         return from_json(json.loads(text))
+    except RecursionError as error:
+        raise ValueInvalid("the value is nested too deeply") from error
     except ValueError as error:
         raise ValueInvalid(f"a value is JSON, and a text stands in quotation marks: {text!r:.60} is no JSON") from error
 
@@ -69,25 +74,27 @@ def _encodes(text: str) -> bool:
 
 
 def to_json(value: Any) -> Any:
-    """What `json.dumps` takes. Raises ValueInvalid for an object that contains itself."""
+    """What `json.dumps` takes. Raises ValueInvalid for an object that contains itself, or others without end."""
     try:
-        return _to_json(value)
+        return _to_json(value, [_MOST])
     except RecursionError as error:
         raise ValueInvalid("the value contains itself, which JSON cannot say") from error
 
 
-def _to_json(value: Any) -> Any:  # noqa: C901 a table, in order
+def _to_json(value: Any, left: list[int]) -> Any:  # noqa: C901 a table, in order
+    """`left` is how many items and bytes it may still have: a few references make billions of what they refer to."""
     if value is None or isinstance(value, (str, bool)):
         return value
     if isinstance(value, KvU64):
         return {"$u64": str(value)}
     if isinstance(value, BigInt):
-        return {"$bigint": str(value)}
+        return {"$bigint": _digits(value)}
     if isinstance(value, JSDate):
         return {"$date": float(value) if math.isfinite(value) else None}
     if isinstance(value, (int, float)):
         return _number(value)
     if isinstance(value, bytes):
+        _spend(left, len(value))
         return {"$bytes": base64.b64encode(value).decode()}
     if value is UNDEFINED:
         return {"$undefined": True}
@@ -95,16 +102,40 @@ def _to_json(value: Any) -> Any:  # noqa: C901 a table, in order
         return {"$date": value.astimezone(_UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
     if isinstance(value, re.Pattern):
         return {"$regexp": [value.pattern, "".join(letter for letter, flag in _FLAGS if value.flags & flag)]}
+    if hasattr(value, "__len__"):
+        _spend(left, len(value))
     if isinstance(value, dict):
-        plain = {name: _to_json(item) for name, item in value.items()}
+        plain = {name: _to_json(item, left) for name, item in value.items()}
         return {"$object": plain} if len(plain) == 1 and next(iter(plain)).startswith("$") else plain
     if isinstance(value, list):
-        return [_to_json(item) for item in value]
+        return [_to_json(item, left) for item in value]
     if isinstance(value, Set):
-        return {"$set": [_to_json(item) for item in value]}
+        return {"$set": [_to_json(item, left) for item in value]}
     if type(value).__name__ == "JSMap":
-        return {"$map": [[_to_json(key), _to_json(item)] for key, item in value.items()]}
-    return {"$other": repr(value)}
+        return {"$map": [[_to_json(key, left), _to_json(item, left)] for key, item in value.items()]}
+    return {"$other": type(value).__name__ if _nests(value) else repr(value)}
+
+
+def _nests(value: Any) -> bool:
+    """Is it an array with holes or properties, or an error, that holds objects? Its text might have no end."""
+    held = value.values() if isinstance(value, Mapping) else (getattr(value, "cause", None),)
+    return any(isinstance(item, (Mapping, list, Set)) or hasattr(item, "cause") for item in held)
+
+
+def _spend(left: list[int], count: int) -> None:
+    left[0] -= count
+    if left[0] < 0:
+        raise ValueInvalid("the value refers to the same objects so often that JSON cannot say it")
+
+
+def _digits(number: BigInt) -> str:
+    """Of very many, hexadecimal ones: others take Python time that grows with the square."""
+    return hex(number) if number.bit_length() > 3 * _DIGITS else str(number)
+
+
+def _bigint(content: Any) -> BigInt:
+    text = str(content)
+    return BigInt(int(text, 16) if text.lstrip("-").startswith(("0x", "0X")) else int(text))
 
 
 def _number(value: float) -> Any:
@@ -134,7 +165,7 @@ def _tagged(name: str, content: Any) -> Any:
     try:
         return reader(content)
     except (ValueError, TypeError, KeyError, OverflowError, re.error) as error:
-        raise ValueInvalid(f"{name} cannot be {text_of(content)}: {error}") from error
+        raise ValueInvalid(f"{name} cannot be {text_of(content):.200}: {error}") from error
 
 
 def _object(content: Any) -> Any:
@@ -171,7 +202,7 @@ def _pattern(content: Any) -> Any:
 
 
 _READERS: Final[dict[str, Callable[[Any], Any]]] = {
-    "$bigint": lambda content: BigInt(str(content)),
+    "$bigint": _bigint,
     "$u64": lambda content: KvU64(int(str(content))),
     "$bytes": lambda content: base64.b64decode(content, validate=True),
     "$number": lambda content: {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf, "-0": -0.0}[content],

@@ -2,85 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack
-from dataclasses import replace
-
 import click
 
-from provisioner.cli.instances.finding import find, must_be_alone, must_be_free, parse_name
-from provisioner.cli.reconcile import run
+from provisioner.cli.instances.where import where_options
 from provisioner.cli.shared import the_home
-from provisioner.clock import now_ms
-from provisioner.engines.table import ENGINES
-from provisioner.environment import instance_prefix
-from provisioner.errors import ProvisionerError, UsageError
-from provisioner.model import App, Database, Instance, Status
-from provisioner.reconcile.locks import app_locked
-from provisioner.registry.instances import databases_of, save_instance
+from provisioner.cli.terminal import carry_out
+from provisioner.engines.base import Where
+from provisioner.operations.instance_editing import edit as edited
+from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
 
 
 @click.command()
 @click.argument("slug")
 @click.option("--name", metavar="SLUG", help="A new name. Its variables change with it.")
-@click.option("--directory", metavar="PATH", help="Where it was moved to. All of its databases have to be there.")
-def edit(slug: str, name: str | None, directory: str | None) -> None:
+@where_options("Where it was moved to. All of its databases have to be there.")
+def edit(slug: str, name: str | None, where: Where) -> None:
     """Change an instance. It moves nothing: where databases are moved to another disk, stop their programs first."""
-    if name is None and directory is None:
-        raise UsageError("there is nothing to change", "Say --name or --directory")
     with Registry.open(the_home()) as registry:
-        instance = find(registry, slug)
-        changed = instance
-        if name is not None and name != slug:
-            must_be_free(registry, parse_name(name))
-            changed = replace(changed, slug=name)
-        if directory is not None:
-            changed = replace(changed, location=os.path.realpath(directory))
-        apps = [app for app in registry.apps() if any(item.id == instance.id for item in registry.assigned(app.id))]
-        with ExitStack() as stack:
-            for app in sorted(apps, key=lambda app: app.id):
-                stack.enter_context(app_locked(registry, app))
-            if changed.location != instance.location:
-                _must_be_there(registry, instance, changed)
-                ENGINES[changed.engine].prepare(changed)
-            save_instance(registry, changed, now_ms(), _what(instance, changed))
-        _mend(registry, apps)
-        click.echo(f"instance {changed.slug}: {changed.location}")
-        if changed.slug != slug:
-            click.echo(f"its variables begin with {instance_prefix(changed.slug)}_ from now on: start programs anew")
-
-
-def _what(old: Instance, new: Instance) -> str:
-    return f"{old.slug} -> {new.slug}" if old.slug != new.slug else f"{new.slug} in {new.location}"
-
-
-def _must_be_there(registry: Registry, old: Instance, new: Instance) -> None:
-    """Believe in a new place only where all data is there, and nobody can go on in the old one."""
-    must_be_alone(registry, new.location, but=old.id)
-    kept = [item for item in databases_of(registry, old.id) if _has_data(item)]
-    engine = ENGINES[old.engine]
-    missing = [(item, problem) for item in kept if (problem := engine.inspect(new, item).problem)]
-    if missing:
-        item, problem = missing[0]
-        raise ProvisionerError(
-            f"{len(missing)} of {len(kept)} databases of {old.slug} are not in {new.location}: {item.name} {problem}",
-            f"Move all of {old.location} there first",
-        )
-    left = [item for item in kept if not engine.inspect(old, item).problem]
-    if left and os.path.realpath(old.location) != os.path.realpath(new.location):
-        raise ProvisionerError(
-            f"{left[0].name} is still in {old.location} too, where programs may be writing to it",
-            "Stop them, copy it once more, and rename or remove the old directory",
-        )
-
-
-def _has_data(database: Database) -> bool:
-    return database.connected_at is not None and database.status is not Status.PURGED
-
-
-def _mend(registry: Registry, apps: list[App]) -> None:
-    """What was missed in the old place is there again."""
-    for app in apps:
-        if any(database.error for database in registry.databases(app.id)):
-            run(registry, app, "instance edit")
+        carry_out(edited(registry, find(registry, slug), name, where))

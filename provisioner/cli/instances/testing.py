@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.instances.finding import find
 from provisioner.cli.shared import json_option, print_json, the_home
 from provisioner.engines.table import ENGINES
 from provisioner.errors import ProvisionerError
 from provisioner.naming import shown
+from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
 
 

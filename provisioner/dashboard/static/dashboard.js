@@ -69,13 +69,15 @@ const refresh = async () => {
   if (fetching) { again = true; return; }
   fetching = true;
   try {
-    const answer = await fetch(location.href, { headers: { "x-live": "1" }, credentials: "same-origin" });
+    const state = document.querySelector("[data-state]")?.dataset.state || "1"; // what is being edited was made from
+    const answer = await fetch(location.href, { headers: { "x-live": state }, credentials: "same-origin" });
     if (answer.redirected) { location.reload(); return; }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const parts = [...document.querySelectorAll("[data-live]")];
     if (!answer.ok && parts.length) { location.reload(); return; }
     for (const part of parts) {
       const other = fresh.getElementById(part.id);
+      if (other && "gather" in part.dataset) { part.append(...document.adoptNode(other).childNodes); continue; }
       if (!other || other.innerHTML === part.dataset.was || busy(part)) continue;
       const back = place(part);
       part.dataset.was = other.innerHTML;

@@ -90,12 +90,17 @@ def empty_of_sessions(session: Session, name: str) -> None:
     """Let nobody in any more, and end the sessions there are. Raises StorageFailed where one does not end."""
     session.execute(statement("alter database {name} allow_connections false", name=name))
     patience = time.monotonic() + _LEAVE_SECONDS
-    session.execute(
-        "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()", (name,)
-    )
+    end_sessions(session, name)
     wait_until_left(session, name)
     if time.monotonic() >= patience and sessions(session, name):
         raise StorageFailed(f"programs stay connected to {name}", "End them, then try again")
+
+
+def end_sessions(session: Session, name: str) -> None:
+    """End what programs do in a database: what they have committed stays."""
+    session.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()", (name,)
+    )
 
 
 def is_empty(instance: Instance, name: str) -> bool:

@@ -27,6 +27,14 @@ def location_of(hosts: list[tuple[str, str]], options: dict[str, str]) -> str:
     return f"{SCHEME}{where}{f'?{more}' if more else ''}"
 
 
+def shown_url(location: str, database: str) -> str:
+    """Where a database is, for people; nothing that opens it."""
+    if not is_server(location):
+        return f"embedded in {location}: {database}"
+    where, mark, more = location.partition("?")
+    return f"{where}/{database}{mark}{more}"
+
+
 def variables(location: str) -> dict[str, str]:
     """PGHOST, PGPORT and what else a client has to know of a server. Raises OSError for an embedded one never started."""
     if not is_server(location):

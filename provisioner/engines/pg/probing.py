@@ -57,6 +57,17 @@ def close(session: Session, name: str) -> None:
         return  # the check says so
 
 
+def look(instance: Instance) -> Check:
+    """Does it answer, and does it keep timelines apart?"""
+    try:
+        with administering(instance) as session:
+            if not (check := _isolation(session)).well:
+                return check
+            return Check("server", True, _connected(session, instance))
+    except StorageFailed as error:
+        return Check("server", False, str(error))
+
+
 def probe(instance: Instance) -> Iterator[Check]:
     """One look after another; after one that fails there may be no more."""
     forget_refusals()

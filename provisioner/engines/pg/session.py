@@ -8,15 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from provisioner.engines.pg import embedded, place
-from provisioner.environment import ReachedServer
-from provisioner.errors import StorageFailed, UsageError
+from provisioner.engines.pg import embedded
+from provisioner.environment import SERVER_OPTIONS, quoted
+from provisioner.errors import StorageFailed
 from provisioner.model import Instance
 
 Session = psycopg.Connection[tuple[Any, ...]]
@@ -35,47 +34,6 @@ _SETTINGS = sql.SQL(
 _idle: dict[tuple[int, str], list[Session]] = {}
 _refusals: dict[str, tuple[float, StorageFailed]] = {}
 _guard = Lock()
-
-
-def parse(text: str, ca: str | None = None, sslmode: str | None = None) -> tuple[str, str]:
-    """Location and administrator's URL of what a user calls a server: a URL or libpq's ``host=… user=…``.
-
-    Raises UsageError.
-    """
-    try:
-        given = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
-    except psycopg.ProgrammingError as error:
-        secret = urlsplit(text).password if "://" in text else None
-        raise UsageError(
-            f"this is no URL of a PostgreSQL server: {_masked(str(error).strip(), secret)}",
-            "It looks like postgresql://user:password@host:5432/postgres",
-        ) from error
-    options = {word: given.get(word, "") for word, _ in _options()}
-    options["sslrootcert"] = os.path.abspath(ca) if ca else options["sslrootcert"]
-    options["sslmode"] = sslmode or options["sslmode"] or ("verify-full" if options["sslrootcert"] else "")
-    if options["sslrootcert"] not in ("", "system") and not os.path.isfile(options["sslrootcert"]):
-        raise UsageError(f"there is no file {options['sslrootcert']}", "Name the certificate of the server's authority")
-    hosts = given.get("host", "").split(",")
-    ports = given.get("port", place.DEFAULT_PORT).split(",")
-    if len(ports) == 1:
-        ports *= len(hosts)
-    if not all(hosts) or len(ports) != len(hosts):
-        raise UsageError("the URL of a server names a host", "Such as postgresql://user:password@host:5432/postgres")
-    if "user" not in given:
-        raise UsageError(
-            "the URL of a server names who administers it", "postgresql://user:password@host:5432/postgres"
-        )
-    location = place.location_of(list(zip(hosts, ports, strict=True)), options)
-    admin = ReachedServer(
-        place.variables(location), given.get("dbname", "postgres"), given["user"], given.get("password", "")
-    )
-    return location, admin.url()
-
-
-def _options() -> tuple[tuple[str, str], ...]:
-    from provisioner.environment import SERVER_OPTIONS
-
-    return SERVER_OPTIONS
 
 
 def admin_url(instance: Instance) -> str:
@@ -138,7 +96,7 @@ def variables_for_tools(instance: Instance, database: str) -> dict[str, str]:
     """What tells PostgreSQL's own programs to connect as the administrator, with no secret in their arguments."""
     given = conninfo_to_dict(admin_url(instance), dbname=database)
     names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
-    names |= dict(_options())
+    names |= dict(SERVER_OPTIONS)
     found = {names[word]: str(value) for word, value in given.items() if word in names and value is not None}
     return {**found, "PGCONNECT_TIMEOUT": str(CONNECT_SECONDS), "PGAPPNAME": "provisioner"}
 
@@ -178,9 +136,8 @@ def _alive(session: Session) -> bool:
     return True
 
 
-def _masked(text: str, secret: str | None) -> str:
-    from provisioner.environment import quoted
-
+def masked(text: str, secret: str | None) -> str:
+    """`text` without a password in it, however that is written."""
     for form in filter(None, (secret, quoted(secret or ""))):
         text = text.replace(form, "…")
     return text
@@ -189,7 +146,7 @@ def _masked(text: str, secret: str | None) -> str:
 def why(error: psycopg.Error, location: str, url: str) -> tuple[str, str]:
     """What went wrong, and what to do; never with the password in it."""
     secret = conninfo_to_dict(url).get("password") if url else None
-    said = _masked(" ".join(str(error).split()), str(secret) if secret else None)
+    said = masked(" ".join(str(error).split()), str(secret) if secret else None)
     for words, meaning, hint in _MEANINGS:
         if any(word in said for word in words):
             return f"the server {location} {meaning}: {said}", hint

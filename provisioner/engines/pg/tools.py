@@ -11,6 +11,7 @@ from functools import cache
 from glob import glob
 from importlib.util import find_spec
 
+from provisioner.config import inherited
 from provisioner.errors import StorageFailed
 
 _PLACES = (
@@ -64,7 +65,7 @@ def programs(server: int) -> str:
 
 def run(program: str, arguments: Iterable[str], variables: Mapping[str, str], what: str) -> None:
     """Run one to its end. Raises StorageFailed with its last words."""
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+    environ = {key: value for key, value in inherited().items() if not key.startswith("PG")}
     done = subprocess.run(
         [program, *arguments],
         env={**environ, **variables},

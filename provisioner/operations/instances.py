@@ -1,13 +1,19 @@
-"""Instances by their names, and what they may be called."""
+"""Instances by their names, what they may be called, and how they are added."""
 
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Iterator
 
 from provisioner import naming
+from provisioner.clock import now_ms
+from provisioner.engines.base import Where
+from provisioner.engines.table import ENGINES
 from provisioner.environment import RESERVED_INSTANCES, instance_prefix
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import App, Instance
+from provisioner.operations.proposal import Proposal, Told
 from provisioner.registry.instances import locations
 from provisioner.registry.store import Registry
 
@@ -20,9 +26,11 @@ def find(registry: Registry, slug: str) -> Instance:
 
 
 def successor(registry: Registry, app: App, leaving: Instance) -> str:
-    """Whose databases `Deno.openKv()` opens once the instance is away; empty where that does not change."""
-    first, *others = [item.slug for item in registry.assigned(app.id)] or [""]
-    return others[0] if others and first == leaving.slug else ""
+    """What an app has of another instance once this one is away, as a sentence; empty where that does not change."""
+    mine = [item.slug for item in registry.assigned(app.id) if item.engine == leaving.engine]
+    if len(mine) < 2 or mine[0] != leaving.slug:
+        return ""
+    return f"{ENGINES[leaving.engine].first} {mine[1]} from then on"
 
 
 def parse_name(text: str) -> str:
@@ -50,7 +58,7 @@ def must_be_free(registry: Registry, slug: str) -> None:
 def must_be_alone(registry: Registry, location: str, *, but: str = "") -> None:
     """Raises ProvisionerError where another instance stores in the directory, or did so before it was deleted."""
     for other, slug, directory in locations(registry):
-        if other != but and os.path.realpath(directory) == os.path.realpath(location):
+        if other != but and "://" not in location and os.path.realpath(directory) == os.path.realpath(location):
             raise ProvisionerError(f"instance {slug!r} stores in {location}", "Choose another directory")
 
 
@@ -63,3 +71,35 @@ def free_directory(registry: Registry, slug: str) -> str:
     while os.path.realpath(found) in taken:
         found, number = f"{location}-{number}", number + 1
     return found
+
+
+def add(registry: Registry, name: str, engine: str, where: Where) -> Proposal:
+    """Add an instance, which stores there, or in a directory of its own in the home."""
+    slug = parse_name(name)
+    must_be_free(registry, slug)
+    location, url = ENGINES[engine].locate(where, free_directory(registry, slug))
+    must_be_alone(registry, location)
+
+    def do(_: Told) -> Iterator[str]:
+        registry.organization()
+        made = _create(registry, slug, engine, location, url)
+        yield f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'"
+        if not (check := ENGINES[engine].look(made)).well:
+            yield f"{check.what}: {check.text}"
+
+    return Proposal(do)
+
+
+def default(registry: Registry) -> Instance:
+    """The first deno-kv instance, made in the home directory where there is none."""
+    for instance in registry.instances():
+        if instance.engine == "deno-kv":
+            return instance
+    return _create(registry, "default", "deno-kv", os.path.realpath(free_directory(registry, "default")))
+
+
+def _create(registry: Registry, slug: str, engine: str, location: str, url: str = "") -> Instance:
+    instance = Instance(str(uuid.uuid4()), slug, engine, location, now_ms(), url, registry.home.path)
+    ENGINES[engine].prepare(instance)
+    registry.add_instance(instance)
+    return instance

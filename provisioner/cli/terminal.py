@@ -1,0 +1,79 @@
+"""Asking and telling on a terminal, or where none is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from provisioner.cli.shared import confirm
+from provisioner.errors import ProvisionerError
+from provisioner.model import App
+from provisioner.naming import shown
+from provisioner.operations.proposal import Proposal
+from provisioner.reconcile.apply import Progress
+
+_STEPS = {"ensure": "provisioned", "archive": "archived", "purge": "deleted"}
+
+
+class Terminal:
+    """Hears what takes a while on standard error: with counts that move on a terminal, elsewhere line by line."""
+
+    def say(self, line: str) -> None:
+        click.echo(line, err=True)
+
+    @contextmanager
+    def reconciling(self, app: App, *, steps: bool) -> Iterator[Progress | None]:
+        if not sys.stderr.isatty():
+            yield _in_lines(app) if steps else None
+            return
+        from rich.console import Console
+        from rich.progress import Progress as Bars
+        from rich.progress import TextColumn, TimeElapsedColumn
+
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), TextColumn("{task.completed:.0f}"), TimeElapsedColumn())
+        with Bars(*columns, console=console, transient=True) as bars:
+            tasks: dict[str, object] = {}
+
+            def advance(verb: str, count: int) -> None:
+                if verb not in tasks:
+                    tasks[verb] = bars.add_task(f"{app.slug}: {verb}", total=None)
+                bars.advance(tasks[verb], count)  # type: ignore[arg-type]
+
+            yield advance
+
+
+def _in_lines(app: App) -> Progress:
+    done: dict[str, int] = {}
+
+    def advance(verb: str, count: int) -> None:
+        done[verb] = done.get(verb, 0) + count
+        click.echo(f"{app.slug}: {_STEPS.get(verb, verb)} {done[verb]} databases", err=True)
+
+    return advance
+
+
+TERMINAL = Terminal()
+
+
+def carry_out(proposal: Proposal, *, yes: bool = False) -> None:
+    """Ask, unless `yes`, and do it. Raises ProvisionerError where nobody has said yes."""
+    for line in proposal.details:
+        click.echo(shown(line))
+    if proposal.typed:
+        _typed(proposal, yes)
+    elif proposal.question:
+        confirm(proposal.question, yes)
+    for line in proposal.do(TERMINAL):
+        click.echo(shown(line))
+
+
+def _typed(proposal: Proposal, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ProvisionerError(f"{proposal.question} was not confirmed", "Nobody can be asked here: say --yes")
+    proposal.answered(click.prompt(f"{proposal.question} Type {proposal.typed}"))

@@ -1,0 +1,271 @@
+"""Changing what is in a database: a key made, edited, deleted, and each of these taken back.
+
+Each is an atomic write that checks the versionstamp which its asker saw: where it is another by now, nothing is written,
+and a page shows what was seen, what is there, and what was to be written. The audit log says who asked, and of which key;
+values stay in the database.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from urllib.parse import quote
+
+from starlette.responses import RedirectResponse, Response
+
+from provisioner.dashboard import explorer, showing, typed
+from provisioner.dashboard.one_database import connected
+from provisioner.dashboard.sessions import Kept, Offer
+from provisioner.dashboard.typed import Spelling
+from provisioner.dashboard.visiting import Missing, Visit
+from provisioner.errors import ProvisionerError
+from provisioner.kv import dumpfile, notation
+from provisioner.kv import key as keys
+from provisioner.kv.errors import KvError
+from provisioner.kv.model import NEVER, AtomicWrite, Check, Committed, Mutation, MutationKind, StoredRow
+from provisioner.model import Database, Timeline
+
+ABSENT: Final = "absent"  # where otherwise a versionstamp stands
+_LABEL: Final = "Undo"
+_DETAIL: Final = 4000  # characters of a key in the audit log
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What stands in a form. `wrong` says of its fields what is wrong with them; `fixed` why the value cannot be edited."""
+
+    key: str = ""
+    value: str = ""
+    spelling: str = Spelling.JSON
+    expiry: str = ""
+    versionstamp: str = ABSENT
+    seen: str = ""
+    fixed: str = ""
+    wrong: dict[str, str] = field(default_factory=dict)
+
+
+def blank(visit: Visit) -> Response:
+    """The form for a new key."""
+    if visit.session.read_only:
+        return RedirectResponse(_path(visit, "keys"), 303)
+    prefix = notation.key_of(visit.query("prefix") or "[]")
+    text = explorer.text_of((*prefix, "")) if not visit.query("key") else explorer.key_named(explorer.asked(visit))
+    return _form(visit, None, Draft(key=text))
+
+
+def create(visit: Visit) -> Response:
+    form = visit.form
+    draft = _typed(form, ABSENT)
+    key = b""
+    try:
+        key = keys.encode(notation.key_of(draft.key))
+        keys.check_written(key)
+    except KvError as error:
+        draft.wrong["key"] = str(error)
+    stored = _stored(visit, draft, None)
+    if draft.wrong or stored is None:
+        return _form(visit, None, draft, status=400)
+    replacement = (key, *stored[:2], None, stored[2])
+    row = visit.store.row(key)
+    if row is None and (offer := _changed(visit, "key.create", key, None, replacement)):
+        return visit.done(_entry(visit, key), f"Created {explorer.key_named(key)}.", offer)
+    return _conflict(visit, key, draft)
+
+
+def form(visit: Visit) -> Response:
+    """The form for an entry."""
+    key = explorer.asked(visit)
+    row = visit.store.row(key)
+    if visit.session.read_only or (row is None and not visit.live):
+        return RedirectResponse(_entry(visit, key), 303)
+    return _form(visit, key, _drafted(row) if row else Draft())
+
+
+def edit(visit: Visit) -> Response:
+    key = explorer.asked(visit)
+    row = visit.store.row(key)
+    draft = _typed(visit.form, visit.form.get("versionstamp", ABSENT))
+    seen = row if row and _stamp(row) == draft.versionstamp else None
+    if seen and "value" not in visit.form:  # only when it expires was to be changed
+        draft = replace(draft, fixed=typed.fixed(seen))
+    if seen is None and showing.key_text(key) is None:
+        raise Missing("that is no key", "Choose one from the list")
+    if seen is None and "value" not in visit.form:
+        return _conflict(visit, key, draft)
+    stored = _stored(visit, draft, seen)
+    if draft.wrong or stored is None:
+        return _form(visit, key, draft, status=400)
+    if seen or (row is None and draft.versionstamp == ABSENT):
+        replacement = (key, *stored[:2], None, stored[2])
+        if offer := _changed(visit, "key.edit" if seen else "key.create", key, seen, replacement):
+            return visit.done(_entry(visit, key), f"Saved {explorer.key_named(key)}.", offer)
+    return _conflict(visit, key, draft)
+
+
+def delete(visit: Visit) -> Response:
+    key = explorer.asked(visit)
+    row = visit.store.row(key)
+    versionstamp = visit.form.get("versionstamp", "")
+    if row and _stamp(row) == versionstamp and (offer := _changed(visit, "key.delete", key, row, None)):
+        listed = f"{_path(visit, 'keys')}?prefix={quote(explorer.parent(key))}"
+        return visit.done(listed, f"Deleted {explorer.key_named(key)}.", offer)
+    draft = Draft(versionstamp=versionstamp, seen=visit.form.get("seen", ""))
+    return _conflict(visit, key, draft, deleting=True)
+
+
+def undo(visit: Visit) -> Response:
+    """Take a change back, as long as nobody has changed the same key since."""
+    database, *_ = connected(visit)
+    kept = visit.session.kept.get(visit.form.get("change", ""))
+    if kept is None or kept.database_id != database.id:
+        raise Missing("that cannot be taken back any more", "Only the last changes of a session can")
+    row = visit.store.row(kept.key)
+    named = explorer.key_named(kept.key)
+    if kept.before and NEVER != kept.before[4] <= visit.now:
+        raise ProvisionerError(f"{named} would have expired meanwhile, so it stays away", "Create it anew")
+    if _check(row) == kept.after and (offer := _changed(visit, "key.undo", kept.key, row, kept.before)):
+        visit.session.kept.pop(visit.form["change"], None)
+        return visit.done(_entry(visit, kept.key), f"{named} is what it was before.", offer)
+    raise ProvisionerError(f"{named} was changed meanwhile, so nothing was taken back", "Look at it in the explorer")
+
+
+def _typed(form: dict[str, str], versionstamp: str) -> Draft:
+    return Draft(
+        form.get("key", ""),
+        form.get("value", ""),
+        form.get("spelling", Spelling.JSON),
+        form.get("expiry", ""),
+        versionstamp,
+        form.get("seen", ""),
+    )
+
+
+def _drafted(row: StoredRow) -> Draft:
+    """Of an entry, as it is."""
+    common: dict[str, Any] = {
+        "expiry": typed.expiry_text(row[4]),
+        "versionstamp": _stamp(row),
+        "seen": typed.sealed(row),
+    }
+    try:
+        spelling, text = typed.spelled(row)
+    except KvError as error:
+        return Draft(fixed=str(error), **common)
+    return Draft(value=text, spelling=spelling, **common)
+
+
+def _stored(visit: Visit, draft: Draft, seen: StoredRow | None) -> tuple[bytes, int, int] | None:
+    """Value, encoding and expiry as typed; what is typed as it was seen stays bit by bit. None where something is wrong."""
+    before = _drafted(seen) if seen else None
+    data, encoding, expire_at = b"", 0, NEVER
+    try:
+        if seen and before and ("value" not in visit.form or _same(before, draft)):
+            data, encoding = seen[1], seen[2]
+        else:
+            data, encoding = typed.stored(draft.spelling, draft.value)
+    except KvError as error:
+        draft.wrong["value"] = str(error)
+    try:
+        if seen and before and draft.expiry.strip() == before.expiry:
+            expire_at = seen[4]
+        else:
+            expire_at = typed.expiry(draft.expiry, visit.now)
+    except KvError as error:
+        draft.wrong["expiry"] = str(error)
+    return None if draft.wrong else (data, encoding, expire_at)
+
+
+def _same(before: Draft, draft: Draft) -> bool:
+    return before.spelling == draft.spelling and before.value == draft.value.replace("\r\n", "\n")
+
+
+def _changed(visit: Visit, action: str, key: bytes, row: StoredRow | None, wanted: StoredRow | None) -> Offer | None:
+    """Put one entry in the place of another that is still there, and say so in the audit log. None where it is not.
+
+    The log hears of it before it happens: there is no change that it does not tell of.
+    """
+    database, _, timeline = connected(visit)
+    mutation = Mutation(MutationKind.DELETE, key)
+    if wanted is not None:
+        mutation = Mutation(MutationKind.SET, key, wanted[1], wanted[2], wanted[4])
+    _record(visit, action, database, timeline, key)
+    try:
+        outcome = visit.write(AtomicWrite((Check(key, _check(row)),), (mutation,)))
+    except KvError as error:
+        _record(visit, "key.refused", database, timeline, key, f": {error}")
+        raise
+    if not isinstance(outcome, Committed):
+        _record(visit, "key.refused", database, timeline, key, ": it was changed meanwhile")
+        return None
+    name = visit.session.keep(Kept(database.id, key, row, outcome.versionstamp if wanted else None))
+    return Offer(_LABEL, _path(visit, "undo"), {"change": name})
+
+
+def _record(visit: Visit, action: str, database: Database, timeline: Timeline, key: bytes, why: str = "") -> None:
+    visit.registry.record(
+        visit.now,
+        action,
+        visit.session.principal,
+        app_id=timeline.app_id,
+        database_id=database.id,
+        detail=explorer.key_named(key)[:_DETAIL] + why,
+    )
+
+
+def _conflict(visit: Visit, key: bytes, draft: Draft, *, deleting: bool = False) -> Response:
+    """What was seen, what is there, what was to be written: and a form that goes on from what is there."""
+    row = visit.store.row(key)
+    seen = typed.unsealed(draft.seen, key, draft.versionstamp)
+    if row and not deleting and "value" not in visit.form:
+        going_on = replace(_drafted(row), expiry=draft.expiry)
+    else:
+        stamp, sealed = (_stamp(row), typed.sealed(row)) if row else (ABSENT, "")
+        going_on = replace(draft, versionstamp=stamp, seen=sealed)
+    return _form(
+        visit,
+        key,
+        going_on,
+        status=409,
+        conflict=True,
+        deleting=deleting,
+        seen=showing.entry(seen) if seen else None,
+        seen_stamp=draft.versionstamp,
+    )
+
+
+def _form(visit: Visit, key: bytes | None, draft: Draft, *, status: int = 200, **context: Any) -> Response:
+    database, app, timeline = connected(visit)
+    row = None if key is None else visit.store.row(key)
+    now = _stamp(row) if row else ABSENT
+    known = visit.live if visit.live else draft.versionstamp
+    shown = {"conflict": False, "deleting": False, "seen": None, "seen_stamp": "", **context}
+    return visit.page(
+        "edit.html",
+        status=status,
+        database=database,
+        app=app,
+        timeline=timeline,
+        id=None if key is None else key.hex(),
+        key=None if key is None else explorer.key_named(key),
+        draft=draft,
+        spellings=Spelling,
+        there=showing.entry(row) if row else None,
+        stale=key is not None and known != now,
+        **shown,
+    )
+
+
+def _stamp(row: StoredRow) -> str:
+    return dumpfile.stamp(row[3] or 0)
+
+
+def _check(row: StoredRow | None) -> bytes | None:
+    return bytes.fromhex(_stamp(row)) if row else None
+
+
+def _path(visit: Visit, page: str) -> str:
+    return f"/databases/{visit.parameter('database_id')}/{page}"
+
+
+def _entry(visit: Visit, key: bytes) -> str:
+    return f"{_path(visit, 'entry')}?key={key.hex()}"

@@ -1,0 +1,185 @@
+"""Entries in a form: how a value and its expiry are spelled there, and what was typed, as it is stored.
+
+A value is typed as JSON in the notation of `provisioner kv`, as plain text, or as bytes in hex. A value is offered for
+editing only if its JSON says all of it: what was typed is stored instead, and nothing may get lost on the way.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import struct
+from collections.abc import Iterator, Mapping, Set
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+from urllib.parse import quote_plus
+
+from markupsafe import escape
+
+from provisioner import times
+from provisioner.clock import rfc3339
+from provisioner.dashboard import showing
+from provisioner.errors import UsageError
+from provisioner.kv import notation, value
+from provisioner.kv.atomic import check_value
+from provisioner.kv.errors import KvError, OptionInvalid, ValueInvalid
+from provisioner.kv.model import NEVER, StoredRow
+
+LONGEST: Final = 700_000  # bytes of a form, and of a page, which both have to stay below a million
+_PRETTY: Final = 200_000  # characters
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_SEALED: Final = struct.Struct(">Bq")
+
+
+class Spelling(StrEnum):
+    JSON = "json"
+    TEXT = "text"
+    HEX = "hex"
+
+
+def stored(spelling: str, text: str) -> tuple[bytes, int]:
+    """The bytes of a value and their encoding. Raises ValueInvalid, LimitExceeded."""
+    data, encoding = value.encode(_value(spelling, text))
+    check_value(data)
+    return data, encoding
+
+
+def _value(spelling: str, text: str) -> Any:
+    if spelling == Spelling.TEXT:
+        return text.replace("\r\n", "\n")  # browsers send each line break of a form as two characters
+    if spelling == Spelling.HEX:
+        try:
+            return bytes.fromhex(text)
+        except ValueError as error:
+            raise ValueInvalid("bytes in hex are pairs of the digits 0 to 9 and a to f") from error
+    try:
+        return notation.value_of(text)
+    except ValueInvalid as error:
+        if isinstance(cause := error.__cause__, json.JSONDecodeError):
+            raise ValueInvalid(f"{cause.msg} in line {cause.lineno}, column {cause.colno}: {error}") from error
+        raise
+
+
+def spelled(row: StoredRow) -> tuple[Spelling, str]:
+    """A value that is to be edited. Raises ValueInvalid, whose text says why it cannot be."""
+    try:
+        decoded = value.decode(row[1], row[2])
+        if type(decoded) is bytes:
+            return Spelling.HEX, decoded.hex(" ")
+        text = _written(decoded)
+    except ValueInvalid:
+        raise
+    except (KvError, RecursionError) as error:
+        raise ValueInvalid(str(error)) from error
+    if max(len(quote_plus(text)), len(escape(text).encode())) > LONGEST:
+        raise ValueInvalid("its JSON is too long for a form. Use: provisioner kv set")
+    return Spelling.JSON, text
+
+
+def fixed(row: StoredRow) -> str:
+    """Why a value cannot be edited; empty if it can."""
+    try:
+        spelled(row)
+    except ValueInvalid as error:
+        return str(error)
+    return ""
+
+
+def _written(decoded: Any) -> str:
+    document = notation.to_json(decoded)
+    if other := next(_others(document), ""):
+        raise ValueInvalid(f"JSON has no notation for what it is or holds: {other:.200}")
+    if _shares(decoded, set()):
+        raise ValueInvalid("it holds the same object in several places, which JSON would make several objects")
+    text = json.dumps(document, ensure_ascii=False)
+    again = value.decode(*value.encode(notation.value_of(text)))
+    if json.dumps(notation.to_json(again), ensure_ascii=False) != text:
+        raise ValueInvalid("its JSON does not say all of it")
+    pretty = json.dumps(document, ensure_ascii=False, indent=2)
+    return _visible(pretty if len(pretty) <= _PRETTY else text)
+
+
+def _others(document: Any) -> Iterator[str]:
+    if isinstance(document, list):
+        for item in document:
+            yield from _others(item)
+    elif isinstance(document, dict):
+        if list(document) == ["$other"]:
+            yield document["$other"]
+        inner = document["$object"] if list(document) == ["$object"] else document
+        for item in inner.values():
+            yield from _others(item)
+
+
+def _shares(decoded: Any, seen: set[int]) -> bool:
+    """Is an object in it twice? Expressions are left out, of which Python itself makes equal ones the same."""
+    if isinstance(decoded, (datetime, bytes)):
+        again = len(decoded) > 1 if isinstance(decoded, bytes) else True  # Python has each of the shortest once
+        return again and _again(decoded, seen)
+    if not isinstance(decoded, (Mapping, list, Set)):
+        return False
+    if _again(decoded, seen):
+        return True
+    items = [*decoded.keys(), *decoded.values()] if isinstance(decoded, Mapping) else decoded
+    return any(_shares(item, seen) for item in items)
+
+
+def _again(found: object, seen: set[int]) -> bool:
+    known = id(found) in seen
+    seen.add(id(found))
+    return known
+
+
+def _visible(text: str) -> str:
+    """JSON in which what steers a reader's eye is escaped, which is the same JSON."""
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+
+
+def expiry_text(expire_at: int) -> str:
+    """Empty for what does not expire."""
+    return "" if expire_at == NEVER else rfc3339(expire_at) or ""
+
+
+def expiry(text: str, now: int) -> int:
+    """When what was typed says, in milliseconds since 1970, or NEVER. Raises OptionInvalid."""
+    text = text.strip()
+    if text in ("", "never"):
+        return NEVER
+    if "-" not in text:
+        try:
+            return now + times.milliseconds(text)
+        except UsageError as error:
+            raise OptionInvalid(f"{error.message}. {error.hint}, or 2030-01-31T12:00:00Z, or nothing") from error
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise OptionInvalid(
+            f"{text!r} is no time. Say for example 90min, 7d, 2030-01-31T12:00:00Z, or nothing"
+        ) from error
+    if moment.tzinfo is None:
+        raise OptionInvalid(f"{text!r} has no time zone. Say for example {text}Z")
+    at = (moment - _EPOCH) // _MILLISECOND
+    if at <= now:
+        raise OptionInvalid(f"{text!r} has passed")
+    return at
+
+
+def sealed(row: StoredRow) -> str:
+    """What was seen, for a hidden field."""
+    return base64.urlsafe_b64encode(_SEALED.pack(row[2] & 0xFF, row[4]) + showing.as_bytes(row[1])).decode().rstrip("=")
+
+
+def unsealed(text: str, key: bytes, versionstamp: str) -> StoredRow | None:
+    """What was seen, as a hidden field says it: for its reader's own eyes only. None where it says nothing."""
+    try:
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        encoding, expire_at = _SEALED.unpack_from(data)
+        version = int.from_bytes(bytes.fromhex(versionstamp)[:8], "big")
+    except (binascii.Error, ValueError, struct.error):
+        return None
+    return key, data[_SEALED.size :], encoding, version, expire_at

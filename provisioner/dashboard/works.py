@@ -1,0 +1,137 @@
+"""Changes that are being made: each in a thread of its own, since some take as long as a disk or a command does.
+
+Who asked waits a moment; then the page goes on, and what became of it comes as a note when it is over. One that is cut off
+with the server is finished or undone by the next reconcile, as everywhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from provisioner.config import Home
+from provisioner.dashboard.sessions import Note, Offer, Session
+from provisioner.errors import Busy, ProvisionerError
+from provisioner.model import App
+from provisioner.operations.proposal import Proposal, Told
+from provisioner.reconcile.apply import Progress
+from provisioner.registry.store import Registry
+
+AT_ONCE: Final = 2
+MOST: Final = 32
+LINES: Final = 200
+
+_log = logging.getLogger("provisioner.dashboard")
+
+Undo = Callable[[Registry], Offer | None]
+"""Asked when it is done: how it is taken back."""
+
+
+@dataclass(slots=True)
+class Work:
+    """`heard` is what it has told on its way, `lines` what was done; `trouble` is what it failed with."""
+
+    id: int
+    title: str
+    who: str
+    began_at: int
+    heard: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    trouble: ProvisionerError | None = None
+    offer: Offer | None = None
+    over: threading.Event = field(default_factory=threading.Event)
+    alone: bool = False
+    """Nobody waits for it any more: what becomes of it is a note."""
+
+    @property
+    def note(self) -> Note:
+        if self.trouble is None:
+            return Note(" · ".join(self.lines) or self.title, self.offer)
+        done = "".join(f"{line} · " for line in self.lines)
+        return Note(f"{done}{self.trouble}", problem=True)
+
+
+class Works:
+    """For all threads. `changed` is called from any of them when there is something to see."""
+
+    def __init__(self, home: Home, changed: Callable[[], None]) -> None:
+        self._home, self._changed = home, changed
+        self._lock = threading.Lock()
+        self._hands = threading.Semaphore(AT_ONCE)
+        self._numbers = itertools.count(1)
+        self._works: dict[int, Work] = {}
+
+    @property
+    def idle(self) -> bool:
+        return not self._works
+
+    def under_way(self) -> list[Work]:
+        with self._lock:
+            return list(self._works.values())
+
+    def begin(
+        self, session: Session, title: str, now: int, propose: Callable[[Registry, Told], Proposal], undo: Undo
+    ) -> Work:
+        """Do it. Raises Busy where too much is being done already."""
+        with self._lock:
+            if len(self._works) >= MOST:
+                raise Busy(f"{MOST} changes are being made already", "Wait for one of them to end")
+            work = Work(next(self._numbers), title, session.principal, now)
+            self._works[work.id] = work
+        threading.Thread(
+            target=self._do, args=(work, session, propose, undo), name=f"work-{work.id}", daemon=True
+        ).start()
+        return work
+
+    def leave(self, work: Work) -> bool:
+        """Wait for it no more; False where it is over just now."""
+        with self._lock:
+            if work.over.is_set():
+                return False
+            work.alone = True
+        return True
+
+    def _do(self, work: Work, session: Session, propose: Callable[[Registry, Told], Proposal], undo: Undo) -> None:
+        try:
+            with self._hands, Registry.open(self._home, who=work.who) as registry:
+                for line in propose(registry, _Telling(work, self._changed)).do(_Telling(work, self._changed)):
+                    work.lines.append(line)
+                work.offer = undo(registry)
+        except ProvisionerError as error:
+            work.trouble = error
+        except Exception:
+            _log.exception("a change failed: %s", work.title)
+            work.trouble = ProvisionerError(f"the dashboard failed at: {work.title}", "The server's log says why")
+        finally:
+            with self._lock:
+                del self._works[work.id]
+                work.over.set()
+                if work.alone:
+                    session.tell(work.note)
+            self._changed()
+
+
+class _Telling:
+    """Lets a work hear what is told. See `provisioner.operations.proposal.Told`."""
+
+    def __init__(self, work: Work, changed: Callable[[], None]) -> None:
+        self._work, self._changed = work, changed
+
+    def say(self, line: str) -> None:
+        self._work.heard.append(line)
+        del self._work.heard[:-LINES]
+        self._changed()
+
+    @contextmanager
+    def reconciling(self, app: App, *, steps: bool) -> Iterator[Progress | None]:
+        def advance(verb: str, count: int) -> None:
+            self._work.counts[verb] = self._work.counts.get(verb, 0) + count
+            self._changed()
+
+        yield advance

@@ -1,0 +1,85 @@
+"""Attaching an instance to an app, and detaching it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.clock import now_ms
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.model import App, ConnectMode, Database, Instance
+from provisioner.naming import shown
+from provisioner.operations.copies import Scrubbing
+from provisioner.operations.instances import successor
+from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.reconciling import run, run_whole
+from provisioner.reconcile.origins import EMPTY, FORK, named
+from provisioner.registry.store import Registry
+
+NOTHING_SAID = Scrubbing()
+
+
+def new_branch(text: str) -> str:
+    """What the database of a new branch begins with: ``empty`` or ``fork:`` and a branch. Raises UsageError."""
+    if text != EMPTY and (not text.startswith(FORK) or not text.removeprefix(FORK).strip()):
+        raise UsageError(
+            f"{text!r} is not what a new branch can begin with",
+            "Say empty, fork:production, fork:parent or fork:BRANCH",
+        )
+    return text
+
+
+def assign(
+    registry: Registry,
+    app: App,
+    instance: Instance,
+    *,
+    connect: ConnectMode | None = None,
+    begins: str | None = None,
+    scrubbing: Scrubbing = NOTHING_SAID,
+) -> Proposal:
+    """Give every timeline of the app a database on the instance; what is None stays as it is, or as is usual."""
+
+    def do(told: Told) -> Iterator[str]:
+        registry.assign(instance, app, now_ms(), connect, begins, scrub=scrubbing.command, scrub_ms=scrubbing.limit_ms)
+        told.say(f"{app.slug}: provisioning every timeline on {instance.slug}")
+        run_whole(registry, app, "assign", told, steps=True)
+        live = [database for database in registry.databases(app.id) if database.live]
+        connected = sum(database.status == "connected" for database in live)
+        how = registry.connect_modes(app.id)[instance.id]
+        yield f"{app.slug}: {connected} of {len(live)} databases connected, {how}"
+        yield from _how_new_ones_begin(registry, app, instance, live, told)
+        rule = registry.scrubs(app.id).get(instance.id)
+        if rule is not None:
+            yield f"{app.slug}: copies have to pass, within {rule.limit_ms / 1000:g} s: {rule.command}"
+        failed = next((database for database in live if database.error), None)
+        if failed is not None:
+            raise ProvisionerError(f"{failed.name}: {failed.error}", "Then run: provisioner database fix --all")
+
+    return Proposal(do)
+
+
+def _how_new_ones_begin(
+    registry: Registry, app: App, instance: Instance, live: list[Database], told: Told
+) -> Iterator[str]:
+    begins = registry.new_branches(app.id)[instance.id]
+    if begins != EMPTY:
+        yield f"{app.slug}: the database of a new branch is a {begins.replace(FORK, 'fork of ')}"
+    timelines = {timeline.id: timeline.branch for timeline in registry.timelines(app.id) if not timeline.preview}
+    known = {timelines[database.timeline_id] for database in live if database.timeline_id in timelines}
+    source = named(begins, known)
+    if source is not None and source not in known:
+        told.say(f"{app.slug}: there is no branch {shown(source)} now: until there is, new databases begin empty")
+
+
+def unassign(registry: Registry, app: App, instance: Instance) -> Proposal:
+    """Detach an instance: its databases are archived and kept."""
+    heir = successor(registry, app, instance)
+    then = f"; {heir}" if heir else ""
+
+    def do(told: Told) -> Iterator[str]:
+        registry.unassign(instance, app, now_ms())
+        run(registry, app, "unassign", told)
+        slug = instance.slug
+        yield f"{app.slug}: {slug} is no longer assigned; 'provisioner assign' brings its data back{then}"
+
+    return Proposal(do, f"Take {instance.slug} away from {app.slug}? Its data is kept{then}")

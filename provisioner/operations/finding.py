@@ -1,0 +1,111 @@
+"""Databases by their names and ids, and timelines by theirs."""
+
+from __future__ import annotations
+
+from provisioner.errors import NotResolved
+from provisioner.model import App, Database, Status, Timeline
+from provisioner.naming import BRANCH_PREFIX, PRODUCTION, shown
+from provisioner.operations.instances import find as find_instance
+from provisioner.operations.proposal import Told
+from provisioner.operations.reconciling import run
+from provisioner.registry.shares import shares
+from provisioner.registry.store import Registry
+
+
+def find(registry: Registry, name: str) -> tuple[App, Database]:
+    """A database by its name, or by its id (or the beginning of one). The live one of a name goes before archived."""
+    found = [
+        (app, database)
+        for app in registry.apps()
+        for database in registry.databases(app.id)
+        if database.name == name or (len(name) >= 8 and database.id.startswith(name))
+    ]
+    live = [pair for pair in found if pair[1].live]
+    if len(live) == 1:
+        return live[0]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        each = (f"{item.id} ({item.status} on {registry.instance_of(item.instance_id).slug})" for _, item in found)
+        raise NotResolved(f"there are {len(found)} databases {name!r}", f"Say which by its id: {', '.join(each)}")
+    raise NotResolved(f"there is no database {name!r}", "See 'provisioner database list --all'")
+
+
+def of_timeline(
+    registry: Registry, app: App, name: bytes, told: Told, instance: str | None = None, *, exact: bool = False
+) -> Database:
+    """The database that a timeline uses, its own or one that it shares.
+
+    It is named by its branch or as ``DENO_TIMELINE`` has it, with `exact` only so. A branch that git has and the registry
+    does not know yet is provisioned first. Raises NotResolved, also where one timeline is called as another's branch is.
+    """
+    timeline = timeline_named(registry, app, name, told, exact=exact)
+    found = {database.instance_id: database for database in _live(registry, app, timeline)}
+    if timeline is not None:
+        found |= _shared(registry, app, timeline)
+    wanted = registry.assigned(app.id) if instance is None else [find_instance(registry, instance)]
+    for assigned in wanted:
+        if assigned.id in found:
+            return found[assigned.id]
+    away = [
+        item.name
+        for item in registry.databases(app.id)
+        if timeline is not None and item.timeline_id == timeline.id and item.status is Status.ARCHIVED
+        if item.instance_id in {each.id for each in wanted}
+    ]
+    if away:
+        raise NotResolved(
+            f"database {away[0]!r} of {shown(name)} is archived",
+            f"Bring it back: provisioner database recover {away[0]}",
+        )
+    where = f" on instance {instance}" if instance else ""
+    raise NotResolved(
+        f"app {app.slug!r} has no branch, timeline or database {shown(name)!r} with a live database{where}",
+        f"See 'provisioner status', or 'provisioner database list --app {app.slug}'",
+    )
+
+
+def timeline_named(registry: Registry, app: App, name: bytes, told: Told, *, exact: bool = False) -> Timeline | None:
+    """A timeline by its branch, or as ``DENO_TIMELINE`` has it, with `exact` only so; one that is new is made first.
+
+    Raises NotResolved where the name is that of one timeline and of another's branch.
+    """
+    found = known_timeline(registry, app, name, exact=exact)
+    if found is None:
+        run(registry, app, "timeline", told, retry=False)
+        found = known_timeline(registry, app, name, exact=exact)
+    return found
+
+
+def timeline_of(registry: Registry, app: App, database: Database) -> Timeline:
+    return next(timeline for timeline in registry.timelines(app.id) if timeline.id == database.timeline_id)
+
+
+def known_timeline(registry: Registry, app: App, name: bytes, *, exact: bool) -> Timeline | None:
+    """By the name of a timeline or, not `exact`, of a branch. Raises NotResolved where it is both."""
+    by_name = {timeline.name: timeline for timeline in registry.timelines(app.id)}
+    if exact or name == app.production:
+        return by_name.get(PRODUCTION if name == app.production and not exact else name)
+    timeline, branch = by_name.get(name), by_name.get(BRANCH_PREFIX + name)
+    if timeline is not None and branch is not None and branch.gone_at is None:
+        other = (
+            f"{shown(app.production)} for production's" if timeline.production else "its database's name for the other"
+        )
+        raise NotResolved(
+            f"{shown(name)} is a timeline of app {app.slug!r}, and a branch is called so too",
+            f"Say {shown(branch.name)} for the branch's, {other}",
+        )
+    return timeline or branch
+
+
+def _live(registry: Registry, app: App, timeline: Timeline | None) -> list[Database]:
+    if timeline is None:
+        return []
+    return [item for item in registry.databases(app.id) if item.live and item.timeline_id == timeline.id]
+
+
+def _shared(registry: Registry, app: App, timeline: Timeline) -> dict[str, Database]:
+    """By instance, the databases of others that a timeline uses."""
+    mine = [share for share in shares(registry, app.id) if share.timeline_id == timeline.id]
+    found = {share.instance_id: registry.database(share.database_id) for share in mine}
+    return {instance_id: database for instance_id, database in found.items() if database is not None and database.live}

@@ -1,0 +1,81 @@
+"""Trying again, now, what failed: making databases, and the pre-deploy commands of timelines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from provisioner import view
+from provisioner.deploying import forget_failures
+from provisioner.errors import NotResolved, ProvisionerError
+from provisioner.model import App, Database, Timeline
+from provisioner.naming import shown
+from provisioner.operations.finding import timeline_of
+from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.reconciling import must_be_deployed, run_whole
+from provisioner.registry.store import Registry
+
+
+def database(registry: Registry, app: App, found: Database) -> Proposal:
+    """Make a database that could not be made, and run what its timeline waits for."""
+
+    def do(told: Told) -> Iterator[str]:
+        forget_failures(registry, app, [timeline_of(registry, app, found)], registry.who)
+        run_whole(registry, app, "fix", told, retry=frozenset([found.id]))
+        _must_be_whole([item for item in registry.databases(app.id) if item.id == found.id])
+        must_be_deployed(app, [timeline_of(registry, app, found)])
+        yield "fixed"
+
+    return Proposal(do)
+
+
+def everything(registry: Registry) -> Proposal:
+    """Whatever failed, of every app; one that cannot be looked at keeps no other waiting."""
+
+    def do(told: Told) -> Iterator[str]:
+        apps = registry.apps()
+        troubles = [trouble for app in apps if (trouble := _tried(registry, app, told))]
+        if troubles:
+            raise troubles[0]
+        _must_be_whole([item for app in apps for item in registry.databases(app.id)])
+        for app in apps:
+            must_be_deployed(app, registry.timelines(app.id))
+        yield "fixed"
+
+    return Proposal(do)
+
+
+def timeline(registry: Registry, app: App, found: Timeline) -> Proposal:
+    """A timeline's databases, and its pre-deploy command."""
+
+    def do(told: Told) -> Iterator[str]:
+        forget_failures(registry, app, [found], registry.who)
+        run_whole(registry, app, "fix", told)
+        must_be_deployed(app, [item for item in registry.timelines(app.id) if item.id == found.id])
+        for item in registry.databases(app.id):
+            if item.timeline_id == found.id and item.error:
+                raise NotResolved(f"{item.name}: {item.error}", f"Then run: provisioner database fix {item.name}")
+        name = os.fsdecode(found.name)
+        status = next((item["status"] for item in view.timelines(registry, app) if item["timeline"] == name), "gone")
+        yield f"{shown(name)} is {status}"
+
+    return Proposal(do)
+
+
+def _tried(registry: Registry, app: App, told: Told) -> ProvisionerError | None:
+    """What keeps an app from being looked at, or its commands from being tried."""
+    try:
+        forget_failures(registry, app, registry.timelines(app.id), registry.who)
+        run_whole(registry, app, "fix", told)
+    except ProvisionerError as error:
+        return error
+    return None
+
+
+def _must_be_whole(databases: list[Database]) -> None:
+    for item in databases:
+        if item.error:
+            raise ProvisionerError(
+                f'database "{item.name}" is still in error: {item.error}',
+                f"Mend that, then run: provisioner database fix {item.name}",
+            )

@@ -1,0 +1,160 @@
+"""Deleting an instance with all of its databases, and bringing it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.clock import now_ms, rfc3339
+from provisioner.engines.table import ENGINES
+from provisioner.errors import ProvisionerError
+from provisioner.model import App, Instance, Status
+from provisioner.naming import shown
+from provisioner.operations.apps import RETENTION_MS
+from provisioner.operations.instances import must_be_alone, must_be_free, successor
+from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.reconciling import run
+from provisioner.reconcile.backup import Held
+from provisioner.reconcile.controller import archive_instance
+from provisioner.reconcile.deleting import delete_instance, recover_instance
+from provisioner.registry.instances import Deleted, deleted
+from provisioner.registry.store import Registry
+
+
+def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
+    """Delete an instance after a final backup of each of its databases; until the retention time of its apps is over it
+    comes back."""
+    slug = instance.slug
+    held = _held(registry, instance)
+    _must_be_unprotected(held)
+
+    def do(told: Told) -> Iterator[str]:
+        now = now_ms()
+        purge_at = now + retention_ms(registry, instance)
+        path = delete_instance(
+            registry,
+            instance,
+            lambda: _held(registry, instance),
+            now,
+            purge_at,
+            backup=backup and bool(held),
+            progress=lambda count: told.say(f"{slug}: backed up {count} of {len(held)} databases"),
+        )
+        for app in _apps(registry, instance, held):
+            archive_instance(registry, app, instance, now_ms(), "its instance was deleted")
+        yield f"deleted {slug}; 'provisioner instance recover {slug}' brings it back until {rfc3339(purge_at)}"
+        if path is not None:
+            yield shown(f"backup: {path}")
+        left = [item for _, _, item in _held(registry, instance) if item.live]
+        if left:
+            raise ProvisionerError(
+                f"{len(left)} databases are not archived yet; {left[0].name}: {left[0].error or left[0].status}",
+                "Mend that, then run: provisioner reconcile --all",
+            )
+
+    return Proposal(do, f"Delete {slug} with all of these?", tuple(_list(registry, instance, held)), typed=slug)
+
+
+def recover(registry: Registry, found: Deleted) -> Proposal:
+    """Bring a deleted instance back, with its databases and its assignments."""
+    instance = found.instance
+    if any(other.slug == instance.slug for other in registry.instances()):
+        raise ProvisionerError(
+            f"another instance is called {instance.slug!r} now",
+            f"Rename that first: provisioner instance edit {instance.slug} --name NAME",
+        )
+    must_be_free(registry, instance.slug)
+    must_be_alone(registry, instance.location, but=instance.id)
+
+    def do(told: Told) -> Iterator[str]:
+        recover_instance(registry, instance, now_ms())
+        failed = _bring_back(registry, instance, told)
+        live = sum(database.live for _, _, database in _held(registry, instance))
+        yield f"{instance.slug} is back with {live} live databases; see 'provisioner instance show {instance.slug}'"
+        if failed:
+            raise ProvisionerError(
+                f"not everything is connected yet: {failed}", "Then run: provisioner reconcile --all"
+            )
+
+    return Proposal(do)
+
+
+def retention_ms(registry: Registry, instance: Instance) -> int:
+    """For how long a deleted instance can be brought back."""
+    apps = _apps(registry, instance, _held(registry, instance))
+    return max([app.retention_ms for app in apps] or [RETENTION_MS])
+
+
+def find_deleted(registry: Registry, slug: str) -> Deleted:
+    """The instance of a name, or an id, that was deleted and can be brought back, if any can. Raises ProvisionerError."""
+    found = [item for item in deleted(registry) if slug in (item.instance.slug, item.instance.id)]
+    if not found:
+        raise ProvisionerError(f"no instance {slug!r} was deleted", "See 'provisioner instance list --deleted'")
+    now = now_ms()
+    there = [item for item in found if item.purge_at > now]
+    if len(there) > 1:
+        each = ", ".join(
+            f"{item.instance.id} ({len(_held(registry, item.instance))} databases, deleted {rfc3339(item.deleted_at)})"
+            for item in there
+        )
+        raise ProvisionerError(f"{len(there)} instances {slug!r} were deleted", f"Say which by its id: {each}")
+    return (there or found)[0]
+
+
+def _held(registry: Registry, instance: Instance) -> list[Held]:
+    """The databases with data on an instance, production's first, then by app and timeline."""
+    found = []
+    for app in registry.apps(removed=True):
+        timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
+        for database in registry.databases(app.id):
+            if database.instance_id == instance.id and database.connected_at is not None:
+                found.append((app, timelines[database.timeline_id], database))
+    return sorted(found, key=lambda item: (not item[1].production, item[0].slug, item[1].name, item[2].created_at))
+
+
+def _apps(registry: Registry, instance: Instance, held: list[Held]) -> list[App]:
+    """The registered apps that the instance is assigned to, or has data of."""
+    with_data = {app.id for app, _, _ in held}
+    return [
+        app
+        for app in registry.apps()
+        if app.id in with_data or any(item.id == instance.id for item in registry.assigned(app.id))
+    ]
+
+
+def _must_be_unprotected(held: list[Held]) -> None:
+    for _, timeline, database in held:
+        if timeline.protected and database.status is not Status.ARCHIVED:
+            name = shown(timeline.name)
+            raise ProvisionerError(
+                f"{database.name} is of the protected timeline {name}, whose data is not deleted",
+                f"If it is to be: provisioner timeline unprotect {name}",
+            )
+
+
+def _list(registry: Registry, instance: Instance, held: list[Held]) -> Iterator[str]:
+    apps = ", ".join(app for name, app in registry.assignments() if name == instance.slug)
+    yield shown(f"{instance.slug} in {instance.location}, assigned to {apps or 'no app'}: {len(held)} databases")
+    for app in registry.apps():
+        heir = successor(registry, app, instance)
+        if heir:
+            yield f"  {app.slug}: {heir}"
+    for app, timeline, database in held:
+        size = ENGINES[instance.engine].inspect(instance, database).size
+        name = timeline.name.decode("utf-8", "surrogateescape")
+        name = name.upper() if timeline.production else name
+        words = (app.slug, name, database.name, str(database.status), "missing" if size is None else f"{size} bytes")
+        yield shown(f"  {'  '.join(words)}")
+
+
+def _bring_back(registry: Registry, instance: Instance, told: Told) -> str:
+    """Reconcile each app of it, whatever is wrong with another. What went wrong first; empty where nothing did."""
+    failed = ""
+    for app in _apps(registry, instance, _held(registry, instance)):
+        try:
+            run(registry, app, "instance recover", told)
+        except ProvisionerError as error:
+            failed = failed or f"{app.slug}: {error}"
+        for database in registry.databases(app.id):
+            if database.instance_id == instance.id and database.error:
+                failed = failed or f"{database.name}: {database.error}"
+    return failed

@@ -1,0 +1,86 @@
+"""Another name for an instance, or another place that it was moved to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+from provisioner.clock import now_ms
+from provisioner.engines.base import Where
+from provisioner.engines.table import ENGINES
+from provisioner.environment import instance_prefix
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.model import App, Database, Instance, Status
+from provisioner.operations.instances import must_be_alone, must_be_free, parse_name
+from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.reconciling import run
+from provisioner.reconcile.locks import app_locked
+from provisioner.registry.instances import databases_of, save_instance
+from provisioner.registry.store import Registry
+
+
+def edit(registry: Registry, instance: Instance, name: str | None, where: Where) -> Proposal:
+    """Change an instance; what is None stays. It moves nothing."""
+    if name is None and where == Where():
+        raise UsageError("there is nothing to change", "Say --name, or where it is now")
+    changed = instance
+    if name is not None and name != instance.slug:
+        must_be_free(registry, parse_name(name))
+        changed = replace(changed, slug=name)
+    if where != Where():
+        location, url = ENGINES[instance.engine].locate(where, instance.location, instance)
+        changed = replace(changed, location=location, url=url)
+
+    def do(told: Told) -> Iterator[str]:
+        apps = [app for app in registry.apps() if any(item.id == instance.id for item in registry.assigned(app.id))]
+        with ExitStack() as stack:
+            for app in sorted(apps, key=lambda app: app.id):
+                stack.enter_context(app_locked(registry, app))
+            if (changed.location, changed.url) != (instance.location, instance.url):
+                _must_be_there(registry, instance, changed)
+                ENGINES[changed.engine].prepare(changed)
+            save_instance(registry, changed, now_ms(), _what(instance, changed))
+        _mend(registry, apps, told)
+        yield f"instance {changed.slug}: {changed.location}"
+        if changed.slug != instance.slug:
+            yield f"its variables begin with {instance_prefix(changed.slug)}_ from now on: start programs anew"
+
+    return Proposal(do)
+
+
+def _what(old: Instance, new: Instance) -> str:
+    return f"{old.slug} -> {new.slug}" if old.slug != new.slug else f"{new.slug} in {new.location}"
+
+
+def _must_be_there(registry: Registry, old: Instance, new: Instance) -> None:
+    """Believe in a new place only where all data is there, and nobody can go on in the old one."""
+    must_be_alone(registry, new.location, but=old.id)
+    kept = [item for item in databases_of(registry, old.id) if _has_data(item)]
+    engine = ENGINES[old.engine]
+    missing = [(item, problem) for item in kept if (problem := engine.inspect(new, item).problem)]
+    if missing:
+        item, problem = missing[0]
+        raise ProvisionerError(
+            f"{len(missing)} of {len(kept)} databases of {old.slug} are not in {new.location}: {item.name} {problem}",
+            f"Move all of {old.location} there first",
+        )
+    if engine.same_place(old, new):
+        return
+    left = [item for item in kept if not engine.inspect(old, item).problem]
+    if left:
+        raise ProvisionerError(
+            f"{left[0].name} is still in {old.location} too, where programs may be writing to it",
+            "Stop them, copy it once more, and rename or remove the old directory",
+        )
+
+
+def _has_data(database: Database) -> bool:
+    return database.connected_at is not None and database.status is not Status.PURGED
+
+
+def _mend(registry: Registry, apps: list[App], told: Told) -> None:
+    """What was missed in the old place is there again."""
+    for app in apps:
+        if any(database.error for database in registry.databases(app.id)):
+            run(registry, app, "instance edit", told)

@@ -1,0 +1,61 @@
+"""How long a timeline is kept: protection and expiry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+from provisioner.clock import now_ms, rfc3339
+from provisioner.errors import ProvisionerError
+from provisioner.model import App, Timeline
+from provisioner.naming import shown
+from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.reconciling import run
+from provisioner.reconcile.locks import app_locked
+from provisioner.reconcile.outlook import expires_at
+from provisioner.registry.store import Registry
+
+
+def protect(registry: Registry, app: App, timeline: Timeline, *, protected: bool) -> Proposal:
+    """Keep a timeline whatever happens, or let it go as others do."""
+
+    def do(told: Told) -> Iterator[str]:
+        action = "timeline.protect" if protected else "timeline.unprotect"
+        _change(registry, app, replace(timeline, protected=protected), action, told)
+        yield f"{shown(timeline.name)} is {'' if protected else 'not '}protected"
+
+    return Proposal(do)
+
+
+def expire(registry: Registry, app: App, timeline: Timeline, lasts_ms: int | None) -> Proposal:
+    """Let a timeline end so long after now, or its last push; 0: never, None: as its app says."""
+    if timeline.production:
+        raise ProvisionerError("the production timeline never expires", "Name another")
+    if timeline.preview and lasts_ms is None:
+        raise ProvisionerError("a preview has a time of its own", "Say --after TIME or --never")
+
+    def do(told: Told) -> Iterator[str]:
+        changed = replace(timeline, expire_ms=lasts_ms, active_at=now_ms())
+        _change(registry, app, changed, "timeline.expire", told)
+        at = expires_at(app, changed)
+        protected = ": it is protected" if timeline.protected else ""
+        yield f"{shown(timeline.name)} {f'expires at {rfc3339(at)}' if at else 'does not expire'}{protected}"
+
+    return Proposal(do)
+
+
+def _change(registry: Registry, app: App, wanted: Timeline, action: str, told: Told) -> None:
+    """Save what was said of a timeline, and see to what follows from it."""
+    with app_locked(registry, app), registry.change():
+        current = next(item for item in registry.timelines(app.id) if item.id == wanted.id)
+        said = replace(
+            current,
+            protected=wanted.protected,
+            expire_ms=wanted.expire_ms,
+            active_at=max(current.active_at, wanted.active_at),
+        )
+        registry.save_timelines([said])
+        lasts = "" if said.expire_ms is None else f"{said.expire_ms} ms"
+        registry.record(now_ms(), action, registry.who, app_id=app.id, timeline=os.fsdecode(said.name), detail=lasts)
+    run(registry, app, action, told)

@@ -1,0 +1,120 @@
+"""Revisions with databases of their own, for a while."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from provisioner import view
+from provisioner.clock import now_ms
+from provisioner.engines.base import Source
+from provisioner.errors import NotResolved, ProvisionerError
+from provisioner.model import App, Timeline
+from provisioner.naming import PREVIEW_PREFIX, shown
+from provisioner.operations.finding import of_timeline
+from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.reconciling import run, run_whole
+from provisioner.reconcile.previews import close_preview, find_preview, open_preview
+from provisioner.registry import snapshots as rows
+from provisioner.registry.store import Registry
+
+LASTS = "7d"
+SHORTEST_ID = 7
+EMPTY, SNAPSHOT = "empty", "snapshot"
+
+
+def create(
+    registry: Registry, app: App, revision: str, commit: str | None, told: Told, *, source: str, lasts_ms: int
+) -> Proposal:
+    """Give a revision databases of its own; what was there before comes back with what it held.
+
+    `commit` is its full id, as whoever asks has found it: HEAD is another one in each checkout. `source` is ``empty``,
+    ``snapshot`` for the data as it was at the revision, or a timeline or branch to copy. 0 `lasts_ms` is for ever.
+    """
+    if commit is None:
+        raise NotResolved(f"{revision!r} is no commit of {os.fsdecode(app.git_dir)}", "Push it, or name another")
+    if not registry.assigned(app.id):
+        raise NotResolved(
+            f"app {app.slug!r} has no database instance assigned", f"Run: provisioner assign INSTANCE {app.slug}"
+        )
+    if source != EMPTY and document(registry, app, commit) is not None:
+        raise ProvisionerError(
+            f"preview/{commit} has data already",
+            f"To begin anew: provisioner database reset preview/{commit} --from {source}",
+        )
+    sources = _sources(registry, app, commit, source, told)
+
+    def do(told: Told) -> Iterator[str]:
+        open_preview(registry, app, commit, now_ms(), lasts_ms=lasts_ms, sources=sources)
+        run_whole(registry, app, "preview", told)
+        made = document(registry, app, commit)
+        assert made is not None  # noqa: S101 - it has just been made
+        yield line(made)
+        failed = next((item for item in made["databases"] if item["error"]), None)
+        if failed is not None:
+            raise ProvisionerError(
+                f"{failed['name']}: {failed['error']}", f"Then run: provisioner database fix {failed['name']}"
+            )
+
+    return Proposal(do)
+
+
+def delete(registry: Registry, app: App, timeline: Timeline) -> Proposal:
+    """Archive a preview's databases."""
+
+    def do(told: Told) -> Iterator[str]:
+        close_preview(registry, app, timeline, now_ms())
+        run(registry, app, "preview", told)
+        left = document(registry, app, timeline.revision)
+        yield line(left) if left else f"deleted {shown(timeline.name)}"
+
+    return Proposal(do, f"Delete {shown(timeline.name)}? Its data is kept for the retention time")
+
+
+def find(registry: Registry, app: App, revision: str, commit: str | None) -> Timeline:
+    """The preview of a commit, or of one whose id begins as `revision` does: the commit itself may be gone."""
+    found = find_preview(registry, app, commit) if commit else None
+    if found is not None:
+        return found
+    if len(revision) >= SHORTEST_ID:
+        begins = [item for item in registry.timelines(app.id) if item.preview and item.revision.startswith(revision)]
+        if len(begins) == 1:
+            return begins[0]
+    raise NotResolved(f"app {app.slug!r} has no preview of {revision!r}", "See 'provisioner preview list'")
+
+
+def document(registry: Registry, app: App, commit: str) -> view.Document | None:
+    """What `preview list --json` has of it; None where it has no databases."""
+    name = os.fsdecode(PREVIEW_PREFIX) + commit
+    return next(
+        (item for item in view.timelines(registry, app) if item["timeline"] == name and item["databases"]), None
+    )
+
+
+def line(preview: view.Document) -> str:
+    names = ", ".join(item["name"] for item in preview["databases"])
+    until = f"  until {preview['expires_at']}" if preview["expires_at"] else ""
+    return shown(f"{preview['timeline']}  {preview['status']}  {names}{until}")
+
+
+def _sources(registry: Registry, app: App, commit: str, source: str, told: Told) -> dict[str, Source]:
+    """By the id of each of the app's instances, what is to be copied there."""
+    if source == EMPTY:
+        return {}
+    if source != SNAPSHOT:
+        return {
+            instance.id: Source(of_timeline(registry, app, os.fsencode(source), told, instance.slug))
+            for instance in registry.assigned(app.id)
+        }
+    found: dict[str, Source] = {}
+    for database in registry.databases(app.id):
+        for kept in rows.snapshots(registry, database.id):
+            if kept.revision == commit and kept.cause == "revision":
+                found.setdefault(database.instance_id, Source(database, kept.id))
+    missing = [item.slug for item in registry.assigned(app.id) if item.id not in found]
+    if missing:
+        raise NotResolved(
+            f"on instance {missing[0]!r} no data is kept as it was at {commit}",
+            f"Have it kept for later ones: provisioner app set {app.slug} --snapshot-revisions 10",
+        )
+    return found

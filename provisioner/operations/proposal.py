@@ -1,0 +1,59 @@
+"""What somebody wants done: checked, put into a question, and done once the answer is yes.
+
+The command line and the dashboard ask in their own ways; what they ask, and what is done then, is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+from provisioner.errors import ProvisionerError
+from provisioner.model import App
+from provisioner.reconcile.apply import Progress
+
+
+class Told(Protocol):
+    """Who is told of what takes a while."""
+
+    def say(self, line: str) -> None: ...
+
+    def reconciling(self, app: App, *, steps: bool) -> AbstractContextManager[Progress | None]:
+        """Hears of an app's steps inside the block; with `steps` each is of interest, also to who reads it later."""
+        ...
+
+
+class Nobody:
+    """Who is told, and does not listen."""
+
+    def say(self, line: str) -> None:
+        pass
+
+    def reconciling(self, app: App, *, steps: bool) -> AbstractContextManager[Progress | None]:
+        return nullcontext()
+
+
+NOBODY = Nobody()
+
+Doing = Callable[[Told], Iterator[str]]
+"""Does it, as far as one iterates; what was done comes as lines for people. Raises ProvisionerError, also after lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """`question` says what will happen, with the question mark in it; empty where nothing is taken from anybody.
+
+    `details` come before the question. Where `typed` is not empty, that word is the answer, and not yes.
+    """
+
+    do: Doing
+    question: str = ""
+    details: tuple[str, ...] = ()
+    typed: str = ""
+
+    def answered(self, text: str) -> None:
+        """Raises ProvisionerError where the word to be typed is another."""
+        if text != self.typed:
+            raise ProvisionerError(f"{text[:64]!r} is not {self.typed!r}: nothing was done", "Try again")

@@ -1,0 +1,43 @@
+"""Reconciling what somebody has just said, and the commands that wait for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from provisioner.clock import now_ms
+from provisioner.errands import do_all
+from provisioner.errors import ProvisionerError
+from provisioner.model import App, Status, Timeline, deploy_status
+from provisioner.operations.proposal import Told
+from provisioner.reconcile import controller
+from provisioner.reconcile.outlook import Retry
+from provisioner.registry.store import Registry
+
+
+def run(
+    registry: Registry, app: App, cause: str, told: Told, *, retry: Retry = True, steps: bool = False
+) -> controller.Outcome:
+    """Reconcile one app; what failed is tried again."""
+    with told.reconciling(app, steps=steps) as progress:
+        return controller.reconcile(registry, app, now_ms(), cause, retry=retry, progress=progress)
+
+
+def run_whole(
+    registry: Registry, app: App, cause: str, told: Told, *, retry: Retry = True, steps: bool = False
+) -> controller.Outcome:
+    """Reconcile one app, and run the commands that its timelines wait for."""
+    outcome = run(registry, app, cause, told, retry=retry, steps=steps)
+    do_all(registry, app, cause, say=told.say, retry=retry)
+    return outcome
+
+
+def must_be_deployed(app: App, timelines: Iterable[Timeline]) -> None:
+    """Raises ProvisionerError where the pre-deploy command has failed on one of the timelines."""
+    for timeline in timelines:
+        if timeline.gone_at is None and deploy_status(app, timeline) is Status.ERROR:
+            name = os.fsdecode(timeline.name)
+            raise ProvisionerError(
+                f"timeline {name!r} is in error: {timeline.failure}",
+                f"Mend that and push it, or run it again: provisioner timeline fix {name}",
+            )

@@ -1,0 +1,45 @@
+"""An app's own variables in each context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from provisioner.clock import now_ms
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.model import App, Context
+from provisioner.operations.proposal import Proposal, Told
+from provisioner.registry import variables
+from provisioner.registry.store import Registry
+
+USUAL = (Context.PRODUCTION, Context.DEVELOPMENT)
+
+
+def assign(
+    registry: Registry, app: App, values: Mapping[str, str], contexts: Sequence[Context], *, secret: bool
+) -> Proposal:
+    """Set variables: all of them, or none where one cannot be set."""
+    if not values:
+        raise UsageError("there is nothing to set", "Say NAME=VALUE, or --from-file .env")
+
+    def do(_: Told) -> Iterator[str]:
+        chosen = list(contexts or USUAL)
+        variables.save(registry, app, dict(values), chosen, now_ms(), secret=secret)
+        yield f"{app.slug}: {', '.join(values)} set for {', '.join(chosen)}"
+
+    return Proposal(do)
+
+
+def unset(registry: Registry, app: App, names: Sequence[str], contexts: Sequence[Context] | None) -> Proposal:
+    """Forget variables, in some contexts or everywhere. Raises ProvisionerError where one is not there."""
+    found = [item for item in variables.listing(registry, app.id) if item.name in names]
+    found = [item for item in found if contexts is None or item.context in contexts]
+    missing = [name for name in names if name not in {item.name for item in found}]
+    if missing:
+        raise ProvisionerError(f"{app.slug} has no variable {missing[0]!r} there", "See 'provisioner var list'")
+    what = ", ".join(f"{item.name} in {item.context}" for item in found)
+
+    def do(_: Told) -> Iterator[str]:
+        variables.unset(registry, app, found, now_ms())
+        yield f"{app.slug}: forgot {what}"
+
+    return Proposal(do, f"Forget {what} of {app.slug}?")

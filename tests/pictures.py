@@ -1,0 +1,126 @@
+"""The README's pictures, taken of a real dashboard with a shop's data: `make pictures`.
+
+With a directory as its argument: every page there, light and dark, at 1280 and at 360 pixels.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+from connect_world import Server, serving
+from dashboard_world import code
+from playwright.sync_api import Browser, sync_playwright
+from support import commit, database_of, files, git, ok, repository
+
+from provisioner.kv import KvU64, open_kv
+from provisioner.kv.key import encode
+
+README = Path(__file__).parent.parent / "docs" / "pictures"
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+SHOWN: dict[str, Scheme] = {"databases": "light", "app": "light", "keys": "dark", "activity": "dark"}
+
+
+def main() -> None:
+    chromium = shutil.which("chromium")
+    assert chromium is not None, "no Chromium here: sh .ci/debian-packages"
+    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+        home = Path(place) / "home"
+        os.environ["PROVISIONER_HOME"] = str(home)
+        os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        config = Path(place) / "gitconfig"
+        config.write_text("[user]\nname = Ada\nemail = ada@example.com\n[init]\ndefaultBranch = main\n")
+        os.environ["GIT_CONFIG_GLOBAL"] = str(config)
+        pages = _pages(_shop(Path(place)))
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        with serving(home) as server:
+            if len(sys.argv) == 1:
+                for name, scheme in SHOWN.items():
+                    Camera(browser, server, scheme, 1280).take(pages[name], README / f"{name}.png", whole=False)
+            for scheme, width in product(SCHEMES, (1280, 360)) if len(sys.argv) > 1 else ():
+                camera = Camera(browser, server, scheme, width)
+                for name, path in pages.items():
+                    camera.take(path, Path(sys.argv[1]) / f"{name}-{scheme}-{width}.png", whole=True)
+        browser.close()
+
+
+def _shop(place: Path) -> Path:
+    """A repository whose branches have come and gone, with orders and visits in their databases."""
+    repo = repository(place / "shop")
+    ok(repo, "init", "--grace", "0s")
+    ok(repo, "instance", "add", "visits")
+    with open_kv(str(files(repo)["main"])) as kv:
+        for number, name in enumerate(("Ada Lovelace", "Grace Hopper", "Katherine Johnson"), 1):
+            kv.set(("users", number), {"name": name, "since": datetime(2026, 3, number, 9, 30, tzinfo=UTC)})
+            kv.set(("users_by_name", name), number)
+        for number in range(1, 41):
+            kv.set(("orders", number), {"user": number % 3 + 1, "items": [{"sku": f"tea-{number}", "count": 2}]})
+        kv.set(("visits",), KvU64(52_341))
+        kv.set(("avatars", 1), b"\x89PNG\r\n\x1a\n" + bytes(range(48)))
+    ok(repo, "assign", "default", "--new-branch", "fork:production")
+    for branch in ("feature/login", "feature/checkout-v2", "fix/rounding"):
+        git(repo, "branch", branch)
+        ok(repo, "reconcile")
+    git(repo, "branch", "release/2.1", "feature/login")
+    ok(repo, "reconcile")
+    git(repo, "branch", "-D", "fix/rounding")
+    ok(repo, "reconcile")
+    with open_kv(str(files(repo)["feature/login"])) as kv:
+        kv.set(("users", 4), {"name": "Radia Perlman", "since": datetime(2026, 4, 1, 8, 0, tzinfo=UTC)})
+        kv.delete(("orders", 7))
+        kv.set(("visits",), KvU64(52_348))
+    ok(repo, "timeline", "protect", "release/2.1")
+    ok(repo, "timeline", "expire", "feature/checkout-v2", "--after", "14d")
+    ok(repo, "preview", "create", "HEAD", "--from", "production")
+    ok(repo, "var", "set", "PUBLIC_URL=https://shop.example", "CURRENCY=EUR")
+    ok(repo, "var", "set", "STRIPE_KEY=sk_live_51", "--secret", "--context", "production")
+    ok(repo, "database", "snapshot", "create", "feature/login", "--label", "before the migration")
+    git(repo, "switch", "-q", "feature/login")
+    commit(repo, "migrate")
+    ok(repo, "app", "set", "--pre-deploy", "echo migrating; echo 3 tables checked")
+    git(repo, "switch", "-q", "main")
+    return repo
+
+
+def _pages(repo: Path) -> dict[str, str]:
+    login = f"/databases/{database_of(repo, 'git-branch/feature/login')['id']}"
+    return {
+        "databases": "/",
+        "instance": "/instances/default",
+        "app": "/apps/shop",
+        "database": login,
+        "keys": f"{login}/keys?prefix=%5B%22users%22%5D",
+        "list": f"{login}/keys?as=list",
+        "entry": f"{login}/entry?key={encode(('users', 4)).hex()}",
+        "edit": f"{login}/edit?key={encode(('users', 4)).hex()}",
+        "changes": f"{login}/changes",
+        "activity": "/activity",
+    }
+
+
+class Camera:
+    """A browser that is logged in."""
+
+    def __init__(self, browser: Browser, server: Server, scheme: Scheme, width: int) -> None:
+        self._base = server.base
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 860})
+        self._page = context.new_page()
+        self._page.goto(f"{server.base}/login#{code(Path(os.environ['PROVISIONER_HOME']))}")
+        self._page.wait_for_url(f"{server.base}/")
+        self._page.goto(f"{server.base}/activity")  # the note that one is logged in is shown once
+
+    def take(self, path: str, picture: Path, *, whole: bool) -> None:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        self._page.goto(self._base + path)
+        self._page.screenshot(path=str(picture), full_page=whole)
+
+
+if __name__ == "__main__":
+    main()
