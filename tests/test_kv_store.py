@@ -37,19 +37,22 @@ STORES: dict[str, Callable[[Path, Served], Store]] = {
     "sqlite, one of many": lambda directory, _: SqliteStore(directory / "kv.sqlite3", lean=True),
     "remote": lambda _, server: TimedStore(server, server.database()),
 }
-POSTGRES = "postgres"
+ON_POSTGRES: dict[str, Callable[[PgServer, str, Served], Store]] = {
+    "postgres": lambda pg, name, _: open_store(pg.url(name)),
+    "remote, on postgres": lambda pg, _, server: TimedStore(server, server.on_postgres(pg)),
+}
 NOW = 1_800_000_000_000
 A, B, C, D, K, N, X, Z, DEAD, LETTERS = (key.encode((name,)) for name in (*"abcdknxz", "dead", "letters"))
 END = b"\xff"
 EVERYTHING = ReadRange(b"\0", b"\xff", 1000)
 
 
-@pytest.fixture(params=[*STORES, POSTGRES])
+@pytest.fixture(params=[*STORES, *ON_POSTGRES])
 def store(request: pytest.FixtureRequest, tmp_path: Path, server: Served) -> Iterator[Store]:
-    if request.param == POSTGRES:
+    if request.param in ON_POSTGRES:
         pg: PgServer = request.getfixturevalue("pg")
-        with pg.database() as name, closing(open_store(pg.url(name))) as on_postgres:
-            yield on_postgres
+        with pg.database() as name, closing(ON_POSTGRES[request.param](pg, name, server)) as made:
+            yield made
     else:
         with closing(STORES[request.param](tmp_path, server)) as made:
             yield made
