@@ -124,7 +124,6 @@ class GroupCommit:
                 if ticket is not own:
                     ticket.turn.release()
 
-
     def _gather(self) -> None:
         """Wait a moment for those who shared the last transaction."""
         end = time.perf_counter() + min(self._took * PART, LONGEST)
