@@ -82,6 +82,18 @@ class Served:
         PostgresStore(pg.url(name)).close()
         return self._made(identity, pg.url(name))
 
+    def adopt(self, other: Served, made: Made) -> Made:
+        """The database on PostgreSQL that another server has: from now on both have it."""
+        identity = made.url.split("/")[-2]
+        with Registry.open(other.home) as registry:
+            database = registry.database(identity)
+            assert database is not None
+            instance = registry.instance_of(database.instance_id)
+        with Registry.open(self.home) as registry:
+            registry.add_instance(instance)
+        self._registered(instance, identity)
+        return self._made(identity, made.path)
+
     def _on_server(self, pg: PgServer) -> Instance:
         location = f"postgresql://127.0.0.1:{pg.port}"
         with Registry.open(self.home) as registry:
@@ -92,8 +104,8 @@ class Served:
             registry.add_instance(instance)
             return instance
 
-    def _registered(self, instance: Instance) -> str:
-        identity, branch = str(uuid.uuid4()), str(uuid.uuid4())
+    def _registered(self, instance: Instance, identity: str = "") -> str:
+        identity, branch = identity or str(uuid.uuid4()), str(uuid.uuid4())
         timeline = Timeline(str(uuid.uuid4()), self._app.id, branch.encode(), False, "0" * 40, 0, None, "")
         database = Database(
             id=identity,

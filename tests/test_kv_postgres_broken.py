@@ -8,16 +8,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
+from kv_server import served
 from pg_proxy import Cut, Proxy, proxied
 from pg_server import PgServer, pg_running
 from test_kv_store import DEAD, EVERYTHING, NOW, A, B, K, N, change, done, enqueued, names, put, stored
 
+from provisioner.connect.client import RemoteStore
 from provisioner.kv import key, value
 from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, KvU64, MutationKind
 from provisioner.kv.postgres import PostgresStore
 from provisioner.kv.postgres_lines import Lines
+from provisioner.kv.store import Store
 
 LONG = "KV_NIGHTLY" in os.environ
 
@@ -104,7 +108,7 @@ def test_many_writers_through_a_network_that_breaks_lose_nothing_and_double_noth
     assert proxy.cuts >= 5
 
 
-def hammered(store: PostgresStore, threads: int, turns: int, between: Callable[[], object] = lambda: None) -> int:
+def hammered(store: Store, threads: int, turns: int, between: Callable[[], object] = lambda: None) -> int:
     """Sums, and sets of keys that are each written once: how many were acknowledged."""
     stamps: list[bytes] = []
 
@@ -156,3 +160,21 @@ def test_a_server_that_starts_again_is_waited_for(number: signal.Signals) -> Non
         counted = hammered(store, 8, 100 if LONG else 40, restart)
         assert stored(store, N) == KvU64(counted)
         assert restarts
+
+
+def test_writers_behind_a_server_of_ours_wait_as_well(tmp_path: Path) -> None:
+    with pg_running() as pg, served(tmp_path) as server:
+        made = server.on_postgres(pg)
+        with closing(RemoteStore(made.url, made.token)) as store:
+            restarts = 0
+
+            def restart() -> None:
+                nonlocal restarts
+                if restarts < 2:
+                    pg.kill()
+                    pg.start()
+                    restarts += 1
+
+            counted = hammered(store, 8, 40, restart)
+            assert stored(store, N) == KvU64(counted)
+            assert restarts

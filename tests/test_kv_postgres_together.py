@@ -7,11 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from kv_history import Event, count, parsed, violations
+from kv_server import served
 from kv_worker import ACCOUNTS, SUM
 from pg_server import PgServer
 from support import until
@@ -29,10 +32,22 @@ SECONDS = 60 if NIGHTLY else 3
 HISTORY = str(Path(__file__).with_name("kv_history.py"))
 
 
-def recorded(url: str, processes: int, threads: int, disturb: threading.Event) -> list[Event]:
-    command = [sys.executable, HISTORY, url, str(threads), str(SECONDS)]
+def recorded(urls: Sequence[str], threads: int, disturb: threading.Event) -> list[Event]:
+    """What one process for each URL has done; over the network, its token stands behind a space."""
     with ExitStack() as stack:
-        workers = [stack.enter_context(running(*command)) for _ in range(processes)]
+        workers = []
+        for url in urls:
+            where, _, token = url.partition(" ")
+            command = [
+                "env",
+                f"DENO_KV_ACCESS_TOKEN={token}",
+                sys.executable,
+                HISTORY,
+                where,
+                str(threads),
+                str(SECONDS),
+            ]
+            workers.append(stack.enter_context(running(*command)))
         for each in workers:
             assert each.stdout is not None
             assert each.stdout.readline() == "ready\n"
@@ -73,7 +88,7 @@ def test_64_writers_through_two_processes_are_linearizable(pg: PgServer, disturb
         disturber = threading.Thread(target=terminate)
         disturber.start()
         try:
-            events = recorded(url, 2, 32, began)
+            events = recorded([url, url], 32, began)
         finally:
             began.set()
             over.set()
@@ -83,6 +98,67 @@ def test_64_writers_through_two_processes_are_linearizable(pg: PgServer, disturb
         assert violations(events) == []
         assert count(url) == commits
         assert commits > 100
+
+
+@pytest.mark.timeout(400)
+def test_64_writers_through_two_servers_are_linearizable(pg: PgServer, tmp_path: Path) -> None:
+    """Each has a home of its own, and nothing in common with the other but the database."""
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    with served(tmp_path / "one") as one, served(tmp_path / "other") as other:
+        made = one.on_postgres(pg)
+        again = other.adopt(one, made)
+        events = recorded([f"{each.url} {each.token}" for each in (made, again)], 32, threading.Event())
+    commits = sum(1 for event in events if event.version)
+    print(f"{commits} commits and {len(events) - commits} reads")
+    assert violations(events) == []
+    assert count(made.path) == commits
+    assert commits > 50
+
+
+def test_a_watch_at_one_server_sees_what_is_written_at_another(pg: PgServer, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    with served(tmp_path / "one") as one, served(tmp_path / "other") as other:
+        made = one.on_postgres(pg)
+        again = other.adopt(one, made)
+        took = []
+        listeners = partial(pg.ask, "select count(*) from deno_kv.listeners", database=made.path.split("/")[-1])
+        with (
+            open_kv(made.url, access_token=made.token) as here,
+            open_kv(again.url, access_token=again.token) as there,
+            here.watch([("key",)]) as watch,
+        ):
+            assert [entry.value for entry in next(watch)] == [None]
+            until(lambda: listeners() == [(1,)])
+            for number in range(30):
+                began = time.perf_counter()
+                stamp = there.set(("key",), number).versionstamp
+                for (entry,) in watch:
+                    if entry.versionstamp == stamp:
+                        break
+                took.append((time.perf_counter() - began) * 1000)
+        took.sort()
+        print(f"from the start of a set: median {took[15]:.1f} ms, slowest {took[-1]:.1f} ms")
+        assert took[15] < 1000  # it looks by itself after five seconds
+
+
+def test_a_queue_is_listened_to_at_one_server_and_filled_at_another(pg: PgServer, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    with served(tmp_path / "one") as one, served(tmp_path / "other") as other:
+        made = one.on_postgres(pg)
+        again = other.adopt(one, made)
+        heard: list[int] = []
+        with open_kv(made.url, access_token=made.token) as here, open_kv(again.url, access_token=again.token) as there:
+            listener = threading.Thread(target=lambda: here.listen_queue(heard.append))
+            listener.start()
+            for number in range(20):
+                there.enqueue(number)
+            until(lambda: len(heard) == 20)
+            here.close()
+            listener.join()
+    assert sorted(heard) == list(range(20))
 
 
 def test_the_judge_of_histories_finds_what_is_none() -> None:
