@@ -182,7 +182,7 @@ class PostgresStore:
         return self._writing.do(swept[:1], work)
 
     def moved(self) -> bool:
-        """Another database cannot take its place without its knowing."""
+        """Never: a database that has connections cannot be renamed, and new ones lead to the one that has the name."""
         return False
 
     def rest(self) -> None:

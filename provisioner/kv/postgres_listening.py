@@ -30,6 +30,7 @@ from provisioner.kv.wakeups import Wakeups
 RENEWAL: Final = 20.0  # seconds
 _LEASE: Final = "interval '90 seconds'"
 ANSWER: Final = 10.0  # seconds for an answer of the server
+LEAVING: Final = 2.0  # seconds that closing waits for it; where nothing answers, it ends by itself
 POLL: Final = 5.0  # seconds between looks where too many databases listen already
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
@@ -80,7 +81,7 @@ class Listening:
                 return
             os.write(self._tell, b"\0")
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(LEAVING)
 
     def _run(self) -> None:
         pause = FIRST_PAUSE

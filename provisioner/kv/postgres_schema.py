@@ -43,8 +43,10 @@ end $$"""
 
 # Puts entries and messages down, and takes note of its token; what the first try has committed it does not do again, nor
 # anything that comes later than a later one. Gives the version before. `total`: how much further the version is then.
+# `previous` is the token of the last transaction, whose row is deleted by its key: a search for it would pass all that were
+# deleted before and that nobody has swept away.
 _END: Final = f"""
-create function deno_kv.end_writing(writer_id text, number bigint, total bigint,
+create function deno_kv.end_writing(writer_id text, number bigint, previous bigint, total bigint,
     keys bytea[], vals bytea[], encodings bigint[], offsets bigint[], expiries bigint[], gone bytea[],
     ids text[], times bigint[], payloads bytea[], schedules text[], undelivered text[], news text)
 returns bigint language plpgsql as $$
@@ -75,7 +77,7 @@ begin
         insert into deno_kv.queue (id, at_ms, data, backoff_schedule, keys_if_undelivered)
             select * from unnest(ids, times, payloads, schedules, undelivered);
     end if;
-    delete from deno_kv.commits where writer = writer_id and token < number;
+    delete from deno_kv.commits where writer = writer_id and token = previous;
     insert into deno_kv.commits (writer, token, version) values (writer_id, number, base);
     if total > 0 then
         timeline := substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8);

@@ -38,7 +38,7 @@ EVERYTHING: Final = "*"
 _MOST_NAMED: Final = 1000  # keys of a notification, which has at most 8,000 bytes
 
 _BEGIN: Final = "select version, done from deno_kv.begin_writing(%b, %b)"
-_END: Final = f"select deno_kv.end_writing({', '.join(['%b'] * 15)})"
+_END: Final = f"select deno_kv.end_writing({', '.join(['%b'] * 16)})"
 # PostgreSQL reports a commit also where the time for it was over while it waited for standbys. Where the statement stands
 # alone, the time ends before the commit begins.
 _FOR_EVER: Final = ("set local statement_timeout = 0", ())
@@ -89,6 +89,7 @@ class Writing:
         self._tell = tell
         self._turn = threading.Lock()
         self._token = 0
+        self._last = 0  # the token of what was committed last
 
     def do(self, questions: Sequence[Statement], work: Callable[[Moment], Deed[T]]) -> T:
         """Ask the questions and do what `work` makes of the answers, in one transaction. `work` may be called again.
@@ -138,7 +139,10 @@ class Writing:
             trial = _Trial(self, self._token)
             if self._token == 1:
                 trial.until(until, lambda _, line: line.ask(_FORGET, (self.me,)))
-            return trial.until(until, once)
+            result = trial.until(until, once)
+            if trial.committed:
+                self._last = self._token
+            return result
         except Uncertain:
             self._tell(None)
             raise
@@ -155,14 +159,14 @@ class Writing:
         news = None
         if changes.puts or changes.queue or changes.anything:
             news = notification(self.me, None if changes.anything else changes.puts, queue=changes.queue)
-        return _END, (*trial.name, total, *entries, gone, *messages(changes.enqueues), news)
+        return _END, (*trial.name, self._last, total, *entries, gone, *messages(changes.enqueues), news)
 
 
 class _Trial:
-    """One transaction, as often as it takes. `unknown`: it may have been committed."""
+    """One transaction, as often as it takes. `unknown`: it may have been committed; `committed`: it was."""
 
     def __init__(self, writing: Writing, token: int) -> None:
-        self.unknown = False
+        self.unknown = self.committed = False
         self.name = (writing.me, token)
         self._writing = writing
 
@@ -198,6 +202,7 @@ class _Trial:
             raise
         if line.warned:
             raise _Warned("the wait for a standby was ended")
+        self.committed = True
         return answers
 
     def _given_up(self, failure: Exception) -> Exception:
