@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from pg_server import PgServer
@@ -119,6 +124,19 @@ def test_a_database_on_postgresql_is_compared_with_a_file(store: PostgresStore, 
         with of_store(store) as one, of_store(file) as other:
             changes = list(diff(one, other))
     assert [found.key for found in changes] == [B]
+
+
+def test_the_program_of_the_document_runs(pg: PgServer, store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = Path(__file__).parent.parent / "docs" / "kv-postgres.md"
+    (program,) = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
+    database = store.place.rpartition("/")[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PROVISIONER_KV_URL": pg.url(database)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_stores_that_have_the_entries_themselves_can_say_more(store: PostgresStore) -> None:
