@@ -135,6 +135,7 @@ def test_exec_starts_light(modules: str) -> None:
         "hashlib",
         "socket",
         "apsw",
+        "psycopg",
     )
     program = (
         f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import {modules}\n"

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kv_server import served
 from pg_proxy import Cut, Proxy, proxied
 from pg_server import PgServer, pg_running
-from test_kv_store import DEAD, EVERYTHING, NOW, A, B, K, N, change, done, enqueued, names, put, stored
+from test_kv_store import DEAD, EVERYTHING, NOW, A, B, K, N, change, do, done, enqueued, names, put, stored
 
 from provisioner.connect.client import RemoteStore
-from provisioner.kv import key, value
+from provisioner.kv import key, postgres_writing, value
+from provisioner.kv.errors import Uncertain
 from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, KvU64, MutationKind
 from provisioner.kv.postgres import PostgresStore
 from provisioner.kv.postgres_lines import Lines
@@ -187,3 +191,25 @@ def test_writers_behind_a_server_of_ours_wait_as_well(tmp_path: Path) -> None:
             counted = hammered(store, 8, 40, restart)
             assert stored(store, N) == KvU64(counted)
             assert restarts
+
+
+def test_of_a_write_that_nobody_can_tell_a_server_says_so_and_of_others_that_they_may_be_tried_again(
+    tmp_path: Path, pg: PgServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with proxied(pg.port) as proxy, served(tmp_path) as server:
+        made = server.on_postgres(replace(pg, port=proxy.port))
+        with closing(RemoteStore(made.url, made.token, patience=1)) as store:
+            done(store, put(A))
+            monkeypatch.setattr(postgres_writing, "PATIENCE", 0.3)
+            proxy.plan.append(Cut.UNANSWERED)
+            proxy.refusing = True
+            assert isinstance(do(store, put(B)), Uncertain)
+            assert "cannot be reached" in str(do(store, put(K)))
+            proxy.refusing = False
+            assert names(store) == [A, B]
+
+
+def test_without_psycopg_it_is_said_what_to_install() -> None:
+    program = "import sys; sys.modules['psycopg'] = None; from provisioner import open_kv; open_kv('postgresql://x/y')"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "timeline-provisioner[postgres]" in result.stderr.splitlines()[-1]
