@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from bench import connect, connect_scale, dump, fork, kv, postgres_kv
+from bench import connect, connect_scale, dashboard, dump, fork, kv, postgres_kv
 from bench.local import execute, switch
 from bench.pushing import push_1000, push_one
 from bench.scale import first, latency, memory, reconcile_idle
@@ -31,6 +31,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "connect-first": connect.first,
     "connect-databases": connect_scale.databases,
     "connect-watches": connect_scale.watches,
+    "dashboard": dashboard.measure,
 }
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from bench.served import Database, Served, served
+from bench.served import Database, Served, point_read, served
 from bench.table import Row, milliseconds, quantile
 from bench.world import world
 from provisioner.connect import datapath_pb2 as wire
@@ -32,10 +32,7 @@ class Asking:
     def __init__(self, server: Served) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(server.url).netloc)
         self._headers: dict[str, dict[str, str]] = {}
-        point = key.point(key.encode(KEY))
-        self._get = wire.SnapshotRead(
-            ranges=[wire.ReadRange(start=point.start, end=point.end, limit=1)]
-        ).SerializeToString()
+        self._get = point_read(*KEY)
         self._set = setting(0)
 
     def exchange(self, database: Database) -> None:

@@ -31,7 +31,7 @@ def measure(runs: int) -> list[Row]:
         return [*_moved(Path(directory), runs), *_compared(Path(directory), runs)]
 
 
-def _filled(path: Path, count: int) -> SqliteStore:
+def filled(path: Path, count: int) -> SqliteStore:
     """Entries of 85 bytes of a small object each."""
     store = SqliteStore(path, synchronous="normal")
     data, encoding = value.encode({"name": "x" * 60, "age": 5, "tags": ["a", "b"]})
@@ -42,7 +42,7 @@ def _filled(path: Path, count: int) -> SqliteStore:
 
 
 def _moved(directory: Path, runs: int) -> Iterator[Row]:
-    with closing(_filled(directory / "source.sqlite3", DUMPED)) as store:
+    with closing(filled(directory / "source.sqlite3", DUMPED)) as store:
 
         def selected() -> float:
             with of_store(store) as snapshot:
@@ -78,7 +78,7 @@ def _moved(directory: Path, runs: int) -> Iterator[Row]:
 def _compared(directory: Path, runs: int) -> Iterator[Row]:
     """Two forks of one database, of which one has other values and more keys."""
     one, other = directory / "one.sqlite3", directory / "other.sqlite3"
-    _filled(one, COMPARED).close()
+    filled(one, COMPARED).close()
     shutil.copyfile(one, other)
     os.sync()
     with ExitStack() as stack:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from bench.world import PROVISIONER, World, wait_until
 from provisioner import keys
 from provisioner.config import Home
+from provisioner.connect import datapath_pb2 as wire
+from provisioner.kv import key
 
 IDLE = os.path.join(os.path.dirname(__file__), "idle_server.py")
 
@@ -121,6 +123,13 @@ def idle(body: bytes) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(30)
+
+
+def point_read(*parts: str | int) -> bytes:
+    """The message that asks for one entry."""
+    point = key.point(key.encode(parts))
+    wanted = wire.ReadRange(start=point.start, end=point.end, limit=1)
+    return wire.SnapshotRead(ranges=[wanted]).SerializeToString()
 
 
 def h2load(url: str, body: bytes, headers: dict[str, str], count: int, streams: int = 64) -> float:

@@ -6,10 +6,13 @@ import json
 import os
 import pty
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import urllib3
@@ -19,11 +22,14 @@ from support import events, git, ok, provisioner, rows, shop, until
 
 from provisioner.config import Home
 from provisioner.dashboard import logins
+from provisioner.dashboard.routes import routes
 from provisioner.dashboard.sessions import IDLE_MS, Session, Sessions
 
 PAGES = ("/", "/activity", "/instances/default", "/apps/shop")
 _FOREIGN = r"""<script(?![^>]*src="/static/)|<style|\sstyle=|\son\w+=|(src|href|action)=["']?(https?:)?//"""
-CHANGES = ("/databases/{id}/reveal", "/logout")
+LOGIN, LOGOUT = "/login", "/logout"
+POSTS = sorted(route.path for route in routes(cast(Any, None)) if "POST" in (route.methods or ()))
+CHANGES = [path for path in POSTS if path != LOGIN]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +46,13 @@ def home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return shared_home
 
 
+def filled(path: str, database: str) -> str:
+    """An address of a route: of what there is in this world, as far as there is something."""
+    for pattern, what in (("/apps/{slug}", "/apps/shop"), ("/instances/{slug}", "/instances/default")):
+        path = path.replace(pattern, what)
+    return re.sub(r"{[^}]+}", "x", path.replace("{database_id}", database))
+
+
 def logged_in(server: Server, home: Path) -> Visitor:
     visitor = Visitor(server.base)
     assert visitor.log_in(code(home)).status == 303
@@ -52,12 +65,13 @@ def logged_in(server: Server, home: Path) -> Visitor:
 def test_nobody_sees_a_page_without_logging_in(world: tuple[Server, Path, str]) -> None:
     server, _, database = world
     stranger = Visitor(server.base)
-    for page in (*PAGES, f"/databases/{database}", f"/databases/{database}/keys", "/apps/none"):
+    forms = [f"/databases/{database}/{page}" for page in ("new", "edit?key=026100")]
+    for page in (*PAGES, f"/databases/{database}", f"/databases/{database}/keys", "/apps/none", *forms):
         answer = stranger.get(page)
         assert (answer.status, answer.location.partition("?")[0]) == (303, "/login"), page
         assert "shop" not in answer.text
     for path in CHANGES:
-        assert stranger.post(path.format(id=database)).status == 401, path
+        assert stranger.post(filled(path, database), {"answer": "yes"}).status == 401, path
     assert stranger.get("/events").status == 401
     assert stranger.get(f"/databases/{database}/events").status == 401
 
@@ -160,12 +174,31 @@ def test_logging_out_ends_the_session_for_the_cookie_too(world: tuple[Server, Pa
 # what may be changed, and from where
 
 
+def known(home: Path) -> list[object]:
+    """All that the registry knows."""
+    with closing(sqlite3.connect(home / "registry.db")) as registry:
+        return list(registry.iterdump())
+
+
+def test_what_changes_something_is_not_done_by_following_a_link(world: tuple[Server, Path, str], home: Path) -> None:
+    server, _, database = world
+    pages = {route.path for route in routes(cast(Any, None)) if "GET" in (route.methods or ())}
+    visitor = logged_in(server, home)
+    assert len(CHANGES) > len(pages & set(CHANGES))
+    before = known(home)
+    for path in CHANGES:
+        answer = visitor.get(filled(path, database) + "?answer=yes&csrf=" + visitor.csrf)
+        assert answer.status < 500 if path in pages else answer.status in (404, 405), path
+    assert known(home) == before
+
+
 def test_a_change_wants_the_form_of_this_session(world: tuple[Server, Path, str], home: Path) -> None:
     server, _, database = world
     visitor, other = logged_in(server, home), logged_in(server, home)
     for path in CHANGES:
         for csrf in ("", "x", other.csrf, "é"):
-            assert visitor.post(path.format(id=database), {"csrf": csrf}).status == 403, (path, csrf)
+            fields = {"csrf": csrf, "answer": "yes"}
+            assert visitor.post(filled(path, database), fields).status == 403, (path, csrf)
     assert visitor.get("/").status == 200
 
 
@@ -188,8 +221,8 @@ def test_a_change_from_another_sites_page_is_refused(
 ) -> None:
     server, _, database = world
     visitor = logged_in(server, home)
-    for path in (*CHANGES, "/login"):
-        answer = visitor.post(path.format(id=database), {"csrf": visitor.csrf}, **headers)
+    for path in POSTS:
+        answer = visitor.post(filled(path, database), {"csrf": visitor.csrf, "answer": "yes"}, **headers)
         assert answer.status == 403, path
     assert visitor.get("/").status == 200
 
@@ -201,7 +234,7 @@ def test_a_browser_that_says_only_its_origin_may_change(world: tuple[Server, Pat
     assert visitor.post(f"/databases/{database}/reveal", {"csrf": visitor.csrf}, **headers).status == 200
 
 
-def test_who_may_only_read_changes_nothing_and_is_told_no_secret(world: tuple[Server, Path, str]) -> None:
+def test_who_may_only_read_changes_nothing_and_is_told_no_secret(world: tuple[Server, Path, str], home: Path) -> None:
     server, repo, database = world
     reader = Visitor(server.base)
     assert reader.log_in(token(repo, "--admin", "--read-only")).status == 303
@@ -209,9 +242,13 @@ def test_who_may_only_read_changes_nothing_and_is_told_no_secret(world: tuple[Se
         answer = reader.get(page)
         assert answer.status == 200, page
         assert "ptd_" not in answer.text
-    answer = reader.post(f"/databases/{database}/reveal", {"csrf": reader.csrf})
-    assert (answer.status, "ptd_" in answer.text) == (403, False)
-    assert reader.post("/logout", {"csrf": reader.csrf}).status == 303
+    before = known(home)
+    for path in CHANGES:
+        if path != LOGOUT:
+            answer = reader.post(filled(path, database), {"csrf": reader.csrf, "answer": "yes"})
+            assert (answer.status, "ptd_" in answer.text, "read only" in answer.text) == (403, False, True), path
+    assert known(home) == before
+    assert reader.post(LOGOUT, {"csrf": reader.csrf}).status == 303
 
 
 def test_what_opens_a_database_is_shown_on_request_and_noted_with_who_asked(
@@ -265,7 +302,13 @@ def test_nothing_of_another_host_and_no_script_or_style_inside_a_page(
 ) -> None:
     server, _, database = world
     visitor = logged_in(server, home)
-    for path in (*PAGES, f"/databases/{database}", f"/databases/{database}/keys", "/login"):
+    for path in (
+        *PAGES,
+        f"/databases/{database}",
+        f"/databases/{database}/keys",
+        f"/databases/{database}/new",
+        "/login",
+    ):
         text = visitor.get(path).text
         assert not re.search(
             r"""<script(?![^>]*src="/static/)|<style|\sstyle=|\son\w+=|(src|href|action)=["']?(https?:)?//""", text

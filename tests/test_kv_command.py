@@ -118,7 +118,7 @@ def test_what_makes_no_sense_is_one_line_and_an_exit_code(
 @given(values)
 def test_values_come_back_from_json_as_they_were(one: Any) -> None:
     text = notation.text_of(notation.to_json(_decoded(one)))
-    assert same(one, notation.value_of(text))
+    assert same(one, _decoded(notation.value_of(text)))
 
 
 def _decoded(one: Any) -> Any:

@@ -12,10 +12,8 @@ from provisioner.cli.shared import confirm
 from provisioner.errors import ProvisionerError
 from provisioner.model import App
 from provisioner.naming import shown
-from provisioner.operations.proposal import Proposal
+from provisioner.operations.proposal import STEPS, Proposal
 from provisioner.reconcile.apply import Progress
-
-_STEPS = {"ensure": "provisioned", "archive": "archived", "purge": "deleted"}
 
 
 class Terminal:
@@ -51,7 +49,8 @@ def _in_lines(app: App) -> Progress:
 
     def advance(verb: str, count: int) -> None:
         done[verb] = done.get(verb, 0) + count
-        click.echo(f"{app.slug}: {_STEPS.get(verb, verb)} {done[verb]} databases", err=True)
+        if count:
+            click.echo(f"{app.slug}: {STEPS.get(verb, verb)} {done[verb]} databases", err=True)
 
     return advance
 

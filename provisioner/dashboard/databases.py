@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 
 from starlette.responses import Response
 
+from provisioner.dashboard.instance_changes import recoverable
 from provisioner.dashboard.visiting import Visit
 from provisioner.model import Status, timeline_status
 
@@ -25,6 +26,7 @@ def page(visit: Visit) -> Response:
             "apps": [app for slug, app in assigned if slug == instance.slug],
             "status": _status(of_instance[instance.id]),
             "counts": of_instance[instance.id],
+            "live": _live(of_instance[instance.id]),
             "size": sizes.get(instance.id),
         }
         for instance in registry.instances()
@@ -35,10 +37,16 @@ def page(visit: Visit) -> Response:
             "instances": [slug for slug, other in assigned if other == app.slug],
             "status": _status(of_app[app.id]),
             "counts": of_app[app.id],
+            "live": _live(of_app[app.id]),
         }
         for app in registry.apps()
     ]
-    return visit.page("databases.html", instances=instances, apps=apps, Status=Status)
+    gone = recoverable(visit)
+    return visit.page("databases.html", instances=instances, apps=apps, deleted=gone, Status=Status)
+
+
+def _live(counts: Counter[Status]) -> int:
+    return sum(counts.values()) - counts[Status.ARCHIVED] - counts[Status.PURGED]
 
 
 def _status(counts: Counter[Status]) -> str:

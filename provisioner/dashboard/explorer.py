@@ -135,7 +135,9 @@ def entry(visit: Visit) -> Response:
     database, app, timeline = found(visit)
     key = asked(visit)
     row = visit.store.row(key)
-    replaced = [name for name, kept in visit.session.kept.items() if (kept.database_id, kept.key) == (database.id, key)]
+    deleted = (database.id, key, None)
+    kept = visit.session.kept.items()
+    replaced = [name for name, each in kept if (each.database_id, each.key, each.after) == deleted]
     return visit.page(
         "entry.html",
         database=database,

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from starlette.responses import Response
 
+from provisioner.dashboard.assignments import of_instance
 from provisioner.dashboard.listing import rows
 from provisioner.dashboard.visiting import Missing, Visit
+from provisioner.model import Instance, Status
 
 
 def page(visit: Visit) -> Response:
-    slug = visit.parameter("slug")
-    found = next((each for each in visit.registry.instances() if each.slug == slug), None)
-    if found is None:
-        raise Missing(f"there is no instance {slug[:100]!r}", "See the list of databases")
-    apps = [app for name, app in visit.registry.assignments() if name == slug]
-    listed = rows(visit, instance_id=found.id)
+    instance = found(visit)
+    counts: Counter[Status] = Counter()
+    for instance_id, _, status, count in visit.registry.counted():
+        if instance_id == instance.id:
+            counts[status] += count
     return visit.page(
-        "instance.html", instance=found, apps=apps, listed=listed, size=visit.shared.sizes.known().get(found.id)
+        "instance.html",
+        instance=instance,
+        assignments=of_instance(visit, instance),
+        listed=rows(visit, instance_id=instance.id),
+        live=sum(counts.values()) - counts[Status.ARCHIVED] - counts[Status.PURGED],
+        connected=counts[Status.CONNECTED],
+        failed=counts[Status.ERROR],
+        size=visit.shared.sizes.known().get(instance.id),
     )
+
+
+def found(visit: Visit) -> Instance:
+    """The instance of the path. Raises Missing."""
+    slug = visit.parameter("slug")
+    instance = next((each for each in visit.registry.instances() if each.slug == slug), None)
+    if instance is None:
+        raise Missing(f"there is no instance {slug[:100]!r}", "See the list of databases")
+    return instance

@@ -56,7 +56,7 @@ def entry(row: StoredRow) -> Shown:
     kind, text, problem = "", "", ""
     decoded: Any = None
     try:
-        decoded = value.decode(stored, encoding)
+        decoded = value.decode(stored, encoding, ordered=True)
         kind = _kind(decoded)
         text = json.dumps(notation.to_json(decoded), ensure_ascii=False, indent=2)
     except (KvError, RecursionError) as error:

@@ -66,7 +66,7 @@ def _value(spelling: str, text: str) -> Any:
 def spelled(row: StoredRow) -> tuple[Spelling, str]:
     """A value that is to be edited. Raises ValueInvalid, whose text says why it cannot be."""
     try:
-        decoded = value.decode(row[1], row[2])
+        decoded = value.decode(row[1], row[2], ordered=True)
         if type(decoded) is bytes:
             return Spelling.HEX, decoded.hex(" ")
         text = _written(decoded)
@@ -95,7 +95,7 @@ def _written(decoded: Any) -> str:
     if _shares(decoded, set()):
         raise ValueInvalid("it holds the same object in several places, which JSON would make several objects")
     text = json.dumps(document, ensure_ascii=False)
-    again = value.decode(*value.encode(notation.value_of(text)))
+    again = value.decode(*value.encode(notation.value_of(text)), ordered=True)
     if json.dumps(notation.to_json(again), ensure_ascii=False) != text:
         raise ValueInvalid("its JSON does not say all of it")
     pretty = json.dumps(document, ensure_ascii=False, indent=2)

@@ -111,10 +111,19 @@ class Visit:
         return str(self.request.headers.get("x-live", ""))
 
     def page(self, template: str, *, status: int = 200, **context: Any) -> Response:
+        """`watched` in the template: it can be fetched again, which the answer to a form cannot."""
         works = self.shared.works.under_way()
         notes = self.session.take_notes()
+        watched = self.request.method == "GET" and status == 200
         return rendering.page(
-            template, status=status, session=self.session, now=self.now, notes=notes, works=works, **context
+            template,
+            status=status,
+            session=self.session,
+            now=self.now,
+            notes=notes,
+            works=works,
+            watched=watched,
+            **context,
         )
 
     def go(self, path: str) -> Response:

@@ -18,7 +18,7 @@ from provisioner.config import Home
 from provisioner.dashboard.sessions import Note, Offer, Session
 from provisioner.errors import Busy, ProvisionerError
 from provisioner.model import App
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import STEPS, Proposal, Told
 from provisioner.reconcile.apply import Progress
 from provisioner.registry.store import Registry
 
@@ -131,7 +131,8 @@ class _Telling:
     @contextmanager
     def reconciling(self, app: App, *, steps: bool) -> Iterator[Progress | None]:
         def advance(verb: str, count: int) -> None:
-            self._work.counts[verb] = self._work.counts.get(verb, 0) + count
+            words = STEPS.get(verb, verb)
+            self._work.counts[words] = self._work.counts.get(words, 0) + count
             self._changed()
 
         yield advance

@@ -181,9 +181,9 @@ def _pairs(content: Sequence[Sequence[Any]]) -> Any:
 
 
 def _set(content: Sequence[Any]) -> Any:
-    from provisioner.kv.v8read import gathered
+    from v8serialize.jstypes import JSSet
 
-    return gathered([from_json(item) for item in content])
+    return JSSet(from_json(item) for item in content)  # Python's would forget the order
 
 
 def _moment(content: Any) -> Any:

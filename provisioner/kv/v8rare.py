@@ -40,10 +40,11 @@ def dumps(value: object) -> bytes:
         raise ValueInvalid(f"no JavaScript counterpart: {error}") from error
 
 
-def loads(data: bytes) -> Any:
-    """The value of V8 bytes. Raises v8read.Broken."""
+def loads(data: bytes, ordered: bool = False) -> Any:
+    """The value of V8 bytes, maybe with sets that are `ordered`. Raises v8read.Broken."""
     try:
-        ctx = DefaultDecodeContext(stream=_Stream(HEADER + data[2:] if data[1] > 15 else data), decode_steps=[_READER])
+        stream = _Stream(HEADER + data[2:] if data[1] > 15 else data, ordered)
+        ctx = DefaultDecodeContext(stream=stream, decode_steps=[_READER])
         ctx.stream.read_header()
         return ctx.decode_object()
     except (V8SerializeError, ValueError, TypeError, IndexError, AssertionError, OverflowError) as error:
@@ -184,8 +185,9 @@ _WRITERS: list[tuple[Any, Any]] = [
 class _Stream(ReadableTagStream):
     """The bytes of one value, whose strings may have halves of surrogate pairs, as JavaScript's may."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, ordered: bool) -> None:
         super().__init__(data)
+        self.ordered = ordered
         self.referred_to: set[int] = set()  # arrays that are referred to while they are being read
 
     def read_string_twobyte(self, *, tag: bool = False) -> str:
@@ -240,6 +242,8 @@ class _Reader(TagReader):
     def deserialize_jsset(self, tag: Any, ctx: DecodeContext) -> Any:
         number = _next_number(ctx)
         items = super().deserialize_jsset(tag, ctx)
+        if isinstance(ctx.stream, _Stream) and ctx.stream.ordered:
+            return items
         gathered = v8read.gathered(list(items))
         return items if isinstance(gathered, JSSet) else _replaced(ctx, number, gathered)
 

@@ -23,8 +23,11 @@ class Broken(Exception):  # noqa: N818 becomes Malformed where the key is known
     """These bytes are none that V8 wrote."""
 
 
-def loads(data: bytes) -> Any:
-    """The value of V8 bytes. Raises Rare, and Broken for what V8 cannot have written."""
+def loads(data: bytes, ordered: bool = False) -> Any:
+    """The value of V8 bytes. Raises Rare, and Broken for what V8 cannot have written.
+
+    Sets that shall be `ordered`, as JavaScript's are, are Rare: Python's forget it.
+    """
     if len(data) < 3 or data[0] != 0xFF or not OLDEST <= data[1] <= LATEST:
         raise Broken
     tag = data[2]
@@ -33,7 +36,7 @@ def loads(data: bytes) -> Any:
         if len(data) < 4 + size:
             raise Broken
         return data[4 : 4 + size].decode("latin-1")
-    return _Reader(data).value()
+    return _Reader(data, ordered).value()
 
 
 def number(value: float) -> int | float:
@@ -77,10 +80,11 @@ def gathered(items: list[Any]) -> Any:
 
 
 class _Reader:
-    __slots__ = ("at", "data", "objects")
+    __slots__ = ("at", "data", "objects", "ordered")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, ordered: bool) -> None:
         self.data = data
+        self.ordered = ordered
         self.at = 2
         self.objects: list[Any] = []
 
@@ -217,6 +221,8 @@ class _Reader:
         return into
 
     def _set(self) -> Any:
+        if self.ordered:
+            raise Rare
         number = len(self.objects)
         self.objects.append(_UNFINISHED)
         items: list[Any] = []

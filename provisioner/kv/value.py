@@ -37,10 +37,13 @@ def to_v8(value: object) -> bytes:
         raise ValueInvalid("the value is nested too deeply") from error
 
 
-def decode(data: bytes, encoding: int) -> Any:
-    """The value. Raises Malformed, whose text lacks the key: who knows the key adds it."""
+def decode(data: bytes, encoding: int, ordered: bool = False) -> Any:
+    """The value. Raises Malformed, whose text lacks the key: who knows the key adds it.
+
+    With `ordered`, sets are ones of v8serialize, which keep JavaScript's order.
+    """
     if encoding == _V8:
-        return from_v8(data)
+        return from_v8(data, ordered)
     if encoding == _LE64:
         if type(data) is not bytes or len(data) != 8:
             raise Malformed(f"a KvU64 has 8 bytes, not {len(data)}")
@@ -52,9 +55,9 @@ def decode(data: bytes, encoding: int) -> Any:
     raise Malformed(f"the value encoding {encoding} is unknown")
 
 
-def from_v8(data: bytes) -> Any:
+def from_v8(data: bytes, ordered: bool = False) -> Any:
     try:
-        return v8read.loads(data)
+        return v8read.loads(data, ordered)
     except v8write.Rare:
         pass
     except (v8read.Broken, IndexError, UnicodeDecodeError, struct.error, RecursionError, TypeError) as error:
@@ -62,7 +65,7 @@ def from_v8(data: bytes) -> Any:
     from provisioner.kv import v8rare
 
     try:
-        return v8rare.loads(data)
+        return v8rare.loads(data, ordered)
     except (v8read.Broken, RecursionError) as error:
         raise _malformed(error) from error
 

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from provisioner import view
 from provisioner.deploying import forget_failures
 from provisioner.errors import NotResolved, ProvisionerError
-from provisioner.model import App, Database, Timeline
+from provisioner.model import App, Database, Instance, Timeline
 from provisioner.naming import shown
 from provisioner.operations.finding import timeline_of
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconciling import must_be_deployed, run_whole
+from provisioner.reconcile.outlook import Retry
+from provisioner.registry.instances import databases_of
 from provisioner.registry.store import Registry
 
 
@@ -29,12 +31,32 @@ def database(registry: Registry, app: App, found: Database) -> Proposal:
     return Proposal(do)
 
 
+def instance(registry: Registry, found: Instance) -> Proposal:
+    """Whatever of an instance's databases failed; an app that cannot be looked at keeps no other waiting."""
+
+    def do(told: Told) -> Iterator[str]:
+        failed = {item.id: item.timeline_id for item in databases_of(registry, found.id) if item.error}
+        troubles = []
+        for app in registry.apps():
+            theirs = [item for item in registry.timelines(app.id) if item.id in failed.values()]
+            if theirs and (trouble := _tried(registry, app, told, theirs, frozenset(failed))):
+                troubles.append(trouble)
+        if troubles:
+            raise troubles[0]
+        _must_be_whole([item for item in databases_of(registry, found.id) if item.id in failed])
+        yield (
+            f"{len(failed)} databases of {found.slug} fixed" if failed else f"no database of {found.slug} was in error"
+        )
+
+    return Proposal(do)
+
+
 def everything(registry: Registry) -> Proposal:
     """Whatever failed, of every app; one that cannot be looked at keeps no other waiting."""
 
     def do(told: Told) -> Iterator[str]:
         apps = registry.apps()
-        troubles = [trouble for app in apps if (trouble := _tried(registry, app, told))]
+        troubles = [trouble for app in apps if (trouble := _tried(registry, app, told, registry.timelines(app.id)))]
         if troubles:
             raise troubles[0]
         _must_be_whole([item for app in apps for item in registry.databases(app.id)])
@@ -62,11 +84,13 @@ def timeline(registry: Registry, app: App, found: Timeline) -> Proposal:
     return Proposal(do)
 
 
-def _tried(registry: Registry, app: App, told: Told) -> ProvisionerError | None:
+def _tried(
+    registry: Registry, app: App, told: Told, timelines: list[Timeline], retry: Retry = True
+) -> ProvisionerError | None:
     """What keeps an app from being looked at, or its commands from being tried."""
     try:
-        forget_failures(registry, app, registry.timelines(app.id), registry.who)
-        run_whole(registry, app, "fix", told)
+        forget_failures(registry, app, timelines, registry.who)
+        run_whole(registry, app, "fix", told, retry=retry)
     except ProvisionerError as error:
         return error
     return None

@@ -26,6 +26,8 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
     slug = instance.slug
     held = _held(registry, instance)
     _must_be_unprotected(held)
+    until = rfc3339(now_ms() + retention_ms(registry, instance))
+    question = f"Delete {slug} with all of these? Until {until} all of it can be brought back."
 
     def do(told: Told) -> Iterator[str]:
         now = now_ms()
@@ -51,7 +53,7 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
                 "Mend that, then run: provisioner reconcile --all",
             )
 
-    return Proposal(do, f"Delete {slug} with all of these?", tuple(_list(registry, instance, held)), typed=slug)
+    return Proposal(do, question, tuple(_list(registry, instance, held)), typed=slug)
 
 
 def recover(registry: Registry, found: Deleted) -> Proposal:

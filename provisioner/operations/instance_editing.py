@@ -50,7 +50,8 @@ def edit(registry: Registry, instance: Instance, name: str | None, where: Where)
 
 
 def _what(old: Instance, new: Instance) -> str:
-    return f"{old.slug} -> {new.slug}" if old.slug != new.slug else f"{new.slug} in {new.location}"
+    name = f"{old.slug} -> {new.slug}" if old.slug != new.slug else new.slug
+    return name if old.location == new.location else f"{name} in {new.location}"
 
 
 def _must_be_there(registry: Registry, old: Instance, new: Instance) -> None:

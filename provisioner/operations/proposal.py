@@ -14,6 +14,9 @@ from provisioner.errors import ProvisionerError
 from provisioner.model import App
 from provisioner.reconcile.apply import Progress
 
+STEPS = {"ensure": "provisioned", "archive": "archived", "purge": "deleted"}
+"""What a reconcile does with databases, in the words that people read."""
+
 
 class Told(Protocol):
     """Who is told of what takes a while."""

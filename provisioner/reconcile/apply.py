@@ -25,7 +25,7 @@ from provisioner.registry.store import Registry
 BATCH = 1000  # databases that share a transaction and a sync
 
 Progress = Callable[[str, int], None]
-"""Called with what is being done and how many more of it are done."""
+"""Called with what is being done and how many more of it are done: 0 when the registry says that it has begun."""
 
 _T = TypeVar("_T")
 
@@ -177,6 +177,8 @@ class Applier:
     def _carry_out(self, steps: Sequence[Step], verb: str) -> None:
         kind = steps[0].database.intent if steps else None
         faults.point(f"{kind}.intended" if kind else "")
+        if self.progress:
+            self.progress(verb, 0)
         failures: Failures = {}
         if verb == "ensure":
             steps = [self._forked(step, failures) for step in steps]

@@ -1,0 +1,159 @@
+"""Which instance is assigned to which app, and how: shown, and changed as `provisioner assign` and `unassign` do it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.responses import Response
+
+from provisioner.dashboard.changing import Asked
+from provisioner.dashboard.sessions import Offer
+from provisioner.dashboard.visiting import Missing, Visit
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.model import App, ConnectMode, Instance, Scrub
+from provisioner.naming import BRANCH_PREFIX
+from provisioner.operations import assigning, instances
+from provisioner.operations.proposal import Told
+from provisioner.reconcile.origins import EMPTY, FORK
+
+BRANCH: Final = "branch"
+_MODES: Final = (
+    (ConnectMode.AUTO, "auto: the URL while a server is up, else the file"),
+    (ConnectMode.FILE, "file: the file of the database"),
+    (ConnectMode.URL, "url: the URL of the server"),
+)
+_RULES: Final = (
+    (EMPTY, "empty"),
+    ("fork:production", "a fork of production"),
+    ("fork:parent", "a fork of the branch it was made from"),
+    (BRANCH, "a fork of another branch"),
+)
+_MEANT_OTHERWISE: Final = ("production", "parent")
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    instance: Instance
+    app: App
+    connect: ConnectMode
+    begins: str
+    scrub: Scrub | None
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Of a form that makes it what it is."""
+        return {"instance": self.instance.slug, "app": self.app.slug, "connect": self.connect, "begins": self.begins}
+
+
+def of_app(visit: Visit, app: App) -> list[Assignment]:
+    """Those of an app, the first assigned first."""
+    registry = visit.registry
+    modes, rules, scrubs = registry.connect_modes(app.id), registry.new_branches(app.id), registry.scrubs(app.id)
+    return [
+        Assignment(each, app, modes[each.id], rules[each.id], scrubs.get(each.id)) for each in registry.assigned(app.id)
+    ]
+
+
+def of_instance(visit: Visit, instance: Instance) -> list[Assignment]:
+    slugs = {app for slug, app in visit.registry.assignments() if slug == instance.slug}
+    apps = [app for app in visit.registry.apps() if app.slug in slugs]
+    return [each for app in apps for each in of_app(visit, app) if each.instance.id == instance.id]
+
+
+def form(visit: Visit, error: ProvisionerError | None = None) -> Response:
+    """Of an assignment that is to be, or of the settings of one that is."""
+    asked = {name: visit.form.get(name) or visit.query(name) for name in ("instance", "app")}
+    every, apps = visit.registry.instances(), visit.registry.apps()
+    pairs = set(visit.registry.assignments())
+    present = next((each for each in _present(visit, apps, asked)), None)
+    begins = visit.form.get("begins") or (present.begins if present else EMPTY)
+    rule, branch = _split(begins)
+    wrong = {"branch": "", "form": ""}
+    if error is not None:
+        wrong["branch" if isinstance(error, UsageError) and begins == BRANCH else "form"] = str(error)
+    return visit.page(
+        "assign.html",
+        status=200 if error is None else 400 if isinstance(error, UsageError) else 409,
+        asked=asked,
+        back=visit.form.get("from") or visit.query("from") or ("app" if asked["app"] and not asked["instance"] else ""),
+        present=present,
+        instances=[_option(each.slug) for each in every if asked["instance"] or (each.slug, asked["app"]) not in pairs],
+        apps=[_option(each.slug) for each in apps if asked["app"] or (asked["instance"], each.slug) not in pairs],
+        any_instance=bool(every),
+        any_app=bool(apps),
+        modes=_MODES,
+        connect=visit.form.get("connect") or (present.connect if present else ConnectMode.AUTO),
+        rules=_RULES,
+        rule=rule,
+        branch=visit.form.get("branch", branch),
+        wrong=wrong,
+    )
+
+
+def assign(visit: Visit, _: Told) -> Asked:
+    """What a form does not say stays as it is, or was."""
+    instance, app = _meant(visit)
+    before = next((each for each in of_app(visit, app) if each.instance.id == instance.id), None)
+    proposal = assigning.assign(visit.registry, app, instance, connect=_connect(visit), begins=_begins(visit))
+    if before is None:
+        offer = Offer("Take it away again", "/unassign", {"instance": instance.slug, "app": app.slug})
+        return Asked(f"Assign {instance.slug} to {app.slug}", proposal, _back(visit, instance, app), lambda _: offer)
+    offer = Offer("Change it back", "/assign", before.fields)
+    title = f"Change how {instance.slug} is assigned to {app.slug}"
+    return Asked(title, proposal, _back(visit, instance, app), lambda _: offer)
+
+
+def unassign(visit: Visit, _: Told) -> Asked:
+    instance, app = _meant(visit)
+    if all(each.id != instance.id for each in visit.registry.assigned(app.id)):
+        raise ProvisionerError(f"{instance.slug} is not assigned to {app.slug}", "Nothing was done")
+    proposal = assigning.unassign(visit.registry, app, instance)
+    offer = Offer("Assign it again", "/assign", {"instance": instance.slug, "app": app.slug})
+    title = f"Take {instance.slug} away from {app.slug}"
+    return Asked(title, proposal, _back(visit, instance, app), lambda _: offer)
+
+
+def _meant(visit: Visit) -> tuple[Instance, App]:
+    """Those that the form names. Raises Missing and ProvisionerError."""
+    slug, other = visit.form.get("app", ""), visit.form.get("instance", "")
+    app = next((app for app in visit.registry.apps() if app.slug == slug), None)
+    if app is None:
+        raise Missing(f"there is no app {slug[:100]!r}", "See the list of apps")
+    return instances.find(visit.registry, other[:100]), app
+
+
+def _connect(visit: Visit) -> ConnectMode | None:
+    text = visit.form.get("connect", "")
+    if text and text not in list(ConnectMode):
+        raise UsageError(f"{text[:100]!r} is no way to connect", f"There are: {', '.join(ConnectMode)}")
+    return ConnectMode(text) if text else None
+
+
+def _begins(visit: Visit) -> str | None:
+    """The rule that a form says; None where it says none. Branches called as something else is have a longer name too."""
+    begins, branch = visit.form.get("begins", ""), visit.form.get("branch", "").strip()
+    if begins == BRANCH:
+        begins = FORK + (BRANCH_PREFIX.decode() if branch in _MEANT_OTHERWISE else "") + branch
+    return assigning.new_branch(begins) if begins else None
+
+
+def _split(begins: str) -> tuple[str, str]:
+    """A rule as the two fields of the form have it."""
+    if any(begins == value for value, _ in _RULES):
+        return begins, ""
+    return BRANCH, begins.removeprefix(FORK)
+
+
+def _present(visit: Visit, apps: list[App], asked: dict[str, str]) -> list[Assignment]:
+    found = [each for app in apps if app.slug == asked["app"] for each in of_app(visit, app)]
+    return [each for each in found if each.instance.slug == asked["instance"]]
+
+
+def _option(slug: str) -> tuple[str, str]:
+    return slug, slug
+
+
+def _back(visit: Visit, instance: Instance, app: App) -> str:
+    """The page that it was asked from."""
+    return f"/apps/{app.slug}" if visit.form.get("from") == "app" else f"/instances/{instance.slug}"

@@ -1,0 +1,150 @@
+"""What is done to instances: each as `provisioner instance` does it."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from provisioner.dashboard.changing import Asked, Choice
+from provisioner.dashboard.instance import found
+from provisioner.dashboard.sessions import Offer
+from provisioner.dashboard.visiting import Missing, Visit
+from provisioner.engines.base import Where
+from provisioner.engines.table import ENGINES
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.operations import fixing, instance_deletion, instance_editing, instances
+from provisioner.operations.proposal import Told
+from provisioner.registry.instances import Deleted, deleted
+from provisioner.registry.store import Registry
+
+_BACKUP = Choice("backup", "Final backup", (("yes", "of each database"), ("no", "none")))
+
+
+def test(visit: Visit) -> Response:
+    """The page that says what `provisioner instance test` says."""
+    instance = found(visit)
+    checks = list(ENGINES[instance.engine].test(instance))
+    return visit.page("checks.html", instance=instance, checks=checks, well=all(check.well for check in checks))
+
+
+# added and edited by forms
+
+
+def adding(visit: Visit, error: ProvisionerError | None = None) -> Response:
+    """The form."""
+    typed = visit.form
+    wrong = _wrong(visit, typed.get("name", ""), "", error)
+    return visit.page(
+        "add_instance.html",
+        status=_status(error),
+        engines=[(engine, engine) for engine in ENGINES],
+        engine=typed.get("engine", ""),
+        name=typed.get("name", ""),
+        directory=typed.get("directory", ""),
+        wrong=wrong,
+    )
+
+
+def add(visit: Visit, _: Told) -> Asked:
+    name, engine = visit.form.get("name", "").strip(), visit.form.get("engine", "")
+    if engine not in ENGINES:
+        raise UsageError(f"there is no engine {engine[:100]!r}", f"There are: {', '.join(ENGINES)}")
+    proposal = instances.add(visit.registry, name, engine, Where(_directory(visit)))
+    return Asked(f"Add the instance {name}", proposal, f"/instances/{name}", meanwhile="/")
+
+
+def editing(visit: Visit, error: ProvisionerError | None = None) -> Response:
+    """The form."""
+    instance = found(visit)
+    return visit.page(
+        "edit_instance.html",
+        status=_status(error),
+        instance=instance,
+        name=visit.form.get("name", instance.slug),
+        directory=visit.form.get("directory", instance.location),
+        wrong=_wrong(visit, visit.form.get("name", instance.slug), instance.slug, error),
+    )
+
+
+def edit(visit: Visit, _: Told) -> Asked:
+    instance = found(visit)
+    name = visit.form.get("name", instance.slug).strip()
+    directory = _directory(visit)
+    if directory == instance.location:
+        directory = None
+    proposal = instance_editing.edit(visit.registry, instance, name, Where(directory))
+    page = f"/instances/{name}"
+    back = Offer("Change it back", f"{page}/edit", {"name": instance.slug}) if name != instance.slug else None
+    return Asked(f"Change the instance {instance.slug}", proposal, page, lambda _: back, meanwhile="/")
+
+
+def _directory(visit: Visit) -> str | None:
+    """What was typed. Raises UsageError where that is not for this session to say."""
+    directory = visit.form.get("directory", "").strip() or None
+    if directory is not None and not visit.session.at_home:
+        raise UsageError(
+            "a token does not say where on this machine data is stored", "Log in by a link: provisioner dashboard"
+        )
+    return directory
+
+
+def _wrong(visit: Visit, name: str, old: str, error: ProvisionerError | None) -> dict[str, str]:
+    """By the name of its field, what is wrong."""
+    wrong = {"name": "", "directory": "", "form": ""}
+    if error is None:
+        return wrong
+    try:
+        if instances.parse_name(name.strip()) != old:
+            instances.must_be_free(visit.registry, name.strip())
+    except ProvisionerError:
+        return wrong | {"name": str(error)}
+    said = visit.session.at_home and visit.form.get("directory", "").strip()
+    return wrong | {"directory" if said else "form": str(error)}
+
+
+def _status(error: ProvisionerError | None) -> int:
+    if error is None:
+        return 200
+    return 400 if isinstance(error, UsageError) else 409
+
+
+# fixed, deleted and recovered
+
+
+def fix(visit: Visit, _: Told) -> Asked:
+    """All of its databases that are in error, or the one that the form names."""
+    instance = found(visit)
+    page, chosen = f"/instances/{instance.slug}", visit.form.get("database", "")
+    if not chosen:
+        return Asked(f"Fix the databases of {instance.slug}", fixing.instance(visit.registry, instance), page)
+    database = visit.registry.database(chosen)
+    app = visit.registry.app(visit.registry.timeline(database.timeline_id).app_id) if database is not None else None
+    if database is None or app is None or database.instance_id != instance.id:
+        raise Missing(f"{instance.slug} has no such database", "See the list of its databases")
+    return Asked(f"Fix {database.name}", fixing.database(visit.registry, app, database), page)
+
+
+def delete(visit: Visit, _: Told) -> Asked:
+    instance = found(visit)
+    backup = visit.form.get("backup", "yes") != "no"
+    proposal = instance_deletion.delete(visit.registry, instance, backup=backup)
+
+    def undo(registry: Registry) -> Offer | None:
+        gone = any(item.instance.id == instance.id for item in deleted(registry))
+        return Offer("Bring it back", f"/deleted/{instance.id}/recover", {}) if gone else None
+
+    return Asked(f"Delete {instance.slug}", proposal, "/", undo, choices=(_BACKUP,))
+
+
+def recover(visit: Visit, _: Told) -> Asked:
+    chosen = visit.parameter("instance_id")
+    item = next((item for item in deleted(visit.registry) if item.instance.id == chosen), None)
+    if item is None:
+        raise Missing("no such instance is deleted", "See the list of instances")
+    slug = item.instance.slug
+    proposal = instance_deletion.recover(visit.registry, item)
+    return Asked(f"Recover {slug}", proposal, f"/instances/{slug}", meanwhile="/")
+
+
+def recoverable(visit: Visit) -> list[Deleted]:
+    """The deleted instances that can be brought back now."""
+    return [item for item in deleted(visit.registry) if item.purge_at > visit.now]
