@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import secrets
@@ -21,6 +22,8 @@ import psycopg
 import pytest
 from psycopg import sql
 from support import IN_CI, until
+
+_PR_SET_PDEATHSIG = 1
 
 Row = tuple[Any, ...]
 Settings = Mapping[str, str]
@@ -113,6 +116,7 @@ class PgServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=_end_with_the_tests,
                 **_as(account()),
             )
 
@@ -155,6 +159,12 @@ class PgServer:
                 yield name
             finally:
                 connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
+
+
+def _end_with_the_tests() -> None:
+    """Also where those are killed; Linux only."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _as(name: str | None) -> dict[str, Any]:

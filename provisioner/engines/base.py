@@ -66,6 +66,22 @@ class Where:
     sslmode: str | None = None
 
 
+class Dumps(Protocol):
+    """Dumps of an engine whose databases are dumped and loaded as a whole."""
+
+    formats: tuple[str, ...]
+    """The first is the usual one."""
+
+    def dump(self, instance: Instance, database: Database, form: str, output: int | str) -> None:
+        """Write everything as it is at one moment, to a file descriptor or as a new directory. Raises StorageFailed."""
+
+    def is_empty(self, instance: Instance, database: Database) -> bool:
+        """Has nobody made anything in it? Raises StorageFailed."""
+
+    def load(self, instance: Instance, database: Database, path: str) -> Copied:
+        """Build beside a database what is in a dump. Raises StorageFailed, and ProvisionerError where it is none."""
+
+
 class Engine(Protocol):
     """One engine, working on many databases of one instance at a time."""
 
@@ -74,6 +90,9 @@ class Engine(Protocol):
 
     kept_in: str
     """What holds a database's data, in a word."""
+
+    dumps: Dumps | None
+    """None where a dump is made of what is in a database's file."""
 
     anew: str
     """What becomes of programs when other data takes the place of a database's."""
@@ -90,6 +109,12 @@ class Engine(Protocol):
 
     def renew(self, instance: Instance, database: Database) -> None:
         """What opens the database has changed: let in who has the new, and nobody with the old. Raises StorageFailed."""
+
+    def start(self, location: str) -> None:
+        """Have the server run that is of the home's own, if there is one there. Raises StorageFailed."""
+
+    def stop(self, location: str) -> bool:
+        """Stop that; False where it did not run. Raises StorageFailed, also where there is none."""
 
     def prepare(self, instance: Instance) -> None:
         """Make the instance usable. Raises `StorageFailed` with the reason where it is not."""

@@ -43,6 +43,7 @@ class DenoKv:
 
     first = "Deno.openKv() opens the databases of"
     kept_in = "file"
+    dumps = None
     anew = (
         "Its file has another path now: start programs anew. Those that had it open go on in what it was; what they write is"
         " in that snapshot"
@@ -61,6 +62,12 @@ class DenoKv:
 
     def renew(self, instance: Instance, database: Database) -> None:
         """Tokens are looked up by the server at each use."""
+
+    def start(self, location: str) -> None:
+        """Files need no server."""
+
+    def stop(self, location: str) -> bool:
+        raise StorageFailed("a deno-kv instance is files, and no server of its own")
 
     def prepare(self, instance: Instance) -> None:
         try:

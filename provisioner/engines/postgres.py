@@ -15,8 +15,9 @@ import psycopg
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
 from provisioner.engines.base import Check, Copied, Failures, Inspection, Source, Where
-from provisioner.engines.pg import copying, databases, locating, names, place, probing, roles, sweeping, tools
+from provisioner.engines.pg import copying, databases, embedded, locating, names, place, probing, roles, sweeping, tools
 from provisioner.engines.pg.databases import renamed
+from provisioner.engines.pg.dumps import PgDumps
 from provisioner.engines.pg.roles import statement
 from provisioner.engines.pg.session import Session, administering, variables_for_tools, why
 from provisioner.environment import Reached, ReachedServer
@@ -32,6 +33,7 @@ class Postgres:
 
     first = "DATABASE_URL leads to the databases of"
     kept_in = "database"
+    dumps = PgDumps()
     anew = (
         "Programs that were connected to it have been disconnected, and find the new data when they connect again; what they"
         " had committed is in that snapshot"
@@ -51,6 +53,15 @@ class Postgres:
             if databases.there(session, [name := self._name(names.LIVE, instance, database)]):
                 roles.at_once(session, roles.settled(session, instance, database))
                 databases.end_sessions(session, name)
+
+    def start(self, location: str) -> None:
+        if not place.is_server(location):
+            embedded.start(location)
+
+    def stop(self, location: str) -> bool:
+        if place.is_server(location):
+            raise StorageFailed("this server was linked: it is not for us to stop", "Stop it where it was started")
+        return embedded.stop(location)
 
     def prepare(self, instance: Instance) -> None:
         probing.prepare(instance)
@@ -131,10 +142,7 @@ class Postgres:
     def beside(self, instance: Instance, database: Database) -> Reached | ReachedServer:
         beside, owner = (self._name(kind, instance, database) for kind in (names.BESIDE, names.LIVE))
         with administering(instance) as session:
-            password = roles.make_visitor(session, beside, owner)
-            acts_as = "alter role {beside} in database {beside} set role to {owner}"
-            grants = [roles.granted(beside, beside), roles.granted(beside, owner), roles.kept_out(beside, owner)]
-            roles.at_once(session, [statement(acts_as, beside=beside, owner=owner), *grants])
+            password = copying.let_in(session, beside, owner)
         return ReachedServer(place.variables(instance.location), beside, beside, password)
 
     def script(self, beside: Reached | ReachedServer, path: str) -> list[str]:
@@ -145,7 +153,7 @@ class Postgres:
         with administering(instance) as session:
             databases.empty_of_sessions(session, beside)
             session.execute(statement("alter database {beside} allow_connections true", beside=beside))
-            copying.remove_visitor(instance, session, beside, beside, owner)
+            copying.remove_visitor(instance, session, beside, owner)
             databases.wait_until_left(session, beside)
 
     def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:

@@ -130,48 +130,73 @@ def _by_dump(instance: Instance, session: Session, source: str, target: str, *, 
             roles.hand_over(inside, old, new, target)
 
 
-def restore(instance: Instance, session: Session, dump: str, target: str, *, owner: str, jobs: str = "1") -> None:
+def restore(
+    instance: Instance,
+    session: Session,
+    dump: str,
+    target: str,
+    *,
+    owner: str,
+    jobs: str = "1",
+    foreign: bool = False,
+) -> None:
     """Load a dump into an empty database that nobody else can connect to; all of it becomes `owner`'s.
 
-    It is done by a role that may do no more than the owner. Raises StorageFailed.
+    It is done by a role that may do no more than the owner. Of a `foreign` dump, what it grants to roles of its own server
+    is left away. Raises StorageFailed.
     """
-    visitor = target
     programs = tools.programs(session.info.server_version // 10000)
-    password = roles.make_visitor(session, visitor, owner)
-    try:
-        grants = [roles.granted(target, visitor), roles.granted(target, owner)]
-        roles.at_once(
-            session,
-            [*grants, roles.kept_out(target, owner)],
-        )
-        variables = variables_for_tools(instance, target) | {"PGUSER": visitor, "PGPASSWORD": password}
-        arguments = [f"--dbname={target}", "--no-owner", f"--role={owner}", "--exit-on-error", "--no-password"]
-        with _contents(programs, dump, databases.schemas(instance, target)) as listing:
-            tools.run(
-                os.path.join(programs, "pg_restore"),
-                [*arguments, f"--jobs={jobs}", f"--use-list={listing}", dump],
-                variables,
-                f"restoring into {target}",
-            )
-    finally:
+    with workplace(instance) as directory:
+        listing, extensions = _contents(programs, dump, directory, databases.schemas(instance, target))
+        _extend(instance, target, extensions)
         databases.wait_until_left(session, target)
-        remove_visitor(instance, session, target, visitor, owner)
+        with visited(instance, session, target, owner) as variables:
+            arguments = [f"--dbname={target}", "--no-owner", f"--role={owner}", "--exit-on-error", "--no-password"]
+            if foreign:
+                arguments.append("--no-privileges")
+            if os.path.isdir(dump) or not foreign:
+                arguments.append(f"--jobs={jobs}")
+            program = os.path.join(programs, "pg_restore")
+            tools.run(program, [*arguments, f"--use-list={listing}", dump], variables, f"restoring into {target}")
 
 
-def remove_visitor(instance: Instance, session: Session, database: str, visitor: str, owner: str) -> None:
-    """Drop a role that worked on a database; what it made there is the owner's."""
-    if not roles.exists(session, visitor):
+@contextmanager
+def visited(instance: Instance, session: Session, database: str, owner: str) -> Iterator[dict[str, str]]:
+    """Variables of a role for this block that may do in a database what its owner may, and has its password for itself.
+
+    All that it makes is the owner's.
+    """
+    try:
+        password = let_in(session, database, owner)
+        yield variables_for_tools(instance, database) | {"PGUSER": database, "PGPASSWORD": password}
+    finally:
+        databases.wait_until_left(session, database)
+        remove_visitor(instance, session, database, owner)
+
+
+def let_in(session: Session, database: str, owner: str) -> str:
+    """Make a role of the database's name that acts as its owner there: its password."""
+    password = roles.make_visitor(session, database, owner)
+    acts_as = statement("alter role {role} in database {role} set role to {owner}", role=database, owner=owner)
+    grants = [roles.granted(database, database), roles.granted(database, owner), roles.kept_out(database, owner)]
+    roles.at_once(session, [acts_as, *grants])
+    return password
+
+
+def remove_visitor(instance: Instance, session: Session, database: str, owner: str) -> None:
+    """Drop the role that was let in to a database; what it made there is the owner's."""
+    if not roles.exists(session, database):
         return
     if databases.there(session, [database]):
         with administering_in(instance, database) as inside:
             roles.at_once(
                 inside,
                 [
-                    statement("reassign owned by {visitor} to {owner}", visitor=visitor, owner=owner),
-                    statement("drop owned by {visitor}", visitor=visitor),
+                    statement("reassign owned by {visitor} to {owner}", visitor=database, owner=owner),
+                    statement("drop owned by {visitor}", visitor=database),
                 ],
             )
-    roles.drop(session, visitor)
+    roles.drop(session, database)
 
 
 @contextmanager
@@ -189,24 +214,38 @@ def workplace(instance: Instance) -> Iterator[str]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@contextmanager
-def _contents(programs: str, dump: str, there: set[str]) -> Iterator[str]:
-    """The file that lists what is to be restored of a dump: without extensions and the schemas that are `there`."""
-    listing = f"{dump}.list"
+def _contents(programs: str, dump: str, directory: str, there: set[str]) -> tuple[str, list[str]]:
+    """The file that lists what is to be restored of a dump, without extensions and schemas that are `there`; and the
+    extensions, which the administrator makes."""
+    listing = os.path.join(directory, "list")
     tools.run(os.path.join(programs, "pg_restore"), ["--list", f"--file={listing}", dump], {}, "reading a dump")
     with open(listing, encoding="utf-8", errors="surrogateescape") as file:
-        lines = [line for line in file if not _administered(line, there)]
+        lines = file.readlines()
     with open(listing, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.writelines(lines)
-    yield listing
+        file.writelines(line for line in lines if not _administered(line, there))
+    entries = [_entry(line) for line in lines]
+    return listing, [entry[len(_EXTENSION) :].split(" ")[0] for entry in entries if entry.startswith(_EXTENSION)]
+
+
+_EXTENSION = "EXTENSION - "
+
+
+def _entry(line: str) -> str:
+    """A line of a list is ``id; oid oid KIND schema name owner``: all from the kind on."""
+    return " ".join(line.rstrip("\n").split(" ")[3:])
 
 
 def _administered(line: str, there: set[str]) -> bool:
-    """A line of a list is ``id; oid oid KIND schema name owner``."""
-    what = " ".join(line.split(" ")[3:])
-    if what.startswith(("EXTENSION - ", "COMMENT - EXTENSION ", "COMMENT - SCHEMA public")):
+    what = _entry(line)
+    if what.startswith((_EXTENSION, "COMMENT - EXTENSION ", "COMMENT - SCHEMA public")):
         return True
     return what.startswith("SCHEMA - ") and what.removeprefix("SCHEMA - ").rpartition(" ")[0] in there
+
+
+def _extend(instance: Instance, target: str, extensions: list[str]) -> None:
+    with administering_in(instance, target) as inside:
+        for name in extensions:
+            inside.execute(statement("create extension if not exists {name} with schema public cascade", name=name))
 
 
 def _make_like(instance: Instance, session: Session, source: str, target: str, owner: str) -> None:

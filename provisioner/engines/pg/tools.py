@@ -63,14 +63,16 @@ def programs(server: int) -> str:
     return min(fitting, key=version)
 
 
-def run(program: str, arguments: Iterable[str], variables: Mapping[str, str], what: str) -> None:
-    """Run one to its end. Raises StorageFailed with its last words."""
+def run(
+    program: str, arguments: Iterable[str], variables: Mapping[str, str], what: str, *, output: int | None = None
+) -> None:
+    """Run one to its end, with its standard output to this file descriptor. Raises StorageFailed with its last words."""
     environ = {key: value for key, value in inherited().items() if not key.startswith("PG")}
     done = subprocess.run(
         [program, *arguments],
         env={**environ, **variables},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if output is None else output,
         stderr=subprocess.PIPE,
         check=False,
     )
