@@ -31,6 +31,7 @@ from support import (
 
 from provisioner.clock import now_ms
 from provisioner.config import Home
+from provisioner.engines.base import Where
 from provisioner.model import Status
 from provisioner.operations import instances
 from provisioner.operations.proposal import NOBODY
@@ -373,7 +374,7 @@ def test_who_watches_is_told_that_databases_are_being_made_before_they_are(home:
     seen: list[tuple[str, int, list[Status]]] = []
     with Registry.open(Home(str(home))) as registry:
         (app,) = registry.apps()
-        carried = instances.add(registry, "extra", "deno-kv", None).do(NOBODY)
+        carried = instances.add(registry, "extra", "deno-kv", Where()).do(NOBODY)
         assert len(list(carried)) == 1
         extra = next(each for each in registry.instances() if each.slug == "extra")
         registry.assign(extra, app, 1)

@@ -31,9 +31,9 @@ from provisioner.dashboard.sizes import Sizes
 from provisioner.dashboard.works import Works
 from provisioner.errors import Busy, ProvisionerError
 from provisioner.kv.atomic import checked
+from provisioner.kv.direct import DirectStore
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, LimitExceeded, OptionInvalid, ValueInvalid
 from provisioner.kv.model import NEVER, AtomicWrite, ChecksFailed, Committed
-from provisioner.kv.sqlite import SqliteStore
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 
@@ -82,7 +82,7 @@ class Visit:
     opened: Database | None = None
 
     @property
-    def store(self) -> SqliteStore:
+    def store(self) -> DirectStore:
         assert self.opened is not None  # noqa: S101
         return self.opened.store
 
