@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from connect_world import serving
-from dashboard_world import Visitor, code
+from dashboard_world import Visitor, visited
 from support import commit, database_of, git, got, marked_shop, ok, put, rows, status
 from timeline_world import HOSTILE, WHO, done, held, last, made, plain, sent, timeline_page, undone, wrong
 
@@ -18,9 +17,7 @@ from timeline_world import HOSTILE, WHO, done, held, last, made, plain, sent, ti
 @pytest.fixture(scope="module")
 def world(shared_home: Path) -> Iterator[tuple[Visitor, Path]]:
     repo = marked_shop(shared_home.parent / "shop", "login")
-    with serving(shared_home) as server:
-        visitor = Visitor(server.base)
-        visitor.log_in(code(shared_home))
+    with visited(shared_home) as (_, visitor):
         yield visitor, repo
 
 
