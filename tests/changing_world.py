@@ -16,12 +16,12 @@ from provisioner.kv.key import encode
 
 
 class World:
-    """A server, somebody who is logged in, and the database of the branch 'login'."""
+    """A server, somebody who is logged in, and the database of the branch 'login': or another one, which is kept there."""
 
-    def __init__(self, server: Server, visitor: Visitor, repo: Path) -> None:
+    def __init__(self, server: Server, visitor: Visitor, repo: Path, identity: str = "", kept: str = "") -> None:
         self.server, self.visitor, self.repo = server, visitor, repo
-        self.file = files(repo)["login"]
-        self.path = f"/databases/{database_of(repo, 'git-branch/login')['id']}"
+        self.file = kept or files(repo)["login"]
+        self.path = f"/databases/{identity or database_of(repo, 'git-branch/login')['id']}"
 
     def get(self, key: tuple[Any, ...]) -> Any:
         with open_kv(str(self.file)) as kv:

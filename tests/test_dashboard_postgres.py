@@ -15,7 +15,7 @@ from dashboard_desk import Desk, at_the_desk
 from dashboard_world import Answer, Visitor
 from pg_server import PgServer, pg_running
 from pg_world import connected_to, environment, mark, marked, pg_shop
-from support import database_of, events, ok, provisioner, rows, until
+from support import database_of, events, ok, provisioner, rows, run, until
 
 from provisioner.engines.pg.place import without_password
 
@@ -62,7 +62,12 @@ def test_every_page_of_an_app_with_both_tells_what_is_there(world: tuple[Path, D
     database = desk.get(ours).text
     assert f"postgresql://127.0.0.1:{pg.port}/{environment(repo, 'login')['PGDATABASE']}" in database
     assert "/v2/databases" not in database
-    assert "provisioner exec --app shop --timeline git-branch/login -- psql" in database
+    command = re.search(r"provisioner exec --app shop[^<]+", database)
+    assert command is not None
+    query = html.unescape(command[0]).replace("_URL'", '_URL -Atc "select text from mark"\'')
+    assert run(repo, "sh", "-c", query, check=True).stdout == "here\n"
+    assert 'data-label="Connect">url<' in instance
+    assert 'data-label="Connect">auto<' in desk.get("/instances/keys").text
     tabs = re.findall(r'<nav class="tabs".*?</nav>', database, re.DOTALL)[0]
     assert ("Explorer" in tabs, "Since the fork" in tabs, "Snapshots and forks" in tabs) == (False, False, True)
     assert "Explorer" in desk.get(theirs).text

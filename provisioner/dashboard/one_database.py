@@ -11,7 +11,7 @@ from provisioner import keys, view
 from provisioner.dashboard.listing import database_of
 from provisioner.dashboard.visiting import Missing, Visit
 from provisioner.engines.table import ENGINES
-from provisioner.environment import Attached, database_url
+from provisioner.environment import Attached, database_url, instance_prefix
 from provisioner.errors import NotResolved
 from provisioner.model import ConnectMode, Database, Status, Timeline
 from provisioner.reaching import reached
@@ -33,7 +33,7 @@ def page(visit: Visit) -> Response:
         has_keys=has_keys,
         connected=database.status is Status.CONNECTED and database.intent is None,
         address=database_url(visit.shared.options.url, database.id) if has_keys else document["url"],
-        psql=psql(app_slug, timeline),
+        psql=psql(app_slug, timeline, document["instance"]),
         history=visit.registry.events(database.id),
     )
 
@@ -86,10 +86,11 @@ def _as_role(visit: Visit, database: Database, app_slug: str) -> dict[str, str]:
     return reached(visit.shared.home, app_slug, attached).variables()
 
 
-def psql(app_slug: str, timeline: Timeline) -> str:
-    """The command that looks into a timeline's database on PostgreSQL."""
+def psql(app_slug: str, timeline: Timeline, instance: str) -> str:
+    """The command that looks into a timeline's database on an instance, which may not be its first on PostgreSQL."""
     name = shlex.quote(os.fsdecode(timeline.name))
-    return f"provisioner exec --app {app_slug} --timeline {name} -- psql"
+    variable = f"{instance_prefix(instance)}_DATABASE_URL"
+    return f"provisioner exec --app {app_slug} --timeline {name} -- sh -c 'psql ${variable}'"
 
 
 def found(visit: Visit) -> tuple[Database, str, Timeline]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.clock import now_ms
+from provisioner.engines.table import ENGINES
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import App, ConnectMode, Database, Instance
 from provisioner.naming import shown
@@ -45,8 +46,8 @@ def assign(
         run_whole(registry, app, "assign", told, steps=True)
         live = [database for database in registry.databases(app.id) if database.live]
         connected = sum(database.status == "connected" for database in live)
-        how = registry.connect_modes(app.id)[instance.id]
-        yield f"{app.slug}: {connected} of {len(live)} databases connected, {how}"
+        how = f", {registry.connect_modes(app.id)[instance.id]}" if ENGINES[instance.engine].has_keys else ""
+        yield f"{app.slug}: {connected} of {len(live)} databases connected{how}"
         yield from _how_new_ones_begin(registry, app, instance, live, told)
         rule = registry.scrubs(app.id).get(instance.id)
         if rule is not None:
