@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.world import PROVISIONER, World, wait_until
+from provisioner import keys
 from provisioner.config import Home
 from provisioner.connect import datapath_pb2 as wire
-from provisioner.connect import keys
 from provisioner.kv import key
 
 IDLE = os.path.join(os.path.dirname(__file__), "idle_server.py")

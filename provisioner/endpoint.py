@@ -42,7 +42,7 @@ def remote(home: Home, app_slug: str, database: Attached) -> tuple[str, str] | N
             f"the server of {home.path} runs (process {pid}) but accepts no connection at {near}",
             "See 'provisioner doctor'; restart the server, or end it",
         )
-    from provisioner.connect import keys
+    from provisioner import keys
 
     try:
         key = keys.secret(home)

@@ -16,6 +16,22 @@ STRAY = (
     "DENO_KV_REQUIRES_DISTRIBUTED_DATABASE",
 )
 
+# The same for an app with a postgres database: libpq, and what is made like it, would follow these elsewhere.
+STRAY_LIBPQ = (
+    *(
+        "PGHOSTADDR",
+        "PGSERVICE",
+        "PGSERVICEFILE",
+        "PGPASSFILE",
+        "PGOPTIONS",
+        "PGREQUIRESSL",
+        "PGSSLMODE",
+        "PGSSLROOTCERT",
+    ),
+    *("PGSSLCERT", "PGSSLKEY", "PGSSLCRL", "PGSSLNEGOTIATION", "PGREQUIREAUTH", "PGCHANNELBINDING", "PGGSSENCMODE"),
+    *("PGTARGETSESSIONATTRS", "PGLOADBALANCEHOSTS"),
+)
+
 _URL_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 
 
@@ -29,6 +45,7 @@ class Attached:
         "engine",
         "generation",
         "instance",
+        "instance_id",
         "location",
     )
 
@@ -36,6 +53,7 @@ class Attached:
         self,
         *,
         instance: str,
+        instance_id: str,
         engine: str,
         location: str,
         database_id: str,
@@ -44,12 +62,13 @@ class Attached:
         generation: int,
     ) -> None:
         self.instance = instance
+        self.instance_id = instance_id
         self.engine = engine
         self.location = location
         self.database_id = database_id
         self.database_name = database_name
         self.connect = connect  # file, url or auto
-        self.generation = generation  # of the tokens that are injected
+        self.generation = generation  # of the tokens and passwords that are injected
 
 
 class Connection:
@@ -95,7 +114,7 @@ class Connection:
 
 
 class Reached:
-    """How an app reaches one of its databases: by the file `path`, or at `url` with `token`."""
+    """How an app reaches one of its deno-kv databases: by the file `path`, or at `url` with `token`."""
 
     __slots__ = ("path", "token", "url")
 
@@ -104,8 +123,59 @@ class Reached:
         self.url = url
         self.token = token
 
+    def variables(self) -> dict[str, str]:
+        found = {"DENO_KV_DEFAULT_PATH": self.url or self.path}
+        if self.url:
+            found["DENO_KV_ACCESS_TOKEN"] = self.token
+            found["DENO_KV_REQUIRES_DISTRIBUTED_DATABASE"] = "error"  # no flag and no change of code is needed then
+        return {**found, "PROVISIONER_KV_URL": self.url or sqlite_url(self.path)}
 
-def variables(connection: Connection, reached: list[Reached]) -> dict[str, str]:
+    def named(self) -> dict[str, str]:
+        found = {"KV_PATH": self.url or self.path, "KV_URL": self.url or sqlite_url(self.path)}
+        return {**found, "KV_ACCESS_TOKEN": self.token} if self.url else found
+
+
+class ReachedServer:
+    """How an app reaches one of its postgres databases: `server` are the variables that say where, such as PGHOST."""
+
+    __slots__ = ("database", "password", "server", "user")
+
+    def __init__(self, server: dict[str, str], database: str, user: str, password: str) -> None:
+        self.server = server
+        self.database = database
+        self.user = user
+        self.password = password
+
+    def variables(self) -> dict[str, str]:
+        return {"DATABASE_URL": self.url(), **self.named_by_libpq()}
+
+    def named(self) -> dict[str, str]:
+        return {"DATABASE_URL": self.url()}
+
+    def named_by_libpq(self) -> dict[str, str]:
+        return {**self.server, "PGDATABASE": self.database, "PGUSER": self.user, "PGPASSWORD": self.password}
+
+    def url(self) -> str:
+        """``postgresql://user:password@host:port/database``; what else a client has to know comes after a ``?``."""
+        hosts, ports = self.server["PGHOST"].split(","), self.server["PGPORT"].split(",")
+        where = ",".join(
+            f"[{host}]:{port}" if ":" in host else f"{quoted(host)}:{port}"
+            for host, port in zip(hosts, ports, strict=True)
+        )
+        more = "&".join(f"{word}={quoted(self.server[name])}" for word, name in SERVER_OPTIONS if name in self.server)
+        url = f"postgresql://{quoted(self.user)}:{quoted(self.password)}@{where}/{quoted(self.database)}"
+        return f"{url}?{more}" if more else url
+
+
+SERVER_OPTIONS = (
+    ("sslmode", "PGSSLMODE"),
+    ("sslrootcert", "PGSSLROOTCERT"),
+    ("target_session_attrs", "PGTARGETSESSIONATTRS"),
+)
+"""What a server's URL may say besides, and the variable that says it."""
+
+
+def variables(connection: Connection, reached: list[Reached | ReachedServer]) -> dict[str, str]:
     """The variables of a timeline whose databases are reached so.
 
     The first database of an engine fills the engine's own variables, and each has some with its instance's name besides.
@@ -114,21 +184,20 @@ def variables(connection: Connection, reached: list[Reached]) -> dict[str, str]:
     named: dict[str, str] = {}
     engines = set()
     for database, way in zip(connection.databases, reached, strict=True):
-        opened = {"DENO_KV_DEFAULT_PATH": way.url or way.path}
-        if way.url:
-            opened["DENO_KV_ACCESS_TOKEN"] = way.token
-            opened["DENO_KV_REQUIRES_DISTRIBUTED_DATABASE"] = "error"  # no flag and no change of code is needed then
-        url = way.url or sqlite_url(way.path)
         if database.engine not in engines:
             engines.add(database.engine)
-            found |= {**opened, **_timeline(connection), "PROVISIONER_KV_URL": url}
+            found |= way.variables()
         prefix = instance_prefix(database.instance)
-        named[f"{prefix}_KV_PATH"] = way.url or way.path
-        named[f"{prefix}_KV_URL"] = url
-        if way.url:
-            named[f"{prefix}_KV_ACCESS_TOKEN"] = way.token
-        named[f"{prefix}_DATABASE"] = database.database_name
-    return {**connection.variables, **found, **named}  # what leads to the databases is not the user's to change
+        for name, value in {**way.named(), "DATABASE": database.database_name}.items():
+            named[f"{prefix}_{name}"] = value
+    # what leads to the databases is not the user's to change
+    return {**connection.variables, **found, **_timeline(connection), **named}
+
+
+def strays(values: dict[str, str]) -> list[str]:
+    """What an environment with these variables must not have besides."""
+    libpq = STRAY_LIBPQ if "PGDATABASE" in values else ()
+    return [name for name in (*STRAY, *libpq) if name not in values]
 
 
 def instance_prefix(slug: str) -> str:
@@ -139,7 +208,7 @@ def instance_prefix(slug: str) -> str:
 def instance_variables(slug: str) -> list[str]:
     """The names of all variables that an instance may have."""
     prefix = instance_prefix(slug)
-    return [f"{prefix}_{rest}" for rest in ("KV_PATH", "KV_URL", "KV_ACCESS_TOKEN", "DATABASE")]
+    return [f"{prefix}_{rest}" for rest in ("KV_PATH", "KV_URL", "KV_ACCESS_TOKEN", "DATABASE_URL", "DATABASE")]
 
 
 def _timeline(connection: Connection) -> dict[str, str]:
@@ -164,5 +233,16 @@ def database_url(base: str, database_id: str) -> str:
 
 def sqlite_url(path: str) -> str:
     """``sqlite:///…``: the path as in any URL, with everything but unreserved characters percent-encoded."""
-    encoded = path.encode("utf-8", "surrogateescape")
-    return "sqlite://" + "".join(chr(byte) if byte in _URL_SAFE else f"%{byte:02X}" for byte in encoded)
+    return f"sqlite://{quoted(path, _URL_SAFE)}"
+
+
+def quoted(text: str, safe: frozenset[int] = _URL_SAFE - {ord("/")}) -> str:
+    """`text` as a part of a URL: everything but unreserved characters percent-encoded."""
+    encoded = text.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if byte in safe else f"%{byte:02X}" for byte in encoded)
+
+
+def unquoted(text: str) -> str:
+    """What `quoted` was given."""
+    first, *rest = text.encode().split(b"%")
+    return (first + b"".join(bytes([int(part[:2], 16)]) + part[2:] for part in rest)).decode("utf-8", "surrogateescape")

@@ -58,6 +58,10 @@ POINTS = (
     "migrate.applied",
     "migrate.recorded",
     "inbox.claimed",
+    "postgres.role",
+    "postgres.created",
+    "postgres.copied",
+    "postgres.owned",
 )
 
 

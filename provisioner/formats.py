@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from provisioner.environment import STRAY
+from provisioner.environment import STRAY, strays
 from provisioner.errors import UsageError
 
 Variables = dict[str, str]
@@ -24,20 +24,20 @@ def _shell_quoted(value: str) -> str:
 
 def shell(variables: Variables) -> str:
     """For ``eval`` in sh, bash, zsh, ksh."""
-    unset = [f"unset {' '.join(STRAY)}"]
+    unset = [f"unset {' '.join(strays(variables))}"]
     return _lines(unset + [f"export {name}={_shell_quoted(value)}" for name, value in variables.items()])
 
 
 def fish(variables: Variables) -> str:
     """For ``| source`` in fish, where a backslash and a quote are escaped inside single quotes."""
-    unset = [f"set -e {name}" for name in STRAY]
+    unset = [f"set -e {name}" for name in strays(variables)]
     quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in variables.items()}
     return _lines(unset + [f"set -gx {name} '{value}'" for name, value in quoted.items()])
 
 
 def powershell(variables: Variables) -> str:
     """For ``| Out-String | Invoke-Expression``; PowerShell ends a string at any of five single quotes."""
-    unset = [f"Remove-Item Env:{name} -ErrorAction SilentlyContinue" for name in STRAY]
+    unset = [f"Remove-Item Env:{name} -ErrorAction SilentlyContinue" for name in strays(variables)]
     doubled = {name: "".join(c * 2 if c in "'‘’‚‛" else c for c in value) for name, value in variables.items()}
     return _lines(unset + [f"$env:{name} = '{value}'" for name, value in doubled.items()])
 
@@ -86,7 +86,10 @@ def docker(variables: Variables) -> str:
 
 
 def github(variables: Variables) -> str:
-    """For ``>> "$GITHUB_ENV"``; stray variables of the job are emptied, since they cannot be unset there."""
+    """For ``>> "$GITHUB_ENV"``; stray variables of the job are emptied, since they cannot be unset there.
+
+    But for those of libpq's, which takes some of them for an error when they are empty.
+    """
     blocks = []
     for name, value in [*((name, "") for name in STRAY if name not in variables), *variables.items()]:
         end = "PROVISIONER_END"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from provisioner.naming import timeline_name
@@ -89,13 +89,19 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """Where databases are stored: ``location`` is a directory for ``deno-kv``."""
+    """Where databases are stored: ``location`` is a directory, or a server's URL without what opens it.
+
+    ``url`` is that URL with the administrator's name and password; empty where the engine needs none, or keeps it in the
+    directory. ``home`` is the organization's directory: the passwords of roles are derived from its key.
+    """
 
     id: str
     slug: str
     engine: str
     location: str
     created_at: int
+    url: str = field(default="", repr=False)
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +173,7 @@ class Database:
 
     ``forked_from`` is the id of the database that it began as a copy of, ``forked_snapshot`` of which of its snapshots
     (None: as it was then), ``forked_at`` when that copy was made (None: it is still to be), ``fork_version`` the version
-    of the last write that both have.
+    of the last write that both have. ``token_generation`` is that of what apps are given to open it.
     """
 
     id: str
@@ -188,6 +194,7 @@ class Database:
     forked_at: int | None = None
     fork_version: int | None = None
     forked_snapshot: str | None = None
+    token_generation: int = 0
 
     @property
     def copied_aside(self) -> bool:

@@ -6,8 +6,8 @@ import os
 
 from provisioner.config import Home
 from provisioner.engines.layout import database_path
-from provisioner.environment import Attached, Connection, Reached, variables
-from provisioner.errors import NotResolved
+from provisioner.environment import Attached, Connection, Reached, ReachedServer, variables
+from provisioner.errors import NotResolved, StorageFailed
 
 
 def environment(home: Home, connection: Connection) -> dict[str, str]:
@@ -15,7 +15,38 @@ def environment(home: Home, connection: Connection) -> dict[str, str]:
     return variables(connection, [_reached(home, connection, each) for each in connection.databases])
 
 
-def _reached(home: Home, connection: Connection, database: Attached) -> Reached:
+def _reached(home: Home, connection: Connection, database: Attached) -> Reached | ReachedServer:
+    return _WAYS[database.engine](home, connection, database)
+
+
+def _postgres(home: Home, _: Connection, database: Attached) -> ReachedServer:
+    """Whether a server answers is not asked: that may take long, and its clients find out themselves."""
+    from provisioner import keys
+    from provisioner.engines.pg import names, place
+
+    try:
+        if not place.is_server(database.location):
+            _start_embedded(database.location)
+        server = place.variables(database.location)
+        key = keys.secret(home)
+    except StorageFailed as error:
+        error.exit_code = NotResolved.exit_code
+        raise
+    except OSError as error:
+        raise NotResolved(
+            f"the server of instance {database.instance!r} in {database.location} cannot be reached: {error.strerror}",
+            f"Run: provisioner instance test {database.instance}",
+        ) from error
+    name = names.live(database.instance_id, database.database_id)
+    password = keys.role_password(key, database.database_id, database.generation)
+    return ReachedServer(server, name, name, password)
+
+
+def _start_embedded(directory: str) -> None:
+    raise NotImplementedError
+
+
+def _deno_kv(home: Home, connection: Connection, database: Attached) -> Reached:
     path = _usable_file(database)
     remote = _remote(home, connection, database)
     return Reached(path, *remote) if remote else Reached(path)
@@ -49,3 +80,13 @@ def _usable_file(database: Attached) -> str:
             f"Put the file back; 'provisioner database show {database.database_name}' tells more",
         )
     return path
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WAYS: dict[str, Callable[[Home, Connection, Attached], Reached | ReachedServer]] = {
+    "deno-kv": _deno_kv,
+    "postgres": _postgres,
+}

@@ -181,7 +181,7 @@ def document(database: Database, reach: Reach) -> Document:
         "status": str(database.status),
         "error": database.error,
         "path": inspection.path if database.connected_at is not None else None,
-        "url": reach.url(database, inspection.path),
+        "url": inspection.url or reach.url(database, inspection.path),
         "size": inspection.size,
         "written_at": rfc3339(inspection.written_at) if database.connected_at is not None else None,
         "attempts": database.attempts,

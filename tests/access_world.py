@@ -6,8 +6,8 @@ import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from provisioner import keys
 from provisioner.config import Home
-from provisioner.connect import keys
 from provisioner.model import App, Database, Instance, Scope, Status, Timeline
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry

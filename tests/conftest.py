@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from kv_server import Served, served
+from pg_server import PgServer, pg_running
 from support import SETUPS, Setup
 
 # What takes hours rather than minutes: pytest --hypothesis-profile=nightly --timeout=0
@@ -79,6 +80,13 @@ def setup(request: pytest.FixtureRequest, home: Path) -> Iterator[Setup]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A real server in this process, for all tests that want databases of one."""
     with served(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def pg() -> Iterator[PgServer]:
+    """A real PostgreSQL server for all tests of this worker; databases are each test's own."""
+    with pg_running() as running:
         yield running
 
 

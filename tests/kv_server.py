@@ -8,9 +8,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from provisioner import keys
 from provisioner.clock import now_ms
 from provisioner.config import Home
-from provisioner.connect import keys
 from provisioner.connect.client import RemoteStore
 from provisioner.connect.options import Options
 from provisioner.connect.running import Running

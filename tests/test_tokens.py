@@ -17,8 +17,8 @@ from access_world import ABSENT, EXPECTED, HOUR, NOW, World, world
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from provisioner import keys
 from provisioner.config import Home
-from provisioner.connect import keys
 from provisioner.connect.access import Access, Opened
 from provisioner.connect.attempts import ADDRESSES, Attempts
 from provisioner.errors import StorageFailed
@@ -260,7 +260,7 @@ def test_a_copy_of_the_registry_opens_nothing(shop: World, access: Access, tmp_p
 
 def test_the_key_is_private_and_one_also_where_many_ask_first(home: Path) -> None:
     program = (
-        "import sys; from provisioner.config import Home; from provisioner.connect import keys;"
+        "import sys; from provisioner.config import Home; from provisioner import keys;"
         "print(keys.secret(Home(sys.argv[1])).hex())"
     )
     Home(str(home)).create()

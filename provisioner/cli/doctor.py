@@ -14,6 +14,9 @@ from provisioner.cli.running import Finding, daemon_state, registry_lock, server
 from provisioner.cli.shared import json_option, print_json, the_home
 from provisioner.clock import now_ms
 from provisioner.config import Home
+from provisioner.engines.base import Check
+from provisioner.engines.probing import look as look_at
+from provisioner.engines.table import ENGINES
 from provisioner.errors import ProvisionerError
 from provisioner.git import hooks
 from provisioner.git.refs import read_branches
@@ -26,8 +29,6 @@ from provisioner.reconcile.controller import damaged, look
 from provisioner.registry.store import Registry
 from provisioner.worker import LONGEST_STAY_SECONDS, daemon_runs
 
-LOW_SPACE = 100 * 1024 * 1024
-LOW_INODES = 100
 FRESH_SECONDS = 60.0  # a wake-up that is younger has probably somebody at work on it
 
 
@@ -52,7 +53,7 @@ def _findings(home: Home) -> Iterator[Finding]:
         yield "home", False, f"{home.path} does not exist. Run 'provisioner init' in a repository"
         return
     yield _private(home)
-    yield _space("home", home.path)
+    yield _looked_at("home", look_at(home.path))
     try:
         registry = Registry.open(home)
     except ProvisionerError as error:
@@ -71,7 +72,7 @@ def _findings(home: Home) -> Iterator[Finding]:
             yield _wake_ups(home)
         instances = {instance.id: instance for app in registry.apps() for instance in registry.assigned(app.id)}
         for instance in instances.values():
-            yield _space(f"instance {instance.slug}", instance.location)
+            yield _looked_at(f"instance {instance.slug}", ENGINES[instance.engine].look(instance))
         for app in registry.apps():
             yield from _app(registry, app, home, daemon)
 
@@ -91,18 +92,8 @@ def _private(home: Home) -> Finding:
     return "private", True, home.path
 
 
-def _space(name: str, path: str) -> Finding:
-    """Can this user write there, and is there room?"""
-    if not os.path.isdir(path):
-        return name, False, f"the directory {path} is missing. Mount its disk, or put it back: databases live there"
-    if not os.access(path, os.W_OK | os.X_OK):
-        return name, False, f"this user may not write to {path}. Change its owner, or mount its disk for writing"
-    space = os.statvfs(path)
-    free = space.f_bavail * space.f_frsize
-    text = f"{path}, {free // 1_000_000} MB and {space.f_favail} inodes free"
-    if free >= LOW_SPACE and (space.f_files == 0 or space.f_favail > LOW_INODES):
-        return name, True, text
-    return name, False, f"{text}. Free some, then run 'provisioner database fix --all'"
+def _looked_at(name: str, check: Check) -> Finding:
+    return name, check.well, check.text
 
 
 def _wake_ups(home: Home) -> Finding:
@@ -196,5 +187,6 @@ def _databases(registry: Registry, app: App) -> Iterator[Finding]:
             )
             yield f"app {app.slug} {name}", False, f"{text} {name}"
     for database in damaged(registry, app):
-        text = f"its file {database.error}. Put it back where 'provisioner database show {database.name}' says"
+        what = ENGINES[registry.instance_of(database.instance_id).engine].kept_in
+        text = f"its {what} {database.error}. Put it back where 'provisioner database show {database.name}' says"
         yield f"app {app.slug} {database.name}", False, text

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
+from provisioner.cli.copies import instance_option
 from provisioner.cli.kv import kv_errors
-from provisioner.cli.places import Place, must_be_connected, opened, place, readable, snapshot
+from provisioner.cli.places import Place, dumped_whole, must_be_connected, opened, place, readable, snapshot
 from provisioner.cli.shared import confirm, json_option, print_json, the_home, yes_option
+from provisioner.cli.whole_dumps import dump_whole, load_whole
+from provisioner.cli.written import written
 from provisioner.clock import now_ms, rfc3339
-from provisioner.durable import sync_path
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.kv import dumpfile, loading
 from provisioner.kv.dumpfile import Dump
-from provisioner.kv.errors import DumpInvalid, KvError
+from provisioner.kv.errors import DumpInvalid
 from provisioner.naming import shown
 from provisioner.operations.copies import shared_by
 from provisioner.reconcile.replacing import take_snapshot
@@ -35,21 +35,41 @@ Advance = Callable[[int], None]
 @click.argument("name")
 @click.option("-o", "--output", metavar="FILE", help="Into this file, which is there when it is complete.")
 @click.option("--no-versionstamps", is_flag=True, help="Leave them away: two dumps of the same data are then the same.")
+@click.option(
+    "--format", "form", metavar="FORMAT", help="Of a postgres database: custom (usual), plain, tar, directory."
+)
 @app_option
+@instance_option
 @yes_option
 @json_option
 @kv_errors
-def dump(name: str, output: str | None, no_versionstamps: bool, slug: str | None, yes: bool, as_json: bool) -> None:
-    """Write every entry of a database as lines of JSON, as they are at one moment, while others go on writing.
+def dump(
+    name: str,
+    output: str | None,
+    no_versionstamps: bool,
+    form: str | None,
+    slug: str | None,
+    instance: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Write every entry of a database as lines of JSON, as they are at one moment, while others go on writing; a postgres
+    database in a format of pg_dump's.
 
     NAME is a database, a timeline, a branch, a file or a connect URL (with its token in DENO_KV_ACCESS_TOKEN).
     """
     if as_json and output is None:
         raise UsageError("--json describes what was written to a file", "Name it: --output FILE")
+    whole = dumped_whole(name, slug, instance)
     if output is not None and os.path.exists(output):
         confirm(f"Replace {output}?", yes)
-    source = place(name, slug)
-    with snapshot(source) as found, _written(output) as file:
+    if whole is not None:
+        dump_whole(whole, output, form, as_json=as_json)
+        return
+    if form is not None:
+        raise UsageError("--format is for postgres databases", "Leave it away: this dump is lines of JSON")
+    source = place(name, slug, instance)
+    with snapshot(source) as found, written(output) as file:
         version = None if found.version is None else dumpfile.stamp(found.version)
         header = dumpfile.Header(source.name, rfc3339(now_ms()) or "", version, found.whole, found.expiry)
         file.write(dumpfile.header_line(header))
@@ -83,6 +103,7 @@ def dump(name: str, output: str | None, no_versionstamps: bool, slug: str | None
 @click.option("--no-snapshot", is_flag=True, help="Do not keep what was there as a snapshot.")
 @click.option("--from-line", type=click.IntRange(1), default=1, metavar="N", help="Go on where a load has stopped.")
 @app_option
+@instance_option
 @yes_option
 @json_option
 @kv_errors
@@ -95,11 +116,12 @@ def load(
     no_snapshot: bool,
     from_line: int,
     slug: str | None,
+    instance: str | None,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Store the entries of a dump, FILE or standard input, in a database. One that is not empty only if you say how:
-    what was there is kept as a snapshot, if it is a branch's.
+    what was there is kept as a snapshot, if it is a branch's. A postgres database takes what pg_dump writes.
 
     NAME is a database, a timeline, a branch, a file, or a connect URL (with its token in DENO_KV_ACCESS_TOKEN).
     """
@@ -109,7 +131,14 @@ def load(
         raise UsageError("versionstamps of two databases do not go together", "Say --replace, or leave them away")
     if from_line > 1 and not (replace or merge):
         raise UsageError("--from-line goes on with a load that has begun", "Say --replace or --merge with it")
-    target = place(name, slug)
+    if (whole := dumped_whole(name, slug, instance)) is not None:
+        if merge or keep_versionstamps or from_line > 1:
+            raise UsageError(
+                "a postgres database is replaced as a whole", "Say --replace, or nothing where it is empty"
+            )
+        load_whole(whole, file, replace=replace, keep=not no_snapshot, yes=yes, as_json=as_json)
+        return
+    target = place(name, slug, instance)
     must_be_connected(target)
     with _input(file) as stream, opened(target, create=target.database is None) as store:
         into = loading.target(store, keep=keep_versionstamps)
@@ -201,32 +230,6 @@ def _input(file: str) -> Iterator[BinaryIO]:
     else:
         with readable(file) as stream:
             yield stream
-
-
-@contextmanager
-def _written(output: str | None) -> Iterator[IO[bytes]]:
-    """Standard output, or a file that appears when the block has ended well."""
-    if output is None or output == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    directory = os.path.dirname(os.path.abspath(output))
-    try:
-        with tempfile.NamedTemporaryFile(dir=directory, prefix=".dump-", delete=False) as file:
-            try:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-                os.replace(file.name, output)
-                sync_path(directory)
-            except BaseException:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(file.name)
-                raise
-    except OSError as error:
-        if isinstance(error, KvError):
-            raise
-        raise ProvisionerError(f"{output} cannot be written: {error.strerror}") from error
 
 
 @contextmanager

@@ -8,9 +8,11 @@ from provisioner import view
 from provisioner.cli.instances.deletion import delete, recover
 from provisioner.cli.instances.editing import edit
 from provisioner.cli.instances.testing import test
+from provisioner.cli.instances.where import where_options
 from provisioner.cli.shared import json_option, print_json, the_home
 from provisioner.cli.terminal import carry_out
 from provisioner.clock import now_ms, rfc3339
+from provisioner.engines.base import Where
 from provisioner.engines.table import ENGINES
 from provisioner.model import Instance
 from provisioner.naming import shown
@@ -32,12 +34,12 @@ for _command in (test, edit, delete, recover):
 @instance.command()
 @click.argument("slug")
 @click.option("--engine", type=click.Choice(list(ENGINES)), default="deno-kv", show_default=True)
-@click.option("--directory", metavar="PATH", help="Where to store. Default: in the home directory.")
-def add(slug: str, engine: str, directory: str | None) -> None:
-    """Add a database instance."""
+@where_options("Where to store. Default: in the home directory.")
+def add(slug: str, engine: str, where: Where) -> None:
+    """Add a database instance. One of the engine postgres without --url starts a server of its own."""
     slug = instances.parse_name(slug)
     with Registry.open(the_home(), create=True) as registry:
-        carry_out(instances.add(registry, slug, engine, directory))
+        carry_out(instances.add(registry, slug, engine, where))
 
 
 def _document(registry: Registry, instance: Instance) -> view.Document:

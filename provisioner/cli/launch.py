@@ -7,7 +7,7 @@ import os
 import sys
 
 from provisioner.config import Home, home_directory
-from provisioner.environment import STRAY
+from provisioner.environment import strays
 from provisioner.errors import ProvisionerError
 from provisioner.naming import shown
 from provisioner.resolving import Selectors, resolve
@@ -38,7 +38,7 @@ def execute(selectors: Selectors, command: list[str]) -> None:
     """Replace this process by `command` in the timeline's environment. Raises where it cannot be told or started."""
     environ = dict(os.environ)
     _, values = resolve(Home(home_directory(environ)), selectors, os.getcwdb(), environ)
-    for name in STRAY:
+    for name in strays(values):
         environ.pop(name, None)
     environ.update(values)
     try:

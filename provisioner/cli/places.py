@@ -20,7 +20,7 @@ from provisioner.kv.snapshot import Dumped, Snapshot, of_store
 from provisioner.kv.sqlite import SqliteStore
 from provisioner.kv.sqlite_snapshot import has_entries
 from provisioner.kv.store import Store
-from provisioner.model import App, Database, Status
+from provisioner.model import App, Database, Instance, Status
 from provisioner.naming import BRANCH_PREFIX, timeline_name
 from provisioner.operations.finding import find
 from provisioner.registry.store import Registry
@@ -43,24 +43,45 @@ class Place:
         return self.where.startswith(_URLS)
 
 
-def place(name: str, slug: str | None) -> Place:
+def place(name: str, slug: str | None, instance: str | None = None) -> Place:
     """A URL, or a path if it begins like one; else a database by name or id, a timeline or branch of the app, or a path."""
     if name == "-" or name.startswith((*_URLS, "sqlite:")):
         return Place(name, name)
     if name.startswith(_FILES):
         return Place(name, os.path.abspath(os.path.expanduser(name)))
-    home = the_home()
-    if not os.path.exists(home.registry) and os.path.isfile(name):
+    found = _registered(name, slug, instance)
+    if found is None:
         return Place(name, os.path.abspath(name))
-    with Registry.open(home) as registry:
-        if os.path.isfile(name) and not _is_known(registry, name, slug):
-            return Place(name, os.path.abspath(name))
-        app, database = meant(registry, name, slug)
-        instance = registry.instance_of(database.instance_id)
-        path = ENGINES[instance.engine].inspect(instance, database).path
+    app, database, on = found
+    if ENGINES[on.engine].dumps is not None:
+        raise ProvisionerError(
+            f"{database.name} is a {on.engine} database, and no Deno KV database",
+            "Use its own clients: provisioner exec -- COMMAND; or name another instance: --instance INSTANCE",
+        )
+    path = ENGINES[on.engine].inspect(on, database).path
     if path is None or database.connected_at is None:
         raise NotResolved(f'database "{database.name}" has no data yet', "See 'provisioner status'")
     return Place(database.name, path, app, database)
+
+
+def dumped_whole(name: str, slug: str | None, instance: str | None) -> tuple[App, Database, Instance] | None:
+    """What NAME means where that is a database which its engine dumps as a whole; None where it is anything else."""
+    if name == "-" or name.startswith((*_URLS, *_FILES, "sqlite:")):
+        return None
+    found = _registered(name, slug, instance)
+    return found if found is not None and ENGINES[found[2].engine].dumps is not None else None
+
+
+def _registered(name: str, slug: str | None, instance: str | None) -> tuple[App, Database, Instance] | None:
+    """A database of the registry; None for a file."""
+    home = the_home()
+    if not os.path.exists(home.registry) and os.path.isfile(name):
+        return None
+    with Registry.open(home) as registry:
+        if os.path.isfile(name) and not _is_known(registry, name, slug):
+            return None
+        app, database = meant(registry, name, slug, instance)
+        return app, database, registry.instance_of(database.instance_id)
 
 
 def _is_known(registry: Registry, name: str, slug: str | None) -> bool:

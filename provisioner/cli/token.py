@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from provisioner import view
+from provisioner import keys, view
 from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
 from provisioner.clock import now_ms, rfc3339
-from provisioner.connect import keys
 from provisioner.errors import ProvisionerError
 from provisioner.model import Scope, Token
 from provisioner.naming import shown
+from provisioner.operations import access
 from provisioner.operations.finding import find
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
@@ -130,7 +130,7 @@ def revoke(token_id: str | None, database: str | None) -> None:
     with Registry.open(the_home()) as registry:
         if database is not None:
             found = find(registry, database)[1]
-            tokens.raise_generation(registry, found.id, now_ms())
+            access.revoke_injected(registry, found)
             click.echo(f"what was injected for {found.name} opens nothing any more; start its apps anew")
             return
         known = tokens.find(registry, tokens.split(str(token_id))[0])
@@ -149,8 +149,7 @@ def rotate_key(yes: bool) -> None:
     home = the_home()
     with Registry.open(home) as registry:
         confirm("Replace the key? Every app that is connected by URL has to be started anew", yes)
-        keys.rotate(home)
-        registry.record(now_ms(), "token.rotate-key", registry.who)
+        access.rotate_key(registry)
     click.echo(
         "replaced; start the apps that are connected by URL anew, and write env files again: provisioner env --write"
     )

@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from hmac import compare_digest
 
+from provisioner import keys
 from provisioner.config import Home
-from provisioner.connect import keys
 from provisioner.model import Scope, Token
 from provisioner.registry import tokens
 from provisioner.registry.tables import Tables

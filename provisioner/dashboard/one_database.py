@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from provisioner import view
-from provisioner.connect import keys
+from provisioner import keys, view
 from provisioner.dashboard.listing import database_of, written_at
 from provisioner.dashboard.visiting import Missing, Visit
 from provisioner.environment import database_url

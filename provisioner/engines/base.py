@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from provisioner.environment import Reached, ReachedServer
 from provisioner.model import Database, Instance
 
 Failures = dict[str, str]
@@ -16,13 +17,15 @@ Failures = dict[str, str]
 class Inspection:
     """What is there of a database: where, how many bytes, and what is wrong with it (empty where nothing is).
 
-    `written_at`: when (ms) something was last written to it, None where that cannot be told.
+    `path` is its file, `url` where it is on a server, without what opens it; of each kind one is None. `written_at`: when
+    (ms) something was last written to it, None where that cannot be told.
     """
 
     path: str | None
     size: int | None
     problem: str
     written_at: int | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +48,67 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Copied:
     """`version`: that of the last write that copy and source both have, None where others have changed the copy since;
-    `size` its bytes. `paused`: how many seconds writers waited for it."""
+    `size` its bytes. `paused`: how many seconds writers waited for it; `how` it was made, where that is worth telling."""
 
     version: int | None
     size: int
     paused: float
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What a user says of where an instance stores: a directory, or a server with what its certificate is checked by."""
+
+    directory: str | None = None
+    url: str | None = field(default=None, repr=False)
+    ca_cert: str | None = None
+    sslmode: str | None = None
+
+
+class Dumps(Protocol):
+    """Dumps of an engine whose databases are dumped and loaded as a whole."""
+
+    formats: tuple[str, ...]
+    """The first is the usual one."""
+
+    def dump(self, instance: Instance, database: Database, form: str, output: int | str) -> None:
+        """Write everything as it is at one moment, to a file descriptor or as a new directory. Raises StorageFailed."""
+
+    def is_empty(self, instance: Instance, database: Database) -> bool:
+        """Has nobody made anything in it? Raises StorageFailed."""
+
+    def load(self, instance: Instance, database: Database, path: str) -> Copied:
+        """Build beside a database what is in a dump. Raises StorageFailed, and ProvisionerError where it is none."""
 
 
 class Engine(Protocol):
     """One engine, working on many databases of one instance at a time."""
+
+    first: str
+    """What an app has of the first instance of this engine, as the beginning of a sentence that ends in its name."""
+
+    kept_in: str
+    """What holds a database's data, in a word."""
+
+    dumps: Dumps | None
+    """None where a dump is made of what is in a database's file."""
+
+    anew: str
+    """What becomes of programs when other data takes the place of a database's."""
+
+    def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
+        """Location and administrator's URL of an instance; `directory` is one of its own in the home. Of a `known` one what
+        is not said stays. Raises UsageError."""
+
+    def same_place(self, one: Instance, other: Instance) -> bool:
+        """Are the databases of both the same?"""
+
+    def look(self, instance: Instance) -> Check:
+        """Look, cheaply, whether the instance is there and has room."""
+
+    def renew(self, instance: Instance, database: Database) -> None:
+        """What opens the database has changed: let in who has the new, and nobody with the old. Raises StorageFailed."""
 
     def prepare(self, instance: Instance) -> None:
         """Make the instance usable. Raises `StorageFailed` with the reason where it is not."""
@@ -79,8 +134,11 @@ class Engine(Protocol):
     def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
         """Build beside its place a database that never held data, as a copy of the source. Raises `StorageFailed`."""
 
-    def beside(self, instance: Instance, database: Database) -> str:
-        """Where the database is that was built beside: for commands that change it before anybody is connected."""
+    def beside(self, instance: Instance, database: Database) -> Reached | ReachedServer:
+        """How the database is reached that was built beside: for commands that change it before anybody is connected."""
+
+    def script(self, beside: Reached | ReachedServer, path: str) -> list[str]:
+        """The words of a command that runs a file of SQL there, with the variables that say where that is."""
 
     def seal(self, instance: Instance, database: Database) -> None:
         """Have what was built beside, and then changed by others who are gone, whole and on disk.

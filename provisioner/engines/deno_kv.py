@@ -17,19 +17,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
 from provisioner.durable import sync_path
 from provisioner.engines import building, copies, spares
-from provisioner.engines.base import Check, Copied, Failures, Inspection, Source
+from provisioner.engines.base import Check, Copied, Failures, Inspection, Source, Where
 from provisioner.engines.building import reason
 from provisioner.engines.layout import FILE_NAME, database_path, file_in, size_of, written_at
-from provisioner.engines.probing import probe
+from provisioner.engines.probing import look, probe
 from provisioner.engines.sealing import seal
 from provisioner.engines.sweep import sweep
-from provisioner.errors import StorageFailed
+from provisioner.environment import Reached, ReachedServer
+from provisioner.errors import StorageFailed, UsageError
 from provisioner.kv.schema import why_not_a_database
 from provisioner.model import Database, Instance
 
@@ -38,6 +40,28 @@ STAGES = ("new", "new/0", "new/1", "spare", "live", "archive", "trash")
 
 class DenoKv:
     """See `provisioner.engines.base.Engine`."""
+
+    first = "Deno.openKv() opens the databases of"
+    kept_in = "file"
+    dumps = None
+    anew = (
+        "Its file has another path now: start programs anew. Those that had it open go on in what it was; what they write is"
+        " in that snapshot"
+    )
+
+    def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
+        if where.url is not None or where.ca_cert is not None or where.sslmode is not None:
+            raise UsageError("a deno-kv instance stores in a directory, not on a server", "Say --directory, or nothing")
+        return os.path.realpath(where.directory or (known.location if known else directory)), ""
+
+    def same_place(self, one: Instance, other: Instance) -> bool:
+        return os.path.realpath(one.location) == os.path.realpath(other.location)
+
+    def look(self, instance: Instance) -> Check:
+        return look(instance.location)
+
+    def renew(self, instance: Instance, database: Database) -> None:
+        """Tokens are looked up by the server at each use."""
 
     def prepare(self, instance: Instance) -> None:
         try:
@@ -104,8 +128,18 @@ class DenoKv:
         beside = self._place(instance, "new", database.id)
         return copies.copy(copies.data_of(instance.location, source), beside, with_queue=False)
 
-    def beside(self, instance: Instance, database: Database) -> str:
-        return file_in(self._place(instance, "new", database.id))
+    def beside(self, instance: Instance, database: Database) -> Reached | ReachedServer:
+        return Reached(file_in(self._place(instance, "new", database.id)))
+
+    def script(self, beside: Reached | ReachedServer, path: str) -> list[str]:
+        assert isinstance(beside, Reached)  # noqa: S101 - its own
+        return [
+            sys.executable,
+            "-I",
+            os.path.join(os.path.dirname(__file__), "scripts", "sqlite.py"),
+            beside.path,
+            path,
+        ]
 
     def seal(self, instance: Instance, database: Database) -> None:
         seal(self._place(instance, "new", database.id))

@@ -17,6 +17,7 @@ from provisioner.kv.schema import empty_file
 
 LEAST_BYTES = 10 << 20
 LEAST_INODES = 100
+LOW_SPACE = 100 * 1024 * 1024
 
 
 def probe(location: str, stages: tuple[str, ...]) -> Iterator[Check]:
@@ -36,6 +37,22 @@ def probe(location: str, stages: tuple[str, ...]) -> Iterator[Check]:
     finally:
         with suppress(OSError):
             shutil.rmtree(directory)
+
+
+def look(path: str) -> Check:
+    """Can this user write there, and is there room?"""
+    if not os.path.isdir(path):
+        text = f"the directory {path} is missing. Mount its disk, or put it back: databases live there"
+        return Check("directory", False, text)
+    if not os.access(path, os.W_OK | os.X_OK):
+        text = f"this user may not write to {path}. Change its owner, or mount its disk for writing"
+        return Check("directory", False, text)
+    space = os.statvfs(path)
+    free = space.f_bavail * space.f_frsize
+    text = f"{path}, {free // 1_000_000} MB and {space.f_favail} inodes free"
+    if free >= LOW_SPACE and (space.f_files == 0 or space.f_favail > LEAST_INODES):
+        return Check("space", True, text)
+    return Check("space", False, f"{text}. Free some, then run 'provisioner database fix --all'")
 
 
 def _space(location: str) -> Check:

@@ -74,7 +74,7 @@ def _how_new_ones_begin(
 def unassign(registry: Registry, app: App, instance: Instance) -> Proposal:
     """Detach an instance: its databases are archived and kept."""
     heir = successor(registry, app, instance)
-    then = f"; Deno.openKv() opens the databases of {heir} from then on" if heir else ""
+    then = f"; {heir}" if heir else ""
 
     def do(told: Told) -> Iterator[str]:
         registry.unassign(instance, app, now_ms())

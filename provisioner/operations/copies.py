@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from provisioner.clock import now_ms
 from provisioner.engines.base import Copied, Source
+from provisioner.engines.table import ENGINES
 from provisioner.errors import ProvisionerError
 from provisioner.model import PRE_DEPLOY_MS, App, Database, Scrub
 from provisioner.naming import shown
@@ -16,11 +17,6 @@ from provisioner.operations.proposal import Proposal, Told
 from provisioner.reconcile.replacing import put_in_place
 from provisioner.registry.shares import sharers
 from provisioner.registry.store import Registry
-
-ANEW = (
-    "Its file has another path now: start programs anew. Those that had it open go on in what it was; what they write is in"
-    " that snapshot"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,7 @@ def fork(
             scrub=scrubbing.rule(registry, app, origin),
         )
         yield f"{goal.name} is {becomes}{pause(made) if origin else ''}"
-        yield was_kept(kept)
+        yield was_kept(registry, goal, kept)
 
     users = shared_by(registry, app, goal)
     return Proposal(do, f"Make {goal.name} {becomes}?{users} What it holds becomes a snapshot")
@@ -94,8 +90,9 @@ def shared_by(registry: Registry, app: App, database: Database) -> str:
     return f" {shown(', '.join(names))} {'uses' if len(names) == 1 else 'use'} it too." if names else ""
 
 
-def was_kept(snapshot_id: str) -> str:
-    return f"What it held is snapshot {snapshot_id}. {ANEW}"
+def was_kept(registry: Registry, database: Database, snapshot_id: str) -> str:
+    engine = ENGINES[registry.instance_of(database.instance_id).engine]
+    return f"What it held is snapshot {snapshot_id}. {engine.anew}"
 
 
 def may_be_replaced(registry: Registry, app: App, database: Database, action: str) -> None:
@@ -115,4 +112,6 @@ def may_be_replaced(registry: Registry, app: App, database: Database, action: st
 
 
 def pause(made: Copied) -> str:
+    if made.how:
+        return f", {made.size} bytes, {made.how}"
     return f", {made.size} bytes; writers waited for {made.paused * 1000:.1f} ms at most"

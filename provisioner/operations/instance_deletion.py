@@ -139,7 +139,7 @@ def _list(registry: Registry, instance: Instance, held: list[Held]) -> Iterator[
     for app in registry.apps():
         heir = successor(registry, app, instance)
         if heir:
-            yield f"  {app.slug}: Deno.openKv() opens the databases of {heir} from then on"
+            yield f"  {app.slug}: {heir}"
     for app, timeline, database in held:
         size = ENGINES[instance.engine].inspect(instance, database).size
         name = timeline.name.decode("utf-8", "surrogateescape")

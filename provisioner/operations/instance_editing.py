@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
 from provisioner.clock import now_ms
+from provisioner.engines.base import Where
 from provisioner.engines.table import ENGINES
 from provisioner.environment import instance_prefix
 from provisioner.errors import ProvisionerError, UsageError
@@ -20,23 +20,24 @@ from provisioner.registry.instances import databases_of, save_instance
 from provisioner.registry.store import Registry
 
 
-def edit(registry: Registry, instance: Instance, name: str | None, directory: str | None) -> Proposal:
+def edit(registry: Registry, instance: Instance, name: str | None, where: Where) -> Proposal:
     """Change an instance; what is None stays. It moves nothing."""
-    if name is None and directory is None:
-        raise UsageError("there is nothing to change", "Say --name or --directory")
+    if name is None and where == Where():
+        raise UsageError("there is nothing to change", "Say --name, or where it is now")
     changed = instance
     if name is not None and name != instance.slug:
         must_be_free(registry, parse_name(name))
         changed = replace(changed, slug=name)
-    if directory is not None:
-        changed = replace(changed, location=os.path.realpath(directory))
+    if where != Where():
+        location, url = ENGINES[instance.engine].locate(where, instance.location, instance)
+        changed = replace(changed, location=location, url=url)
 
     def do(told: Told) -> Iterator[str]:
         apps = [app for app in registry.apps() if any(item.id == instance.id for item in registry.assigned(app.id))]
         with ExitStack() as stack:
             for app in sorted(apps, key=lambda app: app.id):
                 stack.enter_context(app_locked(registry, app))
-            if changed.location != instance.location:
+            if (changed.location, changed.url) != (instance.location, instance.url):
                 _must_be_there(registry, instance, changed)
                 ENGINES[changed.engine].prepare(changed)
             save_instance(registry, changed, now_ms(), _what(instance, changed))
@@ -65,8 +66,10 @@ def _must_be_there(registry: Registry, old: Instance, new: Instance) -> None:
             f"{len(missing)} of {len(kept)} databases of {old.slug} are not in {new.location}: {item.name} {problem}",
             f"Move all of {old.location} there first",
         )
+    if engine.same_place(old, new):
+        return
     left = [item for item in kept if not engine.inspect(old, item).problem]
-    if left and os.path.realpath(old.location) != os.path.realpath(new.location):
+    if left:
         raise ProvisionerError(
             f"{left[0].name} is still in {old.location} too, where programs may be writing to it",
             "Stop them, copy it once more, and rename or remove the old directory",

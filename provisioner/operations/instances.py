@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from provisioner import naming
 from provisioner.clock import now_ms
+from provisioner.engines.base import Where
 from provisioner.engines.table import ENGINES
 from provisioner.environment import RESERVED_INSTANCES, instance_prefix
 from provisioner.errors import ProvisionerError, UsageError
@@ -25,9 +26,11 @@ def find(registry: Registry, slug: str) -> Instance:
 
 
 def successor(registry: Registry, app: App, leaving: Instance) -> str:
-    """Whose databases `Deno.openKv()` opens once the instance is away; empty where that does not change."""
-    first, *others = [item.slug for item in registry.assigned(app.id)] or [""]
-    return others[0] if others and first == leaving.slug else ""
+    """What an app has of another instance once this one is away, as a sentence; empty where that does not change."""
+    mine = [item.slug for item in registry.assigned(app.id) if item.engine == leaving.engine]
+    if len(mine) < 2 or mine[0] != leaving.slug:
+        return ""
+    return f"{ENGINES[leaving.engine].first} {mine[1]} from then on"
 
 
 def parse_name(text: str) -> str:
@@ -55,7 +58,7 @@ def must_be_free(registry: Registry, slug: str) -> None:
 def must_be_alone(registry: Registry, location: str, *, but: str = "") -> None:
     """Raises ProvisionerError where another instance stores in the directory, or did so before it was deleted."""
     for other, slug, directory in locations(registry):
-        if other != but and os.path.realpath(directory) == os.path.realpath(location):
+        if other != but and "://" not in location and os.path.realpath(directory) == os.path.realpath(location):
             raise ProvisionerError(f"instance {slug!r} stores in {location}", "Choose another directory")
 
 
@@ -70,17 +73,19 @@ def free_directory(registry: Registry, slug: str) -> str:
     return found
 
 
-def add(registry: Registry, name: str, engine: str, directory: str | None) -> Proposal:
-    """Add an instance, which stores in `directory`, or in one of its own in the home."""
+def add(registry: Registry, name: str, engine: str, where: Where) -> Proposal:
+    """Add an instance, which stores there, or in a directory of its own in the home."""
     slug = parse_name(name)
     must_be_free(registry, slug)
-    location = directory or free_directory(registry, slug)
+    location, url = ENGINES[engine].locate(where, free_directory(registry, slug))
     must_be_alone(registry, location)
 
     def do(_: Told) -> Iterator[str]:
         registry.organization()
-        made = _create(registry, slug, engine, location)
+        made = _create(registry, slug, engine, location, url)
         yield f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'"
+        if not (check := ENGINES[engine].look(made)).well:
+            yield f"{check.what}: {check.text}"
 
     return Proposal(do)
 
@@ -90,11 +95,11 @@ def default(registry: Registry) -> Instance:
     for instance in registry.instances():
         if instance.engine == "deno-kv":
             return instance
-    return _create(registry, "default", "deno-kv", free_directory(registry, "default"))
+    return _create(registry, "default", "deno-kv", os.path.realpath(free_directory(registry, "default")))
 
 
-def _create(registry: Registry, slug: str, engine: str, location: str) -> Instance:
-    instance = Instance(str(uuid.uuid4()), slug, engine, os.path.realpath(location), now_ms())
+def _create(registry: Registry, slug: str, engine: str, location: str, url: str = "") -> Instance:
+    instance = Instance(str(uuid.uuid4()), slug, engine, location, now_ms(), url, registry.home.path)
     ENGINES[engine].prepare(instance)
     registry.add_instance(instance)
     return instance

@@ -43,7 +43,7 @@ def restore(registry: Registry, app: App, goal: Database, kept: Snapshot, *, wit
             registry, app, goal, source, now_ms(), action="restore", detail=f"as it was at {at}", with_queue=with_queue
         )
         yield f"{goal.name} is as it was at {at}{pause(made)}"
-        yield was_kept(replaced)
+        yield was_kept(registry, goal, replaced)
 
     users = shared_by(registry, app, goal)
     return Proposal(do, f"Make {goal.name} what it was at {at}?{users} What it holds now becomes a snapshot")

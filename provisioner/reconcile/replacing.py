@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 
 from provisioner import faults
@@ -47,12 +48,13 @@ def put_in_place(
     detail: str,
     with_queue: bool = False,
     scrub: Scrub | None = None,
+    build: Callable[[], Copied] | None = None,
 ) -> tuple[Copied, str]:
     """Replace a connected database's data by a copy of the source, or by nothing; the id of the snapshot it becomes.
 
-    `action` is what it is called in the audit log, and the cause of that snapshot. Raises StorageFailed, Busy, NotScrubbed
-    where the copy did not pass `scrub`, and ProvisionerError where the database is not connected; then its data is as it
-    was.
+    Where `build` is given, that builds beside it what is to take the place. `action` is what it is called in the audit log,
+    and the cause of that snapshot. Raises StorageFailed, Busy, NotScrubbed where the copy did not pass `scrub`, and
+    ProvisionerError where the database is not connected; then its data is as it was.
     """
     engine, instance = _storage(registry, database)
     with database_locked(registry, database):
@@ -66,7 +68,7 @@ def put_in_place(
         try:
             made = scrubbed(
                 *(registry, app, database, scrub),
-                lambda: engine.build(instance, database, source, with_queue=with_queue),
+                build or (lambda: engine.build(instance, database, source, with_queue=with_queue)),
             )
             faults.point("replace.built")
             with app_locked(registry, app):

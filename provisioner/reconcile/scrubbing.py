@@ -14,9 +14,9 @@ from dataclasses import replace
 
 from provisioner import faults
 from provisioner.clock import now_ms
-from provisioner.engines.base import Copied, Source
+from provisioner.engines.base import Copied, Engine, Source
 from provisioner.engines.table import ENGINES
-from provisioner.environment import Attached, Connection, Reached, variables
+from provisioner.environment import Attached, Connection, Reached, ReachedServer, variables
 from provisioner.errors import Busy, ProvisionerError, StorageFailed, UsageError
 from provisioner.model import App, Context, Database, RunState, Scrub, Status, Timeline
 from provisioner.reconcile.backoff import failure_of
@@ -24,7 +24,6 @@ from provisioner.reconcile.locks import app_locked, database_locked
 from provisioner.reconcile.running import SCRUB, begun, end, workplace
 from provisioner.registry.store import Registry
 from provisioner.registry.variables import listing
-from provisioner.runs import script
 from provisioner.runs.start import STOPPED, Command, Stop, failed, run, shell
 
 _FILES = (".sql", ".py")
@@ -67,10 +66,10 @@ def scrubbed(
         faults.point("scrub.intended")
         made = build()
         engine = ENGINES[instance.engine]
-        path = engine.beside(instance, database)
+        beside = engine.beside(instance, database)
         where = workplace(registry.home, run_row.id)
-        environ = _environment(registry, app, timeline, database, path)
-        command = Command(_words(rule.command, path), where, rule.limit_ms, environ)
+        environ = _environment(registry, app, timeline, database, beside)
+        command = Command(_words(engine, rule.command, beside), where, rule.limit_ms, environ)
         why = run(registry.home, run_row.id, command, stop or _never)
         faults.point("scrub.ran")
         if why == STOPPED:
@@ -164,7 +163,9 @@ def _save(registry: Registry, app: App, database: Database, action: str, detail:
         registry.record(now_ms(), action, SCRUB, app_id=app.id, timeline=name, database_id=database.id, detail=detail)
 
 
-def _environment(registry: Registry, app: App, timeline: Timeline, database: Database, path: str) -> dict[str, str]:
+def _environment(
+    registry: Registry, app: App, timeline: Timeline, database: Database, beside: Reached | ReachedServer
+) -> dict[str, str]:
     """The variables of the timeline, with the copy as its only database."""
     organization, instance = registry.organization(), registry.instance_of(database.instance_id)
     context = Context.PRODUCTION if timeline.production else Context.DEVELOPMENT
@@ -180,6 +181,7 @@ def _environment(registry: Registry, app: App, timeline: Timeline, database: Dat
         databases=[
             Attached(
                 instance=instance.slug,
+                instance_id=instance.id,
                 engine=instance.engine,
                 location=instance.location,
                 database_id=database.id,
@@ -190,12 +192,12 @@ def _environment(registry: Registry, app: App, timeline: Timeline, database: Dat
         ],
         variables={item.name: item.value for item in listing(registry, app.id) if item.context is context},
     )
-    return variables(connection, [Reached(path)])
+    return variables(connection, [beside])
 
 
-def _words(command: str, path: str) -> list[str]:
+def _words(engine: Engine, command: str, beside: Reached | ReachedServer) -> list[str]:
     if os.path.isabs(command) and command.endswith(".sql"):
-        return [sys.executable, "-I", os.path.abspath(script.__file__), path, command]
+        return engine.script(beside, command)
     if os.path.isabs(command) and command.endswith(".py"):
         return [sys.executable, command]
     return shell(command)

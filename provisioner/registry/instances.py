@@ -8,7 +8,7 @@ from provisioner.model import Database, Instance
 from provisioner.registry.store import Registry
 from provisioner.registry.tables import printable
 
-_COLUMNS = "id, slug, engine, location, created_at"
+_COLUMNS = "id, slug, engine, location, created_at, url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,11 @@ def databases_of(registry: Registry, instance_id: str) -> list[Database]:
 
 
 def save_instance(registry: Registry, instance: Instance, now: int, detail: str) -> None:
-    """Change the name or the place of an instance."""
+    """Change the name or the place of an instance. `detail` is for the audit log, and holds no password."""
     with registry.change():
         registry.write(
-            "update instance set slug = ?, location = ? where id = ?", instance.slug, instance.location, instance.id
+            "update instance set slug = ?, location = ?, url = ? where id = ?",
+            *(instance.slug, instance.location, instance.url, instance.id),
         )
         registry.record(now, "instance.edit", registry.who, detail=detail)
 
@@ -63,13 +64,13 @@ def deleted(registry: Registry) -> list[Deleted]:
         " order by deleted_at desc, rowid desc"
     )
     return [
-        Deleted(Instance(*row[:5]), int(str(row[5])), int(str(row[6] or row[5])), row[7])  # type: ignore[arg-type]
+        Deleted(registry.instance(row[:6]), int(str(row[6])), int(str(row[7] or row[6])), row[8])  # type: ignore[arg-type]
         for row in rows
     ]
 
 
 def locations(registry: Registry) -> list[tuple[str, str, str]]:
-    """Where data of instances is, also of those that were deleted and may be recovered: id, slug, directory."""
+    """Where data of instances is, also of those that were deleted and may be recovered: id, slug, directory or URL."""
     rows = registry.rows(
         "select id, slug, location from instance where deleted_at is null"
         " or exists (select 1 from database where instance_id = instance.id and status <> 'purged')"

@@ -27,7 +27,7 @@ _DATABASES = """
     database.status, database.error, database.hold, database.intent,
     timeline.deployed, timeline.failure,
     case when exists (select 1 from share where share.timeline_id = timeline.id) then ''
-    else app.pre_deploy || app.pre_deploy_from end, share.database_id is not null
+    else app.pre_deploy || app.pre_deploy_from end, share.database_id is not null, instance.id
   from timeline join organization join app on app.id = timeline.app_id
   left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
   left join instance on instance.id = assignment.instance_id and instance.deleted_at is null
@@ -161,6 +161,7 @@ class Resolver:
             databases=[
                 Attached(
                     instance=row[4],
+                    instance_id=row[19],
                     engine=row[5],
                     location=row[6],
                     database_id=row[7],

@@ -205,6 +205,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         create index event_database on event (database_id, id) where database_id is not null;
         """,
     ),
+    ("0006_servers", "alter table instance add column url text not null default ''"),
 )
 
 

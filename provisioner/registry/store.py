@@ -15,9 +15,9 @@ _TIMELINE = (
 )
 _DATABASE = (
     "id, timeline_id, instance_id, name, status, intent, error, attempts, retry_at, hold, created_at, connected_at,"
-    " archived_at, purge_at, forked_from, forked_at, fork_version, forked_snapshot"
+    " archived_at, purge_at, forked_from, forked_at, fork_version, forked_snapshot, token_generation"
 )
-_INSTANCE = "id, slug, engine, location, created_at"
+_INSTANCE = "id, slug, engine, location, created_at, url"
 _APP = (
     "id, slug, git_dir, production, grace_ms, retention_ms, created_at, expire_ms, pre_deploy, pre_deploy_from,"
     " pre_deploy_ms, snapshot_revisions"
@@ -65,15 +65,19 @@ class Registry(Tables):
 
     def instances(self) -> list[Instance]:
         rows = self.rows(f"select {_INSTANCE} from instance where deleted_at is null order by created_at, slug")
-        return [Instance(*row) for row in rows]  # type: ignore[arg-type]
+        return [self.instance(row) for row in rows]
 
     def instance_of(self, instance_id: str) -> Instance:
         """The instance with this id, deleted or not."""
-        return Instance(*self.rows(f"select {_INSTANCE} from instance where id = ?", instance_id)[0])  # type: ignore[arg-type]
+        return self.instance(self.rows(f"select {_INSTANCE} from instance where id = ?", instance_id)[0])
+
+    def instance(self, row: tuple[object, ...]) -> Instance:
+        """An instance from the columns of its row."""
+        return Instance(*row, home=self.home.path)  # type: ignore[arg-type, misc]
 
     def add_instance(self, instance: Instance) -> None:
         with self.change():
-            self.write(f"insert into instance ({_INSTANCE}) values (?, ?, ?, ?, ?)", *_instance_values(instance))
+            self.write(f"insert into instance ({_INSTANCE}) values (?, ?, ?, ?, ?, ?)", *_instance_values(instance))
             self.record(instance.created_at, "instance.add", self.who, detail=instance.slug)
 
     def apps(self, *, removed: bool = False) -> list[App]:
@@ -120,7 +124,7 @@ class Registry(Tables):
             " order by assignment.id",
             app_id,
         )
-        return [Instance(*row) for row in rows]  # type: ignore[arg-type]
+        return [self.instance(row) for row in rows]
 
     def assignments(self) -> list[tuple[str, str]]:
         """Pairs of instance slug and app slug that are in force."""
@@ -300,7 +304,7 @@ class Registry(Tables):
 
     def save_databases(self, databases: Iterable[Database]) -> None:
         self.write_all(
-            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " on conflict (id) do update set timeline_id = excluded.timeline_id, name = excluded.name,"
             " status = excluded.status, intent = excluded.intent, error = excluded.error,"
             " attempts = excluded.attempts, retry_at = excluded.retry_at, hold = excluded.hold,"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE, FILE_MODE, Home, inherited
-from provisioner.environment import STRAY
+from provisioner.environment import strays
 from provisioner.errors import StorageFailed
 
 RUN = "PROVISIONER_RUN"
@@ -54,7 +54,8 @@ def run(home: Home, run_id: str, command: Command, stop: Stop) -> str:
         log = os.open(log_path(home, run_id), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
     except OSError as error:
         raise StorageFailed(f"cannot log in {home.runs}: {error.strerror}", "Make room, or make it writable") from error
-    environ = {key: value for key, value in inherited().items() if key not in STRAY}
+    stray = strays(dict(command.variables))
+    environ = {key: value for key, value in inherited().items() if key not in stray}
     environ |= {"NO_COLOR": "1", **command.variables, RUN: run_id}  # Deno colours also what goes into a file
     words = [sys.executable, "-I", "-S", _SUPERVISE, str(command.limit_ms / 1000), str(log), "--", *command.words]
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from provisioner.cli.instances.where import where_options
 from provisioner.cli.shared import the_home
 from provisioner.cli.terminal import carry_out
+from provisioner.engines.base import Where
 from provisioner.operations.instance_editing import edit as edited
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
@@ -14,8 +16,8 @@ from provisioner.registry.store import Registry
 @click.command()
 @click.argument("slug")
 @click.option("--name", metavar="SLUG", help="A new name. Its variables change with it.")
-@click.option("--directory", metavar="PATH", help="Where it was moved to. All of its databases have to be there.")
-def edit(slug: str, name: str | None, directory: str | None) -> None:
+@where_options("Where it was moved to. All of its databases have to be there.")
+def edit(slug: str, name: str | None, where: Where) -> None:
     """Change an instance. It moves nothing: where databases are moved to another disk, stop their programs first."""
     with Registry.open(the_home()) as registry:
-        carry_out(edited(registry, find(registry, slug), name, directory))
+        carry_out(edited(registry, find(registry, slug), name, where))

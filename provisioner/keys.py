@@ -21,6 +21,7 @@ INJECTED_PREFIX = "ptd_"
 
 _INJECTED = b"injected"
 _DATA_PATH = b"data path"
+_ROLE = b"role"
 
 
 def secret(home: Home) -> bytes:
@@ -57,6 +58,11 @@ def rotate(home: Home) -> None:
 def injected(key: bytes, database_id: str, generation: int) -> str:
     """The token that opens one database, until its generation is raised or the key replaced. The same each time."""
     return f"{INJECTED_PREFIX}{database_id}_{_keyed(key, _INJECTED, f'{database_id} {generation}')}"
+
+
+def role_password(key: bytes, database_id: str, generation: int) -> str:
+    """The password of a database's role on its server, until its generation is raised or the key replaced."""
+    return _keyed(key, _ROLE, f"{database_id} {generation}")
 
 
 def signature(key: bytes, text: str) -> str:

@@ -1,0 +1,74 @@
+"""The options that say where an instance stores."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from provisioner.cli.shared import with_options
+from provisioner.engines.base import Where
+from provisioner.environment import quoted
+from provisioner.errors import UsageError
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+
+def where_options(directory: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """``--directory``, ``--url`` and its parts: what they say comes as the argument `where`."""
+    options: dict[str, dict[str, Any]] = {
+        "--directory": {"metavar": "PATH", "help": directory},
+        "--url": {
+            "metavar": "URL",
+            "help": "postgresql://user:password@host:port/database of an administrator; - asks.",
+        },
+        "--host": {"metavar": "HOST", "help": "Instead of --url; with --user, and a password that is asked for."},
+        "--port": {"metavar": "PORT", "type": int, "help": "Default: 5432."},
+        "--user": {"metavar": "USER", "help": "Who may create databases and roles there. Default: postgres."},
+        "--ca-cert": {"metavar": "FILE", "help": "The certificate that the server's has to be signed by."},
+        "--sslmode": {"type": click.Choice(SSL_MODES), "help": "As libpq's. Default: verify-full with --ca-cert."},
+    }
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def called(
+            *arguments: object,
+            directory: str | None,
+            url: str | None,
+            host: str | None,
+            port: int | None,
+            user: str | None,
+            ca_cert: str | None,
+            sslmode: str | None,
+            **others: object,
+        ) -> None:
+            where = Where(directory, _url(url, host, port, user), ca_cert, sslmode)
+            command(*arguments, where=where, **others)
+
+        return with_options(called, options)
+
+    return decorate
+
+
+def _url(url: str | None, host: str | None, port: int | None, user: str | None) -> str | None:
+    if url is not None and (host, port, user) != (None, None, None):
+        raise UsageError("--url says all of it", "Leave --host, --port and --user away")
+    if url == "-":
+        return _asked("URL")
+    if url is not None or (host, port, user) == (None, None, None):
+        return url
+    if host is None:
+        raise UsageError("which server?", "Say --host HOST, or --url URL")
+    secret = quoted(_asked("password"))
+    named = f"[{host}]" if ":" in host else quoted(host)
+    return f"postgresql://{quoted(user or 'postgres')}:{secret}@{named}:{port or 5432}/postgres"
+
+
+def _asked(what: str) -> str:
+    """A secret, which so is in no history of a shell: from the terminal, or a line of standard input."""
+    if sys.stdin.isatty():
+        return str(click.prompt(what, hide_input=True))
+    return sys.stdin.readline().rstrip("\n")

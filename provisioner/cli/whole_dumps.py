@@ -1,0 +1,101 @@
+"""Dumps of databases that their engine dumps as a whole: in pg_dump's formats."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections import deque
+
+import click
+
+from provisioner.cli.shared import confirm, print_json, the_home
+from provisioner.cli.terminal import TERMINAL, carry_out
+from provisioner.cli.written import written
+from provisioner.durable import sync_path
+from provisioner.engines.base import Dumps
+from provisioner.engines.table import ENGINES
+from provisioner.errors import NotResolved, ProvisionerError, UsageError
+from provisioner.model import App, Database, Instance, Status
+from provisioner.naming import shown
+from provisioner.operations import loading
+from provisioner.registry.store import Registry
+
+Whole = tuple[App, Database, Instance]
+
+
+def dump_whole(whole: Whole, output: str | None, form: str | None, *, as_json: bool) -> None:
+    _, database, instance = whole
+    dumps = _dumps(instance)
+    form = form or dumps.formats[0]
+    if form not in dumps.formats:
+        raise UsageError(
+            f"a {instance.engine} database has no dump in the format {form!r}", f"Use {', '.join(dumps.formats)}"
+        )
+    _must_be_connected(database)
+    if form == "directory" and output is not None:
+        _directory(dumps, whole, output)
+    elif output is None and sys.stdout.isatty() and form != "plain":
+        raise UsageError("this would fill the terminal with what no terminal shows", "Name a file: --output FILE")
+    else:
+        with written(output) as file:
+            file.flush()
+            dumps.dump(instance, database, form, file.fileno())
+    if as_json:
+        size = os.path.getsize(str(output)) if os.path.isfile(str(output)) else None
+        print_json({"database": database.name, "file": output, "format": form, "size": size})
+    else:
+        click.echo(shown(f"dumped {database.name} in the format {form}"), err=True)
+
+
+def _directory(dumps: Dumps, whole: Whole, output: str) -> None:
+    _, database, instance = whole
+    target = os.path.abspath(output)
+    try:
+        beside = tempfile.mkdtemp(prefix=".dump-", dir=os.path.dirname(target))
+        try:
+            dumps.dump(instance, database, "directory", os.path.join(beside, "dump"))
+            if os.path.isdir(target) and os.path.exists(os.path.join(target, "toc.dat")):
+                os.rename(target, os.path.join(beside, "old"))
+            os.rename(os.path.join(beside, "dump"), target)
+            sync_path(os.path.dirname(target))
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        raise ProvisionerError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def load_whole(whole: Whole, file: str, *, replace: bool, keep: bool, yes: bool, as_json: bool) -> None:
+    app, database, _ = whole
+    _must_be_connected(database)
+    if file != "-" and not os.path.exists(file):
+        raise ProvisionerError(f"{file} cannot be read: there is no such file")
+    with tempfile.TemporaryDirectory(prefix="provisioner-") as directory, Registry.open(the_home()) as registry:
+        if file == "-":
+            path = os.path.join(directory, "dump")
+            with open(path, "wb") as copy:
+                shutil.copyfileobj(sys.stdin.buffer, copy, 1 << 20)
+        else:
+            path = os.path.abspath(file)
+        proposal = loading.load(registry, app, database, path, replace=replace, keep=keep)
+        if as_json:
+            if proposal.question:
+                confirm(proposal.question, yes)
+            deque(proposal.do(TERMINAL), maxlen=0)
+            print_json({"database": database.name, "file": file})
+        else:
+            carry_out(proposal, yes=yes)
+
+
+def _must_be_connected(database: Database) -> None:
+    if database.status is not Status.CONNECTED:
+        raise NotResolved(
+            f"database {database.name!r} is {database.status}", f"See 'provisioner database show {database.name}'"
+        )
+
+
+def _dumps(instance: Instance) -> Dumps:
+    found = ENGINES[instance.engine].dumps
+    assert found is not None  # noqa: S101 - it was asked before
+    return found

@@ -1,0 +1,282 @@
+"""Copies of a database on its server, while others use it: nobody is disconnected, or kept waiting for long.
+
+PostgreSQL copies the files of a database that nobody is connected to, and lets nobody in meanwhile; that is fast. So it is
+tried where nobody is connected, and given up when somebody comes who would wait. Otherwise the copy is a dump, which is
+consistent however much is written meanwhile, and restored by a role that may do nothing else: what is in the dump (the
+expressions of checks, of indexes) is code of whoever made the source.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+
+from provisioner import faults
+from provisioner.config import DIRECTORY_MODE, Home
+from provisioner.engines.base import Copied
+from provisioner.engines.pg import databases, roles, tools
+from provisioner.engines.pg.roles import named, statement
+from provisioner.engines.pg.session import Session, administering, administering_in, variables_for_tools
+from provisioner.errors import StorageFailed
+from provisioner.model import Instance
+
+BY_FILES = "its files were copied, because nobody was connected"
+BY_DUMP = "from a dump, because programs are connected, which were not disturbed"
+
+_LONGEST_WAIT = 0.5  # seconds that somebody who connects may have to wait
+_LOOK_SECONDS = 0.05
+_SMALL = 24 << 20  # bytes up to which writing the copy to the log is faster than two checkpoints
+_JOBS = "2"
+
+
+def copy(instance: Instance, source: str, target: str, *, old: str, new: str) -> Copied:
+    """Make the database `target` a copy of `source` in which all that was the role `old`'s is the role `new`'s.
+
+    Nobody but the administrator can connect to it. Raises StorageFailed, and then leaves what is for the caller to drop.
+    """
+    with administering(instance) as session:
+        databases.drop(session, target)
+        size = databases.size(session, source)
+        if not databases.there(session, [source]):
+            raise StorageFailed(f"the database {source} is missing on {instance.location}", "Restore it there")
+        roles.make(session, new)
+        if _by_files(instance, session, source, target, size):
+            session.execute(roles.locked_up(target))
+            faults.point("postgres.copied")
+            with administering_in(instance, target) as inside:
+                roles.hand_over(inside, old, new, target)
+            how = BY_FILES
+        else:
+            _by_dump(instance, session, source, target, old=old, new=new)
+            how = BY_DUMP
+        databases.wait_until_left(session, target)
+        faults.point("postgres.owned")
+        return Copied(None, databases.size(session, target), 0.0, how)
+
+
+def _by_files(instance: Instance, session: Session, source: str, target: str, size: int) -> bool:
+    """False where somebody is connected, or came and would have had to wait: nothing is left of it then."""
+    if databases.sessions(session, source):
+        return False
+    words = "create database {target} template {source}"
+    if session.info.server_version >= 150000:
+        words += " strategy wal_log" if size < _SMALL else " strategy file_copy"
+    if session.info.server_version >= 180000:
+        session.execute("set file_copy_method to clone")  # where the file system cannot share blocks, it copies
+    refused: list[psycopg.Error] = []
+
+    def work() -> None:
+        try:
+            session.execute(statement(words, target=target, source=source))
+        except psycopg.Error as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    waited = 0.0
+    with administering(instance) as watching:
+        thread.join(_LOOK_SECONDS)
+        while thread.is_alive():
+            waited = waited + _LOOK_SECONDS if _kept_waiting(watching, source) else 0.0
+            if waited >= _LONGEST_WAIT:
+                session.cancel_safe()
+            thread.join(_LOOK_SECONDS)
+    if not refused:
+        return True
+    if isinstance(refused[0], psycopg.errors.ObjectInUse | psycopg.errors.QueryCanceled):
+        databases.drop(session, target)
+        return False
+    raise refused[0]
+
+
+def _kept_waiting(watching: Session, source: str) -> bool:
+    """Does somebody wait for the copy to end, to connect; or the copy for somebody, who keeps others waiting by that?"""
+    row = watching.execute(_WAITING, {"source": source}).fetchone()
+    return row is not None and bool(row[0])
+
+
+_WAITING = """
+  select exists (
+    select 1 from pg_locks where not granted and locktype = 'object' and classid = 'pg_database'::regclass
+      and objid = (select oid from pg_database where datname = %(source)s)
+    union all select 1 from pg_stat_activity where datname = %(source)s
+      and backend_type is distinct from 'autovacuum worker'
+  )
+"""
+
+
+def _by_dump(instance: Instance, session: Session, source: str, target: str, *, old: str, new: str) -> None:
+    with workplace(instance) as directory:
+        dump = os.path.join(directory, "dump")
+        server = session.info.server_version // 10000
+        programs = tools.programs(server)
+        tools.run(
+            os.path.join(programs, "pg_dump"),
+            ("--format=directory", f"--jobs={_JOBS}", "--compress=0", "--no-sync", f"--file={dump}", "--no-password"),
+            variables_for_tools(instance, source),
+            f"copying {source}",
+        )
+        _make_like(instance, session, source, target, new)
+        restore(instance, session, dump, target, owner=new, jobs=_JOBS)
+        faults.point("postgres.copied")
+        with administering_in(instance, target) as inside:
+            roles.hand_over(inside, old, new, target)
+
+
+def restore(
+    instance: Instance,
+    session: Session,
+    dump: str,
+    target: str,
+    *,
+    owner: str,
+    jobs: str = "1",
+    foreign: bool = False,
+) -> None:
+    """Load a dump into an empty database that nobody else can connect to; all of it becomes `owner`'s.
+
+    It is done by a role that may do no more than the owner. Of a `foreign` dump, what it grants to roles of its own server
+    is left away. Raises StorageFailed.
+    """
+    programs = tools.programs(session.info.server_version // 10000)
+    with workplace(instance) as directory:
+        listing, extensions = _contents(programs, dump, directory, databases.schemas(instance, target))
+        _extend(instance, target, extensions)
+        databases.wait_until_left(session, target)
+        with visited(instance, session, target, owner) as variables:
+            arguments = [f"--dbname={target}", "--no-owner", f"--role={owner}", "--exit-on-error", "--no-password"]
+            if foreign:
+                arguments.append("--no-privileges")
+            if os.path.isdir(dump) or not foreign:
+                arguments.append(f"--jobs={jobs}")
+            program = os.path.join(programs, "pg_restore")
+            tools.run(program, [*arguments, f"--use-list={listing}", dump], variables, f"restoring into {target}")
+
+
+@contextmanager
+def visited(instance: Instance, session: Session, database: str, owner: str) -> Iterator[dict[str, str]]:
+    """Variables of a role for this block that may do in a database what its owner may, and has its password for itself.
+
+    All that it makes is the owner's.
+    """
+    try:
+        password = let_in(session, database, owner)
+        yield variables_for_tools(instance, database) | {"PGUSER": database, "PGPASSWORD": password}
+    finally:
+        databases.wait_until_left(session, database)
+        remove_visitor(instance, session, database, owner)
+
+
+def let_in(session: Session, database: str, owner: str) -> str:
+    """Make a role of the database's name that acts as its owner there: its password."""
+    password = roles.make_visitor(session, database, owner)
+    acts_as = statement("alter role {role} in database {role} set role to {owner}", role=database, owner=owner)
+    grants = [roles.granted(database, database), roles.granted(database, owner), roles.kept_out(database, owner)]
+    roles.at_once(session, [acts_as, *grants])
+    return password
+
+
+def remove_visitor(instance: Instance, session: Session, database: str, owner: str) -> None:
+    """Drop the role that was let in to a database; what it made there is the owner's."""
+    if not roles.exists(session, database):
+        return
+    if databases.there(session, [database]):
+        with administering_in(instance, database) as inside:
+            roles.at_once(
+                inside,
+                [
+                    statement("reassign owned by {visitor} to {owner}", visitor=database, owner=owner),
+                    statement("drop owned by {visitor}", visitor=database),
+                ],
+            )
+    roles.drop(session, database)
+
+
+@contextmanager
+def workplace(instance: Instance) -> Iterator[str]:
+    """A new directory for a dump, which is gone afterwards."""
+    work = Home(instance.home).work
+    try:
+        os.makedirs(work, mode=DIRECTORY_MODE, exist_ok=True)
+        directory = tempfile.mkdtemp(prefix="dump-", dir=work)
+    except OSError as error:
+        raise StorageFailed(f"cannot make a dump in {work}: {error.strerror}", "Make room there") from error
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _contents(programs: str, dump: str, directory: str, there: set[str]) -> tuple[str, list[str]]:
+    """The file that lists what is to be restored of a dump, without extensions and schemas that are `there`; and the
+    extensions, which the administrator makes."""
+    listing = os.path.join(directory, "list")
+    tools.run(os.path.join(programs, "pg_restore"), ["--list", f"--file={listing}", dump], {}, "reading a dump")
+    with open(listing, encoding="utf-8", errors="surrogateescape") as file:
+        lines = file.readlines()
+    with open(listing, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.writelines(line for line in lines if not _administered(line, there))
+    entries = [_entry(line) for line in lines]
+    return listing, [entry[len(_EXTENSION) :].split(" ")[0] for entry in entries if entry.startswith(_EXTENSION)]
+
+
+_EXTENSION = "EXTENSION - "
+
+
+def _entry(line: str) -> str:
+    """A line of a list is ``id; oid oid KIND schema name owner``: all from the kind on."""
+    return " ".join(line.rstrip("\n").split(" ")[3:])
+
+
+def _administered(line: str, there: set[str]) -> bool:
+    what = _entry(line)
+    if what.startswith((_EXTENSION, "COMMENT - EXTENSION ", "COMMENT - SCHEMA public")):
+        return True
+    return what.startswith("SCHEMA - ") and what.removeprefix("SCHEMA - ").rpartition(" ")[0] in there
+
+
+def _extend(instance: Instance, target: str, extensions: list[str]) -> None:
+    with administering_in(instance, target) as inside:
+        for name in extensions:
+            inside.execute(statement("create extension if not exists {name} with schema public cascade", name=name))
+
+
+def _make_like(instance: Instance, session: Session, source: str, target: str, owner: str) -> None:
+    """An empty database with the encoding, the locale and the extensions of another."""
+    row = session.execute(
+        "select pg_encoding_to_char(encoding), datcollate, datctype, to_jsonb(pg_database) from pg_database"
+        " where datname = %s",
+        (source,),
+    ).fetchone()
+    assert row is not None  # noqa: S101 - it has just been copied
+    encoding, collate, ctype, more = row
+    words = sql.SQL("create database {} template template0 encoding {} lc_collate {} lc_ctype {}").format(
+        named(target), encoding, collate, ctype
+    )
+    if more.get("datlocprovider") == "i":
+        locale = more.get("datlocale") or more.get("daticulocale")
+        words += sql.SQL(" locale_provider icu icu_locale {}").format(locale)
+    session.execute(words)
+    session.execute(roles.locked_up(target))
+    faults.point("postgres.created")
+    databases.give_public(instance, session, target, owner)
+    with administering_in(instance, source) as inside:
+        extensions = inside.execute(
+            "select extname, nspname from pg_extension join pg_namespace on pg_namespace.oid = extnamespace"
+            " where extname <> 'plpgsql'"
+        ).fetchall()
+    with administering_in(instance, target) as inside:
+        for name, schema in extensions:
+            if schema not in databases.INITIAL_SCHEMAS:
+                made = "create schema if not exists {schema}; alter schema {schema} owner to {owner}"
+                inside.execute(statement(made, schema=schema, owner=owner))
+            extension = "create extension if not exists {name} with schema {schema} cascade"
+            inside.execute(statement(extension, name=name, schema=schema))
+    databases.wait_until_left(session, target)

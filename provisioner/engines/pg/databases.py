@@ -1,0 +1,187 @@
+"""Databases on a server: made, looked for, emptied of sessions, dropped."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Collection
+
+import psycopg
+from psycopg import sql
+
+from provisioner import faults
+from provisioner.engines.pg import names, roles
+from provisioner.engines.pg.roles import statement
+from provisioner.engines.pg.session import Session, administering_in
+from provisioner.errors import StorageFailed
+from provisioner.model import Instance
+
+_LEAVE_SECONDS = 10.0
+_LOOK_SECONDS = 0.005
+
+
+def there(session: Session, wanted: Collection[str]) -> set[str]:
+    """Which of these databases exist."""
+    found = session.execute("select datname from pg_database where datname = any(%s)", (list(wanted),)).fetchall()
+    return {row[0] for row in found}
+
+
+def named_like(session: Session, start: str) -> list[str]:
+    """The databases whose names begin so."""
+    found = session.execute(
+        "select datname from pg_database where starts_with(datname, %s) order by datname", (start,)
+    ).fetchall()
+    return [row[0] for row in found]
+
+
+def size(session: Session, name: str) -> int:
+    """Bytes; 0 where there is none."""
+    row = session.execute("select pg_database_size(datname) from pg_database where datname = %s", (name,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def make_empty(instance: Instance, session: Session, name: str, owner: str) -> None:
+    """Make an empty database whose schema `public` is `owner`'s, and which nobody but the administrator can connect to."""
+    try:
+        session.execute(statement("create database {name}", name=name))
+    except psycopg.errors.ObjectInUse:  # somebody is connected to template1
+        session.execute(statement("create database {name} template template0", name=name))
+    session.execute(roles.locked_up(name))
+    faults.point("postgres.created")
+    give_public(instance, session, name, owner)
+
+
+def give_public(instance: Instance, session: Session, name: str, owner: str) -> None:
+    """Make the schema `public` of a database `owner`'s."""
+    with administering_in(instance, name) as inside:
+        try:
+            inside.execute(statement("alter schema public owner to {owner}", owner=owner))
+        except psycopg.errors.InsufficientPrivilege:
+            # before PostgreSQL 15 it is the superuser's, and everybody may write to it
+            inside.execute(statement("grant all on schema public to {owner}", owner=owner))
+        except psycopg.errors.InvalidSchemaName:
+            pass  # what template1 has not, nobody misses
+    wait_until_left(session, name)
+
+
+def drop(session: Session, name: str) -> None:
+    """Drop a database, whoever is connected to it."""
+    session.execute(statement("drop database if exists {name} with (force)", name=name))
+
+
+def sessions(session: Session, name: str) -> int:
+    """How many programs are connected to a database."""
+    row = session.execute(
+        "select count(*) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()"
+        " and backend_type is distinct from 'autovacuum worker'",
+        (name,),
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def wait_until_left(session: Session, name: str) -> None:
+    """Until the sessions that were closed have ended: for a moment a server still takes them for open."""
+    patience = time.monotonic() + _LEAVE_SECONDS
+    while sessions(session, name) and time.monotonic() < patience:
+        time.sleep(_LOOK_SECONDS)
+
+
+def empty_of_sessions(session: Session, name: str) -> None:
+    """Let nobody in any more, and end the sessions there are. Raises StorageFailed where one does not end."""
+    session.execute(statement("alter database {name} allow_connections false", name=name))
+    patience = time.monotonic() + _LEAVE_SECONDS
+    end_sessions(session, name)
+    wait_until_left(session, name)
+    if time.monotonic() >= patience and sessions(session, name):
+        raise StorageFailed(f"programs stay connected to {name}", "End them, then try again")
+
+
+def end_sessions(session: Session, name: str) -> None:
+    """End what programs do in a database: what they have committed stays."""
+    session.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()", (name,)
+    )
+
+
+def is_empty(instance: Instance, name: str) -> bool:
+    """Has nobody ever made anything in it?"""
+    with administering_in(instance, name) as inside:
+        row = inside.execute(_THINGS).fetchone()
+    return row is not None and not row[0]
+
+
+_THINGS = """
+  select exists (
+    select 1 from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+      where nspname <> 'information_schema' and not starts_with(nspname, 'pg_')
+    union all select 1 from pg_proc join pg_namespace on pg_namespace.oid = pronamespace
+      where nspname <> 'information_schema' and not starts_with(nspname, 'pg_')
+    union all select 1 from pg_largeobject_metadata
+    union all select 1 from pg_namespace
+      where nspname not in ('information_schema', 'public') and not starts_with(nspname, 'pg_')
+  )
+"""
+
+
+INITIAL_SCHEMAS = ("public", "pg_catalog", "information_schema")
+
+
+def schemas(instance: Instance, name: str) -> set[str]:
+    """The schemas in a database."""
+    with administering_in(instance, name) as inside:
+        return {row[0] for row in inside.execute("select nspname from pg_namespace").fetchall()}
+
+
+def held(session: Session, name: str) -> bool:
+    """Try to be the one who works on a database; what a process had held that was killed, is free."""
+    row = session.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", (name,)).fetchone()
+    return bool(row and row[0])
+
+
+def let_go(session: Session, name: str) -> None:
+    session.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
+
+
+def make_spare(instance: Instance, session: Session) -> str:
+    """Make an empty database with a role, which waits for an owner: its name."""
+    random = secrets.token_hex(16)
+    begun, spare = names.name(names.BEGUN, instance.id, random), names.name(names.SPARE, instance.id, random)
+    if not held(session, begun):
+        raise StorageFailed(f"the name {begun} is taken", "Try again")
+    try:
+        roles.make(session, spare)
+        make_empty(instance, session, begun, spare)
+        rename = statement("alter database {begun} rename to {spare}", begun=begun, spare=spare)
+        roles.at_once(session, [roles.granted(begun, spare), rename])
+    finally:
+        let_go(session, begun)
+    return spare
+
+
+def remove_unfinished(instance: Instance, session: Session) -> None:
+    """Drop the spares that a process had begun which was killed, and their roles."""
+    for begun in named_like(session, f"{names.BEGUN}_{instance.id[:8]}_"):
+        if begun.count("_") == 2 and held(session, begun):
+            try:
+                drop(session, begun)
+            finally:
+                let_go(session, begun)
+    spares = session.execute(
+        "select rolname from pg_roles where starts_with(rolname, %s)", (f"{names.SPARE}_{instance.id[:8]}_",)
+    ).fetchall()
+    for (spare,) in spares:
+        begun = names.BEGUN + spare[len(names.SPARE) :]
+        if held(session, begun):
+            try:
+                if not there(session, (begun, spare)):
+                    roles.drop(session, spare)
+            finally:
+                let_go(session, begun)
+
+
+def spares(instance: Instance, session: Session) -> list[str]:
+    return named_like(session, f"{names.SPARE}_{instance.id[:8]}_")
+
+
+def renamed(old: str, new: str) -> sql.Composed:
+    return statement("alter database {old} rename to {new}", old=old, new=new)

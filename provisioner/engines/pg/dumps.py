@@ -1,0 +1,78 @@
+"""Dumps in pg_dump's formats, made and loaded by PostgreSQL's own programs."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+
+from provisioner.engines.base import Copied
+from provisioner.engines.pg import copying, databases, names, roles, tools
+from provisioner.engines.pg.session import administering, variables_for_tools
+from provisioner.errors import ProvisionerError, StorageFailed, UsageError
+from provisioner.model import Database, Instance
+
+_WHAT_IS_OURS = ("--no-owner", "--no-privileges", "--no-password")  # roles mean nothing on another server
+_MAGIC = b"PGDMP"
+
+
+class PgDumps:
+    """See `provisioner.engines.base.Dumps`."""
+
+    formats = ("custom", "plain", "tar", "directory")
+
+    def dump(self, instance: Instance, database: Database, form: str, output: int | str) -> None:
+        name = names.live(instance.id, database.id)
+        if form == "directory" and not isinstance(output, str):
+            raise UsageError("a dump in the format directory is a directory", "Say where: --output DIRECTORY")
+        with administering(instance) as session:
+            if not databases.there(session, [name]):
+                raise StorageFailed(f"the database {name} is missing on {instance.location}")
+            programs = tools.programs(session.info.server_version // 10000)
+        arguments = [f"--format={form}", *_WHAT_IS_OURS]
+        if isinstance(output, str):
+            arguments.append(f"--file={output}")
+        tools.run(
+            os.path.join(programs, "pg_dump"),
+            arguments,
+            variables_for_tools(instance, name),
+            f"dumping {database.name}",
+            output=None if isinstance(output, str) else output,
+        )
+
+    def is_empty(self, instance: Instance, database: Database) -> bool:
+        return databases.is_empty(instance, names.live(instance.id, database.id))
+
+    def load(self, instance: Instance, database: Database, path: str) -> Copied:
+        beside, owner = (names.name(kind, instance.id, database.id) for kind in (names.BESIDE, names.LIVE))
+        with administering(instance) as session:
+            databases.drop(session, beside)
+            roles.make(session, owner)
+            databases.make_empty(instance, session, beside, owner)
+            if _is_archive(path):
+                copying.restore(instance, session, path, beside, owner=owner, foreign=True)
+            else:
+                _run_script(instance, path, beside, owner)
+            databases.wait_until_left(session, beside)
+            return Copied(None, databases.size(session, beside), 0.0)
+
+
+def _is_archive(path: str) -> bool:
+    """Is it for pg_restore, and no text of SQL? Raises ProvisionerError where it is neither."""
+    if os.path.isdir(path):
+        if os.path.exists(os.path.join(path, "toc.dat")):
+            return True
+        raise ProvisionerError(f"{path} is no dump in the format directory: it has no toc.dat")
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(_MAGIC))
+        return start == _MAGIC or tarfile.is_tarfile(path)
+    except OSError as error:
+        raise ProvisionerError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _run_script(instance: Instance, path: str, target: str, owner: str) -> None:
+    with administering(instance) as session:
+        programs = tools.programs(session.info.server_version // 10000)
+        with copying.visited(instance, session, target, owner) as variables:
+            arguments = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", f"--file={path}"]
+            tools.run(os.path.join(programs, "psql"), arguments, variables, f"loading {path}")

@@ -1,0 +1,83 @@
+"""What a user says of a server, as a location and an administrator's URL."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from provisioner.engines.base import Where
+from provisioner.engines.pg import place
+from provisioner.engines.pg.session import administering, masked
+from provisioner.environment import SERVER_OPTIONS, ReachedServer
+from provisioner.errors import StorageFailed, UsageError
+from provisioner.model import Instance
+
+_EXAMPLE = "It looks like postgresql://user:password@host:5432/postgres"
+
+
+def locate(where: Where, directory: str, known: Instance | None) -> tuple[str, str]:
+    """See `Engine.locate`: a server's URL, or the directory of an embedded one."""
+    url = where.url if where.url is not None else known.url if known is not None else ""
+    if where.directory is not None and where.url is not None:
+        raise UsageError("--directory is for a server of the home's own, --url for another", "Say one")
+    if where.directory is None and url:
+        return _parse(url, where.ca_cert, where.sslmode)
+    if where.ca_cert is not None or where.sslmode is not None:
+        raise UsageError("--ca-cert and --sslmode say how a server is reached", "Say which: --url URL")
+    if known is not None and known.url:
+        raise UsageError("this instance is on a server that you have linked", "Say --url URL")
+    return os.path.realpath(where.directory or (known.location if known else directory)), ""
+
+
+def same_place(one: Instance, other: Instance) -> bool:
+    """Do both lead to one server? Each cluster has a number of its own, which its standbys have too."""
+    if one.location == other.location:
+        return True
+    try:
+        return _identity(one) == _identity(other)
+    except StorageFailed:
+        return False  # what does not answer any more, nobody can be writing to
+
+
+def _identity(instance: Instance) -> object:
+    with administering(instance) as session:
+        row = session.execute("select system_identifier from pg_control_system()").fetchone()
+        return row[0] if row else None
+
+
+def _parse(text: str, ca: str | None, sslmode: str | None) -> tuple[str, str]:
+    """Location and administrator's URL of a URL, or of libpq's ``host=… user=…``. Raises UsageError."""
+    try:
+        given = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
+    except psycopg.ProgrammingError as error:
+        raise UsageError(f"this is no URL of a PostgreSQL server: {_without_secret(error, text)}", _EXAMPLE) from error
+    options = {word: given.get(word, "") for word, _ in SERVER_OPTIONS}
+    options["sslrootcert"] = os.path.abspath(ca) if ca else options["sslrootcert"]
+    options["sslmode"] = sslmode or options["sslmode"] or ("verify-full" if options["sslrootcert"] else "")
+    if options["sslrootcert"] not in ("", "system") and not os.path.isfile(options["sslrootcert"]):
+        raise UsageError(f"there is no file {options['sslrootcert']}", "Name the certificate of the server's authority")
+    hosts = given.get("host", "").split(",")
+    ports = given.get("port", place.DEFAULT_PORT).split(",")
+    if len(ports) == 1:
+        ports *= len(hosts)
+    if not all(hosts) or len(ports) != len(hosts):
+        raise UsageError("the URL of a server names a host", _EXAMPLE)
+    if "user" not in given:
+        raise UsageError("the URL of a server names who administers it", _EXAMPLE)
+    location = place.location_of(list(zip(hosts, ports, strict=True)), options)
+    reached = ReachedServer(
+        place.variables(location), given.get("dbname", "postgres"), given["user"], given.get("password", "")
+    )
+    return location, reached.url()
+
+
+def _without_secret(error: psycopg.Error, text: str) -> str:
+    try:
+        secret = urlsplit(text).password
+    except ValueError:
+        secret = None
+    said = " ".join(str(error).split())
+    return masked(said, secret) if secret else said.partition(":")[0]

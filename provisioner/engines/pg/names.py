@@ -1,0 +1,33 @@
+"""Names of databases and roles on a server, at most 63 bytes. Light: `exec` imports it.
+
+    pv_<instance>_<id>              what apps are connected to; its role has the same name
+    pvn_<instance>_<id>             being built beside it; the role of a command that it has to pass has the same name
+    pva_<instance>_<id>             archived
+    pvs_<instance>_<id>_<snapshot>  one of its snapshots
+    pvb_<instance>_<id>_<snapshot>  one that is being made
+    pvx_<instance>_<random>         made ahead of need, with its role
+
+Instance is the beginning of its id: several instances, and homes, may share a server. The id, because names then survive
+the renaming of a branch, which cannot rename a database that programs are connected to. What a database is called in the
+registry is in its comment.
+"""
+
+from __future__ import annotations
+
+LIVE, BESIDE, ARCHIVED, SNAPSHOT, BEGUN, SPARE = "pv", "pvn", "pva", "pvs", "pvb", "pvx"
+
+
+def live(instance_id: str, database_id: str) -> str:
+    return name(LIVE, instance_id, database_id)
+
+
+def name(kind: str, instance_id: str, database_id: str, snapshot_id: str | None = None) -> str:
+    """Of a snapshot's id 16 digits have room: 64 bits, which tell apart those of one database."""
+    made = f"{kind}_{instance_id[:8]}_{database_id.replace('-', '')}"
+    return made if snapshot_id is None else f"{made}_{snapshot_id.replace('-', '')[:16]}"
+
+
+def id_of(made: str) -> str:
+    """The database's id, as the registry has it, of a name with the kind and the instance in front."""
+    digits = made.split("_")[2]
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

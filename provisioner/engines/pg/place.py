@@ -1,0 +1,53 @@
+"""Where the databases of a postgres instance are: its location, and what it says to clients. Light: `exec` imports it.
+
+A location is the URL of a server without what opens it, ``postgresql://host:port?sslmode=verify-full&sslrootcert=/ca.pem``
+(several hosts with commas between them), or the directory of an embedded server.
+"""
+
+from __future__ import annotations
+
+import os
+
+from provisioner.environment import SERVER_OPTIONS, quoted, unquoted
+
+SCHEME = "postgresql://"
+DEFAULT_PORT = "5432"
+PORT_FILE = "port"
+
+
+def is_server(location: str) -> bool:
+    """Is it somebody's server, and not one of the home's own?"""
+    return location.startswith(SCHEME)
+
+
+def location_of(hosts: list[tuple[str, str]], options: dict[str, str]) -> str:
+    """The location of a server: hosts with their ports, and options by the words that a URL has for them."""
+    where = ",".join(f"[{host}]:{port}" if ":" in host else f"{quoted(host)}:{port}" for host, port in hosts)
+    more = "&".join(f"{word}={quoted(options[word])}" for word, _ in SERVER_OPTIONS if options.get(word))
+    return f"{SCHEME}{where}{f'?{more}' if more else ''}"
+
+
+def shown_url(location: str, database: str) -> str:
+    """Where a database is, for people; nothing that opens it."""
+    if not is_server(location):
+        return f"embedded in {location}: {database}"
+    where, mark, more = location.partition("?")
+    return f"{where}/{database}{mark}{more}"
+
+
+def variables(location: str) -> dict[str, str]:
+    """PGHOST, PGPORT and what else a client has to know of a server. Raises OSError for an embedded one never started."""
+    if not is_server(location):
+        with open(os.path.join(location, PORT_FILE)) as file:
+            return {"PGHOST": "127.0.0.1", "PGPORT": file.read().strip()}
+    where, _, more = location.removeprefix(SCHEME).partition("?")
+    hosts, ports = [], []
+    for part in where.split(","):
+        host, colon, port = part.rpartition(":")
+        if not colon or part.endswith("]"):
+            host, port = part, DEFAULT_PORT
+        hosts.append(unquoted(host.strip("[]")))
+        ports.append(port)
+    found = {"PGHOST": ",".join(hosts), "PGPORT": ",".join(ports)}
+    options = dict(option.split("=", 1) for option in more.split("&") if option)
+    return found | {name: unquoted(options[word]) for word, name in SERVER_OPTIONS if word in options}

@@ -1,0 +1,176 @@
+"""Can a server store databases, each closed to the roles of the others? Found out by storing one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import psycopg
+from psycopg import sql
+
+from provisioner.engines.base import Check
+from provisioner.engines.pg import databases, place, roles, tools
+from provisioner.engines.pg.roles import named, statement
+from provisioner.engines.pg.session import CONNECT_SECONDS, Session, administering, forget_refusals
+from provisioner.environment import ReachedServer
+from provisioner.errors import StorageFailed
+from provisioner.model import Instance
+
+OLDEST = 13
+_MAINTENANCE = ("postgres", "template1")
+
+_OPEN_TO_ALL = """
+  select datname from pg_database where datallowconn and exists (
+    select 1 from aclexplode(coalesce(datacl, acldefault('d', datdba))) entry
+    where entry.grantee = 0 and privilege_type = 'CONNECT')
+  order by datname
+"""
+_USERS = """
+  select rolname from pg_roles where rolcanlogin and not rolsuper and not starts_with(rolname, 'pv')
+    and rolname <> current_user
+"""
+
+
+def prepare(instance: Instance) -> None:
+    """See that we may work there, and close the server's own databases to roles that nobody has named.
+
+    Raises StorageFailed with the reason where that cannot be.
+    """
+    forget_refusals()
+    with administering(instance) as session:
+        for check in (_version(session), _rights(session)):
+            if not check.well:
+                raise StorageFailed(f"the server {instance.location} cannot store databases: {check.text}")
+        for name in set(_open_to_all(session)) & {*_MAINTENANCE, session.info.dbname}:
+            close(session, name)
+
+
+def close(session: Session, name: str) -> None:
+    """Let only those users connect to a database that there are now, as far as this user may decide that."""
+    users = [row[0] for row in session.execute(_USERS).fetchall()]
+    grants = [
+        statement("grant connect, temporary on database {name} to {user}", name=name, user=user) for user in users
+    ]
+    try:
+        roles.at_once(session, [*grants, sql.SQL("revoke connect on database {} from public").format(named(name))])
+    except psycopg.errors.InsufficientPrivilege:
+        return  # the check says so
+
+
+def look(instance: Instance) -> Check:
+    """Does it answer, and does it keep timelines apart?"""
+    try:
+        with administering(instance) as session:
+            if not (check := _isolation(session)).well:
+                return check
+            return Check("server", True, _connected(session, instance))
+    except StorageFailed as error:
+        return Check("server", False, str(error))
+
+
+def probe(instance: Instance) -> Iterator[Check]:
+    """One look after another; after one that fails there may be no more."""
+    forget_refusals()
+    try:
+        with administering(instance) as session:
+            yield Check("connection", True, _connected(session, instance))
+            yield (version := _version(session))
+            yield (rights := _rights(session))
+            if not (version.well and rights.well):
+                return
+            yield _isolation(session)
+            yield _programs(session)
+            yield from _database(instance, session)
+    except StorageFailed as error:
+        yield Check("connection", False, str(error))
+
+
+def _connected(session: Session, instance: Instance) -> str:
+    row = session.execute("select ssl, version from pg_stat_ssl where pid = pg_backend_pid()").fetchone()
+    tls = f"with {row[1]}" if row and row[0] else "without TLS"
+    return f"{instance.location} as {session.info.user}, {tls}"
+
+
+def _version(session: Session) -> Check:
+    found = session.info.server_version // 10000
+    text = f"PostgreSQL {session.info.parameter_status('server_version')}"
+    return Check("version", found >= OLDEST, text if found >= OLDEST else f"{text}: {OLDEST} or newer is needed")
+
+
+def _rights(session: Session) -> Check:
+    row = session.execute(
+        "select rolsuper, rolcreatedb, rolcreaterole from pg_roles where rolname = current_user"
+    ).fetchone()
+    assert row is not None  # noqa: S101 - it has logged in
+    missing = [word for word, has in (("CREATEDB", row[1]), ("CREATEROLE", row[2])) if not has and not row[0]]
+    user = session.info.user
+    if missing:
+        text = f"{user} lacks {' and '.join(missing)}: as superuser run: ALTER ROLE {user} {' '.join(missing)}"
+        return Check("rights", False, text)
+    return Check("rights", True, f"{user} {'is a superuser' if row[0] else 'may create databases and roles'}")
+
+
+def _open_to_all(session: Session) -> list[str]:
+    return [row[0] for row in session.execute(_OPEN_TO_ALL).fetchall()]
+
+
+def _isolation(session: Session) -> Check:
+    found = _open_to_all(session)
+    if found:
+        names = ", ".join(found)
+        text = f"{names} let every role connect, those of timelines too. As their owner run: " + "; ".join(
+            f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC' for name in found
+        )
+        return Check("isolation", False, f"{text}; and GRANT it to who needs it")
+    return Check("isolation", True, "no database lets every role connect")
+
+
+def _programs(session: Session) -> Check:
+    try:
+        found = tools.programs(session.info.server_version // 10000)
+    except StorageFailed as error:
+        return Check(
+            "programs", False, f"{error.message}: without them nothing is copied while programs use it. {error.hint}"
+        )
+    return Check("programs", True, f"{found}, version {tools.version(found)}")
+
+
+def _database(instance: Instance, session: Session) -> Iterator[Check]:
+    """Make one as for a timeline, use it as its role, try to get out of it, and drop it."""
+    spare = databases.make_spare(instance, session)
+    try:
+        password = secrets.token_hex(32)
+        session.execute(roles.opened(session, spare, password))
+        server = place.variables(instance.location)
+        try:
+            with psycopg.connect(
+                ReachedServer(server, spare, spare, password).url(), connect_timeout=CONNECT_SECONDS
+            ) as own:
+                own.execute("create table probe (value text)")
+                own.execute("insert into probe values ('here')")
+                found = own.execute("select value from probe").fetchall()
+        except psycopg.Error as error:
+            said = " ".join(str(error).split())
+            yield Check(
+                "database", False, f"its role cannot work in it: {said}. Let roles log in by password in pg_hba.conf"
+            )
+            return
+        yield Check("database", found == [("here",)], "one was made, written to, read and deleted")
+        yield _confined(session, spare, password, server)
+    finally:
+        databases.drop(session, spare)
+        roles.drop(session, spare)
+
+
+def _confined(session: Session, role: str, password: str, server: dict[str, str]) -> Check:
+    """Does the server let it in anywhere else? Asked by trying, not of its tables."""
+    others = session.execute(
+        "select datname from pg_database where datallowconn and datname <> %s order by datname limit 50", (role,)
+    ).fetchall()
+    for (name,) in others:
+        try:
+            psycopg.connect(ReachedServer(server, name, role, password).url(), connect_timeout=CONNECT_SECONDS).close()
+        except psycopg.Error:
+            continue
+        return Check("confinement", False, f"the role of a timeline can connect to {name}; see isolation")
+    return Check("confinement", True, "the role of a database can connect to no other")

@@ -1,0 +1,154 @@
+"""Roles on a server: one for each database, which may do everything in that one and nothing anywhere else.
+
+The administrator owns the databases, not the roles: who owns a database can open it to others, rename it and drop it. A
+role owns the schema `public` and all that it makes, and may make schemas, extensions that are trusted, and temporary tables.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+
+from psycopg import sql
+
+from provisioner import faults, keys
+from provisioner.config import Home
+from provisioner.engines.pg import names
+from provisioner.engines.pg.session import Session
+from provisioner.model import Database, Instance
+
+_LIMITS = sql.SQL("nosuperuser nocreatedb nocreaterole noreplication nobypassrls inherit")
+
+Statement = sql.SQL | sql.Composed
+
+
+def named(name: str) -> sql.Identifier:
+    return sql.Identifier(name)
+
+
+def at_once(session: Session, statements: Iterable[Statement]) -> None:
+    """All of these in one transaction and one round trip."""
+    session.execute(sql.SQL("; ").join(statements))
+
+
+def statement(text: str, **parts: str) -> sql.Composed:
+    """`text` with the names of databases and roles in their places."""
+    return sql.SQL(text).format(**{word: named(name) for word, name in parts.items()})
+
+
+def exists(session: Session, role: str) -> bool:
+    return bool(session.execute("select 1 from pg_roles where rolname = %s", (role,)).fetchall())
+
+
+def make(session: Session, role: str) -> None:
+    """Have a role there that nobody can log in as yet. The administrator becomes a member, to give away what it owns."""
+    if not exists(session, role):
+        session.execute(sql.SQL("create role {} nologin {}").format(named(role), _LIMITS))
+        faults.point("postgres.role")
+    if not is_superuser(session):
+        session.execute(statement("grant {role} to current_user", role=role))
+
+
+def make_visitor(session: Session, role: str, of: str) -> str:
+    """Have a role there that may do what the role `of` may, with a password that nobody knew before: the password."""
+    password = secrets.token_hex(32)
+    make(session, role)
+    at_once(session, [statement("grant {of} to {role}", of=of, role=role), opened(session, role, password)])
+    return password
+
+
+def drop(session: Session, role: str) -> None:
+    session.execute(statement("drop role if exists {role}", role=role))
+
+
+def opened(session: Session, role: str, password: str) -> sql.Composed:
+    """The statement after which one can log in as it. Only a hash of the password leaves this process."""
+    hashed = session.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    return sql.SQL("alter role {} login {} password {}").format(named(role), _LIMITS, hashed)
+
+
+def closed(role: str) -> sql.Composed:
+    return statement("alter role {role} nologin", role=role)
+
+
+def granted(database: str, role: str) -> sql.Composed:
+    return statement("grant connect, create, temporary on database {database} to {role}", database=database, role=role)
+
+
+def kept_out(database: str, role: str) -> sql.Composed:
+    """The statement after which a role cannot connect, though it may work there under another's name."""
+    return statement("revoke connect on database {database} from {role}", database=database, role=role)
+
+
+def locked_up(database: str) -> sql.Composed:
+    """The statement after which only who was granted it can connect."""
+    return statement("revoke all on database {database} from public", database=database)
+
+
+def is_superuser(session: Session) -> bool:
+    return session.info.parameter_status("is_superuser") == "on"
+
+
+def password(instance: Instance, database: Database) -> str:
+    """What apps are given to log in with. Raises StorageFailed where the home's key cannot be read."""
+    return keys.role_password(keys.secret(Home(instance.home)), database.id, database.token_generation)
+
+
+def settled(session: Session, instance: Instance, database: Database) -> list[Statement]:
+    """Statements that let the role of a live database in, with the password that apps are given now."""
+    name = names.live(instance.id, database.id)
+    make(session, name)
+    return [
+        statement("alter database {name} allow_connections true", name=name),
+        locked_up(name),
+        granted(name, name),
+        opened(session, name, password(instance, database)),
+        commented(name, database.name),
+    ]
+
+
+def commented(database: str, text: str) -> sql.Composed:
+    """For people who look at a server: what a database is called in the registry."""
+    return sql.SQL("comment on database {} is {}").format(named(database), text)
+
+
+def hand_over(session: Session, old: str, new: str, database: str) -> None:
+    """Of a copy, in a session in it: give to `new` all that `old` owned or was granted in the original.
+
+    In one transaction: what is left to `old` can only be dropped together with what it has elsewhere, which is given back.
+    """
+    if old == new or not exists(session, old):
+        return
+    with session.transaction():
+        session.execute(statement("reassign owned by {old} to {new}", old=old, new=new))
+        for policy, schema, table, members in session.execute(_POLICIES, {"old": old}).fetchall():
+            kept = [
+                sql.SQL("public") if member is None else named(new if member == old else member) for member in members
+            ]
+            session.execute(
+                sql.SQL("alter policy {} on {}.{} to {}").format(
+                    named(policy), named(schema), named(table), sql.SQL(", ").join(kept)
+                )
+            )
+        if session.execute(_LEFT, {"old": old}).fetchall():
+            elsewhere = session.execute(_GRANTED, {"old": old}).fetchall()
+            session.execute(statement("drop owned by {old}", old=old))
+            for (name,) in elsewhere:
+                if name != database:
+                    session.execute(granted(name, old))
+
+
+_POLICIES = """
+  select polname, nspname, relname, array(select rolname from unnest(polroles) role left join pg_roles on oid = role)
+  from pg_policy join pg_class on pg_class.oid = polrelid join pg_namespace on pg_namespace.oid = relnamespace
+  where (select oid from pg_roles where rolname = %(old)s) = any(polroles)
+"""
+_LEFT = """
+  select 1 from pg_shdepend where refclassid = 'pg_authid'::regclass
+    and refobjid = (select oid from pg_roles where rolname = %(old)s)
+    and dbid = (select oid from pg_database where datname = current_database())
+"""
+_GRANTED = """
+  select datname from pg_database, aclexplode(datacl) entry where privilege_type = 'CONNECT'
+    and entry.grantee = (select oid from pg_roles where rolname = %(old)s)
+"""

@@ -1,0 +1,223 @@
+"""Connections of the administrator to a server, and what its refusals mean."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from threading import Lock
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from provisioner.engines.pg import embedded
+from provisioner.environment import SERVER_OPTIONS, quoted
+from provisioner.errors import StorageFailed
+from provisioner.model import Instance
+
+Session = psycopg.Connection[tuple[Any, ...]]
+
+CONNECT_SECONDS = 5
+LOCK_SECONDS = 20  # that a statement of ours waits for a lock of somebody else's
+_KEPT_OPEN = 4
+_REFUSED_SECONDS = 2.0
+
+# A timeline's role may have put functions of any name into its database: the administrator must not call them.
+_SETTINGS = sql.SQL(
+    "set search_path to pg_catalog, pg_temp; set synchronous_commit to on; set statement_timeout to 0;"
+    " set lock_timeout to {}; set idle_in_transaction_session_timeout to 0; set client_min_messages to error"
+).format(f"{LOCK_SECONDS}s")
+
+_idle: dict[tuple[int, str], list[Session]] = {}
+_refusals: dict[str, tuple[float, StorageFailed]] = {}
+_guard = Lock()
+
+
+def admin_url(instance: Instance) -> str:
+    """What the administrator connects with. An embedded server is started where it does not run. Raises StorageFailed."""
+    if instance.url:
+        return instance.url
+    embedded.start(instance.location)
+    return embedded.admin_url(instance.location)
+
+
+@contextmanager
+def administering(instance: Instance) -> Iterator[Session]:
+    """A session in the server's own database, each statement a transaction of its own. Raises StorageFailed.
+
+    Sessions are kept for the next: connecting takes longer than most of what is done.
+    """
+    url = admin_url(instance)
+    mine = (os.getpid(), url)
+    with _guard:
+        kept = _idle.setdefault(mine, [])
+        session = kept.pop() if kept else None
+    if session is None or not _alive(session):
+        session = _connect(instance, url)
+    with refusals(instance):
+        try:
+            yield session
+        except BaseException:
+            with suppress(psycopg.Error):
+                session.close()
+            raise
+    with _guard:
+        if len(kept) < _KEPT_OPEN:
+            kept.append(session)
+            return
+    session.close()
+
+
+@contextmanager
+def administering_in(instance: Instance, database: str) -> Iterator[Session]:
+    """A session of the administrator's in one database. Raises StorageFailed."""
+    with closing(_connect(instance, admin_url(instance), dbname=database)) as session, refusals(instance):
+        yield session
+
+
+@contextmanager
+def refusals(instance: Instance) -> Iterator[None]:
+    """What the server refuses is raised as StorageFailed."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise StorageFailed(*why(error, instance.location, instance.url)) from error
+
+
+def forget_refusals() -> None:
+    """Ask again at once whether servers answer."""
+    _refusals.clear()
+
+
+def variables_for_tools(instance: Instance, database: str) -> dict[str, str]:
+    """What tells PostgreSQL's own programs to connect as the administrator, with no secret in their arguments."""
+    given = conninfo_to_dict(admin_url(instance), dbname=database)
+    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
+    names |= dict(SERVER_OPTIONS)
+    found = {names[word]: str(value) for word, value in given.items() if word in names and value is not None}
+    return {**found, "PGCONNECT_TIMEOUT": str(CONNECT_SECONDS), "PGAPPNAME": "provisioner"}
+
+
+def _connect(instance: Instance, url: str, **options: str) -> Session:
+    """A new connection. Who was refused a moment ago is refused at once: of a thousand databases each asks."""
+    known = _refusals.get(url)
+    if known is not None and time.monotonic() < known[0]:
+        raise known[1]
+    try:
+        session = psycopg.connect(
+            url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="provisioner", **_typed(options)
+        )
+        session.execute(_SETTINGS)
+    except psycopg.Error as error:
+        refusal = StorageFailed(*why(error, instance.location, url))
+        if "dbname" not in options:
+            _refusals[url] = (time.monotonic() + _REFUSED_SECONDS, refusal)
+        raise refusal from error
+    return session
+
+
+def _typed(options: Mapping[str, str]) -> dict[str, Any]:
+    return dict(options)
+
+
+def _alive(session: Session) -> bool:
+    """Has nobody closed it since? A server that was started anew has."""
+    if session.closed:
+        return False
+    try:
+        session.execute("select 1")
+    except psycopg.Error:
+        with suppress(psycopg.Error):
+            session.close()
+        return False
+    return True
+
+
+def masked(text: str, secret: str | None) -> str:
+    """`text` without a password in it, however that is written."""
+    for form in filter(None, (secret, quoted(secret or ""))):
+        text = text.replace(form, "…")
+    return text
+
+
+def why(error: psycopg.Error, location: str, url: str) -> tuple[str, str]:
+    """What went wrong, and what to do; never with the password in it."""
+    secret = conninfo_to_dict(url).get("password") if url else None
+    said = masked(" ".join(str(error).split()), str(secret) if secret else None)
+    for words, meaning, hint in _MEANINGS:
+        if any(word in said for word in words):
+            return f"the server {location} {meaning}: {said}", hint
+    return f"the server {location} refused: {said}", ""
+
+
+_TEST = "Then run: provisioner instance test NAME"
+_MEANINGS = (
+    (
+        ("translate host name", "resolve host", "Name or service not known", "nodename nor servname"),
+        "cannot be found, because no DNS server knows that host",
+        f"Check its name. {_TEST}",
+    ),
+    (
+        ("Connection refused",),
+        "refuses connections, because nothing listens there",
+        f"Start PostgreSQL; check the port, and listen_addresses in postgresql.conf. {_TEST}",
+    ),
+    (
+        ("timeout expired", "timed out", "No route to host", "Network is unreachable"),
+        "does not answer",
+        f"Check the address, and the firewalls on the way. {_TEST}",
+    ),
+    (
+        ("password authentication failed", "no password supplied", "no PostgreSQL user name"),
+        "does not accept this user and password",
+        "Give the right ones: provisioner instance edit NAME --url URL",
+    ),
+    (
+        ("no encryption",),
+        "accepts nobody without TLS",
+        "Ask for it: provisioner instance edit NAME --sslmode require",
+    ),
+    (
+        ("no pg_hba.conf entry",),
+        "does not let this user in from here",
+        f"Add a line to its pg_hba.conf, and reload it. {_TEST}",
+    ),
+    (
+        ("server does not support SSL",),
+        "offers no TLS",
+        "Switch ssl on in its postgresql.conf, or say: provisioner instance edit NAME --sslmode disable",
+    ),
+    (
+        ("certificate", "SSL error", "sslmode", "SSL connection"),
+        "cannot be trusted by TLS",
+        "Name the certificate of its authority: provisioner instance edit NAME --ca-cert FILE",
+    ),
+    (
+        ("permission denied to create database",),
+        "lets this user create no databases",
+        "As its superuser run: ALTER ROLE <user> CREATEDB CREATEROLE",
+    ),
+    (
+        ("permission denied to create role",),
+        "lets this user create no roles",
+        "As its superuser run: ALTER ROLE <user> CREATEDB CREATEROLE",
+    ),
+    (
+        ("too many clients", "remaining connection slots", "too many connections"),
+        "has no connection left for us",
+        "Raise max_connections, or have programs keep fewer open",
+    ),
+    (
+        ("starting up", "shutting down", "in recovery mode"),
+        "is starting or stopping",
+        "Wait a moment",
+    ),
+    (
+        ("No space left on device",),
+        "has no disk space left",
+        "Free some there",
+    ),
+)

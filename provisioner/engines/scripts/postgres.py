@@ -1,0 +1,14 @@
+"""Run a file of SQL on the database that libpq's variables name: ``python -I postgres.py FILE``. Nothing of ours is imported."""
+
+import sys
+
+import psycopg
+
+
+def main(path: str) -> None:
+    with open(path, "rb") as file, psycopg.connect() as connection:
+        connection.execute(file.read())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,43 @@
+"""Making worthless what was handed out to open databases."""
+
+from __future__ import annotations
+
+from provisioner import keys
+from provisioner.clock import now_ms
+from provisioner.engines.table import ENGINES
+from provisioner.errors import ProvisionerError
+from provisioner.model import Database, Status
+from provisioner.registry import tokens
+from provisioner.registry.store import Registry
+
+
+def revoke_injected(registry: Registry, database: Database) -> None:
+    """What `exec` and `env` have injected for a database opens nothing any more. Raises ProvisionerError."""
+    tokens.raise_generation(registry, database.id, now_ms())
+    _renew(registry, [database])
+
+
+def rotate_key(registry: Registry) -> None:
+    """Replace the home's key. Raises ProvisionerError where not everything that is derived from it could be replaced."""
+    keys.rotate(registry.home)
+    registry.record(now_ms(), "token.rotate-key", registry.who)
+    _renew(registry, [database for app in registry.apps() for database in registry.databases(app.id)])
+
+
+def _renew(registry: Registry, databases: list[Database]) -> None:
+    failed = []
+    for database in databases:
+        current = registry.database(database.id)
+        if current is None or current.status is not Status.CONNECTED:
+            continue  # it gets what is valid when it is connected
+        instance = registry.instance_of(current.instance_id)
+        try:
+            ENGINES[instance.engine].renew(instance, current)
+        except ProvisionerError as refused:
+            failed.append((current, refused))
+    if failed:
+        database, error = failed[0]
+        raise ProvisionerError(
+            f"{len(failed)} databases keep their old passwords; {database.name}: {error}",
+            f"Mend that, then run: provisioner token revoke --database {database.id}",
+        )

@@ -1,0 +1,47 @@
+"""What is in a dump in the place of a database's data, where an engine loads dumps as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.clock import now_ms
+from provisioner.engines.table import ENGINES
+from provisioner.errors import ProvisionerError
+from provisioner.model import App, Database
+from provisioner.operations.copies import shared_by, was_kept
+from provisioner.operations.proposal import Proposal, Told
+from provisioner.reconcile.replacing import delete_snapshot, put_in_place
+from provisioner.registry import snapshots as rows
+from provisioner.registry.store import Registry
+
+
+def load(registry: Registry, app: App, database: Database, path: str, *, replace: bool, keep: bool) -> Proposal:
+    """Make a database what a dump says. Unless it is empty, `replace` has to be said, and what it held becomes a snapshot,
+    which stays where `keep`."""
+    instance = registry.instance_of(database.instance_id)
+    dumps = ENGINES[instance.engine].dumps
+    if dumps is None:
+        raise ProvisionerError(f"a {instance.engine} database is not loaded as a whole")
+    empty = dumps.is_empty(instance, database)
+    if not (empty or replace):
+        raise ProvisionerError(f"{database.name} is not empty", "Say --replace to have what the dump says instead")
+
+    def do(_: Told) -> Iterator[str]:
+        made, kept = put_in_place(
+            *(registry, app, database, None, now_ms()),
+            action="load",
+            detail=path,
+            build=lambda: dumps.load(instance, database, path),
+        )
+        yield f"loaded {path} into {database.name}, {made.size} bytes"
+        if keep and not empty:
+            yield was_kept(registry, database, kept)
+            return
+        for snapshot in rows.snapshots(registry, database.id):
+            if snapshot.id == kept:
+                delete_snapshot(registry, app, database, snapshot, now_ms(), cause="superseded")
+
+    if empty:
+        return Proposal(do)
+    users = shared_by(registry, app, database)
+    return Proposal(do, f"Replace all that {database.name} holds?{users}")

@@ -1,0 +1,209 @@
+"""A kill -9 at any instant of what is done on a PostgreSQL server: nothing lost, and nothing left lying there."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pg_server import PgServer
+from pg_world import connected_to, environment, left, mark, marked, pg_shop
+from support import add_branches, database_of, git, killed, ok, points, provisioner, rows, statuses
+
+BEFORE = ("replace.intended", "replace.built", "postgres.created", "postgres.copied", "postgres.owned", "postgres.role")
+
+
+@pytest.fixture
+def repo(tmp_path: Path, pg: PgServer) -> Path:
+    for name in left(pg):
+        if pg.ask("select 1 from pg_database where datname = %s", name):
+            pg.ask(f'drop database "{name}" with (force)')
+    for name in left(pg):
+        pg.ask(f'drop role "{name}"')
+    repo = pg_shop(tmp_path / "shop", pg, "login")
+    for branch in ("main", "login"):
+        mark(repo, branch, branch)
+    return repo
+
+
+def kept(repo: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(ok(repo, "database", "snapshot", "list", "--json"))
+    return found
+
+
+def expected(repo: Path) -> set[str]:
+    """What is to be on the server: a database with its role for each that is not purged, and one for each snapshot."""
+    names = set()
+    for row in rows(repo):
+        digits = row["id"].replace("-", "")
+        name = next(name for name in environment_names(repo) if name.endswith(digits))
+        names.add(name)
+        if row["status"] == "archived":
+            names.add(name.replace("pv_", "pva_"))
+    return names
+
+
+def environment_names(repo: Path) -> list[str]:
+    (instance,) = json.loads(ok(repo, "instance", "list", "--json"))
+    return [f"pv_{instance['id'][:8]}_{row['id'].replace('-', '')}" for row in rows(repo)]
+
+
+def nothing_else_is_left(repo: Path, pg: PgServer) -> None:
+    ok(repo, "reconcile")
+    there = left(pg)
+    snapshots = {name for name in there if name.startswith("pvs_")}
+    spares = {name for name in there if name.startswith(("pvx_", "pvb_"))}
+    assert len(snapshots) == len(kept(repo))
+    assert there - snapshots - spares == expected(repo)
+    assert len({name[4:] for name in spares}) <= 2  # begun ones: the daemon drops them when it makes others
+
+
+@pytest.mark.parametrize("point", [*points("provision"), "postgres.role", "postgres.created"])
+def test_while_provisioning(repo: Path, pg: PgServer, point: str) -> None:
+    add_branches(repo, "one", "two", "three")
+    killed(repo, point, "reconcile")
+    ok(repo, "reconcile")
+    assert set(statuses(repo).values()) == {"connected"}
+    assert [marked(repo, branch) for branch in ("main", "login", "one", "two", "three")] == [
+        "main",
+        "login",
+        "",
+        "",
+        "",
+    ]
+    nothing_else_is_left(repo, pg)
+
+
+@pytest.mark.parametrize("sessions", [False, True], ids=["by files", "from a dump"])
+@pytest.mark.parametrize("point", ["fork.copied", "fork.moved", "postgres.role", "postgres.copied", "postgres.owned"])
+def test_while_forking(repo: Path, pg: PgServer, point: str, sessions: bool) -> None:
+    ok(repo, "assign", "main", "shop", "--new-branch", "fork:production")
+    add_branches(repo, "copy")
+    if sessions:
+        with connected_to(repo, "main"):
+            killed(repo, point, "reconcile")
+    else:
+        killed(repo, point, "reconcile")
+    ok(repo, "reconcile")
+    assert [marked(repo, branch) for branch in ("main", "login", "copy")] == ["main", "login", "main"]
+    nothing_else_is_left(repo, pg)
+
+
+@pytest.mark.parametrize("point", [*points("replace"), "postgres.copied", "postgres.owned"])
+@pytest.mark.parametrize("action", ["fork", "reset", "restore"])
+def test_while_replacing(repo: Path, pg: PgServer, point: str, action: str) -> None:
+    command: tuple[str, ...] = ("fork", "production", "login")
+    held = "main"
+    if action == "reset":
+        command, held = ("reset", "login"), ""
+        if point in ("postgres.copied", "postgres.owned"):
+            point = "postgres.created"
+    elif action == "restore":
+        ok(repo, "database", "reset", "login", "--yes")
+        mark(repo, "login", "since")
+        command, held = ("restore", "login", kept(repo)[0]["id"]), "login"
+    was, old = marked(repo, "login"), len(kept(repo))
+    killed(repo, point, "database", *command, "--yes")
+    ok(repo, "reconcile")
+    assert statuses(repo)["git-branch/login"] == "connected"
+    done = point not in BEFORE
+    assert marked(repo, "login") == (held if done else was)
+    assert len(kept(repo)) == old + done
+    assert marked(repo, "main") == "main"
+    if done:
+        ok(repo, "database", "restore", "login", kept(repo)[0]["id"], "--yes")
+        assert marked(repo, "login") == was
+    nothing_else_is_left(repo, pg)
+
+
+@pytest.mark.parametrize("point", points("archive", "recover"))
+def test_while_a_database_goes_and_comes_back(repo: Path, pg: PgServer, point: str) -> None:
+    die = {"PROVISIONER_FAULT": point}
+    given = environment(repo, "login")
+    git(repo, "branch", "-q", "-D", "login")
+    ended = [provisioner(repo, "reconcile", add=die).returncode]
+    git(repo, "branch", "-q", "login")
+    ended.append(provisioner(repo, "reconcile", add=die).returncode)
+    assert -signal.SIGKILL in ended
+    ok(repo, "reconcile")
+    assert statuses(repo)["git-branch/login"] == "connected"
+    assert marked(repo, "login") == "login"
+    assert environment(repo, "login") == given
+    nothing_else_is_left(repo, pg)
+
+
+@pytest.mark.parametrize("point", points("purge"))
+def test_while_purging(repo: Path, pg: PgServer, point: str) -> None:
+    ok(repo, "database", "snapshot", "create", "login")
+    ok(repo, "app", "set", "--retention", "0s")
+    git(repo, "branch", "-q", "-D", "login")
+    killed(repo, point, "reconcile")
+    ok(repo, "reconcile")
+    assert statuses(repo) == {"production": "connected"}
+    assert marked(repo, "main") == "main"
+    nothing_else_is_left(repo, pg)
+
+
+@pytest.mark.parametrize("point", [*points("snapshot"), "postgres.copied"])
+def test_while_a_snapshot_is_made_and_deleted(repo: Path, pg: PgServer, point: str) -> None:
+    there = int(point == "snapshot.recorded")
+    if point in ("snapshot.deleting", "snapshot.removed"):
+        ok(repo, "database", "snapshot", "create", "login")
+        killed(repo, point, "database", "snapshot", "delete", kept(repo)[0]["id"], "--yes")
+    else:
+        killed(repo, point, "database", "snapshot", "create", "login")
+    ok(repo, "reconcile")
+    assert len(kept(repo)) == there
+    assert marked(repo, "login") == "login"
+    nothing_else_is_left(repo, pg)
+
+
+@pytest.mark.parametrize("point", points("scrub"))
+def test_while_a_copy_is_scrubbed(repo: Path, pg: PgServer, point: str) -> None:
+    command = (
+        "database",
+        "fork",
+        "production",
+        "login",
+        "--scrub",
+        "psql -c \"update mark set text = 'clean'\"",
+        "--yes",
+    )
+    killed(repo, point, *command)
+    ok(repo, "reconcile")
+    assert marked(repo, "login") == "login"
+    nothing_else_is_left(repo, pg)
+    ok(repo, *command)
+    assert marked(repo, "login") == "clean"
+    nothing_else_is_left(repo, pg)
+
+
+@pytest.mark.timeout(300)
+def test_at_random_instants(repo: Path, pg: PgServer) -> None:
+    chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
+    begun = time.monotonic()
+    ok(repo, "database", "reset", "login", "--yes")
+    takes = time.monotonic() - begun
+    ended = []
+    for turn in range(60 if "KV_NIGHTLY" in os.environ else 6):
+        was, old = marked(repo, "login"), len(kept(repo))
+        held, *words = (("main", "fork", "production", "login"), ("", "reset", "login"))[turn % 2]
+        started = subprocess.Popen(["provisioner", "database", *words, "--yes"], cwd=repo, stdout=subprocess.DEVNULL)
+        try:
+            ended.append(started.wait(chance.uniform(0.2, 0.9) * takes))
+        except subprocess.TimeoutExpired:
+            started.kill()
+            ended.append(started.wait())
+        ok(repo, "reconcile")
+        done = len(kept(repo)) > old
+        assert marked(repo, "login") == (held if done else was)
+        assert statuses(repo)["git-branch/login"] == "connected"
+    assert -signal.SIGKILL in ended
+    assert database_of(repo, "production")["status"] == "connected"
+    nothing_else_is_left(repo, pg)
