@@ -78,7 +78,7 @@ class PgServer:
         options = ("--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256")
         names = (f"--pgdata={self.data}", f"--pwfile={secret}", f"--username={self.user}")
         command = [str(self.binaries / "initdb"), *names, *options]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **_as(account()))
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **as_account(account()))
 
     @property
     def data(self) -> Path:
@@ -95,7 +95,7 @@ class PgServer:
             until(lambda: self.answers() or self._ended(), 60)
             if not self._ended():
                 return
-            self.port = _free_port()
+            self.port = free_port()
         pytest.fail(f"PostgreSQL did not start: {self.log.read_text()}")
 
     def _start(self) -> None:
@@ -113,7 +113,7 @@ class PgServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                **_as(account()),
+                **as_account(account()),
             )
 
     def _ended(self) -> bool:
@@ -157,7 +157,7 @@ class PgServer:
                 connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
 
 
-def _as(name: str | None) -> dict[str, Any]:
+def as_account(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
     entry = pwd.getpwnam(name)
@@ -172,7 +172,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -184,7 +184,7 @@ def pg_running(settings: Settings = QUICK, binaries_at: Path | None = None) -> I
     """A server of its own, which is gone afterwards with all it held."""
     # Not in pytest's directory, which nobody but the user of the tests may enter.
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as directory:
-        server = PgServer(Path(directory), binaries_at or binaries(), settings, _free_port())
+        server = PgServer(Path(directory), binaries_at or binaries(), settings, free_port())
         server.make()
         server.start()
         try:
