@@ -43,7 +43,12 @@ def _postgres(home: Home, _: Connection, database: Attached) -> ReachedServer:
 
 
 def _start_embedded(directory: str) -> None:
-    raise NotImplementedError
+    from provisioner.engines.pg import place
+
+    if not place.listens(directory):
+        from provisioner.engines.table import ENGINES
+
+        ENGINES["postgres"].start(directory)
 
 
 def _deno_kv(home: Home, connection: Connection, database: Attached) -> Reached:

@@ -20,6 +20,14 @@ def milliseconds(text: str) -> int:
     return found
 
 
+def written(length_ms: int) -> str:
+    """A length of time as `milliseconds` takes it, in the largest unit that has it whole."""
+    for unit in ("d", "h", "min", "s"):
+        if length_ms and not length_ms % _UNITS[unit]:
+            return f"{length_ms // _UNITS[unit]}{unit}"
+    return f"{length_ms}ms" if length_ms else "0s"
+
+
 def lasting(text: str) -> int | None:
     """A time as `milliseconds` has it, or ``never``: None."""
     if text == "never":

@@ -110,12 +110,12 @@ def timelines(registry: Registry, app: App) -> list[Document]:
     for timeline in sorted(held.timelines.values(), key=lambda timeline: (not timeline.production, timeline.name)):
         if held.of(timeline) or timeline.gone_at is None:
             documents.append(
-                _timeline(app, timeline, held, reach) | {"pre_deploy": _pre_deploy(registry, app, timeline)}
+                _timeline(app, timeline, held, reach) | {"pre_deploy": pre_deploy(registry, app, timeline)}
             )
     return documents
 
 
-def _pre_deploy(registry: Registry, app: App, timeline: Timeline) -> Document | None:
+def pre_deploy(registry: Registry, app: App, timeline: Timeline) -> Document | None:
     """What became of the pre-deploy command at the timeline's revision; None where the app has none."""
     status = deploy_status(app, timeline)
     if status is None:
@@ -140,7 +140,8 @@ def _pre_deploy(registry: Registry, app: App, timeline: Timeline) -> Document | 
     }
 
 
-def _status(app: App, timeline: Timeline, held: list[Database]) -> Status:
+def status_of(app: App, timeline: Timeline, held: list[Database]) -> Status:
+    """One word for a timeline with these databases, its own and what it uses of others."""
     statuses = [database.status for database in held]
     deployed = deploy_status(app, timeline)
     if deployed is not None and timeline.gone_at is None and any(database.live for database in held):
@@ -155,7 +156,7 @@ def _timeline(app: App, timeline: Timeline, held: _Held, reach: Reach) -> Docume
         "branch": None if timeline.preview else os.fsdecode(timeline.branch),
         "context": "production" if timeline.production else "development",
         "revision": timeline.revision or None,
-        "status": str(_status(app, timeline, held.of(timeline))),
+        "status": str(status_of(app, timeline, held.of(timeline))),
         "protected": timeline.protected,
         "expires_at": rfc3339(None if timeline.gone_at is not None else expires_at(app, timeline)),
         "databases": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import secrets
@@ -21,6 +22,8 @@ import psycopg
 import pytest
 from psycopg import sql
 from support import IN_CI, until
+
+_PR_SET_PDEATHSIG = 1
 
 Row = tuple[Any, ...]
 Settings = Mapping[str, str]
@@ -78,7 +81,7 @@ class PgServer:
         options = ("--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256")
         names = (f"--pgdata={self.data}", f"--pwfile={secret}", f"--username={self.user}")
         command = [str(self.binaries / "initdb"), *names, *options]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **as_account(account()))
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **_as(account()))
 
     @property
     def data(self) -> Path:
@@ -95,7 +98,7 @@ class PgServer:
             until(lambda: self.answers() or self._ended(), 60)
             if not self._ended():
                 return
-            self.port = free_port()
+            self.port = _free_port()
         pytest.fail(f"PostgreSQL did not start: {self.log.read_text()}")
 
     def _start(self) -> None:
@@ -113,7 +116,8 @@ class PgServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                **as_account(account()),
+                preexec_fn=_end_with_the_tests,
+                **_as(account()),
             )
 
     def _ended(self) -> bool:
@@ -157,7 +161,13 @@ class PgServer:
                 connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
 
 
-def as_account(name: str | None) -> dict[str, Any]:
+def _end_with_the_tests() -> None:
+    """Also where those are killed; Linux only."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+
+
+def _as(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
     entry = pwd.getpwnam(name)
@@ -172,7 +182,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def free_port() -> int:
+def _free_port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -184,7 +194,7 @@ def pg_running(settings: Settings = QUICK, binaries_at: Path | None = None) -> I
     """A server of its own, which is gone afterwards with all it held."""
     # Not in pytest's directory, which nobody but the user of the tests may enter.
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as directory:
-        server = PgServer(Path(directory), binaries_at or binaries(), settings, free_port())
+        server = PgServer(Path(directory), binaries_at or binaries(), settings, _free_port())
         server.make()
         server.start()
         try:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import sys
 import tempfile
+from contextlib import closing
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -86,11 +88,17 @@ def _shop(place: Path) -> Path:
     commit(repo, "migrate")
     ok(repo, "app", "set", "--pre-deploy", "echo migrating; echo 3 tables checked")
     git(repo, "switch", "-q", "main")
+    git(repo, "branch", "design/cart", "feature/login")
+    ok(repo, "reconcile")
+    ok(repo, "database", "share", "feature/login", "design/cart")
     return repo
 
 
 def _pages(repo: Path) -> dict[str, str]:
     login = f"/databases/{database_of(repo, 'git-branch/feature/login')['id']}"
+    with closing(sqlite3.connect(Path(os.environ["PROVISIONER_HOME"]) / "registry.db")) as registry:
+        query = "select timeline.id, run.id from timeline join run on timeline_id = timeline.id where branch = ?"
+        timeline, run = registry.execute(query, (b"feature/login",)).fetchone()
     return {
         "databases": "/",
         "instance": "/instances/default",
@@ -101,6 +109,12 @@ def _pages(repo: Path) -> dict[str, str]:
         "entry": f"{login}/entry?key={encode(('users', 4)).hex()}",
         "edit": f"{login}/edit?key={encode(('users', 4)).hex()}",
         "changes": f"{login}/changes",
+        "copies": f"{login}/copies",
+        "timeline": f"/timelines/{timeline}",
+        "run": f"/timelines/{timeline}/runs/{run}",
+        "previews": "/apps/shop/previews",
+        "variables": "/apps/shop/variables",
+        "settings": "/apps/shop/settings",
         "activity": "/activity",
     }
 

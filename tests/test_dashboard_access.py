@@ -188,7 +188,7 @@ def test_what_changes_something_is_not_done_by_following_a_link(world: tuple[Ser
     before = known(home)
     for path in CHANGES:
         answer = visitor.get(filled(path, database) + "?answer=yes&csrf=" + visitor.csrf)
-        assert answer.status in ((200, 303, 404, 409) if path in pages else (404, 405)), path
+        assert answer.status < 500 if path in pages else answer.status in (404, 405), path
     assert known(home) == before
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import pytest
+from chromium import launched, log_in, visitor
 from connect_world import Server, access, deno, serving, token
 from dashboard_world import Visitor, code
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from support import database_of, files, git, ok, provisioner, shop
 
 from provisioner.kv import KvU64, open_kv
@@ -35,8 +37,6 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(shared_home: Path) -> Iterator[World]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert chromium is not None, "these tests want a Chromium: sh .ci/debian-packages"
     repo = shop(shared_home.parent / "shop", "login", "gone")
     git(repo, "branch", "-D", "gone")
     ok(repo, "reconcile")
@@ -50,11 +50,13 @@ def world(shared_home: Path) -> Iterator[World]:
     with open_kv(str(files(repo)["forked"])) as kv:
         kv.set(("users", 2), {"name": "Grace"})
     ok(repo, "var", "set", "API=https://example.com")
-    with serving(shared_home) as server, sync_playwright() as playwright:
-        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+    ok(repo, "var", "set", "--secret", "KEY=hidden")
+    ok(repo, "app", "set", "--pre-deploy", "echo migrated")
+    ok(repo, "app", "set", "--no-pre-deploy")
+    ok(repo, "preview", "create", "HEAD")
+    ok(repo, "database", "snapshot", "create", "login")
+    with serving(shared_home) as server, launched() as browser:
         yield World(server, repo, browser)
-        browser.close()
 
 
 @pytest.fixture(autouse=True)
@@ -65,23 +67,8 @@ def home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def page(world: World, home: Path) -> Iterator[Page]:
-    """Logged in by a link. Nothing that the browser complains about passes, but that a change was refused."""
-    context = world.browser.new_context()
-    complaints: list[str] = []
-    page = context.new_page()
-    page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    _log_in(page, world, home)
-    yield page
-    context.close()
-    assert [text for text in complaints if "409 (Conflict)" not in text] == []
-
-
-def _log_in(page: Page, world: World, home: Path) -> None:
-    page.goto(f"{world.server.base}/login#{code(home)}")
-    page.wait_for_url(f"{world.server.base}/")
+    with visitor(world.browser, world.server.base, home) as page:
+        yield page
 
 
 def _of(world: World, timeline: str) -> str:
@@ -227,7 +214,7 @@ def test_a_key_is_made_changed_and_deleted_by_the_keyboard(world: World, home: P
 def test_what_opens_a_database_can_be_copied(world: World, home: Path) -> None:
     context = world.browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()
-    _log_in(page, world, home)
+    log_in(page, world.server.base, home)
     page.goto(_of(world, "production"))
     page.get_by_role("button", name="Reveal").click()
     page.get_by_role("button", name="Copy the token").click()
@@ -291,7 +278,7 @@ def test_no_page_keeps_anybody_out(
     for path in ("/login", *_pages(world, page, home)):
         page.goto(world.server.base + path)
         found[path] = _problems(page, axe)
-    for state in _changing(world, page):
+    for state in chain(_changing(world, page), _of_instances(world, page)):
         found[state] = _problems(page, axe)
     context.close()
     assert {path: problems for path, problems in found.items() if problems} == {}
@@ -303,6 +290,30 @@ def _problems(page: Page, axe: str) -> list[str]:
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
         problems.append("is wider than its window")
     return problems
+
+
+def _of_instances(world: World, page: Page) -> Iterator[str]:
+    """What is asked, and answered, before something is done with an instance."""
+    instance = f"{world.server.base}/instances/default"
+    page.goto(f"{world.server.base}/add-instance")
+    page.get_by_label("Name").fill("default")
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_text("there is an instance 'default' already")).to_be_visible()
+    yield "a name that is taken"
+    page.goto(instance)
+    page.get_by_role("button", name="Test connection").click()
+    expect(page.get_by_role("heading", name="default can store databases")).to_be_visible()
+    yield "a test"
+    page.goto(instance)
+    page.get_by_role("button", name="Unassign").click()
+    expect(page.get_by_text("Its data is kept")).to_be_visible()
+    yield "taking an instance away"
+    page.goto(instance)
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_label("Type default").fill("something else")
+    page.get_by_role("button", name="Delete default").click()
+    expect(page.get_by_text("nothing was done")).to_be_visible()
+    yield "deleting an instance"
 
 
 def _changing(world: World, page: Page) -> Iterator[str]:
@@ -335,16 +346,39 @@ def _changing(world: World, page: Page) -> Iterator[str]:
         page.get_by_role("button", name="Delete").click()
         expect(page.get_by_text("Deleted [")).to_be_visible()
         yield "deleted"
+    page.goto(f"{_of(world, 'git-branch/login')}/copies")
+    page.get_by_label("Make it a copy of").fill("none")
+    page.get_by_role("button", name="Fork", exact=True).click()
+    expect(page.get_by_label("Make it a copy of")).to_have_value("none")
+    yield "what cannot be copied"
+    page.get_by_label("Make it a copy of").fill("production")
+    page.get_by_role("button", name="Fork", exact=True).click()
+    yield "asked back"
+    page.goto(f"{world.server.base}/apps/shop/variables")
+    for context in ("production", "development: all other timelines"):
+        page.get_by_label(context, exact=True).uncheck()
+    page.get_by_label("Name").fill("X")
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(page.get_by_text("Choose one at least")).to_be_visible()
+    yield "set for nobody"
 
 
 def _pages(world: World, page: Page, home: Path) -> list[str]:
-    _log_in(page, world, home)
+    log_in(page, world.server.base, home)
     main, forked, gone = (
         f"/databases/{database_of(world.repo, timeline)['id']}"
         for timeline in ("production", "git-branch/forked", "git-branch/gone")
     )
+    with closing(sqlite3.connect(home / "registry.db")) as registry:
+        query = "select timeline.id, run.id from timeline join run on timeline_id = timeline.id where branch = ?"
+        timeline, run = registry.execute(query, (b"login",)).fetchone()
+    login = f"/databases/{database_of(world.repo, 'git-branch/login')['id']}"
     return [
+        *(f"/timelines/{timeline}", f"/timelines/{timeline}/runs/{run}", f"{login}/copies", f"{main}/copies"),
+        *(f"/apps/shop/{tab}" for tab in ("previews", "variables", "variables?way=lines", "settings")),
+        *("/apps/shop/variables?name=API&context=production", "/apps/shop/variables?way=secret", f"{gone}/copies"),
         *("/", "/instances/default", "/apps/shop", "/apps/none", "/activity", main, gone, f"{gone}/keys"),
+        *("/add-instance", "/instances/default/edit", "/assign", "/assign?instance=default&app=shop&from=app"),
         *(f"{main}/keys", f'{main}/keys?prefix=["users"]', f"{main}/keys?as=list", f"{main}/keys?prefix=[1]"),
         *(f"{main}/entry?key={encode(key).hex()}" for key in (("users", 1), ("blob",), ("none",))),
         *(f"{main}/new?prefix=[1]", f"{main}/edit?key={encode(('users', 1)).hex()}", f"{forked}/changes"),
@@ -352,9 +386,9 @@ def _pages(world: World, page: Page, home: Path) -> list[str]:
 
 
 def test_every_page_is_small(world: World, home: Path) -> None:
-    visitor = Visitor(world.server.base)
-    visitor.log_in(code(home))
+    reader = Visitor(world.server.base)
+    reader.log_in(code(home))
     context: BrowserContext = world.browser.new_context()
     for path in _pages(world, context.new_page(), home):
-        assert len(visitor.get(path).text) < 100_000, path
+        assert len(reader.get(path).text) < 100_000, path
     context.close()

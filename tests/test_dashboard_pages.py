@@ -68,7 +68,9 @@ def test_the_name_of_a_branch_is_text_everywhere(world: tuple[Visitor, Path], na
     git(repo, "branch", name)
     ok(repo, "reconcile")
     page = path_of(repo, f"git-branch/{name}")
-    for path in ("/apps/shop", "/instances/default", "/activity", page, f"{page}/keys"):
+    found = re.search(r'href="(/timelines/[^"]+)"', visitor.get(page).text)
+    assert found is not None
+    for path in ("/apps/shop", "/instances/default", "/activity", page, f"{page}/keys", f"{page}/copies", found[1]):
         answer = visitor.get(path)
         assert answer.status == 200
         assert shows(answer.text, name), path
@@ -95,7 +97,7 @@ def test_of_secrets_only_the_names_are_shown(world: tuple[Visitor, Path]) -> Non
     visitor, repo = world
     ok(repo, "var", "set", "SHOWN=<i>value</i>")
     ok(repo, "var", "set", "--secret", "HIDDEN=s3cretvalue")
-    text = visitor.get("/apps/shop").text
+    text = visitor.get("/apps/shop/variables").text
     assert shows(text, "<i>value</i>")
     assert "HIDDEN" in text
     assert "s3cretvalue" not in text

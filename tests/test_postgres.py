@@ -25,7 +25,8 @@ def test_a_branch_is_connected_to_its_own_database_by_any_client(repo: Path, pg:
     assert [marked(repo, branch) for branch in branches] == list(branches)
     told = ok(repo, "exec", "--branch", "login", "--", "psql", "-Atc", "select text from mark")
     assert told == "login\n"
-    given = environment(repo, "login")
+    given = json.loads(ok(repo, "env", "--branch", "login", "--format", "json"))
+    assert given == environment(repo, "login")
     assert given["PGHOST"] == "127.0.0.1"
     assert given["PGPORT"] == str(pg.port)
     assert len({environment(repo, branch)["PGDATABASE"] for branch in branches}) == 5

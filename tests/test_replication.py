@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from pg_server import PgServer, pg_running
-from pg_standby import pg_standby
+from pg_standby import standby_of
 from psycopg import sql
 from support import until
 
@@ -28,7 +28,7 @@ Node = tuple[PgServer, PgServer, PgServer]
 def nodes() -> Iterator[Node]:
     """A primary and two standbys of it."""
     with pg_running(SETTINGS) as primary, ExitStack() as stack:
-        standbys = [stack.enter_context(pg_standby(primary, name)) for name in NAMES]
+        standbys = [stack.enter_context(standby_of(primary, name)) for name in NAMES]
         yield (primary, *standbys)  # type: ignore[misc]
         set_to(primary, synchronous_standby_names=None)  # a server that waits for standbys does not stop
 

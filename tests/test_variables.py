@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from support import DENO, events, git, ok, provisioner, run, shop
 
 from provisioner import formats
-from provisioner.cli.dotenv import parse
 from provisioner.errors import UsageError
+from provisioner.operations.dotenv import parse
 
 
 @pytest.fixture

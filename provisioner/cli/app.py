@@ -9,17 +9,15 @@ import click
 from provisioner import inbox, naming, view
 from provisioner.cli.deploy_options import deploying_options
 from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
-from provisioner.cli.terminal import TERMINAL
+from provisioner.cli.terminal import carry_out
 from provisioner.clock import now_ms, rfc3339
-from provisioner.deploying import forget_failures
 from provisioner.errors import ProvisionerError
 from provisioner.git import hooks
 from provisioner.git.command import must_be_trusted
 from provisioner.git.worktree import find_checkout
 from provisioner.model import App
 from provisioner.naming import shown
-from provisioner.operations.apps import Deploying, register, save
-from provisioner.operations.reconciling import must_be_deployed, run_whole
+from provisioner.operations.apps import Deploying, change, register
 from provisioner.reconcile.controller import archive_all
 from provisioner.registry.store import Registry
 
@@ -136,7 +134,7 @@ def set_app(
             must_be_trusted(checkout.top or checkout.common_dir)
             git_dir = checkout.common_dir
         name = naming.parse_slug(name, "an app") if name else None
-        changed = save(
+        proposal = change(
             registry,
             app,
             name=name,
@@ -147,15 +145,7 @@ def set_app(
             git_dir=git_dir,
             deploying=deploying,
         )
-        if _deploys(changed) != _deploys(app):  # what failed has not failed with this command
-            forget_failures(registry, changed, registry.timelines(changed.id), registry.who)
-        inbox.leave(registry.home.inbox, changed.id)  # a daemon that runs is to watch the new place
-        run_whole(registry, changed, "app set", TERMINAL)
-        must_be_deployed(changed, registry.timelines(changed.id))
-
-
-def _deploys(app: App) -> tuple[str, str, int]:
-    return app.pre_deploy, app.pre_deploy_from, app.pre_deploy_ms
+        carry_out(proposal)
 
 
 @app.command()

@@ -9,7 +9,8 @@ from provisioner.cli.terminal import TERMINAL
 from provisioner.errors import NotResolved, ProvisionerError
 from provisioner.model import App, Database, Timeline
 from provisioner.naming import shown
-from provisioner.operations.finding import find, known_timeline, of_timeline, timeline_named, timeline_of
+from provisioner.operations import finding
+from provisioner.operations.finding import called, find, known_timeline, of_timeline, timeline_of
 from provisioner.registry.store import Registry
 from provisioner.resolving import Selectors, resolve, timeline_here
 
@@ -37,13 +38,7 @@ def meant(
         if own:
             _must_be_own(registry, app, os.fsencode(connection.timeline), database, exact=True)
         return app, database
-    named = [
-        (app, database)
-        for app in registry.apps()
-        for database in registry.databases(app.id)
-        if database.name == text or (len(text) >= 8 and database.id.startswith(text))
-    ]
-    if named:
+    if called(registry, text):
         return find(registry, text)
     app = the_app(registry, slug)
     database = of_timeline(registry, app, os.fsencode(text), TERMINAL, instance)
@@ -53,7 +48,7 @@ def meant(
 
 
 def _must_be_own(registry: Registry, app: App, name: bytes, database: Database, *, exact: bool = False) -> None:
-    owner = timeline_of(registry, app, database)
+    owner = timeline_of(registry, database)
     timeline = known_timeline(registry, app, name, exact=exact)
     if timeline is not None and timeline.id != owner.id:
         raise ProvisionerError(
@@ -67,9 +62,4 @@ def timeline_meant(registry: Registry, text: str | None, slug: str | None) -> tu
     here = Selectors(app=slug)
     name = timeline_here(registry.home, here, os.getcwdb(), os.environ) if text is None else os.fsencode(text)
     app = the_app(registry, slug)
-    found = timeline_named(registry, app, name, TERMINAL, exact=text is None)
-    if found is None:
-        raise NotResolved(
-            f"app {app.slug!r} has no branch or timeline {shown(name)!r}", "See 'provisioner timeline list'"
-        )
-    return app, found
+    return app, finding.timeline_meant(registry, app, name, TERMINAL, exact=text is None)

@@ -6,7 +6,6 @@ import sys
 
 import click
 
-from provisioner.cli.dotenv import parse
 from provisioner.cli.shared import json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.terminal import carry_out
 from provisioner.clock import rfc3339
@@ -14,6 +13,7 @@ from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import Context
 from provisioner.naming import shown
 from provisioner.operations import variables as wanted
+from provisioner.operations.dotenv import parse
 from provisioner.registry import variables
 from provisioner.registry.store import Registry
 

@@ -7,17 +7,14 @@ import os
 from starlette.responses import Response
 
 from provisioner.dashboard.assignments import of_app
+from provisioner.dashboard.choosing import app_of
 from provisioner.dashboard.listing import rows
 from provisioner.dashboard.picture import picture
-from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.registry import variables
+from provisioner.dashboard.visiting import Visit
 
 
 def page(visit: Visit) -> Response:
-    slug = visit.parameter("slug")
-    found = next((each for each in visit.registry.apps() if each.slug == slug), None)
-    if found is None:
-        raise Missing(f"there is no app {slug[:100]!r}", "See the list of apps")
+    found = app_of(visit)
     listed = rows(visit, app_id=found.id)
     return visit.page(
         "app.html",
@@ -26,5 +23,4 @@ def page(visit: Visit) -> Response:
         assignments=of_app(visit, found),
         listed=listed,
         picture=picture(listed.rows, visit.now),
-        variables=variables.listing(visit.registry, found.id),
     )

@@ -5,7 +5,8 @@ A form is sent once to ask, and again, from the page that asks back, with the an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,12 +15,13 @@ from starlette.responses import Response
 from provisioner.dashboard.sessions import Offer
 from provisioner.dashboard.visiting import Missing, Page, Visit
 from provisioner.dashboard.works import Undo
-from provisioner.errors import ProvisionerError
+from provisioner.errors import ProvisionerError, UsageError
 from provisioner.operations.proposal import NOBODY, Proposal, Told
 from provisioner.registry.store import Registry
 
 PATIENCE_SECONDS: Final = 0.7
 DETAILS: Final = 100
+MOST_GIVEN: Final = 1000  # characters of an address for a field
 
 
 def _none(_: Registry) -> Offer | None:
@@ -63,17 +65,66 @@ def change(propose: Propose, form: Form | None = None) -> Page:
         try:
             asked = propose(visit, NOBODY)
             wrong = _unanswered(visit, asked.proposal)
+            return _done(visit, propose, asked) if wrong is None else _ask(visit, asked, wrong)
         except Missing:
             raise
         except ProvisionerError as error:
             if form is None:
                 raise
             return form(visit, error)
-        if wrong is not None:
-            return _ask(visit, asked, wrong)
-        return _done(visit, propose, asked, form)
 
     return page
+
+
+class Misfilled(ProvisionerError):  # noqa: N818
+    """What was typed into one field cannot be."""
+
+    def __init__(self, field: str, error: ProvisionerError) -> None:
+        super().__init__(error.message, error.hint)
+        self.field = field
+
+
+@contextmanager
+def filling(field: str) -> Iterator[None]:
+    """What goes wrong in the block is said beside this field."""
+    try:
+        yield
+    except Misfilled:
+        raise
+    except ProvisionerError as error:
+        raise Misfilled(field, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A form as it was sent, or as it is at first, and what is wrong with it."""
+
+    values: Mapping[str, str]
+    error: ProvisionerError | None = None
+
+    @property
+    def status(self) -> int:
+        if self.error is None:
+            return 200
+        return 400 if isinstance(self.error.__cause__ or self.error, UsageError) else 409
+
+    def value(self, field: str, otherwise: str = "") -> str:
+        return self.values.get(field, otherwise)
+
+    def wrong(self, field: str) -> str:
+        """With this field."""
+        return str(self.error) if isinstance(self.error, Misfilled) and self.error.field == field else ""
+
+    def elsewhere(self, *fields: str) -> str:
+        """What is wrong with none of these fields, which are there to say it."""
+        return "" if self.error is None or any(map(self.wrong, fields)) else str(self.error)
+
+
+def form_of(visit: Visit, error: ProvisionerError | None = None) -> Filled:
+    """Of a page that is asked for, what its address says; of a form that was sent, what was typed."""
+    if error is None:
+        return Filled({name: value[:MOST_GIVEN] for name, value in visit.request.query_params.items()})
+    return Filled(visit.form, error)
 
 
 def _unanswered(visit: Visit, proposal: Proposal) -> str | None:
@@ -108,7 +159,7 @@ def _ask(visit: Visit, asked: Asked, wrong: str) -> Response:
     )
 
 
-def _done(visit: Visit, propose: Propose, asked: Asked, form: Form | None) -> Response:
+def _done(visit: Visit, propose: Propose, asked: Asked) -> Response:
     works = visit.shared.works
 
     def proposed(registry: Registry, told: Told) -> Proposal:
@@ -118,8 +169,6 @@ def _done(visit: Visit, propose: Propose, asked: Asked, form: Form | None) -> Re
     if not work.over.wait(PATIENCE_SECONDS) and works.leave(work):
         return visit.go(asked.meanwhile or asked.back)
     if work.trouble is not None and not work.lines:
-        if form is None:
-            raise work.trouble
-        return form(visit, work.trouble)
+        raise work.trouble
     visit.session.tell(work.note)
     return visit.go(asked.back)

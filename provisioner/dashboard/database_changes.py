@@ -12,23 +12,28 @@ from provisioner.operations.proposal import Told
 
 
 def archive(visit: Visit, _: Told) -> Asked:
-    app, database, page = _meant(visit)
+    app, database, page = meant(visit)
     proposal = holding.archive(visit.registry, app, database)
     offer = Offer("Bring it back", f"{page}/recover", {})
     return Asked(f"Archive {database.name}", proposal, page, lambda _: offer)
 
 
 def recover(visit: Visit, _: Told) -> Asked:
-    app, database, page = _meant(visit)
+    app, database, page = meant(visit)
     return Asked(f"Recover {database.name}", holding.recover(visit.registry, app, database), page)
 
 
+def purge(visit: Visit, _: Told) -> Asked:
+    app, database, _page = meant(visit)
+    return Asked(f"Delete {database.name}", holding.purge(visit.registry, app, database), f"/apps/{app.slug}")
+
+
 def fix(visit: Visit, _: Told) -> Asked:
-    app, database, page = _meant(visit)
+    app, database, page = meant(visit)
     return Asked(f"Fix {database.name}", fixing.database(visit.registry, app, database), page)
 
 
-def _meant(visit: Visit) -> tuple[App, Database, str]:
+def meant(visit: Visit) -> tuple[App, Database, str]:
     """The database of the path, its app, and its page."""
     database, _, timeline = found(visit)
     app = visit.registry.app(timeline.app_id)

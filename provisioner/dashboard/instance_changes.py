@@ -8,6 +8,7 @@ from provisioner.dashboard.changing import Asked, Choice
 from provisioner.dashboard.instance import found
 from provisioner.dashboard.sessions import Offer
 from provisioner.dashboard.visiting import Missing, Visit
+from provisioner.engines.base import Where
 from provisioner.engines.table import ENGINES
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.operations import fixing, instance_deletion, instance_editing, instances
@@ -47,7 +48,7 @@ def add(visit: Visit, _: Told) -> Asked:
     name, engine = visit.form.get("name", "").strip(), visit.form.get("engine", "")
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine[:100]!r}", f"There are: {', '.join(ENGINES)}")
-    proposal = instances.add(visit.registry, name, engine, _directory(visit))
+    proposal = instances.add(visit.registry, name, engine, Where(_directory(visit)))
     return Asked(f"Add the instance {name}", proposal, f"/instances/{name}", meanwhile="/")
 
 
@@ -70,7 +71,7 @@ def edit(visit: Visit, _: Told) -> Asked:
     directory = _directory(visit)
     if directory == instance.location:
         directory = None
-    proposal = instance_editing.edit(visit.registry, instance, name, directory)
+    proposal = instance_editing.edit(visit.registry, instance, name, Where(directory))
     page = f"/instances/{name}"
     back = Offer("Change it back", f"{page}/edit", {"name": instance.slug}) if name != instance.slug else None
     return Asked(f"Change the instance {instance.slug}", proposal, page, lambda _: back, meanwhile="/")

@@ -8,11 +8,21 @@ from typing import Final
 
 from provisioner import view
 from provisioner.dashboard.visiting import Visit
-from provisioner.model import Database, Timeline
+from provisioner.model import Database, Status, Timeline, deploy_status
 from provisioner.reconcile.outlook import expires_at
+from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
 AT_ONCE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """In the place of its own, a timeline uses this database of another one's."""
+
+    owner: Timeline
+    database: Database
+    since: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +35,11 @@ class Row:
     document: view.Document
     written_at: int | None
     expires_at: int | None
+    deploy: Status | None
+    """What the pre-deploy command makes of a live database's timeline; None where none is run for it."""
+    use: Use | None
+    users: list[Timeline]
+    """Who else uses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +59,48 @@ def rows(visit: Visit, *, app_id: str | None = None, instance_id: str | None = N
     found = registry.listed(app_id=app_id, instance_id=instance_id, text=text, skip=skip, most=AT_ONCE + 1)
     apps = {app.id: app for app in registry.apps()}
     reaches: dict[str, view.Reach] = {}
+    sharing: dict[str, _Sharing] = {}
     made = []
     for slug, timeline, database in found[:AT_ONCE]:
         app = apps.get(timeline.app_id)
         reach = reaches.get(timeline.app_id)
         if reach is None:
             reach = reaches[timeline.app_id] = view.Reach(registry, timeline.app_id)
+            sharing[timeline.app_id] = _Sharing(registry, timeline.app_id)
         document = view.document(database, reach)
         over = expires_at(app, timeline) if app is not None and timeline.gone_at is None else None
-        made.append(Row(slug, timeline, database, document, written_at(document["path"]), over))
+        shared = sharing[timeline.app_id]
+        deployed = database.live and timeline.gone_at is None
+        deploy = deploy_status(app, timeline) if app is not None and deployed else None
+        written = written_at(document["path"])
+        use, users = shared.use(timeline, database), shared.users(database)
+        made.append(Row(slug, timeline, database, document, written, over, deploy, use, users))
     return Rows(
         made,
         text,
         max(0, skip - AT_ONCE) if skip else None,
         skip + AT_ONCE if len(found) > AT_ONCE else None,
     )
+
+
+class _Sharing:
+    """Who uses whose database in an app: asked of the registry once."""
+
+    def __init__(self, registry: Registry, app_id: str) -> None:
+        self._registry = registry
+        self._shares = shares(registry, app_id)
+        self._by_place = {(share.timeline_id, share.instance_id): share for share in self._shares}
+
+    def use(self, timeline: Timeline, database: Database) -> Use | None:
+        """What is used in the place of this one, which was put away for it."""
+        share = self._by_place.get((timeline.id, database.instance_id))
+        if share is None or database.live or database.purge_at is not None:
+            return None
+        used = self._registry.database(share.database_id)
+        return None if used is None else Use(self._registry.timeline(used.timeline_id), used, share.created_at)
+
+    def users(self, database: Database) -> list[Timeline]:
+        return [self._registry.timeline(each.timeline_id) for each in self._shares if each.database_id == database.id]
 
 
 def written_at(path: str | None) -> int | None:

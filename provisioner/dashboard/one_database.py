@@ -11,7 +11,6 @@ from provisioner.environment import database_url
 from provisioner.errors import NotResolved
 from provisioner.model import Database, Status, Timeline
 from provisioner.registry import tokens
-from provisioner.registry.snapshots import snapshots
 
 
 def page(visit: Visit) -> Response:
@@ -29,7 +28,6 @@ def page(visit: Visit) -> Response:
         connected=database.status is Status.CONNECTED and database.intent is None,
         address=database_url(visit.shared.options.url, database.id),
         history=visit.registry.events(database.id),
-        snapshots=snapshots(visit.registry, database.id),
     )
 
 

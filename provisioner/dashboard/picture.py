@@ -23,7 +23,8 @@ _SHORTEST_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Where things are, in the units of the picture. `fork` is a path from the source's line, empty where there is none."""
+    """Where things are, in the units of the picture. `fork` is a path from the source's line, `share` one to that of a
+    database that is used in the place of this one; empty where there is none."""
 
     id: str
     title: str
@@ -35,6 +36,7 @@ class Lane:
     end: float
     radius: float
     fork: str
+    share: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,19 @@ def picture(rows: list[Row], now: int) -> Picture:
         if source is not None and source != y:
             bend = max(_LEFT, began - _BEND)
             fork = f"M {bend} {source} Q {bend} {y} {began} {y}"
+        share = ""
+        used = lines.get(row.use.database.id) if row.use is not None else None
+        if row.use is not None and used is not None:
+            x = at(row.use.since)
+            share = f"M {x} {y} Q {x} {used} {x + 14} {used}"
         text = shown(row.timeline.name).removeprefix("git-branch/")
+        if row.timeline.preview:
+            text = text[: len("preview/") + 12]
         size = row.document["size"]
         lanes.append(
             Lane(
                 database.id,
-                f"{shown(row.timeline.name)}: {database.status}, {size_text(size)}",
+                _title(row),
                 text if len(text) <= _NAME else f"{text[: _NAME - 1]}…",
                 str(database.status),
                 size_text(size),
@@ -80,10 +89,20 @@ def picture(rows: list[Row], now: int) -> Picture:
                 at(database.archived_at or now),
                 round(3 + min(7, math.log10(max(size or 1, 1)) * 0.8), 1),
                 fork,
+                share,
             )
         )
     marks = [(at(first + span * part // 4), _distance(span * (4 - part) // 4)) for part in range(5)]
     return Picture(lanes, max(0, len(rows) - MOST), _TOP + _LANE * len(lanes) + 24, marks)
+
+
+def _title(row: Row) -> str:
+    text = f"{shown(row.timeline.name)}: {row.database.status}, {size_text(row.document['size'])}"
+    if row.use is not None:
+        text += f"; it uses the database of {shown(row.use.owner.name)}"
+    if row.users:
+        text += f"; used by {', '.join(shown(user.name) for user in row.users)}, too"
+    return text
 
 
 def _ordered(rows: list[Row]) -> list[Row]:

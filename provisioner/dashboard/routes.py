@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from typing import Any
 
 from starlette.requests import Request
@@ -14,6 +16,8 @@ from provisioner.dashboard import (
     activity,
     app,
     assignments,
+    choosing,
+    copies,
     database_changes,
     databases,
     editing,
@@ -22,12 +26,19 @@ from provisioner.dashboard import (
     instance,
     instance_changes,
     one_database,
+    previews,
     rendering,
+    run,
+    settings,
+    timeline,
+    timeline_changes,
+    variables,
 )
 from provisioner.dashboard.changing import Form, Propose, change
 from provisioner.dashboard.live import MOST, State
 from provisioner.dashboard.visiting import Endpoint, Facilities, endpoint
 from provisioner.kv.errors import KvError
+from provisioner.runs.start import log_path
 
 
 def routes(shared: Facilities) -> list[Route]:
@@ -63,12 +74,37 @@ def routes(shared: Facilities) -> list[Route]:
         changes("/assign", assignments.assign, assignments.form),
         changes("/unassign", assignments.unassign),
         page("/apps/{slug}", app.page),
+        page("/apps/{slug}/names", choosing.suggest),
+        page("/apps/{slug}/previews", previews.page),
+        changes("/apps/{slug}/previews", previews.create, previews.again),
+        page("/apps/{slug}/variables", variables.page),
+        changes("/apps/{slug}/variables", variables.assign, variables.again),
+        changes("/apps/{slug}/variables/unset", variables.unset),
+        page("/apps/{slug}/settings", settings.page),
+        changes("/apps/{slug}/settings", settings.change, settings.again),
+        page("/timelines/{timeline_id}", timeline.page),
+        changes("/timelines/{timeline_id}/protect", timeline_changes.protect),
+        changes("/timelines/{timeline_id}/unprotect", timeline_changes.unprotect),
+        changes("/timelines/{timeline_id}/expire", timeline_changes.expire, timeline.again),
+        changes("/timelines/{timeline_id}/share", timeline_changes.share, timeline.again),
+        changes("/timelines/{timeline_id}/unshare", timeline_changes.unshare),
+        changes("/timelines/{timeline_id}/fix", timeline_changes.fix),
+        changes("/timelines/{timeline_id}/delete", timeline_changes.delete_preview),
+        page("/timelines/{timeline_id}/runs/{run_id}", run.page),
+        Route("/timelines/{timeline_id}/runs/{run_id}/events", _events(shared), methods=["GET"]),
         page("/activity", activity.page),
         page("/databases/{database_id}", one_database.page),
         post("/databases/{database_id}/reveal", one_database.reveal),
         changes("/databases/{database_id}/archive", database_changes.archive),
         changes("/databases/{database_id}/recover", database_changes.recover),
         changes("/databases/{database_id}/fix", database_changes.fix),
+        changes("/databases/{database_id}/purge", database_changes.purge),
+        page("/databases/{database_id}/copies", copies.page),
+        changes("/databases/{database_id}/fork", copies.fork, copies.again),
+        changes("/databases/{database_id}/reset", copies.reset, copies.again),
+        changes("/databases/{database_id}/restore", copies.restore, copies.again),
+        changes("/databases/{database_id}/snapshots", copies.keep, copies.again),
+        changes("/databases/{database_id}/snapshots/delete", copies.forget),
         page("/databases/{database_id}/keys", explorer.keys, store=True),
         page("/databases/{database_id}/entry", explorer.entry, store=True),
         page("/databases/{database_id}/changes", explorer.changes, store=True),
@@ -92,7 +128,7 @@ async def _asset(request: Request) -> Response:
 
 
 def _events(shared: Facilities) -> Endpoint:
-    """The stream of a page; of a page on a database's content it also tells of writes."""
+    """The stream of a page; of one on a database's content it also tells of writes, of one on a run of what that prints."""
 
     async def answer(request: Request) -> Response:
         session = shared.session(request)
@@ -107,6 +143,8 @@ def _events(shared: Facilities) -> Endpoint:
 
         database_id = request.path_params.get("database_id")
         state = _version(shared, database_id) if database_id else None
+        if "run_id" in request.path_params:
+            state = _log_size(shared, request.path_params["run_id"])
         return StreamingResponse(shared.live.stream(may_go_on, state), media_type="text/event-stream")
 
     return answer
@@ -120,5 +158,15 @@ def _version(shared: Facilities, database_id: str) -> State:
             return await shared.databases.call(database, database.store.version)
         except (Refused, KvError):  # it was archived, or its storage fails: the page says which
             return None
+
+    return ask
+
+
+def _log_size(shared: Facilities, run_id: str) -> State:
+    """Of the log of a run, whose id is one or leads nowhere."""
+    path = log_path(shared.home, run_id) if re.fullmatch("[0-9a-f-]{36}", run_id) else ""
+
+    async def ask() -> object:
+        return await asyncio.get_running_loop().run_in_executor(shared.threads, run.size, path)
 
     return ask

@@ -31,9 +31,9 @@ from provisioner.dashboard.sizes import Sizes
 from provisioner.dashboard.works import Works
 from provisioner.errors import Busy, ProvisionerError
 from provisioner.kv.atomic import checked
+from provisioner.kv.direct import DirectStore
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, LimitExceeded, OptionInvalid, ValueInvalid
 from provisioner.kv.model import NEVER, AtomicWrite, ChecksFailed, Committed
-from provisioner.kv.sqlite import SqliteStore
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 
@@ -82,7 +82,7 @@ class Visit:
     opened: Database | None = None
 
     @property
-    def store(self) -> SqliteStore:
+    def store(self) -> DirectStore:
         assert self.opened is not None  # noqa: S101
         return self.opened.store
 
@@ -111,10 +111,19 @@ class Visit:
         return str(self.request.headers.get("x-live", ""))
 
     def page(self, template: str, *, status: int = 200, **context: Any) -> Response:
+        """`watched` in the template: it can be fetched again, which the answer to a form cannot."""
         works = self.shared.works.under_way()
         notes = self.session.take_notes()
+        watched = self.request.method == "GET" and status == 200
         return rendering.page(
-            template, status=status, session=self.session, now=self.now, notes=notes, works=works, **context
+            template,
+            status=status,
+            session=self.session,
+            now=self.now,
+            notes=notes,
+            works=works,
+            watched=watched,
+            **context,
         )
 
     def go(self, path: str) -> Response:

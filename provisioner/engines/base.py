@@ -110,6 +110,12 @@ class Engine(Protocol):
     def renew(self, instance: Instance, database: Database) -> None:
         """What opens the database has changed: let in who has the new, and nobody with the old. Raises StorageFailed."""
 
+    def start(self, location: str) -> None:
+        """Have the server run that is of the home's own, if there is one there. Raises StorageFailed."""
+
+    def stop(self, location: str) -> bool:
+        """Stop that; False where it did not run. Raises StorageFailed, also where there is none."""
+
     def prepare(self, instance: Instance) -> None:
         """Make the instance usable. Raises `StorageFailed` with the reason where it is not."""
 

@@ -63,6 +63,12 @@ class DenoKv:
     def renew(self, instance: Instance, database: Database) -> None:
         """Tokens are looked up by the server at each use."""
 
+    def start(self, location: str) -> None:
+        """Files need no server."""
+
+    def stop(self, location: str) -> bool:
+        raise StorageFailed("a deno-kv instance is files, and no server of its own")
+
     def prepare(self, instance: Instance) -> None:
         try:
             for stage in STAGES:

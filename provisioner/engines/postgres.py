@@ -15,7 +15,7 @@ import psycopg
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
 from provisioner.engines.base import Check, Copied, Failures, Inspection, Source, Where
-from provisioner.engines.pg import copying, databases, locating, names, place, probing, roles, sweeping, tools
+from provisioner.engines.pg import copying, databases, embedded, locating, names, place, probing, roles, sweeping, tools
 from provisioner.engines.pg.databases import renamed
 from provisioner.engines.pg.dumps import PgDumps
 from provisioner.engines.pg.roles import statement
@@ -53,6 +53,15 @@ class Postgres:
             if databases.there(session, [name := self._name(names.LIVE, instance, database)]):
                 roles.at_once(session, roles.settled(session, instance, database))
                 databases.end_sessions(session, name)
+
+    def start(self, location: str) -> None:
+        if not place.is_server(location):
+            embedded.start(location)
+
+    def stop(self, location: str) -> bool:
+        if place.is_server(location):
+            raise StorageFailed("this server was linked: it is not for us to stop", "Stop it where it was started")
+        return embedded.stop(location)
 
     def prepare(self, instance: Instance) -> None:
         probing.prepare(instance)

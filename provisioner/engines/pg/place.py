@@ -27,6 +27,32 @@ def location_of(hosts: list[tuple[str, str]], options: dict[str, str]) -> str:
     return f"{SCHEME}{where}{f'?{more}' if more else ''}"
 
 
+def data_of(directory: str) -> str:
+    """Where an embedded server has its files: beside, or as root elsewhere."""
+    try:
+        with open(os.path.join(directory, "elsewhere")) as file:
+            return os.path.join(file.read().strip(), "data")
+    except FileNotFoundError:
+        return os.path.join(directory, "data")
+
+
+def listens(directory: str) -> bool:
+    """Does somebody accept connections where an embedded server is to listen?"""
+    import _socket  # `socket` takes longer to import
+
+    try:
+        server = variables(directory)
+        connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        try:
+            connection.settimeout(2.0)
+            connection.connect((server["PGHOST"], int(server["PGPORT"])))
+        finally:
+            connection.close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def shown_url(location: str, database: str) -> str:
     """Where a database is, for people; nothing that opens it."""
     if not is_server(location):

@@ -1,0 +1,30 @@
+"""`provisioner instance start` and `stop`: the server of the home's own, where an instance has one."""
+
+from __future__ import annotations
+
+import click
+
+from provisioner.cli.shared import the_home
+from provisioner.engines.table import ENGINES
+from provisioner.operations.instances import find
+from provisioner.registry.store import Registry
+
+
+@click.command()
+@click.argument("slug")
+def start(slug: str) -> None:
+    """Start an embedded server; whatever needs it does so too."""
+    with Registry.open(the_home()) as registry:
+        instance = find(registry, slug)
+    ENGINES[instance.engine].start(instance.location)
+    click.echo(f"instance {slug} can be used")
+
+
+@click.command()
+@click.argument("slug")
+def stop(slug: str) -> None:
+    """Stop an embedded server, ending what programs do there. It starts again when it is needed."""
+    with Registry.open(the_home()) as registry:
+        instance = find(registry, slug)
+    ran = ENGINES[instance.engine].stop(instance.location)
+    click.echo(f"instance {slug} {'has stopped' if ran else 'did not run'}")

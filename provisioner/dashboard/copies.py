@@ -1,0 +1,139 @@
+"""A database's snapshots, and other data in the place of what it holds: as `provisioner database snapshot`, `restore`,
+`fork` and `reset` do it. What was there is kept, so that each can be taken back."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from provisioner.dashboard.changing import Asked, Filled, filling, form_of
+from provisioner.dashboard.choosing import names
+from provisioner.dashboard.database_changes import meant
+from provisioner.dashboard.one_database import found
+from provisioner.dashboard.sessions import Offer
+from provisioner.dashboard.visiting import Visit
+from provisioner.dashboard.works import Undo
+from provisioner.errors import NotResolved, ProvisionerError, UsageError
+from provisioner.model import Database, Snapshot, Status
+from provisioner.operations import copies, finding, snapshots
+from provisioner.operations.proposal import Told
+from provisioner.reconcile.replacing import BY_HAND
+from provisioner.registry.snapshots import find_snapshots
+from provisioner.registry.snapshots import snapshots as kept_of
+from provisioner.registry.store import Registry
+
+EMPTY = "empty"
+LONGEST_LABEL = 200
+
+
+def page(visit: Visit) -> Response:
+    return _page(visit, form_of(visit))
+
+
+def again(visit: Visit, error: ProvisionerError) -> Response:
+    return _page(visit, form_of(visit, error))
+
+
+def _page(visit: Visit, form: Filled) -> Response:
+    database, slug, timeline = found(visit)
+    app = visit.registry.app(timeline.app_id)
+    connected = database.status is Status.CONNECTED
+    return visit.page(
+        "copies.html",
+        status=form.status,
+        form=form,
+        database=database,
+        timeline=timeline,
+        app=slug,
+        snapshots=kept_of(visit.registry, database.id),
+        connected=connected and app is not None,
+        fixed=_why_not(visit.registry, database),
+        scrub=visit.registry.scrubs(app.id).get(database.instance_id) if app else None,
+        names=names(visit, app) if app and connected else [],
+    )
+
+
+def _why_not(registry: Registry, database: Database) -> str:
+    """Why nothing may be put in its place; empty where it may."""
+    try:
+        copies.may_be_replaced(registry, database, "fork or reset")
+    except ProvisionerError as error:
+        return str(error)
+    return ""
+
+
+def fork(visit: Visit, told: Told) -> Asked:
+    return _replaced(visit, told, "fork")
+
+
+def reset(visit: Visit, told: Told) -> Asked:
+    return _replaced(visit, told, "reset")
+
+
+def _replaced(visit: Visit, told: Told, action: str) -> Asked:
+    app, goal, path = meant(visit)
+    source = visit.form.get("source", "").strip()
+    registry = visit.registry
+    with filling("source"):
+        if not source and action == "fork":
+            raise UsageError("there is nothing to copy", "Name a timeline")
+        origin = None
+        if source not in ("", EMPTY):
+            slug = registry.instance_of(goal.instance_id).slug
+            origin = finding.meant(registry, app, source, told, slug)
+        with_queue = "queue_too" in visit.form
+        proposal = copies.fork(registry, app, goal, origin, action=action, with_queue=with_queue)
+    title = f"Make {goal.name} {'a fork of ' + origin.name if origin else EMPTY}"
+    return Asked(title, proposal, f"{path}/copies", _put_back(goal, action))
+
+
+def keep(visit: Visit, _: Told) -> Asked:
+    app, database, path = meant(visit)
+    label = " ".join(visit.form.get("label", "").split())
+    with filling("label"):
+        if len(label) > LONGEST_LABEL:
+            raise UsageError(f"a label has at most {LONGEST_LABEL} characters", "Shorten it")
+    proposal = snapshots.keep(visit.registry, app, database, label)
+
+    def undo(registry: Registry) -> Offer | None:
+        made = _latest(registry, database, BY_HAND)
+        return Offer("Delete it again", f"{path}/snapshots/delete", {"snapshot": made.id}) if made else None
+
+    return Asked(f"Take a snapshot of {database.name}", proposal, f"{path}/copies", undo)
+
+
+def restore(visit: Visit, _: Told) -> Asked:
+    app, goal, path = meant(visit)
+    with filling("snapshot"):
+        kept = _named(visit.registry, goal, visit.form.get("snapshot", "").strip())
+        proposal = snapshots.restore(visit.registry, app, goal, kept, with_queue="with_queue" in visit.form)
+    return Asked(f"Restore {goal.name}", proposal, f"{path}/copies", _put_back(goal, "restore"))
+
+
+def forget(visit: Visit, _: Told) -> Asked:
+    app, database, path = meant(visit)
+    kept = snapshots.find(visit.registry, visit.form.get("snapshot", ""))
+    if kept.database_id != database.id:
+        raise NotResolved(f"snapshot {kept.id} is not one of {database.name}", "Choose one from the list")
+    proposal = snapshots.delete(visit.registry, app, database, kept)
+    return Asked(f"Delete the snapshot {kept.id[:8]} of {database.name}", proposal, f"{path}/copies")
+
+
+def _named(registry: Registry, database: Database, text: str) -> Snapshot:
+    """By its id, or the beginning of one, or by the revision whose data it holds."""
+    if len(text) >= snapshots.SHORTEST_ID and find_snapshots(registry, text):
+        return snapshots.find(registry, text)
+    return snapshots.at_revision(registry, database, text)
+
+
+def _put_back(database: Database, action: str) -> Undo:
+    def undo(registry: Registry) -> Offer | None:
+        kept = _latest(registry, database, action)
+        if kept is None:
+            return None
+        return Offer("Put back what was there", f"/databases/{database.id}/restore", {"snapshot": kept.id})
+
+    return undo
+
+
+def _latest(registry: Registry, database: Database, cause: str) -> Snapshot | None:
+    return next((each for each in kept_of(registry, database.id) if each.cause == cause), None)

@@ -1,0 +1,93 @@
+"""Revisions of an app with databases of their own: as `provisioner preview` has and makes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.responses import Response
+
+from provisioner import view
+from provisioner.dashboard.changing import Asked, Filled, filling, form_of
+from provisioner.dashboard.choosing import app_of, names
+from provisioner.dashboard.sessions import Offer
+from provisioner.dashboard.visiting import Visit
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.git.refs import commit_of
+from provisioner.model import Database, Timeline
+from provisioner.operations import previews
+from provisioner.operations.proposal import Told
+from provisioner.reconcile.outlook import expires_at
+from provisioner.reconcile.previews import find_preview
+from provisioner.registry import looking
+from provisioner.registry.store import Registry
+from provisioner.times import lasting
+
+AT_ONCE: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    timeline: Timeline
+    status: str
+    databases: list[Database]
+    expires_at: int | None
+
+
+def page(visit: Visit) -> Response:
+    return _page(visit, form_of(visit))
+
+
+def again(visit: Visit, error: ProvisionerError) -> Response:
+    return _page(visit, form_of(visit, error))
+
+
+def _page(visit: Visit, form: Filled) -> Response:
+    app = app_of(visit)
+    text = visit.query("skip")
+    skip = int(text) if text.isdecimal() and len(text) < 9 else 0
+    found = looking.previews(visit.registry, app.id, skip, AT_ONCE + 1)
+    rows = []
+    for timeline in found[:AT_ONCE]:
+        databases = looking.databases_of(visit.registry, timeline)
+        held = databases + looking.used_of_others(visit.registry, timeline)
+        over = None if timeline.gone_at else expires_at(app, timeline)
+        rows.append(Row(timeline, view.status_of(app, timeline, held), databases, over))
+    return visit.page(
+        "previews.html",
+        status=form.status,
+        form=form,
+        app=app,
+        rows=rows,
+        before=max(0, skip - AT_ONCE) if skip else None,
+        after=skip + AT_ONCE if len(found) > AT_ONCE else None,
+        lasts=previews.LASTS,
+        names=[] if visit.session.read_only else names(visit, app),
+    )
+
+
+def create(visit: Visit, told: Told) -> Asked:
+    app = app_of(visit)
+    given = visit.form
+    revision, source = given.get("revision", "").strip(), given.get("source", "").strip()
+    with filling("ttl"):
+        lasts = lasting(given.get("ttl", "").strip() or previews.LASTS) or 0
+    with filling("revision"):
+        if not revision:
+            raise UsageError("there is no preview without a revision", "Name a commit, a tag or a branch")
+        commit = commit_of(app.git_dir, revision) or _known(visit.registry, app.id, revision)
+        proposal = previews.create(
+            visit.registry, app, revision, commit, told, source=source or previews.EMPTY, lasts_ms=lasts
+        )
+
+    def undo(registry: Registry) -> Offer | None:
+        made = find_preview(registry, app, commit) if commit else None
+        return Offer("Delete it again", f"/timelines/{made.id}/delete", {}) if made else None
+
+    return Asked(f"Make a preview of {revision[:64]}", proposal, f"/apps/{app.slug}/previews", undo)
+
+
+def _known(registry: Registry, app_id: str, revision: str) -> str | None:
+    """The repository may have lost the commit of a preview that comes back."""
+    there = (item for item in registry.timelines(app_id) if item.preview)
+    return next((item.revision for item in there if item.revision == revision), None)

@@ -1,0 +1,91 @@
+"""The page of one run of a command: what it was, what came of it, and its log, of which a piece is shown at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.responses import Response
+
+from provisioner.dashboard.choosing import timeline_of
+from provisioner.dashboard.masking import Mask
+from provisioner.dashboard.visiting import Missing, Visit
+from provisioner.model import RunState
+from provisioner.registry import looking
+from provisioner.runs.start import log_path
+
+PIECE: Final = 65_536  # bytes
+_COLOURS: Final = re.compile("\x1b\\[[0-9;:]*m")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some lines of a log, from one byte to another of so many; `older` and `newer` are where the next pieces end."""
+
+    text: str
+    start: int
+    end: int
+    size: int
+
+    @property
+    def older(self) -> int | None:
+        return self.start or None
+
+    @property
+    def newer(self) -> int | None:
+        return min(self.end + PIECE, self.size) if self.end < self.size else None
+
+
+def page(visit: Visit) -> Response:
+    app, timeline = timeline_of(visit)
+    run = looking.run_of(visit.registry, timeline, visit.parameter("run_id"))
+    if run is None:
+        raise Missing("there is no such run any more", "Of each timeline the last 20 are kept")
+    given = visit.query("before")
+    before = int(given) if given.isdecimal() and len(given) < 12 else None
+    mask = Mask(visit.registry, app)
+    return visit.page(
+        "run.html",
+        app=app,
+        timeline=timeline,
+        run=run,
+        running=run.state is RunState.RUNNING,
+        before=before,
+        mask=mask,
+        log=read(log_path(visit.shared.home, run.id), before, mask),
+    )
+
+
+def size(path: str) -> int:
+    """Of a log, in bytes; 0 where there is none yet."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def read(path: str, before: int | None, mask: Mask) -> Piece:
+    """The lines that end before this byte, or the last ones: about `PIECE` bytes of them."""
+    whole = size(path)
+    end = whole if before is None else min(before, whole)
+    start = max(0, end - PIECE - 1)
+    try:
+        with open(path, "rb") as file:
+            file.seek(start)
+            data = file.read(end - start)
+    except OSError:
+        data = b""
+    if start:
+        cut = data.find(b"\n") + 1  # 0: it is all one line
+        start, data = start + cut, data[cut:]
+    if end < whole and (left := len(data) - data.rfind(b"\n") - 1) < len(data):
+        end, data = end - left, data[: len(data) - left]
+    return Piece(mask(_plain(data)), start, end, whole)
+
+
+def _plain(data: bytes) -> str:
+    """Without colours and with spaces for tabs; what else steers a terminal the template shows as text."""
+    text = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
+    return _COLOURS.sub("", text).expandtabs(8)

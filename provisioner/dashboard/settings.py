@@ -1,0 +1,70 @@
+"""What is said of an app: shown with the command that changes it; how long things are kept is changed here, too.
+
+Commands that are run on the server are set by who may write into its home, so only on its command line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from provisioner.dashboard.assignments import of_app
+from provisioner.dashboard.changing import Asked, Filled, filling, form_of
+from provisioner.dashboard.choosing import app_of
+from provisioner.dashboard.sessions import Offer
+from provisioner.dashboard.visiting import Visit
+from provisioner.errors import ProvisionerError
+from provisioner.model import App
+from provisioner.operations import apps
+from provisioner.operations.proposal import Told
+from provisioner.times import lasting, milliseconds, written
+
+
+def page(visit: Visit) -> Response:
+    return _page(visit, Filled({}))
+
+
+def again(visit: Visit, error: ProvisionerError) -> Response:
+    return _page(visit, form_of(visit, error))
+
+
+def _page(visit: Visit, form: Filled) -> Response:
+    app = app_of(visit)
+    return visit.page(
+        "settings.html",
+        status=form.status,
+        form=form,
+        app=app,
+        repository=os.fsdecode(app.git_dir),
+        kept=_kept(app),
+        limit=written(app.pre_deploy_ms),
+        written=written,
+        assignments=of_app(visit, app),
+    )
+
+
+def _kept(app: App) -> Mapping[str, str]:
+    expire = written(app.expire_ms) if app.expire_ms else "never"
+    return {"grace": written(app.grace_ms), "retention": written(app.retention_ms), "expire_after": expire}
+
+
+def change(visit: Visit, __: Told) -> Asked:
+    """Those of the three that are given."""
+    app = app_of(visit)
+    said = {name: visit.form[name].strip() for name in ("grace", "retention", "expire_after") if name in visit.form}
+    for name, text in said.items():
+        with filling(name):
+            lasting(text) if name == "expire_after" else milliseconds(text)
+    proposal = apps.change(
+        visit.registry,
+        app,
+        grace=said.get("grace"),
+        retention=said.get("retention"),
+        expire_after=said.get("expire_after"),
+    )
+    path = f"/apps/{app.slug}/settings"
+    before = _kept(app)
+    offer = Offer("As it was before", path, {name: before[name] for name in said})
+    return Asked(f"Changed what is kept of {app.slug}", proposal, path, lambda _: offer)

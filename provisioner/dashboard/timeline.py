@@ -1,0 +1,72 @@
+"""The page of a timeline: its databases, whose it uses, how long it is kept, and what its pre-deploy command did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from provisioner import view
+from provisioner.dashboard.changing import Filled, form_of
+from provisioner.dashboard.choosing import names, timeline_of
+from provisioner.dashboard.masking import Mask
+from provisioner.dashboard.visiting import Visit
+from provisioner.errors import ProvisionerError
+from provisioner.model import Database, Status, Timeline
+from provisioner.reconcile.outlook import expires_at
+from provisioner.registry import looking
+from provisioner.registry.runs import runs
+from provisioner.times import written
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A database that a timeline has or uses: with whose it is where it is another's, and who else uses it."""
+
+    database: Database
+    document: view.Document
+    owner: Timeline | None
+    users: list[Timeline]
+
+
+def page(visit: Visit) -> Response:
+    return _page(visit, form_of(visit))
+
+
+def again(visit: Visit, error: ProvisionerError) -> Response:
+    return _page(visit, form_of(visit, error))
+
+
+def _page(visit: Visit, form: Filled) -> Response:
+    app, timeline = timeline_of(visit)
+    registry = visit.registry
+    own, others = looking.databases_of(registry, timeline), looking.used_of_others(registry, timeline)
+    reach = view.Reach(registry, app.id)
+    held = [Held(item, view.document(item, reach), registry.timeline(item.timeline_id), []) for item in others]
+    held += [Held(item, view.document(item, reach), None, looking.users_of(registry, item)) for item in own]
+    status = view.status_of(app, timeline, [each.database for each in held])
+    return visit.page(
+        "timeline.html",
+        status=form.status,
+        form=form,
+        app=app,
+        timeline=timeline,
+        state=status,
+        held=held,
+        using=bool(others),
+        assigned=registry.assigned(app.id),
+        expires_at=None if timeline.gone_at else expires_at(app, timeline),
+        lasts=_lasts(timeline.expire_ms),
+        app_lasts=_lasts(app.expire_ms or 0),
+        deploy=view.pre_deploy(registry, app, timeline),
+        broken=status is Status.ERROR,
+        runs=runs(registry, timeline.id),
+        mask=Mask(registry, app),
+        names=[] if visit.session.read_only else names(visit, app),
+    )
+
+
+def _lasts(length_ms: int | None) -> str:
+    if length_ms is None:
+        return "default"
+    return written(length_ms) if length_ms else "never"

@@ -1,0 +1,109 @@
+"""What is said of a timeline: each as `provisioner timeline`, `database share` and `preview delete` do it."""
+
+from __future__ import annotations
+
+import os
+
+from provisioner.dashboard.changing import Asked, filling
+from provisioner.dashboard.choosing import timeline_of
+from provisioner.dashboard.sessions import Offer
+from provisioner.dashboard.visiting import Missing, Visit
+from provisioner.errors import UsageError
+from provisioner.model import App, Timeline
+from provisioner.naming import shown
+from provisioner.operations import finding, fixing, instances, keeping, previews, sharing
+from provisioner.operations.proposal import Told
+from provisioner.registry import looking
+from provisioner.times import lasting, written
+
+NEVER, DEFAULT = "never", "default"
+
+
+def protect(visit: Visit, _: Told) -> Asked:
+    return _protected(visit, protected=True)
+
+
+def unprotect(visit: Visit, _: Told) -> Asked:
+    return _protected(visit, protected=False)
+
+
+def _protected(visit: Visit, *, protected: bool) -> Asked:
+    app, timeline, page = _meant(visit)
+    proposal = keeping.protect(visit.registry, app, timeline, protected=protected)
+    back = Offer("Protect it again", f"{page}/protect", {})
+    if protected:
+        back = Offer("Protect it no more", f"{page}/unprotect", {})
+    what = "Protect" if protected else "Do not protect"
+    return Asked(f"{what} {shown(timeline.name)}", proposal, page, lambda _: back)
+
+
+def expire(visit: Visit, _: Told) -> Asked:
+    """`after` is a time, or one of two words: never, or as the app says."""
+    app, timeline, page = _meant(visit)
+    text = visit.form.get("after", "").strip()
+    with filling("after"):
+        lasts = None if text == DEFAULT else lasting(text) or 0
+        proposal = keeping.expire(visit.registry, app, timeline, lasts)
+    before = timeline.expire_ms
+    said = DEFAULT if before is None else written(before) if before else NEVER
+    offer = Offer(f"As before: {said}", f"{page}/expire", {"after": said}) if before != lasts else None
+    return Asked(f"Let {shown(timeline.name)} expire: {text}", proposal, page, lambda _: offer)
+
+
+def share(visit: Visit, told: Told) -> Asked:
+    """Let the timeline of the path use the database of the one that is named in `owner`."""
+    app, timeline, page = _meant(visit)
+    instance = visit.form.get("instance") or None
+    with filling("owner"):
+        owner = _named(visit, app, visit.form.get("owner", "").strip(), told)
+        proposal = sharing.share(visit.registry, app, owner, timeline, instance, told)
+    offer = Offer("Use its own again", f"{page}/unshare", {"instance": instance or ""})
+    return Asked(f"Let {shown(timeline.name)} use the database of {shown(owner.name)}", proposal, page, lambda _: offer)
+
+
+def unshare(visit: Visit, _: Told) -> Asked:
+    app, timeline, page = _meant(visit)
+    slug = visit.form.get("instance", "")
+    instance = instances.find(visit.registry, slug) if slug else None
+    proposal = sharing.unshare(visit.registry, app, timeline, instance)
+    used = [
+        item
+        for item in looking.used_of_others(visit.registry, timeline)
+        if instance is None or item.instance_id == instance.id
+    ]
+    offer = (
+        Offer("Share it again", f"{page}/share", {"owner": used[0].name, "instance": slug}) if len(used) == 1 else None
+    )
+    return Asked(f"Give {shown(timeline.name)} its own database again", proposal, page, lambda _: offer)
+
+
+def fix(visit: Visit, _: Told) -> Asked:
+    app, timeline, page = _meant(visit)
+    return Asked(f"Fix {shown(timeline.name)}", fixing.timeline(visit.registry, app, timeline), page)
+
+
+def delete_preview(visit: Visit, _: Told) -> Asked:
+    app, timeline, page = _meant(visit)
+    if not timeline.preview or timeline.gone_at is not None:
+        raise Missing(f"{shown(timeline.name)} is no preview that is there", "See 'provisioner preview list'")
+    lasts = written(timeline.expire_ms) if timeline.expire_ms else NEVER
+    again = {"revision": timeline.revision, "source": previews.EMPTY, "ttl": lasts}
+    offer = Offer("Bring it back", f"/apps/{app.slug}/previews", again)
+    return Asked(
+        f"Delete {shown(timeline.name)}", previews.delete(visit.registry, app, timeline), page, lambda _: offer
+    )
+
+
+def _named(visit: Visit, app: App, text: str, told: Told) -> Timeline:
+    """By its name, its branch, or the name of its database."""
+    if not text:
+        raise UsageError("there is no timeline without a name", "Name one")
+    called = [found for owner, found in finding.called(visit.registry, text) if owner.id == app.id]
+    if len(called) == 1:
+        return visit.registry.timeline(called[0].timeline_id)
+    return finding.timeline_meant(visit.registry, app, os.fsencode(text), told)
+
+
+def _meant(visit: Visit) -> tuple[App, Timeline, str]:
+    app, timeline = timeline_of(visit)
+    return app, timeline, f"/timelines/{timeline.id}"

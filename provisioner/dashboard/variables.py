@@ -1,0 +1,123 @@
+"""An app's own variables, per context: as `provisioner var` has and sets them. What is secret is written and never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.responses import Response
+
+from provisioner.dashboard.changing import Asked, Filled, filling, form_of
+from provisioner.dashboard.choosing import app_of
+from provisioner.dashboard.sessions import Offer
+from provisioner.dashboard.visiting import Visit
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.model import App, Context
+from provisioner.operations import variables as wanted
+from provisioner.operations.dotenv import parse
+from provisioner.operations.proposal import Told
+from provisioner.registry import variables
+from provisioner.registry.store import Registry
+
+WAYS: Final = ("one", "secret", "lines")
+"""What a form sets: a variable, a secret one, or those of the lines of a .env file."""
+
+
+def page(visit: Visit) -> Response:
+    """With a `name` and a `context` in its address, to change what is set there."""
+    app = app_of(visit)
+    form = form_of(visit)
+    name, context = form.value("name"), form.value("context")
+    known = variables.listing(visit.registry, app.id)
+    found = next((item for item in known if (item.name, item.context) == (name, context)), None)
+    values = {"name": name, "way": form.value("way")}
+    if found is not None:
+        values |= {"context-" + found.context: "yes", "way": "secret" if found.secret else "one"}
+        values |= {} if found.secret else {"value": found.value}
+    return _page(visit, app, Filled(values))
+
+
+def again(visit: Visit, error: ProvisionerError) -> Response:
+    """Of what is secret nothing comes back."""
+    form, app = form_of(visit, error), app_of(visit)
+    secret = {item.name for item in variables.listing(visit.registry, app.id) if item.secret}
+    if "secret" in form.values or form.value("name").strip() in secret:
+        form = Filled({name: text for name, text in form.values.items() if name not in ("value", "lines")}, error)
+    return _page(visit, app, form)
+
+
+def _page(visit: Visit, app: App, form: Filled) -> Response:
+    way = form.value("way")
+    contexts = [context for context in Context if f"context-{context}" in form.values]
+    return visit.page(
+        "variables.html",
+        status=form.status,
+        form=form,
+        way=way if way in WAYS else WAYS[0],
+        app=app,
+        contexts=list(Context),
+        chosen=contexts or list(wanted.USUAL),
+        variables=variables.listing(visit.registry, app.id),
+    )
+
+
+def assign(visit: Visit, _: Told) -> Asked:
+    app = app_of(visit)
+    given = visit.form
+    contexts = [context for context in Context if f"context-{context}" in given]
+    values = _values(given)
+    with filling("contexts"):
+        if not contexts:
+            raise UsageError("there is no context to set it for", "Choose one at least")
+    proposal = wanted.assign(visit.registry, app, values, contexts, secret="secret" in given)
+    path = f"/apps/{app.slug}/variables"
+    offer = _as_before(visit.registry, app, values, contexts, path)
+    return Asked(f"Set {', '.join(values)}"[:400], proposal, path, lambda _: offer)
+
+
+def _values(given: Mapping[str, str]) -> dict[str, str]:
+    """What is to be set. Browsers send every line break of a field as two characters."""
+    if given.get("way") == "lines":
+        with filling("lines"):
+            values = parse("what you typed", given.get("lines", ""))
+            for name, value in values.items():
+                variables.check(name, value)
+            return values
+    name, value = given.get("name", "").strip(), given.get("value", "").replace("\r\n", "\n")
+    with filling("name"):
+        variables.check(name, "")
+    with filling("value"):
+        variables.check(name, value)
+    return {name: value}
+
+
+def _as_before(
+    registry: Registry, app: App, values: Mapping[str, str], contexts: list[Context], path: str
+) -> Offer | None:
+    """How one variable gets back the value that it had; of secrets nobody knows that any more, and should not."""
+    if len(values) != 1:
+        return None
+    (name,) = values
+    named = [item for item in variables.listing(registry, app.id) if item.name == name]
+    before = [item for item in named if item.context in contexts]
+    where = {f"context-{context}": "yes" for context in contexts}
+    if not before:
+        return Offer("Take it away again", f"{path}/unset", {"name": name, **where})
+    if any(item.secret for item in named) or len({item.value for item in before}) > 1 or len(before) < len(contexts):
+        return None
+    return Offer("Put back what it was", path, {"way": "one", "name": name, "value": before[0].value, **where})
+
+
+def unset(visit: Visit, _: Told) -> Asked:
+    app = app_of(visit)
+    name = visit.form.get("name", "")
+    contexts = [context for context in Context if f"context-{context}" in visit.form]
+    proposal = wanted.unset(visit.registry, app, [name], contexts or None)
+    path = f"/apps/{app.slug}/variables"
+    gone = [item for item in variables.listing(visit.registry, app.id) if item.name == name]
+    gone = [item for item in gone if not contexts or item.context in contexts]
+    offer = None
+    if not any(item.secret for item in gone) and len({item.value for item in gone}) == 1:
+        where = {f"context-{item.context}": "yes" for item in gone}
+        offer = Offer("Set it again", path, {"way": "one", "name": name, "value": gone[0].value, **where})
+    return Asked(f"Forget {name[:128]}", proposal, path, lambda _: offer)

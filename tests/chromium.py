@@ -1,0 +1,44 @@
+"""A real Chromium, and pages in it that complain of nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dashboard_world import code
+from playwright.sync_api import Browser, Page, sync_playwright
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium is not None, "these tests want a Chromium: sh .ci/debian-packages"
+    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visitor(browser: Browser, base: str, home: Path) -> Iterator[Page]:
+    """Logged in by a link. Nothing that the browser complains about passes, but that a change was refused."""
+    context = browser.new_context()
+    complaints: list[str] = []
+    page = context.new_page()
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    log_in(page, base, home)
+    yield page
+    context.close()
+    assert [text for text in complaints if "409 (Conflict)" not in text] == []
+
+
+def log_in(page: Page, base: str, home: Path) -> None:
+    page.goto(f"{base}/login#{code(home)}")
+    page.wait_for_url(f"{base}/")
