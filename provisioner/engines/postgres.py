@@ -14,8 +14,20 @@ import psycopg
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
-from provisioner.engines.base import Check, Copied, Failures, Inspection, Source, Where
-from provisioner.engines.pg import copying, databases, embedded, locating, names, place, probing, roles, sweeping, tools
+from provisioner.engines.base import Check, Copied, Failures, Inspection, Kept, Source, Where
+from provisioner.engines.pg import (
+    copying,
+    databases,
+    embedded,
+    locating,
+    names,
+    place,
+    probing,
+    quorate,
+    roles,
+    sweeping,
+    tools,
+)
 from provisioner.engines.pg.databases import renamed
 from provisioner.engines.pg.dumps import PgDumps
 from provisioner.engines.pg.roles import statement
@@ -44,6 +56,9 @@ class Postgres:
 
     def same_place(self, one: Instance, other: Instance) -> bool:
         return locating.same_place(one, other)
+
+    def kept(self, instance: Instance) -> Kept | None:
+        return quorate.kept(instance)
 
     def look(self, instance: Instance) -> Check:
         return probing.look(instance)

@@ -86,11 +86,9 @@ class Promise:
         return not self.broken
 
     @property
-    def text(self) -> str:
-        """What to tell of it in one line."""
-        if self.broken:
-            return " Also: ".join(self.broken)
-        return f"an acknowledged write lies on {self.nodes} nodes or more"
+    def broken_text(self) -> str:
+        """Why it does not hold, in one line without its last full stop; empty where it does."""
+        return " Also: ".join(self.broken).removesuffix(".")
 
 
 def promise(found: Replication, wanted: int) -> Promise:

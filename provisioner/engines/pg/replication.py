@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 
 from provisioner.engines.pg.quorum import Follower, Override, Replica, Replication
-from provisioner.engines.pg.session import Session
+
+Session: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 # The session's own value is the one that we have set; `reset_val` is what it began with.
 _SERVER = """
