@@ -110,6 +110,7 @@ def test_each_library_has_its_file() -> None:
                     "embedded",
                     "locating",
                     "probing",
+                    "quorate",
                     "replication",
                     "roles",
                     "session",
