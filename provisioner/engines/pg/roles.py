@@ -64,7 +64,8 @@ def drop(session: Session, role: str) -> None:
 def opened(session: Session, role: str, password: str) -> sql.Composed:
     """The statement after which one can log in as it. Only a hash of the password leaves this process."""
     hashed = session.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    return sql.SQL("alter role {} login {} password {}").format(named(role), _LIMITS, hashed)
+    limits = _LIMITS if is_superuser(session) else sql.SQL("")  # nobody else may even say that it stays none
+    return sql.SQL("alter role {} login {} password {}").format(named(role), limits, hashed)
 
 
 def closed(role: str) -> sql.Composed:
