@@ -284,7 +284,7 @@ class Postgres:
                 roles.drop(session, snapshot)
         roles.drop(session, self._name(names.BESIDE, instance, database))
         if not databases.there(session, [role]):
-            roles.drop(session, role)
+            roles.retire(session, role)
         faults.point("purge.removed")
         return ""
 
