@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shutil
 import statistics
 import threading
@@ -43,6 +44,10 @@ class Visitor:
             raise RuntimeError(f"logging in was answered {answer.status}")
         self._headers["cookie"] = (answer.getheader("set-cookie") or "").partition(";")[0]
 
+    def read(self, path: str) -> bytes:
+        self._connection.request("GET", path, headers=self._headers)
+        return self._connection.getresponse().read()
+
     def get(self, path: str) -> tuple[float, int]:
         """Seconds until the first byte, and how many there are."""
         started = time.perf_counter()
@@ -77,6 +82,7 @@ def _fill(here: World) -> None:
 
 def _pages(visitor: Visitor, database: Database, runs: int) -> Iterator[Row]:
     one = f"/databases/{database.id}"
+    timeline = re.findall(rb'href="(/timelines/[^"]+)"', visitor.read(one))[0].decode()
     middle, end = (quote(f'["users", {number}]') for number in (KEYS // 2, KEYS))
     pages = {
         "databases": "/",
@@ -84,7 +90,13 @@ def _pages(visitor: Visitor, database: Database, runs: int) -> Iterator[Row]:
         "app": "/apps/shop",
         "app, found by name": "/apps/shop?q=09999",
         "app, last page": f"/apps/shop?skip={MANY - 100}",
+        "app, names to choose": "/apps/shop/names?q=branch",
+        "app, previews": "/apps/shop/previews",
+        "app, variables": "/apps/shop/variables",
+        "app, settings": "/apps/shop/settings",
+        "timeline": timeline,
         "database": one,
+        "database, snapshots": f"{one}/copies",
         "keys, tree": f"{one}/keys",
         "keys, list": f"{one}/keys?as=list&start={middle}&end={end}",
         "entry": f"{one}/entry?key={encode(('users', KEYS // 2)).hex()}",

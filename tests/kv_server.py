@@ -8,6 +8,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pg_server import PgServer
+
 from provisioner import keys
 from provisioner.clock import now_ms
 from provisioner.config import Home
@@ -15,7 +17,10 @@ from provisioner.connect.client import RemoteStore
 from provisioner.connect.options import Options
 from provisioner.connect.running import Running
 from provisioner.engines.layout import database_path
+from provisioner.engines.pg import names
+from provisioner.kv.client import open_store
 from provisioner.kv.model import Message
+from provisioner.kv.postgres import PostgresStore
 from provisioner.kv.sqlite import SqliteStore
 from provisioner.model import App, Database, Instance, Scope, Status, Timeline
 from provisioner.registry import tokens
@@ -62,12 +67,50 @@ class Served:
 
     def database(self) -> Made:
         """A new one, of a branch of its own."""
-        identity, branch = str(uuid.uuid4()), str(uuid.uuid4())
+        identity = self._registered(self._instance)
+        path = Path(database_path(self._instance.location, identity))
+        path.parent.mkdir(parents=True)
+        SqliteStore(path).close()
+        return self._made(identity, str(path))
+
+    def on_postgres(self, pg: PgServer) -> Made:
+        """A new one on PostgreSQL; its `path` is a URL there."""
+        instance = self._on_server(pg)
+        identity = self._registered(instance)
+        name = names.live(instance.id, identity)
+        pg.ask(f'create database "{name}"')
+        PostgresStore(pg.url(name)).close()
+        return self._made(identity, pg.url(name))
+
+    def adopt(self, other: Served, made: Made) -> Made:
+        """The database on PostgreSQL that another server has: from now on both have it."""
+        identity = made.url.split("/")[-2]
+        with Registry.open(other.home) as registry:
+            database = registry.database(identity)
+            assert database is not None
+            instance = registry.instance_of(database.instance_id)
+        with Registry.open(self.home) as registry:
+            registry.add_instance(instance)
+        self._registered(instance, identity)
+        return self._made(identity, made.path)
+
+    def _on_server(self, pg: PgServer) -> Instance:
+        location = f"postgresql://127.0.0.1:{pg.port}"
+        with Registry.open(self.home) as registry:
+            for instance in registry.instances():
+                if instance.location == location:
+                    return instance
+            instance = Instance(str(uuid.uuid4()), f"kv-{pg.port}", "deno-kv", location, 0, pg.url())
+            registry.add_instance(instance)
+            return instance
+
+    def _registered(self, instance: Instance, identity: str = "") -> str:
+        identity, branch = identity or str(uuid.uuid4()), str(uuid.uuid4())
         timeline = Timeline(str(uuid.uuid4()), self._app.id, branch.encode(), False, "0" * 40, 0, None, "")
         database = Database(
             id=identity,
             timeline_id=timeline.id,
-            instance_id=self._instance.id,
+            instance_id=instance.id,
             name=f"shop--{branch}",
             status=Status.CONNECTED,
             intent=None,
@@ -80,14 +123,14 @@ class Served:
             archived_at=None,
             purge_at=None,
         )
-        path = Path(database_path(self._instance.location, identity))
-        path.parent.mkdir(parents=True)
-        SqliteStore(path).close()
         with Registry.open(self.home) as registry:
             registry.save_timelines([timeline])
             registry.save_databases([database])
+        return identity
+
+    def _made(self, identity: str, path: str) -> Made:
         url = f"{self._running.options.url}/v2/databases/{identity}/connect"
-        return Made(url, keys.injected(keys.secret(self.home), identity, 0), str(path))
+        return Made(url, keys.injected(keys.secret(self.home), identity, 0), path)
 
     def reading(self, made: Made) -> str:
         """A token that may only read it."""
@@ -144,7 +187,7 @@ class TimedStore(RemoteStore):
 
     def collect(self, now: int) -> tuple[int, int | None]:
         assert super().collect(now) == (0, None)
-        with closing(SqliteStore(self._path)) as store:
+        with closing(open_store(self._path)) as store:
             return store.collect(now)
 
     def close(self) -> None:

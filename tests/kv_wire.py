@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 from provisioner.connect import convert
 from provisioner.connect.entries import read_answer
 from provisioner.connect.refusal import Refused
+from provisioner.kv.direct import Row
 from provisioner.kv.errors import KvError
 from provisioner.kv.memory import MemoryStore
 from provisioner.kv.model import RawEntry, ReadRange
-from provisioner.kv.sqlite_reads import Row
 
 IDENTITY = "0b1e4b5c-0d4f-4a54-9f6f-0f6a1c6d7e8f"
 PROTOBUF = "application/x-protobuf"

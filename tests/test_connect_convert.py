@@ -9,8 +9,8 @@ from provisioner.connect import convert
 from provisioner.connect import datapath_pb2 as wire
 from provisioner.connect.entries import read_answer
 from provisioner.connect.refusal import Refused
+from provisioner.kv.direct import Row
 from provisioner.kv.model import ReadRange
-from provisioner.kv.sqlite_reads import Row
 
 SIZES = st.sampled_from([0, 1, 126, 127, 128, 16_381, 16_382, 16_383, 16_384, 16_385, 65_536])
 ROWS = st.builds(

@@ -10,7 +10,8 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,10 @@ def compare_rows(theirs: Side, their_rows: list[dict[str, Any]], ours: Side, our
         assert abs(our["expiration_ms"] - their["expiration_ms"]) < TOLERANCE, our
 
 
-def run(oracle: Oracle, remote: Oracle, their_file: Path, our_file: Path, commands: list[dict[str, Any]]) -> None:
+Rows = Callable[[], list[dict[str, Any]]]
+
+
+def run(oracle: Oracle, remote: Oracle, their_file: Path, our_rows: Rows, commands: list[dict[str, Any]]) -> None:
     oracle.send("open", db="theirs", path=str(their_file))
     for entry in remote.send("list", prefix=[])["entries"]:
         remote.send("delete", key=entry["key"])
@@ -82,7 +86,7 @@ def run(oracle: Oracle, remote: Oracle, their_file: Path, our_file: Path, comman
     everything = {"op": "list", "prefix": []}
     compare(everything, answered(theirs, everything), answered(ours, everything))
     oracle.send("close", db="theirs")
-    compare_rows(theirs, rows(their_file), ours, rows(our_file))
+    compare_rows(theirs, rows(their_file), ours, our_rows())
 
 
 @pytest.fixture
@@ -109,7 +113,7 @@ def test_sequences_of_operations_do_the_same_on_a_file_and_through_the_server(ou
             nonlocal count
             count += 1
             with tempfile.TemporaryDirectory() as directory:
-                run(oracle, remote, Path(directory) / "theirs.sqlite3", file, without_queues(commands))
+                run(oracle, remote, Path(directory) / "theirs.sqlite3", partial(rows, file), without_queues(commands))
 
         agree()
     assert integrity(file) == "ok"

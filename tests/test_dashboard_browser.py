@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -66,7 +67,7 @@ def home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def page(world: World, home: Path) -> Iterator[Page]:
-    with visitor(world.browser, world.server.base, home, "409 (Conflict)") as page:
+    with visitor(world.browser, world.server.base, home) as page:
         yield page
 
 
@@ -277,7 +278,7 @@ def test_no_page_keeps_anybody_out(
     for path in ("/login", *_pages(world, page, home)):
         page.goto(world.server.base + path)
         found[path] = _problems(page, axe)
-    for state in _changing(world, page):
+    for state in chain(_changing(world, page), _of_instances(world, page)):
         found[state] = _problems(page, axe)
     context.close()
     assert {path: problems for path, problems in found.items() if problems} == {}
@@ -289,6 +290,30 @@ def _problems(page: Page, axe: str) -> list[str]:
     if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
         problems.append("is wider than its window")
     return problems
+
+
+def _of_instances(world: World, page: Page) -> Iterator[str]:
+    """What is asked, and answered, before something is done with an instance."""
+    instance = f"{world.server.base}/instances/default"
+    page.goto(f"{world.server.base}/add-instance")
+    page.get_by_label("Name").fill("default")
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_text("there is an instance 'default' already")).to_be_visible()
+    yield "a name that is taken"
+    page.goto(instance)
+    page.get_by_role("button", name="Test connection").click()
+    expect(page.get_by_role("heading", name="default can store databases")).to_be_visible()
+    yield "a test"
+    page.goto(instance)
+    page.get_by_role("button", name="Unassign").click()
+    expect(page.get_by_text("Its data is kept")).to_be_visible()
+    yield "taking an instance away"
+    page.goto(instance)
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_label("Type default").fill("something else")
+    page.get_by_role("button", name="Delete default").click()
+    expect(page.get_by_text("nothing was done")).to_be_visible()
+    yield "deleting an instance"
 
 
 def _changing(world: World, page: Page) -> Iterator[str]:
@@ -321,6 +346,21 @@ def _changing(world: World, page: Page) -> Iterator[str]:
         page.get_by_role("button", name="Delete").click()
         expect(page.get_by_text("Deleted [")).to_be_visible()
         yield "deleted"
+    page.goto(f"{_of(world, 'git-branch/login')}/copies")
+    page.get_by_label("Make it a copy of").fill("none")
+    page.get_by_role("button", name="Fork", exact=True).click()
+    expect(page.get_by_label("Make it a copy of")).to_have_value("none")
+    yield "what cannot be copied"
+    page.get_by_label("Make it a copy of").fill("production")
+    page.get_by_role("button", name="Fork", exact=True).click()
+    yield "asked back"
+    page.goto(f"{world.server.base}/apps/shop/variables")
+    for context in ("production", "development: all other timelines"):
+        page.get_by_label(context, exact=True).uncheck()
+    page.get_by_label("Name").fill("X")
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(page.get_by_text("Choose one at least")).to_be_visible()
+    yield "set for nobody"
 
 
 def _pages(world: World, page: Page, home: Path) -> list[str]:
@@ -338,6 +378,7 @@ def _pages(world: World, page: Page, home: Path) -> list[str]:
         *(f"/apps/shop/{tab}" for tab in ("previews", "variables", "variables?way=lines", "settings")),
         *("/apps/shop/variables?name=API&context=production", "/apps/shop/variables?way=secret", f"{gone}/copies"),
         *("/", "/instances/default", "/apps/shop", "/apps/none", "/activity", main, gone, f"{gone}/keys"),
+        *("/add-instance", "/instances/default/edit", "/assign", "/assign?instance=default&app=shop&from=app"),
         *(f"{main}/keys", f'{main}/keys?prefix=["users"]', f"{main}/keys?as=list", f"{main}/keys?prefix=[1]"),
         *(f"{main}/entry?key={encode(key).hex()}" for key in (("users", 1), ("blob",), ("none",))),
         *(f"{main}/new?prefix=[1]", f"{main}/edit?key={encode(('users', 1)).hex()}", f"{forked}/changes"),

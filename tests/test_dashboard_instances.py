@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from connect_world import token
@@ -230,6 +231,27 @@ def test_the_settings_of_an_assignment_are_changed_and_changed_back(world: tuple
         assert desk.send("/assign", **{**fields, "begins": "empty", **wrong}).status == 400
     assert desk.send("/assign", instance="none", app="shop").status == 409
     assert desk.send("/assign", instance="default", app="none").status == 404
+
+
+def test_names_are_text_on_each_page_that_asks(world: tuple[Path, Desk]) -> None:
+    repo, desk = world
+    branch = "<b>'\"&\u202e"
+    git(repo, "branch", branch)
+    ok(repo, "reconcile")
+    desk.send("/assign", instance="default", app="shop", begins="branch", branch=branch)
+    texts = [
+        desk.send("/instances/default/delete").text,
+        *(desk.get(path).text for path in ("/apps/shop", "/instances/default", "/assign?instance=default&app=shop")),
+        *(desk.get(f"/assign?instance={quote(each)}&app={quote(each)}").text for each in (branch, HOSTILE)),
+        desk.send("/assign", instance=HOSTILE, app="shop").text,
+        desk.send("/assign", instance="default", app=HOSTILE).text,
+        desk.send("/assign", instance="default", app="shop", begins="branch", branch=branch, connect=HOSTILE).text,
+    ]
+    for text in texts:
+        assert "<b>" not in text
+        assert "<img" not in text
+        assert "\u202e" not in text
+    assert all("&lt;b&gt;" in text for text in texts[:4])
 
 
 def test_what_is_unassigned_is_asked_back_and_comes_back_with_its_settings(

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from connect_world import Server
-from dashboard_world import Visitor, code, visited
-from playwright.sync_api import Page, expect, sync_playwright
+from chromium import launched, visitor
+from connect_world import Server, serving
+from playwright.sync_api import Page, expect
 from support import database_of, git, got, marked_shop, ok, provisioner, until
 
-World = tuple[Server, Visitor, Path, Page]
+World = tuple[Server, Path, Page]
 
 
 @pytest.fixture
 def world(home: Path, tmp_path: Path) -> Iterator[World]:
-    """Somebody is logged in. Nothing that the browser complains about passes."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert chromium is not None, "these tests want a Chromium: sh .ci/debian-packages"
     repo = marked_shop(tmp_path / "shop", "login")
-    with visited(home) as (server, visitor), sync_playwright() as playwright:
-        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        page = browser.new_page()
-        complaints: list[str] = []
-        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"{server.base}/login#{code(home)}")
-        page.wait_for_url(f"{server.base}/")
-        yield server, visitor, repo, page
-        browser.close()
-    assert complaints == []
+    with serving(home) as server, launched() as browser, visitor(browser, server.base, home) as page:
+        yield server, repo, page
 
 
 def test_a_log_is_read_as_it_is_written_and_followed_to_its_end(world: World, tmp_path: Path) -> None:
-    server, _, repo, page = world
+    server, repo, page = world
     go_on = tmp_path / "go-on"
     command = f"test -e {go_on}.0 || exit 3; seq 1 400; until test -e {go_on}.1; do sleep 0.1; done; seq 401 800"
     command += f"; until test -e {go_on}.2; do sleep 0.1; done; echo over"
@@ -71,7 +56,7 @@ def _at_the_end(page: Page) -> bool:
 
 
 def test_a_fork_is_chosen_by_typing_asked_back_and_taken_back(world: World) -> None:
-    server, _, repo, page = world
+    server, repo, page = world
     for number in range(60):
         git(repo, "branch", f"many/{number:02}")
     ok(repo, "reconcile")
@@ -97,21 +82,18 @@ def test_a_fork_is_chosen_by_typing_asked_back_and_taken_back(world: World) -> N
 
 
 def test_what_is_typed_or_chosen_in_a_part_that_changes_is_not_taken_away(world: World) -> None:
-    server, _, repo, page = world
+    server, repo, page = world
     page.goto(f"{server.base}/apps/shop")
     page.evaluate(
         """() => { const field = document.createElement("input"); field.id = "typed";
-        document.getElementById("live").prepend(field); }"""
+        field.value = "kept"; document.getElementById("live").prepend(field); }"""
     )
-    page.locator("#typed").fill("kept")
-    page.get_by_role("link", name="Settings", exact=True).focus()
     with page.expect_response(f"{server.base}/apps/shop") as fetched:
         git(repo, "branch", "appears")
         ok(repo, "reconcile")
     fetched.value.finished()
     expect(page.locator("#typed")).to_have_value("kept")
-    page.locator("#typed").fill("")
-    page.get_by_role("link", name="Settings", exact=True).focus()
+    page.locator("#typed").evaluate("field => { field.value = ''; }")
     git(repo, "branch", "follows")
     ok(repo, "reconcile")
     expect(page.get_by_role("row").filter(has_text="git-branch/follows")).to_be_visible()

@@ -31,7 +31,7 @@ def test_from_the_first_instance_to_its_deletion_and_back(home: Path, tmp_path: 
         disk as place,
         serving(home) as server,
         launched() as browser,
-        visitor(browser, server.base, home, "409 (Conflict)") as page,
+        visitor(browser, server.base, home) as page,
     ):
         _add(page, place)
         with visitor(browser, server.base, home) as other:

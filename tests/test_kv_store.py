@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 from kv_server import Served, TimedStore
+from pg_server import PgServer
 
 from provisioner.kv import key, value
 from provisioner.kv.errors import Closed, KvError, Malformed, OutOfRange, TypeMismatch
@@ -25,6 +28,7 @@ from provisioner.kv.model import (
     RawEntry,
     ReadRange,
 )
+from provisioner.kv.postgres import open_store
 from provisioner.kv.sqlite import SqliteStore
 from provisioner.kv.store import Outcome, Store
 
@@ -34,17 +38,42 @@ STORES: dict[str, Callable[[Path, Served], Store]] = {
     "sqlite, one of many": lambda directory, _: SqliteStore(directory / "kv.sqlite3", lean=True),
     "remote": lambda _, server: TimedStore(server, server.database()),
 }
+ON_POSTGRES = ("postgres", "remote, on postgres")
 NOW = 1_800_000_000_000
 A, B, C, D, K, N, X, Z, DEAD, LETTERS = (key.encode((name,)) for name in (*"abcdknxz", "dead", "letters"))
 END = b"\xff"
 EVERYTHING = ReadRange(b"\0", b"\xff", 1000)
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(scope="module")
+def on_postgres(pg: PgServer, server: Served) -> Iterator[dict[str, tuple[str, Callable[[], Store]]]]:
+    """For each store on PostgreSQL, the URL of its database and what opens it: making a database for each test takes long."""
+    with pg.database() as name:
+        made = server.on_postgres(pg)
+        open_store(pg.url(name)).close()
+        yield {
+            "postgres": (pg.url(name), lambda: open_store(pg.url(name))),
+            "remote, on postgres": (made.path, lambda: TimedStore(server, made)),
+        }
+
+
+@pytest.fixture(params=[*STORES, *ON_POSTGRES])
 def store(request: pytest.FixtureRequest, tmp_path: Path, server: Served) -> Iterator[Store]:
-    made = STORES[request.param](tmp_path, server)
-    yield made
-    made.close()
+    if request.param in ON_POSTGRES:
+        url, opened = request.getfixturevalue("on_postgres")[request.param]
+        emptied(url)
+        with closing(opened()) as made:
+            yield made
+    else:
+        with closing(STORES[request.param](tmp_path, server)) as made:
+            yield made
+
+
+def emptied(url: str) -> None:
+    """Of all entries and messages."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("delete from deno_kv.kv")
+        connection.execute("delete from deno_kv.queue")
 
 
 def put(name: bytes, item: object = 1, expire_at: int = -1) -> Mutation:

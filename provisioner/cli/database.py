@@ -15,6 +15,7 @@ from provisioner.clock import rfc3339
 from provisioner.naming import shown
 from provisioner.operations import fixing, holding
 from provisioner.operations.finding import find
+from provisioner.operations.instances import find as find_instance
 from provisioner.registry.store import Registry
 
 # Each in a module of its own, which is imported when it is asked for.
@@ -92,15 +93,20 @@ def show(name: str, as_json: bool) -> None:
 @database.command()
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every database that is in error.")
-def fix(name: str | None, everything: bool) -> None:
+@click.option("--instance", "slug", metavar="INSTANCE", help="With --all: only those on this instance.")
+def fix(name: str | None, everything: bool, slug: str | None) -> None:
     """Try again what failed, now: making a database, or the pre-deploy command of its timeline; with --all everything.
 
     What goes wrong is in 'database show'.
     """
     if (name is None) == (not everything):
         raise click.UsageError("name one database, or say --all")
+    if slug is not None and not everything:
+        raise click.UsageError("--instance goes with --all")
     with Registry.open(the_home()) as registry:
-        if name is None:
+        if slug is not None:
+            carry_out(fixing.instance(registry, find_instance(registry, slug)))
+        elif name is None:
             carry_out(fixing.everything(registry))
         else:
             carry_out(fixing.database(registry, *find(registry, name)))

@@ -48,7 +48,7 @@ def meant(
 
 
 def _must_be_own(registry: Registry, app: App, name: bytes, database: Database, *, exact: bool = False) -> None:
-    owner = timeline_of(registry, app, database)
+    owner = timeline_of(registry, database)
     timeline = known_timeline(registry, app, name, exact=exact)
     if timeline is not None and timeline.id != owner.id:
         raise ProvisionerError(

@@ -15,8 +15,9 @@ from provisioner.engines.table import ENGINES
 from provisioner.errors import NotResolved, ProvisionerError
 from provisioner.kv import schema
 from provisioner.kv.client import open_store
+from provisioner.kv.direct import Snapshot
 from provisioner.kv.dumpfile import Dump
-from provisioner.kv.snapshot import Dumped, Snapshot, of_store
+from provisioner.kv.snapshot import Dumped, of_store
 from provisioner.kv.sqlite import SqliteStore
 from provisioner.kv.sqlite_snapshot import has_entries
 from provisioner.kv.store import Store

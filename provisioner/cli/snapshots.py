@@ -70,7 +70,7 @@ def _at(document: Document) -> str:
 
 
 def _document(registry: Registry, app: App, database: Database, kept: Snapshot) -> Document:
-    timeline = timeline_of(registry, app, database)
+    timeline = timeline_of(registry, database)
     return {
         "id": kept.id,
         "app": app.slug,

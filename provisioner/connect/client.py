@@ -32,6 +32,7 @@ class RemoteStore:
     """`url` is a connect URL. Raises AccessDenied, StoreFailed where it cannot be opened."""
 
     prompt = False
+    gathers = False  # the server does
 
     def __init__(self, url: str, access_token: str, *, patience: float = PATIENCE) -> None:
         self._remote = Remote(url, access_token, patience=patience)

@@ -6,18 +6,18 @@ All of it runs on the event loop's thread, but for what may wait for a disk, whi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from provisioner.clock import now_ms
 from provisioner.connect.refusal import CONFLICT, GONE, NOT_FOUND, UNAVAILABLE, Refused
-from provisioner.engines.layout import database_path
-from provisioner.kv.errors import Busy, KvError
+from provisioner.engines.stores import open_store
+from provisioner.kv.direct import DirectStore, Pinned, Row
+from provisioner.kv.errors import Busy, KvError, Unreachable
+from provisioner.kv.gathering import Gathering
 from provisioner.kv.loop import Work
 from provisioner.kv.model import ReadRange
-from provisioner.kv.sqlite import SqliteStore
-from provisioner.kv.sqlite_reads import Pinned, Row
 from provisioner.model import Intent, Status
 from provisioner.registry.places import Place, place_of, places_of
 from provisioner.registry.store import Registry
@@ -27,6 +27,7 @@ Log = Callable[..., None]
 
 READERS: Final = 1  # with two, each list takes several times as long
 THREADS: Final = 64  # a database that another process keeps locked holds one
+FAR_THREADS: Final = 64  # what is asked over a network may hold many
 IDLE_SECONDS: Final = 60
 REST_SECONDS: Final = 5
 CACHE_KIB: Final = 500  # more makes reads no faster, for the system has the file in memory
@@ -46,6 +47,7 @@ class Database:
         "light",
         "pinned",
         "place",
+        "reads",
         "store",
         "timer",
         "used",
@@ -54,7 +56,7 @@ class Database:
         "work",
     )
 
-    def __init__(self, database_id: str, place: Place, store: SqliteStore, work: Work, used: int) -> None:
+    def __init__(self, database_id: str, place: Place, store: DirectStore, work: Work, used: int) -> None:
         self.id = database_id
         self.place = place
         self.store = store
@@ -63,6 +65,7 @@ class Database:
         self.users = 0
         self.light = False
         self.pinned: Pinned | None = None
+        self.reads: Gathering[Row] | None = None
         self.watchers: set[Callable[[], None]] = set()
         self.ended: Refused | None = None
         self.due: int | None = None
@@ -108,6 +111,7 @@ class Databases:
         self._together = together
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(THREADS, "connect")
+        self._far = ThreadPoolExecutor(FAR_THREADS, "connect far")
         self._readers = ThreadPoolExecutor(READERS, "connect reads")
         self._opening: dict[str, asyncio.Task[Database]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,12 +133,21 @@ class Databases:
 
     async def call(self, database: Database, function: Callable[..., Answer], *arguments: object) -> Answer:
         """Ask the store in a thread; it stays open meanwhile."""
-        return await self._in(self._threads, database, function, *arguments)
+        return await self._in(self._threads_of(database.store), database, function, *arguments)
+
+    def _threads_of(self, store: DirectStore) -> ThreadPoolExecutor:
+        return self._threads if store.prompt else self._far
 
     async def read(self, database: Database, function: Callable[..., Answer], *arguments: object) -> Answer:
         """The same for what reads much and computes more than it waits: few of them at a time, for they would keep each
         other, and the event loop, from the interpreter."""
         return await self._in(self._readers, database, function, *arguments)
+
+    def gathered(self, database: Database, ranges: Sequence[ReadRange]) -> Awaitable[list[list[Row]]]:
+        """Read from a store that is asked over a network, together with whoever asks for something now."""
+        if database.reads is None:
+            database.reads = Gathering(lambda wanted: self.call(database, database.store.rows, wanted))
+        return database.reads.read(ranges)
 
     async def _in(
         self, threads: ThreadPoolExecutor, database: Database, function: Callable[..., Answer], *arguments: object
@@ -192,17 +205,20 @@ class Databases:
         while pending := {*self._tasks, *self._opening.values()}:
             await asyncio.wait(pending)
         self._threads.shutdown()
+        self._far.shutdown()
         self._readers.shutdown()
 
     async def _open(self, database_id: str) -> Database:
         place = self._usable(database_id)
         self._make_room()
-        path = database_path(place.location, database_id)
         try:
-            store, due = await self._loop.run_in_executor(self._threads, _opened, path)
+            store, due = await self._loop.run_in_executor(
+                self._far if place.url else self._threads, _opened, place, database_id
+            )
         except KvError as error:
             raise self.storage_failed(place.name, error) from error
-        database = Database(database_id, place, store, Work(store, self._threads, self._together), self.tick)
+        work = Work(store, self._threads_of(store), self._together)
+        database = Database(database_id, place, store, work, self.tick)
         self.opened[database_id] = database
         try:
             self._usable(database_id)  # it may have been archived meanwhile
@@ -224,6 +240,9 @@ class Databases:
         """What a client is told where the storage refuses. Paths and reasons are for the operator."""
         if isinstance(error, Busy):
             return Refused(UNAVAILABLE, f"database {name} is held by another process")
+        if isinstance(error, Unreachable):
+            self._log("warning", str(error), database=name)
+            return Refused(UNAVAILABLE, f"the storage of database {name} cannot be reached")
         self._log("error", str(error), database=name)
         return Refused(CONFLICT, f"the storage of database {name} failed; the server's log says why")
 
@@ -280,9 +299,9 @@ class Databases:
         task.add_done_callback(self._tasks.discard)
 
 
-def _opened(path: str) -> tuple[SqliteStore, int | None]:
+def _opened(place: Place, database_id: str) -> tuple[DirectStore, int | None]:
     """The store, and when its first entry expires: known here, it need not be asked for beside the first request."""
-    store = SqliteStore(path, must_exist=True, lean=True, cache_kib=CACHE_KIB)
+    store = open_store(place, database_id, CACHE_KIB)
     try:
         return store, store.next_expiry()
     except KvError:

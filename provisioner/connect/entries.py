@@ -7,8 +7,8 @@ from struct import Struct
 from typing import Final
 
 from provisioner.connect import datapath_pb2 as wire
+from provisioner.kv.direct import Row
 from provisioner.kv.model import Encoding
-from provisioner.kv.sqlite_reads import Row
 
 _LONGEST: Final = 0x3FFF  # sizes up to here take at most two bytes, and stand in tables
 _ONE_BYTE: Final = 0x7F

@@ -63,7 +63,7 @@ def subscribe(store: Store, wake: Callable[[], None]) -> Subscription:
     return store.watch_queue(wake)
 
 
-def news(woken: bool) -> bytes | None:
+async def news(woken: bool) -> bytes | None:
     """A frame of the stream, which says that there may be a message. The first one is sent at once."""
     return _NEWS if woken else None
 

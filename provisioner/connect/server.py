@@ -38,7 +38,7 @@ from provisioner.connect.site import Site
 from provisioner.connect.streams import Streams
 from provisioner.connect.watching import Frame, Subscribe, Watched
 from provisioner.errors import ProvisionerError
-from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
+from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed, Uncertain
 from provisioner.kv.model import ChecksFailed, Committed, ReadRange
 
 Headers = list[tuple[str, str]]
@@ -153,7 +153,9 @@ class Server:
             database = self._databases.opened.get(session.database_id) or await self._databases.get(session.database_id)
             database.used = self._databases.tick
             try:
-                if total <= _FEW or database.light:
+                if not database.store.prompt:
+                    answer = read_answer(await self._databases.gathered(database, ranges))
+                elif total <= _FEW or database.light:
                     answer = read_answer(database.rows(ranges, self._loop, self.in_flight > _CROWD))
                 else:
                     answer = await self._databases.read(database, _answer, database, ranges)
@@ -192,7 +194,7 @@ class Server:
     async def _watch(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
         keys = convert.watched_keys(await self._bodies.read(scope, protocol, headers, convert.WATCH_BYTES))
         database = await self._database(session)
-        watched = Watched(database.store, keys)
+        watched = Watched(database.work, keys)
         return await self._stream(protocol, headers, database, watched.subscribe, watched.frame)
 
     async def _queue(self, handler: queueing.Handler, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
@@ -234,6 +236,9 @@ class Server:
         """A database that was closed under a request is opened again, once. Raises Refused for all else."""
         if isinstance(error, Closed) and not last:
             return
+        if isinstance(error, Uncertain):  # a 5xx would make clients write it again
+            self._databases.storage_failed(database.place.name, error)
+            raise Refused(FAILED, "the storage failed while this was written: it happened, or it did not") from error
         if isinstance(error, (StoreFailed, Busy, Closed)):
             raise self._databases.storage_failed(database.place.name, error) from error
         raise Refused(BAD_REQUEST, str(error)) from error

@@ -7,13 +7,13 @@ bytes, and the client, which has to be able to begin again anyway, begins again:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from provisioner.connect.convert import KEEP_ALIVE, watch_frame
 from provisioner.connect.databases import Database
 from provisioner.kv.errors import Closed
-from provisioner.kv.loop import waker
+from provisioner.kv.loop import Work, waker
 from provisioner.kv.model import ReadRange
 from provisioner.kv.store import Store, Subscription
 
@@ -26,7 +26,7 @@ class Stream(Protocol):
 
 
 Subscribe = Callable[[Store, Callable[[], None]], Subscription]
-Frame = Callable[[bool], bytes | None]
+Frame = Callable[[bool], Awaitable[bytes | None]]
 """The next frame, if there is news. It is told whether something woke the stream, or only time has passed."""
 
 
@@ -64,7 +64,7 @@ class Watch:
         woken = True
         while not self._ended and self._database.ended is None and sent < MOST_BYTES:
             self._changed.clear()
-            data = frame(woken)
+            data = await frame(woken)
             if stream is None:
                 stream = begin()
                 self.streams = True
@@ -83,8 +83,8 @@ class Watch:
 class Watched:
     """The frames of a watch on some keys."""
 
-    def __init__(self, store: Store, keys: Sequence[bytes]) -> None:
-        self._store = store
+    def __init__(self, work: Work, keys: Sequence[bytes]) -> None:
+        self._work = work
         self._keys = keys
         self._ranges = [ReadRange(key, key + b"\0", 1) for key in keys]
         self._seen: list[bytes | None] | None = None
@@ -92,9 +92,9 @@ class Watched:
     def subscribe(self, store: Store, wake: Callable[[], None]) -> Subscription:
         return store.watch(self._keys, wake)
 
-    def frame(self, _: bool) -> bytes | None:
+    async def frame(self, _: bool) -> bytes | None:
         """What has changed, also where only time has passed: then nothing was heard of it."""
-        entries = [found[0] if found else None for found in self._store.read(self._ranges)]
+        entries = [found[0] if found else None for found in await self._work.read(self._ranges)]
         stamps = [entry and entry.versionstamp for entry in entries]
         if stamps == self._seen:
             return None

@@ -13,7 +13,7 @@ from provisioner.dashboard.sessions import Offer
 from provisioner.dashboard.visiting import Visit
 from provisioner.dashboard.works import Undo
 from provisioner.errors import NotResolved, ProvisionerError, UsageError
-from provisioner.model import App, Database, Snapshot, Status
+from provisioner.model import Database, Snapshot, Status
 from provisioner.operations import copies, finding, snapshots
 from provisioner.operations.proposal import Told
 from provisioner.reconcile.replacing import BY_HAND
@@ -46,16 +46,16 @@ def _page(visit: Visit, form: Filled) -> Response:
         app=slug,
         snapshots=kept_of(visit.registry, database.id),
         connected=connected and app is not None,
-        fixed=_why_not(visit.registry, app, database) if app else "",
+        fixed=_why_not(visit.registry, database),
         scrub=visit.registry.scrubs(app.id).get(database.instance_id) if app else None,
         names=names(visit, app) if app and connected else [],
     )
 
 
-def _why_not(registry: Registry, app: App, database: Database) -> str:
+def _why_not(registry: Registry, database: Database) -> str:
     """Why nothing may be put in its place; empty where it may."""
     try:
-        copies.may_be_replaced(registry, app, database, "fork or reset")
+        copies.may_be_replaced(registry, database, "fork or reset")
     except ProvisionerError as error:
         return str(error)
     return ""

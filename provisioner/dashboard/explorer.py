@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from time import perf_counter
+from time import monotonic
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -25,17 +25,15 @@ from provisioner.errors import NotResolved, ProvisionerError
 from provisioner.kv import key as keys_
 from provisioner.kv import notation
 from provisioner.kv.diff import Change, Kind, Side, diff
+from provisioner.kv.direct import DirectStore, Row
 from provisioner.kv.errors import CursorInvalid, KvError
 from provisioner.kv.model import NEVER, KvKey, ReadRange, StoredRow
 from provisioner.kv.sqlite import SqliteStore
-from provisioner.kv.sqlite_reads import Row
-from provisioner.kv.sqlite_snapshot import SqliteSnapshot
 
 AT_ONCE: Final = 50
 BRANCHES: Final = 100
 CHANGES: Final = 200
 COMPARE_SECONDS: Final = 3.0
-_LOOK_EVERY: Final = 20_000  # steps of SQLite's machine, a few milliseconds
 _MARKS: Final = {Kind.ADDED: "added", Kind.CHANGED: "changed", Kind.REMOVED: "removed"}
 
 
@@ -79,7 +77,7 @@ def keys(visit: Visit) -> Response:
     return visit.page("keys.html", branches=branches, entries=[], following=following, **context)
 
 
-def tree(store: SqliteStore, prefix: KvKey, cursor: str) -> tuple[list[Branch], str]:
+def tree(store: DirectStore, prefix: KvKey, cursor: str) -> tuple[list[Branch], str]:
     """The next parts after a prefix, and the cursor of those that follow (empty at the end).
 
     From each to the next is one look-up, whatever lies below it.
@@ -122,7 +120,7 @@ def _branch(prefix: KvKey, rows: list[Row]) -> tuple[Branch, bytes]:
 
 
 def listed(
-    store: SqliteStore, prefix: KvKey, start: str, end: str, reverse: bool, cursor: str
+    store: DirectStore, prefix: KvKey, start: str, end: str, reverse: bool, cursor: str
 ) -> tuple[list[showing.Shown], str]:
     """Entries by prefix, or between two keys, and the cursor of those that follow."""
     first = notation.key_of(start) if start else None
@@ -201,25 +199,21 @@ Difference = tuple[str, str, showing.Shown | None, showing.Shown | None]
 """What happened, who did it, the entry before and after."""
 
 
-def compared(first: SqliteStore, second: SqliteStore, fork: int | None) -> tuple[list[Difference], bool]:
+def compared(first: DirectStore, second: DirectStore, fork: int | None) -> tuple[list[Difference], bool]:
     """The first differences, and whether these are all."""
-    deadline = perf_counter() + COMPARE_SECONDS
+    deadline = monotonic() + COMPARE_SECONDS
     differing: list[Difference] = []
     try:
         with first.moment(pages=True) as one, second.moment(pages=True) as two:
             for moment in (one, two):
-                _until(moment, deadline)
+                moment.end_by(deadline)
             for change in islice(diff(one, two, fork_version=fork), CHANGES + 1):
                 differing.append(_difference(change))
     except KvError:
-        if perf_counter() < deadline:
+        if monotonic() < deadline:
             raise
         return differing, False
     return differing[:CHANGES], len(differing) <= CHANGES
-
-
-def _until(moment: SqliteSnapshot, deadline: float) -> None:
-    moment.connection.set_progress_handler(lambda: perf_counter() > deadline, _LOOK_EVERY)
 
 
 def _difference(change: Change) -> Difference:

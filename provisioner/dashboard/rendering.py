@@ -88,12 +88,7 @@ _ENVIRONMENT: Final = _environment()
 
 
 def page(
-    template: str,
-    *,
-    status: int = 200,
-    notes: Sequence[Note] = (),
-    works: Sequence[Work] = (),
-    **context: Any,
+    template: str, *, status: int = 200, notes: Sequence[Note] = (), works: Sequence[Work] = (), **context: Any
 ) -> HTMLResponse:
     """A page from a template; it is given `session` (None: nobody is logged in), `now` (ms), and what it asks for."""
     text = _ENVIRONMENT.get_template(template).render(notes=notes, works=works, **context)

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from hmac import compare_digest
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
@@ -32,9 +31,9 @@ from provisioner.dashboard.sizes import Sizes
 from provisioner.dashboard.works import Works
 from provisioner.errors import Busy, ProvisionerError
 from provisioner.kv.atomic import checked
+from provisioner.kv.direct import DirectStore
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, LimitExceeded, OptionInvalid, ValueInvalid
 from provisioner.kv.model import NEVER, AtomicWrite, ChecksFailed, Committed
-from provisioner.kv.sqlite import SqliteStore
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 
@@ -83,7 +82,7 @@ class Visit:
     opened: Database | None = None
 
     @property
-    def store(self) -> SqliteStore:
+    def store(self) -> DirectStore:
         assert self.opened is not None  # noqa: S101
         return self.opened.store
 
@@ -181,7 +180,6 @@ def _visited(
     opened: Database | None,
 ) -> Response:
     now = now_ms()
-    fail = partial(failed, session)
     try:
         with Registry.open(shared.home, busy_seconds=BUSY_SECONDS) as registry:
             if not still_valid(registry, session, now):
@@ -189,18 +187,18 @@ def _visited(
                 return _log_in(request)
             return page(Visit(request, shared, session, registry, form, now, opened))
     except Missing as error:
-        return fail(404, error.message, error.hint)
+        return failed(session, 404, error.message, error.hint)
     except Busy as error:
-        return fail(503, error.message, error.hint)
+        return failed(session, 503, error.message, error.hint)
     except ProvisionerError as error:
-        return fail(409, error.message, error.hint)
+        return failed(session, 409, error.message, error.hint)
     except (KeyInvalid, ValueInvalid, OptionInvalid, CursorInvalid, LimitExceeded) as error:
-        return fail(400, str(error), "Write it as provisioner kv does")
+        return failed(session, 400, str(error), "Write it as provisioner kv does")
     except KvError as error:
-        return fail(409, str(error), "")
+        return failed(session, 409, str(error), "")
     except Exception:
         _log.exception("a page failed: %s", request.scope["route"].path if "route" in request.scope else "")
-        return fail(500, "the dashboard failed on this page", "The server's log says why")
+        return failed(session, 500, "the dashboard failed on this page", "The server's log says why")
 
 
 def still_valid(registry: Registry, session: Session, now: int) -> bool:
@@ -229,18 +227,10 @@ async def fields(request: Request) -> dict[str, str]:
 def _may_not(session: Session, form: dict[str, str], reads: bool) -> Response | None:
     given = form.get("csrf", "")
     if not given.isascii() or not compare_digest(given, session.csrf):
-        return failed(
-            session,
-            403,
-            "this form is not of your session",
-            "Open the page again, and send it from there",
-        )
+        return failed(session, 403, "this form is not of your session", "Open the page again, and send it from there")
     if session.read_only and not reads:
         return failed(
-            session,
-            403,
-            "you are logged in to read only",
-            "Log in with a token of: provisioner token create --admin",
+            session, 403, "you are logged in to read only", "Log in with a token of: provisioner token create --admin"
         )
     return None
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         StoreFailed,
         TypeMismatch,
         Uncertain,
+        Unreachable,
         Unsupported,
         ValueInvalid,
     )
@@ -45,8 +46,8 @@ _HOMES = {
     "client": ("AtomicOperation", "Kv", "KvList", "open_kv"),
     "errors": (
         *("AccessDenied", "Busy", "Closed", "CursorInvalid", "KeyInvalid", "KvError", "LimitExceeded", "Malformed"),
-        *("OptionInvalid", "OutOfRange", "ReadOnly", "StoreFailed", "TypeMismatch", "Uncertain", "Unsupported"),
-        "ValueInvalid",
+        *("OptionInvalid", "OutOfRange", "ReadOnly", "StoreFailed", "TypeMismatch", "Uncertain", "Unreachable"),
+        *("Unsupported", "ValueInvalid"),
     ),
     "model": (
         *("COMMIT_VERSIONSTAMP", "UNDEFINED", "BigInt", "CommitFailed", "CommitResult", "JSDate", "KvEntry", "KvKey"),
@@ -82,6 +83,7 @@ __all__ = [
     "StoreFailed",
     "TypeMismatch",
     "Uncertain",
+    "Unreachable",
     "Unsupported",
     "ValueInvalid",
     "Versionstamp",

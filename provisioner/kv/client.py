@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from provisioner.kv import reading
 from provisioner.kv.atomic import Atomic, Duration, lone_set, result_of
-from provisioner.kv.errors import Closed, OptionInvalid
+from provisioner.kv.errors import Closed, OptionInvalid, Unsupported
 from provisioner.kv.expiry import Collector
 from provisioner.kv.key import encode, point
 from provisioner.kv.model import (
@@ -250,7 +250,7 @@ def open_kv(
     """Open a database: a file by its path or `sqlite://` URL, which is made if it is not there, or ":memory:".
 
     Or one that a server has, by its KV Connect URL, `http://` or `https://`, and `access_token`; without that, the
-    token in DENO_KV_ACCESS_TOKEN.
+    token in DENO_KV_ACCESS_TOKEN. Or one on PostgreSQL, by its `postgresql://` URL.
 
     Without an argument, what PROVISIONER_KV_URL or DENO_KV_DEFAULT_PATH name; without those in memory, with a warning.
     `synchronous` "full": a commit that was acknowledged is on the disk. "normal": the last ones may be lost when the
@@ -290,6 +290,8 @@ def open_store(
             name, access_token if access_token is not None else os.environ.get("DENO_KV_ACCESS_TOKEN", "")
         )
         return remote
+    if name.startswith(("postgresql://", "postgres://")):
+        return _on_postgres(name)
     if name.startswith("sqlite:"):
         name = _path_of(name)
     if name == ":memory:":
@@ -299,3 +301,13 @@ def open_store(
     from provisioner.kv.sqlite import SqliteStore
 
     return SqliteStore(name, synchronous="full" if synchronous == "full" else "normal")
+
+
+def _on_postgres(url: str) -> Store:
+    try:
+        from provisioner.kv.postgres import open_store as opened
+    except ImportError as error:
+        raise Unsupported(
+            'PostgreSQL needs psycopg, which is not there. Install it: pip install "timeline-provisioner[postgres]"'
+        ) from error
+    return opened(url)

@@ -1,27 +1,33 @@
 """Group commit: writers that come while one transaction is being made durable share the next one.
 
 Whoever finds nobody writing writes at once, for itself and for all who queued meanwhile; the others wait for it. So a
-writer that is alone waits for nobody, and under load each flush to the disk carries many writes.
+writer that is alone waits for nobody, and under load each flush to the disk carries many writes. Those who have just been
+answered together come back one after the other: who leads them waits a moment, lest it goes alone and all others wait for
+it.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
-from provisioner.kv.errors import KvError, StoreFailed
+from provisioner.kv.errors import KvError, Uncertain
 from provisioner.kv.model import AtomicWrite
 from provisioner.kv.store import Outcome
 
 MOST = 512  # writes in a transaction, so that nobody waits for a crowd
+PART = 0.25  # of what the last transaction took, for those to come back who shared it
+LONGEST = 0.002  # seconds
+LOOK = 0.00005
 
 
 class _Ticket:
     __slots__ = ("failure", "leads", "outcomes", "turn", "writes")
 
-    def __init__(self, writes: Sequence[AtomicWrite]) -> None:
+    def __init__(self, writes: Sequence[AtomicWrite], *, leads: bool = False) -> None:
         self.writes = writes
-        self.leads = False
+        self.leads = leads
         self.outcomes: list[Outcome] | None = None
         self.failure: BaseException | None = None
         self.turn = threading.Lock()
@@ -36,21 +42,25 @@ class GroupCommit:
         self._lock = threading.Lock()
         self._queue: list[_Ticket] = []
         self._led = False
+        self._crowd = 1  # who shared the last transaction
+        self._took = 0.0
 
     def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         with self._lock:
             if not self._led:
                 self._led = True
-                ticket = None
+                ticket = None if self._crowd == 1 else _Ticket(writes, leads=True)
             else:
                 ticket = _Ticket(writes)
+            if ticket is not None:
                 self._queue.append(ticket)
         if ticket is None:
             try:
-                return self._transact(writes)
+                return self._timed(writes)
             finally:
                 self._pass_on()
-        self._wait(ticket)
+        if not ticket.leads:
+            self._wait(ticket)
         if ticket.outcomes is None and ticket.failure is None:
             self._lead(ticket)
         if ticket.failure is not None:
@@ -80,6 +90,13 @@ class GroupCommit:
         following.turn.release()
 
     def _lead(self, own: _Ticket) -> None:
+        try:
+            self._gather()
+        except BaseException:
+            with self._lock:
+                self._queue.remove(own)
+            self._pass_on()
+            raise
         with self._lock:
             taken: list[_Ticket] = []
             count = 0
@@ -90,7 +107,8 @@ class GroupCommit:
                 count += len(ticket.writes)
             del self._queue[: len(taken)]
         try:
-            outcomes = self._transact([write for ticket in taken for write in ticket.writes])
+            self._crowd = len(taken)
+            outcomes = self._timed([write for ticket in taken for write in ticket.writes])
         except BaseException as error:
             for ticket in taken:
                 ticket.failure = error
@@ -106,6 +124,18 @@ class GroupCommit:
                 if ticket is not own:
                     ticket.turn.release()
 
+    def _gather(self) -> None:
+        """Wait a moment for those who shared the last transaction."""
+        end = time.perf_counter() + min(self._took * PART, LONGEST)
+        while len(self._queue) < self._crowd and time.perf_counter() < end:
+            time.sleep(LOOK)
+
+    def _timed(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        began = time.perf_counter()
+        outcomes = self._transact(writes)
+        self._took = time.perf_counter() - began
+        return outcomes
+
 
 def again(error: BaseException) -> BaseException:
     """An exception of its own for each writer: a traceback belongs to one thread, as does an interruption."""
@@ -115,4 +145,7 @@ def again(error: BaseException) -> BaseException:
         return copy
     if isinstance(error, Exception):
         return error
-    return StoreFailed(f"the writer that this write travelled with was stopped by {type(error).__name__}. Try it again")
+    return Uncertain(
+        f"the writer that this write travelled with was stopped by {type(error).__name__}: it happened, or it did not."
+        " Read before you write it again"
+    )

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from provisioner.kv import sqlite_pages
 from provisioner.kv import value as values
+from provisioner.kv.direct import Snapshot
 from provisioner.kv.errors import KvError
 from provisioner.kv.model import Encoding, StoredRow
-from provisioner.kv.snapshot import Snapshot
 from provisioner.kv.sqlite_snapshot import SqliteSnapshot
 
 

@@ -59,6 +59,10 @@ class StoreFailed(KvError, OSError):
     """The storage refused: a full disk, a file that is no database, an input or output error."""
 
 
+class Unreachable(StoreFailed, ConnectionError):
+    """The database's own server does not answer, or has no room: nothing was written, and it may pass."""
+
+
 class AccessDenied(KvError, PermissionError):
     """The server does not open this database to this access token."""
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from provisioner.kv import dumpfile, limits
+from provisioner.kv.direct import DirectStore
 from provisioner.kv.dumpfile import Dump
 from provisioner.kv.errors import DumpInvalid, KvError, OptionInvalid, Uncertain
 from provisioner.kv.model import NEVER, AtomicWrite, Mutation, MutationKind, ReadRange, StoredRow
 from provisioner.kv.snapshot import LAST
-from provisioner.kv.sqlite import SqliteStore
 from provisioner.kv.store import Store
 
 MOST_ROWS: Final = 5000
@@ -40,13 +40,13 @@ class Target(Protocol):
         """Raises KvError for what cannot be stored here."""
 
     def put(self, rows: Sequence[StoredRow], after: bytes | None, to_end: bool) -> int:
-        """Store the rows, and delete other keys, see `SqliteStore.load`."""
+        """Store the rows, and delete other keys, see `DirectStore.load`."""
 
 
 class Files:
-    """By the file: `keep` the versionstamps of the dump."""
+    """By the store itself: `keep` the versionstamps of the dump."""
 
-    def __init__(self, store: SqliteStore, keep: bool) -> None:
+    def __init__(self, store: DirectStore, keep: bool) -> None:
         self._store = store
         self._keep = keep
 
@@ -118,7 +118,7 @@ def _writes(mutations: Sequence[Mutation]) -> Iterator[AtomicWrite]:
 
 def target(store: Store, *, keep: bool) -> Target:
     """Raises OptionInvalid where versionstamps cannot be kept."""
-    if isinstance(store, SqliteStore):
+    if isinstance(store, DirectStore):
         return Files(store, keep)
     if keep:
         raise OptionInvalid("a server gives versionstamps of its own. Load where the database's file is, to keep them")

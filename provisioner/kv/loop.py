@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from provisioner.kv import value as values
 from provisioner.kv.commit import again
 from provisioner.kv.errors import Closed
+from provisioner.kv.gathering import Gathering
 from provisioner.kv.model import AtomicWrite, Consistency, Message, RawEntry, ReadRange
 from provisioner.kv.queue import LONGEST_WAIT, MOST_RUNNING, Renewer, seconds_until
 from provisioner.kv.store import Outcome, Store
@@ -40,6 +41,7 @@ class Work:
         self._threads = threads or ThreadPoolExecutor(THREADS if store.prompt else ELSEWHERE, "kv")
         self._waiting: list[tuple[AtomicWrite, asyncio.Future[Outcome]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._reads: Gathering[RawEntry] = Gathering(lambda ranges: self.call(store.read, ranges))
         self._alone: set[asyncio.Task[Outcome]] = set()
 
     async def call(self, function: Callable[..., T], *arguments: object) -> T:
@@ -53,12 +55,14 @@ class Work:
     async def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
         if self.store.prompt:
             return self.store.read(ranges, consistency)
+        if self.store.gathers:
+            return await self._reads.read(ranges)
         return await self.call(self.store.read, ranges, consistency)
 
     def write(self, write: AtomicWrite) -> asyncio.Future[Outcome]:
         """To be awaited; no coroutine, since starting one for each write is felt."""
         loop = asyncio.get_running_loop()
-        if not self.store.prompt:  # the server puts together what is on its way at the same time
+        if not self.store.gathers:  # the server puts together what is on its way at the same time
             alone = loop.create_task(self._write_alone(write))
             self._alone.add(alone)
             alone.add_done_callback(self._alone.discard)
@@ -76,6 +80,7 @@ class Work:
         """One transaction after the other, each for all who wait by then."""
         try:
             while self._waiting:
+                await asyncio.sleep(0)  # who has just been answered may come again in this turn of the loop
                 waiting, self._waiting = self._waiting, []
                 if self._together is not None:
                     self._together(len(waiting))

@@ -38,6 +38,7 @@ class _Job(NamedTuple):
 
 class MemoryStore:
     prompt = True
+    gathers = True
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

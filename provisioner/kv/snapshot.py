@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final
 
 from provisioner.kv import limits
+from provisioner.kv.direct import DirectStore, Snapshot
 from provisioner.kv.dumpfile import Dump
 from provisioner.kv.model import NEVER, ReadRange, StoredRow
-from provisioner.kv.sqlite import SqliteStore
 from provisioner.kv.store import Store
 
 LAST: Final = b"\xff"
-
-
-class Snapshot(Protocol):
-    """`whole`: all rows are of one moment; `expiry`: rows say when they expire. `version` is None where none is known."""
-
-    whole: bool
-    expiry: bool
-    version: int | None
-
-    def rows(self) -> Iterator[StoredRow]:
-        """All entries in the order of their keys, as they are asked for."""
-
-    def count(self) -> int | None:
-        """How many there are, if that can be said at once."""
 
 
 class Batches:
@@ -75,7 +61,7 @@ class Dumped:
 @contextmanager
 def of_store(store: Store, *, pages: bool = False) -> Iterator[Snapshot]:
     """A snapshot for the block, with its `pages` where there are such; of a store that holds none, the nearest to it."""
-    if isinstance(store, SqliteStore):
+    if isinstance(store, DirectStore):
         with store.moment(pages=pages) as found:
             yield found
     else:

@@ -12,6 +12,7 @@ import apsw
 
 from provisioner.kv import queue, sqlite_pages, sqlite_reads, sqlite_rows, sqlite_snapshot
 from provisioner.kv.commit import GroupCommit
+from provisioner.kv.direct import Row
 from provisioner.kv.errors import Closed, KvError, ReadOnly
 from provisioner.kv.model import (
     AtomicWrite,
@@ -27,7 +28,7 @@ from provisioner.kv.model import (
 )
 from provisioner.kv.mutate import Effect, Stored, effects
 from provisioner.kv.sqlite_file import File, Opening, Synchronous, number
-from provisioner.kv.sqlite_reads import Pinned, Row
+from provisioner.kv.sqlite_reads import Pinned
 from provisioner.kv.sqlite_snapshot import SqliteSnapshot
 from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
@@ -56,6 +57,7 @@ class SqliteStore:
     sqlite_file.Opening, as for `cache_kib`."""
 
     prompt = True
+    gathers = True
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ _ROW: Final = f"{_ALL} and k = ?"
 _ROWS: Final = f"{_ALL} order by k"
 _VERSION: Final = "select version from data_version where k = 0"
 _COUNT: Final = "select count(*) from kv"
+_LOOK_EVERY: Final = 20_000  # steps of SQLite's machine, a few milliseconds
 _PUT: Final = (
     "insert into kv (k, v, v_encoding, version, expiration_ms) values (?1, ?2, ?3, ?4, ?5)"
     " on conflict (k) do update set v = ?2, v_encoding = ?3, version = ?4, expiration_ms = ?5"
@@ -45,6 +47,9 @@ class SqliteSnapshot:
             yield from self.connection.execute(_ROWS)
         except apsw.Error as error:
             raise self.file.failure(error) from error
+
+    def end_by(self, deadline: float) -> None:
+        self.connection.set_progress_handler(lambda: time.monotonic() > deadline, _LOOK_EVERY)
 
     def row(self, key: bytes) -> StoredRow | None:
         try:

@@ -19,10 +19,12 @@ class Subscription(Protocol):
 class Store(Protocol):
     """One database. Every method may be called from any thread; times are milliseconds since 1970.
 
-    `prompt` says that reads take microseconds, so that an event loop need not leave them to a thread.
+    `prompt` says that reads take microseconds, so that an event loop need not leave them to a thread; `gathers`, that
+    writes happen one transaction after the other, and reads cost a journey: those which wait are best handed over together.
     """
 
     prompt: bool
+    gathers: bool
 
     def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
         """The entries of each range, all from one snapshot: the latest, or if "eventual" maybe an older one."""

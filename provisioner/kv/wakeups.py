@@ -44,6 +44,13 @@ class Wakeups:
         for wanted in woken:
             wanted.wake()
 
+    def hashed(self, hashes: bytes, hash_of: Callable[[bytes], bytes], *, queue: bool = False) -> None:
+        """Entries changed whose keys have these hashes, of four bytes each."""
+        changed = {hashes[at : at + 4] for at in range(0, len(hashes), 4)}
+        with self._lock:
+            keys = list(self._by_key)
+        self.changed([key for key in keys if hash_of(key) in changed], queue=queue)
+
     def everything(self) -> None:
         """Nobody knows what changed."""
         with self._lock:

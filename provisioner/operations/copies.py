@@ -60,7 +60,7 @@ def fork(
 
     `action` is what it is called, ``fork`` or ``reset``. Raises ProvisionerError where that cannot be.
     """
-    may_be_replaced(registry, app, goal, action)
+    may_be_replaced(registry, goal, action)
     if origin is not None and origin.id == goal.id:
         raise ProvisionerError(f"{goal.name} cannot be a fork of itself", "Name another branch")
     if origin is not None and origin.instance_id != goal.instance_id:
@@ -95,9 +95,9 @@ def was_kept(registry: Registry, database: Database, snapshot_id: str) -> str:
     return f"What it held is snapshot {snapshot_id}. {engine.anew}"
 
 
-def may_be_replaced(registry: Registry, app: App, database: Database, action: str) -> None:
+def may_be_replaced(registry: Registry, database: Database, action: str) -> None:
     """Raises ProvisionerError where nobody may put other data in this database's place."""
-    timeline = timeline_of(registry, app, database)
+    timeline = timeline_of(registry, database)
     if timeline.protected:
         name = shown(timeline.name)
         raise ProvisionerError(

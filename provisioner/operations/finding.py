@@ -103,8 +103,8 @@ def timeline_meant(registry: Registry, app: App, name: bytes, told: Told, *, exa
     return found
 
 
-def timeline_of(registry: Registry, app: App, database: Database) -> Timeline:
-    return next(timeline for timeline in registry.timelines(app.id) if timeline.id == database.timeline_id)
+def timeline_of(registry: Registry, database: Database) -> Timeline:
+    return registry.timeline(database.timeline_id)
 
 
 def known_timeline(registry: Registry, app: App, name: bytes, *, exact: bool) -> Timeline | None:

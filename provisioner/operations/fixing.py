@@ -22,10 +22,10 @@ def database(registry: Registry, app: App, found: Database) -> Proposal:
     """Make a database that could not be made, and run what its timeline waits for."""
 
     def do(told: Told) -> Iterator[str]:
-        forget_failures(registry, app, [timeline_of(registry, app, found)], registry.who)
+        forget_failures(registry, app, [timeline_of(registry, found)], registry.who)
         run_whole(registry, app, "fix", told, retry=frozenset([found.id]))
         _must_be_whole([item for item in registry.databases(app.id) if item.id == found.id])
-        must_be_deployed(app, [timeline_of(registry, app, found)])
+        must_be_deployed(app, [timeline_of(registry, found)])
         yield "fixed"
 
     return Proposal(do)

@@ -20,7 +20,7 @@ from provisioner.registry.store import Registry
 
 def archive(registry: Registry, app: App, found: Database) -> Proposal:
     """Put a database away; it is kept for the retention time."""
-    timeline = timeline_of(registry, app, found)
+    timeline = timeline_of(registry, found)
     if timeline.protected:
         raise ProvisionerError(
             f"{found.name} is of a protected timeline, which is never archived",
@@ -44,7 +44,7 @@ def recover(registry: Registry, app: App, found: Database) -> Proposal:
         )
     for share in shares(registry, app.id):
         if (share.timeline_id, share.instance_id) == (found.timeline_id, found.instance_id):
-            name = shown(timeline_of(registry, app, found).name)
+            name = shown(timeline_of(registry, found).name)
             raise ProvisionerError(
                 f"{name} shares another timeline's database in the place of {found.name}",
                 f"Let it go first: provisioner database unshare {name}",
@@ -104,7 +104,7 @@ def _hold(registry: Registry, app: App, found: Database, hold: Hold, told: Told)
             raise ProvisionerError(f"{found.name} was deleted meanwhile", "See 'provisioner status'")
         registry.save_databases([replace(current, hold=hold, purge_at=None)])
         if hold is Hold.CONNECTED:  # its time begins anew
-            timeline = timeline_of(registry, app, found)
+            timeline = timeline_of(registry, found)
             gone_at = None if timeline.preview else timeline.gone_at
             registry.save_timelines([replace(timeline, active_at=now_ms(), gone_at=gone_at)])
         registry.record(now_ms(), f"database.hold-{hold}", registry.who, app_id=app.id, database_id=found.id)

@@ -75,10 +75,10 @@ def _must_be_possible(registry: Registry, app: App, owner: Timeline, sharer: Tim
         if share.instance_id != instance.id:
             continue
         if share.timeline_id == owner.id:
-            whose = _owner(registry, app, share)
+            whose = _owner(registry, share)
             raise ProvisionerError(f"{other} itself uses the database of {whose}", f"Share that one's: {whose}")
-        if share.timeline_id == sharer.id and _owner(registry, app, share) != other:
-            whose = _owner(registry, app, share)
+        if share.timeline_id == sharer.id and _owner(registry, share) != other:
+            whose = _owner(registry, share)
             raise ProvisionerError(
                 f"{name} uses the database of {whose} already", f"End that first: provisioner database unshare {name}"
             )
@@ -89,10 +89,10 @@ def _must_be_possible(registry: Registry, app: App, owner: Timeline, sharer: Tim
             )
 
 
-def _owner(registry: Registry, app: App, share: Share) -> str:
+def _owner(registry: Registry, share: Share) -> str:
     database = registry.database(share.database_id)
     assert database is not None  # noqa: S101 - rows of databases are never deleted
-    return shown(timeline_of(registry, app, database).name)
+    return shown(timeline_of(registry, database).name)
 
 
 def _used(registry: Registry, database: Database, words: str) -> str:

@@ -38,9 +38,9 @@ def users_of(registry: Registry, database: Database) -> list[Timeline]:
 def previews(registry: Registry, app_id: str, skip: int, most: int) -> list[Timeline]:
     """Those that are there, or have data, the latest first."""
     rows = registry.rows(
-        "select id from timeline where app_id = ? and preview and (gone_at is null or exists (select 1 from database"
-        " where timeline_id = timeline.id and status <> 'purged')) order by gone_at is not null, active_at desc"
-        " limit ? offset ?",
+        "select id from timeline where app_id = ? and not production and preview = 1 and (gone_at is null"
+        " or exists (select 1 from database where timeline_id = timeline.id and status <> 'purged'))"
+        " order by gone_at is not null, active_at desc limit ? offset ?",
         *(app_id, most, skip),
     )
     return [registry.timeline(str(row[0])) for row in rows]

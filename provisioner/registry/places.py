@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from provisioner.model import Intent, Status
 from provisioner.registry.store import Registry
@@ -12,7 +12,7 @@ from provisioner.registry.store import Registry
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`location` is the instance's. `archived_at` in milliseconds since 1970, None where it is not archived."""
+    """`location` and `url` are the instance's. `archived_at` in milliseconds since 1970, None where it is not archived."""
 
     name: str
     engine: str
@@ -21,6 +21,8 @@ class Place:
     intent: Intent | None
     error: str | None
     archived_at: int | None
+    instance_id: str = ""
+    url: str = field(default="", repr=False)
 
 
 def place_of(registry: Registry, database_id: str) -> Place | None:
@@ -31,7 +33,8 @@ def place_of(registry: Registry, database_id: str) -> Place | None:
 def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, Place]:
     """Those of these that the registry has ever had, by their ids; a thousand take some milliseconds."""
     rows = registry.rows(
-        "select database.id, database.name, engine, location, status, intent, error, archived_at"
+        "select database.id, database.name, engine, location, status, intent, error, archived_at, instance.id,"
+        " instance.url"
         " from json_each(?) as wanted join database on database.id = wanted.value"
         " join instance on instance.id = instance_id",
         json.dumps(list(database_ids)),
@@ -40,7 +43,15 @@ def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, Plac
 
 
 def _place(
-    name: object, engine: object, location: object, status: object, intent: object, error: object, archived_at: object
+    name: object,
+    engine: object,
+    location: object,
+    status: object,
+    intent: object,
+    error: object,
+    archived_at: object,
+    instance_id: object,
+    url: object,
 ) -> Place:
     return Place(
         str(name),
@@ -50,4 +61,6 @@ def _place(
         Intent(str(intent)) if intent else None,
         None if error is None else str(error),
         None if archived_at is None else int(str(archived_at)),
+        str(instance_id),
+        str(url),
     )

@@ -1,0 +1,307 @@
+"""The store that is a database on PostgreSQL: shared by any number of servers, and as durable as that is made."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, TypeVar
+
+import psycopg
+
+from provisioner.kv import batch, postgres_schema, queue
+from provisioner.kv import postgres_refusal as refusal
+from provisioner.kv import postgres_rows as rows
+from provisioner.kv.batch import GONE, Batch, Needs, Put, versionstamp
+from provisioner.kv.commit import GroupCommit
+from provisioner.kv.errors import Closed, KvError, OptionInvalid, StoreFailed
+from provisioner.kv.model import AtomicWrite, Committed, Consistency, Message, RawEntry, ReadRange, StoredRow
+from provisioner.kv.postgres_line import Line, Row, completed, shown
+from provisioner.kv.postgres_lines import Lines
+from provisioner.kv.postgres_listening import Listening
+from provisioner.kv.postgres_snapshot import PostgresPinned, PostgresSnapshot
+from provisioner.kv.postgres_writing import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, Changes, Deed, Moment, Writing
+from provisioner.kv.store import Outcome
+from provisioner.kv.wakeups import Wakeups, Wanted
+
+T = TypeVar("T")
+
+_COLLECTED_AT_ONCE: Final = 1000  # so that no other writer waits long
+_OPENING: Final = 20.0  # seconds
+
+LINES: Final = Lines()  # of this process
+
+
+class PostgresStore:
+    """`url` is a connection string of libpq's, also with several hosts; `dbname` another database there than it names.
+
+    The tables are made if they are not there, but with `must_exist`: then that is StoreFailed. `lines` are the connections
+    that it shares with other stores.
+    """
+
+    prompt = False
+    gathers = True
+
+    def __init__(self, url: str, *, dbname: str | None = None, must_exist: bool = False, lines: Lines = LINES) -> None:
+        try:
+            self._conninfo = completed(url, dbname)
+        except psycopg.Error as error:
+            raise OptionInvalid("this is no connection string of PostgreSQL") from error
+        self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
+        self._lines = lines
+        self._closed = False
+        self._wakeups = Wakeups()
+        self._writing = Writing(lines, self._conninfo, self._tell)
+        self._listening = Listening(lines, self._conninfo, self._writing.me, self._wakeups)
+        self._group = GroupCommit(self._transact)
+        try:
+            with lines.lent(self._conninfo, time.monotonic() + _OPENING) as line:
+                _prepare(line, self.place, must_exist=must_exist)
+        except psycopg.Error as error:
+            raise refusal.refused(self.place, error) from error
+
+    @property
+    def place(self) -> str:
+        """Where it is, without a password."""
+        return shown(self._conninfo)
+
+    def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
+        return [
+            [RawEntry(key, value, encoding, versionstamp(version)) for key, value, encoding, version in found]
+            for found in self.rows(ranges)
+        ]
+
+    def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
+        """What `read` makes its entries of: key, value, encoding, and the version as a number."""
+        if not ranges:
+            self._must_be_open()
+            return []
+        return rows.read(ranges, self._ask(*rows.reading(ranges)))
+
+    def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        self._must_be_open()
+        return self._group.write(writes)
+
+    def watch(self, keys: Sequence[bytes], wake: Callable[[], None]) -> Wanted:
+        self._must_be_open()
+        wanted = self._wakeups.add(keys, wake)
+        self._listening.begin()
+        return wanted
+
+    def watch_queue(self, wake: Callable[[], None]) -> Wanted:
+        self._must_be_open()
+        wanted = self._wakeups.add((), wake, queue=True)
+        self._listening.begin()
+        return wanted
+
+    def claim(self, now: int, most: int) -> tuple[list[Message], int | None]:
+        due = self._first(rows.FIRST_DUE)
+        if due is None or due > now:
+            return [], due
+
+        def work(moment: Moment) -> Deed[list[Message]]:
+            messages = [Message(id, data) for id, data in moment.answers[0]]  # noqa: A001
+            taken = (rows.TAKE, (now + queue.DEADLINE, [message.id for message in messages]))
+            return Deed(messages, Changes(statements=[taken]) if messages else None)
+
+        return self._writing.do([(rows.DUE, (now, most))], work), self._first(rows.FIRST_DUE)
+
+    def renew(self, ids: Sequence[str], now: int) -> None:
+        if ids:
+            self._ask(rows.RENEW, (now + queue.DEADLINE, list(ids)))
+
+    def finish(self, id: str, success: bool, now: int) -> None:  # noqa: A002
+        if success:
+            self._ask(rows.FORGET, ([id],))
+        else:
+            self._writing.do([(rows.ONE_HELD, (id,))], lambda moment: self._failed(moment, now))
+
+    def revive(self, now: int) -> tuple[int, int | None]:
+        count = 0
+        while (end := self._first(rows.FIRST_HELD)) is not None and end <= now:
+            count += self._writing.do([(rows.LEFT_BEHIND, (now,))], lambda moment: self._failed(moment, now))
+        return count, end
+
+    def next_expiry(self) -> int | None:
+        """When the first of its entries expires, which may be in the past."""
+        return self._first(rows.FIRST_EXPIRY)
+
+    def collect(self, now: int) -> tuple[int, int | None]:
+        expiry = self.next_expiry()
+        if expiry is None or expiry > now:
+            return 0, expiry
+
+        def work(moment: Moment) -> Deed[int]:
+            keys = [key for (key,) in moment.answers[0]]
+            if not keys:
+                return Deed(0)
+            return Deed(len(keys), Changes(dict.fromkeys(keys, GONE), moment.version + 1))
+
+        return self._writing.do([(rows.EXPIRED, (now, _COLLECTED_AT_ONCE))], work), self.next_expiry()
+
+    def version(self) -> int:
+        """That of the last write: another one whenever somebody has written."""
+        return int(self._ask("select last_value from deno_kv.version")[0][0])
+
+    def row(self, key: bytes) -> StoredRow | None:
+        """All of an entry, also when it expires."""
+        with self.moment() as found:
+            return found.row(key)
+
+    @contextmanager
+    def moment(self, *, pages: bool = False) -> Iterator[PostgresSnapshot]:
+        """One moment of all entries, for the block. There are no `pages` here."""
+        self._must_be_open()
+        with ExitStack() as stack:
+            try:
+                line = stack.enter_context(self._lines.lent(self._conninfo, time.monotonic() + _OPENING))
+                snapshot = PostgresSnapshot(line, self.place)
+            except psycopg.Error as error:
+                raise refusal.refused(self.place, error) from error
+            stack.callback(line.end)
+            yield snapshot
+
+    def pinned(self) -> PostgresPinned:
+        """For several reads at one moment. Short: it keeps a connection."""
+        stack = ExitStack()
+        return PostgresPinned(stack.enter_context(self.moment()), stack)
+
+    def load(self, entries: Sequence[StoredRow], *, keep: bool, after: bytes | None, to_end: bool) -> int:
+        """Store these in one transaction: with their own versions if `keep`. How many others were deleted.
+
+        Those are, unless `after` is None, the keys behind `after` up to the last one of the entries, or `to_end`.
+        """
+        swept = [] if after is None else rows.sweep(after, [entry[0] for entry in entries], to_end=to_end)
+
+        def work(moment: Moment) -> Deed[int]:
+            puts, version = loaded(entries, moment.version, moment.version + self._step(), keep=keep)
+            changes = Changes(puts, version, statements=swept[1:], anything=True)
+            return Deed(moment.answers[0][0][0] if swept else 0, changes)
+
+        return self._writing.do(swept[:1], work)
+
+    def moved(self) -> bool:
+        """Never: a database that has connections cannot be renamed, and new ones lead to the one that has the name."""
+        return False
+
+    def rest(self) -> None:
+        """It will not be used for a while: give connections back. May be called at any time."""
+        self._lines.forget(self._conninfo)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = self._writing.closed = True
+        self._listening.close()
+        self._lines.forget(self._conninfo)
+        self._wakeups.everything()
+
+    def _transact(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        """In one transaction, or several where there is much to send: of what comes behind one, a failure is the outcome."""
+        outcomes: list[Outcome] = []
+        for portion in batch.portions(writes):
+            try:
+                outcomes += self._together(portion)
+            except KvError as error:
+                if not outcomes:
+                    raise
+                return outcomes + [error] * (len(writes) - len(outcomes))
+        return outcomes
+
+    def _together(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        wanted = batch.needs(writes)
+        if wanted:
+            return self._writing.do(rows.looking_up(wanted), lambda moment: self._done(writes, wanted, moment))
+        outcomes, changes = self._done(writes, wanted, Moment(0, ()))
+        if changes is None:
+            return outcomes
+        base = self._writing.put(changes)
+        return [_moved(outcome, base) for outcome in outcomes]
+
+    def _done(self, writes: Sequence[AtomicWrite], wanted: Needs, moment: Moment) -> Deed[list[Outcome]]:
+        done = Batch(*rows.looked_up(wanted, moment.answers), moment.version, self._step)
+        outcomes = [done.add(write) for write in writes]
+        if done.version == moment.version:
+            return Deed(outcomes)
+        return Deed(outcomes, Changes(done.puts, done.version, done.enqueues))
+
+    def _failed(self, moment: Moment, now: int) -> Deed[int]:
+        """Messages whose handlers failed: how many."""
+        (held,) = moment.answers
+        if not held:
+            return Deed(0)
+        version = moment.version + self._step()
+        failed = rows.failing(held, now, version)
+        given = version if failed.puts else 0
+        return Deed(len(held), Changes(failed.puts, given, (), failed.statements, failed.again))
+
+    def _step(self) -> int:
+        return 1 + int(self._random.random() * 9)
+
+    def _tell(self, changes: Changes | None) -> None:
+        if changes is None or changes.anything:
+            self._wakeups.everything()
+        elif self._wakeups:
+            self._wakeups.changed(changes.puts, queue=changes.queue)
+
+    def _first(self, statement: str) -> int | None:
+        found = self._ask(statement)
+        return found[0][0] if found else None
+
+    def _ask(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Row]:
+        """Ask, and again where the connection broke: what is asked here may be done twice."""
+        until = time.monotonic() + PATIENCE
+        pause = FIRST_PAUSE
+        while True:
+            self._must_be_open()
+            try:
+                with self._lines.lent(self._conninfo, until) as line:
+                    return line.ask(statement, parameters)
+            except psycopg.Error as error:
+                if not refusal.passes(error) or time.monotonic() + pause > until:
+                    raise refusal.refused(self.place, error) from error
+            self._lines.forget(self._conninfo)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise Closed("the database is closed")
+
+
+def open_store(url: str, *, dbname: str | None = None, must_exist: bool = False) -> PostgresStore:
+    """The database that a connection string names, or another one of that server."""
+    return PostgresStore(url, dbname=dbname, must_exist=must_exist)
+
+
+def loaded(entries: Sequence[StoredRow], last: int, version: int, *, keep: bool) -> tuple[dict[bytes, Put], int]:
+    """Entries as they are put down, with their own versions if `keep` and they have any; and the last version then."""
+    puts = {
+        key: Put(value, encoding, own if keep and own is not None else version, expiry)
+        for key, value, encoding, own, expiry in entries
+    }
+    return puts, max([last, *(put.version for put in puts.values())]) if keep else version
+
+
+def _moved(outcome: Outcome, base: int) -> Outcome:
+    """The outcome of a write whose versions were counted from 0."""
+    if not isinstance(outcome, Committed):
+        return outcome
+    return Committed(versionstamp(int.from_bytes(outcome.versionstamp[:8], "big", signed=True) + base))
+
+
+def _prepare(line: Line, place: str, *, must_exist: bool) -> None:
+    """Make the tables, unless they are there. Raises psycopg.Error, StoreFailed."""
+    if line.ask(postgres_schema.FIND) == [(None,)]:
+        if must_exist:
+            raise StoreFailed(f"{place} has no tables of Deno KV")
+        line.ask("begin")
+        line.ask(postgres_schema.LOCK)
+        if line.ask(postgres_schema.FIND) == [(None,)]:
+            for statement in postgres_schema.STATEMENTS:
+                line.ask(statement)
+        line.ask("commit")
+    ((found,),) = line.ask(postgres_schema.FORMAT_OF)
+    if found > postgres_schema.FORMAT:
+        raise StoreFailed(f"{place} was made by a newer version of this program. Update it")

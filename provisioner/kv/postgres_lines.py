@@ -1,0 +1,132 @@
+"""The connections of a process to PostgreSQL: few, though it may have thousands of databases there.
+
+A connection leads to one database for ever. So one that nobody uses stays for the next who wants the same database, and
+where no more may be open the one that was used longest ago makes room.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from provisioner.kv.errors import Busy
+from provisioner.kv.postgres_line import Line, shown
+
+MOST: Final = 40  # of all; PostgreSQL's own limit is 100 unless it was told otherwise
+EACH: Final = 8  # to one database, beside one that listens
+KEPT_PART: Final = 2  # of all, at most one in so many listens
+
+
+class Lines:
+    """At most `most` connections, and `each` to one database."""
+
+    def __init__(self, most: int = MOST, each: int = EACH) -> None:
+        self._most = most
+        self._each = each
+        self._changed = threading.Condition()
+        self._idle: list[tuple[str, Line]] = []  # the one that was used longest ago first
+        self._open: Counter[str] = Counter()  # and those that are being opened
+        self._kept = 0
+
+    @property
+    def count(self) -> int:
+        return self._open.total() + self._kept
+
+    @contextmanager
+    def lent(self, conninfo: str, until: float) -> Iterator[Line]:
+        """One for the caller alone. What it leaves in a transaction, or broken, is closed.
+
+        Raises Busy where none is free `until` then, by time.monotonic(), and psycopg.Error where none can be made.
+        """
+        line = self._taken(conninfo, until)
+        try:
+            if line is None:
+                line = Line.to(conninfo)
+            line.until = until
+            yield line
+        finally:
+            self._give_back(conninfo, line)
+
+    @contextmanager
+    def kept(self, conninfo: str) -> Iterator[Line | None]:
+        """One for as long as the caller likes; None where there are so many of those that others would starve."""
+        with self._changed:
+            allowed = self._kept < self._most // KEPT_PART
+            evicted = self._room() if allowed else None
+            allowed = allowed and self.count < self._most
+            self._kept += allowed
+        _close(evicted)
+        if not allowed:
+            yield None
+            return
+        try:
+            with Line.to(conninfo) as line:
+                yield line
+        finally:
+            with self._changed:
+                self._kept -= 1
+                self._changed.notify_all()
+
+    def forget(self, conninfo: str) -> None:
+        """Close those to this database that nobody uses."""
+        with self._changed:
+            found = [entry for entry in self._idle if entry[0] == conninfo]
+            for entry in found:
+                self._idle.remove(entry)
+                self._less(conninfo)
+            self._changed.notify_all()
+        for _, line in found:
+            line.close()
+
+    def _taken(self, conninfo: str, until: float) -> Line | None:
+        """One that is idle; None where the caller may open one."""
+        evicted = None
+        with self._changed:
+            while True:
+                for at in range(len(self._idle) - 1, -1, -1):
+                    if self._idle[at][0] == conninfo:
+                        return self._idle.pop(at)[1]
+                if self._open[conninfo] < self._each:
+                    evicted = self._room()
+                    if self.count < self._most:
+                        self._open[conninfo] += 1
+                        break
+                if not self._changed.wait(until - time.monotonic()):
+                    raise Busy(
+                        f"{shown(conninfo)}: all {self.count} connections of this process were in use for too long"
+                    )
+        _close(evicted)
+        return None
+
+    def _room(self) -> Line | None:
+        """Take out the one used longest ago, where no more may be open."""
+        if self.count < self._most or not self._idle:
+            return None
+        place, line = self._idle.pop(0)
+        self._less(place)
+        return line
+
+    def _less(self, conninfo: str) -> None:
+        self._open[conninfo] -= 1
+        if not self._open[conninfo]:
+            del self._open[conninfo]
+
+    def _give_back(self, conninfo: str, line: Line | None) -> None:
+        usable = line is not None and line.usable
+        with self._changed:
+            if line is not None and usable:
+                self._idle.append((conninfo, line))
+            else:
+                self._less(conninfo)
+            self._changed.notify_all()
+        if not usable:
+            _close(line)
+
+
+def _close(line: Line | None) -> None:
+    if line is not None:
+        line.close()

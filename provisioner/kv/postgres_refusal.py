@@ -1,0 +1,48 @@
+"""What PostgreSQL refused, in our words; and what passes by itself."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+
+from provisioner.kv.errors import Busy, KvError, StoreFailed, Unreachable
+
+# The server ends or begins, has no connection to spare, is a standby now, or rolled back for another's sake.
+_PASSING: Final = ("57P01", "57P02", "57P03", "57P05", "25P03", "53300", "25006", "40001", "40P01")
+_CONNECTION: Final = "08"
+_HELD: Final = ("55P03", "57014")  # no lock, or no answer, in the time that the session allows
+_DISK_FULL: Final = "53100"
+_NO_TABLES: Final = ("42P01", "3F000")
+
+
+def passes(error: psycopg.Error) -> bool:
+    """May the same go well in a moment? Also where the server cannot be reached: another may take its place."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate in _PASSING or error.sqlstate.startswith(_CONNECTION)
+
+
+def certain(error: psycopg.Error) -> bool:
+    """Was this surely not done: has the server said so, or was it never sent? Where the session ends, nobody can tell."""
+    if error.sqlstate is None:
+        return not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    return error.diag.severity_nonlocalized == "ERROR"
+
+
+def refused(place: str, error: psycopg.Error) -> KvError:
+    if passes(error):
+        return Unreachable(f"{place}: {_said(error)}")
+    if error.sqlstate in _HELD:
+        return Busy(f"{place}: others held the database for too long ({_said(error)})")
+    if error.sqlstate == _DISK_FULL:
+        return StoreFailed(f"{place}: disk full: {_said(error)}")
+    if error.sqlstate in _NO_TABLES:
+        return StoreFailed(f"{place} has no tables of Deno KV ({_said(error)})")
+    return StoreFailed(f"{place}: {_said(error)}")
+
+
+def _said(error: psycopg.Error) -> str:
+    """One line. PostgreSQL says what it cannot do, never a password."""
+    text = error.diag.message_primary or str(error) or type(error).__name__
+    return " ".join(text.split())

@@ -1,0 +1,93 @@
+"""One moment of a database on PostgreSQL: a transaction that reads, while others go on writing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Final
+
+import psycopg
+
+from provisioner.kv import postgres_refusal as refusal
+from provisioner.kv import postgres_rows as rows
+from provisioner.kv.model import ReadRange, StoredRow
+from provisioner.kv.postgres_line import Line, Row, Statement
+from provisioner.kv.postgres_schema import WRITING
+
+_HOLD: Final = f"select pg_advisory_lock({WRITING})"
+_LET_GO: Final = f"select pg_advisory_unlock({WRITING})"
+_BEGIN: Final = "begin isolation level repeatable read read only"
+_VERSION: Final = "select last_value from deno_kv.version"
+# No writer waits for it, so it may stand still, and take its time.
+_FOR_LONG: Final = (
+    "select set_config('idle_in_transaction_session_timeout', '0', true), set_config('statement_timeout', '0', true)"
+)
+_ALL: Final = "select k, v, v_encoding, version, expiration_ms from deno_kv.kv"
+_ROW: Final = f"{_ALL} where k = %b"
+_COUNT: Final = "select count(*) from deno_kv.kv"
+_FETCHED: Final = 500  # rows in a journey
+
+
+class PostgresSnapshot:
+    """On a connection of its own. `version` is that of the last commit in it: writers wait while it is asked for."""
+
+    whole = True
+    expiry = True
+
+    def __init__(self, line: Line, place: str) -> None:
+        self._line = line
+        self._place = place
+        line.ask(_HOLD)
+        try:
+            *_, ((version,),) = line.ask_all((_BEGIN, ()), (_VERSION, ()))
+        finally:
+            if not line.closed:
+                line.ask(_LET_GO)
+        line.ask(_FOR_LONG)
+        line.until = float("inf")
+        self.version: int | None = version
+
+    def rows(self) -> Iterator[StoredRow]:
+        """All entries in the order of their keys, some at a time."""
+        try:
+            with self._line.cursor("entries", withhold=False) as cursor:
+                cursor.itersize = _FETCHED
+                cursor.execute(f"{_ALL} order by k".encode(), binary=True)
+                yield from cursor
+        except psycopg.Error as error:
+            raise refusal.refused(self._place, error) from error
+
+    def row(self, key: bytes) -> StoredRow | None:
+        found = self._asked((_ROW, (key,)))
+        return (found[0][0], found[0][1], found[0][2], found[0][3], found[0][4]) if found else None
+
+    def count(self) -> int | None:
+        ((number,),) = self._asked((_COUNT, ()))
+        return int(number)
+
+    def end_by(self, deadline: float) -> None:
+        self._line.until = deadline
+
+    def read(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
+        """As PostgresStore.rows."""
+        return rows.read(ranges, self._asked(rows.reading(ranges)))
+
+    def _asked(self, statement: Statement) -> list[Row]:
+        try:
+            return self._line.ask(*statement)
+        except psycopg.Error as error:
+            raise refusal.refused(self._place, error) from error
+
+
+class PostgresPinned:
+    """One moment, until it is closed: it keeps a connection."""
+
+    def __init__(self, snapshot: PostgresSnapshot, stack: ExitStack) -> None:
+        self._snapshot = snapshot
+        self._stack = stack
+
+    def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
+        return self._snapshot.read(ranges)
+
+    def close(self) -> None:
+        self._stack.close()
