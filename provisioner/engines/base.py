@@ -88,6 +88,9 @@ class Engine(Protocol):
     first: str
     """What an app has of the first instance of this engine, as the beginning of a sentence that ends in its name."""
 
+    has_keys: bool
+    """It holds keys and values: apps find them in a file or at a server of ours, and people in the explorer."""
+
     kept_in: str
     """What holds a database's data, in a word."""
 

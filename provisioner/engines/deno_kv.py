@@ -42,6 +42,7 @@ class DenoKv:
     """See `provisioner.engines.base.Engine`."""
 
     first = "Deno.openKv() opens the databases of"
+    has_keys = True
     kept_in = "file"
     dumps = None
     anew = (

@@ -45,6 +45,7 @@ class Postgres:
     """See `provisioner.engines.base.Engine`."""
 
     first = "DATABASE_URL leads to the databases of"
+    has_keys = False
     kept_in = "database"
     dumps = PgDumps()
     anew = (
