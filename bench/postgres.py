@@ -44,7 +44,7 @@ def _server() -> Iterator[tuple[Postgres, Instance]]:
     home = tempfile.mkdtemp(prefix="home-")
     Home(home).create()
     location = os.path.join(home, "instances", "main")
-    instance = Instance(str(uuid.uuid4()), "main", "postgres", location, now_ms(), "", home)
+    instance = Instance(str(uuid.uuid4()), "main", "postgres", location, now_ms(), home=home)
     engine = Postgres()
     try:
         engine.prepare(instance)

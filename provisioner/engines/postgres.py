@@ -14,7 +14,7 @@ import psycopg
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
-from provisioner.engines.base import Check, Copied, Failures, Inspection, Source, Where
+from provisioner.engines.base import Check, Copied, Failures, Inspection, Kept, Source, Where
 from provisioner.engines.pg import (
     copying,
     databases,
@@ -23,6 +23,7 @@ from provisioner.engines.pg import (
     names,
     place,
     probing,
+    quorate,
     roles,
     steps,
     sweeping,
@@ -45,6 +46,7 @@ class Postgres:
     """See `provisioner.engines.base.Engine`."""
 
     first = "DATABASE_URL leads to the databases of"
+    has_keys = False
     kept_in = "database"
     dumps = PgDumps()
     anew = (
@@ -57,6 +59,9 @@ class Postgres:
 
     def same_place(self, one: Instance, other: Instance) -> bool:
         return locating.same_place(one, other)
+
+    def kept(self, instance: Instance) -> Kept | None:
+        return quorate.kept(instance)
 
     def look(self, instance: Instance) -> Check:
         return probing.look(instance)
