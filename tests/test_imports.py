@@ -32,7 +32,7 @@ ROOMS = (
     ),
     *("environment", "formats", "git", "kv", "registry", "engines", "runs", "reconcile", "connect"),
     *("endpoint", "reaching", "deploying", "following", "errands", "view", "resolving", "envfile"),
-    *("pushes", "worker", "draining", "handover", "operations", "dashboard", "daemon", "cli", "__main__"),
+    *("pushes", "promises", "worker", "draining", "handover", "operations", "dashboard", "daemon", "cli", "__main__"),
 )
 
 

@@ -13,7 +13,7 @@ import pytest
 from pg_server import PgServer, pg_running
 from pg_standby import standby_of
 from pg_world import mark, marked
-from support import add_branches, ok, provisioner, repository, statuses, until
+from support import add_branches, daemon, ok, provisioner, repository, statuses, until
 from test_replication import SETTINGS, promised, set_to
 
 QUORUM = "ANY 1 (node2)"
@@ -106,6 +106,17 @@ def test_while_the_promise_is_broken_databases_are_in_error_and_then_mended(
     ok(repo, "database", "fix", "--all")
     assert set(statuses(repo).values()) == {"connected"}
     assert marked(repo, "login") == "kept"
+
+
+def test_a_daemon_finds_out_by_itself_that_a_promise_is_broken_and_kept_again(
+    repo: Path, pair: tuple[PgServer, PgServer], home: Path
+) -> None:
+    with daemon(home):
+        until(lambda: set(statuses(repo).values()) == {"connected"})
+        pair[1].stop()
+        until(lambda: set(statuses(repo).values()) == {"error"})
+        pair[1].start()
+        until(lambda: set(statuses(repo).values()) == {"connected"})
 
 
 def test_a_promise_that_nobody_needs_any_more_is_taken_back(repo: Path, primary: PgServer) -> None:

@@ -40,6 +40,22 @@ def save_instance(registry: Registry, instance: Instance, now: int, detail: str)
         registry.record(now, "instance.edit", registry.who, detail=detail)
 
 
+def call_broken(registry: Registry, instance: Instance, now: int, why: str) -> None:
+    """Nothing on an instance is connected any more, until it is tried again."""
+    with registry.change():
+        registry.write(
+            "update database set status = 'error', error = ? where instance_id = ? and status = 'connected' and intent is null",
+            *(printable(why), instance.id),
+        )
+        registry.record(now, "instance.error", "watch", detail=f"{instance.slug}: {why}")
+
+
+def retry_now(registry: Registry, instance: Instance) -> None:
+    """What failed on an instance is tried again at the next look, however often it has failed."""
+    with registry.change():
+        registry.write("update database set retry_at = null where instance_id = ? and status = 'error'", instance.id)
+
+
 def mark_deleted(registry: Registry, instance: Instance, now: int, purge_at: int, backup: str | None) -> None:
     with registry.change():
         registry.write(

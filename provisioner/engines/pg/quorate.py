@@ -5,7 +5,12 @@ What is not replicated is not begun: a commit of ours would be acknowledged by t
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psycopg
 
 from provisioner.engines.base import Check, Kept, Standby
 from provisioner.engines.pg.quorum import Promise, Replication, promise
@@ -32,6 +37,39 @@ def must_hold(instance: Instance) -> None:
         raise StorageFailed(
             f"the server {instance.location} does not keep every write on {instance.require_quorum} nodes: {problem}"
         )
+
+
+@contextmanager
+def watched(instance: Instance, session: Session) -> Iterator[None]:
+    """Let no statement of the block wait for standbys that are gone: raises StorageFailed at its end.
+
+    What it has committed then is on the primary, and perhaps nowhere else: as if whoever did it had died there.
+    """
+    if not instance.require_quorum:
+        yield
+        return
+    over, guard = threading.Event(), threading.Lock()
+    broken: list[StorageFailed] = []
+
+    def watch() -> None:
+        while not over.wait(_KNOWN_SECONDS):
+            try:
+                must_hold(instance)
+            except StorageFailed as error:
+                with guard:
+                    if not over.is_set():
+                        broken.append(error)
+                        with suppress(psycopg.Error):
+                            session.cancel_safe(timeout=_PATIENCE)
+
+    threading.Thread(target=watch, name="quorum", daemon=True).start()
+    try:
+        yield
+    finally:
+        with guard:
+            over.set()
+    if broken:
+        raise broken[0]
 
 
 def forget() -> None:

@@ -51,7 +51,7 @@ def administering(instance: Instance) -> Iterator[Session]:
     On a server that does not keep what was asked of it there is none.
     """
     quorate.must_hold(instance)
-    with looking(instance) as session:
+    with looking(instance) as session, quorate.watched(instance, session):
         yield session
 
 
@@ -86,7 +86,11 @@ def looking(instance: Instance) -> Iterator[Session]:
 def administering_in(instance: Instance, database: str) -> Iterator[Session]:
     """A session of the administrator's in one database. Raises StorageFailed."""
     quorate.must_hold(instance)
-    with closing(_connect(instance, admin_url(instance), dbname=database)) as session, refusals(instance):
+    with (
+        closing(_connect(instance, admin_url(instance), dbname=database)) as session,
+        refusals(instance),
+        quorate.watched(instance, session),
+    ):
         yield session
 
 
