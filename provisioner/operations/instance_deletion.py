@@ -24,8 +24,7 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
     """Delete an instance after a final backup of each of its databases; until the retention time of its apps is over it
     comes back."""
     slug = instance.slug
-    held = _held(registry, instance)
-    _must_be_unprotected(held)
+    held = _deletable(registry, instance)
     until = rfc3339(now_ms() + retention_ms(registry, instance))
     question = f"Delete {slug} with all of these? Until {until} all of it can be brought back."
 
@@ -35,7 +34,7 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
         path = delete_instance(
             registry,
             instance,
-            lambda: _held(registry, instance),
+            lambda: _deletable(registry, instance),
             now,
             purge_at,
             backup=backup and bool(held),
@@ -123,7 +122,9 @@ def _apps(registry: Registry, instance: Instance, held: list[Held]) -> list[App]
     ]
 
 
-def _must_be_unprotected(held: list[Held]) -> None:
+def _deletable(registry: Registry, instance: Instance) -> list[Held]:
+    """The databases on it. Raises ProvisionerError where one is protected."""
+    held = _held(registry, instance)
     for _, timeline, database in held:
         if timeline.protected and database.status is not Status.ARCHIVED:
             name = shown(timeline.name)
@@ -131,6 +132,7 @@ def _must_be_unprotected(held: list[Held]) -> None:
                 f"{database.name} is of the protected timeline {name}, whose data is not deleted",
                 f"If it is to be: provisioner timeline unprotect {name}",
             )
+    return held
 
 
 def _list(registry: Registry, instance: Instance, held: list[Held]) -> Iterator[str]:
