@@ -52,7 +52,9 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
                 "Mend that, then run: provisioner reconcile --all",
             )
 
-    return Proposal(do, question, tuple(_list(registry, instance, held)), typed=slug)
+    apps = sorted(app.id for app in _apps(registry, instance, held))
+    about = " ".join(("delete", instance.id, *apps))
+    return Proposal(do, question, tuple(_list(registry, instance, held)), typed=slug, about=about)
 
 
 def recover(registry: Registry, found: Deleted) -> Proposal:
