@@ -58,13 +58,17 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """What a user says of where an instance stores: a directory, or a server with what its certificate is checked by."""
+    """What a user says of where an instance stores: a directory, or a server with what its certificate is checked by.
+
+    `password` is the administrator's, in the place of one that the URL has.
+    """
 
     directory: str | None = None
     url: str | None = field(default=None, repr=False)
     ca_cert: str | None = None
     sslmode: str | None = None
     require_quorum: int | None = None
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
