@@ -21,6 +21,7 @@ from provisioner.reconcile.locks import app_locked, timeline_locked
 from provisioner.reconcile.replacing import keep_newest, take_snapshot
 from provisioner.reconcile.running import PRE_DEPLOY, begun, cut_off, end, workplace
 from provisioner.registry import runs as rows
+from provisioner.registry.masking import Mask
 from provisioner.registry.resolve import Resolver
 from provisioner.registry.store import Registry
 from provisioner.runs.start import STOPPED, Command, Stop, failed, run, shell
@@ -89,7 +90,8 @@ def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> No
         if why == STOPPED:
             return
         if why:
-            why = failed(registry.home, begun_run.id, f"the pre-deploy command at {timeline.revision[:12]}", why)
+            what = f"the pre-deploy command at {timeline.revision[:12]}"
+            why = failed(registry.home, begun_run.id, what, why, Mask(registry, app))
         _record(registry, app, begun_run, why)
     faults.point("deploy.recorded")
 

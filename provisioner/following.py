@@ -10,6 +10,7 @@ from provisioner.deploying import is_due
 from provisioner.model import App, Run, RunState, Timeline
 from provisioner.naming import shown
 from provisioner.reconcile.running import PRE_DEPLOY
+from provisioner.registry.masking import Mask
 from provisioner.registry.runs import runs
 from provisioner.registry.store import Registry
 from provisioner.runs.start import log_path
@@ -54,15 +55,16 @@ def follow(
 
     Or until it is `over`; without that, one that is quiet for long is left to itself: a push is not to wait for it.
     """
+    mask = Mask(registry, app)  # who pushes may be somebody who is not to know them
     for timeline in timelines:
         say(shown(f"provisioner: {os.fsdecode(timeline.name)}: {app.pre_deploy or app.pre_deploy_from}"))
-        _follow_one(registry, app, timeline, since, say, over)
+        _follow_one(registry, timeline, app, since, lambda line: say(mask(line)), over)
 
 
 def _follow_one(
     registry: Registry,
-    app: App,
     timeline: Timeline,
+    app: App,
     since: int,
     say: Callable[[str], None],
     over: Callable[[], bool] | None,

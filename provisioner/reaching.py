@@ -12,14 +12,15 @@ from provisioner.errors import NotResolved, StorageFailed
 
 def environment(home: Home, connection: Connection) -> dict[str, str]:
     """The variables of a timeline. Raises `NotResolved` where a database cannot be reached."""
-    return variables(connection, [_reached(home, connection, each) for each in connection.databases])
+    return variables(connection, [reached(home, connection.app_slug, each) for each in connection.databases])
 
 
-def _reached(home: Home, connection: Connection, database: Attached) -> Reached | ReachedServer:
-    return _WAYS[database.engine](home, connection, database)
+def reached(home: Home, app_slug: str, database: Attached) -> Reached | ReachedServer:
+    """How an app reaches one database. Raises `NotResolved` and `StorageFailed` where it cannot."""
+    return _WAYS[database.engine](home, app_slug, database)
 
 
-def _postgres(home: Home, _: Connection, database: Attached) -> ReachedServer:
+def _postgres(home: Home, _: str, database: Attached) -> ReachedServer:
     """Whether a server answers is not asked: that may take long, and its clients find out themselves."""
     from provisioner import keys
     from provisioner.engines.pg import names, place
@@ -51,19 +52,19 @@ def _start_embedded(directory: str) -> None:
         ENGINES["postgres"].start(directory)
 
 
-def _deno_kv(home: Home, connection: Connection, database: Attached) -> Reached:
+def _deno_kv(home: Home, app_slug: str, database: Attached) -> Reached:
     path = _usable_file(database)
-    remote = _remote(home, connection, database)
+    remote = _remote(home, app_slug, database)
     return Reached(path, *remote) if remote else Reached(path)
 
 
-def _remote(home: Home, connection: Connection, database: Attached) -> tuple[str, str] | None:
+def _remote(home: Home, app_slug: str, database: Attached) -> tuple[str, str] | None:
     """URL and token where the server is to be used; where no server is up nothing more is imported to say so."""
     if database.connect == "file" or (database.connect == "auto" and not os.path.exists(home.server)):
         return None
     from provisioner import endpoint
 
-    return endpoint.remote(home, connection.app_slug, database)
+    return endpoint.remote(home, app_slug, database)
 
 
 def _usable_file(database: Attached) -> str:
@@ -91,7 +92,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_WAYS: dict[str, Callable[[Home, Connection, Attached], Reached | ReachedServer]] = {
+_WAYS: dict[str, Callable[[Home, str, Attached], Reached | ReachedServer]] = {
     "deno-kv": _deno_kv,
     "postgres": _postgres,
 }

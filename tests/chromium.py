@@ -11,6 +11,12 @@ from pathlib import Path
 from dashboard_world import code
 from playwright.sync_api import Browser, Page, sync_playwright
 
+AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_RUN_AXE = """
+(tags) => axe.run(document, {runOnly: tags}).then((found) => found.violations.map(
+  (each) => `${each.id}: ${each.nodes.map((node) => node.target.join(" ")).join(", ")}`))
+"""
+
 
 @contextmanager
 def launched() -> Iterator[Browser]:
@@ -42,3 +48,12 @@ def visitor(browser: Browser, base: str, home: Path) -> Iterator[Page]:
 def log_in(page: Page, base: str, home: Path) -> None:
     page.goto(f"{base}/login#{code(home)}")
     page.wait_for_url(f"{base}/")
+
+
+def problems(page: Page, axe: str) -> list[str]:
+    """What keeps people out of a page, by axe-core; or that a page is wider than its window."""
+    page.evaluate(axe)
+    found: list[str] = page.evaluate(_RUN_AXE, AA)
+    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+        found.append("is wider than its window")
+    return found

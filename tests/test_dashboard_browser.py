@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from chromium import launched, log_in, visitor
+from chromium import launched, log_in, problems, visitor
 from connect_world import Server, access, deno, serving, token
 from dashboard_world import Visitor, code
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -20,12 +20,6 @@ from support import database_of, files, git, ok, provisioner, shop
 
 from provisioner.kv import KvU64, open_kv
 from provisioner.kv.key import encode
-
-AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-_RUN_AXE = """
-(tags) => axe.run(document, {runOnly: tags}).then((found) => found.violations.map(
-  (each) => `${each.id}: ${each.nodes.map((node) => node.target.join(" ")).join(", ")}`))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,19 +271,11 @@ def test_no_page_keeps_anybody_out(
     found = {}
     for path in ("/login", *_pages(world, page, home)):
         page.goto(world.server.base + path)
-        found[path] = _problems(page, axe)
+        found[path] = problems(page, axe)
     for state in chain(_changing(world, page), _of_instances(world, page)):
-        found[state] = _problems(page, axe)
+        found[state] = problems(page, axe)
     context.close()
-    assert {path: problems for path, problems in found.items() if problems} == {}
-
-
-def _problems(page: Page, axe: str) -> list[str]:
-    page.evaluate(axe)
-    problems: list[str] = page.evaluate(_RUN_AXE, AA)
-    if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-        problems.append("is wider than its window")
-    return problems
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
 
 
 def _of_instances(world: World, page: Page) -> Iterator[str]:

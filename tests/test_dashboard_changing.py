@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from changing_world import World
-from connect_world import access, deno, serving, token
-from dashboard_world import Visitor, code
+from connect_world import access, deno, token
+from dashboard_world import Visitor, code, visited
 from support import database_of, events, git, ok, shop
 from v8serialize.jstypes import JSArray
 
@@ -23,9 +23,7 @@ from provisioner.kv.key import encode
 @pytest.fixture(scope="module")
 def world(shared_home: Path) -> Iterator[World]:
     repo = shop(shared_home.parent / "shop", "login")
-    with serving(shared_home) as server:
-        visitor = Visitor(server.base)
-        visitor.log_in(code(shared_home))
+    with visited(shared_home) as (server, visitor):
         yield World(server, visitor, repo)
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from connect_world import token
-from dashboard_world import Answer, Visitor, code, visited
+from dashboard_desk import Desk, at_the_desk
+from dashboard_world import Visitor
 from support import (
     add_branches,
     database_of,
@@ -26,7 +24,6 @@ from support import (
     rows,
     small_disk,
     statuses,
-    until,
 )
 
 from provisioner.clock import now_ms
@@ -40,46 +37,6 @@ from provisioner.registry.instances import databases_of
 from provisioner.registry.store import Registry
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'\u202e"
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """Somebody at the dashboard, who goes on when what was asked for is done. `other` sees when that is."""
-
-    visitor: Visitor
-    other: Visitor
-
-    def get(self, path: str) -> Answer:
-        return self.visitor.get(path)
-
-    def send(self, path: str, **fields: str) -> Answer:
-        fields = {name.rstrip("_"): value for name, value in fields.items()}
-        return self.waited(self.visitor.post(path, {"csrf": self.visitor.csrf, **fields}))
-
-    def waited(self, answer: Answer) -> Answer:
-        if answer.status == 303:
-            until(lambda: "is being done" not in self.other.get("/activity").text)
-        return answer
-
-    def press(self, page: str, button: str) -> Answer:
-        """What comes of pressing the button beside a note on a page."""
-        text = self.get(page).text.partition("<h1")[0]
-        for form in re.findall(r"<form .*?</form>", text, re.DOTALL):
-            if f">{button}<" in form:
-                action = re.search(r'action="([^"]+)"', form)
-                assert action is not None
-                fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form))
-                given = {name: html.unescape(value) for name, value in fields.items()}
-                return self.waited(self.visitor.post(action[1], given))
-        raise AssertionError(f"no button {button!r}: {text}")
-
-
-@contextmanager
-def at_the_desk(home: Path) -> Iterator[Desk]:
-    with visited(home) as (_, visitor):
-        other = Visitor(visitor.base)
-        other.log_in(code(home))
-        yield Desk(visitor, other)
 
 
 @pytest.fixture

@@ -5,27 +5,19 @@ from __future__ import annotations
 import html
 import json
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-from connect_world import serving
-from dashboard_world import Answer, Visitor, code
+from dashboard_world import Visitor, visited
 from support import commit, database_of, git, got, marked_shop, ok, put, rows, status
-
-WHO = "login link"
-HOSTILE = "<b>x</b>\u202e\"'{{7*7}}"
+from timeline_world import HOSTILE, WHO, done, held, last, made, plain, sent, timeline_page, undone, wrong
 
 
 @pytest.fixture(scope="module")
 def world(shared_home: Path) -> Iterator[tuple[Visitor, Path]]:
     repo = marked_shop(shared_home.parent / "shop", "login")
-    with serving(shared_home) as server:
-        visitor = Visitor(server.base)
-        visitor.log_in(code(shared_home))
+    with visited(shared_home) as (_, visitor):
         yield visitor, repo
 
 
@@ -33,63 +25,6 @@ def world(shared_home: Path) -> Iterator[tuple[Visitor, Path]]:
 def home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PROVISIONER_HOME", str(shared_home))
     return shared_home
-
-
-def sent(visitor: Visitor, path: str, **fields: str) -> Answer:
-    return visitor.post(path, {"csrf": visitor.csrf, **fields})
-
-
-def done(visitor: Visitor, path: str, **fields: str) -> str:
-    """What the note says of a change that is made."""
-    answer = sent(visitor, path, **fields)
-    assert answer.status == 303, (answer.status, answer.text)
-    return visitor.get(answer.location).text.partition("<h1")[0]
-
-
-def undone(visitor: Visitor, note: str, **fields: str) -> str:
-    """What the note says after the button beside another one was pressed."""
-    form = re.search(r'<div class="note.*?action="([^"]+)".*?</form>', note, re.DOTALL)
-    assert form is not None, note
-    hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', form[0]))
-    given = {name: html.unescape(value) for name, value in hidden.items() if name != "csrf"}
-    return done(visitor, html.unescape(form[1]), **given, **fields)
-
-
-def wrong(answer: Answer) -> bool:
-    return answer.status in (400, 409)
-
-
-def plain(answer: Answer) -> str:
-    return html.unescape(answer.text)
-
-
-def made(repo: Path, branch: str) -> tuple[dict[str, Any], str, str]:
-    """A new branch whose database is marked with its name: that, its page, and the page of its timeline."""
-    git(repo, "branch", branch)
-    ok(repo, "reconcile")
-    database = database_of(repo, f"git-branch/{branch}")
-    put(database["path"], branch)
-    return database, f"/databases/{database['id']}", timeline_page(repo, branch)
-
-
-def timeline_page(repo: Path, branch: str, preview: int = 0) -> str:
-    with closing(sqlite3.connect(repo.parent / "home" / "registry.db")) as registry:
-        (found,) = registry.execute(
-            "select id from timeline where branch = ? and preview = ?", (branch.encode(), preview)
-        ).fetchone()
-    return f"/timelines/{found}"
-
-
-def held(repo: Path, branch: str) -> str:
-    return got(database_of(repo, f"git-branch/{branch}")["path"])
-
-
-def last(home: Path, action: str) -> str:
-    """Who is noted for the last event of a kind."""
-    with closing(sqlite3.connect(home / "registry.db")) as registry:
-        return str(
-            registry.execute("select cause from event where action = ? order by id desc", (action,)).fetchone()[0]
-        )
 
 
 # other data
@@ -297,176 +232,6 @@ def test_sharing_productions_database_is_asked_back(world: tuple[Visitor, Path])
     assert (wrong(refused), "uses its own database already" in refused.text) == (True, True)
     assert "Name one" in sent(visitor, f"{timeline}/share", owner="").text
     assert "has no branch or timeline" in plain(sent(visitor, f"{timeline}/share", owner=HOSTILE))
-
-
-# previews
-
-
-def test_a_preview_is_made_deleted_and_comes_back(world: tuple[Visitor, Path], home: Path) -> None:
-    visitor, repo = world
-    previews = "/apps/shop/previews"
-    revision = git(repo, "rev-parse", "main").stdout.strip()
-    note = done(visitor, previews, revision="main", source="production", ttl="3d")
-    (document,) = [item for item in status(repo) if item["timeline"] == f"preview/{revision}"]
-    assert (document["status"], bool(document["expires_at"])) == ("connected", True)
-    assert got(document["databases"][0]["path"]) == "production"
-    page = timeline_page(repo, revision, 1)
-    assert page in visitor.get(previews).text
-    asked = sent(visitor, f"{page}/delete")
-    assert (asked.status, "Its data is kept" in asked.text) == (200, True)
-    gone = undone(visitor, note, answer="yes")
-    assert last(home, "timeline.gone") == WHO
-    assert "Bring it back" in visitor.get(previews).text
-    undone(visitor, gone)
-    (document,) = [item for item in status(repo) if item["timeline"] == f"preview/{revision}"]
-    assert got(document["databases"][0]["path"]) == "production"
-    refused = sent(visitor, previews, revision=revision, source="login", ttl="1d")
-    assert (wrong(refused), "has data already" in refused.text) == (True, True)
-    assert sent(visitor, f"{timeline_page(repo, 'main')}/delete", answer="yes").status == 404
-
-
-@pytest.mark.parametrize(
-    ("fields", "field", "words"),
-    [
-        ({"revision": "nothing"}, "revision", "is no commit of"),
-        ({"revision": ""}, "revision", "Name a commit"),
-        ({"revision": "--all"}, "revision", "is no commit of"),
-        ({"revision": "main", "ttl": "soon"}, "ttl", "is no time"),
-        ({"revision": "login~0", "source": "snapshot"}, "revision", ""),
-    ],
-    ids=["unknown", "nothing", "option", "time", "no snapshot"],
-)
-def test_a_preview_that_cannot_be_made_says_why(
-    world: tuple[Visitor, Path], fields: dict[str, str], field: str, words: str
-) -> None:
-    visitor, _ = world
-    answer = sent(visitor, "/apps/shop/previews", **fields)
-    assert wrong(answer)
-    assert f'id="{field}-wrong"' in answer.text
-    assert words in plain(answer)
-
-
-# variables
-
-
-def values(repo: Path) -> dict[tuple[str, str], str | None]:
-    return {(item["name"], item["context"]): item["value"] for item in json.loads(ok(repo, "var", "list", "--json"))}
-
-
-def test_a_variable_is_set_changed_and_forgotten(world: tuple[Visitor, Path], home: Path) -> None:
-    visitor, repo = world
-    page = "/apps/shop/variables"
-    where = {"context-development": "yes", "context-local": "yes"}
-    first = done(visitor, page, way="one", name="GREETING", value=f"one\r\n{HOSTILE}", **where)
-    assert values(repo)["GREETING", "local"] == f"one\n{HOSTILE}"
-    assert ("GREETING", "production") not in values(repo)
-    assert last(home, "var.set") == WHO
-    edit = visitor.get(f"{page}?name=GREETING&context=local")
-    assert f"one\n{HOSTILE}</textarea>" in plain(edit)
-    assert "<b>x" not in edit.text
-    note = done(visitor, page, way="one", name="GREETING", value="two", **{"context-local": "yes"})
-    assert (values(repo)["GREETING", "local"], values(repo)["GREETING", "development"][:3]) == ("two", "one")  # type: ignore[index]
-    undone(visitor, note)
-    assert values(repo)["GREETING", "local"] == f"one\n{HOSTILE}"
-    asked = sent(visitor, f"{page}/unset", name="GREETING", **{"context-local": "yes"})
-    assert (asked.status, "Forget GREETING in local of shop?" in asked.text) == (200, True)
-    forgotten = done(visitor, f"{page}/unset", name="GREETING", **{"context-local": "yes"}, answer="yes")
-    assert ("GREETING", "local") not in values(repo)
-    assert last(home, "var.unset") == WHO
-    undone(visitor, forgotten)
-    assert values(repo)["GREETING", "local"] == f"one\n{HOSTILE}"
-    undone(visitor, first, answer="yes")
-    assert not [name for name, _ in values(repo) if name == "GREETING"]
-
-
-def test_a_secret_is_written_and_never_read(world: tuple[Visitor, Path]) -> None:
-    visitor, repo = world
-    page = "/apps/shop/variables"
-    fields = {"way": "secret", "secret": "yes", "name": "API_KEY", "context-production": "yes"}
-    note = done(visitor, page, **fields, value="hunter2hunter2")
-    changed = done(visitor, page, **fields, value="other2other2")
-    refused = sent(visitor, page, **{**fields, "name": "1"}, value="wrong2wrong2").text
-    plain_way = sent(visitor, page, way="one", name="API_KEY", value="wrong2wrong2").text
-    edit = visitor.get(f"{page}?name=API_KEY&context=production").text
-    assert 'type="password"' in edit
-    asked = sent(visitor, f"{page}/unset", name="API_KEY").text
-    gone = done(visitor, f"{page}/unset", name="API_KEY", answer="yes")
-    everything = (
-        note,
-        changed,
-        refused,
-        plain_way,
-        edit,
-        asked,
-        gone,
-        visitor.get(page).text,
-        visitor.get("/activity").text,
-    )
-    assert not [text for text in everything if re.search("hunter2|other2|wrong2", text)]
-    assert not [name for name, _ in values(repo) if name == "API_KEY"]
-
-
-def test_the_lines_of_a_file_are_set_together_or_not_at_all(world: tuple[Visitor, Path]) -> None:
-    visitor, repo = world
-    page = "/apps/shop/variables"
-    lines = "# some\r\nONE=1\r\nexport TWO='2 # 2'\r\n"
-    note = done(visitor, page, way="lines", lines=lines, **{"context-local": "yes"})
-    assert "ONE, TWO set for local" in html.unescape(note)
-    assert (values(repo)["ONE", "local"], values(repo)["TWO", "local"]) == ("1", "2 # 2")
-    for bad, words in (("ONE=3\nwhat", "line 2: this is no NAME=VALUE"), ("ONE=3\nDENO_X=1", "cannot be set")):
-        refused = sent(visitor, page, way="lines", lines=bad, **{"context-local": "yes"})
-        assert (wrong(refused), words in plain(refused), bad in plain(refused)) == (True, True, True)
-    assert values(repo)["ONE", "local"] == "1"
-
-
-@pytest.mark.parametrize(
-    ("fields", "field", "words"),
-    [
-        ({"name": "1X"}, "name", "cannot be the name of a variable"),
-        ({"name": "PGHOST"}, "name", "it tells an app where its database is"),
-        ({"name": "X", "value": "x" * 20_000}, "value", "more than 16384"),
-        ({"name": "X", "value": "x"}, "contexts", "Choose one at least"),
-    ],
-    ids=["name", "taken", "value", "context"],
-)
-def test_a_variable_that_cannot_be_set_says_why(
-    world: tuple[Visitor, Path], fields: dict[str, str], field: str, words: str
-) -> None:
-    visitor, _ = world
-    where = {} if field == "contexts" else {"context-local": "yes"}
-    answer = sent(visitor, "/apps/shop/variables", way="one", **fields, **where)
-    assert wrong(answer)
-    assert f'id="{field}-wrong"' in answer.text
-    assert words in plain(answer)
-
-
-# settings
-
-
-def test_how_long_things_are_kept_is_set_and_put_back(world: tuple[Visitor, Path], home: Path) -> None:
-    visitor, repo = world
-    page = "/apps/shop/settings"
-
-    def kept() -> tuple[int, int, int | None]:
-        document = json.loads(ok(repo, "app", "show", "--json"))
-        return document["grace_ms"], document["retention_ms"], document["expire_ms"]
-
-    before = kept()
-    note = done(visitor, page, grace="0s", retention="3d", expire_after="30d")
-    assert kept() == (0, 3 * 86_400_000, 30 * 86_400_000)
-    assert last(home, "app.set") == WHO
-    undone(visitor, note)
-    assert kept() == before
-    refused = sent(visitor, page, grace="0s", retention="later", expire_after="0s")
-    assert (wrong(refused), 'id="retention-wrong"' in refused.text, 'value="later"' in refused.text) == (
-        True,
-        True,
-        True,
-    )
-    shown = plain(visitor.get(page))
-    for command in ("--pre-deploy CMD", "--snapshot-revisions N", "--scrub CMD"):
-        assert command in shown
-    assert kept() == before
 
 
 # choosing among many

@@ -15,8 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from connect_world import serving
-from dashboard_world import Visitor, code
+from dashboard_world import Visitor, visited
 from support import add_branches, database_of, files, git, ok, provisioner, shop
 
 from provisioner.kv import BigInt, KvU64, open_kv
@@ -36,9 +35,7 @@ HOSTILE = (
 @pytest.fixture(scope="module")
 def world(shared_home: Path) -> Iterator[tuple[Visitor, Path]]:
     repo = shop(shared_home.parent / "shop", "login")
-    with serving(shared_home) as server:
-        visitor = Visitor(server.base)
-        visitor.log_in(code(shared_home))
+    with visited(shared_home) as (_, visitor):
         yield visitor, repo
 
 

@@ -146,3 +146,35 @@ def test_the_list_of_timelines_says_what_the_command_made_of_each(world: tuple[S
     ok(repo, "app", "set", "--no-pre-deploy")
     assert provisioner(repo, "app", "set", "--pre-deploy", "exit 3").returncode == 0
     assert "pre-deploy" not in visitor.get("/apps/shop").text
+
+
+def test_no_note_error_or_entry_of_the_audit_log_has_a_secret_that_a_command_printed(
+    world: tuple[Server, Visitor, Path], tmp_path: Path
+) -> None:
+    server, visitor, repo = world
+    reader = Visitor(server.base)
+    assert reader.log_in(token(repo, "--admin", "--read-only")).status == 303
+    secret = "s3cret-" + "x" * 400  # as long as a signed token
+    ok(repo, "var", "set", "--secret", f"PASS={secret}")
+    go_on, end = tmp_path / "go-on", tmp_path / "end"
+    command = (
+        f"test -e {go_on} || exit 3; echo {'before ' * 9000}$PASS; until test -e {end}; do sleep 0.1; done; exit 4"
+    )
+    assert provisioner(repo, "app", "set", "--pre-deploy", command).returncode == 1
+    go_on.touch()
+    page = page_of(visitor, "login")
+    database = re.findall(r'href="(/databases/[^"]+)"', visitor.get(page).text)[0]
+    assert visitor.post(f"{page}/fix", {"csrf": visitor.csrf}).status == 303
+    until(lambda: "<code>before" in reader.get("/").text)
+    seen = [reader.get("/").text]
+    end.touch()
+    until(lambda: "is being done" not in reader.get("/").text)
+    assert provisioner(repo, "app", "set", "--no-pre-deploy").returncode == 0
+    ok(repo, "assign", "default", "--scrub", "echo $PASS; exit 5")
+    fork = {"csrf": visitor.csrf, "source": "production", "answer": "yes"}
+    seen.append(visitor.post(f"{database}/fork", fork).text)
+    assert "exit code 5" in seen[-1]
+    for path in ("/", page, database, "/apps/shop", "/instances/default", "/activity"):
+        seen += [each.get(path).text for each in (visitor, reader)]
+    assert any("exit code 4" in text for text in seen)
+    assert [text for text in seen if "s3cret" in text or "x" * 20 in text] == []

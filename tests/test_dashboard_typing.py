@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from changing_world import World, form
-from connect_world import access, deno, serving
-from dashboard_world import Visitor, code
+from connect_world import access, deno
+from dashboard_world import visited
 from hypothesis import given, settings
 from kv_notation import value_of
 from kv_strategies import values
@@ -32,9 +32,7 @@ HOSTILE = "<script>alert(1)</script>\"'&lt;\u202eevil\u2066\u200f{{7*7}}</textar
 @pytest.fixture(scope="module")
 def world(shared_home: Path) -> Iterator[World]:
     repo = shop(shared_home.parent / "shop", "login")
-    with serving(shared_home) as server:
-        visitor = Visitor(server.base)
-        visitor.log_in(code(shared_home))
+    with visited(shared_home) as (server, visitor):
         yield World(server, visitor, repo)
 
 

@@ -114,6 +114,7 @@ def test_each_library_has_its_file() -> None:
                     "replication",
                     "roles",
                     "session",
+                    "steps",
                 )
             ),
         },

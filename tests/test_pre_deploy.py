@@ -386,3 +386,14 @@ def test_what_keeps_it_from_being_tried_is_said(repo: Path, tmp_path: Path, home
     (home / "instances/default/snapshots").unlink()
     ok(repo, "database", "fix", "--all")
     assert len(ran(tmp_path)) == 2
+
+
+def test_what_failed_is_told_without_the_secrets_that_it_printed(tmp_path: Path, home: Path) -> None:
+    repo = shop(tmp_path / "shop")
+    ok(repo, "var", "set", "--secret", "PASS=s3cret-value", "--context", "production")
+    failed = provisioner(repo, "app", "set", "--pre-deploy", 'echo "cannot log in with $PASS"; exit 3')
+    assert "cannot log in with •••" in failed.stderr
+    told = [*events(home, "timeline.deploy-failed"), json.dumps(status(repo)), failed.stderr]
+    assert not any("s3cret" in text for text in told)
+    with Registry.open(Home(str(home))) as registry:
+        assert not any("s3cret" in event[-1] for event in registry.activity())

@@ -12,6 +12,7 @@ from provisioner.dashboard.one_database import found
 from provisioner.dashboard.sessions import Offer
 from provisioner.dashboard.visiting import Visit
 from provisioner.dashboard.works import Undo
+from provisioner.engines.table import ENGINES
 from provisioner.errors import NotResolved, ProvisionerError, UsageError
 from provisioner.model import Database, Snapshot, Status
 from provisioner.operations import copies, finding, snapshots
@@ -37,6 +38,7 @@ def _page(visit: Visit, form: Filled) -> Response:
     database, slug, timeline = found(visit)
     app = visit.registry.app(timeline.app_id)
     connected = database.status is Status.CONNECTED
+    engine = ENGINES[visit.registry.instance_of(database.instance_id).engine]
     return visit.page(
         "copies.html",
         status=form.status,
@@ -44,6 +46,8 @@ def _page(visit: Visit, form: Filled) -> Response:
         database=database,
         timeline=timeline,
         app=slug,
+        has_keys=engine.has_keys,
+        in_file=engine.kept_in == "file",
         snapshots=kept_of(visit.registry, database.id),
         connected=connected and app is not None,
         fixed=_why_not(visit.registry, database),

@@ -21,7 +21,7 @@ from provisioner.dashboard.visiting import Missing, Visit
 from provisioner.errors import ProvisionerError
 from provisioner.kv import dumpfile, notation
 from provisioner.kv import key as keys
-from provisioner.kv.errors import KvError
+from provisioner.kv.errors import KvError, Uncertain
 from provisioner.kv.model import NEVER, AtomicWrite, Check, Committed, Mutation, MutationKind, StoredRow
 from provisioner.model import Database, Timeline
 
@@ -191,6 +191,9 @@ def _changed(visit: Visit, action: str, key: bytes, row: StoredRow | None, wante
     _record(visit, action, database, timeline, key)
     try:
         outcome = visit.write(AtomicWrite((Check(key, _check(row)),), (mutation,)))
+    except Uncertain as error:
+        _record(visit, "key.uncertain", database, timeline, key, f": {error}")
+        raise
     except KvError as error:
         _record(visit, "key.refused", database, timeline, key, f": {error}")
         raise

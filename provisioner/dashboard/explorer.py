@@ -16,22 +16,25 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from provisioner.connect.databases import CACHE_KIB
 from provisioner.dashboard import showing, typed
 from provisioner.dashboard.listing import database_of
 from provisioner.dashboard.one_database import found
 from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.engines.table import ENGINES
-from provisioner.errors import NotResolved, ProvisionerError
+from provisioner.engines.stores import open_store
+from provisioner.errors import NotResolved
 from provisioner.kv import key as keys_
 from provisioner.kv import notation
 from provisioner.kv.diff import Change, Kind, Side, diff
 from provisioner.kv.direct import DirectStore, Row
 from provisioner.kv.errors import CursorInvalid, KvError
 from provisioner.kv.model import NEVER, KvKey, ReadRange, StoredRow
-from provisioner.kv.sqlite import SqliteStore
+from provisioner.registry.places import place_of
 
 AT_ONCE: Final = 50
 BRANCHES: Final = 100
+LOOKED_AT: Final = 8  # keys at first, to find branches by
+MOST_LOOKED_AT: Final = 64
 CHANGES: Final = 200
 COMPARE_SECONDS: Final = 3.0
 _MARKS: Final = {Kind.ADDED: "added", Kind.CHANGED: "changed", Kind.REMOVED: "removed"}
@@ -80,7 +83,7 @@ def keys(visit: Visit) -> Response:
 def tree(store: DirectStore, prefix: KvKey, cursor: str) -> tuple[list[Branch], str]:
     """The next parts after a prefix, and the cursor of those that follow (empty at the end).
 
-    From each to the next is one look-up, whatever lies below it.
+    Where much lies below each, one look-up leads to the next, whatever it is; where little does, one finds many.
     """
     root = keys_.encode(prefix)
     start, end = root + b"\0", root + b"\xff"
@@ -89,18 +92,33 @@ def tree(store: DirectStore, prefix: KvKey, cursor: str) -> tuple[list[Branch], 
         if not root <= start <= end:
             raise CursorInvalid("the cursor lies outside of what is listed")
     branches: list[Branch] = []
-    moment = store.pinned()
-    try:
+    most = LOOKED_AT
+    with closing(store.pinned()) as moment:
         while len(branches) < BRANCHES:
-            (rows,) = moment.rows([ReadRange(start, end, 2)])
-            if not rows:
+            (rows,) = moment.rows([ReadRange(start, end, most)])
+            whole = len(rows) < most
+            found, start = _branches(prefix, rows, start, whole, BRANCHES - len(branches))
+            branches += found
+            if whole and (not rows or rows[-1][0] < start):
                 return branches, ""
-            branch, start = _branch(prefix, rows)
-            branches.append(branch)
+            most = min(2 * most, MOST_LOOKED_AT) if 2 * len(found) > most else max(most // 2, 2)
         (rows,) = moment.rows([ReadRange(start, end, 1)])
-    finally:
-        moment.close()
     return branches, base64.urlsafe_b64encode(start).decode() if rows else ""
+
+
+def _branches(prefix: KvKey, rows: list[Row], start: bytes, whole: bool, most: int) -> tuple[list[Branch], bytes]:
+    """The branches that these rows are on, and where the next one begins.
+
+    If the rows are not the `whole` rest, nobody knows whether the last one has keys below it: it is looked at again.
+    """
+    found: list[Branch] = []
+    at = 0
+    while at < len(rows) and len(found) < most and (whole or at + 1 < len(rows)):
+        branch, start = _branch(prefix, rows[at : at + 2])
+        found.append(branch)
+        while at < len(rows) and rows[at][0] < start:
+            at += 1
+    return found, start
 
 
 def _branch(prefix: KvKey, rows: list[Row]) -> tuple[Branch, bytes]:
@@ -174,13 +192,9 @@ def changes(visit: Visit) -> Response:
             f"database {database.name} was not forked from one that is still there",
             "Compare any two with: provisioner database diff A B",
         )
-    instance = visit.registry.instance_of(source.instance_id)
-    path = ENGINES[instance.engine].inspect(instance, source).path
-    if path is None:
-        raise ProvisionerError(
-            f"the data of {source.name} is not there", f"See: provisioner database show {source.name}"
-        )
-    with closing(SqliteStore(path, must_exist=True)) as other:
+    place = place_of(visit.registry, source.id)
+    assert place is not None  # noqa: S101 - it was found
+    with closing(open_store(place, source.id, CACHE_KIB)) as other:
         differing, complete = compared(other, visit.store, database.fork_version)
     counts = Counter(kind for kind, *_ in differing)
     return visit.page(

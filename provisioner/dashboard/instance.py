@@ -9,6 +9,7 @@ from starlette.responses import Response
 from provisioner.dashboard.assignments import of_instance
 from provisioner.dashboard.listing import rows
 from provisioner.dashboard.visiting import Missing, Visit
+from provisioner.engines.pg.place import is_server
 from provisioner.model import Instance, Status
 
 
@@ -21,6 +22,7 @@ def page(visit: Visit) -> Response:
     return visit.page(
         "instance.html",
         instance=instance,
+        linked=is_server(instance.location),
         assignments=of_instance(visit, instance),
         listed=rows(visit, instance_id=instance.id),
         live=sum(counts.values()) - counts[Status.ARCHIVED] - counts[Status.PURGED],

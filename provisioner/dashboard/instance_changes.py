@@ -9,13 +9,17 @@ from provisioner.dashboard.instance import found
 from provisioner.dashboard.sessions import Offer
 from provisioner.dashboard.visiting import Missing, Visit
 from provisioner.engines.base import Where
+from provisioner.engines.pg.place import SSL_MODES, is_server, without_password
 from provisioner.engines.table import ENGINES
 from provisioner.errors import ProvisionerError, UsageError
+from provisioner.model import Instance
 from provisioner.operations import fixing, instance_deletion, instance_editing, instances
 from provisioner.operations.proposal import Told
 from provisioner.registry.instances import Deleted, deleted
 from provisioner.registry.store import Registry
 
+_PLACE = ("directory", "url", "ca_cert", "sslmode")
+_SSL_MODES = (("", "as the URL says"), *((mode, mode) for mode in SSL_MODES))
 _BACKUP = Choice("backup", "Final backup", (("yes", "of each database"), ("no", "none")))
 
 
@@ -32,15 +36,15 @@ def test(visit: Visit) -> Response:
 def adding(visit: Visit, error: ProvisionerError | None = None) -> Response:
     """The form."""
     typed = visit.form
-    wrong = _wrong(visit, typed.get("name", ""), "", error)
     return visit.page(
         "add_instance.html",
         status=_status(error),
         engines=[(engine, engine) for engine in ENGINES],
         engine=typed.get("engine", ""),
         name=typed.get("name", ""),
-        directory=typed.get("directory", ""),
-        wrong=wrong,
+        typed=_typed(visit),
+        wrong=_wrong(visit, typed.get("name", ""), "", error),
+        sslmodes=_SSL_MODES,
     )
 
 
@@ -48,7 +52,7 @@ def add(visit: Visit, _: Told) -> Asked:
     name, engine = visit.form.get("name", "").strip(), visit.form.get("engine", "")
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine[:100]!r}", f"There are: {', '.join(ENGINES)}")
-    proposal = instances.add(visit.registry, name, engine, Where(_directory(visit)))
+    proposal = instances.add(visit.registry, name, engine, _where(visit))
     return Asked(f"Add the instance {name}", proposal, f"/instances/{name}", meanwhile="/")
 
 
@@ -59,8 +63,10 @@ def editing(visit: Visit, error: ProvisionerError | None = None) -> Response:
         "edit_instance.html",
         status=_status(error),
         instance=instance,
+        linked=is_server(instance.location),
         name=visit.form.get("name", instance.slug),
-        directory=visit.form.get("directory", instance.location),
+        typed=_as_it_is(instance) | _typed(visit),
+        sslmodes=_SSL_MODES,
         wrong=_wrong(visit, visit.form.get("name", instance.slug), instance.slug, error),
     )
 
@@ -68,28 +74,50 @@ def editing(visit: Visit, error: ProvisionerError | None = None) -> Response:
 def edit(visit: Visit, _: Told) -> Asked:
     instance = found(visit)
     name = visit.form.get("name", instance.slug).strip()
-    directory = _directory(visit)
-    if directory == instance.location:
-        directory = None
-    proposal = instance_editing.edit(visit.registry, instance, name, Where(directory))
+    proposal = instance_editing.edit(visit.registry, instance, name, _where(visit, instance))
     page = f"/instances/{name}"
     back = Offer("Change it back", f"{page}/edit", {"name": instance.slug}) if name != instance.slug else None
     return Asked(f"Change the instance {instance.slug}", proposal, page, lambda _: back, meanwhile="/")
 
 
-def _directory(visit: Visit) -> str | None:
-    """What was typed. Raises UsageError where that is not for this session to say."""
-    directory = visit.form.get("directory", "").strip() or None
-    if directory is not None and not visit.session.at_home:
+def _typed(visit: Visit) -> dict[str, str]:
+    """What was typed of a place, as it may be shown again: without what opens it."""
+    typed = {name: visit.form[name] for name in _PLACE if name in visit.form}
+    return typed | ({"url": without_password(typed["url"])} if "url" in typed else {})
+
+
+def _as_it_is(instance: Instance) -> dict[str, str]:
+    return {"directory": instance.location, "url": without_password(instance.url)}
+
+
+def _where(visit: Visit, known: Instance | None = None) -> Where:
+    """What was typed and is not so already. Raises UsageError where that is not for this session to say.
+
+    A password is kept as long as the URL is: it is not sent to another server.
+    """
+    said = {name: visit.form.get(name, "").strip() for name in _PLACE}
+    there = _as_it_is(known) if known else {}
+    new = {name: text or None for name, text in said.items() if text != there.get(name)}
+    password = visit.form.get("password") or None
+    if not visit.session.at_home and (any(new.values()) or password):
         raise UsageError(
-            "a token does not say where on this machine data is stored", "Log in by a link: provisioner dashboard"
+            "a token does not say where data is stored: no place on this machine, and no server that it connects to",
+            "Log in by a link: provisioner dashboard",
         )
-    return directory
+    if new.get("sslmode") not in (None, *SSL_MODES):
+        raise UsageError("there is no such way to use TLS", f"There are: {', '.join(SSL_MODES)}")
+    return Where(
+        directory=new.get("directory"),
+        url=new.get("url"),
+        ca_cert=new.get("ca_cert"),
+        sslmode=new.get("sslmode"),
+        password=password,
+    )
 
 
 def _wrong(visit: Visit, name: str, old: str, error: ProvisionerError | None) -> dict[str, str]:
     """By the name of its field, what is wrong."""
-    wrong = {"name": "", "directory": "", "form": ""}
+    wrong = {"name": "", "directory": "", "url": "", "form": ""}
     if error is None:
         return wrong
     try:
@@ -97,8 +125,8 @@ def _wrong(visit: Visit, name: str, old: str, error: ProvisionerError | None) ->
             instances.must_be_free(visit.registry, name.strip())
     except ProvisionerError:
         return wrong | {"name": str(error)}
-    said = visit.session.at_home and visit.form.get("directory", "").strip()
-    return wrong | {"directory" if said else "form": str(error)}
+    said = [name for name in ("url", "directory") if visit.session.at_home and visit.form.get(name, "").strip()]
+    return wrong | {said[0] if said else "form": str(error)}
 
 
 def _status(error: ProvisionerError | None) -> int:

@@ -1,8 +1,7 @@
-"""Databases as rows of a page: a hundred at a time, each with what its file says now."""
+"""Databases as rows of a page: a hundred at a time, each as it is now where its instance stores."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,13 +26,12 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`document` is what `provisioner database list --json` has of it; times in milliseconds since 1970."""
+    """`document` is what `provisioner database list --json` has of it; `expires_at` in milliseconds since 1970."""
 
     app: str
     timeline: Timeline
     database: Database
     document: view.Document
-    written_at: int | None
     expires_at: int | None
     deploy: Status | None
     """What the pre-deploy command makes of a live database's timeline; None where none is run for it."""
@@ -72,9 +70,8 @@ def rows(visit: Visit, *, app_id: str | None = None, instance_id: str | None = N
         shared = sharing[timeline.app_id]
         deployed = database.live and timeline.gone_at is None
         deploy = deploy_status(app, timeline) if app is not None and deployed else None
-        written = written_at(document["path"])
         use, users = shared.use(timeline, database), shared.users(database)
-        made.append(Row(slug, timeline, database, document, written, over, deploy, use, users))
+        made.append(Row(slug, timeline, database, document, over, deploy, use, users))
     return Rows(
         made,
         text,
@@ -101,17 +98,6 @@ class _Sharing:
 
     def users(self, database: Database) -> list[Timeline]:
         return [self._registry.timeline(each.timeline_id) for each in self._shares if each.database_id == database.id]
-
-
-def written_at(path: str | None) -> int | None:
-    """When a database's file or its log was last written to; None where it has none."""
-    times = []
-    for each in (path, f"{path}-wal"):
-        try:
-            times.append(os.stat(each).st_mtime_ns // 1_000_000 if each else 0)
-        except OSError:  # there is no log while nobody has it open
-            continue
-    return max(times, default=0) or None
 
 
 def database_of(registry: Registry, database_id: str) -> Database | None:

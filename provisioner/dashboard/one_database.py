@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+
 from starlette.responses import Response
 
 from provisioner import keys, view
-from provisioner.dashboard.listing import database_of, written_at
+from provisioner.dashboard.listing import database_of
 from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.environment import database_url
+from provisioner.engines.table import ENGINES
+from provisioner.environment import Attached, database_url
 from provisioner.errors import NotResolved
-from provisioner.model import Database, Status, Timeline
+from provisioner.model import ConnectMode, Database, Status, Timeline
+from provisioner.reaching import reached
 from provisioner.registry import tokens
 
 
 def page(visit: Visit) -> Response:
     database, app_slug, timeline = found(visit)
     document = view.document(database, view.Reach(visit.registry, timeline.app_id))
+    has_keys = ENGINES[document["engine"]].has_keys
     source = database_of(visit.registry, database.forked_from) if database.forked_from else None
     return visit.page(
         "database.html",
@@ -24,18 +30,19 @@ def page(visit: Visit) -> Response:
         app=app_slug,
         document=document,
         source=source,
-        written_at=written_at(document["path"]),
+        has_keys=has_keys,
         connected=database.status is Status.CONNECTED and database.intent is None,
-        address=database_url(visit.shared.options.url, database.id),
+        address=database_url(visit.shared.options.url, database.id) if has_keys else document["url"],
+        psql=psql(app_slug, timeline),
         history=visit.registry.events(database.id),
     )
 
 
 def reveal(visit: Visit) -> Response:
-    """How it is reached, with a token that opens it: told to who asks for it, and noted in the audit log."""
+    """How it is reached, with what opens it: told to who asks for it, and noted in the audit log."""
     database, app_slug, timeline = connected(visit)
-    owned = tokens.ownership(visit.registry, database.id)
-    token = keys.injected(keys.secret(visit.shared.home), database.id, owned[2] if owned else 0)
+    engine = ENGINES[visit.registry.instance_of(database.instance_id).engine]
+    opening = _with_token(visit, database, timeline) if engine.has_keys else _as_role(visit, database, app_slug)
     visit.registry.record(
         visit.now,
         "token.reveal",
@@ -44,16 +51,45 @@ def reveal(visit: Visit) -> Response:
         database_id=database.id,
         detail="in the dashboard",
     )
-    document = view.document(database, view.Reach(visit.registry, timeline.app_id))
     return visit.page(
         "reveal.html",
         database=database,
         timeline=timeline,
         app=app_slug,
-        address=database_url(visit.shared.options.url, database.id),
-        path=document["path"],
-        token=token,
+        what="token" if engine.has_keys else "password",
+        opening=opening,
     )
+
+
+def _with_token(visit: Visit, database: Database, timeline: Timeline) -> dict[str, str]:
+    """By what each is called: the URL, the token, and where there is one the file."""
+    owned = tokens.ownership(visit.registry, database.id)
+    token = keys.injected(keys.secret(visit.shared.home), database.id, owned[2] if owned else 0)
+    found = {"URL": database_url(visit.shared.options.url, database.id), "Token": token}
+    path = view.document(database, view.Reach(visit.registry, timeline.app_id))["path"]
+    return {**found, "File": path} if path else found
+
+
+def _as_role(visit: Visit, database: Database, app_slug: str) -> dict[str, str]:
+    """The variables that an app is given for it."""
+    instance = visit.registry.instance_of(database.instance_id)
+    attached = Attached(
+        instance=instance.slug,
+        instance_id=instance.id,
+        engine=instance.engine,
+        location=instance.location,
+        database_id=database.id,
+        database_name=database.name,
+        connect=ConnectMode.URL,
+        generation=database.token_generation,
+    )
+    return reached(visit.shared.home, app_slug, attached).variables()
+
+
+def psql(app_slug: str, timeline: Timeline) -> str:
+    """The command that looks into a timeline's database on PostgreSQL."""
+    name = shlex.quote(os.fsdecode(timeline.name))
+    return f"provisioner exec --app {app_slug} --timeline {name} -- psql"
 
 
 def found(visit: Visit) -> tuple[Database, str, Timeline]:

@@ -10,10 +10,10 @@ from typing import Final
 from starlette.responses import Response
 
 from provisioner.dashboard.choosing import timeline_of
-from provisioner.dashboard.masking import Mask
 from provisioner.dashboard.visiting import Missing, Visit
 from provisioner.model import RunState
 from provisioner.registry import looking
+from provisioner.registry.masking import Mask
 from provisioner.runs.start import log_path
 
 PIECE: Final = 65_536  # bytes

@@ -23,7 +23,7 @@ from provisioner.dashboard.routes import routes
 from provisioner.dashboard.samples import SECONDS, Samples
 from provisioner.dashboard.sessions import Sessions
 from provisioner.dashboard.sizes import Sizes
-from provisioner.dashboard.visiting import BUSY_SECONDS, THREADS, Facilities, failed
+from provisioner.dashboard.visiting import BUSY_SECONDS, FAR_THREADS, THREADS, Facilities, failed
 from provisioner.dashboard.works import Works
 from provisioner.errors import ProvisionerError
 from provisioner.model import Status
@@ -48,6 +48,7 @@ class Dashboard:
             samples=Samples(around.metrics),
             works=Works(around.home, self._tell),
             threads=ThreadPoolExecutor(THREADS, "dashboard"),
+            far=ThreadPoolExecutor(FAR_THREADS, "dashboard far"),
             loop=asyncio.get_running_loop(),
             # one for each home: browsers keep the cookies of all ports of a host together
             cookie=f"provisioner_{sha256(around.home.path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}",
@@ -89,6 +90,7 @@ class Dashboard:
 
     def close(self) -> None:
         self._shared.threads.shutdown()
+        self._shared.far.shutdown()
 
     def _sample(self, look: bool) -> None:
         try:

@@ -9,6 +9,7 @@ import threading
 from typing import Final
 
 from provisioner.engines.table import ENGINES
+from provisioner.errors import StorageFailed
 from provisioner.model import Instance, Status
 from provisioner.registry.store import Registry
 
@@ -17,7 +18,7 @@ REST_SECONDS: Final = 0.02
 
 
 class Sizes:
-    """Bytes by the ids of instances. For all threads."""
+    """Bytes by the ids of instances, without those that do not tell. For all threads."""
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
@@ -29,7 +30,8 @@ class Sizes:
 
     def look(self, registry: Registry) -> int:
         """Look at all databases there are; how large they are together, as far as it was not ended before."""
-        found = {instance.id: self._of_instance(registry, instance) for instance in registry.instances()}
+        sizes = {instance.id: self._of_instance(registry, instance) for instance in registry.instances()}
+        found = {instance_id: size for instance_id, size in sizes.items() if size is not None}
         if not self._ended.is_set():
             self._known = found
         return sum(found.values())
@@ -37,14 +39,18 @@ class Sizes:
     def end(self) -> None:
         self._ended.set()
 
-    def _of_instance(self, registry: Registry, instance: Instance) -> int:
-        engine = ENGINES[instance.engine]
-        size = 0
+    def _of_instance(self, registry: Registry, instance: Instance) -> int | None:
+        try:
+            engine = ENGINES[instance.engine]
+        except StorageFailed:  # its library is not installed: the instance's page says so
+            return None
+        sizes = []
         for number, database_id in enumerate(registry.database_ids(instance.id), 1):
             database = registry.database(database_id)
             if database is None or database.status is Status.PURGED or database.connected_at is None:
                 continue
-            size += engine.inspect(instance, database).size or 0
+            sizes.append(engine.inspect(instance, database).size)
             if not number % AT_ONCE and self._ended.wait(REST_SECONDS):
                 break
-        return size
+        told = [size for size in sizes if size is not None]
+        return sum(told) if told or not sizes else None

@@ -9,12 +9,12 @@ from starlette.responses import Response
 from provisioner import view
 from provisioner.dashboard.changing import Filled, form_of
 from provisioner.dashboard.choosing import names, timeline_of
-from provisioner.dashboard.masking import Mask
 from provisioner.dashboard.visiting import Visit
 from provisioner.errors import ProvisionerError
 from provisioner.model import Database, Status, Timeline
 from provisioner.reconcile.outlook import expires_at
 from provisioner.registry import looking
+from provisioner.registry.masking import Mask
 from provisioner.registry.runs import runs
 from provisioner.times import written
 

@@ -22,23 +22,26 @@ from provisioner.config import Home
 from provisioner.connect.attempts import Attempts
 from provisioner.connect.databases import Database, Databases
 from provisioner.connect.options import Options
-from provisioner.connect.refusal import Refused
+from provisioner.connect.refusal import CONFLICT, UNAVAILABLE, Refused
 from provisioner.dashboard import rendering
 from provisioner.dashboard.live import Live
 from provisioner.dashboard.samples import Samples
 from provisioner.dashboard.sessions import Note, Offer, Session, Sessions
 from provisioner.dashboard.sizes import Sizes
 from provisioner.dashboard.works import Works
+from provisioner.engines.table import ENGINES
 from provisioner.errors import Busy, ProvisionerError
 from provisioner.kv.atomic import checked
 from provisioner.kv.direct import DirectStore
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, LimitExceeded, OptionInvalid, ValueInvalid
 from provisioner.kv.model import NEVER, AtomicWrite, ChecksFailed, Committed
 from provisioner.registry import tokens
+from provisioner.registry.places import place_of
 from provisioner.registry.store import Registry
 
 BUSY_SECONDS: Final = 2.0
 THREADS: Final = 4
+FAR_THREADS: Final = 16  # what is asked over a network may hold one for as long as it is patient
 FIELDS: Final = 100  # of a form
 
 _log = logging.getLogger("provisioner.dashboard")
@@ -62,6 +65,7 @@ class Facilities:
     samples: Samples
     works: Works
     threads: ThreadPoolExecutor
+    far: ThreadPoolExecutor
     loop: asyncio.AbstractEventLoop
     cookie: str
 
@@ -149,9 +153,10 @@ def endpoint(shared: Facilities, page: Page, *, store: bool = False, reads: bool
             return _log_in(request)
         form = await fields(request)
 
-        async def visited(opened: Database | None) -> Response:
+        async def visited(opened: Database | None, page: Page = page) -> Response:
+            threads = shared.threads if opened is None or opened.store.prompt else shared.far
             arguments = (shared, page, request, session, form, opened)
-            return await asyncio.get_running_loop().run_in_executor(shared.threads, _visited, *arguments)
+            return await asyncio.get_running_loop().run_in_executor(threads, _visited, *arguments)
 
         if request.method == "POST" and (refused := _may_not(session, form, reads)):
             return refused
@@ -166,9 +171,26 @@ def endpoint(shared: Facilities, page: Page, *, store: bool = False, reads: bool
             finally:
                 shared.databases.release(database)
         except Refused as refusal:
-            return failed(session, refusal.status, refusal.text, "")
+            return await visited(None, _unopened(refusal))
 
     return answer
+
+
+def _unopened(refusal: Refused) -> Page:
+    """The page that says why a database could not be opened, and what to do."""
+
+    def page(visit: Visit) -> Response:
+        place = place_of(visit.registry, visit.parameter("database_id"))
+        if place is not None and not ENGINES[place.engine].has_keys:
+            text = f"{place.name} is a {place.engine} database, which has no keys to be shown here"
+            return failed(visit.session, refusal.status, text, "Its own page says how to look into it")
+        hint = ""
+        if place is not None and refusal.status in (CONFLICT, UNAVAILABLE):
+            instance = visit.registry.instance_of(place.instance_id).slug
+            hint = f"Look at its own page, and run: provisioner instance test {instance}"
+        return failed(visit.session, refusal.status, refusal.text, hint)
+
+    return page
 
 
 def _visited(

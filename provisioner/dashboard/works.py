@@ -20,6 +20,7 @@ from provisioner.errors import Busy, ProvisionerError
 from provisioner.model import App
 from provisioner.operations.proposal import STEPS, Proposal, Told
 from provisioner.reconcile.apply import Progress
+from provisioner.registry.masking import Mask
 from provisioner.registry.store import Registry
 
 AT_ONCE: Final = 2
@@ -100,7 +101,8 @@ class Works:
     def _do(self, work: Work, session: Session, propose: Callable[[Registry, Told], Proposal], undo: Undo) -> None:
         try:
             with self._hands, Registry.open(self._home, who=work.who) as registry:
-                for line in propose(registry, _Telling(work, self._changed)).do(_Telling(work, self._changed)):
+                telling = _Telling(work, Mask(registry, *registry.apps()), self._changed)
+                for line in propose(registry, telling).do(telling):
                     work.lines.append(line)
                 work.offer = undo(registry)
         except ProvisionerError as error:
@@ -120,11 +122,11 @@ class Works:
 class _Telling:
     """Lets a work hear what is told. See `provisioner.operations.proposal.Told`."""
 
-    def __init__(self, work: Work, changed: Callable[[], None]) -> None:
-        self._work, self._changed = work, changed
+    def __init__(self, work: Work, mask: Mask, changed: Callable[[], None]) -> None:
+        self._work, self._mask, self._changed = work, mask, changed
 
     def say(self, line: str) -> None:
-        self._work.heard.append(line)
+        self._work.heard.append(self._mask(line))
         del self._work.heard[:-LINES]
         self._changed()
 

@@ -58,13 +58,17 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """What a user says of where an instance stores: a directory, or a server with what its certificate is checked by."""
+    """What a user says of where an instance stores: a directory, or a server with what its certificate is checked by.
+
+    `password` is the administrator's, in the place of one that the URL has.
+    """
 
     directory: str | None = None
     url: str | None = field(default=None, repr=False)
     ca_cert: str | None = None
     sslmode: str | None = None
     require_quorum: int | None = None
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,9 @@ class Engine(Protocol):
 
     first: str
     """What an app has of the first instance of this engine, as the beginning of a sentence that ends in its name."""
+
+    has_keys: bool
+    """It holds keys and values: apps find them in a file or at a server of ours, and people in the explorer."""
 
     kept_in: str
     """What holds a database's data, in a word."""

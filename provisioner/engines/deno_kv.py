@@ -42,6 +42,7 @@ class DenoKv:
     """See `provisioner.engines.base.Engine`."""
 
     first = "Deno.openKv() opens the databases of"
+    has_keys = True
     kept_in = "file"
     dumps = None
     anew = (
@@ -50,7 +51,7 @@ class DenoKv:
     )
 
     def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
-        if where.url is not None or where.ca_cert is not None or where.sslmode is not None:
+        if any(said is not None for said in (where.url, where.ca_cert, where.sslmode, where.password)):
             raise UsageError("a deno-kv instance stores in a directory, not on a server", "Say --directory, or nothing")
         if where.require_quorum:
             raise UsageError("a directory is on one machine: --require-quorum is for servers", "Leave it away")

@@ -5,16 +5,20 @@ Databases on a PostgreSQL server have the names that those of the postgres engin
 
 from __future__ import annotations
 
-from provisioner.engines.layout import database_path
+import os
+
+from provisioner.engines.layout import file_in
 from provisioner.engines.pg import names
 from provisioner.engines.pg.place import is_server
 from provisioner.errors import StorageFailed
 from provisioner.kv.direct import DirectStore
+from provisioner.model import Status
 from provisioner.registry.places import Place
 
 
 def open_store(place: Place, database_id: str, cache_kib: int) -> DirectStore:
-    """It has to be there. `cache_kib`: of a file's connection. Raises KvError, StorageFailed."""
+    """It has to be there, and may be archived. `cache_kib`: of a file's connection. Raises KvError, StorageFailed."""
+    archived = place.status is Status.ARCHIVED
     if is_server(place.location):
         try:
             from provisioner.kv.postgres import open_store as on_postgres
@@ -23,7 +27,9 @@ def open_store(place: Place, database_id: str, cache_kib: int) -> DirectStore:
                 f"database {place.name} is on PostgreSQL, which needs {error.name}",
                 "Run: pip install 'timeline-provisioner[postgres]'",
             ) from error
-        return on_postgres(place.url, dbname=names.live(place.instance_id, database_id), must_exist=True)
+        name = names.name(names.ARCHIVED if archived else names.LIVE, place.instance_id, database_id)
+        return on_postgres(place.url, dbname=name, must_exist=True)
     from provisioner.kv.sqlite import SqliteStore
 
-    return SqliteStore(database_path(place.location, database_id), must_exist=True, lean=True, cache_kib=cache_kib)
+    path = file_in(os.path.join(place.location, "archive" if archived else "live", database_id))
+    return SqliteStore(path, must_exist=True, lean=True, cache_kib=cache_kib)

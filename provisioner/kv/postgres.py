@@ -15,7 +15,7 @@ from provisioner.kv import postgres_refusal as refusal
 from provisioner.kv import postgres_rows as rows
 from provisioner.kv.batch import GONE, Batch, Needs, Put, versionstamp
 from provisioner.kv.commit import GroupCommit
-from provisioner.kv.errors import Closed, OptionInvalid, StoreFailed
+from provisioner.kv.errors import Closed, KvError, OptionInvalid, StoreFailed
 from provisioner.kv.model import AtomicWrite, Committed, Consistency, Message, RawEntry, ReadRange, StoredRow
 from provisioner.kv.postgres_line import Line, Row, completed, shown
 from provisioner.kv.postgres_lines import Lines
@@ -146,17 +146,17 @@ class PostgresStore:
 
     def row(self, key: bytes) -> StoredRow | None:
         """All of an entry, also when it expires."""
-        with self.moment() as found:
-            return found.row(key)
+        found = self._ask(rows.WHOLE, (key,))
+        return (found[0][0], found[0][1], found[0][2], found[0][3], found[0][4]) if found else None
 
     @contextmanager
-    def moment(self, *, pages: bool = False) -> Iterator[PostgresSnapshot]:
-        """One moment of all entries, for the block. There are no `pages` here."""
+    def moment(self, *, pages: bool = False, versioned: bool = True) -> Iterator[PostgresSnapshot]:
+        """One moment of all entries, for the block. There are no `pages` here. If not `versioned` no writer waits for it."""
         self._must_be_open()
         with ExitStack() as stack:
             try:
                 line = stack.enter_context(self._lines.lent(self._conninfo, time.monotonic() + _OPENING))
-                snapshot = PostgresSnapshot(line, self.place)
+                snapshot = PostgresSnapshot(line, self.place, versioned=versioned)
             except psycopg.Error as error:
                 raise refusal.refused(self.place, error) from error
             stack.callback(line.end)
@@ -165,7 +165,7 @@ class PostgresStore:
     def pinned(self) -> PostgresPinned:
         """For several reads at one moment. Short: it keeps a connection."""
         stack = ExitStack()
-        return PostgresPinned(stack.enter_context(self.moment()), stack)
+        return PostgresPinned(stack.enter_context(self.moment(versioned=False)), stack)
 
     def load(self, entries: Sequence[StoredRow], *, keep: bool, after: bytes | None, to_end: bool) -> int:
         """Store these in one transaction: with their own versions if `keep`. How many others were deleted.
@@ -198,6 +198,18 @@ class PostgresStore:
         self._wakeups.everything()
 
     def _transact(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        """In one transaction, or several where there is much to send: of what comes behind one, a failure is the outcome."""
+        outcomes: list[Outcome] = []
+        for portion in batch.portions(writes):
+            try:
+                outcomes += self._together(portion)
+            except KvError as error:
+                if not outcomes:
+                    raise
+                return outcomes + [error] * (len(writes) - len(outcomes))
+        return outcomes
+
+    def _together(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         wanted = batch.needs(writes)
         if wanted:
             return self._writing.do(rows.looking_up(wanted), lambda moment: self._done(writes, wanted, moment))

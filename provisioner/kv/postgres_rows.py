@@ -27,6 +27,8 @@ _VALUES: Final = "select k, v, v_encoding from deno_kv.kv where k = any(%b::byte
 _SWEEP: Final = "from deno_kv.kv where k > %b and k < %b and k <> all(coalesce(%b::bytea[], '{}'))"
 _BEHIND_ALL: Final = b"\xff" * 4  # keys begin with less
 
+ALL: Final = "select k, v, v_encoding, version, expiration_ms from deno_kv.kv"
+WHOLE: Final = f"{ALL} where k = %b"
 FIRST_EXPIRY: Final = "select expiration_ms from deno_kv.kv where expiration_ms >= 0 order by expiration_ms limit 1"
 EXPIRED: Final = (
     "select k from deno_kv.kv where expiration_ms >= 0 and expiration_ms <= %b order by expiration_ms limit %b"

@@ -22,44 +22,35 @@ _VERSION: Final = "select last_value from deno_kv.version"
 _FOR_LONG: Final = (
     "select set_config('idle_in_transaction_session_timeout', '0', true), set_config('statement_timeout', '0', true)"
 )
-_ALL: Final = "select k, v, v_encoding, version, expiration_ms from deno_kv.kv"
-_ROW: Final = f"{_ALL} where k = %b"
 _COUNT: Final = "select count(*) from deno_kv.kv"
 _FETCHED: Final = 500  # rows in a journey
 
 
 class PostgresSnapshot:
-    """On a connection of its own. `version` is that of the last commit in it: writers wait while it is asked for."""
+    """On a connection of its own. `version` is that of the last commit in it: if it is `versioned`, writers wait while that
+    is asked for."""
 
     whole = True
     expiry = True
 
-    def __init__(self, line: Line, place: str) -> None:
+    def __init__(self, line: Line, place: str, *, versioned: bool = True) -> None:
         self._line = line
         self._place = place
-        line.ask(_HOLD)
-        try:
-            *_, ((version,),) = line.ask_all((_BEGIN, ()), (_VERSION, ()))
-        finally:
-            if not line.closed:
-                line.ask(_LET_GO)
+        self.version: int | None = _begun(line) if versioned else None
+        if not versioned:
+            line.ask(_BEGIN)
         line.ask(_FOR_LONG)
         line.until = float("inf")
-        self.version: int | None = version
 
     def rows(self) -> Iterator[StoredRow]:
         """All entries in the order of their keys, some at a time."""
         try:
             with self._line.cursor("entries", withhold=False) as cursor:
                 cursor.itersize = _FETCHED
-                cursor.execute(f"{_ALL} order by k".encode(), binary=True)
+                cursor.execute(f"{rows.ALL} order by k".encode(), binary=True)
                 yield from cursor
         except psycopg.Error as error:
             raise refusal.refused(self._place, error) from error
-
-    def row(self, key: bytes) -> StoredRow | None:
-        found = self._asked((_ROW, (key,)))
-        return (found[0][0], found[0][1], found[0][2], found[0][3], found[0][4]) if found else None
 
     def count(self) -> int | None:
         ((number,),) = self._asked((_COUNT, ()))
@@ -77,6 +68,17 @@ class PostgresSnapshot:
             return self._line.ask(*statement)
         except psycopg.Error as error:
             raise refusal.refused(self._place, error) from error
+
+
+def _begun(line: Line) -> int:
+    """Begin behind every commit whose version is known: that of the last one."""
+    line.ask(_HOLD)
+    try:
+        *_, ((version,),) = line.ask_all((_BEGIN, ()), (_VERSION, ()))
+    finally:
+        if not line.closed:
+            line.ask(_LET_GO)
+    return int(version)
 
 
 class PostgresPinned:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Protocol
 
 from provisioner.errors import ProvisionerError
@@ -48,13 +49,24 @@ Doing = Callable[[Told], Iterator[str]]
 class Proposal:
     """`question` says what will happen, with the question mark in it; empty where nothing is taken from anybody.
 
-    `details` come before the question. Where `typed` is not empty, that word is the answer, and not yes.
+    `details` come before the question. Where `typed` is not empty, that word is the answer, and not yes. An answer is good
+    for one question: `about` says which where its words, as a time does, are others each time that it is asked.
     """
 
     do: Doing
     question: str = ""
     details: tuple[str, ...] = ()
     typed: str = ""
+    about: str = ""
+
+    @property
+    def mark(self) -> str:
+        """The same for the same question; empty where there is none."""
+        return (
+            sha256((self.about or self.question).encode("utf-8", "surrogateescape")).hexdigest()
+            if self.question
+            else ""
+        )
 
     def answered(self, text: str) -> None:
         """Raises ProvisionerError where the word to be typed is another."""

@@ -22,6 +22,7 @@ from provisioner.model import App, Context, Database, RunState, Scrub, Status, T
 from provisioner.reconcile.backoff import failure_of
 from provisioner.reconcile.locks import app_locked, database_locked
 from provisioner.reconcile.running import SCRUB, begun, end, workplace
+from provisioner.registry.masking import Mask
 from provisioner.registry.store import Registry
 from provisioner.registry.variables import listing
 from provisioner.runs.start import STOPPED, Command, Stop, failed, run, shell
@@ -80,7 +81,7 @@ def scrubbed(
         except StorageFailed as error:
             why = f"it left no usable database: {error}"
         if why:
-            why = failed(registry.home, run_row.id, "the scrub command", why)
+            why = failed(registry.home, run_row.id, "the scrub command", why, Mask(registry, app))
             end(registry, run_row, RunState.FAILED, why)
             raise NotScrubbed(why, "Nobody was connected to the copy, which is gone")
         faults.point("scrub.sealed")

@@ -11,10 +11,9 @@ import click
 
 from provisioner.cli.shared import with_options
 from provisioner.engines.base import Where
+from provisioner.engines.pg.place import SSL_MODES
 from provisioner.environment import quoted
 from provisioner.errors import UsageError
-
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 def where_options(directory: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -24,7 +24,9 @@ def locate(where: Where, directory: str, known: Instance | None) -> tuple[str, s
     if where.directory is not None and where.url is not None:
         raise UsageError("--directory is for a server of the home's own, --url for another", "Say one")
     if where.directory is None and url:
-        return _parse(url, where.ca_cert, where.sslmode)
+        return _parse(url, where)
+    if where.password is not None:
+        raise UsageError("a password is for a server that is linked", "Say which: --url URL")
     if where.ca_cert is not None or where.sslmode is not None:
         raise UsageError("--ca-cert and --sslmode say how a server is reached", "Say which: --url URL")
     if where.require_quorum:
@@ -50,15 +52,15 @@ def _identity(instance: Instance) -> object:
         return row[0] if row else None
 
 
-def _parse(text: str, ca: str | None, sslmode: str | None) -> tuple[str, str]:
+def _parse(text: str, where: Where) -> tuple[str, str]:
     """Location and administrator's URL of a URL, or of libpq's ``host=… user=…``. Raises UsageError."""
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
     except psycopg.ProgrammingError as error:
         raise UsageError(f"this is no URL of a PostgreSQL server: {_without_secret(error, text)}", _EXAMPLE) from error
     options = {word: given.get(word, "") for word, _ in SERVER_OPTIONS}
-    options["sslrootcert"] = os.path.abspath(ca) if ca else options["sslrootcert"]
-    options["sslmode"] = sslmode or options["sslmode"] or ("verify-full" if options["sslrootcert"] else "")
+    options["sslrootcert"] = os.path.abspath(where.ca_cert) if where.ca_cert else options["sslrootcert"]
+    options["sslmode"] = where.sslmode or options["sslmode"] or ("verify-full" if options["sslrootcert"] else "")
     if options["sslrootcert"] not in ("", "system") and not os.path.isfile(options["sslrootcert"]):
         raise UsageError(f"there is no file {options['sslrootcert']}", "Name the certificate of the server's authority")
     hosts = given.get("host", "").split(",")
@@ -69,10 +71,9 @@ def _parse(text: str, ca: str | None, sslmode: str | None) -> tuple[str, str]:
         raise UsageError("the URL of a server names a host", _EXAMPLE)
     if "user" not in given:
         raise UsageError("the URL of a server names who administers it", _EXAMPLE)
+    secret = given.get("password", "") if where.password is None else where.password
     location = place.location_of(list(zip(hosts, ports, strict=True)), options)
-    reached = ReachedServer(
-        place.variables(location), given.get("dbname", "postgres"), given["user"], given.get("password", "")
-    )
+    reached = ReachedServer(place.variables(location), given.get("dbname", "postgres"), given["user"], secret)
     return location, reached.url()
 
 

@@ -11,6 +11,7 @@ import os
 from provisioner.environment import SERVER_OPTIONS, quoted, unquoted
 
 SCHEME = "postgresql://"
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 DEFAULT_PORT = "5432"
 PORT_FILE = "port"
 
@@ -59,6 +60,23 @@ def shown_url(location: str, database: str) -> str:
         return f"embedded in {location}: {database}"
     where, mark, more = location.partition("?")
     return f"{where}/{database}{mark}{more}"
+
+
+def without_password(url: str) -> str:
+    """What somebody gave as a server's URL, to be shown: of what cannot be one, rather too little is left."""
+    scheme = next((word for word in (SCHEME, "postgres://") if url.startswith(word)), "")
+    rest = url.removeprefix(scheme)
+    who, at, where = rest.rpartition("@")
+    where = where if "password" not in where.lower() else where.partition("?")[0]
+    if "password" in where.lower() or (not at and not _is_host(where)):
+        return ""
+    return f"{scheme}{who.partition(':')[0]}{at}{where}"
+
+
+def _is_host(where: str) -> bool:
+    """Is this a host with a port, and not a user with a password?"""
+    port = where.partition("/")[0].partition("?")[0].rpartition(":")[2]
+    return ":" not in where or port.isdigit() or port.endswith("]")
 
 
 def variables(location: str) -> dict[str, str]:

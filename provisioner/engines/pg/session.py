@@ -213,6 +213,11 @@ _MEANINGS = (
         "Name the certificate of its authority: provisioner instance edit NAME --ca-cert FILE",
     ),
     (
+        ("permission denied for database",),
+        "does not let this user connect to its database",
+        "As its superuser run: GRANT CONNECT ON DATABASE <database> TO <user>",
+    ),
+    (
         ("permission denied to create database",),
         "lets this user create no databases",
         "As its superuser run: ALTER ROLE <user> CREATEDB CREATEROLE",
