@@ -178,5 +178,5 @@ def _done(visit: Visit, propose: Propose, asked: Asked) -> Response:
         return visit.go(asked.meanwhile or asked.back)
     if work.trouble is not None and not work.lines:
         raise work.trouble
-    visit.session.tell(work.note)
+    visit.session.tell(replace(work.note, following=True))
     return visit.go(asked.back)

@@ -24,6 +24,10 @@ class Told(Protocol):
 
     def say(self, line: str) -> None: ...
 
+    def stopping(self) -> bool:
+        """Shall commands that take long be ended? Whoever comes next begins them anew."""
+        ...
+
     def reconciling(self, app: App, *, steps: bool) -> AbstractContextManager[Progress | None]:
         """Hears of an app's steps inside the block; with `steps` each is of interest, also to who reads it later."""
         ...
@@ -34,6 +38,9 @@ class Nobody:
 
     def say(self, line: str) -> None:
         pass
+
+    def stopping(self) -> bool:
+        return False
 
     def reconciling(self, app: App, *, steps: bool) -> AbstractContextManager[Progress | None]:
         return nullcontext()
