@@ -1,6 +1,7 @@
 """`provisioner watch`: the composition root. The only place that wires the parts and owns threads and shutdown.
 
-One thread, the main one, reconciles; others put names of apps into its queue, do errands, and tell pushers of them.
+One thread, the main one, reconciles; others put names of apps into its queue, do errands, tell pushers of them, and look
+whether servers keep what they promised.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from provisioner.git.watch import Watcher
 from provisioner.lock import try_lock
 from provisioner.model import App
 from provisioner.naming import shown
+from provisioner.promises import Watch
 from provisioner.pushes import Counter, Push
 from provisioner.reconcile.controller import Outcome, reconcile
 from provisioner.registry.store import Registry
@@ -100,18 +102,21 @@ class Daemon:
     def _run(self, registry: Registry) -> None:
         self._watcher = Watcher(self._on_event, self._on_stir, self._on_trouble)
         counter = Counter(self.home, self._queue.put)
+        promises = Watch(self.home, self._queue.put, self.log)
         self._crew = Crew(self.home, self._queue.put, self._on_failure)
         self._inbox_watched = self._watcher.watch_inbox(self.home.inbox, lambda: self._queue.put(""))
         self._watcher.start()
         try:
             self._adopt(registry)
             counter.open()
+            promises.start()
             self.log("info", "watching", apps=len(self._apps), home=self.home.path, pid=os.getpid())
             while not self._stopping:
                 self._wait(registry)
                 self._work(registry)
         finally:
             counter.close()
+            promises.close()
             self._crew.close()
             self._watcher.stop()
             self.log("info", "stopped")

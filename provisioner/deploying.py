@@ -91,7 +91,7 @@ def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> No
             return
         if why:
             what = f"the pre-deploy command at {timeline.revision[:12]}"
-            why = Mask(registry, app)(failed(registry.home, begun_run.id, what, why))
+            why = failed(registry.home, begun_run.id, what, why, Mask(registry, app))
         _record(registry, app, begun_run, why)
     faults.point("deploy.recorded")
 

@@ -79,8 +79,11 @@ def do_all(
     timeline: bytes = b"",
     say: Callable[[str], None] | None = None,
     retry: Retry = False,
+    stop: Stop | None = None,
 ) -> None:
-    """Do it here and now, until nothing is waiting; `say` is told what is printed. Raises what a single errand raises."""
+    """Do it here and now, until nothing is waiting or `stop` says so; `say` is told what is printed. Raises what a single errand
+    raises."""
+    stop = stop or _never
     done: set[Errand] = set()
     for _ in range(MOST_ROUNDS):
         current = registry.app(app.id)
@@ -90,7 +93,9 @@ def do_all(
             return
         for errand in errands:
             with _heard(registry.home, errand, say):
-                _do(registry, errand, _never, wait=True)
+                _do(registry, errand, stop, wait=True)
+            if stop():
+                return
             done.add(errand)
         reconcile(registry, app, now_ms(), cause)
 

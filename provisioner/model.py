@@ -92,7 +92,8 @@ class Instance:
     """Where databases are stored: ``location`` is a directory, or a server's URL without what opens it.
 
     ``url`` is that URL with the administrator's name and password; empty where the engine needs none, or keeps it in the
-    directory. ``home`` is the organization's directory: the passwords of roles are derived from its key.
+    directory. ``home`` is the organization's directory: the passwords of roles are derived from its key. On at least
+    ``require_quorum`` nodes a write has to lie before it is acknowledged; 0 where that is not looked at.
     """
 
     id: str
@@ -101,6 +102,7 @@ class Instance:
     location: str
     created_at: int
     url: str = field(default="", repr=False)
+    require_quorum: int = 0
     home: str = ""
 
 

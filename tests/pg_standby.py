@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,13 +17,14 @@ from support import until
 
 
 @contextmanager
-def standby_of(primary: PgServer) -> Iterator[PgServer]:
-    """One that follows it and serves reads."""
+def standby_of(primary: PgServer, name: str = "") -> Iterator[PgServer]:
+    """One that follows it and serves reads; the primary knows it by that name."""
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as directory:
-        standby = PgServer(Path(directory), primary.binaries, QUICK, free_port(), password=primary.password)
-        name = account()
-        if name is not None:
-            shutil.chown(directory, name)
+        settings = {**QUICK, **primary.settings, **({"cluster_name": name} if name else {})}
+        standby = PgServer(Path(directory), primary.binaries, settings, free_port(), password=primary.password)
+        user = account()
+        if user is not None:
+            shutil.chown(directory, user)
         copying = (str(primary.binaries / "pg_basebackup"), f"--pgdata={standby.data}", "--write-recovery-conf")
         where = ("--host=127.0.0.1", f"--port={primary.port}", f"--username={primary.user}")
         subprocess.run(
@@ -30,13 +32,13 @@ def standby_of(primary: PgServer) -> Iterator[PgServer]:
             check=True,
             env={**os.environ, "PGPASSWORD": primary.password},
             cwd="/",
-            user=name,
+            user=user,
         )
         standby.start()
         try:
             yield standby
         finally:
-            standby.stop()
+            standby.stop(signal.SIGQUIT)  # nobody reads its files again
 
 
 def caught_up(primary: PgServer, standby: PgServer) -> None:

@@ -27,7 +27,7 @@ from provisioner.kv.key import encode
 README = Path(__file__).parent.parent / "docs" / "pictures"
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
-SHOWN: dict[str, Scheme] = {"databases": "light", "app": "light", "keys": "dark", "activity": "dark"}
+SHOWN: dict[str, Scheme] = {"app": "light", "timeline": "light", "edit": "dark", "changes": "dark"}
 
 
 def main() -> None:
@@ -124,7 +124,7 @@ class Camera:
 
     def __init__(self, browser: Browser, server: Server, scheme: Scheme, width: int) -> None:
         self._base = server.base
-        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 860})
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 780})
         self._page = context.new_page()
         self._page.goto(f"{server.base}/login#{code(Path(os.environ['PROVISIONER_HOME']))}")
         self._page.wait_for_url(f"{server.base}/")

@@ -143,14 +143,31 @@ def test_who_guesses_is_slowed_down_and_who_knows_is_not(world: tuple[Server, Pa
 def test_a_code_is_good_for_ten_minutes_and_others_are_swept_away(home: Path) -> None:
     place = Home(str(home))
     late, good = logins.make(place, 0), logins.make(place, 1)
-    assert not logins.redeem(place, late, logins.LIFETIME_MS)
-    assert logins.redeem(place, good, logins.LIFETIME_MS)
-    assert not logins.redeem(place, good, 2)
+    assert not redeemed(place, late, logins.LIFETIME_MS)
+    assert redeemed(place, good, logins.LIFETIME_MS)
+    assert not redeemed(place, good, 2)
     logins.make(place, 0)
     logins.make(place, logins.LIFETIME_MS)
     assert len(os.listdir(place.logins)) == 1
     for strange in ("", "ptl_", "ptl_../../server", "ptl_\udc80", "x" * 10_000):
-        assert not logins.redeem(place, strange, 0)
+        assert not redeemed(place, strange, 0)
+
+
+def redeemed(place: Home, secret: str, now: int) -> bool:
+    with logins.redeemed(place, secret, now) as good:
+        return good
+
+
+def test_a_code_that_nobody_could_be_logged_in_with_is_good_for_another_try(
+    world: tuple[Server, Path, str], home: Path
+) -> None:
+    server, *_ = world
+    visitor, link = Visitor(server.base), code(home)
+    with closing(sqlite3.connect(home / "registry.db", isolation_level=None)) as other:
+        other.execute("begin immediate")
+        assert visitor.log_in(link).status == 503
+    assert visitor.log_in(link).status == 303
+    assert Visitor(server.base).log_in(link).status == 401
 
 
 def test_a_session_ends_when_it_is_logged_out_or_was_idle_for_long() -> None:

@@ -61,8 +61,10 @@ def test_a_preview_is_made_deleted_and_comes_back(world: tuple[Visitor, Path], h
         ({"revision": "--all"}, "revision", "is no commit of"),
         ({"revision": "main", "ttl": "soon"}, "ttl", "is no time"),
         ({"revision": "login~0", "source": "snapshot"}, "revision", ""),
+        ({"revision": "x" * 300_000}, "revision", "is no commit"),
+        ({"revision": "a\0b"}, "revision", "is no commit"),
     ],
-    ids=["unknown", "nothing", "option", "time", "no snapshot"],
+    ids=["unknown", "nothing", "option", "time", "no snapshot", "long", "zero byte"],
 )
 def test_a_preview_that_cannot_be_made_says_why(
     world: tuple[Visitor, Path], fields: dict[str, str], field: str, words: str

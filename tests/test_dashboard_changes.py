@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from dashboard_world import Answer, Visitor, visited
-from support import database_of, events, marked_shop, ok, provisioner, rows, statuses, until
+from support import add_branches, database_of, events, marked_shop, ok, provisioner, rows, statuses, until
 
 LOGIN = "git-branch/login"
 
@@ -72,6 +73,42 @@ def test_what_happened_between_question_and_answer_is_not_undone(world: tuple[Pa
     sent(visitor, f"/databases/{database['id']}/archive", answer="yes")
     found = next(item for item in rows(repo) if item["id"] == database["id"])
     assert (found["status"], found["forked_from"]) == ("archived", database_of(repo, "production")["name"])
+
+
+def asked(answer: Answer) -> dict[str, str]:
+    """What the page that asks back would send."""
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', answer.text.partition("<h1")[2]))
+
+
+def test_an_answer_is_good_for_the_question_that_was_read(world: tuple[Path, Visitor]) -> None:
+    repo, visitor = world
+    database = database_of(repo, LOGIN)
+    archive = f"/databases/{database['id']}/archive"
+    read = asked(sent(visitor, archive))
+    add_branches(repo, "other")
+    ok(repo, "reconcile")
+    ok(repo, "database", "share", "login", "other")
+    again = visitor.post(archive, read)
+    assert (again.status, "has changed meanwhile" in again.text, "git-branch/other uses it too" in again.text) == (
+        409,
+        True,
+        True,
+    )
+    assert statuses(repo)[LOGIN] == "connected"
+    assert visitor.post(archive, asked(again)).status == 303
+    assert statuses(repo)[LOGIN] == "archived"
+
+
+def test_an_instance_that_has_got_the_name_of_another_is_not_deleted_in_its_place(world: tuple[Path, Visitor]) -> None:
+    repo, visitor = world
+    ok(repo, "instance", "add", "spare")
+    read = asked(sent(visitor, "/instances/spare/delete"))
+    ok(repo, "instance", "edit", "spare", "--name", "third")
+    ok(repo, "instance", "edit", "default", "--name", "spare")
+    again = visitor.post("/instances/spare/delete", {**read, "answer": "spare", "backup": "no"})
+    assert (again.status, "has changed meanwhile" in again.text, "PRODUCTION" in again.text) == (409, True, True)
+    assert set(statuses(repo).values()) == {"connected"}
+    assert visitor.post("/instances/third/delete", {**read, "answer": "third", "backup": "no"}).status == 303
 
 
 def test_what_takes_long_goes_on_and_says_when_it_is_over(world: tuple[Path, Visitor], tmp_path: Path) -> None:

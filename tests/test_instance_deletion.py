@@ -38,6 +38,12 @@ from support import (
     until,
 )
 
+from provisioner.config import Home
+from provisioner.errors import ProvisionerError
+from provisioner.operations import instance_deletion
+from provisioner.operations.proposal import NOBODY
+from provisioner.registry.store import Registry
+
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
@@ -352,3 +358,17 @@ def test_a_kill_9_while_recovering(repo: Path, point: str) -> None:
     killed(repo, point, "instance", "recover", "default")
     ok(repo, "reconcile")
     whole(repo, before)
+
+
+@pytest.mark.parametrize("backup", [True, False])
+def test_what_is_protected_between_question_and_deletion_keeps_its_instance(
+    tmp_path: Path, home: Path, backup: bool
+) -> None:
+    repo = marked_shop(tmp_path / "shop", "login")
+    with Registry.open(Home(str(home))) as registry:
+        (instance,) = registry.instances()
+        deletion = instance_deletion.delete(registry, instance, backup=backup)
+        ok(repo, "timeline", "protect", "login")
+        with pytest.raises(ProvisionerError, match="protected"):
+            list(deletion.do(NOBODY))
+    assert set(statuses(repo).values()) == {"connected"}

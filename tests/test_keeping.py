@@ -23,6 +23,11 @@ from support import (
     until,
 )
 
+from provisioner.config import Home
+from provisioner.operations import keeping
+from provisioner.operations.proposal import NOBODY
+from provisioner.registry.store import Registry
+
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
@@ -224,3 +229,15 @@ def test_only_what_is_archived_is_purged_before_its_time(repo: Path) -> None:
     assert directory.is_dir()
     assert ok(repo, "database", "purge", found["name"], "--yes") == f"deleted {found['name']}\n"
     assert not directory.exists()
+
+
+def test_who_says_one_thing_of_a_timeline_does_not_take_back_what_another_said_meanwhile(
+    repo: Path, home: Path
+) -> None:
+    with Registry.open(Home(str(home))) as registry:
+        (app,) = registry.apps()
+        login = next(item for item in registry.timelines(app.id) if item.name == LOGIN.encode())
+        expire = keeping.expire(registry, app, login, 14 * 86_400_000)
+        ok(repo, "timeline", "protect", "login")
+        assert ": it is protected" in "".join(expire.do(NOBODY))
+    assert (timeline(repo, LOGIN)["protected"], bool(timeline(repo, LOGIN)["expires_at"])) == (True, False)

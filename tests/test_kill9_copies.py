@@ -70,6 +70,16 @@ def test_nobody_is_connected_to_what_is_half_replaced(tmp_path: Path, point: str
 
 
 @pytest.mark.parametrize("point", points("replace"))
+def test_who_replaces_it_next_need_not_wait_for_a_reconcile(tmp_path: Path, home: Path, point: str) -> None:
+    repo = marked_shop(tmp_path / "shop", "login")
+    killed(repo, point, "database", "fork", "production", "login", "--yes")
+    ok(repo, "database", "reset", "login", "--yes")
+    after = database_of(repo, "git-branch/login")
+    assert (after["status"], got(after["path"]), leftovers(home)) == ("connected", "", [])
+    assert [item["cause"] for item in kept(repo)] == (["reset"] if point in BEFORE else ["reset", "fork"])
+
+
+@pytest.mark.parametrize("point", points("replace"))
 def test_a_branch_that_is_deleted_when_its_fork_was_cut_off(tmp_path: Path, home: Path, point: str) -> None:
     repo = marked_shop(tmp_path / "shop", "login")
     killed(repo, point, "database", "fork", "production", "login", "--yes")

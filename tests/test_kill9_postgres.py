@@ -18,6 +18,7 @@ from support import add_branches, database_of, git, killed, ok, points, provisio
 
 # What the same code does on another way is killed at each point in the long form only.
 NIGHTLY = "KV_NIGHTLY" in os.environ
+FORKING = ("fork.copied", "fork.moved", "postgres.copied", "postgres.owned")
 BEFORE = ("replace.intended", "replace.built", "postgres.created", "postgres.copied", "postgres.owned", "postgres.role")
 
 
@@ -66,7 +67,12 @@ def nothing_else_is_left(repo: Path, pg: PgServer) -> None:
     assert len({name[4:] for name in spares}) <= 2  # begun ones: the daemon drops them when it makes others
 
 
-@pytest.mark.parametrize("point", ["provision.written", "provision.renamed", "postgres.role", "postgres.created"])
+@pytest.mark.parametrize(
+    "point",
+    [*points("provision"), "postgres.role", "postgres.created"]
+    if NIGHTLY
+    else ["provision.written", "postgres.created"],
+)
 def test_while_provisioning(repo: Path, pg: PgServer, point: str) -> None:
     add_branches(repo, "one", "two", "three")
     killed(repo, point, "reconcile")
@@ -85,8 +91,8 @@ def test_while_provisioning(repo: Path, pg: PgServer, point: str) -> None:
 @pytest.mark.parametrize(
     ("sessions", "point"),
     [
-        *((False, point) for point in ("fork.copied", "fork.moved", "postgres.copied", "postgres.owned")),
-        *((True, point) for point in ("postgres.role", "postgres.created", "postgres.copied")),
+        *((False, point) for point in (FORKING if NIGHTLY else ("fork.moved", "postgres.copied"))),
+        *((True, point) for point in (FORKING if NIGHTLY else ("postgres.created", "postgres.copied"))),
     ],
 )
 def test_while_forking(repo: Path, pg: PgServer, point: str, sessions: bool) -> None:
@@ -105,8 +111,8 @@ def test_while_forking(repo: Path, pg: PgServer, point: str, sessions: bool) -> 
 @pytest.mark.parametrize(
     ("action", "point"),
     [
-        *(("fork", point) for point in ("replace.built", "replace.ready", "replace.kept", "replace.moved")),
-        ("restore", "replace.kept"),
+        *(("fork", point) for point in ("replace.built", "replace.kept")),
+        ("restore", "replace.moved"),
         ("reset", "postgres.created"),
         *(
             (action, point)
@@ -156,7 +162,7 @@ def test_while_a_database_goes_and_comes_back(repo: Path, pg: PgServer, point: s
     nothing_else_is_left(repo, pg)
 
 
-@pytest.mark.parametrize("point", points("purge") if NIGHTLY else ["purge.moved", "purge.removed"])
+@pytest.mark.parametrize("point", points("purge") if NIGHTLY else ["purge.moved"])
 def test_while_purging(repo: Path, pg: PgServer, point: str) -> None:
     ok(repo, "database", "snapshot", "create", "login")
     ok(repo, "app", "set", "--retention", "0s")
@@ -168,9 +174,7 @@ def test_while_purging(repo: Path, pg: PgServer, point: str) -> None:
     nothing_else_is_left(repo, pg)
 
 
-@pytest.mark.parametrize(
-    "point", points("snapshot") if NIGHTLY else ["snapshot.made", "snapshot.removed", "postgres.copied"]
-)
+@pytest.mark.parametrize("point", points("snapshot") if NIGHTLY else ["snapshot.made", "snapshot.removed"])
 def test_while_a_snapshot_is_made_and_deleted(repo: Path, pg: PgServer, point: str) -> None:
     there = int(point == "snapshot.recorded")
     if point in ("snapshot.deleting", "snapshot.removed"):
@@ -184,7 +188,7 @@ def test_while_a_snapshot_is_made_and_deleted(repo: Path, pg: PgServer, point: s
     nothing_else_is_left(repo, pg)
 
 
-@pytest.mark.parametrize("point", points("scrub") if NIGHTLY else ["scrub.ran", "scrub.sealed"])
+@pytest.mark.parametrize("point", points("scrub") if NIGHTLY else ["scrub.ran"])
 def test_while_a_copy_is_scrubbed(repo: Path, pg: PgServer, point: str) -> None:
     command = (
         "database",

@@ -21,9 +21,9 @@ from support import until
 from test_kv_store import A, K, done, put
 from test_kv_together import python, running, total
 
-from provisioner.kv import KvU64, open_kv
-from provisioner.kv.errors import Busy
-from provisioner.kv.model import ReadRange
+from provisioner.kv import KvU64, batch, key, open_kv
+from provisioner.kv.errors import Busy, StoreFailed
+from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Mutation, MutationKind, ReadRange
 from provisioner.kv.postgres import PostgresStore
 from provisioner.kv.postgres_lines import Lines
 
@@ -222,6 +222,25 @@ def test_many_databases_share_few_connections(pg: PgServer) -> None:
             store.rest()
         assert lines.count == 0
         until(lambda: pg.ask("select count(*) from pg_stat_activity where datname = any(%s)", names) == [(0,)])
+
+
+def test_a_crowd_of_large_writes_is_sent_in_portions(pg: PgServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "MOST_BYTES", 200_000)
+    with pg.database() as name, closing(PostgresStore(pg.url(name), lines=Lines())) as store:
+        large = Mutation(MutationKind.SET, A, bytes(60_000), 3)
+        writes = [AtomicWrite((), (large._replace(key=key.encode((number,))),)) for number in range(20)]
+        outcomes = store.write([*writes, AtomicWrite((Check(A, b"x" * 10),), ())])
+        assert [type(outcome) for outcome in outcomes] == [Committed] * 20 + [ChecksFailed]
+        ((token,),) = pg.ask("select max(token) from deno_kv.commits", database=name)
+        assert token >= 7
+        assert len(store.read([ReadRange(b"\0", b"\xff", 1000)])[0]) == 20
+
+
+def test_what_cannot_be_sent_is_refused_at_once(pg: PgServer) -> None:
+    with pg.database() as name, closing(PostgresStore(pg.url(name), lines=Lines())) as store:
+        with pytest.raises((StoreFailed, OverflowError)):
+            done(store, put(A, expire_at=2**70))
+        done(store, put(K))
 
 
 def test_who_finds_no_connection_in_time_is_told_so(pg: PgServer) -> None:

@@ -30,7 +30,7 @@ def test_why_a_server_cannot_be_linked(tmp_path: Path, pg: PgServer) -> None:
     assert "does not accept this user and password" in refused(tmp_path, pg.url(password=SECRET))
     assert "offers no TLS" in refused(tmp_path, pg.url(), "--sslmode", "require")
     assert 'database "nothing" does not exist' in refused(tmp_path, pg.url(database="nothing"))
-    pg.ask(f"create role humble login password '{SECRET}'")
+    pg.ask(f"create role humble login password '{SECRET}'; grant connect on database postgres to humble")
     try:
         told = refused(tmp_path, pg.url(user="humble", password=SECRET))
         assert "humble lacks CREATEDB and CREATEROLE" in told

@@ -19,6 +19,7 @@ from provisioner.model import Instance
 from provisioner.naming import shown
 from provisioner.operations import instances
 from provisioner.operations.instances import find
+from provisioner.operations.standing import lines, standing
 from provisioner.registry.instances import Deleted, databases_of, deleted
 from provisioner.registry.store import Registry
 
@@ -92,10 +93,13 @@ def _deleted(item: Deleted) -> view.Document:
 @click.argument("slug")
 @json_option
 def show(slug: str, as_json: bool) -> None:
-    """One instance with its databases: app, timeline, status, size, and when they were last written to."""
+    """One instance with its databases: app, timeline, status, size, and when they were last written to.
+
+    Of a server that others follow: which, how far behind, and on how many of them a write lies once it is acknowledged.
+    """
     with Registry.open(the_home()) as registry:
         found = find(registry, slug)
-        document = _document(registry, found)
+        document = {**_document(registry, found), **standing(found)}
         mine = {database.id for database in databases_of(registry, found.id)}
         document["databases"] = [
             database
@@ -108,6 +112,8 @@ def show(slug: str, as_json: bool) -> None:
         return
     for key in ("instance", "engine", "location"):
         click.echo(shown(f"{key}: {document[key]}"))
+    for line in lines(document):
+        click.echo(shown(line))
     click.echo(shown(f"apps: {', '.join(document['apps']) or 'not assigned'}"))
     for database in document["databases"]:
         size = "-" if database["size"] is None else f"{database['size']} bytes"

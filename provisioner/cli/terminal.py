@@ -22,6 +22,9 @@ class Terminal:
     def say(self, line: str) -> None:
         click.echo(line, err=True)
 
+    def stopping(self) -> bool:
+        return False
+
     @contextmanager
     def reconciling(self, app: App, *, steps: bool) -> Iterator[Progress | None]:
         if not sys.stderr.isatty():

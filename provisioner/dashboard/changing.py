@@ -21,6 +21,7 @@ from provisioner.registry.store import Registry
 
 PATIENCE_SECONDS: Final = 0.7
 DETAILS: Final = 100
+_OTHER: Final = "what is asked has changed meanwhile: nothing was done. Read it once more"
 MOST_GIVEN: Final = 1000  # characters of an address for a field
 
 
@@ -130,7 +131,11 @@ def form_of(visit: Visit, error: ProvisionerError | None = None) -> Filled:
 def _unanswered(visit: Visit, proposal: Proposal) -> str | None:
     """Why the question has to be asked, "" where it was not yet; None where there is none, or it was answered."""
     answer = visit.form.get("answer", "")
-    if not proposal.question or (not proposal.typed and answer == "yes"):
+    if not proposal.question:
+        return None
+    if answer and visit.form.get("asked", proposal.mark) != proposal.mark:
+        return _OTHER
+    if not proposal.typed and answer == "yes":
         return None
     if not answer or not proposal.typed:
         return ""
@@ -143,7 +148,7 @@ def _unanswered(visit: Visit, proposal: Proposal) -> str | None:
 
 def _ask(visit: Visit, asked: Asked, wrong: str) -> Response:
     proposal = asked.proposal
-    asked_here = {"csrf", "answer", *(choice.name for choice in asked.choices)}
+    asked_here = {"csrf", "answer", "asked", *(choice.name for choice in asked.choices)}
     return visit.page(
         "confirm.html",
         status=409 if wrong else 200,
@@ -155,7 +160,7 @@ def _ask(visit: Visit, asked: Asked, wrong: str) -> Response:
         chosen=visit.form,
         path=visit.request.url.path,
         typed=visit.form.get("answer", ""),
-        fields={name: value for name, value in visit.form.items() if name not in asked_here},
+        fields={name: value for name, value in visit.form.items() if name not in asked_here} | {"asked": proposal.mark},
     )
 
 
@@ -163,12 +168,15 @@ def _done(visit: Visit, propose: Propose, asked: Asked) -> Response:
     works = visit.shared.works
 
     def proposed(registry: Registry, told: Told) -> Proposal:
-        return propose(replace(visit, registry=registry), told).proposal
+        found = propose(replace(visit, registry=registry), told).proposal
+        if found.mark != asked.proposal.mark:  # it has waited for others
+            raise ProvisionerError(_OTHER, "Ask for it again")
+        return found
 
     work = works.begin(visit.session, asked.title, visit.now, proposed, asked.undo)
     if not work.over.wait(PATIENCE_SECONDS) and works.leave(work):
         return visit.go(asked.meanwhile or asked.back)
     if work.trouble is not None and not work.lines:
         raise work.trouble
-    visit.session.tell(work.note)
+    visit.session.tell(replace(work.note, following=True))
     return visit.go(asked.back)

@@ -72,18 +72,21 @@ def log_out(visit: Visit) -> Response:
 
 def _opened(shared: Facilities, secret: str, now: int) -> Session | Refusal:
     with Registry.open(shared.home, busy_seconds=BUSY_SECONDS) as registry:
-        if logins.redeem(shared.home, secret, now):
-            session = Session("login link", None, False, now)
-        else:
-            token = tokens.known(registry, secret) if len(secret) <= LONGEST else None
-            if token is None or not token.valid(now):
-                return Refusal(_WRONG)
-            if token.scope is not Scope.ADMIN:
-                return Refusal(_TOO_NARROW)
-            session = Session(f"token {token.id}", token.id, token.read_only, now)
-        registry.record(now, "dashboard.login", session.principal)
-        session.tell(Note("Logged in to read only." if session.read_only else "Logged in."))
-        return session
+        with logins.redeemed(shared.home, secret, now) as good:
+            if good:
+                return _begun(registry, Session("login link", None, False, now))
+        token = tokens.known(registry, secret) if len(secret) <= LONGEST else None
+        if token is None or not token.valid(now):
+            return Refusal(_WRONG)
+        if token.scope is not Scope.ADMIN:
+            return Refusal(_TOO_NARROW)
+        return _begun(registry, Session(f"token {token.id}", token.id, token.read_only, now))
+
+
+def _begun(registry: Registry, session: Session) -> Session:
+    registry.record(session.seen_at, "dashboard.login", session.principal)
+    session.tell(Note("Logged in to read only." if session.read_only else "Logged in."))
+    return session
 
 
 def _form(following: str, status: int = 200, wrong: str = "") -> Response:

@@ -106,7 +106,13 @@ def _where(visit: Visit, known: Instance | None = None) -> Where:
         )
     if new.get("sslmode") not in (None, *SSL_MODES):
         raise UsageError("there is no such way to use TLS", f"There are: {', '.join(SSL_MODES)}")
-    return Where(**new, password=password)
+    return Where(
+        directory=new.get("directory"),
+        url=new.get("url"),
+        ca_cert=new.get("ca_cert"),
+        sslmode=new.get("sslmode"),
+        password=password,
+    )
 
 
 def _wrong(visit: Visit, name: str, old: str, error: ProvisionerError | None) -> dict[str, str]:

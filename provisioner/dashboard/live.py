@@ -12,6 +12,7 @@ from typing import Final
 KEEP_ALIVE_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 1.0
 MOST: Final = 256  # streams at a time
+_CHANGED: Final = "event: changed\ndata:\n\n"
 
 State = Callable[[], Awaitable[object]]
 """Something that is another whenever the page is; None where there is nothing to look at any more."""
@@ -35,14 +36,21 @@ class Live:
         self.ended = True
         self._wake()
 
-    async def stream(self, may_go_on: Callable[[], bool], state: State | None = None) -> AsyncIterator[str]:
-        """Events for one page, until it may not go on, which is asked at least every ten seconds."""
+    async def stream(
+        self, may_go_on: Callable[[], bool], state: State | None = None, made_from: str | None = None
+    ) -> AsyncIterator[str]:
+        """Events for one page, until it may not go on, which is asked at least every ten seconds.
+
+        What the page was `made_from` may be another already: it took a while to come, or its last stream was cut off.
+        """
         news = asyncio.Event()
         self._waiting.add(news)
         self.streams += 1
         try:
             seen = (self.registry, await state() if state else 0)
             yield "retry: 2000\n\n"
+            if made_from is not None and (state or made_from != str(seen[0])):
+                yield _CHANGED
             silent = 0.0
             pause = KEEP_ALIVE_SECONDS if state is None else LOOK_SECONDS
             while not self.ended and may_go_on() and seen[1] is not None:
@@ -55,7 +63,7 @@ class Live:
                 found = (self.registry, await state() if state else 0)
                 if found != seen:
                     seen, silent = found, 0.0
-                    yield "event: changed\ndata:\n\n"
+                    yield _CHANGED
                 elif silent >= KEEP_ALIVE_SECONDS:
                     silent = 0.0
                     yield ": still here\n\n"

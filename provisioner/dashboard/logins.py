@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Final
 
 from provisioner.config import DIRECTORY_MODE, FILE_MODE, Home
-from provisioner.errors import StorageFailed
+from provisioner.errors import ProvisionerError, StorageFailed
 
 PREFIX: Final = "ptl_"
 LIFETIME_MS: Final = 600_000
@@ -34,17 +36,23 @@ def make(home: Home, now: int) -> str:
     return code
 
 
-def redeem(home: Home, code: str, now: int) -> bool:
-    """Is this a code that is good now? It is not any more afterwards."""
-    if not code.startswith(PREFIX):
-        return False
+@contextmanager
+def redeemed(home: Home, code: str, now: int) -> Iterator[bool]:
+    """Is this a code that is good now? It is not any more for anybody else, and after the block for nobody; where that
+    raises, it is as good as before."""
     path = _path(home, code)
+    taken = f"{path}.taken"
     try:
-        expiry = _expiry(path)
-        os.unlink(path)
+        os.rename(path, taken)
     except OSError:
-        return False
-    return now < expiry
+        yield False
+        return
+    try:
+        yield now < _expiry(taken)
+    except ProvisionerError:
+        os.rename(taken, path)
+        raise
+    os.unlink(taken)
 
 
 def link(base: str, code: str) -> str:

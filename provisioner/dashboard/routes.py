@@ -145,7 +145,9 @@ def _events(shared: Facilities) -> Endpoint:
         state = _version(shared, database_id) if database_id else None
         if "run_id" in request.path_params:
             state = _log_size(shared, request.path_params["run_id"])
-        return StreamingResponse(shared.live.stream(may_go_on, state), media_type="text/event-stream")
+        return StreamingResponse(
+            shared.live.stream(may_go_on, state, request.query_params.get("seen")), media_type="text/event-stream"
+        )
 
     return answer
 

@@ -28,11 +28,13 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a change came to, for the next page."""
+    """What a change came to, for the next page; `following`: for the one that its sender is led to, and not for another that
+    is open and fetches itself again."""
 
     text: str
     offer: Offer | None = None
     problem: bool = False
+    following: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,11 @@ class Session:
         """Is it somebody who may write into the home anyway? So does who has made a login link."""
         return self.token_id is None
 
-    def take_notes(self) -> list[Note]:
-        taken, self.notes = self.notes, []
-        return taken
+    def take_notes(self, *, again: bool = False) -> list[Note]:
+        """Those for a page, or for one that is fetched again."""
+        notes = self.notes
+        self.notes = [note for note in notes if again and note.following]
+        return [note for note in notes if note not in self.notes]
 
 
 class Sessions:

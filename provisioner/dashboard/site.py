@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
@@ -74,7 +75,8 @@ class Dashboard:
 
     def _tell(self) -> None:
         """From any thread: something is to be seen that is not in the registry."""
-        self._shared.loop.call_soon_threadsafe(self._shared.live.changed)
+        with suppress(RuntimeError):  # the server has ended meanwhile
+            self._shared.loop.call_soon_threadsafe(self._shared.live.changed)
 
     def each_second(self, changed: bool) -> None:
         if changed:
@@ -87,8 +89,13 @@ class Dashboard:
     def drain(self) -> None:
         self._shared.live.end()
         self._shared.sizes.end()
+        self._shared.works.stop()
+        for work in self._shared.works.under_way():
+            self._log("info", "waiting for a change", change=work.title, who=work.who)
 
     def close(self) -> None:
+        for work in self._shared.works.under_way():
+            self._log("warning", "a change was cut off; the next reconcile finishes or undoes it", change=work.title)
         self._shared.threads.shutdown()
         self._shared.far.shutdown()
 

@@ -75,7 +75,7 @@ class Facilities:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """`opened` is the database in the path, where the page asked for it."""
+    """`opened` is the database in the path, where the page asked for it; `seen` is the state that all else is no older than."""
 
     request: Request
     shared: Facilities
@@ -84,6 +84,7 @@ class Visit:
     form: dict[str, str]
     now: int
     opened: Database | None = None
+    seen: int = 0
 
     @property
     def store(self) -> DirectStore:
@@ -117,7 +118,7 @@ class Visit:
     def page(self, template: str, *, status: int = 200, **context: Any) -> Response:
         """`watched` in the template: it can be fetched again, which the answer to a form cannot."""
         works = self.shared.works.under_way()
-        notes = self.session.take_notes()
+        notes = self.session.take_notes(again=bool(self.live))
         watched = self.request.method == "GET" and status == 200
         return rendering.page(
             template,
@@ -127,6 +128,7 @@ class Visit:
             notes=notes,
             works=works,
             watched=watched,
+            seen=self.seen,
             **context,
         )
 
@@ -135,7 +137,7 @@ class Visit:
 
     def done(self, path: str, text: str, offer: Offer | None = None) -> Response:
         """After a change: on to a page that tells of it once, and offers to take it back."""
-        self.session.tell(Note(text, offer))
+        self.session.tell(Note(text, offer, following=True))
         return self.go(path)
 
 
@@ -201,13 +203,13 @@ def _visited(
     form: dict[str, str],
     opened: Database | None,
 ) -> Response:
-    now = now_ms()
+    now, seen = now_ms(), shared.live.registry
     try:
         with Registry.open(shared.home, busy_seconds=BUSY_SECONDS) as registry:
             if not still_valid(registry, session, now):
                 shared.sessions.end(request.cookies.get(shared.cookie, ""))
                 return _log_in(request)
-            return page(Visit(request, shared, session, registry, form, now, opened))
+            return page(Visit(request, shared, session, registry, form, now, opened, seen))
     except Missing as error:
         return failed(session, 404, error.message, error.hint)
     except Busy as error:

@@ -20,9 +20,11 @@ from provisioner.errors import Busy, ProvisionerError
 from provisioner.model import App
 from provisioner.operations.proposal import STEPS, Proposal, Told
 from provisioner.reconcile.apply import Progress
+from provisioner.registry.masking import Mask
 from provisioner.registry.store import Registry
+from provisioner.runs.start import Stop
 
-AT_ONCE: Final = 2
+AT_ONCE: Final = 8  # some are commands that hang: they must not keep the others
 MOST: Final = 32
 LINES: Final = 200
 
@@ -34,7 +36,8 @@ Undo = Callable[[Registry], Offer | None]
 
 @dataclass(slots=True)
 class Work:
-    """`heard` is what it has told on its way, `lines` what was done; `trouble` is what it failed with."""
+    """`heard` is what it has told on its way, `lines` what was done; `trouble` is what it failed with. It `waits` while as many
+    others as may be are being done."""
 
     id: int
     title: str
@@ -46,6 +49,7 @@ class Work:
     trouble: ProvisionerError | None = None
     offer: Offer | None = None
     over: threading.Event = field(default_factory=threading.Event)
+    waits: bool = True
     alone: bool = False
     """Nobody waits for it any more: what becomes of it is a note."""
 
@@ -66,6 +70,11 @@ class Works:
         self._hands = threading.Semaphore(AT_ONCE)
         self._numbers = itertools.count(1)
         self._works: dict[int, Work] = {}
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End the commands that are being run."""
+        self._stopping.set()
 
     @property
     def idle(self) -> bool:
@@ -100,7 +109,11 @@ class Works:
     def _do(self, work: Work, session: Session, propose: Callable[[Registry, Told], Proposal], undo: Undo) -> None:
         try:
             with self._hands, Registry.open(self._home, who=work.who) as registry:
-                for line in propose(registry, _Telling(work, self._changed)).do(_Telling(work, self._changed)):
+                if self._stopping.is_set():
+                    raise Busy("the server is shutting down: nothing was done", "Ask for it again")
+                work.waits = False
+                telling = _Telling(work, Mask(registry, *registry.apps()), self._changed, self._stopping.is_set)
+                for line in propose(registry, telling).do(telling):
                     work.lines.append(line)
                 work.offer = undo(registry)
         except ProvisionerError as error:
@@ -120,11 +133,12 @@ class Works:
 class _Telling:
     """Lets a work hear what is told. See `provisioner.operations.proposal.Told`."""
 
-    def __init__(self, work: Work, changed: Callable[[], None]) -> None:
-        self._work, self._changed = work, changed
+    def __init__(self, work: Work, mask: Mask, changed: Callable[[], None], stopping: Stop) -> None:
+        self._work, self._mask, self._changed = work, mask, changed
+        self.stopping = stopping
 
     def say(self, line: str) -> None:
-        self._work.heard.append(line)
+        self._work.heard.append(self._mask(line))
         del self._work.heard[:-LINES]
         self._changed()
 

@@ -67,7 +67,33 @@ class Where:
     url: str | None = field(default=None, repr=False)
     ca_cert: str | None = None
     sslmode: str | None = None
+    require_quorum: int | None = None
     password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Standby:
+    """A server that follows another one. `sync`: how commits wait for it, in the server's word; both lags are None where
+    nobody knows."""
+
+    name: str
+    address: str
+    state: str
+    sync: str
+    lag_bytes: int | None
+    lag_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """On how many `nodes` an acknowledged write lies, and who follows. `problem`: why that is not what is `wanted`; empty
+    where it is, or nothing is wanted (0)."""
+
+    wanted: int
+    nodes: int
+    problem: str
+    warnings: tuple[str, ...]
+    standbys: tuple[Standby, ...]
 
 
 class Dumps(Protocol):
@@ -110,6 +136,9 @@ class Engine(Protocol):
 
     def same_place(self, one: Instance, other: Instance) -> bool:
         """Are the databases of both the same?"""
+
+    def kept(self, instance: Instance) -> Kept | None:
+        """How safely the instance keeps what is written there; None where there is only one of it. Raises StorageFailed."""
 
     def look(self, instance: Instance) -> Check:
         """Look, cheaply, whether the instance is there and has room."""

@@ -24,7 +24,7 @@ from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
 from provisioner.durable import sync_path
 from provisioner.engines import building, copies, spares
-from provisioner.engines.base import Check, Copied, Failures, Inspection, Source, Where
+from provisioner.engines.base import Check, Copied, Failures, Inspection, Kept, Source, Where
 from provisioner.engines.building import reason
 from provisioner.engines.layout import FILE_NAME, database_path, file_in, size_of, written_at
 from provisioner.engines.probing import look, probe
@@ -53,10 +53,15 @@ class DenoKv:
     def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
         if any(said is not None for said in (where.url, where.ca_cert, where.sslmode, where.password)):
             raise UsageError("a deno-kv instance stores in a directory, not on a server", "Say --directory, or nothing")
+        if where.require_quorum:
+            raise UsageError("a directory is on one machine: --require-quorum is for servers", "Leave it away")
         return os.path.realpath(where.directory or (known.location if known else directory)), ""
 
     def same_place(self, one: Instance, other: Instance) -> bool:
         return os.path.realpath(one.location) == os.path.realpath(other.location)
+
+    def kept(self, instance: Instance) -> Kept | None:
+        return None
 
     def look(self, instance: Instance) -> Check:
         return look(instance.location)

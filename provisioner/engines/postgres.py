@@ -14,12 +14,26 @@ import psycopg
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
-from provisioner.engines.base import Check, Copied, Failures, Inspection, Source, Where
-from provisioner.engines.pg import copying, databases, embedded, locating, names, place, probing, roles, sweeping, tools
+from provisioner.engines.base import Check, Copied, Failures, Inspection, Kept, Source, Where
+from provisioner.engines.pg import (
+    copying,
+    databases,
+    embedded,
+    locating,
+    names,
+    place,
+    probing,
+    quorate,
+    roles,
+    steps,
+    sweeping,
+    tools,
+)
 from provisioner.engines.pg.databases import renamed
 from provisioner.engines.pg.dumps import PgDumps
 from provisioner.engines.pg.roles import statement
 from provisioner.engines.pg.session import Session, administering, variables_for_tools, why
+from provisioner.engines.pg.steps import name_of
 from provisioner.environment import Reached, ReachedServer
 from provisioner.errors import StorageFailed
 from provisioner.model import Database, Instance
@@ -46,12 +60,15 @@ class Postgres:
     def same_place(self, one: Instance, other: Instance) -> bool:
         return locating.same_place(one, other)
 
+    def kept(self, instance: Instance) -> Kept | None:
+        return quorate.kept(instance)
+
     def look(self, instance: Instance) -> Check:
         return probing.look(instance)
 
     def renew(self, instance: Instance, database: Database) -> None:
         with administering(instance) as session:
-            if databases.there(session, [name := self._name(names.LIVE, instance, database)]):
+            if databases.there(session, [name := name_of(names.LIVE, instance, database)]):
                 roles.at_once(session, roles.settled(session, instance, database))
                 databases.end_sessions(session, name)
 
@@ -76,22 +93,20 @@ class Postgres:
             return failures
         try:
             with administering(instance) as session:
-                wanted = [
-                    self._name(kind, instance, item) for kind in (names.LIVE, names.ARCHIVED) for item in databases_
-                ]
+                wanted = [name_of(kind, instance, item) for kind in (names.LIVE, names.ARCHIVED) for item in databases_]
                 found = databases.there(session, wanted)
                 spares: list[str] | None = None
                 for database in databases_:
                     try:
-                        if self._name(names.LIVE, instance, database) in found:
+                        if name_of(names.LIVE, instance, database) in found:
                             roles.at_once(session, roles.settled(session, instance, database))
-                        elif self._name(names.ARCHIVED, instance, database) in found:
-                            self._bring_back(instance, session, database)
+                        elif name_of(names.ARCHIVED, instance, database) in found:
+                            steps.bring_back(instance, session, database)
                         elif database.connected_at is not None:
-                            failures[database.id] = _missing(instance, database)
+                            failures[database.id] = steps.missing(instance, database)
                         else:
                             spares = databases.spares(instance, session) if spares is None else spares
-                            self._take(instance, session, database, spares)
+                            steps.take(instance, session, database, spares)
                     except psycopg.Error as error:
                         if session.closed:
                             raise
@@ -111,37 +126,37 @@ class Postgres:
             return missing > AT_ONCE
 
     def fork(self, instance: Instance, database: Database, source: Source) -> Copied:
-        live = self._name(names.LIVE, instance, database)
+        live = name_of(names.LIVE, instance, database)
         with administering(instance) as session:
             if databases.there(session, [live]):  # cut off when all was done; nobody was connected since
                 made = Copied(None, databases.size(session, live), 0.0)
             else:
                 made = self.copy_beside(instance, database, source)
                 faults.point("fork.copied")
-                self._move_in(instance, session, database)
+                steps.move_in(instance, session, database)
             faults.point("fork.moved")
             return made
 
     def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
         if source is not None:
             return self.copy_beside(instance, database, source)
-        beside = self._name(names.BESIDE, instance, database)
+        beside = name_of(names.BESIDE, instance, database)
         with administering(instance) as session:
             databases.drop(session, beside)
-            owner = self._name(names.LIVE, instance, database)
+            owner = name_of(names.LIVE, instance, database)
             roles.make(session, owner)
             databases.make_empty(instance, session, beside, owner)
             return Copied(None, databases.size(session, beside), 0.0)
 
     def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
-        beside = self._name(names.BESIDE, instance, database)
+        beside = name_of(names.BESIDE, instance, database)
         with administering(instance) as session:
-            found = self._data_of(instance, session, source)
-        old, new = (self._name(names.LIVE, instance, item) for item in (source.database, database))
+            found = steps.data_of(instance, session, source)
+        old, new = (name_of(names.LIVE, instance, item) for item in (source.database, database))
         return copying.copy(instance, found, beside, old=old, new=new)
 
     def beside(self, instance: Instance, database: Database) -> Reached | ReachedServer:
-        beside, owner = (self._name(kind, instance, database) for kind in (names.BESIDE, names.LIVE))
+        beside, owner = (name_of(kind, instance, database) for kind in (names.BESIDE, names.LIVE))
         with administering(instance) as session:
             password = copying.let_in(session, beside, owner)
         return ReachedServer(place.variables(instance.location), beside, beside, password)
@@ -150,7 +165,7 @@ class Postgres:
         return [sys.executable, "-I", os.path.join(os.path.dirname(__file__), "scripts", "postgres.py"), path]
 
     def seal(self, instance: Instance, database: Database) -> None:
-        beside, owner = (self._name(kind, instance, database) for kind in (names.BESIDE, names.LIVE))
+        beside, owner = (name_of(kind, instance, database) for kind in (names.BESIDE, names.LIVE))
         with administering(instance) as session:
             databases.empty_of_sessions(session, beside)
             session.execute(statement("alter database {beside} allow_connections true", beside=beside))
@@ -158,7 +173,7 @@ class Postgres:
             databases.wait_until_left(session, beside)
 
     def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:
-        live, beside = (self._name(kind, instance, database) for kind in (names.LIVE, names.BESIDE))
+        live, beside = (name_of(kind, instance, database) for kind in (names.LIVE, names.BESIDE))
         kept = names.name(names.SNAPSHOT, instance.id, database.id, kept_as)
         with administering(instance) as session:
             found = databases.there(session, [live, beside, kept])
@@ -169,12 +184,12 @@ class Postgres:
                     words = "alter database {kept} allow_connections true; revoke all on database {kept} from {live}"
                     first = [renamed(live, kept), statement(words, kept=kept, live=live)]
                 faults.point("replace.kept")
-                self._move_in(instance, session, database, first)
+                steps.move_in(instance, session, database, first)
             faults.point("replace.moved")
             return databases.size(session, kept) if databases.there(session, [kept]) else None
 
     def discard(self, instance: Instance, database: Database) -> None:
-        beside = self._name(names.BESIDE, instance, database)
+        beside = name_of(names.BESIDE, instance, database)
         with administering(instance) as session:
             databases.drop(session, beside)
             roles.drop(session, beside)
@@ -182,7 +197,7 @@ class Postgres:
     def copy_out(self, instance: Instance, database: Database, directory: str) -> tuple[str, Copied]:
         path = os.path.join(directory, f"{database.name}.dump")
         with administering(instance) as session:
-            found = self._data_of(instance, session, Source(database))
+            found = steps.data_of(instance, session, Source(database))
             programs = tools.programs(session.info.server_version // 10000)
         try:
             os.mkdir(directory, DIRECTORY_MODE)
@@ -198,8 +213,8 @@ class Postgres:
             names.name(kind, instance.id, database.id, snapshot_id) for kind in (names.BEGUN, names.SNAPSHOT)
         )
         with administering(instance) as session:
-            found = self._data_of(instance, session, Source(database))
-        owner = self._name(names.LIVE, instance, database)
+            found = steps.data_of(instance, session, Source(database))
+        owner = name_of(names.LIVE, instance, database)
         made = copying.copy(instance, found, begun, old=owner, new=owner)
         with administering(instance) as session:
             session.execute(renamed(begun, kept))
@@ -215,10 +230,10 @@ class Postgres:
             faults.point("snapshot.removed")
 
     def archive(self, instance: Instance, databases_: Sequence[Database]) -> Failures:
-        return self._each(instance, databases_, self._put_away)
+        return self._each(instance, databases_, steps.put_away)
 
     def purge(self, instance: Instance, databases_: Sequence[Database]) -> Failures:
-        return self._each(instance, databases_, self._delete)
+        return self._each(instance, databases_, steps.delete)
 
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
         with administering(instance) as session:
@@ -226,15 +241,15 @@ class Postgres:
 
     def problem(self, instance: Instance, database: Database) -> str:
         try:
-            return self._problem(instance, database, names.LIVE)[0]
+            return steps.problem(instance, database, names.LIVE)[0]
         except StorageFailed as error:
             return str(error)
 
     def inspect(self, instance: Instance, database: Database) -> Inspection:
         kind = names.LIVE if database.live else names.ARCHIVED
-        url = place.shown_url(instance.location, self._name(kind, instance, database))
+        url = place.shown_url(instance.location, name_of(kind, instance, database))
         try:
-            problem, size = self._problem(instance, database, kind)
+            problem, size = steps.problem(instance, database, kind)
         except StorageFailed as error:
             problem, size = str(error), None
         return Inspection(None, size, problem, None, url)
@@ -253,117 +268,6 @@ class Postgres:
             if problem:
                 failures[database.id] = problem
         return failures
-
-    def _put_away(self, instance: Instance, session: Session, database: Database) -> str:
-        live, archived = (self._name(kind, instance, database) for kind in (names.LIVE, names.ARCHIVED))
-        found = databases.there(session, [live, archived])
-        if live in found:
-            roles.make(session, live)
-            session.execute(roles.closed(live))
-            databases.empty_of_sessions(session, live)
-            again = statement("alter database {archived} allow_connections true", archived=archived)
-            roles.at_once(session, [renamed(live, archived), again])
-            faults.point("archive.moved")
-        elif database.connected_at is not None and archived not in found:
-            return _missing(instance, database)
-        return ""
-
-    def _bring_back(self, instance: Instance, session: Session, database: Database) -> None:
-        live, archived = (self._name(kind, instance, database) for kind in (names.LIVE, names.ARCHIVED))
-        statements = roles.settled(session, instance, database)
-        roles.at_once(session, [renamed(archived, live), *statements])
-        faults.point("recover.moved")
-
-    def _delete(self, instance: Instance, session: Session, database: Database) -> str:
-        role = self._name(names.LIVE, instance, database)
-        for kind in (names.ARCHIVED, names.BESIDE):
-            databases.drop(session, self._name(kind, instance, database))
-        faults.point("purge.moved")
-        for kind in (names.SNAPSHOT, names.BEGUN):
-            for snapshot in databases.named_like(session, self._name(kind, instance, database) + "_"):
-                databases.drop(session, snapshot)
-                roles.drop(session, snapshot)
-        roles.drop(session, self._name(names.BESIDE, instance, database))
-        if not databases.there(session, [role]):
-            roles.drop(session, role)
-        faults.point("purge.removed")
-        return ""
-
-    def _take(self, instance: Instance, session: Session, database: Database, spares: list[str]) -> None:
-        """Give a database that waited for an owner to this one, or make one for it."""
-        live = self._name(names.LIVE, instance, database)
-        while True:
-            spare = spares.pop() if spares else databases.make_spare(instance, session)
-            faults.point("provision.written")
-            try:
-                roles.at_once(
-                    session,
-                    [
-                        renamed(spare, live),
-                        statement("alter role {spare} rename to {live}", spare=spare, live=live),
-                        roles.opened(session, live, roles.password(instance, database)),
-                        roles.commented(live, database.name),
-                    ],
-                )
-            except psycopg.errors.InvalidCatalogName:  # another process has taken it
-                continue
-            except psycopg.errors.DuplicateObject:  # a role that was made for a fork, which was then not wanted
-                roles.drop(session, live)
-                spares.append(spare)
-                continue
-            faults.point("provision.renamed")
-            return
-
-    def _move_in(
-        self, instance: Instance, session: Session, database: Database, first: Sequence[roles.Statement] = ()
-    ) -> None:
-        """Put what was built beside into its place, after what has to be done `first`: all of it or nothing."""
-        live, beside = (self._name(kind, instance, database) for kind in (names.LIVE, names.BESIDE))
-        statements = roles.settled(session, instance, database)
-        roles.at_once(session, [*first, renamed(beside, live), *statements])
-
-    def _data_of(self, instance: Instance, session: Session, source: Source) -> str:
-        """The database that holds the data, live or archived, or of a snapshot. Raises StorageFailed."""
-        of = source.database
-        if source.snapshot_id is not None:
-            places = [names.name(names.SNAPSHOT, instance.id, of.id, source.snapshot_id)]
-        else:
-            places = [self._name(kind, instance, of) for kind in (names.LIVE, names.ARCHIVED)]
-        found = databases.there(session, places)
-        for name in places:
-            if name in found:
-                return name
-        raise StorageFailed(_missing(instance, of))
-
-    def _problem(self, instance: Instance, database: Database, kind: str) -> tuple[str, int | None]:
-        """What is wrong with a database, and its bytes; None where it is not there."""
-        name, role = self._name(kind, instance, database), self._name(names.LIVE, instance, database)
-        with administering(instance) as session:
-            row = session.execute(_STATE, {"name": name, "role": role}).fetchone()
-        if row is None:
-            return f"is missing: there is no database {name} on {instance.location}", None
-        allowed, login, connects, size = row
-        if kind == names.LIVE and not (allowed and login and connects):
-            return f"lets its role in no more: {name} on {instance.location}", size
-        return "", size
-
-    def _name(self, kind: str, instance: Instance, database: Database) -> str:
-        return names.name(kind, instance.id, database.id)
-
-
-_STATE = """
-  select datallowconn, rolcanlogin, has_database_privilege(pg_roles.oid, pg_database.oid, 'CONNECT'),
-    pg_database_size(pg_database.oid)
-  from pg_database left join pg_roles on rolname = %(role)s where datname = %(name)s
-"""
-
-
-def _missing(instance: Instance, database: Database) -> str:
-    name = names.live(instance.id, database.id)
-    return (
-        f"its data is missing: there is neither a database {name} on {instance.location} nor an archived one, and an empty"
-        " one will not take its place. Restore it there, or archive it"
-    )
 
 
 def _why(error: psycopg.Error, instance: Instance) -> str:

@@ -9,6 +9,8 @@ from provisioner.errors import UnreadableRepository
 from provisioner.git.command import git
 from provisioner.git.worktree import HEADS, common_dir_of
 
+_LONGEST = 4096  # bytes of a name of a commit: no file system has longer ones
+
 
 def read_branches(common_dir: bytes) -> dict[bytes, str]:
     """Branch names (raw, without ``refs/heads/``) with the commit each points to, as hex.
@@ -118,6 +120,8 @@ def commit_of(git_dir: bytes, name: str) -> str | None:
     HEAD is that of the checkout whose `git_dir` it is, which may be a linked worktree.
     """
     _must_exist(common_dir_of(git_dir))
+    if len(name) > _LONGEST or "\0" in name:
+        return None
     try:
         found = git(git_dir, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     except UnreadableRepository:

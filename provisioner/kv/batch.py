@@ -5,7 +5,7 @@ For a store that costs a journey: it looks up what all of them need at once, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from provisioner.kv.errors import KvError
@@ -13,6 +13,7 @@ from provisioner.kv.model import NEVER, AtomicWrite, ChecksFailed, Committed, En
 from provisioner.kv.mutate import Stored, effects
 from provisioner.kv.store import Outcome
 
+MOST_BYTES: Final = 16 * 1024 * 1024
 NOBODY: Final = b"\0\0"  # the end of each versionstamp
 _SET: Final = MutationKind.SET
 _SUFFIXED: Final = MutationKind.SET_VERSIONSTAMPED
@@ -40,6 +41,20 @@ class Needs(NamedTuple):
 
     def __bool__(self) -> bool:
         return bool(self.versions or self.values or self.version)
+
+
+def portions(writes: Sequence[AtomicWrite]) -> Iterator[Sequence[AtomicWrite]]:
+    """The same in order, no more bytes at once than are well sent at once."""
+    start = total = 0
+    for at, write in enumerate(writes):
+        size = sum(len(mutation.key) + len(mutation.value) for mutation in write.mutations)
+        size += sum(len(enqueue.payload) for enqueue in write.enqueues)
+        if at > start and total + size > MOST_BYTES:
+            yield writes[start:at]
+            start, total = at, 0
+        total += size
+    if start < len(writes):
+        yield writes[start:]
 
 
 def versionstamp(version: int) -> bytes:

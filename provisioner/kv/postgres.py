@@ -15,7 +15,7 @@ from provisioner.kv import postgres_refusal as refusal
 from provisioner.kv import postgres_rows as rows
 from provisioner.kv.batch import GONE, Batch, Needs, Put, versionstamp
 from provisioner.kv.commit import GroupCommit
-from provisioner.kv.errors import Closed, OptionInvalid, StoreFailed
+from provisioner.kv.errors import Closed, KvError, OptionInvalid, StoreFailed
 from provisioner.kv.model import AtomicWrite, Committed, Consistency, Message, RawEntry, ReadRange, StoredRow
 from provisioner.kv.postgres_line import Line, Row, completed, shown
 from provisioner.kv.postgres_lines import Lines
@@ -198,6 +198,18 @@ class PostgresStore:
         self._wakeups.everything()
 
     def _transact(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
+        """In one transaction, or several where there is much to send: of what comes behind one, a failure is the outcome."""
+        outcomes: list[Outcome] = []
+        for portion in batch.portions(writes):
+            try:
+                outcomes += self._together(portion)
+            except KvError as error:
+                if not outcomes:
+                    raise
+                return outcomes + [error] * (len(writes) - len(outcomes))
+        return outcomes
+
+    def _together(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         wanted = batch.needs(writes)
         if wanted:
             return self._writing.do(rows.looking_up(wanted), lambda moment: self._done(writes, wanted, moment))

@@ -24,8 +24,10 @@ def passes(error: psycopg.Error) -> bool:
 
 
 def certain(error: psycopg.Error) -> bool:
-    """Has the server said that it did not do this? Where it ends the session, that may be something else."""
-    return error.sqlstate is not None and error.diag.severity_nonlocalized == "ERROR"
+    """Was this surely not done: has the server said so, or was it never sent? Where the session ends, nobody can tell."""
+    if error.sqlstate is None:
+        return not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    return error.diag.severity_nonlocalized == "ERROR"
 
 
 def refused(place: str, error: psycopg.Error) -> KvError:

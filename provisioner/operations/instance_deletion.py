@@ -24,8 +24,7 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
     """Delete an instance after a final backup of each of its databases; until the retention time of its apps is over it
     comes back."""
     slug = instance.slug
-    held = _held(registry, instance)
-    _must_be_unprotected(held)
+    held = _deletable(registry, instance)
     until = rfc3339(now_ms() + retention_ms(registry, instance))
     question = f"Delete {slug} with all of these? Until {until} all of it can be brought back."
 
@@ -35,7 +34,7 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
         path = delete_instance(
             registry,
             instance,
-            lambda: _held(registry, instance),
+            lambda: _deletable(registry, instance),
             now,
             purge_at,
             backup=backup and bool(held),
@@ -53,7 +52,9 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
                 "Mend that, then run: provisioner reconcile --all",
             )
 
-    return Proposal(do, question, tuple(_list(registry, instance, held)), typed=slug)
+    apps = sorted(app.id for app in _apps(registry, instance, held))
+    about = " ".join(("delete", instance.id, *apps))
+    return Proposal(do, question, tuple(_list(registry, instance, held)), typed=slug, about=about)
 
 
 def recover(registry: Registry, found: Deleted) -> Proposal:
@@ -123,7 +124,9 @@ def _apps(registry: Registry, instance: Instance, held: list[Held]) -> list[App]
     ]
 
 
-def _must_be_unprotected(held: list[Held]) -> None:
+def _deletable(registry: Registry, instance: Instance) -> list[Held]:
+    """The databases on it. Raises ProvisionerError where one is protected."""
+    held = _held(registry, instance)
     for _, timeline, database in held:
         if timeline.protected and database.status is not Status.ARCHIVED:
             name = shown(timeline.name)
@@ -131,6 +134,7 @@ def _must_be_unprotected(held: list[Held]) -> None:
                 f"{database.name} is of the protected timeline {name}, whose data is not deleted",
                 f"If it is to be: provisioner timeline unprotect {name}",
             )
+    return held
 
 
 def _list(registry: Registry, instance: Instance, held: list[Held]) -> Iterator[str]:

@@ -31,6 +31,8 @@ def edit(registry: Registry, instance: Instance, name: str | None, where: Where)
     if where != Where():
         location, url = ENGINES[instance.engine].locate(where, instance.location, instance)
         changed = replace(changed, location=location, url=url)
+        if where.require_quorum is not None:
+            changed = replace(changed, require_quorum=where.require_quorum)
 
     def do(told: Told) -> Iterator[str]:
         apps = [app for app in registry.apps() if any(item.id == instance.id for item in registry.assigned(app.id))]
@@ -39,6 +41,7 @@ def edit(registry: Registry, instance: Instance, name: str | None, where: Where)
                 stack.enter_context(app_locked(registry, app))
             if (changed.location, changed.url) != (instance.location, instance.url):
                 _must_be_there(registry, instance, changed)
+            if replace(changed, slug=instance.slug) != instance:
                 ENGINES[changed.engine].prepare(changed)
             save_instance(registry, changed, now_ms(), _what(instance, changed))
         _mend(registry, apps, told)
@@ -51,6 +54,7 @@ def edit(registry: Registry, instance: Instance, name: str | None, where: Where)
 
 def _what(old: Instance, new: Instance) -> str:
     name = f"{old.slug} -> {new.slug}" if old.slug != new.slug else new.slug
+    name += f", quorum {new.require_quorum}" if old.require_quorum != new.require_quorum else ""
     return name if old.location == new.location else f"{name} in {new.location}"
 
 

@@ -82,7 +82,7 @@ def add(registry: Registry, name: str, engine: str, where: Where) -> Proposal:
 
     def do(_: Told) -> Iterator[str]:
         registry.organization()
-        made = _create(registry, slug, engine, location, url)
+        made = _create(registry, slug, engine, location, url, where.require_quorum or 0)
         yield f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'"
         if not (check := ENGINES[engine].look(made)).well:
             yield f"{check.what}: {check.text}"
@@ -98,8 +98,8 @@ def default(registry: Registry) -> Instance:
     return _create(registry, "default", "deno-kv", os.path.realpath(free_directory(registry, "default")))
 
 
-def _create(registry: Registry, slug: str, engine: str, location: str, url: str = "") -> Instance:
-    instance = Instance(str(uuid.uuid4()), slug, engine, location, now_ms(), url, registry.home.path)
+def _create(registry: Registry, slug: str, engine: str, location: str, url: str = "", quorum: int = 0) -> Instance:
+    instance = Instance(str(uuid.uuid4()), slug, engine, location, now_ms(), url, quorum, registry.home.path)
     ENGINES[engine].prepare(instance)
     registry.add_instance(instance)
     return instance

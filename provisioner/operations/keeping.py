@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from provisioner.clock import now_ms, rfc3339
 from provisioner.errors import ProvisionerError
@@ -22,7 +23,7 @@ def protect(registry: Registry, app: App, timeline: Timeline, *, protected: bool
 
     def do(told: Told) -> Iterator[str]:
         action = "timeline.protect" if protected else "timeline.unprotect"
-        _change(registry, app, replace(timeline, protected=protected), action, told)
+        _change(registry, app, timeline, action, told, protected=protected)
         yield f"{shown(timeline.name)} is {'' if protected else 'not '}protected"
 
     return Proposal(do)
@@ -36,26 +37,23 @@ def expire(registry: Registry, app: App, timeline: Timeline, lasts_ms: int | Non
         raise ProvisionerError("a preview has a time of its own", "Say --after TIME or --never")
 
     def do(told: Told) -> Iterator[str]:
-        changed = replace(timeline, expire_ms=lasts_ms, active_at=now_ms())
-        _change(registry, app, changed, "timeline.expire", told)
+        changed = _change(registry, app, timeline, "timeline.expire", told, expire_ms=lasts_ms, active_at=now_ms())
         at = expires_at(app, changed)
-        protected = ": it is protected" if timeline.protected else ""
+        protected = ": it is protected" if changed.protected else ""
         yield f"{shown(timeline.name)} {f'expires at {rfc3339(at)}' if at else 'does not expire'}{protected}"
 
     return Proposal(do)
 
 
-def _change(registry: Registry, app: App, wanted: Timeline, action: str, told: Told) -> None:
-    """Save what was said of a timeline, and see to what follows from it."""
+def _change(registry: Registry, app: App, timeline: Timeline, action: str, told: Told, **said: Any) -> Timeline:
+    """Save what was said of a timeline, and no more than that: somebody else may have said something meanwhile. See to
+    what follows from it. The timeline as it is then."""
     with app_locked(registry, app), registry.change():
-        current = next(item for item in registry.timelines(app.id) if item.id == wanted.id)
-        said = replace(
-            current,
-            protected=wanted.protected,
-            expire_ms=wanted.expire_ms,
-            active_at=max(current.active_at, wanted.active_at),
-        )
-        registry.save_timelines([said])
-        lasts = "" if said.expire_ms is None else f"{said.expire_ms} ms"
-        registry.record(now_ms(), action, registry.who, app_id=app.id, timeline=os.fsdecode(said.name), detail=lasts)
+        current = next(item for item in registry.timelines(app.id) if item.id == timeline.id)
+        changed = replace(current, **said)
+        changed = replace(changed, active_at=max(current.active_at, changed.active_at))
+        registry.save_timelines([changed])
+        lasts = "" if changed.expire_ms is None else f"{changed.expire_ms} ms"
+        registry.record(now_ms(), action, registry.who, app_id=app.id, timeline=os.fsdecode(changed.name), detail=lasts)
     run(registry, app, action, told)
+    return changed

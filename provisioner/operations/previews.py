@@ -32,7 +32,7 @@ def create(
     ``snapshot`` for the data as it was at the revision, or a timeline or branch to copy. 0 `lasts_ms` is for ever.
     """
     if commit is None:
-        raise NotResolved(f"{revision!r} is no commit of {os.fsdecode(app.git_dir)}", "Push it, or name another")
+        raise NotResolved(f"{revision[:100]!r} is no commit of {os.fsdecode(app.git_dir)}", "Push it, or name another")
     if not registry.assigned(app.id):
         raise NotResolved(
             f"app {app.slug!r} has no database instance assigned", f"Run: provisioner assign INSTANCE {app.slug}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Protocol
 
 from provisioner.errors import ProvisionerError
@@ -23,6 +24,10 @@ class Told(Protocol):
 
     def say(self, line: str) -> None: ...
 
+    def stopping(self) -> bool:
+        """Shall commands that take long be ended? Whoever comes next begins them anew."""
+        ...
+
     def reconciling(self, app: App, *, steps: bool) -> AbstractContextManager[Progress | None]:
         """Hears of an app's steps inside the block; with `steps` each is of interest, also to who reads it later."""
         ...
@@ -33,6 +38,9 @@ class Nobody:
 
     def say(self, line: str) -> None:
         pass
+
+    def stopping(self) -> bool:
+        return False
 
     def reconciling(self, app: App, *, steps: bool) -> AbstractContextManager[Progress | None]:
         return nullcontext()
@@ -48,13 +56,24 @@ Doing = Callable[[Told], Iterator[str]]
 class Proposal:
     """`question` says what will happen, with the question mark in it; empty where nothing is taken from anybody.
 
-    `details` come before the question. Where `typed` is not empty, that word is the answer, and not yes.
+    `details` come before the question. Where `typed` is not empty, that word is the answer, and not yes. An answer is good
+    for one question: `about` says which where its words, as a time does, are others each time that it is asked.
     """
 
     do: Doing
     question: str = ""
     details: tuple[str, ...] = ()
     typed: str = ""
+    about: str = ""
+
+    @property
+    def mark(self) -> str:
+        """The same for the same question; empty where there is none."""
+        return (
+            sha256((self.about or self.question).encode("utf-8", "surrogateescape")).hexdigest()
+            if self.question
+            else ""
+        )
 
     def answered(self, text: str) -> None:
         """Raises ProvisionerError where the word to be typed is another."""

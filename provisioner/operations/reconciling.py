@@ -28,7 +28,7 @@ def run_whole(
 ) -> controller.Outcome:
     """Reconcile one app, and run the commands that its timelines wait for."""
     outcome = run(registry, app, cause, told, retry=retry, steps=steps)
-    do_all(registry, app, cause, say=told.say, retry=retry)
+    do_all(registry, app, cause, say=told.say, retry=retry, stop=told.stopping)
     return outcome
 
 

@@ -26,8 +26,8 @@ def delete_instance(
 ) -> str | None:
     """Back it up and call it deleted, until `purge_at` (ms) for the time being; the path of the backup.
 
-    `held` gives its databases with data; it is asked again when nobody else can change them. Raises ProvisionerError, and
-    then nothing was deleted.
+    `held` gives its databases with data, and raises ProvisionerError where they may not go; it is asked when nobody else can
+    change them, and once more before it is said. Raises ProvisionerError, and then nothing was deleted.
     """
     with instance_locked(registry, instance):
         if all(item.id != instance.id for item in registry.instances()):
@@ -37,6 +37,7 @@ def delete_instance(
         with ExitStack() as stack:
             for app in _apps(registry):
                 stack.enter_context(app_locked(registry, app))
+            held()
             rows.mark_deleted(registry, instance, now, purge_at, path)
         faults.point("delete.recorded")
     return path

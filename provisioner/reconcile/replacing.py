@@ -61,6 +61,9 @@ def put_in_place(
         kept_as = str(uuid.uuid4())
         begun = Replacement(database.id, action, detail, kept_as, False, None, None, None, now)
         with app_locked(registry, app):
+            for left in rows.replacements(registry, app.id):
+                if left.database_id == database.id:  # whose lock is held: who began it is gone
+                    _settle(registry, app, left, now)
             _must_have_data(registry, database)
             with registry.change(synced=False):  # cut off with the power, what was built waits for the next attempt
                 rows.save_replacement(registry, begun)
@@ -232,8 +235,9 @@ def _must_have_data(registry: Registry, database: Database) -> Database:
     connected = current.status is Status.CONNECTED and current.intent is None
     damaged = current.status is Status.ERROR and current.intent in (None, Intent.PROVISION)
     if not connected and not (damaged and current.connected_at is not None):
+        state = f"busy ({current.intent})" if current.status is Status.CONNECTED else current.status
         raise ProvisionerError(
-            f"database {current.name} is {current.status}, not connected",
+            f"database {current.name} is {state}, not connected",
             f"See 'provisioner database show {current.name}'",
         )
     return current

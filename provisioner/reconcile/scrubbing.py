@@ -81,7 +81,7 @@ def scrubbed(
         except StorageFailed as error:
             why = f"it left no usable database: {error}"
         if why:
-            why = Mask(registry, app)(failed(registry.home, run_row.id, "the scrub command", why))
+            why = failed(registry.home, run_row.id, "the scrub command", why, Mask(registry, app))
             end(registry, run_row, RunState.FAILED, why)
             raise NotScrubbed(why, "Nobody was connected to the copy, which is gone")
         faults.point("scrub.sealed")

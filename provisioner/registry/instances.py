@@ -8,7 +8,7 @@ from provisioner.model import Database, Instance
 from provisioner.registry.store import Registry
 from provisioner.registry.tables import printable
 
-_COLUMNS = "id, slug, engine, location, created_at, url"
+_COLUMNS = "id, slug, engine, location, created_at, url, require_quorum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,26 @@ def save_instance(registry: Registry, instance: Instance, now: int, detail: str)
     """Change the name or the place of an instance. `detail` is for the audit log, and holds no password."""
     with registry.change():
         registry.write(
-            "update instance set slug = ?, location = ?, url = ? where id = ?",
-            *(instance.slug, instance.location, instance.url, instance.id),
+            "update instance set slug = ?, location = ?, url = ?, require_quorum = ? where id = ?",
+            *(instance.slug, instance.location, instance.url, instance.require_quorum, instance.id),
         )
         registry.record(now, "instance.edit", registry.who, detail=detail)
+
+
+def call_broken(registry: Registry, instance: Instance, now: int, why: str) -> None:
+    """Nothing on an instance is connected any more, until it is tried again."""
+    with registry.change():
+        registry.write(
+            "update database set status = 'error', error = ? where instance_id = ? and status = 'connected' and intent is null",
+            *(printable(why), instance.id),
+        )
+        registry.record(now, "instance.error", "watch", detail=f"{instance.slug}: {why}")
+
+
+def retry_now(registry: Registry, instance: Instance) -> None:
+    """What failed on an instance is tried again at the next look, however often it has failed."""
+    with registry.change():
+        registry.write("update database set retry_at = null where instance_id = ? and status = 'error'", instance.id)
 
 
 def mark_deleted(registry: Registry, instance: Instance, now: int, purge_at: int, backup: str | None) -> None:
@@ -64,7 +80,7 @@ def deleted(registry: Registry) -> list[Deleted]:
         " order by deleted_at desc, rowid desc"
     )
     return [
-        Deleted(registry.instance(row[:6]), int(str(row[6])), int(str(row[7] or row[6])), row[8])  # type: ignore[arg-type]
+        Deleted(registry.instance(row[:7]), int(str(row[7])), int(str(row[8] or row[7])), row[9])  # type: ignore[arg-type]
         for row in rows
     ]
 

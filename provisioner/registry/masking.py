@@ -16,10 +16,10 @@ _TOKEN: Final = r"\bpt[a-z]_[A-Za-z0-9_-]{16,}"  # noqa: S105 - what tokens look
 
 
 class Mask:
-    """Of one app's commands."""
+    """Of the commands of one app, or of several."""
 
-    def __init__(self, registry: Registry, app: App) -> None:
-        secrets = {item.value for item in listing(registry, app.id) if item.secret}
+    def __init__(self, registry: Registry, *apps: App) -> None:
+        secrets = {item.value for app in apps for item in listing(registry, app.id) if item.secret}
         lines = {line for secret in secrets for line in (secret, *secret.splitlines()) if len(line) >= SHORTEST}
         ordered = sorted(lines, key=len, reverse=True)
         self._hidden = re.compile("|".join([*map(re.escape, ordered), _TOKEN]))

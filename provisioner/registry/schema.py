@@ -206,6 +206,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """,
     ),
     ("0006_servers", "alter table instance add column url text not null default ''"),
+    ("0007_quorum", "alter table instance add column require_quorum integer not null default 0"),
 )
 
 

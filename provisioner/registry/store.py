@@ -17,7 +17,7 @@ _DATABASE = (
     "id, timeline_id, instance_id, name, status, intent, error, attempts, retry_at, hold, created_at, connected_at,"
     " archived_at, purge_at, forked_from, forked_at, fork_version, forked_snapshot, token_generation"
 )
-_INSTANCE = "id, slug, engine, location, created_at, url"
+_INSTANCE = "id, slug, engine, location, created_at, url, require_quorum"
 _APP = (
     "id, slug, git_dir, production, grace_ms, retention_ms, created_at, expire_ms, pre_deploy, pre_deploy_from,"
     " pre_deploy_ms, snapshot_revisions"
@@ -77,7 +77,7 @@ class Registry(Tables):
 
     def add_instance(self, instance: Instance) -> None:
         with self.change():
-            self.write(f"insert into instance ({_INSTANCE}) values (?, ?, ?, ?, ?, ?)", *_instance_values(instance))
+            self.write(f"insert into instance ({_INSTANCE}) values (?, ?, ?, ?, ?, ?, ?)", *_instance_values(instance))
             self.record(instance.created_at, "instance.add", self.who, detail=instance.slug)
 
     def apps(self, *, removed: bool = False) -> list[App]:

@@ -20,10 +20,14 @@ RUN = "PROVISIONER_RUN"
 """The variable that all processes of a run have; how they are found when their supervisor was killed."""
 
 STOPPED = "it was stopped"
-LAST_WORDS = 300  # bytes of a log that go into an error
+LAST_WORDS = 300  # characters of a log that go into an error
+_TAIL = 65_536  # bytes that are looked at for them: what is to be masked has to be there whole
 _LOOK_SECONDS = 0.2
 _PATIENCE_SECONDS = 5.0
 _SUPERVISE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervise.py")
+
+Mask = Callable[[str], str]
+"""Takes out of what was printed what opens something."""
 
 Stop = Callable[[], bool]
 """Asked several times a second; once it is true, the command is ended."""
@@ -131,19 +135,19 @@ def _marked(mark: bytes) -> list[int]:
     return found
 
 
-def last_words(path: str) -> str:
+def last_words(path: str, mask: Mask) -> str:
     """How a log ends, on one line; empty where it holds nothing."""
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, os.path.getsize(path) - LAST_WORDS))
+            file.seek(max(0, os.path.getsize(path) - _TAIL))
             lines = file.read().decode("utf-8", "replace").split("\n")
     except OSError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return mask(next((line.strip() for line in reversed(lines) if line.strip()), ""))[-LAST_WORDS:]
 
 
-def failed(home: Home, run_id: str, what: str, why: str) -> str:
+def failed(home: Home, run_id: str, what: str, why: str, mask: Mask) -> str:
     """The sentence about a run that went wrong: what, why, its last words, and where all of them are."""
     path = log_path(home, run_id)
-    said = last_words(path)
+    said = last_words(path, mask)
     return f"{what} failed: {why}{f' ({said})' if said else ''}; its output is in {path}"

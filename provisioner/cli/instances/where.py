@@ -17,7 +17,7 @@ from provisioner.errors import UsageError
 
 
 def where_options(directory: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """``--directory``, ``--url`` and its parts: what they say comes as the argument `where`."""
+    """``--directory``, ``--url`` and its parts, ``--require-quorum``: what they say comes as the argument `where`."""
     options: dict[str, dict[str, Any]] = {
         "--directory": {"metavar": "PATH", "help": directory},
         "--url": {
@@ -29,6 +29,11 @@ def where_options(directory: str) -> Callable[[Callable[..., None]], Callable[..
         "--user": {"metavar": "USER", "help": "Who may create databases and roles there. Default: postgres."},
         "--ca-cert": {"metavar": "FILE", "help": "The certificate that the server's has to be signed by."},
         "--sslmode": {"type": click.Choice(SSL_MODES), "help": "As libpq's. Default: verify-full with --ca-cert."},
+        "--require-quorum": {
+            "metavar": "N",
+            "type": int,
+            "help": "Work only while the server keeps each write on N nodes before it acknowledges it; 0: do not ask.",
+        },
     }
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -42,9 +47,12 @@ def where_options(directory: str) -> Callable[[Callable[..., None]], Callable[..
             user: str | None,
             ca_cert: str | None,
             sslmode: str | None,
+            require_quorum: int | None,
             **others: object,
         ) -> None:
-            where = Where(directory, _url(url, host, port, user), ca_cert, sslmode)
+            if require_quorum is not None and (require_quorum < 0 or require_quorum == 1):
+                raise UsageError("a quorum is of two nodes or more", "Of three nodes it is --require-quorum 2")
+            where = Where(directory, _url(url, host, port, user), ca_cert, sslmode, require_quorum)
             command(*arguments, where=where, **others)
 
         return with_options(called, options)

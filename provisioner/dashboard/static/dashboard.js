@@ -101,6 +101,12 @@ const place = (part) => {
   return (fresh) => [...fresh.querySelectorAll(kind)].find(same)?.focus({ preventScroll: true });
 };
 
+const typed = () => [...document.querySelectorAll("main :is(input:not([type=hidden]), textarea, select)")].some(changed);
+
+// what is there instead takes its place, unless somebody would lose what is typed
+
+const instead = (text) => { if (typed()) say(text); else location.reload(); };
+
 const refresh = async () => {
   if (leaving) return;
   if (fetching) { again = true; return; }
@@ -108,10 +114,14 @@ const refresh = async () => {
   try {
     const state = document.querySelector("[data-state]")?.dataset.state || "1"; // what is being edited was made from
     const answer = await fetch(location.href, { headers: { "x-live": state }, credentials: "same-origin" });
-    if (answer.redirected) { location.reload(); return; }
+    if (answer.redirected) { instead("Logged out: log in in another window, then go on here"); return; }
+    if (answer.status >= 500) { say("Reconnecting…"); setTimeout(refresh, 3000); return; }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const parts = [...document.querySelectorAll("[data-live]")];
-    if (!answer.ok && parts.length) { location.reload(); return; }
+    if (!answer.ok && parts.length) { instead("What this page shows is gone"); return; }
+    document.body.dataset.seen = fresh.body.dataset.seen;
+    const token = fresh.querySelector("input[name=csrf]")?.value;
+    for (const field of document.querySelectorAll("input[name=csrf]")) field.value = token; // of another session, perhaps
     for (const part of parts) {
       const other = fresh.getElementById(part.id);
       if (other && "gather" in part.dataset) { part.append(...document.adoptNode(other).childNodes); continue; }
@@ -135,7 +145,7 @@ const refresh = async () => {
 
 const open = () => {
   if (source || leaving || document.hidden) return;
-  source = new EventSource(events);
+  source = new EventSource(`${events}?seen=${document.body.dataset.seen}`);
   source.addEventListener("open", () => { say("Live"); });
   source.addEventListener("changed", refresh);
   source.addEventListener("error", () => {

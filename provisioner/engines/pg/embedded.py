@@ -31,7 +31,7 @@ import psycopg
 
 from provisioner.config import DIRECTORY_MODE, FILE_MODE, inherited
 from provisioner.durable import replace_file
-from provisioner.engines.pg import place, tools
+from provisioner.engines.pg import place, remains, tools
 from provisioner.engines.pg.place import PORT_FILE
 from provisioner.environment import ReachedServer
 from provisioner.errors import StorageFailed
@@ -44,6 +44,8 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
 _LAST_WORDS = 400
+_ATTEMPTS = 3
+_TAKEN = "Address already in use"
 
 
 def start(directory: str) -> None:
@@ -106,13 +108,16 @@ def _start(directory: str) -> None:
     found = programs(data)
     if not os.path.exists(os.path.join(data, "PG_VERSION")):
         _make(directory, data, found)
+    remains.see_off(data)
     path = os.path.join(directory, PORT_FILE)
-    for _ in range(3):
+    for _ in range(_ATTEMPTS):
         port = _port(path)
+        said = _log_size(directory)
         process = _launch(directory, data, found, port)
         if _answers(directory, process):
             return
-        os.unlink(path)  # perhaps somebody else has taken it
+        if _TAKEN in _said_since(directory, said):
+            os.unlink(path)
     raise StorageFailed(f"the server in {directory} does not start: {_last_words(directory)}", "Read its log")
 
 
@@ -263,6 +268,17 @@ def _pid(directory: str) -> int | None:
     except (OSError, ValueError):
         return None
     return pid if known else None
+
+
+def _log_size(directory: str) -> int:
+    path = os.path.join(directory, "log")
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+def _said_since(directory: str, size: int) -> str:
+    with open(os.path.join(directory, "log"), errors="replace") as file:
+        file.seek(size)
+        return file.read()
 
 
 def _last_words(directory: str) -> str:

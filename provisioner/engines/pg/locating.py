@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from provisioner.engines.base import Where
 from provisioner.engines.pg import place
-from provisioner.engines.pg.session import administering, masked
+from provisioner.engines.pg.session import looking, masked
 from provisioner.environment import SERVER_OPTIONS, ReachedServer
 from provisioner.errors import StorageFailed, UsageError
 from provisioner.model import Instance
@@ -29,6 +29,8 @@ def locate(where: Where, directory: str, known: Instance | None) -> tuple[str, s
         raise UsageError("a password is for a server that is linked", "Say which: --url URL")
     if where.ca_cert is not None or where.sslmode is not None:
         raise UsageError("--ca-cert and --sslmode say how a server is reached", "Say which: --url URL")
+    if where.require_quorum:
+        raise UsageError("a server of the home's own has no standbys: --require-quorum is for others", "Say --url URL")
     if known is not None and known.url:
         raise UsageError("this instance is on a server that you have linked", "Say --url URL")
     return os.path.realpath(where.directory or (known.location if known else directory)), ""
@@ -45,7 +47,7 @@ def same_place(one: Instance, other: Instance) -> bool:
 
 
 def _identity(instance: Instance) -> object:
-    with administering(instance) as session:
+    with looking(instance) as session:
         row = session.execute("select system_identifier from pg_control_system()").fetchone()
         return row[0] if row else None
 

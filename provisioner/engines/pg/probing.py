@@ -9,9 +9,9 @@ import psycopg
 from psycopg import sql
 
 from provisioner.engines.base import Check
-from provisioner.engines.pg import databases, place, roles, tools
+from provisioner.engines.pg import databases, place, quorate, roles, tools
 from provisioner.engines.pg.roles import named, statement
-from provisioner.engines.pg.session import CONNECT_SECONDS, Session, administering, forget_refusals
+from provisioner.engines.pg.session import CONNECT_SECONDS, Session, administering, forget_refusals, looking
 from provisioner.environment import ReachedServer
 from provisioner.errors import StorageFailed
 from provisioner.model import Instance
@@ -72,12 +72,16 @@ def probe(instance: Instance) -> Iterator[Check]:
     """One look after another; after one that fails there may be no more."""
     forget_refusals()
     try:
-        with administering(instance) as session:
+        with looking(instance) as session:
             yield Check("connection", True, _connected(session, instance))
             yield (version := _version(session))
             yield (rights := _rights(session))
             if not (version.well and rights.well):
                 return
+            if instance.require_quorum:
+                yield (quorum := quorate.check(instance, session))
+                if not quorum.well:
+                    return
             yield _isolation(session)
             yield _programs(session)
             yield from _database(instance, session)

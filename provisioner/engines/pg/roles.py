@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 
+import psycopg
 from psycopg import sql
 
 from provisioner import faults, keys
@@ -59,6 +60,15 @@ def make_visitor(session: Session, role: str, of: str) -> str:
 
 def drop(session: Session, role: str) -> None:
     session.execute(statement("drop role if exists {role}", role=role))
+
+
+def retire(session: Session, role: str) -> None:
+    """Drop the role of a database that is gone. Where somebody has made a copy of that by hand it owns things there: then
+    nobody can log in as it any more."""
+    try:
+        drop(session, role)
+    except psycopg.errors.DependentObjectsStillExist:
+        session.execute(closed(role))
 
 
 def opened(session: Session, role: str, password: str) -> sql.Composed:

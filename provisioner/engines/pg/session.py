@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from provisioner.engines.pg import embedded
+from provisioner.engines.pg import embedded, quorate
 from provisioner.environment import SERVER_OPTIONS, quoted
 from provisioner.errors import StorageFailed
 from provisioner.model import Instance
@@ -48,6 +48,17 @@ def admin_url(instance: Instance) -> str:
 def administering(instance: Instance) -> Iterator[Session]:
     """A session in the server's own database, each statement a transaction of its own. Raises StorageFailed.
 
+    On a server that does not keep what was asked of it there is none.
+    """
+    quorate.must_hold(instance)
+    with looking(instance) as session, quorate.watched(instance, session):
+        yield session
+
+
+@contextmanager
+def looking(instance: Instance) -> Iterator[Session]:
+    """A session whatever the server keeps, for looking. Raises StorageFailed.
+
     Sessions are kept for the next: connecting takes longer than most of what is done.
     """
     url = admin_url(instance)
@@ -74,7 +85,12 @@ def administering(instance: Instance) -> Iterator[Session]:
 @contextmanager
 def administering_in(instance: Instance, database: str) -> Iterator[Session]:
     """A session of the administrator's in one database. Raises StorageFailed."""
-    with closing(_connect(instance, admin_url(instance), dbname=database)) as session, refusals(instance):
+    quorate.must_hold(instance)
+    with (
+        closing(_connect(instance, admin_url(instance), dbname=database)) as session,
+        refusals(instance),
+        quorate.watched(instance, session),
+    ):
         yield session
 
 
@@ -88,8 +104,9 @@ def refusals(instance: Instance) -> Iterator[None]:
 
 
 def forget_refusals() -> None:
-    """Ask again at once whether servers answer."""
+    """Ask again at once whether servers answer, and keep what they promised."""
     _refusals.clear()
+    quorate.forget()
 
 
 def variables_for_tools(instance: Instance, database: str) -> dict[str, str]:
@@ -194,6 +211,11 @@ _MEANINGS = (
         ("certificate", "SSL error", "sslmode", "SSL connection"),
         "cannot be trusted by TLS",
         "Name the certificate of its authority: provisioner instance edit NAME --ca-cert FILE",
+    ),
+    (
+        ("permission denied for database",),
+        "does not let this user connect to its database",
+        "As its superuser run: GRANT CONNECT ON DATABASE <database> TO <user>",
     ),
     (
         ("permission denied to create database",),

@@ -1,0 +1,119 @@
+"""Servers that were asked for a quorum: nothing is done on one that does not keep it.
+
+What is not replicated is not begun: a commit of ours would be acknowledged by too few, or wait for ever.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psycopg
+
+from provisioner.engines.base import Check, Kept, Standby
+from provisioner.engines.pg.quorum import Promise, Replication, promise
+from provisioner.engines.pg.replication import Session, acknowledged, replication
+from provisioner.errors import StorageFailed
+from provisioner.model import Instance
+
+_KNOWN_SECONDS = 2.0  # of a thousand databases each asks
+_PATIENCE = 5.0  # seconds that a test waits for standbys
+
+_known: dict[tuple[str, int], tuple[float, str]] = {}
+
+
+def must_hold(instance: Instance) -> None:
+    """Raises StorageFailed where a promise was asked of the instance that its server does not keep now."""
+    if not instance.require_quorum:
+        return
+    key = (instance.url, instance.require_quorum)
+    until, problem = _known.get(key, (0.0, ""))
+    if time.monotonic() >= until:
+        problem = promise(_replication(instance), instance.require_quorum).broken_text
+        _known[key] = (time.monotonic() + _KNOWN_SECONDS, problem)
+    if problem:
+        raise StorageFailed(
+            f"the server {instance.location} does not keep every write on {instance.require_quorum} nodes: {problem}"
+        )
+
+
+@contextmanager
+def watched(instance: Instance, session: Session) -> Iterator[None]:
+    """Let no statement of the block wait for standbys that are gone: raises StorageFailed at its end.
+
+    What it has committed then is on the primary, and perhaps nowhere else: as if whoever did it had died there.
+    """
+    if not instance.require_quorum:
+        yield
+        return
+    over, guard = threading.Event(), threading.Lock()
+    broken: list[StorageFailed] = []
+
+    def watch() -> None:
+        while not over.wait(_KNOWN_SECONDS):
+            try:
+                must_hold(instance)
+            except StorageFailed as error:
+                with guard:
+                    if not over.is_set():
+                        broken.append(error)
+                        with suppress(psycopg.Error):
+                            session.cancel_safe(timeout=_PATIENCE)
+
+    threading.Thread(target=watch, name="quorum", daemon=True).start()
+    try:
+        yield
+    finally:
+        with guard:
+            over.set()
+    if broken:
+        raise broken[0]
+
+
+def forget() -> None:
+    """Ask again at once."""
+    _known.clear()
+
+
+def kept(instance: Instance) -> Kept | None:
+    """See `Engine.kept`."""
+    found = _replication(instance)
+    wanted = instance.require_quorum
+    if not wanted and not found.replicas and not found.names:
+        return None
+    made = promise(found, wanted or 2)
+    problem = made.broken_text if wanted else ""
+    return Kept(wanted, made.nodes, problem, made.warnings, _standbys(found))
+
+
+def check(instance: Instance, session: Session) -> Check:
+    """Is the promise kept, and does a commit come back that waits for it? Raises psycopg.Error."""
+    made = promise(replication(session), instance.require_quorum)
+    if not made.holds:
+        return Check("quorum", False, made.broken_text)
+    took = acknowledged(session, _PATIENCE)
+    if took is None:
+        text = f"no standby has acknowledged a write within {_PATIENCE:.0f} s: look at the network between the nodes"
+        return Check("quorum", False, text)
+    return Check("quorum", True, f"{_said(made)}; a commit took {took * 1000:.1f} ms")
+
+
+def _replication(instance: Instance) -> Replication:
+    from provisioner.engines.pg.session import looking  # which asks here before anything is done
+
+    with looking(instance) as session:
+        return replication(session)
+
+
+def _said(made: Promise) -> str:
+    return " ".join(
+        [f"an acknowledged write lies on {made.nodes} nodes or more", *(f"({one})" for one in made.warnings)]
+    )
+
+
+def _standbys(found: Replication) -> tuple[Standby, ...]:
+    return tuple(
+        Standby(one.name, one.address, one.state, one.sync, one.lag_bytes, one.lag_seconds) for one in found.replicas
+    )

@@ -1,0 +1,133 @@
+"""The steps of one database's life on a server. Names change in one transaction: each is done, or it is not begun."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+
+from provisioner import faults
+from provisioner.engines.base import Source
+from provisioner.engines.pg import databases, names, roles
+from provisioner.engines.pg.databases import renamed
+from provisioner.engines.pg.roles import statement
+from provisioner.engines.pg.session import Session, administering
+from provisioner.errors import StorageFailed
+from provisioner.model import Database, Instance
+
+
+def name_of(kind: str, instance: Instance, database: Database) -> str:
+    return names.name(kind, instance.id, database.id)
+
+
+def put_away(instance: Instance, session: Session, database: Database) -> str:
+    live, archived = (name_of(kind, instance, database) for kind in (names.LIVE, names.ARCHIVED))
+    found = databases.there(session, [live, archived])
+    if live in found:
+        roles.make(session, live)
+        session.execute(roles.closed(live))
+        databases.empty_of_sessions(session, live)
+        again = statement("alter database {archived} allow_connections true", archived=archived)
+        roles.at_once(session, [renamed(live, archived), again])
+        faults.point("archive.moved")
+    elif database.connected_at is not None and archived not in found:
+        return missing(instance, database)
+    return ""
+
+
+def bring_back(instance: Instance, session: Session, database: Database) -> None:
+    live, archived = (name_of(kind, instance, database) for kind in (names.LIVE, names.ARCHIVED))
+    statements = roles.settled(session, instance, database)
+    roles.at_once(session, [renamed(archived, live), *statements])
+    faults.point("recover.moved")
+
+
+def delete(instance: Instance, session: Session, database: Database) -> str:
+    role = name_of(names.LIVE, instance, database)
+    for kind in (names.ARCHIVED, names.BESIDE):
+        databases.drop(session, name_of(kind, instance, database))
+    faults.point("purge.moved")
+    for kind in (names.SNAPSHOT, names.BEGUN):
+        for snapshot in databases.named_like(session, name_of(kind, instance, database) + "_"):
+            databases.drop(session, snapshot)
+            roles.drop(session, snapshot)
+    roles.drop(session, name_of(names.BESIDE, instance, database))
+    if not databases.there(session, [role]):
+        roles.retire(session, role)
+    faults.point("purge.removed")
+    return ""
+
+
+def take(instance: Instance, session: Session, database: Database, spares: list[str]) -> None:
+    """Give a database that waited for an owner to this one, or make one for it."""
+    live = name_of(names.LIVE, instance, database)
+    while True:
+        spare = spares.pop() if spares else databases.make_spare(instance, session)
+        faults.point("provision.written")
+        try:
+            roles.at_once(
+                session,
+                [
+                    renamed(spare, live),
+                    statement("alter role {spare} rename to {live}", spare=spare, live=live),
+                    roles.opened(session, live, roles.password(instance, database)),
+                    roles.commented(live, database.name),
+                ],
+            )
+        except psycopg.errors.InvalidCatalogName:  # another process has taken it
+            continue
+        except psycopg.errors.DuplicateObject:  # a role that was made for a fork, which was then not wanted
+            roles.drop(session, live)
+            spares.append(spare)
+            continue
+        faults.point("provision.renamed")
+        return
+
+
+def move_in(instance: Instance, session: Session, database: Database, first: Sequence[roles.Statement] = ()) -> None:
+    """Put what was built beside into its place, after what has to be done `first`: all of it or nothing."""
+    live, beside = (name_of(kind, instance, database) for kind in (names.LIVE, names.BESIDE))
+    statements = roles.settled(session, instance, database)
+    roles.at_once(session, [*first, renamed(beside, live), *statements])
+
+
+def data_of(instance: Instance, session: Session, source: Source) -> str:
+    """The database that holds the data, live or archived, or of a snapshot. Raises StorageFailed."""
+    of = source.database
+    if source.snapshot_id is not None:
+        places = [names.name(names.SNAPSHOT, instance.id, of.id, source.snapshot_id)]
+    else:
+        places = [name_of(kind, instance, of) for kind in (names.LIVE, names.ARCHIVED)]
+    found = databases.there(session, places)
+    for name in places:
+        if name in found:
+            return name
+    raise StorageFailed(missing(instance, of))
+
+
+def problem(instance: Instance, database: Database, kind: str) -> tuple[str, int | None]:
+    """What is wrong with a database, and its bytes; None where it is not there."""
+    name, role = name_of(kind, instance, database), name_of(names.LIVE, instance, database)
+    with administering(instance) as session:
+        row = session.execute(_STATE, {"name": name, "role": role}).fetchone()
+    if row is None:
+        return f"is missing: there is no database {name} on {instance.location}", None
+    allowed, login, connects, size = row
+    if kind == names.LIVE and not (allowed and login and connects):
+        return f"lets its role in no more: {name} on {instance.location}", size
+    return "", size
+
+
+_STATE = """
+  select datallowconn, rolcanlogin, has_database_privilege(pg_roles.oid, pg_database.oid, 'CONNECT'),
+    pg_database_size(pg_database.oid)
+  from pg_database left join pg_roles on rolname = %(role)s where datname = %(name)s
+"""
+
+
+def missing(instance: Instance, database: Database) -> str:
+    name = names.live(instance.id, database.id)
+    return (
+        f"its data is missing: there is neither a database {name} on {instance.location} nor an archived one, and an empty"
+        " one will not take its place. Restore it there, or archive it"
+    )

@@ -1,0 +1,53 @@
+"""How an instance stands: does it answer, and on how many nodes does it keep what is written there?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from provisioner.engines.base import Kept
+from provisioner.engines.table import ENGINES
+from provisioner.errors import StorageFailed
+from provisioner.model import Instance, Status
+from provisioner.view import Document
+
+
+def standing(instance: Instance) -> Document:
+    """``status`` is connected or error, ``error`` why, ``replication`` null where there is only one of the server."""
+    engine = ENGINES[instance.engine]
+    check = engine.look(instance)
+    try:
+        kept = engine.kept(instance)
+    except StorageFailed:  # the look says the same
+        kept = None
+    return {
+        "status": str(Status.CONNECTED if check.well else Status.ERROR),
+        "error": None if check.well else check.text,
+        "replication": _replication(kept) if kept is not None else None,
+    }
+
+
+def lines(found: Document) -> Iterator[str]:
+    """The same for people."""
+    yield f"status: {found['status']}" + (f": {found['error']}" if found["error"] else "")
+    replication = found["replication"]
+    if replication is None:
+        return
+    asked = f", {replication['required']} are required" if replication["required"] else ""
+    yield f"replication: an acknowledged write lies on at least {replication['nodes']} nodes{asked}"
+    for warning in replication["warnings"]:
+        yield f"  {warning}"
+    for standby in replication["standbys"]:
+        behind = "" if standby["lag_bytes"] is None else f", {standby['lag_bytes']} bytes behind"
+        late = "" if standby["lag_seconds"] is None else f", {standby['lag_seconds'] * 1000:.1f} ms"
+        yield f"  {standby['name']}  {standby['address'] or 'local'}  {standby['state']}  {standby['sync']}{behind}{late}"
+
+
+def _replication(kept: Kept) -> Document:
+    return {
+        "required": kept.wanted,
+        "nodes": kept.nodes,
+        "problem": kept.problem or None,
+        "warnings": list(kept.warnings),
+        "standbys": [asdict(standby) for standby in kept.standbys],
+    }

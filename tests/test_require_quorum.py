@@ -1,0 +1,131 @@
+"""An instance that has to keep each write on several nodes: nothing is done on it while it does not."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pg_server import PgServer, pg_running
+from pg_standby import standby_of
+from pg_world import mark, marked
+from support import add_branches, daemon, ok, provisioner, repository, statuses, until
+from test_replication import SETTINGS, promised, set_to
+
+QUORUM = "ANY 1 (node2)"
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[PgServer, PgServer]]:
+    """A primary and its only standby."""
+    with pg_running(SETTINGS) as primary, ExitStack() as stack:
+        yield primary, stack.enter_context(standby_of(primary, "node2"))
+        primary.stop(signal.SIGQUIT)  # in order it would wait for standbys
+
+
+@pytest.fixture
+def primary(pair: tuple[PgServer, PgServer]) -> PgServer:
+    if not pair[1].answers():
+        pair[1].start()
+    set_to(pair[0], synchronous_standby_names=QUORUM)
+    until(lambda: promised(pair[0]).holds)
+    return pair[0]
+
+
+@pytest.fixture
+def repo(tmp_path: Path, primary: PgServer) -> Path:
+    path = tmp_path / "shop"
+    repository(path, "login")
+    ok(path, "instance", "add", "main", "--engine", "postgres", "--url", primary.url(), "--require-quorum", "2")
+    ok(path, "app", "add", "--name", "shop")
+    ok(path, "assign", "main", "shop")
+    return path
+
+
+def _shown(repo: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(ok(repo, "instance", "show", "main", "--json"))
+    return found
+
+
+def test_an_instance_tells_who_follows_and_on_how_many_nodes_a_write_lies(repo: Path) -> None:
+    found = _shown(repo)
+    assert (found["status"], found["error"]) == ("connected", None)
+    replication = found["replication"]
+    assert (replication["required"], replication["nodes"], replication["problem"]) == (2, 2, None)
+    (standby,) = replication["standbys"]
+    assert (standby["name"], standby["state"], standby["sync"]) == ("node2", "streaming", "quorum")
+    assert isinstance(standby["lag_bytes"], int)
+    told = ok(repo, "instance", "show", "main")
+    assert "replication: an acknowledged write lies on at least 2 nodes, 2 are required" in told
+    assert "node2  127.0.0.1  streaming  quorum" in told
+    assert "ok    quorum: an acknowledged write lies on 2 nodes or more" in ok(repo, "instance", "test", "main")
+
+
+def test_a_server_that_does_not_promise_is_not_added(tmp_path: Path, primary: PgServer) -> None:
+    repository(tmp_path / "shop")
+    words = ("instance", "add", "main", "--engine", "postgres", "--url", primary.url(), "--require-quorum")
+    done = provisioner(tmp_path / "shop", *words, "3")
+    assert done.returncode == 1
+    assert "does not keep every write on 3 nodes" in done.stderr
+    assert "lies on 2 nodes, and 3 are wanted" in done.stderr
+    assert primary.password not in done.stdout + done.stderr
+    assert ok(tmp_path / "shop", "instance", "list") == ""
+    assert provisioner(tmp_path / "shop", *words, "1").returncode == 2
+
+
+def test_what_is_on_one_machine_promises_no_quorum(tmp_path: Path) -> None:
+    repository(tmp_path / "shop")
+    for engine in ("deno-kv", "postgres"):
+        done = provisioner(tmp_path / "shop", "instance", "add", "main", "--engine", engine, "--require-quorum", "2")
+        assert (done.returncode, "--require-quorum is for" in done.stderr) == (2, True)
+
+
+def test_while_the_promise_is_broken_databases_are_in_error_and_then_mended(
+    repo: Path, pair: tuple[PgServer, PgServer]
+) -> None:
+    mark(repo, "login", "kept")
+    pair[1].stop()
+    until(lambda: not promised(pair[0]).holds)
+    add_branches(repo, "later")
+    assert "so writes wait" in provisioner(repo, "reconcile").stderr
+    assert set(statuses(repo).values()) == {"error"}
+    found = _shown(repo)
+    assert found["status"] == "error"
+    assert "node2 is not connected" in found["error"]
+    assert all("so writes wait" in database["error"] for database in found["databases"])
+    assert provisioner(repo, "exec", "--branch", "login", "--", "true").returncode == 3
+    done = provisioner(repo, "instance", "test", "main")
+    assert "WRONG quorum: 0 of 1 standby" in done.stdout
+    assert "WRONG" in provisioner(repo, "doctor").stdout
+    pair[1].start()
+    until(lambda: promised(pair[0]).holds)
+    ok(repo, "database", "fix", "--all")
+    assert set(statuses(repo).values()) == {"connected"}
+    assert marked(repo, "login") == "kept"
+
+
+def test_a_daemon_finds_out_by_itself_that_a_promise_is_broken_and_kept_again(
+    repo: Path, pair: tuple[PgServer, PgServer], home: Path
+) -> None:
+    with daemon(home):
+        until(lambda: set(statuses(repo).values()) == {"connected"})
+        pair[1].stop()
+        until(lambda: set(statuses(repo).values()) == {"error"})
+        pair[1].start()
+        until(lambda: set(statuses(repo).values()) == {"connected"})
+
+
+def test_a_promise_that_nobody_needs_any_more_is_taken_back(repo: Path, primary: PgServer) -> None:
+    set_to(primary, synchronous_standby_names="")
+    done = provisioner(repo, "instance", "edit", "main", "--require-quorum", "3")
+    assert done.returncode == 1
+    assert _shown(repo)["replication"]["required"] == 2
+    assert _shown(repo)["status"] == "error"
+    ok(repo, "instance", "edit", "main", "--require-quorum", "0")
+    found = _shown(repo)
+    assert found["status"] == "connected"
+    assert (found["replication"]["required"], found["replication"]["nodes"]) == (0, 1)
