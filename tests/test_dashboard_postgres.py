@@ -14,6 +14,7 @@ from connect_world import token
 from dashboard_desk import Desk, at_the_desk
 from dashboard_world import Answer, Visitor
 from pg_server import PgServer, pg_running
+from pg_standby import standby_of
 from pg_world import connected_to, environment, mark, marked, pg_shop
 from support import database_of, events, ok, provisioner, rows, run, until
 
@@ -57,6 +58,7 @@ def test_every_page_of_an_app_with_both_tells_what_is_there(world: tuple[Path, D
         assert pg.password not in answer.text, path
     instance = desk.get("/instances/main").text
     assert f"<dt>Server</dt><dd><code><bdi>postgresql://127.0.0.1:{pg.port}</bdi>" in instance
+    assert "The server cannot be used" not in instance
     assert instance.count('data-label="Last write">–<') == 2  # nobody knows
     assert "MB</td>" in instance
     database = desk.get(ours).text
@@ -213,16 +215,22 @@ def test_without_a_url_postgresql_is_started_for_the_home(world: tuple[Path, Des
             shutil.rmtree(elsewhere.read_text().strip(), ignore_errors=True)
 
 
-def test_a_server_that_is_away_is_told_of_and_no_page_fails(home: Path, tmp_path: Path) -> None:
+def test_a_server_that_is_followed_or_away_is_told_of_and_no_page_fails(home: Path, tmp_path: Path) -> None:
     with pg_running() as server:
         repo = pg_shop(tmp_path / "shop", server, "login")
         with at_the_desk(home) as desk:
             page = page_of(repo, "git-branch/login")
+            with standby_of(server, "node2"):
+                until(lambda: ">node2<" in desk.get("/instances/main").text)
+                assert "A write that is acknowledged lies on</dt><dd>at least " in desk.get("/instances/main").text
             with connected_to(repo, "login"):
                 server.stop()
             for path in ("/", "/instances/main", "/apps/shop", page, f"{page}/copies", "/activity"):
                 assert desk.get(path).status == 200, path
-            assert 'data-label="Size" class="number">-<' in desk.get("/instances/main").text
+            away = desk.get("/instances/main").text
+            assert 'data-label="Size" class="number">-<' in away
+            assert "The server cannot be used" in away
+            assert "nothing listens there" in away
             wrong = desk.send("/instances/main/test").text
             assert "main cannot store databases" in wrong
             assert "nothing listens there" in wrong

@@ -11,6 +11,7 @@ from provisioner.dashboard.listing import rows
 from provisioner.dashboard.visiting import Missing, Visit
 from provisioner.engines.pg.place import is_server
 from provisioner.model import Instance, Status
+from provisioner.operations.standing import standing
 
 
 def page(visit: Visit) -> Response:
@@ -19,10 +20,12 @@ def page(visit: Visit) -> Response:
     for instance_id, _, status, count in visit.registry.counted():
         if instance_id == instance.id:
             counts[status] += count
+    linked = is_server(instance.location)
     return visit.page(
         "instance.html",
         instance=instance,
-        linked=is_server(instance.location),
+        linked=linked,
+        standing=standing(instance) if linked else None,
         assignments=of_instance(visit, instance),
         listed=rows(visit, instance_id=instance.id),
         live=sum(counts.values()) - counts[Status.ARCHIVED] - counts[Status.PURGED],
