@@ -83,7 +83,7 @@ def test_a_primary_that_reaches_no_standby_acknowledges_nothing(cluster: Cluster
         assert acknowledged(session, 0.5) is None
 
 
-@pytest.mark.skipif(not NIGHTLY, reason="takes half an hour")
+@pytest.mark.skipif(not NIGHTLY, reason="takes ten minutes")
 @isolable
 def test_whatever_is_killed_or_cut_off_nothing_acknowledged_is_lost(cluster: Cluster) -> None:
     chance = random.Random(1)
