@@ -128,7 +128,7 @@ class Visit:
             notes=notes,
             works=works,
             watched=watched,
-            seen=self.seen,
+            as_of=self.seen,
             **context,
         )
 
