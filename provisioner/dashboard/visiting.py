@@ -128,7 +128,7 @@ class Visit:
             notes=notes,
             works=works,
             watched=watched,
-            seen=self.seen,
+            made_from=self.seen,
             **context,
         )
 
