@@ -128,7 +128,7 @@ class Visit:
             notes=notes,
             works=works,
             watched=watched,
-            as_of=self.seen,
+            made_from=self.seen,
             **context,
         )
 
