@@ -12,7 +12,7 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -q -n 2
+	$(VENV)/bin/python -m pytest -q -n 3
 
 # The same tests in their long forms: some for a minute each, others with many times as many generated examples.
 nightly: $(VENV)/installed-dev
