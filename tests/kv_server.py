@@ -78,7 +78,7 @@ class Served:
         instance = self._on_server(pg)
         identity = self._registered(instance)
         name = names.live(instance.id, identity)
-        pg.ask(f'create database "{name}"')
+        pg.create_closed(name)
         PostgresStore(pg.url(name)).close()
         return self._made(identity, pg.url(name))
 

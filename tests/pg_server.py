@@ -65,6 +65,11 @@ class PgServer:
     def connect(self, database: str = "postgres") -> psycopg.Connection[Row]:
         return psycopg.connect(self.url(database), autocommit=True)
 
+    def create_closed(self, name: str) -> None:
+        """A database that is closed to all but the administrator, as ours are: others share this server."""
+        self.ask(f'create database "{name}"')
+        self.ask(f'revoke connect on database "{name}" from public')
+
     def ask(self, statement: str, *arguments: object, database: str = "postgres") -> list[Row]:
         """The rows of one statement of the administrator's."""
         with closing(self.connect(database)) as connection:

@@ -65,7 +65,7 @@ def kept_on(pg: PgServer, home: Path, copy_of: World | None = None, version: int
         )
         registry.save_databases([database])
     name = names.live(instance.id, identity)
-    pg.ask(f'create database "{name}"')
+    pg.create_closed(name)
     with closing(PostgresStore(pg.url(name))):
         return identity, pg.url(name)
 
