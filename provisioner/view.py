@@ -7,7 +7,7 @@ from typing import Any
 
 from provisioner.clock import rfc3339
 from provisioner.endpoint import served
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.environment import database_url, sqlite_url
 from provisioner.model import (
     App,
@@ -173,7 +173,7 @@ def _timeline(app: App, timeline: Timeline, held: _Held, reach: Reach) -> Docume
 def document(database: Database, reach: Reach) -> Document:
     """A database as it is now: its file is looked at."""
     instance = reach.instance(database.instance_id)
-    inspection = ENGINES[instance.engine].inspect(instance, database)
+    inspection = engine_of(instance).inspect(instance, database)
     return {
         "id": database.id,
         "instance": instance.slug,

@@ -9,7 +9,7 @@ from provisioner.dashboard.instance import found
 from provisioner.dashboard.sessions import Offer
 from provisioner.dashboard.visiting import Missing, Visit
 from provisioner.engines.base import Where
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import ENGINES, engine_of
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.operations import fixing, instance_deletion, instance_editing, instances
 from provisioner.operations.proposal import Told
@@ -22,7 +22,7 @@ _BACKUP = Choice("backup", "Final backup", (("yes", "of each database"), ("no", 
 def test(visit: Visit) -> Response:
     """The page that says what `provisioner instance test` says."""
     instance = found(visit)
-    checks = list(ENGINES[instance.engine].test(instance))
+    checks = list(engine_of(instance).test(instance))
     return visit.page("checks.html", instance=instance, checks=checks, well=all(check.well for check in checks))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.model import Instance, Status
 from provisioner.registry.store import Registry
 
@@ -38,7 +38,7 @@ class Sizes:
         self._ended.set()
 
     def _of_instance(self, registry: Registry, instance: Instance) -> int:
-        engine = ENGINES[instance.engine]
+        engine = engine_of(instance)
         size = 0
         for number, database_id in enumerate(registry.database_ids(instance.id), 1):
             database = registry.database(database_id)

@@ -44,14 +44,17 @@ class DenoKv:
     first = "Deno.openKv() opens the databases of"
     kept_in = "file"
     dumps = None
+    apart = ""
     anew = (
         "Its file has another path now: start programs anew. Those that had it open go on in what it was; what they write is"
         " in that snapshot"
     )
 
     def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
-        if where.url is not None or where.ca_cert is not None or where.sslmode is not None:
-            raise UsageError("a deno-kv instance stores in a directory, not on a server", "Say --directory, or nothing")
+        if where.url is not None:
+            raise UsageError("this instance stores in a directory", "Add another one that stores on a server")
+        if where.ca_cert is not None or where.sslmode is not None:
+            raise UsageError("--ca-cert and --sslmode say how a server is reached", "Say which: --url URL")
         return os.path.realpath(where.directory or (known.location if known else directory)), ""
 
     def same_place(self, one: Instance, other: Instance) -> bool:

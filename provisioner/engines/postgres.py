@@ -14,7 +14,7 @@ import psycopg
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
-from provisioner.engines.base import Check, Copied, Failures, Inspection, Source, Where
+from provisioner.engines.base import Check, Copied, Dumps, Failures, Inspection, Source, Where
 from provisioner.engines.pg import copying, databases, embedded, locating, names, place, probing, roles, sweeping, tools
 from provisioner.engines.pg.databases import renamed
 from provisioner.engines.pg.dumps import PgDumps
@@ -33,7 +33,8 @@ class Postgres:
 
     first = "DATABASE_URL leads to the databases of"
     kept_in = "database"
-    dumps = PgDumps()
+    apart = ""
+    dumps: Dumps | None = PgDumps()
     anew = (
         "Programs that were connected to it have been disconnected, and find the new data when they connect again; what they"
         " had committed is in that snapshot"
@@ -51,7 +52,7 @@ class Postgres:
     def renew(self, instance: Instance, database: Database) -> None:
         with administering(instance) as session:
             if databases.there(session, [name := self._name(names.LIVE, instance, database)]):
-                roles.at_once(session, roles.settled(session, instance, database))
+                roles.at_once(session, self._settled(session, instance, database))
                 databases.end_sessions(session, name)
 
     def start(self, location: str) -> None:
@@ -67,7 +68,7 @@ class Postgres:
         probing.prepare(instance)
 
     def test(self, instance: Instance) -> Iterable[Check]:
-        return probing.probe(instance)
+        return probing.probe(instance, self._furnish)
 
     def ensure(self, instance: Instance, databases_: Sequence[Database]) -> Failures:
         failures: Failures = {}
@@ -83,7 +84,7 @@ class Postgres:
                 for database in databases_:
                     try:
                         if self._name(names.LIVE, instance, database) in found:
-                            roles.at_once(session, roles.settled(session, instance, database))
+                            roles.at_once(session, self._settled(session, instance, database))
                         elif self._name(names.ARCHIVED, instance, database) in found:
                             self._bring_back(instance, session, database)
                         elif database.connected_at is not None:
@@ -106,7 +107,7 @@ class Postgres:
                 return False
             databases.remove_unfinished(instance, session)
             for _ in range(min(missing, AT_ONCE)):
-                databases.make_spare(instance, session)
+                databases.make_spare(instance, session, self._furnish)
             return missing > AT_ONCE
 
     def fork(self, instance: Instance, database: Database, source: Source) -> Copied:
@@ -129,7 +130,7 @@ class Postgres:
             databases.drop(session, beside)
             owner = self._name(names.LIVE, instance, database)
             roles.make(session, owner)
-            databases.make_empty(instance, session, beside, owner)
+            databases.make_empty(instance, session, beside, owner, self._furnish)
             return Copied(None, databases.size(session, beside), 0.0)
 
     def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
@@ -221,7 +222,7 @@ class Postgres:
 
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
         with administering(instance) as session:
-            return sweeping.sweep(instance, session, known)
+            return sweeping.sweep(instance, session, known, self._is_empty)
 
     def problem(self, instance: Instance, database: Database) -> str:
         try:
@@ -237,6 +238,19 @@ class Postgres:
         except StorageFailed as error:
             problem, size = str(error), None
         return Inspection(None, size, problem, None, url)
+
+    def _furnish(self, inside: Session, name: str, owner: str) -> None:
+        """Make what every new database has, in a session of the administrator's in it."""
+
+    def _is_empty(self, instance: Instance, name: str) -> bool:
+        return databases.is_empty(instance, name)
+
+    def _password(self, instance: Instance, database: Database) -> str:
+        """What the role logs in with: apps are given it. Raises StorageFailed."""
+        return roles.password(instance, database, database.token_generation)
+
+    def _settled(self, session: Session, instance: Instance, database: Database) -> list[roles.Statement]:
+        return roles.settled(session, instance, database, self._password(instance, database))
 
     def _each(
         self, instance: Instance, todo: Sequence[Database], work: Callable[[Instance, Session, Database], str]
@@ -269,7 +283,7 @@ class Postgres:
 
     def _bring_back(self, instance: Instance, session: Session, database: Database) -> None:
         live, archived = (self._name(kind, instance, database) for kind in (names.LIVE, names.ARCHIVED))
-        statements = roles.settled(session, instance, database)
+        statements = self._settled(session, instance, database)
         roles.at_once(session, [renamed(archived, live), *statements])
         faults.point("recover.moved")
 
@@ -292,7 +306,7 @@ class Postgres:
         """Give a database that waited for an owner to this one, or make one for it."""
         live = self._name(names.LIVE, instance, database)
         while True:
-            spare = spares.pop() if spares else databases.make_spare(instance, session)
+            spare = spares.pop() if spares else databases.make_spare(instance, session, self._furnish)
             faults.point("provision.written")
             try:
                 roles.at_once(
@@ -300,7 +314,7 @@ class Postgres:
                     [
                         renamed(spare, live),
                         statement("alter role {spare} rename to {live}", spare=spare, live=live),
-                        roles.opened(session, live, roles.password(instance, database)),
+                        roles.opened(session, live, self._password(instance, database)),
                         roles.commented(live, database.name),
                     ],
                 )
@@ -318,7 +332,7 @@ class Postgres:
     ) -> None:
         """Put what was built beside into its place, after what has to be done `first`: all of it or nothing."""
         live, beside = (self._name(kind, instance, database) for kind in (names.LIVE, names.BESIDE))
-        statements = roles.settled(session, instance, database)
+        statements = self._settled(session, instance, database)
         roles.at_once(session, [*first, renamed(beside, live), *statements])
 
     def _data_of(self, instance: Instance, session: Session, source: Source) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.clock import now_ms
+from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import App, ConnectMode, Database, Instance
 from provisioner.naming import shown
@@ -38,6 +39,9 @@ def assign(
     scrubbing: Scrubbing = NOTHING_SAID,
 ) -> Proposal:
     """Give every timeline of the app a database on the instance; what is None stays as it is, or as is usual."""
+
+    if connect is ConnectMode.FILE and (why := engine_of(instance).apart):
+        raise UsageError(f"{instance.slug} cannot be connected by file: {why}", "Say --connect auto or url, or nothing")
 
     def do(told: Told) -> Iterator[str]:
         registry.assign(instance, app, now_ms(), connect, begins, scrub=scrubbing.command, scrub_ms=scrubbing.limit_ms)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from provisioner import keys
 from provisioner.model import Intent, Status
 from provisioner.registry.store import Registry
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`location` and `url` are the instance's. `archived_at` in milliseconds since 1970, None where it is not archived."""
+    """`location` is the instance's; `home` the path of the home whose registry this is in, and `key` what is another
+    whenever that has a new key. `archived_at` in milliseconds since 1970, None where it is not archived."""
 
     name: str
     engine: str
@@ -22,7 +24,12 @@ class Place:
     error: str | None
     archived_at: int | None
     instance_id: str = ""
-    url: str = field(default="", repr=False)
+    home: str = ""
+    key: tuple[int, int] | None = None
+
+    def same_storage(self, other: Place) -> bool:
+        """Does what opened the data of the one still open that of the other?"""
+        return (self.location, self.key) == (other.location, other.key)
 
 
 def place_of(registry: Registry, database_id: str) -> Place | None:
@@ -32,17 +39,19 @@ def place_of(registry: Registry, database_id: str) -> Place | None:
 
 def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, Place]:
     """Those of these that the registry has ever had, by their ids; a thousand take some milliseconds."""
+    key = keys.mark(registry.home)
     rows = registry.rows(
-        "select database.id, database.name, engine, location, status, intent, error, archived_at, instance.id,"
-        " instance.url"
+        "select database.id, database.name, engine, location, status, intent, error, archived_at, instance.id"
         " from json_each(?) as wanted join database on database.id = wanted.value"
         " join instance on instance.id = instance_id",
         json.dumps(list(database_ids)),
     )
-    return {str(row[0]): _place(*row[1:]) for row in rows}
+    return {str(row[0]): _place(registry.home.path, key, *row[1:]) for row in rows}
 
 
 def _place(
+    home: str,
+    key: tuple[int, int] | None,
     name: object,
     engine: object,
     location: object,
@@ -51,7 +60,6 @@ def _place(
     error: object,
     archived_at: object,
     instance_id: object,
-    url: object,
 ) -> Place:
     return Place(
         str(name),
@@ -62,5 +70,6 @@ def _place(
         None if error is None else str(error),
         None if archived_at is None else int(str(archived_at)),
         str(instance_id),
-        str(url),
+        home,
+        key,
     )
