@@ -55,13 +55,13 @@ class Reach:
         return self._names[database_id]
 
     def url(self, database: Database, path: str | None) -> str | None:
-        """What an app that is started now gets as its URL; None where it cannot be started."""
+        """What an app that is started now gets as its URL; None where it cannot be started. `path` is that of its file."""
         mode = self._modes.get(database.instance_id, ConnectMode.AUTO)
-        if path is None or not database.live:
+        if not database.live:
             return None
         if mode is not ConnectMode.FILE and self._server is not None:
             return database_url(self._server[1], database.id)
-        return None if mode is ConnectMode.URL else sqlite_url(path)
+        return None if path is None or mode is ConnectMode.URL else sqlite_url(path)
 
 
 class _Held:

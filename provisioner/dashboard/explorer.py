@@ -16,11 +16,13 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from provisioner.connect.databases import CACHE_KIB
 from provisioner.dashboard import showing, typed
 from provisioner.dashboard.listing import database_of
 from provisioner.dashboard.one_database import found
 from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.engines.table import ENGINES
+from provisioner.engines.stores import open_store
+from provisioner.engines.table import engine_of
 from provisioner.errors import NotResolved, ProvisionerError
 from provisioner.kv import key as keys_
 from provisioner.kv import notation
@@ -29,6 +31,8 @@ from provisioner.kv.direct import DirectStore, Row
 from provisioner.kv.errors import CursorInvalid, KvError
 from provisioner.kv.model import NEVER, KvKey, ReadRange, StoredRow
 from provisioner.kv.sqlite import SqliteStore
+from provisioner.model import Database
+from provisioner.registry.places import place_of
 
 AT_ONCE: Final = 50
 BRANCHES: Final = 100
@@ -174,13 +178,7 @@ def changes(visit: Visit) -> Response:
             f"database {database.name} was not forked from one that is still there",
             "Compare any two with: provisioner database diff A B",
         )
-    instance = visit.registry.instance_of(source.instance_id)
-    path = ENGINES[instance.engine].inspect(instance, source).path
-    if path is None:
-        raise ProvisionerError(
-            f"the data of {source.name} is not there", f"See: provisioner database show {source.name}"
-        )
-    with closing(SqliteStore(path, must_exist=True)) as other:
+    with closing(_opened(visit, source)) as other:
         differing, complete = compared(other, visit.store, database.fork_version)
     counts = Counter(kind for kind, *_ in differing)
     return visit.page(
@@ -193,6 +191,20 @@ def changes(visit: Visit) -> Response:
         complete=complete,
         counts=counts,
     )
+
+
+def _opened(visit: Visit, database: Database) -> DirectStore:
+    """Its file, also where it is archived; else what is on a server, where it is connected."""
+    instance = visit.registry.instance_of(database.instance_id)
+    path = engine_of(instance).inspect(instance, database).path
+    if path is not None:
+        return SqliteStore(path, must_exist=True)
+    place = place_of(visit.registry, database.id)
+    if place is None or not database.live:
+        raise ProvisionerError(
+            f"the data of {database.name} is not there", f"See: provisioner database show {database.name}"
+        )
+    return open_store(place, database.id, CACHE_KIB)
 
 
 Difference = tuple[str, str, showing.Shown | None, showing.Shown | None]
