@@ -27,10 +27,10 @@ def kv_shop(path: Path, pg: PgServer, *branches: str, options: tuple[str, ...] =
 
 
 @contextmanager
-def serving() -> Iterator[None]:
+def serving(command: str = "serve") -> Iterator[None]:
     """The home's server, for as long as this lasts."""
     home = Path(home_directory(os.environ))
-    with daemon(home, "provisioner", "serve", "--port", "0", announced="server"):
+    with daemon(home, "provisioner", command, "--port", "0", announced="server"):
         yield
 
 

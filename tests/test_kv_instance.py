@@ -13,6 +13,10 @@ from pg_server import PgServer
 from pg_world import environment, left
 from support import add_branches, database_of, git, ok, provisioner, rows, statuses
 
+from provisioner.config import Home
+from provisioner.engines.table import engine_of
+from provisioner.registry.store import Registry
+
 COUNTER = """
 const kv = await Deno.openKv();
 const requests = ((await kv.get<number>(["requests"])).value ?? 0) + 1;
@@ -33,17 +37,18 @@ def served(repo: Path) -> Iterator[Path]:
         yield repo
 
 
-def test_real_deno_counts_for_each_branch_alone(served: Path, pg: PgServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_deno_counts_for_each_branch_alone(repo: Path, pg: PgServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("DENO_NO_UPDATE_CHECK", "1")
-    script = served / "main.ts"
+    script = repo / "main.ts"
     script.write_text(COUNTER)
     counted = []
-    for branch in ("main", "login", "main", "login", "main"):
-        git(served, "switch", "-q", branch)
-        counted.append((branch, int(ok(served, "exec", "--", "deno", "run", "-A", "--unstable-kv", str(script)))))
+    with serving("up"):
+        for branch in ("main", "login", "main", "login", "main"):
+            git(repo, "switch", "-q", branch)
+            counted.append((branch, int(ok(repo, "exec", "--", "deno", "run", "-A", "--unstable-kv", str(script)))))
+        given = environment(repo, "login")
     assert counted == [("main", 1), ("login", 1), ("main", 2), ("login", 2), ("main", 3)]
-    given = environment(served, "login")
     assert given["PROVISIONER_KV_URL"] == given["DENO_KV_DEFAULT_PATH"] == given["KEYS_KV_URL"]
     assert given["DENO_KV_DEFAULT_PATH"].startswith("http://")
     assert not any(name.startswith("PG") or "DATABASE_URL" in name for name in given)
@@ -106,6 +111,37 @@ def test_a_fork_has_the_entries_and_its_own_future(served: Path, busy: bool) -> 
     mark(served, "login", "other")
     assert marked(served, "main") == "main"
     assert database_of(served, "git-branch/login")["forked_from"] == database_of(served, "production")["name"]
+
+
+def test_spares_have_the_tables_and_only_what_nobody_wrote_to_is_swept(repo: Path, pg: PgServer, home: Path) -> None:
+    with Registry.open(Home(str(home))) as registry:
+        (instance,) = registry.instances()
+        engine = engine_of(instance)
+        while engine.stock(instance, 3):
+            pass
+        spares = [name for (name,) in pg.ask(_DATABASES, f"pvx_{instance.id[:8]}_")]
+        assert len(spares) == 3
+        unknown = []
+        for spare in spares[:2]:
+            unknown.append("pv" + spare.removeprefix("pvx"))
+            pg.ask(
+                f'alter database "{spare}" rename to "{unknown[-1]}"; alter role "{spare}" rename to "{unknown[-1]}"'
+            )
+        pg.ask("insert into deno_kv.kv values ('k', 'v', 1, 1, -1)", database=unknown[1])
+        told = engine.sweep(instance, lambda: registry.database_ids(instance.id))
+    assert told == [f"{unknown[1]} on postgresql://127.0.0.1:{pg.port}"]
+    assert unknown[0] not in left(pg)
+    add_branches(repo, "later")
+    ok(repo, "reconcile")
+    assert spares[2] not in left(pg)
+    with serving():
+        mark(repo, "later", "here")
+        assert marked(repo, "later") == "here"
+    pg.ask(f'drop database "{unknown[1]}"')
+    pg.ask(f'drop role "{unknown[1]}"')
+
+
+_DATABASES = "select datname from pg_database where starts_with(datname, %s)"
 
 
 def test_a_role_gets_at_its_own_database_alone(served: Path, pg: PgServer) -> None:
