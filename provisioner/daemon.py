@@ -18,7 +18,7 @@ from functools import partial
 from provisioner import inbox
 from provisioner.clock import now_ms
 from provisioner.config import Home
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errands import Crew
 from provisioner.errands import waiting as errands_of
 from provisioner.errors import Busy, ProvisionerError
@@ -161,7 +161,7 @@ class Daemon:
             self._watch(app.id, app.git_dir)
         for instance in registry.instances():
             try:
-                unknown = ENGINES[instance.engine].sweep(instance, partial(registry.database_ids, instance.id))
+                unknown = engine_of(instance).sweep(instance, partial(registry.database_ids, instance.id))
             except ProvisionerError as error:
                 self.log("warning", str(error), instance=instance.slug)
                 continue
@@ -209,7 +209,7 @@ class Daemon:
         instance = registry.instance_of(instance_id)
         wanted = MOST_SPARES if self._pushed_to else min(max(live, LEAST_SPARES), MOST_SPARES)
         try:
-            if ENGINES[instance.engine].stock(instance, wanted):
+            if engine_of(instance).stock(instance, wanted):
                 self._short[instance_id] = live
         except ProvisionerError as error:
             self.log("warning", str(error), instance=instance.slug)

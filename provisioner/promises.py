@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from provisioner.clock import now_ms
 from provisioner.config import Home
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError, StorageFailed
 from provisioner.model import Instance
 from provisioner.registry.instances import call_broken, retry_now
@@ -62,7 +62,7 @@ def _problem(instance: Instance) -> str:
     if not instance.require_quorum:
         return ""
     try:
-        kept = ENGINES[instance.engine].kept(instance)
+        kept = engine_of(instance).kept(instance)
     except StorageFailed as error:
         return str(error)
     return kept.problem if kept is not None else ""

@@ -53,9 +53,27 @@ def _start_embedded(directory: str) -> None:
 
 
 def _deno_kv(home: Home, app_slug: str, database: Attached) -> Reached:
+    if "://" in database.location:
+        return _through_a_server(home, app_slug, database)
     path = _usable_file(database)
     remote = _remote(home, app_slug, database)
     return Reached(path, *remote) if remote else Reached(path)
+
+
+def _through_a_server(home: Home, app_slug: str, database: Attached) -> Reached:
+    """Of a database that is no file: a server of ours is the only way to it, whatever the mode."""
+    from provisioner import endpoint
+
+    why = f"instance {database.instance!r} stores on {database.location}, which apps reach through a server of ours"
+    if database.connect == "file":
+        raise NotResolved(
+            f"app {app_slug!r} is connected by file, but {why}",
+            f"Run: provisioner assign --connect auto {database.instance} {app_slug}",
+        )
+    found = endpoint.remote(home, app_slug, database) if endpoint.served(home) else None
+    if found is None:
+        raise NotResolved(f"{why}, and none is up for {home.path}", "Start one: provisioner up")
+    return Reached("", *found)
 
 
 def _remote(home: Home, app_slug: str, database: Attached) -> tuple[str, str] | None:

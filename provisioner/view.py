@@ -7,7 +7,7 @@ from typing import Any
 
 from provisioner.clock import rfc3339
 from provisioner.endpoint import served
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.environment import database_url, sqlite_url
 from provisioner.model import (
     App,
@@ -55,13 +55,13 @@ class Reach:
         return self._names[database_id]
 
     def url(self, database: Database, path: str | None) -> str | None:
-        """What an app that is started now gets as its URL; None where it cannot be started."""
+        """What an app that is started now gets as its URL; None where it cannot be started. `path` is that of its file."""
         mode = self._modes.get(database.instance_id, ConnectMode.AUTO)
-        if path is None or not database.live:
+        if not database.live:
             return None
         if mode is not ConnectMode.FILE and self._server is not None:
             return database_url(self._server[1], database.id)
-        return None if mode is ConnectMode.URL else sqlite_url(path)
+        return None if path is None or mode is ConnectMode.URL else sqlite_url(path)
 
 
 class _Held:
@@ -173,7 +173,7 @@ def _timeline(app: App, timeline: Timeline, held: _Held, reach: Reach) -> Docume
 def document(database: Database, reach: Reach) -> Document:
     """A database as it is now: its file is looked at."""
     instance = reach.instance(database.instance_id)
-    inspection = ENGINES[instance.engine].inspect(instance, database)
+    inspection = engine_of(instance).inspect(instance, database)
     return {
         "id": database.id,
         "instance": instance.slug,

@@ -18,6 +18,7 @@ from provisioner.connect.options import Options
 from provisioner.connect.running import Running
 from provisioner.engines.layout import database_path
 from provisioner.engines.pg import names
+from provisioner.engines.stores import GENERATION
 from provisioner.kv.client import open_store
 from provisioner.kv.model import Message
 from provisioner.kv.postgres import PostgresStore
@@ -78,12 +79,17 @@ class Served:
         instance = self._on_server(pg)
         identity = self._registered(instance)
         name = names.live(instance.id, identity)
+        password = keys.role_password(keys.secret(self.home), identity, GENERATION)
+        pg.ask(f"""create role "{name}" login password '{password}'""")
         pg.create_closed(name)
-        PostgresStore(pg.url(name)).close()
+        pg.ask(f'alter database "{name}" owner to "{name}"')
+        PostgresStore(pg.url(name, name, password)).close()
         return self._made(identity, pg.url(name))
 
     def adopt(self, other: Served, made: Made) -> Made:
-        """The database on PostgreSQL that another server has: from now on both have it."""
+        """The database on PostgreSQL that another server has: from now on both have it, and one key."""
+        keys.secret(self.home)
+        Path(self.home.key).write_bytes(keys.secret(other.home))
         identity = made.url.split("/")[-2]
         with Registry.open(other.home) as registry:
             database = registry.database(identity)

@@ -99,6 +99,7 @@ def test_each_library_has_its_file() -> None:
         },
         "v8serialize": {"kv/notation.py", "kv/v8read.py", "kv/v8rare.py"},
         "psycopg": {
+            "engines/deno_kv_postgres.py",
             "engines/postgres.py",
             "engines/scripts/postgres.py",
             *(f"kv/postgres{name}.py" for name in ("", "_line", "_listening", "_refusal", "_snapshot", "_writing")),

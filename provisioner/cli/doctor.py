@@ -16,7 +16,7 @@ from provisioner.clock import now_ms
 from provisioner.config import Home
 from provisioner.engines.base import Check
 from provisioner.engines.probing import look as look_at
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError
 from provisioner.git import hooks
 from provisioner.git.refs import read_branches
@@ -72,7 +72,7 @@ def _findings(home: Home) -> Iterator[Finding]:
             yield _wake_ups(home)
         instances = {instance.id: instance for app in registry.apps() for instance in registry.assigned(app.id)}
         for instance in instances.values():
-            yield _looked_at(f"instance {instance.slug}", ENGINES[instance.engine].look(instance))
+            yield _looked_at(f"instance {instance.slug}", engine_of(instance).look(instance))
         for app in registry.apps():
             yield from _app(registry, app, home, daemon)
 
@@ -187,6 +187,6 @@ def _databases(registry: Registry, app: App) -> Iterator[Finding]:
             )
             yield f"app {app.slug} {name}", False, f"{text} {name}"
     for database in damaged(registry, app):
-        what = ENGINES[registry.instance_of(database.instance_id).engine].kept_in
+        what = engine_of(registry.instance_of(database.instance_id)).kept_in
         text = f"its {what} {database.error}. Put it back where 'provisioner database show {database.name}' says"
         yield f"app {app.slug} {database.name}", False, text

@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from provisioner.cli.finding import meant
 from provisioner.cli.shared import the_app, the_home
-from provisioner.engines.table import ENGINES
+from provisioner.engines import stores
+from provisioner.engines.table import engine_of
 from provisioner.errors import NotResolved, ProvisionerError
 from provisioner.kv import schema
 from provisioner.kv.client import open_store
@@ -24,6 +25,7 @@ from provisioner.kv.store import Store
 from provisioner.model import App, Database, Instance, Status
 from provisioner.naming import BRANCH_PREFIX, timeline_name
 from provisioner.operations.finding import find
+from provisioner.registry.places import place_of
 from provisioner.registry.store import Registry
 
 _FILES = ("/", "./", "../", "~")
@@ -32,7 +34,8 @@ _URLS = ("http://", "https://")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`where` is a path, a connect URL, or "-". `app` and `database` are those of the registry, if it has it."""
+    """`where` is a path, a connect URL, or "-"; empty of a database on a server. `app` and `database` are those of the
+    registry, if it has it."""
 
     name: str
     where: str
@@ -54,15 +57,14 @@ def place(name: str, slug: str | None, instance: str | None = None) -> Place:
     if found is None:
         return Place(name, os.path.abspath(name))
     app, database, on = found
-    if ENGINES[on.engine].dumps is not None:
+    if engine_of(on).dumps is not None:
         raise ProvisionerError(
             f"{database.name} is a {on.engine} database, and no Deno KV database",
             "Use its own clients: provisioner exec -- COMMAND; or name another instance: --instance INSTANCE",
         )
-    path = ENGINES[on.engine].inspect(on, database).path
-    if path is None or database.connected_at is None:
+    if database.connected_at is None:
         raise NotResolved(f'database "{database.name}" has no data yet', "See 'provisioner status'")
-    return Place(database.name, path, app, database)
+    return Place(database.name, engine_of(on).inspect(on, database).path or "", app, database)
 
 
 def dumped_whole(name: str, slug: str | None, instance: str | None) -> tuple[App, Database, Instance] | None:
@@ -70,7 +72,7 @@ def dumped_whole(name: str, slug: str | None, instance: str | None) -> tuple[App
     if name == "-" or name.startswith((*_URLS, *_FILES, "sqlite:")):
         return None
     found = _registered(name, slug, instance)
-    return found if found is not None and ENGINES[found[2].engine].dumps is not None else None
+    return found if found is not None and engine_of(found[2]).dumps is not None else None
 
 
 def _registered(name: str, slug: str | None, instance: str | None) -> tuple[App, Database, Instance] | None:
@@ -107,7 +109,7 @@ def snapshot(wanted: Place, *, pages: bool = False) -> Iterator[Snapshot]:
     """What is there at this moment: in a database, or in a dump; see `of_store`."""
     if wanted.where == "-":
         yield Dumped(Dump(sys.stdin.buffer))
-    elif not wanted.remote and not _is_database(wanted.where):
+    elif wanted.where and not wanted.remote and not _is_database(wanted.where):
         with readable(wanted.where) as file:
             yield Dumped(Dump(file))
     else:
@@ -119,8 +121,14 @@ def snapshot(wanted: Place, *, pages: bool = False) -> Iterator[Snapshot]:
 def opened(wanted: Place, *, create: bool = False) -> Iterator[Store]:
     """The store of a database; with `create` also of a file that is not there yet."""
     path = wanted.where
-    if wanted.remote or path.startswith("sqlite:"):
-        store: Store = open_store(path)
+    if wanted.database is not None and not path:
+        must_be_connected(wanted)  # what is archived lets nobody in
+        with Registry.open(the_home()) as registry:
+            found = place_of(registry, wanted.database.id)
+        assert found is not None  # noqa: S101 - rows of databases are never deleted
+        store: Store = stores.open_store(found, wanted.database.id, 0)
+    elif wanted.remote or path.startswith("sqlite:"):
+        store = open_store(path)
     else:
         if os.path.exists(path) or not create:
             _must_be_a_database(path)

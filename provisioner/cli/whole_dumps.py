@@ -15,7 +15,7 @@ from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.cli.written import written
 from provisioner.durable import sync_path
 from provisioner.engines.base import Dumps
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import NotResolved, ProvisionerError, UsageError
 from provisioner.model import App, Database, Instance, Status
 from provisioner.naming import shown
@@ -96,6 +96,6 @@ def _must_be_connected(database: Database) -> None:
 
 
 def _dumps(instance: Instance) -> Dumps:
-    found = ENGINES[instance.engine].dumps
+    found = engine_of(instance).dumps
     assert found is not None  # noqa: S101 - it was asked before
     return found

@@ -12,7 +12,9 @@ from typing import Any, Final, TypeVar
 
 from provisioner.clock import now_ms
 from provisioner.connect.refusal import CONFLICT, GONE, NOT_FOUND, UNAVAILABLE, Refused
+from provisioner.engines.pg.place import is_server
 from provisioner.engines.stores import open_store
+from provisioner.errors import StorageFailed
 from provisioner.kv.direct import DirectStore, Pinned, Row
 from provisioner.kv.errors import Busy, KvError, Unreachable
 from provisioner.kv.gathering import Gathering
@@ -171,7 +173,7 @@ class Databases:
             place = places.get(database.id)
             refused = _refusal(place)
             if refused is None and place is not None:
-                if place.location == database.place.location and not database.store.moved():
+                if place.same_storage(database.place) and not database.store.moved():
                     continue
                 refused = Refused(UNAVAILABLE, "the database is being moved")
             self._end(database, refused or Refused(NOT_FOUND, "there is no such database"))
@@ -213,9 +215,9 @@ class Databases:
         self._make_room()
         try:
             store, due = await self._loop.run_in_executor(
-                self._far if place.url else self._threads, _opened, place, database_id
+                self._far if is_server(place.location) else self._threads, _opened, place, database_id
             )
-        except KvError as error:
+        except (KvError, StorageFailed) as error:
             raise self.storage_failed(place.name, error) from error
         work = Work(store, self._threads_of(store), self._together)
         database = Database(database_id, place, store, work, self.tick)
@@ -236,7 +238,7 @@ class Databases:
         assert place is not None  # noqa: S101
         return place
 
-    def storage_failed(self, name: str, error: KvError) -> Refused:
+    def storage_failed(self, name: str, error: Exception) -> Refused:
         """What a client is told where the storage refuses. Paths and reasons are for the operator."""
         if isinstance(error, Busy):
             return Refused(UNAVAILABLE, f"database {name} is held by another process")

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from provisioner.dashboard.changing import Asked
 from provisioner.dashboard.sessions import Offer
 from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import App, ConnectMode, Instance, Scrub
 from provisioner.naming import BRANCH_PREFIX
@@ -44,7 +44,7 @@ class Assignment:
     @property
     def way(self) -> str:
         """What apps are given; of a database without keys that is always its URL."""
-        return self.connect if ENGINES[self.instance.engine].has_keys else ConnectMode.URL
+        return self.connect if engine_of(self.instance).has_keys else ConnectMode.URL
 
     @property
     def fields(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ from provisioner.dashboard.one_database import found
 from provisioner.dashboard.sessions import Offer
 from provisioner.dashboard.visiting import Visit
 from provisioner.dashboard.works import Undo
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import NotResolved, ProvisionerError, UsageError
 from provisioner.model import Database, Snapshot, Status
 from provisioner.operations import copies, finding, snapshots
@@ -38,7 +38,7 @@ def _page(visit: Visit, form: Filled) -> Response:
     database, slug, timeline = found(visit)
     app = visit.registry.app(timeline.app_id)
     connected = database.status is Status.CONNECTED
-    engine = ENGINES[visit.registry.instance_of(database.instance_id).engine]
+    engine = engine_of(visit.registry.instance_of(database.instance_id))
     return visit.page(
         "copies.html",
         status=form.status,

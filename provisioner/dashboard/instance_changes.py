@@ -10,7 +10,7 @@ from provisioner.dashboard.sessions import Offer
 from provisioner.dashboard.visiting import Missing, Visit
 from provisioner.engines.base import Where
 from provisioner.engines.pg.place import SSL_MODES, is_server, without_password
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import ENGINES, engine_of
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import Instance
 from provisioner.operations import fixing, instance_deletion, instance_editing, instances
@@ -26,7 +26,7 @@ _BACKUP = Choice("backup", "Final backup", (("yes", "of each database"), ("no", 
 def test(visit: Visit) -> Response:
     """The page that says what `provisioner instance test` says."""
     instance = found(visit)
-    checks = list(ENGINES[instance.engine].test(instance))
+    checks = list(engine_of(instance).test(instance))
     return visit.page("checks.html", instance=instance, checks=checks, well=all(check.well for check in checks))
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from provisioner import keys, view
 from provisioner.dashboard.listing import database_of
 from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import ENGINES, engine_of
 from provisioner.environment import Attached, database_url, instance_prefix
 from provisioner.errors import NotResolved
 from provisioner.model import ConnectMode, Database, Status, Timeline
@@ -41,7 +41,7 @@ def page(visit: Visit) -> Response:
 def reveal(visit: Visit) -> Response:
     """How it is reached, with what opens it: told to who asks for it, and noted in the audit log."""
     database, app_slug, timeline = connected(visit)
-    engine = ENGINES[visit.registry.instance_of(database.instance_id).engine]
+    engine = engine_of(visit.registry.instance_of(database.instance_id))
     opening = _with_token(visit, database, timeline) if engine.has_keys else _as_role(visit, database, app_slug)
     visit.registry.record(
         visit.now,

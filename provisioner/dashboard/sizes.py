@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import StorageFailed
 from provisioner.model import Instance, Status
 from provisioner.registry.store import Registry
@@ -41,7 +41,7 @@ class Sizes:
 
     def _of_instance(self, registry: Registry, instance: Instance) -> int | None:
         try:
-            engine = ENGINES[instance.engine]
+            engine = engine_of(instance)
         except StorageFailed:  # its library is not installed: the instance's page says so
             return None
         sizes = []

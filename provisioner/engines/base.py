@@ -127,6 +127,9 @@ class Engine(Protocol):
     dumps: Dumps | None
     """None where a dump is made of what is in a database's file."""
 
+    apart: str
+    """Why no app can open a database's file; empty where one can, or where apps never do."""
+
     anew: str
     """What becomes of programs when other data takes the place of a database's."""
 

@@ -45,6 +45,7 @@ class DenoKv:
     has_keys = True
     kept_in = "file"
     dumps = None
+    apart = ""
     anew = (
         "Its file has another path now: start programs anew. Those that had it open go on in what it was; what they write is"
         " in that snapshot"
@@ -52,7 +53,10 @@ class DenoKv:
 
     def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
         if any(said is not None for said in (where.url, where.ca_cert, where.sslmode, where.password)):
-            raise UsageError("a deno-kv instance stores in a directory, not on a server", "Say --directory, or nothing")
+            raise UsageError(
+                "this instance stores in a directory, not on a server",
+                "Add one that does: provisioner instance add NAME --engine deno-kv --url URL",
+            )
         if where.require_quorum:
             raise UsageError("a directory is on one machine: --require-quorum is for servers", "Leave it away")
         return os.path.realpath(where.directory or (known.location if known else directory)), ""

@@ -14,7 +14,7 @@ import psycopg
 
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE
-from provisioner.engines.base import Check, Copied, Failures, Inspection, Kept, Source, Where
+from provisioner.engines.base import Check, Copied, Dumps, Failures, Inspection, Kept, Source, Where
 from provisioner.engines.pg import (
     copying,
     databases,
@@ -29,6 +29,7 @@ from provisioner.engines.pg import (
     sweeping,
     tools,
 )
+from provisioner.engines.pg.contents import Bare, Contents
 from provisioner.engines.pg.databases import renamed
 from provisioner.engines.pg.dumps import PgDumps
 from provisioner.engines.pg.roles import statement
@@ -45,10 +46,12 @@ AT_ONCE = 2  # spares made at a call
 class Postgres:
     """See `provisioner.engines.base.Engine`."""
 
+    contents: Contents = Bare()
     first = "DATABASE_URL leads to the databases of"
     has_keys = False
     kept_in = "database"
-    dumps = PgDumps()
+    apart = ""
+    dumps: Dumps | None = PgDumps()
     anew = (
         "Programs that were connected to it have been disconnected, and find the new data when they connect again; what they"
         " had committed is in that snapshot"
@@ -69,7 +72,7 @@ class Postgres:
     def renew(self, instance: Instance, database: Database) -> None:
         with administering(instance) as session:
             if databases.there(session, [name := name_of(names.LIVE, instance, database)]):
-                roles.at_once(session, roles.settled(session, instance, database))
+                roles.at_once(session, steps.settled(self.contents, instance, session, database))
                 databases.end_sessions(session, name)
 
     def start(self, location: str) -> None:
@@ -85,7 +88,7 @@ class Postgres:
         probing.prepare(instance)
 
     def test(self, instance: Instance) -> Iterable[Check]:
-        return probing.probe(instance)
+        return probing.probe(instance, self.contents.furnish)
 
     def ensure(self, instance: Instance, databases_: Sequence[Database]) -> Failures:
         failures: Failures = {}
@@ -99,14 +102,14 @@ class Postgres:
                 for database in databases_:
                     try:
                         if name_of(names.LIVE, instance, database) in found:
-                            roles.at_once(session, roles.settled(session, instance, database))
+                            roles.at_once(session, steps.settled(self.contents, instance, session, database))
                         elif name_of(names.ARCHIVED, instance, database) in found:
-                            steps.bring_back(instance, session, database)
+                            steps.bring_back(self.contents, instance, session, database)
                         elif database.connected_at is not None:
                             failures[database.id] = steps.missing(instance, database)
                         else:
                             spares = databases.spares(instance, session) if spares is None else spares
-                            steps.take(instance, session, database, spares)
+                            steps.take(self.contents, instance, session, database, spares)
                     except psycopg.Error as error:
                         if session.closed:
                             raise
@@ -122,7 +125,7 @@ class Postgres:
                 return False
             databases.remove_unfinished(instance, session)
             for _ in range(min(missing, AT_ONCE)):
-                databases.make_spare(instance, session)
+                databases.make_spare(instance, session, self.contents.furnish)
             return missing > AT_ONCE
 
     def fork(self, instance: Instance, database: Database, source: Source) -> Copied:
@@ -133,7 +136,7 @@ class Postgres:
             else:
                 made = self.copy_beside(instance, database, source)
                 faults.point("fork.copied")
-                steps.move_in(instance, session, database)
+                steps.move_in(self.contents, instance, session, database)
             faults.point("fork.moved")
             return made
 
@@ -145,7 +148,7 @@ class Postgres:
             databases.drop(session, beside)
             owner = name_of(names.LIVE, instance, database)
             roles.make(session, owner)
-            databases.make_empty(instance, session, beside, owner)
+            databases.make_empty(instance, session, beside, owner, self.contents.furnish)
             return Copied(None, databases.size(session, beside), 0.0)
 
     def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
@@ -184,7 +187,7 @@ class Postgres:
                     words = "alter database {kept} allow_connections true; revoke all on database {kept} from {live}"
                     first = [renamed(live, kept), statement(words, kept=kept, live=live)]
                 faults.point("replace.kept")
-                steps.move_in(instance, session, database, first)
+                steps.move_in(self.contents, instance, session, database, first)
             faults.point("replace.moved")
             return databases.size(session, kept) if databases.there(session, [kept]) else None
 
@@ -237,7 +240,7 @@ class Postgres:
 
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
         with administering(instance) as session:
-            return sweeping.sweep(instance, session, known)
+            return sweeping.sweep(instance, session, known, self.contents.is_empty)
 
     def problem(self, instance: Instance, database: Database) -> str:
         try:

@@ -7,29 +7,43 @@ from __future__ import annotations
 
 import os
 
+from provisioner import keys
+from provisioner.config import Home
 from provisioner.engines.layout import file_in
-from provisioner.engines.pg import names
-from provisioner.engines.pg.place import is_server
+from provisioner.engines.pg import names, place
+from provisioner.environment import ReachedServer
 from provisioner.errors import StorageFailed
 from provisioner.kv.direct import DirectStore
 from provisioner.model import Status
 from provisioner.registry.places import Place
 
+GENERATION = 0
+"""Of the passwords of roles: no app has one, so none has to be replaced with an app's tokens."""
 
-def open_store(place: Place, database_id: str, cache_kib: int) -> DirectStore:
+
+def open_store(found: Place, database_id: str, cache_kib: int) -> DirectStore:
     """It has to be there, and may be archived. `cache_kib`: of a file's connection. Raises KvError, StorageFailed."""
-    archived = place.status is Status.ARCHIVED
-    if is_server(place.location):
+    archived = found.status is Status.ARCHIVED
+    if place.is_server(found.location):
         try:
             from provisioner.kv.postgres import open_store as on_postgres
         except ModuleNotFoundError as error:
             raise StorageFailed(
-                f"database {place.name} is on PostgreSQL, which needs {error.name}",
+                f"database {found.name} is on PostgreSQL, which needs {error.name}",
                 "Run: pip install 'timeline-provisioner[postgres]'",
             ) from error
-        name = names.name(names.ARCHIVED if archived else names.LIVE, place.instance_id, database_id)
-        return on_postgres(place.url, dbname=name, must_exist=True)
+        if archived:  # its role cannot log in
+            name = names.name(names.ARCHIVED, found.instance_id, database_id)
+            return on_postgres(found.url, dbname=name, must_exist=True)
+        return on_postgres(_url(found, database_id), must_exist=True)
     from provisioner.kv.sqlite import SqliteStore
 
-    path = file_in(os.path.join(place.location, "archive" if archived else "live", database_id))
+    path = file_in(os.path.join(found.location, "archive" if archived else "live", database_id))
     return SqliteStore(path, must_exist=True, lean=True, cache_kib=cache_kib)
+
+
+def _url(found: Place, database_id: str) -> str:
+    """What the database's role connects with: it gets at this one and at no other. Raises StorageFailed."""
+    name = names.live(found.instance_id, database_id)
+    password = keys.role_password(keys.secret(Home(found.home)), database_id, GENERATION)
+    return ReachedServer(place.variables(found.location), name, name, password).url()

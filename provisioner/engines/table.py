@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 
-from provisioner.engines.base import Engine
+from provisioner.engines.base import Engine, Where
+from provisioner.engines.pg.place import is_server
 from provisioner.errors import StorageFailed
+from provisioner.model import Instance
 
 
 class _Engines(Mapping[str, Engine]):
@@ -44,3 +46,21 @@ ENGINES: Mapping[str, Engine] = _Engines(
         "postgres": ("provisioner.engines.postgres", "Postgres", "postgres"),
     }
 )
+
+_ON_SERVERS: Mapping[str, Engine] = _Engines(
+    {
+        "deno-kv": ("provisioner.engines.deno_kv_postgres", "DenoKvOnPostgres", "postgres"),
+        "postgres": ("provisioner.engines.postgres", "Postgres", "postgres"),
+    }
+)
+"""By the same names, those whose databases are on a server that was linked."""
+
+
+def engine_of(instance: Instance) -> Engine:
+    """What works on the databases of an instance. Raises StorageFailed where a library that it needs is not installed."""
+    return (_ON_SERVERS if is_server(instance.location) else ENGINES)[instance.engine]
+
+
+def engine_for(name: str, where: Where) -> Engine:
+    """What would work on the databases of a new instance there. Raises StorageFailed."""
+    return (ENGINES if where.url is None else _ON_SERVERS)[name]

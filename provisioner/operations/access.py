@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from provisioner import keys
 from provisioner.clock import now_ms
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError
 from provisioner.model import Database, Status
 from provisioner.registry import tokens
@@ -32,7 +32,7 @@ def _renew(registry: Registry, databases: list[Database]) -> None:
             continue  # it gets what is valid when it is connected
         instance = registry.instance_of(current.instance_id)
         try:
-            ENGINES[instance.engine].renew(instance, current)
+            engine_of(instance).renew(instance, current)
         except ProvisionerError as refused:
             failed.append((current, refused))
     if failed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.clock import now_ms
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import App, ConnectMode, Database, Instance
 from provisioner.naming import shown
@@ -40,13 +40,16 @@ def assign(
 ) -> Proposal:
     """Give every timeline of the app a database on the instance; what is None stays as it is, or as is usual."""
 
+    if connect is ConnectMode.FILE and (why := engine_of(instance).apart):
+        raise UsageError(f"{instance.slug} cannot be connected by file: {why}", "Say --connect auto or url, or nothing")
+
     def do(told: Told) -> Iterator[str]:
         registry.assign(instance, app, now_ms(), connect, begins, scrub=scrubbing.command, scrub_ms=scrubbing.limit_ms)
         told.say(f"{app.slug}: provisioning every timeline on {instance.slug}")
         run_whole(registry, app, "assign", told, steps=True)
         live = [database for database in registry.databases(app.id) if database.live]
         connected = sum(database.status == "connected" for database in live)
-        how = f", {registry.connect_modes(app.id)[instance.id]}" if ENGINES[instance.engine].has_keys else ""
+        how = f", {registry.connect_modes(app.id)[instance.id]}" if engine_of(instance).has_keys else ""
         yield f"{app.slug}: {connected} of {len(live)} databases connected{how}"
         yield from _how_new_ones_begin(registry, app, instance, live, told)
         rule = registry.scrubs(app.id).get(instance.id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from provisioner.clock import now_ms
 from provisioner.engines.base import Copied, Source
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError
 from provisioner.model import PRE_DEPLOY_MS, App, Database, Scrub
 from provisioner.naming import shown
@@ -91,7 +91,7 @@ def shared_by(registry: Registry, app: App, database: Database) -> str:
 
 
 def was_kept(registry: Registry, database: Database, snapshot_id: str) -> str:
-    engine = ENGINES[registry.instance_of(database.instance_id).engine]
+    engine = engine_of(registry.instance_of(database.instance_id))
     return f"What it held is snapshot {snapshot_id}. {engine.anew}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.clock import now_ms, rfc3339
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError
 from provisioner.model import App, Instance, Status
 from provisioner.naming import shown
@@ -145,7 +145,7 @@ def _list(registry: Registry, instance: Instance, held: list[Held]) -> Iterator[
         if heir:
             yield f"  {app.slug}: {heir}"
     for app, timeline, database in held:
-        size = ENGINES[instance.engine].inspect(instance, database).size
+        size = engine_of(instance).inspect(instance, database).size
         name = timeline.name.decode("utf-8", "surrogateescape")
         name = name.upper() if timeline.production else name
         words = (app.slug, name, database.name, str(database.status), "missing" if size is None else f"{size} bytes")

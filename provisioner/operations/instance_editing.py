@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from provisioner.clock import now_ms
 from provisioner.engines.base import Where
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.environment import instance_prefix
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import App, Database, Instance, Status
@@ -29,7 +29,7 @@ def edit(registry: Registry, instance: Instance, name: str | None, where: Where)
         must_be_free(registry, parse_name(name))
         changed = replace(changed, slug=name)
     if where != Where():
-        location, url = ENGINES[instance.engine].locate(where, instance.location, instance)
+        location, url = engine_of(instance).locate(where, instance.location, instance)
         changed = replace(changed, location=location, url=url)
         if where.require_quorum is not None:
             changed = replace(changed, require_quorum=where.require_quorum)
@@ -42,7 +42,7 @@ def edit(registry: Registry, instance: Instance, name: str | None, where: Where)
             if (changed.location, changed.url) != (instance.location, instance.url):
                 _must_be_there(registry, instance, changed)
             if replace(changed, slug=instance.slug) != instance:
-                ENGINES[changed.engine].prepare(changed)
+                engine_of(changed).prepare(changed)
             save_instance(registry, changed, now_ms(), _what(instance, changed))
         _mend(registry, apps, told)
         yield f"instance {changed.slug}: {changed.location}"
@@ -62,7 +62,7 @@ def _must_be_there(registry: Registry, old: Instance, new: Instance) -> None:
     """Believe in a new place only where all data is there, and nobody can go on in the old one."""
     must_be_alone(registry, new.location, but=old.id)
     kept = [item for item in databases_of(registry, old.id) if _has_data(item)]
-    engine = ENGINES[old.engine]
+    engine = engine_of(old)
     missing = [(item, problem) for item in kept if (problem := engine.inspect(new, item).problem)]
     if missing:
         item, problem = missing[0]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from provisioner import naming
 from provisioner.clock import now_ms
 from provisioner.engines.base import Where
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_for, engine_of
 from provisioner.environment import RESERVED_INSTANCES, instance_prefix
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import App, Instance
@@ -30,7 +30,7 @@ def successor(registry: Registry, app: App, leaving: Instance) -> str:
     mine = [item.slug for item in registry.assigned(app.id) if item.engine == leaving.engine]
     if len(mine) < 2 or mine[0] != leaving.slug:
         return ""
-    return f"{ENGINES[leaving.engine].first} {mine[1]} from then on"
+    return f"{engine_of(leaving).first} {mine[1]} from then on"
 
 
 def parse_name(text: str) -> str:
@@ -77,14 +77,14 @@ def add(registry: Registry, name: str, engine: str, where: Where) -> Proposal:
     """Add an instance, which stores there, or in a directory of its own in the home."""
     slug = parse_name(name)
     must_be_free(registry, slug)
-    location, url = ENGINES[engine].locate(where, free_directory(registry, slug))
+    location, url = engine_for(engine, where).locate(where, free_directory(registry, slug))
     must_be_alone(registry, location)
 
     def do(_: Told) -> Iterator[str]:
         registry.organization()
         made = _create(registry, slug, engine, location, url, where.require_quorum or 0)
         yield f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'"
-        if not (check := ENGINES[engine].look(made)).well:
+        if not (check := engine_of(made).look(made)).well:
             yield f"{check.what}: {check.text}"
 
     return Proposal(do)
@@ -100,6 +100,6 @@ def default(registry: Registry) -> Instance:
 
 def _create(registry: Registry, slug: str, engine: str, location: str, url: str = "", quorum: int = 0) -> Instance:
     instance = Instance(str(uuid.uuid4()), slug, engine, location, now_ms(), url, quorum, registry.home.path)
-    ENGINES[engine].prepare(instance)
+    engine_of(instance).prepare(instance)
     registry.add_instance(instance)
     return instance

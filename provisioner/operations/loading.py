@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.clock import now_ms
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError
 from provisioner.model import App, Database
 from provisioner.operations.copies import shared_by, was_kept
@@ -19,7 +19,7 @@ def load(registry: Registry, app: App, database: Database, path: str, *, replace
     """Make a database what a dump says. Unless it is empty, `replace` has to be said, and what it held becomes a snapshot,
     which stays where `keep`."""
     instance = registry.instance_of(database.instance_id)
-    dumps = ENGINES[instance.engine].dumps
+    dumps = engine_of(instance).dumps
     if dumps is None:
         raise ProvisionerError(f"a {instance.engine} database is not loaded as a whole")
     empty = dumps.is_empty(instance, database)

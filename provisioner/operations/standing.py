@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from provisioner.engines.base import Kept
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import StorageFailed
 from provisioner.model import Instance, Status
 from provisioner.view import Document
@@ -14,7 +14,7 @@ from provisioner.view import Document
 
 def standing(instance: Instance) -> Document:
     """``status`` is connected or error, ``error`` why, ``replication`` null where there is only one of the server."""
-    engine = ENGINES[instance.engine]
+    engine = engine_of(instance)
     check = engine.look(instance)
     try:
         kept = engine.kept(instance)

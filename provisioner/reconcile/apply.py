@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from provisioner import faults
 from provisioner.engines.base import Failures, Source
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import StorageFailed
 from provisioner.model import App, Database, Instance, Intent, Scrub, Status, Timeline
 from provisioner.reconcile import actions as planned
@@ -184,7 +184,7 @@ class Applier:
             steps = [self._forked(step, failures) for step in steps]
         for instance_id, group in groupby(steps, lambda step: step.database.instance_id):
             instance = self._instance(instance_id)
-            engine = ENGINES[instance.engine]
+            engine = engine_of(instance)
             work = {"ensure": engine.ensure, "archive": engine.archive, "purge": engine.purge}[verb]
             todo = [step.database for step in group if step.database.id not in failures]
             failures |= work(instance, todo)
@@ -214,7 +214,7 @@ class Applier:
         assert source is not None  # noqa: S101 - rows of databases are never deleted
         instance = self._instance(database.instance_id)
         try:
-            made = ENGINES[instance.engine].fork(instance, database, Source(source, database.forked_snapshot))
+            made = engine_of(instance).fork(instance, database, Source(source, database.forked_snapshot))
         except StorageFailed as error:
             failures[database.id] = str(error)
             return step

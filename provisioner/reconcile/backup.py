@@ -16,7 +16,7 @@ from provisioner.clock import rfc3339
 from provisioner.config import DIRECTORY_MODE, FILE_MODE
 from provisioner.durable import sync_path
 from provisioner.engines.building import reason
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import StorageFailed
 from provisioner.model import App, Database, Instance, Timeline
 from provisioner.reconcile.locks import database_locked
@@ -89,7 +89,7 @@ def _write(
     for number, (app, timeline, database) in enumerate(held, 1):
         directory = os.path.join(beside, database.id)
         with database_locked(registry, database):
-            path, copied = ENGINES[instance.engine].copy_out(instance, database, directory)
+            path, copied = engine_of(instance).copy_out(instance, database, directory)
         name = f"{instance.slug}/{app.slug}/{database.name}-{database.id[:8]}/{os.path.basename(path)}"
         digest, size = _digest(path)
         entry = tarfile.TarInfo(name)

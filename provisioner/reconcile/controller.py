@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import UnreadableRepository
 from provisioner.git.reflog import Log, has_reflogs, read_logs
 from provisioner.git.refs import read_branches, still_there
@@ -141,7 +141,7 @@ def damaged(registry: Registry, app: App) -> list[Database]:
             if database.instance_id not in instances:
                 instances[database.instance_id] = registry.instance_of(database.instance_id)
             instance = instances[database.instance_id]
-            if problem := ENGINES[instance.engine].problem(instance, database):
+            if problem := engine_of(instance).problem(instance, database):
                 found.append(replace(database, status=Status.ERROR, error=problem))
     return found
 

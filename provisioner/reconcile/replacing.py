@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from provisioner import faults
 from provisioner.engines.base import Copied, Engine, Source
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError, StorageFailed
 from provisioner.model import (
     App,
@@ -255,7 +255,7 @@ def _timeline(registry: Registry, app: App, database: Database) -> Timeline:
 
 def _storage(registry: Registry, database: Database) -> tuple[Engine, Instance]:
     instance = registry.instance_of(database.instance_id)
-    return ENGINES[instance.engine], instance
+    return engine_of(instance), instance
 
 
 def _record(registry: Registry, app: App, database: Database, now: int, action: str, cause: str, detail: str) -> None:

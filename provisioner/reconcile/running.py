@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from provisioner.clock import now_ms
 from provisioner.config import DIRECTORY_MODE, Home
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError, StorageFailed
 from provisioner.model import App, Database, Run, RunState, Timeline
 from provisioner.reconcile.locks import database_if_free, timeline_if_free
@@ -104,7 +104,7 @@ def cut_off(registry: Registry, app: App, run: Run, now: int) -> None:
     database = registry.database(run.database_id) if run.database_id else None
     if database is not None:  # what it was to change goes too
         instance = registry.instance_of(database.instance_id)
-        ENGINES[instance.engine].discard(instance, database)
+        engine_of(instance).discard(instance, database)
     timeline = registry.timeline(run.timeline_id)
     with registry.change():
         end(registry, run, RunState.CUT_OFF, "it was cut off: whoever ran it was killed")

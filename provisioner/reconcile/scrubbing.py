@@ -15,7 +15,7 @@ from dataclasses import replace
 from provisioner import faults
 from provisioner.clock import now_ms
 from provisioner.engines.base import Copied, Engine, Source
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.environment import Attached, Connection, Reached, ReachedServer, variables
 from provisioner.errors import Busy, ProvisionerError, StorageFailed, UsageError
 from provisioner.model import App, Context, Database, RunState, Scrub, Status, Timeline
@@ -66,7 +66,7 @@ def scrubbed(
     with begun(registry, timeline, SCRUB, rule.command, database=database) as run_row:
         faults.point("scrub.intended")
         made = build()
-        engine = ENGINES[instance.engine]
+        engine = engine_of(instance)
         beside = engine.beside(instance, database)
         where = workplace(registry.home, run_row.id)
         environ = _environment(registry, app, timeline, database, beside)
@@ -114,7 +114,7 @@ def copy_aside(registry: Registry, app_id: str, database_id: str, stop: Stop, *,
 
 def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | None, stop: Stop) -> None:
     instance = registry.instance_of(database.instance_id)
-    engine = ENGINES[instance.engine]
+    engine = engine_of(instance)
     if engine.problem(instance, database):  # else it was cut off when it was in its place
         try:
             source = registry.database(database.forked_from or "")

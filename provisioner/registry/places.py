@@ -6,13 +6,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from provisioner import keys
 from provisioner.model import Intent, Status
 from provisioner.registry.store import Registry
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`location` and `url` are the instance's. `archived_at` in milliseconds since 1970, None where it is not archived."""
+    """`location` and `url` are the instance's; `home` the path of the home whose registry this is in, and `key` what is
+    another whenever that has a new key. `archived_at` in milliseconds since 1970, None where it is not archived."""
 
     name: str
     engine: str
@@ -23,6 +25,12 @@ class Place:
     archived_at: int | None
     instance_id: str = ""
     url: str = field(default="", repr=False)
+    home: str = ""
+    key: tuple[int, int] | None = None
+
+    def same_storage(self, other: Place) -> bool:
+        """Does what opened the data of the one still open that of the other?"""
+        return (self.location, self.url, self.key) == (other.location, other.url, other.key)
 
 
 def place_of(registry: Registry, database_id: str) -> Place | None:
@@ -32,6 +40,7 @@ def place_of(registry: Registry, database_id: str) -> Place | None:
 
 def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, Place]:
     """Those of these that the registry has ever had, by their ids; a thousand take some milliseconds."""
+    key = keys.mark(registry.home)
     rows = registry.rows(
         "select database.id, database.name, engine, location, status, intent, error, archived_at, instance.id,"
         " instance.url"
@@ -39,10 +48,12 @@ def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, Plac
         " join instance on instance.id = instance_id",
         json.dumps(list(database_ids)),
     )
-    return {str(row[0]): _place(*row[1:]) for row in rows}
+    return {str(row[0]): _place(registry.home.path, key, *row[1:]) for row in rows}
 
 
 def _place(
+    home: str,
+    key: tuple[int, int] | None,
     name: object,
     engine: object,
     location: object,
@@ -63,4 +74,6 @@ def _place(
         None if archived_at is None else int(str(archived_at)),
         str(instance_id),
         str(url),
+        home,
+        key,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.shared import the_home
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
 
@@ -16,7 +16,7 @@ def start(slug: str) -> None:
     """Start an embedded server; whatever needs it does so too."""
     with Registry.open(the_home()) as registry:
         instance = find(registry, slug)
-    ENGINES[instance.engine].start(instance.location)
+    engine_of(instance).start(instance.location)
     click.echo(f"instance {slug} can be used")
 
 
@@ -26,5 +26,5 @@ def stop(slug: str) -> None:
     """Stop an embedded server, ending what programs do there. It starts again when it is needed."""
     with Registry.open(the_home()) as registry:
         instance = find(registry, slug)
-    ran = ENGINES[instance.engine].stop(instance.location)
+    ran = engine_of(instance).stop(instance.location)
     click.echo(f"instance {slug} {'has stopped' if ran else 'did not run'}")

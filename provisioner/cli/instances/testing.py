@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.shared import json_option, print_json, the_home
-from provisioner.engines.table import ENGINES
+from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError
 from provisioner.naming import shown
 from provisioner.operations.instances import find
@@ -19,7 +19,7 @@ def test(slug: str, as_json: bool) -> None:
     """Make a database on the instance, write to it, read it and delete it; say what is wrong otherwise (exit code 1)."""
     with Registry.open(the_home()) as registry:
         instance = find(registry, slug)
-    checks = list(ENGINES[instance.engine].test(instance))
+    checks = list(engine_of(instance).test(instance))
     if as_json:
         print_json([{"check": check.what, "ok": check.well, "text": check.text} for check in checks])
     for check in checks if not as_json else []:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import psycopg
 from psycopg import sql
@@ -40,7 +40,15 @@ def size(session: Session, name: str) -> int:
     return int(row[0]) if row else 0
 
 
-def make_empty(instance: Instance, session: Session, name: str, owner: str) -> None:
+Furnish = Callable[[Session, str, str], None]
+"""Makes what every new database of an instance has, in a session in it: of this name, with this owner."""
+
+
+def bare(inside: Session, name: str, owner: str) -> None:
+    """Nothing but what PostgreSQL has in a new database."""
+
+
+def make_empty(instance: Instance, session: Session, name: str, owner: str, furnish: Furnish = bare) -> None:
     """Make an empty database whose schema `public` is `owner`'s, and which nobody but the administrator can connect to."""
     try:
         session.execute(statement("create database {name}", name=name))
@@ -48,10 +56,10 @@ def make_empty(instance: Instance, session: Session, name: str, owner: str) -> N
         session.execute(statement("create database {name} template template0", name=name))
     session.execute(roles.locked_up(name))
     faults.point("postgres.created")
-    give_public(instance, session, name, owner)
+    give_public(instance, session, name, owner, furnish)
 
 
-def give_public(instance: Instance, session: Session, name: str, owner: str) -> None:
+def give_public(instance: Instance, session: Session, name: str, owner: str, furnish: Furnish = bare) -> None:
     """Make the schema `public` of a database `owner`'s."""
     with administering_in(instance, name) as inside:
         try:
@@ -61,6 +69,7 @@ def give_public(instance: Instance, session: Session, name: str, owner: str) -> 
             inside.execute(statement("grant all on schema public to {owner}", owner=owner))
         except psycopg.errors.InvalidSchemaName:
             pass  # what template1 has not, nobody misses
+        furnish(inside, name, owner)
     wait_until_left(session, name)
 
 
@@ -142,7 +151,7 @@ def let_go(session: Session, name: str) -> None:
     session.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
 
 
-def make_spare(instance: Instance, session: Session) -> str:
+def make_spare(instance: Instance, session: Session, furnish: Furnish) -> str:
     """Make an empty database with a role, which waits for an owner: its name."""
     random = secrets.token_hex(16)
     begun, spare = names.name(names.BEGUN, instance.id, random), names.name(names.SPARE, instance.id, random)
@@ -150,7 +159,7 @@ def make_spare(instance: Instance, session: Session) -> str:
         raise StorageFailed(f"the name {begun} is taken", "Try again")
     try:
         roles.make(session, spare)
-        make_empty(instance, session, begun, spare)
+        make_empty(instance, session, begun, spare, furnish)
         rename = statement("alter database {begun} rename to {spare}", begun=begun, spare=spare)
         roles.at_once(session, [roles.granted(begun, spare), rename])
     finally:

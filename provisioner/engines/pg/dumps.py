@@ -18,7 +18,7 @@ _MAGIC = b"PGDMP"
 class PgDumps:
     """See `provisioner.engines.base.Dumps`."""
 
-    formats = ("custom", "plain", "tar", "directory")
+    formats: tuple[str, ...] = ("custom", "plain", "tar", "directory")
 
     def dump(self, instance: Instance, database: Database, form: str, output: int | str) -> None:
         name = names.live(instance.id, database.id)

@@ -68,7 +68,7 @@ def look(instance: Instance) -> Check:
         return Check("server", False, str(error))
 
 
-def probe(instance: Instance) -> Iterator[Check]:
+def probe(instance: Instance, furnish: databases.Furnish) -> Iterator[Check]:
     """One look after another; after one that fails there may be no more."""
     forget_refusals()
     try:
@@ -84,7 +84,7 @@ def probe(instance: Instance) -> Iterator[Check]:
                     return
             yield _isolation(session)
             yield _programs(session)
-            yield from _database(instance, session)
+            yield from _database(instance, session, furnish)
     except StorageFailed as error:
         yield Check("connection", False, str(error))
 
@@ -139,9 +139,9 @@ def _programs(session: Session) -> Check:
     return Check("programs", True, f"{found}, version {tools.version(found)}")
 
 
-def _database(instance: Instance, session: Session) -> Iterator[Check]:
+def _database(instance: Instance, session: Session, furnish: databases.Furnish) -> Iterator[Check]:
     """Make one as for a timeline, use it as its role, try to get out of it, and drop it."""
-    spare = databases.make_spare(instance, session)
+    spare = databases.make_spare(instance, session, furnish)
     try:
         password = secrets.token_hex(32)
         session.execute(roles.opened(session, spare, password))

@@ -100,20 +100,20 @@ def is_superuser(session: Session) -> bool:
     return session.info.parameter_status("is_superuser") == "on"
 
 
-def password(instance: Instance, database: Database) -> str:
-    """What apps are given to log in with. Raises StorageFailed where the home's key cannot be read."""
-    return keys.role_password(keys.secret(Home(instance.home)), database.id, database.token_generation)
+def password(instance: Instance, database: Database, generation: int) -> str:
+    """What one logs in with. Raises StorageFailed where the home's key cannot be read."""
+    return keys.role_password(keys.secret(Home(instance.home)), database.id, generation)
 
 
-def settled(session: Session, instance: Instance, database: Database) -> list[Statement]:
-    """Statements that let the role of a live database in, with the password that apps are given now."""
+def settled(session: Session, instance: Instance, database: Database, password: str) -> list[Statement]:
+    """Statements that let the role of a live database in, with this password."""
     name = names.live(instance.id, database.id)
     make(session, name)
     return [
         statement("alter database {name} allow_connections true", name=name),
         locked_up(name),
         granted(name, name),
-        opened(session, name, password(instance, database)),
+        opened(session, name, password),
         commented(name, database.name),
     ]
 

@@ -9,6 +9,7 @@ import psycopg
 from provisioner import faults
 from provisioner.engines.base import Source
 from provisioner.engines.pg import databases, names, roles
+from provisioner.engines.pg.contents import Contents
 from provisioner.engines.pg.databases import renamed
 from provisioner.engines.pg.roles import statement
 from provisioner.engines.pg.session import Session, administering
@@ -35,9 +36,14 @@ def put_away(instance: Instance, session: Session, database: Database) -> str:
     return ""
 
 
-def bring_back(instance: Instance, session: Session, database: Database) -> None:
+def settled(contents: Contents, instance: Instance, session: Session, database: Database) -> list[roles.Statement]:
+    """See `roles.settled`."""
+    return roles.settled(session, instance, database, contents.password(instance, database))
+
+
+def bring_back(contents: Contents, instance: Instance, session: Session, database: Database) -> None:
     live, archived = (name_of(kind, instance, database) for kind in (names.LIVE, names.ARCHIVED))
-    statements = roles.settled(session, instance, database)
+    statements = settled(contents, instance, session, database)
     roles.at_once(session, [renamed(archived, live), *statements])
     faults.point("recover.moved")
 
@@ -58,11 +64,11 @@ def delete(instance: Instance, session: Session, database: Database) -> str:
     return ""
 
 
-def take(instance: Instance, session: Session, database: Database, spares: list[str]) -> None:
+def take(contents: Contents, instance: Instance, session: Session, database: Database, spares: list[str]) -> None:
     """Give a database that waited for an owner to this one, or make one for it."""
     live = name_of(names.LIVE, instance, database)
     while True:
-        spare = spares.pop() if spares else databases.make_spare(instance, session)
+        spare = spares.pop() if spares else databases.make_spare(instance, session, contents.furnish)
         faults.point("provision.written")
         try:
             roles.at_once(
@@ -70,7 +76,7 @@ def take(instance: Instance, session: Session, database: Database, spares: list[
                 [
                     renamed(spare, live),
                     statement("alter role {spare} rename to {live}", spare=spare, live=live),
-                    roles.opened(session, live, roles.password(instance, database)),
+                    roles.opened(session, live, contents.password(instance, database)),
                     roles.commented(live, database.name),
                 ],
             )
@@ -84,10 +90,16 @@ def take(instance: Instance, session: Session, database: Database, spares: list[
         return
 
 
-def move_in(instance: Instance, session: Session, database: Database, first: Sequence[roles.Statement] = ()) -> None:
+def move_in(
+    contents: Contents,
+    instance: Instance,
+    session: Session,
+    database: Database,
+    first: Sequence[roles.Statement] = (),
+) -> None:
     """Put what was built beside into its place, after what has to be done `first`: all of it or nothing."""
     live, beside = (name_of(kind, instance, database) for kind in (names.LIVE, names.BESIDE))
-    statements = roles.settled(session, instance, database)
+    statements = settled(contents, instance, session, database)
     roles.at_once(session, [*first, renamed(beside, live), *statements])
 
 

@@ -15,7 +15,10 @@ from provisioner.model import Instance
 _KINDS = (names.LIVE, names.BESIDE, names.ARCHIVED)
 
 
-def sweep(instance: Instance, session: Session, known: Callable[[], Collection[str]]) -> list[str]:
+IsEmpty = Callable[[Instance, str], bool]
+
+
+def sweep(instance: Instance, session: Session, known: Callable[[], Collection[str]], is_empty: IsEmpty) -> list[str]:
     """Drop the unknown empty databases of an instance, and roles without any; the unknown others by their names."""
     databases.remove_unfinished(instance, session)
     starts = tuple(f"{kind}_{instance.id[:8]}_" for kind in _KINDS)
@@ -27,7 +30,7 @@ def sweep(instance: Instance, session: Session, known: Callable[[], Collection[s
     for name in there:
         if names.id_of(name) in ids:
             continue
-        if databases.sessions(session, name) or not databases.is_empty(instance, name):
+        if databases.sessions(session, name) or not is_empty(instance, name):
             kept.append(f"{name} on {instance.location}")
             continue
         databases.wait_until_left(session, name)

@@ -1,0 +1,109 @@
+"""The deno-kv engine on a server: databases as the postgres engine makes them, with the tables of Deno KV in each.
+
+Apps never connect to them. A server of ours does, as the database's role, so that it gets at that one database and not at
+the others; nobody else knows that password, which therefore stays when the tokens of apps are replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from provisioner.engines.base import Copied, Inspection, Source
+from provisioner.engines.pg import copying, databases, names, roles, steps
+from provisioner.engines.pg.roles import Statement, statement
+from provisioner.engines.pg.session import Session, administering, administering_in
+from provisioner.engines.pg.steps import name_of
+from provisioner.engines.postgres import Postgres
+from provisioner.engines.stores import GENERATION
+from provisioner.errors import StorageFailed
+from provisioner.kv import postgres_schema
+from provisioner.model import Database, Instance
+
+_AHEAD = 1 << 20  # versions; more than are written while a replacement is built
+
+
+class KeyTables:
+    """See `provisioner.engines.pg.contents.Contents`."""
+
+    def furnish(self, inside: Session, name: str, owner: str) -> None:
+        become = statement("grant create on database {name} to {owner}; set role {owner}", name=name, owner=owner)
+        made: Sequence[Statement] = [sql.SQL(each) for each in postgres_schema.STATEMENTS]
+        roles.at_once(inside, [become, *made, sql.SQL("reset role")])
+
+    def is_empty(self, instance: Instance, name: str) -> bool:
+        with administering_in(instance, name) as inside:
+            if inside.execute(postgres_schema.FIND).fetchone() == (None,):
+                return databases.is_empty(instance, name)
+            row = inside.execute(_WRITTEN).fetchone()
+        return row is not None and not row[0]
+
+    def password(self, instance: Instance, database: Database) -> str:
+        return roles.password(instance, database, GENERATION)
+
+
+class DenoKvOnPostgres(Postgres):
+    """See `provisioner.engines.base.Engine`."""
+
+    contents = KeyTables()
+    first = "Deno.openKv() opens the databases of"
+    has_keys = True
+    dumps = None
+    apart = "apps reach it through a server of ours"
+    anew = "Programs go on where they are, in the new data; what they had committed is in that snapshot"
+
+    def renew(self, instance: Instance, database: Database) -> None:
+        with administering(instance) as session:
+            if databases.there(session, [name_of(names.LIVE, instance, database)]):
+                roles.at_once(session, steps.settled(self.contents, instance, session, database))
+
+    def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
+        """Versionstamps go on growing: a program may still hold one of what was there, to check a key by it."""
+        beyond = self._version_of_live(instance, database) + _AHEAD
+        if source is None:
+            made = super().build(instance, database, None, with_queue=with_queue)
+        else:
+            made = super().copy_beside(instance, database, source)
+        return self._freed(instance, database, made, with_queue=with_queue, beyond=beyond)
+
+    def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
+        made = super().copy_beside(instance, database, source)
+        return self._freed(instance, database, made, with_queue=False, beyond=0)
+
+    def inspect(self, instance: Instance, database: Database) -> Inspection:
+        found = super().inspect(instance, database)
+        return Inspection(None, found.size, found.problem)
+
+    def _version_of_live(self, instance: Instance, database: Database) -> int:
+        """0 where it cannot be read: a damaged database is among what people replace."""
+        try:
+            with administering_in(instance, name_of(names.LIVE, instance, database)) as inside:
+                row = inside.execute("select deno_kv.last_version()").fetchone()
+        except StorageFailed:
+            return 0
+        return int(row[0]) if row else 0
+
+    def _freed(self, instance: Instance, database: Database, made: Copied, *, with_queue: bool, beyond: int) -> Copied:
+        """Take out of what was built beside what is not data: who writes to the source, and who listens there."""
+        beside = name_of(names.BESIDE, instance, database)
+        with administering_in(instance, beside) as inside:
+            row = inside.execute(_LAST_OF_A_DUMP if made.how == copying.BY_DUMP else _LAST).fetchone()
+            version = int(row[0]) if row else 0
+            inside.execute(_FREE)
+            if not with_queue:
+                inside.execute("truncate deno_kv.queue")
+            inside.execute(_BEYOND, (beyond,))
+        with administering(instance) as session:
+            databases.wait_until_left(session, beside)
+            return Copied(version, databases.size(session, beside), made.paused, made.how)
+
+
+_WRITTEN = """
+  select last_value > 0 or exists (select from deno_kv.kv) or exists (select from deno_kv.queue) from deno_kv.version
+"""
+_LAST = "select last_value from deno_kv.version"
+# A dump has the entries of one moment, but the sequence of a later one.
+_LAST_OF_A_DUMP = "select coalesce(max(version), 0) from deno_kv.kv"
+_FREE = "truncate deno_kv.commits, deno_kv.listeners"
+_BEYOND = "select setval('deno_kv.version', greatest(last_value, %s::bigint)) from deno_kv.version"

@@ -1,0 +1,33 @@
+"""What the databases of an instance on a server have in them from the start, and what their roles log in with."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from provisioner.engines.pg import databases, roles
+from provisioner.engines.pg.session import Session
+from provisioner.model import Database, Instance
+
+
+class Contents(Protocol):
+    def furnish(self, inside: Session, name: str, owner: str) -> None:
+        """See `databases.Furnish`."""
+
+    def is_empty(self, instance: Instance, name: str) -> bool:
+        """Has nobody ever put anything into the database of this name? Raises StorageFailed."""
+
+    def password(self, instance: Instance, database: Database) -> str:
+        """What its role logs in with. Raises StorageFailed where the home's key cannot be read."""
+
+
+class Bare:
+    """Nothing but what PostgreSQL has in a new database; apps log in themselves."""
+
+    def furnish(self, inside: Session, name: str, owner: str) -> None:
+        databases.bare(inside, name, owner)
+
+    def is_empty(self, instance: Instance, name: str) -> bool:
+        return databases.is_empty(instance, name)
+
+    def password(self, instance: Instance, database: Database) -> str:
+        return roles.password(instance, database, database.token_generation)
