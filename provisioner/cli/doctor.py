@@ -30,6 +30,7 @@ from provisioner.registry.store import Registry
 from provisioner.worker import LONGEST_STAY_SECONDS, daemon_runs
 
 FRESH_SECONDS = 60.0  # a wake-up that is younger has probably somebody at work on it
+_PATIENCE_SECONDS = 2.0  # for a registry that is locked: the answer is what it is locked by
 
 
 @click.command()
@@ -55,7 +56,7 @@ def _findings(home: Home) -> Iterator[Finding]:
     yield _private(home)
     yield _looked_at("home", look_at(home.path))
     try:
-        registry = Registry.open(home)
+        registry = Registry.open(home, busy_seconds=_PATIENCE_SECONDS)
     except ProvisionerError as error:
         holders = held_by(home.registry, home.registry + "-shm") if "locked" in error.message else ""
         yield "registry", False, f"{error}{f'. It is held by {holders}: wait for it, or end it' if holders else ''}"
