@@ -15,6 +15,7 @@ from provisioner.cli.logs import Log, log_in, log_option
 from provisioner.cli.shared import made_home, with_options
 from provisioner.clock import now_ms
 from provisioner.dashboard import logins
+from provisioner.registry import replica
 from provisioner.registry.store import Registry
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -97,13 +98,14 @@ def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
     from provisioner.connect.running import Running
 
     home = made_home()
+    follows = replica.followed(home)
     Registry.open(home, create=True).close()
     renamed = {
         "log_all": options.pop("access_log"),
         "connections": options.pop("max_connections"),
         "databases": options.pop("max_databases"),
     }
-    dashboard = not options.pop("no_dashboard")
+    dashboard = not options.pop("no_dashboard") and follows is None  # which is for changing things
     site: Any = None
     if dashboard:
         from provisioner.dashboard.site import Dashboard
