@@ -53,6 +53,12 @@ def server_options(command: _Command) -> _Command:
 
 @click.command()
 @server_options
+@click.option(
+    "--beside",
+    is_flag=True,
+    help="Serve also while another server of this home does. Apps that are started are told of the first one; when that"
+    " ends, of this one.",
+)
 @log_option
 def serve(log_format: str, **options: Any) -> None:
     """Serve every database over KV Connect, and the dashboard. Stops on SIGTERM and SIGINT when what is in flight is
