@@ -52,6 +52,20 @@ class Lines:
             self._give_back(conninfo, line)
 
     @contextmanager
+    def ready(self, conninfo: str, until: float) -> Iterator[Line | None]:
+        """As `lent`, but None where no connection is idle: nobody waits."""
+        with self._changed:
+            line = self._idle_one(conninfo)
+        if line is None:
+            yield None
+            return
+        try:
+            line.until = until
+            yield line
+        finally:
+            self._give_back(conninfo, line)
+
+    @contextmanager
     def kept(self, conninfo: str) -> Iterator[Line | None]:
         """One for as long as the caller likes; None where there are so many of those that others would starve."""
         with self._changed:
@@ -87,9 +101,8 @@ class Lines:
         evicted = None
         with self._changed:
             while True:
-                for at in range(len(self._idle) - 1, -1, -1):
-                    if self._idle[at][0] == conninfo:
-                        return self._idle.pop(at)[1]
+                if (line := self._idle_one(conninfo)) is not None:
+                    return line
                 if self._open[conninfo] < self._each:
                     evicted = self._room()
                     if self.count < self._most:
@@ -100,6 +113,12 @@ class Lines:
                         f"{shown(conninfo)}: all {self.count} connections of this process were in use for too long"
                     )
         _close(evicted)
+        return None
+
+    def _idle_one(self, conninfo: str) -> Line | None:
+        for at in range(len(self._idle) - 1, -1, -1):
+            if self._idle[at][0] == conninfo:
+                return self._idle.pop(at)[1]
         return None
 
     def _room(self) -> Line | None:
