@@ -104,7 +104,7 @@ def test_each_library_has_its_file() -> None:
             "engines/scripts/postgres.py",
             *(
                 f"kv/postgres{name}.py"
-                for name in ("", "_line", "_listening", "_refusal", "_snapshot", "_standby", "_writing")
+                for name in ("", "_line", "_lines", "_listening", "_refusal", "_snapshot", "_standby", "_writing")
             ),
             *(
                 f"engines/pg/{name}.py"
