@@ -102,7 +102,10 @@ def test_each_library_has_its_file() -> None:
             "engines/deno_kv_postgres.py",
             "engines/postgres.py",
             "engines/scripts/postgres.py",
-            *(f"kv/postgres{name}.py" for name in ("", "_line", "_listening", "_refusal", "_snapshot", "_writing")),
+            *(
+                f"kv/postgres{name}.py"
+                for name in ("", "_line", "_lines", "_listening", "_refusal", "_snapshot", "_standby", "_writing")
+            ),
             *(
                 f"engines/pg/{name}.py"
                 for name in (

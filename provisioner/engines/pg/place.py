@@ -21,6 +21,11 @@ def is_server(location: str) -> bool:
     return location.startswith(SCHEME)
 
 
+def has_several(location: str) -> bool:
+    """Does it name several hosts, so that there may be standbys?"""
+    return is_server(location) and "," in location.partition("?")[0]
+
+
 def location_of(hosts: list[tuple[str, str]], options: dict[str, str]) -> str:
     """The location of a server: hosts with their ports, and options by the words that a URL has for them."""
     where = ",".join(f"[{host}]:{port}" if ":" in host else f"{quoted(host)}:{port}" for host, port in hosts)
