@@ -238,6 +238,10 @@ class Postgres:
     def purge(self, instance: Instance, databases_: Sequence[Database]) -> Failures:
         return self._each(instance, databases_, steps.delete)
 
+    def retire(self, instance: Instance) -> None:
+        if not place.is_server(instance.location):
+            embedded.remove(instance.location)
+
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
         with administering(instance) as session:
             return sweeping.sweep(instance, session, known, self.contents.is_empty)
