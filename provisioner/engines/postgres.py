@@ -206,7 +206,7 @@ class Postgres:
             os.mkdir(directory, DIRECTORY_MODE)
         except OSError as error:
             raise StorageFailed(f"cannot make {directory}: {error.strerror}", "Make room there") from error
-        arguments = ("--format=custom", f"--file={path}", "--no-password")
+        arguments = (tools.LIVELY, "--format=custom", f"--file={path}", "--no-password")
         variables = variables_for_tools(instance, found)
         tools.run(os.path.join(programs, "pg_dump"), arguments, variables, f"dumping {database.name}")
         return path, Copied(None, os.path.getsize(path), 0.0)

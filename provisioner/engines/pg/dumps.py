@@ -28,7 +28,7 @@ class PgDumps:
             if not databases.there(session, [name]):
                 raise StorageFailed(f"the database {name} is missing on {instance.location}")
             programs = tools.programs(session.info.server_version // 10000)
-        arguments = [f"--format={form}", *_WHAT_IS_OURS]
+        arguments = [tools.LIVELY, f"--format={form}", *_WHAT_IS_OURS]
         if isinstance(output, str):
             arguments.append(f"--file={output}")
         tools.run(
@@ -74,5 +74,12 @@ def _run_script(instance: Instance, path: str, target: str, owner: str) -> None:
     with administering(instance) as session:
         programs = tools.programs(session.info.server_version // 10000)
         with copying.visited(instance, session, target, owner) as variables:
-            arguments = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", f"--file={path}"]
-            tools.run(os.path.join(programs, "psql"), arguments, variables, f"loading {path}")
+            arguments = [
+                tools.LIVELY,
+                "--no-psqlrc",
+                "--quiet",
+                "--set=ON_ERROR_STOP=1",
+                "--single-transaction",
+                f"--file={path}",
+            ]
+            tools.run(os.path.join(programs, "psql"), [tools.LIVELY, *arguments], variables, f"loading {path}")

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 
 from provisioner.config import inherited
 from provisioner.errors import StorageFailed
+from provisioner.kv.postgres_line import NOTICING
 
 _PLACES = (
     "/usr/lib/postgresql/*/bin",
@@ -21,6 +22,9 @@ _PLACES = (
     "/usr/local/pgsql/bin",
 )
 _LAST_WORDS = 600
+
+LIVELY = "--dbname=" + " ".join(f"{word}={value}" for word, value in NOTICING.items())
+"""The argument with which a program notices that the server's host is gone; to which database is in its variables."""
 
 
 def directories() -> Iterable[str]:
