@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from typing import Final
 
 from provisioner.clock import now_ms
 from provisioner.config import Home
@@ -13,11 +15,17 @@ from provisioner.model import Instance
 from provisioner.registry.instances import call_broken, retry_now
 from provisioner.registry.store import Registry
 
-EVERY_SECONDS = 5.0
+EVERY_SECONDS: Final = 5.0
+AGAIN_SECONDS: Final = 1.0  # while something is wrong
+BROKEN_SECONDS: Final = 10.0  # a standby needs some of them to follow a new primary
+SILENT_SECONDS: Final = 60.0  # a server that nobody reaches promises nothing; another node may be about to take over
 
 
 class Watch(threading.Thread):
-    """`wake` is called with each app of an instance that has begun, or ceased, to keep its promise; `log` is told of it."""
+    """`wake` is called with each app of an instance that has begun, or ceased, to keep its promise; `log` is told of it.
+
+    What passes by itself, as a takeover in a cluster does, is none of that.
+    """
 
     def __init__(self, home: Home, wake: Callable[[str], None], log: Callable[..., None]) -> None:
         super().__init__(
@@ -25,6 +33,7 @@ class Watch(threading.Thread):
         )  # a server that does not answer must not keep the daemon from ending
         self._home, self._wake, self._log = home, wake, log
         self._broken: set[str] = set()
+        self._since: dict[str, float] = {}  # when something was first found wrong
         self._stopping = threading.Event()
 
     def close(self) -> None:
@@ -32,17 +41,22 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         with Registry.open(self._home) as registry:
-            while not self._stopping.wait(EVERY_SECONDS):
+            while not self._stopping.wait(AGAIN_SECONDS if self._since else EVERY_SECONDS):
                 try:
                     self._look(registry)
                 except ProvisionerError as error:
                     self._log("warning", str(error))
 
     def _look(self, registry: Registry) -> None:
-        for instance in registry.instances():
-            if not instance.require_quorum and instance.id not in self._broken:
+        looked_at = [one for one in registry.instances() if one.require_quorum or one.id in self._broken]
+        for forgotten in self._since.keys() - {instance.id for instance in looked_at}:
+            del self._since[forgotten]
+        for instance in looked_at:
+            problem, patience = _problem(instance)
+            if not problem:
+                self._since.pop(instance.id, None)
+            elif time.monotonic() - self._since.setdefault(instance.id, time.monotonic()) < patience:
                 continue
-            problem = _problem(instance)
             if bool(problem) == (instance.id in self._broken):
                 continue
             if problem:
@@ -58,11 +72,12 @@ class Watch(threading.Thread):
                     self._wake(app.id)
 
 
-def _problem(instance: Instance) -> str:
+def _problem(instance: Instance) -> tuple[str, float]:
+    """What is wrong, empty where nothing is; and for how many seconds it may be."""
     if not instance.require_quorum:
-        return ""
+        return "", 0
     try:
         kept = engine_of(instance).kept(instance)
     except StorageFailed as error:
-        return str(error)
-    return kept.problem if kept is not None else ""
+        return str(error), SILENT_SECONDS
+    return (kept.problem, BROKEN_SECONDS) if kept is not None else ("", 0)

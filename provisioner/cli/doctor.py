@@ -27,10 +27,13 @@ from provisioner.model import App, ConnectMode, Status, deploy_status
 from provisioner.naming import shown
 from provisioner.reconcile.actions import Note
 from provisioner.reconcile.controller import damaged, look
+from provisioner.registry import replica
 from provisioner.registry.store import Registry
 from provisioner.worker import LONGEST_STAY_SECONDS, daemon_runs
 
 FRESH_SECONDS = 60.0  # a wake-up that is younger has probably somebody at work on it
+_OLD_SECONDS = 60.0  # of a copy: tokens that were revoked since still open databases here
+_PATIENCE_SECONDS = 2.0  # for a registry that is locked: the answer is what it is locked by
 
 
 @click.command()
@@ -55,8 +58,9 @@ def _findings(home: Home) -> Iterator[Finding]:
         return
     yield _private(home)
     yield _looked_at("home", look_at(home.path))
+    yield from _followed(home)
     try:
-        registry = Registry.open(home)
+        registry = Registry.open(home, busy_seconds=_PATIENCE_SECONDS)
     except ProvisionerError as error:
         holders = held_by(home.registry, home.registry + "-shm") if "locked" in error.message else ""
         yield "registry", False, f"{error}{f'. It is held by {holders}: wait for it, or end it' if holders else ''}"
@@ -112,6 +116,27 @@ def _wake_ups(home: Home) -> Finding:
         text = f"{len(waiting)} wake-ups have waited for up to {max(waiting):.0f} s"
         return "inbox", False, f"{text}: the daemon does not act on them. Read its log, and restart it"
     return "inbox", True, "empty, or just filled"
+
+
+def _followed(home: Home) -> Iterator[Finding]:
+    try:
+        found = replica.followed(home)
+    except ProvisionerError as error:
+        yield "follows", False, str(error)
+        return
+    if found is None:
+        return
+    age = None if found.received_at is None else max(0, now_ms() - found.received_at) / 1000
+    how = "received nothing yet" if age is None else f"received {age:.0f} s ago"
+    text = f"{' '.join(found.command)}: {how}"
+    if age is not None and age < _OLD_SECONDS:
+        yield "follows", True, text
+    else:
+        yield (
+            "follows",
+            False,
+            f"{text}. Start 'provisioner home follow -- {' '.join(found.command)}' and see what it says",
+        )
 
 
 def _app(registry: Registry, app: App, home: Home, daemon: bool) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from provisioner.cli.shared import made_home, with_options
 from provisioner.clock import now_ms
 from provisioner.dashboard import logins
 from provisioner.kv.pool import POOL
+from provisioner.registry import replica
 from provisioner.registry.store import Registry
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -65,6 +66,12 @@ def server_options(command: _Command) -> _Command:
 
 @click.command()
 @server_options
+@click.option(
+    "--beside",
+    is_flag=True,
+    help="Serve also while another server of this home does. Apps that are started are told of the first one; when that"
+    " ends, of this one.",
+)
 @log_option
 def serve(log_format: str, **options: Any) -> None:
     """Serve every database over KV Connect, and the dashboard. Stops on SIGTERM and SIGINT when what is in flight is
@@ -110,6 +117,7 @@ def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
     from provisioner.connect.running import Running
 
     home = made_home()
+    follows = replica.followed(home)
     Registry.open(home, create=True).close()
     renamed = {
         "log_all": options.pop("access_log"),
@@ -117,7 +125,7 @@ def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
         "databases": options.pop("max_databases"),
     }
     POOL.most, POOL.each = options.pop("pool_size"), options.pop("pool_per_database")
-    dashboard = not options.pop("no_dashboard")
+    dashboard = not options.pop("no_dashboard") and follows is None  # which is for changing things
     site: Any = None
     if dashboard:
         from provisioner.dashboard.site import Dashboard

@@ -131,7 +131,7 @@ class Engine(Protocol):
     """Why no app can open a database's file; empty where one can, or where apps never do."""
 
     anew: str
-    """What becomes of programs when other data takes the place of a database's."""
+    """What becomes of programs when other data takes the place of a database's, which becomes a snapshot: a sentence."""
 
     def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
         """Location and administrator's URL of an instance; `directory` is one of its own in the home. Of a `known` one what

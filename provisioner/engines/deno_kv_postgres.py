@@ -51,7 +51,7 @@ class DenoKvOnPostgres(Postgres):
     has_keys = True
     dumps = None
     apart = "apps reach it through a server of ours"
-    anew = "Programs go on where they are, in the new data; what they had committed is in that snapshot"
+    anew = "Programs go on where they are, in the new data; what they have committed is in that snapshot"
 
     def renew(self, instance: Instance, database: Database) -> None:
         with administering(instance) as session:

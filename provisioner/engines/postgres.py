@@ -53,8 +53,8 @@ class Postgres:
     apart = ""
     dumps: Dumps | None = PgDumps()
     anew = (
-        "Programs that were connected to it have been disconnected, and find the new data when they connect again; what they"
-        " had committed is in that snapshot"
+        "Programs that are connected to it are disconnected, and find the new data when they connect again; what they have"
+        " committed is in that snapshot"
     )
 
     def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:

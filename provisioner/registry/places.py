@@ -27,6 +27,7 @@ class Place:
     url: str = field(default="", repr=False)
     home: str = ""
     key: tuple[int, int] | None = None
+    require_quorum: int = 0
 
     def same_storage(self, other: Place) -> bool:
         """Does what opened the data of the one still open that of the other?"""
@@ -43,7 +44,7 @@ def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, Plac
     key = keys.mark(registry.home)
     rows = registry.rows(
         "select database.id, database.name, engine, location, status, intent, error, archived_at, instance.id,"
-        " instance.url"
+        " instance.url, instance.require_quorum"
         " from json_each(?) as wanted join database on database.id = wanted.value"
         " join instance on instance.id = instance_id",
         json.dumps(list(database_ids)),
@@ -63,6 +64,7 @@ def _place(
     archived_at: object,
     instance_id: object,
     url: object,
+    require_quorum: object,
 ) -> Place:
     return Place(
         str(name),
@@ -76,4 +78,5 @@ def _place(
         str(url),
         home,
         key,
+        int(str(require_quorum)),
     )
