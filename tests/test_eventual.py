@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import urllib.request
@@ -17,7 +18,7 @@ from pg_standby import both, caught_up, promote, standby_of
 from support import ok, repository, until
 from test_kv_store import A, B, done, put
 
-from provisioner.kv import Kv, postgres_standby
+from provisioner.kv import Kv, aio, key, postgres_standby
 from provisioner.kv.model import ReadRange
 from provisioner.kv.postgres import PostgresStore
 from provisioner.kv.postgres_lines import Lines
@@ -79,6 +80,23 @@ def test_a_standby_answers_until_it_is_too_far_behind(
     monkeypatch.setattr(postgres_standby, "BEHIND", 0.0)
     resumed(standby)
     until(lambda: read(store) == ("new", False))
+
+
+def test_tasks_of_an_event_loop_read_from_the_standby_together(store: PostgresStore, standby: PgServer) -> None:
+    async def read_all() -> set[object]:
+        async with aio.Kv(store) as kv:
+            await kv.set(("a",), "old")
+            async with asyncio.timeout(60):
+                while (await asyncio.to_thread(read, store, key.encode(("a",))))[1]:
+                    await asyncio.sleep(0.01)
+            paused(standby)
+            await kv.set(("a",), "new")
+            eventual = await asyncio.gather(*(kv.get(("a",), consistency="eventual") for _ in range(50)))
+            strong = await asyncio.gather(*(kv.get(("a",)) for _ in range(50)))
+            assert {entry.value for entry in strong} == {"new"}
+            return {entry.value for entry in eventual}
+
+    assert "old" in asyncio.run(read_all())
 
 
 def test_ranges_are_of_one_moment(store: PostgresStore, standby: PgServer) -> None:

@@ -15,6 +15,7 @@ from provisioner.cli.shared import json_option, print_json, the_home
 from provisioner.clock import now_ms
 from provisioner.config import Home
 from provisioner.engines.base import Check
+from provisioner.engines.pg import remains
 from provisioner.engines.probing import look as look_at
 from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError
@@ -66,6 +67,7 @@ def _findings(home: Home) -> Iterator[Finding]:
         yield daemon_state(home)
         yield server_state(home)
         return
+    yield from _homeless()
     with registry:
         yield registry_lock(home)
         state = daemon_state(home)
@@ -79,6 +81,13 @@ def _findings(home: Home) -> Iterator[Finding]:
             yield _looked_at(f"instance {instance.slug}", engine_of(instance).look(instance))
         for app in registry.apps():
             yield from _app(registry, app, home, daemon)
+
+
+def _homeless() -> Iterator[Finding]:
+    for elsewhere, directory in remains.homeless():
+        text = f"{elsewhere} has the files of a server of {directory}, which is not there any more"
+        mend = "If it does not come back, end the process that data/postmaster.pid there names, and delete that"
+        yield "embedded server", True, f"{text}. {mend}"
 
 
 def _git() -> Finding:

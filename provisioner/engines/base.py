@@ -217,6 +217,9 @@ class Engine(Protocol):
     def purge(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         """Delete the data of archived databases, or what is left of ones never made, for good."""
 
+    def retire(self, instance: Instance) -> None:
+        """Give back what the instance itself has: it was deleted for good, with all its databases. Raises `StorageFailed`."""
+
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
         """Remove empty databases that the registry does not know; where unknown ones that hold something are.
 

@@ -200,6 +200,9 @@ class DenoKv:
                 failures[database.id] = reason(error)
         return failures
 
+    def retire(self, instance: Instance) -> None:
+        """Nothing is left where the databases were."""
+
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
         try:
             return sweep(instance.location, known)

@@ -14,6 +14,9 @@ SCHEME = "postgresql://"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 DEFAULT_PORT = "5432"
 PORT_FILE = "port"
+PASSWORD_FILE = "password"  # noqa: S105 - its name
+FOR_ROOT = "/var/lib/timeline-provisioner"
+"""Where the files of embedded servers are as root, each one's in a directory of its own."""
 
 
 def is_server(location: str) -> bool:
@@ -40,6 +43,11 @@ def data_of(directory: str) -> str:
             return os.path.join(file.read().strip(), "data")
     except FileNotFoundError:
         return os.path.join(directory, "data")
+
+
+def is_kept(location: str) -> bool:
+    """Is there an embedded server's, running or not?"""
+    return not is_server(location) and os.path.exists(os.path.join(location, PASSWORD_FILE))
 
 
 def listens(directory: str) -> bool:
