@@ -187,6 +187,6 @@ def _databases(registry: Registry, app: App) -> Iterator[Finding]:
             )
             yield f"app {app.slug} {name}", False, f"{text} {name}"
     for database in damaged(registry, app):
-        what = engine_of(registry.instance_of(database.instance_id)).kept_in
+        what = engine_of(registry.storage_of(database)).kept_in
         text = f"its {what} {database.error}. Put it back where 'provisioner database show {database.name}' says"
         yield f"app {app.slug} {database.name}", False, text

@@ -7,6 +7,7 @@ import click
 from provisioner import view
 from provisioner.cli.instances.deletion import delete, recover
 from provisioner.cli.instances.editing import edit
+from provisioner.cli.instances.moving import move
 from provisioner.cli.instances.running import start, stop
 from provisioner.cli.instances.testing import test
 from provisioner.cli.instances.where import where_options
@@ -29,7 +30,7 @@ def instance() -> None:
     """Database instances: an engine and where it stores."""
 
 
-for _command in (test, edit, delete, recover, start, stop):
+for _command in (test, edit, move, delete, recover, start, stop):
     instance.add_command(_command)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from provisioner.lock import locked, try_lock
 from provisioner.model import App, Database, Instance
@@ -15,6 +15,15 @@ from provisioner.registry.store import Registry
 def app_locked(registry: Registry, app: App) -> Iterator[None]:
     """Held for moments only: everything that wakes up waits for it. Raises Busy."""
     with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
+        yield
+
+
+@contextmanager
+def all_locked(registry: Registry) -> Iterator[None]:
+    """The same for all apps, in one order, so that two who want all of them do not wait for each other."""
+    with ExitStack() as stack:
+        for app in sorted(registry.apps(removed=True), key=lambda app: app.id):
+            stack.enter_context(app_locked(registry, app))
         yield
 
 
@@ -59,9 +68,10 @@ def _timeline(registry: Registry, timeline_id: str) -> str:
 
 
 @contextmanager
-def instance_locked(registry: Registry, instance: Instance) -> Iterator[None]:
-    """Held while it is deleted or recovered. Taken before a database's and an app's. Raises Busy."""
-    with locked(os.path.join(registry.home.locks, f"instance-{instance.id}.lock"), f"the instance {instance.slug!r}"):
+def instance_locked(registry: Registry, instance: Instance, timeout: float = 60.0) -> Iterator[None]:
+    """Held while it is deleted, recovered or moved. Taken before a database's and an app's. Raises Busy."""
+    path = os.path.join(registry.home.locks, f"instance-{instance.id}.lock")
+    with locked(path, f"the instance {instance.slug!r}", timeout):
         yield
 
 

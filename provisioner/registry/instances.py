@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from provisioner.model import Database, Instance
-from provisioner.registry.store import Registry
+from provisioner.registry.store import INSTANCE, Registry
 from provisioner.registry.tables import printable
-
-_COLUMNS = "id, slug, engine, location, created_at, url, require_quorum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +74,24 @@ def mark_recovered(registry: Registry, instance: Instance, now: int) -> None:
 def deleted(registry: Registry) -> list[Deleted]:
     """The instances that were ever deleted, the last one first."""
     rows = registry.rows(
-        f"select {_COLUMNS}, deleted_at, purge_at, backup from instance where deleted_at is not null"
+        f"select deleted_at, purge_at, backup, {INSTANCE} from instance where deleted_at is not null"
         " order by deleted_at desc, rowid desc"
     )
     return [
-        Deleted(registry.instance(row[:7]), int(str(row[7])), int(str(row[8] or row[7])), row[9])  # type: ignore[arg-type]
+        Deleted(registry.instance(row[3:]), int(str(row[0])), int(str(row[1] or row[0])), row[2])  # type: ignore[arg-type]
         for row in rows
     ]
 
 
 def locations(registry: Registry) -> list[tuple[str, str, str]]:
-    """Where data of instances is, also of those that were deleted and may be recovered: id, slug, directory or URL."""
+    """Where data of instances is, also of those that were deleted and may be recovered: id, slug, directory or URL.
+
+    Of one that is being moved, and of one whose old place was not forgotten, both places.
+    """
     rows = registry.rows(
-        "select id, slug, location from instance where deleted_at is null"
-        " or exists (select 1 from database where instance_id = instance.id and status <> 'purged')"
+        "select id, slug, place from (select *, location as place from instance union all"
+        " select *, moving_location from instance union all select *, left_location from instance) as found"
+        " where place <> '' and (deleted_at is null"
+        " or exists (select 1 from database where instance_id = found.id and status <> 'purged'))"
     )
     return [(str(row[0]), str(row[1]), str(row[2])) for row in rows]
