@@ -24,7 +24,7 @@ class Watch(threading.Thread):
             name="promises", daemon=True
         )  # a server that does not answer must not keep the daemon from ending
         self._home, self._wake, self._log = home, wake, log
-        self._broken: set[str] = set()
+        self._broken: set[tuple[str, str]] = set()  # by id and location
         self._stopping = threading.Event()
 
     def close(self) -> None:
@@ -39,18 +39,21 @@ class Watch(threading.Thread):
                     self._log("warning", str(error))
 
     def _look(self, registry: Registry) -> None:
-        for instance in registry.instances():
-            if not instance.require_quorum and instance.id not in self._broken:
+        ends = [(each, moved) for each in registry.instances() for moved in (False, True) if each.moving or not moved]
+        for whole, moved in ends:
+            instance = whole.storage(moved=moved)
+            place = (instance.id, instance.location)
+            if not instance.require_quorum and place not in self._broken:
                 continue
             problem = _problem(instance)
-            if bool(problem) == (instance.id in self._broken):
+            if bool(problem) == (place in self._broken):
                 continue
             if problem:
-                self._broken.add(instance.id)
-                call_broken(registry, instance, now_ms(), problem)
+                self._broken.add(place)
+                call_broken(registry, instance, now_ms(), problem, moved=moved)
                 self._log("error", problem, instance=instance.slug)
             else:
-                self._broken.discard(instance.id)
+                self._broken.discard(place)
                 retry_now(registry, instance)
                 self._log("info", "keeps every write on enough nodes again", instance=instance.slug)
             for app in registry.apps():

@@ -11,6 +11,7 @@ from kv_instance_world import opened
 from support import until
 
 from provisioner.kv.errors import StoreFailed, Uncertain
+from provisioner.kv.model import CommitResult
 
 PATIENCE = 120.0  # seconds
 
@@ -60,7 +61,7 @@ class Writer:
                         continue
                     except StoreFailed:  # nothing was written
                         continue
-                    assert done
+                    assert isinstance(done, CommitResult)
                     self.acknowledged.append(number)
                     self.stamps.append(done.versionstamp)
         except BaseException as error:

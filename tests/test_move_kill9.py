@@ -37,7 +37,7 @@ def test_at_every_instant_of_a_move_to_a_server_and_back(tmp_path: Path, pg: PgS
         assert all(row["path"] is None for row in rows(repo))
         for writer in writers:
             writer.goes_on()
-        place = ("--directory", str(tmp_path / "again"))
+        place: tuple[str, ...] = ("--directory", str(tmp_path / "again"))
         for point in BACK:
             cut_off(repo, point, writers, *place)
             place = ()

@@ -24,6 +24,7 @@ from provisioner.git.worktree import find_checkout
 from provisioner.lock import held_by
 from provisioner.model import App, ConnectMode, Status, deploy_status
 from provisioner.naming import shown
+from provisioner.operations.under_way import moves_under_way
 from provisioner.reconcile.actions import Note
 from provisioner.reconcile.controller import damaged, look
 from provisioner.registry.store import Registry
@@ -73,6 +74,8 @@ def _findings(home: Home) -> Iterator[Finding]:
         instances = {instance.id: instance for app in registry.apps() for instance in registry.assigned(app.id)}
         for instance in instances.values():
             yield _looked_at(f"instance {instance.slug}", engine_of(instance).look(instance))
+        for move in moves_under_way(registry):
+            yield f"instance {move.instance.slug}", move.going_on, move.text
         for app in registry.apps():
             yield from _app(registry, app, home, daemon)
 

@@ -31,7 +31,7 @@ class End(Protocol):
         """Have the copy on disk, and where it belongs."""
 
     def discard(self, storage: Instance, item: Source) -> None:
-        """Remove the copy, unless it is where it belongs."""
+        """Remove the copy; one that is where it belongs, which nobody has used, is put away."""
 
     def original(self, storage: Instance, item: Source) -> AbstractContextManager[Whole]:
         """What is to be moved, fenced or not."""
@@ -50,6 +50,9 @@ class End(Protocol):
 
     def forget(self, storage: Instance) -> None:
         """Delete for good what was put away."""
+
+    def tidy(self, storage: Instance) -> None:
+        """Remove what is no database of anybody's, where all that were there were put away."""
 
 
 _ENDS = {

@@ -39,8 +39,7 @@ class Files:
     def make(self, storage: Instance, item: Source) -> None:
         beside, there = _beside(storage, item), _place(storage, item)
         with _refusals(f"cannot begin {beside}"):
-            places = [there] if item.snapshot_id is not None else _places(storage, item.database)
-            _aside(storage, item.database, [place for place in places if os.path.isdir(place)])
+            _clear(storage, item)
             os.makedirs(os.path.dirname(there), mode=DIRECTORY_MODE, exist_ok=True)
             make_anew(beside)
             write_file(lay_out(beside), empty_file())
@@ -68,6 +67,7 @@ class Files:
         with _refusals("cannot remove what was copied"):
             if os.path.isdir(beside := _beside(storage, item)):
                 shutil.rmtree(beside)
+            _clear(storage, item)
 
     @contextmanager
     def original(self, storage: Instance, item: Source) -> Iterator[SqliteWhole]:
@@ -103,6 +103,18 @@ class Files:
         with _refusals("cannot delete"):
             if os.path.isdir(directory := os.path.join(storage.location, MOVED)):
                 shutil.rmtree(directory)
+
+    def tidy(self, storage: Instance) -> None:
+        with _refusals("cannot tidy up"):
+            for stage in ("new/0", "new/1", "spare", "trash"):
+                directory = os.path.join(storage.location, stage)
+                if os.path.isdir(directory):
+                    shutil.rmtree(directory)
+
+
+def _clear(storage: Instance, item: Source) -> None:
+    places = [_place(storage, item)] if item.snapshot_id is not None else _places(storage, item.database)
+    _aside(storage, item.database, [place for place in places if os.path.isdir(place)])
 
 
 def _place(storage: Instance, item: Source) -> str:

@@ -31,16 +31,23 @@ _SET_VERSION: Final = (
 
 
 class PostgresWhole:
-    """`session` commits each statement by itself; `place` is what it is called."""
+    """Both sessions commit each statement by itself; `reading` is for one that goes on while `session` changes something.
+    `place` is what it is called."""
 
-    def __init__(self, session: psycopg.Connection[tuple[Any, ...]], place: str) -> None:
+    def __init__(
+        self,
+        session: psycopg.Connection[tuple[Any, ...]],
+        reading: psycopg.Connection[tuple[Any, ...]],
+        place: str,
+    ) -> None:
         self._session = session
+        self._reading = reading
         self._place = place
 
     def rows(self) -> Iterator[StoredRow]:
-        with self._refusals(), self._session.transaction():
-            self._session.execute("set transaction isolation level repeatable read, read only")
-            with self._session.cursor("entries", binary=True) as cursor:
+        with self._refusals(), self._reading.transaction():
+            self._reading.execute("set transaction isolation level repeatable read, read only")
+            with self._reading.cursor("entries", binary=True) as cursor:
                 cursor.itersize = _FETCHED
                 yield from cursor.execute(_ALL)
 

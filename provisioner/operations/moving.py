@@ -159,6 +159,7 @@ def _carry_on(registry: Registry, instance: Instance, told: Told) -> Iterator[st
         raise ProvisionerError(
             f"not everything of {instance.slug} is moved yet", f"Go on: provisioner instance move {instance.slug}"
         )
+    end_of(instance).tidy(instance)
     yield f"{instance.slug} is in {target.location}: {entries} entries, {late} of them written meanwhile"
     yield f"nobody waited for longer than {longest * 1000:.0f} ms"
     yield from _what_is_left(instance)
@@ -187,6 +188,8 @@ def _forget(registry: Registry, instance: Instance) -> Proposal:
             for end, count, _where in found:
                 if count:
                     end_of(end).forget(end)
+            for end in ends[1:]:
+                end_of(end).tidy(end)
             moves.forget_left(registry, instance, now_ms())
         yield f"{instance.slug}: what was moved is in {instance.location} only"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from provisioner.engines.base import Source
 from provisioner.engines.moving import end_of
 from provisioner.errors import StorageFailed
 from provisioner.model import App, Database
@@ -29,15 +30,19 @@ def settle_move(registry: Registry, app: App, database_id: str, now: int) -> Non
         if database.id != database_id:
             continue
         instance = registry.instance_of(database.instance_id)
-        old = instance.storage(moved=False)
+        old, new = instance.storage(moved=False), instance.storage(moved=True)
         if database.moved:
             end_of(old).put_away(old, database)
-        else:
-            end_of(old).unfence(old, database, [each.id for each in snapshots(registry, database.id)])
+            moves.set_switching(registry, database, 0)
+            return
+        kept = [each.id for each in snapshots(registry, database.id)]
+        end_of(old).unfence(old, database, kept)
         with registry.change():
             moves.set_switching(registry, database, 0)
-            if not database.moved:
-                record(registry, app, database, now, "database.move-undone", instance.moving_location)
+            record(registry, app, database, now, "database.move-undone", instance.moving_location)
+        for snapshot_id in (*kept, None):
+            with suppress(StorageFailed):  # programs go on; whoever moves it next begins by this
+                end_of(new).discard(new, Source(database, snapshot_id))
 
 
 def record(registry: Registry, app: App, database: Database, now: int, action: str, detail: str) -> None:

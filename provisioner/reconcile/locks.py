@@ -70,9 +70,23 @@ def _timeline(registry: Registry, timeline_id: str) -> str:
 @contextmanager
 def instance_locked(registry: Registry, instance: Instance, timeout: float = 60.0) -> Iterator[None]:
     """Held while it is deleted, recovered or moved. Taken before a database's and an app's. Raises Busy."""
-    path = os.path.join(registry.home.locks, f"instance-{instance.id}.lock")
-    with locked(path, f"the instance {instance.slug!r}", timeout):
+    with locked(_instance(registry, instance), f"the instance {instance.slug!r}", timeout):
         yield
+
+
+@contextmanager
+def instance_if_free(registry: Registry, instance: Instance) -> Iterator[bool]:
+    """True: nobody is at it, and nobody begins until the block ends."""
+    fd = try_lock(_instance(registry, instance))
+    try:
+        yield fd is not None
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _instance(registry: Registry, instance: Instance) -> str:
+    return os.path.join(registry.home.locks, f"instance-{instance.id}.lock")
 
 
 def _database(registry: Registry, database_id: str) -> str:

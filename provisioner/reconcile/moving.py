@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from provisioner import faults, inbox
 from provisioner.engines.base import Source
 from provisioner.engines.moving import end_of
-from provisioner.errors import Busy, ProvisionerError, StorageFailed
+from provisioner.errors import Busy, ProvisionerError
 from provisioner.kv import whole
 from provisioner.model import App, Database, Instance, Status
 from provisioner.reconcile.fences import record, settle_move, settle_moves
@@ -89,6 +88,8 @@ def move(registry: Registry, app: App, database_id: str, clock: Clock, heard: wh
                 settle_runs(registry, app, clock())
                 settle(registry, app, clock())
                 current = _to_be_moved(registry, found.id)
+                if current is not None:
+                    moves.set_switching(registry, current, moves.MAKING)
             if current is None:
                 return None
             if (done := _move(registry, app, current, clock, heard)) is not None:
@@ -125,32 +126,28 @@ def _move(registry: Registry, app: App, database: Database, clock: Clock, heard:
         faults.point("move.copied")
         with app_locked(registry, app):
             if registry.database(database.id) != database:
-                return None
-            moves.set_switching(registry, database, moves.MAKING)
-            inbox.leave(registry.home.inbox, app.id)  # whoever looks there waits for this lock, and finds what is left
-            faults.point("move.intended")
-            try:
-                for item in items[:-1]:
-                    _switch(old, new, item, clock())
-                moves.set_switching(registry, database, moves.FENCED)
-                begun = time.monotonic()
-                late = _switch(old, new, items[-1], clock())
-                faults.point("move.placed")
-                with registry.change():
-                    moves.set_moved(registry, database, moved=True)
-                    moves.set_switching(registry, database, moves.MAKING)
-                    record(registry, app, database, clock(), "database.move", new.location)
-                paused = time.monotonic() - begun
-            except BaseException:
                 settle_move(registry, app, database.id, clock())
-                raise
+                return None
+            inbox.leave(registry.home.inbox, app.id)  # whoever looks there waits for this lock, and finds what is left
+            for item in items[:-1]:
+                _switch(old, new, item, clock())
+            moves.set_switching(registry, database, moves.FENCED)
+            faults.point("move.intended")
+            begun = time.monotonic()
+            late = _switch(old, new, items[-1], clock())
+            faults.point("move.placed")
+            with registry.change():
+                moves.set_moved(registry, database, moved=True)
+                moves.set_switching(registry, database, moves.MAKING)
+                record(registry, app, database, clock(), "database.move", new.location)
+            paused = time.monotonic() - begun
             faults.point("move.flipped")
-        settle_move(registry, app, database.id, clock())
-        faults.point("move.put-away")
-    finally:
-        for item in items:
-            with suppress(StorageFailed):
-                end_of(new).discard(new, item)
+    except BaseException:
+        with app_locked(registry, app):
+            settle_move(registry, app, database.id, clock())
+        raise
+    settle_move(registry, app, database.id, clock())
+    faults.point("move.put-away")
     return Moved(database.name, entries, late, paused)
 
 

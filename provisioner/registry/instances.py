@@ -38,12 +38,14 @@ def save_instance(registry: Registry, instance: Instance, now: int, detail: str)
         registry.record(now, "instance.edit", registry.who, detail=detail)
 
 
-def call_broken(registry: Registry, instance: Instance, now: int, why: str) -> None:
-    """Nothing on an instance is connected any more, until it is tried again."""
+def call_broken(registry: Registry, instance: Instance, now: int, why: str, *, moved: bool = False) -> None:
+    """Nothing on an instance is connected any more, until it is tried again; of one that is being moved, nothing of what
+    was `moved`, or was not."""
     with registry.change():
         registry.write(
-            "update database set status = 'error', error = ? where instance_id = ? and status = 'connected' and intent is null",
-            *(printable(why), instance.id),
+            "update database set status = 'error', error = ? where instance_id = ? and status = 'connected' and intent is null"
+            " and moved = ?",
+            *(printable(why), instance.id, moved),
         )
         registry.record(now, "instance.error", "watch", detail=f"{instance.slug}: {why}")
 

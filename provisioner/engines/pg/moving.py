@@ -70,6 +70,9 @@ class Server:
     def discard(self, storage: Instance, item: Source) -> None:
         with administering(storage) as session:
             databases.drop(session, _beside(storage, item))
+            for name in databases.there(session, _places(storage, item)):
+                _aside(storage, session, item.database, name)
+            _retire(session, name_of(names.LIVE, storage, item.database))
 
     @contextmanager
     def original(self, storage: Instance, item: Source) -> Iterator[PostgresWhole]:
@@ -120,12 +123,20 @@ class Server:
         with administering(storage) as session:
             for name in _left(storage, session):
                 databases.drop(session, name)
-                role = names.LIVE + "_" + "_".join(name.split("_")[1:3])
-                if not any(databases.named_like(session, kind + role[len(names.LIVE) :]) for kind in _KINDS):
-                    roles.retire(session, role)
+                _retire(session, names.LIVE + "_" + "_".join(name.split("_")[1:3]))
+
+    def tidy(self, storage: Instance) -> None:
+        with administering(storage) as session:
+            for kind in (names.BESIDE, names.BEGUN, names.SPARE):
+                for name in databases.named_like(session, f"{kind}_{storage.id[:8]}_"):
+                    databases.drop(session, name)
+            found = session.execute(_ROLES, (f"_{storage.id[:8]}_",)).fetchall()
+            for (role,) in found:
+                _retire(session, role)
 
 
-_KINDS = (names.LIVE, names.ARCHIVED, names.SNAPSHOT, names.BEGUN, names.BESIDE, names.MOVING, names.LEFT)
+_KINDS = (names.LIVE, names.ARCHIVED, names.SNAPSHOT, names.BEGUN, names.BESIDE, names.MOVING, names.LEFT, names.SPARE)
+_ROLES = "select rolname from pg_roles where starts_with(rolname, 'pv') and strpos(rolname, %s) in (3, 4)"
 _IS_LOCKED = """
   select exists (select from pg_locks where locktype = 'advisory' and classid::bigint = %s and objid::bigint = %s)
 """
@@ -134,8 +145,8 @@ _IS_LOCKED = """
 @contextmanager
 def _inside(storage: Instance, name: str) -> Iterator[PostgresWhole]:
     try:
-        with administering_in(storage, name) as session:
-            yield PostgresWhole(session, f"{storage.location}: {name}")
+        with administering_in(storage, name) as session, administering_in(storage, name) as reading:
+            yield PostgresWhole(session, reading, f"{storage.location}: {name}")
     except KvError as error:
         raise StorageFailed(str(error)) from error
 
@@ -180,6 +191,13 @@ def _aside(storage: Instance, session: Session, database: Database, name: str) -
     left = names.name(names.LEFT, storage.id, database.id, mark())
     _close(session, name, left, name_of(names.LIVE, storage, database))
     session.execute(roles.commented(left, f"{database.name}, moved; it was {name}"))
+
+
+def _retire(session: Session, role: str) -> None:
+    """Drop the role of a database, or of a spare one, that is gone."""
+    rest = role[role.index("_") :]
+    if not any(databases.named_like(session, kind + rest) for kind in _KINDS):
+        roles.retire(session, role)
 
 
 def _start(storage: Instance) -> str:
