@@ -14,7 +14,7 @@ from kv_instance_world import mark, marked, opened, serving
 from move_world import writing
 from pg_server import PgServer
 from pg_world import environment, left
-from support import add_branches, connected, database_of, git, killed, ok, provisioner, put, repository, rows, shop
+from support import add_branches, connected, database_of, git, got, killed, ok, provisioner, put, repository, rows, shop
 
 from provisioner.kv.model import AtomicWrite, Enqueue, Mutation, MutationKind
 from provisioner.kv.sqlite import SqliteStore
@@ -190,29 +190,36 @@ def everything(directory: Path) -> dict[str, str]:
 
 def test_new_branches_and_forks_go_where_they_belong_while_it_is_moved(tmp_path: Path, pg: PgServer) -> None:
     repo = shop(tmp_path / "shop", "login", "cart")
-    ok(repo, "assign", "default", "shop", "--new-branch", "fork:production")
     for row in rows(repo):
         put(row["path"], row["timeline"])
     killed(repo, "move.put-away", "instance", "move", "default", "--url", pg.url(), "--yes")
     before = {row["timeline"]: row["path"] for row in rows(repo)}
-    assert before["production"] is None
-    assert before[LOGIN] is not None
-    add_branches(repo, "new")
+    (gone,) = [timeline.removeprefix("git-branch/") for timeline, path in before.items() if path is None]
+    for source, name in (("production", "here"), (gone, "there")):
+        ok(repo, "assign", "default", "shop", "--new-branch", f"fork:{source}")
+        add_branches(repo, name)
+        ok(repo, "reconcile")
+    assert database_of(repo, "git-branch/here")["path"] is not None  # as what it is a fork of
+    assert database_of(repo, "git-branch/there")["path"] is None
+    ok(repo, "assign", "default", "shop", "--new-branch", "empty")
+    add_branches(repo, "empty")
     ok(repo, "reconcile")
-    assert database_of(repo, "git-branch/new")["path"] is None  # as production, which it is a fork of
+    assert database_of(repo, "git-branch/empty")["path"] is None
     for command in (
         ("instance", "edit", "default", "--name", "other"),
         ("instance", "delete", "default", "--yes"),
         ("instance", "move", "default", "--directory", str(tmp_path / "third")),
     ):
         assert "is being moved to" in refused(repo, *command)
-    assert "in two places" in refused(repo, "database", "fork", "production", "login", "--yes")
-    assert "1 of 4" not in ok(repo, "status")
-    assert "2 of 4 databases are there. Go on: provisioner instance move default" in ok(repo, "status")
+    assert "in two places" in refused(repo, "database", "fork", "production", gone, "--yes")
+    assert "3 of 6 databases are there. Go on: provisioner instance move default" in ok(repo, "status")
     assert "is being moved" in ok(repo, "instance", "show", "default")
     assert "is being moved" in provisioner(repo, "doctor").stdout
     ok(repo, "instance", "move", "default", "--back", "--yes")
-    assert None not in {row["path"] for row in rows(repo)}
+    there = {row["timeline"]: row["path"] for row in rows(repo)}
+    assert None not in there.values()
+    assert got(there["git-branch/here"]) == "production"
+    assert got(there["git-branch/there"]) == got(there[f"git-branch/{gone}"]) == f"git-branch/{gone}"
     assert "is being moved" not in ok(repo, "status")
 
 

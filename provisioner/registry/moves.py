@@ -75,10 +75,12 @@ def on_their_way(registry: Registry, app_id: str) -> list[Database]:
 
 
 def waiting(registry: Tables, instance: Instance) -> list[str]:
-    """The ids of the databases that are not in the new place: those with the least data to lose, the archived, last."""
+    """The ids of the databases that are not in the new place: production's behind the others, on which what goes wrong
+    shows first, and what is archived last."""
     rows = registry.rows(
-        "select id from database where instance_id = ? and status <> 'purged' and not moved"
-        " order by status = 'archived', rowid",
+        "select database.id from database join timeline on timeline.id = timeline_id"
+        " where instance_id = ? and status <> 'purged' and not moved"
+        " order by status = 'archived', production, database.rowid",
         instance.id,
     )
     return [str(row[0]) for row in rows]
