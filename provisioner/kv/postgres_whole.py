@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import psycopg
 
 from provisioner.kv import postgres_refusal as refusal
 from provisioner.kv.model import StoredRow
-from provisioner.kv.whole import Letter
+from provisioner.kv.whole import MOST_ROWS, Letter
 
-_FETCHED: Final = 5000
 _ENTRY: Final = "k, v, v_encoding, version, expiration_ms"
 _ALL: Final = f"select {_ENTRY} from deno_kv.kv order by k"
 _COPIED: Final = f"copy deno_kv.kv ({_ENTRY}) from stdin (format binary)"
@@ -44,12 +43,13 @@ class PostgresWhole:
         self._reading = reading
         self._place = place
 
-    def rows(self) -> Iterator[StoredRow]:
+    def batches(self) -> Iterator[list[StoredRow]]:
         with self._refusals(), self._reading.transaction():
             self._reading.execute("set transaction isolation level repeatable read, read only")
             with self._reading.cursor("entries", binary=True) as cursor:
-                cursor.itersize = _FETCHED
-                yield from cursor.execute(_ALL)
+                cursor.execute(_ALL)
+                while batch := cursor.fetchmany(MOST_ROWS):
+                    yield cast(list[StoredRow], batch)
 
     def count(self) -> int:
         return int(self._ask("select count(*) from deno_kv.kv")[0][0])

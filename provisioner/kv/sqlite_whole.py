@@ -7,6 +7,7 @@ then on, "no such table". The record of Deno's migrations stays, so nobody who o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import apsw
@@ -15,7 +16,7 @@ from provisioner.kv.errors import StoreFailed
 from provisioner.kv.model import StoredRow
 from provisioner.kv.sqlite_file import File, Opening, number
 from provisioner.kv.sqlite_refusal import FENCED
-from provisioner.kv.whole import Letter
+from provisioner.kv.whole import MOST_ROWS, Letter
 
 _TABLES: Final = ("kv", "data_version", "queue", "queue_running")
 _CACHE_KIB: Final = 8000
@@ -50,10 +51,12 @@ class SqliteWhole:
         """Let everybody go on."""
         self._rename(FENCED, "")
 
-    def rows(self) -> Iterator[StoredRow]:
+    def batches(self) -> Iterator[list[StoredRow]]:
         connection = self._file.another()
         try:
-            yield from connection.execute(_ALL.format(self._prefix(connection)))
+            rows = connection.execute(_ALL.format(self._prefix(connection)))
+            while batch := list(islice(rows, MOST_ROWS)):
+                yield batch
         except apsw.Error as error:
             raise self._file.failure(error) from error
         finally:

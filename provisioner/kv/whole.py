@@ -18,15 +18,15 @@ Letter: TypeAlias = tuple[int, str, bytes, str, str]
 Heard = Callable[[int, int], None]
 """Told of how many more entries, and bytes, were copied or compared."""
 
-MOST_ROWS: Final = 5000
+MOST_ROWS: Final = 2000
 MOST_BYTES: Final = 4 << 20
 
 
 class Whole(Protocol):
     """For one thread. All of it raises KvError."""
 
-    def rows(self) -> Iterator[StoredRow]:
-        """All entries as of one moment, in the order of their keys."""
+    def batches(self) -> Iterator[list[StoredRow]]:
+        """All entries as of one moment, in the order of their keys, about MOST_ROWS at a time; none of them is empty."""
 
     def count(self) -> int:
         """How many entries there are."""
@@ -56,19 +56,12 @@ class Copy(Whole, Protocol):
 
 def copy(source: Whole, target: Copy, heard: Heard) -> int:
     """Copy the entries as of one moment into an empty copy: how many."""
-    batch: list[StoredRow] = []
-    size = total = 0
-    for row in source.rows():
-        batch.append(row)
-        size += len(row[0]) + len(row[1])
-        if len(batch) >= MOST_ROWS or size >= MOST_BYTES:
-            target.put(batch)
-            heard(len(batch), size)
-            total += len(batch)
-            batch, size = [], 0
-    target.put(batch)
-    heard(len(batch), size)
-    return total + len(batch)
+    total = 0
+    for batch in source.batches():
+        target.put(batch)
+        total += len(batch)
+        heard(len(batch), sum(len(row[0]) + len(row[1]) for row in batch))
+    return total
 
 
 def settle(source: Whole, target: Copy, now: int) -> int:
@@ -80,7 +73,7 @@ def settle(source: Whole, target: Copy, now: int) -> int:
     stay: list[StoredRow] = []
     gone: list[bytes] = []
     size = 0
-    for row, key in _differences(source.rows(), target.rows()):
+    for row, key in _differences(_Stream(source), _Stream(target)):
         differed += 1
         if row is None:
             gone.append(key)
@@ -100,22 +93,51 @@ def settle(source: Whole, target: Copy, now: int) -> int:
     return differed
 
 
-def _differences(source: Iterator[StoredRow], target: Iterator[StoredRow]) -> Iterator[tuple[StoredRow | None, bytes]]:
+class _Stream:
+    """Entries in the order of their keys, of which the first are compared and taken off."""
+
+    def __init__(self, whole: Whole) -> None:
+        self._batches = whole.batches()
+        self._rows: list[StoredRow] = []
+        self._at = 0
+
+    def first(self) -> StoredRow | None:
+        while self._at >= len(self._rows):
+            if (following := next(self._batches, None)) is None:
+                return None
+            self._rows, self._at = following, 0
+        return self._rows[self._at]
+
+    def skip(self, count: int = 1) -> None:
+        self._at += count
+
+    def alike(self, other: _Stream) -> int:
+        """How many of the next ones, at once, are the same in both."""
+        count = min(len(self._rows) - self._at, len(other._rows) - other._at)
+        while count:
+            if self._rows[self._at : self._at + count] == other._rows[other._at : other._at + count]:
+                return count
+            count //= 4
+        return 0
+
+
+def _differences(source: _Stream, target: _Stream) -> Iterator[tuple[StoredRow | None, bytes]]:
     """What is in the source and not so in the target; None where a key is to go."""
-    there = next(target, None)
-    for row in source:
-        while there is not None and there[0] < row[0]:
+    while True:
+        row, there = source.first(), target.first()
+        if row is None and there is None:
+            return
+        if row is not None and there is not None and (count := source.alike(target)):
+            source.skip(count)
+            target.skip(count)
+        elif there is not None and (row is None or there[0] < row[0]):
             yield None, there[0]
-            there = next(target, None)
-        if there is None or there[0] > row[0]:
+            target.skip()
+        elif row is not None:
             yield row, row[0]
-            continue
-        if row != there:
-            yield row, row[0]
-        there = next(target, None)
-    while there is not None:
-        yield None, there[0]
-        there = next(target, None)
+            source.skip()
+            if there is not None and there[0] == row[0]:
+                target.skip()
 
 
 def _change(target: Copy, stay: Sequence[StoredRow], gone: Sequence[bytes]) -> None:
