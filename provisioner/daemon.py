@@ -29,6 +29,7 @@ from provisioner.naming import shown
 from provisioner.promises import Watch
 from provisioner.pushes import Counter, Push
 from provisioner.reconcile.controller import Outcome, reconcile
+from provisioner.registry.leading import must_lead
 from provisioner.registry.store import Registry
 from provisioner.worker import follow_push, pushed_and_due, report, report_known
 
@@ -81,6 +82,7 @@ class Daemon:
 
     def run(self) -> None:
         """Watch and reconcile until SIGTERM or SIGINT. Raises `Busy` where a daemon already runs on this home."""
+        must_lead(self.home)
         path = os.path.join(self.home.locks, "daemon.lock")
         deadline = time.monotonic() + PROBE_SECONDS
         while (lock := try_lock(path)) is None and time.monotonic() < deadline:
@@ -160,6 +162,8 @@ class Daemon:
             self._apps[app.id] = Watched(due=now)
             self._watch(app.id, app.git_dir)
         for instance in registry.instances():
+            if instance.moving:  # what lies there is accounted for when it is all moved
+                continue
             try:
                 unknown = engine_of(instance).sweep(instance, partial(registry.database_ids, instance.id))
             except ProvisionerError as error:
@@ -206,7 +210,7 @@ class Daemon:
     def _stock(self, registry: Registry) -> None:
         """Use an idle moment to make some databases ahead: in proportion to what is there."""
         instance_id, live = self._short.popitem()
-        instance = registry.instance_of(instance_id)
+        instance = registry.instance_of(instance_id).storage(moved=True)
         wanted = MOST_SPARES if self._pushed_to else min(max(live, LEAST_SPARES), MOST_SPARES)
         try:
             if engine_of(instance).stock(instance, wanted):

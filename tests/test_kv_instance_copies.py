@@ -11,7 +11,7 @@ import pytest
 from kv_instance_world import KEY, kv_shop, mark, marked, opened, serving
 from pg_server import PgServer
 from pg_world import left
-from support import add_branches, database_of, killed, ok, provisioner, repository, statuses
+from support import add_branches, database_of, git, killed, ok, provisioner, repository, statuses
 
 SECRET = "of the manager"
 
@@ -125,6 +125,10 @@ def test_entries_are_dumped_loaded_and_compared(repo: Path, tmp_path: Path) -> N
         (["added"], "removed", "a"),
         (["mark"], "changed", "b"),
     ]
+    name = database_of(repo, "git-branch/login")["name"]
+    git(repo, "branch", "-D", "login")
+    ok(repo, "reconcile")
+    assert '"changed"' in ok(repo, "database", "dump", name)
 
 
 def test_sharing_previews_tokens_and_sizes(repo: Path) -> None:

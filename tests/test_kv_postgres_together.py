@@ -26,6 +26,7 @@ from test_kv_together import python, running, total
 from provisioner.kv import KvU64, batch, key, open_kv
 from provisioner.kv.errors import Busy, StoreFailed
 from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Mutation, MutationKind, ReadRange
+from provisioner.kv.pool import Pool
 from provisioner.kv.postgres import PostgresStore
 from provisioner.kv.postgres_lines import Lines
 
@@ -200,7 +201,7 @@ def test_transfers_of_several_processes_keep_the_sum(pg: PgServer) -> None:
 
 
 def test_many_databases_share_few_connections(pg: PgServer) -> None:
-    lines = Lines(most=5, each=3)
+    lines = Lines(Pool(5, 3))
     seen = []
     with ExitStack() as stack:
         names = [stack.enter_context(pg.database()) for _ in range(8)]
@@ -248,7 +249,7 @@ def test_what_cannot_be_sent_is_refused_at_once(pg: PgServer) -> None:
 
 
 def test_who_finds_no_connection_in_time_is_told_so(pg: PgServer) -> None:
-    lines = Lines(most=1)
+    lines = Lines(Pool(1))
     with pg.database() as name, closing(PostgresStore(pg.url(name), lines=lines)) as store:
         store.rest()
         now = time.monotonic()

@@ -84,7 +84,7 @@ def _registered(name: str, slug: str | None, instance: str | None) -> tuple[App,
         if os.path.isfile(name) and not _is_known(registry, name, slug):
             return None
         app, database = meant(registry, name, slug, instance)
-        return app, database, registry.instance_of(database.instance_id)
+        return app, database, registry.storage_of(database)
 
 
 def _is_known(registry: Registry, name: str, slug: str | None) -> bool:
@@ -122,7 +122,8 @@ def opened(wanted: Place, *, create: bool = False) -> Iterator[Store]:
     """The store of a database; with `create` also of a file that is not there yet."""
     path = wanted.where
     if wanted.database is not None and not path:
-        must_be_connected(wanted)  # what is archived lets nobody in
+        if wanted.database.status is not Status.ARCHIVED:
+            must_be_connected(wanted)
         with Registry.open(the_home()) as registry:
             found = place_of(registry, wanted.database.id)
         assert found is not None  # noqa: S101 - rows of databases are never deleted

@@ -38,7 +38,7 @@ def _page(visit: Visit, form: Filled) -> Response:
     database, slug, timeline = found(visit)
     app = visit.registry.app(timeline.app_id)
     connected = database.status is Status.CONNECTED
-    engine = engine_of(visit.registry.instance_of(database.instance_id))
+    engine = engine_of(visit.registry.storage_of(database))
     return visit.page(
         "copies.html",
         status=form.status,
@@ -47,7 +47,7 @@ def _page(visit: Visit, form: Filled) -> Response:
         timeline=timeline,
         app=slug,
         has_keys=engine.has_keys,
-        in_file=engine.kept_in == "file",
+        anew=engine.anew,
         snapshots=kept_of(visit.registry, database.id),
         connected=connected and app is not None,
         fixed=_why_not(visit.registry, database),

@@ -42,6 +42,14 @@ class Moment(Snapshot, Protocol):
 
 
 @runtime_checkable
+class Replicated(Protocol):
+    """A database of which there may be copies that lag."""
+
+    def eventual_rows(self, ranges: Sequence[ReadRange]) -> tuple[list[list[Row]], bool]:
+        """As DirectStore.rows, but maybe somewhat older; whether they are the latest."""
+
+
+@runtime_checkable
 class DirectStore(Store, Protocol):
     """A database that is not behind a server of ours."""
 
@@ -71,6 +79,9 @@ class DirectStore(Store, Protocol):
 
     def rest(self) -> None:
         """It will not be used for a while: give back what is made again in no time. May be called at any time."""
+
+    def give_up(self) -> None:
+        """It is somewhere else now: whoever waits for it to answer gets Closed, or Uncertain, rather than wait on."""
 
     def moved(self) -> bool:
         """Is something else in its place than what is open here?"""

@@ -21,6 +21,7 @@ from provisioner.kv.postgres_line import Line, Row, completed, shown
 from provisioner.kv.postgres_lines import Lines
 from provisioner.kv.postgres_listening import Listening
 from provisioner.kv.postgres_snapshot import PostgresPinned, PostgresSnapshot
+from provisioner.kv.postgres_standby import Standby
 from provisioner.kv.postgres_writing import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, Changes, Deed, Moment, Writing
 from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
@@ -50,10 +51,11 @@ class PostgresStore:
             raise OptionInvalid("this is no connection string of PostgreSQL") from error
         self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
         self._lines = lines
-        self._closed = False
+        self._closed = self._given_up = False
         self._wakeups = Wakeups()
         self._writing = Writing(lines, self._conninfo, self._tell)
         self._listening = Listening(lines, self._conninfo, self._writing.me, self._wakeups)
+        self._standby = Standby(lines, self._conninfo)
         self._group = GroupCommit(self._transact)
         try:
             with lines.lent(self._conninfo, time.monotonic() + _OPENING) as line:
@@ -67,9 +69,10 @@ class PostgresStore:
         return shown(self._conninfo)
 
     def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
+        answers = self.rows(ranges) if consistency == "strong" else self.eventual_rows(ranges)[0]
         return [
             [RawEntry(key, value, encoding, versionstamp(version)) for key, value, encoding, version in found]
-            for found in self.rows(ranges)
+            for found in answers
         ]
 
     def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
@@ -78,6 +81,12 @@ class PostgresStore:
             self._must_be_open()
             return []
         return rows.read(ranges, self._ask(*rows.reading(ranges)))
+
+    def eventual_rows(self, ranges: Sequence[ReadRange]) -> tuple[list[list[Row]], bool]:
+        """As `rows`, from a standby if one is near enough; whether they are the latest."""
+        self._must_be_open()
+        found = self._standby.rows(ranges) if ranges else None
+        return (self.rows(ranges), True) if found is None else (found, False)
 
     def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         self._must_be_open()
@@ -181,6 +190,10 @@ class PostgresStore:
 
         return self._writing.do(swept[:1], work)
 
+    def give_up(self) -> None:
+        """It is somewhere else now: whoever tries again gets Closed, or Uncertain. It is still to be closed."""
+        self._given_up = self._writing.closed = True
+
     def moved(self) -> bool:
         """Never: a database that has connections cannot be renamed, and new ones lead to the one that has the name."""
         return False
@@ -188,12 +201,14 @@ class PostgresStore:
     def rest(self) -> None:
         """It will not be used for a while: give connections back. May be called at any time."""
         self._lines.forget(self._conninfo)
+        self._standby.rest()
 
     def close(self) -> None:
         if self._closed:
             return
         self._closed = self._writing.closed = True
         self._listening.close()
+        self._standby.close()
         self._lines.forget(self._conninfo)
         self._wakeups.everything()
 
@@ -266,7 +281,7 @@ class PostgresStore:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _must_be_open(self) -> None:
-        if self._closed:
+        if self._closed or self._given_up:
             raise Closed("the database is closed")
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from provisioner.engines.pg.place import is_kept
 from provisioner.engines.table import engine_of
 from provisioner.errors import UnreadableRepository
 from provisioner.git.reflog import Log, has_reflogs, read_logs
@@ -13,6 +14,7 @@ from provisioner.git.refs import read_branches, still_there
 from provisioner.model import App, Database, Instance, Status
 from provisioner.reconcile.actions import Action, Actual, Archive, Desired, Follow, Note, Open, Plan, Rename
 from provisioner.reconcile.apply import Applier, Progress
+from provisioner.reconcile.fences import settle_moves
 from provisioner.reconcile.follow import follow
 from provisioner.reconcile.locks import app_locked
 from provisioner.reconcile.outlook import Retry
@@ -21,7 +23,7 @@ from provisioner.reconcile.renames import carried, unseen
 from provisioner.reconcile.replacing import settle
 from provisioner.reconcile.revisions import Moved, keep, moves
 from provisioner.reconcile.running import settle_runs
-from provisioner.registry.instances import deleted
+from provisioner.registry.instances import deleted, gone
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
@@ -58,6 +60,7 @@ def reconcile(
         with app_locked(registry, app):
             outcome = _reconcile(registry, app, now, cause, kept, retry, progress)
         if isinstance(outcome, Outcome):
+            _retire(registry, now)
             return outcome
         keep(registry, app, outcome, now)  # which copies, and so is done without the app's lock
         kept |= set(outcome)
@@ -68,6 +71,7 @@ def _reconcile(
 ) -> Outcome | list[Moved]:
     """The same under the app's lock; or whose data is to be kept first, of those that are not in `kept`."""
     done = 0
+    settle_moves(registry, app, now)
     settle_runs(registry, app, now)
     settle(registry, app, now)
     if retry:
@@ -89,6 +93,13 @@ def _reconcile(
         if not applier.failed and all(isinstance(action, Open | Note) for action in step.actions):
             return Outcome(done, step.next_at)  # what they lead to is done; a push need not wait for another look
     return Outcome(done, now)
+
+
+def _retire(registry: Registry, now: int) -> None:
+    """Of instances that were deleted for good, servers of the home's own go, too."""
+    for instance in gone(registry, now):
+        if is_kept(instance.location):
+            engine_of(instance).retire(instance)
 
 
 def archive_all(registry: Registry, app: App, now: int, cause: str) -> None:
@@ -135,12 +146,13 @@ def _find_damage(registry: Registry, app: App, now: int, cause: str, asked: Retr
 def damaged(registry: Registry, app: App) -> list[Database]:
     """The databases that are called connected and are not usable, with what is wrong as their error."""
     found = []
-    instances: dict[str, Instance] = {}
+    instances: dict[tuple[str, bool], Instance] = {}
     for database in registry.databases(app.id):
         if database.status is Status.CONNECTED and database.intent is None:
-            if database.instance_id not in instances:
-                instances[database.instance_id] = registry.instance_of(database.instance_id)
-            instance = instances[database.instance_id]
+            where = (database.instance_id, database.moved)
+            if where not in instances:
+                instances[where] = registry.storage_of(database)
+            instance = instances[where]
             if problem := engine_of(instance).problem(instance, database):
                 found.append(replace(database, status=Status.ERROR, error=problem))
     return found

@@ -23,7 +23,7 @@ from provisioner.config import DIRECTORY_MODE, Home
 from provisioner.engines.base import Copied
 from provisioner.engines.pg import databases, roles, tools
 from provisioner.engines.pg.roles import named, statement
-from provisioner.engines.pg.session import Session, administering, administering_in, variables_for_tools
+from provisioner.engines.pg.session import Session, administering, administering_in, patiently, variables_for_tools
 from provisioner.errors import StorageFailed
 from provisioner.model import Instance
 
@@ -47,10 +47,12 @@ def copy(instance: Instance, source: str, target: str, *, old: str, new: str) ->
         if not databases.there(session, [source]):
             raise StorageFailed(f"the database {source} is missing on {instance.location}", "Restore it there")
         roles.make(session, new)
-        if _by_files(instance, session, source, target, size):
+        with patiently(session):
+            by_files = _by_files(instance, session, source, target, size)
+        if by_files:
             session.execute(roles.locked_up(target))
             faults.point("postgres.copied")
-            with administering_in(instance, target) as inside:
+            with administering_in(instance, target) as inside, patiently(inside):
                 roles.hand_over(inside, old, new, target)
             how = BY_FILES
         else:
@@ -119,14 +121,22 @@ def _by_dump(instance: Instance, session: Session, source: str, target: str, *, 
         programs = tools.programs(server)
         tools.run(
             os.path.join(programs, "pg_dump"),
-            ("--format=directory", f"--jobs={_JOBS}", "--compress=0", "--no-sync", f"--file={dump}", "--no-password"),
+            (
+                tools.LIVELY,
+                "--format=directory",
+                f"--jobs={_JOBS}",
+                "--compress=0",
+                "--no-sync",
+                f"--file={dump}",
+                "--no-password",
+            ),
             variables_for_tools(instance, source),
             f"copying {source}",
         )
         _make_like(instance, session, source, target, new)
         restore(instance, session, dump, target, owner=new, jobs=_JOBS)
         faults.point("postgres.copied")
-        with administering_in(instance, target) as inside:
+        with administering_in(instance, target) as inside, patiently(inside):
             roles.hand_over(inside, old, new, target)
 
 
@@ -159,7 +169,7 @@ def restore(
             if tools.too_new(programs, server):
                 tools.through_a_script(program, arguments, tools.STRICT, variables, what)
                 return
-            straight = [f"--dbname={target}", "--exit-on-error", "--no-password"]
+            straight = [tools.LIVELY, "--exit-on-error", "--no-password"]
             if os.path.isdir(dump) or not foreign:
                 straight.append(f"--jobs={jobs}")
             tools.run(program, [*straight, *arguments], variables, what)
@@ -193,7 +203,7 @@ def remove_visitor(instance: Instance, session: Session, database: str, owner: s
     if not roles.exists(session, database):
         return
     if databases.there(session, [database]):
-        with administering_in(instance, database) as inside:
+        with administering_in(instance, database) as inside, patiently(inside):
             roles.at_once(
                 inside,
                 [
@@ -268,7 +278,8 @@ def _make_like(instance: Instance, session: Session, source: str, target: str, o
     if more.get("datlocprovider") == "i":
         locale = more.get("datlocale") or more.get("daticulocale")
         words += sql.SQL(" locale_provider icu icu_locale {}").format(locale)
-    session.execute(words)
+    with patiently(session):
+        session.execute(words)
     session.execute(roles.locked_up(target))
     faults.point("postgres.created")
     databases.give_public(instance, session, target, owner)

@@ -28,7 +28,7 @@ class PgDumps:
             if not databases.there(session, [name]):
                 raise StorageFailed(f"the database {name} is missing on {instance.location}")
             programs = tools.programs(session.info.server_version // 10000)
-        arguments = [f"--format={form}", *_WHAT_IS_OURS]
+        arguments = [tools.LIVELY, f"--format={form}", *_WHAT_IS_OURS]
         if isinstance(output, str):
             arguments.append(f"--file={output}")
         tools.run(

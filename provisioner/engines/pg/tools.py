@@ -16,6 +16,7 @@ from typing import IO
 
 from provisioner.config import inherited
 from provisioner.errors import StorageFailed
+from provisioner.kv.postgres_line import NOTICING
 
 _PLACES = (
     "/usr/lib/postgresql/*/bin",
@@ -24,7 +25,10 @@ _PLACES = (
     "/usr/local/pgsql/bin",
 )
 _LAST_WORDS = 600
-STRICT = ("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--no-password")
+LIVELY = "--dbname=" + " ".join(f"{word}={value}" for word, value in NOTICING.items())
+"""The argument with which a program notices that the server's host is gone; to which database is in its variables."""
+
+STRICT = (LIVELY, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--no-password")
 """How psql is to take a script."""
 
 # Scripts of PostgreSQL 17 and newer begin with this, whatever server they are for.
