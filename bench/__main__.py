@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from bench import connect, connect_scale, dashboard, dump, fork, kv, postgres, postgres_kv
+from bench import connect, connect_scale, dashboard, dump, fork, kv, moving, postgres, postgres_kv
 from bench.local import execute, switch
 from bench.pushing import push_1000, push_one
 from bench.scale import first, latency, memory, reconcile_idle
@@ -27,6 +27,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "kv-postgres": postgres_kv.measure,
     "dump": dump.measure,
     "fork": fork.measure,
+    "move": moving.measure,
     "postgres": postgres.measure,
     "connect": connect.measure,
     "connect-first": connect.first,

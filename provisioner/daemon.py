@@ -162,6 +162,8 @@ class Daemon:
             self._apps[app.id] = Watched(due=now)
             self._watch(app.id, app.git_dir)
         for instance in registry.instances():
+            if instance.moving:  # what lies there is accounted for when it is all moved
+                continue
             try:
                 unknown = engine_of(instance).sweep(instance, partial(registry.database_ids, instance.id))
             except ProvisionerError as error:
@@ -208,7 +210,7 @@ class Daemon:
     def _stock(self, registry: Registry) -> None:
         """Use an idle moment to make some databases ahead: in proportion to what is there."""
         instance_id, live = self._short.popitem()
-        instance = registry.instance_of(instance_id)
+        instance = registry.instance_of(instance_id).storage(moved=True)
         wanted = MOST_SPARES if self._pushed_to else min(max(live, LEAST_SPARES), MOST_SPARES)
         try:
             if engine_of(instance).stock(instance, wanted):

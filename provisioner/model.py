@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from provisioner.naming import timeline_name
@@ -94,6 +94,9 @@ class Instance:
     ``url`` is that URL with the administrator's name and password; empty where the engine needs none, or keeps it in the
     directory. ``home`` is the organization's directory: the passwords of roles are derived from its key. On at least
     ``require_quorum`` nodes a write has to lie before it is acknowledged; 0 where that is not looked at.
+
+    While it is being moved, ``moving_location``, ``moving_url`` and ``moving_quorum`` say the same of where it goes to;
+    ``left_location`` and ``left_url`` are where it was before it was moved last. All of them are empty otherwise.
     """
 
     id: str
@@ -104,6 +107,26 @@ class Instance:
     url: str = field(default="", repr=False)
     require_quorum: int = 0
     home: str = ""
+    moving_location: str = ""
+    moving_url: str = field(default="", repr=False)
+    moving_quorum: int = 0
+    left_location: str = ""
+    left_url: str = field(default="", repr=False)
+
+    @property
+    def moving(self) -> bool:
+        return bool(self.moving_location)
+
+    def storage(self, *, moved: bool) -> Instance:
+        """The same, storing only where its databases are that were `moved`, or that were not."""
+        if not moved or not self.moving:
+            return self
+        return replace(
+            self,
+            location=self.moving_location,
+            url=self.moving_url,
+            require_quorum=self.moving_quorum,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +198,8 @@ class Database:
 
     ``forked_from`` is the id of the database that it began as a copy of, ``forked_snapshot`` of which of its snapshots
     (None: as it was then), ``forked_at`` when that copy was made (None: it is still to be), ``fork_version`` the version
-    of the last write that both have. ``token_generation`` is that of what apps are given to open it.
+    of the last write that both have. ``token_generation`` is that of what apps are given to open it. ``moved``: it is
+    where its instance is moving to.
     """
 
     id: str
@@ -197,6 +221,7 @@ class Database:
     fork_version: int | None = None
     forked_snapshot: str | None = None
     token_generation: int = 0
+    moved: bool = False
 
     @property
     def copied_aside(self) -> bool:

@@ -20,6 +20,9 @@ AGAIN_SECONDS: Final = 1.0  # while something is wrong
 BROKEN_SECONDS: Final = 10.0  # a standby needs some of them to follow a new primary
 SILENT_SECONDS: Final = 60.0  # a server that nobody reaches promises nothing; another node may be about to take over
 
+Place = tuple[str, str]
+"""An instance's id, and one of the locations that it has while it is being moved."""
+
 
 class Watch(threading.Thread):
     """`wake` is called with each app of an instance that has begun, or ceased, to keep its promise; `log` is told of it.
@@ -32,8 +35,8 @@ class Watch(threading.Thread):
             name="promises", daemon=True
         )  # a server that does not answer must not keep the daemon from ending
         self._home, self._wake, self._log = home, wake, log
-        self._broken: set[str] = set()
-        self._since: dict[str, float] = {}  # when something was first found wrong
+        self._broken: set[Place] = set()
+        self._since: dict[Place, float] = {}  # when something was first found wrong
         self._stopping = threading.Event()
 
     def close(self) -> None:
@@ -48,23 +51,28 @@ class Watch(threading.Thread):
                     self._log("warning", str(error))
 
     def _look(self, registry: Registry) -> None:
-        looked_at = [one for one in registry.instances() if one.require_quorum or one.id in self._broken]
-        for forgotten in self._since.keys() - {instance.id for instance in looked_at}:
+        looked_at = {
+            (one.id, one.storage(moved=moved).location): (one.storage(moved=moved), moved)
+            for one in registry.instances()
+            for moved in (False, True)
+            if one.moving or not moved
+        }
+        for forgotten in self._since.keys() - looked_at.keys():
             del self._since[forgotten]
-        for instance in looked_at:
+        for place, (instance, moved) in looked_at.items():
             problem, patience = _problem(instance)
             if not problem:
-                self._since.pop(instance.id, None)
-            elif time.monotonic() - self._since.setdefault(instance.id, time.monotonic()) < patience:
+                self._since.pop(place, None)
+            elif time.monotonic() - self._since.setdefault(place, time.monotonic()) < patience:
                 continue
-            if bool(problem) == (instance.id in self._broken):
+            if bool(problem) == (place in self._broken):
                 continue
             if problem:
-                self._broken.add(instance.id)
-                call_broken(registry, instance, now_ms(), problem)
+                self._broken.add(place)
+                call_broken(registry, instance, now_ms(), problem, moved=moved)
                 self._log("error", problem, instance=instance.slug)
             else:
-                self._broken.discard(instance.id)
+                self._broken.discard(place)
                 retry_now(registry, instance)
                 self._log("info", "keeps every write on enough nodes again", instance=instance.slug)
             for app in registry.apps():

@@ -172,7 +172,7 @@ def _timeline(app: App, timeline: Timeline, held: _Held, reach: Reach) -> Docume
 
 def document(database: Database, reach: Reach) -> Document:
     """A database as it is now: its file is looked at."""
-    instance = reach.instance(database.instance_id)
+    instance = reach.instance(database.instance_id).storage(moved=database.moved)
     inspection = engine_of(instance).inspect(instance, database)
     return {
         "id": database.id,

@@ -102,6 +102,12 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def pg_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`node_modules` with pg."""
+    return _npm(tmp_path_factory, "pg", "pg")
+
+
+@pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The text of axe-core, which looks for what keeps people out of a page."""
     return (_npm(tmp_path_factory, "axe", "axe-core") / "axe-core" / "axe.min.js").read_text()

@@ -64,6 +64,7 @@ def test_whatever_dies_or_is_cut_off_nothing_acknowledged_is_lost(burning: Fire)
     """In turn; the short form kills the primary's PostgreSQL, and a server of ours."""
     for number in range(int(os.environ.get("FIRE_ROUNDS", 20)) if NIGHTLY else 2):
         deed = IN_TURN[number % len(IN_TURN)] if NIGHTLY else (primary, server)[number]
+        burning.crowd.writing(now())
         began, led = now(), leader_of(burning)
         said = deed(burning, number)
         if "the primary" in said:

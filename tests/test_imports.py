@@ -95,7 +95,18 @@ def test_each_library_has_its_file() -> None:
         "inotify_simple": {"kv/notify.py"},
         "apsw": {
             f"kv/sqlite{name}.py"
-            for name in ("", "_clone", "_file", "_names", "_pages", "_reads", "_refusal", "_rows", "_snapshot")
+            for name in (
+                "",
+                "_clone",
+                "_file",
+                "_names",
+                "_pages",
+                "_reads",
+                "_refusal",
+                "_rows",
+                "_snapshot",
+                "_whole",
+            )
         },
         "v8serialize": {"kv/notation.py", "kv/v8read.py", "kv/v8rare.py"},
         "psycopg": {
@@ -104,7 +115,17 @@ def test_each_library_has_its_file() -> None:
             "engines/scripts/postgres.py",
             *(
                 f"kv/postgres{name}.py"
-                for name in ("", "_line", "_lines", "_listening", "_refusal", "_snapshot", "_standby", "_writing")
+                for name in (
+                    "",
+                    "_line",
+                    "_lines",
+                    "_listening",
+                    "_refusal",
+                    "_snapshot",
+                    "_standby",
+                    "_whole",
+                    "_writing",
+                )
             ),
             *(
                 f"engines/pg/{name}.py"

@@ -196,16 +196,6 @@ def test_kill_9_while_replacing(repo: Path, point: str, action: str) -> None:
         assert marked(repo, "login") == "login"
 
 
-@pytest.mark.parametrize("point", ["provision.written", "provision.renamed", "postgres.created", "postgres.role"])
-def test_kill_9_while_provisioning(repo: Path, point: str) -> None:
-    add_branches(repo, "one", "two")
-    killed(repo, point, "reconcile")
-    ok(repo, "reconcile")
-    assert set(statuses(repo).values()) == {"connected"}
-    mark(repo, "two", "two")
-    assert [marked(repo, branch) for branch in ("main", "login", "one", "two")] == ["main", "login", None, "two"]
-
-
 def test_who_may_create_databases_and_roles_is_enough(tmp_path: Path, pg: PgServer) -> None:
     pg.ask(
         f"create role keeper login createdb createrole password '{SECRET}'; grant connect on database postgres to keeper"

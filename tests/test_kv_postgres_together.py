@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from connect_world import access, serving
 from kv_history import Event, count, parsed, violations
+from kv_instance_world import kv_shop
 from kv_server import served
 from kv_worker import ACCOUNTS, SUM
 from pg_server import PgServer
@@ -102,18 +104,20 @@ def test_64_writers_through_two_processes_are_linearizable(pg: PgServer, disturb
 
 
 @pytest.mark.timeout(400)
-def test_64_writers_through_two_servers_are_linearizable(pg: PgServer, tmp_path: Path) -> None:
-    """Each has a home of its own, and nothing in common with the other but the database."""
-    for name in ("one", "other"):
-        (tmp_path / name).mkdir()
-    with served(tmp_path / "one") as one, served(tmp_path / "other") as other:
-        made = one.on_postgres(pg)
-        again = other.adopt(one, made)
-        events = recorded([f"{each.url} {each.token}" for each in (made, again)], 32, threading.Event())
+def test_64_writers_through_two_servers_of_a_home_are_linearizable(
+    pg: PgServer, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = kv_shop(tmp_path / "shop", pg)
+    with serving(home) as one, serving(home, "--beside") as other:
+        given = access(repo, "main")
+        urls = [given.url, given.url.replace(one.base, other.base)]
+        events = recorded([f"{url} {given.token}" for url in urls], 32, threading.Event())
+        monkeypatch.setenv("DENO_KV_ACCESS_TOKEN", given.token)
+        counts = [count(url) for url in urls]
     commits = sum(1 for event in events if event.version)
     print(f"{commits} commits and {len(events) - commits} reads")
     assert violations(events) == []
-    assert count(made.path) == commits
+    assert counts == [commits, commits]
     assert commits > 50
 
 

@@ -25,6 +25,7 @@ from provisioner.git.worktree import find_checkout
 from provisioner.lock import held_by
 from provisioner.model import App, ConnectMode, Status, deploy_status
 from provisioner.naming import shown
+from provisioner.operations.under_way import moves_under_way
 from provisioner.reconcile.actions import Note
 from provisioner.reconcile.controller import damaged, look
 from provisioner.registry import replica
@@ -79,6 +80,8 @@ def _findings(home: Home) -> Iterator[Finding]:
         instances = {instance.id: instance for app in registry.apps() for instance in registry.assigned(app.id)}
         for instance in instances.values():
             yield _looked_at(f"instance {instance.slug}", engine_of(instance).look(instance))
+        for move in moves_under_way(registry):
+            yield f"instance {move.instance.slug}", move.going_on, move.text
         for app in registry.apps():
             yield from _app(registry, app, home, daemon)
 
@@ -221,6 +224,6 @@ def _databases(registry: Registry, app: App) -> Iterator[Finding]:
             )
             yield f"app {app.slug} {name}", False, f"{text} {name}"
     for database in damaged(registry, app):
-        what = engine_of(registry.instance_of(database.instance_id)).kept_in
+        what = engine_of(registry.storage_of(database)).kept_in
         text = f"its {what} {database.error}. Put it back where 'provisioner database show {database.name}' says"
         yield f"app {app.slug} {database.name}", False, text

@@ -7,6 +7,7 @@ import click
 from provisioner import view
 from provisioner.cli.instances.deletion import delete, recover
 from provisioner.cli.instances.editing import edit
+from provisioner.cli.instances.moving import move
 from provisioner.cli.instances.running import start, stop
 from provisioner.cli.instances.testing import test
 from provisioner.cli.instances.where import where_options
@@ -20,6 +21,7 @@ from provisioner.naming import shown
 from provisioner.operations import instances
 from provisioner.operations.instances import find
 from provisioner.operations.standing import lines, standing
+from provisioner.operations.under_way import moves_under_way
 from provisioner.registry.instances import Deleted, databases_of, deleted
 from provisioner.registry.store import Registry
 
@@ -29,7 +31,7 @@ def instance() -> None:
     """Database instances: an engine and where it stores."""
 
 
-for _command in (test, edit, delete, recover, start, stop):
+for _command in (test, edit, move, delete, recover, start, stop):
     instance.add_command(_command)
 
 
@@ -100,6 +102,14 @@ def show(slug: str, as_json: bool) -> None:
     with Registry.open(the_home()) as registry:
         found = find(registry, slug)
         document = {**_document(registry, found), **standing(found)}
+        under_way = next((each for each in moves_under_way(registry) if each.instance.id == found.id), None)
+        document["moving"] = under_way and {
+            "to": found.moving_location,
+            "moved": under_way.moved,
+            "total": under_way.total,
+            "going_on": under_way.going_on,
+            "text": f"{slug} {under_way.text}",
+        }
         mine = {database.id for database in databases_of(registry, found.id)}
         document["databases"] = [
             database
@@ -112,6 +122,8 @@ def show(slug: str, as_json: bool) -> None:
         return
     for key in ("instance", "engine", "location"):
         click.echo(shown(f"{key}: {document[key]}"))
+    if document["moving"]:
+        click.echo(shown(document["moving"]["text"]))
     for line in lines(document):
         click.echo(shown(line))
     click.echo(shown(f"apps: {', '.join(document['apps']) or 'not assigned'}"))

@@ -84,7 +84,7 @@ def _registered(name: str, slug: str | None, instance: str | None) -> tuple[App,
         if os.path.isfile(name) and not _is_known(registry, name, slug):
             return None
         app, database = meant(registry, name, slug, instance)
-        return app, database, registry.instance_of(database.instance_id)
+        return app, database, registry.storage_of(database)
 
 
 def _is_known(registry: Registry, name: str, slug: str | None) -> bool:

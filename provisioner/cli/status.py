@@ -10,6 +10,7 @@ import click
 from provisioner import view
 from provisioner.cli.shared import apps_meant, json_option, print_json, the_home
 from provisioner.naming import shown
+from provisioner.operations.under_way import moves_under_way
 from provisioner.registry.store import Registry
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def status(slug: str | None, everything: bool, keep_on: bool, as_json: bool) -> 
             if not console.is_terminal:
                 console = Console(width=PIPED_WIDTH)  # for a file or a pipe nothing is folded
             console.print(_table(_documents(registry, slug, everything)))
+            for move in moves_under_way(registry):
+                click.echo(shown(f"instance {move.instance.slug} {move.text}"))
 
 
 def _documents(registry: Registry, slug: str | None, everything: bool) -> list[view.Document]:

@@ -188,6 +188,7 @@ class Databases:
                 if place.same_storage(database.place) and not database.store.moved():
                     continue
                 refused = Refused(UNAVAILABLE, "the database is being moved")
+            database.store.give_up()
             self._end(database, refused or Refused(NOT_FOUND, "there is no such database"))
 
     def each_second(self) -> None:
@@ -235,7 +236,8 @@ class Databases:
         database = Database(database_id, place, store, work, self.tick)
         self.opened[database_id] = database
         try:
-            self.usable(database_id)  # it may have been archived meanwhile
+            if not self.usable(database_id).same_storage(place):  # or archived, which raises
+                raise Refused(UNAVAILABLE, "the database is being moved")
         except Refused as refused:
             self._end(database, refused)
             raise
@@ -336,4 +338,6 @@ def _refusal(place: Place | None) -> Refused | None:
         return Refused(CONFLICT, f"database {name} is in error. Look at: provisioner database show {name}")
     if status is not Status.CONNECTED or intent is not None:
         return Refused(UNAVAILABLE, f"database {name} is being made")
+    if place.switching:
+        return Refused(UNAVAILABLE, f"database {name} is being moved")
     return None

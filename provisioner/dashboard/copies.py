@@ -38,7 +38,7 @@ def _page(visit: Visit, form: Filled) -> Response:
     database, slug, timeline = found(visit)
     app = visit.registry.app(timeline.app_id)
     connected = database.status is Status.CONNECTED
-    engine = engine_of(visit.registry.instance_of(database.instance_id))
+    engine = engine_of(visit.registry.storage_of(database))
     return visit.page(
         "copies.html",
         status=form.status,

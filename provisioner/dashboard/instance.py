@@ -12,6 +12,7 @@ from provisioner.dashboard.visiting import Missing, Visit
 from provisioner.engines.pg.place import is_server
 from provisioner.model import Instance, Status
 from provisioner.operations.standing import standing
+from provisioner.operations.under_way import moves_under_way
 
 
 def page(visit: Visit) -> Response:
@@ -25,6 +26,7 @@ def page(visit: Visit) -> Response:
         "instance.html",
         instance=instance,
         linked=linked,
+        move=next((each for each in moves_under_way(visit.registry) if each.instance.id == instance.id), None),
         standing=standing(instance) if linked else None,
         assignments=of_instance(visit, instance),
         listed=rows(visit, instance_id=instance.id),

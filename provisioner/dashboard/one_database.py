@@ -41,7 +41,7 @@ def page(visit: Visit) -> Response:
 def reveal(visit: Visit) -> Response:
     """How it is reached, with what opens it: told to who asks for it, and noted in the audit log."""
     database, app_slug, timeline = connected(visit)
-    engine = engine_of(visit.registry.instance_of(database.instance_id))
+    engine = engine_of(visit.registry.storage_of(database))
     opening = _with_token(visit, database, timeline) if engine.has_keys else _as_role(visit, database, app_slug)
     visit.registry.record(
         visit.now,
@@ -72,7 +72,7 @@ def _with_token(visit: Visit, database: Database, timeline: Timeline) -> dict[st
 
 def _as_role(visit: Visit, database: Database, app_slug: str) -> dict[str, str]:
     """The variables that an app is given for it."""
-    instance = visit.registry.instance_of(database.instance_id)
+    instance = visit.registry.storage_of(database)
     attached = Attached(
         instance=instance.slug,
         instance_id=instance.id,

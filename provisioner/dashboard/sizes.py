@@ -41,7 +41,8 @@ class Sizes:
 
     def _of_instance(self, registry: Registry, instance: Instance) -> int | None:
         try:
-            engine = engine_of(instance)
+            ends = {moved: instance.storage(moved=moved) for moved in (False, True)}
+            engines = {moved: engine_of(storage) for moved, storage in ends.items()}
         except StorageFailed:  # its library is not installed: the instance's page says so
             return None
         sizes = []
@@ -49,7 +50,7 @@ class Sizes:
             database = registry.database(database_id)
             if database is None or database.status is Status.PURGED or database.connected_at is None:
                 continue
-            sizes.append(engine.inspect(instance, database).size)
+            sizes.append(engines[database.moved].inspect(ends[database.moved], database).size)
             if not number % AT_ONCE and self._ended.wait(REST_SECONDS):
                 break
         told = [size for size in sizes if size is not None]

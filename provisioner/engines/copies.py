@@ -119,7 +119,7 @@ def copy(source: str, directory: str, *, with_queue: bool, replaces: bool = Fals
 
 def take_snapshot(location: str, database: Database, snapshot_id: str) -> Copied:
     """A copy with everything in it, in its place when it is whole. Raises StorageFailed."""
-    beside = _beside(location, snapshot_id)
+    beside = beside_snapshot(location, snapshot_id)
     made = copy(data_of(location, Source(database)), beside, with_queue=True)
     target = snapshot_place(location, database.id, snapshot_id)
     try:
@@ -136,7 +136,7 @@ def delete_snapshot(location: str, database_id: str, snapshot_id: str) -> None:
     """Delete its data, or what there is of it. Raises StorageFailed."""
     trash = place(location, "trash", snapshot_id)
     try:
-        for left in (snapshot_place(location, database_id, snapshot_id), _beside(location, snapshot_id)):
+        for left in (snapshot_place(location, database_id, snapshot_id), beside_snapshot(location, snapshot_id)):
             if os.path.isdir(left):
                 _remove(trash)
                 os.rename(left, trash)
@@ -178,7 +178,7 @@ def discard(location: str, database_id: str) -> None:
         raise StorageFailed(f"cannot remove what was built for {database_id}: {reason(error)}") from error
 
 
-def _beside(location: str, snapshot_id: str) -> str:
+def beside_snapshot(location: str, snapshot_id: str) -> str:
     """Where a snapshot is built. Not named as a database would be: the sweep is not to take it for one."""
     return place(location, "new", snapshot_id).removesuffix(snapshot_id) + f"snapshot-{snapshot_id}"
 

@@ -51,7 +51,7 @@ class PostgresStore:
             raise OptionInvalid("this is no connection string of PostgreSQL") from error
         self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
         self._lines = lines
-        self._closed = False
+        self._closed = self._given_up = False
         self._wakeups = Wakeups()
         self._writing = Writing(lines, self._conninfo, self._tell)
         self._listening = Listening(lines, self._conninfo, self._writing.me, self._wakeups)
@@ -190,6 +190,10 @@ class PostgresStore:
 
         return self._writing.do(swept[:1], work)
 
+    def give_up(self) -> None:
+        """It is somewhere else now: whoever tries again gets Closed, or Uncertain. It is still to be closed."""
+        self._given_up = self._writing.closed = True
+
     def moved(self) -> bool:
         """Never: a database that has connections cannot be renamed, and new ones lead to the one that has the name."""
         return False
@@ -277,7 +281,7 @@ class PostgresStore:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _must_be_open(self) -> None:
-        if self._closed:
+        if self._closed or self._given_up:
             raise Closed("the database is closed")
 
 

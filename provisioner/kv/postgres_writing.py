@@ -184,7 +184,8 @@ class _Trial:
             except (psycopg.Error, Busy, _Warned) as error:
                 failure = error
             hopeless = isinstance(failure, Busy) or (isinstance(failure, psycopg.Error) and not refusal.passes(failure))
-            if (hopeless and not self.unknown) or time.monotonic() + pause > until:
+            ended = self._writing.closed and self.unknown
+            if (hopeless and not self.unknown) or ended or time.monotonic() + pause > until:
                 raise self._given_up(failure) from failure
             lines.forget(conninfo)
             time.sleep(pause)

@@ -231,6 +231,9 @@ class SqliteStore:
         """It will not be used for a while: give memory and descriptors back. May be called at any time."""
         self._file.rest()
 
+    def give_up(self) -> None:
+        """Nobody waits for a file that was moved: what is there answers at once."""
+
     def moved(self) -> bool:
         """Is the file at the path another one than this store has open, or none?"""
         return self._file.moved()

@@ -6,7 +6,10 @@ import os
 
 import apsw
 
-from provisioner.kv.errors import StoreFailed
+from provisioner.kv.errors import StoreFailed, Unreachable
+
+FENCED = "moved_"
+"""What the names of tables begin with in a file that nobody writes to any more; see sqlite_whole.py."""
 
 
 def refused(path: str, error: apsw.Error) -> StoreFailed:
@@ -14,6 +17,8 @@ def refused(path: str, error: apsw.Error) -> StoreFailed:
     full = isinstance(error, apsw.FullError)
     if full or (isinstance(error, apsw.IOError | apsw.CantOpenError) and _is_full(path)):
         return StoreFailed(f"{path}: disk full: no space or no inodes are left")
+    if isinstance(error, apsw.SQLError) and str(error).startswith("no such table: "):
+        return Unreachable(f"{path}: the database is being moved to another place, or was: start the program anew")
     return StoreFailed(f"{path}: {error}")
 
 

@@ -32,7 +32,7 @@ def _renew(registry: Registry, databases: list[Database]) -> None:
         current = registry.database(database.id)
         if current is None or current.status is not Status.CONNECTED:
             continue  # it gets what is valid when it is connected
-        instance = registry.instance_of(current.instance_id)
+        instance = registry.storage_of(current)
         try:
             engine_of(instance).renew(instance, current)
         except ProvisionerError as refused:

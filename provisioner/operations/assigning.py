@@ -40,7 +40,8 @@ def assign(
 ) -> Proposal:
     """Give every timeline of the app a database on the instance; what is None stays as it is, or as is usual."""
 
-    if connect is ConnectMode.FILE and (why := engine_of(instance).apart):
+    apart = [engine_of(instance.storage(moved=moved)).apart for moved in (False, True)]
+    if connect is ConnectMode.FILE and (why := next(filter(None, apart), "")):
         raise UsageError(f"{instance.slug} cannot be connected by file: {why}", "Say --connect auto or url, or nothing")
 
     def do(told: Told) -> Iterator[str]:

@@ -91,7 +91,7 @@ def shared_by(registry: Registry, app: App, database: Database) -> str:
 
 
 def was_kept(registry: Registry, database: Database, snapshot_id: str) -> str:
-    engine = engine_of(registry.instance_of(database.instance_id))
+    engine = engine_of(registry.storage_of(database))
     return f"What it held is snapshot {snapshot_id}. {engine.anew}"
 
 

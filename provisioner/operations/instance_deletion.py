@@ -10,7 +10,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.model import App, Instance, Status
 from provisioner.naming import shown
 from provisioner.operations.apps import RETENTION_MS
-from provisioner.operations.instances import must_be_alone, must_be_free, successor
+from provisioner.operations.instances import must_be_alone, must_be_free, must_stay, successor
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconciling import run
 from provisioner.reconcile.backup import Held
@@ -23,6 +23,7 @@ from provisioner.registry.store import Registry
 def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
     """Delete an instance after a final backup of each of its databases; until the retention time of its apps is over it
     comes back."""
+    must_stay(instance)
     slug = instance.slug
     held = _deletable(registry, instance)
     until = rfc3339(now_ms() + retention_ms(registry, instance))
@@ -125,7 +126,8 @@ def _apps(registry: Registry, instance: Instance, held: list[Held]) -> list[App]
 
 
 def _deletable(registry: Registry, instance: Instance) -> list[Held]:
-    """The databases on it. Raises ProvisionerError where one is protected."""
+    """The databases on it. Raises ProvisionerError where one is protected, or it is being moved."""
+    must_stay(registry.instance_of(instance.id))
     held = _held(registry, instance)
     for _, timeline, database in held:
         if timeline.protected and database.status is not Status.ARCHIVED:

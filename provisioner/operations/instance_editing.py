@@ -12,7 +12,7 @@ from provisioner.engines.table import engine_of
 from provisioner.environment import instance_prefix
 from provisioner.errors import ProvisionerError, UsageError
 from provisioner.model import App, Database, Instance, Status
-from provisioner.operations.instances import must_be_alone, must_be_free, parse_name
+from provisioner.operations.instances import must_be_alone, must_be_free, must_stay, parse_name
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconciling import run
 from provisioner.reconcile.locks import app_locked
@@ -24,6 +24,7 @@ def edit(registry: Registry, instance: Instance, name: str | None, where: Where)
     """Change an instance; what is None stays. It moves nothing."""
     if name is None and where == Where():
         raise UsageError("there is nothing to change", "Say --name, or where it is now")
+    must_stay(instance)
     changed = instance
     if name is not None and name != instance.slug:
         must_be_free(registry, parse_name(name))
@@ -39,6 +40,7 @@ def edit(registry: Registry, instance: Instance, name: str | None, where: Where)
         with ExitStack() as stack:
             for app in sorted(apps, key=lambda app: app.id):
                 stack.enter_context(app_locked(registry, app))
+            must_stay(registry.instance_of(instance.id))
             if (changed.location, changed.url) != (instance.location, instance.url):
                 _must_be_there(registry, instance, changed)
             if replace(changed, slug=instance.slug) != instance:

@@ -62,6 +62,15 @@ def must_be_alone(registry: Registry, location: str, *, but: str = "") -> None:
             raise ProvisionerError(f"instance {slug!r} stores in {location}", "Choose another directory")
 
 
+def must_stay(instance: Instance) -> None:
+    """Raises ProvisionerError where it is being moved: that has to come to its end before anything else."""
+    if instance.moving:
+        raise ProvisionerError(
+            f"instance {instance.slug!r} is being moved to {instance.moving_location}",
+            f"Go on: provisioner instance move {instance.slug}, or with --back to where it was",
+        )
+
+
 def free_directory(registry: Registry, slug: str) -> str:
     """A directory in the home that no instance has, or had: what was deleted may come back."""
     location = os.path.join(registry.home.instances, slug)

@@ -18,7 +18,7 @@ from provisioner.registry.store import Registry
 def load(registry: Registry, app: App, database: Database, path: str, *, replace: bool, keep: bool) -> Proposal:
     """Make a database what a dump says. Unless it is empty, `replace` has to be said, and what it held becomes a snapshot,
     which stays where `keep`."""
-    instance = registry.instance_of(database.instance_id)
+    instance = registry.storage_of(database)
     dumps = engine_of(instance).dumps
     if dumps is None:
         raise ProvisionerError(f"a {instance.engine} database is not loaded as a whole")

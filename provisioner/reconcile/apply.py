@@ -18,6 +18,7 @@ from provisioner.reconcile import actions as planned
 from provisioner.reconcile.backoff import failure_of
 from provisioner.reconcile.new_rows import begun, new_ids
 from provisioner.reconcile.origins import origins
+from provisioner.registry.moves import set_moved
 from provisioner.registry.shares import end_shares
 from provisioner.registry.snapshots import end_snapshots
 from provisioner.registry.store import Registry
@@ -41,7 +42,7 @@ class Applier:
         self.registry, self.app, self.now, self.cause = registry, app, now, cause
         self.progress = progress
         self.failed = False
-        self._instances: dict[str, Instance] = {}
+        self._instances: dict[tuple[str, bool], Instance] = {}
         self._scrubs: dict[str, Scrub] | None = None
 
     def apply(self, actions: Sequence[planned.Action]) -> None:
@@ -182,8 +183,10 @@ class Applier:
         failures: Failures = {}
         if verb == "ensure":
             steps = [self._forked(step, failures) for step in steps]
-        for instance_id, group in groupby(steps, lambda step: step.database.instance_id):
-            instance = self._instance(instance_id)
+        for (instance_id, moved), group in groupby(
+            steps, lambda step: (step.database.instance_id, step.database.moved)
+        ):
+            instance = self._storage(instance_id, moved=moved)
             engine = engine_of(instance)
             work = {"ensure": engine.ensure, "archive": engine.archive, "purge": engine.purge}[verb]
             todo = [step.database for step in group if step.database.id not in failures]
@@ -212,12 +215,15 @@ class Applier:
             return step
         source = self.registry.database(database.forked_from)
         assert source is not None  # noqa: S101 - rows of databases are never deleted
-        instance = self._instance(database.instance_id)
+        if database.moved != source.moved:  # nothing was made of it yet: it is made where its source is
+            database = replace(database, moved=source.moved)
+            set_moved(self.registry, database, moved=source.moved)
+        instance = self._storage(database.instance_id, moved=database.moved)
         try:
             made = engine_of(instance).fork(instance, database, Source(source, database.forked_snapshot))
         except StorageFailed as error:
             failures[database.id] = str(error)
-            return step
+            return replace(step, database=database)
         return replace(step, database=replace(database, forked_at=self.now, fork_version=made.version))
 
     def _result(self, step: Step, failure: str | None) -> tuple[Database, str]:
@@ -266,10 +272,12 @@ class Applier:
                 ]
             )
 
-    def _instance(self, instance_id: str) -> Instance:
-        if instance_id not in self._instances:
-            self._instances[instance_id] = self.registry.instance_of(instance_id)
-        return self._instances[instance_id]
+    def _storage(self, instance_id: str, *, moved: bool) -> Instance:
+        """The instance, storing where its databases are that were `moved`, or not: nobody moves one of this app now."""
+        where = (instance_id, moved)
+        if where not in self._instances:
+            self._instances[where] = self.registry.instance_of(instance_id).storage(moved=moved)
+        return self._instances[where]
 
     def _record(self, events: list[tuple[bytes, str | None, str, str, str]]) -> None:
         self.registry.record_all(

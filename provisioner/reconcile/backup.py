@@ -89,7 +89,8 @@ def _write(
     for number, (app, timeline, database) in enumerate(held, 1):
         directory = os.path.join(beside, database.id)
         with database_locked(registry, database):
-            path, copied = engine_of(instance).copy_out(instance, database, directory)
+            storage = registry.storage_of(database)
+            path, copied = engine_of(storage).copy_out(storage, database, directory)
         name = f"{instance.slug}/{app.slug}/{database.name}-{database.id[:8]}/{os.path.basename(path)}"
         digest, size = _digest(path)
         entry = tarfile.TarInfo(name)

@@ -14,6 +14,7 @@ from provisioner.git.refs import read_branches, still_there
 from provisioner.model import App, Database, Instance, Status
 from provisioner.reconcile.actions import Action, Actual, Archive, Desired, Follow, Note, Open, Plan, Rename
 from provisioner.reconcile.apply import Applier, Progress
+from provisioner.reconcile.fences import settle_moves
 from provisioner.reconcile.follow import follow
 from provisioner.reconcile.locks import app_locked
 from provisioner.reconcile.outlook import Retry
@@ -70,6 +71,7 @@ def _reconcile(
 ) -> Outcome | list[Moved]:
     """The same under the app's lock; or whose data is to be kept first, of those that are not in `kept`."""
     done = 0
+    settle_moves(registry, app, now)
     settle_runs(registry, app, now)
     settle(registry, app, now)
     if retry:
@@ -144,12 +146,13 @@ def _find_damage(registry: Registry, app: App, now: int, cause: str, asked: Retr
 def damaged(registry: Registry, app: App) -> list[Database]:
     """The databases that are called connected and are not usable, with what is wrong as their error."""
     found = []
-    instances: dict[str, Instance] = {}
+    instances: dict[tuple[str, bool], Instance] = {}
     for database in registry.databases(app.id):
         if database.status is Status.CONNECTED and database.intent is None:
-            if database.instance_id not in instances:
-                instances[database.instance_id] = registry.instance_of(database.instance_id)
-            instance = instances[database.instance_id]
+            where = (database.instance_id, database.moved)
+            if where not in instances:
+                instances[where] = registry.storage_of(database)
+            instance = instances[where]
             if problem := engine_of(instance).problem(instance, database):
                 found.append(replace(database, status=Status.ERROR, error=problem))
     return found

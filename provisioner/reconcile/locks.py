@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from provisioner.lock import locked, try_lock
 from provisioner.model import App, Database, Instance
@@ -17,6 +17,15 @@ def app_locked(registry: Registry, app: App) -> Iterator[None]:
     """Held for moments only: everything that wakes up waits for it. Raises Busy."""
     must_lead(registry.home)
     with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
+        yield
+
+
+@contextmanager
+def all_locked(registry: Registry) -> Iterator[None]:
+    """The same for all apps, in one order, so that two who want all of them do not wait for each other."""
+    with ExitStack() as stack:
+        for app in sorted(registry.apps(removed=True), key=lambda app: app.id):
+            stack.enter_context(app_locked(registry, app))
         yield
 
 
@@ -62,10 +71,25 @@ def _timeline(registry: Registry, timeline_id: str) -> str:
 
 
 @contextmanager
-def instance_locked(registry: Registry, instance: Instance) -> Iterator[None]:
-    """Held while it is deleted or recovered. Taken before a database's and an app's. Raises Busy."""
-    with locked(os.path.join(registry.home.locks, f"instance-{instance.id}.lock"), f"the instance {instance.slug!r}"):
+def instance_locked(registry: Registry, instance: Instance, timeout: float = 60.0) -> Iterator[None]:
+    """Held while it is deleted, recovered or moved. Taken before a database's and an app's. Raises Busy."""
+    with locked(_instance(registry, instance), f"the instance {instance.slug!r}", timeout):
         yield
+
+
+@contextmanager
+def instance_if_free(registry: Registry, instance: Instance) -> Iterator[bool]:
+    """True: nobody is at it, and nobody begins until the block ends."""
+    fd = try_lock(_instance(registry, instance))
+    try:
+        yield fd is not None
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _instance(registry: Registry, instance: Instance) -> str:
+    return os.path.join(registry.home.locks, f"instance-{instance.id}.lock")
 
 
 def _database(registry: Registry, database_id: str) -> str:

@@ -27,6 +27,7 @@ def begun(new_id: str, app: App, timeline: Timeline, instance: Instance, now: in
         connected_at=None,
         archived_at=None,
         purge_at=None,
+        moved=instance.moving,
     )
 
 

@@ -27,6 +27,7 @@ from provisioner.model import (
     Status,
     Timeline,
 )
+from provisioner.reconcile.fences import settle_move
 from provisioner.reconcile.locks import app_locked, database_if_free, database_locked
 from provisioner.reconcile.scrubbing import scrubbed
 from provisioner.registry import snapshots as rows
@@ -56,15 +57,18 @@ def put_in_place(
     and the cause of that snapshot. Raises StorageFailed, Busy, NotScrubbed where the copy did not pass `scrub`, and
     ProvisionerError where the database is not connected; then its data is as it was.
     """
-    engine, instance = _storage(registry, database)
     with database_locked(registry, database):
+        engine, instance = _storage(registry, database)
         kept_as = str(uuid.uuid4())
         begun = Replacement(database.id, action, detail, kept_as, False, None, None, None, now)
         with app_locked(registry, app):
+            settle_move(registry, app, database.id, now)  # whose lock is held, as below
             for left in rows.replacements(registry, app.id):
                 if left.database_id == database.id:  # whose lock is held: who began it is gone
                     _settle(registry, app, left, now)
             _must_have_data(registry, database)
+            if source is not None:
+                _must_be_beside(registry, database, source.database)
             with registry.change(synced=False):  # cut off with the power, what was built waits for the next attempt
                 rows.save_replacement(registry, begun)
         faults.point("replace.intended")
@@ -101,8 +105,8 @@ def put_in_place(
 
 def take_snapshot(registry: Registry, app: App, database: Database, now: int, *, label: str, cause: str) -> Snapshot:
     """Keep a database as it is. Raises StorageFailed and Busy."""
-    engine, instance = _storage(registry, database)
     with database_locked(registry, database):
+        engine, instance = _storage(registry, database)
         revision = _timeline(registry, app, database).revision
         making = SnapshotState.MAKING
         snapshot = Snapshot(str(uuid.uuid4()), database.id, label, cause, revision, making, None, None, now, None)
@@ -243,6 +247,16 @@ def _must_have_data(registry: Registry, database: Database) -> Database:
     return current
 
 
+def _must_be_beside(registry: Registry, database: Database, source: Database) -> None:
+    goal, origin = _database(registry, database.id), _database(registry, source.id)
+    if goal.moved != origin.moved:
+        slug = registry.instance_of(goal.instance_id).slug
+        raise ProvisionerError(
+            f"{origin.name} and {goal.name} are in two places, because instance {slug} is being moved",
+            f"When it is there, try again; to go on with it: provisioner instance move {slug}",
+        )
+
+
 def _database(registry: Registry, database_id: str) -> Database:
     found = registry.database(database_id)
     assert found is not None  # noqa: S101 - rows of databases are never deleted
@@ -254,7 +268,7 @@ def _timeline(registry: Registry, app: App, database: Database) -> Timeline:
 
 
 def _storage(registry: Registry, database: Database) -> tuple[Engine, Instance]:
-    instance = registry.instance_of(database.instance_id)
+    instance = registry.storage_of(database)
     return engine_of(instance), instance
 
 

@@ -103,7 +103,7 @@ def cut_off(registry: Registry, app: App, run: Run, now: int) -> None:
     remove_workplace(registry.home, run.id)
     database = registry.database(run.database_id) if run.database_id else None
     if database is not None:  # what it was to change goes too
-        instance = registry.instance_of(database.instance_id)
+        instance = registry.storage_of(database)
         engine_of(instance).discard(instance, database)
     timeline = registry.timeline(run.timeline_id)
     with registry.change():

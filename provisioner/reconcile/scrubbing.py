@@ -23,6 +23,7 @@ from provisioner.reconcile.backoff import failure_of
 from provisioner.reconcile.locks import app_locked, database_locked
 from provisioner.reconcile.running import SCRUB, begun, end, workplace
 from provisioner.registry.masking import Mask
+from provisioner.registry.moves import set_moved
 from provisioner.registry.store import Registry
 from provisioner.registry.variables import listing
 from provisioner.runs.start import STOPPED, Command, Stop, failed, run, shell
@@ -61,7 +62,7 @@ def scrubbed(
     """
     if rule is None:
         return build()
-    instance = registry.instance_of(database.instance_id)
+    instance = registry.storage_of(database)
     timeline = registry.timeline(database.timeline_id)
     with begun(registry, timeline, SCRUB, rule.command, database=database) as run_row:
         faults.point("scrub.intended")
@@ -113,7 +114,8 @@ def copy_aside(registry: Registry, app_id: str, database_id: str, stop: Stop, *,
 
 
 def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | None, stop: Stop) -> None:
-    instance = registry.instance_of(database.instance_id)
+    database = _beside_source(registry, app, database)
+    instance = registry.storage_of(database)
     engine = engine_of(instance)
     if engine.problem(instance, database):  # else it was cut off when it was in its place
         try:
@@ -149,6 +151,17 @@ def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | 
     faults.point("provision.recorded")
 
 
+def _beside_source(registry: Registry, app: App, database: Database) -> Database:
+    """The row of a copy that is to be made where its source is by now: its instance may be on the move."""
+    with app_locked(registry, app):
+        source = registry.database(database.forked_from or "")
+        if source is not None and source.moved != database.moved and database.connected_at is None:
+            set_moved(registry, database, moved=source.moved)
+        found = registry.database(database.id)
+    assert found is not None  # noqa: S101 - rows of databases are never deleted
+    return found
+
+
 def _record(registry: Registry, app: App, database: Database, detail: str) -> None:
     with app_locked(registry, app):
         current = registry.database(database.id)
@@ -168,7 +181,7 @@ def _environment(
     registry: Registry, app: App, timeline: Timeline, database: Database, beside: Reached | ReachedServer
 ) -> dict[str, str]:
     """The variables of the timeline, with the copy as its only database."""
-    organization, instance = registry.organization(), registry.instance_of(database.instance_id)
+    organization, instance = registry.organization(), registry.storage_of(database)
     context = Context.PRODUCTION if timeline.production else Context.DEVELOPMENT
     connection = Connection(
         org_id=organization.id,

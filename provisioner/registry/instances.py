@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from provisioner.model import Database, Instance
-from provisioner.registry.store import Registry
+from provisioner.registry.store import INSTANCE, Registry
 from provisioner.registry.tables import printable
-
-_COLUMNS = "id, slug, engine, location, created_at, url, require_quorum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +38,14 @@ def save_instance(registry: Registry, instance: Instance, now: int, detail: str)
         registry.record(now, "instance.edit", registry.who, detail=detail)
 
 
-def call_broken(registry: Registry, instance: Instance, now: int, why: str) -> None:
-    """Nothing on an instance is connected any more, until it is tried again."""
+def call_broken(registry: Registry, instance: Instance, now: int, why: str, *, moved: bool = False) -> None:
+    """Nothing on an instance is connected any more, until it is tried again; of one that is being moved, nothing of what
+    was `moved`, or was not."""
     with registry.change():
         registry.write(
-            "update database set status = 'error', error = ? where instance_id = ? and status = 'connected' and intent is null",
-            *(printable(why), instance.id),
+            "update database set status = 'error', error = ? where instance_id = ? and status = 'connected' and intent is null"
+            " and moved = ?",
+            *(printable(why), instance.id, moved),
         )
         registry.record(now, "instance.error", "watch", detail=f"{instance.slug}: {why}")
 
@@ -76,11 +76,11 @@ def mark_recovered(registry: Registry, instance: Instance, now: int) -> None:
 def deleted(registry: Registry) -> list[Deleted]:
     """The instances that were ever deleted, the last one first."""
     rows = registry.rows(
-        f"select {_COLUMNS}, deleted_at, purge_at, backup from instance where deleted_at is not null"
+        f"select deleted_at, purge_at, backup, {INSTANCE} from instance where deleted_at is not null"
         " order by deleted_at desc, rowid desc"
     )
     return [
-        Deleted(registry.instance(row[:7]), int(str(row[7])), int(str(row[8] or row[7])), row[9])  # type: ignore[arg-type]
+        Deleted(registry.instance(row[3:]), int(str(row[0])), int(str(row[1] or row[0])), row[2])  # type: ignore[arg-type]
         for row in rows
     ]
 
@@ -88,8 +88,9 @@ def deleted(registry: Registry) -> list[Deleted]:
 def gone(registry: Registry, now: int) -> list[Instance]:
     """The instances that were deleted for good, with all their databases, and whose places no other uses."""
     rows = registry.rows(
-        f"select {_COLUMNS} from instance gone where deleted_at is not null and purge_at <= ? and {_NO_DATA.format('gone')}"
-        " and not exists (select 1 from instance other where other.id <> gone.id and other.location = gone.location"
+        f"select {INSTANCE} from instance gone where deleted_at is not null and purge_at <= ? and {_NO_DATA.format('gone')}"
+        " and not exists (select 1 from instance other where other.id <> gone.id"
+        " and gone.location in (other.location, other.moving_location, other.left_location)"
         f" and not (deleted_at is not null and {_NO_DATA.format('other')}))",
         now,
     )
@@ -100,9 +101,14 @@ _NO_DATA = "not exists (select 1 from database where instance_id = {}.id and sta
 
 
 def locations(registry: Registry) -> list[tuple[str, str, str]]:
-    """Where data of instances is, also of those that were deleted and may be recovered: id, slug, directory or URL."""
+    """Where data of instances is, also of those that were deleted and may be recovered: id, slug, directory or URL.
+
+    Of one that is being moved, and of one whose old place was not forgotten, both places.
+    """
     rows = registry.rows(
-        "select id, slug, location from instance where deleted_at is null"
-        " or exists (select 1 from database where instance_id = instance.id and status <> 'purged')"
+        "select id, slug, place from (select *, location as place from instance union all"
+        " select *, moving_location from instance union all select *, left_location from instance) as found"
+        " where place <> '' and (deleted_at is null"
+        " or exists (select 1 from database where instance_id = found.id and status <> 'purged'))"
     )
     return [(str(row[0]), str(row[1]), str(row[2])) for row in rows]

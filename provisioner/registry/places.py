@@ -13,8 +13,9 @@ from provisioner.registry.store import Registry
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`location` and `url` are the instance's; `home` the path of the home whose registry this is in, and `key` what is
-    another whenever that has a new key. `archived_at` in milliseconds since 1970, None where it is not archived."""
+    """`location` and `url` are its storage's; `home` the path of the home whose registry this is in, and `key` what is
+    another whenever that has a new key. `archived_at` in milliseconds since 1970, None where it is not archived.
+    `switching`: nobody can use it for a moment, for it is being moved."""
 
     name: str
     engine: str
@@ -28,6 +29,7 @@ class Place:
     home: str = ""
     key: tuple[int, int] | None = None
     require_quorum: int = 0
+    switching: bool = False
 
     def same_storage(self, other: Place) -> bool:
         """Does what opened the data of the one still open that of the other?"""
@@ -43,8 +45,9 @@ def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, Plac
     """Those of these that the registry has ever had, by their ids; a thousand take some milliseconds."""
     key = keys.mark(registry.home)
     rows = registry.rows(
-        "select database.id, database.name, engine, location, status, intent, error, archived_at, instance.id,"
-        " instance.url, instance.require_quorum"
+        "select database.id, database.name, engine, iif(moved, moving_location, location), status, intent, error,"
+        " archived_at, instance.id, iif(moved, moving_url, url), iif(moved, moving_quorum, require_quorum),"
+        " switching = 2"
         " from json_each(?) as wanted join database on database.id = wanted.value"
         " join instance on instance.id = instance_id",
         json.dumps(list(database_ids)),
@@ -65,6 +68,7 @@ def _place(
     instance_id: object,
     url: object,
     require_quorum: object,
+    switching: object,
 ) -> Place:
     return Place(
         str(name),
@@ -79,4 +83,5 @@ def _place(
         home,
         key,
         int(str(require_quorum)),
+        bool(switching),
     )

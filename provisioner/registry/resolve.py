@@ -23,11 +23,12 @@ BUSY_SECONDS = 5.0
 _APPS = "select id, slug, production, git_dir from app where removed_at is null and "
 _DATABASES = """
   select organization.id, organization.slug, timeline.revision, timeline.production, instance.slug, instance.engine,
-    instance.location, database.id, database.name, assignment.connect, database.token_generation,
+    iif(database.moved, instance.moving_location, instance.location), database.id, database.name, assignment.connect,
+    database.token_generation,
     database.status, database.error, database.hold, database.intent,
     timeline.deployed, timeline.failure,
     case when exists (select 1 from share where share.timeline_id = timeline.id) then ''
-    else app.pre_deploy || app.pre_deploy_from end, share.database_id is not null, instance.id
+    else app.pre_deploy || app.pre_deploy_from end, share.database_id is not null, instance.id, database.switching
   from timeline join organization join app on app.id = timeline.app_id
   left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
   left join instance on instance.id = assignment.instance_id and instance.deleted_at is null
@@ -176,6 +177,8 @@ class Resolver:
     def _must_be_connected(self, timeline: str, row: tuple[Any, ...]) -> None:
         instance, name = row[4], row[8]
         status, error, hold, intent = row[11:15]
+        if row[20] == 2:
+            raise NotYet(f"database {name!r} is being moved to another place", "Try again in a moment")
         if status == "connected" and intent is None:
             return
         if status is None:

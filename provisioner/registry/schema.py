@@ -207,6 +207,19 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ),
     ("0006_servers", "alter table instance add column url text not null default ''"),
     ("0007_quorum", "alter table instance add column require_quorum integer not null default 0"),
+    (
+        "0008_moves",
+        """
+        alter table instance add column moving_location text not null default '';
+        alter table instance add column moving_url text not null default '';
+        alter table instance add column moving_quorum integer not null default 0;
+        alter table instance add column left_location text not null default '';
+        alter table instance add column left_url text not null default '';
+        alter table database add column moved integer not null default 0;
+        alter table database add column switching integer not null default 0;
+        create index database_switching on database (switching) where switching;
+        """,
+    ),
 )
 
 

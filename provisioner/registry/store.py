@@ -15,9 +15,12 @@ _TIMELINE = (
 )
 _DATABASE = (
     "id, timeline_id, instance_id, name, status, intent, error, attempts, retry_at, hold, created_at, connected_at,"
-    " archived_at, purge_at, forked_from, forked_at, fork_version, forked_snapshot, token_generation"
+    " archived_at, purge_at, forked_from, forked_at, fork_version, forked_snapshot, token_generation, moved"
 )
-_INSTANCE = "id, slug, engine, location, created_at, url, require_quorum"
+INSTANCE = (
+    "id, slug, engine, location, created_at, url, require_quorum, moving_location, moving_url, moving_quorum,"
+    " left_location, left_url"
+)
 _APP = (
     "id, slug, git_dir, production, grace_ms, retention_ms, created_at, expire_ms, pre_deploy, pre_deploy_from,"
     " pre_deploy_ms, snapshot_revisions"
@@ -25,7 +28,7 @@ _APP = (
 _SHARING = "exists (select 1 from share where share.timeline_id = timeline.id)"
 _timeline_values = attrgetter(*_TIMELINE.split(", "))
 _database_values = attrgetter(*_DATABASE.split(", "))
-_instance_values = attrgetter(*_INSTANCE.split(", "))
+_instance_values = attrgetter(*INSTANCE.split(", "))
 _app_values = attrgetter(*_APP.split(", "))
 
 
@@ -41,6 +44,7 @@ def _database(row: tuple[object, ...]) -> Database:
     values[4] = Status(str(row[4]))
     values[5] = Intent(str(row[5])) if row[5] else None
     values[9] = Hold(str(row[9])) if row[9] else None
+    values[-1] = bool(row[-1])
     return Database(*values)  # type: ignore[arg-type]
 
 
@@ -64,20 +68,27 @@ class Registry(Tables):
         return Organization(*rows[0])  # type: ignore[arg-type]
 
     def instances(self) -> list[Instance]:
-        rows = self.rows(f"select {_INSTANCE} from instance where deleted_at is null order by created_at, slug")
+        rows = self.rows(f"select {INSTANCE} from instance where deleted_at is null order by created_at, slug")
         return [self.instance(row) for row in rows]
 
     def instance_of(self, instance_id: str) -> Instance:
         """The instance with this id, deleted or not."""
-        return self.instance(self.rows(f"select {_INSTANCE} from instance where id = ?", instance_id)[0])
+        return self.instance(self.rows(f"select {INSTANCE} from instance where id = ?", instance_id)[0])
+
+    def storage_of(self, database: Database) -> Instance:
+        """The database's instance, storing where this database is by now: it may be on its way to another place."""
+        rows = self.rows("select moved from database where id = ?", database.id)
+        moved = bool(rows[0][0]) if rows else database.moved
+        return self.instance_of(database.instance_id).storage(moved=moved)
 
     def instance(self, row: tuple[object, ...]) -> Instance:
         """An instance from the columns of its row."""
-        return Instance(*row, home=self.home.path)  # type: ignore[arg-type, misc]
+        return Instance(*row[:7], self.home.path, *row[7:])  # type: ignore[arg-type, call-arg]
 
     def add_instance(self, instance: Instance) -> None:
         with self.change():
-            self.write(f"insert into instance ({_INSTANCE}) values (?, ?, ?, ?, ?, ?, ?)", *_instance_values(instance))
+            values = _instance_values(instance)
+            self.write(f"insert into instance ({INSTANCE}) values ({', '.join('?' * len(values))})", *values)
             self.record(instance.created_at, "instance.add", self.who, detail=instance.slug)
 
     def apps(self, *, removed: bool = False) -> list[App]:
@@ -119,7 +130,7 @@ class Registry(Tables):
     def assigned(self, app_id: str) -> list[Instance]:
         """The app's instances, the first assigned first."""
         rows = self.rows(
-            f"select {_qualified(_INSTANCE, 'instance')} from assignment join instance"
+            f"select {_qualified(INSTANCE, 'instance')} from assignment join instance"
             " on instance.id = instance_id where app_id = ? and removed_at is null and deleted_at is null"
             " order by assignment.id",
             app_id,
@@ -305,7 +316,7 @@ class Registry(Tables):
 
     def save_databases(self, databases: Iterable[Database]) -> None:
         self.write_all(
-            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " on conflict (id) do update set timeline_id = excluded.timeline_id, name = excluded.name,"
             " status = excluded.status, intent = excluded.intent, error = excluded.error,"
             " attempts = excluded.attempts, retry_at = excluded.retry_at, hold = excluded.hold,"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from provisioner.errors import StorageFailed
 
-VERSION = 7
+VERSION = 8
 """The registry's ``pragma user_version``; 0 is one without tables."""
 
 

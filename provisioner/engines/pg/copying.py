@@ -155,19 +155,24 @@ def restore(
     It is done by a role that may do no more than the owner. Of a `foreign` dump, what it grants to roles of its own server
     is left away. Raises StorageFailed.
     """
-    programs = tools.programs(session.info.server_version // 10000)
+    server = session.info.server_version // 10000
+    programs = tools.programs(server)
     with workplace(instance) as directory:
         listing, extensions = _contents(programs, dump, directory, databases.schemas(instance, target))
         _extend(instance, target, extensions)
         databases.wait_until_left(session, target)
         with visited(instance, session, target, owner) as variables:
-            arguments = [tools.LIVELY, "--no-owner", f"--role={owner}", "--exit-on-error", "--no-password"]
+            program, what = os.path.join(programs, "pg_restore"), f"restoring into {target}"
+            arguments = ["--no-owner", f"--role={owner}", f"--use-list={listing}", dump]
             if foreign:
-                arguments.append("--no-privileges")
+                arguments.insert(0, "--no-privileges")
+            if tools.too_new(programs, server):
+                tools.through_a_script(program, arguments, tools.STRICT, variables, what)
+                return
+            straight = [tools.LIVELY, "--exit-on-error", "--no-password"]
             if os.path.isdir(dump) or not foreign:
-                arguments.append(f"--jobs={jobs}")
-            program = os.path.join(programs, "pg_restore")
-            tools.run(program, [*arguments, f"--use-list={listing}", dump], variables, f"restoring into {target}")
+                straight.append(f"--jobs={jobs}")
+            tools.run(program, [*straight, *arguments], variables, what)
 
 
 @contextmanager

@@ -6,6 +6,8 @@
     pvs_<instance>_<id>_<snapshot>  one of its snapshots
     pvb_<instance>_<id>_<snapshot>  one that is being made
     pvx_<instance>_<random>         made ahead of need, with its role
+    pvm_<instance>_<id>[_…]         closed, because it is being moved to another place; with a snapshot's digits, or archived
+    pvo_<instance>_<id>_<random>    closed for good, because it was moved, or because it lay where it was moved to
 
 Instance is the beginning of its id: several instances, and homes, may share a server. The id, because names then survive
 the renaming of a branch, which cannot rename a database that programs are connected to. What a database is called in the
@@ -15,6 +17,7 @@ registry is in its comment.
 from __future__ import annotations
 
 LIVE, BESIDE, ARCHIVED, SNAPSHOT, BEGUN, SPARE = "pv", "pvn", "pva", "pvs", "pvb", "pvx"
+MOVING, LEFT = "pvm", "pvo"
 
 
 def live(instance_id: str, database_id: str) -> str:

@@ -1,0 +1,29 @@
+"""`provisioner instance move`."""
+
+from __future__ import annotations
+
+import click
+
+from provisioner.cli.instances.where import where_options
+from provisioner.cli.shared import the_home, yes_option
+from provisioner.cli.terminal import carry_out
+from provisioner.engines.base import Where
+from provisioner.operations import moving
+from provisioner.operations.instances import find
+from provisioner.registry.store import Registry
+
+
+@click.command()
+@click.argument("slug")
+@where_options("Move it to files in this directory.")
+@click.option("--back", is_flag=True, help="Move back what was moved, and leave the instance where it was.")
+@click.option("--forget", is_flag=True, help="Delete for good what an earlier move has left in the old place.")
+@yes_option
+def move(slug: str, where: Where, back: bool, forget: bool, yes: bool) -> None:
+    """Move an instance's Deno KV databases to a directory, or to a PostgreSQL server, while programs use them.
+
+    One database after the other is copied, compared and switched over; programs that use a server of ours wait for that
+    moment. Cut off, it goes on where it was: run it again without saying where to.
+    """
+    with Registry.open(the_home()) as registry:
+        carry_out(moving.move(registry, find(registry, slug), where, back=back, forget=forget), yes=yes)

@@ -1,0 +1,81 @@
+"""The two ends of a move: where databases are taken from, and where they are put. Each by where an instance stores."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Protocol
+
+from provisioner.engines.base import Source
+from provisioner.engines.pg.place import is_server
+from provisioner.errors import StorageFailed
+from provisioner.kv.whole import Copy, Whole
+from provisioner.model import Database, Instance
+
+
+class End(Protocol):
+    """`storage` is an instance, storing at this end. Every step may be done again; all raise StorageFailed."""
+
+    def alone(self, storage: Instance, other: Instance) -> str:
+        """Why what is put here may be what is taken from the `other` storage of the same kind; empty where it cannot."""
+
+    def make(self, storage: Instance, item: Source) -> None:
+        """Put aside whatever lies where this database, or this snapshot of it, is to lie, and begin an empty copy."""
+
+    def copy(self, storage: Instance, item: Source) -> AbstractContextManager[Copy]:
+        """The copy that was begun."""
+
+    def put_in_place(self, storage: Instance, item: Source) -> None:
+        """Have the copy on disk, and where it belongs."""
+
+    def discard(self, storage: Instance, item: Source) -> None:
+        """Remove the copy; one that is where it belongs, which nobody has used, is put away."""
+
+    def original(self, storage: Instance, item: Source) -> AbstractContextManager[Whole]:
+        """What is to be moved, fenced or not."""
+
+    def fence(self, storage: Instance, item: Source) -> None:
+        """Nobody writes to it from here on, and what was acknowledged is in it."""
+
+    def unfence(self, storage: Instance, database: Database, snapshot_ids: Sequence[str]) -> None:
+        """Let everybody go on with a database and its snapshots, as far as they were fenced."""
+
+    def put_away(self, storage: Instance, database: Database) -> None:
+        """Keep what was moved where nobody takes it for data."""
+
+    def left(self, storage: Instance) -> tuple[int, str]:
+        """How many databases were put away there, and where they are."""
+
+    def forget(self, storage: Instance) -> None:
+        """Delete for good what was put away."""
+
+    def tidy(self, storage: Instance) -> None:
+        """Remove what is no database of anybody's, where all that were there were put away."""
+
+
+_ENDS = {
+    False: ("provisioner.engines.moving_files", "Files"),
+    True: ("provisioner.engines.pg.moving", "Server"),
+}
+
+
+def end_of(storage: Instance) -> End:
+    """Raises StorageFailed where a library that it needs is not installed."""
+    module, name = _ENDS[is_server(storage.location)]
+    try:
+        found: End = getattr(import_module(module), name)()
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("provisioner"):
+            raise
+        raise StorageFailed(
+            f"moving to or from PostgreSQL needs {error.name}, which is not installed",
+            "Run: pip install 'timeline-provisioner[postgres]'",
+        ) from error
+    return found
+
+
+def mark() -> str:
+    """Part of the name of what is put away, which is another each time."""
+    return secrets.token_hex(8)

@@ -1,0 +1,242 @@
+"""Moving an instance to another place, going on with that, going back, and forgetting what is left behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from provisioner.clock import now_ms
+from provisioner.endpoint import served
+from provisioner.engines.base import Where
+from provisioner.engines.moving import end_of
+from provisioner.engines.pg.place import is_server
+from provisioner.engines.table import engine_for, engine_of
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.model import ConnectMode, Database, Instance
+from provisioner.operations.instances import must_be_alone, must_stay
+from provisioner.operations.proposal import Proposal, Told
+from provisioner.reconcile import moving
+from provisioner.reconcile.locks import instance_locked
+from provisioner.registry import moves
+from provisioner.registry.instances import databases_of
+from provisioner.registry.store import Registry
+from provisioner.view import size_text
+
+MOVABLE = "deno-kv"
+SAID_EVERY = 1.0  # seconds
+LOCK_SECONDS = 1.0
+
+
+def move(registry: Registry, instance: Instance, where: Where, *, back: bool, forget: bool) -> Proposal:
+    """What `provisioner instance move` proposes. Raises ProvisionerError where that cannot be."""
+    if instance.engine != MOVABLE:
+        raise ProvisionerError(
+            f"{instance.slug} is an instance of the engine {instance.engine}, whose databases cannot be moved",
+            "Add another instance and assign it, then take each over: provisioner database dump, and load --replace",
+        )
+    if back + forget + (where != Where()) > 1:
+        raise UsageError("that is more than one thing", "Say where to, or --back, or --forget")
+    if forget:
+        return _forget(registry, instance)
+    if where != Where():
+        must_stay(instance)
+        return _begin(registry, instance, _target(registry, instance, where))
+    if not instance.moving:
+        raise UsageError(f"where is {instance.slug} to be moved to?", "Say --url URL or --directory PATH")
+    return _go_back(registry, instance) if back else _go_on(registry, instance)
+
+
+def _target(registry: Registry, instance: Instance, where: Where) -> Instance:
+    """The instance as it is to be."""
+    if (where.url is None) == (where.directory is None):
+        raise UsageError("where to?", "Say --url URL or --directory PATH, one of them")
+    location, url = engine_for(instance.engine, where).locate(where, "")
+    quorum = where.require_quorum
+    if quorum is None:
+        quorum = instance.require_quorum if is_server(location) else 0
+    target = replace(instance, location=location, url=url, require_quorum=quorum)
+    must_be_alone(registry, location, but=instance.id)
+    if is_server(location):
+        for app in registry.apps():
+            if registry.connect_modes(app.id).get(instance.id) is ConnectMode.FILE:
+                raise ProvisionerError(
+                    f"app {app.slug!r} is connected to {instance.slug} by file, which there will be none of",
+                    f"First run: provisioner assign --connect auto {instance.slug} {app.slug}",
+                )
+    return target
+
+
+def _begin(registry: Registry, instance: Instance, target: Instance) -> Proposal:
+    held = _with_data(registry, instance)
+    size = sum(_size(instance, each) for each in held)
+    lines = [
+        f"{instance.slug}: {len(held)} databases, {size_text(size)}, from {instance.location} to {target.location}"
+    ]
+    if not is_server(instance.location):
+        lines.append(
+            "Programs that have a file open get errors once it is moved, and have to be started anew; through a server of"
+            " ours nobody notices more than a pause"
+        )
+    if is_server(target.location) and served(registry.home) is None:
+        lines.append("Apps will need a server of ours to reach it: provisioner up")
+    if instance.require_quorum and not target.require_quorum:
+        lines.append(f"It will not be kept on {instance.require_quorum} nodes any more")
+    lines += [f"{each.name} is in error, and stays until that is mended: {each.error}" for each in held if each.error]
+
+    def do(told: Told) -> Iterator[str]:
+        with instance_locked(registry, instance, LOCK_SECONDS):
+            must_stay(registry.instance_of(instance.id))
+            _must_be_usable(target)
+            alike = is_server(instance.location) == is_server(target.location)
+            if alike and (why := end_of(target).alone(target, instance)):
+                raise ProvisionerError(f"{instance.slug} cannot be moved there: {why}", "Say another place")
+            moving.begin(registry, instance, target, now_ms())
+            yield from _carry_on(registry, instance, told)
+
+    return Proposal(
+        do, f"Move {instance.slug} to {target.location}?", tuple(lines), about=f"move {instance.id} {lines[0]}"
+    )
+
+
+def _must_be_usable(target: Instance) -> None:
+    engine = engine_of(target)
+    engine.prepare(target)
+    failed = [check for check in engine.test(target) if not check.well]
+    if failed:
+        raise ProvisionerError(f"{target.location} cannot store databases: {failed[0].what}: {failed[0].text}")
+
+
+def _go_on(registry: Registry, instance: Instance) -> Proposal:
+    def do(told: Told) -> Iterator[str]:
+        with instance_locked(registry, instance, LOCK_SECONDS):
+            yield from _carry_on(registry, instance, told)
+
+    return Proposal(do)
+
+
+def _go_back(registry: Registry, instance: Instance) -> Proposal:
+    moved, total = moves.counted(registry, instance)
+
+    def do(told: Told) -> Iterator[str]:
+        with instance_locked(registry, instance, LOCK_SECONDS):
+            if not registry.instance_of(instance.id).moving:
+                raise ProvisionerError(f"{instance.slug} is not being moved any more")
+            moving.turn_back(registry, instance, now_ms())
+            yield from _carry_on(registry, instance, told)
+
+    question = f"Move {moved} of {total} databases of {instance.slug} back to {instance.location}?"
+    return Proposal(do, question, about=f"move back {instance.id}")
+
+
+def _carry_on(registry: Registry, instance: Instance, told: Told) -> Iterator[str]:
+    """Move what is not moved. Raises ProvisionerError, after all that could be moved was."""
+    instance = registry.instance_of(instance.id)
+    target = instance.storage(moved=True)
+    engine_of(target).prepare(target)
+    failed: dict[str, ProvisionerError] = {}
+    meter = _Meter(registry, instance, told)
+    entries = late = 0
+    longest = 0.0
+    while todo := [each for each in moves.waiting(registry, instance) if each not in failed]:
+        for app, database_id in moving.owners(registry, todo):
+            meter.begin(database_id)
+            try:
+                done = moving.move(registry, app, database_id, now_ms, meter.heard)
+            except moving.NotMoved as error:
+                failed[database_id] = error
+                continue
+            meter.ended(database_id)
+            if done is not None:
+                entries, late, longest = entries + done.entries, late + done.late, max(longest, done.paused)
+    if failed:
+        first = next(iter(failed.values()))
+        raise ProvisionerError(
+            f"{len(failed)} databases of {instance.slug} are not moved; {first.message}",
+            f"Mend that, then go on: provisioner instance move {instance.slug}",
+        )
+    if not moving.end(registry, instance, now_ms()):
+        raise ProvisionerError(
+            f"not everything of {instance.slug} is moved yet", f"Go on: provisioner instance move {instance.slug}"
+        )
+    end_of(instance).tidy(instance)
+    yield f"{instance.slug} is in {target.location}: {entries} entries, {late} of them written meanwhile"
+    yield f"nobody waited for longer than {longest * 1000:.0f} ms"
+    yield from _what_is_left(instance)
+
+
+def _what_is_left(old: Instance) -> Iterator[str]:
+    count, where = end_of(old).left(old)
+    if count:
+        yield f"what it was before is kept: {count} databases in {where}"
+        yield f"to delete that for good: provisioner instance move {old.slug} --forget"
+
+
+def _forget(registry: Registry, instance: Instance) -> Proposal:
+    must_stay(instance)
+    ends = [instance]
+    if instance.left_location:
+        ends.append(replace(instance, location=instance.left_location, url=instance.left_url, require_quorum=0))
+    found = [(end, *end_of(end).left(end)) for end in ends]
+    lines = tuple(f"{count} databases in {where}" for _, count, where in found if count)
+    if not lines and not instance.left_location:
+        raise ProvisionerError(f"no move has left anything of {instance.slug}")
+
+    def do(_: Told) -> Iterator[str]:
+        with instance_locked(registry, instance, LOCK_SECONDS):
+            must_stay(registry.instance_of(instance.id))
+            for end, count, _where in found:
+                if count:
+                    end_of(end).forget(end)
+            for end in ends[1:]:
+                end_of(end).tidy(end)
+            moves.forget_left(registry, instance, now_ms())
+        yield f"{instance.slug}: what was moved is in {instance.location} only"
+
+    question = f"Delete for good what moves of {instance.slug} have left?" if lines else ""
+    return Proposal(do, question, lines, about=f"forget {instance.id} {lines}" if lines else "")
+
+
+def _with_data(registry: Registry, instance: Instance) -> list[Database]:
+    return [each for each in databases_of(registry, instance.id) if each.connected_at is not None]
+
+
+def _size(instance: Instance, database: Database) -> int:
+    return engine_of(instance).inspect(instance, database).size or 0
+
+
+class _Meter:
+    """Says how far it is: databases, entries, bytes, and how long it will take, by the bytes."""
+
+    def __init__(self, registry: Registry, instance: Instance, told: Told) -> None:
+        self._told = told
+        self._slug = instance.slug
+        held = [each for each in _with_data(registry, instance) if not each.moved]
+        self._sizes = {each.id: _size(instance, each) for each in held}
+        self._names = {each.id: each.name for each in held}
+        self._begun = self._said = time.monotonic()
+        self._done = self._number = self._entries = self._bytes = 0
+        self._of = ""
+
+    def begin(self, database_id: str) -> None:
+        self._number += 1
+        self._of = self._names.get(database_id, "a new database")
+
+    def ended(self, database_id: str) -> None:
+        self._done += self._sizes.pop(database_id, 0)
+
+    def heard(self, entries: int, size: int) -> None:
+        self._entries += entries
+        self._bytes += size
+        now = time.monotonic()
+        if now - self._said < SAID_EVERY:
+            return
+        self._said = now
+        left = ""
+        if self._done:
+            seconds = (now - self._begun) / self._done * sum(self._sizes.values())
+            left = f", about {seconds:.0f} s left"
+        self._told.say(
+            f"{self._slug}: {self._number} of {max(self._number, len(self._names))}, {self._of}:"
+            f" {self._entries} entries, {size_text(self._bytes)}{left}"
+        )

@@ -1,0 +1,51 @@
+"""Databases that are being moved, and whoever moved them is gone: let go where they were, or put away where they were."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from provisioner.engines.base import Source
+from provisioner.engines.moving import end_of
+from provisioner.errors import StorageFailed
+from provisioner.model import App, Database
+from provisioner.reconcile.locks import database_if_free
+from provisioner.registry import moves
+from provisioner.registry.snapshots import snapshots
+from provisioner.registry.store import Registry
+
+
+def settle_moves(registry: Registry, app: App, now: int) -> None:
+    """Finish or undo what a process that is gone had begun. The caller holds the app's lock."""
+    for database in moves.on_their_way(registry, app.id):
+        with database_if_free(registry, database.id) as free:
+            if free:
+                with suppress(StorageFailed):  # it stays on its way, which exec and status tell, until this goes well
+                    settle_move(registry, app, database.id, now)
+
+
+def settle_move(registry: Registry, app: App, database_id: str, now: int) -> None:
+    """The same of one database, whose lock the caller holds, too. Raises StorageFailed."""
+    for database in moves.on_their_way(registry, app.id):
+        if database.id != database_id:
+            continue
+        instance = registry.instance_of(database.instance_id)
+        old, new = instance.storage(moved=False), instance.storage(moved=True)
+        if database.moved:
+            end_of(old).put_away(old, database)
+            moves.set_switching(registry, database, 0)
+            return
+        kept = [each.id for each in snapshots(registry, database.id)]
+        end_of(old).unfence(old, database, kept)
+        with registry.change():
+            moves.set_switching(registry, database, 0)
+            record(registry, app, database, now, "database.move-undone", instance.moving_location)
+        for snapshot_id in (*kept, None):
+            with suppress(StorageFailed):  # programs go on; whoever moves it next begins by this
+                end_of(new).discard(new, Source(database, snapshot_id))
+
+
+def record(registry: Registry, app: App, database: Database, now: int, action: str, detail: str) -> None:
+    """Say in the audit log what became of a database."""
+    timeline = os.fsdecode(registry.timeline(database.timeline_id).name)
+    registry.record(now, action, registry.who, app_id=app.id, timeline=timeline, database_id=database.id, detail=detail)

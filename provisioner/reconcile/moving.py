@@ -1,0 +1,180 @@
+"""Moving an instance's databases to another place, one by one, while programs use them.
+
+Of each, a copy is made beside its new place. Then it is fenced: from there on nobody's write to it is acknowledged. What
+was written since is put into the copy, which is compared with it; the copy is put in its place; and one transaction of the
+registry says that the database is there now. Cut off before that, it goes on where it was; behind it, where it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from provisioner import faults, inbox
+from provisioner.engines.base import Source
+from provisioner.engines.moving import end_of
+from provisioner.errors import Busy, ProvisionerError
+from provisioner.kv import whole
+from provisioner.model import App, Database, Instance, Status
+from provisioner.reconcile.fences import record, settle_move, settle_moves
+from provisioner.reconcile.locks import all_locked, app_locked, database_locked
+from provisioner.reconcile.replacing import settle
+from provisioner.reconcile.running import settle_runs
+from provisioner.registry import moves
+from provisioner.registry.snapshots import snapshots
+from provisioner.registry.store import Registry
+
+TRIES = 5
+
+Clock = Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """`late` entries were written while it was copied; `paused`: for how many seconds nobody could use it."""
+
+    name: str
+    entries: int
+    late: int
+    paused: float
+
+
+class NotMoved(ProvisionerError):  # noqa: N818 - what it is
+    """This database cannot be moved as it is; others can."""
+
+
+def begin(registry: Registry, instance: Instance, target: Instance, now: int) -> None:
+    """Say where an instance goes to. The caller holds its lock."""
+    with all_locked(registry):
+        moves.begin_move(registry, instance, target.location, target.url, target.require_quorum, now)
+    faults.point("move.begun")
+
+
+def turn_back(registry: Registry, instance: Instance, now: int) -> None:
+    """From here on, it goes to where it came from. The caller holds its lock. Raises ProvisionerError."""
+    with all_locked(registry):
+        for app in registry.apps(removed=True):
+            settle_moves(registry, app, now)
+        if any(moves.on_their_way(registry, app.id) for app in registry.apps(removed=True)):
+            raise ProvisionerError("not every database that was being moved could be let go", "Try again")
+        moves.turn_back(registry, registry.instance_of(instance.id), now)
+    faults.point("move.turned")
+
+
+def end(registry: Registry, instance: Instance, now: int) -> bool:
+    """All is in the new place: call it the instance's. False where not all is. The caller holds the instance's lock."""
+    with all_locked(registry):
+        for app in registry.apps(removed=True):
+            settle_moves(registry, app, now)
+        if moves.unended(registry, instance):
+            return False
+        moves.end_move(registry, registry.instance_of(instance.id), now)
+    faults.point("move.recorded")
+    return True
+
+
+def move(registry: Registry, app: App, database_id: str, clock: Clock, heard: whole.Heard) -> Moved | None:
+    """Move one database with its snapshots; None where there was nothing of it to move.
+
+    Raises NotMoved, StorageFailed and Busy; then it goes on where it was.
+    """
+    found = registry.database(database_id)
+    assert found is not None  # noqa: S101 - rows of databases are never deleted
+    with database_locked(registry, found):
+        for _ in range(TRIES):
+            with app_locked(registry, app):
+                settle_move(registry, app, found.id, clock())
+                settle_runs(registry, app, clock())
+                settle(registry, app, clock())
+                current = _to_be_moved(registry, found.id)
+                if current is not None:
+                    moves.set_switching(registry, current, moves.MAKING)
+            if current is None:
+                return None
+            if (done := _move(registry, app, current, clock, heard)) is not None:
+                return done
+    raise Busy(f"database {found.name} is changed again and again", "Go on: provisioner instance move INSTANCE")
+
+
+def _to_be_moved(registry: Registry, database_id: str) -> Database | None:
+    """The database as it is now; None where there is nothing to copy, and all that there is to say was said."""
+    database = registry.database(database_id)
+    assert database is not None  # noqa: S101 - rows of databases are never deleted
+    if database.moved or database.status is Status.PURGED:
+        return None
+    if database.connected_at is None:
+        moves.set_moved(registry, database, moved=True)
+        return None
+    if database.intent is not None or database.status not in (Status.CONNECTED, Status.ARCHIVED):
+        state = f"busy ({database.intent})" if database.error is None else f"in error: {database.error}"
+        raise NotMoved(
+            f"database {database.name} is not moved, for it is {state}",
+            f"See 'provisioner database show {database.name}', then go on: provisioner instance move INSTANCE",
+        )
+    return database
+
+
+def _move(registry: Registry, app: App, database: Database, clock: Clock, heard: whole.Heard) -> Moved | None:
+    """None where it is another one than it was when it was copied."""
+    instance = registry.instance_of(database.instance_id)
+    old, new = instance.storage(moved=False), instance.storage(moved=True)
+    kept = [each.id for each in snapshots(registry, database.id)]
+    items = [Source(database, each) for each in (*kept, None)]
+    try:
+        entries = sum(_copy(old, new, item, heard) for item in items)
+        faults.point("move.copied")
+        with app_locked(registry, app):
+            if registry.database(database.id) != database:
+                settle_move(registry, app, database.id, clock())
+                return None
+            inbox.leave(registry.home.inbox, app.id)  # whoever looks there waits for this lock, and finds what is left
+            for item in items[:-1]:
+                _switch(old, new, item, clock())
+            moves.set_switching(registry, database, moves.FENCED)
+            faults.point("move.intended")
+            begun = time.monotonic()
+            late = _switch(old, new, items[-1], clock())
+            faults.point("move.placed")
+            with registry.change():
+                moves.set_moved(registry, database, moved=True)
+                moves.set_switching(registry, database, moves.MAKING)
+                record(registry, app, database, clock(), "database.move", new.location)
+            paused = time.monotonic() - begun
+            faults.point("move.flipped")
+    except BaseException:
+        with app_locked(registry, app):
+            settle_move(registry, app, database.id, clock())
+        raise
+    settle_move(registry, app, database.id, clock())
+    faults.point("move.put-away")
+    return Moved(database.name, entries, late, paused)
+
+
+def _copy(old: Instance, new: Instance, item: Source, heard: whole.Heard) -> int:
+    source, target = end_of(old), end_of(new)
+    target.make(new, item)
+    with source.original(old, item) as original, target.copy(new, item) as copy:
+        return whole.copy(original, copy, heard)
+
+
+def _switch(old: Instance, new: Instance, item: Source, now: int) -> int:
+    source, target = end_of(old), end_of(new)
+    source.fence(old, item)
+    faults.point("move.fenced")
+    with source.original(old, item) as original, target.copy(new, item) as copy:
+        late = whole.settle(original, copy, now)
+    faults.point("move.settled")
+    target.put_in_place(new, item)
+    return late
+
+
+def owners(registry: Registry, database_ids: Sequence[str]) -> list[tuple[App, str]]:
+    """Each database's id with its app, registered or not."""
+    apps = {app.id: app for app in registry.apps(removed=True)}
+    found = []
+    for database_id in database_ids:
+        database = registry.database(database_id)
+        assert database is not None  # noqa: S101 - rows of databases are never deleted
+        found.append((apps[registry.timeline(database.timeline_id).app_id], database_id))
+    return found

@@ -1,0 +1,104 @@
+"""Moves of instances in the registry: where to, which databases are there by now, and which one is on its way."""
+
+from __future__ import annotations
+
+from provisioner.model import Database, Instance
+from provisioner.registry.store import Registry
+from provisioner.registry.tables import Tables
+
+MAKING, FENCED = 1, 2
+"""How far a database is that is on its way: its snapshots may be fenced; nobody can use it. Then, too, what is left of it
+in its old place is to be put away where it was `moved`."""
+
+
+def begin_move(registry: Registry, instance: Instance, location: str, url: str, quorum: int, now: int) -> None:
+    """From here on, new databases are made in the new place."""
+    with registry.change():
+        registry.write(
+            "update instance set moving_location = ?, moving_url = ?, moving_quorum = ? where id = ?",
+            *(location, url, quorum, instance.id),
+        )
+        registry.record(now, "instance.move", registry.who, detail=f"{instance.slug} to {location}")
+
+
+def turn_back(registry: Registry, instance: Instance, now: int) -> None:
+    """Move to where it came from, and from where it was moved to. Nothing is on its way."""
+    with registry.change():
+        registry.write(
+            "update instance set location = moving_location, url = moving_url, require_quorum = moving_quorum,"
+            " moving_location = location, moving_url = url, moving_quorum = require_quorum where id = ?",
+            instance.id,
+        )
+        registry.write("update database set moved = not moved where instance_id = ?", instance.id)
+        registry.record(now, "instance.move-back", registry.who, detail=f"{instance.slug} to {instance.location}")
+
+
+def end_move(registry: Registry, instance: Instance, now: int) -> None:
+    """All of its databases are in the new place, which is its own from here on."""
+    with registry.change():
+        registry.write(
+            "update instance set left_location = location, left_url = url, location = moving_location,"
+            " url = moving_url, require_quorum = moving_quorum,"
+            " moving_location = '', moving_url = '', moving_quorum = 0 where id = ?",
+            instance.id,
+        )
+        registry.write("update database set moved = 0 where instance_id = ?", instance.id)
+        registry.record(now, "instance.moved", registry.who, detail=f"{instance.slug} in {instance.moving_location}")
+
+
+def forget_left(registry: Registry, instance: Instance, now: int) -> None:
+    """Nothing is left where it was before."""
+    with registry.change():
+        registry.write("update instance set left_location = '', left_url = '' where id = ?", instance.id)
+        registry.record(
+            now, "instance.move-forget", registry.who, detail=f"{instance.slug} in {instance.left_location}"
+        )
+
+
+def set_switching(registry: Tables, database: Database, how_far: int) -> None:
+    """0: it is not on its way."""
+    registry.write("update database set switching = ? where id = ?", how_far, database.id)
+
+
+def set_moved(registry: Tables, database: Database, *, moved: bool) -> None:
+    registry.write("update database set moved = ? where id = ?", moved, database.id)
+
+
+def on_their_way(registry: Registry, app_id: str) -> list[Database]:
+    """Those of an app's databases whose moving was begun and not ended."""
+    rows = registry.rows(
+        "select database.id from database join timeline on timeline.id = timeline_id where switching and app_id = ?",
+        app_id,
+    )
+    found = (registry.database(str(row[0])) for row in rows)
+    return [database for database in found if database is not None]
+
+
+def waiting(registry: Tables, instance: Instance) -> list[str]:
+    """The ids of the databases that are not in the new place: production's behind the others, on which what goes wrong
+    shows first, and what is archived last."""
+    rows = registry.rows(
+        "select database.id from database join timeline on timeline.id = timeline_id"
+        " where instance_id = ? and status <> 'purged' and not moved"
+        " order by status = 'archived', production, database.rowid",
+        instance.id,
+    )
+    return [str(row[0]) for row in rows]
+
+
+def counted(registry: Tables, instance: Instance) -> tuple[int, int]:
+    """How many of its databases are in the new place, of how many."""
+    rows = registry.rows(
+        "select count(*) filter (where moved), count(*) from database where instance_id = ? and status <> 'purged'",
+        instance.id,
+    )
+    return int(str(rows[0][0])), int(str(rows[0][1]))
+
+
+def unended(registry: Tables, instance: Instance) -> int:
+    """How many of its databases are on their way, or are not moved."""
+    rows = registry.rows(
+        "select count(*) from database where instance_id = ? and (switching or not moved and status <> 'purged')",
+        instance.id,
+    )
+    return int(str(rows[0][0]))

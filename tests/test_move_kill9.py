@@ -1,0 +1,61 @@
+"""A kill -9 at any instant of a move, while programs write: each goes on, and nothing that was acknowledged is lost."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kv_instance_world import serving
+from move_world import Writer, writing
+from pg_server import PgServer
+from support import killed, ok, points, rows, shop
+
+from provisioner.kv.sqlite import SqliteStore
+
+LONG = os.environ.get("KV_NIGHTLY") == "1"
+FENCED = ("move.fenced", "move.settled", "move.renamed", "move.placed")
+OF_EACH = [point for point in points("move") if point not in ("move.begun", "move.recorded", "move.turned")]
+BACK = OF_EACH if LONG else ["move.fenced", "move.placed", "move.flipped"]
+
+
+def cut_off(repo: Path, point: str, writers: list[Writer], *place: str) -> None:
+    """Killed there, it lets programs go on after a reconcile at the latest."""
+    killed(repo, point, "instance", "move", "default", "--yes", *place)
+    if point in FENCED:
+        ok(repo, "reconcile")
+    for writer in writers:
+        writer.goes_on()
+
+
+def test_at_every_instant_of_a_move_to_a_server_and_back(tmp_path: Path, pg: PgServer) -> None:
+    repo = shop(tmp_path / "shop", "login")
+    with serving(), writing(repo, "main", "login") as writers:
+        cut_off(repo, "move.begun", writers, "--url", pg.url())
+        for point in OF_EACH:
+            cut_off(repo, point, writers)
+        killed(repo, "move.recorded", "instance", "move", "default", "--yes")
+        assert all(row["path"] is None for row in rows(repo))
+        for writer in writers:
+            writer.goes_on()
+        place: tuple[str, ...] = ("--directory", str(tmp_path / "again"))
+        for point in BACK:
+            cut_off(repo, point, writers, *place)
+            place = ()
+        ok(repo, "instance", "move", "default", "--yes")
+        for writer in writers:
+            writer.goes_on()
+    assert {row["path"].startswith(str(tmp_path / "again")) for row in rows(repo)} == {True}
+
+
+def test_turned_back_it_is_where_it_was(tmp_path: Path, pg: PgServer) -> None:
+    repo = shop(tmp_path / "shop", "login", "cart")
+    paths = {row["timeline"]: row["path"] for row in rows(repo)}
+    with serving(), writing(repo, "login") as (writer,):
+        killed(repo, "move.placed:2", "instance", "move", "default", "--url", pg.url(), "--yes")
+        killed(repo, "move.turned", "instance", "move", "default", "--back", "--yes")
+        writer.goes_on()
+        ok(repo, "instance", "move", "default")
+        writer.goes_on()
+    there = {row["timeline"]: row["path"] for row in rows(repo)}
+    assert there.keys() == paths.keys()
+    assert all(Path(path).parts[-4:-2] == ("live", path.split("/")[-3]) or SqliteStore(path) for path in there.values())
