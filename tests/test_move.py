@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,21 @@ from kv_instance_world import mark, marked, opened, serving
 from move_world import writing
 from pg_server import PgServer
 from pg_world import environment, left
-from support import add_branches, connected, database_of, git, got, killed, ok, provisioner, put, repository, rows, shop
+from support import (
+    add_branches,
+    connected,
+    database_of,
+    git,
+    got,
+    killed,
+    ok,
+    provisioner,
+    put,
+    repository,
+    rows,
+    shop,
+    until,
+)
 
 from provisioner.kv.model import AtomicWrite, Enqueue, Mutation, MutationKind
 from provisioner.kv.sqlite import SqliteStore
@@ -58,7 +73,14 @@ def test_five_branches_go_to_a_server_and_back_under_their_writers(tmp_path: Pat
     repo = shop(tmp_path / "shop", *BRANCHES)
     branches = ("main", *BRANCHES)
     script = Path(__file__).with_name("connect_writers.ts")
-    with serving(), writing(repo, *branches) as writers, opened(repo, "login") as watcher:
+    handled: set[object] = set()
+    with (
+        serving(),
+        writing(repo, *branches) as writers,
+        opened(repo, "login") as listener,
+        opened(repo, "login") as watcher,
+    ):
+        listening = threading.Thread(target=listener.listen_queue, args=(handled.add,))
         for branch in branches:
             mark(repo, branch, branch)
         given = environment(repo, "login")
@@ -77,15 +99,22 @@ def test_five_branches_go_to_a_server_and_back_under_their_writers(tmp_path: Pat
             assert deno.stdout is not None
             first = deno.stdout.readline()
             assert next(watch)[0].value == "login"
+            listening.start()
+            watcher.enqueue("before")
+            watcher.enqueue("later", delay=3000)
             said = moved(repo, "--url", pg.url())
             assert "default is in postgresql://" in said
             assert {row["path"] for row in rows(repo)} == {None}
+            watcher.enqueue("there")
+            until(lambda: {"before", "later", "there"} <= handled, 60)
             mark(repo, "login", "there")
             while next(watch)[0].value != "there":
                 pass
             for writer in writers:
                 writer.goes_on()
             moved(repo, "--directory", str(tmp_path / "again"))
+            watcher.enqueue("back")
+            until(lambda: "back" in handled, 60)
             mark(repo, "login", "back")
             while next(watch)[0].value != "back":
                 pass

@@ -13,9 +13,10 @@ from support import killed, ok, points, rows, shop
 from provisioner.kv.sqlite import SqliteStore
 
 LONG = os.environ.get("KV_NIGHTLY") == "1"
-FENCED = ("move.fenced", "move.settled", "move.renamed", "move.placed")
+FENCED = ("move.intended", "move.closed", "move.fenced", "move.settled", "move.renamed", "move.placed")
 OF_EACH = [point for point in points("move") if point not in ("move.begun", "move.recorded", "move.turned")]
-BACK = OF_EACH if LONG else ["move.fenced", "move.placed", "move.flipped"]
+THERE = [point for point in OF_EACH if point != "move.closed"]  # of servers only
+BACK = OF_EACH if LONG else ["move.closed", "move.placed", "move.flipped"]
 
 
 def cut_off(repo: Path, point: str, writers: list[Writer], *place: str) -> None:
@@ -31,7 +32,7 @@ def test_at_every_instant_of_a_move_to_a_server_and_back(tmp_path: Path, pg: PgS
     repo = shop(tmp_path / "shop", "login")
     with serving(), writing(repo, "main", "login") as writers:
         cut_off(repo, "move.begun", writers, "--url", pg.url())
-        for point in OF_EACH:
+        for point in THERE:
             cut_off(repo, point, writers)
         killed(repo, "move.recorded", "instance", "move", "default", "--yes")
         assert all(row["path"] is None for row in rows(repo))
