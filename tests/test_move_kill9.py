@@ -16,7 +16,7 @@ LONG = os.environ.get("KV_NIGHTLY") == "1"
 FENCED = ("move.intended", "move.closed", "move.fenced", "move.settled", "move.renamed", "move.placed")
 OF_EACH = [point for point in points("move") if point not in ("move.begun", "move.recorded", "move.turned")]
 THERE = [point for point in OF_EACH if point != "move.closed"]  # of servers only
-BACK = OF_EACH if LONG else ["move.closed", "move.placed", "move.flipped"]
+BACK = OF_EACH if LONG else ["move.closed", "move.placed"]
 
 
 def cut_off(repo: Path, point: str, writers: list[Writer], *place: str) -> None:
