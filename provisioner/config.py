@@ -34,6 +34,7 @@ class Home:
         *(
             "backups",
             "daemon",
+            "follows",
             "inbox",
             "instances",
             "key",
@@ -59,6 +60,7 @@ class Home:
         self.log = os.path.join(path, "log")
         self.logins = os.path.join(path, "logins")
         self.daemon = os.path.join(path, "daemon")
+        self.follows = os.path.join(path, "follows")
         self.backups = os.path.join(path, "backups")
         self.reserve = os.path.join(path, "reserve")
         self.key = os.path.join(path, "keys", "connect")

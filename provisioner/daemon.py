@@ -29,6 +29,7 @@ from provisioner.naming import shown
 from provisioner.promises import Watch
 from provisioner.pushes import Counter, Push
 from provisioner.reconcile.controller import Outcome, reconcile
+from provisioner.registry.leading import must_lead
 from provisioner.registry.store import Registry
 from provisioner.worker import follow_push, pushed_and_due, report, report_known
 
@@ -81,6 +82,7 @@ class Daemon:
 
     def run(self) -> None:
         """Watch and reconcile until SIGTERM or SIGINT. Raises `Busy` where a daemon already runs on this home."""
+        must_lead(self.home)
         path = os.path.join(self.home.locks, "daemon.lock")
         deadline = time.monotonic() + PROBE_SECONDS
         while (lock := try_lock(path)) is None and time.monotonic() < deadline:

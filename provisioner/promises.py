@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from typing import Final
 
 from provisioner.clock import now_ms
 from provisioner.config import Home
@@ -13,18 +15,28 @@ from provisioner.model import Instance
 from provisioner.registry.instances import call_broken, retry_now
 from provisioner.registry.store import Registry
 
-EVERY_SECONDS = 5.0
+EVERY_SECONDS: Final = 5.0
+AGAIN_SECONDS: Final = 1.0  # while something is wrong
+BROKEN_SECONDS: Final = 10.0  # a standby needs some of them to follow a new primary
+SILENT_SECONDS: Final = 60.0  # a server that nobody reaches promises nothing; another node may be about to take over
+
+Place = tuple[str, str]
+"""An instance's id, and one of the locations that it has while it is being moved."""
 
 
 class Watch(threading.Thread):
-    """`wake` is called with each app of an instance that has begun, or ceased, to keep its promise; `log` is told of it."""
+    """`wake` is called with each app of an instance that has begun, or ceased, to keep its promise; `log` is told of it.
+
+    What passes by itself, as a takeover in a cluster does, is none of that.
+    """
 
     def __init__(self, home: Home, wake: Callable[[str], None], log: Callable[..., None]) -> None:
         super().__init__(
             name="promises", daemon=True
         )  # a server that does not answer must not keep the daemon from ending
         self._home, self._wake, self._log = home, wake, log
-        self._broken: set[tuple[str, str]] = set()  # by id and location
+        self._broken: set[Place] = set()
+        self._since: dict[Place, float] = {}  # when something was first found wrong
         self._stopping = threading.Event()
 
     def close(self) -> None:
@@ -32,20 +44,27 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         with Registry.open(self._home) as registry:
-            while not self._stopping.wait(EVERY_SECONDS):
+            while not self._stopping.wait(AGAIN_SECONDS if self._since else EVERY_SECONDS):
                 try:
                     self._look(registry)
                 except ProvisionerError as error:
                     self._log("warning", str(error))
 
     def _look(self, registry: Registry) -> None:
-        ends = [(each, moved) for each in registry.instances() for moved in (False, True) if each.moving or not moved]
-        for whole, moved in ends:
-            instance = whole.storage(moved=moved)
-            place = (instance.id, instance.location)
-            if not instance.require_quorum and place not in self._broken:
+        looked_at = {
+            (one.id, one.storage(moved=moved).location): (one.storage(moved=moved), moved)
+            for one in registry.instances()
+            for moved in (False, True)
+            if one.moving or not moved
+        }
+        for forgotten in self._since.keys() - looked_at.keys():
+            del self._since[forgotten]
+        for place, (instance, moved) in looked_at.items():
+            problem, patience = _problem(instance)
+            if not problem:
+                self._since.pop(place, None)
+            elif time.monotonic() - self._since.setdefault(place, time.monotonic()) < patience:
                 continue
-            problem = _problem(instance)
             if bool(problem) == (place in self._broken):
                 continue
             if problem:
@@ -61,11 +80,12 @@ class Watch(threading.Thread):
                     self._wake(app.id)
 
 
-def _problem(instance: Instance) -> str:
+def _problem(instance: Instance) -> tuple[str, float]:
+    """What is wrong, empty where nothing is; and for how many seconds it may be."""
     if not instance.require_quorum:
-        return ""
+        return "", 0
     try:
         kept = engine_of(instance).kept(instance)
     except StorageFailed as error:
-        return str(error)
-    return kept.problem if kept is not None else ""
+        return str(error), SILENT_SECONDS
+    return (kept.problem, BROKEN_SECONDS) if kept is not None else ("", 0)

@@ -41,9 +41,14 @@ GIT_CONFIG = """\
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The organization's directory of this test; nothing else on this machine is looked at."""
-    return _alone(tmp_path, monkeypatch)
+    home = _alone(tmp_path, monkeypatch)
+    yield home
+    for password in home.glob("instances/*/password"):  # an embedded server outlives who started it
+        from provisioner.engines.pg import embedded
+
+        embedded.remove(str(password.parent))
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +99,12 @@ def pg() -> Iterator[PgServer]:
 def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`node_modules` with @deno/kv."""
     return _npm(tmp_path_factory, "node", "@deno/kv")
+
+
+@pytest.fixture(scope="session")
+def pg_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`node_modules` with pg."""
+    return _npm(tmp_path_factory, "pg", "pg")
 
 
 @pytest.fixture(scope="session")

@@ -26,14 +26,16 @@ class Cut(enum.Enum):
 
 class Proxy:
     """`plan` says what becomes of the next requests that commit; behind its end each is cut with the probability `chance`.
-    `refusing`: new connections are closed at once."""
+    `refusing`: new connections are closed at once. `silent`: it swallows what it is sent, as a network does that is cut."""
 
     def __init__(self, port: int) -> None:
         self.plan: deque[Cut | None] = deque()
         self.chance = 0.0
         self.late = threading.Event()
         self.refusing = False
+        self.silent = False
         self.cuts = 0
+        self._held: list[socket.socket] = []
         self._port = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -44,6 +46,8 @@ class Proxy:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for client in self._held:
+            client.close()
 
     def url(self, url: str) -> str:
         return url.replace(f":{self._port}/", f":{self.port}/")
@@ -61,6 +65,9 @@ class Proxy:
                 return
             if self.refusing:
                 client.close()
+                continue
+            if self.silent:
+                self._held.append(client)
                 continue
             threading.Thread(target=_Session(self, client, self._port).run, daemon=True).start()
 
@@ -96,7 +103,7 @@ class _Session:
                     tail = (tail + data)[-6:]
                     if tail.startswith(READY):
                         break
-                else:
+                elif not self._proxy.silent:
                     self._client.sendall(data)
         self._swallowed.set()
         with suppress(OSError):
@@ -121,7 +128,8 @@ class _Session:
                 if cut is not None:
                     self._cut(cut, burst)
                     return
-                self._server.sendall(burst)
+                if not self._proxy.silent:
+                    self._server.sendall(burst)
                 burst, commits = b"", False
 
     def _cut(self, cut: Cut, burst: bytes) -> None:

@@ -31,8 +31,14 @@ Settings = Mapping[str, str]
 QUICK: Settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
+# Programs of another version to run the tests with; see test_postgres_versions.py.
+CHOSEN = os.environ.get("TESTED_POSTGRES")
+
+
 def binaries() -> Path:
     """Where `initdb` and `postgres` are; the newest of Debian's."""
+    if CHOSEN:
+        return Path(CHOSEN)
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     if not found:
         if IN_CI:

@@ -65,3 +65,12 @@ def left(pg: PgServer) -> set[str]:
     databases = pg.ask("select datname from pg_database where datname like 'pv%%'")
     roles = pg.ask("select rolname from pg_roles where rolname like 'pv%%'")
     return {row[0] for row in [*databases, *roles]}
+
+
+def cleared(pg: PgServer) -> None:
+    """Drop what other tests have left there."""
+    for name in left(pg):
+        if pg.ask("select 1 from pg_database where datname = %s", name):
+            pg.ask(f'drop database "{name}" with (force)')
+    for name in left(pg):
+        pg.ask(f'drop role "{name}"')

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import commands
 import pytest
 
 from provisioner.faults import POINTS
@@ -35,18 +36,27 @@ def run(
     add: Mapping[str, str] | None = None,
 ) -> Done:
     """Run a command; `add` are variables to set besides the test's own."""
-    done = subprocess.run(
-        [os.fspath(part) for part in command],
-        cwd=cwd,
-        input=stdin,
-        env={**os.environ, **(add or {})},
-        capture_output=True,
-        encoding="utf-8",
-        errors="surrogateescape",
-        check=False,
-    )
+    words, environ = [os.fspath(part) for part in command], {**os.environ, **(add or {})}
+    if commands.can_run(words, environ):
+        code, out, err = commands.run(words, str(cwd), environ, stdin.encode("utf-8", "surrogateescape"))
+        done = Done(words, code, _text(out), _text(err))
+    else:
+        done = subprocess.run(
+            words,
+            cwd=cwd,
+            input=stdin,
+            env=environ,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
+        )
     assert not check or done.returncode == 0, f"{command} in {cwd}: {done.stdout}{done.stderr}"
     return done
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def git(cwd: Path, *args: Argument, check: bool = True, stdin: str = "", add: Mapping[str, str] | None = None) -> Done:

@@ -156,7 +156,7 @@ def new_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], P
 
 
 @pytest.mark.parametrize("noticed_by", SETUPS)
-@examples(14)
+@examples(24)
 @given(bursts=bursts_of(LOCAL))
 def test_no_sequence_touches_the_data_of_a_live_branch(
     noticed_by: str, new_place: Callable[[], Path], bursts: list[list[Step]]
@@ -169,7 +169,7 @@ def test_no_sequence_touches_the_data_of_a_live_branch(
 
 
 @pytest.mark.parametrize("noticed_by", SETUPS)
-@examples(25)
+@examples(40)
 @given(bursts=bursts_of(PUSHES))
 def test_no_sequence_of_pushes_touches_the_data_of_a_live_branch(
     noticed_by: str, new_place: Callable[[], Path], bursts: list[list[Step]]

@@ -1,27 +1,23 @@
-"""A cluster that loses its primary goes on, with every write that was acknowledged."""
+"""What a cluster promises, and its document. What becomes of it when nodes die: test_cluster_fire.py."""
 
 from __future__ import annotations
 
 import os
-import random
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
-from pg_cluster import Writer, cluster_running, writers
+from pg_cluster import cluster_running
 from support import until
 
 from cluster.running import Cluster
 from provisioner.engines.pg.quorum import Promise, promise
 from provisioner.engines.pg.replication import acknowledged, replication
 
-NIGHTLY = bool(os.environ.get("KV_NIGHTLY"))
-ROUNDS = 20 if NIGHTLY else 0
 ROOT = Path(__file__).parent.parent
 isolable = pytest.mark.skipif(os.geteuid() != 0, reason="nodes are cut off from each other by root alone")
 
@@ -48,12 +44,6 @@ def _leader(cluster: Cluster) -> str:
     return cluster.leader() or ""
 
 
-def _writing(writing: list[Writer]) -> None:
-    """Wait until each has written once more."""
-    before = [len(writer.acknowledged) for writer in writing]
-    until(lambda: all(len(writer.acknowledged) > count for writer, count in zip(writing, before, strict=True)), 120)
-
-
 def test_it_keeps_what_it_promises(cluster: Cluster) -> None:
     until(lambda: _promised(cluster) == Promise(2, 2), 20)
     made = _promised(cluster, 3)
@@ -63,17 +53,6 @@ def test_it_keeps_what_it_promises(cluster: Cluster) -> None:
         assert "this node is a standby" in promise(replication(session), 2).broken_text
 
 
-def test_a_primary_that_is_killed_is_replaced_and_nothing_acknowledged_is_lost(cluster: Cluster) -> None:
-    with writers(cluster, 4) as writing:
-        _writing(writing)
-        killed = _leader(cluster)
-        cluster.kill(killed, postgres_only=True)
-        _writing(writing)
-        assert _leader(cluster) != killed
-        print("seconds without a write:", sorted(round(pause, 1) for writer in writing for pause in writer.pauses))
-    cluster.wait()
-
-
 @isolable
 def test_a_primary_that_reaches_no_standby_acknowledges_nothing(cluster: Cluster) -> None:
     (leader,) = [node for node in cluster.layout.nodes if node.name == _leader(cluster)]
@@ -81,34 +60,6 @@ def test_a_primary_that_reaches_no_standby_acknowledges_nothing(cluster: Cluster
         assert acknowledged(session, 20) is not None
         cluster.partition(leader.name)
         assert acknowledged(session, 0.5) is None
-
-
-@pytest.mark.skipif(not NIGHTLY, reason="takes ten minutes")
-@isolable
-def test_whatever_is_killed_or_cut_off_nothing_acknowledged_is_lost(cluster: Cluster) -> None:
-    chance = random.Random(1)
-    with writers(cluster, 16) as writing:
-        for number in range(ROUNDS):
-            _writing(writing)
-            leader = _leader(cluster)
-            others = [node.name for node in cluster.layout.nodes if node.name != leader]
-            victim = chance.choice(others) if number % 5 in (1, 4) else leader
-            if number % 5 in (3, 4):
-                cluster.partition(victim)
-            else:
-                cluster.kill(victim, postgres_only=number % 5 == 2)
-            until(partial(_led_by_another, cluster, victim), 120)
-            _writing(writing)
-            cluster.heal()
-            cluster.start(seconds=300)
-            longest = max(pause for writer in writing for pause in [0.0, *writer.pauses])
-            print(f"round {number}: {victim} of {leader}, {longest:.1f} s without a write")
-            for writer in writing:
-                writer.pauses.clear()
-
-
-def _led_by_another(cluster: Cluster, victim: str) -> bool:
-    return cluster.leader() not in (None, victim)
 
 
 def test_the_commands_of_its_document_run(cluster: Cluster) -> None:

@@ -1,6 +1,6 @@
 """The same operations by real Deno on a file of its own and through the server: results, words, cursors and stored bytes agree.
 
-The sequences of test_kv_differential.py without queues, which Deno does not offer over the network. 100 of them; 5,000 with
+The sequences of test_kv_differential.py without queues, which Deno does not offer over the network. 60 of them; 5,000 with
 KV_NIGHTLY in the environment.
 """
 
@@ -24,7 +24,7 @@ from kv_sequences import searching, sequences
 from support import files, shop
 from test_kv_differential import CHANGES, TOLERANCE, Side, answered, stamp_of
 
-SEQUENCES = 5_000 if "KV_NIGHTLY" in os.environ else 100
+SEQUENCES = 5_000 if "KV_NIGHTLY" in os.environ else 60
 
 # Deno says this before the server's text, and has one class for all of it.
 SAID = re.compile(r"KV Connect failed to call '.*' \(status=400 Bad Request\): (.*)", re.DOTALL)

@@ -41,7 +41,7 @@ def test_a_fork_takes_the_place_of_what_was_there_and_goes_back(world: tuple[Vis
     note = done(visitor, f"{page}/fork", **fields, answer="yes")
     assert held(repo, "forked") == "git-branch/login"
     assert database_of(repo, "git-branch/forked")["forked_from"] == database_of(repo, "git-branch/login")["name"]
-    assert "Its file has another path now" in note
+    assert "Its file gets another path" in note
     assert last(home, "database.fork") == WHO
     undone(visitor, note, answer="yes")
     assert held(repo, "forked") == "forked"

@@ -115,7 +115,17 @@ def test_each_library_has_its_file() -> None:
             "engines/scripts/postgres.py",
             *(
                 f"kv/postgres{name}.py"
-                for name in ("", "_line", "_listening", "_refusal", "_snapshot", "_whole", "_writing")
+                for name in (
+                    "",
+                    "_line",
+                    "_lines",
+                    "_listening",
+                    "_refusal",
+                    "_snapshot",
+                    "_standby",
+                    "_whole",
+                    "_writing",
+                )
             ),
             *(
                 f"engines/pg/{name}.py"

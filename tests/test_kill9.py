@@ -33,7 +33,7 @@ from provisioner.faults import POINTS
 def test_every_point_is_tried() -> None:
     here = points("provision", "archive", "recover", "purge", "rename", "migrate", "inbox")
     elsewhere = points(
-        "fork", "replace", "snapshot", "delete", "undelete", "run", "scrub", "deploy", "postgres", "move"
+        *("fork", "replace", "snapshot", "delete", "undelete", "run", "scrub", "deploy", "postgres", "follow", "move")
     )
     assert {*here, *elsewhere} == set(POINTS)
 

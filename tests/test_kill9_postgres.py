@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from pg_server import PgServer
-from pg_world import connected_to, environment, left, mark, marked, pg_shop
+from pg_world import cleared, connected_to, environment, left, mark, marked, pg_shop
 from support import add_branches, database_of, git, killed, ok, points, provisioner, rows, statuses
 
 # What the same code does on another way is killed at each point in the long form only.
@@ -24,11 +24,7 @@ BEFORE = ("replace.intended", "replace.built", "postgres.created", "postgres.cop
 
 @pytest.fixture
 def repo(tmp_path: Path, pg: PgServer) -> Path:
-    for name in left(pg):
-        if pg.ask("select 1 from pg_database where datname = %s", name):
-            pg.ask(f'drop database "{name}" with (force)')
-    for name in left(pg):
-        pg.ask(f'drop role "{name}"')
+    cleared(pg)
     repo = pg_shop(tmp_path / "shop", pg, "login")
     for branch in ("main", "login"):
         mark(repo, branch, branch)
@@ -42,19 +38,16 @@ def kept(repo: Path) -> list[dict[str, Any]]:
 
 def expected(repo: Path) -> set[str]:
     """What is to be on the server: a database with its role for each that is not purged, and one for each snapshot."""
-    names = set()
-    for row in rows(repo):
-        digits = row["id"].replace("-", "")
-        name = next(name for name in environment_names(repo) if name.endswith(digits))
-        names.add(name)
-        if row["status"] == "archived":
-            names.add(name.replace("pv_", "pva_"))
-    return names
+    found = rows(repo)
+    names = live_names(repo, found)
+    archived = {names[row["id"]].replace("pv_", "pva_") for row in found if row["status"] == "archived"}
+    return {*names.values(), *archived}
 
 
-def environment_names(repo: Path) -> list[str]:
+def live_names(repo: Path, found: list[dict[str, Any]]) -> dict[str, str]:
+    """Of these databases, by their ids, what they are called on the server while they are live."""
     (instance,) = json.loads(ok(repo, "instance", "list", "--json"))
-    return [f"pv_{instance['id'][:8]}_{row['id'].replace('-', '')}" for row in rows(repo)]
+    return {row["id"]: f"pv_{instance['id'][:8]}_{row['id'].replace('-', '')}" for row in found}
 
 
 def nothing_else_is_left(repo: Path, pg: PgServer) -> None:

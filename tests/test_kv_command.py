@@ -161,3 +161,12 @@ def test_keys_have_the_notation_too() -> None:
     assert notation.key_of('["a", 1, {"$bytes": "AAE="}, {"$bigint": "-5"}, true]') == ("a", 1, b"\0\1", -5, True)
     with pytest.raises(KeyInvalid):
         notation.key_of('[{"$bytes": 5}]')
+
+
+def test_sets_are_printed_in_the_order_that_they_have(repo: Path) -> None:
+    written = '{"$set": ["zebra", 3, "apple", {"$set": ["b", "a", 1]}, 2, 1]}'
+    said(repo, "kv", "set", '["set"]', written)
+    assert json.loads(said(repo, "kv", "get", '["set"]')) == json.loads(written)
+    assert json.loads(said(repo, "kv", "get", "--json", '["set"]'))["value"] == json.loads(written)
+    assert json.loads(said(repo, "kv", "list", "--json"))[0]["value"] == json.loads(written)
+    assert json.loads(said(repo, "kv", "watch", "--count", "1", '["set"]'))[0]["value"] == json.loads(written)

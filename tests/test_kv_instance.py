@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from kv_instance_world import kv_shop, mark, marked, opened, serving
 from pg_server import PgServer
 from pg_world import environment, left
-from support import add_branches, database_of, git, ok, provisioner, rows, statuses
+from support import add_branches, database_of, git, ok, provisioner, repository, rows, run, statuses
 
 from provisioner.config import Home
 from provisioner.engines.table import engine_of
@@ -53,6 +54,22 @@ def test_real_deno_counts_for_each_branch_alone(repo: Path, pg: PgServer, monkey
     assert given["DENO_KV_DEFAULT_PATH"].startswith("http://")
     assert not any(name.startswith("PG") or "DATABASE_URL" in name for name in given)
     assert pg.password not in json.dumps(given)
+
+
+def test_what_the_document_says_to_type_works(tmp_path: Path, pg: PgServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = (Path(__file__).parent.parent / "docs" / "kv-postgres.md").read_text()
+    (block,) = re.findall(r"## A database for each branch\n\n```sh\n(.*?)```", text, re.DOTALL)
+    add, assign, up, execute = (line.partition("    #")[0] for line in block.splitlines())
+    repo = repository(tmp_path / "shop")
+    (repo / "main.ts").write_text(COUNTER)
+    ok(repo, "app", "add", "--name", "shop")
+    assert add.split(" ")[-1].startswith("postgresql://")
+    run(repo, *add.split(" ")[:-1], pg.url(), check=True)
+    run(repo, *assign.split(" "), check=True)
+    assert up == "provisioner up"
+    with serving("up"):
+        assert run(repo, *execute.split(" "), check=True).stdout == "1\n"
 
 
 def test_without_a_server_of_ours_nothing_runs(repo: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from kv_instance_world import KEY, kv_shop, mark, marked, opened, serving
 from pg_server import PgServer
 from pg_world import left
-from support import add_branches, database_of, killed, ok, provisioner, repository, statuses
+from support import add_branches, database_of, git, killed, ok, provisioner, repository, statuses
 
 SECRET = "of the manager"
 
@@ -122,6 +122,10 @@ def test_entries_are_dumped_loaded_and_compared(repo: Path, tmp_path: Path) -> N
         (["added"], "removed", "a"),
         (["mark"], "changed", "b"),
     ]
+    name = database_of(repo, "git-branch/login")["name"]
+    git(repo, "branch", "-D", "login")
+    ok(repo, "reconcile")
+    assert '"changed"' in ok(repo, "database", "dump", name)
 
 
 def test_sharing_previews_tokens_and_sizes(repo: Path) -> None:
@@ -190,16 +194,6 @@ def test_kill_9_while_replacing(repo: Path, point: str, action: str) -> None:
         first = next(item for item in kept(repo) if item["cause"] == action)
         ok(repo, "database", "restore", "login", first["id"], "--yes")
         assert marked(repo, "login") == "login"
-
-
-@pytest.mark.parametrize("point", ["provision.written", "provision.renamed", "postgres.created", "postgres.role"])
-def test_kill_9_while_provisioning(repo: Path, point: str) -> None:
-    add_branches(repo, "one", "two")
-    killed(repo, point, "reconcile")
-    ok(repo, "reconcile")
-    assert set(statuses(repo).values()) == {"connected"}
-    mark(repo, "two", "two")
-    assert [marked(repo, branch) for branch in ("main", "login", "one", "two")] == ["main", "login", None, "two"]
 
 
 def test_who_may_create_databases_and_roles_is_enough(tmp_path: Path, pg: PgServer) -> None:

@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from connect_world import access, serving
 from kv_history import Event, count, parsed, violations
+from kv_instance_world import kv_shop
 from kv_server import served
 from kv_worker import ACCOUNTS, SUM
 from pg_server import PgServer
@@ -24,6 +26,7 @@ from test_kv_together import python, running, total
 from provisioner.kv import KvU64, batch, key, open_kv
 from provisioner.kv.errors import Busy, StoreFailed
 from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Mutation, MutationKind, ReadRange
+from provisioner.kv.pool import Pool
 from provisioner.kv.postgres import PostgresStore
 from provisioner.kv.postgres_lines import Lines
 
@@ -101,18 +104,20 @@ def test_64_writers_through_two_processes_are_linearizable(pg: PgServer, disturb
 
 
 @pytest.mark.timeout(400)
-def test_64_writers_through_two_servers_are_linearizable(pg: PgServer, tmp_path: Path) -> None:
-    """Each has a home of its own, and nothing in common with the other but the database."""
-    for name in ("one", "other"):
-        (tmp_path / name).mkdir()
-    with served(tmp_path / "one") as one, served(tmp_path / "other") as other:
-        made = one.on_postgres(pg)
-        again = other.adopt(one, made)
-        events = recorded([f"{each.url} {each.token}" for each in (made, again)], 32, threading.Event())
+def test_64_writers_through_two_servers_of_a_home_are_linearizable(
+    pg: PgServer, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = kv_shop(tmp_path / "shop", pg)
+    with serving(home) as one, serving(home, "--beside") as other:
+        given = access(repo, "main")
+        urls = [given.url, given.url.replace(one.base, other.base)]
+        events = recorded([f"{url} {given.token}" for url in urls], 32, threading.Event())
+        monkeypatch.setenv("DENO_KV_ACCESS_TOKEN", given.token)
+        counts = [count(url) for url in urls]
     commits = sum(1 for event in events if event.version)
     print(f"{commits} commits and {len(events) - commits} reads")
     assert violations(events) == []
-    assert count(made.path) == commits
+    assert counts == [commits, commits]
     assert commits > 50
 
 
@@ -196,7 +201,7 @@ def test_transfers_of_several_processes_keep_the_sum(pg: PgServer) -> None:
 
 
 def test_many_databases_share_few_connections(pg: PgServer) -> None:
-    lines = Lines(most=5, each=3)
+    lines = Lines(Pool(5, 3))
     seen = []
     with ExitStack() as stack:
         names = [stack.enter_context(pg.database()) for _ in range(8)]
@@ -244,7 +249,7 @@ def test_what_cannot_be_sent_is_refused_at_once(pg: PgServer) -> None:
 
 
 def test_who_finds_no_connection_in_time_is_told_so(pg: PgServer) -> None:
-    lines = Lines(most=1)
+    lines = Lines(Pool(1))
     with pg.database() as name, closing(PostgresStore(pg.url(name), lines=lines)) as store:
         store.rest()
         now = time.monotonic()

@@ -14,6 +14,7 @@ from test_kv_store import NOW, A, B, N, change, done, enqueued, put, stored
 from provisioner.kv import Kv
 from provisioner.kv.errors import Closed
 from provisioner.kv.model import AtomicWrite, KvU64, MutationKind
+from provisioner.kv.pool import Pool
 from provisioner.kv.postgres import PostgresStore
 from provisioner.kv.postgres_lines import Lines
 
@@ -161,7 +162,7 @@ def test_nothing_is_said_while_nobody_else_listens(pg: PgServer, database: str, 
 
 def test_where_too_many_listen_it_looks_now_and_then(pg: PgServer, database: str, there: PostgresStore) -> None:
     woken = threading.Event()
-    with closing(PostgresStore(pg.url(database), lines=Lines(most=1))) as store:
+    with closing(PostgresStore(pg.url(database), lines=Lines(Pool(1)))) as store:
         store.watch([A], woken.set)
         assert woken.wait(10)
         woken.clear()

@@ -25,8 +25,8 @@ from support import DENO
 from provisioner.kv import Kv, open_kv
 
 NIGHTLY = "KV_NIGHTLY" in os.environ
-TRANSFERS_SECONDS = 60 if NIGHTLY else 8
-KILLS = 200 if NIGHTLY else 15
+TRANSFERS_SECONDS = 60 if NIGHTLY else 5
+KILLS = 200 if NIGHTLY else 10
 HERE = Path(__file__).parent
 
 Process = subprocess.Popen[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -73,10 +74,9 @@ def test_twenty_pushes_at_once_are_followed(setup: Setup, at_return: bool, tmp_p
     [*((name, False) for name in SETUPS), ("hooks", True), ("both", True)],
     indirect=["setup"],
 )
-def test_one_push_of_a_thousand_branches_is_followed(
-    setup: Setup, at_return: bool, tmp_path: Path, mirror: bool
-) -> None:
-    names = [f"feature/{number}" for number in range(1000)]
+def test_one_push_of_many_branches_is_followed(setup: Setup, at_return: bool, tmp_path: Path, mirror: bool) -> None:
+    thousand = "KV_NIGHTLY" in os.environ or (at_return and not mirror)
+    names = [f"feature/{number}" for number in range(1000 if thousand else 200)]
     clone = repository(tmp_path / "clone")
     hub = bare(tmp_path / "hub.git", clone)
     setup.begin(hub)

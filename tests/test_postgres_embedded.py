@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -16,15 +14,13 @@ from support import add_branches, ok, provisioner, repository, statuses, until
 
 
 @pytest.fixture
-def repo(tmp_path: Path, home: Path) -> Iterator[Path]:
+def repo(tmp_path: Path) -> Path:
     repository(tmp_path / "shop", "login")
     repo = tmp_path / "shop"
     ok(repo, "instance", "add", "main", "--engine", "postgres")
     ok(repo, "app", "add", "--name", "shop", "--grace", "0s")
     ok(repo, "assign", "main", "shop")
-    yield repo
-    provisioner(repo, "instance", "stop", "main")
-    shutil.rmtree(data(home).parent, ignore_errors=True)
+    return repo
 
 
 def data(home: Path) -> Path:
@@ -78,3 +74,35 @@ def test_it_is_nobody_elses(repo: Path, home: Path) -> None:
     for name in ("postgres", "template1", environment(repo, "main")["PGDATABASE"]):
         with pytest.raises(psycopg.OperationalError):
             psycopg.connect(own, dbname=name)
+
+
+def test_it_goes_with_its_instance_when_that_can_come_back_no_more(repo: Path, home: Path) -> None:
+    files, directory = data(home), home / "instances/main"
+    url = environment(repo, "login")["DATABASE_URL"]
+    (directory / "not ours").write_text("stays")
+    mark(repo, "login", "login")
+    ok(repo, "app", "set", "--retention", "3s")
+    ok(repo, "instance", "delete", "main", "--yes")
+    ok(repo, "reconcile")
+    if "main" in ok(repo, "instance", "list", "--deleted"):
+        assert files.exists()
+    until(lambda: ok(repo, "instance", "list", "--deleted") == "")
+    ok(repo, "reconcile")
+    assert not files.exists()
+    assert [path.name for path in directory.iterdir()] == ["not ours"]
+    assert not reaches(url)
+    assert any((home / "backups").iterdir())
+    ok(repo, "instance", "add", "main", "--engine", "postgres")
+    ok(repo, "assign", "main", "shop")
+    assert marked(repo, "login") == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers lie outside of their homes")
+def test_what_a_home_that_is_gone_has_left_is_said_and_no_other(repo: Path, home: Path) -> None:
+    elsewhere = str(data(home).parent)
+    assert elsewhere not in provisioner(repo, "doctor").stdout
+    owner = Path(elsewhere, "home")
+    owner.write_text("/gone/instances/main")
+    assert f"{elsewhere} has the files of a server of /gone/instances/main" in provisioner(repo, "doctor").stdout
+    owner.write_text(str(home / "instances/main"))
+    assert elsewhere not in provisioner(repo, "doctor").stdout

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
+from connect_world import deno_command
+from kv_instance_world import opened, serving
 from pg_server import PgServer, pg_running
 from pg_standby import standby_of
-from pg_world import mark, marked
+from pg_world import environment, mark, marked
 from support import add_branches, daemon, ok, provisioner, repository, statuses, until
 from test_replication import SETTINGS, promised, set_to
 
@@ -117,6 +123,60 @@ def test_a_daemon_finds_out_by_itself_that_a_promise_is_broken_and_kept_again(
         until(lambda: set(statuses(repo).values()) == {"error"})
         pair[1].start()
         until(lambda: set(statuses(repo).values()) == {"connected"})
+
+
+WATCHER = """
+const kv = await Deno.openKv(Deno.args[0]);
+for await (const [entry] of kv.watch([["mark"]])) console.log(entry.value);
+"""
+
+
+def test_programs_that_reach_deno_kv_through_a_server_wait_while_the_promise_is_broken(
+    tmp_path: Path, pair: tuple[PgServer, PgServer], primary: PgServer
+) -> None:
+    repo = repository(tmp_path / "shop")
+    ok(repo, "instance", "add", "keys", "--url", primary.url(), "--require-quorum", "2")
+    ok(repo, "app", "add", "--name", "shop")
+    ok(repo, "assign", "keys", "shop")
+    script = tmp_path / "watch.ts"
+    script.write_text(WATCHER)
+    with serving(), opened(repo, "main") as kv:
+        given = environment(repo, "main")
+        with program(*deno_command(script, given["DENO_KV_DEFAULT_PATH"]), add=given) as watching:
+            assert watching.readline() == "null\n"
+            pair[1].stop()
+            until(lambda: not promised(primary).holds)
+            provisioner(repo, "database", "fix", "--all")
+            assert statuses(repo) == {"production": "error"}
+            until(lambda: _answered(given) == 503)
+            pair[1].start()
+            until(lambda: promised(primary).holds)
+            ok(repo, "database", "fix", "--all")
+            kv.set(("mark",), "written")
+            assert watching.readline() == "written\n"
+
+
+def _answered(given: dict[str, str]) -> int:
+    """What the metadata exchange is answered with."""
+    headers = {"Authorization": f"Bearer {given['DENO_KV_ACCESS_TOKEN']}"}
+    asked = urllib.request.Request(given["DENO_KV_DEFAULT_PATH"], b"", headers, method="POST")
+    try:
+        with urllib.request.urlopen(asked) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@contextmanager
+def program(*command: str, add: dict[str, str]) -> Iterator[IO[str]]:
+    """What a program prints, for as long as this lasts."""
+    process = subprocess.Popen(command, env={**os.environ, **add}, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield process.stdout
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_promise_that_nobody_needs_any_more_is_taken_back(repo: Path, primary: PgServer) -> None:

@@ -125,6 +125,38 @@ def test_a_home_has_one_server(server: Server, tmp_path: Path) -> None:
         assert "a server already runs" in refused.stderr
 
 
+def test_a_server_beside_serves_the_same_and_is_told_of_when_the_first_has_ended(
+    server: Server, home: Path, repo: Path
+) -> None:
+    main = access(repo, "main")
+    with serving(home, "--beside") as other:
+        there = main.url.replace(server.base, other.base)
+        with (
+            open_kv(main.url, access_token=main.token) as kv,
+            open_kv(there, access_token=main.token) as again,
+            again.watch([("a",)]) as watch,
+        ):
+            assert next(watch)[0].value is None
+            kv.set(("a",), 1)
+            assert next(watch)[0].value == 1
+        assert access(repo, "main").url == main.url
+        server.stop(signal.SIGKILL)
+        until(lambda: access_or_file(repo) == there)
+        server.options = ("--beside",)
+        server.start()
+        assert access_or_file(repo) == there
+        assert other.stop() == 0
+        until(lambda: access_or_file(repo) == main.url)
+    assert server.stop() == 0
+    assert not (home / "server").exists()
+
+
+def access_or_file(repo: Path) -> str:
+    """What an app that is started now is told; no server may be known for a moment."""
+    told: dict[str, str] = json.loads(ok(repo, "env", "--branch", "main", "--format", "json"))
+    return told["PROVISIONER_KV_URL"]
+
+
 def test_a_home_without_anything_can_be_served_and_filled_meanwhile(home: Path, tmp_path: Path) -> None:
     with serving(home) as server:
         repo = shop(tmp_path / "shop")

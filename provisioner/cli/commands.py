@@ -35,6 +35,7 @@ COMMANDS = {
     "token": "provisioner.cli.token:token",
     "kv": "provisioner.cli.kv:kv",
     "hooks": "provisioner.cli.hooks:hooks",
+    "home": "provisioner.cli.home:home",
     "doctor": "provisioner.cli.doctor:doctor",
 }
 

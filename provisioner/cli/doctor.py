@@ -15,6 +15,7 @@ from provisioner.cli.shared import json_option, print_json, the_home
 from provisioner.clock import now_ms
 from provisioner.config import Home
 from provisioner.engines.base import Check
+from provisioner.engines.pg import remains
 from provisioner.engines.probing import look as look_at
 from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError
@@ -27,10 +28,13 @@ from provisioner.naming import shown
 from provisioner.operations.under_way import moves_under_way
 from provisioner.reconcile.actions import Note
 from provisioner.reconcile.controller import damaged, look
+from provisioner.registry import replica
 from provisioner.registry.store import Registry
 from provisioner.worker import LONGEST_STAY_SECONDS, daemon_runs
 
 FRESH_SECONDS = 60.0  # a wake-up that is younger has probably somebody at work on it
+_OLD_SECONDS = 60.0  # of a copy: tokens that were revoked since still open databases here
+_PATIENCE_SECONDS = 2.0  # for a registry that is locked: the answer is what it is locked by
 
 
 @click.command()
@@ -55,14 +59,16 @@ def _findings(home: Home) -> Iterator[Finding]:
         return
     yield _private(home)
     yield _looked_at("home", look_at(home.path))
+    yield from _followed(home)
     try:
-        registry = Registry.open(home)
+        registry = Registry.open(home, busy_seconds=_PATIENCE_SECONDS)
     except ProvisionerError as error:
         holders = held_by(home.registry, home.registry + "-shm") if "locked" in error.message else ""
         yield "registry", False, f"{error}{f'. It is held by {holders}: wait for it, or end it' if holders else ''}"
         yield daemon_state(home)
         yield server_state(home)
         return
+    yield from _homeless()
     with registry:
         yield registry_lock(home)
         state = daemon_state(home)
@@ -78,6 +84,13 @@ def _findings(home: Home) -> Iterator[Finding]:
             yield f"instance {move.instance.slug}", move.going_on, move.text
         for app in registry.apps():
             yield from _app(registry, app, home, daemon)
+
+
+def _homeless() -> Iterator[Finding]:
+    for elsewhere, directory in remains.homeless():
+        text = f"{elsewhere} has the files of a server of {directory}, which is not there any more"
+        mend = "If it does not come back, end the process that data/postmaster.pid there names, and delete that"
+        yield "embedded server", True, f"{text}. {mend}"
 
 
 def _git() -> Finding:
@@ -106,6 +119,27 @@ def _wake_ups(home: Home) -> Finding:
         text = f"{len(waiting)} wake-ups have waited for up to {max(waiting):.0f} s"
         return "inbox", False, f"{text}: the daemon does not act on them. Read its log, and restart it"
     return "inbox", True, "empty, or just filled"
+
+
+def _followed(home: Home) -> Iterator[Finding]:
+    try:
+        found = replica.followed(home)
+    except ProvisionerError as error:
+        yield "follows", False, str(error)
+        return
+    if found is None:
+        return
+    age = None if found.received_at is None else max(0, now_ms() - found.received_at) / 1000
+    how = "received nothing yet" if age is None else f"received {age:.0f} s ago"
+    text = f"{' '.join(found.command)}: {how}"
+    if age is not None and age < _OLD_SECONDS:
+        yield "follows", True, text
+    else:
+        yield (
+            "follows",
+            False,
+            f"{text}. Start 'provisioner home follow -- {' '.join(found.command)}' and see what it says",
+        )
 
 
 def _app(registry: Registry, app: App, home: Home, daemon: bool) -> Iterator[Finding]:

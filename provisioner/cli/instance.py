@@ -40,7 +40,7 @@ for _command in (test, edit, move, delete, recover, start, stop):
 @click.option("--engine", type=click.Choice(list(ENGINES)), default="deno-kv", show_default=True)
 @where_options("Where to store. Default: in the home directory.")
 def add(slug: str, engine: str, where: Where) -> None:
-    """Add a database instance. One of the engine postgres without --url starts a server of its own."""
+    """Add a database instance. Without --url, deno-kv stores in files, and postgres starts a server of its own."""
     slug = instances.parse_name(slug)
     with Registry.open(the_home(), create=True) as registry:
         carry_out(instances.add(registry, slug, engine, where))

@@ -13,7 +13,8 @@ import click
 
 from provisioner.cli.shared import confirm, json_option, selector_options, the_home, yes_option
 from provisioner.errors import ProvisionerError, UsageError
-from provisioner.kv import Kv, KvEntry, KvError, Malformed, notation, open_kv
+from provisioner.kv import Kv, KvEntry, KvError, Malformed, notation
+from provisioner.kv.client import open_store
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, OptionInvalid, ValueInvalid
 from provisioner.resolving import Selectors, resolve
 
@@ -51,7 +52,8 @@ def _opened(app: str | None, branch: str | None, timeline: str | None, revision:
     """The database that the selectors mean, reached as an app would reach it."""
     selectors = Selectors(app, branch, timeline, revision)
     _, values = resolve(the_home(), selectors, os.getcwdb(), os.environ)
-    with open_kv(values["DENO_KV_DEFAULT_PATH"], access_token=values.get("DENO_KV_ACCESS_TOKEN")) as opened:
+    store = open_store(values["DENO_KV_DEFAULT_PATH"], access_token=values.get("DENO_KV_ACCESS_TOKEN"))
+    with Kv(store, ordered=True) as opened:
         yield opened
 
 

@@ -15,6 +15,8 @@ from provisioner.cli.logs import Log, log_in, log_option
 from provisioner.cli.shared import made_home, with_options
 from provisioner.clock import now_ms
 from provisioner.dashboard import logins
+from provisioner.kv.pool import POOL
+from provisioner.registry import replica
 from provisioner.registry.store import Registry
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -42,6 +44,18 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "type": click.IntRange(16),
         "help": "Databases open at a time. Default: 4096, or what open files allow.",
     },
+    "--pool-size": {
+        "default": POOL.most,
+        "show_default": True,
+        "type": click.IntRange(4),
+        "help": "Connections to PostgreSQL at a time, of Deno KV databases there.",
+    },
+    "--pool-per-database": {
+        "default": POOL.each,
+        "show_default": True,
+        "type": click.IntRange(1),
+        "help": "Those to one database.",
+    },
     "--no-dashboard": {"is_flag": True, "help": "Serve no web pages, only KV Connect."},
 }
 
@@ -52,6 +66,12 @@ def server_options(command: _Command) -> _Command:
 
 @click.command()
 @server_options
+@click.option(
+    "--beside",
+    is_flag=True,
+    help="Serve also while another server of this home does. Apps that are started are told of the first one; when that"
+    " ends, of this one.",
+)
 @log_option
 def serve(log_format: str, **options: Any) -> None:
     """Serve every database over KV Connect, and the dashboard. Stops on SIGTERM and SIGINT when what is in flight is
@@ -97,13 +117,15 @@ def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
     from provisioner.connect.running import Running
 
     home = made_home()
+    follows = replica.followed(home)
     Registry.open(home, create=True).close()
     renamed = {
         "log_all": options.pop("access_log"),
         "connections": options.pop("max_connections"),
         "databases": options.pop("max_databases"),
     }
-    dashboard = not options.pop("no_dashboard")
+    POOL.most, POOL.each = options.pop("pool_size"), options.pop("pool_per_database")
+    dashboard = not options.pop("no_dashboard") and follows is None  # which is for changing things
     site: Any = None
     if dashboard:
         from provisioner.dashboard.site import Dashboard

@@ -15,7 +15,7 @@ from provisioner.connect.refusal import CONFLICT, GONE, NOT_FOUND, UNAVAILABLE, 
 from provisioner.engines.pg.place import is_server
 from provisioner.engines.stores import open_store
 from provisioner.errors import StorageFailed
-from provisioner.kv.direct import DirectStore, Pinned, Row
+from provisioner.kv.direct import DirectStore, Pinned, Replicated, Row
 from provisioner.kv.errors import Busy, KvError, Unreachable
 from provisioner.kv.gathering import Gathering
 from provisioner.kv.loop import Work
@@ -45,6 +45,7 @@ class Database:
     __slots__ = (
         "due",
         "ended",
+        "eventual",
         "id",
         "light",
         "pinned",
@@ -67,7 +68,8 @@ class Database:
         self.users = 0
         self.light = False
         self.pinned: Pinned | None = None
-        self.reads: Gathering[Row] | None = None
+        self.reads: Gathering[list[Row]] | None = None
+        self.eventual: Gathering[tuple[list[Row], bool]] | None = None
         self.watchers: set[Callable[[], None]] = set()
         self.ended: Refused | None = None
         self.due: int | None = None
@@ -118,9 +120,13 @@ class Databases:
         self._opening: dict[str, asyncio.Task[Database]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def must_be_usable(self, database_id: str) -> None:
-        """Raises Refused where nobody can use this database now."""
-        self._usable(database_id)
+    def usable(self, database_id: str) -> Place:
+        """Where it is. Raises Refused where nobody can use this database now."""
+        place = place_of(self._registry, database_id)
+        if (refused := _refusal(place)) is not None:
+            raise refused
+        assert place is not None  # noqa: S101
+        return place
 
     async def get(self, database_id: str) -> Database:
         """Open it, unless it is. Raises Refused."""
@@ -150,6 +156,12 @@ class Databases:
         if database.reads is None:
             database.reads = Gathering(lambda wanted: self.call(database, database.store.rows, wanted))
         return database.reads.read(ranges)
+
+    def eventual(self, database: Database, ranges: Sequence[ReadRange]) -> Awaitable[list[tuple[list[Row], bool]]]:
+        """Read what may be somewhat older, in the same way: the rows of each range, and whether they are the latest."""
+        if database.eventual is None:
+            database.eventual = Gathering(lambda wanted: self.call(database, _eventual, database.store, wanted))
+        return database.eventual.read(ranges)
 
     async def _in(
         self, threads: ThreadPoolExecutor, database: Database, function: Callable[..., Answer], *arguments: object
@@ -212,7 +224,7 @@ class Databases:
         self._readers.shutdown()
 
     async def _open(self, database_id: str) -> Database:
-        place = self._usable(database_id)
+        place = self.usable(database_id)
         self._make_room()
         try:
             store, due = await self._loop.run_in_executor(
@@ -224,7 +236,7 @@ class Databases:
         database = Database(database_id, place, store, work, self.tick)
         self.opened[database_id] = database
         try:
-            if not self._usable(database_id).same_storage(place):  # or archived, which raises
+            if not self.usable(database_id).same_storage(place):  # or archived, which raises
                 raise Refused(UNAVAILABLE, "the database is being moved")
         except Refused as refused:
             self._end(database, refused)
@@ -232,13 +244,6 @@ class Databases:
         if due is not None:
             self.expect(database, due)
         return database
-
-    def _usable(self, database_id: str) -> Place:
-        place = place_of(self._registry, database_id)
-        if (refused := _refusal(place)) is not None:
-            raise refused
-        assert place is not None  # noqa: S101
-        return place
 
     def storage_failed(self, name: str, error: Exception) -> Refused:
         """What a client is told where the storage refuses. Paths and reasons are for the operator."""
@@ -313,6 +318,11 @@ def _opened(place: Place, database_id: str) -> tuple[DirectStore, int | None]:
         raise
 
 
+def _eventual(store: DirectStore, ranges: Sequence[ReadRange]) -> list[tuple[list[Row], bool]]:
+    answers, latest = store.eventual_rows(ranges) if isinstance(store, Replicated) else (store.rows(ranges), True)
+    return [(rows, latest) for rows in answers]
+
+
 def _refusal(place: Place | None) -> Refused | None:
     if place is None or place.engine != _ENGINE:
         return Refused(NOT_FOUND, "there is no such database")
@@ -321,6 +331,9 @@ def _refusal(place: Place | None) -> Refused | None:
         return Refused(GONE, f"database {name} was deleted for good")
     if status is Status.ARCHIVED or intent is Intent.ARCHIVE:
         return Refused(GONE, f"database {name} is archived. Bring it back with: provisioner database recover {name}")
+    if status is Status.ERROR and place.require_quorum and intent in (None, Intent.PROVISION):
+        # The instance does not keep its promise now: it is tried again, and programs, watches above all, are to wait.
+        return Refused(UNAVAILABLE, f"database {name} is in error, which may pass: too few nodes keep its writes")
     if status is Status.ERROR:
         return Refused(CONFLICT, f"database {name} is in error. Look at: provisioner database show {name}")
     if status is not Status.CONNECTED or intent is not None:

@@ -17,10 +17,13 @@ _NOBODY: Final = b"\0\0"  # the end of each versionstamp
 _VERSION: Final = Struct(">q").pack
 _STRONG: Final = wire.SnapshotReadOutput(status=wire.SR_SUCCESS, read_is_strongly_consistent=True).SerializeToString()
 _ENDING: Final = _NOBODY + _STRONG
+_LAGGING: Final = wire.SnapshotReadOutput(status=wire.SR_SUCCESS, read_is_strongly_consistent=False).SerializeToString()
 
 
-def read_answer(answers: Sequence[Sequence[Row]]) -> bytes:
+def read_answer(answers: Sequence[Sequence[Row]], *, latest: bool = True) -> bytes:
     """The rows of each range as a SnapshotReadOutput."""
+    if not latest:
+        return read_answer(answers).removesuffix(_STRONG) + _LAGGING
     if len(answers) == 1 and len(answers[0]) == 1:
         return _one(*answers[0][0])
     pieces: list[bytes] = []

@@ -12,18 +12,26 @@ from typing import Final
 from provisioner.connect.refusal import BAD_REQUEST, Refused
 
 VERSIONS: Final = (1, 2, 3)
+EVENTUAL: Final = "eventual"
+"""The end of the path of the endpoint for reads that may be older."""
 _INVALID: Final = 'the body is a JSON object with "supportedVersions", a list of whole numbers'
 
 
-def exchanged(body: bytes, database_id: str, public: str | None, used: str, token: str, expires_at: int) -> bytes:
+def exchanged(
+    body: bytes, database_id: str, public: str | None, used: str, token: str, expires_at: int, *, lags: bool = False
+) -> bytes:
     """The answer as JSON. `public` is the address that clients are to use, if one was configured; else it is the one that
-    this client `used`, which only version 1 has to be told. Raises Refused."""
+    this client `used`, which only version 1 has to be told. `lags`: there is an endpoint for reads that may be
+    older. Raises Refused."""
     version = _chosen(body)
     endpoint = f"{public or used}/v2/databases/{database_id}" if public or version == 1 else f"../{database_id}"
+    endpoints = [{"url": endpoint, "consistency": "strong"}]
+    if lags:
+        endpoints.append({"url": f"{endpoint}/{EVENTUAL}", "consistency": "eventual"})
     answer = {
         "version": version,
         "uuid" if version == 1 else "databaseId": database_id,
-        "endpoints": [{"url": endpoint, "consistency": "strong"}],
+        "endpoints": endpoints,
         "token": token,
         "expiresAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at // 1000)),
     }

@@ -40,6 +40,7 @@ class Histogram:
 class Metrics:
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()
+        self.eventual_reads: Counter[str] = Counter()
         self.seconds: dict[str, Histogram] = {}
         self.groups = Histogram(1)
 
@@ -56,6 +57,10 @@ class Metrics:
         lines += [
             f'provisioner_requests_total{{operation="{operation}",status="{status}"}} {count}'
             for (operation, status), count in sorted(self.requests.items())
+        ]
+        lines += _head("eventual_reads_total", "counter", "Reads that may be older, by who answered them.")
+        lines += [
+            f'provisioner_eventual_reads_total{{by="{by}"}} {self.eventual_reads[by]}' for by in ("primary", "standby")
         ]
         lines += _head("request_seconds", "histogram", "Time from a request's headers to its answer.")
         for operation, histogram in sorted(self.seconds.items()):

@@ -18,7 +18,8 @@ _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`connections` and `databases` may be open at a time; None: as many as the limit of open files allows."""
+    """`connections` and `databases` may be open at a time; None: as many as the limit of open files allows. `beside`
+    another server of the same home it may run too."""
 
     host: str = "127.0.0.1"
     port: int = 4512
@@ -29,6 +30,7 @@ class Options:
     log_all: bool = False
     connections: int = 4096
     databases: int | None = None
+    beside: bool = False
 
     @property
     def near_url(self) -> str:

@@ -13,7 +13,7 @@ import os
 import resource
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -78,9 +78,12 @@ class Running:
 
     def start(self) -> None:
         """Raises ProvisionerError where it cannot: the port is taken, a server of this home already runs."""
-        self._lock = try_lock(os.path.join(self.home.locks, "server.lock"))
-        if self._lock is None:
-            raise Busy(f"a server already runs on {self.home.path}", "Stop it first, or use it")
+        self._lock = self._first()
+        if self._lock is None and not self.options.beside:
+            raise Busy(
+                f"a server already runs on {self.home.path}",
+                "Stop it first, or use it; 'provisioner serve --beside' runs beside it",
+            )
         try:
             self.options = _with_port(self.options)
             self._thread.start()
@@ -88,19 +91,38 @@ class Running:
             if self._failure is not None:
                 raise self._failure
         except BaseException:
-            os.close(self._lock)
+            if self._lock is not None:
+                os.close(self._lock)
             raise
-        presence.announce(self.home.server, f"{self.options.url} {self.options.near_url}")
+        if self._lock is not None:
+            self._announce()
         self._log("info", "serving", url=self.options.url, home=self.home.path, pid=os.getpid())
+
+    def _first(self) -> int | None:
+        """What the one server of a home has that apps are told of; None where another has it."""
+        return try_lock(os.path.join(self.home.locks, "server.lock"))
+
+    def _announce(self) -> None:
+        presence.announce(self.home.server, f"{self.options.url} {self.options.near_url}")
+
+    def _take_over(self) -> None:
+        """Apps are told of this server where the one that they were told of has ended."""
+        assert self._ending is not None  # noqa: S101 it exists before anything ticks
+        if self._lock is None and not self._ending.is_set() and (lock := self._first()) is not None:
+            self._announce()
+            self._lock = lock
+            self._log("info", "apps are told of this server now", url=self.options.url)
 
     def stop(self) -> None:
         """Finish what is in flight, end watches, close all databases."""
         if self._loop is None or self._ending is None:
             return
-        presence.withdraw(self.home.server)
+        if self._lock is not None:
+            presence.withdraw(self.home.server)
         self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join()
         if self._lock is not None:
+            presence.withdraw(self.home.server)  # it may have taken over since
             os.close(self._lock)
         self._log("info", "served")
 
@@ -140,7 +162,7 @@ class Running:
         )
         granian = _granian(server, self.options)
         serving = asyncio.create_task(granian.serve())
-        ticking = asyncio.create_task(_tick(server, self._log))
+        ticking = asyncio.create_task(_tick((server.each_second, self._take_over), self._log))
         try:
             await _answers(self.options, serving)
             gc.collect()
@@ -161,13 +183,14 @@ class Running:
             access.close()
 
 
-async def _tick(server: Server, log: Log) -> None:
+async def _tick(work: Sequence[Callable[[], None]], log: Log) -> None:
     """Whatever happens, it goes on: nothing would be revoked any more."""
     said = ""
     while True:
         await asyncio.sleep(1)
         try:
-            server.each_second()
+            for each in work:
+                each()
         except Exception as error:
             text = str(error) if isinstance(error, ProvisionerError) else repr(error)
             if text != said:  # once, not every second

@@ -20,7 +20,7 @@ from provisioner.connect.bodies import LATE, Bodies, ends_connection
 from provisioner.connect.databases import Database, Databases
 from provisioner.connect.doorman import Doorman, Session
 from provisioner.connect.entries import read_answer
-from provisioner.connect.metadata import exchanged
+from provisioner.connect.metadata import EVENTUAL, exchanged
 from provisioner.connect.metrics import Metrics
 from provisioner.connect.pages import Pages
 from provisioner.connect.refusal import (
@@ -37,6 +37,7 @@ from provisioner.connect.refusal import (
 from provisioner.connect.site import Site
 from provisioner.connect.streams import Streams
 from provisioner.connect.watching import Frame, Subscribe, Watched
+from provisioner.engines.pg.place import has_several
 from provisioner.errors import ProvisionerError
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed, Uncertain
 from provisioner.kv.model import ChecksFailed, Committed, ReadRange
@@ -88,6 +89,7 @@ class Server:
         self._pages = Pages(doorman, metrics, self._gauges)
         self._operations: dict[str, Operation] = {
             "snapshot_read": self._snapshot_read,
+            f"{EVENTUAL}/snapshot_read": self._eventual_read,
             "atomic_write": self._atomic_write,
             "watch": self._watch,
             **{path: partial(self._queue, handler) for path, handler in queueing.HANDLERS.items()},
@@ -166,6 +168,22 @@ class Server:
         if total > _FEW:
             database.light = len(answer) <= _LIGHT
         protocol.response_bytes(200, _PROTOBUF, answer)
+        return 200
+
+    async def _eventual_read(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
+        """At the endpoint that may lag."""
+        ranges, _ = convert.ranges_of(await self._bodies.read(scope, protocol, headers, convert.READ_BYTES))
+        for last in (False, True):
+            database = await self._database(session)
+            try:
+                answers = await self._databases.eventual(database, ranges)
+            except KvError as error:
+                self._may_be_tried_again(database, error, last)
+            else:
+                break
+        latest = all(latest for _, latest in answers)
+        self.metrics.eventual_reads["primary" if latest else "standby"] += 1
+        protocol.response_bytes(200, _PROTOBUF, read_answer([rows for rows, _ in answers], latest=latest))
         return 200
 
     async def _atomic_write(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
@@ -249,10 +267,12 @@ class Server:
             raise Refused(METHOD_NOT_ALLOWED, "this takes a POST")
         opened = self._doorman.exchange(scope, database_id)
         body = await self._bodies.read(scope, protocol, scope.headers, convert.READ_BYTES)
-        self._databases.must_be_usable(database_id)
+        place = self._databases.usable(database_id)
         token, expires_at = self._doorman.sign(opened)
         used = f"{scope.scheme}://{scope.headers.get('host') or scope.authority}"
-        answer = exchanged(body, database_id, self._public_url, used, token, expires_at)
+        answer = exchanged(
+            body, database_id, self._public_url, used, token, expires_at, lags=has_several(place.location)
+        )
         protocol.response_bytes(200, _JSON, answer)
         return 200, opened.principal
 

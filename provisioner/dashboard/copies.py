@@ -47,7 +47,7 @@ def _page(visit: Visit, form: Filled) -> Response:
         timeline=timeline,
         app=slug,
         has_keys=engine.has_keys,
-        in_file=engine.kept_in == "file",
+        anew=engine.anew,
         snapshots=kept_of(visit.registry, database.id),
         connected=connected and app is not None,
         fixed=_why_not(visit.registry, database),

@@ -131,7 +131,7 @@ class Engine(Protocol):
     """Why no app can open a database's file; empty where one can, or where apps never do."""
 
     anew: str
-    """What becomes of programs when other data takes the place of a database's."""
+    """What becomes of programs when other data takes the place of a database's, which becomes a snapshot: a sentence."""
 
     def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
         """Location and administrator's URL of an instance; `directory` is one of its own in the home. Of a `known` one what
@@ -216,6 +216,9 @@ class Engine(Protocol):
 
     def purge(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         """Delete the data of archived databases, or what is left of ones never made, for good."""
+
+    def retire(self, instance: Instance) -> None:
+        """Give back what the instance itself has: it was deleted for good, with all its databases. Raises `StorageFailed`."""
 
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
         """Remove empty databases that the registry does not know; where unknown ones that hold something are.

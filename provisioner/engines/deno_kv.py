@@ -47,7 +47,7 @@ class DenoKv:
     dumps = None
     apart = ""
     anew = (
-        "Its file has another path now: start programs anew. Those that had it open go on in what it was; what they write is"
+        "Its file gets another path: start programs anew. Those that have it open go on in what it was; what they write is"
         " in that snapshot"
     )
 
@@ -199,6 +199,9 @@ class DenoKv:
             except OSError as error:
                 failures[database.id] = reason(error)
         return failures
+
+    def retire(self, instance: Instance) -> None:
+        """Nothing is left where the databases were."""
 
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
         try:

@@ -13,7 +13,7 @@ from psycopg import sql
 from provisioner.engines.base import Copied, Inspection, Source
 from provisioner.engines.pg import copying, databases, names, roles, steps
 from provisioner.engines.pg.roles import Statement, statement
-from provisioner.engines.pg.session import Session, administering, administering_in
+from provisioner.engines.pg.session import Session, administering, administering_in, patiently
 from provisioner.engines.pg.steps import name_of
 from provisioner.engines.postgres import Postgres
 from provisioner.engines.stores import GENERATION
@@ -51,7 +51,7 @@ class DenoKvOnPostgres(Postgres):
     has_keys = True
     dumps = None
     apart = "apps reach it through a server of ours"
-    anew = "Programs go on where they are, in the new data; what they had committed is in that snapshot"
+    anew = "Programs go on where they are, in the new data; what they have committed is in that snapshot"
 
     def renew(self, instance: Instance, database: Database) -> None:
         with administering(instance) as session:
@@ -87,7 +87,7 @@ class DenoKvOnPostgres(Postgres):
     def _freed(self, instance: Instance, database: Database, made: Copied, *, with_queue: bool, beyond: int) -> Copied:
         """Take out of what was built beside what is not data: who writes to the source, and who listens there."""
         beside = name_of(names.BESIDE, instance, database)
-        with administering_in(instance, beside) as inside:
+        with administering_in(instance, beside) as inside, patiently(inside):
             row = inside.execute(_LAST_OF_A_DUMP if made.how == copying.BY_DUMP else _LAST).fetchone()
             version = int(row[0]) if row else 0
             inside.execute(_FREE)

@@ -53,8 +53,8 @@ class Postgres:
     apart = ""
     dumps: Dumps | None = PgDumps()
     anew = (
-        "Programs that were connected to it have been disconnected, and find the new data when they connect again; what they"
-        " had committed is in that snapshot"
+        "Programs that are connected to it are disconnected, and find the new data when they connect again; what they have"
+        " committed is in that snapshot"
     )
 
     def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
@@ -206,7 +206,7 @@ class Postgres:
             os.mkdir(directory, DIRECTORY_MODE)
         except OSError as error:
             raise StorageFailed(f"cannot make {directory}: {error.strerror}", "Make room there") from error
-        arguments = ("--format=custom", f"--file={path}", "--no-password")
+        arguments = (tools.LIVELY, "--format=custom", f"--file={path}", "--no-password")
         variables = variables_for_tools(instance, found)
         tools.run(os.path.join(programs, "pg_dump"), arguments, variables, f"dumping {database.name}")
         return path, Copied(None, os.path.getsize(path), 0.0)
@@ -237,6 +237,10 @@ class Postgres:
 
     def purge(self, instance: Instance, databases_: Sequence[Database]) -> Failures:
         return self._each(instance, databases_, steps.delete)
+
+    def retire(self, instance: Instance) -> None:
+        if not place.is_server(instance.location):
+            embedded.remove(instance.location)
 
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
         with administering(instance) as session:

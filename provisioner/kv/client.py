@@ -38,11 +38,15 @@ def now() -> int:
 
 
 class Kv:
-    """A key-value database. May be used from several threads; a context manager that closes it at the end."""
+    """A key-value database. May be used from several threads; a context manager that closes it at the end.
 
-    def __init__(self, store: Store, *, clock: Callable[[], int] = now) -> None:
+    With `ordered`, sets are read as ones of v8serialize, which keep JavaScript's order.
+    """
+
+    def __init__(self, store: Store, *, clock: Callable[[], int] = now, ordered: bool = False) -> None:
         self._store = store
         self._clock = clock
+        self._ordered = ordered
         self._collector = Collector(store, clock)
         self._dispatchers: list[Dispatcher] = []
         self._closing = False
@@ -50,13 +54,13 @@ class Kv:
     def get(self, key: KeyLike, *, consistency: Consistency = "strong") -> KvEntry[Any]:
         """The entry of a key; its value and versionstamp are None if it is absent."""
         reading.consistent(consistency)
-        return reading.got(key, self._store.read((point(encode(key)),), consistency)[0])
+        return reading.got(key, self._store.read((point(encode(key)),), consistency)[0], self._ordered)
 
     def get_many(self, keys: Sequence[KeyLike], *, consistency: Consistency = "strong") -> list[KvEntry[Any]]:
         """The entries of up to 10 keys at one instant, in the order of the keys."""
         reading.consistent(consistency)
         answers = self._store.read(reading.points(keys), consistency)
-        return [reading.found(key, entries) for key, entries in zip(keys, answers, strict=True)]
+        return [reading.found(key, entries, self._ordered) for key, entries in zip(keys, answers, strict=True)]
 
     def set(self, key: KeyToSet, value: object, *, expire_in: Duration | None = None) -> CommitResult:
         """Store a value, to be deleted some time after `expire_in` (a timedelta, or milliseconds)."""
@@ -85,7 +89,7 @@ class Kv:
         and continues behind where it stood.
         """
         reading.consistent(consistency)
-        listing = reading.Listing(prefix, start, end, limit, reverse, cursor, batch_size)
+        listing = reading.Listing(prefix, start, end, limit, reverse, cursor, batch_size, self._ordered)
         return KvList(self._store, listing, consistency)
 
     def atomic(self) -> AtomicOperation:
@@ -101,7 +105,7 @@ class Kv:
 
         Changes by other processes arrive too. States in between may be skipped; the latest never is.
         """
-        return KvWatch(self._store, keys)
+        return KvWatch(self._store, keys, self._ordered)
 
     def enqueue(
         self,
@@ -205,9 +209,9 @@ class KvList:
 class KvWatch:
     """What `Kv.watch` gives: each time the entries in the order of the keys."""
 
-    def __init__(self, store: Store, keys: Sequence[KeyLike]) -> None:
+    def __init__(self, store: Store, keys: Sequence[KeyLike], ordered: bool = False) -> None:
         self._store = store
-        self._watching = reading.Watching(keys)
+        self._watching = reading.Watching(keys, ordered)
         self._woken = threading.Event()
         self._woken.set()
         self._closed = False

@@ -42,6 +42,14 @@ class Moment(Snapshot, Protocol):
 
 
 @runtime_checkable
+class Replicated(Protocol):
+    """A database of which there may be copies that lag."""
+
+    def eventual_rows(self, ranges: Sequence[ReadRange]) -> tuple[list[list[Row]], bool]:
+        """As DirectStore.rows, but maybe somewhat older; whether they are the latest."""
+
+
+@runtime_checkable
 class DirectStore(Store, Protocol):
     """A database that is not behind a server of ours."""
 

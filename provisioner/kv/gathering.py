@@ -10,7 +10,6 @@ from provisioner.kv.commit import again
 from provisioner.kv.model import ReadRange
 
 T = TypeVar("T")
-Answers = list[list[T]]
 
 FLIGHTS: Final = 4  # journeys at a time
 MOST_READS: Final = 128  # of one journey
@@ -18,17 +17,18 @@ MOST_ENTRIES: Final = 2000
 
 
 class Gathering(Generic[T]):
-    """`fetch` reads ranges from one snapshot, which is none that began before it was called. For one event loop."""
+    """`fetch` reads ranges from one snapshot, and gives an answer for each; the snapshot is none that began before it was
+    called, but where reads may be older. For one event loop."""
 
-    def __init__(self, fetch: Callable[[Sequence[ReadRange]], Awaitable[Answers[T]]]) -> None:
+    def __init__(self, fetch: Callable[[Sequence[ReadRange]], Awaitable[list[T]]]) -> None:
         self._fetch = fetch
-        self._waiting: list[tuple[Sequence[ReadRange], asyncio.Future[Answers[T]]]] = []
+        self._waiting: list[tuple[Sequence[ReadRange], asyncio.Future[list[T]]]] = []
         self._flights: set[asyncio.Task[None]] = set()
 
-    def read(self, ranges: Sequence[ReadRange]) -> asyncio.Future[Answers[T]]:
-        """The entries of each range, all from one snapshot. To be awaited."""
+    def read(self, ranges: Sequence[ReadRange]) -> asyncio.Future[list[T]]:
+        """The answers for the ranges, all from one snapshot. To be awaited."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answers[T]] = loop.create_future()
+        future: asyncio.Future[list[T]] = loop.create_future()
         self._waiting.append((ranges, future))
         if len(self._flights) < FLIGHTS:
             flight = loop.create_task(self._fly())
@@ -53,7 +53,7 @@ class Gathering(Generic[T]):
                     future.set_result(answers[at : at + len(ranges)])
                 at += len(ranges)
 
-    def _taken(self) -> list[tuple[Sequence[ReadRange], asyncio.Future[Answers[T]]]]:
+    def _taken(self) -> list[tuple[Sequence[ReadRange], asyncio.Future[list[T]]]]:
         """The next that fit together; at least one, if there is one."""
         count = entries = 0
         for ranges, _ in self._waiting:

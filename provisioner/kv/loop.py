@@ -41,7 +41,10 @@ class Work:
         self._threads = threads or ThreadPoolExecutor(THREADS if store.prompt else ELSEWHERE, "kv")
         self._waiting: list[tuple[AtomicWrite, asyncio.Future[Outcome]]] = []
         self._writing: asyncio.Task[None] | None = None
-        self._reads: Gathering[RawEntry] = Gathering(lambda ranges: self.call(store.read, ranges))
+        self._reads: dict[Consistency, Gathering[list[RawEntry]]] = {
+            "strong": Gathering(lambda ranges: self.call(store.read, ranges, "strong")),
+            "eventual": Gathering(lambda ranges: self.call(store.read, ranges, "eventual")),
+        }
         self._alone: set[asyncio.Task[Outcome]] = set()
 
     async def call(self, function: Callable[..., T], *arguments: object) -> T:
@@ -56,7 +59,7 @@ class Work:
         if self.store.prompt:
             return self.store.read(ranges, consistency)
         if self.store.gathers:
-            return await self._reads.read(ranges)
+            return await self._reads[consistency].read(ranges)
         return await self.call(self.store.read, ranges, consistency)
 
     def write(self, write: AtomicWrite) -> asyncio.Future[Outcome]:

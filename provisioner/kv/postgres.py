@@ -21,6 +21,7 @@ from provisioner.kv.postgres_line import Line, Row, completed, shown
 from provisioner.kv.postgres_lines import Lines
 from provisioner.kv.postgres_listening import Listening
 from provisioner.kv.postgres_snapshot import PostgresPinned, PostgresSnapshot
+from provisioner.kv.postgres_standby import Standby
 from provisioner.kv.postgres_writing import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, Changes, Deed, Moment, Writing
 from provisioner.kv.store import Outcome
 from provisioner.kv.wakeups import Wakeups, Wanted
@@ -54,6 +55,7 @@ class PostgresStore:
         self._wakeups = Wakeups()
         self._writing = Writing(lines, self._conninfo, self._tell)
         self._listening = Listening(lines, self._conninfo, self._writing.me, self._wakeups)
+        self._standby = Standby(lines, self._conninfo)
         self._group = GroupCommit(self._transact)
         try:
             with lines.lent(self._conninfo, time.monotonic() + _OPENING) as line:
@@ -67,9 +69,10 @@ class PostgresStore:
         return shown(self._conninfo)
 
     def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
+        answers = self.rows(ranges) if consistency == "strong" else self.eventual_rows(ranges)[0]
         return [
             [RawEntry(key, value, encoding, versionstamp(version)) for key, value, encoding, version in found]
-            for found in self.rows(ranges)
+            for found in answers
         ]
 
     def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
@@ -78,6 +81,12 @@ class PostgresStore:
             self._must_be_open()
             return []
         return rows.read(ranges, self._ask(*rows.reading(ranges)))
+
+    def eventual_rows(self, ranges: Sequence[ReadRange]) -> tuple[list[list[Row]], bool]:
+        """As `rows`, from a standby if one is near enough; whether they are the latest."""
+        self._must_be_open()
+        found = self._standby.rows(ranges) if ranges else None
+        return (self.rows(ranges), True) if found is None else (found, False)
 
     def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         self._must_be_open()
@@ -192,12 +201,14 @@ class PostgresStore:
     def rest(self) -> None:
         """It will not be used for a while: give connections back. May be called at any time."""
         self._lines.forget(self._conninfo)
+        self._standby.rest()
 
     def close(self) -> None:
         if self._closed:
             return
         self._closed = self._writing.closed = True
         self._listening.close()
+        self._standby.close()
         self._lines.forget(self._conninfo)
         self._wakeups.everything()
 

@@ -21,17 +21,22 @@ STATEMENT_SECONDS: Final = 30
 LOCK_SECONDS: Final = 20
 HOLDER_SECONDS: Final = 10  # a writer that stands still in its transaction so long loses it: others wait for it
 _INTERVAL: Final = 0.1
-_WITHOUT_A_DEADLINE: Final = float("inf")
+FOR_EVER: Final = float("inf")
 
-# What a URL may say itself. A host that went away without a word is given up after some ten seconds.
-_DEFAULTS: Final = {
-    "application_name": "provisioner",
-    "connect_timeout": "5",
-    "target_session_attrs": "read-write",
+NOTICING: Final = {
     "keepalives_idle": "5",
     "keepalives_interval": "2",
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
+}
+"""A host that went away without a word is given up after some ten seconds."""
+
+# What a URL may say itself.
+_DEFAULTS: Final = {
+    "application_name": "provisioner",
+    "connect_timeout": "5",
+    "target_session_attrs": "read-write",
+    **NOTICING,
 }
 
 # Each statement of ours has one good plan, along an index; with few or no statistics PostgreSQL would take others. A
@@ -46,13 +51,27 @@ select set_config('synchronous_commit', 'on', false) where current_setting('sync
 """
 
 
-class Line(psycopg.Connection[Row]):
-    """`until` bounds every wait on it, by time.monotonic(); who waited in vain has closed it.
+class Bounded(psycopg.Connection[Row]):
+    """`until` bounds every wait on it, by time.monotonic(), and `longest` is how many seconds one has; who waited in vain has
+    closed it."""
 
-    `warned`: the server has said something since this was set to False.
-    """
+    until: float = FOR_EVER
+    longest: float = FOR_EVER
 
-    until: float = _WITHOUT_A_DEADLINE
+    def wait(self, gen: Any, interval: float = _INTERVAL, timeout: float | None = None) -> Any:
+        """Who is interrupted loses the connection: half of an exchange cannot be told from the next one."""
+        until = min(self.until, time.monotonic() + self.longest)
+        try:
+            return waiting.wait(_bounded(gen, until), self.pgconn.socket, interval=interval)
+        except (KeyboardInterrupt, SystemExit, psycopg.OperationalError) as error:
+            if not isinstance(error, psycopg.Error) or error.sqlstate is None:
+                self.pgconn.finish()
+            raise
+
+
+class Line(Bounded):
+    """`warned`: the server has said something since this was set to False."""
+
     warned: bool = False
 
     @classmethod
@@ -95,15 +114,6 @@ class Line(psycopg.Connection[Row]):
     def usable(self) -> bool:
         """Can the next one have it: it is connected, and in no transaction?"""
         return not self.closed and self.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
-
-    def wait(self, gen: Any, interval: float = _INTERVAL, timeout: float | None = None) -> Any:
-        """Who is interrupted loses the connection: half of an exchange cannot be told from the next one."""
-        try:
-            return waiting.wait(_bounded(gen, self.until), self.pgconn.socket, interval=interval)
-        except (KeyboardInterrupt, SystemExit, psycopg.OperationalError) as error:
-            if not isinstance(error, psycopg.Error) or error.sqlstate is None:
-                self.pgconn.finish()
-            raise
 
     def _hear(self, diagnostic: Diagnostic) -> None:
         self.warned = True

@@ -13,20 +13,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import psycopg
+
+from provisioner.kv import postgres_refusal as refusal
 from provisioner.kv.errors import Busy
+from provisioner.kv.pool import POOL, Pool
 from provisioner.kv.postgres_line import Line, shown
 
-MOST: Final = 40  # of all; PostgreSQL's own limit is 100 unless it was told otherwise
-EACH: Final = 8  # to one database, beside one that listens
 KEPT_PART: Final = 2  # of all, at most one in so many listens
+_LEAVING: Final = 0.02  # seconds
 
 
 class Lines:
-    """At most `most` connections, and `each` to one database."""
+    """At most as many as `pool` says."""
 
-    def __init__(self, most: int = MOST, each: int = EACH) -> None:
-        self._most = most
-        self._each = each
+    def __init__(self, pool: Pool = POOL) -> None:
+        self._pool = pool
         self._changed = threading.Condition()
         self._idle: list[tuple[str, Line]] = []  # the one that was used longest ago first
         self._open: Counter[str] = Counter()  # and those that are being opened
@@ -45,7 +47,21 @@ class Lines:
         line = self._taken(conninfo, until)
         try:
             if line is None:
-                line = Line.to(conninfo)
+                line = self._made(conninfo)
+            line.until = until
+            yield line
+        finally:
+            self._give_back(conninfo, line)
+
+    @contextmanager
+    def ready(self, conninfo: str, until: float) -> Iterator[Line | None]:
+        """As `lent`, but None where no connection is idle: nobody waits."""
+        with self._changed:
+            line = self._idle_one(conninfo)
+        if line is None:
+            yield None
+            return
+        try:
             line.until = until
             yield line
         finally:
@@ -55,9 +71,9 @@ class Lines:
     def kept(self, conninfo: str) -> Iterator[Line | None]:
         """One for as long as the caller likes; None where there are so many of those that others would starve."""
         with self._changed:
-            allowed = self._kept < self._most // KEPT_PART
+            allowed = self._kept < self._pool.most // KEPT_PART
             evicted = self._room() if allowed else None
-            allowed = allowed and self.count < self._most
+            allowed = allowed and self.count < self._pool.most
             self._kept += allowed
         _close(evicted)
         if not allowed:
@@ -82,17 +98,31 @@ class Lines:
         for _, line in found:
             line.close()
 
+    def _made(self, conninfo: str) -> Line:
+        """A new one. A server that has none to spare gets back what is idle here. Raises psycopg.Error."""
+        while True:
+            try:
+                return Line.to(conninfo)
+            except psycopg.Error as error:
+                if not refusal.is_full(error):
+                    raise
+                with self._changed:
+                    oldest = self._oldest()
+                if oldest is None:
+                    raise
+            oldest.close()
+            time.sleep(_LEAVING)  # until the server has noticed
+
     def _taken(self, conninfo: str, until: float) -> Line | None:
         """One that is idle; None where the caller may open one."""
         evicted = None
         with self._changed:
             while True:
-                for at in range(len(self._idle) - 1, -1, -1):
-                    if self._idle[at][0] == conninfo:
-                        return self._idle.pop(at)[1]
-                if self._open[conninfo] < self._each:
+                if (line := self._idle_one(conninfo)) is not None:
+                    return line
+                if self._open[conninfo] < self._pool.each:
                     evicted = self._room()
-                    if self.count < self._most:
+                    if self.count < self._pool.most:
                         self._open[conninfo] += 1
                         break
                 if not self._changed.wait(until - time.monotonic()):
@@ -102,9 +132,18 @@ class Lines:
         _close(evicted)
         return None
 
+    def _idle_one(self, conninfo: str) -> Line | None:
+        for at in range(len(self._idle) - 1, -1, -1):
+            if self._idle[at][0] == conninfo:
+                return self._idle.pop(at)[1]
+        return None
+
     def _room(self) -> Line | None:
         """Take out the one used longest ago, where no more may be open."""
-        if self.count < self._most or not self._idle:
+        return None if self.count < self._pool.most else self._oldest()
+
+    def _oldest(self) -> Line | None:
+        if not self._idle:
             return None
         place, line = self._idle.pop(0)
         self._less(place)

@@ -10,6 +10,7 @@ from provisioner.kv.errors import Busy, KvError, StoreFailed, Unreachable
 
 # The server ends or begins, has no connection to spare, is a standby now, or rolled back for another's sake.
 _PASSING: Final = ("57P01", "57P02", "57P03", "57P05", "25P03", "53300", "25006", "40001", "40P01")
+_FULL: Final = ("too many clients", "remaining connection slots", "too many connections")  # where a connection begins
 _CONNECTION: Final = "08"
 _HELD: Final = ("55P03", "57014")  # no lock, or no answer, in the time that the session allows
 _DISK_FULL: Final = "53100"
@@ -21,6 +22,11 @@ def passes(error: psycopg.Error) -> bool:
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
     return error.sqlstate in _PASSING or error.sqlstate.startswith(_CONNECTION)
+
+
+def is_full(error: psycopg.Error) -> bool:
+    """Has the server no connection to spare? Refusals of new connections bring no code."""
+    return error.sqlstate == "53300" or (error.sqlstate is None and any(words in str(error) for words in _FULL))
 
 
 def certain(error: psycopg.Error) -> bool:

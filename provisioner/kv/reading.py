@@ -25,24 +25,27 @@ def consistent(consistency: str) -> None:
         raise OptionInvalid(f'consistency is "strong" or "eventual", not {consistency!r}')
 
 
-def found(key: KeyLike, entries: Sequence[RawEntry]) -> KvEntry[Any]:
+def found(key: KeyLike, entries: Sequence[RawEntry], ordered: bool = False) -> KvEntry[Any]:
     """The one entry of `key`, or that it is absent."""
-    return entry(entries[0]) if entries else KvEntry(tuple(key), None, None)  # type: ignore[arg-type]
+    return entry(entries[0], ordered=ordered) if entries else KvEntry(tuple(key), None, None)  # type: ignore[arg-type]
 
 
-def got(key: KeyLike, entries: Sequence[RawEntry]) -> KvEntry[Any]:
+def got(key: KeyLike, entries: Sequence[RawEntry], ordered: bool = False) -> KvEntry[Any]:
     """The same as `found`, without decoding a key that is known."""
     if entries and (known := keys.as_stored(key)) is not None:
-        return entry(entries[0], len(entries[0].key), known)
-    return found(key, entries)
+        return entry(entries[0], len(entries[0].key), known, ordered)
+    return found(key, entries, ordered)
 
 
-def entry(raw: RawEntry, at: int = 0, known: KvKey = ()) -> KvEntry[Any]:
-    """The entry decoded; see `key.decode` for `at` and `known`. Raises Malformed, which names the key."""
+def entry(raw: RawEntry, at: int = 0, known: KvKey = (), ordered: bool = False) -> KvEntry[Any]:
+    """The entry decoded; see `key.decode` for `at` and `known`, `value.decode` for `ordered`.
+
+    Raises Malformed, which names the key.
+    """
     data, stored, encoding, versionstamp = raw
     key = known if at == len(data) else keys.decode(data, at, known)
     try:
-        return KvEntry(key, values.decode(stored, encoding), Versionstamp(versionstamp.hex()))
+        return KvEntry(key, values.decode(stored, encoding, ordered), Versionstamp(versionstamp.hex()))
     except Malformed as error:
         raise Malformed(f"the value of {key!r} cannot be read: {error}") from error
 
@@ -50,10 +53,11 @@ def entry(raw: RawEntry, at: int = 0, known: KvKey = ()) -> KvEntry[Any]:
 class Watching:
     """The keys of a watch, and what was last seen of them."""
 
-    def __init__(self, wanted: Sequence[KeyLike]) -> None:
+    def __init__(self, wanted: Sequence[KeyLike], ordered: bool = False) -> None:
         if len(wanted) > limits.WATCHED_KEYS:
             raise LimitExceeded(f"watch takes at most {limits.WATCHED_KEYS} keys, not {len(wanted)}")
         self._wanted = tuple(wanted)
+        self._ordered = ordered
         self.keys = tuple(keys.encode(key) for key in wanted)
         for key in self.keys:
             keys.check_read(key)
@@ -66,13 +70,25 @@ class Watching:
         if seen == self._seen:
             return None
         self._seen = seen
-        return [found(key, entries) for key, entries in zip(self._wanted, found_now, strict=True)]
+        return [found(key, entries, self._ordered) for key, entries in zip(self._wanted, found_now, strict=True)]
 
 
 class Listing:
     """Where a list stands: what to read next, and the cursor behind what was handed out."""
 
-    __slots__ = ("_batch", "_known", "_last", "_left", "_offset", "_over", "_ready", "_reverse", "_selector", "wants")
+    __slots__ = (
+        "_batch",
+        "_known",
+        "_last",
+        "_left",
+        "_offset",
+        "_ordered",
+        "_over",
+        "_ready",
+        "_reverse",
+        "_selector",
+        "wants",
+    )
 
     def __init__(
         self,
@@ -83,6 +99,7 @@ class Listing:
         reverse: bool,
         cursor: str | None,
         batch_size: int | None,
+        ordered: bool = False,
     ) -> None:
         if limit is not None:
             _positive(limit, "limit")
@@ -97,6 +114,7 @@ class Listing:
         self._offset = 0 if prefix is None else len(self._selector.common)
         self._left = -1 if limit is None else limit
         self._reverse = reverse
+        self._ordered = ordered
         self._last: bytes | str | None = cursor or None
         self._ready: list[RawEntry] = []
         self._over = False
@@ -123,7 +141,7 @@ class Listing:
         self._left -= 1
         if not ready and not self._over and self._left:
             self.wants = self._selector.read(self._batch, self._reverse, self._selector.cursor(raw.key))
-        return entry(raw, self._offset, self._known)
+        return entry(raw, self._offset, self._known, self._ordered)
 
     @property
     def cursor(self) -> str:

@@ -8,6 +8,7 @@ from provisioner.engines.table import engine_of
 from provisioner.errors import ProvisionerError
 from provisioner.model import Database, Status
 from provisioner.registry import tokens
+from provisioner.registry.leading import must_lead
 from provisioner.registry.store import Registry
 
 
@@ -19,6 +20,7 @@ def revoke_injected(registry: Registry, database: Database) -> None:
 
 def rotate_key(registry: Registry) -> None:
     """Replace the home's key. Raises ProvisionerError where not everything that is derived from it could be replaced."""
+    must_lead(registry.home)
     keys.rotate(registry.home)
     registry.record(now_ms(), "token.rotate-key", registry.who)
     _renew(registry, [database for app in registry.apps() for database in registry.databases(app.id)])

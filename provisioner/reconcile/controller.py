@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from provisioner.engines.pg.place import is_kept
 from provisioner.engines.table import engine_of
 from provisioner.errors import UnreadableRepository
 from provisioner.git.reflog import Log, has_reflogs, read_logs
@@ -22,7 +23,7 @@ from provisioner.reconcile.renames import carried, unseen
 from provisioner.reconcile.replacing import settle
 from provisioner.reconcile.revisions import Moved, keep, moves
 from provisioner.reconcile.running import settle_runs
-from provisioner.registry.instances import deleted
+from provisioner.registry.instances import deleted, gone
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
@@ -59,6 +60,7 @@ def reconcile(
         with app_locked(registry, app):
             outcome = _reconcile(registry, app, now, cause, kept, retry, progress)
         if isinstance(outcome, Outcome):
+            _retire(registry, now)
             return outcome
         keep(registry, app, outcome, now)  # which copies, and so is done without the app's lock
         kept |= set(outcome)
@@ -91,6 +93,13 @@ def _reconcile(
         if not applier.failed and all(isinstance(action, Open | Note) for action in step.actions):
             return Outcome(done, step.next_at)  # what they lead to is done; a push need not wait for another look
     return Outcome(done, now)
+
+
+def _retire(registry: Registry, now: int) -> None:
+    """Of instances that were deleted for good, servers of the home's own go, too."""
+    for instance in gone(registry, now):
+        if is_kept(instance.location):
+            engine_of(instance).retire(instance)
 
 
 def archive_all(registry: Registry, app: App, now: int, cause: str) -> None:

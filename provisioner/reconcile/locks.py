@@ -8,12 +8,14 @@ from contextlib import ExitStack, contextmanager
 
 from provisioner.lock import locked, try_lock
 from provisioner.model import App, Database, Instance
+from provisioner.registry.leading import must_lead
 from provisioner.registry.store import Registry
 
 
 @contextmanager
 def app_locked(registry: Registry, app: App) -> Iterator[None]:
     """Held for moments only: everything that wakes up waits for it. Raises Busy."""
+    must_lead(registry.home)
     with locked(os.path.join(registry.home.locks, f"app-{app.id}.lock"), f"the app {app.slug!r}"):
         yield
 
@@ -30,6 +32,7 @@ def all_locked(registry: Registry) -> Iterator[None]:
 @contextmanager
 def database_locked(registry: Registry, database: Database, timeout: float = 60.0) -> Iterator[None]:
     """Held while its data is copied or replaced, which may take long. Taken before the app's. Raises Busy."""
+    must_lead(registry.home)
     with locked(_database(registry, database.id), f"the database {database.name!r}", timeout):
         yield
 

@@ -85,6 +85,21 @@ def deleted(registry: Registry) -> list[Deleted]:
     ]
 
 
+def gone(registry: Registry, now: int) -> list[Instance]:
+    """The instances that were deleted for good, with all their databases, and whose places no other uses."""
+    rows = registry.rows(
+        f"select {INSTANCE} from instance gone where deleted_at is not null and purge_at <= ? and {_NO_DATA.format('gone')}"
+        " and not exists (select 1 from instance other where other.id <> gone.id"
+        " and gone.location in (other.location, other.moving_location, other.left_location)"
+        f" and not (deleted_at is not null and {_NO_DATA.format('other')}))",
+        now,
+    )
+    return [registry.instance(row) for row in rows]
+
+
+_NO_DATA = "not exists (select 1 from database where instance_id = {}.id and status <> 'purged')"
+
+
 def locations(registry: Registry) -> list[tuple[str, str, str]]:
     """Where data of instances is, also of those that were deleted and may be recovered: id, slug, directory or URL.
 

@@ -28,6 +28,7 @@ class Place:
     url: str = field(default="", repr=False)
     home: str = ""
     key: tuple[int, int] | None = None
+    require_quorum: int = 0
     switching: bool = False
 
     def same_storage(self, other: Place) -> bool:
@@ -45,7 +46,8 @@ def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, Plac
     key = keys.mark(registry.home)
     rows = registry.rows(
         "select database.id, database.name, engine, iif(moved, moving_location, location), status, intent, error,"
-        " archived_at, instance.id, iif(moved, moving_url, url), switching = 2"
+        " archived_at, instance.id, iif(moved, moving_url, url), iif(moved, moving_quorum, require_quorum),"
+        " switching = 2"
         " from json_each(?) as wanted join database on database.id = wanted.value"
         " join instance on instance.id = instance_id",
         json.dumps(list(database_ids)),
@@ -65,6 +67,7 @@ def _place(
     archived_at: object,
     instance_id: object,
     url: object,
+    require_quorum: object,
     switching: object,
 ) -> Place:
     return Place(
@@ -79,5 +82,6 @@ def _place(
         str(url),
         home,
         key,
+        int(str(require_quorum)),
         bool(switching),
     )

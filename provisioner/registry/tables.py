@@ -11,6 +11,7 @@ from typing import Self
 from provisioner.config import FILE_MODE, Home
 from provisioner.errors import StorageFailed
 from provisioner.registry import schema
+from provisioner.registry.leading import must_lead
 from provisioner.registry.refusal import refusal
 from provisioner.registry.reserve import Reserve
 
@@ -38,7 +39,9 @@ class Tables:
         Where another process has it locked, each question waits for `busy_seconds`.
         """
         if not os.path.exists(home.registry):
-            if not create:
+            if create:
+                must_lead(home)
+            else:
                 raise StorageFailed(
                     f"there is no registry in {home.path}",
                     "Run 'provisioner init' in a repository, or set PROVISIONER_HOME",
@@ -80,6 +83,7 @@ class Tables:
         if self._db.in_transaction:
             yield
             return
+        must_lead(self.home)
         if not synced:
             self._db.execute("pragma synchronous = normal")
             try:

@@ -23,7 +23,7 @@ from provisioner.config import DIRECTORY_MODE, Home
 from provisioner.engines.base import Copied
 from provisioner.engines.pg import databases, roles, tools
 from provisioner.engines.pg.roles import named, statement
-from provisioner.engines.pg.session import Session, administering, administering_in, variables_for_tools
+from provisioner.engines.pg.session import Session, administering, administering_in, patiently, variables_for_tools
 from provisioner.errors import StorageFailed
 from provisioner.model import Instance
 
@@ -47,10 +47,12 @@ def copy(instance: Instance, source: str, target: str, *, old: str, new: str) ->
         if not databases.there(session, [source]):
             raise StorageFailed(f"the database {source} is missing on {instance.location}", "Restore it there")
         roles.make(session, new)
-        if _by_files(instance, session, source, target, size):
+        with patiently(session):
+            by_files = _by_files(instance, session, source, target, size)
+        if by_files:
             session.execute(roles.locked_up(target))
             faults.point("postgres.copied")
-            with administering_in(instance, target) as inside:
+            with administering_in(instance, target) as inside, patiently(inside):
                 roles.hand_over(inside, old, new, target)
             how = BY_FILES
         else:
@@ -119,14 +121,22 @@ def _by_dump(instance: Instance, session: Session, source: str, target: str, *, 
         programs = tools.programs(server)
         tools.run(
             os.path.join(programs, "pg_dump"),
-            ("--format=directory", f"--jobs={_JOBS}", "--compress=0", "--no-sync", f"--file={dump}", "--no-password"),
+            (
+                tools.LIVELY,
+                "--format=directory",
+                f"--jobs={_JOBS}",
+                "--compress=0",
+                "--no-sync",
+                f"--file={dump}",
+                "--no-password",
+            ),
             variables_for_tools(instance, source),
             f"copying {source}",
         )
         _make_like(instance, session, source, target, new)
         restore(instance, session, dump, target, owner=new, jobs=_JOBS)
         faults.point("postgres.copied")
-        with administering_in(instance, target) as inside:
+        with administering_in(instance, target) as inside, patiently(inside):
             roles.hand_over(inside, old, new, target)
 
 
@@ -145,19 +155,24 @@ def restore(
     It is done by a role that may do no more than the owner. Of a `foreign` dump, what it grants to roles of its own server
     is left away. Raises StorageFailed.
     """
-    programs = tools.programs(session.info.server_version // 10000)
+    server = session.info.server_version // 10000
+    programs = tools.programs(server)
     with workplace(instance) as directory:
         listing, extensions = _contents(programs, dump, directory, databases.schemas(instance, target))
         _extend(instance, target, extensions)
         databases.wait_until_left(session, target)
         with visited(instance, session, target, owner) as variables:
-            arguments = [f"--dbname={target}", "--no-owner", f"--role={owner}", "--exit-on-error", "--no-password"]
+            program, what = os.path.join(programs, "pg_restore"), f"restoring into {target}"
+            arguments = ["--no-owner", f"--role={owner}", f"--use-list={listing}", dump]
             if foreign:
-                arguments.append("--no-privileges")
+                arguments.insert(0, "--no-privileges")
+            if tools.too_new(programs, server):
+                tools.through_a_script(program, arguments, tools.STRICT, variables, what)
+                return
+            straight = [tools.LIVELY, "--exit-on-error", "--no-password"]
             if os.path.isdir(dump) or not foreign:
-                arguments.append(f"--jobs={jobs}")
-            program = os.path.join(programs, "pg_restore")
-            tools.run(program, [*arguments, f"--use-list={listing}", dump], variables, f"restoring into {target}")
+                straight.append(f"--jobs={jobs}")
+            tools.run(program, [*straight, *arguments], variables, what)
 
 
 @contextmanager
@@ -188,7 +203,7 @@ def remove_visitor(instance: Instance, session: Session, database: str, owner: s
     if not roles.exists(session, database):
         return
     if databases.there(session, [database]):
-        with administering_in(instance, database) as inside:
+        with administering_in(instance, database) as inside, patiently(inside):
             roles.at_once(
                 inside,
                 [
@@ -263,7 +278,8 @@ def _make_like(instance: Instance, session: Session, source: str, target: str, o
     if more.get("datlocprovider") == "i":
         locale = more.get("datlocale") or more.get("daticulocale")
         words += sql.SQL(" locale_provider icu icu_locale {}").format(locale)
-    session.execute(words)
+    with patiently(session):
+        session.execute(words)
     session.execute(roles.locked_up(target))
     faults.point("postgres.created")
     databases.give_public(instance, session, target, owner)

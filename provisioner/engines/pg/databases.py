@@ -12,7 +12,7 @@ from psycopg import sql
 from provisioner import faults
 from provisioner.engines.pg import names, roles
 from provisioner.engines.pg.roles import statement
-from provisioner.engines.pg.session import Session, administering_in
+from provisioner.engines.pg.session import Session, administering_in, patiently
 from provisioner.errors import StorageFailed
 from provisioner.model import Instance
 
@@ -50,10 +50,11 @@ def bare(inside: Session, name: str, owner: str) -> None:
 
 def make_empty(instance: Instance, session: Session, name: str, owner: str, furnish: Furnish = bare) -> None:
     """Make an empty database whose schema `public` is `owner`'s, and which nobody but the administrator can connect to."""
-    try:
-        session.execute(statement("create database {name}", name=name))
-    except psycopg.errors.ObjectInUse:  # somebody is connected to template1
-        session.execute(statement("create database {name} template template0", name=name))
+    with patiently(session):
+        try:
+            session.execute(statement("create database {name}", name=name))
+        except psycopg.errors.ObjectInUse:  # somebody is connected to template1
+            session.execute(statement("create database {name} template template0", name=name))
     session.execute(roles.locked_up(name))
     faults.point("postgres.created")
     give_public(instance, session, name, owner, furnish)
@@ -75,7 +76,8 @@ def give_public(instance: Instance, session: Session, name: str, owner: str, fur
 
 def drop(session: Session, name: str) -> None:
     """Drop a database, whoever is connected to it."""
-    session.execute(statement("drop database if exists {name} with (force)", name=name))
+    with patiently(session):
+        session.execute(statement("drop database if exists {name} with (force)", name=name))
 
 
 def sessions(session: Session, name: str) -> int:

@@ -28,7 +28,7 @@ class PgDumps:
             if not databases.there(session, [name]):
                 raise StorageFailed(f"the database {name} is missing on {instance.location}")
             programs = tools.programs(session.info.server_version // 10000)
-        arguments = [f"--format={form}", *_WHAT_IS_OURS]
+        arguments = [tools.LIVELY, f"--format={form}", *_WHAT_IS_OURS]
         if isinstance(output, str):
             arguments.append(f"--file={output}")
         tools.run(
@@ -72,7 +72,13 @@ def _is_archive(path: str) -> bool:
 
 def _run_script(instance: Instance, path: str, target: str, owner: str) -> None:
     with administering(instance) as session:
-        programs = tools.programs(session.info.server_version // 10000)
+        server = session.info.server_version // 10000
+        programs = tools.programs(server)
         with copying.visited(instance, session, target, owner) as variables:
-            arguments = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", f"--file={path}"]
-            tools.run(os.path.join(programs, "psql"), arguments, variables, f"loading {path}")
+            program, what = os.path.join(programs, "psql"), f"loading {path}"
+            arguments = [*tools.STRICT, "--single-transaction"]
+            if tools.too_new(programs, server):
+                with open(path, "rb") as source:
+                    tools.script(program, arguments, variables, what, source)
+            else:
+                tools.run(program, [*arguments, f"--file={path}"], variables, what)

@@ -32,14 +32,13 @@ import psycopg
 from provisioner.config import DIRECTORY_MODE, FILE_MODE, inherited
 from provisioner.durable import replace_file
 from provisioner.engines.pg import place, remains, tools
-from provisioner.engines.pg.place import PORT_FILE
+from provisioner.engines.pg.place import FOR_ROOT, PASSWORD_FILE, PORT_FILE
 from provisioner.environment import ReachedServer
 from provisioner.errors import StorageFailed
 from provisioner.lock import locked
 
 ADMIN = "provisioner"
 ACCOUNT = "postgres"
-_FOR_ROOT = "/var/lib/timeline-provisioner"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
@@ -76,13 +75,27 @@ def stop(directory: str) -> bool:
         return True
 
 
+def remove(directory: str) -> None:
+    """Stop it and delete what it had; what else lies there stays. Raises StorageFailed."""
+    if not place.is_kept(directory):
+        return
+    stop(directory)
+    try:
+        with locked(os.path.join(directory, "lock"), "the embedded server", _START_SECONDS * 2):
+            if runs(directory):
+                raise StorageFailed(f"somebody has started the server in {directory} again", "Try again")
+            remains.delete(directory)
+    except OSError as error:
+        raise StorageFailed(f"cannot delete the server in {directory}: {error.strerror}", "Mend that") from error
+
+
 def runs(directory: str) -> bool:
     """Is it there, and does it accept connections?"""
     return _pid(directory) is not None and place.listens(directory)
 
 
 def admin_url(directory: str) -> str:
-    with open(os.path.join(directory, "password")) as file:
+    with open(os.path.join(directory, PASSWORD_FILE)) as file:
         return ReachedServer(place.variables(directory), "postgres", ADMIN, file.read().strip()).url()
 
 
@@ -123,7 +136,7 @@ def _start(directory: str) -> None:
 
 def _make(directory: str, data: str, found: str) -> None:
     """A new cluster, built beside its place: one that was cut off is made anew."""
-    secret = os.path.join(directory, "password")
+    secret = os.path.join(directory, PASSWORD_FILE)
     if not os.path.exists(secret):
         replace_file(secret, secrets.token_hex(32).encode(), FILE_MODE)
     beside = f"{data}.new"
@@ -193,13 +206,15 @@ def _data(directory: str) -> str:
         return os.path.join(directory, "data")
     known = os.path.join(directory, "elsewhere")
     if not os.path.exists(known):
-        replace_file(known, os.path.join(_FOR_ROOT, secrets.token_hex(8)).encode(), FILE_MODE)
+        replace_file(known, os.path.join(FOR_ROOT, secrets.token_hex(8)).encode(), FILE_MODE)
     with open(known) as file:
         elsewhere = file.read().strip()
     account = _account()
     os.makedirs(elsewhere, mode=0o755, exist_ok=True)
     os.chown(elsewhere, account.pw_uid, account.pw_gid)
     os.chmod(elsewhere, DIRECTORY_MODE)
+    if not os.path.exists(owner := os.path.join(elsewhere, remains.OWNER_FILE)):
+        replace_file(owner, os.fsencode(os.path.realpath(directory)), FILE_MODE)
     return os.path.join(elsewhere, "data")
 
 

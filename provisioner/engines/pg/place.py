@@ -14,11 +14,19 @@ SCHEME = "postgresql://"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 DEFAULT_PORT = "5432"
 PORT_FILE = "port"
+PASSWORD_FILE = "password"  # noqa: S105 - its name
+FOR_ROOT = "/var/lib/timeline-provisioner"
+"""Where the files of embedded servers are as root, each one's in a directory of its own."""
 
 
 def is_server(location: str) -> bool:
     """Is it somebody's server, and not one of the home's own?"""
     return location.startswith(SCHEME)
+
+
+def has_several(location: str) -> bool:
+    """Does it name several hosts, so that there may be standbys?"""
+    return is_server(location) and "," in location.partition("?")[0]
 
 
 def location_of(hosts: list[tuple[str, str]], options: dict[str, str]) -> str:
@@ -35,6 +43,11 @@ def data_of(directory: str) -> str:
             return os.path.join(file.read().strip(), "data")
     except FileNotFoundError:
         return os.path.join(directory, "data")
+
+
+def is_kept(location: str) -> bool:
+    """Is there an embedded server's, running or not?"""
+    return not is_server(location) and os.path.exists(os.path.join(location, PASSWORD_FILE))
 
 
 def listens(directory: str) -> bool:

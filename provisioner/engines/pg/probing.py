@@ -11,7 +11,7 @@ from psycopg import sql
 from provisioner.engines.base import Check
 from provisioner.engines.pg import databases, place, quorate, roles, tools
 from provisioner.engines.pg.roles import named, statement
-from provisioner.engines.pg.session import CONNECT_SECONDS, Session, administering, forget_refusals, looking
+from provisioner.engines.pg.session import Session, administering, connected, forget_refusals, looking
 from provisioner.environment import ReachedServer
 from provisioner.errors import StorageFailed
 from provisioner.model import Instance
@@ -147,9 +147,7 @@ def _database(instance: Instance, session: Session, furnish: databases.Furnish) 
         session.execute(roles.opened(session, spare, password))
         server = place.variables(instance.location)
         try:
-            with psycopg.connect(
-                ReachedServer(server, spare, spare, password).url(), connect_timeout=CONNECT_SECONDS
-            ) as own:
+            with connected(ReachedServer(server, spare, spare, password).url()) as own:
                 own.execute("create table probe (value text)")
                 own.execute("insert into probe values ('here')")
                 found = own.execute("select value from probe").fetchall()
@@ -173,7 +171,7 @@ def _confined(session: Session, role: str, password: str, server: dict[str, str]
     ).fetchall()
     for (name,) in others:
         try:
-            psycopg.connect(ReachedServer(server, name, role, password).url(), connect_timeout=CONNECT_SECONDS).close()
+            connected(ReachedServer(server, name, role, password).url()).close()
         except psycopg.Error:
             continue
         return Check("confinement", False, f"the role of a timeline can connect to {name}; see isolation")

@@ -1,12 +1,18 @@
-"""What is left of an embedded server that was killed."""
+"""What is left of an embedded server: of one that was killed, of one whose instance is gone for good, of one whose home is."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from glob import glob
 
+from provisioner.engines.pg import place
+
+OWNER_FILE = "home"
+"""Of a directory in `place.FOR_ROOT`: names the one whose server it is."""
 _SECONDS = 60.0
 _LOOK_SECONDS = 0.02
 
@@ -23,6 +29,41 @@ def see_off(data: str) -> None:
         for left in (os.path.join(data, "postmaster.pid"), *glob(os.path.join(os.path.dirname(data), ".s.PGSQL.*"))):
             with suppress(FileNotFoundError):
                 os.unlink(left)
+
+
+def delete(directory: str) -> None:
+    """The files of a server that does not run, the password last: until then it is found again. Raises OSError."""
+    data = place.data_of(directory)
+    elsewhere = os.path.dirname(data)
+    if elsewhere == directory:
+        for path in (data, f"{data}.new"):
+            shutil.rmtree(path, ignore_errors=not os.path.exists(path))
+    elif os.path.dirname(elsewhere) == place.FOR_ROOT and _owner(elsewhere) in (None, os.path.realpath(directory)):
+        shutil.rmtree(elsewhere, ignore_errors=not os.path.exists(elsewhere))
+    for name in (place.PORT_FILE, "log", "elsewhere", place.PASSWORD_FILE, "lock"):
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, name))
+    with suppress(OSError):  # what else lies there stays
+        os.rmdir(directory)
+
+
+def homeless() -> Iterator[tuple[str, str]]:
+    """The directories of root's servers whose homes are not there, or not theirs any more, and where those were."""
+    with suppress(OSError):
+        for name in sorted(os.listdir(place.FOR_ROOT)):
+            elsewhere = os.path.join(place.FOR_ROOT, name)
+            directory = _owner(elsewhere)
+            if directory is not None and os.path.dirname(place.data_of(directory)) != elsewhere:
+                yield elsewhere, directory
+
+
+def _owner(elsewhere: str) -> str | None:
+    """None where it does not say: those of older versions did not."""
+    try:
+        with open(os.path.join(elsewhere, OWNER_FILE), "rb") as file:
+            return os.fsdecode(file.read())
+    except OSError:
+        return None
 
 
 def _processes_in(data: str) -> list[str] | None:

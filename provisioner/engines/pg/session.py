@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from threading import Lock
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from provisioner.engines.pg import embedded, quorate
 from provisioner.environment import SERVER_OPTIONS, quoted
 from provisioner.errors import StorageFailed
+from provisioner.kv.postgres_line import FOR_EVER, NOTICING, Bounded
 from provisioner.model import Instance
 
 Session = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 60  # of one that does not take the longer the more data there is
 LOCK_SECONDS = 20  # that a statement of ours waits for a lock of somebody else's
+_SLACK_SECONDS = 10  # after which a server that ought to have ended a statement itself is taken for gone
 _KEPT_OPEN = 4
+# How long a refusal holds for all who come: as many times as long as it took, so that a server that swallows what it is
+# sent costs its callers a tenth of their time at most.
 _REFUSED_SECONDS = 2.0
+_REFUSED_TIMES = 10
+_LONGEST_REFUSAL = 60.0
 
 # A timeline's role may have put functions of any name into its database: the administrator must not call them.
 _SETTINGS = sql.SQL(
-    "set search_path to pg_catalog, pg_temp; set synchronous_commit to on; set statement_timeout to 0;"
+    "set search_path to pg_catalog, pg_temp; set synchronous_commit to on; set statement_timeout to {};"
     " set lock_timeout to {}; set idle_in_transaction_session_timeout to 0; set client_min_messages to error"
-).format(f"{LOCK_SECONDS}s")
+).format(f"{STATEMENT_SECONDS}s", f"{LOCK_SECONDS}s")
 
-_idle: dict[tuple[int, str], list[Session]] = {}
+_idle: dict[tuple[int, str], list[Bounded]] = {}
 _refusals: dict[str, tuple[float, StorageFailed]] = {}
 _guard = Lock()
 
@@ -66,7 +73,10 @@ def looking(instance: Instance) -> Iterator[Session]:
     with _guard:
         kept = _idle.setdefault(mine, [])
         session = kept.pop() if kept else None
-    if session is None or not _alive(session):
+    if session is not None and not _alive(session):
+        _forget(kept)
+        session = None
+    if session is None:
         session = _connect(instance, url)
     with refusals(instance):
         try:
@@ -95,6 +105,19 @@ def administering_in(instance: Instance, database: str) -> Iterator[Session]:
 
 
 @contextmanager
+def patiently(session: Session) -> Iterator[None]:
+    """What takes the longer the more data there is, may take its time: only a host that is gone ends it."""
+    session.execute("set statement_timeout to 0")
+    _set_longest(session, FOR_EVER)
+    try:
+        yield
+    finally:
+        _set_longest(session, STATEMENT_SECONDS + _SLACK_SECONDS)
+        with suppress(psycopg.Error):
+            session.execute(sql.SQL("set statement_timeout to {}").format(f"{STATEMENT_SECONDS}s"))
+
+
+@contextmanager
 def refusals(instance: Instance) -> Iterator[None]:
     """What the server refuses is raised as StorageFailed."""
     try:
@@ -118,38 +141,72 @@ def variables_for_tools(instance: Instance, database: str) -> dict[str, str]:
     return {**found, "PGCONNECT_TIMEOUT": str(CONNECT_SECONDS), "PGAPPNAME": "provisioner"}
 
 
-def _connect(instance: Instance, url: str, **options: str) -> Session:
-    """A new connection. Who was refused a moment ago is refused at once: of a thousand databases each asks."""
-    known = _refusals.get(url)
-    if known is not None and time.monotonic() < known[0]:
-        raise known[1]
-    try:
-        session = psycopg.connect(
-            url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="provisioner", **_typed(options)
-        )
-        session.execute(_SETTINGS)
-    except psycopg.Error as error:
-        refusal = StorageFailed(*why(error, instance.location, url))
-        if "dbname" not in options:
-            _refusals[url] = (time.monotonic() + _REFUSED_SECONDS, refusal)
-        raise refusal from error
+def connected(url: str, **options: str) -> Bounded:
+    """A new connection on which nobody waits for ever. Raises psycopg.Error."""
+    own = {"connect_timeout": str(CONNECT_SECONDS), "application_name": "provisioner"}
+    session = Bounded.connect(make_conninfo(url, **own, **_unsaid(url), **options), autocommit=True)
+    session.longest = STATEMENT_SECONDS + _SLACK_SECONDS
     return session
 
 
-def _typed(options: Mapping[str, str]) -> dict[str, Any]:
-    return dict(options)
+def _connect(instance: Instance, url: str, **options: str) -> Bounded:
+    """A session of the administrator's. Who was refused a moment ago is refused at once: of a thousand databases each asks.
+
+    Once that time is over one asks again, and the others are refused until it knows.
+    """
+    began = time.monotonic()
+    with _guard:
+        known = _refusals.get(url)
+        if known is not None:
+            if began < known[0]:
+                raise known[1]
+            _refusals[url] = (began + CONNECT_SECONDS, known[1])
+    try:
+        session = connected(url, **options)
+        session.execute(_SETTINGS)
+    except psycopg.Error as error:
+        refusal = StorageFailed(*why(error, instance.location, url))
+        now = time.monotonic()
+        if "dbname" not in options or isinstance(error, psycopg.errors.ConnectionTimeout):
+            seconds = min(max(_REFUSED_SECONDS, _REFUSED_TIMES * (now - began)), _LONGEST_REFUSAL)
+            _refusals[url] = (now + seconds, refusal)
+        raise refusal from error
+    _refusals.pop(url, None)
+    return session
 
 
-def _alive(session: Session) -> bool:
+def _unsaid(url: str) -> dict[str, str]:
+    """How a host that is gone is noticed, as far as the URL does not say that."""
+    said = conninfo_to_dict(url)
+    return {name: value for name, value in NOTICING.items() if name not in said}
+
+
+def _set_longest(session: Session, seconds: float) -> None:
+    if isinstance(session, Bounded):
+        session.longest = seconds
+
+
+def _forget(kept: list[Bounded]) -> None:
+    """One of these has ended or hangs, so the others will."""
+    with _guard:
+        gone = kept[:]
+        kept.clear()
+    for session in gone:
+        session.close()
+
+
+def _alive(session: Bounded) -> bool:
     """Has nobody closed it since? A server that was started anew has."""
     if session.closed:
         return False
+    longest, session.longest = session.longest, CONNECT_SECONDS
     try:
         session.execute("select 1")
     except psycopg.Error:
         with suppress(psycopg.Error):
             session.close()
         return False
+    session.longest = longest
     return True
 
 
@@ -183,7 +240,7 @@ _MEANINGS = (
         f"Start PostgreSQL; check the port, and listen_addresses in postgresql.conf. {_TEST}",
     ),
     (
-        ("timeout expired", "timed out", "No route to host", "Network is unreachable"),
+        ("timeout expired", "timed out", "No route to host", "Network is unreachable", "did not answer in time"),
         "does not answer",
         f"Check the address, and the firewalls on the way. {_TEST}",
     ),
@@ -236,6 +293,11 @@ _MEANINGS = (
         ("starting up", "shutting down", "in recovery mode"),
         "is starting or stopping",
         "Wait a moment",
+    ),
+    (
+        ("due to statement timeout", "due to lock timeout"),
+        "took too long",
+        "Look at what it is busy with (pg_stat_activity), then try again",
     ),
     (
         ("No space left on device",),

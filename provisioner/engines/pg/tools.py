@@ -6,13 +6,17 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from glob import glob
 from importlib.util import find_spec
+from typing import IO
 
 from provisioner.config import inherited
 from provisioner.errors import StorageFailed
+from provisioner.kv.postgres_line import NOTICING
 
 _PLACES = (
     "/usr/lib/postgresql/*/bin",
@@ -21,6 +25,15 @@ _PLACES = (
     "/usr/local/pgsql/bin",
 )
 _LAST_WORDS = 600
+LIVELY = "--dbname=" + " ".join(f"{word}={value}" for word, value in NOTICING.items())
+"""The argument with which a program notices that the server's host is gone; to which database is in its variables."""
+
+STRICT = (LIVELY, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--no-password")
+"""How psql is to take a script."""
+
+# Scripts of PostgreSQL 17 and newer begin with this, whatever server they are for.
+_SINCE, _UNKNOWN = 17, b"SET transaction_timeout = 0;"
+_HEAD = 40  # lines
 
 
 def directories() -> Iterable[str]:
@@ -67,15 +80,64 @@ def run(
     program: str, arguments: Iterable[str], variables: Mapping[str, str], what: str, *, output: int | None = None
 ) -> None:
     """Run one to its end, with its standard output to this file descriptor. Raises StorageFailed with its last words."""
-    environ = {key: value for key, value in inherited().items() if not key.startswith("PG")}
     done = subprocess.run(
         [program, *arguments],
-        env={**environ, **variables},
+        env={**_environ(), **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL if output is None else output,
         stderr=subprocess.PIPE,
         check=False,
     )
-    if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())[-_LAST_WORDS:]
-        raise StorageFailed(f"{what} failed: {os.path.basename(program)}: {said or f'exit code {done.returncode}'}")
+    _must_have_ended_well(program, done.returncode, done.stderr, what)
+
+
+def too_new(programs: str, server: int) -> bool:
+    """Do these write scripts that a server of this major version does not take?"""
+    return version(programs) >= _SINCE > server
+
+
+def script(program: str, arguments: Iterable[str], variables: Mapping[str, str], what: str, source: IO[bytes]) -> None:
+    """Run psql, with these arguments, on a script for an older server than the programs that wrote it are for.
+
+    Raises StorageFailed with its last words.
+    """
+    with tempfile.TemporaryFile() as errors:
+        with subprocess.Popen(
+            [program, "--file=-", *arguments],
+            env={**_environ(), **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        ) as process:
+            assert process.stdin is not None  # noqa: S101
+            with suppress(BrokenPipeError), process.stdin as pipe:  # it has ended, and says why
+                for _ in range(_HEAD):
+                    line = source.readline()
+                    pipe.write(b"" if line.strip() == _UNKNOWN else line)
+                shutil.copyfileobj(source, pipe)
+        errors.seek(0)
+        _must_have_ended_well(program, process.returncode, errors.read(), what)
+
+
+def through_a_script(
+    program: str, arguments: Iterable[str], psql: Sequence[str], variables: Mapping[str, str], what: str
+) -> None:
+    """Run pg_restore so that psql gets what it writes, as `script` does. Raises StorageFailed."""
+    with tempfile.TemporaryFile() as errors:
+        with subprocess.Popen(
+            [program, "--file=-", *arguments], env=_environ(), stdout=subprocess.PIPE, stderr=errors
+        ) as process:
+            assert process.stdout is not None  # noqa: S101
+            script(os.path.join(os.path.dirname(program), "psql"), psql, variables, what, process.stdout)
+        errors.seek(0)
+        _must_have_ended_well(program, process.returncode, errors.read(), what)
+
+
+def _environ() -> dict[str, str]:
+    return {key: value for key, value in inherited().items() if not key.startswith("PG")}
+
+
+def _must_have_ended_well(program: str, code: int, errors: bytes, what: str) -> None:
+    if code:
+        said = " ".join(errors.decode(errors="replace").split())[-_LAST_WORDS:]
+        raise StorageFailed(f"{what} failed: {os.path.basename(program)}: {said or f'exit code {code}'}")

@@ -1,0 +1,127 @@
+"""`provisioner home`: one home that follows another, for servers on several machines."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+
+import click
+
+from provisioner.cli.shared import confirm, json_option, made_home, print_json, the_home, yes_option
+from provisioner.cli.written import written
+from provisioner.clock import now_ms, rfc3339
+from provisioner.config import Home
+from provisioner.errors import ProvisionerError
+from provisioner.naming import shown
+from provisioner.registry import replica
+from provisioner.registry.store import Registry
+from provisioner.times import milliseconds
+
+_PATIENCE_SECONDS = 60.0
+
+
+@click.group()
+def home() -> None:
+    """This home, and those that follow it: servers on several machines, over databases that each of them reaches."""
+
+
+@home.command()
+@json_option
+def show(as_json: bool) -> None:
+    """Where this home is, and whether it follows another one."""
+    where = the_home()
+    found = replica.followed(where)
+    received = rfc3339(found.received_at) if found and found.received_at else None
+    if as_json:
+        follows = {"command": list(found.command), "received_at": received} if found else None
+        print_json({"path": where.path, "follows": follows})
+    elif found is None:
+        click.echo(where.path)
+    else:
+        since = f"received at {received}" if received else "nothing received yet"
+        click.echo(shown(f"{where.path} follows: {' '.join(found.command)} ({since})"))
+
+
+@home.command()
+@click.option("--output", "-o", metavar="FILE", help="Write to a file. Default: standard output.")
+def copy(output: str | None) -> None:
+    """Write a copy of this home's registry and key, for a home that follows it.
+
+    Whoever has the copy has every database: it is for a pipe (ssh, kubectl exec), or a file that nobody else reads.
+    """
+    if output in (None, "-") and sys.stdout.isatty():
+        raise ProvisionerError("a copy of a home is nothing to look at", "Pipe it, or say --output FILE")
+    where = the_home()
+    with Registry.open(where), written(output) as file:
+        replica.copy(where, file)  # type: ignore[arg-type]
+
+
+@home.command(context_settings={"ignore_unknown_options": True})
+@click.option("--every", metavar="TIME", default="5s", show_default=True, help="How often to ask for a copy.")
+@click.option("--once", is_flag=True, help="Receive one copy and end; exit code 1 where that fails.")
+@click.argument("command", nargs=-1, required=True)
+def follow(every: str, once: bool, command: tuple[str, ...]) -> None:
+    """Have this home follow another: run COMMAND, which prints a copy of that one, again and again.
+
+    For example: provisioner home follow -- ssh first provisioner home copy
+    Nothing is changed in a home that follows; 'provisioner serve' there serves what the other one has.
+    """
+    pause = milliseconds(every) / 1000
+    where = made_home()
+    with replica.following_alone(where):
+        failed = ""
+        while True:
+            try:
+                if _received(where, command):
+                    click.echo(f"received at {rfc3339(now_ms())}")
+                failed = ""
+            except ProvisionerError as error:
+                if once:
+                    raise
+                if str(error) != failed:
+                    click.echo(shown(f"not received: {error}"), err=True)
+                failed = str(error)
+            if once:
+                return
+            time.sleep(pause)
+
+
+@home.command()
+@yes_option
+def promote(yes: bool) -> None:
+    """Have this home go by itself, where the one that it followed is lost for good."""
+    where = the_home()
+    found = replica.followed(where)
+    if found is not None:
+        since = rfc3339(found.received_at) if found.received_at else "never"
+        text = f"Go by itself, with what was received last at {since}? The home that it followed must not be used again"
+        confirm(text, yes)
+    replica.promote(where)
+    with Registry.open(where) as registry:
+        registry.record(now_ms(), "home.promote", registry.who)
+    click.echo(f"{where.path} goes by itself: start 'provisioner up', and end the one that was followed for good")
+
+
+def _received(where: Home, command: tuple[str, ...]) -> bool:
+    """Ask for a copy and take it: whether it brought anything new. Raises ProvisionerError."""
+    with tempfile.TemporaryFile(dir=where.path) as file:
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.PIPE,
+                timeout=_PATIENCE_SECONDS,
+                check=False,
+            )
+        except OSError as error:
+            raise ProvisionerError(f"{command[0]} cannot be run: {error.strerror}") from error
+        except subprocess.TimeoutExpired as error:
+            raise ProvisionerError(f"{command[0]} took longer than {_PATIENCE_SECONDS:g} s and was ended") from error
+        if done.returncode:
+            said = " ".join(done.stderr.decode(errors="replace").split())[-300:]
+            raise ProvisionerError(f"{command[0]} ended with {done.returncode}: {said}")
+        file.seek(0)
+        return replica.receive(where, file, command, now_ms())
