@@ -17,7 +17,7 @@ from provisioner.engines.moving import mark
 from provisioner.engines.pg import databases, names, roles, steps
 from provisioner.engines.pg.databases import renamed
 from provisioner.engines.pg.roles import statement
-from provisioner.engines.pg.session import Session, administering, administering_in
+from provisioner.engines.pg.session import Session, administering, administering_in, patiently
 from provisioner.engines.pg.steps import name_of
 from provisioner.errors import StorageFailed
 from provisioner.kv.errors import KvError
@@ -153,7 +153,12 @@ _IS_LOCKED = """
 @contextmanager
 def _inside(storage: Instance, name: str) -> Iterator[PostgresWhole]:
     try:
-        with administering_in(storage, name) as session, administering_in(storage, name) as reading:
+        with (
+            administering_in(storage, name) as session,
+            patiently(session),
+            administering_in(storage, name) as reading,
+            patiently(reading),
+        ):
             yield PostgresWhole(session, reading, f"{storage.location}: {name}")
     except KvError as error:
         raise StorageFailed(str(error)) from error
