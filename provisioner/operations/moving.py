@@ -161,10 +161,10 @@ def _carry_on(registry: Registry, instance: Instance, told: Told) -> Iterator[st
         )
     yield f"{instance.slug} is in {target.location}: {entries} entries, {late} of them written meanwhile"
     yield f"nobody waited for longer than {longest * 1000:.0f} ms"
-    yield from _what_is_left(instance)
+    yield from _what_is_left(registry, instance)
 
 
-def _what_is_left(old: Instance) -> Iterator[str]:
+def _what_is_left(registry: Registry, old: Instance) -> Iterator[str]:
     try:
         end_of(old).tidy(old)
         count, where = end_of(old).left(old)
@@ -174,6 +174,8 @@ def _what_is_left(old: Instance) -> Iterator[str]:
     if count:
         yield f"what it was before is kept: {count} databases in {where}"
         yield f"to delete that for good: provisioner instance move {old.slug} --forget"
+    else:
+        moves.forget_left(registry, registry.instance_of(old.id), now_ms())
 
 
 def _forget(registry: Registry, instance: Instance) -> Proposal:
