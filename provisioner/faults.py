@@ -57,6 +57,7 @@ POINTS = (
     "move.begun",
     "move.copied",
     "move.intended",
+    "move.closed",
     "move.fenced",
     "move.settled",
     "move.renamed",

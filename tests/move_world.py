@@ -14,6 +14,7 @@ from provisioner.kv.errors import StoreFailed, Uncertain
 from provisioner.kv.model import CommitResult
 
 PATIENCE = 120.0  # seconds
+PACE = 0.003  # seconds between writes: as fast as it can, a writer takes the core that the move needs
 
 
 class Writer:
@@ -49,7 +50,7 @@ class Writer:
         try:
             with opened(self._repo, self.branch) as kv:
                 number = 0
-                while not self._ending.is_set():
+                while not self._ending.wait(PACE):
                     number += 1
                     write = kv.atomic().set(("log", self.name, number), number).sum(("count", self.name), 1)
                     if number > 10:

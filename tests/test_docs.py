@@ -24,7 +24,11 @@ def _console_lines(document: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("document", [path for path in DOCUMENTS if _console_lines(path)], ids=lambda path: path.name)
-def test_the_commands_of_a_document_run(document: Path, tmp_path: Path, home: Path) -> None:
+def test_the_commands_of_a_document_run(
+    document: Path, tmp_path: Path, home: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if '"$URL"' in document.read_text():
+        monkeypatch.setenv("URL", request.getfixturevalue("pg").url())
     script = "set -eux\n" + "\n".join(_console_lines(document))
     needs = "With a server up" in document.read_text()
     server = ("provisioner", "serve", "--port", "0")

@@ -8,14 +8,16 @@ from pathlib import Path
 from kv_instance_world import serving
 from move_world import Writer, writing
 from pg_server import PgServer
+from pg_world import left
 from support import killed, ok, points, rows, shop
 
-from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.schema import why_not_a_database
 
 LONG = os.environ.get("KV_NIGHTLY") == "1"
-FENCED = ("move.fenced", "move.settled", "move.renamed", "move.placed")
+FENCED = ("move.intended", "move.closed", "move.fenced", "move.settled", "move.renamed", "move.placed")
 OF_EACH = [point for point in points("move") if point not in ("move.begun", "move.recorded", "move.turned")]
-BACK = OF_EACH if LONG else ["move.fenced", "move.placed", "move.flipped"]
+THERE = [point for point in OF_EACH if point != "move.closed"]  # of servers only
+BACK = OF_EACH if LONG else ["move.closed", "move.placed"]
 
 
 def cut_off(repo: Path, point: str, writers: list[Writer], *place: str) -> None:
@@ -31,7 +33,7 @@ def test_at_every_instant_of_a_move_to_a_server_and_back(tmp_path: Path, pg: PgS
     repo = shop(tmp_path / "shop", "login")
     with serving(), writing(repo, "main", "login") as writers:
         cut_off(repo, "move.begun", writers, "--url", pg.url())
-        for point in OF_EACH:
+        for point in THERE:
             cut_off(repo, point, writers)
         killed(repo, "move.recorded", "instance", "move", "default", "--yes")
         assert all(row["path"] is None for row in rows(repo))
@@ -47,15 +49,19 @@ def test_at_every_instant_of_a_move_to_a_server_and_back(tmp_path: Path, pg: PgS
     assert {row["path"].startswith(str(tmp_path / "again")) for row in rows(repo)} == {True}
 
 
-def test_turned_back_it_is_where_it_was(tmp_path: Path, pg: PgServer) -> None:
+def test_a_daemon_lets_programs_go_on_and_turned_back_it_is_where_it_was(tmp_path: Path, pg: PgServer) -> None:
     repo = shop(tmp_path / "shop", "login", "cart")
     paths = {row["timeline"]: row["path"] for row in rows(repo)}
-    with serving(), writing(repo, "login") as (writer,):
+    with serving("up"), writing(repo, "login") as (writer,):
         killed(repo, "move.placed:2", "instance", "move", "default", "--url", pg.url(), "--yes")
+        writer.goes_on()
         killed(repo, "move.turned", "instance", "move", "default", "--back", "--yes")
         writer.goes_on()
         ok(repo, "instance", "move", "default")
         writer.goes_on()
     there = {row["timeline"]: row["path"] for row in rows(repo)}
     assert there.keys() == paths.keys()
-    assert all(Path(path).parts[-4:-2] == ("live", path.split("/")[-3]) or SqliteStore(path) for path in there.values())
+    assert all(not why_not_a_database(path) for path in there.values())
+    assert {name.partition("_")[0] for name in left(pg)} <= {"pvo", "pv"}  # what was put away, and its roles
+    ok(repo, "instance", "move", "default", "--forget", "--yes")
+    assert left(pg) == set()

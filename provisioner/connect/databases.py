@@ -188,7 +188,8 @@ class Databases:
                 if place.same_storage(database.place) and not database.store.moved():
                     continue
                 refused = Refused(UNAVAILABLE, "the database is being moved")
-            database.store.give_up()
+            if place is not None and (place.switching or not place.same_storage(database.place)):
+                database.store.give_up()
             self._end(database, refused or Refused(NOT_FOUND, "there is no such database"))
 
     def each_second(self) -> None:

@@ -12,7 +12,7 @@ from provisioner.engines.base import Where
 from provisioner.engines.moving import end_of
 from provisioner.engines.pg.place import is_server
 from provisioner.engines.table import engine_for, engine_of
-from provisioner.errors import ProvisionerError, UsageError
+from provisioner.errors import ProvisionerError, StorageFailed, UsageError
 from provisioner.model import ConnectMode, Database, Instance
 from provisioner.operations.instances import must_be_alone, must_stay
 from provisioner.operations.proposal import Proposal, Told
@@ -159,17 +159,23 @@ def _carry_on(registry: Registry, instance: Instance, told: Told) -> Iterator[st
         raise ProvisionerError(
             f"not everything of {instance.slug} is moved yet", f"Go on: provisioner instance move {instance.slug}"
         )
-    end_of(instance).tidy(instance)
     yield f"{instance.slug} is in {target.location}: {entries} entries, {late} of them written meanwhile"
     yield f"nobody waited for longer than {longest * 1000:.0f} ms"
-    yield from _what_is_left(instance)
+    yield from _what_is_left(registry, instance)
 
 
-def _what_is_left(old: Instance) -> Iterator[str]:
-    count, where = end_of(old).left(old)
+def _what_is_left(registry: Registry, old: Instance) -> Iterator[str]:
+    try:
+        end_of(old).tidy(old)
+        count, where = end_of(old).left(old)
+    except StorageFailed as error:  # it is no place of ours any more: what was to be done is done
+        yield f"what is left in {old.location} cannot be looked at: {error}"
+        return
     if count:
         yield f"what it was before is kept: {count} databases in {where}"
         yield f"to delete that for good: provisioner instance move {old.slug} --forget"
+    else:
+        moves.forget_left(registry, registry.instance_of(old.id), now_ms())
 
 
 def _forget(registry: Registry, instance: Instance) -> Proposal:

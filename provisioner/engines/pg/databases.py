@@ -90,9 +90,9 @@ def sessions(session: Session, name: str) -> int:
     return int(row[0]) if row else 0
 
 
-def wait_until_left(session: Session, name: str) -> None:
+def wait_until_left(session: Session, name: str, seconds: float = _LEAVE_SECONDS) -> None:
     """Until the sessions that were closed have ended: for a moment a server still takes them for open."""
-    patience = time.monotonic() + _LEAVE_SECONDS
+    patience = time.monotonic() + seconds
     while sessions(session, name) and time.monotonic() < patience:
         time.sleep(_LOOK_SECONDS)
 

@@ -17,7 +17,7 @@ from provisioner.engines.moving import mark
 from provisioner.engines.pg import databases, names, roles, steps
 from provisioner.engines.pg.databases import renamed
 from provisioner.engines.pg.roles import statement
-from provisioner.engines.pg.session import Session, administering, administering_in
+from provisioner.engines.pg.session import Session, administering, administering_in, patiently
 from provisioner.engines.pg.steps import name_of
 from provisioner.errors import StorageFailed
 from provisioner.kv.errors import KvError
@@ -26,6 +26,9 @@ from provisioner.model import Database, Instance, Status
 
 _CONTENTS = KeyTables()
 _ARCHIVED = "archived"
+LEAVE_SECONDS = 3.0
+"""That servers of ours are given to see that a database is being moved, and to leave it: of a commit whose session is ended,
+nobody could tell whether it happened."""
 
 
 class Server:
@@ -83,6 +86,7 @@ class Server:
             yield whole
 
     def fence(self, storage: Instance, item: Source) -> None:
+        """Closed to others first, then left by those of ours that see it is being moved, then by all."""
         fenced, there = _fenced(storage, item), _place(storage, item)
         with administering(storage) as session:
             found = databases.there(session, [fenced, there])
@@ -90,21 +94,25 @@ class Server:
                 return
             if fenced in found:  # of a move that was over long ago
                 _aside(storage, session, item.database, fenced)
-            _close(session, there, fenced, name_of(names.LIVE, storage, item.database))
+            owner = name_of(names.LIVE, storage, item.database)
+            if there == owner:
+                session.execute(roles.closed(owner))
+                faults.point("move.closed")
+                databases.wait_until_left(session, there, LEAVE_SECONDS)
+            _close(session, there, fenced, owner)
 
     def unfence(self, storage: Instance, database: Database, snapshot_ids: Sequence[str]) -> None:
         items = [Source(database, snapshot_id) for snapshot_id in (*snapshot_ids, None)]
         with administering(storage) as session:
-            found = databases.there(session, [_fenced(storage, item) for item in items])
-            for item in items:
-                fenced, there = _fenced(storage, item), _place(storage, item)
-                if fenced not in found:
-                    continue
-                statements: list[roles.Statement] = [renamed(fenced, there)]
-                if item.snapshot_id is None and database.status is not Status.ARCHIVED:
+            pairs = [(_fenced(storage, item), _place(storage, item)) for item in items]
+            live = name_of(names.LIVE, storage, database)
+            found = databases.there(session, [*(fenced for fenced, _ in pairs), live])
+            for fenced, there in pairs:
+                statements: list[roles.Statement] = [renamed(fenced, there)] if fenced in found else []
+                if there == live and (statements or live in found):
                     statements += steps.settled(_CONTENTS, storage, session, database)
-                roles.at_once(session, statements)
-                databases.wait_until_left(session, there)
+                if statements:
+                    roles.at_once(session, statements)
 
     def put_away(self, storage: Instance, database: Database) -> None:
         kinds = (names.MOVING, names.SNAPSHOT, names.LIVE, names.ARCHIVED)
@@ -145,7 +153,12 @@ _IS_LOCKED = """
 @contextmanager
 def _inside(storage: Instance, name: str) -> Iterator[PostgresWhole]:
     try:
-        with administering_in(storage, name) as session, administering_in(storage, name) as reading:
+        with (
+            administering_in(storage, name) as session,
+            patiently(session),
+            administering_in(storage, name) as reading,
+            patiently(reading),
+        ):
             yield PostgresWhole(session, reading, f"{storage.location}: {name}")
     except KvError as error:
         raise StorageFailed(str(error)) from error
