@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import pytest
 from connect_world import deno_command
 from kv_instance_world import mark, marked, opened, serving
 from move_world import writing
-from pg_server import PgServer
+from pg_server import PgServer, pg_running
 from pg_world import environment, left
 from support import (
     add_branches,
@@ -26,12 +28,14 @@ from support import (
     put,
     rows,
     shop,
+    small_disk,
     until,
 )
 
 from provisioner.kv.model import AtomicWrite, Enqueue, Mutation, MutationKind
 from provisioner.kv.sqlite import SqliteStore
 
+LONG = os.environ.get("KV_NIGHTLY") == "1"
 LOGIN = "git-branch/login"
 BRANCHES = ("login", "cart", "search", "billing")
 # Writes until it is told that it cannot, and says so.
@@ -273,6 +277,8 @@ def test_it_says_why_it_cannot_be_moved(tmp_path: Path, pg: PgServer) -> None:
     )
     assert "say --url" in refused(repo, "instance", "move", "default").lower()
     gone = pg.url().replace(f":{pg.port}/", ":1/")
+    quorum = ("--url", pg.url(), "--require-quorum", "2", "--yes")
+    assert "does not keep every write on 2 nodes" in refused(repo, "instance", "move", "default", *quorum)
     assert "refuses connections" in refused(repo, "instance", "move", "default", "--url", gone, "--yes")
     ok(repo, "assign", "default", "shop", "--connect", "file")
     assert "assign --connect auto" in refused(repo, "instance", "move", "default", "--url", pg.url(), "--yes")
@@ -293,3 +299,31 @@ def test_files_go_to_another_directory_and_back(tmp_path: Path) -> None:
     assert all(row["path"].startswith(home) for row in rows(repo))
     moved(repo, "--forget")
     assert not list(tmp_path.glob("**/moved"))
+
+
+def test_where_the_disk_is_full_programs_go_on_where_they_are(tmp_path: Path) -> None:
+    repo = shop(tmp_path / "shop", "login")
+    store = SqliteStore(database_of(repo, LOGIN)["path"])
+    large = [(b"\x02" + b"%05d" % number, bytes(60_000), 1, None, -1) for number in range(700)]
+    store.load(large, keep=False, after=None, to_end=False)
+    store.close()
+    with small_disk(tmp_path / "disk", "size=32m") as disk, serving(), writing(repo, "main", "login") as writers:
+        said = refused(repo, "instance", "move", "default", "--directory", str(disk / "kv"), "--yes")
+        assert "disk full" in said
+        for writer in writers:
+            writer.goes_on()
+        ok(repo, "instance", "move", "default", "--back", "--yes")
+        for writer in writers:
+            writer.goes_on()
+
+
+@pytest.mark.skipif(not LONG, reason="a server more, for the long run")
+def test_from_one_server_to_another(tmp_path: Path, pg: PgServer) -> None:
+    repo = shop(tmp_path / "shop", "login")
+    with pg_running() as other, serving(), writing(repo, "main", "login") as writers:
+        moved(repo, "--url", pg.url())
+        ok(repo, "database", "snapshot", "create", "login")
+        moved(repo, "--url", other.url())
+        for writer in writers:
+            writer.goes_on()
+        moved(repo, "--directory", str(tmp_path / "again"))
