@@ -32,8 +32,15 @@ from support import (
     until,
 )
 
+from provisioner.config import Home
+from provisioner.engines.base import Where
+from provisioner.errors import ProvisionerError
 from provisioner.kv.model import AtomicWrite, Enqueue, Mutation, MutationKind
 from provisioner.kv.sqlite import SqliteStore
+from provisioner.operations.instances import find
+from provisioner.operations.moving import move
+from provisioner.operations.proposal import NOBODY
+from provisioner.registry.store import Registry
 
 LONG = os.environ.get("KV_NIGHTLY") == "1"
 LOGIN = "git-branch/login"
@@ -327,3 +334,16 @@ def test_from_one_server_to_another(tmp_path: Path, pg: PgServer) -> None:
         for writer in writers:
             writer.goes_on()
         moved(repo, "--directory", str(tmp_path / "again"))
+
+
+def test_a_move_that_is_over_is_not_gone_on_with(tmp_path: Path, home: Path) -> None:
+    repo = shop(tmp_path / "shop", "login")
+    killed(repo, "move.put-away", "instance", "move", "default", "--directory", str(tmp_path / "disk"), "--yes")
+    with Registry.open(Home(str(home))) as registry:
+        asked = move(registry, find(registry, "default"), Where(), back=False, forget=False)
+        moved(repo)
+        before = everything(tmp_path / "disk")
+        with pytest.raises(ProvisionerError, match="not being moved any more"):
+            list(asked.do(NOBODY))
+    assert everything(tmp_path / "disk") == before
+    assert len(before) == 2
