@@ -164,7 +164,9 @@ _DATABASES = "select datname from pg_database where starts_with(datname, %s)"
 def test_a_role_gets_at_its_own_database_alone(served: Path, pg: PgServer) -> None:
     mark(served, "main", "main")
     mark(served, "login", "login")
-    users = pg.ask("select usename, datname from pg_stat_activity where datname like 'pv%%'")
+    (instance,) = json.loads(ok(served, "instance", "list", "--json"))
+    mine = f"pv_{instance['id'][:8]}_"
+    users = pg.ask("select usename, datname from pg_stat_activity where starts_with(datname, %s)", mine)
     names = sorted({name for _, name in users})
     assert len(names) == 2
     assert all(user == name for user, name in users)

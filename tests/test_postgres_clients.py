@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,24 +38,27 @@ def written(repo: Path, node_modules: Path) -> None:
     (repo / "node_modules").symlink_to(node_modules)
 
 
-@pytest.fixture(params=["a server of its own", "a server that is there"])
-def repo(request: pytest.FixtureRequest, tmp_path: Path, pg: PgServer, pg_module: Path) -> Iterator[Path]:
-    repo = repository(tmp_path / "shop", *BRANCHES[1:])
-    own = request.param == "a server of its own"
-    ok(repo, "instance", "add", "main", "--engine", "postgres", *(() if own else ("--url", pg.url())))
+@contextmanager
+def shop_on(repo: Path, url: str, node_modules: Path) -> Iterator[None]:
+    """Without a URL, on a server of its own."""
+    repository(repo, *BRANCHES[1:])
+    ok(repo, "instance", "add", "main", "--engine", "postgres", *(("--url", url) if url else ()))
     ok(repo, "app", "add", "--name", "shop")
     ok(repo, "assign", "main")
-    written(repo, pg_module)
-    yield repo
-    if own:
-        ok(repo, "instance", "stop", "main")
-
-
-@pytest.mark.timeout(300)
-def test_five_branches_count_their_own_visits(repo: Path) -> None:
-    """The first branch has one visitor, the second two, and so on; those of different branches come at once."""
+    written(repo, node_modules)
     assert set(statuses(repo).values()) == {"connected"}
-    visitors = {branch: [*PROGRAMS, PROGRAMS[0]][: number + 1] for number, branch in enumerate(BRANCHES)}
+    try:
+        yield
+    finally:
+        if not url:
+            ok(repo, "instance", "stop", "main")
+
+
+Programs = list[tuple[str, ...]]
+
+
+def counted(repo: Path, visitors: dict[str, Programs]) -> None:
+    """Each branch counts its own visitors; those of different branches come at once."""
     for turn in range(len(BRANCHES)):
         running = {
             branch: counting(repo, branch, *programs[turn])
@@ -64,8 +68,25 @@ def test_five_branches_count_their_own_visits(repo: Path) -> None:
         assert {branch: said(process) for branch, process in running.items()} == {
             branch: [str(turn + 1)] for branch in running
         }
+
+
+@pytest.mark.timeout(300)
+def test_five_branches_of_a_server_that_is_there_count_their_own_visits(
+    tmp_path: Path, pg: PgServer, pg_module: Path
+) -> None:
+    """The first branch has one visitor, the second two, and so on."""
+    repo = tmp_path / "shop"
+    with shop_on(repo, pg.url(), pg_module):
+        counted(repo, {branch: [*PROGRAMS, PROGRAMS[0]][: number + 1] for number, branch in enumerate(BRANCHES)})
     names = [row["name"] for row in json.loads(ok(repo, "database", "list", "--json"))]
     assert len(set(names)) == len(BRANCHES)
     assert provisioner(repo, "exec", "--branch", "main", "--", "psql", "-c", "drop table visit").returncode == 0
     (last,) = said(counting(repo, "login", *PROGRAMS[3]))
     assert last == "3"
+
+
+@pytest.mark.timeout(300)
+def test_five_branches_of_a_server_of_its_own_count_their_own_visits(tmp_path: Path, pg_module: Path) -> None:
+    repo = tmp_path / "shop"
+    with shop_on(repo, "", pg_module):
+        counted(repo, {branch: [PROGRAMS[number % 4]] * (1 + number % 2) for number, branch in enumerate(BRANCHES)})

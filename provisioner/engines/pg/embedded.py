@@ -47,12 +47,21 @@ _ATTEMPTS = 3
 _TAKEN = "Address already in use"
 
 
-def start(directory: str) -> None:
-    """Have the server run; made where there is none. Raises StorageFailed."""
+def start(directory: str, *, new: bool = False) -> None:
+    """Have the server run; made where there is none, if it is to be a `new` one. Raises StorageFailed.
+
+    One whose files are gone (on a disk that is not mounted, say) is missing: none without data takes its place.
+    """
     if runs(directory):
         return
     try:
-        os.makedirs(directory, mode=DIRECTORY_MODE, exist_ok=True)
+        if new:
+            os.makedirs(directory, mode=DIRECTORY_MODE, exist_ok=True)
+        elif not os.path.exists(os.path.join(place.data_of(directory), "PG_VERSION")):
+            raise StorageFailed(
+                f"the server in {directory} is missing: its files are not there, and an empty one will not take its place",
+                "Put the directory back; is the disk mounted?",
+            )
         with locked(os.path.join(directory, "lock"), "the embedded server", _START_SECONDS * 2):
             if not runs(directory):
                 _start(directory)

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from provisioner.engines.base import Check
-from provisioner.engines.pg import databases, place, quorate, roles, tools
+from provisioner.engines.pg import databases, embedded, place, quorate, roles, tools
 from provisioner.engines.pg.roles import named, statement
 from provisioner.engines.pg.session import Session, administering, connected, forget_refusals, looking
 from provisioner.environment import ReachedServer
@@ -37,6 +37,8 @@ def prepare(instance: Instance) -> None:
     Raises StorageFailed with the reason where that cannot be.
     """
     forget_refusals()
+    if not place.is_server(instance.location):
+        embedded.start(instance.location, new=True)
     with administering(instance) as session:
         for check in (_version(session), _rights(session)):
             if not check.well:

@@ -170,6 +170,8 @@ def _connect(instance: Instance, url: str, **options: str) -> Bounded:
         if "dbname" not in options or isinstance(error, psycopg.errors.ConnectionTimeout):
             seconds = min(max(_REFUSED_SECONDS, _REFUSED_TIMES * (now - began)), _LONGEST_REFUSAL)
             _refusals[url] = (now + seconds, refusal)
+        else:  # the server answers, but has not that database
+            _refusals.pop(url, None)
         raise refusal from error
     _refusals.pop(url, None)
     return session
