@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from connect_world import deno_command
 from kv_instance_world import mark, marked, opened, serving
-from move_world import writing
+from move_world import left_of, writing
 from pg_server import PgServer, pg_running
-from pg_world import environment, left
+from pg_world import environment
 from support import (
     add_branches,
     connected,
@@ -140,9 +140,9 @@ def test_five_branches_go_to_a_server_and_back_under_their_writers(tmp_path: Pat
         assert all(each == sorted(set(each)) for each in stamps.values())
         assert [marked(repo, branch) for branch in branches] == ["main", "back", *BRANCHES[1:]]
     assert connected(repo) == set(branches)
-    assert all(name.startswith(("pvo_", "pv_")) for name in left(pg))
+    assert all(name.startswith(("pvo_", "pv_")) for name in left_of(repo, pg))
     moved(repo, "--forget")
-    assert left(pg) == set()
+    assert left_of(repo, pg) == set()
 
 
 def test_deno_on_a_file_is_refused_from_the_moment_that_nobody_looks_there(tmp_path: Path, pg: PgServer) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 from kv_instance_world import serving
-from move_world import Writer, writing
+from move_world import Writer, left_of, writing
 from pg_server import PgServer
-from pg_world import left
 from support import killed, ok, points, rows, shop
 
 from provisioner.kv.schema import why_not_a_database
@@ -67,9 +66,9 @@ def test_a_daemon_lets_programs_go_on_and_turned_back_it_is_where_it_was(tmp_pat
     there = {row["timeline"]: row["path"] for row in rows(repo)}
     assert there.keys() == paths.keys()
     assert all(not why_not_a_database(path) for path in there.values())
-    assert {name.partition("_")[0] for name in left(pg)} <= {"pvo", "pv"}  # what was put away, and its roles
+    assert {name.partition("_")[0] for name in left_of(repo, pg)} <= {"pvo", "pv"}  # what was put away, and its roles
     ok(repo, "instance", "move", "default", "--forget", "--yes")
-    assert left(pg) == set()
+    assert left_of(repo, pg) == set()
 
 
 @pytest.mark.skipif(not LONG, reason="for the long run")
