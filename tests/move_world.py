@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kv_instance_world import opened
-from support import until
+from pg_server import PgServer
+from pg_world import left
+from support import ok, until
 
 from provisioner.kv.errors import StoreFailed, Uncertain
 from provisioner.kv.model import CommitResult
@@ -80,6 +83,12 @@ class Writer:
         assert count == len(there)
         assert self.stamps == sorted(set(self.stamps))
         assert not self.stamps or str(last) > self.stamps[-1]
+
+
+def left_of(repo: Path, pg: PgServer) -> set[str]:
+    """The databases and roles of the instance `default` that there are on the server."""
+    identity: str = json.loads(ok(repo, "instance", "show", "default", "--json"))["id"]
+    return {name for name in left(pg) if f"_{identity[:8]}_" in name}
 
 
 @contextmanager

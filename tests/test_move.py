@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import pytest
 from connect_world import deno_command
 from kv_instance_world import mark, marked, opened, serving
-from move_world import writing
-from pg_server import PgServer
-from pg_world import environment, left
+from move_world import left_of, writing
+from pg_server import PgServer, pg_running
+from pg_world import environment
 from support import (
     add_branches,
     connected,
@@ -26,12 +28,21 @@ from support import (
     put,
     rows,
     shop,
+    small_disk,
     until,
 )
 
+from provisioner.config import Home
+from provisioner.engines.base import Where
+from provisioner.errors import ProvisionerError
 from provisioner.kv.model import AtomicWrite, Enqueue, Mutation, MutationKind
 from provisioner.kv.sqlite import SqliteStore
+from provisioner.operations.instances import find
+from provisioner.operations.moving import move
+from provisioner.operations.proposal import NOBODY
+from provisioner.registry.store import Registry
 
+LONG = os.environ.get("KV_NIGHTLY") == "1"
 LOGIN = "git-branch/login"
 BRANCHES = ("login", "cart", "search", "billing")
 # Writes until it is told that it cannot, and says so.
@@ -129,9 +140,9 @@ def test_five_branches_go_to_a_server_and_back_under_their_writers(tmp_path: Pat
         assert all(each == sorted(set(each)) for each in stamps.values())
         assert [marked(repo, branch) for branch in branches] == ["main", "back", *BRANCHES[1:]]
     assert connected(repo) == set(branches)
-    assert all(name.startswith(("pvo_", "pv_")) for name in left(pg))
+    assert all(name.startswith(("pvo_", "pv_")) for name in left_of(repo, pg))
     moved(repo, "--forget")
-    assert left(pg) == set()
+    assert left_of(repo, pg) == set()
 
 
 def test_deno_on_a_file_is_refused_from_the_moment_that_nobody_looks_there(tmp_path: Path, pg: PgServer) -> None:
@@ -273,6 +284,8 @@ def test_it_says_why_it_cannot_be_moved(tmp_path: Path, pg: PgServer) -> None:
     )
     assert "say --url" in refused(repo, "instance", "move", "default").lower()
     gone = pg.url().replace(f":{pg.port}/", ":1/")
+    quorum = ("--url", pg.url(), "--require-quorum", "2", "--yes")
+    assert "does not keep every write on 2 nodes" in refused(repo, "instance", "move", "default", *quorum)
     assert "refuses connections" in refused(repo, "instance", "move", "default", "--url", gone, "--yes")
     ok(repo, "assign", "default", "shop", "--connect", "file")
     assert "assign --connect auto" in refused(repo, "instance", "move", "default", "--url", pg.url(), "--yes")
@@ -293,3 +306,44 @@ def test_files_go_to_another_directory_and_back(tmp_path: Path) -> None:
     assert all(row["path"].startswith(home) for row in rows(repo))
     moved(repo, "--forget")
     assert not list(tmp_path.glob("**/moved"))
+
+
+def test_where_the_disk_is_full_programs_go_on_where_they_are(tmp_path: Path) -> None:
+    repo = shop(tmp_path / "shop", "login")
+    store = SqliteStore(database_of(repo, LOGIN)["path"])
+    large = [(b"\x02" + b"%05d" % number, bytes(60_000), 1, None, -1) for number in range(700)]
+    store.load(large, keep=False, after=None, to_end=False)
+    store.close()
+    with small_disk(tmp_path / "disk", "size=32m") as disk, serving(), writing(repo, "main", "login") as writers:
+        said = refused(repo, "instance", "move", "default", "--directory", str(disk / "kv"), "--yes")
+        assert "disk full" in said
+        for writer in writers:
+            writer.goes_on()
+        ok(repo, "instance", "move", "default", "--back", "--yes")
+        for writer in writers:
+            writer.goes_on()
+
+
+@pytest.mark.skipif(not LONG, reason="a server more, for the long run")
+def test_from_one_server_to_another(tmp_path: Path, pg: PgServer) -> None:
+    repo = shop(tmp_path / "shop", "login")
+    with pg_running() as other, serving(), writing(repo, "main", "login") as writers:
+        moved(repo, "--url", pg.url())
+        ok(repo, "database", "snapshot", "create", "login")
+        moved(repo, "--url", other.url())
+        for writer in writers:
+            writer.goes_on()
+        moved(repo, "--directory", str(tmp_path / "again"))
+
+
+def test_a_move_that_is_over_is_not_gone_on_with(tmp_path: Path, home: Path) -> None:
+    repo = shop(tmp_path / "shop", "login")
+    killed(repo, "move.put-away", "instance", "move", "default", "--directory", str(tmp_path / "disk"), "--yes")
+    with Registry.open(Home(str(home))) as registry:
+        asked = move(registry, find(registry, "default"), Where(), back=False, forget=False)
+        moved(repo)
+        before = everything(tmp_path / "disk")
+        with pytest.raises(ProvisionerError, match="not being moved any more"):
+            list(asked.do(NOBODY))
+    assert everything(tmp_path / "disk") == before
+    assert len(before) == 2

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
+import subprocess
 from pathlib import Path
 
+import pytest
 from kv_instance_world import serving
-from move_world import Writer, writing
+from move_world import Writer, left_of, writing
 from pg_server import PgServer
-from pg_world import left
 from support import killed, ok, points, rows, shop
 
 from provisioner.kv.schema import why_not_a_database
 
 LONG = os.environ.get("KV_NIGHTLY") == "1"
+ROUNDS = 10
 FENCED = ("move.intended", "move.closed", "move.fenced", "move.settled", "move.renamed", "move.placed")
 OF_EACH = [point for point in points("move") if point not in ("move.begun", "move.recorded", "move.turned")]
 THERE = [point for point in OF_EACH if point != "move.closed"]  # of servers only
@@ -62,6 +66,29 @@ def test_a_daemon_lets_programs_go_on_and_turned_back_it_is_where_it_was(tmp_pat
     there = {row["timeline"]: row["path"] for row in rows(repo)}
     assert there.keys() == paths.keys()
     assert all(not why_not_a_database(path) for path in there.values())
-    assert {name.partition("_")[0] for name in left(pg)} <= {"pvo", "pv"}  # what was put away, and its roles
+    assert {name.partition("_")[0] for name in left_of(repo, pg)} <= {"pvo", "pv"}  # what was put away, and its roles
     ok(repo, "instance", "move", "default", "--forget", "--yes")
-    assert left(pg) == set()
+    assert left_of(repo, pg) == set()
+
+
+@pytest.mark.skipif(not LONG, reason="for the long run")
+def test_at_any_time_there_and_back_again_and_again(tmp_path: Path, pg: PgServer) -> None:
+    repo = shop(tmp_path / "shop", "login", "cart")
+    chance = random.Random()
+    places = [("--url", pg.url()), *(("--directory", str(tmp_path / f"place{number}")) for number in range(ROUNDS))]
+    with serving("up"), writing(repo, "main", "login", "cart") as writers:
+        for number in range(ROUNDS):
+            place: tuple[str, ...] = places[0] if number % 2 == 0 else places[number]
+            while "is being moved" in ok(repo, "instance", "show", "default") or place:
+                command = ["provisioner", "instance", "move", "default", "--yes", *place]
+                with subprocess.Popen(
+                    command, cwd=repo, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                ) as moving:
+                    try:
+                        moving.wait(chance.uniform(0.5, 6))
+                    except subprocess.TimeoutExpired:
+                        moving.kill()
+                if moving.wait() != -signal.SIGKILL or "is being moved" in ok(repo, "instance", "show", "default"):
+                    place = ()
+                for writer in writers:
+                    writer.goes_on()

@@ -86,10 +86,11 @@ def _begin(registry: Registry, instance: Instance, target: Instance) -> Proposal
 
     def do(told: Told) -> Iterator[str]:
         with instance_locked(registry, instance, LOCK_SECONDS):
-            must_stay(registry.instance_of(instance.id))
+            current = registry.instance_of(instance.id)
+            must_stay(current)
             _must_be_usable(target)
-            alike = is_server(instance.location) == is_server(target.location)
-            if alike and (why := end_of(target).alone(target, instance)):
+            alike = is_server(current.location) == is_server(target.location)
+            if alike and (why := end_of(target).alone(target, current)):
                 raise ProvisionerError(f"{instance.slug} cannot be moved there: {why}", "Say another place")
             moving.begin(registry, instance, target, now_ms())
             yield from _carry_on(registry, instance, told)
@@ -120,18 +121,26 @@ def _go_back(registry: Registry, instance: Instance) -> Proposal:
 
     def do(told: Told) -> Iterator[str]:
         with instance_locked(registry, instance, LOCK_SECONDS):
-            if not registry.instance_of(instance.id).moving:
-                raise ProvisionerError(f"{instance.slug} is not being moved any more")
-            moving.turn_back(registry, instance, now_ms())
+            moving.turn_back(registry, _under_way(registry, instance), now_ms())
             yield from _carry_on(registry, instance, told)
 
     question = f"Move {moved} of {total} databases of {instance.slug} back to {instance.location}?"
     return Proposal(do, question, about=f"move back {instance.id}")
 
 
+def _under_way(registry: Registry, instance: Instance) -> Instance:
+    """The instance as it is now: somebody else may have ended the move while a question was asked."""
+    current = registry.instance_of(instance.id)
+    if not current.moving:
+        raise ProvisionerError(
+            f"{instance.slug} is not being moved any more", f"See 'provisioner instance show {instance.slug}'"
+        )
+    return current
+
+
 def _carry_on(registry: Registry, instance: Instance, told: Told) -> Iterator[str]:
     """Move what is not moved. Raises ProvisionerError, after all that could be moved was."""
-    instance = registry.instance_of(instance.id)
+    instance = _under_way(registry, instance)
     target = instance.storage(moved=True)
     engine_of(target).prepare(target)
     failed: dict[str, ProvisionerError] = {}

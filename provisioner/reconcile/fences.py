@@ -30,6 +30,8 @@ def settle_move(registry: Registry, app: App, database_id: str, now: int) -> Non
         if database.id != database_id:
             continue
         instance = registry.instance_of(database.instance_id)
+        if not instance.moving:  # one place is both ends then, and its data must not be put away
+            raise StorageFailed(f"database {database.name} is on its way, and {instance.slug} goes nowhere")
         old, new = instance.storage(moved=False), instance.storage(moved=True)
         if database.moved:
             end_of(old).put_away(old, database)

@@ -101,6 +101,8 @@ def _to_be_moved(registry: Registry, database_id: str) -> Database | None:
     """The database as it is now; None where there is nothing to copy, and all that there is to say was said."""
     database = registry.database(database_id)
     assert database is not None  # noqa: S101 - rows of databases are never deleted
+    if not registry.instance_of(database.instance_id).moving:
+        raise NotMoved(f"database {database.name} is where it belongs", "Nothing is to be done")
     if database.moved or database.status is Status.PURGED:
         return None
     if database.connected_at is None:
