@@ -121,6 +121,7 @@ def test_five_branches_go_to_a_server_and_back_under_their_writers(tmp_path: Pat
                 pass
             for writer in writers:
                 writer.goes_on()
+            moved(repo, "--forget")
             moved(repo, "--directory", str(tmp_path / "again"))
             watcher.enqueue("back")
             until(lambda: "back" in handled, 60)
@@ -184,6 +185,7 @@ def test_entries_messages_snapshots_and_what_is_archived_arrive_byte_for_byte(
     assert len(before) == 5
     moved(repo, "--url", pg.url())
     assert not [path for path in everything(home) if "/moved/" not in path]
+    moved(repo, "--forget")
     moved(repo, "--directory", str(tmp_path / "again"))
     after = everything(tmp_path / "again")
     assert sorted(after.values()) == sorted(before.values())
@@ -292,6 +294,9 @@ def test_it_says_why_it_cannot_be_moved(tmp_path: Path, pg: PgServer) -> None:
     ok(repo, "assign", "default", "shop", "--connect", "auto")
     moved(repo, "--url", pg.url())
     other = pg.url().replace("127.0.0.1", "localhost")
+    third = ("--directory", str(tmp_path / "third"))
+    assert "is still kept. First delete it" in refused(repo, "instance", "move", "default", *third, "--yes")
+    moved(repo, "--forget")
     assert "the same server" in refused(repo, "instance", "move", "default", "--url", other, "--yes")
 
 
@@ -330,9 +335,11 @@ def test_from_one_server_to_another(tmp_path: Path, pg: PgServer) -> None:
     with pg_running() as other, serving(), writing(repo, "main", "login") as writers:
         moved(repo, "--url", pg.url())
         ok(repo, "database", "snapshot", "create", "login")
+        moved(repo, "--forget")
         moved(repo, "--url", other.url())
         for writer in writers:
             writer.goes_on()
+        moved(repo, "--forget")
         moved(repo, "--directory", str(tmp_path / "again"))
 
 

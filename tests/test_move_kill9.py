@@ -12,7 +12,7 @@ import pytest
 from kv_instance_world import serving
 from move_world import Writer, left_of, writing
 from pg_server import PgServer
-from support import killed, ok, points, rows, shop
+from support import killed, ok, points, provisioner, rows, shop
 
 from provisioner.kv.schema import why_not_a_database
 
@@ -43,6 +43,7 @@ def test_at_every_instant_of_a_move_to_a_server_and_back(tmp_path: Path, pg: PgS
         assert all(row["path"] is None for row in rows(repo))
         for writer in writers:
             writer.goes_on()
+        ok(repo, "instance", "move", "default", "--forget", "--yes")
         place: tuple[str, ...] = ("--directory", str(tmp_path / "again"))
         for point in BACK:
             cut_off(repo, point, writers, *place)
@@ -79,6 +80,7 @@ def test_at_any_time_there_and_back_again_and_again(tmp_path: Path, pg: PgServer
     with serving("up"), writing(repo, "main", "login", "cart") as writers:
         for number in range(ROUNDS):
             place: tuple[str, ...] = places[0] if number % 2 == 0 else places[number]
+            provisioner(repo, "instance", "move", "default", "--forget", "--yes")
             while "is being moved" in ok(repo, "instance", "show", "default") or place:
                 command = ["provisioner", "instance", "move", "default", "--yes", *place]
                 with subprocess.Popen(

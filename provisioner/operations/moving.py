@@ -43,7 +43,7 @@ def move(registry: Registry, instance: Instance, where: Where, *, back: bool, fo
         must_stay(instance)
         return _begin(registry, instance, _target(registry, instance, where))
     if not instance.moving:
-        raise UsageError(f"where is {instance.slug} to be moved to?", "Say --url URL or --directory PATH")
+        raise UsageError(f"where {instance.slug} is to be moved to was not said", "Say --url URL or --directory PATH")
     return _go_back(registry, instance) if back else _go_on(registry, instance)
 
 
@@ -56,6 +56,11 @@ def _target(registry: Registry, instance: Instance, where: Where) -> Instance:
     if quorum is None:
         quorum = instance.require_quorum if is_server(location) else 0
     target = replace(instance, location=location, url=url, require_quorum=quorum)
+    if instance.left_location not in ("", location):  # what is there would be nobody's any more
+        raise ProvisionerError(
+            f"what an earlier move of {instance.slug} has left in {instance.left_location} is still kept",
+            f"First delete it: provisioner instance move {instance.slug} --forget",
+        )
     must_be_alone(registry, location, but=instance.id)
     if is_server(location):
         for app in registry.apps():
