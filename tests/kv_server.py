@@ -47,6 +47,15 @@ class Made:
     path: str
 
 
+def keys_on(pg: PgServer, home: Home, identity: str, name: str) -> None:
+    """Make a Deno KV database on PostgreSQL as ours are: of a role of its name, which alone connects to it."""
+    password = keys.role_password(keys.secret(home), identity, GENERATION)
+    pg.ask(f"""create role "{name}" login password '{password}'""")
+    pg.create_closed(name)
+    pg.ask(f'alter database "{name}" owner to "{name}"')
+    PostgresStore(pg.url(name, name, password)).close()
+
+
 class Served:
     """A server on a home of its own; `certificate` and its key are files, for TLS."""
 
@@ -79,11 +88,7 @@ class Served:
         instance = self._on_server(pg)
         identity = self._registered(instance)
         name = names.live(instance.id, identity)
-        password = keys.role_password(keys.secret(self.home), identity, GENERATION)
-        pg.ask(f"""create role "{name}" login password '{password}'""")
-        pg.create_closed(name)
-        pg.ask(f'alter database "{name}" owner to "{name}"')
-        PostgresStore(pg.url(name, name, password)).close()
+        keys_on(pg, self.home, identity, name)
         return self._made(identity, pg.url(name))
 
     def adopt(self, other: Served, made: Made) -> Made:

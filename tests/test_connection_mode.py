@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -72,10 +73,14 @@ def refused(repo: Path, *said: str) -> None:
     assert not trace.exists()
 
 
+_CLIENTS = itertools.count(1)
+
+
 def exchange(url: str, token: str) -> tuple[int, str]:
-    """The metadata exchange, as a client does it first: status and text."""
-    address = urlsplit(url)
-    with closing(http.client.HTTPConnection(str(address.hostname), address.port, timeout=20)) as connection:
+    """The metadata exchange, as a client does it first: status and text. Each from an address of its own: of one that
+    guesses too often nothing is taken any more."""
+    address, source = urlsplit(url), (f"127.2.{next(_CLIENTS)}.1", 0)
+    with closing(http.client.HTTPConnection(str(address.hostname), address.port, 20, source)) as connection:
         body = json.dumps({"supportedVersions": [3]})
         connection.request("POST", address.path, body, {"Authorization": f"Bearer {token}"})
         answer = connection.getresponse()

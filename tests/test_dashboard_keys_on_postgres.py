@@ -14,6 +14,7 @@ import pytest
 import urllib3
 from changing_world import World
 from dashboard_world import HERE, visited
+from kv_server import keys_on
 from pg_server import PgServer, pg_running
 from support import events, shop
 
@@ -65,9 +66,8 @@ def kept_on(pg: PgServer, home: Path, copy_of: World | None = None, version: int
         )
         registry.save_databases([database])
     name = names.live(instance.id, identity)
-    pg.create_closed(name)
-    with closing(PostgresStore(pg.url(name))):
-        return identity, pg.url(name)
+    keys_on(pg, Home(str(home)), identity, name)
+    return identity, pg.url(name)
 
 
 @pytest.fixture
