@@ -79,10 +79,11 @@ def _empty(runs: int, engine: Postgres, instance: Instance, hand: psycopg.Connec
         _remove(engine, instance, database)
         return took
 
-    peer = [_by_hand(hand, "create database hand") for _ in range(runs)]
+    turns = [(ours(), _by_hand(hand, "create database hand"), without_spares()) for _ in range(runs)]
+    taken, peer, made = ([turn[at] for turn in turns] for at in range(3))
     return [
-        compared("an empty database with its role / CREATE DATABASE", [ours() for _ in range(runs)], peer, EMPTY),
-        compared("the same, none made ahead / CREATE DATABASE", [without_spares() for _ in range(runs)], peer, None),
+        compared("an empty database with its role / CREATE DATABASE", taken, peer, EMPTY),
+        compared("the same, none made ahead / CREATE DATABASE", made, peer, None),
     ]
 
 
@@ -113,8 +114,8 @@ def _forks(
             return ours()
 
     template = f'create database hand template "{name}" strategy file_copy'
-    peer = [_by_hand(hand, template) for _ in range(runs)]
-    forks = [ours() for _ in range(runs)]
+    turns = [(_by_hand(hand, template), ours()) for _ in range(runs)]
+    peer, forks = ([turn[at] for turn in turns] for at in range(2))
     rows = [compared(f"fork of {megabytes} MB / CREATE DATABASE … TEMPLATE", forks, peer, FORK)]
     if dslr := _dslr(runs, url, name):
         rows.append(compared(f"fork of {megabytes} MB / DSLR's restore", forks, dslr, RESTORE))

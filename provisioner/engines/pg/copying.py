@@ -21,10 +21,11 @@ from psycopg import sql
 from provisioner import faults
 from provisioner.config import DIRECTORY_MODE, Home
 from provisioner.engines.base import Copied
-from provisioner.engines.pg import databases, roles, tools
+from provisioner.engines.pg import databases, place, roles, tools
 from provisioner.engines.pg.roles import named, statement
 from provisioner.engines.pg.session import Session, administering, administering_in, patiently, variables_for_tools
 from provisioner.errors import StorageFailed
+from provisioner.kv import copying as files
 from provisioner.model import Instance
 
 BY_FILES = "its files were copied, because nobody was connected"
@@ -33,6 +34,7 @@ BY_DUMP = "from a dump, because programs are connected, which were not disturbed
 _LONGEST_WAIT = 0.5  # seconds that somebody who connects may have to wait
 _LOOK_SECONDS = 0.05
 _SMALL = 24 << 20  # bytes up to which writing the copy to the log is faster than two checkpoints
+_BLOCK = 4096
 _JOBS = "2"
 
 
@@ -71,7 +73,7 @@ def _by_files(instance: Instance, session: Session, source: str, target: str, si
     if session.info.server_version >= 150000:
         words += " strategy wal_log" if size < _SMALL else " strategy file_copy"
     if session.info.server_version >= 180000:
-        session.execute("set file_copy_method to clone")  # where the file system cannot share blocks, it copies
+        session.execute(f"set file_copy_method to {'clone' if _may_share_blocks(instance) else 'copy'}")
     refused: list[psycopg.Error] = []
 
     def work() -> None:
@@ -96,6 +98,22 @@ def _by_files(instance: Instance, session: Session, source: str, target: str, si
         databases.drop(session, target)
         return False
     raise refused[0]
+
+
+def _may_share_blocks(instance: Instance) -> bool:
+    """Of a server elsewhere nobody knows: there, where blocks cannot be shared, cloning takes a quarter longer than copying."""
+    if place.is_server(instance.location):
+        return True
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix="probe-", dir=os.path.dirname(place.data_of(instance.location))
+        ) as beside:
+            with open(os.path.join(beside, "one"), "xb") as one:
+                one.write(bytes(_BLOCK))
+            with open(one.name, "rb") as written:
+                return files.copy(written.fileno(), os.path.join(beside, "two"))
+    except OSError:
+        return False
 
 
 def _kept_waiting(watching: Session, source: str) -> bool:
