@@ -8,9 +8,11 @@ import random
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from provisioner.kv import BigInt, Kv, KvEntry, open_kv
+from provisioner.kv.errors import Closed
 
 ACCOUNTS = 100
 SUM = ACCOUNTS * 100
@@ -99,7 +101,8 @@ def listen(kv: Kv, mode: str) -> None:
         if mode == "hold":
             threading.Event().wait()
 
-    kv.listen_queue(handle)
+    with suppress(Closed):  # the input may end before this begins
+        kv.listen_queue(handle)
 
 
 if __name__ == "__main__":

@@ -188,6 +188,7 @@ def test_a_key_is_made_changed_and_deleted_by_the_keyboard(world: World, home: P
     page.goto(f"{world.server.base}/login")
     page.get_by_label("One-time code, or admin token").fill(code(home))
     page.keyboard.press("Enter")
+    page.wait_for_url(f"{world.server.base}/")
     page.goto(f'{_of(world, "git-branch/login")}/keys?prefix=["by hand"]')
     page.get_by_role("link", name="New key").focus()
     page.keyboard.press("Enter")

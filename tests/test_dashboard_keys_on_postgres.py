@@ -115,9 +115,12 @@ def test_what_differs_since_a_fork_is_shown(world: World, home: Path, pg: PgServ
     world.set(("both",), 1)
     with closing(PostgresStore(str(world.file))) as store:
         version = store.version()
+        with store.moment() as moment:
+            entries = list(moment.rows())
     identity, url = kept_on(pg, home, world, version)
+    with closing(PostgresStore(url)) as store:
+        store.load(entries, keep=True, after=None, to_end=False)
     with open_kv(url) as kv:
-        kv.set(("both",), 1)
         kv.set(("here",), 2)
     world.set(("there",), 3)
     text = world.visitor.get(f"/databases/{identity}/changes").text

@@ -243,7 +243,7 @@ def test_a_copy_of_the_registry_opens_nothing(shop: World, access: Access, tmp_p
         hashes = [found[1] for token in tokens.listing(registry) if (found := tokens.find(registry, token.id))]
     held = Path(shop.home.registry).read_bytes()
     for bearer in bearers:
-        assert bearer.rpartition("_")[2].encode() not in held
+        assert bearer.split("_", 2)[2].encode() not in held
     for token_hash, bearer in zip(hashes, bearers[1:], strict=True):
         assert access.exchange(f"ptk_{tokens.split(bearer)[0]}_{token_hash.hex()}", login, NOW) is None
     thief = Home(str(tmp_path / "thief"))

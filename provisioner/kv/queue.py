@@ -139,17 +139,22 @@ class Dispatcher:
         self._closed = False
 
     def run(self, handler: Callable[[Any], object]) -> None:
-        subscription = self._store.watch_queue(self._woken.set)
-        renewer = Renewer(self._store, self._clock)
         try:
-            self._loop(handler, renewer)
+            self._listen(handler)
         except Closed:
             if not self._closed:
                 raise
         finally:
+            self._ended.set()  # also where it was closed before it had begun: whoever closes waits for this
+
+    def _listen(self, handler: Callable[[Any], object]) -> None:
+        subscription = self._store.watch_queue(self._woken.set)
+        renewer = Renewer(self._store, self._clock)
+        try:
+            self._loop(handler, renewer)
+        finally:
             subscription.close()
             renewer.close()
-            self._ended.set()
 
     def close(self) -> bool:
         """End it, and wait until it has ended. False in the thread where it runs: it ends after this message."""
