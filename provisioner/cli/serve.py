@@ -48,7 +48,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "default": POOL.most,
         "show_default": True,
         "type": click.IntRange(4),
-        "help": "Connections to PostgreSQL at a time, of Deno KV databases there.",
+        "help": "Connections to each PostgreSQL server at a time, of Deno KV databases there.",
     },
     "--pool-per-database": {
         "default": POOL.each,

@@ -29,7 +29,7 @@ Log = Callable[..., None]
 
 READERS: Final = 1  # with two, each list takes several times as long
 THREADS: Final = 64  # a database that another process keeps locked holds one
-FAR_THREADS: Final = 64  # what is asked over a network may hold many
+FAR_THREADS: Final = 64  # of each server: what is asked over a network may hold many
 IDLE_SECONDS: Final = 60
 REST_SECONDS: Final = 5
 CACHE_KIB: Final = 500  # more makes reads no faster, for the system has the file in memory
@@ -115,7 +115,7 @@ class Databases:
         self._together = together
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(THREADS, "connect")
-        self._far = ThreadPoolExecutor(FAR_THREADS, "connect far")
+        self._far: dict[str, ThreadPoolExecutor] = {}  # by the location of the server
         self._readers = ThreadPoolExecutor(READERS, "connect reads")
         self._opening: dict[str, asyncio.Task[Database]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -141,10 +141,14 @@ class Databases:
 
     async def call(self, database: Database, function: Callable[..., Answer], *arguments: object) -> Answer:
         """Ask the store in a thread; it stays open meanwhile."""
-        return await self._in(self._threads_of(database.store), database, function, *arguments)
+        return await self._in(self._threads_of(database.place), database, function, *arguments)
 
-    def _threads_of(self, store: DirectStore) -> ThreadPoolExecutor:
-        return self._threads if store.prompt else self._far
+    def _threads_of(self, place: Place) -> ThreadPoolExecutor:
+        if not is_server(place.location):
+            return self._threads
+        if place.location not in self._far:
+            self._far[place.location] = ThreadPoolExecutor(FAR_THREADS, "connect far")
+        return self._far[place.location]
 
     async def read(self, database: Database, function: Callable[..., Answer], *arguments: object) -> Answer:
         """The same for what reads much and computes more than it waits: few of them at a time, for they would keep each
@@ -215,25 +219,25 @@ class Databases:
         database.timer = self._loop.call_later(seconds, self._collect, database)
 
     async def close(self) -> None:
-        """Close all, in order that what was written is in its file."""
+        """Close all, in order that what was written is in its file. A server that does not answer is not waited for."""
         for database in list(self.opened.values()):
+            database.store.give_up()
             self._end(database, Refused(UNAVAILABLE, "the server is shutting down"))
         while pending := {*self._tasks, *self._opening.values()}:
             await asyncio.wait(pending)
         self._threads.shutdown()
-        self._far.shutdown()
+        for threads in self._far.values():
+            threads.shutdown()
         self._readers.shutdown()
 
     async def _open(self, database_id: str) -> Database:
         place = self.usable(database_id)
         self._make_room()
         try:
-            store, due = await self._loop.run_in_executor(
-                self._far if is_server(place.location) else self._threads, _opened, place, database_id
-            )
+            store, due = await self._loop.run_in_executor(self._threads_of(place), _opened, place, database_id)
         except (KvError, StorageFailed) as error:
             raise self.storage_failed(place.name, error) from error
-        work = Work(store, self._threads_of(store), self._together)
+        work = Work(store, self._threads_of(place), self._together)
         database = Database(database_id, place, store, work, self.tick)
         self.opened[database_id] = database
         try:

@@ -81,7 +81,8 @@ class DirectStore(Store, Protocol):
         """It will not be used for a while: give back what is made again in no time. May be called at any time."""
 
     def give_up(self) -> None:
-        """It is somewhere else now: whoever waits for it to answer gets Closed, or Uncertain, rather than wait on."""
+        """It is somewhere else now, or to be closed at once: whoever waits for it to answer gets Closed, or Uncertain, rather
+        than wait on."""
 
     def moved(self) -> bool:
         """Is something else in its place than what is open here?"""

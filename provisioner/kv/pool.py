@@ -1,4 +1,5 @@
-"""How many connections to PostgreSQL a process may have. Light: it is said before anything of PostgreSQL is imported."""
+"""How many connections a process may have to a PostgreSQL server. Light: it is said before anything of PostgreSQL is
+imported."""
 
 from __future__ import annotations
 

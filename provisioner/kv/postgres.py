@@ -18,7 +18,7 @@ from provisioner.kv.commit import GroupCommit
 from provisioner.kv.errors import Closed, KvError, OptionInvalid, StoreFailed
 from provisioner.kv.model import AtomicWrite, Committed, Consistency, Message, RawEntry, ReadRange, StoredRow
 from provisioner.kv.postgres_line import Line, Row, completed, shown
-from provisioner.kv.postgres_lines import Lines
+from provisioner.kv.postgres_lines import Lines, lines_to
 from provisioner.kv.postgres_listening import Listening
 from provisioner.kv.postgres_snapshot import PostgresPinned, PostgresSnapshot
 from provisioner.kv.postgres_standby import Standby
@@ -31,26 +31,26 @@ T = TypeVar("T")
 _COLLECTED_AT_ONCE: Final = 1000  # so that no other writer waits long
 _OPENING: Final = 20.0  # seconds
 
-LINES: Final = Lines()  # of this process
-
 
 class PostgresStore:
     """`url` is a connection string of libpq's, also with several hosts; `dbname` another database there than it names.
 
     The tables are made if they are not there, but with `must_exist`: then that is StoreFailed. `lines` are the connections
-    that it shares with other stores.
+    that it shares with other stores, by default with all of this process on that server.
     """
 
     prompt = False
     gathers = True
 
-    def __init__(self, url: str, *, dbname: str | None = None, must_exist: bool = False, lines: Lines = LINES) -> None:
+    def __init__(
+        self, url: str, *, dbname: str | None = None, must_exist: bool = False, lines: Lines | None = None
+    ) -> None:
         try:
             self._conninfo = completed(url, dbname)
         except psycopg.Error as error:
             raise OptionInvalid("this is no connection string of PostgreSQL") from error
         self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
-        self._lines = lines
+        self._lines = lines = lines or lines_to(self._conninfo)
         self._closed = self._given_up = False
         self._wakeups = Wakeups()
         self._writing = Writing(lines, self._conninfo, self._tell)

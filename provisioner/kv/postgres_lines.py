@@ -1,19 +1,21 @@
-"""The connections of a process to PostgreSQL: few, though it may have thousands of databases there.
+"""The connections of a process to a PostgreSQL server: few, though it may have thousands of databases there.
 
 A connection leads to one database for ever. So one that nobody uses stays for the next who wants the same database, and
-where no more may be open the one that was used longest ago makes room.
+where no more may be open the one that was used longest ago makes room. Each server has its own: one that answers no more
+holds up nobody who wants another.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from provisioner.kv import postgres_refusal as refusal
 from provisioner.kv.errors import Busy
@@ -164,6 +166,18 @@ class Lines:
             self._changed.notify_all()
         if not usable:
             _close(line)
+
+
+_WHERE: Final = ("host", "hostaddr", "port", "service")
+_of_servers: Final[defaultdict[tuple[object, ...], Lines]] = defaultdict(Lines)
+_making: Final = threading.Lock()
+
+
+def lines_to(conninfo: str) -> Lines:
+    """Those of this process to the server, or servers, that a connection string names."""
+    said = conninfo_to_dict(conninfo)
+    with _making:
+        return _of_servers[tuple(said.get(word) for word in _WHERE)]
 
 
 def _close(line: Line | None) -> None:
