@@ -66,7 +66,7 @@ def test_commands_end_with_a_reason_and_go_on_when_it_answers_again(repo: Path, 
         done = provisioner(repo, "database", "reset", "login", "--yes")
     assert done.returncode == 1
     assert "does not answer" in done.stderr
-    assert "instance test" in done.stderr
+    assert "provisioner instance test main\n" in done.stderr
     with at_most(20):
         done = provisioner(repo, "instance", "test", "main")
     assert done.returncode == 1

@@ -278,5 +278,5 @@ class Postgres:
 
 
 def _why(error: psycopg.Error, instance: Instance) -> str:
-    message, hint = why(error, instance.location, instance.url)
+    message, hint = why(error, instance)
     return f"{message}. {hint}" if hint else message

@@ -11,7 +11,7 @@ from provisioner.clock import now_ms
 from provisioner.engines.base import Where
 from provisioner.engines.table import engine_for, engine_of
 from provisioner.environment import RESERVED_INSTANCES, instance_prefix
-from provisioner.errors import ProvisionerError, UsageError
+from provisioner.errors import ProvisionerError, StorageFailed, UsageError
 from provisioner.model import App, Instance
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.registry.instances import locations
@@ -109,6 +109,11 @@ def default(registry: Registry) -> Instance:
 
 def _create(registry: Registry, slug: str, engine: str, location: str, url: str = "", quorum: int = 0) -> Instance:
     instance = Instance(str(uuid.uuid4()), slug, engine, location, now_ms(), url, quorum, registry.home.path)
-    engine_of(instance).prepare(instance)
+    try:
+        engine_of(instance).prepare(instance)
+    except StorageFailed as error:  # there is no instance of that name yet, of which anything could be asked
+        hint = error.hint.replace(f"provisioner instance test {slug}", "this again")
+        hint = hint.replace(f"provisioner instance edit {slug}", "this again, with")
+        raise StorageFailed(error.message, hint) from error
     registry.add_instance(instance)
     return instance

@@ -123,7 +123,7 @@ def refusals(instance: Instance) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise StorageFailed(*why(error, instance.location, instance.url)) from error
+        raise StorageFailed(*why(error, instance)) from error
 
 
 def forget_refusals() -> None:
@@ -165,7 +165,7 @@ def _connect(instance: Instance, url: str, **options: str) -> Bounded:
         session = connected(url, **options)
         session.execute(_SETTINGS)
     except psycopg.Error as error:
-        refusal = StorageFailed(*why(error, instance.location, url))
+        refusal = StorageFailed(*why(error, instance, url))
         now = time.monotonic()
         if "dbname" not in options or isinstance(error, psycopg.errors.ConnectionTimeout):
             seconds = min(max(_REFUSED_SECONDS, _REFUSED_TIMES * (now - began)), _LONGEST_REFUSAL)
@@ -219,17 +219,19 @@ def masked(text: str, secret: str | None) -> str:
     return text
 
 
-def why(error: psycopg.Error, location: str, url: str) -> tuple[str, str]:
-    """What went wrong, and what to do; never with the password in it."""
+def why(error: psycopg.Error, instance: Instance, url: str = "") -> tuple[str, str]:
+    """What went wrong, and what to do; never with the password in it. `url`, if not the instance's own, was connected to."""
+    location, url = instance.location, url or instance.url
     secret = conninfo_to_dict(url).get("password") if url else None
     said = masked(" ".join(str(error).split()), str(secret) if secret else None)
     for words, meaning, hint in _MEANINGS:
         if any(word in said for word in words):
-            return f"the server {location} {meaning}: {said}", hint
+            return f"the server {location} {meaning}: {said}", hint.replace(_NAME, instance.slug)
     return f"the server {location} refused: {said}", ""
 
 
-_TEST = "Then run: provisioner instance test NAME"
+_NAME = "NAME"
+_TEST = f"Then run: provisioner instance test {_NAME}"
 _MEANINGS = (
     (
         ("translate host name", "resolve host", "Name or service not known", "nodename nor servname"),
@@ -249,12 +251,12 @@ _MEANINGS = (
     (
         ("password authentication failed", "no password supplied", "no PostgreSQL user name"),
         "does not accept this user and password",
-        "Give the right ones: provisioner instance edit NAME --url URL",
+        f"Give the right ones: provisioner instance edit {_NAME} --url URL",
     ),
     (
         ("no encryption",),
         "accepts nobody without TLS",
-        "Ask for it: provisioner instance edit NAME --sslmode require",
+        f"Ask for it: provisioner instance edit {_NAME} --sslmode require",
     ),
     (
         ("no pg_hba.conf entry",),
@@ -264,12 +266,12 @@ _MEANINGS = (
     (
         ("server does not support SSL",),
         "offers no TLS",
-        "Switch ssl on in its postgresql.conf, or say: provisioner instance edit NAME --sslmode disable",
+        f"Switch ssl on in its postgresql.conf, or say: provisioner instance edit {_NAME} --sslmode disable",
     ),
     (
         ("certificate", "SSL error", "sslmode", "SSL connection"),
         "cannot be trusted by TLS",
-        "Name the certificate of its authority: provisioner instance edit NAME --ca-cert FILE",
+        f"Name the certificate of its authority: provisioner instance edit {_NAME} --ca-cert FILE",
     ),
     (
         ("permission denied for database",),
