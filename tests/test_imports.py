@@ -27,6 +27,7 @@ ROOMS = (
         "lock",
         "presence",
         "durable",
+        "scratch",
         "inbox",
         "keys",
     ),

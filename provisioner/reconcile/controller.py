@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from provisioner import scratch
 from provisioner.engines.pg.place import is_kept
 from provisioner.engines.table import engine_of
 from provisioner.errors import UnreadableRepository
@@ -71,6 +72,7 @@ def _reconcile(
 ) -> Outcome | list[Moved]:
     """The same under the app's lock; or whose data is to be kept first, of those that are not in `kept`."""
     done = 0
+    scratch.clear(registry.home)
     settle_moves(registry, app, now)
     settle_runs(registry, app, now)
     settle(registry, app, now)

@@ -13,14 +13,13 @@ import os
 import shutil
 import sqlite3
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, Final
 
-from provisioner import faults, keys
+from provisioner import faults, keys, scratch
 from provisioner.config import DIRECTORY_MODE, FILE_MODE, Home
 from provisioner.durable import replace_file, sync_path
 from provisioner.errors import ProvisionerError, StorageFailed, UsageError
@@ -60,7 +59,7 @@ def followed(home: Home) -> Followed | None:
 def copy(home: Home, output: BinaryIO) -> None:
     """Write a copy of a home's registry and key. Raises StorageFailed, and OSError where the output takes no more."""
     key = keys.secret(home)
-    with _workplace(home) as directory:
+    with scratch.directory(home) as directory:
         path = os.path.join(directory, _REGISTRY)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
         try:
@@ -99,7 +98,7 @@ def receive(home: Home, copied: BinaryIO, command: tuple[str, ...], now: int) ->
             f"{home.path} has a registry of its own, which following would overwrite",
             "Set PROVISIONER_HOME to a directory that is not there yet",
         )
-    with _workplace(home) as directory:
+    with scratch.directory(home) as directory:
         path = os.path.join(directory, _REGISTRY)
         sums, key = _unpacked(copied, path)
         _must_fit(home, before, sums)
@@ -143,19 +142,6 @@ def following_alone(home: Home) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-@contextmanager
-def _workplace(home: Home) -> Iterator[str]:
-    try:
-        os.makedirs(home.work, mode=DIRECTORY_MODE, exist_ok=True)
-        directory = tempfile.mkdtemp(prefix="home-", dir=home.work)
-    except OSError as error:
-        raise StorageFailed(f"cannot write to {home.work}: {error.strerror}", "Make room there") from error
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _unpacked(copied: BinaryIO, path: str) -> tuple[dict[str, object], bytes]:

@@ -9,7 +9,6 @@ expressions of checks, of indexes) is code of whoever made the source.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -18,8 +17,8 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
-from provisioner import faults
-from provisioner.config import DIRECTORY_MODE, Home
+from provisioner import faults, scratch
+from provisioner.config import Home
 from provisioner.engines.base import Copied
 from provisioner.engines.pg import databases, place, roles, tools
 from provisioner.engines.pg.roles import named, statement
@@ -133,7 +132,7 @@ _WAITING = """
 
 
 def _by_dump(instance: Instance, session: Session, source: str, target: str, *, old: str, new: str) -> None:
-    with workplace(instance) as directory:
+    with scratch.directory(Home(instance.home)) as directory:
         dump = os.path.join(directory, "dump")
         server = session.info.server_version // 10000
         programs = tools.programs(server)
@@ -175,7 +174,7 @@ def restore(
     """
     server = session.info.server_version // 10000
     programs = tools.programs(server)
-    with workplace(instance) as directory:
+    with scratch.directory(Home(instance.home)) as directory:
         listing, extensions = _contents(programs, dump, directory, databases.schemas(instance, target))
         _extend(instance, target, extensions)
         databases.wait_until_left(session, target)
@@ -230,21 +229,6 @@ def remove_visitor(instance: Instance, session: Session, database: str, owner: s
                 ],
             )
     roles.drop(session, database)
-
-
-@contextmanager
-def workplace(instance: Instance) -> Iterator[str]:
-    """A new directory for a dump, which is gone afterwards."""
-    work = Home(instance.home).work
-    try:
-        os.makedirs(work, mode=DIRECTORY_MODE, exist_ok=True)
-        directory = tempfile.mkdtemp(prefix="dump-", dir=work)
-    except OSError as error:
-        raise StorageFailed(f"cannot make a dump in {work}: {error.strerror}", "Make room there") from error
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _contents(programs: str, dump: str, directory: str, there: set[str]) -> tuple[str, list[str]]:
