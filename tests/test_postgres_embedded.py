@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pg_server import PgServer
 from pg_world import environment, mark, marked
 from support import add_branches, ok, provisioner, repository, statuses, until
 
@@ -63,6 +64,22 @@ def reaches(url: str) -> bool:
     except psycopg.OperationalError:
         return False
     return True
+
+
+def test_no_other_server_is_taken_for_it(repo: Path, home: Path, pg: PgServer) -> None:
+    mark(repo, "login", "here")
+    ok(repo, "instance", "stop", "main")
+    assert pg.process is not None
+    stale = data(home) / "postmaster.pid"  # as a crash leaves it, whose number another server has by now
+    stale.write_text(f"{pg.process.pid}\n{data(home)}\n")
+    port = home / "instances/main/port"
+    before = port.read_text()
+    port.write_text(str(pg.port))
+    assert ok(repo, "instance", "stop", "main") == "instance main did not run\n"
+    assert pg.answers()
+    port.write_text(before)
+    assert marked(repo, "login") == "here"
+    assert pid(home) != pg.process.pid
 
 
 def test_it_is_nobody_elses(repo: Path, home: Path) -> None:

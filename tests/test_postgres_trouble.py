@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
+import uuid
 from pathlib import Path
 
 from pg_server import PgServer, account, pg_running
-from pg_world import connected_to, environment, mark, marked, pg_shop
+from pg_world import connected_to, environment, left, mark, marked, pg_shop
 from support import database_of, ok, provisioner, statuses
+
+from provisioner.config import Home
+from provisioner.engines.pg import names
+from provisioner.engines.table import engine_of
+from provisioner.registry.store import Registry
 
 SECRET = "hush-hush"
 
@@ -155,3 +161,29 @@ def test_an_administrator_needs_not_to_be_a_superuser(tmp_path: Path, pg: PgServ
     ok(repo, "reconcile")
     ok(repo, "reconcile")
     assert statuses(repo) == {"production": "connected"}
+
+
+MADE = {
+    "a domain": "create domain price as numeric check (value > 0)",
+    "an enumeration": "create type color as enum ('red')",
+    "a range": "create type span as range (subtype = float8)",
+    "a search configuration": "create text search configuration mine (copy = simple)",
+    "a large object": "select lo_from_bytea(0, 'kept')",
+}
+
+
+def test_an_unknown_database_with_anything_in_it_is_nobodys_to_drop(tmp_path: Path, home: Path, pg: PgServer) -> None:
+    pg_shop(tmp_path / "shop", pg)
+    with Registry.open(Home(str(home))) as registry:
+        (instance,) = registry.instances()
+        unknown = {names.live(instance.id, str(uuid.uuid4())): made for made in ["", *MADE.values()]}
+        for name, made in unknown.items():
+            pg.create_closed(name)
+            if made:
+                pg.ask(made, database=name)
+        told = engine_of(instance).sweep(instance, lambda: registry.database_ids(instance.id))
+    _, *others = unknown
+    assert sorted(told) == sorted(f"{name} on postgresql://127.0.0.1:{pg.port}" for name in others)
+    assert left(pg) & set(unknown) == set(others)
+    for name in others:
+        pg.ask(f'drop database "{name}"')

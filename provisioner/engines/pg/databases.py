@@ -121,6 +121,7 @@ def is_empty(instance: Instance, name: str) -> bool:
     return row is not None and not row[0]
 
 
+# What PostgreSQL itself has in a new database has lower numbers.
 _THINGS = """
   select exists (
     select 1 from pg_class join pg_namespace on pg_namespace.oid = relnamespace
@@ -130,6 +131,12 @@ _THINGS = """
     union all select 1 from pg_largeobject_metadata
     union all select 1 from pg_namespace
       where nspname not in ('information_schema', 'public') and not starts_with(nspname, 'pg_')
+    union all select 1 from pg_type where oid >= 16384
+    union all select 1 from pg_operator where oid >= 16384
+    union all select 1 from pg_cast where oid >= 16384
+    union all select 1 from pg_extension where oid >= 16384
+    union all select 1 from pg_publication
+    union all select 1 from pg_ts_config where oid >= 16384
   )
 """
 

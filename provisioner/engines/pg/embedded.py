@@ -282,16 +282,22 @@ def _port(path: str) -> int:
 
 
 def _pid(directory: str) -> int | None:
-    """The process of the server, where it runs."""
+    """The process of the server, where it runs. After a crash the number may be another's: of another server, too."""
+    data = place.data_of(directory)
     try:
-        with open(os.path.join(place.data_of(directory), "postmaster.pid")) as file:
+        with open(os.path.join(data, "postmaster.pid")) as file:
             pid = int(file.readline())
-        with open(f"/proc/{pid}/cmdline" if os.path.isdir("/proc/self") else os.devnull, "rb") as file:
-            known = b"postgres" in file.read().split(b"\0")[0] or not os.path.isdir("/proc/self")
         os.kill(pid, 0)
+        return pid if not os.path.isdir("/proc/self") or _is_of(pid, data) else None
     except (OSError, ValueError):
         return None
-    return pid if known else None
+
+
+def _is_of(pid: int, data: str) -> bool:
+    """Is this process a server that works in `data`? Raises OSError where it has ended, or is not ours to ask."""
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        program = file.read().split(b"\0")[0]
+    return b"postgres" in program and os.path.samefile(f"/proc/{pid}/cwd", data)
 
 
 def _log_size(directory: str) -> int:

@@ -19,6 +19,9 @@ from __future__ import annotations
 LIVE, BESIDE, ARCHIVED, SNAPSHOT, BEGUN, SPARE = "pv", "pvn", "pva", "pvs", "pvb", "pvx"
 MOVING, LEFT = "pvm", "pvo"
 
+OURS = "^pv[a-z]?_[0-9a-f]{8}_[0-9a-f]{32}(_|$)"
+"""What all of them match, as PostgreSQL has patterns; the names of no people do."""
+
 
 def live(instance_id: str, database_id: str) -> str:
     return name(LIVE, instance_id, database_id)

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from provisioner.engines.base import Check
-from provisioner.engines.pg import databases, embedded, place, quorate, roles, tools
+from provisioner.engines.pg import databases, embedded, names, place, quorate, roles, tools
 from provisioner.engines.pg.roles import named, statement
 from provisioner.engines.pg.session import Session, administering, connected, forget_refusals, looking
 from provisioner.environment import ReachedServer
@@ -25,10 +25,7 @@ _OPEN_TO_ALL = """
     where entry.grantee = 0 and privilege_type = 'CONNECT')
   order by datname
 """
-_USERS = """
-  select rolname from pg_roles where rolcanlogin and not rolsuper and not starts_with(rolname, 'pv')
-    and rolname <> current_user
-"""
+_USERS = "select rolname from pg_roles where rolcanlogin and not rolsuper and rolname !~ %s and rolname <> current_user"
 
 
 def prepare(instance: Instance) -> None:
@@ -49,7 +46,7 @@ def prepare(instance: Instance) -> None:
 
 def close(session: Session, name: str) -> None:
     """Let only those users connect to a database that there are now, as far as this user may decide that."""
-    users = [row[0] for row in session.execute(_USERS).fetchall()]
+    users = [row[0] for row in session.execute(_USERS, (names.OURS,)).fetchall()]
     grants = [
         statement("grant connect, temporary on database {name} to {user}", name=name, user=user) for user in users
     ]
@@ -123,8 +120,7 @@ def _open_to_all(session: Session) -> list[str]:
 def _isolation(session: Session) -> Check:
     found = _open_to_all(session)
     if found:
-        names = ", ".join(found)
-        text = f"{names} let every role connect, those of timelines too. As their owner run: " + "; ".join(
+        text = f"{', '.join(found)} let every role connect, those of timelines too. As their owner run: " + "; ".join(
             f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC' for name in found
         )
         return Check("isolation", False, f"{text}; and GRANT it to who needs it")

@@ -279,8 +279,8 @@ _MEANINGS = (
         "As its superuser run: GRANT CONNECT ON DATABASE <database> TO <user>",
     ),
     (
-        ("permission denied to create database",),
-        "lets this user create no databases",
+        ("permission denied to create database", "permission denied to rename database"),
+        "lets this user make and rename no databases",
         "As its superuser run: ALTER ROLE <user> CREATEDB CREATEROLE",
     ),
     (
