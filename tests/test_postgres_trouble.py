@@ -90,7 +90,9 @@ def test_a_server_is_checked_by_its_certificate(tmp_path: Path) -> None:
 
 def test_a_linked_server_is_looked_at_again(tmp_path: Path) -> None:
     with pg_running() as server:
+        server.ask("create role pvera login")  # somebody, whose name only begins as those of our roles
         repo = pg_shop(tmp_path / "shop", server)
+        assert server.ask("select has_database_privilege('pvera', 'postgres', 'connect')") == [(True,)]
         mark(repo, "main", "here")
         server.ask("grant connect on database postgres to public")
         done = provisioner(repo, "instance", "test", "main")
