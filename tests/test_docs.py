@@ -7,12 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import click
 import pytest
 from kv_server import Served
 from support import daemon, run
+
+from provisioner.cli.commands import cli
+from provisioner.operations.instances import parse_name
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,12 +48,41 @@ def test_the_files_that_a_document_links_to_exist(document: Path) -> None:
         assert (document.parent / target).exists(), target
 
 
+def _named(document: Path) -> Iterator[list[str]]:
+    """The words of each command of ours that a document names, in a sentence or a block; not behind what ends it."""
+    text = document.read_text()
+    inline = re.findall(r"(?<!`)`(provisioner [^`]+)`(?!`)", text)
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    for line in [*inline, *lines]:
+        for part in re.findall(
+            r"(?:^|[|&;(] *|\$ )(provisioner [^|&;()]+)", re.sub(r"[A-Za-z]\|[A-Za-z]|\s+", _one, line)
+        ):
+            yield re.sub(r"""['"]""", "", part.partition(" # ")[0]).split()[1:]
+
+
+def _one(found: re.Match[str]) -> str:
+    """Alternatives, and what a line's end divides, are one word, and words."""
+    return found[0] if "|" in found[0] else " "
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_the_commands_that_a_document_names_exist(document: Path) -> None:
-    from provisioner.cli.commands import COMMANDS
-
-    for name in re.findall(r"`provisioner ([a-z]+)", document.read_text()):
-        assert name in COMMANDS, name
+    for words in _named(document):
+        command: click.Command = cli
+        names = list(words)
+        while names and isinstance(command, click.Group) and re.fullmatch(r"[a-z|-]+", names[0]):
+            alternatives = [command.get_command(click.Context(command), each) for each in names.pop(0).split("|")]
+            assert None not in alternatives, words
+            command = alternatives[0]  # type: ignore[assignment]
+        if "--" in names:
+            names = names[: names.index("--")]
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        for name in names:
+            if name.startswith("--"):
+                assert set(re.split("[|=]", name.rstrip(".,:"))[:1]) <= options | {"--help", "--version"}, (words, name)
+        if words[:2] == ["instance", "add"] and len(words) > 2 and re.fullmatch(r"[a-z].*", words[2]):
+            assert parse_name(words[2]) == words[2]
 
 
 def test_the_demo_does_what_it_says() -> None:
