@@ -34,7 +34,7 @@ class Proxy:
         self.late = threading.Event()
         self.refusing = False
         self.silent = False
-        self.cuts = 0
+        self.cuts = self.swallowed = 0
         self._held: list[socket.socket] = []
         self._port = port
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -68,6 +68,7 @@ class Proxy:
                 continue
             if self.silent:
                 self._held.append(client)
+                self.swallowed += 1
                 continue
             threading.Thread(target=_Session(self, client, self._port).run, daemon=True).start()
 
@@ -128,7 +129,9 @@ class _Session:
                 if cut is not None:
                     self._cut(cut, burst)
                     return
-                if not self._proxy.silent:
+                if self._proxy.silent:
+                    self._proxy.swallowed += 1
+                else:
                     self._server.sendall(burst)
                 burst, commits = b"", False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -12,14 +13,14 @@ import pytest
 from pg_proxy import Proxy, proxied
 from pg_server import PgServer, pg_running
 from pg_world import mark, marked
-from support import ok, provisioner, repository
+from support import ok, provisioner, repository, until
 from test_kv_store import A, done, put
 
 from provisioner.config import Home
 from provisioner.engines.pg import session as sessions
 from provisioner.errors import StorageFailed
 from provisioner.kv import postgres, postgres_writing
-from provisioner.kv.errors import Unreachable
+from provisioner.kv.errors import Closed, Uncertain, Unreachable
 from provisioner.kv.model import ReadRange
 from provisioner.kv.postgres import PostgresStore
 from provisioner.kv.postgres_lines import Lines
@@ -149,3 +150,21 @@ def test_key_values_end_with_a_reason(pg: PgServer, proxy: Proxy, monkeypatch: p
         proxy.silent = False
         monkeypatch.undo()
         assert len(store.read([ReadRange(A, A + b"\0", 1)])[0]) == 1
+
+
+def test_who_waits_for_key_values_is_let_go_when_they_are_given_up_at_once(pg: PgServer, proxy: Proxy) -> None:
+    with (
+        pg.database() as name,
+        closing(PostgresStore(proxy.url(pg.url(name)), lines=Lines())) as store,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        done(store, put(A, "here"))
+        proxy.silent = True
+        read = threads.submit(store.read, [ReadRange(A, A + b"\0", 1)])
+        write = threads.submit(done, store, put(A, "not done"))
+        until(lambda: proxy.swallowed >= 2)
+        with at_most(8):
+            store.give_up(at_once=True)
+            assert isinstance(read.exception(), Closed)
+            assert isinstance(write.exception(), Closed | Uncertain)
+        proxy.silent = False

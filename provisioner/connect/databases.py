@@ -221,7 +221,7 @@ class Databases:
     async def close(self) -> None:
         """Close all, in order that what was written is in its file. A server that does not answer is not waited for."""
         for database in list(self.opened.values()):
-            database.store.give_up()
+            database.store.give_up(at_once=True)
             self._end(database, Refused(UNAVAILABLE, "the server is shutting down"))
         while pending := {*self._tasks, *self._opening.values()}:
             await asyncio.wait(pending)

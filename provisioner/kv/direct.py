@@ -80,9 +80,9 @@ class DirectStore(Store, Protocol):
     def rest(self) -> None:
         """It will not be used for a while: give back what is made again in no time. May be called at any time."""
 
-    def give_up(self) -> None:
-        """It is somewhere else now, or to be closed at once: whoever waits for it to answer gets Closed, or Uncertain, rather
-        than wait on."""
+    def give_up(self, *, at_once: bool = False) -> None:
+        """It is somewhere else now: whoever would ask it again gets Closed, or Uncertain; so does, if `at_once`, whoever waits
+        for an answer from far away."""
 
     def moved(self) -> bool:
         """Is something else in its place than what is open here?"""

@@ -190,9 +190,11 @@ class PostgresStore:
 
         return self._writing.do(swept[:1], work)
 
-    def give_up(self) -> None:
+    def give_up(self, *, at_once: bool = False) -> None:
         """It is somewhere else now: whoever tries again gets Closed, or Uncertain. It is still to be closed."""
         self._given_up = self._writing.closed = True
+        if at_once:
+            self._lines.end(self._conninfo)
 
     def moved(self) -> bool:
         """Never: a database that has connections cannot be renamed, and new ones lead to the one that has the name."""

@@ -52,21 +52,33 @@ select set_config('synchronous_commit', 'on', false) where current_setting('sync
 
 
 class Bounded(psycopg.Connection[Row]):
-    """`until` bounds every wait on it, by time.monotonic(), and `longest` is how many seconds one has; who waited in vain has
-    closed it."""
+    """`until` bounds every wait on it, by time.monotonic(), also one that has begun, and `longest` is how many seconds one has;
+    who waited in vain has closed it."""
 
     until: float = FOR_EVER
     longest: float = FOR_EVER
 
     def wait(self, gen: Any, interval: float = _INTERVAL, timeout: float | None = None) -> Any:
         """Who is interrupted loses the connection: half of an exchange cannot be told from the next one."""
-        until = min(self.until, time.monotonic() + self.longest)
         try:
-            return waiting.wait(_bounded(gen, until), self.pgconn.socket, interval=interval)
+            return waiting.wait(self._bounded(gen), self.pgconn.socket, interval=interval)
         except (KeyboardInterrupt, SystemExit, psycopg.OperationalError) as error:
             if not isinstance(error, psycopg.Error) or error.sqlstate is None:
                 self.pgconn.finish()
             raise
+
+    def _bounded(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """The same steps, until the time is over."""
+        latest = time.monotonic() + self.longest
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and time.monotonic() > min(self.until, latest):
+                    raise psycopg.OperationalError("the server did not answer in time")
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
 
 
 class Line(Bounded):
@@ -117,19 +129,6 @@ class Line(Bounded):
 
     def _hear(self, diagnostic: Diagnostic) -> None:
         self.warned = True
-
-
-def _bounded(gen: Generator[Any, Any, Any], until: float) -> Generator[Any, Any, Any]:
-    """The same steps, until the time is over."""
-    try:
-        wanted = next(gen)
-        while True:
-            ready = yield wanted
-            if not ready and time.monotonic() > until:
-                raise psycopg.OperationalError("the server did not answer in time")
-            wanted = gen.send(ready)
-    except StopIteration as end:
-        return end.value
 
 
 def completed(url: str, dbname: str | None = None) -> str:

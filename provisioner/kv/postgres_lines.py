@@ -35,6 +35,7 @@ class Lines:
         self._idle: list[tuple[str, Line]] = []  # the one that was used longest ago first
         self._open: Counter[str] = Counter()  # and those that are being opened
         self._kept = 0
+        self._lent: dict[Line, str] = {}
 
     @property
     def count(self) -> int:
@@ -50,7 +51,7 @@ class Lines:
         try:
             if line is None:
                 line = self._made(conninfo)
-            line.until = until
+            self._lend(conninfo, line, until)
             yield line
         finally:
             self._give_back(conninfo, line)
@@ -64,7 +65,7 @@ class Lines:
             yield None
             return
         try:
-            line.until = until
+            self._lend(conninfo, line, until)
             yield line
         finally:
             self._give_back(conninfo, line)
@@ -99,6 +100,17 @@ class Lines:
             self._changed.notify_all()
         for _, line in found:
             line.close()
+
+    def end(self, conninfo: str) -> None:
+        """Nobody waits any longer for what this database is being asked."""
+        with self._changed:
+            for line in [line for line, place in self._lent.items() if place == conninfo]:
+                line.until = 0.0
+
+    def _lend(self, conninfo: str, line: Line, until: float) -> None:
+        with self._changed:
+            line.until = until
+            self._lent[line] = conninfo
 
     def _made(self, conninfo: str) -> Line:
         """A new one. A server that has none to spare gets back what is idle here. Raises psycopg.Error."""
@@ -159,6 +171,8 @@ class Lines:
     def _give_back(self, conninfo: str, line: Line | None) -> None:
         usable = line is not None and line.usable
         with self._changed:
+            if line is not None:
+                self._lent.pop(line, None)
             if line is not None and usable:
                 self._idle.append((conninfo, line))
             else:

@@ -231,7 +231,7 @@ class SqliteStore:
         """It will not be used for a while: give memory and descriptors back. May be called at any time."""
         self._file.rest()
 
-    def give_up(self) -> None:
+    def give_up(self, *, at_once: bool = False) -> None:
         """Nobody waits for a file that was moved: what is there answers at once."""
 
     def moved(self) -> bool:
