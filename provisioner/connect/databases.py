@@ -338,7 +338,11 @@ def _refusal(place: Place | None) -> Refused | None:
         return Refused(GONE, f"database {name} is archived. Bring it back with: provisioner database recover {name}")
     if status is Status.ERROR and place.require_quorum and intent in (None, Intent.PROVISION):
         # The instance does not keep its promise now: it is tried again, and programs, watches above all, are to wait.
-        return Refused(UNAVAILABLE, f"database {name} is in error, which may pass: too few nodes keep its writes")
+        return Refused(
+            UNAVAILABLE,
+            f"database {name} is in error, which passes if too few nodes keep its writes."
+            f" Look at: provisioner database show {name}",
+        )
     if status is Status.ERROR:
         return Refused(CONFLICT, f"database {name} is in error. Look at: provisioner database show {name}")
     if status is not Status.CONNECTED or intent is not None:
