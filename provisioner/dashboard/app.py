@@ -1,26 +1,120 @@
-"""The page of an app: its timelines as a table and as a picture."""
+"""The dashboard as a part of the server: what it shares, and what it does every second."""
 
 from __future__ import annotations
 
-import os
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from hashlib import sha256
+from typing import Any
 
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
-from provisioner.dashboard.assignments import of_app
-from provisioner.dashboard.choosing import app_of
-from provisioner.dashboard.listing import rows
-from provisioner.dashboard.picture import picture
-from provisioner.dashboard.visiting import Visit
+from provisioner.clock import now_ms
+from provisioner.connect.attempts import Attempts
+from provisioner.connect.site import Surroundings
+from provisioner.dashboard.asgi import Adapter
+from provisioner.dashboard.guard import Guard
+from provisioner.dashboard.live import Live
+from provisioner.dashboard.routes import routes
+from provisioner.dashboard.samples import SECONDS, Samples
+from provisioner.dashboard.sessions import Sessions
+from provisioner.dashboard.sizes import Sizes
+from provisioner.dashboard.visiting import BUSY_SECONDS, FAR_THREADS, THREADS, Facilities, failed
+from provisioner.dashboard.works import Works
+from provisioner.errors import ProvisionerError
+from provisioner.model import Status
+from provisioner.registry.store import Registry
+
+_SIZES_EVERY = 60  # seconds
 
 
-def page(visit: Visit) -> Response:
-    found = app_of(visit)
-    listed = rows(visit, app_id=found.id)
-    return visit.page(
-        "app.html",
-        app=found,
-        repository=os.fsdecode(found.git_dir),
-        assignments=of_app(visit, found),
-        listed=listed,
-        picture=picture(listed.rows, visit.now),
-    )
+class Dashboard:
+    """See `provisioner.connect.site.Site`."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._log = around.log
+        self._shared = shared = Facilities(
+            home=around.home,
+            options=around.options,
+            databases=around.databases,
+            sessions=Sessions(),
+            attempts=Attempts(),
+            live=Live(),
+            sizes=Sizes(),
+            samples=Samples(around.metrics),
+            works=Works(around.home, self._tell),
+            threads=ThreadPoolExecutor(THREADS, "dashboard"),
+            far=ThreadPoolExecutor(FAR_THREADS, "dashboard far"),
+            loop=asyncio.get_running_loop(),
+            # one for each home: browsers keep the cookies of all ports of a host together
+            cookie=f"provisioner_{sha256(around.home.path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}",
+        )
+        handlers: dict[Any, Any] = {HTTPException: _not_found(shared)}
+        application = Starlette(routes=routes(shared), exception_handlers=handlers)
+        self._adapter = Adapter(Guard(application, around.options))
+        self._answering = 0
+        self._seconds = 0
+        self._size = 0
+        self._sampling: asyncio.Future[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        return not self._answering and self._shared.works.idle
+
+    async def __call__(self, scope: Any, protocol: Any) -> int:
+        self._answering += 1
+        try:
+            return await self._adapter(scope, protocol)
+        finally:
+            self._answering -= 1
+
+    def _tell(self) -> None:
+        """From any thread: something is to be seen that is not in the registry."""
+        with suppress(RuntimeError):  # the server has ended meanwhile
+            self._shared.loop.call_soon_threadsafe(self._shared.live.changed)
+
+    def each_second(self, changed: bool) -> None:
+        if changed:
+            self._shared.live.changed()
+        if not self._seconds % SECONDS and (self._sampling is None or self._sampling.done()):
+            loop = asyncio.get_running_loop()
+            self._sampling = loop.run_in_executor(self._shared.threads, self._sample, not self._seconds % _SIZES_EVERY)
+        self._seconds += 1
+
+    def drain(self) -> None:
+        self._shared.live.end()
+        self._shared.sizes.end()
+        self._shared.works.stop()
+        for work in self._shared.works.under_way():
+            self._log("info", "waiting for a change", change=work.title, who=work.who)
+
+    def close(self) -> None:
+        for work in self._shared.works.under_way():
+            self._log("warning", "a change was cut off; the next reconcile finishes or undoes it", change=work.title)
+        self._shared.threads.shutdown()
+        self._shared.far.shutdown()
+
+    def _sample(self, look: bool) -> None:
+        try:
+            with Registry.open(self._shared.home, busy_seconds=BUSY_SECONDS) as registry:
+                if look:
+                    self._size = self._shared.sizes.look(registry)
+                connected = sum(count for *_, status, count in registry.counted() if status is Status.CONNECTED)
+        except ProvisionerError as error:  # who asks for a page hears of it, too
+            self._log("warning", f"the dashboard cannot look at the registry: {error}")
+            return
+        self._shared.samples.take(now_ms(), self._size, connected)
+
+
+def _not_found(shared: Facilities) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        text = "there is nothing here" if status == 404 else "this page is not asked for like that"
+        return failed(shared.session(request), status, text, "Begin at the databases")
+
+    return answer

@@ -1,0 +1,26 @@
+"""The page of an app: its timelines as a table and as a picture."""
+
+from __future__ import annotations
+
+import os
+
+from starlette.responses import Response
+
+from provisioner.dashboard.assignments import of_app
+from provisioner.dashboard.choosing import app_of
+from provisioner.dashboard.listing import rows
+from provisioner.dashboard.picture import picture
+from provisioner.dashboard.visiting import Visit
+
+
+def page(visit: Visit) -> Response:
+    found = app_of(visit)
+    listed = rows(visit, app_id=found.id)
+    return visit.page(
+        "app.html",
+        app=found,
+        repository=os.fsdecode(found.git_dir),
+        assignments=of_app(visit, found),
+        listed=listed,
+        picture=picture(listed.rows, visit.now),
+    )
