@@ -21,11 +21,11 @@ nightly: $(VENV)/installed-dev
 
 # The Python of the wire's messages; a test compares it with what is committed.
 generated: $(VENV)/installed-dev
-	$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. provisioner/connect/*.proto
+	$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. provisioner/connect/protocol/*.proto
 
 # The README's pictures of the dashboard, taken anew.
 pictures: $(VENV)/installed-dev
-	$(VENV)/bin/python tests/pictures.py
+	$(VENV)/bin/python tests/support/pictures.py
 
 bench: $(VENV)/installed-dev
 	$(VENV)/bin/python -m bench

@@ -10,9 +10,10 @@ from bench.kv import DENO, ENTRIES, VALUE, Deno, versus
 from bench.served import Database, h2load, idle, served
 from bench.table import Row, milliseconds, spread
 from bench.world import PROVISIONER, alternated, world
-from provisioner.connect import datapath_pb2 as wire
-from provisioner.kv import key, open_kv
-from provisioner.kv.value import encode
+from provisioner.connect.protocol import datapath_pb2 as pb
+from provisioner.kv import open_kv
+from provisioner.kv.codec import key
+from provisioner.kv.codec.value import encode
 
 FIRST = str(Path(__file__).with_name("connect_first.ts"))
 LISTED = 1000
@@ -43,14 +44,18 @@ def against_idle(runs: int, database: Database) -> list[Row]:
     point = key.point(key.encode(("entry", 4711)))
     _widen(database)
     asked = {
-        "connect get, against idle": (20_000, wire.ReadRange(start=point.start, end=point.end, limit=1), 1 / 0.75),
+        "connect get, against idle": (
+            20_000,
+            pb.ReadRange(start=point.start, end=point.end, limit=1),
+            1 / 0.75,
+        ),
         f"connect list of {LISTED:,}, against idle": (1000, _all_of("entry"), 1 / 0.4),
         f"connect list of {LISTED:,} of 1 KB, against idle": (1000, _all_of("wide"), 1 / 0.4),
     }
     url = database.endpoint("snapshot_read")
     rows = []
     for name, (count, wanted, target) in asked.items():
-        body = wire.SnapshotRead(ranges=[wanted]).SerializeToString()
+        body = pb.SnapshotRead(ranges=[wanted]).SerializeToString()
         with idle(_answer(url, body, headers)) as idler:
             rows.append(
                 versus(
@@ -64,9 +69,9 @@ def against_idle(runs: int, database: Database) -> list[Row]:
     return rows
 
 
-def _all_of(kind: str) -> wire.ReadRange:
+def _all_of(kind: str) -> pb.ReadRange:
     prefix = key.encode((kind,))
-    return wire.ReadRange(start=prefix + b"\1", end=prefix + b"\xff", limit=LISTED)
+    return pb.ReadRange(start=prefix + b"\1", end=prefix + b"\xff", limit=LISTED)
 
 
 def _widen(database: Database) -> None:
@@ -82,7 +87,7 @@ def _answer(url: str, body: bytes, headers: dict[str, str]) -> bytes:
 
     with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answer:
         found: bytes = answer.read()
-    output = wire.SnapshotReadOutput.FromString(found)
+    output = pb.SnapshotReadOutput.FromString(found)
     assert len(output.ranges[0].values) in (1, LISTED)
     return found
 
@@ -112,10 +117,12 @@ def against_deno(runs: int, ours: Deno, theirs: Deno) -> list[Row]:
 def against_deno_written(runs: int, database: Database, theirs: Deno) -> Row:
     """The same by h2load, which is a faster client than Deno."""
     data, _ = encode(VALUE)
-    mutation = wire.Mutation(
-        key=key.encode(("loaded",)), value=wire.KvValue(data=data, encoding=wire.VE_V8), mutation_type=wire.M_SET
+    mutation = pb.Mutation(
+        key=key.encode(("loaded",)),
+        value=pb.KvValue(data=data, encoding=pb.VE_V8),
+        mutation_type=pb.M_SET,
     )
-    body = wire.AtomicWrite(mutations=[mutation]).SerializeToString()
+    body = pb.AtomicWrite(mutations=[mutation]).SerializeToString()
     headers = database.headers()
     return versus(
         runs,

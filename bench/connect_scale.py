@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from bench.served import Database, Served, point_read, served
 from bench.table import Row, milliseconds, quantile
 from bench.world import world
-from provisioner.connect import datapath_pb2 as wire
-from provisioner.kv import key
-from provisioner.kv.client import open_kv
-from provisioner.kv.value import encode
+from provisioner.connect.protocol import datapath_pb2 as pb
+from provisioner.kv.client.sync_client import open_kv
+from provisioner.kv.codec import key
+from provisioner.kv.codec.value import encode
 
 MANY = 10_000
 ACTIVE = 1_000
@@ -57,9 +57,9 @@ class Asking:
 
 
 def setting(number: int) -> bytes:
-    value = wire.KvValue(data=encode(number)[0], encoding=wire.VE_V8)
-    mutation = wire.Mutation(key=key.encode(KEY), value=value, mutation_type=wire.M_SET)
-    return wire.AtomicWrite(mutations=[mutation]).SerializeToString()
+    value = pb.KvValue(data=encode(number)[0], encoding=pb.VE_V8)
+    mutation = pb.Mutation(key=key.encode(KEY), value=value, mutation_type=pb.M_SET)
+    return pb.AtomicWrite(mutations=[mutation]).SerializeToString()
 
 
 def databases(_: int) -> list[Row]:
@@ -152,7 +152,7 @@ class Stream:
     async def run(self) -> None:
         where = urlsplit(self.database.endpoint("watch"))
         reader, writer = await asyncio.open_connection(where.hostname, where.port)
-        body = wire.Watch(keys=[wire.WatchKey(key=key.encode(KEY))]).SerializeToString()
+        body = pb.Watch(keys=[pb.WatchKey(key=key.encode(KEY))]).SerializeToString()
         headers = {**await asyncio.to_thread(self.database.headers), "Host": where.netloc, "Content-Length": len(body)}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"POST {where.path} HTTP/1.1\r\n{lines}\r\n".encode() + body)
@@ -163,7 +163,7 @@ class Stream:
             while True:
                 size = int(await reader.readuntil(b"\r\n"), 16)
                 piece = await reader.readexactly(size + 2)
-                if size > 4 and any(each.changed for each in wire.WatchOutput.FromString(piece[4:-2]).keys):
+                if size > 4 and any(each.changed for each in pb.WatchOutput.FromString(piece[4:-2]).keys):
                     self._changes.put_nowait(time.perf_counter())
         finally:
             writer.close()

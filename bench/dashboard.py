@@ -23,7 +23,7 @@ from bench.scale import MANY
 from bench.served import Database, Served, h2load, point_read, served
 from bench.table import Row, milliseconds, spread
 from bench.world import World, world
-from provisioner.kv.key import encode
+from provisioner.kv.codec.key import encode
 
 KEYS = 1_000_000
 READS = 20_000

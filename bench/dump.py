@@ -15,11 +15,12 @@ from statistics import median
 
 from bench.kv import timed, versus
 from bench.table import Row, compared
-from provisioner.kv import dumpfile, key, loading, value
-from provisioner.kv.diff import diff, merged
-from provisioner.kv.dumpfile import Dump, Header
-from provisioner.kv.snapshot import of_store
-from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.codec import key, value
+from provisioner.kv.dump import json_lines, load
+from provisioner.kv.dump.diff import diff, merged
+from provisioner.kv.dump.full_scan import of_store
+from provisioner.kv.dump.json_lines import Dump, Header
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 DUMPED = 100_000
 COMPARED = 1_000_000
@@ -50,19 +51,17 @@ def _moved(directory: Path, runs: int) -> Iterator[Row]:
 
         def dumped() -> bytes:
             out = io.BytesIO()
-            out.write(dumpfile.header_line(Header()))
+            out.write(json_lines.header_line(Header()))
             with of_store(store) as snapshot:
-                out.writelines(dumpfile.entry_line(row) for row in snapshot.rows())
-            out.write(dumpfile.end_line(DUMPED))
+                out.writelines(json_lines.entry_line(row) for row in snapshot.rows())
+            out.write(json_lines.end_line(DUMPED))
             return out.getvalue()
 
         data = dumped()
 
         def loaded() -> float:
             with closing(SqliteStore(directory / "loaded.sqlite3")) as into:
-                taken = timed(
-                    lambda: list(loading.load(Dump(io.BytesIO(data)), loading.Files(into, False), replace=False))
-                )
+                taken = timed(lambda: list(load.load(Dump(io.BytesIO(data)), load.Files(into, False), replace=False)))
             for end in ("", "-wal", "-shm"):
                 Path(f"{directory}/loaded.sqlite3{end}").unlink(missing_ok=True)
             return taken

@@ -14,13 +14,13 @@ from contextlib import closing
 
 from bench.table import Row, compared, milliseconds, spread
 from bench.world import alternated, world
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.durable import sync_path
-from provisioner.engines.base import Source
-from provisioner.kv.sqlite_clone import clone
-from provisioner.reconcile.replacing import put_in_place
+from provisioner.core.clock import now_ms
+from provisioner.engines.protocol.engine import Source
+from provisioner.kv.stores.sqlite.clone import clone
+from provisioner.reconcile.changes.replace import put_in_place
 from provisioner.registry.store import Registry
+from provisioner.system.atomic_file import sync_path
+from provisioner.system.home import Home
 
 MEGABYTES = (10, 100, 1000)
 VALUE = 60_000  # bytes

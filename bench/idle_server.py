@@ -12,8 +12,8 @@ from typing import Any
 
 import uvloop
 
-from provisioner.connect.options import Options
-from provisioner.connect.running import _granian, _with_port
+from provisioner.connect.server.options import Options
+from provisioner.connect.server.runner import _granian, _with_port
 
 
 async def main() -> None:

@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.table import Row, compared
-from provisioner.kv import Kv, aio, client, key, open_kv
+from provisioner.kv import Kv, open_kv
+from provisioner.kv.client import async_client, sync_client
+from provisioner.kv.codec import key
 
 ENTRIES = 100_000
 VALUE = "x" * 100
@@ -94,7 +96,7 @@ def versus(runs: int, name: str, ours: Callable[[], float], peer: Callable[[], f
 def encoded(path: str, runs: int) -> Row:
     """The store below keys and values, against a prepared select by hand. In a process that has one SQLite only."""
     keys = [key.encode(("entry", random.randrange(ENTRIES))) for _ in range(20_000)]
-    store = client.open_store(path)
+    store = sync_client.open_store(path)
     ranges = [key.point(each) for each in keys]
     program = (
         "import sqlite3, sys, time, pickle\n"
@@ -153,12 +155,12 @@ def threaded(kv: Kv, count: int) -> float:
 
 
 def awaited(path: str, count: int) -> float:
-    async def writer(kv: aio.Kv, number: int) -> None:
+    async def writer(kv: async_client.Kv, number: int) -> None:
         for turn in range(count // 64):
             await kv.set(("set", number, turn), VALUE)
 
     async def work() -> float:
-        async with await aio.open_kv(path) as kv:
+        async with await async_client.open_kv(path) as kv:
             start = time.perf_counter()
             await asyncio.gather(*(writer(kv, number) for number in range(64)))
             return time.perf_counter() - start

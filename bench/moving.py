@@ -13,14 +13,14 @@ from pathlib import Path
 
 from bench.postgres_kv import server
 from bench.table import Row
-from provisioner.clock import now_ms
-from provisioner.config import Home, home_directory
+from provisioner.core.clock import now_ms
 from provisioner.kv import open_kv
-from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.stores.sqlite.store import SqliteStore
 from provisioner.operations.instances import find
-from provisioner.reconcile import moving
+from provisioner.reconcile.changes import instance_move
 from provisioner.registry import moves
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home, home_directory
 
 ENTRIES = 1_000_000
 VALUE = b'\xff\x0f"d' + b"x" * 100
@@ -77,25 +77,25 @@ def _fill(path: Path) -> None:
 
 
 def _moved(registry: Registry, slug: str, target: object, what: str, path: str) -> tuple[Row, Row]:
-    from provisioner.engines.table import engine_of
-    from provisioner.model import Instance
+    from provisioner.core.model import Instance
+    from provisioner.engines.catalog import engine_of
 
     assert isinstance(target, Instance)
     instance = find(registry, slug)
     engine_of(target).prepare(target)
-    moving.begin(registry, instance, target, now_ms())
-    ((app, database_id),) = moving.owners(registry, moves.waiting(registry, instance))
+    instance_move.begin(registry, instance, target, now_ms())
+    ((app, database_id),) = instance_move.owners(registry, moves.waiting(registry, instance))
     ending = threading.Event()
     writer = threading.Thread(target=_write, args=(path, ending))
     if path:
         writer.start()
     begun = time.monotonic()
-    done = moving.move(registry, app, database_id, now_ms, lambda *_: None)
+    done = instance_move.move(registry, app, database_id, now_ms, lambda *_: None)
     took = time.monotonic() - begun
     ending.set()
     if path:
         writer.join()
-    moving.end(registry, instance, now_ms())
+    instance_move.end(registry, instance, now_ms())
     assert done is not None
     rate = f"{done.entries / took:,.0f} entries/s, {took:.1f} s"
     return (

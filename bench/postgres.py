@@ -16,12 +16,13 @@ from dataclasses import replace
 import psycopg
 
 from bench.table import Row, compared, spread
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.engines.base import Source
-from provisioner.engines.pg import embedded, names, place
-from provisioner.engines.postgres import MOST_SPARES, Postgres
-from provisioner.model import Database, Instance, Status
+from provisioner.core.clock import now_ms
+from provisioner.core.model import Database, Instance, Status
+from provisioner.engines.postgres import embedded, names
+from provisioner.engines.postgres.engine import MOST_SPARES, Postgres
+from provisioner.engines.protocol import location as place
+from provisioner.engines.protocol.engine import Source
+from provisioner.system.home import Home
 
 EMPTY, FORK, RESTORE = 0.3, 1.1, 0.5
 MEGABYTES = (100, 1000)

@@ -18,7 +18,8 @@ from pathlib import Path
 import psycopg
 
 from bench.table import Row, compared
-from provisioner.kv import aio, open_kv
+from provisioner.kv import open_kv
+from provisioner.kv.client import async_client
 
 VALUE = "x" * 100
 WRITERS = 64
@@ -78,7 +79,7 @@ def measure(runs: int) -> list[Row]:
 
 
 def tasks_set(url: str, run: int) -> float:
-    async def writer(kv: aio.Kv, number: int) -> None:
+    async def writer(kv: async_client.Kv, number: int) -> None:
         for turn in range(TURNS):
             await kv.set(("set", run, number, turn), VALUE)
 
@@ -86,15 +87,15 @@ def tasks_set(url: str, run: int) -> float:
 
 
 def tasks_get(url: str) -> float:
-    async def reader(kv: aio.Kv, number: int) -> None:
+    async def reader(kv: async_client.Kv, number: int) -> None:
         for turn in range(TURNS):
             assert (await kv.get(("entry", number * TURNS + turn))).value == VALUE
 
     return asyncio.run(_tasks(url, reader))
 
 
-async def _tasks(url: str, work: Callable[[aio.Kv, int], object]) -> float:
-    async with await aio.open_kv(url) as kv:
+async def _tasks(url: str, work: Callable[[async_client.Kv, int], object]) -> float:
+    async with await async_client.open_kv(url) as kv:
         await kv.set(("warm",), 1)
         start = time.perf_counter()
         await asyncio.gather(*(work(kv, number) for number in range(WRITERS)))  # type: ignore[call-overload]

@@ -34,7 +34,7 @@ def reconcile_idle(runs: int) -> list[Row]:
 
 
 def first(runs: int) -> list[Row]:
-    from provisioner.kv.schema import empty_file
+    from provisioner.kv.stores.sqlite.schema import empty_file
 
     with world() as here:
         path = here.bare("many.git", here.repository("client"))

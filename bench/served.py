@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.world import PROVISIONER, World, wait_until
-from provisioner import keys
-from provisioner.config import Home
-from provisioner.connect import datapath_pb2 as wire
-from provisioner.kv import key
+from provisioner.connect.protocol import datapath_pb2 as pb
+from provisioner.kv.codec import key
+from provisioner.system import secret_key
+from provisioner.system.home import Home
 
 IDLE = os.path.join(os.path.dirname(__file__), "idle_server.py")
 
@@ -62,7 +62,7 @@ class Served:
         self.url = url
         self.pid = pid
         self._here = here
-        self._key = keys.secret(Home(here.home))
+        self._key = secret_key.secret(Home(here.home))
 
     def databases(self) -> list[Database]:
         """All that are connected, in the order of their branches."""
@@ -73,7 +73,7 @@ class Served:
                 each["id"],
                 each["path"],
                 f"{self.url}/v2/databases/{each['id']}/connect",
-                keys.injected(self._key, each["id"], 0),
+                secret_key.injected(self._key, each["id"], 0),
             )
             for each in found
         ]
@@ -128,8 +128,8 @@ def idle(body: bytes) -> Iterator[str]:
 def point_read(*parts: str | int) -> bytes:
     """The message that asks for one entry."""
     point = key.point(key.encode(parts))
-    wanted = wire.ReadRange(start=point.start, end=point.end, limit=1)
-    return wire.SnapshotRead(ranges=[wanted]).SerializeToString()
+    wanted = pb.ReadRange(start=point.start, end=point.end, limit=1)
+    return pb.SnapshotRead(ranges=[wanted]).SerializeToString()
 
 
 def h2load(url: str, body: bytes, headers: dict[str, str], count: int, streams: int = 64) -> float:

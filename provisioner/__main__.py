@@ -7,10 +7,10 @@ import sys
 
 def main() -> None:
     if len(sys.argv) > 1 and sys.argv[1] == "exec":
-        from provisioner.cli.launch import launch
+        from provisioner.cli.exec import launch
 
         launch(sys.argv[2:])
-    from provisioner.cli.commands import run
+    from provisioner.cli.main import run
 
     run()
 

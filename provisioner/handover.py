@@ -1,8 +1,8 @@
 """What a hook starts: hand a push over to the daemon, or do the daemon's work where there is none.
 
 Run as a file by ``python -E -P -S``: compiled anew at every start, so it is short, and it imports nothing before it has
-to, not even ``os``. What needs more is in `provisioner.worker` and `provisioner.draining`. Never fails git: whatever
-goes wrong is said and the exit code is 0.
+to, not even ``os``. What needs more is in `provisioner.daemon.worker` and `provisioner.daemon.worker_bootstrap`. Never
+fails git: whatever goes wrong is said and the exit code is 0. Installed hooks name this path: the file never moves.
 
 The talk with the daemon, over a stream socket whose path is in ``<home>/daemon``: the hook sends the app's id and
 ``<commit> <branch>`` for each branch that was pushed, a line each, and closes its side; the daemon answers with what the
@@ -23,14 +23,14 @@ def main(job: str, home: str, app_id: str = "") -> None:
             return
     sys.path.insert(0, __file__.rsplit("/", 2)[0])
     if job == "drain":
-        from provisioner.draining import drain
+        from provisioner.daemon.worker_bootstrap import drain
 
         drain(home)
         return
     import site
 
     site.main()  # catch up on what -S left out
-    from provisioner.worker import work
+    from provisioner.daemon.worker import work
 
     work(job, home, app_id, pushed)
 

@@ -46,7 +46,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     home = _alone(tmp_path, monkeypatch)
     yield home
     for password in home.glob("instances/*/password"):  # an embedded server outlives who started it
-        from provisioner.engines.pg import embedded
+        from provisioner.engines.postgres import embedded
 
         embedded.remove(str(password.parent))
 

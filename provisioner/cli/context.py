@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import click
 
-from provisioner.config import Home, home_directory
-from provisioner.errors import NotResolved, ProvisionerError, StorageFailed
-from provisioner.model import App
+from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed
+from provisioner.core.model import App
+from provisioner.environment.resolve import Selectors, find_app
 from provisioner.registry.store import Registry
-from provisioner.resolving import Selectors, find_app
+from provisioner.system.home import Home, home_directory
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -9,23 +9,23 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from provisioner.cli.finding import meant
-from provisioner.cli.shared import the_app, the_home
-from provisioner.engines import stores
-from provisioner.engines.table import engine_of
-from provisioner.errors import NotResolved, ProvisionerError
-from provisioner.kv import schema
-from provisioner.kv.client import open_store
-from provisioner.kv.direct import Snapshot
-from provisioner.kv.dumpfile import Dump
-from provisioner.kv.snapshot import Dumped, of_store
-from provisioner.kv.sqlite import SqliteStore
-from provisioner.kv.sqlite_snapshot import has_entries
+from provisioner.cli.context import the_app, the_home
+from provisioner.cli.lookup import meant
+from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.model import App, Database, Instance, Status
+from provisioner.core.naming import BRANCH_PREFIX, timeline_name
+from provisioner.engines import open_store as stores
+from provisioner.engines.catalog import engine_of
+from provisioner.kv.client.sync_client import open_store
+from provisioner.kv.dump.full_scan import Dumped, of_store
+from provisioner.kv.dump.json_lines import Dump
+from provisioner.kv.local_store import Snapshot
 from provisioner.kv.store import Store
-from provisioner.model import App, Database, Instance, Status
-from provisioner.naming import BRANCH_PREFIX, timeline_name
-from provisioner.operations.finding import find
-from provisioner.registry.places import place_of
+from provisioner.kv.stores.sqlite import schema
+from provisioner.kv.stores.sqlite.snapshot import has_entries
+from provisioner.kv.stores.sqlite.store import SqliteStore
+from provisioner.operations.lookup import find
+from provisioner.registry.locations import place_of
 from provisioner.registry.store import Registry
 
 _FILES = ("/", "./", "../", "~")

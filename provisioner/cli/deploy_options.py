@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from provisioner.cli.shared import with_options
+from provisioner.cli.context import with_options
 from provisioner.operations.apps import Deploying
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

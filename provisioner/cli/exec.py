@@ -6,11 +6,11 @@ import errno
 import os
 import sys
 
-from provisioner.config import Home, home_directory
-from provisioner.environment import strays
-from provisioner.errors import ProvisionerError
-from provisioner.naming import shown
-from provisioner.resolving import Selectors, resolve
+from provisioner.core.connection import strays
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.naming import shown
+from provisioner.environment.resolve import Selectors, resolve
+from provisioner.system.home import Home, home_directory
 
 _OPTIONS = {
     "--app": "app",

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from provisioner.clock import now_ms, rfc3339
-from provisioner.naming import shown
+from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.naming import shown
 
 Log = Callable[..., None]
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 
-from provisioner.cli.shared import the_app
+from provisioner.cli.context import the_app
 from provisioner.cli.terminal import TERMINAL
-from provisioner.errors import NotResolved, ProvisionerError
-from provisioner.model import App, Database, Timeline
-from provisioner.naming import shown
-from provisioner.operations import finding
-from provisioner.operations.finding import called, find, known_timeline, of_timeline, timeline_of
+from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.model import App, Database, Timeline
+from provisioner.core.naming import shown
+from provisioner.environment.resolve import Selectors, resolve, timeline_here
+from provisioner.operations import lookup
+from provisioner.operations.lookup import called, find, known_timeline, of_timeline, timeline_of
 from provisioner.registry.store import Registry
-from provisioner.resolving import Selectors, resolve, timeline_here
 
 
 def meant(
@@ -62,4 +62,4 @@ def timeline_meant(registry: Registry, text: str | None, slug: str | None) -> tu
     here = Selectors(app=slug)
     name = timeline_here(registry.home, here, os.getcwdb(), os.environ) if text is None else os.fsencode(text)
     app = the_app(registry, slug)
-    return app, finding.timeline_meant(registry, app, name, TERMINAL, exact=text is None)
+    return app, lookup.timeline_meant(registry, app, name, TERMINAL, exact=text is None)

@@ -8,35 +8,36 @@ import sys
 
 import click
 
-from provisioner import __version__, faults
-from provisioner.errors import ProvisionerError
-from provisioner.naming import shown
+from provisioner import __version__
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.naming import shown
+from provisioner.system import failpoints
 
 # Each command's module is imported when it is asked for: most of them need what others do not.
 COMMANDS = {
-    "init": "provisioner.cli.init:init",
-    "status": "provisioner.cli.status:status",
-    "watch": "provisioner.cli.watch:watch",
-    "serve": "provisioner.cli.serve:serve",
-    "up": "provisioner.cli.serve:up",
-    "dashboard": "provisioner.cli.dashboard:dashboard",
-    "reconcile": "provisioner.cli.reconcile:reconcile",
-    "exec": "provisioner.cli.environment:exec_command",
-    "env": "provisioner.cli.environment:env",
-    "instance": "provisioner.cli.instance:instance",
-    "app": "provisioner.cli.app:app",
-    "assign": "provisioner.cli.assignment:assign",
-    "unassign": "provisioner.cli.assignment:unassign",
-    "database": "provisioner.cli.database:database",
-    "var": "provisioner.cli.var:var",
-    "timeline": "provisioner.cli.timeline:timeline",
-    "preview": "provisioner.cli.preview:preview",
-    "prune": "provisioner.cli.prune:prune",
-    "token": "provisioner.cli.token:token",
-    "kv": "provisioner.cli.kv:kv",
-    "hooks": "provisioner.cli.hooks:hooks",
-    "home": "provisioner.cli.home:home",
-    "doctor": "provisioner.cli.doctor:doctor",
+    "init": "provisioner.cli.commands.init:init",
+    "status": "provisioner.cli.commands.status:status",
+    "watch": "provisioner.cli.commands.watch:watch",
+    "serve": "provisioner.cli.commands.serve:serve",
+    "up": "provisioner.cli.commands.serve:up",
+    "dashboard": "provisioner.cli.commands.dashboard:dashboard",
+    "reconcile": "provisioner.cli.commands.reconcile:reconcile",
+    "exec": "provisioner.cli.commands.env:exec_command",
+    "env": "provisioner.cli.commands.env:env",
+    "instance": "provisioner.cli.commands.instance.group:instance",
+    "app": "provisioner.cli.commands.app:app",
+    "assign": "provisioner.cli.commands.assign:assign",
+    "unassign": "provisioner.cli.commands.assign:unassign",
+    "database": "provisioner.cli.commands.database.group:database",
+    "var": "provisioner.cli.commands.var:var",
+    "timeline": "provisioner.cli.commands.timeline.group:timeline",
+    "preview": "provisioner.cli.commands.preview:preview",
+    "prune": "provisioner.cli.commands.prune:prune",
+    "token": "provisioner.cli.commands.token:token",
+    "kv": "provisioner.cli.commands.kv:kv",
+    "hooks": "provisioner.cli.commands.hooks:hooks",
+    "home": "provisioner.cli.commands.home:home",
+    "doctor": "provisioner.cli.commands.doctor:doctor",
 }
 
 
@@ -64,7 +65,7 @@ def cli() -> None:
 def run() -> None:
     """Run the command line; a failure is one line on standard error and its exit code."""
     if fault := os.environ.get("PROVISIONER_FAULT"):
-        faults.arm(fault)
+        failpoints.arm(fault)
     try:
         cli(prog_name="provisioner", standalone_mode=False)
     except ProvisionerError as error:

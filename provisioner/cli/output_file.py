@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from provisioner.durable import sync_path
-from provisioner.errors import ProvisionerError
+from provisioner.core.errors import ProvisionerError
 from provisioner.kv.errors import KvError
+from provisioner.system.atomic_file import sync_path
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-from provisioner.cli.shared import with_options
-from provisioner.errors import UsageError
-from provisioner.reconcile.scrubbing import parse
-from provisioner.times import limit
+from provisioner.cli.context import with_options
+from provisioner.core.durations import limit
+from provisioner.core.errors import UsageError
+from provisioner.reconcile.changes.scrub import parse
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

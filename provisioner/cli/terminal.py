@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 import click
 
-from provisioner.cli.shared import confirm
-from provisioner.errors import ProvisionerError
-from provisioner.model import App
-from provisioner.naming import shown
+from provisioner.cli.context import confirm
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App
+from provisioner.core.naming import shown
 from provisioner.operations.proposal import STEPS, Proposal
-from provisioner.reconcile.apply import Progress
+from provisioner.reconcile.apply.applier import Progress
 
 
 class Terminal:

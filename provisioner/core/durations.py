@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provisioner.errors import UsageError
+from provisioner.core.errors import UsageError
 
 LONGEST_MS = 36_500 * 86_400_000
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}

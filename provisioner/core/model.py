@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from provisioner.naming import timeline_name
+from provisioner.core.naming import timeline_name
 
 PRE_DEPLOY_MS = 600_000
 

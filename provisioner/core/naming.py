@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.errors import UsageError
+from provisioner.core.errors import UsageError
 
 PRODUCTION = b"production"
 BRANCH_PREFIX = b"git-branch/"

@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from provisioner.config import Home
-from provisioner.presence import announce, withdraw
+from provisioner.system.home import Home
+from provisioner.system.pidfile import announce, withdraw
 
 REQUEST_SECONDS = 10.0
 END = b"\0"  # of an answer; handover.py has it too, and imports nothing

@@ -15,23 +15,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from provisioner import inbox
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.engines.table import engine_of
-from provisioner.errands import Crew
-from provisioner.errands import waiting as errands_of
-from provisioner.errors import Busy, ProvisionerError
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import Busy, ProvisionerError
+from provisioner.core.model import App
+from provisioner.core.naming import shown
+from provisioner.daemon.hook_server import Counter, Push
+from provisioner.daemon.quorum_monitor import Watch
+from provisioner.daemon.worker import follow_push, pushed_and_due, report, report_known
+from provisioner.engines.catalog import engine_of
 from provisioner.git.watch import Watcher
-from provisioner.lock import try_lock
-from provisioner.model import App
-from provisioner.naming import shown
-from provisioner.promises import Watch
-from provisioner.pushes import Counter, Push
+from provisioner.jobs.queue import Crew
+from provisioner.jobs.queue import waiting as errands_of
 from provisioner.reconcile.controller import Outcome, reconcile
-from provisioner.registry.leading import must_lead
+from provisioner.registry.follower_guard import must_lead
 from provisioner.registry.store import Registry
-from provisioner.worker import follow_push, pushed_and_due, report, report_known
+from provisioner.system import inbox
+from provisioner.system.file_lock import try_lock
+from provisioner.system.home import Home
 
 Log = Callable[..., None]
 """``log("info", "what happened", app="shop", …)``"""

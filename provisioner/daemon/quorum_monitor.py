@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.engines.table import engine_of
-from provisioner.errors import ProvisionerError, StorageFailed
-from provisioner.model import Instance
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError, StorageFailed
+from provisioner.core.model import Instance
+from provisioner.engines.catalog import engine_of
 from provisioner.registry.instances import call_broken, retry_now
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 EVERY_SECONDS: Final = 5.0
 AGAIN_SECONDS: Final = 1.0  # while something is wrong

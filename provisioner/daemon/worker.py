@@ -7,19 +7,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from provisioner import inbox
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.deploying import due
-from provisioner.errands import Crew, waiting
-from provisioner.errors import ProvisionerError
-from provisioner.following import follow
-from provisioner.lock import try_lock
-from provisioner.model import App, Status, Timeline, deploy_status, timeline_status
-from provisioner.naming import shown
-from provisioner.pushes import Push, parse
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, Status, Timeline, deploy_status, timeline_status
+from provisioner.core.naming import shown
+from provisioner.daemon.hook_server import Push, parse
+from provisioner.jobs.follow_log import follow
+from provisioner.jobs.pre_deploy import due
+from provisioner.jobs.queue import Crew, waiting
 from provisioner.reconcile.controller import reconcile
 from provisioner.registry.store import Registry
+from provisioner.system import inbox
+from provisioner.system.file_lock import try_lock
+from provisioner.system.home import Home
 
 SECOND_LOOK_SECONDS = 0.25  # `git branch -m` tells its hook of the deletion only, before the new name is there
 LONGEST_STAY_SECONDS = 120.0
@@ -195,7 +195,7 @@ def daemon_runs(home: Home) -> bool:
 
 def detach(home: Home) -> None:
     """Start a worker that outlives this process."""
-    handover = os.path.join(os.path.dirname(os.path.abspath(__file__)), "handover.py")
+    handover = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "handover.py")
     arguments = [sys.executable, "-E", "-P", "-S", handover, "drain", home.path]
     null = os.open(os.devnull, os.O_RDWR)
     actions = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)]
@@ -205,7 +205,7 @@ def detach(home: Home) -> None:
 
 def checked_out(home_path: str, app_id: str) -> None:
     """Keep the env files that were asked for in step with the branch that was just checked out."""
-    from provisioner.envfile import refresh
+    from provisioner.environment.env_file import refresh
 
     home = Home(home_path)
     with Registry.open(home) as registry:

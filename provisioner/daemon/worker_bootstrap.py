@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 
-from provisioner import inbox
-from provisioner.config import Home
-from provisioner.lock import try_lock
-from provisioner.presence import announce, withdraw
+from provisioner.system import inbox
+from provisioner.system.file_lock import try_lock
+from provisioner.system.home import Home
+from provisioner.system.pidfile import announce, withdraw
 
 
 def drain(home_path: str) -> None:
@@ -33,7 +33,7 @@ def drain(home_path: str) -> None:
             import site
 
             site.main()  # catch up on what -S left out
-            from provisioner.worker import work_through
+            from provisioner.daemon.worker import work_through
 
             work_through(home)
         finally:

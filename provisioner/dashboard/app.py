@@ -14,27 +14,27 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from provisioner.clock import now_ms
-from provisioner.connect.attempts import Attempts
-from provisioner.connect.site import Surroundings
-from provisioner.dashboard.asgi import Adapter
-from provisioner.dashboard.guard import Guard
-from provisioner.dashboard.live import Live
+from provisioner.connect.server.mounted_app import Surroundings
+from provisioner.connect.server.rate_limit import Attempts
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import Status
+from provisioner.dashboard.charts.metrics_history import SECONDS, Samples
+from provisioner.dashboard.charts.storage_sizes import Sizes
 from provisioner.dashboard.routes import routes
-from provisioner.dashboard.samples import SECONDS, Samples
-from provisioner.dashboard.sessions import Sessions
-from provisioner.dashboard.sizes import Sizes
-from provisioner.dashboard.visiting import BUSY_SECONDS, FAR_THREADS, THREADS, Facilities, failed
-from provisioner.dashboard.works import Works
-from provisioner.errors import ProvisionerError
-from provisioner.model import Status
+from provisioner.dashboard.web.asgi_adapter import Adapter
+from provisioner.dashboard.web.background_tasks import Works
+from provisioner.dashboard.web.context import BUSY_SECONDS, FAR_THREADS, THREADS, Facilities, failed
+from provisioner.dashboard.web.security import Guard
+from provisioner.dashboard.web.sessions import Sessions
+from provisioner.dashboard.web.sse import Live
 from provisioner.registry.store import Registry
 
 _SIZES_EVERY = 60  # seconds
 
 
 class Dashboard:
-    """See `provisioner.connect.site.Site`."""
+    """See `provisioner.connect.server.mounted_app.Site`."""
 
     def __init__(self, around: Surroundings) -> None:
         self._log = around.log

@@ -10,35 +10,34 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from provisioner.clock import now_ms
-from provisioner.connect.refusal import Refused
-from provisioner.dashboard import (
+from provisioner.connect.protocol.http_errors import Refused
+from provisioner.core.clock import now_ms
+from provisioner.dashboard.pages import (
     activity,
     app,
     assignments,
-    choosing,
-    copies,
     database_changes,
-    databases,
-    editing,
-    entrance,
     explorer,
     instance,
     instance_changes,
-    one_database,
+    key_editor,
+    overview,
     previews,
-    rendering,
     run,
     settings,
+    snapshots,
+    suggest,
     timeline,
     timeline_changes,
     variables,
 )
-from provisioner.dashboard.changing import Form, Propose, change
-from provisioner.dashboard.live import MOST, State
-from provisioner.dashboard.visiting import Endpoint, Facilities, endpoint
+from provisioner.dashboard.pages import database as one_database
+from provisioner.dashboard.web import login, rendering
+from provisioner.dashboard.web.context import Endpoint, Facilities, endpoint
+from provisioner.dashboard.web.forms import Form, Propose, change
+from provisioner.dashboard.web.sse import MOST, State
 from provisioner.kv.errors import KvError
-from provisioner.runs.start import log_path
+from provisioner.runs.process import log_path
 
 
 def routes(shared: Facilities) -> list[Route]:
@@ -55,12 +54,12 @@ def routes(shared: Facilities) -> list[Route]:
 
     return [
         Route("/static/{name}", _asset, methods=["GET"]),
-        Route("/login", entrance.form, methods=["GET"]),
-        Route("/login", entrance.log_in(shared), methods=["POST"]),
-        post("/logout", entrance.log_out, reads=True),
+        Route("/login", login.form, methods=["GET"]),
+        Route("/login", login.log_in(shared), methods=["POST"]),
+        post("/logout", login.log_out, reads=True),
         Route("/events", _events(shared), methods=["GET"]),
         Route("/databases/{database_id}/events", _events(shared), methods=["GET"]),
-        page("/", databases.page),
+        page("/", overview.page),
         page("/add-instance", instance_changes.adding),
         changes("/add-instance", instance_changes.add, instance_changes.adding),
         page("/instances/{slug}", instance.page),
@@ -74,7 +73,7 @@ def routes(shared: Facilities) -> list[Route]:
         changes("/assign", assignments.assign, assignments.form),
         changes("/unassign", assignments.unassign),
         page("/apps/{slug}", app.page),
-        page("/apps/{slug}/names", choosing.suggest),
+        page("/apps/{slug}/names", suggest.suggest),
         page("/apps/{slug}/previews", previews.page),
         changes("/apps/{slug}/previews", previews.create, previews.again),
         page("/apps/{slug}/variables", variables.page),
@@ -99,21 +98,21 @@ def routes(shared: Facilities) -> list[Route]:
         changes("/databases/{database_id}/recover", database_changes.recover),
         changes("/databases/{database_id}/fix", database_changes.fix),
         changes("/databases/{database_id}/purge", database_changes.purge),
-        page("/databases/{database_id}/copies", copies.page),
-        changes("/databases/{database_id}/fork", copies.fork, copies.again),
-        changes("/databases/{database_id}/reset", copies.reset, copies.again),
-        changes("/databases/{database_id}/restore", copies.restore, copies.again),
-        changes("/databases/{database_id}/snapshots", copies.keep, copies.again),
-        changes("/databases/{database_id}/snapshots/delete", copies.forget),
+        page("/databases/{database_id}/copies", snapshots.page),
+        changes("/databases/{database_id}/fork", snapshots.fork, snapshots.again),
+        changes("/databases/{database_id}/reset", snapshots.reset, snapshots.again),
+        changes("/databases/{database_id}/restore", snapshots.restore, snapshots.again),
+        changes("/databases/{database_id}/snapshots", snapshots.keep, snapshots.again),
+        changes("/databases/{database_id}/snapshots/delete", snapshots.forget),
         page("/databases/{database_id}/keys", explorer.keys, store=True),
         page("/databases/{database_id}/entry", explorer.entry, store=True),
         page("/databases/{database_id}/changes", explorer.changes, store=True),
-        page("/databases/{database_id}/new", editing.blank, store=True),
-        page("/databases/{database_id}/edit", editing.form, store=True),
-        post("/databases/{database_id}/new", editing.create, store=True),
-        post("/databases/{database_id}/edit", editing.edit, store=True),
-        post("/databases/{database_id}/delete", editing.delete, store=True),
-        post("/databases/{database_id}/undo", editing.undo, store=True),
+        page("/databases/{database_id}/new", key_editor.blank, store=True),
+        page("/databases/{database_id}/edit", key_editor.form, store=True),
+        post("/databases/{database_id}/new", key_editor.create, store=True),
+        post("/databases/{database_id}/edit", key_editor.edit, store=True),
+        post("/databases/{database_id}/delete", key_editor.delete, store=True),
+        post("/databases/{database_id}/undo", key_editor.undo, store=True),
     ]
 
 

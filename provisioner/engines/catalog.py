@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 
-from provisioner.engines.base import Engine, Where
-from provisioner.engines.pg.place import is_server
-from provisioner.errors import StorageFailed
-from provisioner.model import Instance
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Instance
+from provisioner.engines.protocol.engine import Engine, Where
+from provisioner.engines.protocol.location import is_server
 
 
 class _Engines(Mapping[str, Engine]):
@@ -42,15 +42,15 @@ class _Engines(Mapping[str, Engine]):
 
 ENGINES: Mapping[str, Engine] = _Engines(
     {
-        "deno-kv": ("provisioner.engines.deno_kv", "DenoKv", ""),
-        "postgres": ("provisioner.engines.postgres", "Postgres", "postgres"),
+        "deno-kv": ("provisioner.engines.files.engine", "DenoKv", ""),
+        "postgres": ("provisioner.engines.postgres.engine", "Postgres", "postgres"),
     }
 )
 
 _ON_SERVERS: Mapping[str, Engine] = _Engines(
     {
-        "deno-kv": ("provisioner.engines.deno_kv_postgres", "DenoKvOnPostgres", "postgres"),
-        "postgres": ("provisioner.engines.postgres", "Postgres", "postgres"),
+        "deno-kv": ("provisioner.engines.postgres.kv_engine", "DenoKvOnPostgres", "postgres"),
+        "postgres": ("provisioner.engines.postgres.engine", "Postgres", "postgres"),
     }
 )
 """By the same names, those whose databases are on a server that was linked."""

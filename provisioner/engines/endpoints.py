@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from provisioner.config import Home
-from provisioner.engines.layout import database_path
-from provisioner.environment import Attached, Connection, Reached, ReachedServer, variables
-from provisioner.errors import NotResolved, StorageFailed
+from provisioner.core.connection import Attached, Connection, Reached, ReachedServer, variables
+from provisioner.core.errors import NotResolved, StorageFailed
+from provisioner.engines.files.layout import database_path
+from provisioner.system.home import Home
 
 
 def environment(home: Home, connection: Connection) -> dict[str, str]:
@@ -22,14 +22,15 @@ def reached(home: Home, app_slug: str, database: Attached) -> Reached | ReachedS
 
 def _postgres(home: Home, _: str, database: Attached) -> ReachedServer:
     """Whether a server answers is not asked: that may take long, and its clients find out themselves."""
-    from provisioner import keys
-    from provisioner.engines.pg import names, place
+    from provisioner.engines.postgres import names
+    from provisioner.engines.protocol import location
+    from provisioner.system import secret_key
 
     try:
-        if not place.is_server(database.location):
+        if not location.is_server(database.location):
             _start_embedded(database.location)
-        server = place.variables(database.location)
-        key = keys.secret(home)
+        server = location.variables(database.location)
+        key = secret_key.secret(home)
     except StorageFailed as error:
         error.exit_code = NotResolved.exit_code
         raise
@@ -39,15 +40,15 @@ def _postgres(home: Home, _: str, database: Attached) -> ReachedServer:
             f"Run: provisioner instance test {database.instance}",
         ) from error
     name = names.live(database.instance_id, database.database_id)
-    password = keys.role_password(key, database.database_id, database.generation)
+    password = secret_key.role_password(key, database.database_id, database.generation)
     return ReachedServer(server, name, name, password)
 
 
 def _start_embedded(directory: str) -> None:
-    from provisioner.engines.pg import place
+    from provisioner.engines.protocol import location
 
-    if not place.listens(directory):
-        from provisioner.engines.table import ENGINES
+    if not location.listens(directory):
+        from provisioner.engines.catalog import ENGINES
 
         ENGINES["postgres"].start(directory)
 
@@ -62,7 +63,7 @@ def _deno_kv(home: Home, app_slug: str, database: Attached) -> Reached:
 
 def _through_a_server(home: Home, app_slug: str, database: Attached) -> Reached:
     """Of a database that is no file: a server of ours is the only way to it, whatever the mode."""
-    from provisioner import endpoint
+    from provisioner.engines import server_endpoint
 
     why = f"instance {database.instance!r} stores on {database.location}, which apps reach through a server of ours"
     if database.connect == "file":
@@ -70,7 +71,7 @@ def _through_a_server(home: Home, app_slug: str, database: Attached) -> Reached:
             f"app {app_slug!r} is connected by file, but {why}",
             f"Run: provisioner assign --connect auto {database.instance} {app_slug}",
         )
-    found = endpoint.remote(home, app_slug, database) if endpoint.served(home) else None
+    found = server_endpoint.remote(home, app_slug, database) if server_endpoint.served(home) else None
     if found is None:
         raise NotResolved(f"{why}, and none is up for {home.path}", "Start one: provisioner up")
     return Reached("", *found)
@@ -80,9 +81,9 @@ def _remote(home: Home, app_slug: str, database: Attached) -> tuple[str, str] | 
     """URL and token where the server is to be used; where no server is up nothing more is imported to say so."""
     if database.connect == "file" or (database.connect == "auto" and not os.path.exists(home.server)):
         return None
-    from provisioner import endpoint
+    from provisioner.engines import server_endpoint
 
-    return endpoint.remote(home, app_slug, database)
+    return server_endpoint.remote(home, app_slug, database)
 
 
 def _usable_file(database: Attached) -> str:

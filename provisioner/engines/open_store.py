@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import os
 
-from provisioner import keys
-from provisioner.config import Home
-from provisioner.engines.layout import file_in
-from provisioner.engines.pg import names, place
-from provisioner.environment import ReachedServer
-from provisioner.errors import StorageFailed
-from provisioner.kv.direct import DirectStore
-from provisioner.model import Status
-from provisioner.registry.places import Place
-
-GENERATION = 0
-"""Of the passwords of roles: no app has one, so none has to be replaced with an app's tokens."""
+from provisioner.core.connection import ReachedServer
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Status
+from provisioner.engines.files.layout import file_in
+from provisioner.engines.postgres import names
+from provisioner.engines.protocol import location
+from provisioner.kv.local_store import DirectStore
+from provisioner.registry.locations import Place
+from provisioner.system import secret_key
+from provisioner.system.home import Home
 
 
 def open_store(found: Place, database_id: str, cache_kib: int) -> DirectStore:
     """It has to be there, and may be archived. `cache_kib`: of a file's connection. Raises KvError, StorageFailed."""
     archived = found.status is Status.ARCHIVED
-    if place.is_server(found.location):
+    if location.is_server(found.location):
         try:
-            from provisioner.kv.postgres import open_store as on_postgres
+            from provisioner.kv.stores.postgres.store import open_store as on_postgres
         except ModuleNotFoundError as error:
             raise StorageFailed(
                 f"database {found.name} is on PostgreSQL, which needs {error.name}",
@@ -36,7 +34,7 @@ def open_store(found: Place, database_id: str, cache_kib: int) -> DirectStore:
             name = names.name(names.ARCHIVED, found.instance_id, database_id)
             return on_postgres(found.url, dbname=name, must_exist=True)
         return on_postgres(_url(found, database_id), must_exist=True)
-    from provisioner.kv.sqlite import SqliteStore
+    from provisioner.kv.stores.sqlite.store import SqliteStore
 
     path = file_in(os.path.join(found.location, "archive" if archived else "live", database_id))
     return SqliteStore(path, must_exist=True, lean=True, cache_kib=cache_kib)
@@ -45,5 +43,5 @@ def open_store(found: Place, database_id: str, cache_kib: int) -> DirectStore:
 def _url(found: Place, database_id: str) -> str:
     """What the database's role connects with: it gets at this one and at no other. Raises StorageFailed."""
     name = names.live(found.instance_id, database_id)
-    password = keys.role_password(keys.secret(Home(found.home)), database_id, GENERATION)
-    return ReachedServer(place.variables(found.location), name, name, password).url()
+    password = secret_key.role_password(secret_key.secret(Home(found.home)), database_id, names.KV_GENERATION)
+    return ReachedServer(location.variables(found.location), name, name, password).url()

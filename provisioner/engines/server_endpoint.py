@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from provisioner import presence
-from provisioner.config import Home
-from provisioner.environment import Attached, database_url
-from provisioner.errors import NotResolved, StorageFailed
+from provisioner.core.connection import Attached, database_url
+from provisioner.core.errors import NotResolved, StorageFailed
+from provisioner.system import pidfile
+from provisioner.system.home import Home
 
 PATIENCE_SECONDS = 2.0
 
@@ -14,7 +14,7 @@ _PORTS = {"http": 80, "https": 443}
 
 def served(home: Home) -> tuple[int, str, str] | None:
     """The server that is up: its process id, where apps reach it, and where this machine does; None without one."""
-    found = presence.at_work(home.server)
+    found = pidfile.at_work(home.server)
     if found is None:
         return None
     public, _, near = found[1].partition(" ")
@@ -42,14 +42,14 @@ def remote(home: Home, app_slug: str, database: Attached) -> tuple[str, str] | N
             f"the server of {home.path} runs (process {pid}) but accepts no connection at {near}",
             "See 'provisioner doctor'; restart the server, or end it",
         )
-    from provisioner import keys
+    from provisioner.system import secret_key
 
     try:
-        key = keys.secret(home)
+        key = secret_key.secret(home)
     except StorageFailed as error:
         error.exit_code = NotResolved.exit_code
         raise
-    return database_url(base, database.database_id), keys.injected(key, database.database_id, database.generation)
+    return database_url(base, database.database_id), secret_key.injected(key, database.database_id, database.generation)
 
 
 def _accepts(base: str) -> bool:

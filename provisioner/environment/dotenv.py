@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from provisioner.envfile import BEGIN, END
-from provisioner.errors import UsageError
+from provisioner.core.errors import UsageError
+from provisioner.environment.env_file import BEGIN, END
 
 _NAME = re.compile(r"[ \t]*(?:export[ \t]+)?([^\s=#'\"]+)[ \t]*=[ \t]*")
 _REST = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")

@@ -11,12 +11,12 @@ import re
 import stat
 from typing import NoReturn
 
-from provisioner.config import Home
-from provisioner.durable import replace_file
-from provisioner.errors import ProvisionerError, StorageFailed, UsageError
-from provisioner.formats import FORMATS, Variables
+from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
+from provisioner.environment.formats import FORMATS, Variables
+from provisioner.environment.resolve import Environ, Selectors, resolve
 from provisioner.git.worktree import Checkout, find_checkout
-from provisioner.resolving import Environ, Selectors, resolve
+from provisioner.system.atomic_file import replace_file
+from provisioner.system.home import Home
 
 BEGIN = "# >>> provisioner >>> kept by 'provisioner env --write'; changes in this block are lost\n"
 END = "# <<< provisioner <<<\n"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from provisioner.environment import STRAY, strays
-from provisioner.errors import UsageError
+from provisioner.core.connection import STRAY, strays
+from provisioner.core.errors import UsageError
 
 Variables = dict[str, str]
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:@%+,=")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from provisioner.config import Home
-from provisioner.environment import Connection
-from provisioner.errors import NotResolved, UsageError
+from provisioner.core.connection import Connection
+from provisioner.core.errors import NotResolved, UsageError
+from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION
+from provisioner.engines.endpoints import environment
 from provisioner.git.worktree import Checkout, current_branch, find_checkout, origin_directory
-from provisioner.naming import BRANCH_PREFIX, PRODUCTION
-from provisioner.reaching import environment
-from provisioner.registry.resolve import FoundApp, NotYet, Resolver
+from provisioner.registry.exec_lookup import FoundApp, NotYet, Resolver
+from provisioner.system.home import Home
 
 Environ = dict[str, str] | os._Environ[str]
 
@@ -142,8 +142,8 @@ def _must_be_of_app(app: FoundApp, checkout: Checkout) -> None:
 
 def _make_ready(home: Home, app: FoundApp, waiting: bytes | None) -> None:
     """Reconcile an app, and do what the timeline `waiting` waits for (empty: all timelines; None: nothing)."""
-    from provisioner.clock import now_ms
-    from provisioner.errands import do_all
+    from provisioner.core.clock import now_ms
+    from provisioner.jobs.queue import do_all
     from provisioner.reconcile.controller import reconcile
     from provisioner.registry.store import Registry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
-from provisioner.errors import UnreadableRepository
+from provisioner.core.errors import UnreadableRepository
 from provisioner.git.command import scrubbed_environment
 
 # What a repository's settings must not add: other files than the revision's, or files in the repository.

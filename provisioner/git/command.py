@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
-from provisioner.errors import UnreadableRepository
+from provisioner.core.errors import UnreadableRepository
 
 
 def scrubbed_environment() -> dict[str, str]:

@@ -13,10 +13,10 @@ import sys
 from dataclasses import dataclass
 from enum import StrEnum
 
-from provisioner.durable import replace_file, sync_path
-from provisioner.errors import ProvisionerError
+from provisioner.core.errors import ProvisionerError
 from provisioner.git.command import config_value, git
 from provisioner.git.refs import is_bare, is_mirror
+from provisioner.system.atomic_file import replace_file, sync_path
 
 BEGIN = b"# >>> provisioner >>> written by 'provisioner hooks install', removed by 'provisioner hooks uninstall'\n"
 END = b"# <<< provisioner <<<\n"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection
 from typing import NamedTuple
 
-from provisioner.errors import UnreadableRepository
+from provisioner.core.errors import UnreadableRepository
 from provisioner.git.command import git
 from provisioner.git.worktree import HEADS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from provisioner.errors import UnreadableRepository
+from provisioner.core.errors import UnreadableRepository
 from provisioner.git.command import git
 from provisioner.git.worktree import HEADS, common_dir_of
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.errors import NotResolved
+from provisioner.core.errors import NotResolved
 
 HEADS = b"refs/heads/"
 

@@ -6,14 +6,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from provisioner.deploying import is_due
-from provisioner.model import App, Run, RunState, Timeline
-from provisioner.naming import shown
-from provisioner.reconcile.running import PRE_DEPLOY
-from provisioner.registry.masking import Mask
+from provisioner.core.model import App, Run, RunState, Timeline
+from provisioner.core.naming import shown
+from provisioner.jobs.pre_deploy import is_due
+from provisioner.reconcile.changes.run_records import PRE_DEPLOY
+from provisioner.registry.redaction import Mask
 from provisioner.registry.runs import runs
 from provisioner.registry.store import Registry
-from provisioner.runs.start import log_path
+from provisioner.runs.process import log_path
 
 LOOK_SECONDS = 0.05
 QUIET_SECONDS = 25.0  # less than a hook waits for the next words

@@ -10,21 +10,21 @@ import os
 import stat
 from dataclasses import replace
 
-from provisioner import faults
-from provisioner.clock import now_ms
-from provisioner.errors import Busy, ProvisionerError
-from provisioner.git.tree import check_out
-from provisioner.model import App, Database, Run, RunState, Status, Timeline, deploy_status
-from provisioner.naming import PRODUCTION
-from provisioner.reaching import environment
-from provisioner.reconcile.locks import app_locked, timeline_locked
-from provisioner.reconcile.replacing import keep_newest, take_snapshot
-from provisioner.reconcile.running import PRE_DEPLOY, begun, cut_off, end, workplace
-from provisioner.registry import runs as rows
-from provisioner.registry.masking import Mask
-from provisioner.registry.resolve import Resolver
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import Busy, ProvisionerError
+from provisioner.core.model import App, Database, Run, RunState, Status, Timeline, deploy_status
+from provisioner.core.naming import PRODUCTION
+from provisioner.engines.endpoints import environment
+from provisioner.git.checkout_tree import check_out
+from provisioner.reconcile.apply.locks import app_locked, timeline_locked
+from provisioner.reconcile.changes.replace import keep_newest, take_snapshot
+from provisioner.reconcile.changes.run_records import PRE_DEPLOY, begun, cut_off, end, workplace
+from provisioner.registry import runs
+from provisioner.registry.exec_lookup import Resolver
+from provisioner.registry.redaction import Mask
 from provisioner.registry.store import Registry
-from provisioner.runs.start import STOPPED, Command, Stop, failed, run, shell
+from provisioner.runs.process import STOPPED, Command, Stop, failed, run, shell
+from provisioner.system import failpoints
 
 SNAPSHOTS = 5
 """Of so many runs the data before them is kept."""
@@ -73,27 +73,27 @@ def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> No
     timeline = next((item for item in due(registry, app) if item.id == timeline_id), None) if app else None
     if app is None or timeline is None:
         return
-    for left in rows.runs(registry, timeline.id):
+    for left in runs.runs(registry, timeline.id):
         if left.state is RunState.RUNNING and left.kind == PRE_DEPLOY:
             cut_off(registry, app, left, now_ms())
     with begun(registry, timeline, PRE_DEPLOY, app.pre_deploy or app.pre_deploy_from) as begun_run:
-        faults.point("deploy.intended")
+        failpoints.point("deploy.intended")
         _snapshots(registry, app, timeline)
-        faults.point("deploy.snapshot")
+        failpoints.point("deploy.snapshot")
         try:
             why = _run(registry, app, timeline, begun_run, stop)
         except Busy:
             raise
         except ProvisionerError as error:
             why = str(error)
-        faults.point("deploy.ran")
+        failpoints.point("deploy.ran")
         if why == STOPPED:
             return
         if why:
             what = f"the pre-deploy command at {timeline.revision[:12]}"
             why = failed(registry.home, begun_run.id, what, why, Mask(registry, app))
         _record(registry, app, begun_run, why)
-    faults.point("deploy.recorded")
+    failpoints.point("deploy.recorded")
 
 
 def _snapshots(registry: Registry, app: App, timeline: Timeline) -> None:
@@ -113,7 +113,7 @@ def _run(registry: Registry, app: App, timeline: Timeline, begun_run: Run, stop:
     )
     directory = workplace(home, begun_run.id)
     check_out(app.git_dir, timeline.revision, directory)
-    faults.point("deploy.checked-out")
+    failpoints.point("deploy.checked-out")
     words = shell(app.pre_deploy) if app.pre_deploy else _words(directory, app.pre_deploy_from)
     if words is None:
         return ""  # a revision from before there was such a file

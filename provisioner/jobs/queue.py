@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.deploying import deploy, due
-from provisioner.errors import ProvisionerError
-from provisioner.following import follow
-from provisioner.model import App, Database
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, Database
+from provisioner.jobs.follow_log import follow
+from provisioner.jobs.pre_deploy import deploy, due
+from provisioner.reconcile.changes.scrub import copy_aside
 from provisioner.reconcile.controller import reconcile
-from provisioner.reconcile.outlook import Retry
-from provisioner.reconcile.scrubbing import copy_aside
+from provisioner.reconcile.plan.planner_context import Retry
 from provisioner.registry.store import Registry
-from provisioner.runs.start import Stop
+from provisioner.runs.process import Stop
+from provisioner.system.home import Home
 
 MOST_ROUNDS = 8
 HANDS = 2

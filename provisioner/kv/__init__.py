@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from provisioner.kv.client import AtomicOperation, Kv, KvList, open_kv
+    from provisioner.kv.client import async_client as aio
+    from provisioner.kv.client.sync_client import AtomicOperation, Kv, KvList, open_kv
     from provisioner.kv.errors import (
         AccessDenied,
         Busy,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "client": ("AtomicOperation", "Kv", "KvList", "open_kv"),
+    "client.sync_client": ("AtomicOperation", "Kv", "KvList", "open_kv"),
     "errors": (
         *("AccessDenied", "Busy", "Closed", "CursorInvalid", "KeyInvalid", "KvError", "LimitExceeded", "Malformed"),
         *("OptionInvalid", "OutOfRange", "ReadOnly", "StoreFailed", "TypeMismatch", "Uncertain", "Unreachable"),
@@ -87,11 +88,14 @@ __all__ = [
     "Unsupported",
     "ValueInvalid",
     "Versionstamp",
+    "aio",
     "open_kv",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "aio":
+        return import_module(f"{__name__}.client.async_client")
     if (home := _HOME_OF.get(name)) is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{home}"), name)

@@ -7,18 +7,19 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from provisioner import inbox, naming
-from provisioner.clock import now_ms
-from provisioner.deploying import forget_failures
-from provisioner.errors import ProvisionerError, UsageError
+from provisioner.core import naming
+from provisioner.core.clock import now_ms
+from provisioner.core.durations import lasting, limit, milliseconds
+from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.model import App
 from provisioner.git.command import must_be_trusted
 from provisioner.git.refs import default_branch, read_branches
 from provisioner.git.worktree import find_checkout
-from provisioner.model import App
+from provisioner.jobs.pre_deploy import forget_failures
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.operations.reconciling import must_be_deployed, run_whole
+from provisioner.operations.reconcile_now import must_be_deployed, run_whole
 from provisioner.registry.store import Registry
-from provisioner.times import lasting, limit, milliseconds
+from provisioner.system import inbox
 
 GRACE_MS = 10_000
 RETENTION_MS = 7 * 86_400_000

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from provisioner.clock import now_ms, rfc3339
-from provisioner.errors import ProvisionerError
-from provisioner.model import App, Database, Hold, Status
-from provisioner.naming import shown
-from provisioner.operations.copies import shared_by
-from provisioner.operations.finding import timeline_of
+from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, Database, Hold, Status
+from provisioner.core.naming import shown
+from provisioner.operations.fork_reset import shared_by
+from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.operations.reconciling import run
-from provisioner.reconcile.locks import app_locked
+from provisioner.operations.reconcile_now import run
+from provisioner.reconcile.apply.locks import app_locked
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.clock import now_ms
-from provisioner.engines.table import engine_of
-from provisioner.errors import ProvisionerError, UsageError
-from provisioner.model import App, ConnectMode, Database, Instance
-from provisioner.naming import shown
-from provisioner.operations.copies import Scrubbing
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.model import App, ConnectMode, Database, Instance
+from provisioner.core.naming import shown
+from provisioner.engines.catalog import engine_of
+from provisioner.operations.fork_reset import Scrubbing
 from provisioner.operations.instances import successor
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.operations.reconciling import run, run_whole
-from provisioner.reconcile.origins import EMPTY, FORK, named
+from provisioner.operations.reconcile_now import run, run_whole
+from provisioner.reconcile.apply.fork_sources import EMPTY, FORK, named
 from provisioner.registry.store import Registry
 
 NOTHING_SAID = Scrubbing()

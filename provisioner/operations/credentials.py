@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from provisioner import keys
-from provisioner.clock import now_ms
-from provisioner.engines.table import engine_of
-from provisioner.errors import ProvisionerError
-from provisioner.model import Database, Status
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import Database, Status
+from provisioner.engines.catalog import engine_of
 from provisioner.registry import tokens
-from provisioner.registry.leading import must_lead
+from provisioner.registry.follower_guard import must_lead
 from provisioner.registry.store import Registry
+from provisioner.system import secret_key
 
 
 def revoke_injected(registry: Registry, database: Database) -> None:
@@ -21,7 +21,7 @@ def revoke_injected(registry: Registry, database: Database) -> None:
 def rotate_key(registry: Registry) -> None:
     """Replace the home's key. Raises ProvisionerError where not everything that is derived from it could be replaced."""
     must_lead(registry.home)
-    keys.rotate(registry.home)
+    secret_key.rotate(registry.home)
     registry.record(now_ms(), "token.rotate-key", registry.who)
     _renew(registry, [database for app in registry.apps() for database in registry.databases(app.id)])
 

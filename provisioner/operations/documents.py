@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from provisioner.clock import rfc3339
-from provisioner.endpoint import served
-from provisioner.engines.table import engine_of
-from provisioner.environment import database_url, sqlite_url
-from provisioner.model import (
+from provisioner.core.clock import rfc3339
+from provisioner.core.connection import database_url, sqlite_url
+from provisioner.core.model import (
     App,
     ConnectMode,
     Database,
@@ -21,12 +19,14 @@ from provisioner.model import (
     deploy_status,
     timeline_status,
 )
-from provisioner.reconcile.outlook import expires_at
-from provisioner.reconcile.running import PRE_DEPLOY
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.server_endpoint import served
+from provisioner.reconcile.changes.run_records import PRE_DEPLOY
+from provisioner.reconcile.plan.planner_context import expires_at
 from provisioner.registry.runs import last_run
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
-from provisioner.runs.start import log_path
+from provisioner.runs.process import log_path
 
 Document = dict[str, Any]
 

@@ -6,15 +6,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from provisioner.clock import now_ms
-from provisioner.engines.base import Copied, Source
-from provisioner.engines.table import engine_of
-from provisioner.errors import ProvisionerError
-from provisioner.model import PRE_DEPLOY_MS, App, Database, Scrub
-from provisioner.naming import shown
-from provisioner.operations.finding import timeline_of
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import PRE_DEPLOY_MS, App, Database, Scrub
+from provisioner.core.naming import shown
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.engine import Copied, Source
+from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.reconcile.replacing import put_in_place
+from provisioner.reconcile.changes.replace import put_in_place
 from provisioner.registry.shares import sharers
 from provisioner.registry.store import Registry
 

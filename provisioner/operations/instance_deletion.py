@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.clock import now_ms, rfc3339
-from provisioner.engines.table import engine_of
-from provisioner.errors import ProvisionerError
-from provisioner.model import App, Instance, Status
-from provisioner.naming import shown
+from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, Instance, Status
+from provisioner.core.naming import shown
+from provisioner.engines.catalog import engine_of
 from provisioner.operations.apps import RETENTION_MS
 from provisioner.operations.instances import must_be_alone, must_be_free, must_stay, successor
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.operations.reconciling import run
-from provisioner.reconcile.backup import Held
+from provisioner.operations.reconcile_now import run
+from provisioner.reconcile.changes.backup import Held
+from provisioner.reconcile.changes.instance_deletion import delete_instance, recover_instance
 from provisioner.reconcile.controller import archive_instance
-from provisioner.reconcile.deleting import delete_instance, recover_instance
 from provisioner.registry.instances import Deleted, deleted
 from provisioner.registry.store import Registry
 

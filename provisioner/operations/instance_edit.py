@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
-from provisioner.clock import now_ms
-from provisioner.engines.base import Where
-from provisioner.engines.table import engine_of
-from provisioner.environment import instance_prefix
-from provisioner.errors import ProvisionerError, UsageError
-from provisioner.model import App, Database, Instance, Status
+from provisioner.core.clock import now_ms
+from provisioner.core.connection import instance_prefix
+from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.model import App, Database, Instance, Status
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.engine import Where
 from provisioner.operations.instances import must_be_alone, must_be_free, must_stay, parse_name
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.operations.reconciling import run
-from provisioner.reconcile.locks import app_locked
+from provisioner.operations.reconcile_now import run
+from provisioner.reconcile.apply.locks import app_locked
 from provisioner.registry.instances import databases_of, save_instance
 from provisioner.registry.store import Registry
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from provisioner.engines.base import Kept
-from provisioner.engines.table import engine_of
-from provisioner.errors import StorageFailed
-from provisioner.model import Instance, Status
-from provisioner.view import Document
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Instance, Status
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.engine import Kept
+from provisioner.operations.documents import Document
 
 
 def standing(instance: Instance) -> Document:

@@ -6,22 +6,22 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from provisioner.clock import now_ms
-from provisioner.endpoint import served
-from provisioner.engines.base import Where
-from provisioner.engines.moving import end_of
-from provisioner.engines.pg.place import is_server
-from provisioner.engines.table import engine_for, engine_of
-from provisioner.errors import ProvisionerError, StorageFailed, UsageError
-from provisioner.model import ConnectMode, Database, Instance
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
+from provisioner.core.model import ConnectMode, Database, Instance
+from provisioner.engines.catalog import engine_for, engine_of
+from provisioner.engines.protocol.engine import Where
+from provisioner.engines.protocol.location import is_server
+from provisioner.engines.protocol.move import end_of
+from provisioner.engines.server_endpoint import served
+from provisioner.operations.documents import size_text
 from provisioner.operations.instances import must_be_alone, must_stay
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.reconcile import moving
-from provisioner.reconcile.locks import instance_locked
+from provisioner.reconcile.apply.locks import instance_locked
+from provisioner.reconcile.changes import instance_move
 from provisioner.registry import moves
 from provisioner.registry.instances import databases_of
 from provisioner.registry.store import Registry
-from provisioner.view import size_text
 
 MOVABLE = "deno-kv"
 SAID_EVERY = 1.0  # seconds
@@ -97,7 +97,7 @@ def _begin(registry: Registry, instance: Instance, target: Instance) -> Proposal
             alike = is_server(current.location) == is_server(target.location)
             if alike and (why := end_of(target).alone(target, current)):
                 raise ProvisionerError(f"{instance.slug} cannot be moved there: {why}", "Say another place")
-            moving.begin(registry, instance, target, now_ms())
+            instance_move.begin(registry, instance, target, now_ms())
             yield from _carry_on(registry, instance, told)
 
     return Proposal(
@@ -126,7 +126,7 @@ def _go_back(registry: Registry, instance: Instance) -> Proposal:
 
     def do(told: Told) -> Iterator[str]:
         with instance_locked(registry, instance, LOCK_SECONDS):
-            moving.turn_back(registry, _under_way(registry, instance), now_ms())
+            instance_move.turn_back(registry, _under_way(registry, instance), now_ms())
             yield from _carry_on(registry, instance, told)
 
     question = f"Move {moved} of {total} databases of {instance.slug} back to {instance.location}?"
@@ -153,11 +153,11 @@ def _carry_on(registry: Registry, instance: Instance, told: Told) -> Iterator[st
     entries = late = 0
     longest = 0.0
     while todo := [each for each in moves.waiting(registry, instance) if each not in failed]:
-        for app, database_id in moving.owners(registry, todo):
+        for app, database_id in instance_move.owners(registry, todo):
             meter.begin(database_id)
             try:
-                done = moving.move(registry, app, database_id, now_ms, meter.heard)
-            except moving.NotMoved as error:
+                done = instance_move.move(registry, app, database_id, now_ms, meter.heard)
+            except instance_move.NotMoved as error:
                 failed[database_id] = error
                 continue
             meter.ended(database_id)
@@ -169,7 +169,7 @@ def _carry_on(registry: Registry, instance: Instance, told: Told) -> Iterator[st
             f"{len(failed)} databases of {instance.slug} are not moved; {first.message}",
             f"Mend that, then go on: provisioner instance move {instance.slug}",
         )
-    if not moving.end(registry, instance, now_ms()):
+    if not instance_move.end(registry, instance, now_ms()):
         raise ProvisionerError(
             f"not everything of {instance.slug} is moved yet", f"Go on: provisioner instance move {instance.slug}"
         )

@@ -6,13 +6,13 @@ import os
 import uuid
 from collections.abc import Iterator
 
-from provisioner import naming
-from provisioner.clock import now_ms
-from provisioner.engines.base import Where
-from provisioner.engines.table import engine_for, engine_of
-from provisioner.environment import RESERVED_INSTANCES, instance_prefix
-from provisioner.errors import ProvisionerError, StorageFailed, UsageError
-from provisioner.model import App, Instance
+from provisioner.core import naming
+from provisioner.core.clock import now_ms
+from provisioner.core.connection import RESERVED_INSTANCES, instance_prefix
+from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
+from provisioner.core.model import App, Instance
+from provisioner.engines.catalog import engine_for, engine_of
+from provisioner.engines.protocol.engine import Where
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.registry.instances import locations
 from provisioner.registry.store import Registry

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.clock import now_ms
-from provisioner.engines.table import engine_of
-from provisioner.errors import ProvisionerError
-from provisioner.model import App, Database
-from provisioner.operations.copies import shared_by, was_kept
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, Database
+from provisioner.engines.catalog import engine_of
+from provisioner.operations.fork_reset import shared_by, was_kept
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.reconcile.replacing import delete_snapshot, put_in_place
-from provisioner.registry import snapshots as rows
+from provisioner.reconcile.changes.replace import delete_snapshot, put_in_place
+from provisioner.registry import snapshots
 from provisioner.registry.store import Registry
 
 
@@ -37,7 +37,7 @@ def load(registry: Registry, app: App, database: Database, path: str, *, replace
         if keep and not empty:
             yield was_kept(registry, database, kept)
             return
-        for snapshot in rows.snapshots(registry, database.id):
+        for snapshot in snapshots.snapshots(registry, database.id):
             if snapshot.id == kept:
                 delete_snapshot(registry, app, database, snapshot, now_ms(), cause="superseded")
 

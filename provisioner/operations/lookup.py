@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from provisioner.errors import NotResolved
-from provisioner.model import App, Database, Status, Timeline
-from provisioner.naming import BRANCH_PREFIX, PRODUCTION, shown
+from provisioner.core.errors import NotResolved
+from provisioner.core.model import App, Database, Status, Timeline
+from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION, shown
 from provisioner.operations.instances import find as find_instance
 from provisioner.operations.proposal import Told
-from provisioner.operations.reconciling import run
+from provisioner.operations.reconcile_now import run
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from provisioner.model import Instance
-from provisioner.reconcile.locks import instance_if_free
+from provisioner.core.model import Instance
+from provisioner.reconcile.apply.locks import instance_if_free
 from provisioner.registry import moves
 from provisioner.registry.store import Registry
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from provisioner import view
-from provisioner.clock import now_ms
-from provisioner.engines.base import Source
-from provisioner.errors import NotResolved, ProvisionerError
-from provisioner.model import App, Timeline
-from provisioner.naming import PREVIEW_PREFIX, shown
-from provisioner.operations.finding import of_timeline
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.model import App, Timeline
+from provisioner.core.naming import PREVIEW_PREFIX, shown
+from provisioner.engines.protocol.engine import Source
+from provisioner.operations import documents
+from provisioner.operations.lookup import of_timeline
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.operations.reconciling import run, run_whole
-from provisioner.reconcile.previews import close_preview, find_preview, open_preview
-from provisioner.registry import snapshots as rows
+from provisioner.operations.reconcile_now import run, run_whole
+from provisioner.reconcile.changes.previews import close_preview, find_preview, open_preview
+from provisioner.registry import snapshots
 from provisioner.registry.store import Registry
 
 LASTS = "7d"
@@ -83,15 +83,15 @@ def find(registry: Registry, app: App, revision: str, commit: str | None) -> Tim
     raise NotResolved(f"app {app.slug!r} has no preview of {revision!r}", "See 'provisioner preview list'")
 
 
-def document(registry: Registry, app: App, commit: str) -> view.Document | None:
+def document(registry: Registry, app: App, commit: str) -> documents.Document | None:
     """What `preview list --json` has of it; None where it has no databases."""
     name = os.fsdecode(PREVIEW_PREFIX) + commit
     return next(
-        (item for item in view.timelines(registry, app) if item["timeline"] == name and item["databases"]), None
+        (item for item in documents.timelines(registry, app) if item["timeline"] == name and item["databases"]), None
     )
 
 
-def line(preview: view.Document) -> str:
+def line(preview: documents.Document) -> str:
     names = ", ".join(item["name"] for item in preview["databases"])
     until = f"  until {preview['expires_at']}" if preview["expires_at"] else ""
     return shown(f"{preview['timeline']}  {preview['status']}  {names}{until}")
@@ -108,7 +108,7 @@ def _sources(registry: Registry, app: App, commit: str, source: str, told: Told)
         }
     found: dict[str, Source] = {}
     for database in registry.databases(app.id):
-        for kept in rows.snapshots(registry, database.id):
+        for kept in snapshots.snapshots(registry, database.id):
             if kept.revision == commit and kept.cause == "revision":
                 found.setdefault(database.instance_id, Source(database, kept.id))
     missing = [item.slug for item in registry.assigned(app.id) if item.id not in found]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
-from provisioner.errors import ProvisionerError
-from provisioner.model import App
-from provisioner.reconcile.apply import Progress
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App
+from provisioner.reconcile.apply.applier import Progress
 
 STEPS = {"ensure": "provisioned", "archive": "archived", "purge": "deleted"}
 """What a reconcile does with databases, in the words that people read."""

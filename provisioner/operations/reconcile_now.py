@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from provisioner.clock import now_ms
-from provisioner.errands import do_all
-from provisioner.errors import ProvisionerError
-from provisioner.model import App, Status, Timeline, deploy_status
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, Status, Timeline, deploy_status
+from provisioner.jobs.queue import do_all
 from provisioner.operations.proposal import Told
 from provisioner.reconcile import controller
-from provisioner.reconcile.outlook import Retry
+from provisioner.reconcile.plan.planner_context import Retry
 from provisioner.registry.store import Registry
 
 

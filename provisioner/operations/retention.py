@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from provisioner.clock import now_ms, rfc3339
-from provisioner.errors import ProvisionerError
-from provisioner.model import App, Timeline
-from provisioner.naming import shown
+from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, Timeline
+from provisioner.core.naming import shown
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.operations.reconciling import run
-from provisioner.reconcile.locks import app_locked
-from provisioner.reconcile.outlook import expires_at
+from provisioner.operations.reconcile_now import run
+from provisioner.reconcile.apply.locks import app_locked
+from provisioner.reconcile.plan.planner_context import expires_at
 from provisioner.registry.store import Registry
 
 

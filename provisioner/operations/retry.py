@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from provisioner import view
-from provisioner.deploying import forget_failures
-from provisioner.errors import NotResolved, ProvisionerError
-from provisioner.model import App, Database, Instance, Timeline
-from provisioner.naming import shown
-from provisioner.operations.finding import timeline_of
+from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.model import App, Database, Instance, Timeline
+from provisioner.core.naming import shown
+from provisioner.jobs.pre_deploy import forget_failures
+from provisioner.operations import documents
+from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.operations.reconciling import must_be_deployed, run_whole
-from provisioner.reconcile.outlook import Retry
+from provisioner.operations.reconcile_now import must_be_deployed, run_whole
+from provisioner.reconcile.plan.planner_context import Retry
 from provisioner.registry.instances import databases_of
 from provisioner.registry.store import Registry
 
@@ -78,7 +78,9 @@ def timeline(registry: Registry, app: App, found: Timeline) -> Proposal:
             if item.timeline_id == found.id and item.error:
                 raise NotResolved(f"{item.name}: {item.error}", f"Then run: provisioner database fix {item.name}")
         name = os.fsdecode(found.name)
-        status = next((item["status"] for item in view.timelines(registry, app) if item["timeline"] == name), "gone")
+        status = next(
+            (item["status"] for item in documents.timelines(registry, app) if item["timeline"] == name), "gone"
+        )
         yield f"{shown(name)} is {status}"
 
     return Proposal(do)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.clock import now_ms
-from provisioner.errors import ProvisionerError
-from provisioner.model import App, Database, Instance, Share, Status, Timeline
-from provisioner.naming import shown
-from provisioner.operations.finding import of_timeline, timeline_of
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, Database, Instance, Share, Status, Timeline
+from provisioner.core.naming import shown
+from provisioner.operations.lookup import of_timeline, timeline_of
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.operations.reconciling import run
-from provisioner.reconcile import sharing
+from provisioner.operations.reconcile_now import run
+from provisioner.reconcile.changes import shares as sharing
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.clock import now_ms, rfc3339
-from provisioner.engines.base import Source
-from provisioner.errors import NotResolved, ProvisionerError
-from provisioner.model import App, Database, Snapshot
-from provisioner.operations.copies import pause, shared_by, was_kept
+from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.model import App, Database, Snapshot
+from provisioner.engines.protocol.engine import Source
+from provisioner.operations.fork_reset import pause, shared_by, was_kept
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.reconcile import replacing
-from provisioner.reconcile.revisions import REVISION
-from provisioner.registry import snapshots as rows
+from provisioner.reconcile.changes import replace
+from provisioner.reconcile.changes.revision_snapshots import REVISION
+from provisioner.registry import snapshots
 from provisioner.registry.store import Registry
 
 SHORTEST_ID = 8
@@ -23,7 +23,7 @@ def keep(registry: Registry, app: App, database: Database, label: str) -> Propos
     """Keep a database as it is now, while others write to it."""
 
     def do(_: Told) -> Iterator[str]:
-        made = replacing.take_snapshot(registry, app, database, now_ms(), label=label, cause=replacing.BY_HAND)
+        made = replace.take_snapshot(registry, app, database, now_ms(), label=label, cause=replace.BY_HAND)
         yield f"snapshot {made.id} of {database.name}, {made.size} bytes"
 
     return Proposal(do)
@@ -39,7 +39,7 @@ def restore(registry: Registry, app: App, goal: Database, kept: Snapshot, *, wit
 
     def do(_: Told) -> Iterator[str]:
         source = Source(goal, kept.id)
-        made, replaced = replacing.put_in_place(
+        made, replaced = replace.put_in_place(
             registry, app, goal, source, now_ms(), action="restore", detail=f"as it was at {at}", with_queue=with_queue
         )
         yield f"{goal.name} is as it was at {at}{pause(made)}"
@@ -51,7 +51,7 @@ def restore(registry: Registry, app: App, goal: Database, kept: Snapshot, *, wit
 
 def delete(registry: Registry, app: App, database: Database, kept: Snapshot) -> Proposal:
     def do(_: Told) -> Iterator[str]:
-        replacing.delete_snapshot(registry, app, database, kept, now_ms())
+        replace.delete_snapshot(registry, app, database, kept, now_ms())
         yield f"deleted snapshot {kept.id}"
 
     at = rfc3339(kept.created_at)
@@ -60,7 +60,7 @@ def delete(registry: Registry, app: App, database: Database, kept: Snapshot) -> 
 
 def find(registry: Registry, identity: str) -> Snapshot:
     """A snapshot by its id, or by the beginning of one."""
-    found = rows.find_snapshots(registry, identity) if len(identity) >= SHORTEST_ID else []
+    found = snapshots.find_snapshots(registry, identity) if len(identity) >= SHORTEST_ID else []
     if len(found) == 1:
         return found[0]
     if found:
@@ -70,7 +70,7 @@ def find(registry: Registry, identity: str) -> Snapshot:
 
 def at_revision(registry: Registry, database: Database, revision: str) -> Snapshot:
     """The data as it was at a commit, or at the one whose id begins so."""
-    kept = [item for item in rows.snapshots(registry, database.id) if item.cause == REVISION]
+    kept = [item for item in snapshots.snapshots(registry, database.id) if item.cause == REVISION]
     found = [item for item in kept if item.revision.startswith(revision.lower())]
     if len(revision) < SHORTEST_REVISION or not found:
         there = ", ".join(dict.fromkeys(item.revision[:12] for item in kept)) or "none"

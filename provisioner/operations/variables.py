@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from provisioner.clock import now_ms
-from provisioner.errors import ProvisionerError, UsageError
-from provisioner.model import App, Context
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.model import App, Context
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.registry import variables
 from provisioner.registry.store import Registry

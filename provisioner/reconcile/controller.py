@@ -6,27 +6,27 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from provisioner import scratch
-from provisioner.engines.pg.place import is_kept
-from provisioner.engines.table import engine_of
-from provisioner.errors import UnreadableRepository
+from provisioner.core.errors import UnreadableRepository
+from provisioner.core.model import App, Database, Instance, Status
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.location import is_kept
 from provisioner.git.reflog import Log, has_reflogs, read_logs
 from provisioner.git.refs import read_branches, still_there
-from provisioner.model import App, Database, Instance, Status
-from provisioner.reconcile.actions import Action, Actual, Archive, Desired, Follow, Note, Open, Plan, Rename
-from provisioner.reconcile.apply import Applier, Progress
-from provisioner.reconcile.fences import settle_moves
-from provisioner.reconcile.follow import follow
-from provisioner.reconcile.locks import app_locked
-from provisioner.reconcile.outlook import Retry
-from provisioner.reconcile.plan import plan
-from provisioner.reconcile.renames import carried, unseen
-from provisioner.reconcile.replacing import settle
-from provisioner.reconcile.revisions import Moved, keep, moves
-from provisioner.reconcile.running import settle_runs
+from provisioner.reconcile.apply.applier import Applier, Progress
+from provisioner.reconcile.apply.apply_renames import follow
+from provisioner.reconcile.apply.locks import app_locked
+from provisioner.reconcile.changes.move_recovery import settle_moves
+from provisioner.reconcile.changes.replace import settle
+from provisioner.reconcile.changes.revision_snapshots import Moved, keep, moves
+from provisioner.reconcile.changes.run_records import settle_runs
+from provisioner.reconcile.plan.actions import Action, Actual, Archive, Desired, Follow, Note, Open, Plan, Rename
+from provisioner.reconcile.plan.planner import plan
+from provisioner.reconcile.plan.planner_context import Retry
+from provisioner.reconcile.plan.rename_detection import carried, unseen
 from provisioner.registry.instances import deleted, gone
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
+from provisioner.system import temp_dirs
 
 MOST_PASSES = 8  # a rename over an existing branch takes three
 MOST_LOOKS = 5
@@ -72,7 +72,7 @@ def _reconcile(
 ) -> Outcome | list[Moved]:
     """The same under the app's lock; or whose data is to be kept first, of those that are not in `kept`."""
     done = 0
-    scratch.clear(registry.home)
+    temp_dirs.clear(registry.home)
     settle_moves(registry, app, now)
     settle_runs(registry, app, now)
     settle(registry, app, now)

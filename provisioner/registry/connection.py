@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
-from provisioner.config import FILE_MODE, Home
-from provisioner.errors import StorageFailed
-from provisioner.registry import schema
-from provisioner.registry.leading import must_lead
-from provisioner.registry.refusal import refusal
-from provisioner.registry.reserve import Reserve
+from provisioner.core.errors import StorageFailed
+from provisioner.registry import migrations
+from provisioner.registry.disk_reserve import Reserve
+from provisioner.registry.errors import refusal
+from provisioner.registry.follower_guard import must_lead
+from provisioner.system.home import FILE_MODE, Home
 
 BUSY_SECONDS = 10.0
 
@@ -59,7 +59,7 @@ class Tables:
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = full")  # what is called connected is on disk
             connection.execute("pragma foreign_keys = on")
-            schema.bring_up_to_date(home, connection)
+            migrations.bring_up_to_date(home, connection)
         except sqlite3.Error as error:
             raise refusal(home, error) from error
         reserve.keep()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.config import FILE_MODE, Home
+from provisioner.system.home import FILE_MODE, Home
 
 RESERVE_BYTES = 512 * 1024
 OPEN_INODES = 2  # SQLite's -wal and -shm

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import sqlite3
 
-from provisioner.config import Home
-from provisioner.errors import StorageFailed
-from provisioner.registry.reserve import Reserve
+from provisioner.core.errors import StorageFailed
+from provisioner.registry.disk_reserve import Reserve
+from provisioner.system.home import Home
 
 
 def refusal(home: Home, error: Exception) -> StorageFailed:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 
-from provisioner.config import Home
-from provisioner.environment import Attached, Connection
-from provisioner.errors import NotResolved, StorageFailed
-from provisioner.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
-from provisioner.registry import light, version
+from provisioner.core.connection import Attached, Connection
+from provisioner.core.errors import NotResolved, StorageFailed
+from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
+from provisioner.registry import fast_sqlite, schema_version
+from provisioner.system.home import Home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,13 +84,13 @@ class Resolver:
         if os.stat(home.path).st_mode & 0o002:
             raise NotResolved(f"everybody may write to {home.path}", f"Run: chmod 700 {home.path}")
         try:
-            self._db = light.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
+            self._db = fast_sqlite.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
             found: int = self._db.execute("pragma user_version").fetchone()[0]
-        except light.Error as error:
+        except fast_sqlite.Error as error:
             raise self._failed(error) from error
-        if found > version.VERSION:
-            raise _unresolved(version.TooNew(home.registry, found))
-        if 0 < found < version.VERSION:
+        if found > schema_version.VERSION:
+            raise _unresolved(schema_version.TooNew(home.registry, found))
+        if 0 < found < schema_version.VERSION:
             _bring_up_to_date(home)
 
     def app(self, *, git_dir: bytes | None = None, slug: str | None = None) -> FoundApp | None:
@@ -241,7 +241,7 @@ class Resolver:
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:
             return self._db.execute(query, values).fetchall()
-        except light.Error as error:
+        except fast_sqlite.Error as error:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> StorageFailed:
@@ -261,7 +261,7 @@ def _stirred(home: Home, app_id: str) -> bool:
 
 def _bring_up_to_date(home: Home) -> None:
     """Once after an upgrade: what is asked for below is not in older tables."""
-    from provisioner.registry.tables import Tables
+    from provisioner.registry.connection import Tables
 
     try:
         Tables.open(home).close()

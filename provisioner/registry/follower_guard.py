@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from provisioner.config import Home
-from provisioner.errors import ProvisionerError
+from provisioner.core.errors import ProvisionerError
+from provisioner.system.home import Home
 
 
 def must_lead(home: Home) -> None:

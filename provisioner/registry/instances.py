@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provisioner.model import Database, Instance
+from provisioner.core.model import Database, Instance
+from provisioner.registry.connection import printable
 from provisioner.registry.store import INSTANCE, Registry
-from provisioner.registry.tables import printable
 
 
 @dataclass(frozen=True, slots=True)

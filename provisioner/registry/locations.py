@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from provisioner import keys
-from provisioner.model import Intent, Status
+from provisioner.core.model import Intent, Status
 from provisioner.registry.store import Registry
+from provisioner.system import secret_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def place_of(registry: Registry, database_id: str) -> Place | None:
 
 def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, Place]:
     """Those of these that the registry has ever had, by their ids; a thousand take some milliseconds."""
-    key = keys.mark(registry.home)
+    key = secret_key.mark(registry.home)
     rows = registry.rows(
         "select database.id, database.name, engine, iif(moved, moving_location, location), status, intent, error,"
         " archived_at, instance.id, iif(moved, moving_url, url), iif(moved, moving_quorum, require_quorum),"

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from provisioner import faults
-from provisioner.config import FILE_MODE, Home
-from provisioner.lock import locked
-from provisioner.registry import version
-from provisioner.registry.version import TooNew
+from provisioner.registry import schema_version
+from provisioner.registry.schema_version import TooNew
+from provisioner.system import failpoints
+from provisioner.system.file_lock import locked
+from provisioner.system.home import FILE_MODE, Home
 
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     (
@@ -226,14 +226,14 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
 def bring_up_to_date(home: Home, connection: sqlite3.Connection) -> None:
     """Apply the migrations that this registry lacks; a copy of an older registry is kept beside it first."""
     found: int = connection.execute("pragma user_version").fetchone()[0]
-    if found == version.VERSION:
+    if found == schema_version.VERSION:
         return
-    if found > version.VERSION:
+    if found > schema_version.VERSION:
         raise TooNew(home.registry, found)
     with locked(os.path.join(home.locks, "migrate.lock"), "the registry"):
         found = connection.execute("pragma user_version").fetchone()[0]
-        if 0 < found < version.VERSION:
-            _keep_copy(connection, f"{home.registry}.before-{version.VERSION}")
+        if 0 < found < schema_version.VERSION:
+            _keep_copy(connection, f"{home.registry}.before-{schema_version.VERSION}")
         _apply(connection)
 
 
@@ -243,10 +243,10 @@ def _apply(connection: sqlite3.Connection) -> None:
     steps = sqlite_utils.Migrations("registry")
     for name, script in MIGRATIONS:
         steps(name=name)(_step(script))
-    faults.point("migrate.begun")
+    failpoints.point("migrate.begun")
     steps.apply(sqlite_utils.Database(connection))
-    faults.point("migrate.recorded")
-    connection.execute(f"pragma user_version = {version.VERSION}")
+    failpoints.point("migrate.recorded")
+    connection.execute(f"pragma user_version = {schema_version.VERSION}")
     connection.commit()
 
 
@@ -262,7 +262,7 @@ class _step:  # noqa: N801 - stands where a function would
         connection: sqlite3.Connection = db.conn  # type: ignore[attr-defined]
         for statement in self.statements:
             connection.execute(statement)
-        faults.point("migrate.applied")
+        failpoints.point("migrate.applied")
 
 
 def _keep_copy(connection: sqlite3.Connection, path: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from provisioner.model import Database, Instance
+from provisioner.core.model import Database, Instance
+from provisioner.registry.connection import Tables
 from provisioner.registry.store import Registry
-from provisioner.registry.tables import Tables
 
 MAKING, FENCED = 1, 2
 """How far a database is that is on its way: its snapshots may be fenced; nobody can use it. Then, too, what is left of it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provisioner.model import Database, Run, Timeline
+from provisioner.core.model import Database, Run, Timeline
 from provisioner.registry.runs import runs
 from provisioner.registry.store import Registry
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from provisioner.model import App
+from provisioner.core.model import App
 from provisioner.registry.store import Registry
 from provisioner.registry.variables import listing
 

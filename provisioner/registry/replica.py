@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, Final
 
-from provisioner import faults, keys, scratch
-from provisioner.config import DIRECTORY_MODE, FILE_MODE, Home
-from provisioner.durable import replace_file, sync_path
-from provisioner.errors import ProvisionerError, StorageFailed, UsageError
-from provisioner.lock import try_lock
-from provisioner.registry import version
+from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
+from provisioner.registry import schema_version
+from provisioner.system import failpoints, secret_key, temp_dirs
+from provisioner.system.atomic_file import replace_file, sync_path
+from provisioner.system.file_lock import try_lock
+from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
 
 FORMAT: Final = 1
 BUSY_SECONDS: Final = 10.0
@@ -58,8 +58,8 @@ def followed(home: Home) -> Followed | None:
 
 def copy(home: Home, output: BinaryIO) -> None:
     """Write a copy of a home's registry and key. Raises StorageFailed, and OSError where the output takes no more."""
-    key = keys.secret(home)
-    with scratch.directory(home) as directory:
+    key = secret_key.secret(home)
+    with temp_dirs.directory(home) as directory:
         path = os.path.join(directory, _REGISTRY)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
         try:
@@ -98,7 +98,7 @@ def receive(home: Home, copied: BinaryIO, command: tuple[str, ...], now: int) ->
             f"{home.path} has a registry of its own, which following would overwrite",
             "Set PROVISIONER_HOME to a directory that is not there yet",
         )
-    with scratch.directory(home) as directory:
+    with temp_dirs.directory(home) as directory:
         path = os.path.join(directory, _REGISTRY)
         sums, key = _unpacked(copied, path)
         _must_fit(home, before, sums)
@@ -108,12 +108,12 @@ def receive(home: Home, copied: BinaryIO, command: tuple[str, ...], now: int) ->
             _save(
                 home, Followed(command, before.received_at if before else None, "")
             )  # from here on nothing is changed here
-            faults.point("follow.intended")
+            failpoints.point("follow.intended")
             os.makedirs(os.path.dirname(home.key), mode=DIRECTORY_MODE, exist_ok=True)
             replace_file(home.key, key, FILE_MODE)
-            faults.point("follow.key")
+            failpoints.point("follow.key")
             _put(home, path)
-            faults.point("follow.registry")
+            failpoints.point("follow.registry")
         _save(home, Followed(command, now, mark))
     return new
 
@@ -188,9 +188,9 @@ def _identity(path: str) -> tuple[str | None, int]:
 
 
 def _must_fit(home: Home, before: Followed | None, sums: dict[str, object]) -> None:
-    if sums["version"] != version.VERSION:
+    if sums["version"] != schema_version.VERSION:
         raise ProvisionerError(
-            f"the copy has a registry of version {sums['version']}, ours is {version.VERSION}",
+            f"the copy has a registry of version {sums['version']}, ours is {schema_version.VERSION}",
             "Have the same version of provisioner in both homes",
         )
     if before is not None and before.sums and before.sums.split(" ")[0] != sums["organization"]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from provisioner.model import Run, RunState
-from provisioner.registry.tables import Tables, printable
+from provisioner.core.model import Run, RunState
+from provisioner.registry.connection import Tables, printable
 
 _RUN = "id, timeline_id, database_id, kind, revision, command, state, detail, started_at, ended_at"
 _values = attrgetter(*_RUN.split(", "))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provisioner.errors import StorageFailed
+from provisioner.core.errors import StorageFailed
 
 VERSION = 8
 """The registry's ``pragma user_version``; 0 is one without tables."""

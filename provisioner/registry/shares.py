@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from provisioner.model import App, Database, Share, Timeline
+from provisioner.core.model import App, Database, Share, Timeline
 from provisioner.registry.store import Registry
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from provisioner.model import Replacement, Snapshot, SnapshotState
-from provisioner.registry.tables import Tables, printable
+from provisioner.core.model import Replacement, Snapshot, SnapshotState
+from provisioner.registry.connection import Tables, printable
 
 _SNAPSHOT = "id, database_id, label, cause, revision, state, version, size, created_at, deleted_at"
 _REPLACEMENT = "database_id, action, detail, kept_as, ready, forked_from, forked_at, fork_version, begun_at"

@@ -6,8 +6,19 @@ import uuid
 from collections.abc import Iterable
 from operator import attrgetter
 
-from provisioner.model import App, ConnectMode, Database, Hold, Instance, Intent, Organization, Scrub, Status, Timeline
-from provisioner.registry.tables import Tables, printable
+from provisioner.core.model import (
+    App,
+    ConnectMode,
+    Database,
+    Hold,
+    Instance,
+    Intent,
+    Organization,
+    Scrub,
+    Status,
+    Timeline,
+)
+from provisioner.registry.connection import Tables, printable
 
 _TIMELINE = (
     "id, app_id, branch, production, revision, created_at, gone_at, rename_mark, preview, protected, expire_ms,"

@@ -6,8 +6,8 @@ import secrets
 from hashlib import sha256
 from hmac import compare_digest
 
-from provisioner.model import Scope, Token
-from provisioner.registry.tables import Tables, printable
+from provisioner.core.model import Scope, Token
+from provisioner.registry.connection import Tables, printable
 
 PREFIX = "ptk_"
 

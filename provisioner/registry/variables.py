@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from provisioner.environment import instance_variables
-from provisioner.errors import UsageError
-from provisioner.model import App, Context
+from provisioner.core.connection import instance_variables
+from provisioner.core.errors import UsageError
+from provisioner.core.model import App, Context
 from provisioner.registry.store import Registry
 
 LONGEST_NAME = 128  # bytes

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from provisioner import faults
-from provisioner.config import DIRECTORY_MODE, FILE_MODE, Home, inherited
-from provisioner.environment import strays
-from provisioner.errors import StorageFailed
+from provisioner.core.connection import strays
+from provisioner.core.errors import StorageFailed
+from provisioner.system import failpoints
+from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home, inherited
 
 RUN = "PROVISIONER_RUN"
 """The variable that all processes of a run have; how they are found when their supervisor was killed."""
@@ -24,7 +24,7 @@ LAST_WORDS = 300  # characters of a log that go into an error
 _TAIL = 65_536  # bytes that are looked at for them: what is to be masked has to be there whole
 _LOOK_SECONDS = 0.2
 _PATIENCE_SECONDS = 5.0
-_SUPERVISE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervise.py")
+_SUPERVISE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervisor.py")
 
 Mask = Callable[[str], str]
 """Takes out of what was printed what opens something."""
@@ -75,7 +75,7 @@ def run(home: Home, run_id: str, command: Command, stop: Stop) -> str:
         ) as supervisor:
             os.close(log)
             log = -1
-            faults.point("run.started")
+            failpoints.point("run.started")
             return _wait(supervisor, run_id, command.limit_ms, stop)
     except OSError as error:
         raise StorageFailed(f"cannot start a process: {error.strerror}") from error

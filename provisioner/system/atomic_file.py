@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from provisioner.config import FILE_MODE
+from provisioner.system.home import FILE_MODE
 
 SYNC_ALL_FROM = 8  # files; from here one syncfs is cheaper than an fsync each
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from provisioner.config import FILE_MODE
-from provisioner.errors import Busy, StorageFailed
+from provisioner.core.errors import Busy, StorageFailed
+from provisioner.system.home import FILE_MODE
 
 
 def try_lock(path: str) -> int | None:

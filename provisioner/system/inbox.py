@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from provisioner import faults
+from provisioner.system import failpoints
 
 TAKEN = ".taken"
 
@@ -31,7 +31,7 @@ def take(inbox: str) -> list[str]:
                 continue
         ids.add(app_id)
     if ids:
-        faults.point("inbox.claimed")
+        failpoints.point("inbox.claimed")
     return sorted(ids)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from provisioner.config import DIRECTORY_MODE, FILE_MODE, Home
-from provisioner.errors import StorageFailed
+from provisioner.core.errors import StorageFailed
+from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
 
 try:
     from _blake2 import blake2b  # `hashlib` would bring OpenSSL along
@@ -75,8 +75,8 @@ def _keyed(key: bytes, purpose: bytes, text: str) -> str:
 
 
 def _make(home: Home, *, anew: bool = False) -> bytes:
-    from provisioner.durable import replace_file, sync_path
-    from provisioner.lock import locked
+    from provisioner.system.atomic_file import replace_file, sync_path
+    from provisioner.system.file_lock import locked
 
     directory = os.path.dirname(home.key)
     try:

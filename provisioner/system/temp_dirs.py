@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final
 
-from provisioner.config import DIRECTORY_MODE, Home
-from provisioner.errors import StorageFailed
-from provisioner.lock import locked, try_lock
+from provisioner.core.errors import StorageFailed
+from provisioner.system.file_lock import locked, try_lock
+from provisioner.system.home import DIRECTORY_MODE, Home
 
 _PREFIX: Final = "scratch-"
 _LOCK: Final = "lock"

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from support import daemon, files, git, ok, provisioner, repository, run
 
-from provisioner.cli import doctor
-from provisioner.config import Home
-from provisioner.engines import probing
+from provisioner.cli.commands import doctor
+from provisioner.engines.files import preflight
+from provisioner.system.home import Home
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_registry_that_is_locked(shop: Path, home: Path, mode: str) -> None:
 
 
 def test_a_full_disk(shop: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "LOW_SPACE", 1 << 60)
+    monkeypatch.setattr(preflight, "LOW_SPACE", 1 << 60)
     monkeypatch.chdir(shop)
     wrong = {name: text for name, ok, text in doctor._findings(Home(str(home))) if not ok}
     assert wrong.keys() == {"home", "instance default"}

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from paths import ROOT
 from pg_cluster import cluster_running
 from support import until
 
 from cluster.running import Cluster
-from provisioner.engines.pg.quorum import Promise, promise
-from provisioner.engines.pg.replication import acknowledged, replication
+from provisioner.engines.postgres.quorum import Promise, promise
+from provisioner.engines.postgres.replication_status import acknowledged, replication
 
-ROOT = Path(__file__).parent.parent
 isolable = pytest.mark.skipif(os.geteuid() != 0, reason="nodes are cut off from each other by root alone")
 
 

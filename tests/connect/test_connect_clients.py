@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from connect_world import QUIET, Server, free_port, serving
+from paths import SUPPORT
 from support import files, shop
 
 from provisioner.kv import open_kv
@@ -112,7 +113,7 @@ def said(process: subprocess.Popen[str]) -> list[str]:
 @pytest.mark.timeout(180)
 def test_node_counts_for_each_branch_by_itself(server: Server, repository: Path, node_modules: Path) -> None:
     script = repository / "connect_count.mjs"
-    script.write_text(Path(__file__).with_name("connect_count.mjs").read_text())
+    script.write_text((SUPPORT / "connect_count.mjs").read_text())
     (repository / "node_modules").symlink_to(node_modules)
     with open_kv(files(repository)["cart"]) as kv:
         kv.set(("other",), "there")  # Node says nothing while all is absent

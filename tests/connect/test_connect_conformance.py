@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from connect_world import Access, Server, access, deno, serving
+from paths import SUPPORT
 from support import shop
 
-PROGRAM = Path(__file__).with_name("connect_conformance.ts")
+PROGRAM = SUPPORT / "connect_conformance.ts"
 PARTS = ("values", "keys", "reads", "mutations", "sums", "limits", "watches", "closing")
 
 

@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support import shop
 
-from provisioner.connect import datapath_pb2 as pb
-from provisioner.connect import queue_pb2 as queue
-from provisioner.kv import key as keys
-from provisioner.kv import value
+from provisioner.connect.protocol import datapath_pb2 as pb
+from provisioner.connect.protocol import queue_pb2
+from provisioner.kv.codec import key as keys
+from provisioner.kv.codec import value
 
 CASES = 10_000 if "KV_NIGHTLY" in os.environ else 300
 GROWTH = 3 * 1024 * 1024  # bytes of memory: a leak of 300 bytes a case shows in the long form
@@ -139,10 +139,12 @@ MESSAGES: dict[str, Drawn] = {
     "snapshot_read": reads,
     "atomic_write": writes,
     "watch": watched,
-    "queue/claim": st.one_of(st.integers(0, 101), st.integers(0, 2**32 - 1)).map(lambda most: queue.Claim(most=most)),
-    "queue/renew": st.lists(ids, max_size=120).map(lambda found: queue.Renew(ids=found)),
-    "queue/finish": st.builds(lambda one, well: queue.Finish(id=one, success=well), ids, st.booleans()),
-    "queue/revive": st.just(queue.Revive()),
+    "queue/claim": st.one_of(st.integers(0, 101), st.integers(0, 2**32 - 1)).map(
+        lambda most: queue_pb2.Claim(most=most)
+    ),
+    "queue/renew": st.lists(ids, max_size=120).map(lambda found: queue_pb2.Renew(ids=found)),
+    "queue/finish": st.builds(lambda one, well: queue_pb2.Finish(id=one, success=well), ids, st.booleans()),
+    "queue/revive": st.just(queue_pb2.Revive()),
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.connect.http1 import ONE_PACKET, Answer, Unanswered, Unsent, asked
+from provisioner.connect.client.http1 import ONE_PACKET, Answer, Unanswered, Unsent, asked
 
 HEAD = b"POST /x HTTP/1.1\r\nHost: example.org\r\n"
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 5\r\n\r\nhello"

@@ -11,12 +11,13 @@ from pathlib import Path
 import connect_wire as wire
 import pytest
 from connect_world import Access, Server, access, deno, serving
+from paths import SUPPORT
 from support import files, shop, until
 
 from provisioner.kv import open_kv
 
 NIGHTLY = "KV_NIGHTLY" in os.environ
-WATCHES = Path(__file__).with_name("connect_watches.ts")
+WATCHES = SUPPORT / "connect_watches.ts"
 HEAD = (
     "POST {place} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nx-denokv-database-id: {database}\r\n"
     "x-denokv-version: 3\r\n{more}\r\n"

@@ -19,10 +19,10 @@ import pytest
 from connect_world import Server, access, serving, token
 from support import database_of, git, ok, shop, until
 
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.connect import queue_pb2 as queue
-from provisioner.connect.access import Access, Opened
+from provisioner.connect.protocol import queue_pb2
+from provisioner.connect.server.tokens import Access, Opened
+from provisioner.core.clock import now_ms
+from provisioner.system.home import Home
 
 NOWHERE = "01234567-89ab-4def-8123-456789abcdef"
 KEY = b"\x02mark\0"
@@ -30,9 +30,9 @@ BODIES = {
     "snapshot_read": wire.get(KEY),
     "atomic_write": wire.put(KEY, b"x"),
     "watch": wire.watch(KEY),
-    "queue/claim": queue.Claim(most=1).SerializeToString(),
-    "queue/renew": queue.Renew(ids=["x"]).SerializeToString(),
-    "queue/finish": queue.Finish(id="x", success=True).SerializeToString(),
+    "queue/claim": queue_pb2.Claim(most=1).SerializeToString(),
+    "queue/renew": queue_pb2.Renew(ids=["x"]).SerializeToString(),
+    "queue/finish": queue_pb2.Finish(id="x", success=True).SerializeToString(),
     "queue/revive": b"",
     "queue/news": b"",
 }

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kv_server import Made, Served
 
-from provisioner.connect import queue_pb2 as pb
+from provisioner.connect.protocol import queue_pb2
 from provisioner.kv import open_kv
 from provisioner.kv.model import AtomicWrite, Enqueue
-from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 CASES = 10_000 if "KV_NIGHTLY" in os.environ else 200
 PATHS = ("queue/claim", "queue/renew", "queue/finish", "queue/revive", "queue/news")
@@ -35,19 +35,19 @@ def made(server: Served) -> Made:
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        ("queue/claim", pb.Claim(most=1).SerializeToString(), 200),
-        ("queue/claim", pb.Claim(most=100).SerializeToString(), 200),
+        ("queue/claim", queue_pb2.Claim(most=1).SerializeToString(), 200),
+        ("queue/claim", queue_pb2.Claim(most=100).SerializeToString(), 200),
         ("queue/claim", b"", 400),
-        ("queue/claim", pb.Claim(most=101).SerializeToString(), 400),
+        ("queue/claim", queue_pb2.Claim(most=101).SerializeToString(), 400),
         ("queue/claim", b"\xff", 400),
         ("queue/claim", b"x" * 20_000, 413),
-        ("queue/renew", pb.Renew(ids=["nobody's"] * 100).SerializeToString(), 200),
-        ("queue/renew", pb.Renew(ids=["x"] * 101).SerializeToString(), 400),
+        ("queue/renew", queue_pb2.Renew(ids=["nobody's"] * 100).SerializeToString(), 200),
+        ("queue/renew", queue_pb2.Renew(ids=["x"] * 101).SerializeToString(), 400),
         ("queue/renew", b"\x0a\x02\xed\xa0", 400),
-        ("queue/finish", pb.Finish(id="nobody's", success=True).SerializeToString(), 200),
-        ("queue/finish", pb.Finish(id="nobody's").SerializeToString(), 200),
-        ("queue/finish", pb.Finish(id="a\0b").SerializeToString(), 200),
-        ("queue/finish", pb.Finish(id="x" * 101).SerializeToString(), 400),
+        ("queue/finish", queue_pb2.Finish(id="nobody's", success=True).SerializeToString(), 200),
+        ("queue/finish", queue_pb2.Finish(id="nobody's").SerializeToString(), 200),
+        ("queue/finish", queue_pb2.Finish(id="a\0b").SerializeToString(), 200),
+        ("queue/finish", queue_pb2.Finish(id="x" * 101).SerializeToString(), 400),
         ("queue/revive", b"", 200),
         ("queue/revive", b"\x07", 400),
         ("queue/other", b"", 404),
@@ -68,11 +68,11 @@ def test_what_is_no_request_is_refused(client: wire.Wire, made: Made, path: str,
     path=st.sampled_from(PATHS[:-1]),
     body=st.one_of(
         st.binary(max_size=60),
-        st.builds(pb.Claim, most=st.integers(0, 2**32 - 1)).map(lambda made: made.SerializeToString()),
-        st.builds(pb.Finish, id=st.text(st.characters(codec="utf-8"), max_size=120), success=st.booleans()).map(
+        st.builds(queue_pb2.Claim, most=st.integers(0, 2**32 - 1)).map(lambda made: made.SerializeToString()),
+        st.builds(queue_pb2.Finish, id=st.text(st.characters(codec="utf-8"), max_size=120), success=st.booleans()).map(
             lambda made: made.SerializeToString()
         ),
-        st.builds(pb.Renew, ids=st.lists(st.text(st.characters(codec="utf-8"), max_size=9), max_size=120)).map(
+        st.builds(queue_pb2.Renew, ids=st.lists(st.text(st.characters(codec="utf-8"), max_size=9), max_size=120)).map(
             lambda made: made.SerializeToString()
         ),
     ),
@@ -105,11 +105,11 @@ def test_the_stream_speaks_when_it_begins_and_when_a_message_came_from_anywhere(
     with client._stream(opened.url("queue/news"), b"", opened.headers()) as stream:
         assert stream.headers["content-type"] == "application/octet-stream"
         frames = wire.frames(stream)
-        assert pb.News.FromString(next(frames)).maybe
+        assert queue_pb2.News.FromString(next(frames)).maybe
         sent: list[Callable[[], None]] = [lambda: enqueue_here(made), lambda: enqueue_on_the_file(made)]
         for send in sent:
             send()
-            assert pb.News.FromString(next(frames)).maybe
+            assert queue_pb2.News.FromString(next(frames)).maybe
         assert next(frames) == b"", "and nothing else but that it lives"
 
 

@@ -9,14 +9,14 @@ from contextlib import closing
 import pytest
 from kv_server import Served
 
-from provisioner.connect.client import RemoteStore
-from provisioner.kv.key import encode, point
+from provisioner.connect.client.store import RemoteStore
+from provisioner.kv.codec.key import encode, point
+from provisioner.kv.codec.value import decode
+from provisioner.kv.codec.value import encode as value
 from provisioner.kv.model import AtomicWrite, Committed, Mutation, MutationKind
-from provisioner.kv.sqlite import SqliteStore
-from provisioner.kv.sqlite_reads import Pinned
 from provisioner.kv.store import Store
-from provisioner.kv.value import decode
-from provisioner.kv.value import encode as value
+from provisioner.kv.stores.sqlite.reads import Pinned
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 CLIENTS = 16
 TURNS = 60

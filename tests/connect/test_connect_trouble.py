@@ -13,13 +13,14 @@ import pytest
 from kv_server import Made, Served
 from support import until
 
-from provisioner.connect import bodies, doorman
-from provisioner.connect.databases import Databases
-from provisioner.connect.quickack import QuickAck
-from provisioner.errors import StorageFailed
-from provisioner.kv import Kv, key, open_kv
+from provisioner.connect.server import auth, request_body
+from provisioner.connect.server.open_databases import Databases
+from provisioner.connect.server.quickack import QuickAck
+from provisioner.core.errors import StorageFailed
+from provisioner.kv import Kv, open_kv
+from provisioner.kv.codec import key
 from provisioner.kv.errors import StoreFailed, Uncertain
-from provisioner.registry.tables import Tables
+from provisioner.registry.connection import Tables
 
 A = key.encode(("a",))
 
@@ -44,7 +45,7 @@ def test_a_registry_that_cannot_be_read_lets_nobody_in_anew_and_for_a_while_thos
         assert client.send(path.url("snapshot_read"), wire.get(A), path.headers()).status == 200
         with client.watching(path, A) as stream:
             next(stream)
-            monkeypatch.setattr(doorman, "TRUSTED_SECONDS", 3)
+            monkeypatch.setattr(auth, "TRUSTED_SECONDS", 3)
             unreadable(monkeypatch)
             assert client.send(path.url("snapshot_read"), wire.get(A), path.headers()).status == 200
             assert client.metadata(made.url, made.token).status == 503
@@ -83,16 +84,15 @@ def test_a_write_on_which_the_server_stumbles_is_uncertain_and_a_read_failed(
     made = server.database()
     with opened(made) as kv, caplog.at_level(logging.CRITICAL, "provisioner.connect"):
         kv.set(("a",), 1)
-        from provisioner.connect import convert
-        from provisioner.connect import server as serving
+        from provisioner.connect.server import app, decode
 
         def stumble(*_: object) -> bytes:
             raise RuntimeError("not foreseen")
 
-        monkeypatch.setattr(convert, "write_answer", stumble)
+        monkeypatch.setattr(decode, "write_answer", stumble)
         with pytest.raises(Uncertain, match="may have been written or not"):
             kv.set(("a",), 2)
-        monkeypatch.setattr(serving, "read_answer", stumble)
+        monkeypatch.setattr(app, "read_answer", stumble)
         with pytest.raises(StoreFailed, match="422"):
             kv.get(("a",))
         monkeypatch.undo()
@@ -100,7 +100,7 @@ def test_a_write_on_which_the_server_stumbles_is_uncertain_and_a_read_failed(
 
 
 def test_a_body_that_does_not_come_is_given_up(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "SECONDS", 1)
+    monkeypatch.setattr(request_body, "SECONDS", 1)
     made = server.database()
     with wire.Wire() as client:
         path = client.opened(made.url, made.token)

@@ -13,7 +13,7 @@ import pytest
 from connect_world import Access, access, serving
 from support import shop
 
-from provisioner.connect import datapath_pb2 as pb
+from provisioner.connect.protocol import datapath_pb2 as pb
 
 KEY = b"\x02key\0"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

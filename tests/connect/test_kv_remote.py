@@ -13,9 +13,9 @@ import pytest
 from kv_wire import PROTOBUF, Fault, Wire, wire
 from support import until
 
-from provisioner.connect import datapath_pb2 as messages
-from provisioner.connect import exchange, session, transport
-from provisioner.connect.client import RemoteStore
+from provisioner.connect.client import metadata, session, transport
+from provisioner.connect.client.store import RemoteStore
+from provisioner.connect.protocol import datapath_pb2 as pb
 from provisioner.kv import (
     AccessDenied,
     Closed,
@@ -103,13 +103,13 @@ def test_closing_ends_what_is_being_tried_again(server: Wire) -> None:
     assert outcomes == [Closed]
 
 
-def entry(key: bytes, versionstamp: bytes = bytes(10)) -> messages.KvEntry:
-    return messages.KvEntry(key=key, value=b"x", encoding=messages.VE_BYTES, versionstamp=versionstamp)
+def entry(key: bytes, versionstamp: bytes = bytes(10)) -> pb.KvEntry:
+    return pb.KvEntry(key=key, value=b"x", encoding=pb.VE_BYTES, versionstamp=versionstamp)
 
 
-def output(*entries: messages.KvEntry, **fields: Any) -> messages.SnapshotReadOutput:
-    said = {"status": messages.SR_SUCCESS, "read_is_strongly_consistent": True, **fields}
-    return messages.SnapshotReadOutput(ranges=[messages.ReadRangeOutput(values=entries)], **said)
+def output(*entries: pb.KvEntry, **fields: Any) -> pb.SnapshotReadOutput:
+    said = {"status": pb.SR_SUCCESS, "read_is_strongly_consistent": True, **fields}
+    return pb.SnapshotReadOutput(ranges=[pb.ReadRangeOutput(values=entries)], **said)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def output(*entries: messages.KvEntry, **fields: Any) -> messages.SnapshotReadOu
         Fault(status=302, body=b"elsewhere"),
         strange(b"\xff\xff\xff"),
         strange(b""),
-        strange(messages.SnapshotReadOutput(status=messages.SR_SUCCESS, read_is_strongly_consistent=True)),
+        strange(pb.SnapshotReadOutput(status=pb.SR_SUCCESS, read_is_strongly_consistent=True)),
         strange(output(status=7)),
         strange(output(entry(b"\x02a\0", bytes(9)))),
         strange(output(entry(b"\x02b\0"))),
@@ -138,7 +138,7 @@ def test_an_answer_that_is_none_is_an_error_at_once(server: Wire, kv: Kv, answer
     "answer", [output(read_disabled=True), output(status=2), output(read_is_strongly_consistent=False)]
 )
 def test_an_endpoint_that_does_not_serve_reads_makes_the_metadata_be_asked_again(
-    server: Wire, kv: Kv, answer: messages.SnapshotReadOutput
+    server: Wire, kv: Kv, answer: pb.SnapshotReadOutput
 ) -> None:
     kv.set(("a",), 1)
     server.fail("snapshot_read", strange(answer))
@@ -342,12 +342,12 @@ def test_what_is_no_url_of_a_server_is_refused_without_asking(url: str) -> None:
 def test_nothing_leads_from_https_to_where_all_can_be_read(server: Wire) -> None:
     body = json.dumps(server.metadata).encode()
     places = transport.Transport()
-    assert exchange.parse(body, "https://example.org/x/connect", places).strong[0].origin.name == "https://example.org"
+    assert metadata.parse(body, "https://example.org/x/connect", places).strong[0].origin.name == "https://example.org"
     server.metadata["endpoints"].append({"url": "http://example.org/near", "consistency": "eventual"})
     body = json.dumps(server.metadata).encode()
-    exchange.parse(body, "http://example.org/x/connect", places)
-    with pytest.raises(exchange.Strange, match="in the clear"):
-        exchange.parse(body, "https://example.org/x/connect", places)
+    metadata.parse(body, "http://example.org/x/connect", places)
+    with pytest.raises(metadata.Strange, match="in the clear"):
+        metadata.parse(body, "https://example.org/x/connect", places)
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,12 @@ from kv_worker import ACCOUNTS, SUM
 from support import files, ok, run, shop, status, until
 from test_kv_together import Process, deno, python, running, total, transferred
 
-from provisioner.kv import AccessDenied, Kv, KvError, ReadOnly, StoreFailed, Uncertain, aio, client, open_kv
+from provisioner.kv import AccessDenied, Kv, KvError, ReadOnly, StoreFailed, Uncertain, open_kv
+from provisioner.kv.client import async_client, sync_client
+from provisioner.kv.codec.value import to_v8
 from provisioner.kv.model import AtomicWrite, Committed, Enqueue
-from provisioner.kv.sqlite import SqliteStore
 from provisioner.kv.store import Store
-from provisioner.kv.value import to_v8
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 TIMES = 20 if "KV_NIGHTLY" in os.environ else 3
 THREADS = 8
@@ -191,8 +192,8 @@ def test_one_listens_at_the_server_and_one_on_the_file(made: Made) -> None:
 
 
 def test_the_servers_clock_counts(made: Made) -> None:
-    store: Store = client.open_store(made.url)
-    now = client.now()
+    store: Store = sync_client.open_store(made.url)
+    now = sync_client.now()
     with Kv(store) as kv:
         kv.set(("a",), 1, expire_in=50_000)
         assert store.collect(now + 10**9) == (0, None)
@@ -259,7 +260,7 @@ def test_what_is_taken_away_is_gone_within_seconds(
 
 
 async def _many(url: str) -> None:
-    async with await aio.open_kv(url) as kv:
+    async with await async_client.open_kv(url) as kv:
         await asyncio.gather(*(kv.set((number,), number) for number in range(300)))
         assert [entry.value async for entry in kv.list(())] == list(range(300))
 
@@ -299,7 +300,7 @@ def test_the_server_keeps_any_schedule_that_a_client_may_send(
     made: Made, backoff: tuple[int, ...] | None, tries: int
 ) -> None:
     """As denokv for Python, which sends ten intervals; and an empty one means that nothing is tried again."""
-    with closing(client.open_store(made.url)) as store, closing(SqliteStore(made.path)) as near:
+    with closing(sync_client.open_store(made.url)) as store, closing(SqliteStore(made.path)) as near:
         (outcome,) = store.write([AtomicWrite(enqueues=(Enqueue(to_v8("x"), 0, (), backoff),))])
         assert isinstance(outcome, Committed) is bool(tries)
         for _ in range(tries):

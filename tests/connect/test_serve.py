@@ -17,10 +17,11 @@ import urllib3
 from connect_world import Access, Server, access, deno, free_port, serving, token
 from support import daemon, files, git, ok, provisioner, shop, until
 
-from provisioner.connect import datapath_pb2 as pb
-from provisioner.connect.options import Options, checked
-from provisioner.errors import UsageError
-from provisioner.kv import key, open_kv
+from provisioner.connect.protocol import datapath_pb2 as pb
+from provisioner.connect.server.options import Options, checked
+from provisioner.core.errors import UsageError
+from provisioner.kv import open_kv
+from provisioner.kv.codec import key
 
 A = key.encode(("a",))
 ANSWERS_TO_ALL = (
@@ -349,13 +350,13 @@ _known: dict[tuple[Path, str], Access] = {}
 def access_of(repo: Path, home: Path, branch: str) -> Access:
     """Asked once: each question starts a process."""
     if (repo, branch) not in _known:
-        from provisioner import keys
-        from provisioner.config import Home
+        from provisioner.system import secret_key
+        from provisioner.system.home import Home
 
         base = (home / "server").read_text().split()[2]
         for row in json.loads(ok(repo, "status", "--json")):
             identity = row["databases"][0]["id"]
-            opener = keys.injected(keys.secret(Home(str(home))), identity, 0)
+            opener = secret_key.injected(secret_key.secret(Home(str(home))), identity, 0)
             _known[repo, row["branch"]] = Access(f"{base}/v2/databases/{identity}/connect", opener)
     return _known[repo, branch]
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import git, ok, provisioner, repository, rows
 
-from provisioner import naming
+from provisioner.core import naming
 
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^/|/$|\.$|^@$|(^|/)\.|\.lock(/|$)")
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from support import ok, repository
 
-from provisioner.config import Home
-from provisioner.registry import reserve
-from provisioner.registry.reserve import Reserve
+from provisioner.registry import disk_reserve
+from provisioner.registry.disk_reserve import Reserve
+from provisioner.system.home import Home
 
 
 def test_a_reserve_is_kept_until_it_is_given_up_and_then_kept_again(home: Path) -> None:
     home.mkdir()
     kept = Reserve(Home(str(home)))
     kept.keep()
-    assert (home / "reserve").stat().st_size == reserve.RESERVE_BYTES
+    assert (home / "reserve").stat().st_size == disk_reserve.RESERVE_BYTES
     assert not kept.make_room()  # there is room without it
     assert (home / "reserve").exists()
     assert kept.spend()

@@ -12,14 +12,14 @@ from pg_server import PgServer
 from pg_world import mark, marked, pg_shop
 from support import add_branches, killed, ok, shop
 
-from provisioner import scratch
-from provisioner.config import Home
-from provisioner.errors import StorageFailed
+from provisioner.core.errors import StorageFailed
+from provisioner.system import temp_dirs
+from provisioner.system.home import Home
 
 HOLDER = """
 import sys
-from provisioner import scratch
-from provisioner.config import Home
+from provisioner.system import temp_dirs as scratch
+from provisioner.system.home import Home
 with scratch.directory(Home(sys.argv[1])) as directory:
     open(directory + "/secret", "w").close()
     print(directory, flush=True)
@@ -38,14 +38,14 @@ def test_one_goes_when_its_process_is_gone_and_not_before(tmp_path: Path, home: 
         assert holder.stdout is not None
         name = os.path.basename(holder.stdout.readline().strip())
         ok(repo, "reconcile")
-        with scratch.directory(Home(str(home))) as mine:
+        with temp_dirs.directory(Home(str(home))) as mine:
             assert left(home) == {name, os.path.basename(mine)}
         assert (home / "work" / name / "secret").exists()
         holder.kill()
     assert left(home) == {name}
     ok(repo, "reconcile")
     assert left(home) == set()
-    with pytest.raises(ZeroDivisionError), scratch.directory(Home(str(home))):
+    with pytest.raises(ZeroDivisionError), temp_dirs.directory(Home(str(home))):
         raise ZeroDivisionError
     assert left(home) == set()
 
@@ -53,7 +53,7 @@ def test_one_goes_when_its_process_is_gone_and_not_before(tmp_path: Path, home: 
 def test_where_none_can_be_made_it_is_said(home: Path) -> None:
     Home(str(home)).create()
     (home / "work").write_text("")
-    with pytest.raises(StorageFailed, match="cannot write to"), scratch.directory(Home(str(home))):
+    with pytest.raises(StorageFailed, match="cannot write to"), temp_dirs.directory(Home(str(home))):
         pass
 
 

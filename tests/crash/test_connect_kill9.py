@@ -21,13 +21,14 @@ import pytest
 import urllib3
 from connect_world import QUIET, Access, Server, access, deno_command, serving
 from kv_files import integrity
+from paths import SUPPORT
 from support import files, shop, until
 
 from provisioner.kv import Kv, open_kv
 
 TIMES = 50 if "KV_NIGHTLY" in os.environ else 5
 WRITERS = 64
-PROGRAM = Path(__file__).with_name("connect_writers.ts")
+PROGRAM = SUPPORT / "connect_writers.ts"
 
 
 @dataclass(slots=True)

@@ -26,8 +26,8 @@ from support import (
     statuses,
 )
 
-from provisioner import inbox
-from provisioner.faults import POINTS
+from provisioner.system import inbox
+from provisioner.system.failpoints import POINTS
 
 
 def test_every_point_is_tried() -> None:

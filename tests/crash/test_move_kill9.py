@@ -14,7 +14,7 @@ from move_world import Writer, left_of, writing
 from pg_server import PgServer
 from support import killed, ok, points, provisioner, rows, shop
 
-from provisioner.kv.schema import why_not_a_database
+from provisioner.kv.stores.sqlite.schema import why_not_a_database
 
 LONG = os.environ.get("KV_NIGHTLY") == "1"
 ROUNDS = 10

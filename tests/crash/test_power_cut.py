@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support import daemon, files, ok, put, repository
 
-from provisioner.kv.schema import empty_file
+from provisioner.kv.stores.sqlite.schema import empty_file
 
 
 def _left(location: Path, stage: str, data: bytes | None) -> Path:

@@ -20,10 +20,10 @@ from connect_world import Server, serving, token
 from dashboard_world import Visitor, code, visited
 from support import events, git, ok, provisioner, rows, shop, until
 
-from provisioner.config import Home
-from provisioner.dashboard import logins
 from provisioner.dashboard.routes import routes
-from provisioner.dashboard.sessions import IDLE_MS, Session, Sessions
+from provisioner.dashboard.web import login_codes
+from provisioner.dashboard.web.sessions import IDLE_MS, Session, Sessions
+from provisioner.system.home import Home
 
 PAGES = ("/", "/activity", "/instances/default", "/apps/shop")
 _FOREIGN = r"""<script(?![^>]*src="/static/)|<style|\sstyle=|\son\w+=|(src|href|action)=["']?(https?:)?//"""
@@ -108,7 +108,7 @@ def test_the_cookie_is_kept_from_scripts_and_from_other_sites(world: tuple[Serve
 def test_over_tls_the_cookie_is_for_tls_only(home: Path, tmp_path: Path, world: tuple[Server, Path, str]) -> None:
     other = tmp_path / "other"
     with serving(other, "--public-url", "https://kv.example.com") as server:
-        secret = logins.make(Home(str(other)), 2**42)
+        secret = login_codes.make(Home(str(other)), 2**42)
         answer = Visitor(server.base).post("/login", {"secret": secret}, host="kv.example.com")
         assert answer.status == 303
         assert "; Secure" in answer.headers["set-cookie"]
@@ -142,19 +142,19 @@ def test_who_guesses_is_slowed_down_and_who_knows_is_not(world: tuple[Server, Pa
 
 def test_a_code_is_good_for_ten_minutes_and_others_are_swept_away(home: Path) -> None:
     place = Home(str(home))
-    late, good = logins.make(place, 0), logins.make(place, 1)
-    assert not redeemed(place, late, logins.LIFETIME_MS)
-    assert redeemed(place, good, logins.LIFETIME_MS)
+    late, good = login_codes.make(place, 0), login_codes.make(place, 1)
+    assert not redeemed(place, late, login_codes.LIFETIME_MS)
+    assert redeemed(place, good, login_codes.LIFETIME_MS)
     assert not redeemed(place, good, 2)
-    logins.make(place, 0)
-    logins.make(place, logins.LIFETIME_MS)
+    login_codes.make(place, 0)
+    login_codes.make(place, login_codes.LIFETIME_MS)
     assert len(os.listdir(place.logins)) == 1
     for strange in ("", "ptl_", "ptl_../../server", "ptl_\udc80", "x" * 10_000):
         assert not redeemed(place, strange, 0)
 
 
 def redeemed(place: Home, secret: str, now: int) -> bool:
-    with logins.redeemed(place, secret, now) as good:
+    with login_codes.redeemed(place, secret, now) as good:
         return good
 
 
@@ -399,7 +399,7 @@ def test_streams_end_when_the_server_does_and_it_waits_for_nobody(tmp_path: Path
     home = tmp_path / "streams"
     with serving(home) as server:
         visitor = Visitor(server.base)
-        assert visitor.log_in(logins.make(Home(str(home)), 2**42)).status == 303
+        assert visitor.log_in(login_codes.make(Home(str(home)), 2**42)).status == 303
         cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
         stream = urllib3.request("GET", server.base + "/events", headers={"cookie": cookie}, preload_content=False)
         assert stream.status == 200

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from support import database_of, files, git, ok, provisioner, shop
 
 from provisioner.kv import KvU64, open_kv
-from provisioner.kv.key import encode
+from provisioner.kv.codec.key import encode
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from support import database_of, events, git, ok, shop
 from v8serialize.jstypes import JSArray
 
 from provisioner.kv import KvU64, open_kv
-from provisioner.kv.key import encode
+from provisioner.kv.codec.key import encode
 
 
 @pytest.fixture(scope="module")

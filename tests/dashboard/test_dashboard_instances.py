@@ -26,15 +26,15 @@ from support import (
     statuses,
 )
 
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.engines.base import Where
-from provisioner.model import Status
+from provisioner.core.clock import now_ms
+from provisioner.core.model import Status
+from provisioner.engines.protocol.engine import Where
 from provisioner.operations import instances
 from provisioner.operations.proposal import NOBODY
 from provisioner.reconcile.controller import reconcile
 from provisioner.registry.instances import databases_of
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'\u202e"
 

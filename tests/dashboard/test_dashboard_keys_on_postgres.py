@@ -18,17 +18,18 @@ from kv_server import keys_on
 from pg_server import PgServer, pg_running
 from support import events, shop
 
-from provisioner.config import Home
-from provisioner.dashboard import explorer
-from provisioner.engines.pg import names
-from provisioner.kv import notation, open_kv
-from provisioner.kv.direct import DirectStore, Pinned, Row
-from provisioner.kv.key import encode
+from provisioner.core.model import Database, Instance, Status
+from provisioner.dashboard.pages import explorer
+from provisioner.engines.postgres import names
+from provisioner.kv import open_kv
+from provisioner.kv.codec import json_notation
+from provisioner.kv.codec.key import encode
+from provisioner.kv.local_store import DirectStore, Pinned, Row
 from provisioner.kv.model import ReadRange
-from provisioner.kv.postgres import PostgresStore
-from provisioner.kv.sqlite import SqliteStore
-from provisioner.model import Database, Instance, Status
+from provisioner.kv.stores.postgres.store import PostgresStore
+from provisioner.kv.stores.sqlite.store import SqliteStore
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 Key = tuple[Any, ...]
 
@@ -190,7 +191,7 @@ def expected(keys: set[Key], prefix: Key) -> list[tuple[str, bool, bool]]:
     stems = list(dict.fromkeys(key[: depth + 1] for key in below))
     return [
         (
-            notation.text_of(notation.to_json(stem[-1])),
+            json_notation.text_of(json_notation.to_json(stem[-1])),
             stem in keys,
             any(key[: depth + 1] == stem != key for key in keys),
         )

@@ -19,7 +19,7 @@ from dashboard_world import Visitor, visited
 from support import add_branches, database_of, files, git, ok, provisioner, shop
 
 from provisioner.kv import BigInt, KvU64, open_kv
-from provisioner.kv.key import encode
+from provisioner.kv.codec.key import encode
 from provisioner.kv.model import UNDEFINED
 
 HOSTILE = (

@@ -18,7 +18,7 @@ from pg_standby import standby_of
 from pg_world import connected_to, environment, mark, marked, pg_shop
 from support import database_of, events, ok, provisioner, rows, run, until
 
-from provisioner.engines.pg.place import without_password
+from provisioner.engines.protocol.location import without_password
 
 SECRET = "hush-hush"
 

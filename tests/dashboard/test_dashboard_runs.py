@@ -15,11 +15,11 @@ from connect_world import Server, token
 from dashboard_world import Visitor, visited
 from support import events, ok, provisioner, shop, statuses, until
 
-from provisioner.config import Home
-from provisioner.connect.running import DRAIN_SECONDS
-from provisioner.dashboard.sessions import Session
-from provisioner.dashboard.works import AT_ONCE, Works
+from provisioner.connect.server.runner import DRAIN_SECONDS
+from provisioner.dashboard.web.background_tasks import AT_ONCE, Works
+from provisioner.dashboard.web.sessions import Session
 from provisioner.operations.proposal import Proposal, Told
+from provisioner.system.home import Home
 
 LINES = 100_000
 

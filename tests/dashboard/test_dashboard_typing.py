@@ -21,10 +21,10 @@ from kv_strategies import values
 from support import shop, until
 from v8serialize.jstypes import JSError
 
-from provisioner.dashboard import typed
-from provisioner.kv.key import encode
+from provisioner.dashboard.values import value_form
+from provisioner.kv.codec.key import encode
+from provisioner.kv.codec.value import encode as stored
 from provisioner.kv.model import NEVER
-from provisioner.kv.value import encode as stored
 
 HOSTILE = "<script>alert(1)</script>\"'&lt;\u202eevil\u2066\u200f{{7*7}}</textarea>"
 
@@ -71,8 +71,8 @@ def test_what_cannot_be_stored_stays_in_the_form_with_what_is_wrong(
     world: World, fields: dict[str, str], says: str
 ) -> None:
     world.set(("form",), 1)
-    typed = {"key": '["wrong"]', "value": "1", "spelling": "json", "expiry": "", **fields}
-    answers = [world.create(**typed)]
+    value_form = {"key": '["wrong"]', "value": "1", "spelling": "json", "expiry": "", **fields}
+    answers = [world.create(**value_form)]
     if "key" not in fields:
         answers.append(world.send(world.page("edit", ("form",)).text, fields, "edit", ("form",)))
     for answer in answers:
@@ -193,11 +193,11 @@ def test_each_type_goes_through_the_form_to_a_real_deno_and_back(world: World, t
 def test_what_is_offered_for_editing_is_all_of_the_value(json: Any) -> None:
     before = stored(value_of(json))
     row = (b"", *before, 1, NEVER)
-    if why := typed.fixed(row):
+    if why := value_form.fixed(row):
         assert re.search("no notation|several places|contains itself", why), json
         return
-    spelling, text = typed.spelled(row)
-    assert typed.stored(spelling, text.replace("\n", "\r\n")) == before
+    spelling, text = value_form.spelled(row)
+    assert value_form.stored(spelling, text.replace("\n", "\r\n")) == before
 
 
 def test_the_expiry_of_what_cannot_be_edited_does_not_overwrite_either(world: World) -> None:

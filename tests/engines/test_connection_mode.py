@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import pytest
 from support import Running, daemon, database_of, git, ok, provisioner, shop, status, until
 
-from provisioner import presence
-from provisioner.environment import STRAY
+from provisioner.core.connection import STRAY
+from provisioner.system import pidfile
 
 EXAMPLE = """
 const kv = await Deno.openKv();
@@ -170,9 +170,9 @@ def test_a_server_that_lives_and_takes_no_connection_is_no_reason_to_use_the_fil
             "http://",
             "?",
         ):
-            presence.announce(str(home / "server"), base)
+            pidfile.announce(str(home / "server"), base)
             refused(repo, "accepts no connection", str(os.getpid()), "restart the server")
-    presence.withdraw(str(home / "server"))
+    pidfile.withdraw(str(home / "server"))
 
 
 def test_the_word_of_a_dead_server_is_not_believed(repo: Path, home: Path) -> None:
@@ -283,11 +283,11 @@ def test_doctor_tells_whether_a_server_runs_and_answers(repo: Path, home: Path) 
     assert _found(repo, "server")[0] is False
     assert "was killed and left" in _found(repo, "server")[1]
     with socket.create_server(("127.0.0.1", 0)) as port:  # takes connections, and says nothing
-        presence.announce(str(home / "server"), f"http://127.0.0.1:{port.getsockname()[1]}")
+        pidfile.announce(str(home / "server"), f"http://127.0.0.1:{port.getsockname()[1]}")
         well, message = _found(repo, "server")
         assert not well
         assert "/readyz does not answer" in message
-    presence.withdraw(str(home / "server"))
+    pidfile.withdraw(str(home / "server"))
     ok(repo, "assign", "default", "--connect", "url")
     well, message = _found(repo, "app shop connection")
     assert not well

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support import IN_CI, connected, git, ok, provisioner, repository, run
 
-from provisioner.durable import replace_file
+from provisioner.system.atomic_file import replace_file
 
 
 def test_a_home_that_everybody_may_write_to_is_not_believed(tmp_path: Path, home: Path) -> None:

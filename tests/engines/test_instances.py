@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import DENO, Running, add_branches, daemon, git, got, ok, provisioner, put, repository, rows, run, shop
 
-from provisioner.environment import instance_variables
-from provisioner.naming import slug
+from provisioner.core.connection import instance_variables
+from provisioner.core.naming import slug
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from support import branches, connected, daemon, files, git, got, ok, put, repository, until
 
-from provisioner.engines import spares
-from provisioner.kv.schema import empty_file
+from provisioner.engines.files import prewarmed
+from provisioner.kv.stores.sqlite.schema import empty_file
 
 
 def _location(home: Path) -> Path:
@@ -38,17 +38,17 @@ def test_a_daemon_makes_databases_ahead_and_branches_get_them(home: Path, tmp_pa
 
 def test_a_spare_that_another_took_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "new" / "0").mkdir(parents=True)
-    assert spares.stock(str(tmp_path), 2)
-    listed = spares.listing(str(tmp_path))
-    assert spares.take(str(tmp_path), list(listed), str(tmp_path / "one"))
-    assert spares.take(str(tmp_path), list(listed), str(tmp_path / "two"))
-    assert not spares.take(str(tmp_path), list(listed), str(tmp_path / "three"))
+    assert prewarmed.stock(str(tmp_path), 2)
+    listed = prewarmed.listing(str(tmp_path))
+    assert prewarmed.take(str(tmp_path), list(listed), str(tmp_path / "one"))
+    assert prewarmed.take(str(tmp_path), list(listed), str(tmp_path / "two"))
+    assert not prewarmed.take(str(tmp_path), list(listed), str(tmp_path / "three"))
     assert (tmp_path / "one" / "kv.sqlite3").read_bytes() == empty_file()
 
 
 def test_what_a_killed_daemon_left_half_made_is_cleared_away(tmp_path: Path) -> None:
     (tmp_path / "new" / "0" / "spare-half").mkdir(parents=True)
-    assert spares.stock(str(tmp_path), 10)
-    assert not spares.stock(str(tmp_path), 10)
+    assert prewarmed.stock(str(tmp_path), 10)
+    assert not prewarmed.stock(str(tmp_path), 10)
     assert list((tmp_path / "new" / "0").iterdir()) == []
-    assert len(spares.listing(str(tmp_path))) == 10
+    assert len(prewarmed.listing(str(tmp_path))) == 10

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support import git
 
-from provisioner.errors import NotResolved, UnreadableRepository
+from provisioner.core.errors import NotResolved, UnreadableRepository
 from provisioner.git.reflog import read_logs
 from provisioner.git.refs import default_branch, is_mirror, read_branches, still_there
 from provisioner.git.worktree import current_branch, find_checkout, origin_directory

@@ -15,13 +15,14 @@ import apsw
 import pytest
 from support import IN_CI, git, ok, provisioner, shop
 
-from provisioner.kv import extents, open_kv, sqlite_pages
-from provisioner.kv.diff import Change, Kind, Side, diff
-from provisioner.kv.key import encode
+from provisioner.kv import open_kv
+from provisioner.kv.codec.key import encode
+from provisioner.kv.codec.value import encode as encoded
+from provisioner.kv.dump.diff import Change, Kind, Side, diff
+from provisioner.kv.dump.full_scan import of_store
 from provisioner.kv.model import StoredRow
-from provisioner.kv.snapshot import of_store
-from provisioner.kv.sqlite import SqliteStore
-from provisioner.kv.value import encode as encoded
+from provisioner.kv.stores.sqlite import page_diff, shared_extents
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 SIZES = (10, 10, 10, 80, 600, 1100, 3000, 9000, 60_000)  # bytes: on one page with others, alone, over several
 
@@ -74,7 +75,7 @@ class Pair:
             one, other = (stack.enter_context(of_store(store, pages=True)) for store in self.stores)
             one_more, another = (stack.enter_context(of_store(store)) for store in self.stores)
             read = list(diff(one_more, another))
-            return read, list(diff(one, other)) if sqlite_pages.maybe_different(one, other) is not None else None
+            return read, list(diff(one, other)) if page_diff.maybe_different(one, other) is not None else None
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -122,7 +123,7 @@ def test_what_two_clones_share_on_the_disk_is_not_read(cloning: Path) -> None:
             assert pages[0] is not None
             assert pages[1] is not None
             size = pair.paths[0].stat().st_size
-            parts = extents.shared(pages[0].descriptor, pages[1].descriptor, size)
+            parts = shared_extents.shared(pages[0].descriptor, pages[1].descriptor, size)
             assert sum(end - start for start, end in parts) == size
         for turn in range(4):
             read, by_pages = pair.compare()
@@ -161,7 +162,7 @@ def test_what_is_written_and_copied_meanwhile_does_not_show(tmp_path: Path) -> N
             with closing(apsw.Connection(str(path))) as connection:
                 connection.execute("pragma wal_checkpoint(passive)").fetchall()
             pair.change(store, 200)
-        assert sqlite_pages.maybe_different(one, other) is not None
+        assert page_diff.maybe_different(one, other) is not None
         assert list(diff(one, other)) == before
         assert before
 
@@ -178,7 +179,7 @@ def test_files_that_were_never_one_are_read_whole(tmp_path: Path) -> None:
             store.load([*rows, (encode(("z", extra)), b"", 3, None, -1)], keep=False, after=None, to_end=False)
             stores.append(store)
         one, other = (stack.enter_context(of_store(store, pages=True)) for store in stores)
-        assert sqlite_pages.maybe_different(one, other) is None
+        assert page_diff.maybe_different(one, other) is None
         kinds = [change.kind for change in diff(one, other)]
         assert (kinds.count(Kind.REMOVED), kinds.count(Kind.ADDED)) == (13334, 13334)
 

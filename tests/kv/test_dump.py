@@ -22,9 +22,11 @@ from support import database_of, events, git, ok, provisioner, shop
 from test_kv_deno import deno
 from test_kv_values import values
 
-from provisioner.kv import UNDEFINED, BigInt, KvU64, dumpfile, key, open_kv
-from provisioner.kv import value as encoded
-from provisioner.kv.dumpfile import Dump
+from provisioner.kv import UNDEFINED, BigInt, KvU64, open_kv
+from provisioner.kv.codec import key
+from provisioner.kv.codec import value as encoded
+from provisioner.kv.dump import json_lines
+from provisioner.kv.dump.json_lines import Dump
 from provisioner.kv.errors import DumpInvalid
 from provisioner.kv.model import StoredRow
 
@@ -76,7 +78,7 @@ stored = (
 @example(b"\x02a\0", (encoded.to_v8([shared := [1], shared]), 1), 5, -1)
 def test_any_row_comes_back_bit_by_bit(k: bytes, value: tuple[bytes, int], version: int | None, expire_at: int) -> None:
     row = (k or b"\0", *value, version, expire_at)
-    line = dumpfile.entry_line(row)
+    line = json_lines.entry_line(row)
     assert line.count(b"\n") == 1
     assert read_back(line) == [row]
 
@@ -122,8 +124,8 @@ def test_what_deno_wrote_is_loaded_as_it_was_and_deno_reads_it(tmp_path: Path, w
 
 
 def test_a_dump_is_one_moment_while_others_write(tmp_path: Path) -> None:
-    from provisioner.kv.snapshot import of_store
-    from provisioner.kv.sqlite import SqliteStore
+    from provisioner.kv.dump.full_scan import of_store
+    from provisioner.kv.stores.sqlite.store import SqliteStore
 
     path = tmp_path / "kv.sqlite3"
     with open_kv(path) as kv, closing(SqliteStore(path)) as store:
@@ -140,7 +142,7 @@ def test_a_dump_is_one_moment_while_others_write(tmp_path: Path) -> None:
 def test_memory_stays_flat(tmp_path: Path) -> None:
     """What a thousand entries take, many take too."""
     program = (
-        "import resource, sys; from provisioner.cli.commands import cli\n"
+        "import resource, sys; from provisioner.cli.main import cli\n"
         "cli(sys.argv[1:], standalone_mode=False)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
     )

@@ -40,7 +40,7 @@ from provisioner.kv import (
     Versionstamp,
 )
 from provisioner.kv.model import KvKeyPart
-from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 SECOND = datetime.timedelta(seconds=1)
 
@@ -469,7 +469,7 @@ def test_what_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_older_files_get_the_tables_they_lack(path: str) -> None:
-    from provisioner.kv import schema
+    from provisioner.kv.stores.sqlite import schema
 
     whole = []
     for version in (-1, 0, 1, 2, 3):

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from kv_server import Served
 
-from provisioner.kv import BigInt, Closed, CommitFailed, KvU64, LimitExceeded, TypeMismatch, aio, client
-from provisioner.kv.loop import ELSEWHERE
+from provisioner.kv import BigInt, Closed, CommitFailed, KvU64, LimitExceeded, TypeMismatch
+from provisioner.kv.client import async_client, sync_client
+from provisioner.kv.client.async_bridge import ELSEWHERE
 
-Program = Callable[[aio.Kv], Awaitable[None]]
+Program = Callable[[async_client.Kv], Awaitable[None]]
 
 
 @pytest.fixture(params=["file", "memory", "remote"])
@@ -25,7 +26,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path, server: Served) -> Calla
     where = made.url if made else tmp_path / "kv" if request.param == "file" else ":memory:"
 
     async def opened(program: Program) -> None:
-        async with await aio.open_kv(where, access_token=made.token if made else None) as kv:
+        async with await async_client.open_kv(where, access_token=made.token if made else None) as kv:
             async with asyncio.timeout(30):
                 await program(kv)
 
@@ -41,7 +42,11 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def test_both_clients_have_the_same_names() -> None:
-    for one, other in ((client.Kv, aio.Kv), (client.AtomicOperation, aio.AtomicOperation), (client.KvList, aio.KvList)):
+    for one, other in (
+        (sync_client.Kv, async_client.Kv),
+        (sync_client.AtomicOperation, async_client.AtomicOperation),
+        (sync_client.KvList, async_client.KvList),
+    ):
         names = [{name for name in vars(each) if not name.startswith("_")} for each in (one, other)]
         assert names[0] == names[1]
         for name in names[0]:
@@ -51,7 +56,7 @@ def test_both_clients_have_the_same_names() -> None:
 
 
 def test_the_operations_do_what_they_do_without_await(run: Run) -> None:
-    async def program(kv: aio.Kv) -> None:
+    async def program(kv: async_client.Kv) -> None:
         result = await kv.set(("a", 1), {"x": [1, BigInt(2)]})
         assert (await kv.get(("a", 1))).versionstamp == result.versionstamp
         assert [entry.value for entry in await kv.get_many([("b",), ("a", 1)])] == [None, {"x": [1, 2]}]
@@ -69,7 +74,7 @@ def test_the_operations_do_what_they_do_without_await(run: Run) -> None:
 
 
 def test_a_list_reads_as_it_is_asked(run: Run) -> None:
-    async def program(kv: aio.Kv) -> None:
+    async def program(kv: async_client.Kv) -> None:
         await asyncio.gather(*(kv.set(("p", number), number) for number in range(25)))
         entries = kv.list(("p",), batch_size=4, limit=10)
         assert [entry.value async for entry in entries] == list(range(10))
@@ -81,7 +86,7 @@ def test_a_list_reads_as_it_is_asked(run: Run) -> None:
 
 
 def test_writes_in_flight_each_get_their_own_result(run: Run) -> None:
-    async def program(kv: aio.Kv) -> None:
+    async def program(kv: async_client.Kv) -> None:
         await kv.set(("text",), "x")
 
         async def write(number: int) -> object:
@@ -102,7 +107,7 @@ def test_writes_in_flight_each_get_their_own_result(run: Run) -> None:
 
 
 def test_a_cancelled_writer_hurts_nobody_else(run: Run) -> None:
-    async def program(kv: aio.Kv) -> None:
+    async def program(kv: async_client.Kv) -> None:
         tasks = [asyncio.create_task(kv.set((number,), number)) for number in range(50)]
         await asyncio.sleep(0)
         tasks[7].cancel()
@@ -114,7 +119,7 @@ def test_a_cancelled_writer_hurts_nobody_else(run: Run) -> None:
 
 
 def test_a_watch_gives_each_change(run: Run) -> None:
-    async def program(kv: aio.Kv) -> None:
+    async def program(kv: async_client.Kv) -> None:
         async with kv.watch([("a",), ("b",)]) as watch:
             assert [entry.value for entry in await anext(watch)] == [None, None]
             following = asyncio.create_task(anext(watch))
@@ -130,7 +135,7 @@ def test_a_watch_gives_each_change(run: Run) -> None:
 
 
 def test_a_watch_ends_with_its_database(run: Run) -> None:
-    async def program(kv: aio.Kv) -> None:
+    async def program(kv: async_client.Kv) -> None:
         watch = kv.watch([("a",)])
         await anext(watch)
         following = asyncio.create_task(anext(watch, "ended"))
@@ -146,7 +151,7 @@ def test_a_watch_ends_with_its_database(run: Run) -> None:
 
 
 def test_handlers_run_at_the_same_time(run: Run) -> None:
-    async def program(kv: aio.Kv) -> None:
+    async def program(kv: async_client.Kv) -> None:
         together = asyncio.Barrier(20)
         heard: list[Any] = []
 
@@ -165,7 +170,7 @@ def test_handlers_run_at_the_same_time(run: Run) -> None:
 
 
 def test_closing_waits_for_handlers_and_one_of_them_may_close(run: Run) -> None:
-    async def program(kv: aio.Kv) -> None:
+    async def program(kv: async_client.Kv) -> None:
         finished: list[Any] = []
 
         async def handler(message: Any) -> None:
@@ -186,7 +191,7 @@ def test_closing_waits_for_handlers_and_one_of_them_may_close(run: Run) -> None:
 
 
 def test_a_plain_function_may_handle_and_failures_are_tried_again(run: Run) -> None:
-    async def program(kv: aio.Kv) -> None:
+    async def program(kv: async_client.Kv) -> None:
         tries: list[Any] = []
 
         def handler(message: Any) -> None:
@@ -205,7 +210,7 @@ def test_a_plain_function_may_handle_and_failures_are_tried_again(run: Run) -> N
 
 
 def test_reading_and_writing_start_no_thread_for_each_task(run: Run) -> None:
-    async def program(kv: aio.Kv) -> None:
+    async def program(kv: async_client.Kv) -> None:
         await asyncio.gather(*(kv.set((number,), number) for number in range(200)))
         assert sum(thread.name.startswith("kv_") for thread in threading.enumerate()) <= ELSEWHERE
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from support import git, ok, shop
 from test_kv_values import same, values
 
-from provisioner.kv import KeyInvalid, ValueInvalid, notation, open_kv
+from provisioner.kv import KeyInvalid, ValueInvalid, open_kv
+from provisioner.kv.codec import json_notation
 
 
 @pytest.fixture
@@ -117,12 +118,12 @@ def test_what_makes_no_sense_is_one_line_and_an_exit_code(
 
 @given(values)
 def test_values_come_back_from_json_as_they_were(one: Any) -> None:
-    text = notation.text_of(notation.to_json(_decoded(one)))
-    assert same(one, _decoded(notation.value_of(text)))
+    text = json_notation.text_of(json_notation.to_json(_decoded(one)))
+    assert same(one, _decoded(json_notation.value_of(text)))
 
 
 def _decoded(one: Any) -> Any:
-    from provisioner.kv import value
+    from provisioner.kv.codec import value
 
     return value.decode(*value.encode(one))
 
@@ -145,7 +146,7 @@ def _decoded(one: Any) -> Any:
     ],
 )
 def test_the_notation_comes_back_as_it_was(text: str) -> None:
-    assert notation.text_of(notation.to_json(notation.value_of(text))) == text
+    assert json_notation.text_of(json_notation.to_json(json_notation.value_of(text))) == text
 
 
 @pytest.mark.parametrize(
@@ -154,13 +155,13 @@ def test_the_notation_comes_back_as_it_was(text: str) -> None:
 )
 def test_a_notation_that_is_wrong_is_refused(text: str) -> None:
     with pytest.raises(ValueInvalid):
-        notation.value_of(text)
+        json_notation.value_of(text)
 
 
 def test_keys_have_the_notation_too() -> None:
-    assert notation.key_of('["a", 1, {"$bytes": "AAE="}, {"$bigint": "-5"}, true]') == ("a", 1, b"\0\1", -5, True)
+    assert json_notation.key_of('["a", 1, {"$bytes": "AAE="}, {"$bigint": "-5"}, true]') == ("a", 1, b"\0\1", -5, True)
     with pytest.raises(KeyInvalid):
-        notation.key_of('[{"$bytes": 5}]')
+        json_notation.key_of('[{"$bytes": 5}]')
 
 
 def test_sets_are_printed_in_the_order_that_they_have(repo: Path) -> None:

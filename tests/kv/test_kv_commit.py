@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import pytest
 from test_kv import until
 
-from provisioner.kv.commit import GroupCommit
 from provisioner.kv.errors import StoreFailed
 from provisioner.kv.model import AtomicWrite, Committed
 from provisioner.kv.store import Outcome
+from provisioner.kv.stores.group_commit import GroupCommit
 
 
 class Disk:

@@ -12,7 +12,8 @@ import apsw
 import pytest
 from support import DENO
 
-from provisioner.kv import UNDEFINED, BigInt, KvU64, open_kv, value
+from provisioner.kv import UNDEFINED, BigInt, KvU64, open_kv
+from provisioner.kv.codec import value
 
 PREPARE = """
 const V = [1, -1, 2**31, 1.5, -0, NaN, Infinity, "", "é", "漢字", "\\ud800", true, false, null, undefined, 0n, -(2n**70n),

@@ -24,8 +24,8 @@ from kv_ours import Ours, kinds_for
 from kv_sequences import searching, sequences
 from kv_strategies import spelt_one_way
 
-from provisioner.kv import key as keys
 from provisioner.kv import open_kv
+from provisioner.kv.codec import key as keys
 
 SEQUENCES = 5_000 if "KV_NIGHTLY" in os.environ else 100
 HEADER = b"\xff\x0f"  # of V8's format, version 15, which ours writes; Deno 2.9 writes 16
@@ -213,7 +213,7 @@ def stamp_of(side: Side, row: dict[str, Any]) -> str:
 
 
 def compare_values(key: Any, their: dict[str, Any], our: dict[str, Any]) -> None:
-    from provisioner.kv import value
+    from provisioner.kv.codec import value
 
     wanted = HEADER + their["v"][2:] if their["v_encoding"] == 1 else their["v"]
     assert our["v"] == wanted or not spelt_one_way(notation(value.decode(their["v"], their["v_encoding"]))), key

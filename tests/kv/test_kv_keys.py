@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.kv import key
+from provisioner.kv.codec import key
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, LimitExceeded, Malformed
 from provisioner.kv.model import BigInt, KvKey
 

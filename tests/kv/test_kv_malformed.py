@@ -9,7 +9,7 @@ from kv_files import put
 from kv_oracle import Oracle, OracleError
 
 from provisioner.kv import Malformed, TypeMismatch, open_kv
-from provisioner.kv import key as keys
+from provisioner.kv.codec import key as keys
 
 V8_ONE = bytes.fromhex("ff0f4902")
 GOOD = [("a",), ("z",)]

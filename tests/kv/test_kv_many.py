@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.kv.client.expiry import Collector
+from provisioner.kv.codec.key import point
+from provisioner.kv.codec.value import encode as value
 from provisioner.kv.errors import Closed, StoreFailed
-from provisioner.kv.expiry import Collector
-from provisioner.kv.key import point
 from provisioner.kv.model import AtomicWrite, Committed, Mutation, MutationKind
-from provisioner.kv.sqlite import SqliteStore
-from provisioner.kv.value import encode as value
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 KEY = b"\x02key\0"
 THREADS = 8

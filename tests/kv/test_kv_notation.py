@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from v8serialize.jstypes import JSArray
 
-from provisioner.kv import dumpfile, notation, value
+from provisioner.kv.codec import json_notation, value
+from provisioner.kv.dump import json_lines
 from provisioner.kv.errors import KeyInvalid, ValueInvalid
 from provisioner.kv.model import NEVER, BigInt
 
 
 def again(given: Any) -> Any:
-    return notation.value_of(json.dumps(notation.to_json(given)))
+    return json_notation.value_of(json.dumps(json_notation.to_json(given)))
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def again(given: Any) -> Any:
 def test_a_bigint_of_any_size_is_written_and_read(number: int) -> None:
     assert again(BigInt(number)) == BigInt(number)
     assert type(again(BigInt(number))) is BigInt
-    dumpfile.documents_of((b"\x02a\x00", *value.encode(BigInt(number)), 1, NEVER))
+    json_lines.documents_of((b"\x02a\x00", *value.encode(BigInt(number)), 1, NEVER))
 
 
 def test_a_few_references_do_not_become_billions_of_items() -> None:
@@ -34,20 +35,20 @@ def test_a_few_references_do_not_become_billions_of_items() -> None:
     read = value.decode(*value.encode(shared))
     began = perf_counter()
     with pytest.raises(ValueInvalid, match="refers to the same objects so often"):
-        notation.to_json(read)
+        json_notation.to_json(read)
     holed: JSArray[Any] = JSArray({2: 1})
     for _ in range(60):
         holed = JSArray({0: holed, 2: holed})
-    assert notation.to_json(holed) == {"$other": "JSArray"}
+    assert json_notation.to_json(holed) == {"$other": "JSArray"}
     data = bytes(30_000)
     with pytest.raises(ValueInvalid, match="refers to the same objects so often"):
-        notation.to_json([data] * 1000)
+        json_notation.to_json([data] * 1000)
     assert perf_counter() - began < 5
-    assert "$v8" in dumpfile.documents_of((b"\x02a\x00", *value.encode(shared), 1, NEVER))[1]
+    assert "$v8" in json_lines.documents_of((b"\x02a\x00", *value.encode(shared), 1, NEVER))[1]
 
 
 def test_what_is_nested_too_deeply_is_refused_and_not_a_fault() -> None:
     with pytest.raises(ValueInvalid, match="nested too deeply"):
-        notation.value_of("[" * 100_000)
+        json_notation.value_of("[" * 100_000)
     with pytest.raises(KeyInvalid, match="is no JSON"):
-        notation.key_of("[" * 100_000)
+        json_notation.key_of("[" * 100_000)

@@ -16,10 +16,10 @@ from support import until
 from test_kv_together import NIGHTLY, Process, python, running
 
 from provisioner.kv import open_kv
-from provisioner.kv.client import open_store
+from provisioner.kv.client.sync_client import open_store
+from provisioner.kv.codec.value import from_v8, to_v8
 from provisioner.kv.model import AtomicWrite, Enqueue
-from provisioner.kv.queue import PATIENCE
-from provisioner.kv.value import from_v8, to_v8
+from provisioner.kv.rules.queue import PATIENCE
 
 MESSAGES = 10_000 if NIGHTLY else 1_000
 

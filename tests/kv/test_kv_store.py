@@ -12,9 +12,8 @@ import pytest
 from kv_server import Served, TimedStore
 from pg_server import PgServer
 
-from provisioner.kv import key, value
+from provisioner.kv.codec import key, value
 from provisioner.kv.errors import Closed, KvError, Malformed, OutOfRange, TypeMismatch
-from provisioner.kv.memory import MemoryStore
 from provisioner.kv.model import (
     AtomicWrite,
     BigInt,
@@ -28,9 +27,10 @@ from provisioner.kv.model import (
     RawEntry,
     ReadRange,
 )
-from provisioner.kv.postgres import open_store
-from provisioner.kv.sqlite import SqliteStore
 from provisioner.kv.store import Outcome, Store
+from provisioner.kv.stores.memory import MemoryStore
+from provisioner.kv.stores.postgres.store import open_store
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 STORES: dict[str, Callable[[Path, Served], Store]] = {
     "memory": lambda *_: MemoryStore(),

@@ -20,10 +20,12 @@ from kv_files import entry
 from kv_notation import value_of
 from kv_oracle import Oracle, OracleError
 from kv_strategies import bigints, blobs, floats, numbers, texts, u64s
+from paths import SUPPORT
 from test_kv_differential import SEQUENCES
 
-from provisioner.kv import KvError, value
-from provisioner.kv.client import open_store
+from provisioner.kv import KvError
+from provisioner.kv.client.sync_client import open_store
+from provisioner.kv.codec import value
 from provisioner.kv.model import AtomicWrite, Mutation, MutationKind
 from provisioner.kv.store import Store
 
@@ -58,7 +60,7 @@ class Backend:
     """Deno's own, in a Node process."""
 
     def __init__(self, directory: Path) -> None:
-        script = str(Path(__file__).with_name("kv_sums.mjs"))
+        script = str(SUPPORT / "kv_sums.mjs")
         self._node = subprocess.Popen(
             ["node", script, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )

@@ -20,6 +20,7 @@ import pytest
 from kv_files import integrity
 from kv_oracle import Oracle
 from kv_worker import ACCOUNTS, SUM, WRITERS
+from paths import SUPPORT
 from support import DENO
 
 from provisioner.kv import Kv, open_kv
@@ -27,7 +28,6 @@ from provisioner.kv import Kv, open_kv
 NIGHTLY = "KV_NIGHTLY" in os.environ
 TRANSFERS_SECONDS = 60 if NIGHTLY else 5
 KILLS = 200 if NIGHTLY else 10
-HERE = Path(__file__).parent
 
 Process = subprocess.Popen[str]
 
@@ -46,7 +46,7 @@ def running(*command: str) -> Iterator[Process]:
 
 
 def python(work: str, path: Path | str, *arguments: str) -> tuple[str, ...]:
-    return (sys.executable, str(HERE / "kv_worker.py"), work, str(path), *arguments)
+    return (sys.executable, str(SUPPORT / "kv_worker.py"), work, str(path), *arguments)
 
 
 def deno(script: str, path: Path | str, *arguments: str) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ def deno(script: str, path: Path | str, *arguments: str) -> tuple[str, ...]:
         "--no-check",
         "--no-config",
         "--unstable-kv",
-        str(HERE / script),
+        str(SUPPORT / script),
         str(path),
         *arguments,
     )

@@ -27,7 +27,7 @@ from v8serialize.jstypes import (
     JSUndefined,
 )
 
-from provisioner.kv import v8rare, value
+from provisioner.kv.codec import v8_fallback, value
 from provisioner.kv.errors import Malformed, ValueInvalid
 from provisioner.kv.model import UNDEFINED, BigInt, Encoding, JSDate, KvU64
 
@@ -92,12 +92,12 @@ def test_a_value_comes_back_as_it_was(one: Any) -> None:
 @given(values)
 def test_what_is_written_is_what_the_general_library_reads(one: Any) -> None:
     """The other half of the proof: a mistake that reading would undo shows here."""
-    assert same(one, v8rare.loads(value.to_v8(one)))
+    assert same(one, v8_fallback.loads(value.to_v8(one)))
 
 
 @given(values)
 def test_what_the_general_library_writes_is_read(one: Any) -> None:
-    assert same(one, value.from_v8(v8rare.dumps(one)))
+    assert same(one, value.from_v8(v8_fallback.dumps(one)))
 
 
 @settings(max_examples=300)

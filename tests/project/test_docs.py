@@ -14,12 +14,12 @@ from pathlib import Path
 import click
 import pytest
 from kv_server import Served
+from paths import ROOT
 from support import daemon, run
 
-from provisioner.cli.commands import cli
+from provisioner.cli.main import cli
 from provisioner.operations.instances import parse_name
 
-ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import provisioner
 
 ROOT = Path(provisioner.__file__).parent.parent
-SOURCES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("provisioner/*/*.proto"))
+SOURCES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("provisioner/**/*.proto"))
 
 
 def test_the_messages_of_the_wire_are_made_from_their_definitions(tmp_path: Path) -> None:

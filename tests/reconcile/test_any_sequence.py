@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support import SETUPS, Setup, bare, branches, commit, git, got, ok, put, repository, until
 
-from provisioner import view
-from provisioner.config import Home
+from provisioner.operations import documents
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 Step = tuple[str, ...]
 """A verb of `LOCAL` or `PUSHES` and the branches it is about."""
@@ -91,7 +91,7 @@ def connected_files(home: Path) -> dict[str, Path]:
         (app,) = registry.apps()
         return {
             row["branch"]: Path(database["path"])
-            for row in view.timelines(registry, app)
+            for row in documents.timelines(registry, app)
             for database in row["databases"]
             if database["status"] == "connected"
         }

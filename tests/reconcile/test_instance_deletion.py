@@ -38,11 +38,11 @@ from support import (
     until,
 )
 
-from provisioner.config import Home
-from provisioner.errors import ProvisionerError
+from provisioner.core.errors import ProvisionerError
 from provisioner.operations import instance_deletion
 from provisioner.operations.proposal import NOBODY
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from support import (
     until,
 )
 
-from provisioner.config import Home
-from provisioner.operations import keeping
+from provisioner.operations import retention
 from provisioner.operations.proposal import NOBODY
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_who_says_one_thing_of_a_timeline_does_not_take_back_what_another_said_m
     with Registry.open(Home(str(home))) as registry:
         (app,) = registry.apps()
         login = next(item for item in registry.timelines(app.id) if item.name == LOGIN.encode())
-        expire = keeping.expire(registry, app, login, 14 * 86_400_000)
+        expire = retention.expire(registry, app, login, 14 * 86_400_000)
         ok(repo, "timeline", "protect", "login")
         assert ": it is protected" in "".join(expire.do(NOBODY))
     assert (timeline(repo, LOGIN)["protected"], bool(timeline(repo, LOGIN)["expires_at"])) == (True, False)

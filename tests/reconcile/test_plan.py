@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from provisioner.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
-from provisioner.reconcile.actions import (
+from provisioner.core.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
+from provisioner.reconcile.plan.actions import (
     Actual,
     Archive,
     Create,
@@ -20,7 +20,7 @@ from provisioner.reconcile.actions import (
     Rename,
     Unshare,
 )
-from provisioner.reconcile.plan import plan
+from provisioner.reconcile.plan.planner import plan
 
 NOW = 1_000_000
 APP = App("app", "shop", b"/srv/shop.git", b"main", 10_000, 60_000, 0)

@@ -31,12 +31,12 @@ from support import (
 )
 from test_runs import DAEMON, alive
 
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.deploying import due
-from provisioner.following import follow
+from provisioner.core.clock import now_ms
+from provisioner.jobs.follow_log import follow
+from provisioner.jobs.pre_deploy import due
 from provisioner.registry.runs import runs
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 
 def record(tmp_path: Path) -> Path:

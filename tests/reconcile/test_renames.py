@@ -9,7 +9,7 @@ import pytest
 from support import commit, events, files, git, got, ok, provisioner, put, repository
 
 from provisioner.git.reflog import Log, Move
-from provisioner.reconcile.renames import carried
+from provisioner.reconcile.plan.rename_detection import carried
 
 
 def _shop(path: Path, *names: str) -> Path:

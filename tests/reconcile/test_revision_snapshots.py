@@ -11,10 +11,10 @@ import pytest
 from support import commit, database_of, events, git, killed, ok, provisioner, shop, small_disk
 from test_pre_deploy import head
 
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.reconcile.revisions import keep
+from provisioner.core.clock import now_ms
+from provisioner.reconcile.changes.revision_snapshots import keep
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 
 def snapshots(repo: Path, name: str = "main") -> list[dict[str, Any]]:

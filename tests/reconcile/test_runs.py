@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from support import until
 
-from provisioner.config import Home
-from provisioner.runs.start import STOPPED, Command, log_path, run, shell
-from provisioner.runs.supervise import MOST_LOG_BYTES
+from provisioner.runs.process import STOPPED, Command, log_path, run, shell
+from provisioner.runs.supervisor import MOST_LOG_BYTES
+from provisioner.system.home import Home
 
 # forks twice and begins a session of its own, with none of the descriptors that it got
 DAEMON = """
@@ -115,8 +115,8 @@ def test_a_command_can_be_stopped(place: Home, tmp_path: Path) -> None:
 
 STARTER = """
 import sys
-from provisioner.config import Home
-from provisioner.runs.start import Command, run, shell
+from provisioner.system.home import Home
+from provisioner.runs.process import Command, run, shell
 home, directory, text = sys.argv[1:]
 run(Home(home), "one", Command(shell(text), directory, 60_000, {}), lambda: False)
 """

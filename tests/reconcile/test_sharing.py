@@ -312,9 +312,9 @@ def test_a_push_says_what_is_used(repo: Path, tmp_path: Path) -> None:
 
 
 def test_an_apps_token_still_does_not_open_production(repo: Path, home: Path) -> None:
-    from provisioner.clock import now_ms
-    from provisioner.config import Home
-    from provisioner.connect.access import Access
+    from provisioner.connect.server.tokens import Access
+    from provisioner.core.clock import now_ms
+    from provisioner.system.home import Home
 
     ok(repo, "database", "share", "production", "cart", "--yes")
     token = json.loads(ok(repo, "token", "create", "--app", "shop", "--json"))["token"]

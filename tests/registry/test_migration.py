@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from support import Done, add_branches, got, marked_shop, ok, provisioner, run
 
-from provisioner.registry.schema import MIGRATIONS
-from provisioner.registry.version import VERSION
+from provisioner.registry.migrations import MIGRATIONS
+from provisioner.registry.schema_version import VERSION
 
 NEWER = """
 import sys

@@ -17,13 +17,13 @@ from access_world import ABSENT, EXPECTED, HOUR, NOW, World, world
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from provisioner import keys
-from provisioner.config import Home
-from provisioner.connect.access import Access, Opened
-from provisioner.connect.attempts import ADDRESSES, Attempts
-from provisioner.errors import StorageFailed
+from provisioner.connect.server.rate_limit import ADDRESSES, Attempts
+from provisioner.connect.server.tokens import Access, Opened
+from provisioner.core.errors import StorageFailed
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
+from provisioner.system import secret_key
+from provisioner.system.home import Home
 
 
 @pytest.fixture
@@ -191,9 +191,9 @@ def test_a_raised_generation_ends_what_was_injected_for_that_database_alone(shop
     assert access.admit(data, NOW) is None
     assert access.admit(admin, NOW) is not None
     assert access.exchange(before["production"], shop.databases["production"], NOW) is not None
-    now_injected = keys.injected(keys.secret(shop.home), login, 1)
+    now_injected = secret_key.injected(secret_key.secret(shop.home), login, 1)
     assert access.admit(signed(access, now_injected, login), NOW) is not None
-    assert access.exchange(keys.injected(keys.secret(shop.home), cart, 1), cart, NOW) is None
+    assert access.exchange(secret_key.injected(secret_key.secret(shop.home), cart, 1), cart, NOW) is None
 
 
 def test_another_key_ends_all_that_came_of_the_old_one(shop: World, access: Access) -> None:
@@ -201,7 +201,7 @@ def test_another_key_ends_all_that_came_of_the_old_one(shop: World, access: Acce
     injected, admin = shop.token("injected:login"), shop.token("admin")
     data = [signed(access, bearer, login) for bearer in (injected, admin)]
     access.changed()
-    keys.rotate(shop.home)
+    secret_key.rotate(shop.home)
     assert access.exchange(shop.token("injected:login"), login, NOW) is not None  # at once: an app may just start
     assert access.changed()
     assert access.exchange(injected, login, NOW) is None
@@ -250,7 +250,7 @@ def test_a_copy_of_the_registry_opens_nothing(shop: World, access: Access, tmp_p
     thief.create()
     shutil.copy(shop.home.registry, thief.registry)
     with closing(Access(thief)) as theirs:
-        forged = keys.injected(keys.secret(thief), login, 0)
+        forged = secret_key.injected(secret_key.secret(thief), login, 0)
         assert access.exchange(forged, login, NOW) is None
         assert access.admit(signed(theirs, forged, login), NOW) is None
 
@@ -260,7 +260,7 @@ def test_a_copy_of_the_registry_opens_nothing(shop: World, access: Access, tmp_p
 
 def test_the_key_is_private_and_one_also_where_many_ask_first(home: Path) -> None:
     program = (
-        "import sys; from provisioner.config import Home; from provisioner import keys;"
+        "import sys; from provisioner.system.home import Home; from provisioner import keys;"
         "print(keys.secret(Home(sys.argv[1])).hex())"
     )
     Home(str(home)).create()
@@ -284,7 +284,7 @@ def test_a_damaged_key_is_an_error_and_not_another_key(shop: World, access: Acce
         access.exchange(injected, shop.databases["login"], NOW)
     with pytest.raises(StorageFailed, match="rotate-key"):
         access.admit("pts_x_y", NOW)
-    keys.rotate(shop.home)
+    secret_key.rotate(shop.home)
     assert access.exchange(injected, shop.databases["login"], NOW) is None
 
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import DENO, events, git, ok, provisioner, run, shop
 
-from provisioner import formats
-from provisioner.errors import UsageError
-from provisioner.operations.dotenv import parse
+from provisioner.core.errors import UsageError
+from provisioner.environment import formats
+from provisioner.environment.dotenv import parse
 
 
 @pytest.fixture

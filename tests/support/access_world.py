@@ -6,11 +6,11 @@ import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from provisioner import keys
-from provisioner.config import Home
-from provisioner.model import App, Database, Instance, Scope, Status, Timeline
+from provisioner.core.model import App, Database, Instance, Scope, Status, Timeline
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
+from provisioner.system import secret_key
+from provisioner.system.home import Home
 
 NOW = 1_800_000_000_000
 HOUR = 3_600_000
@@ -41,7 +41,7 @@ class World:
     def token(self, name: str, *, read_only: bool = False, expires_at: int | None = None) -> str:
         kind, _, what = name.partition(":")
         if kind == "injected":
-            return keys.injected(keys.secret(self.home), self.databases[what], 0)
+            return secret_key.injected(secret_key.secret(self.home), self.databases[what], 0)
         with Registry.open(self.home) as registry:
             return tokens.create(
                 registry,

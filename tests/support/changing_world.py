@@ -12,7 +12,7 @@ from dashboard_world import Answer, Visitor
 from support import database_of, files
 
 from provisioner.kv import open_kv
-from provisioner.kv.key import encode
+from provisioner.kv.codec.key import encode
 
 
 class World:

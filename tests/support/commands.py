@@ -161,9 +161,9 @@ def _load() -> None:
 
     import pygit2  # noqa: F401
 
-    from provisioner.cli.commands import COMMANDS
+    from provisioner.cli.main import COMMANDS
 
-    importlib.import_module("provisioner.cli.launch")
+    importlib.import_module("provisioner.cli.exec")
     for path in COMMANDS.values():
         importlib.import_module(path.partition(":")[0])
 

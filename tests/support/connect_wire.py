@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 import urllib3
 
-from provisioner.connect import datapath_pb2 as pb
+from provisioner.connect.protocol import datapath_pb2 as pb
 
 OPERATIONS = ("snapshot_read", "atomic_write", "watch")
 QUEUE = ("queue/claim", "queue/renew", "queue/finish", "queue/revive", "queue/news")

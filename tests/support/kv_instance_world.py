@@ -11,8 +11,8 @@ from pg_server import PgServer
 from pg_world import environment
 from support import daemon, ok, repository
 
-from provisioner.config import home_directory
 from provisioner.kv import Kv, open_kv
+from provisioner.system.home import home_directory
 
 KEY = ("mark",)
 

@@ -10,7 +10,7 @@ from kv_notation import key_of, notation, value_of
 from kv_oracle import OracleError
 
 from provisioner.kv import BigInt, CommitFailed, CommitResult, Kv, KvEntry, KvError, KvU64
-from provisioner.kv.client import KvWatch
+from provisioner.kv.client.sync_client import KvWatch
 from provisioner.kv.model import UNDEFINED
 
 NAMES = {

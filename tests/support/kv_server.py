@@ -10,22 +10,22 @@ from pathlib import Path
 
 from pg_server import PgServer
 
-from provisioner import keys
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.connect.client import RemoteStore
-from provisioner.connect.options import Options
-from provisioner.connect.running import Running
-from provisioner.engines.layout import database_path
-from provisioner.engines.pg import names
-from provisioner.engines.stores import GENERATION
-from provisioner.kv.client import open_store
+from provisioner.connect.client.store import RemoteStore
+from provisioner.connect.server.options import Options
+from provisioner.connect.server.runner import Running
+from provisioner.core.clock import now_ms
+from provisioner.core.model import App, Database, Instance, Scope, Status, Timeline
+from provisioner.engines.files.layout import database_path
+from provisioner.engines.postgres import names
+from provisioner.engines.postgres.names import KV_GENERATION
+from provisioner.kv.client.sync_client import open_store
 from provisioner.kv.model import Message
-from provisioner.kv.postgres import PostgresStore
-from provisioner.kv.sqlite import SqliteStore
-from provisioner.model import App, Database, Instance, Scope, Status, Timeline
+from provisioner.kv.stores.postgres.store import PostgresStore
+from provisioner.kv.stores.sqlite.store import SqliteStore
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
+from provisioner.system import secret_key
+from provisioner.system.home import Home
 
 
 class Clock:
@@ -49,7 +49,7 @@ class Made:
 
 def keys_on(pg: PgServer, home: Home, identity: str, name: str) -> None:
     """Make a Deno KV database on PostgreSQL as ours are: of a role of its name, which alone connects to it."""
-    password = keys.role_password(keys.secret(home), identity, GENERATION)
+    password = secret_key.role_password(secret_key.secret(home), identity, KV_GENERATION)
     pg.ask(f"""create role "{name}" login password '{password}'""")
     pg.create_closed(name)
     pg.ask(f'alter database "{name}" owner to "{name}"')
@@ -93,8 +93,8 @@ class Served:
 
     def adopt(self, other: Served, made: Made) -> Made:
         """The database on PostgreSQL that another server has: from now on both have it, and one key."""
-        keys.secret(self.home)
-        Path(self.home.key).write_bytes(keys.secret(other.home))
+        secret_key.secret(self.home)
+        Path(self.home.key).write_bytes(secret_key.secret(other.home))
         identity = made.url.split("/")[-2]
         with Registry.open(other.home) as registry:
             database = registry.database(identity)
@@ -141,7 +141,7 @@ class Served:
 
     def _made(self, identity: str, path: str) -> Made:
         url = f"{self._running.options.url}/v2/databases/{identity}/connect"
-        return Made(url, keys.injected(keys.secret(self.home), identity, 0), path)
+        return Made(url, secret_key.injected(secret_key.secret(self.home), identity, 0), path)
 
     def reading(self, made: Made) -> str:
         """A token that may only read it."""

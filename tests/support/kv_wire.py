@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
-from provisioner.connect import convert
-from provisioner.connect.entries import read_answer
-from provisioner.connect.refusal import Refused
-from provisioner.kv.direct import Row
+from provisioner.connect.protocol.http_errors import Refused
+from provisioner.connect.server import decode
+from provisioner.connect.server.encode import read_answer
 from provisioner.kv.errors import KvError
-from provisioner.kv.memory import MemoryStore
+from provisioner.kv.local_store import Row
 from provisioner.kv.model import RawEntry, ReadRange
+from provisioner.kv.stores.memory import MemoryStore
 
 IDENTITY = "0b1e4b5c-0d4f-4a54-9f6f-0f6a1c6d7e8f"
 PROTOBUF = "application/x-protobuf"
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._carried_out(name, body)
             self._fail(fault)
         elif name == "watch" and self._bearer() == self.wire.token:
-            self._watch(convert.watched_keys(body))
+            self._watch(decode.watched_keys(body))
         else:
             self._send(*self._carried_out(name, body))
 
@@ -132,12 +132,12 @@ class _Handler(BaseHTTPRequestHandler):
             if name == "connect":
                 return 200, "application/json", json.dumps({**wire.metadata, "token": wire.token}).encode()
             if name == "snapshot_read":
-                return 200, PROTOBUF, read_answer(self._rows(convert.ranges_of(body)[0]))
+                return 200, PROTOBUF, read_answer(self._rows(decode.ranges_of(body)[0]))
             if name == "atomic_write":
-                (outcome,) = wire.store.write([convert.write_of(body)])
+                (outcome,) = wire.store.write([decode.write_of(body)])
                 if isinstance(outcome, KvError):
                     raise Refused(400, str(outcome))
-                return 200, PROTOBUF, convert.write_answer(outcome)
+                return 200, PROTOBUF, decode.write_answer(outcome)
         except Refused as refused:
             return refused.status, "text/plain", refused.text.encode()
         return 404, "text/plain", b"there is nothing here"
@@ -171,11 +171,11 @@ class _Handler(BaseHTTPRequestHandler):
             while True:
                 found = self.wire.store.read(ranges)
                 entries: list[RawEntry | None] = [entries[0] if entries else None for entries in found]
-                frame = convert.watch_frame(entries)
-                for piece in (convert.KEEP_ALIVE + frame[:2], frame[2:7], frame[7:]):  # cut anywhere
+                frame = decode.watch_frame(entries)
+                for piece in (decode.KEEP_ALIVE + frame[:2], frame[2:7], frame[7:]):  # cut anywhere
                     self.wfile.write(piece)
                 while not woken.wait(0.05):
-                    self.wfile.write(convert.KEEP_ALIVE)
+                    self.wfile.write(decode.KEEP_ALIVE)
                 woken.clear()
         except (OSError, KvError, ValueError):
             return

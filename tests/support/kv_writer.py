@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from provisioner.kv.key import encode
+from provisioner.kv.codec.key import encode
+from provisioner.kv.codec.value import encode as value
 from provisioner.kv.model import AtomicWrite, Mutation, MutationKind
-from provisioner.kv.sqlite import SqliteStore
-from provisioner.kv.value import encode as value
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 
 class Writer:

@@ -12,8 +12,8 @@ import psycopg
 from pg_server import PgServer, Row
 from support import ok, repository
 
-from provisioner.config import Home, home_directory
-from provisioner.resolving import Selectors, resolve
+from provisioner.environment.resolve import Selectors, resolve
+from provisioner.system.home import Home, home_directory
 
 Environment = dict[str, str]
 

@@ -18,13 +18,14 @@ from typing import Literal
 
 from connect_world import Server, serving
 from dashboard_world import code
+from paths import DOCS
 from playwright.sync_api import Browser, sync_playwright
 from support import commit, database_of, files, git, ok, repository
 
 from provisioner.kv import KvU64, open_kv
-from provisioner.kv.key import encode
+from provisioner.kv.codec.key import encode
 
-README = Path(__file__).parent.parent / "docs" / "pictures"
+README = DOCS / "pictures"
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 SHOWN: dict[str, Scheme] = {"app": "light", "timeline": "light", "edit": "dark", "changes": "dark"}

@@ -18,7 +18,7 @@ from typing import Any
 import commands
 import pytest
 
-from provisioner.faults import POINTS
+from provisioner.system.failpoints import POINTS
 
 Done = subprocess.CompletedProcess[str]
 Argument = str | bytes | Path

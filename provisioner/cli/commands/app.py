@@ -6,20 +6,22 @@ import os
 
 import click
 
-from provisioner import inbox, naming, view
+from provisioner.cli.context import confirm, json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.deploy_options import deploying_options
-from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.terminal import carry_out
-from provisioner.clock import now_ms, rfc3339
-from provisioner.errors import ProvisionerError
+from provisioner.core import naming
+from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App
+from provisioner.core.naming import shown
 from provisioner.git import hooks
 from provisioner.git.command import must_be_trusted
 from provisioner.git.worktree import find_checkout
-from provisioner.model import App
-from provisioner.naming import shown
+from provisioner.operations import documents as view
 from provisioner.operations.apps import Deploying, change, register
 from provisioner.reconcile.controller import archive_all
 from provisioner.registry.store import Registry
+from provisioner.system import inbox
 
 
 @click.group()

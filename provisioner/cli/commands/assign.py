@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import click
 
+from provisioner.cli.context import the_app, the_home, yes_option
 from provisioner.cli.scrub_options import scrub_options
-from provisioner.cli.shared import the_app, the_home, yes_option
 from provisioner.cli.terminal import carry_out
-from provisioner.model import ConnectMode
-from provisioner.operations import assigning
-from provisioner.operations.copies import Scrubbing
+from provisioner.core.model import ConnectMode
+from provisioner.operations import assignments
+from provisioner.operations.fork_reset import Scrubbing
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
 
 
 def _new_branch(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    return None if value is None else assigning.new_branch(value)
+    return None if value is None else assignments.new_branch(value)
 
 
 @click.command()
@@ -42,7 +42,7 @@ def assign(
     with Registry.open(the_home()) as registry:
         chosen = the_app(registry, app)
         assigned = find(registry, instance)
-        proposal = assigning.assign(
+        proposal = assignments.assign(
             *(registry, chosen, assigned),
             connect=ConnectMode(mode) if mode else None,
             begins=new_branch,
@@ -59,4 +59,4 @@ def unassign(instance: str, app: str | None, yes: bool) -> None:
     """Detach INSTANCE from APP: its databases are archived and kept; nothing is injected any more."""
     with Registry.open(the_home()) as registry:
         chosen = the_app(registry, app)
-        carry_out(assigning.unassign(registry, chosen, find(registry, instance)), yes=yes)
+        carry_out(assignments.unassign(registry, chosen, find(registry, instance)), yes=yes)

@@ -6,11 +6,11 @@ import webbrowser
 
 import click
 
-from provisioner.cli.shared import the_home
-from provisioner.clock import now_ms
-from provisioner.dashboard import logins
-from provisioner.endpoint import served
-from provisioner.errors import NotResolved
+from provisioner.cli.context import the_home
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import NotResolved
+from provisioner.dashboard.web import login_codes
+from provisioner.engines.server_endpoint import served
 
 
 @click.command()
@@ -26,6 +26,6 @@ def dashboard(only_print: bool, public: bool) -> None:
     if found is None:
         raise NotResolved(f"no server is up for {home.path}", "Start it with 'provisioner serve' or 'provisioner up'")
     _, far, near = found
-    link = logins.link(far if public else near, logins.make(home, now_ms()))
+    link = login_codes.link(far if public else near, login_codes.make(home, now_ms()))
     if only_print or not webbrowser.open(link):
         click.echo(link)

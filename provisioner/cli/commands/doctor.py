@@ -9,28 +9,29 @@ from collections.abc import Iterator
 
 import click
 
-from provisioner import inbox, presence, view
-from provisioner.cli.running import Finding, daemon_state, registry_lock, server_state
-from provisioner.cli.shared import json_option, print_json, the_home
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.engines.base import Check
-from provisioner.engines.pg import remains
-from provisioner.engines.probing import look as look_at
-from provisioner.engines.table import engine_of
-from provisioner.errors import ProvisionerError
+from provisioner.cli.commands.doctor_processes import Finding, daemon_state, registry_lock, server_state
+from provisioner.cli.context import json_option, print_json, the_home
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, ConnectMode, Status, deploy_status
+from provisioner.core.naming import shown
+from provisioner.daemon.worker import LONGEST_STAY_SECONDS, daemon_runs
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.files.preflight import look as look_at
+from provisioner.engines.postgres import embedded_cleanup
+from provisioner.engines.protocol.engine import Check
 from provisioner.git import hooks
 from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
-from provisioner.lock import held_by
-from provisioner.model import App, ConnectMode, Status, deploy_status
-from provisioner.naming import shown
-from provisioner.operations.under_way import moves_under_way
-from provisioner.reconcile.actions import Note
+from provisioner.operations import documents
+from provisioner.operations.moves_in_progress import moves_under_way
 from provisioner.reconcile.controller import damaged, look
+from provisioner.reconcile.plan.actions import Note
 from provisioner.registry import replica
 from provisioner.registry.store import Registry
-from provisioner.worker import LONGEST_STAY_SECONDS, daemon_runs
+from provisioner.system import inbox, pidfile
+from provisioner.system.file_lock import held_by
+from provisioner.system.home import Home
 
 FRESH_SECONDS = 60.0  # a wake-up that is younger has probably somebody at work on it
 _OLD_SECONDS = 60.0  # of a copy: tokens that were revoked since still open databases here
@@ -87,7 +88,7 @@ def _findings(home: Home) -> Iterator[Finding]:
 
 
 def _homeless() -> Iterator[Finding]:
-    for elsewhere, directory in remains.homeless():
+    for elsewhere, directory in embedded_cleanup.homeless():
         text = f"{elsewhere} has the files of a server of {directory}, which is not there any more"
         mend = "If it does not come back, end the process that data/postmaster.pid there names, and delete that"
         yield "embedded server", True, f"{text}. {mend}"
@@ -205,13 +206,13 @@ def _behind(registry: Registry, app: App, home: Home, daemon: bool) -> Finding:
 
 
 def _unserved(registry: Registry, app: App, home: Home) -> Iterator[Finding]:
-    if ConnectMode.URL in registry.connect_modes(app.id).values() and presence.at_work(home.server) is None:
+    if ConnectMode.URL in registry.connect_modes(app.id).values() and pidfile.at_work(home.server) is None:
         text = "it is connected by URL and no server is up, so that its apps do not start. Run 'provisioner serve'"
         yield f"app {app.slug} connection", False, f"{text}, or 'provisioner assign --connect auto INSTANCE {app.slug}'"
 
 
 def _databases(registry: Registry, app: App) -> Iterator[Finding]:
-    for document in view.databases(registry, app):
+    for document in documents.databases(registry, app):
         if document["error"]:
             text = f"{document['error']}. Run 'provisioner database fix {document['name']}' when that is mended"
             yield f"app {app.slug} {document['timeline']}", False, text

@@ -6,11 +6,11 @@ import os
 import socket
 import sqlite3
 
-from provisioner.config import Home
-from provisioner.endpoint import served
-from provisioner.errors import ProvisionerError
-from provisioner.lock import held_by
-from provisioner.worker import daemon_runs
+from provisioner.core.errors import ProvisionerError
+from provisioner.daemon.worker import daemon_runs
+from provisioner.engines.server_endpoint import served
+from provisioner.system.file_lock import held_by
+from provisioner.system.home import Home
 
 PATIENCE_SECONDS = 2.0
 SERVER_SECONDS = 10.0

@@ -7,14 +7,14 @@ import sys
 
 import click
 
-from provisioner import envfile
-from provisioner.cli.launch import execute
-from provisioner.cli.shared import selector_options, the_home
-from provisioner.errors import UsageError
-from provisioner.formats import FORMATS
+from provisioner.cli.context import selector_options, the_home
+from provisioner.cli.exec import execute
+from provisioner.core.errors import UsageError
+from provisioner.core.naming import shown
+from provisioner.environment import env_file
+from provisioner.environment.formats import FORMATS
+from provisioner.environment.resolve import LOCAL, Selectors, resolve
 from provisioner.git.worktree import find_checkout
-from provisioner.naming import shown
-from provisioner.resolving import LOCAL, Selectors, resolve
 
 context_option = click.option(
     "--context",
@@ -70,16 +70,16 @@ def env(
 
 
 def _write(path: str, selectors: Selectors, format_name: str) -> None:
-    if format_name not in envfile.WRITABLE:
-        raise UsageError(f"a block in a file cannot be {format_name}", f"Choose one of {', '.join(envfile.WRITABLE)}")
+    if format_name not in env_file.WRITABLE:
+        raise UsageError(f"a block in a file cannot be {format_name}", f"Choose one of {', '.join(env_file.WRITABLE)}")
     _, values = resolve(the_home(), selectors, os.getcwdb(), os.environ)
     named = selectors.app or selectors.branch or selectors.timeline or selectors.revision
     checkout = None if named else find_checkout(os.getcwdb())
     if checkout is not None:
-        envfile.place(checkout, path)
-    envfile.write(path, FORMATS[format_name](values), crlf=envfile.takes_crlf(format_name, values))
+        env_file.place(checkout, path)
+    env_file.write(path, FORMATS[format_name](values), crlf=env_file.takes_crlf(format_name, values))
     if checkout is not None:
-        envfile.remember(checkout, path, format_name, selectors.context)
+        env_file.remember(checkout, path, format_name, selectors.context)
         kept = " and will be kept up by post-checkout"
     else:
         kept = ""

@@ -9,15 +9,15 @@ import time
 
 import click
 
-from provisioner.cli.shared import confirm, json_option, made_home, print_json, the_home, yes_option
-from provisioner.cli.written import written
-from provisioner.clock import now_ms, rfc3339
-from provisioner.config import Home
-from provisioner.errors import ProvisionerError
-from provisioner.naming import shown
+from provisioner.cli.context import confirm, json_option, made_home, print_json, the_home, yes_option
+from provisioner.cli.output_file import written
+from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.durations import milliseconds
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.naming import shown
 from provisioner.registry import replica
 from provisioner.registry.store import Registry
-from provisioner.times import milliseconds
+from provisioner.system.home import Home
 
 _PATIENCE_SECONDS = 60.0
 

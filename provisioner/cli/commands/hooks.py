@@ -6,13 +6,13 @@ import os
 
 import click
 
-from provisioner.cli.app import hooks_are_shared
-from provisioner.cli.shared import json_option, print_json, the_app, the_home
-from provisioner.errors import ProvisionerError
+from provisioner.cli.commands.app import hooks_are_shared
+from provisioner.cli.context import json_option, print_json, the_app, the_home
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App
+from provisioner.core.naming import shown
 from provisioner.git import hooks as git_hooks
 from provisioner.git.worktree import Checkout, find_checkout
-from provisioner.model import App
-from provisioner.naming import shown
 from provisioner.registry.store import Registry
 
 

@@ -6,21 +6,21 @@ import os
 
 import click
 
-from provisioner import inbox
-from provisioner.cli.shared import the_home
+from provisioner.cli.context import the_home
 from provisioner.cli.terminal import TERMINAL
-from provisioner.clock import now_ms
-from provisioner.errors import ProvisionerError
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App
+from provisioner.core.naming import shown
+from provisioner.daemon.worker import report
 from provisioner.git import hooks
 from provisioner.git.worktree import find_checkout
-from provisioner.model import App
-from provisioner.naming import shown
 from provisioner.operations.apps import register
 from provisioner.operations.instances import default
-from provisioner.operations.reconciling import run_whole
+from provisioner.operations.reconcile_now import run_whole
 from provisioner.registry.instances import deleted
 from provisioner.registry.store import Registry
-from provisioner.worker import report
+from provisioner.system import inbox
 
 
 @click.command()

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import click
 
-from provisioner.cli.shared import confirm, json_option, selector_options, the_home, yes_option
-from provisioner.errors import ProvisionerError, UsageError
-from provisioner.kv import Kv, KvEntry, KvError, Malformed, notation
-from provisioner.kv.client import open_store
+from provisioner.cli.context import confirm, json_option, selector_options, the_home, yes_option
+from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.environment.resolve import Selectors, resolve
+from provisioner.kv import Kv, KvEntry, KvError, Malformed
+from provisioner.kv.client.sync_client import open_store
+from provisioner.kv.codec import json_notation
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, OptionInvalid, ValueInvalid
-from provisioner.resolving import Selectors, resolve
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -66,15 +67,15 @@ def _opened(app: str | None, branch: str | None, timeline: str | None, revision:
 def get(key: str, as_json: bool, raw: bool, **selectors: str | None) -> None:
     """Print the value of KEY. Exit code 1 if there is none; with --json, nulls."""
     with _opened(**selectors) as opened:
-        entry = opened.get(notation.key_of(key))
+        entry = opened.get(json_notation.key_of(key))
     if as_json:
-        click.echo(notation.text_of(notation.entry_to_json(entry)))
+        click.echo(json_notation.text_of(json_notation.entry_to_json(entry)))
     elif entry.versionstamp is None:
         raise ProvisionerError(f"there is nothing under {key}", "See 'provisioner kv list'")
     elif raw:
         sys.stdout.buffer.write(_raw(entry.value))
     else:
-        click.echo(notation.text_of(notation.to_json(entry.value)))
+        click.echo(json_notation.text_of(json_notation.to_json(entry.value)))
 
 
 def _raw(value: object) -> bytes:
@@ -98,11 +99,11 @@ def _raw(value: object) -> bytes:
 def set_command(key: str, value: str, as_json: bool, raw: bool, expire_in: int | None, **selectors: str | None) -> None:
     """Store VALUE, which is JSON, or with --raw a text, under KEY. A VALUE of '-' is read from standard input."""
     text = sys.stdin.read() if value == "-" else value
-    parsed = text if raw else notation.value_of(text)
+    parsed = text if raw else json_notation.value_of(text)
     with _opened(**selectors) as opened:
-        result = opened.set(notation.key_of(key), parsed, expire_in=expire_in)
+        result = opened.set(json_notation.key_of(key), parsed, expire_in=expire_in)
     if as_json:
-        click.echo(notation.text_of({"versionstamp": result.versionstamp}))
+        click.echo(json_notation.text_of({"versionstamp": result.versionstamp}))
 
 
 @kv.command()
@@ -113,7 +114,7 @@ def set_command(key: str, value: str, as_json: bool, raw: bool, expire_in: int |
 def delete(key: str, yes: bool, **selectors: str | None) -> None:
     """Delete KEY, if it is there."""
     with _opened(**selectors) as opened:
-        parsed = notation.key_of(key)
+        parsed = json_notation.key_of(key)
         confirm(f"Deleting {key}", yes)
         opened.delete(parsed)
 
@@ -144,7 +145,7 @@ def list_command(
 
     One line each, key and value with a tab between; as they are read, so that large lists take no memory.
     """
-    bounds = [None if each is None else notation.key_of(each) for each in (prefix, start, end)]
+    bounds = [None if each is None else json_notation.key_of(each) for each in (prefix, start, end)]
     if bounds[0] is None and (bounds[1] is None or bounds[2] is None):
         bounds[0] = ()
     with _opened(**selectors) as opened:
@@ -171,12 +172,12 @@ def _print_all(entries: Iterator[KvEntry[Any]], as_json: bool) -> int:
             unreadable += 1
             click.echo(f"provisioner: {error}", err=True)
             continue
-        document = notation.entry_to_json(entry)
+        document = json_notation.entry_to_json(entry)
         if as_json:
-            click.echo(before + notation.text_of(document), nl=False)
+            click.echo(before + json_notation.text_of(document), nl=False)
             before = ",\n"
         else:
-            click.echo(f"{notation.text_of(document['key'])}\t{notation.text_of(document['value'])}")
+            click.echo(f"{json_notation.text_of(document['key'])}\t{json_notation.text_of(document['value'])}")
     if as_json:
         click.echo("[]" if before == "[\n" else "\n]")
     return unreadable
@@ -189,8 +190,8 @@ def _print_all(entries: Iterator[KvEntry[Any]], as_json: bool) -> int:
 @kv_errors
 def watch(keys: tuple[str, ...], count: int | None, **selectors: str | None) -> None:
     """Print the entries of up to 10 keys as a JSON array: as they are, and again whenever one of them changes."""
-    with _opened(**selectors) as opened, opened.watch([notation.key_of(key) for key in keys]) as states:
+    with _opened(**selectors) as opened, opened.watch([json_notation.key_of(key) for key in keys]) as states:
         for entries in states:
-            click.echo(notation.text_of([notation.entry_to_json(entry) for entry in entries]))
+            click.echo(json_notation.text_of([json_notation.entry_to_json(entry) for entry in entries]))
             if count is not None and not (count := count - 1):
                 break

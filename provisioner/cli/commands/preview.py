@@ -7,18 +7,18 @@ from collections import deque
 
 import click
 
-from provisioner import view
-from provisioner.cli.copies import app_option
-from provisioner.cli.shared import apps_meant, json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.commands.database.fork import app_option
+from provisioner.cli.context import apps_meant, json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.terminal import TERMINAL, carry_out
+from provisioner.core.durations import lasting
+from provisioner.core.model import App
+from provisioner.core.naming import PREVIEW_PREFIX
 from provisioner.git.refs import commit_of
 from provisioner.git.worktree import find_checkout
-from provisioner.model import App
-from provisioner.naming import PREVIEW_PREFIX
+from provisioner.operations import documents as view
 from provisioner.operations import previews
 from provisioner.operations.previews import EMPTY, LASTS
 from provisioner.registry.store import Registry
-from provisioner.times import lasting
 
 
 @click.group()

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 import click
 
-from provisioner.cli.shared import apps_meant, confirm, json_option, print_json, the_home, yes_option
+from provisioner.cli.context import apps_meant, confirm, json_option, print_json, the_home, yes_option
 from provisioner.cli.terminal import TERMINAL
-from provisioner.clock import now_ms, rfc3339
-from provisioner.errors import ProvisionerError
-from provisioner.model import App, Status
-from provisioner.naming import shown
-from provisioner.operations.reconciling import run
+from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, Status
+from provisioner.core.naming import shown
+from provisioner.operations.reconcile_now import run
 from provisioner.reconcile import controller
-from provisioner.reconcile.actions import Archive, Purge
-from provisioner.reconcile.outlook import expires_at
+from provisioner.reconcile.plan.actions import Archive, Purge
+from provisioner.reconcile.plan.planner_context import expires_at
 from provisioner.registry.instances import deleted
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.shared import apps_meant, json_option, print_json, the_home
+from provisioner.cli.context import apps_meant, json_option, print_json, the_home
 from provisioner.cli.terminal import TERMINAL
-from provisioner.clock import now_ms
-from provisioner.errors import ProvisionerError
-from provisioner.model import App
-from provisioner.naming import shown
-from provisioner.operations.reconciling import must_be_deployed, run_whole
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App
+from provisioner.core.naming import shown
+from provisioner.operations.reconcile_now import must_be_deployed, run_whole
 from provisioner.reconcile import controller
 from provisioner.registry.store import Registry
 

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 import click
 
-from provisioner.cli.logs import Log, log_in, log_option
-from provisioner.cli.shared import made_home, with_options
-from provisioner.clock import now_ms
-from provisioner.dashboard import logins
-from provisioner.kv.pool import POOL
+from provisioner.cli.context import made_home, with_options
+from provisioner.cli.log_format import Log, log_in, log_option
+from provisioner.core.clock import now_ms
+from provisioner.dashboard.web import login_codes
+from provisioner.kv.stores.postgres.pool_limits import POOL
 from provisioner.registry import replica
 from provisioner.registry.store import Registry
 
@@ -98,7 +98,7 @@ def serve(log_format: str, **options: Any) -> None:
 @log_option
 def up(log_format: str, **options: Any) -> None:
     """Watch and serve in one process: what 'provisioner watch' and 'provisioner serve' do."""
-    from provisioner.daemon import Daemon
+    from provisioner.daemon.loop import Daemon
 
     log = log_in(log_format)
     server = _server(log, options, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -113,8 +113,8 @@ def up(log_format: str, **options: Any) -> None:
 
 
 def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
-    from provisioner.connect.options import Options
-    from provisioner.connect.running import Running
+    from provisioner.connect.server.options import Options
+    from provisioner.connect.server.runner import Running
 
     home = made_home()
     follows = replica.followed(home)
@@ -128,7 +128,7 @@ def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
     dashboard = not options.pop("no_dashboard") and follows is None  # which is for changing things
     site: Any = None
     if dashboard:
-        from provisioner.dashboard.site import Dashboard
+        from provisioner.dashboard.app import Dashboard
 
         site = Dashboard
     return Running(home, Options(**options, **renamed), log, died, site=site)
@@ -137,5 +137,5 @@ def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
 def _greet(server: Any) -> None:
     """A login link for who sits at the terminal; never for a log."""
     if server.site is not None and sys.stderr.isatty():
-        code = logins.make(server.home, now_ms())
-        click.echo(f"dashboard: {logins.link(server.options.url, code)} (once, within 10 minutes)", err=True)
+        code = login_codes.make(server.home, now_ms())
+        click.echo(f"dashboard: {login_codes.link(server.options.url, code)} (once, within 10 minutes)", err=True)

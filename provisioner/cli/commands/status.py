@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from provisioner import view
-from provisioner.cli.shared import apps_meant, json_option, print_json, the_home
-from provisioner.naming import shown
-from provisioner.operations.under_way import moves_under_way
+from provisioner.cli.context import apps_meant, json_option, print_json, the_home
+from provisioner.core.naming import shown
+from provisioner.operations import documents as view
+from provisioner.operations.moves_in_progress import moves_under_way
 from provisioner.registry.store import Registry
 
 if TYPE_CHECKING:

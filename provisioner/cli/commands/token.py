@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import click
 
-from provisioner import keys, view
-from provisioner.cli.shared import confirm, json_option, print_json, the_app, the_home, yes_option
-from provisioner.clock import now_ms, rfc3339
-from provisioner.errors import ProvisionerError
-from provisioner.model import Scope, Token
-from provisioner.naming import shown
-from provisioner.operations import access
-from provisioner.operations.finding import find
+from provisioner.cli.context import confirm, json_option, print_json, the_app, the_home, yes_option
+from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.durations import milliseconds
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import Scope, Token
+from provisioner.core.naming import shown
+from provisioner.operations import credentials, documents
+from provisioner.operations.lookup import find
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
-from provisioner.times import milliseconds
+from provisioner.system import secret_key
 
 
 @click.group()
@@ -76,7 +76,7 @@ def _names(registry: Registry) -> dict[str, str]:
     return databases | {app.id: app.slug for app in apps}
 
 
-def _document(token: Token, names: dict[str, str]) -> view.Document:
+def _document(token: Token, names: dict[str, str]) -> documents.Document:
     """`app` and `database` are ids where what they name is gone."""
     return {
         "id": token.id,
@@ -125,12 +125,12 @@ def revoke(token_id: str | None, database: str | None) -> None:
     """Make a token worthless, within a minute also for who is connected. ID is its id, or the token itself."""
     if (token_id is None) == (database is None):
         raise click.UsageError("say which: the token's ID, or --database NAME")
-    if token_id is not None and token_id.startswith(keys.INJECTED_PREFIX):
-        database = token_id.removeprefix(keys.INJECTED_PREFIX).partition("_")[0]
+    if token_id is not None and token_id.startswith(secret_key.INJECTED_PREFIX):
+        database = token_id.removeprefix(secret_key.INJECTED_PREFIX).partition("_")[0]
     with Registry.open(the_home()) as registry:
         if database is not None:
             found = find(registry, database)[1]
-            access.revoke_injected(registry, found)
+            credentials.revoke_injected(registry, found)
             click.echo(f"what was injected for {found.name} opens nothing any more; start its apps anew")
             return
         known = tokens.find(registry, tokens.split(str(token_id))[0])
@@ -149,7 +149,7 @@ def rotate_key(yes: bool) -> None:
     home = the_home()
     with Registry.open(home) as registry:
         confirm("Replace the key? Every app that is connected by URL has to be started anew", yes)
-        access.rotate_key(registry)
+        credentials.rotate_key(registry)
     click.echo(
         "replaced; start the apps that are connected by URL anew, and write env files again: provisioner env --write"
     )

@@ -6,14 +6,14 @@ import sys
 
 import click
 
-from provisioner.cli.shared import json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.context import json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.terminal import carry_out
-from provisioner.clock import rfc3339
-from provisioner.errors import ProvisionerError, UsageError
-from provisioner.model import Context
-from provisioner.naming import shown
+from provisioner.core.clock import rfc3339
+from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.model import Context
+from provisioner.core.naming import shown
+from provisioner.environment.dotenv import parse
 from provisioner.operations import variables as wanted
-from provisioner.operations.dotenv import parse
 from provisioner.registry import variables
 from provisioner.registry.store import Registry
 

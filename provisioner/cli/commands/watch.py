@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.logs import log_in, log_option
-from provisioner.cli.shared import made_home
+from provisioner.cli.context import made_home
+from provisioner.cli.log_format import log_in, log_option
 
 
 @click.command()
 @log_option
 def watch(log_format: str) -> None:
     """Watch the refs of every app, act on the inbox, reconcile. Stops cleanly on SIGTERM and SIGINT."""
-    from provisioner.daemon import Daemon
+    from provisioner.daemon.loop import Daemon
 
     Daemon(made_home(), log_in(log_format)).run()

@@ -7,10 +7,10 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from provisioner.connect import datapath_pb2 as wire
-from provisioner.connect.exchange import Strange
-from provisioner.connect.refusal import FAILED
-from provisioner.connect.remote import Refusal
+from provisioner.connect.client.metadata import Strange
+from provisioner.connect.client.retries import Refusal
+from provisioner.connect.protocol import datapath_pb2 as pb
+from provisioner.connect.protocol.http_errors import FAILED
 from provisioner.kv import limits
 from provisioner.kv.errors import (
     AccessDenied,
@@ -23,24 +23,17 @@ from provisioner.kv.errors import (
     TypeMismatch,
     Uncertain,
 )
-from provisioner.kv.model import (
-    AtomicWrite,
-    ChecksFailed,
-    Committed,
-    MutationKind,
-    RawEntry,
-    ReadRange,
-)
+from provisioner.kv.model import AtomicWrite, ChecksFailed, Committed, MutationKind, RawEntry, ReadRange
 
 VERSIONSTAMP_BYTES: Final = 10
 
 _TYPES: Final = {
-    MutationKind.SET: wire.M_SET,
-    MutationKind.DELETE: wire.M_DELETE,
-    MutationKind.SUM: wire.M_SUM,
-    MutationKind.MIN: wire.M_MIN,
-    MutationKind.MAX: wire.M_MAX,
-    MutationKind.SET_VERSIONSTAMPED: wire.M_SET_SUFFIX_VERSIONSTAMPED_KEY,
+    MutationKind.SET: pb.M_SET,
+    MutationKind.DELETE: pb.M_DELETE,
+    MutationKind.SUM: pb.M_SUM,
+    MutationKind.MIN: pb.M_MIN,
+    MutationKind.MAX: pb.M_MAX,
+    MutationKind.SET_VERSIONSTAMPED: pb.M_SET_SUFFIX_VERSIONSTAMPED_KEY,
 }
 
 
@@ -49,7 +42,7 @@ class Disabled(Exception):  # noqa: N818 - named for what happened
 
 
 def read_request(ranges: Sequence[ReadRange]) -> bytes:
-    message = wire.SnapshotRead()
+    message = pb.SnapshotRead()
     add = message.ranges.add
     for start, end, limit, reverse in ranges:
         add(start=start, end=end, limit=limit, reverse=reverse)
@@ -59,12 +52,12 @@ def read_request(ranges: Sequence[ReadRange]) -> bytes:
 def entries_of(body: bytes, ranges: Sequence[ReadRange], *, strong: bool) -> list[list[RawEntry]]:
     """The entries of each range. Raises Disabled, Strange."""
     try:
-        message = wire.SnapshotReadOutput.FromString(body)
+        message = pb.SnapshotReadOutput.FromString(body)
     except DecodeError as error:
         raise Strange("its answer to a read is no message of it") from error
-    if message.read_disabled or message.status == wire.SR_READ_DISABLED:
+    if message.read_disabled or message.status == pb.SR_READ_DISABLED:
         raise Disabled("reads are disabled")
-    if message.status != wire.SR_SUCCESS:
+    if message.status != pb.SR_SUCCESS:
         raise Strange(f"its answer to a read has the status {message.status}")
     if strong and not message.read_is_strongly_consistent:
         raise Disabled("the read was not strongly consistent")
@@ -73,7 +66,7 @@ def entries_of(body: bytes, ranges: Sequence[ReadRange], *, strong: bool) -> lis
     return [_range(each.values, wanted) for each, wanted in zip(message.ranges, ranges, strict=True)]
 
 
-def _range(values: Sequence[wire.KvEntry], wanted: ReadRange) -> list[RawEntry]:
+def _range(values: Sequence[pb.KvEntry], wanted: ReadRange) -> list[RawEntry]:
     start, end, limit, _ = wanted
     entries = [RawEntry(each.key, each.value, each.encoding, each.versionstamp) for each in values]
     if len(entries) > limit:
@@ -85,7 +78,7 @@ def _range(values: Sequence[wire.KvEntry], wanted: ReadRange) -> list[RawEntry]:
 
 
 def write_request(write: AtomicWrite) -> bytes:
-    message = wire.AtomicWrite()
+    message = pb.AtomicWrite()
     for key, versionstamp in write.checks:
         message.checks.add(key=key, versionstamp=versionstamp or b"")
     for kind, key, value, encoding, expire_at, sum_min, sum_max, sum_clamp in write.mutations:
@@ -108,33 +101,33 @@ def write_request(write: AtomicWrite) -> bytes:
 def outcome_of(body: bytes, write: AtomicWrite) -> Committed | ChecksFailed:
     """What came of a write. Raises ReadOnly, Strange."""
     try:
-        message = wire.AtomicWriteOutput.FromString(body)
+        message = pb.AtomicWriteOutput.FromString(body)
     except DecodeError as error:
         raise Strange("its answer to a write is no message of it") from error
-    if message.status == wire.AW_SUCCESS and len(message.versionstamp) == VERSIONSTAMP_BYTES:
+    if message.status == pb.AW_SUCCESS and len(message.versionstamp) == VERSIONSTAMP_BYTES:
         return Committed(message.versionstamp)
-    if message.status == wire.AW_CHECK_FAILURE and write.checks:
+    if message.status == pb.AW_CHECK_FAILURE and write.checks:
         failed = tuple(message.failed_checks)
         if all(index < len(write.checks) for index in failed):
             return ChecksFailed(failed)
-    if message.status == wire.AW_WRITE_DISABLED:
+    if message.status == pb.AW_WRITE_DISABLED:
         raise ReadOnly("the server takes no writes for this database")
     raise Strange(f"its answer to a write has the status {message.status} and does not fit")
 
 
 def watch_request(keys: Sequence[bytes]) -> bytes:
-    return wire.Watch(keys=[wire.WatchKey(key=key) for key in keys]).SerializeToString()
+    return pb.Watch(keys=[pb.WatchKey(key=key) for key in keys]).SerializeToString()
 
 
 def watch_frame(frame: bytes, keys: Sequence[bytes]) -> None:
     """Judge a frame of a watch. Raises Disabled, Strange."""
     try:
-        message = wire.WatchOutput.FromString(frame)
+        message = pb.WatchOutput.FromString(frame)
     except DecodeError as error:
         raise Strange("a frame of its watch is no message of it") from error
-    if message.status == wire.SR_READ_DISABLED:
+    if message.status == pb.SR_READ_DISABLED:
         raise Disabled("reads are disabled")
-    if message.status != wire.SR_SUCCESS or len(message.keys) != len(keys):
+    if message.status != pb.SR_SUCCESS or len(message.keys) != len(keys):
         raise Strange("a frame of its watch does not fit")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urljoin
 from uuid import UUID
 
-from provisioner.connect.transport import Fields, Place, Transport
+from provisioner.connect.client.transport import Fields, Place, Transport
 from provisioner.kv.model import Consistency
 
 VERSIONS: Final = (2, 3)

@@ -8,13 +8,13 @@ from typing import Final, TypeVar
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Wire
 
-from provisioner.connect import messages
-from provisioner.connect import queue_pb2 as wire
-from provisioner.connect.exchange import Strange
-from provisioner.connect.remote import Refusal, Remote
+from provisioner.connect.client import codec
+from provisioner.connect.client.metadata import Strange
+from provisioner.connect.client.retries import Refusal, Remote
+from provisioner.connect.protocol import queue_pb2
 from provisioner.kv.errors import Unsupported
 from provisioner.kv.model import Message
-from provisioner.kv.queue import MOST_RUNNING
+from provisioner.kv.rules.queue import MOST_RUNNING
 
 T = TypeVar("T", bound=Wire)
 
@@ -28,28 +28,28 @@ ABSENT: Final = (404, 405)
 
 def claim(remote: Remote, now: int, most: int) -> tuple[list[Message], int | None]:
     """As `Store.claim`. A claim whose answer was lost is made again: what it took comes back when its time is over."""
-    answer = _called(remote, CLAIM, wire.Claim(most=min(most, MOST_RUNNING)), wire.Claimed)
+    answer = _called(remote, CLAIM, queue_pb2.Claim(most=min(most, MOST_RUNNING)), queue_pb2.Claimed)
     due = now + answer.next_in_ms if answer.HasField("next_in_ms") else None
     return [Message(each.id, each.payload) for each in answer.messages], due
 
 
 def renew(remote: Remote, ids: Sequence[str]) -> None:
     for some in _batches(ids):
-        _called(remote, RENEW, wire.Renew(ids=some), wire.Renewed)
+        _called(remote, RENEW, queue_pb2.Renew(ids=some), queue_pb2.Renewed)
 
 
 def finish(remote: Remote, id: str, success: bool) -> None:  # noqa: A002
-    _called(remote, FINISH, wire.Finish(id=id, success=success), wire.Finished)
+    _called(remote, FINISH, queue_pb2.Finish(id=id, success=success), queue_pb2.Finished)
 
 
 def revive(remote: Remote, now: int) -> tuple[int, int | None]:
-    answer = _called(remote, REVIVE, wire.Revive(), wire.Revived)
+    answer = _called(remote, REVIVE, queue_pb2.Revive(), queue_pb2.Revived)
     return answer.count, now + answer.next_in_ms if answer.HasField("next_in_ms") else None
 
 
 def news(frame: bytes) -> None:
     """Judge a frame of the stream of news. Raises Strange."""
-    _parsed(wire.News.FromString, frame)
+    _parsed(queue_pb2.News.FromString, frame)
 
 
 def _called(remote: Remote, path: str, request: Wire, answer: type[T]) -> T:
@@ -61,7 +61,7 @@ def _called(remote: Remote, path: str, request: Wire, answer: type[T]) -> T:
                 "this server does not let its queue be listened to: that is an extension of `provisioner serve`."
                 " Listen where the database is"
             ) from error
-        raise messages.error_of(error, writing=True) from error
+        raise codec.error_of(error, writing=True) from error
     except Strange as error:
         raise remote.strange(str(error)) from error
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from provisioner.connect.exchange import Metadata
-from provisioner.connect.session import DENIED, SHOWN, TOO_MANY, Session, asked, said, shown
-from provisioner.connect.transport import MaybeDone, NotDone, Stream, Transport
+from provisioner.connect.client.metadata import Metadata
+from provisioner.connect.client.session import DENIED, SHOWN, TOO_MANY, Session, asked, said, shown
+from provisioner.connect.client.transport import MaybeDone, NotDone, Stream, Transport
 from provisioner.kv.errors import Closed, StoreFailed, Uncertain
 from provisioner.kv.model import Consistency
 

@@ -6,10 +6,10 @@ import threading
 import time
 from typing import Final
 
-from provisioner.connect import exchange
-from provisioner.connect.exchange import Metadata, Strange
-from provisioner.connect.http1 import Answer
-from provisioner.connect.transport import Fields, MaybeDone, NotDone, Place, Transport
+from provisioner.connect.client import metadata as exchange
+from provisioner.connect.client.http1 import Answer
+from provisioner.connect.client.metadata import Metadata, Strange
+from provisioner.connect.client.transport import Fields, MaybeDone, NotDone, Place, Transport
 from provisioner.kv.errors import AccessDenied, OptionInvalid, StoreFailed
 
 RENEWED_BEFORE: Final = 300_000  # milliseconds before a token expires

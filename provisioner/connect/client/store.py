@@ -8,21 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from provisioner.connect import messages, queue_calls
-from provisioner.connect.exchange import WATCH_VERSION, Strange
-from provisioner.connect.listening import Listening
-from provisioner.connect.messages import Disabled
-from provisioner.connect.remote import PATIENCE, Doubt, Refusal, Remote
+from provisioner.connect.client import codec, queue_calls
+from provisioner.connect.client.codec import Disabled
+from provisioner.connect.client.metadata import WATCH_VERSION, Strange
+from provisioner.connect.client.retries import PATIENCE, Doubt, Refusal, Remote
+from provisioner.connect.client.stream_listener import Listening
 from provisioner.kv.errors import AccessDenied, Closed, KvError, StoreFailed, Uncertain, Unsupported
-from provisioner.kv.model import (
-    AtomicWrite,
-    Committed,
-    Consistency,
-    Message,
-    MutationKind,
-    RawEntry,
-    ReadRange,
-)
+from provisioner.kv.model import AtomicWrite, Committed, Consistency, Message, MutationKind, RawEntry, ReadRange
 from provisioner.kv.store import Outcome
 
 READS_TRIED: Final = 3  # where an endpoint says that it does not serve them
@@ -39,13 +31,13 @@ class RemoteStore:
         self._listening: set[Listening] = set()
 
     def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
-        body = messages.read_request(ranges)
+        body = codec.read_request(ranges)
         for _ in range(READS_TRIED):
             try:
                 answer = self._remote.call("/snapshot_read", body, consistency=consistency)
-                return messages.entries_of(answer, ranges, strong=consistency == "strong")
+                return codec.entries_of(answer, ranges, strong=consistency == "strong")
             except Refusal as error:
-                raise messages.error_of(error) from error
+                raise codec.error_of(error) from error
             except Strange as error:
                 raise self._remote.strange(str(error)) from error
             except Disabled as error:
@@ -72,9 +64,7 @@ class RemoteStore:
         if self._remote.version < WATCH_VERSION:
             raise Unsupported(f"the server speaks version {self._remote.version} of the protocol, which has no watch")
         wanted = tuple(keys)
-        return self._listen(
-            "/watch", messages.watch_request(wanted), lambda frame: messages.watch_frame(frame, wanted), wake
-        )
+        return self._listen("/watch", codec.watch_request(wanted), lambda frame: codec.watch_frame(frame, wanted), wake)
 
     def watch_queue(self, wake: Callable[[], None]) -> Listening:
         return self._listen(queue_calls.NEWS, b"", queue_calls.news, wake)
@@ -108,12 +98,12 @@ class RemoteStore:
         doubt = Doubt(twice=not _changes(write) or _guarded(write))
         outcome: Outcome
         try:
-            body = self._remote.call("/atomic_write", messages.write_request(write), doubt=doubt)
-            outcome = messages.outcome_of(body, write)
+            body = self._remote.call("/atomic_write", codec.write_request(write), doubt=doubt)
+            outcome = codec.outcome_of(body, write)
         except Strange as error:
             outcome = self._remote.strange(str(error), doubt)
         except Refusal as error:
-            outcome = messages.error_of(error, writing=True)
+            outcome = codec.error_of(error, writing=True)
         except Closed:
             if doubt.cause is None:
                 raise

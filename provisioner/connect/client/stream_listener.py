@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from provisioner.connect.exchange import Strange
-from provisioner.connect.messages import Disabled
-from provisioner.connect.remote import LONGEST_PAUSE, Refusal, Remote, pause
-from provisioner.connect.transport import MaybeDone, NotDone, Stream
+from provisioner.connect.client.codec import Disabled
+from provisioner.connect.client.metadata import Strange
+from provisioner.connect.client.retries import LONGEST_PAUSE, Refusal, Remote, pause
+from provisioner.connect.client.transport import MaybeDone, NotDone, Stream
 from provisioner.kv.errors import Closed, KvError
 
 LONGEST_FRAME: Final = 1024 * 1024  # ten entries of the greatest key and value have about 660 KB

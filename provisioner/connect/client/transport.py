@@ -17,8 +17,8 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from provisioner.connect import http1
-from provisioner.connect.http1 import Answer, Unanswered, Unsent
+from provisioner.connect.client import http1
+from provisioner.connect.client.http1 import Answer, Unanswered, Unsent
 from provisioner.kv.errors import StoreFailed
 
 CONNECTING: Final = 5.0  # seconds

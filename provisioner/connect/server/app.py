@@ -15,15 +15,7 @@ from typing import Any, Final
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 
-from provisioner.connect import convert, pages, queueing
-from provisioner.connect.bodies import LATE, Bodies, ends_connection
-from provisioner.connect.databases import Database, Databases
-from provisioner.connect.doorman import Doorman, Session
-from provisioner.connect.entries import read_answer
-from provisioner.connect.metadata import EVENTUAL, exchanged
-from provisioner.connect.metrics import Metrics
-from provisioner.connect.pages import Pages
-from provisioner.connect.refusal import (
+from provisioner.connect.protocol.http_errors import (
     BAD_REQUEST,
     FAILED,
     FORBIDDEN,
@@ -34,11 +26,19 @@ from provisioner.connect.refusal import (
     UNAVAILABLE,
     Refused,
 )
-from provisioner.connect.site import Site
-from provisioner.connect.streams import Streams
-from provisioner.connect.watching import Frame, Subscribe, Watched
-from provisioner.engines.pg.place import has_several
-from provisioner.errors import ProvisionerError
+from provisioner.connect.server import decode, health, queue_handlers
+from provisioner.connect.server.auth import Doorman, Session
+from provisioner.connect.server.encode import read_answer
+from provisioner.connect.server.health import Pages
+from provisioner.connect.server.metadata import EVENTUAL, exchanged
+from provisioner.connect.server.metrics import Metrics
+from provisioner.connect.server.mounted_app import Site
+from provisioner.connect.server.open_databases import Database, Databases
+from provisioner.connect.server.request_body import LATE, Bodies, ends_connection
+from provisioner.connect.server.streams import Streams
+from provisioner.connect.server.watch_stream import Frame, Subscribe, Watched
+from provisioner.core.errors import ProvisionerError
+from provisioner.engines.protocol.location import has_several
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed, Uncertain
 from provisioner.kv.model import ChecksFailed, Committed, ReadRange
 
@@ -92,8 +92,8 @@ class Server:
             f"{EVENTUAL}/snapshot_read": self._eventual_read,
             "atomic_write": self._atomic_write,
             "watch": self._watch,
-            **{path: partial(self._queue, handler) for path, handler in queueing.HANDLERS.items()},
-            queueing.STREAM: self._news,
+            **{path: partial(self._queue, handler) for path, handler in queue_handlers.HANDLERS.items()},
+            queue_handlers.STREAM: self._news,
         }
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
@@ -103,7 +103,7 @@ class Server:
         name = path[_ID_END + 1 :] if path.startswith(PREFIX) else path
         principal = ""
         try:
-            if self.draining and name != pages.HEALTH:
+            if self.draining and name != health.HEALTH:
                 raise Refused(UNAVAILABLE, "the server is shutting down")
             operation = self._operations.get(name)
             if operation is not None:
@@ -115,7 +115,7 @@ class Server:
                 status = await operation(scope, protocol, headers, session)
             elif name == "connect":
                 status, principal = await self._connect(scope, protocol, path[len(PREFIX) : _ID_END])
-            elif self._site is not None and name not in pages.NAMES and not path.startswith(_OURS):
+            elif self._site is not None and name not in health.NAMES and not path.startswith(_OURS):
                 name = "dashboard"
                 self.in_flight -= 1  # it counts for itself, and its streams keep nobody
                 try:
@@ -123,7 +123,7 @@ class Server:
                 finally:
                     self.in_flight += 1
             else:
-                name = name if name in pages.NAMES else "other"
+                name = name if name in health.NAMES else "other"
                 status = self._pages.answer(scope, protocol, name)
         except Refused as refused:
             status = refused.status
@@ -150,7 +150,7 @@ class Server:
     # the data path
 
     async def _snapshot_read(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
-        ranges, total = convert.ranges_of(await self._bodies.read(scope, protocol, headers, convert.READ_BYTES))
+        ranges, total = decode.ranges_of(await self._bodies.read(scope, protocol, headers, decode.READ_BYTES))
         for last in (False, True):
             database = self._databases.opened.get(session.database_id) or await self._databases.get(session.database_id)
             database.used = self._databases.tick
@@ -172,7 +172,7 @@ class Server:
 
     async def _eventual_read(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
         """At the endpoint that may lag."""
-        ranges, _ = convert.ranges_of(await self._bodies.read(scope, protocol, headers, convert.READ_BYTES))
+        ranges, _ = decode.ranges_of(await self._bodies.read(scope, protocol, headers, decode.READ_BYTES))
         for last in (False, True):
             database = await self._database(session)
             try:
@@ -188,7 +188,7 @@ class Server:
 
     async def _atomic_write(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
         _must_write(session)
-        write = convert.write_of(await self._bodies.read(scope, protocol, headers, convert.WRITE_BYTES))
+        write = decode.write_of(await self._bodies.read(scope, protocol, headers, decode.WRITE_BYTES))
         for last in (False, True):
             database = await self._database(session)
             database.users += 1
@@ -206,18 +206,20 @@ class Server:
             expiries = [mutation.expire_at for mutation in write.mutations if mutation.expire_at > 0]
             if expiries:
                 self._databases.expect(database, min(expiries))
-        protocol.response_bytes(200, _PROTOBUF, convert.write_answer(outcome))
+        protocol.response_bytes(200, _PROTOBUF, decode.write_answer(outcome))
         return 200
 
     async def _watch(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
-        keys = convert.watched_keys(await self._bodies.read(scope, protocol, headers, convert.WATCH_BYTES))
+        keys = decode.watched_keys(await self._bodies.read(scope, protocol, headers, decode.WATCH_BYTES))
         database = await self._database(session)
         watched = Watched(database.work, keys)
         return await self._stream(protocol, headers, database, watched.subscribe, watched.frame)
 
-    async def _queue(self, handler: queueing.Handler, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
+    async def _queue(
+        self, handler: queue_handlers.Handler, scope: Any, protocol: Any, headers: Any, session: Session
+    ) -> int:
         _must_write(session)
-        body = await self._bodies.read(scope, protocol, headers, queueing.REQUEST_BYTES)
+        body = await self._bodies.read(scope, protocol, headers, queue_handlers.REQUEST_BYTES)
         for last in (False, True):
             database = await self._database(session)
             try:
@@ -231,9 +233,9 @@ class Server:
 
     async def _news(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
         _must_write(session)
-        await self._bodies.read(scope, protocol, headers, queueing.REQUEST_BYTES)
+        await self._bodies.read(scope, protocol, headers, queue_handlers.REQUEST_BYTES)
         database = await self._database(session)
-        return await self._stream(protocol, headers, database, queueing.subscribe, queueing.news)
+        return await self._stream(protocol, headers, database, queue_handlers.subscribe, queue_handlers.news)
 
     async def _stream(self, protocol: Any, headers: Any, database: Database, subscribe: Subscribe, frame: Frame) -> int:
         self.in_flight -= 1
@@ -266,7 +268,7 @@ class Server:
         if scope.method != "POST":
             raise Refused(METHOD_NOT_ALLOWED, "this takes a POST")
         opened = self._doorman.exchange(scope, database_id)
-        body = await self._bodies.read(scope, protocol, scope.headers, convert.READ_BYTES)
+        body = await self._bodies.read(scope, protocol, scope.headers, decode.READ_BYTES)
         place = self._databases.usable(database_id)
         token, expires_at = self._doorman.sign(opened)
         used = f"{scope.scheme}://{scope.headers.get('host') or scope.authority}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any, Final
 
-from provisioner.clock import now_ms
-from provisioner.connect.access import Access, Opened
-from provisioner.connect.attempts import Attempts
-from provisioner.connect.refusal import BAD_REQUEST, TOO_MANY, UNAUTHORIZED, Refused
+from provisioner.connect.protocol.http_errors import BAD_REQUEST, TOO_MANY, UNAUTHORIZED, Refused
+from provisioner.connect.server.rate_limit import Attempts
+from provisioner.connect.server.tokens import Access, Opened
+from provisioner.core.clock import now_ms
 
 SESSIONS: Final = 50_000  # remembered at a time
 TRUSTED_SECONDS: Final = 30  # without having asked the registry whether anything was revoked

@@ -10,11 +10,11 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from provisioner.connect import datapath_pb2 as wire
-from provisioner.connect.refusal import BAD_REQUEST, TOO_LARGE, Refused
-from provisioner.kv import key as keys
+from provisioner.connect.protocol import datapath_pb2 as pb
+from provisioner.connect.protocol.http_errors import BAD_REQUEST, TOO_LARGE, Refused
 from provisioner.kv import limits
-from provisioner.kv.atomic import LATEST_EXPIRY, checked
+from provisioner.kv.client.atomic import LATEST_EXPIRY, checked
+from provisioner.kv.codec import key as keys
 from provisioner.kv.errors import KeyInvalid, LimitExceeded, Malformed
 from provisioner.kv.model import (
     AtomicWrite,
@@ -34,12 +34,12 @@ WRITE_BYTES: Final = 2 * 1024 * 1024  # the limits of an atomic operation allow 
 WATCH_BYTES: Final = 65_536
 
 _KINDS: Final = {
-    wire.M_SET: MutationKind.SET,
-    wire.M_DELETE: MutationKind.DELETE,
-    wire.M_SUM: MutationKind.SUM,
-    wire.M_MAX: MutationKind.MAX,
-    wire.M_MIN: MutationKind.MIN,
-    wire.M_SET_SUFFIX_VERSIONSTAMPED_KEY: MutationKind.SET_VERSIONSTAMPED,
+    pb.M_SET: MutationKind.SET,
+    pb.M_DELETE: MutationKind.DELETE,
+    pb.M_SUM: MutationKind.SUM,
+    pb.M_MAX: MutationKind.MAX,
+    pb.M_MIN: MutationKind.MIN,
+    pb.M_SET_SUFFIX_VERSIONSTAMPED_KEY: MutationKind.SET_VERSIONSTAMPED,
 }
 _DELETE: Final = MutationKind.DELETE  # an enum's member is found slowly
 _SET: Final = MutationKind.SET
@@ -52,9 +52,9 @@ INTERVALS: Final = 100
 _NUMBER_BYTES: Final = 8
 _VERSIONSTAMP_BYTES: Final = 10
 # An AtomicWriteOutput up to the bytes of its versionstamp.
-_COMMITTED: Final = wire.AtomicWriteOutput(status=wire.AW_SUCCESS).SerializeToString() + b"\x12\x0a"
+_COMMITTED: Final = pb.AtomicWriteOutput(status=pb.AW_SUCCESS).SerializeToString() + b"\x12\x0a"
 _MALFORMED: Final = "the body is no message of KV Connect"
-_SUCCESS: Final = wire.SR_SUCCESS
+_SUCCESS: Final = pb.SR_SUCCESS
 # Tags of the fields of a SnapshotRead with one range: the bytes of its point are these, sizes of one byte, and the key
 # twice, the second time with a zero behind.
 _ONE_BYTE: Final = 0x7F
@@ -70,7 +70,7 @@ def ranges_of(body: bytes) -> tuple[list[ReadRange], int]:
     if (point := _point(body)) is not None:
         return point, 1
     try:
-        message = wire.SnapshotRead.FromString(body)
+        message = pb.SnapshotRead.FromString(body)
     except DecodeError as error:
         raise Refused(BAD_REQUEST, _MALFORMED) from error
     ranges = []
@@ -108,7 +108,7 @@ def _point(body: bytes) -> list[ReadRange] | None:
 def write_of(body: bytes) -> AtomicWrite:
     """What an AtomicWrite asks for, within Deno's limits."""
     try:
-        message = wire.AtomicWrite.FromString(body)
+        message = pb.AtomicWrite.FromString(body)
     except DecodeError as error:
         raise Refused(BAD_REQUEST, _MALFORMED) from error
     if len(message.checks) > limits.CHECKS or len(message.mutations) + len(message.enqueues) > limits.MUTATIONS:
@@ -133,13 +133,13 @@ def write_answer(outcome: Committed | ChecksFailed) -> bytes:
     """What came of it as an AtomicWriteOutput."""
     if isinstance(outcome, Committed):
         return _COMMITTED + outcome.versionstamp
-    return wire.AtomicWriteOutput(status=wire.AW_CHECK_FAILURE, failed_checks=outcome.indexes).SerializeToString()
+    return pb.AtomicWriteOutput(status=pb.AW_CHECK_FAILURE, failed_checks=outcome.indexes).SerializeToString()
 
 
 def watched_keys(body: bytes) -> list[bytes]:
     """What a Watch wants to hear of."""
     try:
-        message = wire.Watch.FromString(body)
+        message = pb.Watch.FromString(body)
     except DecodeError as error:
         raise Refused(BAD_REQUEST, _MALFORMED) from error
     if len(message.keys) > limits.WATCHED_KEYS:
@@ -155,7 +155,7 @@ def watch_frame(entries: Sequence[RawEntry | None]) -> bytes:
 
     The protocol allows to leave out what has not changed. Deno 2.9 takes that for absent.
     """
-    output = wire.WatchOutput(status=_SUCCESS)
+    output = pb.WatchOutput(status=_SUCCESS)
     for entry in entries:
         answer = output.keys.add(changed=True)
         if entry is not None:
@@ -171,14 +171,14 @@ def watch_frame(entries: Sequence[RawEntry | None]) -> bytes:
 KEEP_ALIVE: Final = bytes(4)
 
 
-def _check(message: wire.Check) -> Check:
+def _check(message: pb.Check) -> Check:
     versionstamp = message.versionstamp
     if versionstamp and len(versionstamp) != _VERSIONSTAMP_BYTES:
         raise Refused(BAD_REQUEST, f"a versionstamp has {_VERSIONSTAMP_BYTES} bytes, not {len(versionstamp)}")
     return Check(message.key, versionstamp or None)
 
 
-def _mutation(message: wire.Mutation) -> Mutation:
+def _mutation(message: pb.Mutation) -> Mutation:
     kind = _KINDS.get(message.mutation_type)
     if kind is None:
         raise Refused(BAD_REQUEST, f"there is no mutation of type {message.mutation_type}")
@@ -193,7 +193,7 @@ def _mutation(message: wire.Mutation) -> Mutation:
     return Mutation(kind, key, data, encoding, _NEVER, message.sum_min, message.sum_max, message.sum_clamp)
 
 
-def _value(message: wire.KvValue) -> tuple[bytes, int]:
+def _value(message: pb.KvValue) -> tuple[bytes, int]:
     """Bytes that a reader can decode: an LE64 of another length ends the process of a Deno that reads it."""
     data, encoding = message.data, int(message.encoding)
     if encoding == _LE64:
@@ -206,7 +206,7 @@ def _value(message: wire.KvValue) -> tuple[bytes, int]:
     return data, encoding
 
 
-def _enqueue(message: wire.Enqueue) -> Enqueue:
+def _enqueue(message: pb.Enqueue) -> Enqueue:
     backoff = tuple(message.backoff_schedule)
     if len(backoff) > INTERVALS or max(backoff, default=0) > limits.DELAY:
         raise Refused(BAD_REQUEST, f"a backoff schedule has at most {INTERVALS} intervals of at most 30 days")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
-from provisioner.connect import datapath_pb2 as wire
-from provisioner.kv.direct import Row
+from provisioner.connect.protocol import datapath_pb2 as pb
+from provisioner.kv.local_store import Row
 from provisioner.kv.model import Encoding
 
 _LONGEST: Final = 0x3FFF  # sizes up to here take at most two bytes, and stand in tables
@@ -15,9 +15,9 @@ _ONE_BYTE: Final = 0x7F
 _STAMP_BYTES: Final = 2 + 2 + 10  # the encoding, and the versionstamp with its tag and size
 _NOBODY: Final = b"\0\0"  # the end of each versionstamp
 _VERSION: Final = Struct(">q").pack
-_STRONG: Final = wire.SnapshotReadOutput(status=wire.SR_SUCCESS, read_is_strongly_consistent=True).SerializeToString()
+_STRONG: Final = pb.SnapshotReadOutput(status=pb.SR_SUCCESS, read_is_strongly_consistent=True).SerializeToString()
 _ENDING: Final = _NOBODY + _STRONG
-_LAGGING: Final = wire.SnapshotReadOutput(status=wire.SR_SUCCESS, read_is_strongly_consistent=False).SerializeToString()
+_LAGGING: Final = pb.SnapshotReadOutput(status=pb.SR_SUCCESS, read_is_strongly_consistent=False).SerializeToString()
 
 
 def read_answer(answers: Sequence[Sequence[Row]], *, latest: bool = True) -> bytes:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from provisioner.connect.doorman import Doorman, address_of
-from provisioner.connect.metrics import Metrics
-from provisioner.connect.options import is_loopback
-from provisioner.connect.refusal import METHOD_NOT_ALLOWED, NOT_FOUND, Refused
+from provisioner.connect.protocol.http_errors import METHOD_NOT_ALLOWED, NOT_FOUND, Refused
+from provisioner.connect.server.auth import Doorman, address_of
+from provisioner.connect.server.metrics import Metrics
+from provisioner.connect.server.options import is_loopback
 
 HEALTH: Final = "/healthz"
 NAMES: Final = (HEALTH, "/readyz", "/metrics")

@@ -9,7 +9,7 @@ import json
 import time
 from typing import Final
 
-from provisioner.connect.refusal import BAD_REQUEST, Refused
+from provisioner.connect.protocol.http_errors import BAD_REQUEST, Refused
 
 VERSIONS: Final = (1, 2, 3)
 EVENTUAL: Final = "eventual"

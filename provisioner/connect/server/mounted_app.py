@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from provisioner.config import Home
-from provisioner.connect.databases import Databases
-from provisioner.connect.metrics import Metrics
-from provisioner.connect.options import Options
+from provisioner.connect.server.metrics import Metrics
+from provisioner.connect.server.open_databases import Databases
+from provisioner.connect.server.options import Options
+from provisioner.system.home import Home
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,18 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-from provisioner.clock import now_ms
-from provisioner.connect.refusal import CONFLICT, GONE, NOT_FOUND, UNAVAILABLE, Refused
-from provisioner.engines.pg.place import is_server
-from provisioner.engines.stores import open_store
-from provisioner.errors import StorageFailed
-from provisioner.kv.direct import DirectStore, Pinned, Replicated, Row
+from provisioner.connect.protocol.http_errors import CONFLICT, GONE, NOT_FOUND, UNAVAILABLE, Refused
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Intent, Status
+from provisioner.engines.open_store import open_store
+from provisioner.engines.protocol.location import is_server
+from provisioner.kv.client.async_bridge import Work
+from provisioner.kv.client.read_coalescing import Gathering
 from provisioner.kv.errors import Busy, KvError, Unreachable
-from provisioner.kv.gathering import Gathering
-from provisioner.kv.loop import Work
+from provisioner.kv.local_store import DirectStore, Pinned, Replicated, Row
 from provisioner.kv.model import ReadRange
-from provisioner.model import Intent, Status
-from provisioner.registry.places import Place, place_of, places_of
+from provisioner.registry.locations import Place, place_of, places_of
 from provisioner.registry.store import Registry
 
 Answer = TypeVar("Answer")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from provisioner.errors import UsageError
+from provisioner.core.errors import UsageError
 
 _PKCS8: Final = b"-----BEGIN PRIVATE KEY-----"
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound

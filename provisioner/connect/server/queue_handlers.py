@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from provisioner.connect import queue_pb2 as wire
-from provisioner.connect.refusal import BAD_REQUEST, Refused
-from provisioner.kv.queue import MOST_RUNNING
+from provisioner.connect.protocol import queue_pb2
+from provisioner.connect.protocol.http_errors import BAD_REQUEST, Refused
+from provisioner.kv.rules.queue import MOST_RUNNING
 from provisioner.kv.store import Store, Subscription
 
 T = TypeVar("T", bound=Message)
@@ -21,39 +21,39 @@ REQUEST_BYTES: Final = 16_384
 ID_LENGTH: Final = 100
 Handler = Callable[[Store, bytes, int], bytes]
 
-_MESSAGE: Final = wire.News(maybe=True).SerializeToString()
+_MESSAGE: Final = queue_pb2.News(maybe=True).SerializeToString()
 _NEWS: Final = len(_MESSAGE).to_bytes(4, "little") + _MESSAGE
 
 
 def claim(store: Store, body: bytes, now: int) -> bytes:
-    wanted = _parsed(wire.Claim.FromString, body)
+    wanted = _parsed(queue_pb2.Claim.FromString, body)
     if not 1 <= wanted.most <= MOST_RUNNING:
         raise Refused(BAD_REQUEST, f"a claim takes 1 to {MOST_RUNNING} messages, not {wanted.most}")
     messages, due = store.claim(now, wanted.most)
-    answer = wire.Claimed(messages=[wire.Message(id=each.id, payload=each.payload) for each in messages])
+    answer = queue_pb2.Claimed(messages=[queue_pb2.Message(id=each.id, payload=each.payload) for each in messages])
     if due is not None:
         answer.next_in_ms = due - now
     return answer.SerializeToString()
 
 
 def renew(store: Store, body: bytes, now: int) -> bytes:
-    ids = _parsed(wire.Renew.FromString, body).ids
+    ids = _parsed(queue_pb2.Renew.FromString, body).ids
     if len(ids) > MOST_RUNNING:
         raise Refused(BAD_REQUEST, f"at most {MOST_RUNNING} messages are renewed at once, not {len(ids)}")
     store.renew([_id(each) for each in ids], now)
-    return wire.Renewed().SerializeToString()
+    return queue_pb2.Renewed().SerializeToString()
 
 
 def finish(store: Store, body: bytes, now: int) -> bytes:
-    finished = _parsed(wire.Finish.FromString, body)
+    finished = _parsed(queue_pb2.Finish.FromString, body)
     store.finish(_id(finished.id), finished.success, now)
-    return wire.Finished().SerializeToString()
+    return queue_pb2.Finished().SerializeToString()
 
 
 def revive(store: Store, body: bytes, now: int) -> bytes:
-    _parsed(wire.Revive.FromString, body)
+    _parsed(queue_pb2.Revive.FromString, body)
     count, following = store.revive(now)
-    answer = wire.Revived(count=count)
+    answer = queue_pb2.Revived(count=count)
     if following is not None:
         answer.next_in_ms = following - now
     return answer.SerializeToString()

@@ -6,8 +6,8 @@ import asyncio
 from time import perf_counter
 from typing import Any, Final
 
-from provisioner.connect.quickack import LARGE, STALLED_SECONDS, QuickAck
-from provisioner.connect.refusal import TOO_LARGE, Refused
+from provisioner.connect.protocol.http_errors import TOO_LARGE, Refused
+from provisioner.connect.server.quickack import LARGE, STALLED_SECONDS, QuickAck
 
 SECONDS: Final = 30
 READ_ALONG: Final = 8192  # bytes that come with the headers, so that they are read even where nobody asks for them

@@ -23,19 +23,19 @@ from granian.constants import Interfaces, SSLProtocols
 from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server as Granian
 
-from provisioner import presence
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.connect.access import BUSY_SECONDS, Access
-from provisioner.connect.databases import Databases
-from provisioner.connect.doorman import Doorman
-from provisioner.connect.metrics import Metrics
-from provisioner.connect.options import Options, checked
-from provisioner.connect.server import Server
-from provisioner.connect.site import MakeSite, Surroundings
-from provisioner.errors import Busy, ProvisionerError, StorageFailed
-from provisioner.lock import try_lock
+from provisioner.connect.server.app import Server
+from provisioner.connect.server.auth import Doorman
+from provisioner.connect.server.metrics import Metrics
+from provisioner.connect.server.mounted_app import MakeSite, Surroundings
+from provisioner.connect.server.open_databases import Databases
+from provisioner.connect.server.options import Options, checked
+from provisioner.connect.server.tokens import BUSY_SECONDS, Access
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import Busy, ProvisionerError, StorageFailed
 from provisioner.registry.store import Registry
+from provisioner.system import pidfile
+from provisioner.system.file_lock import try_lock
+from provisioner.system.home import Home
 
 Log = Callable[..., None]
 
@@ -103,7 +103,7 @@ class Running:
         return try_lock(os.path.join(self.home.locks, "server.lock"))
 
     def _announce(self) -> None:
-        presence.announce(self.home.server, f"{self.options.url} {self.options.near_url}")
+        pidfile.announce(self.home.server, f"{self.options.url} {self.options.near_url}")
 
     def _take_over(self) -> None:
         """Apps are told of this server where the one that they were told of has ended."""
@@ -118,11 +118,11 @@ class Running:
         if self._loop is None or self._ending is None:
             return
         if self._lock is not None:
-            presence.withdraw(self.home.server)
+            pidfile.withdraw(self.home.server)
         self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join()
         if self._lock is not None:
-            presence.withdraw(self.home.server)  # it may have taken over since
+            pidfile.withdraw(self.home.server)  # it may have taken over since
             os.close(self._lock)
         self._log("info", "served")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from provisioner.connect.databases import Database, Databases
-from provisioner.connect.doorman import Doorman
-from provisioner.connect.refusal import UNAVAILABLE, Refused
-from provisioner.connect.watching import Frame, Subscribe, Watch
-from provisioner.errors import ProvisionerError
+from provisioner.connect.protocol.http_errors import UNAVAILABLE, Refused
+from provisioner.connect.server.auth import Doorman
+from provisioner.connect.server.open_databases import Database, Databases
+from provisioner.connect.server.watch_stream import Frame, Subscribe, Watch
+from provisioner.core.errors import ProvisionerError
 from provisioner.kv.errors import Closed, KvError
 
 _HEADERS: Final = [("content-type", "application/octet-stream")]

@@ -16,11 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from hmac import compare_digest
 
-from provisioner import keys
-from provisioner.config import Home
-from provisioner.model import Scope, Token
+from provisioner.core.model import Scope, Token
 from provisioner.registry import tokens
-from provisioner.registry.tables import Tables
+from provisioner.registry.connection import Tables
+from provisioner.system import secret_key
+from provisioner.system.home import Home
 
 LIFETIME_MS = 2 * 3_600_000
 """Of a data-path token. Clients want at least an hour (`@deno/kv` asks before every operation when less than five
@@ -57,14 +57,14 @@ class Access:
         self._registry = Tables.open(home, busy_seconds=BUSY_SECONDS)
         self._mark: tuple[int, int] | None = None
         self._secret = b""
-        self._seen = (self._registry.data_version(), keys.mark(home))
+        self._seen = (self._registry.data_version(), secret_key.mark(home))
 
     def close(self) -> None:
         self._registry.close()
 
     def changed(self) -> bool:
         """Has the registry or the key changed since the last call? Then what was admitted may no longer be."""
-        before, self._seen = self._seen, (self._registry.data_version(), keys.mark(self._home))
+        before, self._seen = self._seen, (self._registry.data_version(), secret_key.mark(self._home))
         return self._seen != before
 
     def exchange(self, bearer: str, database_id: str, now: int) -> Opened | None:
@@ -72,10 +72,10 @@ class Access:
         if not _plain(bearer) or not _plain(database_id):
             return None
         expiry = now + LIFETIME_MS
-        if bearer.startswith(keys.INJECTED_PREFIX):
+        if bearer.startswith(secret_key.INJECTED_PREFIX):
             owned = tokens.ownership(self._registry, database_id)
             generation = owned[2] if owned else 0
-            expected = keys.injected(self._key(), database_id, generation)
+            expected = secret_key.injected(self._key(), database_id, generation)
             if not compare_digest(bearer, expected) or owned is None:
                 return None
             return Opened(database_id, False, expiry, f"{_INJECTED}{generation}")
@@ -96,14 +96,14 @@ class Access:
         expiry = (now + LIFETIME_MS) // 1000 * 1000
         mode = "ro" if opened.read_only else "rw"
         text = f"{DATA_PATH_PREFIX}{opened.database_id}_{mode}_{opened.principal}_{expiry}"
-        return f"{text}_{keys.signature(self._key(), text)}", expiry
+        return f"{text}_{secret_key.signature(self._key(), text)}", expiry
 
     def admit(self, bearer: str, now: int) -> Opened | None:
         """What a data-path token opens, as things are now: its principal is asked for in the registry."""
         if not _plain(bearer) or not bearer.startswith(DATA_PATH_PREFIX):
             return None
         text, _, signature = bearer.rpartition("_")
-        if not compare_digest(signature, keys.signature(self._key(), text)):
+        if not compare_digest(signature, secret_key.signature(self._key(), text)):
             return None
         _, database_id, mode, principal, digits = text.split("_")  # as `sign` put it
         expiry = int(digits)
@@ -127,9 +127,9 @@ class Access:
 
     def _key(self) -> bytes:
         """The key as the file has it now: it may have been replaced by another process."""
-        mark = keys.mark(self._home)
+        mark = secret_key.mark(self._home)
         if mark is None or mark != self._mark:
-            self._secret = keys.secret(self._home)
+            self._secret = secret_key.secret(self._home)
             self._mark = mark  # taken before reading: a key that came in between is read again
         return self._secret
 

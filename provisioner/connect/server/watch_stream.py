@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
-from provisioner.connect.convert import KEEP_ALIVE, watch_frame
-from provisioner.connect.databases import Database
+from provisioner.connect.server.decode import KEEP_ALIVE, watch_frame
+from provisioner.connect.server.open_databases import Database
+from provisioner.kv.client.async_bridge import Work, waker
 from provisioner.kv.errors import Closed
-from provisioner.kv.loop import Work, waker
 from provisioner.kv.model import ReadRange
 from provisioner.kv.store import Store, Subscription
 

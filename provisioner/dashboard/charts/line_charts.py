@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from provisioner.clock import rfc3339
-from provisioner.dashboard.samples import Sample
-from provisioner.view import size_text
+from provisioner.core.clock import rfc3339
+from provisioner.dashboard.charts.metrics_history import Sample
+from provisioner.operations.documents import size_text
 
 WIDTH: Final = 440
 HEIGHT: Final = 120

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from provisioner.connect.metrics import Metrics
+from provisioner.connect.server.metrics import Metrics
 
 SECONDS: Final = 10
 _HOUR: Final = 360

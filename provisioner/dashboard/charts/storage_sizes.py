@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from provisioner.engines.table import engine_of
-from provisioner.errors import StorageFailed
-from provisioner.model import Instance, Status
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Instance, Status
+from provisioner.engines.catalog import engine_of
 from provisioner.registry.store import Registry
 
 AT_ONCE: Final = 25  # some milliseconds

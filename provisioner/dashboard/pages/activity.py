@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from provisioner import presence
-from provisioner.dashboard.plots import plots
-from provisioner.dashboard.visiting import Visit
+from provisioner.dashboard.charts.line_charts import plots
+from provisioner.dashboard.web.context import Visit
+from provisioner.system import pidfile
 
 AT_ONCE = 100
 _UNDER_WAY = 20
@@ -32,7 +32,7 @@ def page(visit: Visit) -> Response:
         before=before,
         apps=apps,
         names=names,
-        daemon=presence.at_work(visit.shared.home.daemon) is not None,
+        daemon=pidfile.at_work(visit.shared.home.daemon) is not None,
         under_way=registry.under_way(_UNDER_WAY),
         plots=plots(samples.day() if long else samples.hour()),
         long=long,

@@ -6,11 +6,11 @@ import os
 
 from starlette.responses import Response
 
-from provisioner.dashboard.assignments import of_app
-from provisioner.dashboard.choosing import app_of
-from provisioner.dashboard.listing import rows
-from provisioner.dashboard.picture import picture
-from provisioner.dashboard.visiting import Visit
+from provisioner.dashboard.pages.assignments import of_app
+from provisioner.dashboard.pages.database_rows import rows
+from provisioner.dashboard.pages.suggest import app_of
+from provisioner.dashboard.pages.timeline_graph import picture
+from provisioner.dashboard.web.context import Visit
 
 
 def page(visit: Visit) -> Response:

@@ -7,16 +7,16 @@ from typing import Final
 
 from starlette.responses import Response
 
-from provisioner.dashboard.changing import Asked
-from provisioner.dashboard.sessions import Offer
-from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.engines.table import engine_of
-from provisioner.errors import ProvisionerError, UsageError
-from provisioner.model import App, ConnectMode, Instance, Scrub
-from provisioner.naming import BRANCH_PREFIX
-from provisioner.operations import assigning, instances
+from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.model import App, ConnectMode, Instance, Scrub
+from provisioner.core.naming import BRANCH_PREFIX
+from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.forms import Asked
+from provisioner.dashboard.web.sessions import Offer
+from provisioner.engines.catalog import engine_of
+from provisioner.operations import assignments, instances
 from provisioner.operations.proposal import Told
-from provisioner.reconcile.origins import EMPTY, FORK
+from provisioner.reconcile.apply.fork_sources import EMPTY, FORK
 
 BRANCH: Final = "branch"
 _MODES: Final = (
@@ -101,7 +101,7 @@ def assign(visit: Visit, _: Told) -> Asked:
     """What a form does not say stays as it is, or was."""
     instance, app = _meant(visit)
     before = next((each for each in of_app(visit, app) if each.instance.id == instance.id), None)
-    proposal = assigning.assign(visit.registry, app, instance, connect=_connect(visit), begins=_begins(visit))
+    proposal = assignments.assign(visit.registry, app, instance, connect=_connect(visit), begins=_begins(visit))
     if before is None:
         offer = Offer("Take it away again", "/unassign", {"instance": instance.slug, "app": app.slug})
         return Asked(f"Assign {instance.slug} to {app.slug}", proposal, _back(visit, instance, app), lambda _: offer)
@@ -114,7 +114,7 @@ def unassign(visit: Visit, _: Told) -> Asked:
     instance, app = _meant(visit)
     if all(each.id != instance.id for each in visit.registry.assigned(app.id)):
         raise ProvisionerError(f"{instance.slug} is not assigned to {app.slug}", "Nothing was done")
-    proposal = assigning.unassign(visit.registry, app, instance)
+    proposal = assignments.unassign(visit.registry, app, instance)
     offer = Offer("Assign it again", "/assign", {"instance": instance.slug, "app": app.slug})
     title = f"Take {instance.slug} away from {app.slug}"
     return Asked(title, proposal, _back(visit, instance, app), lambda _: offer)
@@ -141,7 +141,7 @@ def _begins(visit: Visit) -> str | None:
     begins, branch = visit.form.get("begins", ""), visit.form.get("branch", "").strip()
     if begins == BRANCH:
         begins = FORK + (BRANCH_PREFIX.decode() if branch in _MEANT_OTHERWISE else "") + branch
-    return assigning.new_branch(begins) if begins else None
+    return assignments.new_branch(begins) if begins else None
 
 
 def _split(begins: str) -> tuple[str, str]:

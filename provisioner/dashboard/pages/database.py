@@ -7,20 +7,21 @@ import shlex
 
 from starlette.responses import Response
 
-from provisioner import keys, view
-from provisioner.dashboard.listing import database_of
-from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.engines.table import ENGINES, engine_of
-from provisioner.environment import Attached, database_url, instance_prefix
-from provisioner.errors import NotResolved
-from provisioner.model import ConnectMode, Database, Status, Timeline
-from provisioner.reaching import reached
+from provisioner.core.connection import Attached, database_url, instance_prefix
+from provisioner.core.errors import NotResolved
+from provisioner.core.model import ConnectMode, Database, Status, Timeline
+from provisioner.dashboard.pages.database_rows import database_of
+from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.engines.catalog import ENGINES, engine_of
+from provisioner.engines.endpoints import reached
+from provisioner.operations import documents
 from provisioner.registry import tokens
+from provisioner.system import secret_key
 
 
 def page(visit: Visit) -> Response:
     database, app_slug, timeline = found(visit)
-    document = view.document(database, view.Reach(visit.registry, timeline.app_id))
+    document = documents.document(database, documents.Reach(visit.registry, timeline.app_id))
     has_keys = ENGINES[document["engine"]].has_keys
     source = database_of(visit.registry, database.forked_from) if database.forked_from else None
     return visit.page(
@@ -64,9 +65,9 @@ def reveal(visit: Visit) -> Response:
 def _with_token(visit: Visit, database: Database, timeline: Timeline) -> dict[str, str]:
     """By what each is called: the URL, the token, and where there is one the file."""
     owned = tokens.ownership(visit.registry, database.id)
-    token = keys.injected(keys.secret(visit.shared.home), database.id, owned[2] if owned else 0)
+    token = secret_key.injected(secret_key.secret(visit.shared.home), database.id, owned[2] if owned else 0)
     found = {"URL": database_url(visit.shared.options.url, database.id), "Token": token}
-    path = view.document(database, view.Reach(visit.registry, timeline.app_id))["path"]
+    path = documents.document(database, documents.Reach(visit.registry, timeline.app_id))["path"]
     return {**found, "File": path} if path else found
 
 

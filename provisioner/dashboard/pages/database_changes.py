@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from provisioner.dashboard.changing import Asked
-from provisioner.dashboard.one_database import found
-from provisioner.dashboard.sessions import Offer
-from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.model import App, Database
-from provisioner.operations import fixing, holding
+from provisioner.core.model import App, Database
+from provisioner.dashboard.pages.database import found
+from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.forms import Asked
+from provisioner.dashboard.web.sessions import Offer
+from provisioner.operations import archive as holding
+from provisioner.operations import retry
 from provisioner.operations.proposal import Told
 
 
@@ -30,7 +31,7 @@ def purge(visit: Visit, _: Told) -> Asked:
 
 def fix(visit: Visit, _: Told) -> Asked:
     app, database, page = meant(visit)
-    return Asked(f"Fix {database.name}", fixing.database(visit.registry, app, database), page)
+    return Asked(f"Fix {database.name}", retry.database(visit.registry, app, database), page)
 
 
 def meant(visit: Visit) -> tuple[App, Database, str]:

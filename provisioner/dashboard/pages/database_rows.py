@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from provisioner import view
-from provisioner.dashboard.visiting import Visit
-from provisioner.model import Database, Status, Timeline, deploy_status
-from provisioner.reconcile.outlook import expires_at
+from provisioner.core.model import Database, Status, Timeline, deploy_status
+from provisioner.dashboard.web.context import Visit
+from provisioner.operations import documents
+from provisioner.reconcile.plan.planner_context import expires_at
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
@@ -31,7 +31,7 @@ class Row:
     app: str
     timeline: Timeline
     database: Database
-    document: view.Document
+    document: documents.Document
     expires_at: int | None
     deploy: Status | None
     """What the pre-deploy command makes of a live database's timeline; None where none is run for it."""
@@ -56,16 +56,16 @@ def rows(visit: Visit, *, app_id: str | None = None, instance_id: str | None = N
     skip = int(visit.query("skip")) if visit.query("skip").isdecimal() and len(visit.query("skip")) < 9 else 0
     found = registry.listed(app_id=app_id, instance_id=instance_id, text=text, skip=skip, most=AT_ONCE + 1)
     apps = {app.id: app for app in registry.apps()}
-    reaches: dict[str, view.Reach] = {}
+    reaches: dict[str, documents.Reach] = {}
     sharing: dict[str, _Sharing] = {}
     made = []
     for slug, timeline, database in found[:AT_ONCE]:
         app = apps.get(timeline.app_id)
         reach = reaches.get(timeline.app_id)
         if reach is None:
-            reach = reaches[timeline.app_id] = view.Reach(registry, timeline.app_id)
+            reach = reaches[timeline.app_id] = documents.Reach(registry, timeline.app_id)
             sharing[timeline.app_id] = _Sharing(registry, timeline.app_id)
-        document = view.document(database, reach)
+        document = documents.document(database, reach)
         over = expires_at(app, timeline) if app is not None and timeline.gone_at is None else None
         shared = sharing[timeline.app_id]
         deployed = database.live and timeline.gone_at is None

@@ -16,20 +16,20 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from provisioner.connect.databases import CACHE_KIB
-from provisioner.dashboard import showing, typed
-from provisioner.dashboard.listing import database_of
-from provisioner.dashboard.one_database import found
-from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.engines.stores import open_store
-from provisioner.errors import NotResolved
-from provisioner.kv import key as keys_
-from provisioner.kv import notation
-from provisioner.kv.diff import Change, Kind, Side, diff
-from provisioner.kv.direct import DirectStore, Row
+from provisioner.connect.server.open_databases import CACHE_KIB
+from provisioner.core.errors import NotResolved
+from provisioner.dashboard.pages.database import found
+from provisioner.dashboard.pages.database_rows import database_of
+from provisioner.dashboard.values import value_display, value_form
+from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.engines.open_store import open_store
+from provisioner.kv.codec import json_notation
+from provisioner.kv.codec import key as keys_
+from provisioner.kv.dump.diff import Change, Kind, Side, diff
 from provisioner.kv.errors import CursorInvalid, KvError
+from provisioner.kv.local_store import DirectStore, Row
 from provisioner.kv.model import NEVER, KvKey, ReadRange, StoredRow
-from provisioner.registry.places import place_of
+from provisioner.registry.locations import place_of
 
 AT_ONCE: Final = 50
 BRANCHES: Final = 100
@@ -47,12 +47,12 @@ class Branch:
     part: str
     path: str
     below: bool
-    entry: showing.Shown | None
+    entry: value_display.Shown | None
 
 
 def keys(visit: Visit) -> Response:
     database, app, timeline = found(visit)
-    prefix = notation.key_of(visit.query("prefix") or "[]")
+    prefix = json_notation.key_of(visit.query("prefix") or "[]")
     as_list = visit.query("as") == "list"
     context: dict[str, Any] = {
         "database": database,
@@ -131,21 +131,21 @@ def _branch(prefix: KvKey, rows: list[Row]) -> tuple[Branch, bytes]:
     except KvError:
         stem = b""
     if not stem or not first.startswith(stem):  # the bytes are no key: it stands for itself
-        return Branch(f"bytes {first.hex()}", "", False, showing.entry(_stored(rows[0]))), first + b"\0"
-    entry = showing.entry(_stored(rows[0])) if first == stem else None
+        return Branch(f"bytes {first.hex()}", "", False, value_display.entry(_stored(rows[0]))), first + b"\0"
+    entry = value_display.entry(_stored(rows[0])) if first == stem else None
     below = entry is None or (len(rows) > 1 and rows[1][0].startswith(stem) and rows[1][0] < stem + b"\xff")
-    return Branch(notation.text_of(notation.to_json(path[-1])), text_of(path), below, entry), stem + b"\xff"
+    return Branch(json_notation.text_of(json_notation.to_json(path[-1])), text_of(path), below, entry), stem + b"\xff"
 
 
 def listed(
     store: DirectStore, prefix: KvKey, start: str, end: str, reverse: bool, cursor: str
-) -> tuple[list[showing.Shown], str]:
+) -> tuple[list[value_display.Shown], str]:
     """Entries by prefix, or between two keys, and the cursor of those that follow."""
-    first = notation.key_of(start) if start else None
-    last = notation.key_of(end) if end else None
+    first = json_notation.key_of(start) if start else None
+    last = json_notation.key_of(end) if end else None
     selector = keys_.Selector.of(None if first and last else prefix, first, last)
     (rows,) = store.rows([selector.read(AT_ONCE + 1, reverse, cursor or None)])
-    shown = [showing.entry(_stored(row)) for row in rows[:AT_ONCE]]
+    shown = [value_display.entry(_stored(row)) for row in rows[:AT_ONCE]]
     return shown, selector.cursor(rows[AT_ONCE - 1][0]) if len(rows) > AT_ONCE else ""
 
 
@@ -164,9 +164,9 @@ def entry(visit: Visit) -> Response:
         id=key.hex(),
         key=key_named(key),
         parent=parent(key),
-        entry=None if row is None else showing.entry(row),
-        fixed="" if row is None else typed.fixed(row),
-        seen="" if row is None else typed.sealed(row),
+        entry=None if row is None else value_display.entry(row),
+        fixed="" if row is None else value_form.fixed(row),
+        seen="" if row is None else value_form.sealed(row),
         taken_back_by=replaced[-1] if replaced else "",
     )
 
@@ -180,7 +180,7 @@ def asked(visit: Visit) -> bytes:
 
 
 def key_named(key: bytes) -> str:
-    return showing.key_text(key) or f"bytes {key.hex()}"
+    return value_display.key_text(key) or f"bytes {key.hex()}"
 
 
 def changes(visit: Visit) -> Response:
@@ -209,7 +209,7 @@ def changes(visit: Visit) -> Response:
     )
 
 
-Difference = tuple[str, str, showing.Shown | None, showing.Shown | None]
+Difference = tuple[str, str, value_display.Shown | None, value_display.Shown | None]
 """What happened, who did it, the entry before and after."""
 
 
@@ -232,19 +232,20 @@ def compared(first: DirectStore, second: DirectStore, fork: int | None) -> tuple
 
 def _difference(change: Change) -> Difference:
     who = {Side.FIRST: "in the source", Side.SECOND: "here", Side.BOTH: "in both", None: ""}[change.by]
-    before, after = (None if row is None else showing.entry(row) for row in (change.before, change.after))
+    before, after = (None if row is None else value_display.entry(row) for row in (change.before, change.after))
     return _MARKS[change.kind], who, before, after
 
 
 def _crumbs(prefix: KvKey) -> list[tuple[str, str]]:
     """Each part of a prefix with the key up to it."""
     return [
-        (notation.text_of(notation.to_json(part)), text_of(prefix[: depth + 1])) for depth, part in enumerate(prefix)
+        (json_notation.text_of(json_notation.to_json(part)), text_of(prefix[: depth + 1]))
+        for depth, part in enumerate(prefix)
     ]
 
 
 def text_of(key: KvKey) -> str:
-    return notation.text_of([notation.to_json(part) for part in key])
+    return json_notation.text_of([json_notation.to_json(part) for part in key])
 
 
 def parent(key: bytes) -> str:

@@ -6,13 +6,13 @@ from collections import Counter
 
 from starlette.responses import Response
 
-from provisioner.dashboard.assignments import of_instance
-from provisioner.dashboard.listing import rows
-from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.engines.pg.place import is_server
-from provisioner.model import Instance, Status
-from provisioner.operations.standing import standing
-from provisioner.operations.under_way import moves_under_way
+from provisioner.core.model import Instance, Status
+from provisioner.dashboard.pages.assignments import of_instance
+from provisioner.dashboard.pages.database_rows import rows
+from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.engines.protocol.location import is_server
+from provisioner.operations.instance_health import standing
+from provisioner.operations.moves_in_progress import moves_under_way
 
 
 def page(visit: Visit) -> Response:

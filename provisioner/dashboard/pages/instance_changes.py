@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from provisioner.dashboard.changing import Asked, Choice
-from provisioner.dashboard.instance import found
-from provisioner.dashboard.sessions import Offer
-from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.engines.base import Where
-from provisioner.engines.pg.place import SSL_MODES, is_server, without_password
-from provisioner.engines.table import ENGINES, engine_of
-from provisioner.errors import ProvisionerError, UsageError
-from provisioner.model import Instance
-from provisioner.operations import fixing, instance_deletion, instance_editing, instances
+from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.model import Instance
+from provisioner.dashboard.pages.instance import found
+from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.forms import Asked, Choice
+from provisioner.dashboard.web.sessions import Offer
+from provisioner.engines.catalog import ENGINES, engine_of
+from provisioner.engines.protocol.engine import Where
+from provisioner.engines.protocol.location import SSL_MODES, is_server, without_password
+from provisioner.operations import instance_deletion, instance_edit, instances, retry
 from provisioner.operations.proposal import Told
 from provisioner.registry.instances import Deleted, deleted
 from provisioner.registry.store import Registry
@@ -74,7 +74,7 @@ def editing(visit: Visit, error: ProvisionerError | None = None) -> Response:
 def edit(visit: Visit, _: Told) -> Asked:
     instance = found(visit)
     name = visit.form.get("name", instance.slug).strip()
-    proposal = instance_editing.edit(visit.registry, instance, name, _where(visit, instance))
+    proposal = instance_edit.edit(visit.registry, instance, name, _where(visit, instance))
     page = f"/instances/{name}"
     back = Offer("Change it back", f"{page}/edit", {"name": instance.slug}) if name != instance.slug else None
     return Asked(f"Change the instance {instance.slug}", proposal, page, lambda _: back, meanwhile="/")
@@ -143,12 +143,12 @@ def fix(visit: Visit, _: Told) -> Asked:
     instance = found(visit)
     page, chosen = f"/instances/{instance.slug}", visit.form.get("database", "")
     if not chosen:
-        return Asked(f"Fix the databases of {instance.slug}", fixing.instance(visit.registry, instance), page)
+        return Asked(f"Fix the databases of {instance.slug}", retry.instance(visit.registry, instance), page)
     database = visit.registry.database(chosen)
     app = visit.registry.app(visit.registry.timeline(database.timeline_id).app_id) if database is not None else None
     if database is None or app is None or database.instance_id != instance.id:
         raise Missing(f"{instance.slug} has no such database", "See the list of its databases")
-    return Asked(f"Fix {database.name}", fixing.database(visit.registry, app, database), page)
+    return Asked(f"Fix {database.name}", retry.database(visit.registry, app, database), page)
 
 
 def delete(visit: Visit, _: Told) -> Asked:

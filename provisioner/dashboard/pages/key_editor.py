@@ -13,17 +13,19 @@ from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
-from provisioner.dashboard import explorer, showing, typed
-from provisioner.dashboard.one_database import connected
-from provisioner.dashboard.sessions import Kept, Offer
-from provisioner.dashboard.typed import Spelling
-from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.errors import ProvisionerError
-from provisioner.kv import dumpfile, notation
-from provisioner.kv import key as keys
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import Database, Timeline
+from provisioner.dashboard.pages import explorer
+from provisioner.dashboard.pages.database import connected
+from provisioner.dashboard.values import value_display, value_form
+from provisioner.dashboard.values.value_form import Spelling
+from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.sessions import Kept, Offer
+from provisioner.kv.codec import json_notation
+from provisioner.kv.codec import key as keys
+from provisioner.kv.dump import json_lines
 from provisioner.kv.errors import KvError, Uncertain
 from provisioner.kv.model import NEVER, AtomicWrite, Check, Committed, Mutation, MutationKind, StoredRow
-from provisioner.model import Database, Timeline
 
 ABSENT: Final = "absent"  # where otherwise a versionstamp stands
 _LABEL: Final = "Undo"
@@ -48,7 +50,7 @@ def blank(visit: Visit) -> Response:
     """The form for a new key."""
     if visit.session.read_only:
         return RedirectResponse(_path(visit, "keys"), 303)
-    prefix = notation.key_of(visit.query("prefix") or "[]")
+    prefix = json_notation.key_of(visit.query("prefix") or "[]")
     text = explorer.text_of((*prefix, "")) if not visit.query("key") else explorer.key_named(explorer.asked(visit))
     return _form(visit, None, Draft(key=text))
 
@@ -58,7 +60,7 @@ def create(visit: Visit) -> Response:
     draft = _typed(form, ABSENT)
     key = b""
     try:
-        key = keys.encode(notation.key_of(draft.key))
+        key = keys.encode(json_notation.key_of(draft.key))
         keys.check_written(key)
     except KvError as error:
         draft.wrong["key"] = str(error)
@@ -87,8 +89,8 @@ def edit(visit: Visit) -> Response:
     draft = _typed(visit.form, visit.form.get("versionstamp", ABSENT))
     seen = row if row and _stamp(row) == draft.versionstamp else None
     if seen and "value" not in visit.form:  # only when it expires was to be changed
-        draft = replace(draft, fixed=typed.fixed(seen))
-    if seen is None and showing.key_text(key) is None:
+        draft = replace(draft, fixed=value_form.fixed(seen))
+    if seen is None and value_display.key_text(key) is None:
         raise Missing("that is no key", "Choose one from the list")
     if seen is None and "value" not in visit.form:
         return _conflict(visit, key, draft)
@@ -143,12 +145,12 @@ def _typed(form: dict[str, str], versionstamp: str) -> Draft:
 def _drafted(row: StoredRow) -> Draft:
     """Of an entry, as it is."""
     common: dict[str, Any] = {
-        "expiry": typed.expiry_text(row[4]),
+        "expiry": value_form.expiry_text(row[4]),
         "versionstamp": _stamp(row),
-        "seen": typed.sealed(row),
+        "seen": value_form.sealed(row),
     }
     try:
-        spelling, text = typed.spelled(row)
+        spelling, text = value_form.spelled(row)
     except KvError as error:
         return Draft(fixed=str(error), **common)
     return Draft(value=text, spelling=spelling, **common)
@@ -162,14 +164,14 @@ def _stored(visit: Visit, draft: Draft, seen: StoredRow | None) -> tuple[bytes, 
         if seen and before and ("value" not in visit.form or _same(before, draft)):
             data, encoding = seen[1], seen[2]
         else:
-            data, encoding = typed.stored(draft.spelling, draft.value)
+            data, encoding = value_form.stored(draft.spelling, draft.value)
     except KvError as error:
         draft.wrong["value"] = str(error)
     try:
         if seen and before and draft.expiry.strip() == before.expiry:
             expire_at = seen[4]
         else:
-            expire_at = typed.expiry(draft.expiry, visit.now)
+            expire_at = value_form.expiry(draft.expiry, visit.now)
     except KvError as error:
         draft.wrong["expiry"] = str(error)
     return None if draft.wrong else (data, encoding, expire_at)
@@ -218,11 +220,11 @@ def _record(visit: Visit, action: str, database: Database, timeline: Timeline, k
 def _conflict(visit: Visit, key: bytes, draft: Draft, *, deleting: bool = False) -> Response:
     """What was seen, what is there, what was to be written: and a form that goes on from what is there."""
     row = visit.store.row(key)
-    seen = typed.unsealed(draft.seen, key, draft.versionstamp)
+    seen = value_form.unsealed(draft.seen, key, draft.versionstamp)
     if row and not deleting and "value" not in visit.form:
         going_on = replace(_drafted(row), expiry=draft.expiry)
     else:
-        stamp, sealed = (_stamp(row), typed.sealed(row)) if row else (ABSENT, "")
+        stamp, sealed = (_stamp(row), value_form.sealed(row)) if row else (ABSENT, "")
         going_on = replace(draft, versionstamp=stamp, seen=sealed)
     return _form(
         visit,
@@ -231,7 +233,7 @@ def _conflict(visit: Visit, key: bytes, draft: Draft, *, deleting: bool = False)
         status=409,
         conflict=True,
         deleting=deleting,
-        seen=showing.entry(seen) if seen else None,
+        seen=value_display.entry(seen) if seen else None,
         seen_stamp=draft.versionstamp,
     )
 
@@ -252,14 +254,14 @@ def _form(visit: Visit, key: bytes | None, draft: Draft, *, status: int = 200, *
         key=None if key is None else explorer.key_named(key),
         draft=draft,
         spellings=Spelling,
-        there=showing.entry(row) if row else None,
+        there=value_display.entry(row) if row else None,
         stale=key is not None and known != now,
         **shown,
     )
 
 
 def _stamp(row: StoredRow) -> str:
-    return dumpfile.stamp(row[3] or 0)
+    return json_lines.stamp(row[3] or 0)
 
 
 def _check(row: StoredRow | None) -> bytes | None:

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 
 from starlette.responses import Response
 
-from provisioner.dashboard.instance_changes import recoverable
-from provisioner.dashboard.visiting import Visit
-from provisioner.model import Status, timeline_status
+from provisioner.core.model import Status, timeline_status
+from provisioner.dashboard.pages.instance_changes import recoverable
+from provisioner.dashboard.web.context import Visit
 
 
 def page(visit: Visit) -> Response:

@@ -7,21 +7,20 @@ from typing import Final
 
 from starlette.responses import Response
 
-from provisioner import view
-from provisioner.dashboard.changing import Asked, Filled, filling, form_of
-from provisioner.dashboard.choosing import app_of, names
-from provisioner.dashboard.sessions import Offer
-from provisioner.dashboard.visiting import Visit
-from provisioner.errors import ProvisionerError, UsageError
+from provisioner.core.durations import lasting
+from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.model import Database, Timeline
+from provisioner.dashboard.pages.suggest import app_of, names
+from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.forms import Asked, Filled, filling, form_of
+from provisioner.dashboard.web.sessions import Offer
 from provisioner.git.refs import commit_of
-from provisioner.model import Database, Timeline
-from provisioner.operations import previews
+from provisioner.operations import documents, previews
 from provisioner.operations.proposal import Told
-from provisioner.reconcile.outlook import expires_at
-from provisioner.reconcile.previews import find_preview
-from provisioner.registry import looking
+from provisioner.reconcile.changes.previews import find_preview
+from provisioner.reconcile.plan.planner_context import expires_at
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
-from provisioner.times import lasting
 
 AT_ONCE: Final = 50
 
@@ -46,13 +45,13 @@ def _page(visit: Visit, form: Filled) -> Response:
     app = app_of(visit)
     text = visit.query("skip")
     skip = int(text) if text.isdecimal() and len(text) < 9 else 0
-    found = looking.previews(visit.registry, app.id, skip, AT_ONCE + 1)
+    found = queries.previews(visit.registry, app.id, skip, AT_ONCE + 1)
     rows = []
     for timeline in found[:AT_ONCE]:
-        databases = looking.databases_of(visit.registry, timeline)
-        held = databases + looking.used_of_others(visit.registry, timeline)
+        databases = queries.databases_of(visit.registry, timeline)
+        held = databases + queries.used_of_others(visit.registry, timeline)
         over = None if timeline.gone_at else expires_at(app, timeline)
-        rows.append(Row(timeline, view.status_of(app, timeline, held), databases, over))
+        rows.append(Row(timeline, documents.status_of(app, timeline, held), databases, over))
     return visit.page(
         "previews.html",
         status=form.status,

@@ -9,12 +9,12 @@ from typing import Final
 
 from starlette.responses import Response
 
-from provisioner.dashboard.choosing import timeline_of
-from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.model import RunState
-from provisioner.registry import looking
-from provisioner.registry.masking import Mask
-from provisioner.runs.start import log_path
+from provisioner.core.model import RunState
+from provisioner.dashboard.pages.suggest import timeline_of
+from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.registry import queries
+from provisioner.registry.redaction import Mask
+from provisioner.runs.process import log_path
 
 PIECE: Final = 65_536  # bytes
 _COLOURS: Final = re.compile("\x1b\\[[0-9;:]*m")
@@ -40,7 +40,7 @@ class Piece:
 
 def page(visit: Visit) -> Response:
     app, timeline = timeline_of(visit)
-    run = looking.run_of(visit.registry, timeline, visit.parameter("run_id"))
+    run = queries.run_of(visit.registry, timeline, visit.parameter("run_id"))
     if run is None:
         raise Missing("there is no such run any more", "Of each timeline the last 20 are kept")
     given = visit.query("before")

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from provisioner.dashboard.assignments import of_app
-from provisioner.dashboard.changing import Asked, Filled, filling, form_of
-from provisioner.dashboard.choosing import app_of
-from provisioner.dashboard.sessions import Offer
-from provisioner.dashboard.visiting import Visit
-from provisioner.errors import ProvisionerError
-from provisioner.model import App
+from provisioner.core.durations import lasting, milliseconds, written
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App
+from provisioner.dashboard.pages.assignments import of_app
+from provisioner.dashboard.pages.suggest import app_of
+from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.forms import Asked, Filled, filling, form_of
+from provisioner.dashboard.web.sessions import Offer
 from provisioner.operations import apps
 from provisioner.operations.proposal import Told
-from provisioner.times import lasting, milliseconds, written
 
 
 def page(visit: Visit) -> Response:

@@ -5,19 +5,19 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from provisioner.dashboard.changing import Asked, Filled, filling, form_of
-from provisioner.dashboard.choosing import names
-from provisioner.dashboard.database_changes import meant
-from provisioner.dashboard.one_database import found
-from provisioner.dashboard.sessions import Offer
-from provisioner.dashboard.visiting import Visit
-from provisioner.dashboard.works import Undo
-from provisioner.engines.table import engine_of
-from provisioner.errors import NotResolved, ProvisionerError, UsageError
-from provisioner.model import Database, Snapshot, Status
-from provisioner.operations import copies, finding, snapshots
+from provisioner.core.errors import NotResolved, ProvisionerError, UsageError
+from provisioner.core.model import Database, Snapshot, Status
+from provisioner.dashboard.pages.database import found
+from provisioner.dashboard.pages.database_changes import meant
+from provisioner.dashboard.pages.suggest import names
+from provisioner.dashboard.web.background_tasks import Undo
+from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.forms import Asked, Filled, filling, form_of
+from provisioner.dashboard.web.sessions import Offer
+from provisioner.engines.catalog import engine_of
+from provisioner.operations import fork_reset, lookup, snapshots
 from provisioner.operations.proposal import Told
-from provisioner.reconcile.replacing import BY_HAND
+from provisioner.reconcile.changes.replace import BY_HAND
 from provisioner.registry.snapshots import find_snapshots
 from provisioner.registry.snapshots import snapshots as kept_of
 from provisioner.registry.store import Registry
@@ -59,7 +59,7 @@ def _page(visit: Visit, form: Filled) -> Response:
 def _why_not(registry: Registry, database: Database) -> str:
     """Why nothing may be put in its place; empty where it may."""
     try:
-        copies.may_be_replaced(registry, database, "fork or reset")
+        fork_reset.may_be_replaced(registry, database, "fork or reset")
     except ProvisionerError as error:
         return str(error)
     return ""
@@ -83,9 +83,9 @@ def _replaced(visit: Visit, told: Told, action: str) -> Asked:
         origin = None
         if source not in ("", EMPTY):
             slug = registry.instance_of(goal.instance_id).slug
-            origin = finding.meant(registry, app, source, told, slug)
+            origin = lookup.meant(registry, app, source, told, slug)
         with_queue = "queue_too" in visit.form
-        proposal = copies.fork(registry, app, goal, origin, action=action, with_queue=with_queue)
+        proposal = fork_reset.fork(registry, app, goal, origin, action=action, with_queue=with_queue)
     title = f"Make {goal.name} {'a fork of ' + origin.name if origin else EMPTY}"
     return Asked(title, proposal, f"{path}/copies", _put_back(goal, action))
 

@@ -7,10 +7,10 @@ from typing import Final
 
 from starlette.responses import JSONResponse, Response
 
-from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.model import App, Timeline
-from provisioner.naming import BRANCH_PREFIX, PREVIEW_PREFIX
-from provisioner.registry import looking
+from provisioner.core.model import App, Timeline
+from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX
+from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.registry import queries
 
 NAMES: Final = 50
 
@@ -24,7 +24,7 @@ def app_of(visit: Visit) -> App:
 
 
 def timeline_of(visit: Visit) -> tuple[App, Timeline]:
-    found = looking.timeline_by_id(visit.registry, visit.parameter("timeline_id"))
+    found = queries.timeline_by_id(visit.registry, visit.parameter("timeline_id"))
     app = visit.registry.app(found.app_id) if found else None
     if found is None or app is None:
         raise Missing("there is no such timeline", "See 'provisioner timeline list --all'")
@@ -36,9 +36,9 @@ def names(visit: Visit, app: App, text: str = "") -> list[str]:
     cannot be typed, or do not show what they are, that of their database."""
     for prefix in (BRANCH_PREFIX, PREVIEW_PREFIX):
         text = text.removeprefix(os.fsdecode(prefix))
-    found = looking.timelines_like(visit.registry, app.id, text, NAMES)
+    found = queries.timelines_like(visit.registry, app.id, text, NAMES)
     if text and "production".startswith(text):
-        found = looking.timelines_like(visit.registry, app.id, "", 1) + found
+        found = queries.timelines_like(visit.registry, app.id, "", 1) + found
     named = (_name(visit, timeline) for timeline in found)
     return list(dict.fromkeys(name for name in named if name))
 
@@ -52,5 +52,5 @@ def _name(visit: Visit, timeline: Timeline) -> str:
     name = os.fsdecode(timeline.name)
     if name.isprintable():  # which the surrogates that stand for other bytes are not
         return name
-    databases = looking.databases_of(visit.registry, timeline)
+    databases = queries.databases_of(visit.registry, timeline)
     return databases[0].name if databases else ""

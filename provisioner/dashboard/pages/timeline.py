@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from provisioner import view
-from provisioner.dashboard.changing import Filled, form_of
-from provisioner.dashboard.choosing import names, timeline_of
-from provisioner.dashboard.visiting import Visit
-from provisioner.errors import ProvisionerError
-from provisioner.model import Database, Status, Timeline
-from provisioner.reconcile.outlook import expires_at
-from provisioner.registry import looking
-from provisioner.registry.masking import Mask
+from provisioner.core.durations import written
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import Database, Status, Timeline
+from provisioner.dashboard.pages.suggest import names, timeline_of
+from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.forms import Filled, form_of
+from provisioner.operations import documents
+from provisioner.reconcile.plan.planner_context import expires_at
+from provisioner.registry import queries
+from provisioner.registry.redaction import Mask
 from provisioner.registry.runs import runs
-from provisioner.times import written
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Held:
     """A database that a timeline has or uses: with whose it is where it is another's, and who else uses it."""
 
     database: Database
-    document: view.Document
+    document: documents.Document
     owner: Timeline | None
     users: list[Timeline]
 
@@ -40,11 +40,11 @@ def again(visit: Visit, error: ProvisionerError) -> Response:
 def _page(visit: Visit, form: Filled) -> Response:
     app, timeline = timeline_of(visit)
     registry = visit.registry
-    own, others = looking.databases_of(registry, timeline), looking.used_of_others(registry, timeline)
-    reach = view.Reach(registry, app.id)
-    held = [Held(item, view.document(item, reach), registry.timeline(item.timeline_id), []) for item in others]
-    held += [Held(item, view.document(item, reach), None, looking.users_of(registry, item)) for item in own]
-    status = view.status_of(app, timeline, [each.database for each in held])
+    own, others = queries.databases_of(registry, timeline), queries.used_of_others(registry, timeline)
+    reach = documents.Reach(registry, app.id)
+    held = [Held(item, documents.document(item, reach), registry.timeline(item.timeline_id), []) for item in others]
+    held += [Held(item, documents.document(item, reach), None, queries.users_of(registry, item)) for item in own]
+    status = documents.status_of(app, timeline, [each.database for each in held])
     return visit.page(
         "timeline.html",
         status=form.status,
@@ -58,7 +58,7 @@ def _page(visit: Visit, form: Filled) -> Response:
         expires_at=None if timeline.gone_at else expires_at(app, timeline),
         lasts=_lasts(timeline.expire_ms),
         app_lasts=_lasts(app.expire_ms or 0),
-        deploy=view.pre_deploy(registry, app, timeline),
+        deploy=documents.pre_deploy(registry, app, timeline),
         broken=status is Status.ERROR,
         runs=runs(registry, timeline.id),
         mask=Mask(registry, app),

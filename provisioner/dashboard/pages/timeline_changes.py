@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 
-from provisioner.dashboard.changing import Asked, filling
-from provisioner.dashboard.choosing import timeline_of
-from provisioner.dashboard.sessions import Offer
-from provisioner.dashboard.visiting import Missing, Visit
-from provisioner.errors import UsageError
-from provisioner.model import App, Timeline
-from provisioner.naming import shown
-from provisioner.operations import finding, fixing, instances, keeping, previews, sharing
+from provisioner.core.durations import lasting, written
+from provisioner.core.errors import UsageError
+from provisioner.core.model import App, Timeline
+from provisioner.core.naming import shown
+from provisioner.dashboard.pages.suggest import timeline_of
+from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.forms import Asked, filling
+from provisioner.dashboard.web.sessions import Offer
+from provisioner.operations import instances, lookup, previews, retention, retry, shares
 from provisioner.operations.proposal import Told
-from provisioner.registry import looking
-from provisioner.times import lasting, written
+from provisioner.registry import queries
 
 NEVER, DEFAULT = "never", "default"
 
@@ -29,7 +29,7 @@ def unprotect(visit: Visit, _: Told) -> Asked:
 
 def _protected(visit: Visit, *, protected: bool) -> Asked:
     app, timeline, page = _meant(visit)
-    proposal = keeping.protect(visit.registry, app, timeline, protected=protected)
+    proposal = retention.protect(visit.registry, app, timeline, protected=protected)
     back = Offer("Protect it again", f"{page}/protect", {})
     if protected:
         back = Offer("Protect it no more", f"{page}/unprotect", {})
@@ -43,7 +43,7 @@ def expire(visit: Visit, _: Told) -> Asked:
     text = visit.form.get("after", "").strip()
     with filling("after"):
         lasts = None if text == DEFAULT else lasting(text) or 0
-        proposal = keeping.expire(visit.registry, app, timeline, lasts)
+        proposal = retention.expire(visit.registry, app, timeline, lasts)
     before = timeline.expire_ms
     said = DEFAULT if before is None else written(before) if before else NEVER
     offer = Offer(f"As before: {said}", f"{page}/expire", {"after": said}) if before != lasts else None
@@ -56,7 +56,7 @@ def share(visit: Visit, told: Told) -> Asked:
     instance = visit.form.get("instance") or None
     with filling("owner"):
         owner = _named(visit, app, visit.form.get("owner", "").strip(), told)
-        proposal = sharing.share(visit.registry, app, owner, timeline, instance, told)
+        proposal = shares.share(visit.registry, app, owner, timeline, instance, told)
     offer = Offer("Use its own again", f"{page}/unshare", {"instance": instance or ""})
     return Asked(f"Let {shown(timeline.name)} use the database of {shown(owner.name)}", proposal, page, lambda _: offer)
 
@@ -65,10 +65,10 @@ def unshare(visit: Visit, _: Told) -> Asked:
     app, timeline, page = _meant(visit)
     slug = visit.form.get("instance", "")
     instance = instances.find(visit.registry, slug) if slug else None
-    proposal = sharing.unshare(visit.registry, app, timeline, instance)
+    proposal = shares.unshare(visit.registry, app, timeline, instance)
     used = [
         item
-        for item in looking.used_of_others(visit.registry, timeline)
+        for item in queries.used_of_others(visit.registry, timeline)
         if instance is None or item.instance_id == instance.id
     ]
     offer = (
@@ -79,7 +79,7 @@ def unshare(visit: Visit, _: Told) -> Asked:
 
 def fix(visit: Visit, _: Told) -> Asked:
     app, timeline, page = _meant(visit)
-    return Asked(f"Fix {shown(timeline.name)}", fixing.timeline(visit.registry, app, timeline), page)
+    return Asked(f"Fix {shown(timeline.name)}", retry.timeline(visit.registry, app, timeline), page)
 
 
 def delete_preview(visit: Visit, _: Told) -> Asked:
@@ -98,10 +98,10 @@ def _named(visit: Visit, app: App, text: str, told: Told) -> Timeline:
     """By its name, its branch, or the name of its database."""
     if not text:
         raise UsageError("there is no timeline without a name", "Name one")
-    called = [found for owner, found in finding.called(visit.registry, text) if owner.id == app.id]
+    called = [found for owner, found in lookup.called(visit.registry, text) if owner.id == app.id]
     if len(called) == 1:
         return visit.registry.timeline(called[0].timeline_id)
-    return finding.timeline_meant(visit.registry, app, os.fsencode(text), told)
+    return lookup.timeline_meant(visit.registry, app, os.fsencode(text), told)
 
 
 def _meant(visit: Visit) -> tuple[App, Timeline, str]:

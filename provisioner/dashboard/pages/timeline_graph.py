@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from provisioner.dashboard.listing import Row
-from provisioner.naming import shown
-from provisioner.view import size_text
+from provisioner.core.naming import shown
+from provisioner.dashboard.pages.database_rows import Row
+from provisioner.operations.documents import size_text
 
 MOST: Final = 30  # lanes
 WIDTH: Final = 920

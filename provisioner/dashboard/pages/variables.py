@@ -7,14 +7,14 @@ from typing import Final
 
 from starlette.responses import Response
 
-from provisioner.dashboard.changing import Asked, Filled, filling, form_of
-from provisioner.dashboard.choosing import app_of
-from provisioner.dashboard.sessions import Offer
-from provisioner.dashboard.visiting import Visit
-from provisioner.errors import ProvisionerError, UsageError
-from provisioner.model import App, Context
+from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.model import App, Context
+from provisioner.dashboard.pages.suggest import app_of
+from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.forms import Asked, Filled, filling, form_of
+from provisioner.dashboard.web.sessions import Offer
+from provisioner.environment.dotenv import parse
 from provisioner.operations import variables as wanted
-from provisioner.operations.dotenv import parse
 from provisioner.operations.proposal import Told
 from provisioner.registry import variables
 from provisioner.registry.store import Registry

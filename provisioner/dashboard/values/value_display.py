@@ -8,7 +8,8 @@ from datetime import datetime
 from re import Pattern
 from typing import Any, Final
 
-from provisioner.kv import dumpfile, key, notation, value
+from provisioner.kv.codec import json_notation, key, value
+from provisioner.kv.dump import json_lines
 from provisioner.kv.errors import KvError
 from provisioner.kv.model import NEVER, UNDEFINED, BigInt, Encoding, JSDate, KvU64, StoredRow
 
@@ -58,7 +59,7 @@ def entry(row: StoredRow) -> Shown:
     try:
         decoded = value.decode(stored, encoding, ordered=True)
         kind = _kind(decoded)
-        text = json.dumps(notation.to_json(decoded), ensure_ascii=False, indent=2)
+        text = json.dumps(json_notation.to_json(decoded), ensure_ascii=False, indent=2)
     except (KvError, RecursionError) as error:
         kind, problem = kind or "unreadable", str(error)
     raw = problem != "" or encoding == Encoding.BYTES
@@ -70,7 +71,7 @@ def entry(row: StoredRow) -> Shown:
         dump(as_bytes(stored)) if raw else "",
         problem,
         len(as_bytes(stored)),
-        "" if version is None else dumpfile.stamp(version),
+        "" if version is None else json_lines.stamp(version),
         None if expire_at == NEVER else expire_at,
     )
 
@@ -83,7 +84,7 @@ def as_bytes(stored: object) -> bytes:
 def key_text(data: bytes) -> str | None:
     """The key as JSON; None for bytes that are no key."""
     try:
-        return notation.text_of([notation.to_json(part) for part in key.decode(data)])
+        return json_notation.text_of([json_notation.to_json(part) for part in key.decode(data)])
     except KvError:
         return None
 

@@ -18,12 +18,12 @@ from urllib.parse import quote_plus
 
 from markupsafe import escape
 
-from provisioner import times
-from provisioner.clock import rfc3339
-from provisioner.dashboard import showing
-from provisioner.errors import UsageError
-from provisioner.kv import notation, value
-from provisioner.kv.atomic import check_value
+from provisioner.core import durations
+from provisioner.core.clock import rfc3339
+from provisioner.core.errors import UsageError
+from provisioner.dashboard.values import value_display
+from provisioner.kv.client.atomic import check_value
+from provisioner.kv.codec import json_notation, value
 from provisioner.kv.errors import KvError, OptionInvalid, ValueInvalid
 from provisioner.kv.model import NEVER, StoredRow
 
@@ -56,7 +56,7 @@ def _value(spelling: str, text: str) -> Any:
         except ValueError as error:
             raise ValueInvalid("bytes in hex are pairs of the digits 0 to 9 and a to f") from error
     try:
-        return notation.value_of(text)
+        return json_notation.value_of(text)
     except ValueInvalid as error:
         if isinstance(cause := error.__cause__, json.JSONDecodeError):
             raise ValueInvalid(f"{cause.msg} in line {cause.lineno}, column {cause.colno}: {error}") from error
@@ -89,14 +89,14 @@ def fixed(row: StoredRow) -> str:
 
 
 def _written(decoded: Any) -> str:
-    document = notation.to_json(decoded)
+    document = json_notation.to_json(decoded)
     if other := next(_others(document), ""):
         raise ValueInvalid(f"JSON has no notation for what it is or holds: {other:.200}")
     if _shares(decoded, set()):
         raise ValueInvalid("it holds the same object in several places, which JSON would make several objects")
     text = json.dumps(document, ensure_ascii=False)
-    again = value.decode(*value.encode(notation.value_of(text)), ordered=True)
-    if json.dumps(notation.to_json(again), ensure_ascii=False) != text:
+    again = value.decode(*value.encode(json_notation.value_of(text)), ordered=True)
+    if json.dumps(json_notation.to_json(again), ensure_ascii=False) != text:
         raise ValueInvalid("its JSON does not say all of it")
     pretty = json.dumps(document, ensure_ascii=False, indent=2)
     return _visible(pretty if len(pretty) <= _PRETTY else text)
@@ -152,7 +152,7 @@ def expiry(text: str, now: int) -> int:
         return NEVER
     if "-" not in text:
         try:
-            return now + times.milliseconds(text)
+            return now + durations.milliseconds(text)
         except UsageError as error:
             raise OptionInvalid(f"{error.message}. {error.hint}, or 2030-01-31T12:00:00Z, or nothing") from error
     try:
@@ -171,7 +171,11 @@ def expiry(text: str, now: int) -> int:
 
 def sealed(row: StoredRow) -> str:
     """What was seen, for a hidden field."""
-    return base64.urlsafe_b64encode(_SEALED.pack(row[2] & 0xFF, row[4]) + showing.as_bytes(row[1])).decode().rstrip("=")
+    return (
+        base64.urlsafe_b64encode(_SEALED.pack(row[2] & 0xFF, row[4]) + value_display.as_bytes(row[1]))
+        .decode()
+        .rstrip("=")
+    )
 
 
 def unsealed(text: str, key: bytes, versionstamp: str) -> StoredRow | None:

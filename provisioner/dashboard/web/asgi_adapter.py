@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-from provisioner.connect.refusal import LEFT, TIMEOUT, TOO_LARGE
+from provisioner.connect.protocol.http_errors import LEFT, TIMEOUT, TOO_LARGE
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from provisioner.config import Home
-from provisioner.dashboard.sessions import Note, Offer, Session
-from provisioner.errors import Busy, ProvisionerError
-from provisioner.model import App
+from provisioner.core.errors import Busy, ProvisionerError
+from provisioner.core.model import App
+from provisioner.dashboard.web.sessions import Note, Offer, Session
 from provisioner.operations.proposal import STEPS, Proposal, Told
-from provisioner.reconcile.apply import Progress
-from provisioner.registry.masking import Mask
+from provisioner.reconcile.apply.applier import Progress
+from provisioner.registry.redaction import Mask
 from provisioner.registry.store import Registry
-from provisioner.runs.start import Stop
+from provisioner.runs.process import Stop
+from provisioner.system.home import Home
 
 AT_ONCE: Final = 8  # some are commands that hang: they must not keep the others
 MOST: Final = 32

@@ -17,27 +17,27 @@ from urllib.parse import parse_qsl, quote
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from provisioner.clock import now_ms
-from provisioner.config import Home
-from provisioner.connect.attempts import Attempts
-from provisioner.connect.databases import Database, Databases
-from provisioner.connect.options import Options
-from provisioner.connect.refusal import CONFLICT, UNAVAILABLE, Refused
-from provisioner.dashboard import rendering
-from provisioner.dashboard.live import Live
-from provisioner.dashboard.samples import Samples
-from provisioner.dashboard.sessions import Note, Offer, Session, Sessions
-from provisioner.dashboard.sizes import Sizes
-from provisioner.dashboard.works import Works
-from provisioner.engines.table import ENGINES
-from provisioner.errors import Busy, ProvisionerError
-from provisioner.kv.atomic import checked
-from provisioner.kv.direct import DirectStore
+from provisioner.connect.protocol.http_errors import CONFLICT, UNAVAILABLE, Refused
+from provisioner.connect.server.open_databases import Database, Databases
+from provisioner.connect.server.options import Options
+from provisioner.connect.server.rate_limit import Attempts
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import Busy, ProvisionerError
+from provisioner.dashboard.charts.metrics_history import Samples
+from provisioner.dashboard.charts.storage_sizes import Sizes
+from provisioner.dashboard.web import rendering
+from provisioner.dashboard.web.background_tasks import Works
+from provisioner.dashboard.web.sessions import Note, Offer, Session, Sessions
+from provisioner.dashboard.web.sse import Live
+from provisioner.engines.catalog import ENGINES
+from provisioner.kv.client.atomic import checked
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, LimitExceeded, OptionInvalid, ValueInvalid
+from provisioner.kv.local_store import DirectStore
 from provisioner.kv.model import NEVER, AtomicWrite, ChecksFailed, Committed
 from provisioner.registry import tokens
-from provisioner.registry.places import place_of
+from provisioner.registry.locations import place_of
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 BUSY_SECONDS: Final = 2.0
 THREADS: Final = 4

@@ -12,10 +12,10 @@ from typing import Final
 
 from starlette.responses import Response
 
-from provisioner.dashboard.sessions import Offer
-from provisioner.dashboard.visiting import Missing, Page, Visit
-from provisioner.dashboard.works import Undo
-from provisioner.errors import ProvisionerError, UsageError
+from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.dashboard.web.background_tasks import Undo
+from provisioner.dashboard.web.context import Missing, Page, Visit
+from provisioner.dashboard.web.sessions import Offer
 from provisioner.operations.proposal import NOBODY, Proposal, Told
 from provisioner.registry.store import Registry
 

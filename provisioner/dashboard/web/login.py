@@ -9,13 +9,13 @@ from time import perf_counter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from provisioner.clock import now_ms
-from provisioner.connect.access import LONGEST
-from provisioner.dashboard import logins, rendering
-from provisioner.dashboard.sessions import Note, Session
-from provisioner.dashboard.visiting import BUSY_SECONDS, Endpoint, Facilities, Visit, failed, fields
-from provisioner.errors import ProvisionerError
-from provisioner.model import Scope
+from provisioner.connect.server.tokens import LONGEST
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import Scope
+from provisioner.dashboard.web import login_codes, rendering
+from provisioner.dashboard.web.context import BUSY_SECONDS, Endpoint, Facilities, Visit, failed, fields
+from provisioner.dashboard.web.sessions import Note, Session
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 
@@ -72,7 +72,7 @@ def log_out(visit: Visit) -> Response:
 
 def _opened(shared: Facilities, secret: str, now: int) -> Session | Refusal:
     with Registry.open(shared.home, busy_seconds=BUSY_SECONDS) as registry:
-        with logins.redeemed(shared.home, secret, now) as good:
+        with login_codes.redeemed(shared.home, secret, now) as good:
             if good:
                 return _begun(registry, Session("login link", None, False, now))
         token = tokens.known(registry, secret) if len(secret) <= LONGEST else None

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import Final
 
-from provisioner.config import DIRECTORY_MODE, FILE_MODE, Home
-from provisioner.errors import ProvisionerError, StorageFailed
+from provisioner.core.errors import ProvisionerError, StorageFailed
+from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
 
 PREFIX: Final = "ptl_"
 LIFETIME_MS: Final = 600_000

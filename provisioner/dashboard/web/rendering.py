@@ -12,13 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from provisioner.clock import rfc3339
-from provisioner.dashboard.sessions import Note
-from provisioner.dashboard.works import Work
-from provisioner.naming import shown
-from provisioner.view import size_text
+from provisioner.core.clock import rfc3339
+from provisioner.core.naming import shown
+from provisioner.dashboard.web.background_tasks import Work
+from provisioner.dashboard.web.sessions import Note
+from provisioner.operations.documents import size_text
 
-_HERE: Final = os.path.dirname(__file__)
+_HERE: Final = os.path.dirname(os.path.dirname(__file__))
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60))
 

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
-from provisioner.connect.options import Options
-from provisioner.dashboard.asgi import App, Message, Receive, Scope, Send
+from provisioner.connect.server.options import Options
+from provisioner.dashboard.web.asgi_adapter import App, Message, Receive, Scope, Send
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"

@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 import shutil
 
-from provisioner import faults
-from provisioner.config import DIRECTORY_MODE
-from provisioner.durable import sync_path, write_file
-from provisioner.engines.base import Copied, Source
-from provisioner.engines.building import make_anew, reason, staging
-from provisioner.engines.layout import FILE_NAME, lay_out, size_of
-from provisioner.errors import StorageFailed
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Database
+from provisioner.engines.files.layout import FILE_NAME, lay_out, size_of
+from provisioner.engines.files.staging import make_anew, reason, staging
+from provisioner.engines.protocol.engine import Copied, Source
 from provisioner.kv.errors import KvError
-from provisioner.kv.schema import empty_file
-from provisioner.model import Database
+from provisioner.kv.stores.sqlite.schema import empty_file
+from provisioner.system import failpoints
+from provisioner.system.atomic_file import sync_path, write_file
+from provisioner.system.home import DIRECTORY_MODE
 
 SNAPSHOTS = "snapshots"
 _AHEAD = 1 << 20  # versions; more than are written while a replacement is built
@@ -47,7 +47,7 @@ def data_of(location: str, source: Source) -> str:
 
 def fork(location: str, database_id: str, source: Source) -> Copied:
     """Make a database that never held data as a copy. Raises StorageFailed."""
-    from provisioner.kv.sqlite_clone import version_of
+    from provisioner.kv.stores.sqlite.clone import version_of
 
     live = place(location, "live", database_id)
     try:
@@ -57,9 +57,9 @@ def fork(location: str, database_id: str, source: Source) -> Copied:
         else:
             beside = place(location, "new", database_id)
             made = copy(data_of(location, source), beside, with_queue=False)
-            faults.point("fork.copied")
+            failpoints.point("fork.copied")
             os.rename(beside, live)
-        faults.point("fork.moved")
+        failpoints.point("fork.moved")
         sync_path(os.path.dirname(live))
     except KvError as error:
         raise StorageFailed(str(error)) from error
@@ -73,7 +73,7 @@ def build_beside(location: str, database_id: str, source: Source | None, *, with
 
     Versionstamps go on growing: a program may still hold one of what was there, to check a key by it.
     """
-    from provisioner.kv.sqlite_clone import advance
+    from provisioner.kv.stores.sqlite.clone import advance
 
     beside = place(location, "new", database_id)
     beyond = _version_of_live(location, database_id) + _AHEAD
@@ -99,7 +99,7 @@ def copy(source: str, directory: str, *, with_queue: bool, replaces: bool = Fals
     `replaces`: it is to take the place of another, see layout.py. What an attempt that was cut off has left there is
     removed; after a failure nothing is left.
     """
-    from provisioner.kv.sqlite_clone import clone  # imports SQLite, which hooks would wait for
+    from provisioner.kv.stores.sqlite.clone import clone  # imports SQLite, which hooks would wait for
 
     try:
         make_anew(directory)
@@ -125,7 +125,7 @@ def take_snapshot(location: str, database: Database, snapshot_id: str) -> Copied
     try:
         _make_room(location, database.id)
         os.rename(beside, target)
-        faults.point("snapshot.made")
+        failpoints.point("snapshot.made")
         sync_path(os.path.dirname(target))
     except OSError as error:
         raise StorageFailed(f"cannot keep a snapshot as {target}: {reason(error)}") from error
@@ -140,7 +140,7 @@ def delete_snapshot(location: str, database_id: str, snapshot_id: str) -> None:
             if os.path.isdir(left):
                 _remove(trash)
                 os.rename(left, trash)
-        faults.point("snapshot.removed")
+        failpoints.point("snapshot.removed")
         _remove(trash)
     except OSError as error:
         raise StorageFailed(f"cannot delete snapshot {snapshot_id} in {location}: {reason(error)}") from error
@@ -159,10 +159,10 @@ def swap(location: str, database_id: str, kept_as: str) -> int | None:
         _make_room(location, database_id)
         if os.path.isdir(new) and os.path.isdir(live):
             os.rename(live, kept)
-        faults.point("replace.kept")
+        failpoints.point("replace.kept")
         if os.path.isdir(new):
             os.rename(new, live)
-        faults.point("replace.moved")
+        failpoints.point("replace.moved")
         sync_path(os.path.dirname(kept))  # first: what was there is to be somewhere, whatever a power cut takes
         sync_path(os.path.dirname(live))
         return size_of(kept) if os.path.isdir(kept) else None
@@ -185,7 +185,7 @@ def beside_snapshot(location: str, snapshot_id: str) -> str:
 
 def _version_of_live(location: str, database_id: str) -> int:
     """0 where it cannot be read: a damaged database is among what people replace."""
-    from provisioner.kv.sqlite_clone import version_of
+    from provisioner.kv.stores.sqlite.clone import version_of
 
     try:
         return version_of(os.path.join(place(location, "live", database_id), FILE_NAME))

@@ -20,26 +20,26 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from provisioner import faults
-from provisioner.config import DIRECTORY_MODE
-from provisioner.durable import sync_path
-from provisioner.engines import building, copies, spares
-from provisioner.engines.base import Check, Copied, Failures, Inspection, Kept, Source, Where
-from provisioner.engines.building import reason
-from provisioner.engines.layout import FILE_NAME, database_path, file_in, size_of, written_at
-from provisioner.engines.probing import look, probe
-from provisioner.engines.sealing import seal
-from provisioner.engines.sweep import sweep
-from provisioner.environment import Reached, ReachedServer
-from provisioner.errors import StorageFailed, UsageError
-from provisioner.kv.schema import why_not_a_database
-from provisioner.model import Database, Instance
+from provisioner.core.connection import Reached, ReachedServer
+from provisioner.core.errors import StorageFailed, UsageError
+from provisioner.core.model import Database, Instance
+from provisioner.engines.files import copies, prewarmed, staging
+from provisioner.engines.files.finalize import seal
+from provisioner.engines.files.layout import FILE_NAME, database_path, file_in, size_of, written_at
+from provisioner.engines.files.orphans import sweep
+from provisioner.engines.files.preflight import look, probe
+from provisioner.engines.files.staging import reason
+from provisioner.engines.protocol.engine import Check, Copied, Failures, Inspection, Kept, Source, Where
+from provisioner.kv.stores.sqlite.schema import why_not_a_database
+from provisioner.system import failpoints
+from provisioner.system.atomic_file import sync_path
+from provisioner.system.home import DIRECTORY_MODE
 
 STAGES = ("new", "new/0", "new/1", "spare", "live", "archive", "trash")
 
 
 class DenoKv:
-    """See `provisioner.engines.base.Engine`."""
+    """See `provisioner.engines.protocol.engine.Engine`."""
 
     first = "Deno.openKv() opens the databases of"
     has_keys = True
@@ -97,7 +97,7 @@ class DenoKv:
         failures: Failures = {}
         new: list[str] = []
         moved = False
-        ready = spares.listing(instance.location) if any(item.connected_at is None for item in databases) else []
+        ready = prewarmed.listing(instance.location) if any(item.connected_at is None for item in databases) else []
         for database in databases:
             live = self._place(instance, "live", database.id)
             try:
@@ -112,7 +112,7 @@ class DenoKv:
                         f"its data is missing: neither {live} nor an archived copy"
                         " exists, and an empty database will not take its place. Put the directory back, or archive it"
                     )
-                elif spares.take(instance.location, ready, live):
+                elif prewarmed.take(instance.location, ready, live):
                     moved = True
                 else:
                     new.append(database.id)
@@ -120,7 +120,7 @@ class DenoKv:
                 failures[database.id] = reason(error)
             except StorageFailed as error:
                 failures[database.id] = str(error)
-        failures |= building.build_all({database_id: self._place(instance, "new", database_id) for database_id in new})
+        failures |= staging.build_all({database_id: self._place(instance, "new", database_id) for database_id in new})
         new = [database_id for database_id in new if database_id not in failures]
         if new or moved:
             failures |= self._settle(instance, new, [database.id for database in databases])
@@ -128,7 +128,7 @@ class DenoKv:
 
     def stock(self, instance: Instance, wanted: int) -> bool:
         try:
-            return spares.stock(instance.location, wanted)
+            return prewarmed.stock(instance.location, wanted)
         except OSError as error:
             raise StorageFailed(
                 f"cannot make databases ahead in {instance.location}: {reason(error)}", "They are made when needed"
@@ -152,7 +152,7 @@ class DenoKv:
         return [
             sys.executable,
             "-I",
-            os.path.join(os.path.dirname(__file__), "scripts", "sqlite.py"),
+            os.path.join(os.path.dirname(os.path.dirname(__file__)), "scripts", "sqlite.py"),
             beside.path,
             path,
         ]
@@ -187,7 +187,7 @@ class DenoKv:
                 for stage in ("archive", "new"):
                     if os.path.isdir(self._place(instance, stage, database.id)):
                         self._move(instance, database.id, stage, "trash")
-                faults.point("purge.moved")
+                failpoints.point("purge.moved")
                 trash = self._place(instance, "trash", database.id)
                 if os.path.isdir(trash):
                     shutil.rmtree(trash)
@@ -195,7 +195,7 @@ class DenoKv:
                 if os.path.isdir(snapshots):
                     os.rename(snapshots, trash)
                     shutil.rmtree(trash)
-                faults.point("purge.removed")
+                failpoints.point("purge.removed")
             except OSError as error:
                 failures[database.id] = reason(error)
         return failures
@@ -239,11 +239,11 @@ class DenoKv:
         failures: Failures = {}
         live = os.path.join(instance.location, "live")
         try:
-            spares.sync(instance.location, [self._place(instance, "new", database_id) for database_id in new])
-            faults.point("provision.written")
+            prewarmed.sync(instance.location, [self._place(instance, "new", database_id) for database_id in new])
+            failpoints.point("provision.written")
             for database_id in new:
                 os.rename(self._place(instance, "new", database_id), self._place(instance, "live", database_id))
-            faults.point("provision.renamed")
+            failpoints.point("provision.renamed")
             sync_path(live)
         except OSError as error:  # of a batch nobody can tell which one it was: none of it is called connected
             failures = dict.fromkeys(asked, reason(error))
@@ -271,4 +271,4 @@ class DenoKv:
     def _move(self, instance: Instance, database_id: str, source: str, target: str) -> None:
         """Rename a database's directory. Fails where the target holds anything, so nothing is ever overwritten."""
         os.rename(self._place(instance, source, database_id), self._place(instance, target, database_id))
-        faults.point("recover.moved" if target == "live" else "archive.moved")
+        failpoints.point("recover.moved" if target == "live" else "archive.moved")

@@ -6,11 +6,11 @@ import os
 import sqlite3
 from contextlib import closing
 
-from provisioner.durable import sync_path
-from provisioner.engines.building import reason
-from provisioner.engines.layout import file_in
-from provisioner.errors import StorageFailed
-from provisioner.kv.schema import why_not_a_database
+from provisioner.core.errors import StorageFailed
+from provisioner.engines.files.layout import file_in
+from provisioner.engines.files.staging import reason
+from provisioner.kv.stores.sqlite.schema import why_not_a_database
+from provisioner.system.atomic_file import sync_path
 
 
 def seal(directory: str) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.config import DIRECTORY_MODE
+from provisioner.system.home import DIRECTORY_MODE
 
 FILE_NAME = "kv.sqlite3"
 

@@ -10,25 +10,25 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from provisioner import faults
-from provisioner.config import DIRECTORY_MODE
-from provisioner.durable import sync_path, write_file
-from provisioner.engines import copies
-from provisioner.engines.base import Source
-from provisioner.engines.building import make_anew, reason
-from provisioner.engines.layout import file_in, lay_out
-from provisioner.engines.moving import mark
-from provisioner.errors import StorageFailed
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Database, Instance, Status
+from provisioner.engines.files import copies
+from provisioner.engines.files.layout import file_in, lay_out
+from provisioner.engines.files.staging import make_anew, reason
+from provisioner.engines.protocol.engine import Source
+from provisioner.engines.protocol.move import mark
 from provisioner.kv.errors import KvError
-from provisioner.kv.schema import empty_file
-from provisioner.kv.sqlite_whole import SqliteWhole
-from provisioner.model import Database, Instance, Status
+from provisioner.kv.stores.sqlite.bulk_copy import SqliteWhole
+from provisioner.kv.stores.sqlite.schema import empty_file
+from provisioner.system import failpoints
+from provisioner.system.atomic_file import sync_path, write_file
+from provisioner.system.home import DIRECTORY_MODE
 
 MOVED = "moved"
 
 
 class Files:
-    """See `provisioner.engines.moving.End`."""
+    """See `provisioner.engines.protocol.move.End`."""
 
     def alone(self, storage: Instance, other: Instance) -> str:
         one, two = os.path.realpath(storage.location), os.path.realpath(other.location)
@@ -58,7 +58,7 @@ class Files:
             for path in (file, os.path.dirname(file), beside):
                 sync_path(path)
             os.rename(beside, there)
-            faults.point("move.renamed")
+            failpoints.point("move.renamed")
             parent = os.path.dirname(there)
             for path in (parent, os.path.dirname(parent), storage.location):
                 sync_path(path)

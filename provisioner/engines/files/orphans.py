@@ -11,8 +11,8 @@ import os
 import shutil
 from collections.abc import Callable, Collection
 
-from provisioner.engines.layout import FILE_NAME
-from provisioner.kv.schema import empty_file
+from provisioner.engines.files.layout import FILE_NAME
+from provisioner.kv.stores.sqlite.schema import empty_file
 
 _ID = "01234567-89ab-cdef-0123-456789abcdef"
 

@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 
-from provisioner.config import DIRECTORY_MODE
-from provisioner.durable import sync_path, write_file
-from provisioner.engines.base import Check
-from provisioner.engines.building import reason
-from provisioner.engines.layout import FILE_NAME
+from provisioner.engines.files.layout import FILE_NAME
+from provisioner.engines.files.staging import reason
+from provisioner.engines.protocol.engine import Check
 from provisioner.kv.errors import KvError
-from provisioner.kv.schema import empty_file
+from provisioner.kv.stores.sqlite.schema import empty_file
+from provisioner.system.atomic_file import sync_path, write_file
+from provisioner.system.home import DIRECTORY_MODE
 
 LEAST_BYTES = 10 << 20
 LEAST_INODES = 100
@@ -74,7 +74,7 @@ def _one_file_system(location: str, stages: tuple[str, ...]) -> Check:
 
 
 def _database(directory: str) -> Check:
-    from provisioner.kv.client import open_kv
+    from provisioner.kv.client.sync_client import open_kv
 
     try:
         os.makedirs(os.path.dirname(directory), mode=DIRECTORY_MODE, exist_ok=True)
@@ -96,14 +96,14 @@ def _database(directory: str) -> Check:
 
 
 def _sharing(directory: str) -> Check:
-    from provisioner.kv import copying
+    from provisioner.kv import reflink
 
     source = os.path.join(directory, "source")
     try:
         write_file(source, empty_file())
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            shared = copying.copy(fd, os.path.join(directory, "copy"))
+            shared = reflink.copy(fd, os.path.join(directory, "copy"))
         finally:
             os.close(fd)
     except OSError as error:

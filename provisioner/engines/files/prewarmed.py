@@ -10,10 +10,10 @@ import os
 import shutil
 import uuid
 
-from provisioner.config import DIRECTORY_MODE
-from provisioner.durable import SYNC_ALL_FROM, sync_file_system, sync_path
-from provisioner.engines.building import build
-from provisioner.engines.layout import FILE_NAME
+from provisioner.engines.files.layout import FILE_NAME
+from provisioner.engines.files.staging import build
+from provisioner.system.atomic_file import SYNC_ALL_FROM, sync_file_system, sync_path
+from provisioner.system.home import DIRECTORY_MODE
 
 BATCH = 64
 LEAST_FREE_BYTES = 500_000_000  # on a disk with less, space is the users', not ours to set aside

@@ -8,11 +8,11 @@ import shutil
 import threading
 from collections.abc import Mapping, Sequence
 
-from provisioner.config import DIRECTORY_MODE
-from provisioner.durable import write_file
-from provisioner.engines.base import Failures
-from provisioner.engines.layout import FILE_NAME
-from provisioner.kv.schema import empty_file
+from provisioner.engines.files.layout import FILE_NAME
+from provisioner.engines.protocol.engine import Failures
+from provisioner.kv.stores.sqlite.schema import empty_file
+from provisioner.system.atomic_file import write_file
+from provisioner.system.home import DIRECTORY_MODE
 
 # Two at once, each in a directory of its own, take half as long: the kernel does the work, and locks the parent.
 _TWO_FROM = 64

@@ -17,15 +17,18 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
-from provisioner import faults, scratch
-from provisioner.config import Home
-from provisioner.engines.base import Copied
-from provisioner.engines.pg import databases, place, roles, tools
-from provisioner.engines.pg.roles import named, statement
-from provisioner.engines.pg.session import Session, administering, administering_in, patiently, variables_for_tools
-from provisioner.errors import StorageFailed
-from provisioner.kv import copying as files
-from provisioner.model import Instance
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Instance
+from provisioner.engines.postgres import databases, roles
+from provisioner.engines.postgres import programs as tools
+from provisioner.engines.postgres.administration import administering, administering_in
+from provisioner.engines.postgres.roles import named, statement
+from provisioner.engines.postgres.session import Session, patiently, variables_for_tools
+from provisioner.engines.protocol import location
+from provisioner.engines.protocol.engine import Copied
+from provisioner.kv import reflink
+from provisioner.system import failpoints, temp_dirs
+from provisioner.system.home import Home
 
 BY_FILES = "its files were copied, because nobody was connected"
 BY_DUMP = "from a dump, because programs are connected, which were not disturbed"
@@ -52,7 +55,7 @@ def copy(instance: Instance, source: str, target: str, *, old: str, new: str) ->
             by_files = _by_files(instance, session, source, target, size)
         if by_files:
             session.execute(roles.locked_up(target))
-            faults.point("postgres.copied")
+            failpoints.point("postgres.copied")
             with administering_in(instance, target) as inside, patiently(inside):
                 roles.hand_over(inside, old, new, target)
             how = BY_FILES
@@ -60,7 +63,7 @@ def copy(instance: Instance, source: str, target: str, *, old: str, new: str) ->
             _by_dump(instance, session, source, target, old=old, new=new)
             how = BY_DUMP
         databases.wait_until_left(session, target)
-        faults.point("postgres.owned")
+        failpoints.point("postgres.owned")
         return Copied(None, databases.size(session, target), 0.0, how)
 
 
@@ -101,16 +104,16 @@ def _by_files(instance: Instance, session: Session, source: str, target: str, si
 
 def _may_share_blocks(instance: Instance) -> bool:
     """Of a server elsewhere nobody knows: there, where blocks cannot be shared, cloning takes a quarter longer than copying."""
-    if place.is_server(instance.location):
+    if location.is_server(instance.location):
         return True
     try:
         with tempfile.TemporaryDirectory(
-            prefix="probe-", dir=os.path.dirname(place.data_of(instance.location))
+            prefix="probe-", dir=os.path.dirname(location.data_of(instance.location))
         ) as beside:
             with open(os.path.join(beside, "one"), "xb") as one:
                 one.write(bytes(_BLOCK))
             with open(one.name, "rb") as written:
-                return files.copy(written.fileno(), os.path.join(beside, "two"))
+                return reflink.copy(written.fileno(), os.path.join(beside, "two"))
     except OSError:
         return False
 
@@ -132,7 +135,7 @@ _WAITING = """
 
 
 def _by_dump(instance: Instance, session: Session, source: str, target: str, *, old: str, new: str) -> None:
-    with scratch.directory(Home(instance.home)) as directory:
+    with temp_dirs.directory(Home(instance.home)) as directory:
         dump = os.path.join(directory, "dump")
         server = session.info.server_version // 10000
         programs = tools.programs(server)
@@ -152,7 +155,7 @@ def _by_dump(instance: Instance, session: Session, source: str, target: str, *, 
         )
         _make_like(instance, session, source, target, new)
         restore(instance, session, dump, target, owner=new, jobs=_JOBS)
-        faults.point("postgres.copied")
+        failpoints.point("postgres.copied")
         with administering_in(instance, target) as inside, patiently(inside):
             roles.hand_over(inside, old, new, target)
 
@@ -174,7 +177,7 @@ def restore(
     """
     server = session.info.server_version // 10000
     programs = tools.programs(server)
-    with scratch.directory(Home(instance.home)) as directory:
+    with temp_dirs.directory(Home(instance.home)) as directory:
         listing, extensions = _contents(programs, dump, directory, databases.schemas(instance, target))
         _extend(instance, target, extensions)
         databases.wait_until_left(session, target)
@@ -283,7 +286,7 @@ def _make_like(instance: Instance, session: Session, source: str, target: str, o
     with patiently(session):
         session.execute(words)
     session.execute(roles.locked_up(target))
-    faults.point("postgres.created")
+    failpoints.point("postgres.created")
     databases.give_public(instance, session, target, owner)
     with administering_in(instance, source) as inside:
         extensions = inside.execute(

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from provisioner.engines.base import Where
-from provisioner.engines.pg import place
-from provisioner.engines.pg.session import looking, masked
-from provisioner.environment import SERVER_OPTIONS, ReachedServer
-from provisioner.errors import StorageFailed, UsageError
-from provisioner.model import Instance
+from provisioner.core.connection import SERVER_OPTIONS, ReachedServer
+from provisioner.core.errors import StorageFailed, UsageError
+from provisioner.core.model import Instance
+from provisioner.engines.postgres.session import looking, masked
+from provisioner.engines.protocol import location as place
+from provisioner.engines.protocol.engine import Where
 
 _EXAMPLE = "It looks like postgresql://user:password@host:5432/postgres"
 

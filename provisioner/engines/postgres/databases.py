@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection
 import psycopg
 from psycopg import sql
 
-from provisioner import faults
-from provisioner.engines.pg import names, roles
-from provisioner.engines.pg.roles import statement
-from provisioner.engines.pg.session import Session, administering_in, patiently
-from provisioner.errors import StorageFailed
-from provisioner.model import Instance
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Instance
+from provisioner.engines.postgres import names, roles
+from provisioner.engines.postgres.administration import administering_in
+from provisioner.engines.postgres.roles import statement
+from provisioner.engines.postgres.session import Session, patiently
+from provisioner.system import failpoints
 
 _LEAVE_SECONDS = 10.0
 _LOOK_SECONDS = 0.005
@@ -56,7 +57,7 @@ def make_empty(instance: Instance, session: Session, name: str, owner: str, furn
         except psycopg.errors.ObjectInUse:  # somebody is connected to template1
             session.execute(statement("create database {name} template template0", name=name))
     session.execute(roles.locked_up(name))
-    faults.point("postgres.created")
+    failpoints.point("postgres.created")
     give_public(instance, session, name, owner, furnish)
 
 

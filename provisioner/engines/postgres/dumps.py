@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import tarfile
 
-from provisioner.engines.base import Copied
-from provisioner.engines.pg import copying, databases, names, roles, tools
-from provisioner.engines.pg.session import administering, variables_for_tools
-from provisioner.errors import ProvisionerError, StorageFailed, UsageError
-from provisioner.model import Database, Instance
+from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
+from provisioner.core.model import Database, Instance
+from provisioner.engines.postgres import clone, databases, names, roles
+from provisioner.engines.postgres import programs as tools
+from provisioner.engines.postgres.administration import administering
+from provisioner.engines.postgres.session import variables_for_tools
+from provisioner.engines.protocol.engine import Copied
 
 _WHAT_IS_OURS = ("--no-owner", "--no-privileges", "--no-password")  # roles mean nothing on another server
 _MAGIC = b"PGDMP"
 
 
 class PgDumps:
-    """See `provisioner.engines.base.Dumps`."""
+    """See `provisioner.engines.protocol.engine.Dumps`."""
 
     formats: tuple[str, ...] = ("custom", "plain", "tar", "directory")
 
@@ -49,7 +51,7 @@ class PgDumps:
             roles.make(session, owner)
             databases.make_empty(instance, session, beside, owner)
             if _is_archive(path):
-                copying.restore(instance, session, path, beside, owner=owner, foreign=True)
+                clone.restore(instance, session, path, beside, owner=owner, foreign=True)
             else:
                 _run_script(instance, path, beside, owner)
             databases.wait_until_left(session, beside)
@@ -74,7 +76,7 @@ def _run_script(instance: Instance, path: str, target: str, owner: str) -> None:
     with administering(instance) as session:
         server = session.info.server_version // 10000
         programs = tools.programs(server)
-        with copying.visited(instance, session, target, owner) as variables:
+        with clone.visited(instance, session, target, owner) as variables:
             program, what = os.path.join(programs, "psql"), f"loading {path}"
             arguments = [*tools.STRICT, "--single-transaction"]
             if tools.too_new(programs, server):

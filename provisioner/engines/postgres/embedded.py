@@ -29,13 +29,15 @@ from typing import Any
 
 import psycopg
 
-from provisioner.config import DIRECTORY_MODE, FILE_MODE, inherited
-from provisioner.durable import replace_file
-from provisioner.engines.pg import place, remains, tools
-from provisioner.engines.pg.place import FOR_ROOT, PASSWORD_FILE, PORT_FILE
-from provisioner.environment import ReachedServer
-from provisioner.errors import StorageFailed
-from provisioner.lock import locked
+from provisioner.core.connection import ReachedServer
+from provisioner.core.errors import StorageFailed
+from provisioner.engines.postgres import embedded_cleanup
+from provisioner.engines.postgres import programs as tools
+from provisioner.engines.protocol import location
+from provisioner.engines.protocol.location import FOR_ROOT, PASSWORD_FILE, PORT_FILE
+from provisioner.system.atomic_file import replace_file
+from provisioner.system.file_lock import locked
+from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, inherited
 
 ADMIN = "provisioner"
 ACCOUNT = "postgres"
@@ -57,7 +59,7 @@ def start(directory: str, *, new: bool = False) -> None:
     try:
         if new:
             os.makedirs(directory, mode=DIRECTORY_MODE, exist_ok=True)
-        elif not os.path.exists(os.path.join(place.data_of(directory), "PG_VERSION")):
+        elif not os.path.exists(os.path.join(location.data_of(directory), "PG_VERSION")):
             raise StorageFailed(
                 f"the server in {directory} is missing: its files are not there, and an empty one will not take its place",
                 "Put the directory back; is the disk mounted?",
@@ -86,26 +88,26 @@ def stop(directory: str) -> bool:
 
 def remove(directory: str) -> None:
     """Stop it and delete what it had; what else lies there stays. Raises StorageFailed."""
-    if not place.is_kept(directory):
+    if not location.is_kept(directory):
         return
     stop(directory)
     try:
         with locked(os.path.join(directory, "lock"), "the embedded server", _START_SECONDS * 2):
             if runs(directory):
                 raise StorageFailed(f"somebody has started the server in {directory} again", "Try again")
-            remains.delete(directory)
+            embedded_cleanup.delete(directory)
     except OSError as error:
         raise StorageFailed(f"cannot delete the server in {directory}: {error.strerror}", "Mend that") from error
 
 
 def runs(directory: str) -> bool:
     """Is it there, and does it accept connections?"""
-    return _pid(directory) is not None and place.listens(directory)
+    return _pid(directory) is not None and location.listens(directory)
 
 
 def admin_url(directory: str) -> str:
     with open(os.path.join(directory, PASSWORD_FILE)) as file:
-        return ReachedServer(place.variables(directory), "postgres", ADMIN, file.read().strip()).url()
+        return ReachedServer(location.variables(directory), "postgres", ADMIN, file.read().strip()).url()
 
 
 def programs(data: str) -> str:
@@ -130,7 +132,7 @@ def _start(directory: str) -> None:
     found = programs(data)
     if not os.path.exists(os.path.join(data, "PG_VERSION")):
         _make(directory, data, found)
-    remains.see_off(data)
+    embedded_cleanup.see_off(data)
     path = os.path.join(directory, PORT_FILE)
     for _ in range(_ATTEMPTS):
         port = _port(path)
@@ -222,7 +224,7 @@ def _data(directory: str) -> str:
     os.makedirs(elsewhere, mode=0o755, exist_ok=True)
     os.chown(elsewhere, account.pw_uid, account.pw_gid)
     os.chmod(elsewhere, DIRECTORY_MODE)
-    if not os.path.exists(owner := os.path.join(elsewhere, remains.OWNER_FILE)):
+    if not os.path.exists(owner := os.path.join(elsewhere, embedded_cleanup.OWNER_FILE)):
         replace_file(owner, os.fsencode(os.path.realpath(directory)), FILE_MODE)
     return os.path.join(elsewhere, "data")
 
@@ -283,7 +285,7 @@ def _port(path: str) -> int:
 
 def _pid(directory: str) -> int | None:
     """The process of the server, where it runs. After a crash the number may be another's: of another server, too."""
-    data = place.data_of(directory)
+    data = location.data_of(directory)
     try:
         with open(os.path.join(data, "postmaster.pid")) as file:
             pid = int(file.readline())

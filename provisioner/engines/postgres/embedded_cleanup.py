@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from glob import glob
 
-from provisioner.engines.pg import place
+from provisioner.engines.protocol import location
 
 OWNER_FILE = "home"
 """Of a directory in `place.FOR_ROOT`: names the one whose server it is."""
@@ -33,14 +33,14 @@ def see_off(data: str) -> None:
 
 def delete(directory: str) -> None:
     """The files of a server that does not run, the password last: until then it is found again. Raises OSError."""
-    data = place.data_of(directory)
+    data = location.data_of(directory)
     elsewhere = os.path.dirname(data)
     if elsewhere == directory:
         for path in (data, f"{data}.new"):
             shutil.rmtree(path, ignore_errors=not os.path.exists(path))
-    elif os.path.dirname(elsewhere) == place.FOR_ROOT and _owner(elsewhere) in (None, os.path.realpath(directory)):
+    elif os.path.dirname(elsewhere) == location.FOR_ROOT and _owner(elsewhere) in (None, os.path.realpath(directory)):
         shutil.rmtree(elsewhere, ignore_errors=not os.path.exists(elsewhere))
-    for name in (place.PORT_FILE, "log", "elsewhere", place.PASSWORD_FILE, "lock"):
+    for name in (location.PORT_FILE, "log", "elsewhere", location.PASSWORD_FILE, "lock"):
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, name))
     with suppress(OSError):  # what else lies there stays
@@ -50,10 +50,10 @@ def delete(directory: str) -> None:
 def homeless() -> Iterator[tuple[str, str]]:
     """The directories of root's servers whose homes are not there, or not theirs any more, and where those were."""
     with suppress(OSError):
-        for name in sorted(os.listdir(place.FOR_ROOT)):
-            elsewhere = os.path.join(place.FOR_ROOT, name)
+        for name in sorted(os.listdir(location.FOR_ROOT)):
+            elsewhere = os.path.join(location.FOR_ROOT, name)
             directory = _owner(elsewhere)
-            if directory is not None and os.path.dirname(place.data_of(directory)) != elsewhere:
+            if directory is not None and os.path.dirname(location.data_of(directory)) != elsewhere:
                 yield elsewhere, directory
 
 

@@ -12,39 +12,40 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import psycopg
 
-from provisioner import faults
-from provisioner.config import DIRECTORY_MODE
-from provisioner.engines.base import Check, Copied, Dumps, Failures, Inspection, Kept, Source, Where
-from provisioner.engines.pg import (
-    copying,
+from provisioner.core.connection import Reached, ReachedServer
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Database, Instance
+from provisioner.engines.postgres import (
+    clone,
+    connection_string,
     databases,
     embedded,
-    locating,
+    lifecycle,
     names,
-    place,
-    probing,
-    quorate,
+    orphans,
+    preflight,
+    quorum_check,
     roles,
-    steps,
-    sweeping,
-    tools,
 )
-from provisioner.engines.pg.contents import Bare, Contents
-from provisioner.engines.pg.databases import renamed
-from provisioner.engines.pg.dumps import PgDumps
-from provisioner.engines.pg.roles import statement
-from provisioner.engines.pg.session import Session, administering, variables_for_tools, why
-from provisioner.engines.pg.steps import name_of
-from provisioner.environment import Reached, ReachedServer
-from provisioner.errors import StorageFailed
-from provisioner.model import Database, Instance
+from provisioner.engines.postgres import programs as tools
+from provisioner.engines.postgres.administration import administering
+from provisioner.engines.postgres.databases import renamed
+from provisioner.engines.postgres.dumps import PgDumps
+from provisioner.engines.postgres.lifecycle import name_of
+from provisioner.engines.postgres.roles import statement
+from provisioner.engines.postgres.schema_setup import Bare, Contents
+from provisioner.engines.postgres.session import Session, variables_for_tools, why
+from provisioner.engines.protocol import location as place
+from provisioner.engines.protocol.engine import Check, Copied, Dumps, Failures, Inspection, Kept, Source, Where
+from provisioner.system import failpoints
+from provisioner.system.home import DIRECTORY_MODE
 
 MOST_SPARES = 8  # each takes 7 MB of the server's disk
 AT_ONCE = 2  # spares made at a call
 
 
 class Postgres:
-    """See `provisioner.engines.base.Engine`."""
+    """See `provisioner.engines.protocol.engine.Engine`."""
 
     contents: Contents = Bare()
     first = "DATABASE_URL leads to the databases of"
@@ -58,21 +59,21 @@ class Postgres:
     )
 
     def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
-        return locating.locate(where, directory, known)
+        return connection_string.locate(where, directory, known)
 
     def same_place(self, one: Instance, other: Instance) -> bool:
-        return locating.same_place(one, other)
+        return connection_string.same_place(one, other)
 
     def kept(self, instance: Instance) -> Kept | None:
-        return quorate.kept(instance)
+        return quorum_check.kept(instance)
 
     def look(self, instance: Instance) -> Check:
-        return probing.look(instance)
+        return preflight.look(instance)
 
     def renew(self, instance: Instance, database: Database) -> None:
         with administering(instance) as session:
             if databases.there(session, [name := name_of(names.LIVE, instance, database)]):
-                roles.at_once(session, steps.settled(self.contents, instance, session, database))
+                roles.at_once(session, lifecycle.settled(self.contents, instance, session, database))
                 databases.end_sessions(session, name)
 
     def start(self, location: str) -> None:
@@ -85,10 +86,10 @@ class Postgres:
         return embedded.stop(location)
 
     def prepare(self, instance: Instance) -> None:
-        probing.prepare(instance)
+        preflight.prepare(instance)
 
     def test(self, instance: Instance) -> Iterable[Check]:
-        return probing.probe(instance, self.contents.furnish)
+        return preflight.probe(instance, self.contents.furnish)
 
     def ensure(self, instance: Instance, databases_: Sequence[Database]) -> Failures:
         failures: Failures = {}
@@ -102,14 +103,14 @@ class Postgres:
                 for database in databases_:
                     try:
                         if name_of(names.LIVE, instance, database) in found:
-                            roles.at_once(session, steps.settled(self.contents, instance, session, database))
+                            roles.at_once(session, lifecycle.settled(self.contents, instance, session, database))
                         elif name_of(names.ARCHIVED, instance, database) in found:
-                            steps.bring_back(self.contents, instance, session, database)
+                            lifecycle.bring_back(self.contents, instance, session, database)
                         elif database.connected_at is not None:
-                            failures[database.id] = steps.missing(instance, database)
+                            failures[database.id] = lifecycle.missing(instance, database)
                         else:
                             spares = databases.spares(instance, session) if spares is None else spares
-                            steps.take(self.contents, instance, session, database, spares)
+                            lifecycle.take(self.contents, instance, session, database, spares)
                     except psycopg.Error as error:
                         if session.closed:
                             raise
@@ -135,9 +136,9 @@ class Postgres:
                 made = Copied(None, databases.size(session, live), 0.0)
             else:
                 made = self.copy_beside(instance, database, source)
-                faults.point("fork.copied")
-                steps.move_in(self.contents, instance, session, database)
-            faults.point("fork.moved")
+                failpoints.point("fork.copied")
+                lifecycle.move_in(self.contents, instance, session, database)
+            failpoints.point("fork.moved")
             return made
 
     def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
@@ -154,25 +155,30 @@ class Postgres:
     def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
         beside = name_of(names.BESIDE, instance, database)
         with administering(instance) as session:
-            found = steps.data_of(instance, session, source)
+            found = lifecycle.data_of(instance, session, source)
         old, new = (name_of(names.LIVE, instance, item) for item in (source.database, database))
-        return copying.copy(instance, found, beside, old=old, new=new)
+        return clone.copy(instance, found, beside, old=old, new=new)
 
     def beside(self, instance: Instance, database: Database) -> Reached | ReachedServer:
         beside, owner = (name_of(kind, instance, database) for kind in (names.BESIDE, names.LIVE))
         with administering(instance) as session:
-            password = copying.let_in(session, beside, owner)
+            password = clone.let_in(session, beside, owner)
         return ReachedServer(place.variables(instance.location), beside, beside, password)
 
     def script(self, beside: Reached | ReachedServer, path: str) -> list[str]:
-        return [sys.executable, "-I", os.path.join(os.path.dirname(__file__), "scripts", "postgres.py"), path]
+        return [
+            sys.executable,
+            "-I",
+            os.path.join(os.path.dirname(os.path.dirname(__file__)), "scripts", "postgres.py"),
+            path,
+        ]
 
     def seal(self, instance: Instance, database: Database) -> None:
         beside, owner = (name_of(kind, instance, database) for kind in (names.BESIDE, names.LIVE))
         with administering(instance) as session:
             databases.empty_of_sessions(session, beside)
             session.execute(statement("alter database {beside} allow_connections true", beside=beside))
-            copying.remove_visitor(instance, session, beside, owner)
+            clone.remove_visitor(instance, session, beside, owner)
             databases.wait_until_left(session, beside)
 
     def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:
@@ -186,9 +192,9 @@ class Postgres:
                     databases.empty_of_sessions(session, live)
                     words = "alter database {kept} allow_connections true; revoke all on database {kept} from {live}"
                     first = [renamed(live, kept), statement(words, kept=kept, live=live)]
-                faults.point("replace.kept")
-                steps.move_in(self.contents, instance, session, database, first)
-            faults.point("replace.moved")
+                failpoints.point("replace.kept")
+                lifecycle.move_in(self.contents, instance, session, database, first)
+            failpoints.point("replace.moved")
             return databases.size(session, kept) if databases.there(session, [kept]) else None
 
     def discard(self, instance: Instance, database: Database) -> None:
@@ -200,7 +206,7 @@ class Postgres:
     def copy_out(self, instance: Instance, database: Database, directory: str) -> tuple[str, Copied]:
         path = os.path.join(directory, f"{database.name}.dump")
         with administering(instance) as session:
-            found = steps.data_of(instance, session, Source(database))
+            found = lifecycle.data_of(instance, session, Source(database))
             programs = tools.programs(session.info.server_version // 10000)
         try:
             os.mkdir(directory, DIRECTORY_MODE)
@@ -216,12 +222,12 @@ class Postgres:
             names.name(kind, instance.id, database.id, snapshot_id) for kind in (names.BEGUN, names.SNAPSHOT)
         )
         with administering(instance) as session:
-            found = steps.data_of(instance, session, Source(database))
+            found = lifecycle.data_of(instance, session, Source(database))
         owner = name_of(names.LIVE, instance, database)
-        made = copying.copy(instance, found, begun, old=owner, new=owner)
+        made = clone.copy(instance, found, begun, old=owner, new=owner)
         with administering(instance) as session:
             session.execute(renamed(begun, kept))
-        faults.point("snapshot.made")
+        failpoints.point("snapshot.made")
         return made
 
     def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> None:
@@ -230,13 +236,13 @@ class Postgres:
                 name = names.name(kind, instance.id, database.id, snapshot_id)
                 databases.drop(session, name)
                 roles.drop(session, name)
-            faults.point("snapshot.removed")
+            failpoints.point("snapshot.removed")
 
     def archive(self, instance: Instance, databases_: Sequence[Database]) -> Failures:
-        return self._each(instance, databases_, steps.put_away)
+        return self._each(instance, databases_, lifecycle.put_away)
 
     def purge(self, instance: Instance, databases_: Sequence[Database]) -> Failures:
-        return self._each(instance, databases_, steps.delete)
+        return self._each(instance, databases_, lifecycle.delete)
 
     def retire(self, instance: Instance) -> None:
         if not place.is_server(instance.location):
@@ -244,11 +250,11 @@ class Postgres:
 
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
         with administering(instance) as session:
-            return sweeping.sweep(instance, session, known, self.contents.is_empty)
+            return orphans.sweep(instance, session, known, self.contents.is_empty)
 
     def problem(self, instance: Instance, database: Database) -> str:
         try:
-            return steps.problem(instance, database, names.LIVE)[0]
+            return lifecycle.problem(instance, database, names.LIVE)[0]
         except StorageFailed as error:
             return str(error)
 
@@ -256,7 +262,7 @@ class Postgres:
         kind = names.LIVE if database.live else names.ARCHIVED
         url = place.shown_url(instance.location, name_of(kind, instance, database))
         try:
-            problem, size = steps.problem(instance, database, kind)
+            problem, size = lifecycle.problem(instance, database, kind)
         except StorageFailed as error:
             problem, size = str(error), None
         return Inspection(None, size, problem, None, url)

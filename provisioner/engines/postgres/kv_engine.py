@@ -10,41 +10,41 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from provisioner.engines.base import Copied, Inspection, Source
-from provisioner.engines.pg import copying, databases, names, roles, steps
-from provisioner.engines.pg.roles import Statement, statement
-from provisioner.engines.pg.session import Session, administering, administering_in, patiently
-from provisioner.engines.pg.steps import name_of
-from provisioner.engines.postgres import Postgres
-from provisioner.engines.stores import GENERATION
-from provisioner.errors import StorageFailed
-from provisioner.kv import postgres_schema
-from provisioner.model import Database, Instance
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Database, Instance
+from provisioner.engines.postgres import clone, databases, lifecycle, names, roles
+from provisioner.engines.postgres.administration import administering, administering_in
+from provisioner.engines.postgres.engine import Postgres
+from provisioner.engines.postgres.lifecycle import name_of
+from provisioner.engines.postgres.roles import Statement, statement
+from provisioner.engines.postgres.session import Session, patiently
+from provisioner.engines.protocol.engine import Copied, Inspection, Source
+from provisioner.kv.stores.postgres import schema
 
 _AHEAD = 1 << 20  # versions; more than are written while a replacement is built
 
 
 class KeyTables:
-    """See `provisioner.engines.pg.contents.Contents`."""
+    """See `provisioner.engines.postgres.schema_setup.Contents`."""
 
     def furnish(self, inside: Session, name: str, owner: str) -> None:
         become = statement("grant create on database {name} to {owner}; set role {owner}", name=name, owner=owner)
-        made: Sequence[Statement] = [sql.SQL(each) for each in postgres_schema.STATEMENTS]
+        made: Sequence[Statement] = [sql.SQL(each) for each in schema.STATEMENTS]
         roles.at_once(inside, [become, *made, sql.SQL("reset role")])
 
     def is_empty(self, instance: Instance, name: str) -> bool:
         with administering_in(instance, name) as inside:
-            if inside.execute(postgres_schema.FIND).fetchone() == (None,):
+            if inside.execute(schema.FIND).fetchone() == (None,):
                 return databases.is_empty(instance, name)
             row = inside.execute(_WRITTEN).fetchone()
         return row is not None and not row[0]
 
     def password(self, instance: Instance, database: Database) -> str:
-        return roles.password(instance, database, GENERATION)
+        return roles.password(instance, database, names.KV_GENERATION)
 
 
 class DenoKvOnPostgres(Postgres):
-    """See `provisioner.engines.base.Engine`."""
+    """See `provisioner.engines.protocol.engine.Engine`."""
 
     contents = KeyTables()
     first = "Deno.openKv() opens the databases of"
@@ -56,7 +56,7 @@ class DenoKvOnPostgres(Postgres):
     def renew(self, instance: Instance, database: Database) -> None:
         with administering(instance) as session:
             if databases.there(session, [name_of(names.LIVE, instance, database)]):
-                roles.at_once(session, steps.settled(self.contents, instance, session, database))
+                roles.at_once(session, lifecycle.settled(self.contents, instance, session, database))
 
     def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
         """Versionstamps go on growing: a program may still hold one of what was there, to check a key by it."""
@@ -88,7 +88,7 @@ class DenoKvOnPostgres(Postgres):
         """Take out of what was built beside what is not data: who writes to the source, and who listens there."""
         beside = name_of(names.BESIDE, instance, database)
         with administering_in(instance, beside) as inside, patiently(inside):
-            row = inside.execute(_LAST_OF_A_DUMP if made.how == copying.BY_DUMP else _LAST).fetchone()
+            row = inside.execute(_LAST_OF_A_DUMP if made.how == clone.BY_DUMP else _LAST).fetchone()
             version = int(row[0]) if row else 0
             inside.execute(_FREE)
             if not with_queue:

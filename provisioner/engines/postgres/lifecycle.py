@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 import psycopg
 
-from provisioner import faults
-from provisioner.engines.base import Source
-from provisioner.engines.pg import databases, names, roles
-from provisioner.engines.pg.contents import Contents
-from provisioner.engines.pg.databases import renamed
-from provisioner.engines.pg.roles import statement
-from provisioner.engines.pg.session import Session, administering
-from provisioner.errors import StorageFailed
-from provisioner.model import Database, Instance
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Database, Instance
+from provisioner.engines.postgres import databases, names, roles
+from provisioner.engines.postgres.administration import administering
+from provisioner.engines.postgres.databases import renamed
+from provisioner.engines.postgres.roles import statement
+from provisioner.engines.postgres.schema_setup import Contents
+from provisioner.engines.postgres.session import Session
+from provisioner.engines.protocol.engine import Source
+from provisioner.system import failpoints
 
 
 def name_of(kind: str, instance: Instance, database: Database) -> str:
@@ -30,7 +31,7 @@ def put_away(instance: Instance, session: Session, database: Database) -> str:
         databases.empty_of_sessions(session, live)
         again = statement("alter database {archived} allow_connections true", archived=archived)
         roles.at_once(session, [renamed(live, archived), again])
-        faults.point("archive.moved")
+        failpoints.point("archive.moved")
     elif database.connected_at is not None and archived not in found:
         return missing(instance, database)
     return ""
@@ -45,14 +46,14 @@ def bring_back(contents: Contents, instance: Instance, session: Session, databas
     live, archived = (name_of(kind, instance, database) for kind in (names.LIVE, names.ARCHIVED))
     statements = settled(contents, instance, session, database)
     roles.at_once(session, [renamed(archived, live), *statements])
-    faults.point("recover.moved")
+    failpoints.point("recover.moved")
 
 
 def delete(instance: Instance, session: Session, database: Database) -> str:
     role = name_of(names.LIVE, instance, database)
     for kind in (names.ARCHIVED, names.BESIDE):
         databases.drop(session, name_of(kind, instance, database))
-    faults.point("purge.moved")
+    failpoints.point("purge.moved")
     for kind in (names.SNAPSHOT, names.BEGUN):
         for snapshot in databases.named_like(session, name_of(kind, instance, database) + "_"):
             databases.drop(session, snapshot)
@@ -60,7 +61,7 @@ def delete(instance: Instance, session: Session, database: Database) -> str:
     roles.drop(session, name_of(names.BESIDE, instance, database))
     if not databases.there(session, [role]):
         roles.retire(session, role)
-    faults.point("purge.removed")
+    failpoints.point("purge.removed")
     return ""
 
 
@@ -69,7 +70,7 @@ def take(contents: Contents, instance: Instance, session: Session, database: Dat
     live = name_of(names.LIVE, instance, database)
     while True:
         spare = spares.pop() if spares else databases.make_spare(instance, session, contents.furnish)
-        faults.point("provision.written")
+        failpoints.point("provision.written")
         try:
             roles.at_once(
                 session,
@@ -86,7 +87,7 @@ def take(contents: Contents, instance: Instance, session: Session, database: Dat
             roles.drop(session, live)
             spares.append(spare)
             continue
-        faults.point("provision.renamed")
+        failpoints.point("provision.renamed")
         return
 
 

@@ -10,19 +10,20 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from provisioner import faults
-from provisioner.engines.base import Source
-from provisioner.engines.deno_kv_postgres import KeyTables
-from provisioner.engines.moving import mark
-from provisioner.engines.pg import databases, names, roles, steps
-from provisioner.engines.pg.databases import renamed
-from provisioner.engines.pg.roles import statement
-from provisioner.engines.pg.session import Session, administering, administering_in, patiently
-from provisioner.engines.pg.steps import name_of
-from provisioner.errors import StorageFailed
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Database, Instance, Status
+from provisioner.engines.postgres import databases, lifecycle, names, roles
+from provisioner.engines.postgres.administration import administering, administering_in
+from provisioner.engines.postgres.databases import renamed
+from provisioner.engines.postgres.kv_engine import KeyTables
+from provisioner.engines.postgres.lifecycle import name_of
+from provisioner.engines.postgres.roles import statement
+from provisioner.engines.postgres.session import Session, patiently
+from provisioner.engines.protocol.engine import Source
+from provisioner.engines.protocol.move import mark
 from provisioner.kv.errors import KvError
-from provisioner.kv.postgres_whole import PostgresWhole
-from provisioner.model import Database, Instance, Status
+from provisioner.kv.stores.postgres.bulk_copy import PostgresWhole
+from provisioner.system import failpoints
 
 _CONTENTS = KeyTables()
 _ARCHIVED = "archived"
@@ -32,7 +33,7 @@ nobody could tell whether it happened."""
 
 
 class Server:
-    """See `provisioner.engines.moving.End`."""
+    """See `provisioner.engines.protocol.move.End`."""
 
     def alone(self, storage: Instance, other: Instance) -> str:
         """By a lock that is taken there and looked for here: one server may have many addresses."""
@@ -65,10 +66,10 @@ class Server:
         with administering(storage) as session:
             databases.wait_until_left(session, beside)
             if item.snapshot_id is None and item.database.status is not Status.ARCHIVED:
-                steps.move_in(_CONTENTS, storage, session, item.database)
+                lifecycle.move_in(_CONTENTS, storage, session, item.database)
             else:
                 session.execute(renamed(beside, there))
-        faults.point("move.renamed")
+        failpoints.point("move.renamed")
 
     def discard(self, storage: Instance, item: Source) -> None:
         with administering(storage) as session:
@@ -81,7 +82,7 @@ class Server:
     def original(self, storage: Instance, item: Source) -> Iterator[PostgresWhole]:
         with administering(storage) as session:
             fenced = _fenced(storage, item)
-            found = fenced if databases.there(session, [fenced]) else steps.data_of(storage, session, item)
+            found = fenced if databases.there(session, [fenced]) else lifecycle.data_of(storage, session, item)
         with _inside(storage, found) as whole:
             yield whole
 
@@ -97,7 +98,7 @@ class Server:
             owner = name_of(names.LIVE, storage, item.database)
             if there == owner:
                 session.execute(roles.closed(owner))
-                faults.point("move.closed")
+                failpoints.point("move.closed")
                 databases.wait_until_left(session, there, LEAVE_SECONDS)
             _close(session, there, fenced, owner)
 
@@ -110,7 +111,7 @@ class Server:
             for fenced, there in pairs:
                 statements: list[roles.Statement] = [renamed(fenced, there)] if fenced in found else []
                 if there == live and (statements or live in found):
-                    statements += steps.settled(_CONTENTS, storage, session, database)
+                    statements += lifecycle.settled(_CONTENTS, storage, session, database)
                 if statements:
                     roles.at_once(session, statements)
 

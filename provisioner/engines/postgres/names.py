@@ -22,6 +22,9 @@ MOVING, LEFT = "pvm", "pvo"
 OURS = "^pv[a-z]?_[0-9a-f]{8}_[0-9a-f]{32}(_|$)"
 """What all of them match, as PostgreSQL has patterns; the names of no people do."""
 
+KV_GENERATION = 0
+"""Generation of the passwords of Deno KV roles: no app gets one, so none is replaced together with an app's tokens."""
+
 
 def live(instance_id: str, database_id: str) -> str:
     return name(LIVE, instance_id, database_id)

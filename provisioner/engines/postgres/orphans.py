@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from provisioner.engines.pg import databases, names, roles
-from provisioner.engines.pg.session import Session
-from provisioner.model import Instance
+from provisioner.core.model import Instance
+from provisioner.engines.postgres import databases, names, roles
+from provisioner.engines.postgres.session import Session
 
 _KINDS = (names.LIVE, names.BESIDE, names.ARCHIVED)
 

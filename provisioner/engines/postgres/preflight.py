@@ -8,13 +8,15 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
-from provisioner.engines.base import Check
-from provisioner.engines.pg import databases, embedded, names, place, quorate, roles, tools
-from provisioner.engines.pg.roles import named, statement
-from provisioner.engines.pg.session import Session, administering, connected, forget_refusals, looking
-from provisioner.environment import ReachedServer
-from provisioner.errors import StorageFailed
-from provisioner.model import Instance
+from provisioner.core.connection import ReachedServer
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Instance
+from provisioner.engines.postgres import databases, embedded, names, programs, quorum_check, roles
+from provisioner.engines.postgres.administration import administering, forget_refusals
+from provisioner.engines.postgres.roles import named, statement
+from provisioner.engines.postgres.session import Session, connected, looking
+from provisioner.engines.protocol import location
+from provisioner.engines.protocol.engine import Check
 
 OLDEST = 13
 _MAINTENANCE = ("postgres", "template1")
@@ -34,7 +36,7 @@ def prepare(instance: Instance) -> None:
     Raises StorageFailed with the reason where that cannot be.
     """
     forget_refusals()
-    if not place.is_server(instance.location):
+    if not location.is_server(instance.location):
         embedded.start(instance.location, new=True)
     with administering(instance) as session:
         for check in (_version(session), _rights(session)):
@@ -78,7 +80,7 @@ def probe(instance: Instance, furnish: databases.Furnish) -> Iterator[Check]:
             if not (version.well and rights.well):
                 return
             if instance.require_quorum:
-                yield (quorum := quorate.check(instance, session))
+                yield (quorum := quorum_check.check(instance, session))
                 if not quorum.well:
                     return
             yield _isolation(session)
@@ -129,12 +131,12 @@ def _isolation(session: Session) -> Check:
 
 def _programs(session: Session) -> Check:
     try:
-        found = tools.programs(session.info.server_version // 10000)
+        found = programs.programs(session.info.server_version // 10000)
     except StorageFailed as error:
         return Check(
             "programs", False, f"{error.message}: without them nothing is copied while programs use it. {error.hint}"
         )
-    return Check("programs", True, f"{found}, version {tools.version(found)}")
+    return Check("programs", True, f"{found}, version {programs.version(found)}")
 
 
 def _database(instance: Instance, session: Session, furnish: databases.Furnish) -> Iterator[Check]:
@@ -143,7 +145,7 @@ def _database(instance: Instance, session: Session, furnish: databases.Furnish) 
     try:
         password = secrets.token_hex(32)
         session.execute(roles.opened(session, spare, password))
-        server = place.variables(instance.location)
+        server = location.variables(instance.location)
         try:
             with connected(ReachedServer(server, spare, spare, password).url()) as own:
                 own.execute("create table probe (value text)")

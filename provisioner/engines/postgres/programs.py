@@ -14,9 +14,9 @@ from glob import glob
 from importlib.util import find_spec
 from typing import IO
 
-from provisioner.config import inherited
-from provisioner.errors import StorageFailed
-from provisioner.kv.postgres_line import NOTICING
+from provisioner.core.errors import StorageFailed
+from provisioner.kv.stores.postgres.connection import NOTICING
+from provisioner.system.home import inherited
 
 _PLACES = (
     "/usr/lib/postgresql/*/bin",

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from provisioner.engines.pg.standby_names import Wanted, parse
+from provisioner.engines.postgres.standby_names import Wanted, parse
 
 _DURABLE = ("on", "remote_apply")
 

@@ -12,11 +12,12 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 
-from provisioner.engines.base import Check, Kept, Standby
-from provisioner.engines.pg.quorum import Promise, Replication, promise
-from provisioner.engines.pg.replication import Session, acknowledged, replication
-from provisioner.errors import StorageFailed
-from provisioner.model import Instance
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Instance
+from provisioner.engines.postgres.quorum import Promise, Replication, promise
+from provisioner.engines.postgres.replication_status import Session, acknowledged, replication
+from provisioner.engines.postgres.session import looking
+from provisioner.engines.protocol.engine import Check, Kept, Standby
 
 _KNOWN_SECONDS = 2.0  # of a thousand databases each asks
 _PATIENCE = 5.0  # seconds that a test waits for standbys
@@ -101,8 +102,6 @@ def check(instance: Instance, session: Session) -> Check:
 
 
 def _replication(instance: Instance) -> Replication:
-    from provisioner.engines.pg.session import looking  # which asks here before anything is done
-
     with looking(instance) as session:
         return replication(session)
 

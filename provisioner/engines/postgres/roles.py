@@ -12,11 +12,11 @@ from collections.abc import Iterable
 import psycopg
 from psycopg import sql
 
-from provisioner import faults, keys
-from provisioner.config import Home
-from provisioner.engines.pg import names
-from provisioner.engines.pg.session import Session
-from provisioner.model import Database, Instance
+from provisioner.core.model import Database, Instance
+from provisioner.engines.postgres import names
+from provisioner.engines.postgres.session import Session
+from provisioner.system import failpoints, secret_key
+from provisioner.system.home import Home
 
 _LIMITS = sql.SQL("nosuperuser nocreatedb nocreaterole noreplication nobypassrls inherit")
 
@@ -45,7 +45,7 @@ def make(session: Session, role: str) -> None:
     """Have a role there that nobody can log in as yet. The administrator becomes a member, to give away what it owns."""
     if not exists(session, role):
         session.execute(sql.SQL("create role {} nologin {}").format(named(role), _LIMITS))
-        faults.point("postgres.role")
+        failpoints.point("postgres.role")
     if not is_superuser(session):
         session.execute(statement("grant {role} to current_user", role=role))
 
@@ -102,7 +102,7 @@ def is_superuser(session: Session) -> bool:
 
 def password(instance: Instance, database: Database, generation: int) -> str:
     """What one logs in with. Raises StorageFailed where the home's key cannot be read."""
-    return keys.role_password(keys.secret(Home(instance.home)), database.id, generation)
+    return secret_key.role_password(secret_key.secret(Home(instance.home)), database.id, generation)
 
 
 def settled(session: Session, instance: Instance, database: Database, password: str) -> list[Statement]:

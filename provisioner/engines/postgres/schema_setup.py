@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from provisioner.engines.pg import databases, roles
-from provisioner.engines.pg.session import Session
-from provisioner.model import Database, Instance
+from provisioner.core.model import Database, Instance
+from provisioner.engines.postgres import databases, roles
+from provisioner.engines.postgres.session import Session
 
 
 class Contents(Protocol):

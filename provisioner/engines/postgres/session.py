@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any
 
@@ -13,11 +13,11 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from provisioner.engines.pg import embedded, quorate
-from provisioner.environment import SERVER_OPTIONS, quoted
-from provisioner.errors import StorageFailed
-from provisioner.kv.postgres_line import FOR_EVER, NOTICING, Bounded
-from provisioner.model import Instance
+from provisioner.core.connection import SERVER_OPTIONS, quoted
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Instance
+from provisioner.engines.postgres import embedded
+from provisioner.kv.stores.postgres.connection import FOR_EVER, NOTICING, Bounded
 
 Session = psycopg.Connection[tuple[Any, ...]]
 
@@ -52,17 +52,6 @@ def admin_url(instance: Instance) -> str:
 
 
 @contextmanager
-def administering(instance: Instance) -> Iterator[Session]:
-    """A session in the server's own database, each statement a transaction of its own. Raises StorageFailed.
-
-    On a server that does not keep what was asked of it there is none.
-    """
-    quorate.must_hold(instance)
-    with looking(instance) as session, quorate.watched(instance, session):
-        yield session
-
-
-@contextmanager
 def looking(instance: Instance) -> Iterator[Session]:
     """A session whatever the server keeps, for looking. Raises StorageFailed.
 
@@ -77,7 +66,7 @@ def looking(instance: Instance) -> Iterator[Session]:
         _forget(kept)
         session = None
     if session is None:
-        session = _connect(instance, url)
+        session = connect(instance, url)
     with refusals(instance):
         try:
             yield session
@@ -90,18 +79,6 @@ def looking(instance: Instance) -> Iterator[Session]:
             kept.append(session)
             return
     session.close()
-
-
-@contextmanager
-def administering_in(instance: Instance, database: str) -> Iterator[Session]:
-    """A session of the administrator's in one database. Raises StorageFailed."""
-    quorate.must_hold(instance)
-    with (
-        closing(_connect(instance, admin_url(instance), dbname=database)) as session,
-        refusals(instance),
-        quorate.watched(instance, session),
-    ):
-        yield session
 
 
 @contextmanager
@@ -127,9 +104,8 @@ def refusals(instance: Instance) -> Iterator[None]:
 
 
 def forget_refusals() -> None:
-    """Ask again at once whether servers answer, and keep what they promised."""
+    """Ask again at once whether servers answer."""
     _refusals.clear()
-    quorate.forget()
 
 
 def variables_for_tools(instance: Instance, database: str) -> dict[str, str]:
@@ -149,7 +125,7 @@ def connected(url: str, **options: str) -> Bounded:
     return session
 
 
-def _connect(instance: Instance, url: str, **options: str) -> Bounded:
+def connect(instance: Instance, url: str, **options: str) -> Bounded:
     """A session of the administrator's. Who was refused a moment ago is refused at once: of a thousand databases each asks.
 
     Once that time is over one asks again, and the others are refused until it knows.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from provisioner.environment import Reached, ReachedServer
-from provisioner.model import Database, Instance
+from provisioner.core.connection import Reached, ReachedServer
+from provisioner.core.model import Database, Instance
 
 Failures = dict[str, str]
 """Why a step failed, by database id. A database that is not in it is done, and on disk."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.environment import SERVER_OPTIONS, quoted, unquoted
+from provisioner.core.connection import SERVER_OPTIONS, quoted, unquoted
 
 SCHEME = "postgresql://"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Protocol
 
-from provisioner.engines.base import Source
-from provisioner.engines.pg.place import is_server
-from provisioner.errors import StorageFailed
-from provisioner.kv.whole import Copy, Whole
-from provisioner.model import Database, Instance
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Database, Instance
+from provisioner.engines.protocol.engine import Source
+from provisioner.engines.protocol.location import is_server
+from provisioner.kv.bulk_copy import Copy, Whole
 
 
 class End(Protocol):
@@ -56,8 +56,8 @@ class End(Protocol):
 
 
 _ENDS = {
-    False: ("provisioner.engines.moving_files", "Files"),
-    True: ("provisioner.engines.pg.moving", "Server"),
+    False: ("provisioner.engines.files.move", "Files"),
+    True: ("provisioner.engines.postgres.move", "Server"),
 }
 
 

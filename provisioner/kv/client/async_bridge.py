@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
-from provisioner.kv import value as values
-from provisioner.kv.commit import again
+from provisioner.kv.client.read_coalescing import Gathering
+from provisioner.kv.codec import value
 from provisioner.kv.errors import Closed
-from provisioner.kv.gathering import Gathering
 from provisioner.kv.model import AtomicWrite, Consistency, Message, RawEntry, ReadRange
-from provisioner.kv.queue import LONGEST_WAIT, MOST_RUNNING, Renewer, seconds_until
+from provisioner.kv.rules.queue import LONGEST_WAIT, MOST_RUNNING, Renewer, seconds_until
 from provisioner.kv.store import Outcome, Store
+from provisioner.kv.stores.group_commit import again
 
 T = TypeVar("T")
 THREADS: Final = 4
@@ -185,7 +185,7 @@ class Listener:
         success = False
         _handling.set(self)
         try:
-            result = handler(values.from_v8(message.payload))
+            result = handler(value.from_v8(message.payload))
             if inspect.isawaitable(result):
                 await result
             success = True

@@ -14,12 +14,12 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Self
 
-from provisioner.kv import client, reading
-from provisioner.kv.atomic import Atomic, Duration, lone_set, result_of
+from provisioner.kv.client import reads, sync_client
+from provisioner.kv.client.async_bridge import Listener, Work, waker
+from provisioner.kv.client.atomic import Atomic, Duration, lone_set, result_of
+from provisioner.kv.client.expiry import Collector
+from provisioner.kv.codec.key import encode, point
 from provisioner.kv.errors import Closed
-from provisioner.kv.expiry import Collector
-from provisioner.kv.key import encode, point
-from provisioner.kv.loop import Listener, Work, waker
 from provisioner.kv.model import (
     COMMIT_VERSIONSTAMP,
     CommitFailed,
@@ -36,7 +36,7 @@ from provisioner.kv.store import Store
 class Kv:
     """A key-value database in an event loop; see `provisioner.kv.Kv` for what each operation does."""
 
-    def __init__(self, store: Store, *, clock: Callable[[], int] = client.now) -> None:
+    def __init__(self, store: Store, *, clock: Callable[[], int] = sync_client.now) -> None:
         self._work = Work(store)
         self._clock = clock
         self._collector = Collector(store, clock)
@@ -44,18 +44,18 @@ class Kv:
         self._listeners: set[Listener] = set()
 
     async def get(self, key: KeyLike, *, consistency: Consistency = "strong") -> KvEntry[Any]:
-        reading.consistent(consistency)
+        reads.consistent(consistency)
         (entries,) = await self._work.read((point(encode(key)),), consistency)
-        return reading.got(key, entries)
+        return reads.got(key, entries)
 
     async def get_many(self, keys: Sequence[KeyLike], *, consistency: Consistency = "strong") -> list[KvEntry[Any]]:
-        reading.consistent(consistency)
-        found = await self._work.read(reading.points(keys), consistency)
-        return [reading.found(key, entries) for key, entries in zip(keys, found, strict=True)]
+        reads.consistent(consistency)
+        found = await self._work.read(reads.points(keys), consistency)
+        return [reads.found(key, entries) for key, entries in zip(keys, found, strict=True)]
 
     async def set(self, key: KeyToSet, value: object, *, expire_in: Duration | None = None) -> CommitResult:
         write = lone_set(key, value, expire_in, self._clock)
-        return client.done(result_of(write, await self._work.write(write), self._collector.expect))
+        return sync_client.done(result_of(write, await self._work.write(write), self._collector.expect))
 
     async def delete(self, key: KeyLike) -> None:
         await self.atomic().delete(key).commit()
@@ -72,8 +72,8 @@ class Kv:
         batch_size: int | None = None,
         consistency: Consistency = "strong",
     ) -> KvList:
-        reading.consistent(consistency)
-        listing = reading.Listing(prefix, start, end, limit, reverse, cursor, batch_size)
+        reads.consistent(consistency)
+        listing = reads.Listing(prefix, start, end, limit, reverse, cursor, batch_size)
         return KvList(self._work, listing, consistency)
 
     def atomic(self) -> AtomicOperation:
@@ -95,7 +95,7 @@ class Kv:
     ) -> CommitResult:
         atomic = self.atomic()
         atomic.enqueue(payload, delay=delay, backoff_schedule=backoff_schedule, keys_if_undelivered=keys_if_undelivered)
-        return client.done(await atomic.commit())
+        return sync_client.done(await atomic.commit())
 
     async def listen_queue(self, handler: Callable[[Any], object]) -> None:
         """Call `handler`, a function or a coroutine function, with each message until the database is closed.
@@ -141,7 +141,7 @@ class AtomicOperation(Atomic):
 
 
 class KvList:
-    def __init__(self, work: Work, listing: reading.Listing, consistency: Consistency) -> None:
+    def __init__(self, work: Work, listing: reads.Listing, consistency: Consistency) -> None:
         self._work = work
         self._listing = listing
         self._consistency = consistency
@@ -167,7 +167,7 @@ class KvList:
 class KvWatch:
     def __init__(self, work: Work, keys: Sequence[KeyLike]) -> None:
         self._work = work
-        self._watching = reading.Watching(keys)
+        self._watching = reads.Watching(keys)
         self._woken = asyncio.Event()
         self._woken.set()
         self._closed = False
@@ -209,6 +209,6 @@ async def open_kv(
     """Open a database; see `provisioner.kv.open_kv`."""
     loop = asyncio.get_running_loop()
     store: Awaitable[Store] = loop.run_in_executor(
-        None, lambda: client.open_store(path_or_url, synchronous=synchronous, access_token=access_token)
+        None, lambda: sync_client.open_store(path_or_url, synchronous=synchronous, access_token=access_token)
     )
     return Kv(await store)

@@ -6,9 +6,9 @@ import datetime
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Self
 
-from provisioner.kv import key as keys
 from provisioner.kv import limits
-from provisioner.kv import value as values
+from provisioner.kv.codec import key as keys
+from provisioner.kv.codec import value as values
 from provisioner.kv.errors import KvError, LimitExceeded, OptionInvalid, ValueInvalid
 from provisioner.kv.model import (
     COMMIT_VERSIONSTAMP,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from provisioner.kv.errors import Closed, KvError
-from provisioner.kv.queue import seconds_until
+from provisioner.kv.rules.queue import seconds_until
 from provisioner.kv.store import Store
 
 LONGEST_WAIT: Final = 60.0

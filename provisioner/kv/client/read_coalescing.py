@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
-from provisioner.kv.commit import again
 from provisioner.kv.model import ReadRange
+from provisioner.kv.stores.group_commit import again
 
 T = TypeVar("T")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from provisioner.kv import key as keys
 from provisioner.kv import limits
-from provisioner.kv import value as values
+from provisioner.kv.codec import key as keys
+from provisioner.kv.codec import value
 from provisioner.kv.errors import CursorInvalid, LimitExceeded, Malformed, OptionInvalid
 from provisioner.kv.model import KeyLike, KvEntry, KvKey, RawEntry, ReadRange, Versionstamp
 
@@ -45,7 +45,7 @@ def entry(raw: RawEntry, at: int = 0, known: KvKey = (), ordered: bool = False) 
     data, stored, encoding, versionstamp = raw
     key = known if at == len(data) else keys.decode(data, at, known)
     try:
-        return KvEntry(key, values.decode(stored, encoding, ordered), Versionstamp(versionstamp.hex()))
+        return KvEntry(key, value.decode(stored, encoding, ordered), Versionstamp(versionstamp.hex()))
     except Malformed as error:
         raise Malformed(f"the value of {key!r} cannot be read: {error}") from error
 

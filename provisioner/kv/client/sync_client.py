@@ -11,11 +11,11 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 
-from provisioner.kv import reading
-from provisioner.kv.atomic import Atomic, Duration, lone_set, result_of
+from provisioner.kv.client import reads
+from provisioner.kv.client.atomic import Atomic, Duration, lone_set, result_of
+from provisioner.kv.client.expiry import Collector
+from provisioner.kv.codec.key import encode, point
 from provisioner.kv.errors import Closed, OptionInvalid, Unsupported
-from provisioner.kv.expiry import Collector
-from provisioner.kv.key import encode, point
 from provisioner.kv.model import (
     COMMIT_VERSIONSTAMP,
     CommitFailed,
@@ -26,10 +26,13 @@ from provisioner.kv.model import (
     KeyToSet,
     KvEntry,
 )
-from provisioner.kv.queue import Dispatcher
+from provisioner.kv.rules.queue import Dispatcher
 from provisioner.kv.store import Store
 
-_REMOTE_ROOM, _REMOTE_STORE = "provisioner.connect.client", "RemoteStore"  # this room knows no other but by its name
+_REMOTE_ROOM, _REMOTE_STORE = (
+    "provisioner.connect.client.store",
+    "RemoteStore",
+)  # this room knows no other but by its name
 
 
 def now() -> int:
@@ -53,14 +56,14 @@ class Kv:
 
     def get(self, key: KeyLike, *, consistency: Consistency = "strong") -> KvEntry[Any]:
         """The entry of a key; its value and versionstamp are None if it is absent."""
-        reading.consistent(consistency)
-        return reading.got(key, self._store.read((point(encode(key)),), consistency)[0], self._ordered)
+        reads.consistent(consistency)
+        return reads.got(key, self._store.read((point(encode(key)),), consistency)[0], self._ordered)
 
     def get_many(self, keys: Sequence[KeyLike], *, consistency: Consistency = "strong") -> list[KvEntry[Any]]:
         """The entries of up to 10 keys at one instant, in the order of the keys."""
-        reading.consistent(consistency)
-        answers = self._store.read(reading.points(keys), consistency)
-        return [reading.found(key, entries, self._ordered) for key, entries in zip(keys, answers, strict=True)]
+        reads.consistent(consistency)
+        answers = self._store.read(reads.points(keys), consistency)
+        return [reads.found(key, entries, self._ordered) for key, entries in zip(keys, answers, strict=True)]
 
     def set(self, key: KeyToSet, value: object, *, expire_in: Duration | None = None) -> CommitResult:
         """Store a value, to be deleted some time after `expire_in` (a timedelta, or milliseconds)."""
@@ -88,8 +91,8 @@ class Kv:
         `batch_size` entries are read at once, each batch a snapshot of its own. `cursor` is that of an earlier list,
         and continues behind where it stood.
         """
-        reading.consistent(consistency)
-        listing = reading.Listing(prefix, start, end, limit, reverse, cursor, batch_size, self._ordered)
+        reads.consistent(consistency)
+        listing = reads.Listing(prefix, start, end, limit, reverse, cursor, batch_size, self._ordered)
         return KvList(self._store, listing, consistency)
 
     def atomic(self) -> AtomicOperation:
@@ -183,7 +186,7 @@ def done(result: CommitResult | CommitFailed) -> CommitResult:
 class KvList:
     """The entries of a list, read as they are asked for. An entry that cannot be read raises; the next ones follow."""
 
-    def __init__(self, store: Store, listing: reading.Listing, consistency: Consistency) -> None:
+    def __init__(self, store: Store, listing: reads.Listing, consistency: Consistency) -> None:
         self._store = store
         self._listing = listing
         self._consistency = consistency
@@ -211,7 +214,7 @@ class KvWatch:
 
     def __init__(self, store: Store, keys: Sequence[KeyLike], ordered: bool = False) -> None:
         self._store = store
-        self._watching = reading.Watching(keys, ordered)
+        self._watching = reads.Watching(keys, ordered)
         self._woken = threading.Event()
         self._woken.set()
         self._closed = False
@@ -299,17 +302,17 @@ def open_store(
     if name.startswith("sqlite:"):
         name = _path_of(name)
     if name == ":memory:":
-        from provisioner.kv.memory import MemoryStore
+        from provisioner.kv.stores.memory import MemoryStore
 
         return MemoryStore()
-    from provisioner.kv.sqlite import SqliteStore
+    from provisioner.kv.stores.sqlite.store import SqliteStore
 
     return SqliteStore(name, synchronous="full" if synchronous == "full" else "normal")
 
 
 def _on_postgres(url: str) -> Store:
     try:
-        from provisioner.kv.postgres import open_store as opened
+        from provisioner.kv.stores.postgres.store import open_store as opened
     except ImportError as error:
         raise Unsupported(
             'PostgreSQL needs psycopg, which is not there. Install it: pip install "timeline-provisioner[postgres]"'

@@ -26,10 +26,10 @@ from v8serialize.jstypes import (
     JSUint8Array,
 )
 
-from provisioner.kv import v8read, v8write
+from provisioner.kv.codec import v8_reader, v8_writer
+from provisioner.kv.codec.v8_writer import HEADER, Rare
 from provisioner.kv.errors import ValueInvalid
 from provisioner.kv.model import UNDEFINED, BigInt, JSDate, KvU64
-from provisioner.kv.v8write import HEADER, Rare
 
 
 def dumps(value: object) -> bytes:
@@ -48,7 +48,7 @@ def loads(data: bytes, ordered: bool = False) -> Any:
         ctx.stream.read_header()
         return ctx.decode_object()
     except (V8SerializeError, ValueError, TypeError, IndexError, AssertionError, OverflowError) as error:
-        raise v8read.Broken from error
+        raise v8_reader.Broken from error
 
 
 def _referred(value: Any, /, ctx: EncodeContext, next: EncodeNextFn) -> None:  # noqa: A002 the library's name
@@ -65,7 +65,7 @@ def _written(value: Any, /, ctx: EncodeContext, next: EncodeNextFn) -> None:  # 
         if isinstance(value, kinds):
             writer(value, ctx)
             return
-    if isinstance(value, (list, tuple)) and v8write.are_doubles(value):
+    if isinstance(value, (list, tuple)) and v8_writer.are_doubles(value):
         _doubles(value, ctx)
     elif isinstance(value, JSError) and value.cause is None:
         _error(value, ctx)
@@ -77,7 +77,7 @@ def _written(value: Any, /, ctx: EncodeContext, next: EncodeNextFn) -> None:  # 
 
 def _dict(value: dict[Any, Any], ctx: EncodeContext) -> None:
     if all(isinstance(key, str) for key in value):
-        ctx.stream.write_js_object(v8write.properties(value), ctx, identity=value)
+        ctx.stream.write_js_object(v8_writer.properties(value), ctx, identity=value)
     else:
         ctx.stream.write_jsmap(value.items(), ctx, identity=value)
 
@@ -88,19 +88,19 @@ def _bytes(value: bytes | bytearray | memoryview, ctx: EncodeContext) -> None:
 
 def _constant(value: object, ctx: EncodeContext) -> None:
     """A string, a bigint, a KvU64 (which is refused): no objects, so no references among them."""
-    v8write.write(ctx.stream.data, value, {})
+    v8_writer.write(ctx.stream.data, value, {})
 
 
 def _number(value: float, ctx: EncodeContext) -> None:
     if isinstance(value, JSBigInt):
-        v8write.write(ctx.stream.data, BigInt(value), {})
+        v8_writer.write(ctx.stream.data, BigInt(value), {})
     else:
-        v8write.write(ctx.stream.data, value, {})
+        v8_writer.write(ctx.stream.data, value, {})
 
 
 def _date(value: JSDate | datetime.datetime, ctx: EncodeContext) -> None:
     ctx.stream.objects.record_reference(value)
-    v8write.write(ctx.stream.data, value, {})
+    v8_writer.write(ctx.stream.data, value, {})
 
 
 def _regexp(value: JSRegExp, ctx: EncodeContext) -> None:
@@ -112,7 +112,7 @@ def _regexp(value: JSRegExp, ctx: EncodeContext) -> None:
 
 def _pattern(value: re.Pattern[Any], ctx: EncodeContext) -> None:
     ctx.stream.objects.record_reference(value)
-    v8write.write(ctx.stream.data, value, {})
+    v8_writer.write(ctx.stream.data, value, {})
 
 
 def _boxed(value: JSPrimitiveObject[Any, Any], ctx: EncodeContext) -> None:
@@ -142,7 +142,7 @@ def _error(value: JSError, ctx: EncodeContext) -> None:
 
 def _doubles(value: list[Any] | tuple[Any, ...], ctx: EncodeContext) -> None:
     ctx.stream.objects.record_reference(value)
-    v8write.write(ctx.stream.data, value, {})
+    v8_writer.write(ctx.stream.data, value, {})
 
 
 def _holed(value: JSArray[Any], ctx: EncodeContext) -> None:
@@ -150,13 +150,13 @@ def _holed(value: JSArray[Any], ctx: EncodeContext) -> None:
     ctx.stream.objects.record_reference(value)
     data = ctx.stream.data
     ctx.stream.write_tag(SerializationTag.kBeginSparseJSArray)
-    v8write.varint(data, len(value.array))
+    v8_writer.varint(data, len(value.array))
     for index, item in value.array.elements().items():
         ctx.encode_object(index)
         ctx.encode_object(item)
     ctx.stream.write_tag(SerializationTag.kEndSparseJSArray)
-    v8write.varint(data, value.array.elements_used)
-    v8write.varint(data, len(value.array))
+    v8_writer.varint(data, value.array.elements_used)
+    v8_writer.varint(data, len(value.array))
 
 
 _ERRORS = {
@@ -244,7 +244,7 @@ class _Reader(TagReader):
         items = super().deserialize_jsset(tag, ctx)
         if isinstance(ctx.stream, _Stream) and ctx.stream.ordered:
             return items
-        gathered = v8read.gathered(list(items))
+        gathered = v8_reader.gathered(list(items))
         return items if isinstance(gathered, JSSet) else _replaced(ctx, number, gathered)
 
     def deserialize_js_array_buffer(self, tag: Any, ctx: DecodeContext) -> Any:
@@ -266,18 +266,18 @@ class _Reader(TagReader):
         return BigInt(ctx.stream.read_bigint())
 
     def deserialize_js_date(self, tag: Any, ctx: DecodeContext) -> Any:
-        value = v8read.date(ctx.stream.read_double(tag=False))
+        value = v8_reader.date(ctx.stream.read_double(tag=False))
         ctx.stream.objects.record_reference(value)
         return value
 
     def deserialize_js_double(self, tag: Any, ctx: DecodeContext) -> Any:
-        return v8read.number(ctx.stream.read_double())
+        return v8_reader.number(ctx.stream.read_double())
 
     def deserialize_js_regexp(self, tag: Any, ctx: DecodeContext) -> Any:
         number = _next_number(ctx)
         expression = super().deserialize_js_regexp(tag, ctx)
         try:
-            return _replaced(ctx, number, v8read.regex(expression.source, int(expression.flags)))
+            return _replaced(ctx, number, v8_reader.regex(expression.source, int(expression.flags)))
         except Rare:
             return expression
 

@@ -7,8 +7,8 @@ import re
 import struct
 from typing import Any, Final
 
+from provisioner.kv.codec.v8_writer import EPOCH, MILLISECOND, REGEX_FLAGS, Rare
 from provisioner.kv.model import SAFE_INTEGER, UNDEFINED, BigInt, JSDate
-from provisioner.kv.v8write import EPOCH, MILLISECOND, REGEX_FLAGS, Rare
 
 OLDEST: Final = 13
 LATEST: Final = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from provisioner.kv import v8read, v8write
+from provisioner.kv.codec import v8_reader, v8_writer
 from provisioner.kv.errors import Malformed, ValueInvalid
 from provisioner.kv.model import Encoding, KvU64
 
@@ -28,11 +28,11 @@ def encode(value: object) -> tuple[bytes, int]:
 def to_v8(value: object) -> bytes:
     """The V8 bytes of any value, which is how messages of the queue travel."""
     try:
-        return v8write.dumps(value)
-    except v8write.Rare:
-        from provisioner.kv import v8rare
+        return v8_writer.dumps(value)
+    except v8_writer.Rare:
+        from provisioner.kv.codec import v8_fallback
 
-        return v8rare.dumps(value)
+        return v8_fallback.dumps(value)
     except RecursionError as error:
         raise ValueInvalid("the value is nested too deeply") from error
 
@@ -57,16 +57,16 @@ def decode(data: bytes, encoding: int, ordered: bool = False) -> Any:
 
 def from_v8(data: bytes, ordered: bool = False) -> Any:
     try:
-        return v8read.loads(data, ordered)
-    except v8write.Rare:
+        return v8_reader.loads(data, ordered)
+    except v8_writer.Rare:
         pass
-    except (v8read.Broken, IndexError, UnicodeDecodeError, struct.error, RecursionError, TypeError) as error:
+    except (v8_reader.Broken, IndexError, UnicodeDecodeError, struct.error, RecursionError, TypeError) as error:
         raise _malformed(error) from error
-    from provisioner.kv import v8rare
+    from provisioner.kv.codec import v8_fallback
 
     try:
-        return v8rare.loads(data, ordered)
-    except (v8read.Broken, RecursionError) as error:
+        return v8_fallback.loads(data, ordered)
+    except (v8_reader.Broken, RecursionError) as error:
         raise _malformed(error) from error
 
 
@@ -78,12 +78,12 @@ def _malformed(error: Exception) -> Malformed:
 
 def sum_of_numbers(number: float) -> bytes:
     """A JavaScript number as Deno stores sums: always with eight bytes, also where V8 itself takes fewer."""
-    return v8write.HEADER + b"N" + struct.pack("<d", number)
+    return v8_writer.HEADER + b"N" + struct.pack("<d", number)
 
 
 def sum_of_bigints(number: int) -> bytes:
     """A bigint as Deno stores sums: in as few bytes as it needs, where V8 itself takes eight at a time."""
     size = (number.bit_length() + 7) // 8 or 1
-    out = bytearray(v8write.HEADER + b"Z")
-    v8write.varint(out, size << 1 | (number < 0))
+    out = bytearray(v8_writer.HEADER + b"Z")
+    v8_writer.varint(out, size << 1 | (number < 0))
     return bytes(out + abs(number).to_bytes(size, "little"))

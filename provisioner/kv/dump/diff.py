@@ -6,12 +6,12 @@ import enum
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from provisioner.kv import sqlite_pages
-from provisioner.kv import value as values
-from provisioner.kv.direct import Snapshot
+from provisioner.kv.codec import value
 from provisioner.kv.errors import KvError
+from provisioner.kv.local_store import Snapshot
 from provisioner.kv.model import Encoding, StoredRow
-from provisioner.kv.sqlite_snapshot import SqliteSnapshot
+from provisioner.kv.stores.sqlite import page_diff
+from provisioner.kv.stores.sqlite.snapshot import SqliteSnapshot
 
 
 class Kind(enum.Enum):
@@ -57,7 +57,7 @@ def diff(first: Snapshot, second: Snapshot, *, fork_version: int | None = None) 
 
 def _pairs(first: Snapshot, second: Snapshot) -> Iterable[tuple[StoredRow | None, StoredRow | None]]:
     if isinstance(first, SqliteSnapshot) and isinstance(second, SqliteSnapshot):
-        keys = sqlite_pages.maybe_different(first, second)
+        keys = page_diff.maybe_different(first, second)
         if keys is not None:
             return ((first.row(key), second.row(key)) for key in sorted(keys))
     return merged(first.rows(), second.rows())
@@ -126,6 +126,6 @@ def _same_value(before: StoredRow, after: StoredRow) -> bool:
     if before[2] != Encoding.V8 or after[2] != Encoding.V8:
         return False
     try:
-        return values.encode(values.from_v8(before[1])) == values.encode(values.from_v8(after[1]))
+        return value.encode(value.from_v8(before[1])) == value.encode(value.from_v8(after[1]))
     except (KvError, RecursionError):
         return False

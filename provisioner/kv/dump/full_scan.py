@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from provisioner.kv import limits
-from provisioner.kv.direct import DirectStore, Snapshot
-from provisioner.kv.dumpfile import Dump
+from provisioner.kv.dump.json_lines import Dump
+from provisioner.kv.local_store import DirectStore, Snapshot
 from provisioner.kv.model import NEVER, ReadRange, StoredRow
 from provisioner.kv.store import Store
 

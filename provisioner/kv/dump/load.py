@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from provisioner.kv import dumpfile, limits
-from provisioner.kv.direct import DirectStore
-from provisioner.kv.dumpfile import Dump
+from provisioner.kv import limits
+from provisioner.kv.dump import json_lines
+from provisioner.kv.dump.full_scan import LAST
+from provisioner.kv.dump.json_lines import Dump
 from provisioner.kv.errors import DumpInvalid, KvError, OptionInvalid, Uncertain
+from provisioner.kv.local_store import DirectStore
 from provisioner.kv.model import NEVER, AtomicWrite, Mutation, MutationKind, ReadRange, StoredRow
-from provisioner.kv.snapshot import LAST
 from provisioner.kv.store import Store
 
 MOST_ROWS: Final = 5000
@@ -64,7 +65,7 @@ class Writes:
         self._store = store
 
     def check(self, row: StoredRow) -> None:
-        dumpfile.check_written((row,))
+        json_lines.check_written((row,))
 
     def put(self, rows: Sequence[StoredRow], after: bytes | None, to_end: bool) -> int:
         gone: list[bytes] = []

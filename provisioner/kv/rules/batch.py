@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from provisioner.kv.errors import KvError
 from provisioner.kv.model import NEVER, AtomicWrite, ChecksFailed, Committed, Enqueue, Mutation, MutationKind
-from provisioner.kv.mutate import Stored, effects
+from provisioner.kv.rules.mutations import Stored, effects
 from provisioner.kv.store import Outcome
 
 MOST_BYTES: Final = 16 * 1024 * 1024

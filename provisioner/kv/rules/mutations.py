@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from provisioner.kv import value as values
+from provisioner.kv.codec import value as values
 from provisioner.kv.errors import Malformed, OutOfRange, TypeMismatch
 from provisioner.kv.model import U64_MAX, BigInt, Encoding, KvU64, Mutation, MutationKind
 

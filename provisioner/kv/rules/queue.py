@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from provisioner.kv import limits, value
+from provisioner.kv import limits
+from provisioner.kv.codec import value
 from provisioner.kv.errors import Closed, KvError
 from provisioner.kv.model import Enqueue, Message
 from provisioner.kv.store import Store

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from uuid import uuid4
 
-from provisioner.kv import limits, queue
+from provisioner.kv import limits
 from provisioner.kv.errors import Closed, KvError
 from provisioner.kv.model import (
     AtomicWrite,
@@ -21,9 +21,10 @@ from provisioner.kv.model import (
     RawEntry,
     ReadRange,
 )
-from provisioner.kv.mutate import Effect, Stored, effects
+from provisioner.kv.rules import queue
+from provisioner.kv.rules.mutations import Effect, Stored, effects
 from provisioner.kv.store import Outcome
-from provisioner.kv.wakeups import Wakeups, Wanted
+from provisioner.kv.stores.subscriptions import Wakeups, Wanted
 
 
 class _Job(NamedTuple):

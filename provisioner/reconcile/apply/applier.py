@@ -9,19 +9,19 @@ from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-from provisioner import faults
-from provisioner.engines.base import Failures, Source
-from provisioner.engines.table import engine_of
-from provisioner.errors import StorageFailed
-from provisioner.model import App, Database, Instance, Intent, Scrub, Status, Timeline
-from provisioner.reconcile import actions as planned
-from provisioner.reconcile.backoff import failure_of
-from provisioner.reconcile.new_rows import begun, new_ids
-from provisioner.reconcile.origins import origins
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import App, Database, Instance, Intent, Scrub, Status, Timeline
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.engine import Failures, Source
+from provisioner.reconcile.apply.fork_sources import origins
+from provisioner.reconcile.apply.new_rows import begun, new_ids
+from provisioner.reconcile.plan import actions as planned
+from provisioner.reconcile.plan.retry_delay import failure_of
 from provisioner.registry.moves import set_moved
 from provisioner.registry.shares import end_shares
 from provisioner.registry.snapshots import end_snapshots
 from provisioner.registry.store import Registry
+from provisioner.system import failpoints
 
 BATCH = 1000  # databases that share a transaction and a sync
 
@@ -177,7 +177,7 @@ class Applier:
 
     def _carry_out(self, steps: Sequence[Step], verb: str) -> None:
         kind = steps[0].database.intent if steps else None
-        faults.point(f"{kind}.intended" if kind else "")
+        failpoints.point(f"{kind}.intended" if kind else "")
         if self.progress:
             self.progress(verb, 0)
         failures: Failures = {}
@@ -204,7 +204,7 @@ class Applier:
                     for step, (database, action) in zip(steps, results, strict=True)
                 ]
             )
-        faults.point(f"{kind}.recorded" if kind else "")
+        failpoints.point(f"{kind}.recorded" if kind else "")
         if self.progress:
             self.progress(verb, len(steps))
 

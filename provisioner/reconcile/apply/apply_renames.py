@@ -7,17 +7,17 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
-from provisioner import faults
-from provisioner.model import App, Share, Status, Timeline
-from provisioner.naming import database_name
-from provisioner.reconcile.actions import Follow
+from provisioner.core.model import App, Share, Status, Timeline
+from provisioner.core.naming import database_name
+from provisioner.reconcile.plan.actions import Follow
 from provisioner.registry.shares import carry_shares
 from provisioner.registry.store import Registry
+from provisioner.system import failpoints
 
 
 def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) -> None:
     """Carry out all renames of a plan in one transaction: branches may have exchanged their names."""
-    faults.point("rename.begun")
+    failpoints.point("rename.begun")
     known = {timeline.branch: timeline for timeline in registry.timelines(app.id) if timeline.of_branch}
     arrived = {action.new: _arrived(known.get(action.new), action, now) for action in actions}
     left = [_left(action.old, now) for action in actions if action.old.branch not in arrived]
@@ -44,7 +44,7 @@ def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) ->
                 database_id=database.id,
                 detail=f"{os.fsdecode(action.old.branch)} -> {os.fsdecode(action.new)}",
             )
-    faults.point("rename.recorded")
+    failpoints.point("rename.recorded")
 
 
 def _end_keeping(registry: Registry, app: App, ended: Sequence[Share], moved: set[str], now: int) -> None:

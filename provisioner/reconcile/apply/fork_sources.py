@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+from provisioner.core.model import App, Database, Timeline
+from provisioner.core.naming import BRANCH_PREFIX
 from provisioner.git.parents import parent
-from provisioner.model import App, Database, Timeline
-from provisioner.naming import BRANCH_PREFIX
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 

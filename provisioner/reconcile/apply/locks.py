@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from provisioner.lock import locked, try_lock
-from provisioner.model import App, Database, Instance
-from provisioner.registry.leading import must_lead
+from provisioner.core.model import App, Database, Instance
+from provisioner.registry.follower_guard import must_lead
 from provisioner.registry.store import Registry
+from provisioner.system.file_lock import locked, try_lock
 
 
 @contextmanager

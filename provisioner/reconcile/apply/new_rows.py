@@ -6,8 +6,8 @@ import os
 import uuid
 from collections.abc import Iterator
 
-from provisioner.model import App, Database, Instance, Intent, Status, Timeline
-from provisioner.naming import database_name
+from provisioner.core.model import App, Database, Instance, Intent, Status, Timeline
+from provisioner.core.naming import database_name
 
 
 def begun(new_id: str, app: App, timeline: Timeline, instance: Instance, now: int) -> Database:

@@ -11,16 +11,17 @@ from contextlib import suppress
 from hashlib import sha256
 from io import BytesIO
 
-from provisioner import __version__, faults
-from provisioner.clock import rfc3339
-from provisioner.config import DIRECTORY_MODE, FILE_MODE
-from provisioner.durable import sync_path
-from provisioner.engines.building import reason
-from provisioner.engines.table import engine_of
-from provisioner.errors import StorageFailed
-from provisioner.model import App, Database, Instance, Timeline
-from provisioner.reconcile.locks import database_locked
+from provisioner import __version__
+from provisioner.core.clock import rfc3339
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import App, Database, Instance, Timeline
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.files.staging import reason
+from provisioner.reconcile.apply.locks import database_locked
 from provisioner.registry.store import Registry
+from provisioner.system import failpoints
+from provisioner.system.atomic_file import sync_path
+from provisioner.system.home import DIRECTORY_MODE, FILE_MODE
 
 FORMAT = 1
 _LEVEL = 3  # of compression: higher ones take several times as long for some percent
@@ -114,7 +115,7 @@ def _write(
                 "sha256": digest,
             }
         )
-        faults.point("delete.copied")
+        failpoints.point("delete.copied")
         progress(number)
     manifest = {
         "format": FORMAT,

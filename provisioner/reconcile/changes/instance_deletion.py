@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from provisioner import faults
-from provisioner.errors import ProvisionerError
-from provisioner.model import App, Instance
-from provisioner.reconcile.backup import Held, make_backup
-from provisioner.reconcile.locks import app_locked, instance_locked
-from provisioner.registry import instances as rows
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, Instance
+from provisioner.reconcile.apply.locks import app_locked, instance_locked
+from provisioner.reconcile.changes.backup import Held, make_backup
+from provisioner.registry import instances
 from provisioner.registry.store import Registry
+from provisioner.system import failpoints
 
 
 def delete_instance(
@@ -33,13 +33,13 @@ def delete_instance(
         if all(item.id != instance.id for item in registry.instances()):
             raise ProvisionerError(f"instance {instance.slug} was deleted meanwhile", "See: instance list --deleted")
         path = make_backup(registry, instance, held(), now, progress) if backup else None
-        faults.point("delete.backed")
+        failpoints.point("delete.backed")
         with ExitStack() as stack:
             for app in _apps(registry):
                 stack.enter_context(app_locked(registry, app))
             held()
-            rows.mark_deleted(registry, instance, now, purge_at, path)
-        faults.point("delete.recorded")
+            instances.mark_deleted(registry, instance, now, purge_at, path)
+        failpoints.point("delete.recorded")
     return path
 
 
@@ -48,7 +48,7 @@ def recover_instance(registry: Registry, instance: Instance, now: int) -> None:
     with instance_locked(registry, instance), ExitStack() as stack:
         for app in _apps(registry):
             stack.enter_context(app_locked(registry, app))
-        found = next((item for item in rows.deleted(registry) if item.instance.id == instance.id), None)
+        found = next((item for item in instances.deleted(registry) if item.instance.id == instance.id), None)
         if found is None:
             raise ProvisionerError(f"instance {instance.slug} is not deleted", "See 'provisioner instance list'")
         if found.purge_at <= now:
@@ -56,8 +56,8 @@ def recover_instance(registry: Registry, instance: Instance, now: int) -> None:
                 f"the time to recover {instance.slug} is over",
                 f"Its backup is {found.backup}; see docs/instances.md" if found.backup else "There is no backup of it",
             )
-        rows.mark_recovered(registry, instance, now)
-        faults.point("undelete.recorded")
+        instances.mark_recovered(registry, instance, now)
+        failpoints.point("undelete.recorded")
 
 
 def _apps(registry: Registry) -> list[App]:

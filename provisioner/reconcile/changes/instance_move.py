@@ -11,19 +11,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from provisioner import faults, inbox
-from provisioner.engines.base import Source
-from provisioner.engines.moving import end_of
-from provisioner.errors import Busy, ProvisionerError
-from provisioner.kv import whole
-from provisioner.model import App, Database, Instance, Status
-from provisioner.reconcile.fences import record, settle_move, settle_moves
-from provisioner.reconcile.locks import all_locked, app_locked, database_locked
-from provisioner.reconcile.replacing import settle
-from provisioner.reconcile.running import settle_runs
+from provisioner.core.errors import Busy, ProvisionerError
+from provisioner.core.model import App, Database, Instance, Status
+from provisioner.engines.protocol.engine import Source
+from provisioner.engines.protocol.move import end_of
+from provisioner.kv import bulk_copy
+from provisioner.reconcile.apply.locks import all_locked, app_locked, database_locked
+from provisioner.reconcile.changes.move_recovery import record, settle_move, settle_moves
+from provisioner.reconcile.changes.replace import settle
+from provisioner.reconcile.changes.run_records import settle_runs
 from provisioner.registry import moves
 from provisioner.registry.snapshots import snapshots
 from provisioner.registry.store import Registry
+from provisioner.system import failpoints, inbox
 
 TRIES = 5
 
@@ -48,7 +48,7 @@ def begin(registry: Registry, instance: Instance, target: Instance, now: int) ->
     """Say where an instance goes to. The caller holds its lock."""
     with all_locked(registry):
         moves.begin_move(registry, instance, target.location, target.url, target.require_quorum, now)
-    faults.point("move.begun")
+    failpoints.point("move.begun")
 
 
 def turn_back(registry: Registry, instance: Instance, now: int) -> None:
@@ -59,7 +59,7 @@ def turn_back(registry: Registry, instance: Instance, now: int) -> None:
         if any(moves.on_their_way(registry, app.id) for app in registry.apps(removed=True)):
             raise ProvisionerError("not every database that was being moved could be let go", "Try again")
         moves.turn_back(registry, registry.instance_of(instance.id), now)
-    faults.point("move.turned")
+    failpoints.point("move.turned")
 
 
 def end(registry: Registry, instance: Instance, now: int) -> bool:
@@ -70,11 +70,11 @@ def end(registry: Registry, instance: Instance, now: int) -> bool:
         if moves.unended(registry, instance):
             return False
         moves.end_move(registry, registry.instance_of(instance.id), now)
-    faults.point("move.recorded")
+    failpoints.point("move.recorded")
     return True
 
 
-def move(registry: Registry, app: App, database_id: str, clock: Clock, heard: whole.Heard) -> Moved | None:
+def move(registry: Registry, app: App, database_id: str, clock: Clock, heard: bulk_copy.Heard) -> Moved | None:
     """Move one database with its snapshots; None where there was nothing of it to move.
 
     Raises NotMoved, StorageFailed and Busy; then it goes on where it was.
@@ -117,7 +117,7 @@ def _to_be_moved(registry: Registry, database_id: str) -> Database | None:
     return database
 
 
-def _move(registry: Registry, app: App, database: Database, clock: Clock, heard: whole.Heard) -> Moved | None:
+def _move(registry: Registry, app: App, database: Database, clock: Clock, heard: bulk_copy.Heard) -> Moved | None:
     """None where it is another one than it was when it was copied."""
     instance = registry.instance_of(database.instance_id)
     old, new = instance.storage(moved=False), instance.storage(moved=True)
@@ -125,7 +125,7 @@ def _move(registry: Registry, app: App, database: Database, clock: Clock, heard:
     items = [Source(database, each) for each in (*kept, None)]
     try:
         entries = sum(_copy(old, new, item, heard) for item in items)
-        faults.point("move.copied")
+        failpoints.point("move.copied")
         with app_locked(registry, app):
             if registry.database(database.id) != database:
                 settle_move(registry, app, database.id, clock())
@@ -134,39 +134,39 @@ def _move(registry: Registry, app: App, database: Database, clock: Clock, heard:
             for item in items[:-1]:
                 _switch(old, new, item, clock())
             moves.set_switching(registry, database, moves.FENCED)
-            faults.point("move.intended")
+            failpoints.point("move.intended")
             begun = time.monotonic()
             late = _switch(old, new, items[-1], clock())
-            faults.point("move.placed")
+            failpoints.point("move.placed")
             with registry.change():
                 moves.set_moved(registry, database, moved=True)
                 moves.set_switching(registry, database, moves.MAKING)
                 record(registry, app, database, clock(), "database.move", new.location)
             paused = time.monotonic() - begun
-            faults.point("move.flipped")
+            failpoints.point("move.flipped")
     except BaseException:
         with app_locked(registry, app):
             settle_move(registry, app, database.id, clock())
         raise
     settle_move(registry, app, database.id, clock())
-    faults.point("move.put-away")
+    failpoints.point("move.put-away")
     return Moved(database.name, entries, late, paused)
 
 
-def _copy(old: Instance, new: Instance, item: Source, heard: whole.Heard) -> int:
+def _copy(old: Instance, new: Instance, item: Source, heard: bulk_copy.Heard) -> int:
     source, target = end_of(old), end_of(new)
     target.make(new, item)
     with source.original(old, item) as original, target.copy(new, item) as copy:
-        return whole.copy(original, copy, heard)
+        return bulk_copy.copy(original, copy, heard)
 
 
 def _switch(old: Instance, new: Instance, item: Source, now: int) -> int:
     source, target = end_of(old), end_of(new)
     source.fence(old, item)
-    faults.point("move.fenced")
+    failpoints.point("move.fenced")
     with source.original(old, item) as original, target.copy(new, item) as copy:
-        late = whole.settle(original, copy, now)
-    faults.point("move.settled")
+        late = bulk_copy.settle(original, copy, now)
+    failpoints.point("move.settled")
     target.put_in_place(new, item)
     return late
 

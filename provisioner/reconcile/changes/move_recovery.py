@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from provisioner.engines.base import Source
-from provisioner.engines.moving import end_of
-from provisioner.errors import StorageFailed
-from provisioner.model import App, Database
-from provisioner.reconcile.locks import database_if_free
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import App, Database
+from provisioner.engines.protocol.engine import Source
+from provisioner.engines.protocol.move import end_of
+from provisioner.reconcile.apply.locks import database_if_free
 from provisioner.registry import moves
 from provisioner.registry.snapshots import snapshots
 from provisioner.registry.store import Registry

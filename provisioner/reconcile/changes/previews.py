@@ -7,10 +7,10 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 
-from provisioner.engines.base import Source
-from provisioner.model import App, Timeline
-from provisioner.reconcile.locks import app_locked
-from provisioner.reconcile.new_rows import begun
+from provisioner.core.model import App, Timeline
+from provisioner.engines.protocol.engine import Source
+from provisioner.reconcile.apply.locks import app_locked
+from provisioner.reconcile.apply.new_rows import begun
 from provisioner.registry.store import Registry
 
 

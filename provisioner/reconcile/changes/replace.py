@@ -11,11 +11,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-from provisioner import faults
-from provisioner.engines.base import Copied, Engine, Source
-from provisioner.engines.table import engine_of
-from provisioner.errors import ProvisionerError, StorageFailed
-from provisioner.model import (
+from provisioner.core.errors import ProvisionerError, StorageFailed
+from provisioner.core.model import (
     App,
     Database,
     Instance,
@@ -27,11 +24,14 @@ from provisioner.model import (
     Status,
     Timeline,
 )
-from provisioner.reconcile.fences import settle_move
-from provisioner.reconcile.locks import app_locked, database_if_free, database_locked
-from provisioner.reconcile.scrubbing import scrubbed
-from provisioner.registry import snapshots as rows
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.engine import Copied, Engine, Source
+from provisioner.reconcile.apply.locks import app_locked, database_if_free, database_locked
+from provisioner.reconcile.changes.move_recovery import settle_move
+from provisioner.reconcile.changes.scrub import scrubbed
+from provisioner.registry import snapshots
 from provisioner.registry.store import Registry
+from provisioner.system import failpoints
 
 RETRY_MS = 10_000
 BY_HAND = "user"
@@ -63,21 +63,21 @@ def put_in_place(
         begun = Replacement(database.id, action, detail, kept_as, False, None, None, None, now)
         with app_locked(registry, app):
             settle_move(registry, app, database.id, now)  # whose lock is held, as below
-            for left in rows.replacements(registry, app.id):
+            for left in snapshots.replacements(registry, app.id):
                 if left.database_id == database.id:  # whose lock is held: who began it is gone
                     _settle(registry, app, left, now)
             _must_have_data(registry, database)
             if source is not None:
                 _must_be_beside(registry, database, source.database)
             with registry.change(synced=False):  # cut off with the power, what was built waits for the next attempt
-                rows.save_replacement(registry, begun)
-        faults.point("replace.intended")
+                snapshots.save_replacement(registry, begun)
+        failpoints.point("replace.intended")
         try:
             made = scrubbed(
                 *(registry, app, database, scrub),
                 build or (lambda: engine.build(instance, database, source, with_queue=with_queue)),
             )
-            faults.point("replace.built")
+            failpoints.point("replace.built")
             with app_locked(registry, app):
                 current = _must_have_data(registry, database)
                 fork = source is not None and source.database.id != database.id
@@ -92,9 +92,9 @@ def put_in_place(
                     )
                 begun = replace(begun, ready=True)
                 with registry.change():
-                    rows.save_replacement(registry, begun)
+                    snapshots.save_replacement(registry, begun)
                     registry.save_databases([replace(current, intent=Intent.REPLACE, retry_at=None)])
-                faults.point("replace.ready")
+                failpoints.point("replace.ready")
                 _finish(registry, app, begun, now)
         except ProvisionerError:
             if not begun.ready:
@@ -110,8 +110,8 @@ def take_snapshot(registry: Registry, app: App, database: Database, now: int, *,
         revision = _timeline(registry, app, database).revision
         making = SnapshotState.MAKING
         snapshot = Snapshot(str(uuid.uuid4()), database.id, label, cause, revision, making, None, None, now, None)
-        rows.save_snapshot(registry, snapshot)
-        faults.point("snapshot.intended")
+        snapshots.save_snapshot(registry, snapshot)
+        failpoints.point("snapshot.intended")
         try:
             made = engine.snapshot(instance, database, snapshot.id)
         except ProvisionerError:
@@ -119,7 +119,7 @@ def take_snapshot(registry: Registry, app: App, database: Database, now: int, *,
             raise
         snapshot = replace(snapshot, state=SnapshotState.KEPT, version=made.version, size=made.size)
         with registry.change():
-            rows.save_snapshot(registry, snapshot)
+            snapshots.save_snapshot(registry, snapshot)
             _record(
                 registry,
                 app,
@@ -129,13 +129,13 @@ def take_snapshot(registry: Registry, app: App, database: Database, now: int, *,
                 registry.who if cause == BY_HAND else cause,
                 snapshot.id,
             )
-        faults.point("snapshot.recorded")
+        failpoints.point("snapshot.recorded")
     return snapshot
 
 
 def keep_newest(registry: Registry, app: App, database: Database, cause: str, most: int, now: int) -> None:
     """Of a database's snapshots of one cause delete all but the newest. Raises StorageFailed and Busy."""
-    kept = [snapshot for snapshot in rows.snapshots(registry, database.id) if snapshot.cause == cause]
+    kept = [snapshot for snapshot in snapshots.snapshots(registry, database.id) if snapshot.cause == cause]
     for snapshot in kept[most:]:
         delete_snapshot(registry, app, database, snapshot, now, cause="superseded")
 
@@ -147,19 +147,19 @@ def delete_snapshot(
     with database_locked(registry, database):
         with registry.change():
             snapshot = replace(snapshot, state=SnapshotState.DELETING, deleted_at=now)
-            rows.save_snapshot(registry, snapshot)
+            snapshots.save_snapshot(registry, snapshot)
             _record(registry, app, database, now, "database.snapshot-delete", cause or registry.who, snapshot.id)
-        faults.point("snapshot.deleting")
+        failpoints.point("snapshot.deleting")
         _remove(registry, snapshot, now)
 
 
 def settle(registry: Registry, app: App, now: int) -> None:
     """Finish or undo what a process that is gone had begun. The caller holds the app's lock."""
-    for begun in rows.replacements(registry, app.id):
+    for begun in snapshots.replacements(registry, app.id):
         with database_if_free(registry, begun.database_id) as free:
             if free:
                 _settle(registry, app, begun, now)
-    for snapshot in rows.unfinished_snapshots(registry, app.id):
+    for snapshot in snapshots.unfinished_snapshots(registry, app.id):
         with database_if_free(registry, snapshot.database_id) as free:
             if free:
                 _remove(registry, snapshot, now)
@@ -205,10 +205,10 @@ def _finish(registry: Registry, app: App, begun: Replacement, now: int) -> None:
     with registry.change():
         registry.save_databases([done])
         if size is not None:
-            rows.save_snapshot(registry, kept)
-        rows.end_replacement(registry, begun)
+            snapshots.save_snapshot(registry, kept)
+        snapshots.end_replacement(registry, begun)
         _record(registry, app, database, now, f"database.{begun.action}", registry.who, begun.detail)
-    faults.point("replace.recorded")
+    failpoints.point("replace.recorded")
 
 
 def _undo(registry: Registry, app: App, begun: Replacement, now: int) -> None:
@@ -216,7 +216,7 @@ def _undo(registry: Registry, app: App, begun: Replacement, now: int) -> None:
     engine, instance = _storage(registry, database)
     engine.discard(instance, database)
     with registry.change():
-        rows.end_replacement(registry, begun)
+        snapshots.end_replacement(registry, begun)
         _record(registry, app, database, now, f"database.{begun.action}-undone", registry.who, begun.detail)
 
 
@@ -226,9 +226,9 @@ def _remove(registry: Registry, snapshot: Snapshot, now: int) -> None:
     engine, instance = _storage(registry, database)
     engine.delete_snapshot(instance, database, snapshot.id)
     if snapshot.state is SnapshotState.MAKING:
-        rows.forget_snapshot(registry, snapshot)
+        snapshots.forget_snapshot(registry, snapshot)
     else:
-        rows.save_snapshot(
+        snapshots.save_snapshot(
             registry, replace(snapshot, state=SnapshotState.DELETED, deleted_at=snapshot.deleted_at or now)
         )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from provisioner.errors import ProvisionerError
-from provisioner.model import App, Status, Timeline
-from provisioner.reconcile.actions import Action, Follow, Note
-from provisioner.reconcile.replacing import keep_newest, take_snapshot
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, Status, Timeline
+from provisioner.reconcile.changes.replace import keep_newest, take_snapshot
+from provisioner.reconcile.plan.actions import Action, Follow, Note
 from provisioner.registry.store import Registry
 
 REVISION = "revision"

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from provisioner.clock import now_ms
-from provisioner.config import DIRECTORY_MODE, Home
-from provisioner.engines.table import engine_of
-from provisioner.errors import ProvisionerError, StorageFailed
-from provisioner.model import App, Database, Run, RunState, Timeline
-from provisioner.reconcile.locks import database_if_free, timeline_if_free
-from provisioner.registry import runs as rows
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError, StorageFailed
+from provisioner.core.model import App, Database, Run, RunState, Timeline
+from provisioner.engines.catalog import engine_of
+from provisioner.reconcile.apply.locks import database_if_free, timeline_if_free
+from provisioner.registry import runs
 from provisioner.registry.store import Registry
-from provisioner.runs.start import end_survivors, log_path
+from provisioner.runs.process import end_survivors, log_path
+from provisioner.system.home import DIRECTORY_MODE, Home
 
 PRE_DEPLOY, SCRUB = "pre-deploy", "scrub"
 REMEMBERED = 20  # runs of a timeline, with their logs
@@ -40,7 +40,7 @@ def begun(
         started_at=now_ms(),
         ended_at=None,
     )
-    rows.save_run(registry, run)
+    runs.save_run(registry, run)
     why = "it was stopped"
     try:
         yield run
@@ -49,16 +49,16 @@ def begun(
         raise
     finally:
         remove_workplace(registry.home, run.id)
-        if any(each.id == run.id and each.state is RunState.RUNNING for each in rows.runs(registry, timeline.id)):
+        if any(each.id == run.id and each.state is RunState.RUNNING for each in runs.runs(registry, timeline.id)):
             end(registry, run, RunState.CUT_OFF, why)
 
 
 def end(registry: Registry, run: Run, state: RunState, detail: str) -> None:
     with registry.change():
-        rows.save_run(registry, replace(run, state=state, detail=detail, ended_at=now_ms()))
-        old = [each for each in rows.runs(registry, run.timeline_id)[REMEMBERED:] if each.state is not RunState.RUNNING]
+        runs.save_run(registry, replace(run, state=state, detail=detail, ended_at=now_ms()))
+        old = [each for each in runs.runs(registry, run.timeline_id)[REMEMBERED:] if each.state is not RunState.RUNNING]
         for each in old:
-            rows.forget_run(registry, each)
+            runs.forget_run(registry, each)
     for each in old:
         _remove_file(log_path(registry.home, each.id))
 
@@ -87,7 +87,7 @@ def remove_workplace(home: Home, run_id: str) -> None:
 
 def settle_runs(registry: Registry, app: App, now: int) -> None:
     """Find the runs whose process is gone, and end whatever is left of them. What they were for is begun anew."""
-    for run in rows.unfinished_runs(registry, app.id):
+    for run in runs.unfinished_runs(registry, app.id):
         if run.database_id is None:
             lock = timeline_if_free(registry, run.timeline_id)
         else:

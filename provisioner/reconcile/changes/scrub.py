@@ -12,21 +12,21 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-from provisioner import faults
-from provisioner.clock import now_ms
-from provisioner.engines.base import Copied, Engine, Source
-from provisioner.engines.table import engine_of
-from provisioner.environment import Attached, Connection, Reached, ReachedServer, variables
-from provisioner.errors import Busy, ProvisionerError, StorageFailed, UsageError
-from provisioner.model import App, Context, Database, RunState, Scrub, Status, Timeline
-from provisioner.reconcile.backoff import failure_of
-from provisioner.reconcile.locks import app_locked, database_locked
-from provisioner.reconcile.running import SCRUB, begun, end, workplace
-from provisioner.registry.masking import Mask
+from provisioner.core.clock import now_ms
+from provisioner.core.connection import Attached, Connection, Reached, ReachedServer, variables
+from provisioner.core.errors import Busy, ProvisionerError, StorageFailed, UsageError
+from provisioner.core.model import App, Context, Database, RunState, Scrub, Status, Timeline
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.engine import Copied, Engine, Source
+from provisioner.reconcile.apply.locks import app_locked, database_locked
+from provisioner.reconcile.changes.run_records import SCRUB, begun, end, workplace
+from provisioner.reconcile.plan.retry_delay import failure_of
 from provisioner.registry.moves import set_moved
+from provisioner.registry.redaction import Mask
 from provisioner.registry.store import Registry
 from provisioner.registry.variables import listing
-from provisioner.runs.start import STOPPED, Command, Stop, failed, run, shell
+from provisioner.runs.process import STOPPED, Command, Stop, failed, run, shell
+from provisioner.system import failpoints
 
 _FILES = (".sql", ".py")
 
@@ -65,7 +65,7 @@ def scrubbed(
     instance = registry.storage_of(database)
     timeline = registry.timeline(database.timeline_id)
     with begun(registry, timeline, SCRUB, rule.command, database=database) as run_row:
-        faults.point("scrub.intended")
+        failpoints.point("scrub.intended")
         made = build()
         engine = engine_of(instance)
         beside = engine.beside(instance, database)
@@ -73,7 +73,7 @@ def scrubbed(
         environ = _environment(registry, app, timeline, database, beside)
         command = Command(_words(engine, rule.command, beside), where, rule.limit_ms, environ)
         why = run(registry.home, run_row.id, command, stop or _never)
-        faults.point("scrub.ran")
+        failpoints.point("scrub.ran")
         if why == STOPPED:
             raise NotScrubbed("the scrub command was stopped", "It is run again")
         try:
@@ -85,7 +85,7 @@ def scrubbed(
             why = failed(registry.home, run_row.id, "the scrub command", why, Mask(registry, app))
             end(registry, run_row, RunState.FAILED, why)
             raise NotScrubbed(why, "Nobody was connected to the copy, which is gone")
-        faults.point("scrub.sealed")
+        failpoints.point("scrub.sealed")
         end(registry, run_row, RunState.SUCCEEDED, "")
     # what it has changed has no versions that a diff could go by
     return replace(made, version=None)
@@ -148,7 +148,7 @@ def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | 
             connected_at=now,
         )
         _save(registry, app, connected, "database.connect", "scrubbed" if rule else "")
-    faults.point("provision.recorded")
+    failpoints.point("provision.recorded")
 
 
 def _beside_source(registry: Registry, app: App, database: Database) -> Database:

@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from provisioner.errors import ProvisionerError
-from provisioner.model import App, Database, Intent, Share, Status, Timeline
-from provisioner.reconcile.locks import app_locked
-from provisioner.registry import shares as rows
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, Database, Intent, Share, Status, Timeline
+from provisioner.reconcile.apply.locks import app_locked
+from provisioner.registry import shares
 from provisioner.registry.store import Registry
 
 
@@ -20,7 +20,7 @@ def share(registry: Registry, app: App, timeline: Timeline, database: Database, 
         current = registry.database(database.id)
         if current is None or current.status is not Status.CONNECTED or current.intent not in (None, Intent.REPLACE):
             raise ProvisionerError(f"{database.name} is not connected", "See 'provisioner status'")
-        rows.save_share(registry, Share(timeline.id, database.instance_id, database.id, now))
+        shares.save_share(registry, Share(timeline.id, database.instance_id, database.id, now))
         aside = [
             replace(item, purge_at=None)
             for item in registry.databases(app.id)
@@ -33,7 +33,7 @@ def share(registry: Registry, app: App, timeline: Timeline, database: Database, 
 def unshare(registry: Registry, app: App, timeline: Timeline, ended: Sequence[Share], now: int) -> None:
     """From now on the timeline uses its own. Raises Busy."""
     with app_locked(registry, app), registry.change():
-        rows.end_shares(registry, ended)
+        shares.end_shares(registry, ended)
         for item in ended:
             _record(registry, app, timeline, now, "database.unshare", item.database_id)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provisioner.model import App, Database, Instance, Share, Timeline
+from provisioner.core.model import App, Database, Instance, Share, Timeline
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from provisioner.model import Database, Timeline
-from provisioner.reconcile.actions import Action, Ensure, Follow
-from provisioner.reconcile.outlook import Outlook, resting, settled, text
+from provisioner.core.model import Database, Timeline
+from provisioner.reconcile.plan.actions import Action, Ensure, Follow
+from provisioner.reconcile.plan.planner_context import Outlook, resting, settled, text
 
 
 def follows(look: Outlook) -> tuple[list[Action], set[bytes]]:

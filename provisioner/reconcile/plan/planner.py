@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.model import Database, Hold, Intent, Status, Timeline
-from provisioner.reconcile.actions import (
+from provisioner.core.model import Database, Hold, Intent, Status, Timeline
+from provisioner.reconcile.plan.actions import (
     Action,
     Actual,
     Archive,
@@ -23,8 +23,8 @@ from provisioner.reconcile.actions import (
     Release,
     Unshare,
 )
-from provisioner.reconcile.outlook import Outlook, Retry, resting, settled, text
-from provisioner.reconcile.plan_renames import follows
+from provisioner.reconcile.plan.plan_renames import follows
+from provisioner.reconcile.plan.planner_context import Outlook, Retry, resting, settled, text
 
 
 def plan(desired: Desired, actual: Actual, now: int, *, retry: Retry = False) -> Plan:

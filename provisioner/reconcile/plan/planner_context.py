@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from provisioner.model import App, Database, Hold, Intent, Share, Status, Timeline
-from provisioner.reconcile.actions import Actual, Archive, Desired
+from provisioner.core.model import App, Database, Hold, Intent, Share, Status, Timeline
+from provisioner.reconcile.plan.actions import Actual, Archive, Desired
 
 Retry = bool | frozenset[str]
 """Whether to wait for the time at which what failed is tried again: all of it, none, or the databases with these ids."""

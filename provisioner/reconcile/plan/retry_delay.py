@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from provisioner.model import Database, Status
+from provisioner.core.model import Database, Status
 
 FIRST_RETRY_MS = 1_000
 LONGEST_RETRY_MS = 300_000

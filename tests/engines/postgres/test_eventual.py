@@ -13,16 +13,20 @@ from pathlib import Path
 import pytest
 from connect_world import QUIET, Server, serving
 from kv_instance_world import opened
+from paths import SUPPORT
 from pg_server import QUICK, PgServer, pg_running
 from pg_standby import both, caught_up, promote, standby_of
 from support import ok, repository, until
 from test_kv_store import A, B, done, put
 
-from provisioner.kv import Kv, aio, key, postgres_standby
+from provisioner.kv import Kv
+from provisioner.kv.client import async_client
+from provisioner.kv.codec import key
+from provisioner.kv.codec.value import from_v8
 from provisioner.kv.model import ReadRange
-from provisioner.kv.postgres import PostgresStore
-from provisioner.kv.postgres_lines import Lines
-from provisioner.kv.value import from_v8
+from provisioner.kv.stores.postgres import standby_reads
+from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.store import PostgresStore
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +79,16 @@ def test_a_standby_answers_until_it_is_too_far_behind(
     assert read(store) == ("old", False)
     assert from_v8(store.read([ReadRange(A, A + b"\0", 1)], "eventual")[0][0].value) == "old"
     assert from_v8(store.read([ReadRange(A, A + b"\0", 1)])[0][0].value) == "new"
-    until(lambda: read(store)[1], 2 * postgres_standby.BOUND)
+    until(lambda: read(store)[1], 2 * standby_reads.BOUND)
     assert read(store) == ("new", True)
-    monkeypatch.setattr(postgres_standby, "BEHIND", 0.0)
+    monkeypatch.setattr(standby_reads, "BEHIND", 0.0)
     resumed(standby)
     until(lambda: read(store) == ("new", False))
 
 
 def test_tasks_of_an_event_loop_read_from_the_standby_together(store: PostgresStore, standby: PgServer) -> None:
     async def read_all() -> set[object]:
-        async with aio.Kv(store) as kv:
+        async with async_client.Kv(store) as kv:
             await kv.set(("a",), "old")
             async with asyncio.timeout(60):
                 while (await asyncio.to_thread(read, store, key.encode(("a",))))[1]:
@@ -114,7 +118,7 @@ def test_ranges_are_of_one_moment(store: PostgresStore, standby: PgServer) -> No
 def test_a_standby_that_dies_or_is_promoted_is_not_asked(
     store: PostgresStore, primary: PgServer, standby: PgServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_standby, "REFUSED", 0.1)
+    monkeypatch.setattr(standby_reads, "REFUSED", 0.1)
     done(store, put(A, "here"))
     by_the_standby(store)
     standby.kill()
@@ -131,7 +135,7 @@ def test_a_standby_that_dies_or_is_promoted_is_not_asked(
 def test_a_database_that_the_standby_has_not_yet_is_read_from_the_primary(
     primary: PgServer, standby: PgServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_standby, "REFUSED", 0.1)
+    monkeypatch.setattr(standby_reads, "REFUSED", 0.1)
     paused(standby)
     with primary.database() as name:
         url = both(primary, standby).replace("/postgres", f"/{name}")
@@ -181,7 +185,7 @@ def test_programs_are_told_of_an_endpoint_that_may_lag(
     ok(repo, "assign", "keys", "shop")
     (repo / "node_modules").symlink_to(node_modules)
     script = repo / "reads.mjs"
-    script.write_text(Path(__file__).with_name("eventual_reads.mjs").read_text())
+    script.write_text((SUPPORT / "eventual_reads.mjs").read_text())
     with serving(home) as server, opened(repo, "main") as kv, ExitStack() as stack:
         deno, node = (
             stack.enter_context(closing(Client(repo, *command, str(script))))

@@ -14,6 +14,7 @@ import pytest
 from connect_world import deno_command
 from kv_instance_world import mark, marked, opened, serving
 from move_world import left_of, writing
+from paths import SUPPORT
 from pg_server import PgServer, pg_running
 from pg_world import environment
 from support import (
@@ -32,15 +33,15 @@ from support import (
     until,
 )
 
-from provisioner.config import Home
-from provisioner.engines.base import Where
-from provisioner.errors import ProvisionerError
+from provisioner.core.errors import ProvisionerError
+from provisioner.engines.protocol.engine import Where
 from provisioner.kv.model import AtomicWrite, Enqueue, Mutation, MutationKind
-from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.stores.sqlite.store import SqliteStore
+from provisioner.operations.instance_move import move
 from provisioner.operations.instances import find
-from provisioner.operations.moving import move
 from provisioner.operations.proposal import NOBODY
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 LONG = os.environ.get("KV_NIGHTLY") == "1"
 LOGIN = "git-branch/login"
@@ -81,7 +82,7 @@ def refused(repo: Path, *command: str) -> str:
 def test_five_branches_go_to_a_server_and_back_under_their_writers(tmp_path: Path, pg: PgServer) -> None:
     repo = shop(tmp_path / "shop", *BRANCHES)
     branches = ("main", *BRANCHES)
-    script = Path(__file__).with_name("connect_writers.ts")
+    script = SUPPORT / "connect_writers.ts"
     handled: set[object] = set()
     with (
         serving(),

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from paths import DOCS
 from pg_server import PgServer
 from support import ok, provisioner, repository, statuses
 from test_connect_clients import BRANCHES, counting, said
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "postgres.md"
+DOCUMENT = DOCS / "postgres.md"
 VISIT = """
 create table if not exists visit (at timestamptz default now());
 insert into visit default values;

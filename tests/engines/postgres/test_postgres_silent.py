@@ -16,16 +16,17 @@ from pg_world import mark, marked
 from support import ok, provisioner, repository, until
 from test_kv_store import A, done, put
 
-from provisioner.config import Home
-from provisioner.engines.pg import session as sessions
-from provisioner.errors import StorageFailed
-from provisioner.kv import postgres, postgres_writing
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Instance
+from provisioner.engines.postgres import session as sessions
 from provisioner.kv.errors import Closed, Uncertain, Unreachable
 from provisioner.kv.model import ReadRange
-from provisioner.kv.postgres import PostgresStore
-from provisioner.kv.postgres_lines import Lines
-from provisioner.model import Instance
+from provisioner.kv.stores.postgres import store as postgres
+from provisioner.kv.stores.postgres import writer
+from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.store import PostgresStore
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 
 @contextmanager
@@ -141,7 +142,7 @@ def test_key_values_end_with_a_reason(pg: PgServer, proxy: Proxy, monkeypatch: p
     with pg.database() as name, closing(PostgresStore(proxy.url(pg.url(name)), lines=Lines())) as store:
         done(store, put(A, "here"))
         monkeypatch.setattr(postgres, "PATIENCE", 1.0)
-        monkeypatch.setattr(postgres_writing, "PATIENCE", 1.0)
+        monkeypatch.setattr(writer, "PATIENCE", 1.0)
         proxy.silent = True
         with at_most(10), pytest.raises(Unreachable, match=r"did not answer in time|timeout expired"):
             store.read([ReadRange(A, A + b"\0", 1)])

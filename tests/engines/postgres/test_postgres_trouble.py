@@ -11,10 +11,10 @@ from pg_server import PgServer, account, pg_running
 from pg_world import connected_to, environment, left, mark, marked, pg_shop
 from support import database_of, ok, provisioner, statuses
 
-from provisioner.config import Home
-from provisioner.engines.pg import names
-from provisioner.engines.table import engine_of
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.postgres import names
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 SECRET = "hush-hush"
 

@@ -15,18 +15,18 @@ from pathlib import Path
 
 import pytest
 import test_kv_store
+from paths import SUPPORT
 from pg_server import PgServer, pg_running
 from pg_world import connected_to, environment, left, mark, marked, pg_shop
 from support import add_branches, database_of, git, ok, statuses
 
-from provisioner.config import Home
-from provisioner.engines.pg import names, tools
-from provisioner.engines.table import engine_of
-from provisioner.kv.postgres import open_store
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.postgres import names, programs
+from provisioner.kv.stores.postgres.store import open_store
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 NIGHTLY = "KV_NIGHTLY" in os.environ
-HERE = Path(__file__).parent
 # npm has servers of all versions, without the other programs; Debian has those of one.
 SERVERS = {
     13: "13.23.0-beta.16",
@@ -116,8 +116,8 @@ def test_all_that_is_tested_on_a_server_is_so_on(tmp_path: Path, servers: Callab
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'tests'}"]
     environ = {name: value for name, value in os.environ.items() if name not in ("KV_NIGHTLY", "PROVISIONER_HOME")}
     done = subprocess.run(
-        [*command, *(str(HERE / f"test_{name}.py") for name in FILES)],
-        cwd=HERE.parent,
+        [*command, *(str(SUPPORT / f"test_{name}.py") for name in FILES)],
+        cwd=SUPPORT.parent,
         env=environ | {"TESTED_POSTGRES": str(servers(number))},
         capture_output=True,
         text=True,
@@ -132,9 +132,9 @@ def test_programs_of_18_serve_an_older_server(
     """Scripts of 17 and newer begin with a setting that older servers refuse."""
     repo = pg_shop(tmp_path / "shop", pg)
     mark(repo, "main", "it's \\ here\tand\nthere")
-    newest = tools.packaged()[0]
-    assert tools.version(newest) >= 17
-    monkeypatch.setattr(tools, "directories", lambda: [newest])
+    newest = programs.packaged()[0]
+    assert programs.version(newest) >= 17
+    monkeypatch.setattr(programs, "directories", lambda: [newest])
     with Registry.open(Home(str(home))) as registry:
         (instance,) = registry.instances()
         (app,) = registry.apps()

@@ -13,7 +13,7 @@ from kv_files import integrity
 from support import daemon, database_of, git, ok, run, shop, until
 
 from provisioner.kv import open_kv
-from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 LOGIN = "git-branch/login"
 ADDS = """

@@ -10,13 +10,14 @@ from pathlib import Path
 import psycopg
 import pytest
 from kv_instance_world import kv_shop, mark, marked, opened, serving
+from paths import DOCS
 from pg_server import PgServer
 from pg_world import environment, left
 from support import add_branches, database_of, git, ok, provisioner, repository, rows, run, statuses
 
-from provisioner.config import Home
-from provisioner.engines.table import engine_of
+from provisioner.engines.catalog import engine_of
 from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 COUNTER = """
 const kv = await Deno.openKv();
@@ -58,7 +59,7 @@ def test_real_deno_counts_for_each_branch_alone(repo: Path, pg: PgServer, monkey
 
 def test_what_the_document_says_to_type_works(tmp_path: Path, pg: PgServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    text = (Path(__file__).parent.parent / "docs" / "kv-postgres.md").read_text()
+    text = (DOCS / "kv-postgres.md").read_text()
     (block,) = re.findall(r"## A database for each branch\n\n```sh\n(.*?)```", text, re.DOTALL)
     add, assign, up, execute = (line.partition("    #")[0] for line in block.splitlines())
     repo = repository(tmp_path / "shop")

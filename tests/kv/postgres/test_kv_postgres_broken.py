@@ -19,13 +19,14 @@ from pg_proxy import Cut, Proxy, proxied
 from pg_server import PgServer, pg_running
 from test_kv_store import DEAD, EVERYTHING, NOW, A, B, K, N, change, do, done, enqueued, names, put, stored
 
-from provisioner.connect.client import RemoteStore
-from provisioner.kv import key, postgres_writing, value
+from provisioner.connect.client.store import RemoteStore
+from provisioner.kv.codec import key, value
 from provisioner.kv.errors import Uncertain
 from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, KvU64, MutationKind
-from provisioner.kv.postgres import PostgresStore
-from provisioner.kv.postgres_lines import Lines
 from provisioner.kv.store import Store
+from provisioner.kv.stores.postgres import writer
+from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.store import PostgresStore
 
 LONG = "KV_NIGHTLY" in os.environ
 
@@ -200,7 +201,7 @@ def test_of_a_write_that_nobody_can_tell_a_server_says_so_and_of_others_that_the
         made = server.on_postgres(replace(pg, port=proxy.port))
         with closing(RemoteStore(made.url, made.token, patience=1)) as store:
             done(store, put(A))
-            monkeypatch.setattr(postgres_writing, "PATIENCE", 0.3)
+            monkeypatch.setattr(writer, "PATIENCE", 0.3)
             proxy.plan.append(Cut.UNANSWERED)
             proxy.refusing = True
             assert isinstance(do(store, put(B)), Uncertain)

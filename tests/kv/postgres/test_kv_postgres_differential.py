@@ -28,7 +28,7 @@ from test_kv_differential import CHANGES, Side, answered, compare, compare_messa
 from test_kv_store import emptied
 
 from provisioner.kv import open_kv
-from provisioner.kv.postgres import PostgresStore
+from provisioner.kv.stores.postgres.store import PostgresStore
 
 SEQUENCES = int(os.environ.get("KV_SEQUENCES", 5_000 if "KV_NIGHTLY" in os.environ else 20))
 

@@ -13,11 +13,11 @@ from pg_standby import both, caught_up, promote, standby_of
 from support import until
 from test_kv_store import A, B, K, N, change, done, names, put, stored
 
-from provisioner.kv import postgres_writing
 from provisioner.kv.errors import StoreFailed, Uncertain, Unreachable
 from provisioner.kv.model import AtomicWrite, Check, KvU64, MutationKind
-from provisioner.kv.postgres import PostgresStore
-from provisioner.kv.postgres_lines import Lines
+from provisioner.kv.stores.postgres import writer as postgres_writing
+from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.store import PostgresStore
 
 WAITING = "select pid, query_start from pg_stat_activity where wait_event = 'SyncRep'"
 

@@ -25,9 +25,9 @@ from test_kv_store import A, done, put
 from provisioner.kv import open_kv
 from provisioner.kv.errors import Unreachable
 from provisioner.kv.model import ReadRange
-from provisioner.kv.pool import Pool
-from provisioner.kv.postgres import PostgresStore
-from provisioner.kv.postgres_lines import Lines
+from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.pool_limits import Pool
+from provisioner.kv.stores.postgres.store import PostgresStore
 
 NIGHTLY = os.environ.get("KV_NIGHTLY") == "1"
 BRANCHES = int(os.environ.get("KV_DATABASES", 2000 if NIGHTLY else 200))

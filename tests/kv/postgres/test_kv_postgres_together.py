@@ -18,21 +18,24 @@ from kv_history import Event, count, parsed, violations
 from kv_instance_world import kv_shop
 from kv_server import served
 from kv_worker import ACCOUNTS, SUM
+from paths import SUPPORT
 from pg_server import PgServer
 from support import until
 from test_kv_store import A, K, done, put
 from test_kv_together import python, running, total
 
-from provisioner.kv import KvU64, batch, key, open_kv
+from provisioner.kv import KvU64, open_kv
+from provisioner.kv.codec import key
 from provisioner.kv.errors import Busy, StoreFailed
 from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Mutation, MutationKind, ReadRange
-from provisioner.kv.pool import Pool
-from provisioner.kv.postgres import PostgresStore
-from provisioner.kv.postgres_lines import Lines
+from provisioner.kv.rules import batch
+from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.pool_limits import Pool
+from provisioner.kv.stores.postgres.store import PostgresStore
 
 NIGHTLY = "KV_NIGHTLY" in os.environ
 SECONDS = 60 if NIGHTLY else 3
-HISTORY = str(Path(__file__).with_name("kv_history.py"))
+HISTORY = str(SUPPORT / "kv_history.py")
 
 
 def recorded(urls: Sequence[str], threads: int, disturb: threading.Event) -> list[Event]:

@@ -14,9 +14,9 @@ from test_kv_store import NOW, A, B, N, change, done, enqueued, put, stored
 from provisioner.kv import Kv
 from provisioner.kv.errors import Closed
 from provisioner.kv.model import AtomicWrite, KvU64, MutationKind
-from provisioner.kv.pool import Pool
-from provisioner.kv.postgres import PostgresStore
-from provisioner.kv.postgres_lines import Lines
+from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.pool_limits import Pool
+from provisioner.kv.stores.postgres.store import PostgresStore
 
 LISTENERS = "select count(*) from deno_kv.listeners"
 END_LISTENERS = (

@@ -10,24 +10,25 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
 
 import pytest
+from paths import DOCS
 from pg_server import PgServer
 from test_kv_store import NOW, A, B, C, D, K, N, change, done, names, put, stored
 
-from provisioner.kv import aio, key
-from provisioner.kv.diff import diff
-from provisioner.kv.direct import DirectStore
+from provisioner.kv.client import async_client
+from provisioner.kv.client.read_coalescing import MOST_READS, Gathering
+from provisioner.kv.codec import key
+from provisioner.kv.dump.diff import diff
+from provisioner.kv.dump.full_scan import of_store
+from provisioner.kv.dump.load import target
 from provisioner.kv.errors import StoreFailed
-from provisioner.kv.gathering import MOST_READS, Gathering
-from provisioner.kv.loading import target
-from provisioner.kv.memory import MemoryStore
+from provisioner.kv.local_store import DirectStore
 from provisioner.kv.model import KvU64, MutationKind, ReadRange
-from provisioner.kv.postgres import PostgresStore
-from provisioner.kv.postgres_lines import Lines
-from provisioner.kv.snapshot import of_store
-from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv.stores.memory import MemoryStore
+from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.store import PostgresStore
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_a_database_on_postgresql_is_compared_with_a_file(store: PostgresStore, 
 
 
 def test_the_program_of_the_document_runs(pg: PgServer, store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    document = Path(__file__).parent.parent / "docs" / "kv-postgres.md"
+    document = DOCS / "kv-postgres.md"
     (program,) = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
     database = store.place.rpartition("/")[2]
     done = subprocess.run(
@@ -148,7 +149,7 @@ def test_reads_that_wait_travel_together(pg: PgServer, store: PostgresStore) -> 
     done(store, *(put(key.encode(("k", number)), number) for number in range(200)))
 
     async def read() -> list[object]:
-        async with aio.Kv(store) as kv:
+        async with async_client.Kv(store) as kv:
             one = asyncio.gather(*(kv.get(("k", number)) for number in range(200)))
             many = [entry.value async for entry in kv.list(("k",), batch_size=50)]
             assert many == list(range(200))

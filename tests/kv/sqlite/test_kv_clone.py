@@ -21,12 +21,14 @@ from pathlib import Path
 import pytest
 from clone_writer import ACCOUNTS, BALANCE
 from kv_files import integrity, opened, rows
+from paths import SUPPORT
 from support import daemon, database_of, ok, shop, until
 from test_kv_held import COMES_AND_GOES, elsewhere
 from test_kv_together import Process, deno, running
 
-from provisioner.kv import KvError, copying, key, open_kv
-from provisioner.kv.sqlite_clone import clone
+from provisioner.kv import KvError, open_kv, reflink
+from provisioner.kv.codec import key
+from provisioner.kv.stores.sqlite.clone import clone
 
 CLONES = 200 if "KV_NIGHTLY" in os.environ else 20
 # Each a process: what it is written in, and what it writes to.
@@ -83,7 +85,7 @@ class Fire:
         arguments = (self._places[place], str(self.counters), str(number))
         if language == "deno":
             return deno("clone_writer.ts", *arguments)
-        return sys.executable, str(Path(__file__).parent / "clone_writer.py"), *arguments
+        return sys.executable, str(SUPPORT / "clone_writer.py"), *arguments
 
 
 def _ended(writer: Process) -> float:
@@ -264,7 +266,7 @@ def test_a_file_that_is_moved_meanwhile_is_not_cloned(tmp_path: Path, monkeypatc
         (tmp_path / "live").rename(tmp_path / "archive")
         return False
 
-    monkeypatch.setattr(copying, "copy", moved)
+    monkeypatch.setattr(reflink, "copy", moved)
     with pytest.raises(KvError, match="has been moved"):
         clone(str(path), str(tmp_path / "copy" / "kv.sqlite3"))
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.kv import open_kv, sqlite_file
-from provisioner.kv.schema import why_not_a_database
-from provisioner.kv.sqlite import SqliteStore
+from provisioner.kv import open_kv
+from provisioner.kv.stores.sqlite import file as sqlite_file
+from provisioner.kv.stores.sqlite.schema import why_not_a_database
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 COMES_AND_GOES = (
     "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('select * from kv').fetchall(); c.close()"

@@ -15,12 +15,12 @@ from kv_files import opened
 from kv_writer import Writer
 from support import until
 
-from provisioner.kv import notify
+from provisioner.kv.codec.key import encode, point
+from provisioner.kv.codec.value import encode as value
 from provisioner.kv.errors import Closed
-from provisioner.kv.key import encode, point
 from provisioner.kv.model import AtomicWrite, Mutation, MutationKind
-from provisioner.kv.sqlite import SqliteStore
-from provisioner.kv.value import encode as value
+from provisioner.kv.stores.sqlite import wal_watch
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 MANY = 200
 KEY = encode(("key",))
@@ -168,7 +168,7 @@ def test_a_slow_commit_is_heard_when_it_is_done(tmp_path: Path) -> None:
         for number in range(100):  # more than the cache holds, so it goes to the log before the commit
             connection.execute("insert into kv values (?, zeroblob(3000), 0, 1, 0, -1)", (b"%d" % number,))
         quiet = time.perf_counter()
-        while time.perf_counter() < quiet + 4 * notify.LONGEST_PAUSE:
+        while time.perf_counter() < quiet + 4 * wal_watch.LONGEST_PAUSE:
             assert heard.count == 0
         connection.execute("commit")
         done = time.perf_counter()
@@ -249,11 +249,11 @@ class Refused:
         raise OSError(24, "Too many open files")
 
 
-@pytest.mark.parametrize("reports", [notify.Directories, Refused])
+@pytest.mark.parametrize("reports", [wal_watch.Directories, Refused])
 def test_without_inotify_it_hears_as_well(
-    tmp_path: Path, elsewhere: Writer, reports: Callable[[], notify.Reports], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, elsewhere: Writer, reports: Callable[[], wal_watch.Reports], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notify, "_hubs", [notify.Hub(reports)])
+    monkeypatch.setattr(wal_watch, "_hubs", [wal_watch.Hub(reports)])
     heard = Heard()
     stores = [SqliteStore(tmp_path / str(number)) for number in range(3)]
     for number, store in enumerate(stores):

@@ -11,14 +11,14 @@ import psycopg
 import pytest
 from pg_server import PgServer
 
+from provisioner.kv.bulk_copy import Copy, Letter, Whole, copy, settle
 from provisioner.kv.errors import Unreachable
 from provisioner.kv.model import AtomicWrite, Mutation, MutationKind, StoredRow
-from provisioner.kv.postgres import PostgresStore
-from provisioner.kv.postgres_whole import PostgresWhole
-from provisioner.kv.sqlite import SqliteStore
-from provisioner.kv.sqlite_clone import clone
-from provisioner.kv.sqlite_whole import SqliteWhole
-from provisioner.kv.whole import Copy, Letter, Whole, copy, settle
+from provisioner.kv.stores.postgres.bulk_copy import PostgresWhole
+from provisioner.kv.stores.postgres.store import PostgresStore
+from provisioner.kv.stores.sqlite.bulk_copy import SqliteWhole
+from provisioner.kv.stores.sqlite.clone import clone
+from provisioner.kv.stores.sqlite.store import SqliteStore
 
 NOW = 5_000_000
 

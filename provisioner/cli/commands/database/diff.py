@@ -10,16 +10,17 @@ from typing import Any
 
 import click
 
-from provisioner.cli.dump import app_option, progress
-from provisioner.cli.kv import kv_errors
-from provisioner.cli.places import Place, place, snapshot
-from provisioner.cli.shared import json_option
-from provisioner.errors import UsageError
-from provisioner.kv import dumpfile, notation
-from provisioner.kv.diff import Change, Kind, Side
-from provisioner.kv.diff import diff as differences
+from provisioner.cli.commands.database.dump import app_option, progress
+from provisioner.cli.commands.kv import kv_errors
+from provisioner.cli.context import json_option
+from provisioner.cli.data_source import Place, place, snapshot
+from provisioner.core.errors import UsageError
+from provisioner.core.naming import shown
+from provisioner.kv.codec import json_notation
+from provisioner.kv.dump import json_lines
+from provisioner.kv.dump.diff import Change, Kind, Side
+from provisioner.kv.dump.diff import diff as differences
 from provisioner.kv.model import NEVER, StoredRow
-from provisioner.naming import shown
 
 _MARKS = {Kind.ADDED: "+", Kind.CHANGED: "~", Kind.REMOVED: "-"}
 _SIDES = {Side.FIRST: "a", Side.SECOND: "b", Side.BOTH: "both"}
@@ -82,7 +83,7 @@ def _counted(changes: Iterable[Change], counts: Counter[Kind], advance: Any) -> 
 
 
 def _line(change: Change, values: bool) -> str:
-    line = f"{_MARKS[change.kind]} {_json(dumpfile.documents_of(change.before or change.after)[0])}"  # type: ignore[arg-type]
+    line = f"{_MARKS[change.kind]} {_json(json_lines.documents_of(change.before or change.after)[0])}"  # type: ignore[arg-type]
     if values:
         line += "".join(f"\t{_json(_value(row))}" for row in (change.before, change.after) if row is not None)
     return line
@@ -90,11 +91,11 @@ def _line(change: Change, values: bool) -> str:
 
 def _print_json(first: Place, second: Place, fork: int | None, changes: Iterable[Change], values: bool) -> None:
     """One document, printed as it is found, up to the counts that end it."""
-    head = {"a": first.name, "b": second.name, "fork": None if fork is None else dumpfile.stamp(fork)}
+    head = {"a": first.name, "b": second.name, "fork": None if fork is None else json_lines.stamp(fork)}
     click.echo(f'{_json(head)[:-1]}, "changes": [', nl=False)
     before = "\n"
     for change in changes:
-        key = dumpfile.documents_of(change.before or change.after)[0]  # type: ignore[arg-type]
+        key = json_lines.documents_of(change.before or change.after)[0]  # type: ignore[arg-type]
         document: dict[str, Any] = {"key": key, "change": change.kind.value, "by": change.by and _SIDES[change.by]}
         for name, row in (("a", change.before), ("b", change.after)):
             document[name] = None if row is None else _entry(row, values)
@@ -105,15 +106,15 @@ def _print_json(first: Place, second: Place, fork: int | None, changes: Iterable
 
 def _entry(row: StoredRow, values: bool) -> dict[str, Any]:
     document = {
-        "versionstamp": None if row[3] is None else dumpfile.stamp(row[3]),
+        "versionstamp": None if row[3] is None else json_lines.stamp(row[3]),
         "expire_at": None if row[4] == NEVER else row[4],
     }
     return {"value": _value(row), **document} if values else document
 
 
 def _value(row: StoredRow) -> Any:
-    return dumpfile.documents_of(row)[1]
+    return json_lines.documents_of(row)[1]
 
 
 def _json(document: object) -> str:
-    return notation.text_of(document)
+    return json_notation.text_of(document)

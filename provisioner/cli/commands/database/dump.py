@@ -11,20 +11,21 @@ from typing import Any, BinaryIO
 
 import click
 
-from provisioner.cli.copies import instance_option
-from provisioner.cli.kv import kv_errors
-from provisioner.cli.places import Place, dumped_whole, must_be_connected, opened, place, readable, snapshot
-from provisioner.cli.shared import confirm, json_option, print_json, the_home, yes_option
-from provisioner.cli.whole_dumps import dump_whole, load_whole
-from provisioner.cli.written import written
-from provisioner.clock import now_ms, rfc3339
-from provisioner.errors import ProvisionerError, UsageError
-from provisioner.kv import dumpfile, loading
-from provisioner.kv.dumpfile import Dump
+from provisioner.cli.commands.database.fork import instance_option
+from provisioner.cli.commands.database.pg_dump import dump_whole, load_whole
+from provisioner.cli.commands.kv import kv_errors
+from provisioner.cli.context import confirm, json_option, print_json, the_home, yes_option
+from provisioner.cli.data_source import Place, dumped_whole, must_be_connected, opened, place, readable, snapshot
+from provisioner.cli.output_file import written
+from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.naming import shown
+from provisioner.kv.dump import json_lines
+from provisioner.kv.dump import load as loading
+from provisioner.kv.dump.json_lines import Dump
 from provisioner.kv.errors import DumpInvalid
-from provisioner.naming import shown
-from provisioner.operations.copies import shared_by
-from provisioner.reconcile.replacing import take_snapshot
+from provisioner.operations.fork_reset import shared_by
+from provisioner.reconcile.changes.replace import take_snapshot
 from provisioner.registry.store import Registry
 
 app_option = click.option("--app", "slug", metavar="APP", help="Of this app, if NAME is a timeline or branch.")
@@ -70,17 +71,17 @@ def dump(
         raise UsageError("--format is for postgres databases", "Leave it away: this dump is lines of JSON")
     source = place(name, slug, instance)
     with snapshot(source) as found, written(output) as file:
-        version = None if found.version is None else dumpfile.stamp(found.version)
-        header = dumpfile.Header(source.name, rfc3339(now_ms()) or "", version, found.whole, found.expiry)
-        file.write(dumpfile.header_line(header))
+        version = None if found.version is None else json_lines.stamp(found.version)
+        header = json_lines.Header(source.name, rfc3339(now_ms()) or "", version, found.whole, found.expiry)
+        file.write(json_lines.header_line(header))
         entries = 0
         with progress("dump", found.count() if sys.stderr.isatty() else None, "keys") as advance:
             for row in found.rows():
-                file.write(dumpfile.entry_line(row, versionstamps=not no_versionstamps))
+                file.write(json_lines.entry_line(row, versionstamps=not no_versionstamps))
                 entries += 1
                 if not entries % 1000:
                     advance(entries)
-        file.write(dumpfile.end_line(entries))
+        file.write(json_lines.end_line(entries))
     size = os.path.getsize(output) if output is not None else None
     if as_json:
         print_json({"database": source.name, "file": output, "entries": entries, "size": size, **header._asdict()})

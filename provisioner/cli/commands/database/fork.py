@@ -6,15 +6,15 @@ import os
 
 import click
 
-from provisioner import envfile
-from provisioner.cli.finding import meant
+from provisioner.cli.context import the_home, yes_option
+from provisioner.cli.lookup import meant
 from provisioner.cli.scrub_options import scrub_options
-from provisioner.cli.shared import the_home, yes_option
 from provisioner.cli.terminal import TERMINAL, carry_out
-from provisioner.model import Database
-from provisioner.naming import shown
-from provisioner.operations import copies
-from provisioner.operations.finding import of_timeline
+from provisioner.core.model import Database
+from provisioner.core.naming import shown
+from provisioner.environment import env_file
+from provisioner.operations import fork_reset
+from provisioner.operations.lookup import of_timeline
 from provisioner.registry.store import Registry
 
 app_option = click.option("--app", "slug", metavar="APP", help="The app. Default: the one whose checkout this is.")
@@ -52,8 +52,8 @@ def fork(
     with Registry.open(the_home()) as registry:
         app, goal = meant(registry, target, slug, instance, own=True)
         _, origin = meant(registry, source, app.slug, instance or _instance(registry, goal))
-        scrubbing = copies.Scrubbing(scrub, limit_ms)
-        carry_out(copies.fork(registry, app, goal, origin, with_queue=with_queue, scrubbing=scrubbing), yes=yes)
+        scrubbing = fork_reset.Scrubbing(scrub, limit_ms)
+        carry_out(fork_reset.fork(registry, app, goal, origin, with_queue=with_queue, scrubbing=scrubbing), yes=yes)
     renew()
 
 
@@ -88,11 +88,11 @@ def reset(
         origin = None
         if source != "empty":
             origin = of_timeline(registry, app, os.fsencode(source), TERMINAL, _instance(registry, goal))
-        proposal = copies.fork(
+        proposal = fork_reset.fork(
             *(registry, app, goal, origin),
             action="reset",
             with_queue=with_queue,
-            scrubbing=copies.Scrubbing(scrub, limit_ms),
+            scrubbing=fork_reset.Scrubbing(scrub, limit_ms),
         )
         carry_out(proposal, yes=yes)
     renew()
@@ -104,5 +104,5 @@ def _instance(registry: Registry, database: Database) -> str:
 
 def renew() -> None:
     """Put the new path into the checkout's env files."""
-    for line in envfile.refresh(the_home(), os.getcwdb(), os.environ):
+    for line in env_file.refresh(the_home(), os.getcwdb(), os.environ):
         click.echo(shown(line), err=True)

@@ -6,25 +6,26 @@ import importlib
 
 import click
 
-from provisioner import view
-from provisioner.cli.copies import fork, reset
-from provisioner.cli.shared import apps_meant, json_option, print_json, the_home, yes_option
-from provisioner.cli.snapshots import restore, snapshot
+from provisioner.cli.commands.database.fork import fork, reset
+from provisioner.cli.commands.database.snapshots import restore, snapshot
+from provisioner.cli.context import apps_meant, json_option, print_json, the_home, yes_option
 from provisioner.cli.terminal import carry_out
-from provisioner.clock import rfc3339
-from provisioner.naming import shown
-from provisioner.operations import fixing, holding
-from provisioner.operations.finding import find
+from provisioner.core.clock import rfc3339
+from provisioner.core.naming import shown
+from provisioner.operations import archive as holding
+from provisioner.operations import documents as view
+from provisioner.operations import retry
 from provisioner.operations.instances import find as find_instance
+from provisioner.operations.lookup import find
 from provisioner.registry.store import Registry
 
 # Each in a module of its own, which is imported when it is asked for.
 _ELSEWHERE = {
-    "dump": "provisioner.cli.dump:dump",
-    "load": "provisioner.cli.dump:load",
-    "diff": "provisioner.cli.diff:diff",
-    "share": "provisioner.cli.share:share",
-    "unshare": "provisioner.cli.share:unshare",
+    "dump": "provisioner.cli.commands.database.dump:dump",
+    "load": "provisioner.cli.commands.database.dump:load",
+    "diff": "provisioner.cli.commands.database.diff:diff",
+    "share": "provisioner.cli.commands.database.share:share",
+    "unshare": "provisioner.cli.commands.database.share:unshare",
 }
 
 
@@ -105,11 +106,11 @@ def fix(name: str | None, everything: bool, slug: str | None) -> None:
         raise click.UsageError("--instance goes with --all")
     with Registry.open(the_home()) as registry:
         if slug is not None:
-            carry_out(fixing.instance(registry, find_instance(registry, slug)))
+            carry_out(retry.instance(registry, find_instance(registry, slug)))
         elif name is None:
-            carry_out(fixing.everything(registry))
+            carry_out(retry.everything(registry))
         else:
-            carry_out(fixing.database(registry, *find(registry, name)))
+            carry_out(retry.database(registry, *find(registry, name)))
 
 
 @database.command()

@@ -10,17 +10,17 @@ from collections import deque
 
 import click
 
-from provisioner.cli.shared import confirm, print_json, the_home
+from provisioner.cli.context import confirm, print_json, the_home
+from provisioner.cli.output_file import written
 from provisioner.cli.terminal import TERMINAL, carry_out
-from provisioner.cli.written import written
-from provisioner.durable import sync_path
-from provisioner.engines.base import Dumps
-from provisioner.engines.table import engine_of
-from provisioner.errors import NotResolved, ProvisionerError, UsageError
-from provisioner.model import App, Database, Instance, Status
-from provisioner.naming import shown
-from provisioner.operations import loading
+from provisioner.core.errors import NotResolved, ProvisionerError, UsageError
+from provisioner.core.model import App, Database, Instance, Status
+from provisioner.core.naming import shown
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.engine import Dumps
+from provisioner.operations import load_dump
 from provisioner.registry.store import Registry
+from provisioner.system.atomic_file import sync_path
 
 Whole = tuple[App, Database, Instance]
 
@@ -78,7 +78,7 @@ def load_whole(whole: Whole, file: str, *, replace: bool, keep: bool, yes: bool,
                 shutil.copyfileobj(sys.stdin.buffer, copy, 1 << 20)
         else:
             path = os.path.abspath(file)
-        proposal = loading.load(registry, app, database, path, replace=replace, keep=keep)
+        proposal = load_dump.load(registry, app, database, path, replace=replace, keep=keep)
         if as_json:
             if proposal.question:
                 confirm(proposal.question, yes)

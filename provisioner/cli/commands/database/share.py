@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.copies import app_option, instance_option
-from provisioner.cli.finding import timeline_meant
-from provisioner.cli.shared import the_home, yes_option
+from provisioner.cli.commands.database.fork import app_option, instance_option
+from provisioner.cli.context import the_home, yes_option
+from provisioner.cli.lookup import timeline_meant
 from provisioner.cli.terminal import TERMINAL, carry_out
-from provisioner.operations import sharing
+from provisioner.operations import shares
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
 
@@ -27,7 +27,7 @@ def share(source: str, target: str, slug: str | None, instance: str | None, yes:
     with Registry.open(the_home()) as registry:
         app, owner = timeline_meant(registry, source, slug)
         _, sharer = timeline_meant(registry, target, app.slug)
-        carry_out(sharing.share(registry, app, owner, sharer, instance, TERMINAL), yes=yes)
+        carry_out(shares.share(registry, app, owner, sharer, instance, TERMINAL), yes=yes)
 
 
 @click.command()
@@ -39,4 +39,4 @@ def unshare(target: str, slug: str | None, instance: str | None) -> None:
     with Registry.open(the_home()) as registry:
         app, sharer = timeline_meant(registry, target, slug)
         on = find(registry, instance) if instance is not None else None
-        carry_out(sharing.unshare(registry, app, sharer, on))
+        carry_out(shares.unshare(registry, app, sharer, on))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.copies import app_option, instance_option, queue_option, renew
-from provisioner.cli.finding import meant
-from provisioner.cli.shared import apps_meant, json_option, print_json, the_home, yes_option
+from provisioner.cli.commands.database.fork import app_option, instance_option, queue_option, renew
+from provisioner.cli.context import apps_meant, json_option, print_json, the_home, yes_option
+from provisioner.cli.lookup import meant
 from provisioner.cli.terminal import carry_out
-from provisioner.clock import rfc3339
-from provisioner.model import App, Database, Snapshot
-from provisioner.naming import shown
+from provisioner.core.clock import rfc3339
+from provisioner.core.model import App, Database, Snapshot
+from provisioner.core.naming import shown
 from provisioner.operations import snapshots
-from provisioner.operations.finding import timeline_of
+from provisioner.operations.documents import Document
+from provisioner.operations.lookup import timeline_of
 from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
-from provisioner.view import Document
 
 
 @click.group()

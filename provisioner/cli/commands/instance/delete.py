@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.shared import the_home, yes_option
+from provisioner.cli.context import the_home, yes_option
 from provisioner.cli.terminal import carry_out
 from provisioner.operations import instance_deletion
 from provisioner.operations.instances import find

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.instances.where import where_options
-from provisioner.cli.shared import the_home
+from provisioner.cli.commands.instance.storage_options import where_options
+from provisioner.cli.context import the_home
 from provisioner.cli.terminal import carry_out
-from provisioner.engines.base import Where
-from provisioner.operations.instance_editing import edit as edited
+from provisioner.engines.protocol.engine import Where
+from provisioner.operations.instance_edit import edit as edited
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import click
 
-from provisioner import view
-from provisioner.cli.instances.deletion import delete, recover
-from provisioner.cli.instances.editing import edit
-from provisioner.cli.instances.moving import move
-from provisioner.cli.instances.running import start, stop
-from provisioner.cli.instances.testing import test
-from provisioner.cli.instances.where import where_options
-from provisioner.cli.shared import json_option, print_json, the_home
+from provisioner.cli.commands.instance.delete import delete, recover
+from provisioner.cli.commands.instance.edit import edit
+from provisioner.cli.commands.instance.move import move
+from provisioner.cli.commands.instance.start_stop import start, stop
+from provisioner.cli.commands.instance.storage_options import where_options
+from provisioner.cli.commands.instance.test import test
+from provisioner.cli.context import json_option, print_json, the_home
 from provisioner.cli.terminal import carry_out
-from provisioner.clock import now_ms, rfc3339
-from provisioner.engines.base import Where
-from provisioner.engines.table import ENGINES
-from provisioner.model import Instance
-from provisioner.naming import shown
+from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.model import Instance
+from provisioner.core.naming import shown
+from provisioner.engines.catalog import ENGINES
+from provisioner.engines.protocol.engine import Where
+from provisioner.operations import documents as view
 from provisioner.operations import instances
+from provisioner.operations.instance_health import lines, standing
 from provisioner.operations.instances import find
-from provisioner.operations.standing import lines, standing
-from provisioner.operations.under_way import moves_under_way
+from provisioner.operations.moves_in_progress import moves_under_way
 from provisioner.registry.instances import Deleted, databases_of, deleted
 from provisioner.registry.store import Registry
 

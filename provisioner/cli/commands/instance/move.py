@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.instances.where import where_options
-from provisioner.cli.shared import the_home, yes_option
+from provisioner.cli.commands.instance.storage_options import where_options
+from provisioner.cli.context import the_home, yes_option
 from provisioner.cli.terminal import carry_out
-from provisioner.engines.base import Where
-from provisioner.operations import moving
+from provisioner.engines.protocol.engine import Where
+from provisioner.operations import instance_move
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
 
@@ -26,4 +26,4 @@ def move(slug: str, where: Where, back: bool, forget: bool, yes: bool) -> None:
     moment. Cut off, it goes on where it was: run it again without saying where to.
     """
     with Registry.open(the_home()) as registry:
-        carry_out(moving.move(registry, find(registry, slug), where, back=back, forget=forget), yes=yes)
+        carry_out(instance_move.move(registry, find(registry, slug), where, back=back, forget=forget), yes=yes)

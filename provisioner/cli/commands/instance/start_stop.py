@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.shared import the_home
-from provisioner.engines.table import engine_of
+from provisioner.cli.context import the_home
+from provisioner.engines.catalog import engine_of
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
 

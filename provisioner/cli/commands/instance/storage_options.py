@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from provisioner.cli.shared import with_options
-from provisioner.engines.base import Where
-from provisioner.engines.pg.place import SSL_MODES
-from provisioner.environment import quoted
-from provisioner.errors import UsageError
+from provisioner.cli.context import with_options
+from provisioner.core.connection import quoted
+from provisioner.core.errors import UsageError
+from provisioner.engines.protocol.engine import Where
+from provisioner.engines.protocol.location import SSL_MODES
 
 
 def where_options(directory: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.shared import json_option, print_json, the_home
-from provisioner.engines.table import engine_of
-from provisioner.errors import ProvisionerError
-from provisioner.naming import shown
+from provisioner.cli.context import json_option, print_json, the_home
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.naming import shown
+from provisioner.engines.catalog import engine_of
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
 

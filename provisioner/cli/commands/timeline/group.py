@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.deploys import fix, log, show
-from provisioner.cli.keeping import expire, list_timelines, protect, unprotect
+from provisioner.cli.commands.timeline.retention import expire, list_timelines, protect, unprotect
+from provisioner.cli.commands.timeline.runs import fix, log, show
 
 
 @click.group()

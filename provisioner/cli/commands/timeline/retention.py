@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import click
 
-from provisioner import view
-from provisioner.cli.copies import app_option
-from provisioner.cli.finding import timeline_meant
-from provisioner.cli.shared import apps_meant, json_option, print_json, the_home
+from provisioner.cli.commands.database.fork import app_option
+from provisioner.cli.context import apps_meant, json_option, print_json, the_home
+from provisioner.cli.lookup import timeline_meant
 from provisioner.cli.terminal import carry_out
-from provisioner.errors import UsageError
-from provisioner.naming import shown
-from provisioner.operations import keeping
+from provisioner.core.durations import lasting
+from provisioner.core.errors import UsageError
+from provisioner.core.naming import shown
+from provisioner.operations import documents as view
+from provisioner.operations import retention
 from provisioner.registry.store import Registry
-from provisioner.times import lasting
 
 
 @click.command(name="list")
@@ -44,7 +44,7 @@ def protect(name: str | None, slug: str | None) -> None:
     """
     with Registry.open(the_home()) as registry:
         app, timeline = timeline_meant(registry, name, slug)
-        carry_out(keeping.protect(registry, app, timeline, protected=True))
+        carry_out(retention.protect(registry, app, timeline, protected=True))
 
 
 @click.command()
@@ -54,7 +54,7 @@ def unprotect(name: str | None, slug: str | None) -> None:
     """Let a timeline go as others do: where its branch is gone already, its databases are archived now."""
     with Registry.open(the_home()) as registry:
         app, timeline = timeline_meant(registry, name, slug)
-        carry_out(keeping.protect(registry, app, timeline, protected=False))
+        carry_out(retention.protect(registry, app, timeline, protected=False))
 
 
 @click.command()
@@ -74,4 +74,4 @@ def expire(name: str | None, after: str | None, never: bool, as_app: bool, slug:
     with Registry.open(the_home()) as registry:
         app, timeline = timeline_meant(registry, name, slug)
         lasts = None if as_app else 0 if after is None else lasting(after) or 0
-        carry_out(keeping.expire(registry, app, timeline, lasts))
+        carry_out(retention.expire(registry, app, timeline, lasts))

@@ -7,20 +7,20 @@ import time
 
 import click
 
-from provisioner import view
-from provisioner.cli.copies import app_option
-from provisioner.cli.finding import timeline_meant
-from provisioner.cli.shared import json_option, print_json, the_home
+from provisioner.cli.commands.database.fork import app_option
+from provisioner.cli.context import json_option, print_json, the_home
+from provisioner.cli.lookup import timeline_meant
 from provisioner.cli.terminal import carry_out
-from provisioner.errors import NotResolved
-from provisioner.following import Tail
-from provisioner.model import Run, RunState
-from provisioner.naming import shown
-from provisioner.operations import fixing
-from provisioner.reconcile.running import PRE_DEPLOY
+from provisioner.core.errors import NotResolved
+from provisioner.core.model import Run, RunState
+from provisioner.core.naming import shown
+from provisioner.jobs.follow_log import Tail
+from provisioner.operations import documents as view
+from provisioner.operations import retry
+from provisioner.reconcile.changes.run_records import PRE_DEPLOY
 from provisioner.registry.runs import last_run, runs
 from provisioner.registry.store import Registry
-from provisioner.runs.start import log_path
+from provisioner.runs.process import log_path
 
 TAIL_LINES = 20
 LOOK_SECONDS = 0.1
@@ -103,4 +103,4 @@ def fix(name: str | None, slug: str | None) -> None:
     """Try again what failed on a timeline, now: its databases, and its pre-deploy command."""
     with Registry.open(the_home()) as registry:
         app, found = timeline_meant(registry, name, slug)
-        carry_out(fixing.timeline(registry, app, found))
+        carry_out(retry.timeline(registry, app, found))

@@ -8,9 +8,9 @@ from typing import Any, Final, cast
 
 import psycopg
 
-from provisioner.kv import postgres_refusal as refusal
+from provisioner.kv.bulk_copy import MOST_ROWS, Letter
 from provisioner.kv.model import StoredRow
-from provisioner.kv.whole import MOST_ROWS, Letter
+from provisioner.kv.stores.postgres import errors
 
 _ENTRY: Final = "k, v, v_encoding, version, expiration_ms"
 _ALL: Final = f"select {_ENTRY} from deno_kv.kv order by k"
@@ -98,4 +98,4 @@ class PostgresWhole:
         try:
             yield
         except psycopg.Error as error:
-            raise refusal.refused(self._place, error) from error
+            raise errors.refused(self._place, error) from error

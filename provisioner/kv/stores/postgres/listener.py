@@ -21,11 +21,11 @@ from typing import Any, Final
 import psycopg
 
 from provisioner.kv.errors import Busy
-from provisioner.kv.postgres_line import Line, Row
-from provisioner.kv.postgres_lines import Lines
-from provisioner.kv.postgres_schema import CHANNEL, WRITING
-from provisioner.kv.postgres_writing import EVERYTHING, hashed
-from provisioner.kv.wakeups import Wakeups
+from provisioner.kv.stores.postgres.connection import Line, Row
+from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.schema import CHANNEL, WRITING
+from provisioner.kv.stores.postgres.writer import EVERYTHING, hashed
+from provisioner.kv.stores.subscriptions import Wakeups
 
 RENEWAL: Final = 20.0  # seconds
 _LEASE: Final = "interval '90 seconds'"

@@ -17,10 +17,10 @@ from typing import Final
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from provisioner.kv import postgres_refusal as refusal
 from provisioner.kv.errors import Busy
-from provisioner.kv.pool import POOL, Pool
-from provisioner.kv.postgres_line import Line, shown
+from provisioner.kv.stores.postgres import errors
+from provisioner.kv.stores.postgres.connection import Line, shown
+from provisioner.kv.stores.postgres.pool_limits import POOL, Pool
 
 KEPT_PART: Final = 2  # of all, at most one in so many listens
 _LEAVING: Final = 0.02  # seconds
@@ -118,7 +118,7 @@ class Lines:
             try:
                 return Line.to(conninfo)
             except psycopg.Error as error:
-                if not refusal.is_full(error):
+                if not errors.is_full(error):
                     raise
                 with self._changed:
                     oldest = self._oldest()

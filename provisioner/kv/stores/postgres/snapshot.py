@@ -8,11 +8,10 @@ from typing import Final
 
 import psycopg
 
-from provisioner.kv import postgres_refusal as refusal
-from provisioner.kv import postgres_rows as rows
 from provisioner.kv.model import ReadRange, StoredRow
-from provisioner.kv.postgres_line import Line, Row, Statement
-from provisioner.kv.postgres_schema import WRITING
+from provisioner.kv.stores.postgres import errors, statements
+from provisioner.kv.stores.postgres.connection import Line, Row, Statement
+from provisioner.kv.stores.postgres.schema import WRITING
 
 _HOLD: Final = f"select pg_advisory_lock({WRITING})"
 _LET_GO: Final = f"select pg_advisory_unlock({WRITING})"
@@ -47,10 +46,10 @@ class PostgresSnapshot:
         try:
             with self._line.cursor("entries", withhold=False) as cursor:
                 cursor.itersize = _FETCHED
-                cursor.execute(f"{rows.ALL} order by k".encode(), binary=True)
+                cursor.execute(f"{statements.ALL} order by k".encode(), binary=True)
                 yield from cursor
         except psycopg.Error as error:
-            raise refusal.refused(self._place, error) from error
+            raise errors.refused(self._place, error) from error
 
     def count(self) -> int | None:
         ((number,),) = self._asked((_COUNT, ()))
@@ -61,13 +60,13 @@ class PostgresSnapshot:
 
     def read(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
         """As PostgresStore.rows."""
-        return rows.read(ranges, self._asked(rows.reading(ranges)))
+        return statements.read(ranges, self._asked(statements.reading(ranges)))
 
     def _asked(self, statement: Statement) -> list[Row]:
         try:
             return self._line.ask(*statement)
         except psycopg.Error as error:
-            raise refusal.refused(self._place, error) from error
+            raise errors.refused(self._place, error) from error
 
 
 def _begun(line: Line) -> int:

@@ -20,11 +20,11 @@ from typing import Final, NamedTuple
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from provisioner.kv import postgres_rows as rows
 from provisioner.kv.errors import Busy
 from provisioner.kv.model import ReadRange
-from provisioner.kv.postgres_line import Row
-from provisioner.kv.postgres_lines import Lines
+from provisioner.kv.stores.postgres import statements
+from provisioner.kv.stores.postgres.connection import Row
+from provisioner.kv.stores.postgres.pool import Lines
 
 BOUND: Final = 5.0  # seconds: what was acknowledged longer ago than that is seen
 ANSWER: Final = 1.0  # seconds that a standby has
@@ -74,7 +74,7 @@ class Standby:
         with self._lines.ready(self._conninfo, now + ANSWER) as line:
             if line is not None:
                 try:
-                    ((answers, position, history),), found = line.ask_all((_REACHES, ()), rows.reading(ranges))
+                    ((answers, position, history),), found = line.ask_all((_REACHES, ()), statements.reading(ranges))
                 except psycopg.Error:
                     self._refused_until = time.monotonic() + REFUSED
                     self.rest()
@@ -88,7 +88,7 @@ class Standby:
         if not self._reaches(position, history):
             self._refused_until = time.monotonic() + BEHIND
             return None
-        return rows.read(ranges, found)
+        return statements.read(ranges, found)
 
     def rest(self) -> None:
         """Give connections back."""

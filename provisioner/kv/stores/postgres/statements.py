@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 from uuid import uuid4
 
-from provisioner.kv import queue
-from provisioner.kv.batch import Needs, Put
 from provisioner.kv.model import NEVER, Encoding, Enqueue, ReadRange
-from provisioner.kv.mutate import Stored
-from provisioner.kv.postgres_line import Row, Statement
+from provisioner.kv.rules import queue
+from provisioner.kv.rules.batch import Needs, Put
+from provisioner.kv.rules.mutations import Stored
+from provisioner.kv.stores.postgres.connection import Row, Statement
 
 _ENTRY: Final = "select k, v, v_encoding, version from deno_kv.kv"
 _POINT: Final = f"{_ENTRY} where k = %b"

@@ -10,21 +10,21 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 
-from provisioner.kv import batch, postgres_schema, queue
-from provisioner.kv import postgres_refusal as refusal
-from provisioner.kv import postgres_rows as rows
-from provisioner.kv.batch import GONE, Batch, Needs, Put, versionstamp
-from provisioner.kv.commit import GroupCommit
 from provisioner.kv.errors import Closed, KvError, OptionInvalid, StoreFailed
 from provisioner.kv.model import AtomicWrite, Committed, Consistency, Message, RawEntry, ReadRange, StoredRow
-from provisioner.kv.postgres_line import Line, Row, completed, shown
-from provisioner.kv.postgres_lines import Lines, lines_to
-from provisioner.kv.postgres_listening import Listening
-from provisioner.kv.postgres_snapshot import PostgresPinned, PostgresSnapshot
-from provisioner.kv.postgres_standby import Standby
-from provisioner.kv.postgres_writing import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, Changes, Deed, Moment, Writing
+from provisioner.kv.rules import batch, queue
+from provisioner.kv.rules.batch import GONE, Batch, Needs, Put, versionstamp
 from provisioner.kv.store import Outcome
-from provisioner.kv.wakeups import Wakeups, Wanted
+from provisioner.kv.stores.group_commit import GroupCommit
+from provisioner.kv.stores.postgres import errors, schema
+from provisioner.kv.stores.postgres import statements as rows
+from provisioner.kv.stores.postgres.connection import Line, Row, completed, shown
+from provisioner.kv.stores.postgres.listener import Listening
+from provisioner.kv.stores.postgres.pool import Lines, lines_to
+from provisioner.kv.stores.postgres.snapshot import PostgresPinned, PostgresSnapshot
+from provisioner.kv.stores.postgres.standby_reads import Standby
+from provisioner.kv.stores.postgres.writer import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, Changes, Deed, Moment, Writing
+from provisioner.kv.stores.subscriptions import Wakeups, Wanted
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class PostgresStore:
             with lines.lent(self._conninfo, time.monotonic() + _OPENING) as line:
                 _prepare(line, self.place, must_exist=must_exist)
         except psycopg.Error as error:
-            raise refusal.refused(self.place, error) from error
+            raise errors.refused(self.place, error) from error
 
     @property
     def place(self) -> str:
@@ -167,7 +167,7 @@ class PostgresStore:
                 line = stack.enter_context(self._lines.lent(self._conninfo, time.monotonic() + _OPENING))
                 snapshot = PostgresSnapshot(line, self.place, versioned=versioned)
             except psycopg.Error as error:
-                raise refusal.refused(self.place, error) from error
+                raise errors.refused(self.place, error) from error
             stack.callback(line.end)
             yield snapshot
 
@@ -276,8 +276,8 @@ class PostgresStore:
                 with self._lines.lent(self._conninfo, until) as line:
                     return line.ask(statement, parameters)
             except psycopg.Error as error:
-                if not refusal.passes(error) or time.monotonic() + pause > until:
-                    raise refusal.refused(self.place, error) from error
+                if not errors.passes(error) or time.monotonic() + pause > until:
+                    raise errors.refused(self.place, error) from error
             self._lines.forget(self._conninfo)
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -310,15 +310,15 @@ def _moved(outcome: Outcome, base: int) -> Outcome:
 
 def _prepare(line: Line, place: str, *, must_exist: bool) -> None:
     """Make the tables, unless they are there. Raises psycopg.Error, StoreFailed."""
-    if line.ask(postgres_schema.FIND) == [(None,)]:
+    if line.ask(schema.FIND) == [(None,)]:
         if must_exist:
             raise StoreFailed(f"{place} has no tables of Deno KV")
         line.ask("begin")
-        line.ask(postgres_schema.LOCK)
-        if line.ask(postgres_schema.FIND) == [(None,)]:
-            for statement in postgres_schema.STATEMENTS:
+        line.ask(schema.LOCK)
+        if line.ask(schema.FIND) == [(None,)]:
+            for statement in schema.STATEMENTS:
                 line.ask(statement)
         line.ask("commit")
-    ((found,),) = line.ask(postgres_schema.FORMAT_OF)
-    if found > postgres_schema.FORMAT:
+    ((found,),) = line.ask(schema.FORMAT_OF)
+    if found > schema.FORMAT:
         raise StoreFailed(f"{place} was made by a newer version of this program. Update it")

@@ -21,13 +21,13 @@ from zlib import crc32
 
 import psycopg
 
-from provisioner.kv import postgres_refusal as refusal
-from provisioner.kv.batch import Put
 from provisioner.kv.errors import Busy, Closed, Uncertain
 from provisioner.kv.model import Enqueue
-from provisioner.kv.postgres_line import Line, Row, Statement, shown
-from provisioner.kv.postgres_lines import Lines
-from provisioner.kv.postgres_rows import messages
+from provisioner.kv.rules.batch import Put
+from provisioner.kv.stores.postgres import errors
+from provisioner.kv.stores.postgres.connection import Line, Row, Statement, shown
+from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.statements import messages
 
 T = TypeVar("T")
 
@@ -183,7 +183,7 @@ class _Trial:
                     return once(self, line)
             except (psycopg.Error, Busy, _Warned) as error:
                 failure = error
-            hopeless = isinstance(failure, Busy) or (isinstance(failure, psycopg.Error) and not refusal.passes(failure))
+            hopeless = isinstance(failure, Busy) or (isinstance(failure, psycopg.Error) and not errors.passes(failure))
             ended = self._writing.closed and self.unknown
             if (hopeless and not self.unknown) or ended or time.monotonic() + pause > until:
                 raise self._given_up(failure) from failure
@@ -198,7 +198,7 @@ class _Trial:
         try:
             answers = line.ask_all(*statements) if len(statements) > 1 else [line.ask(*statements[0])]
         except psycopg.Error as error:
-            if refusal.certain(error) and not line.closed:
+            if errors.certain(error) and not line.closed:
                 self.unknown = before
             raise
         if line.warned:
@@ -213,7 +213,7 @@ class _Trial:
                 f"{place}: the connection broke while a write was committed ({failure}). It happened, or it did not."
                 " Read before you write it again"
             )
-        return refusal.refused(place, failure) if isinstance(failure, psycopg.Error) else failure
+        return errors.refused(place, failure) if isinstance(failure, psycopg.Error) else failure
 
 
 class _Warned(Exception):  # noqa: N818

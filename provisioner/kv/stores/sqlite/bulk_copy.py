@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import apsw
 
+from provisioner.kv.bulk_copy import MOST_ROWS, Letter
 from provisioner.kv.errors import StoreFailed
 from provisioner.kv.model import StoredRow
-from provisioner.kv.sqlite_file import File, Opening, number
-from provisioner.kv.sqlite_refusal import FENCED
-from provisioner.kv.whole import MOST_ROWS, Letter
+from provisioner.kv.stores.sqlite.errors import FENCED
+from provisioner.kv.stores.sqlite.file import File, Opening, number
 
 _TABLES: Final = ("kv", "data_version", "queue", "queue_running")
 _CACHE_KIB: Final = 8000

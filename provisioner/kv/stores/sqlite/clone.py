@@ -17,11 +17,12 @@ from typing import Final, NamedTuple
 
 import apsw
 
-from provisioner.kv import copying, held
+from provisioner.kv import reflink
 from provisioner.kv.errors import Busy, StoreFailed
-from provisioner.kv.sqlite_file import File, Opening, number
-from provisioner.kv.sqlite_names import Names, names
-from provisioner.kv.sqlite_refusal import refused
+from provisioner.kv.stores.sqlite import open_files
+from provisioner.kv.stores.sqlite.errors import refused
+from provisioner.kv.stores.sqlite.file import File, Opening, number
+from provisioner.kv.stores.sqlite.file_names import Names, names
 
 # What may be left of the log to be copied while writers wait, and how often to try for that.
 _SHORT: Final = 512 * 1024
@@ -92,7 +93,7 @@ def _copied(file: File, target: str) -> tuple[Clone, bool, bool]:
         version, paused = _pinned(file, reader, log)
         log.write()
         queued = any(_any_in(reader, table) for table in _QUEUES)
-        shared = copying.copy(held.descriptor(source.file), target)
+        shared = reflink.copy(open_files.descriptor(source.file), target)
         reader.execute("commit")
     finally:
         log.close()
@@ -159,7 +160,7 @@ class _Log:
 
     def open(self) -> None:
         """SQLite has read the database, so both are there."""
-        self._shared_memory = held.descriptor(self._shared_memory_path)
+        self._shared_memory = open_files.descriptor(self._shared_memory_path)
         self._source = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -207,7 +208,7 @@ class _Log:
     def _make(self) -> None:
         if self._copy < 0:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._copy = os.open(self._target, flags, copying.MODE)
+            self._copy = os.open(self._target, flags, reflink.MODE)
 
     def _begin(self, index: _Index) -> None:
         """What was copied of another log is worth nothing."""
@@ -219,7 +220,7 @@ class _Log:
         self._make()
         end = index.size(index.frames)
         while self._done < end:
-            count = copying.copy_range(self._source, self._copy, self._done, end - self._done)
+            count = reflink.copy_range(self._source, self._copy, self._done, end - self._done)
             if not count:
                 raise StoreFailed(f"{self._path} is shorter than its index says")
             self._done += count

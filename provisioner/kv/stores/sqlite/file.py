@@ -11,11 +11,11 @@ from typing import Any, Final, Literal, NamedTuple
 
 import apsw
 
-from provisioner.kv import held, schema
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
-from provisioner.kv.notify import PATIENCE, Watcher
-from provisioner.kv.sqlite_names import names
-from provisioner.kv.sqlite_refusal import refused
+from provisioner.kv.stores.sqlite import open_files, schema
+from provisioner.kv.stores.sqlite.errors import refused
+from provisioner.kv.stores.sqlite.file_names import names
+from provisioner.kv.stores.sqlite.wal_watch import PATIENCE, Watcher
 
 Synchronous = Literal["full", "normal"]
 
@@ -65,10 +65,10 @@ class File:
         self._seen = 0
         self._writing = threading.Lock()
         self._patience = _Patience()
-        with held.opening() as hold:  # which others wait for, so nothing in it waits
-            before = held.identity(path)
+        with open_files.opening() as hold:  # which others wait for, so nothing in it waits
+            before = open_files.identity(path)
             self._writer = self._opened()
-            self._file = before or held.identity(path)
+            self._file = before or open_files.identity(path)
             if self._file is not None:
                 hold(self._file)
         try:
@@ -161,7 +161,7 @@ class File:
 
     def moved(self) -> bool:
         """Is the file at the path another one than is open here, or none?"""
-        return held.identity(self.path) != self._file
+        return open_files.identity(self.path) != self._file
 
     def close(self) -> bool:
         """Waits for the transaction that is under way. Whether it was open."""
@@ -178,7 +178,7 @@ class File:
     def _let_go(self) -> None:
         self._writer.close()
         if self._file is not None:
-            held.let_go(self._file)
+            open_files.let_go(self._file)
 
     def failure(self, error: apsw.Error) -> KvError:
         """The same in our words."""

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import apsw
 
-from provisioner.kv import queue
 from provisioner.kv.model import Encoding, Enqueue, Message
+from provisioner.kv.rules import queue
 
 _RENEWED: Final = " "
 _ADD = "insert into queue (ts, id, data, backoff_schedule, keys_if_undelivered) values (?, ?, ?, ?, ?)"

@@ -7,9 +7,9 @@ from typing import Any
 
 import apsw
 
-from provisioner.kv.direct import Row
+from provisioner.kv.local_store import Row
 from provisioner.kv.model import ReadRange
-from provisioner.kv.sqlite_file import File
+from provisioner.kv.stores.sqlite.file import File
 
 _POINT = "select k, v, v_encoding, version from kv where k = ?"
 _RANGE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k limit ?"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from functools import cache
 
-from provisioner.kv import held
+from provisioner.kv.stores.sqlite import open_files
 
 PAGE_SIZE = 4096
 HEADER = b"SQLite format 3\0"
@@ -69,7 +69,7 @@ def why_not_a_database(path: str) -> str:
     Looks at the first page alone, so it takes no lock and never disturbs who is writing. What this process has open is
     one.
     """
-    with held.untouched(path) as free:
+    with open_files.untouched(path) as free:
         if not free:
             return ""
         try:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import apsw
 
 from provisioner.kv.model import StoredRow
-from provisioner.kv.sqlite_file import File, number
-from provisioner.kv.sqlite_refusal import refused
+from provisioner.kv.stores.sqlite.errors import refused
+from provisioner.kv.stores.sqlite.file import File, number
 
 if TYPE_CHECKING:
-    from provisioner.kv.sqlite_pages import Pages
+    from provisioner.kv.stores.sqlite.pages import Pages
 
 # What another program stored as text is read as its bytes; keys that are no bytes nobody can see.
 _ALL: Final = "select k, cast(v as blob), cast(v_encoding as integer), version, expiration_ms from kv where k >= x''"

@@ -10,10 +10,8 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
-from provisioner.kv import queue, sqlite_pages, sqlite_reads, sqlite_rows, sqlite_snapshot
-from provisioner.kv.commit import GroupCommit
-from provisioner.kv.direct import Row
 from provisioner.kv.errors import Closed, KvError, ReadOnly
+from provisioner.kv.local_store import Row
 from provisioner.kv.model import (
     AtomicWrite,
     Check,
@@ -26,12 +24,16 @@ from provisioner.kv.model import (
     ReadRange,
     StoredRow,
 )
-from provisioner.kv.mutate import Effect, Stored, effects
-from provisioner.kv.sqlite_file import File, Opening, Synchronous, number
-from provisioner.kv.sqlite_reads import Pinned
-from provisioner.kv.sqlite_snapshot import SqliteSnapshot
+from provisioner.kv.rules import queue
+from provisioner.kv.rules.mutations import Effect, Stored, effects
 from provisioner.kv.store import Outcome
-from provisioner.kv.wakeups import Wakeups, Wanted
+from provisioner.kv.stores.group_commit import GroupCommit
+from provisioner.kv.stores.sqlite import queue_rows, reads, snapshot
+from provisioner.kv.stores.sqlite.file import File, Opening, Synchronous, number
+from provisioner.kv.stores.sqlite.pages import pages_of
+from provisioner.kv.stores.sqlite.reads import Pinned
+from provisioner.kv.stores.sqlite.snapshot import SqliteSnapshot
+from provisioner.kv.stores.subscriptions import Wakeups, Wanted
 
 Answer = TypeVar("Answer")
 
@@ -92,10 +94,10 @@ class SqliteStore:
         connection = self._reader()
         try:
             if len(ranges) == 1:
-                return [sqlite_reads.rows(connection, ranges[0])]
+                return [reads.rows(connection, ranges[0])]
             connection.execute("begin")
             try:
-                return [sqlite_reads.rows(connection, wanted) for wanted in ranges]
+                return [reads.rows(connection, wanted) for wanted in ranges]
             finally:
                 connection.execute("commit")
         except apsw.Error as error:
@@ -123,38 +125,38 @@ class SqliteStore:
         return self._wakeups.add((), wake, queue=True)
 
     def claim(self, now: int, most: int) -> tuple[list[Message], int | None]:
-        due = self._look(sqlite_rows.first_due)
+        due = self._look(queue_rows.first_due)
         if due is None or due > now:
             return [], due
         with self._transaction() as connection:
-            messages = sqlite_rows.claim(connection, now, most)
-            return messages, sqlite_rows.first_due(connection)
+            messages = queue_rows.claim(connection, now, most)
+            return messages, queue_rows.first_due(connection)
 
     def renew(self, ids: Sequence[str], now: int) -> None:
         with self._transaction() as connection:
-            sqlite_rows.renew(connection, ids, now)
+            queue_rows.renew(connection, ids, now)
 
     def finish(self, id: str, success: bool, now: int) -> None:  # noqa: A002
         with self._transaction() as connection:
             fate = None
             if success:
-                sqlite_rows.forget(connection, id)
+                queue_rows.forget(connection, id)
             else:
                 fate = self._requeue(connection, id, now)
         self._tell(fate)
 
     def revive(self, now: int) -> tuple[int, int | None]:
         count = 0
-        while self._left_behind(self._look(sqlite_rows.held), now):
+        while self._left_behind(self._look(queue_rows.held), now):
             with self._transaction() as connection:
-                left = self._left_behind(sqlite_rows.held(connection), now)
+                left = self._left_behind(queue_rows.held(connection), now)
                 fates = [self._requeue(connection, id, now) for id in left]  # noqa: A001
             for fate in fates:
                 self._tell(fate)
             count += len(fates)
         return count, min(self._ends.values(), default=None)
 
-    def _left_behind(self, held: Sequence[sqlite_rows.Held], now: int) -> list[str]:
+    def _left_behind(self, held: Sequence[queue_rows.Held], now: int) -> list[str]:
         """Whose handlers died. Of Deno's nobody knows: it gets as long from when we saw it as Deno itself would wait."""
         ends = {}
         for message in held:
@@ -167,7 +169,7 @@ class SqliteStore:
 
     def next_expiry(self) -> int | None:
         """When the first of its entries expires, which may be in the past."""
-        return self._look(sqlite_rows.first_expiry)
+        return self._look(queue_rows.first_expiry)
 
     def version(self) -> int:
         """That of the last write: another one whenever somebody has written."""
@@ -182,10 +184,10 @@ class SqliteStore:
         if expiry is None or expiry > now:
             return 0, expiry
         with self._transaction() as connection:
-            keys = sqlite_rows.collect(connection, now, _COLLECTED_AT_ONCE)
+            keys = queue_rows.collect(connection, now, _COLLECTED_AT_ONCE)
             if keys:
                 self._advance(connection, 1)
-            expiry = sqlite_rows.first_expiry(connection)
+            expiry = queue_rows.first_expiry(connection)
         self._wakeups.changed(keys)
         return len(keys), expiry
 
@@ -200,7 +202,7 @@ class SqliteStore:
             if pages and not self.read_only:
                 with self._transaction():
                     found = SqliteSnapshot(self._file, connection)
-                    found.pages = sqlite_pages.pages_of(connection)
+                    found.pages = pages_of(connection)
             else:
                 found = SqliteSnapshot(self._file, connection)
             yield found
@@ -221,8 +223,8 @@ class SqliteStore:
             current = number(connection.execute(_VERSION).fetchall())
             version = current + self._random.randint(1, 9)
             if after is not None:
-                deleted = sqlite_snapshot.sweep(connection, after, [row[0] for row in rows], to_end=to_end)
-            version = max(current, sqlite_snapshot.put(connection, rows, version, keep=keep))
+                deleted = snapshot.sweep(connection, after, [row[0] for row in rows], to_end=to_end)
+            version = max(current, snapshot.put(connection, rows, version, keep=keep))
             connection.execute(_SET_VERSION, (version,))
         self._wakeups.everything()
         return deleted
@@ -244,7 +246,7 @@ class SqliteStore:
 
     def _requeue(self, connection: apsw.Connection, id: str, now: int) -> queue.Retry | queue.GiveUp | None:  # noqa: A002
         version = number(connection.execute(_VERSION).fetchall()) + self._random.randint(1, 9)
-        fate = sqlite_rows.requeue(connection, id, now, version)
+        fate = queue_rows.requeue(connection, id, now, version)
         if isinstance(fate, queue.GiveUp) and fate.keys:
             connection.execute(_SET_VERSION, (version,))
         return fate
@@ -310,7 +312,7 @@ class SqliteStore:
             _put(connection, effect, version)
             changed.append(effect.key)
         for enqueue in write.enqueues:
-            sqlite_rows.add(connection, enqueue)
+            queue_rows.add(connection, enqueue)
         return Committed(versionstamp)
 
 

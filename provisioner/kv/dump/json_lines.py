@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
 
-from provisioner.kv import key as keys
-from provisioner.kv import limits, notation
-from provisioner.kv import value as values
+from provisioner.kv import limits
+from provisioner.kv.codec import json_notation
+from provisioner.kv.codec import key as keys
+from provisioner.kv.codec import value as values
 from provisioner.kv.errors import DumpInvalid, KvError, Malformed, ValueInvalid
 from provisioner.kv.model import NEVER, Encoding, StoredRow
 
@@ -83,7 +84,7 @@ def _key(data: bytes) -> Any:
         if key and all(type(part) in _AS_THEY_ARE for part in key):
             return list(key)
         if key and keys.encode(key) == data:
-            return [part if type(part) in _AS_THEY_ARE else notation.to_json(part) for part in key]
+            return [part if type(part) in _AS_THEY_ARE else json_notation.to_json(part) for part in key]
     except KvError:
         pass
     return _bytes("$bytes", data)
@@ -106,8 +107,8 @@ def _value(data: bytes, encoding: int) -> tuple[Any, int]:
         if _is_json(value, set()):
             document, again = value, value
         else:
-            document = notation.to_json(value)
-            again = notation.from_json(document)
+            document = json_notation.to_json(value)
+            again = json_notation.from_json(document)
         written = values.encode(again)
     except (Malformed, ValueInvalid, RecursionError):
         return _bytes("$v8", data), _OURS
@@ -239,7 +240,7 @@ def _row(document: dict[str, Any], number: int) -> StoredRow:
 
 def _key_of(document: Any) -> bytes:
     if isinstance(document, list):
-        key = keys.encode([notation.from_json(part) for part in document])
+        key = keys.encode([json_notation.from_json(part) for part in document])
     else:
         key = _bytes_of(document, "$bytes")
     if not key:
@@ -264,7 +265,7 @@ def _value_of(document: Any, v8: object) -> tuple[bytes, int]:
             if type(encoding) is not int:
                 raise ValueError("the encoding of what is stored is a number")
             return base64.b64decode(text, validate=True), encoding
-    data, encoding = values.encode(notation.from_json(document))
+    data, encoding = values.encode(json_notation.from_json(document))
     if v8 != _OURS and encoding == _V8:
         data = data[:1] + bytes((v8,)) + data[2:]
     return data, encoding

@@ -1,0 +1,85 @@
+"""The pages of an SQLite file as one transaction sees them, those in the write-ahead log included.
+
+The pages are read with the descriptors that SQLite has open: closing one of our own would take its locks away.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from struct import Struct, unpack_from
+from typing import Any, Final
+
+import apsw
+
+from provisioner.kv.stores.sqlite.file_names import names
+
+_WAL_HEADER, _FRAME_HEADER = 32, 24
+_WAL_MOST: Final = 64 * 1024 * 1024
+_MX_FRAME: Final = 16  # where the index of the log says how many frames it has; in the machine's order of bytes
+_number = Struct(">I").unpack_from
+
+
+class Strange(Exception):  # noqa: N818 named for what happened
+    """The file is not built as it should be, or not of the tables that are known."""
+
+
+class Pages:
+    """The pages of one moment of a file. `log` are those whose latest state is in the log."""
+
+    def __init__(self, descriptor: int, size: int, count: int, log: Mapping[int, bytes]) -> None:
+        self.size = size
+        self.count = count
+        self.descriptor = descriptor
+        self.log = log
+        self.usable = size - self[1][20]
+
+    def __getitem__(self, number: int) -> bytes:
+        found = self.log.get(number)
+        if found is None:
+            found = os.pread(self.descriptor, self.size, (number - 1) * self.size)
+        if len(found) != self.size:
+            raise Strange(f"there is no page {number}")
+        return found
+
+
+def pages_of(connection: apsw.Connection) -> Pages | None:
+    """The pages as the open transaction of `connection` sees them; None where the system does not let us at them.
+
+    Somebody has to hold the write lock meanwhile, so that the log's end is that of the transaction. Afterwards the log may
+    go on, and be copied into the file: never what this transaction may still have to read.
+    """
+    main, log, index = (_descriptor(path) for path in names(connection))
+    if main is None or log is None or index is None:
+        return None
+    (size,), (count,) = (_asked(connection, f"pragma {name}") for name in ("page_size", "page_count"))
+    (frames,) = unpack_from("=I", os.pread(index, 4, _MX_FRAME))
+    if frames * size > _WAL_MOST:
+        return None
+    width = _FRAME_HEADER + size
+    data = os.pread(log, frames * width, _WAL_HEADER) if frames else b""
+    if len(data) != frames * width:
+        return None
+    states = {_number(data, at)[0]: data[at + _FRAME_HEADER : at + width] for at in range(0, len(data), width)}
+    return Pages(main, size, count, states)
+
+
+def _asked(connection: apsw.Connection, question: str) -> Any:
+    return connection.execute(question).fetchall()[0]
+
+
+def _descriptor(path: str) -> int | None:
+    """One that this process, which is SQLite, has of a file."""
+    try:
+        wanted = os.stat(path)
+        names = os.listdir("/proc/self/fd")
+    except OSError:
+        return None
+    for name in names:
+        try:
+            found = os.fstat(int(name))
+        except OSError:
+            continue
+        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+            return int(name)
+    return None
