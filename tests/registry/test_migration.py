@@ -17,13 +17,13 @@ from provisioner.registry.schema_version import VERSION
 
 NEWER = """
 import sys
-from provisioner.registry import schema, version
+from provisioner.registry import migrations, schema_version
 
-schema.MIGRATIONS += (
+migrations.MIGRATIONS += (
     ("9001_notes", "alter table app add column note text not null default ''; update app set note = 'of ' || slug"),
     ("9002_index", "create index timeline_revision on timeline (revision)"),
 )
-version.VERSION += 2
+schema_version.VERSION += 2
 sys.argv[0] = "provisioner"
 from provisioner.__main__ import main
 main()

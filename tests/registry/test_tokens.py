@@ -260,7 +260,7 @@ def test_a_copy_of_the_registry_opens_nothing(shop: World, access: Access, tmp_p
 
 def test_the_key_is_private_and_one_also_where_many_ask_first(home: Path) -> None:
     program = (
-        "import sys; from provisioner.system.home import Home; from provisioner import keys;"
+        "import sys; from provisioner.system.home import Home; from provisioner.system import secret_key as keys;"
         "print(keys.secret(Home(sys.argv[1])).hex())"
     )
     Home(str(home)).create()
