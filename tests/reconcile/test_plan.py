@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from provisioner.core.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
+from provisioner.reconcile.plan import planner
 from provisioner.reconcile.plan.actions import (
     Actual,
     Archive,
@@ -45,6 +50,27 @@ def wants(*branches: bytes, renames: tuple[Rename, ...] = ()) -> Desired:
 def test_nothing_is_done_where_everything_is_as_the_refs_say() -> None:
     actual = Actual((PRODUCTION, FEATURE), (PRODUCTION_DATABASE, CONNECTED))
     assert plan(wants(b"main", b"feature"), actual, NOW).actions == ()
+
+
+class _CountedSet(set[bytes]):
+    """A set that counts the elements which its unions copy."""
+
+    copied = 0
+
+    def __or__(self, other: Set[Any]) -> set[Any]:
+        _CountedSet.copied += len(self) + len(other)
+        return set.__or__(self, other)
+
+
+def test_planning_copies_no_set_of_branches_for_each_branch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "set", _CountedSet, raising=False)
+    branches = [b"branch-%d" % number for number in range(1_000)]
+    timelines = [replace(FEATURE, id=f"t-{branch!r}", branch=branch) for branch in branches]
+    databases = [replace(CONNECTED, id=f"d-{item.id}", timeline_id=item.id) for item in timelines]
+    _CountedSet.copied = 0
+    found = plan(wants(*branches, b"new"), Actual(tuple(timelines), tuple(databases)), NOW)
+    assert [type(action) for action in found.actions] == [Open]
+    assert _CountedSet.copied <= 2 * len(branches)
 
 
 def test_a_new_branch_is_opened_and_a_new_assignment_makes_a_database() -> None:

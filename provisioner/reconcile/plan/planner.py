@@ -53,9 +53,10 @@ class _Planner:
             else:
                 actions.extend(self._absent(timeline))
         has_production = any(timeline.production for timeline in self.look.actual.timelines)
+        known |= moving
         for branch, revision in self.desired.branches.items():
             production = branch == self.app.production
-            new = not has_production if production else branch not in known | moving
+            new = not has_production if production else branch not in known
             if new:
                 actions.append(Open(branch, production, revision, (self.desired.marks or {}).get(branch, "")))
         return Plan(tuple(actions), self.look.next_at)
