@@ -16,6 +16,7 @@ NAME_LIMIT = 63  # bytes; what PostgreSQL keeps of an identifier
 HASH_DIGITS = 12
 SHORT_REVISION = 12
 APP_SLUG_LIMIT = 40
+INSTANCE_LIMIT = 12  # of an instance's slug in the name of a database
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 
 
@@ -32,23 +33,25 @@ def slug(text: str, limit: int) -> str:
     return "-".join(part for part in kept.split("-") if part)[:limit].rstrip("-")
 
 
-def database_name(app_slug: str, timeline: bytes) -> str:
+def database_name(app_slug: str, timeline: bytes, instance: tuple[str, str] | None = None) -> str:
     """The name of a timeline's database: readable in front, distinct by its hash, at most 63 bytes.
 
-    The hash is always there and is never cut, so no branch name can be chosen that equals another's database name;
-    the slugs in front of it are for people only.
+    `instance` is the slug and the id of the database's instance, None if the app was assigned that one first: two
+    databases of a timeline have different names. The hash is always there and is never cut, so no branch name can be chosen that
+    equals another's database name; the slugs in front of it are for people only.
     """
     from hashlib import sha256  # costs more to import than all of `provisioner exec` may
 
-    digest = sha256(app_slug.encode() + b"\0" + timeline).hexdigest()[:HASH_DIGITS]
+    hashed = [app_slug.encode(), timeline, *([instance[1].encode()] if instance else [])]
+    digest = sha256(b"\0".join(hashed)).hexdigest()[:HASH_DIGITS]  # no branch has a NUL in its name
     app = app_slug[:24].rstrip("-")
+    end = f"-{instance[0][:INSTANCE_LIMIT].rstrip('-')}-{digest}" if instance else f"-{digest}"
     if timeline == PRODUCTION:
-        return f"{app}-production-{digest}"
+        return f"{app}-production{end}"
     if timeline.startswith(PREVIEW_PREFIX):
-        return f"{app}-preview-{slug(os.fsdecode(timeline.removeprefix(PREVIEW_PREFIX)), SHORT_REVISION)}-{digest}"
-    room = NAME_LIMIT - len(app) - len(digest) - len("---")
-    branch = slug(os.fsdecode(timeline.removeprefix(BRANCH_PREFIX)), room)
-    return f"{app}--{branch}-{digest}" if branch else f"{app}--{digest}"
+        return f"{app}-preview-{slug(os.fsdecode(timeline.removeprefix(PREVIEW_PREFIX)), SHORT_REVISION)}{end}"
+    branch = slug(os.fsdecode(timeline.removeprefix(BRANCH_PREFIX)), NAME_LIMIT - len(app) - len(end) - len("--"))
+    return f"{app}--{branch}{end}" if branch else f"{app}-{end}"
 
 
 def parse_slug(text: str, what: str) -> str:

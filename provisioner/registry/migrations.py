@@ -220,6 +220,22 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         create index database_switching on database (switching) where switching;
         """,
     ),
+    (
+        # of two databases of a timeline that were named alike, the one on the instance that was assigned first keeps its name
+        "0009_names",
+        """
+        update database set name = substr(name, 1, length(name) - 12) || lower(hex(randomblob(6)))
+          where status <> 'purged' and exists (
+            select 1 from database as other where other.timeline_id = database.timeline_id
+              and other.name = database.name and other.instance_id <> database.instance_id and other.status <> 'purged'
+          ) and instance_id <> (
+            select instance_id from assignment join timeline on timeline.app_id = assignment.app_id
+              where timeline.id = database.timeline_id order by assignment.id limit 1
+          );
+        create unique index database_named on database (timeline_id, name) where status not in ('archived', 'purged');
+        create index database_by_name on database (name);
+        """,
+    ),
 )
 
 

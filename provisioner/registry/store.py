@@ -148,6 +148,11 @@ class Registry(Tables):
         )
         return [self.instance(row) for row in rows]
 
+    def first_assigned(self, app_id: str) -> str:
+        """The id of the instance that the app was assigned first, whether it still is or not; empty where it had none."""
+        rows = self.rows("select instance_id from assignment where app_id = ? order by id limit 1", app_id)
+        return str(rows[0][0]) if rows else ""
+
     def assignments(self) -> list[tuple[str, str]]:
         """Pairs of instance slug and app slug that are in force."""
         rows = self.rows(

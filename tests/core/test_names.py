@@ -51,6 +51,17 @@ def test_a_name_is_short_plain_and_ends_in_its_hash(app: str, branch: bytes) -> 
         assert re.fullmatch(r"[a-z0-9-]+-[0-9a-f]{12}", name)
 
 
+@given(_slugs, _names, _slugs)
+def test_databases_of_a_timeline_on_several_instances_have_several_names(app: str, branch: bytes, slug: str) -> None:
+    for production in (True, False):
+        timeline = naming.timeline_name(branch, production=production)
+        names = {naming.database_name(app, timeline, each) for each in (None, (slug, "one"), (slug, "other"))}
+        assert len(names) == 3
+        for name in names:
+            assert len(name.encode()) <= naming.NAME_LIMIT
+            assert re.fullmatch(r"[a-z0-9-]+-[0-9a-f]{12}", name)
+
+
 @given(_names)
 def test_case_and_normalization_make_other_names(branch: bytes) -> None:
     text = os.fsdecode(branch)

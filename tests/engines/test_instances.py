@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -64,11 +66,39 @@ def test_of_several_instances_it_is_said_which_a_database_is_on(repo: Path) -> N
     for command in (("status",), ("database", "list")):
         said = ok(repo, *command)
         assert ("user-carts" in said, "default" in said) == (True, True), command
-    name = next(row["name"] for row in rows(repo) if row["timeline"] == "git-branch/login")
-    refused = provisioner(repo, "database", "show", name).stderr
-    assert {
-        f"{row['id']} (connected on {row['instance']})" in refused for row in rows(repo) if row["name"] == name
-    } == {True}
+
+
+def test_two_databases_of_a_timeline_have_different_names(repo: Path) -> None:
+    git(repo, "branch", "-m", "login", "signin")
+    add_branches(repo, "late")
+    ok(repo, "reconcile")
+    by_timeline: dict[str, dict[str, str]] = {}
+    for row in rows(repo):
+        by_timeline.setdefault(row["timeline"], {})[row["instance"]] = row["name"]
+    assert by_timeline.keys() == {"production", "git-branch/signin", "git-branch/late"}
+    for names in by_timeline.values():
+        assert len(set(names.values())) == 2, names
+        assert "user-carts" in names["user-carts"]
+        assert [row["instance"] for row in rows(repo) if row["name"] == names["default"]] == ["default"]
+        shown = json.loads(ok(repo, "database", "show", names["user-carts"], "--json"))
+        assert (shown["name"], shown["instance"]) == (names["user-carts"], "user-carts")
+
+
+def test_databases_that_were_named_alike_get_different_names_by_an_upgrade(repo: Path, home: Path) -> None:
+    before = {row["id"]: row for row in rows(repo)}
+    with closing(sqlite3.connect(home / "registry.db")) as registry, registry:
+        registry.execute("drop index database_named")
+        registry.execute("drop index database_by_name")
+        registry.execute("update database set name = substr(name, 1, 40)")
+        alike = "select min(name) from database as other where other.timeline_id = database.timeline_id"
+        registry.execute(f"update database set name = ({alike})")
+        registry.execute("delete from _sqlite_migrations where name >= '0009'")
+        registry.execute("pragma user_version = 8")
+    after = {row["id"]: row for row in rows(repo)}
+    assert after.keys() == before.keys()
+    assert len({(row["timeline"], row["name"]) for row in after.values()}) == len(before) == 4
+    for number, row in after.items():
+        assert got(row["path"]) == f"{before[number]['instance']} {before[number]['timeline']}"
 
 
 PROGRAM = """

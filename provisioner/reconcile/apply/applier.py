@@ -124,8 +124,9 @@ class Applier:
 
     def _insert(self, wanted: list[tuple[Timeline, Instance]]) -> list[_New]:
         made = []
+        first = self.registry.first_assigned(self.app.id)
         for new_id, (timeline, instance) in zip(new_ids(len(wanted)), wanted, strict=True):
-            made.append((begun(new_id, self.app, timeline, instance, self.now), timeline, self.cause))
+            made.append((begun(new_id, self.app, timeline, instance, first, self.now), timeline, self.cause))
         made = self._with_origins(made)
         self.registry.save_databases(database for database, _, _ in made)
         return made

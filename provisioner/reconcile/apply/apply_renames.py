@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
-from provisioner.core.model import App, Share, Status, Timeline
-from provisioner.core.naming import database_name
+from provisioner.core.model import App, Database, Instance, Share, Status, Timeline
+from provisioner.reconcile.apply.new_rows import name_of
 from provisioner.reconcile.plan.actions import Follow
 from provisioner.registry.shares import carry_shares
 from provisioner.registry.store import Registry
@@ -21,8 +21,9 @@ def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) ->
     known = {timeline.branch: timeline for timeline in registry.timelines(app.id) if timeline.of_branch}
     arrived = {action.new: _arrived(known.get(action.new), action, now) for action in actions}
     left = [_left(action.old, now) for action in actions if action.old.branch not in arrived]
+    names = _Names(registry, app)
     moved = [
-        (replace(database, timeline_id=timeline.id, name=database_name(app.slug, timeline.name)), timeline, action)
+        (replace(database, timeline_id=timeline.id, name=names.of(database, timeline)), timeline, action)
         for action in actions
         for timeline in (arrived[action.new],)
         for database in (*action.databases, *action.kept)
@@ -45,6 +46,20 @@ def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) ->
                 detail=f"{os.fsdecode(action.old.branch)} -> {os.fsdecode(action.new)}",
             )
     failpoints.point("rename.recorded")
+
+
+class _Names:
+    """What databases of an app are called on other timelines."""
+
+    def __init__(self, registry: Registry, app: App) -> None:
+        self._registry, self._app = registry, app
+        self._first = registry.first_assigned(app.id)
+        self._instances: dict[str, Instance] = {}
+
+    def of(self, database: Database, timeline: Timeline) -> str:
+        if database.instance_id not in self._instances:
+            self._instances[database.instance_id] = self._registry.instance_of(database.instance_id)
+        return name_of(self._app, timeline, self._instances[database.instance_id], self._first)
 
 
 def _end_keeping(registry: Registry, app: App, ended: Sequence[Share], moved: set[str], now: int) -> None:

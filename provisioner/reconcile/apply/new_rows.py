@@ -10,13 +10,13 @@ from provisioner.core.model import App, Database, Instance, Intent, Status, Time
 from provisioner.core.naming import database_name
 
 
-def begun(new_id: str, app: App, timeline: Timeline, instance: Instance, now: int) -> Database:
-    """The row of a database that is to be made."""
+def begun(new_id: str, app: App, timeline: Timeline, instance: Instance, first: str, now: int) -> Database:
+    """The row of a database that is to be made. `first` is the id of the instance that the app was assigned first."""
     return Database(
         id=new_id,
         timeline_id=timeline.id,
         instance_id=instance.id,
-        name=database_name(app.slug, timeline.name),
+        name=name_of(app, timeline, instance, first),
         status=Status.PROVISIONING,
         intent=Intent.PROVISION,
         error=None,
@@ -29,6 +29,11 @@ def begun(new_id: str, app: App, timeline: Timeline, instance: Instance, now: in
         purge_at=None,
         moved=instance.moving,
     )
+
+
+def name_of(app: App, timeline: Timeline, instance: Instance, first: str) -> str:
+    """What a database of the timeline on the instance is called; `first` as in `begun`."""
+    return database_name(app.slug, timeline.name, None if instance.id == first else (instance.slug, instance.id))
 
 
 def new_ids(count: int) -> Iterator[str]:

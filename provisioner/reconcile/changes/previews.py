@@ -48,10 +48,11 @@ def open_preview(
 
 def _begin_databases(registry: Registry, app: App, timeline: Timeline, now: int, sources: Mapping[str, Source]) -> None:
     there = {item.instance_id for item in registry.databases(app.id) if item.timeline_id == timeline.id}
+    first = registry.first_assigned(app.id)
     for instance in registry.assigned(app.id):
         if instance.id in there:
             continue
-        database = begun(str(uuid.uuid4()), app, timeline, instance, now)
+        database = begun(str(uuid.uuid4()), app, timeline, instance, first, now)
         source = sources.get(instance.id)
         if source is not None:
             database = replace(database, forked_from=source.database.id, forked_snapshot=source.snapshot_id)
