@@ -1,8 +1,14 @@
 # Two commands do all set-up: `make demo` and `make test`. `make nightly` runs the long forms of the tests.
+# `make lock` takes the newest releases of everything that they install; nothing else does.
 PYTHON ?= python3
 VENV ?= .venv
 
-.PHONY: demo test nightly bench generated pictures clean
+# Versions come from the lock file alone, those of what builds a package too.
+LOCK = requirements/dev.txt
+PIP = PIP_CONSTRAINT='$(CURDIR)/$(LOCK)' PIP_BUILD_CONSTRAINT='$(CURDIR)/$(LOCK)' \
+  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test nightly bench generated pictures lock clean
 
 demo: $(VENV)/installed-demo
 	$(VENV)/bin/python demo/demo.py
@@ -33,13 +39,26 @@ bench: $(VENV)/installed-dev
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed-demo: $(VENV)/bin/python pyproject.toml bin/provisioner
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[deno]'
+$(VENV)/installed-demo: $(VENV)/bin/python pyproject.toml $(LOCK) bin/provisioner
+	$(PIP) --editable '.[deno]'
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml bin/provisioner
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml $(LOCK) bin/provisioner
+	$(PIP) --requirement $(LOCK)
+	$(VENV)/bin/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	touch $@
+
+# Run it on purpose, then run the tests, then commit the two lock files together with what the new releases need.
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade uv
+	.venv-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev \
+	  --custom-compile-command 'make lock' --output-file $(LOCK) pyproject.toml
+	.venv-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --prerelease allow \
+	  --custom-compile-command 'make lock' --output-file requirements/denokv.txt requirements/denokv.in
+	cd tests/support/npm && npm install --save-exact --package-lock-only --no-audit --no-fund \
+	  $$(node -p "Object.keys(require('./package.json').dependencies).map((name) => name + '@latest').join(' ')")
+	rm -rf .venv-lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from kv_server import Served, served
+from paths import NPM
 from pg_server import PgServer, pg_running
 from support import SETUPS, Setup
 
@@ -97,35 +99,26 @@ def pg() -> Iterator[PgServer]:
 
 @pytest.fixture(scope="session")
 def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`node_modules` with @deno/kv."""
-    return _npm(tmp_path_factory, "node", "@deno/kv")
-
-
-@pytest.fixture(scope="session")
-def pg_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`node_modules` with pg."""
-    return _npm(tmp_path_factory, "pg", "pg")
-
-
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The text of axe-core, which looks for what keeps people out of a page."""
-    return (_npm(tmp_path_factory, "axe", "axe-core") / "axe-core" / "axe.min.js").read_text()
-
-
-def _npm(tmp_path_factory: pytest.TempPathFactory, name: str, package: str) -> Path:
-    """`node_modules` with a package, installed once for all workers. npm and its registry have to be there."""
+    """`node_modules` with what tests/support/npm/package-lock.json pins, installed once for all workers."""
     base = tmp_path_factory.getbasetemp()
-    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "npm"
     directory.mkdir(exist_ok=True)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(NPM / name, directory)
         for _ in range(3):  # a registry may be out of breath for a moment
             if (directory / "installed").exists():
                 break
-            command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(directory), package]
+            command = ["npm", "ci", "--no-audit", "--no-fund", "--prefix", str(directory)]
             with suppress(subprocess.TimeoutExpired):
-                if subprocess.run(command, timeout=30, stdout=subprocess.DEVNULL).returncode == 0:
+                if subprocess.run(command, timeout=90, stdout=subprocess.DEVNULL).returncode == 0:
                     (directory / "installed").touch()
-    assert (directory / "installed").exists(), f"npm could not install {package}"
+    assert (directory / "installed").exists(), "npm could not install the packages of tests/support/npm"
     return directory / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def axe(node_modules: Path) -> str:
+    """The text of axe-core, which looks for what keeps people out of a page."""
+    return (node_modules / "axe-core" / "axe.min.js").read_text()

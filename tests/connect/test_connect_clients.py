@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from connect_world import QUIET, Server, free_port, serving
-from paths import SUPPORT
+from paths import REQUIREMENTS, SUPPORT
 from support import files, shop
 
 from provisioner.kv import open_kv
@@ -160,7 +160,7 @@ def denokv(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not (directory / "installed").exists():
             subprocess.run([sys.executable, "-m", "venv", str(directory / "venv")], check=True)
             pip = [str(directory / "venv/bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, "--pre", "denokv==0.1.0a0.dev180"], check=True, timeout=120)
+            subprocess.run([*pip, "--requirement", str(REQUIREMENTS / "denokv.txt")], check=True, timeout=240)
             (directory / "installed").touch()
     return directory / "venv/bin/python"
 

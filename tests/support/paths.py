@@ -9,3 +9,5 @@ SUPPORT = Path(__file__).parent
 
 ROOT = SUPPORT.parent.parent
 DOCS = ROOT / "docs"
+REQUIREMENTS = ROOT / "requirements"
+NPM = SUPPORT / "npm"

@@ -73,11 +73,11 @@ def counted(repo: Path, visitors: dict[str, Programs]) -> None:
 
 @pytest.mark.timeout(300)
 def test_five_branches_of_a_server_that_is_there_count_their_own_visits(
-    tmp_path: Path, pg: PgServer, pg_module: Path
+    tmp_path: Path, pg: PgServer, node_modules: Path
 ) -> None:
     """The first branch has one visitor, the second two, and so on."""
     repo = tmp_path / "shop"
-    with shop_on(repo, pg.url(), pg_module):
+    with shop_on(repo, pg.url(), node_modules):
         counted(repo, {branch: [*PROGRAMS, PROGRAMS[0]][: number + 1] for number, branch in enumerate(BRANCHES)})
     names = [row["name"] for row in json.loads(ok(repo, "database", "list", "--json"))]
     assert len(set(names)) == len(BRANCHES)
@@ -87,7 +87,7 @@ def test_five_branches_of_a_server_that_is_there_count_their_own_visits(
 
 
 @pytest.mark.timeout(300)
-def test_five_branches_of_a_server_of_its_own_count_their_own_visits(tmp_path: Path, pg_module: Path) -> None:
+def test_five_branches_of_a_server_of_its_own_count_their_own_visits(tmp_path: Path, node_modules: Path) -> None:
     repo = tmp_path / "shop"
-    with shop_on(repo, "", pg_module):
+    with shop_on(repo, "", node_modules):
         counted(repo, {branch: [PROGRAMS[number % 4]] * (1 + number % 2) for number, branch in enumerate(BRANCHES)})
