@@ -7,6 +7,7 @@ import os
 from provisioner.core.errors import NotResolved
 from provisioner.core.model import App, Database, Status, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION, shown
+from provisioner.engines.postgres import names
 from provisioner.operations.instances import find as find_instance
 from provisioner.operations.proposal import Told
 from provisioner.operations.reconcile_now import run
@@ -14,6 +15,7 @@ from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
 SHORTEST_ID = 8
+_PARTS = 2  # the kind and the instance, before the id in a name that a server has; no other name has an underscore
 
 
 def find(registry: Registry, name: str) -> tuple[App, Database]:
@@ -31,12 +33,13 @@ def find(registry: Registry, name: str) -> tuple[App, Database]:
 
 
 def called(registry: Registry, text: str) -> list[tuple[App, Database]]:
-    """The databases of this name, or whose id begins so."""
+    """The databases of this name, or whose id begins so, or that a server has under this name."""
+    identity = names.id_of(text) if text.count("_") >= _PARTS else text
     return [
         (app, database)
         for app in registry.apps()
         for database in registry.databases(app.id)
-        if database.name == text or (len(text) >= SHORTEST_ID and database.id.startswith(text))
+        if database.name == text or (len(identity) >= SHORTEST_ID and database.id.startswith(identity))
     ]
 
 

@@ -26,6 +26,7 @@ from provisioner.engines.postgres import (
     preflight,
     quorum_check,
     roles,
+    upkeep,
 )
 from provisioner.engines.postgres import programs as tools
 from provisioner.engines.postgres.administration import administering
@@ -99,6 +100,7 @@ class Postgres:
             with administering(instance) as session:
                 wanted = [name_of(kind, instance, item) for kind in (names.LIVE, names.ARCHIVED) for item in databases_]
                 found = databases.there(session, wanted)
+                upkeep.bring_up_to_date(instance, session)
                 spares: list[str] | None = None
                 for database in databases_:
                     try:

@@ -78,7 +78,6 @@ def take(contents: Contents, instance: Instance, session: Session, database: Dat
                     renamed(spare, live),
                     statement("alter role {spare} rename to {live}", spare=spare, live=live),
                     roles.opened(session, live, contents.password(instance, database)),
-                    roles.commented(live, database.name),
                 ],
             )
         except psycopg.errors.InvalidCatalogName:  # another process has taken it

@@ -204,7 +204,6 @@ def _aside(storage: Instance, session: Session, database: Database, name: str) -
     """Put a database where nobody takes it for data."""
     left = names.name(names.LEFT, storage.id, database.id, mark())
     _close(session, name, left, name_of(names.LIVE, storage, database))
-    session.execute(roles.commented(left, f"{database.name}, moved; it was {name}"))
 
 
 def _retire(session: Session, role: str) -> None:

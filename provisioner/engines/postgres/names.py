@@ -10,8 +10,8 @@
     pvo_<instance>_<id>_<random>    closed for good, because it was moved, or because it lay where it was moved to
 
 Instance is the beginning of its id: several instances, and homes, may share a server. The id, because names then survive
-the renaming of a branch, which cannot rename a database that programs are connected to. What a database is called in the
-registry is in its comment.
+the renaming of a branch, which cannot rename a database that programs are connected to, and because every role can read
+the names and the comments of all databases of a server. A comment therefore holds ids only, and begins with NOTE.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ MOVING, LEFT = "pvm", "pvo"
 
 OURS = "^pv[a-z]?_[0-9a-f]{8}_[0-9a-f]{32}(_|$)"
 """What all of them match, as PostgreSQL has patterns; the names of no people do."""
+
+NOTE = "provisioner:"
+"""How a comment on a database begins that may stay. No name of an app or a branch contains a colon."""
 
 KV_GENERATION = 0
 """Generation of the passwords of Deno KV roles: no app gets one, so none is replaced together with an app's tokens."""

@@ -114,13 +114,7 @@ def settled(session: Session, instance: Instance, database: Database, password: 
         locked_up(name),
         granted(name, name),
         opened(session, name, password),
-        commented(name, database.name),
     ]
-
-
-def commented(database: str, text: str) -> sql.Composed:
-    """For people who look at a server: what a database is called in the registry."""
-    return sql.SQL("comment on database {} is {}").format(named(database), text)
 
 
 def hand_over(session: Session, old: str, new: str, database: str) -> None:
