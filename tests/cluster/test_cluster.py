@@ -16,8 +16,8 @@ from pg_cluster import cluster_running
 from support import until
 
 from cluster.running import Cluster
-from provisioner.engines.postgres.quorum import Promise, promise
-from provisioner.engines.postgres.replication_status import acknowledged, replication
+from provisioner.engines.postgres.quorum.promise import Promise, promise
+from provisioner.engines.postgres.quorum.replication_status import acknowledged, replication
 
 isolable = pytest.mark.skipif(os.geteuid() != 0, reason="nodes are cut off from each other by root alone")
 

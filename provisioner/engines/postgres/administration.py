@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from provisioner.core.model import Instance
-from provisioner.engines.postgres import quorum_check, session
+from provisioner.engines.postgres import session
+from provisioner.engines.postgres.quorum import quorum_check
 from provisioner.engines.postgres.session import Session, admin_url, connect, looking, refusals
 
 

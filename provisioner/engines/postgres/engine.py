@@ -24,7 +24,6 @@ from provisioner.engines.postgres import (
     names,
     orphans,
     preflight,
-    quorum_check,
     roles,
     upkeep,
 )
@@ -33,6 +32,7 @@ from provisioner.engines.postgres.administration import administering
 from provisioner.engines.postgres.databases import renamed
 from provisioner.engines.postgres.dumps import PgDumps
 from provisioner.engines.postgres.lifecycle import name_of
+from provisioner.engines.postgres.quorum import quorum_check
 from provisioner.engines.postgres.roles import statement
 from provisioner.engines.postgres.schema_setup import Bare, Contents
 from provisioner.engines.postgres.session import Session, variables_for_tools, why

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from provisioner.engines.postgres.quorum import Follower, Override, Promise, Replica, Replication, promise
-from provisioner.engines.postgres.standby_names import Wanted, parse
+from provisioner.engines.postgres.quorum.promise import Follower, Override, Promise, Replica, Replication, promise
+from provisioner.engines.postgres.quorum.standby_names import Wanted, parse
 
 
 def _replica(name: str, sync: str = "quorum", state: str = "streaming") -> Replica:

@@ -16,8 +16,8 @@ from pg_standby import standby_of
 from psycopg import sql
 from support import until
 
-from provisioner.engines.postgres.quorum import Promise, Replication, promise
-from provisioner.engines.postgres.replication_status import acknowledged, replication
+from provisioner.engines.postgres.quorum.promise import Promise, Replication, promise
+from provisioner.engines.postgres.quorum.replication_status import acknowledged, replication
 
 NAMES = ("node2", "node3")
 SETTINGS = {"wal_level": "logical", "wal_receiver_status_interval": "1s"}

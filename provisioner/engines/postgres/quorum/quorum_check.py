@@ -14,8 +14,8 @@ import psycopg
 
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
-from provisioner.engines.postgres.quorum import Promise, Replication, promise
-from provisioner.engines.postgres.replication_status import Session, acknowledged, replication
+from provisioner.engines.postgres.quorum.promise import Promise, Replication, promise
+from provisioner.engines.postgres.quorum.replication_status import Session, acknowledged, replication
 from provisioner.engines.postgres.session import looking
 from provisioner.engines.protocol.engine import Check, Kept, Standby
 

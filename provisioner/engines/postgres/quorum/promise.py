@@ -1,7 +1,7 @@
 """On how many nodes does a write lie once a server has acknowledged it? Decided from what the server says of itself.
 
 What the words of a server mean is in PostgreSQL's documentation, chapters "Synchronous Replication" and
-"synchronous_standby_names"; the primary counts as a node. No I/O: see replication.py for who asks.
+"synchronous_standby_names"; the primary counts as a node. No I/O: replication_status.py asks the server.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from provisioner.engines.postgres.standby_names import Wanted, parse
+from provisioner.engines.postgres.quorum.standby_names import Wanted, parse
 
 _DURABLE = ("on", "remote_apply")
 
