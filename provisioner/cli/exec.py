@@ -10,6 +10,7 @@ from provisioner.core.connection import strays
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.naming import shown
 from provisioner.environment.resolve import Selectors, resolve
+from provisioner.git.worktree import find_checkout
 from provisioner.system.home import Home, home_directory
 
 _OPTIONS = {
@@ -37,7 +38,15 @@ def launch(words: list[str]) -> None:
 def execute(selectors: Selectors, command: list[str]) -> None:
     """Replace this process by `command` in the timeline's environment. Raises where it cannot be told or started."""
     environ = dict(os.environ)
-    _, values = resolve(Home(home_directory(environ)), selectors, os.getcwdb(), environ)
+    home, here = Home(home_directory(environ)), os.getcwdb()
+    try:
+        _, values = resolve(home, selectors, here, environ)
+    except ProvisionerError:
+        if selectors.of_the_checkout:
+            _keep_env_files_up(home, here, environ, None)
+        raise
+    if selectors.of_the_checkout:
+        _keep_env_files_up(home, here, environ, values)
     for name in strays(values):
         environ.pop(name, None)
     environ.update(values)
@@ -47,6 +56,17 @@ def execute(selectors: Selectors, command: list[str]) -> None:
         failed = ProvisionerError(f"cannot run {command[0]}: {error.strerror}")
         failed.exit_code = 127 if isinstance(error, FileNotFoundError) else 126
         raise failed from error
+
+
+def _keep_env_files_up(home: Home, here: bytes, environ: dict[str, str], values: dict[str, str] | None) -> None:
+    """The files that `env --write` keeps up follow `exec` too: git may not run our hooks (husky takes their place)."""
+    checkout = find_checkout(here)
+    if checkout is None or not os.path.exists(os.path.join(checkout.common_dir, b"provisioner", b"env-files")):
+        return
+    from provisioner.environment.env_files import refresh
+
+    for line in refresh(home, here, environ, values):
+        sys.stderr.write(f"provisioner: {shown(line)}\n")
 
 
 def _found(name: str, search: str) -> str:

@@ -12,6 +12,7 @@ from provisioner import __version__
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.naming import shown
 from provisioner.system import failpoints
+from provisioner.system.home import Home, home_directory
 
 # Each command's module is imported when it is asked for: most of them need what others do not.
 COMMANDS = {
@@ -67,7 +68,10 @@ def run() -> None:
     if fault := os.environ.get("PROVISIONER_FAULT"):
         failpoints.arm(fault)
     try:
-        cli(prog_name="provisioner", standalone_mode=False)
+        try:
+            cli(prog_name="provisioner", standalone_mode=False)
+        finally:
+            _keep_env_files_up()
     except ProvisionerError as error:
         _say(str(error))
         sys.exit(error.exit_code)
@@ -83,6 +87,16 @@ def run() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _keep_env_files_up() -> None:
+    """Whatever the command has changed, files such as .env.local say what is true now."""
+    home = Home(home_directory(os.environ))
+    if os.path.isdir(os.path.join(home.path, "env-files")):
+        from provisioner.environment.env_files import refresh_all
+
+        for line in refresh_all(home):
+            _say(line)
 
 
 def _say(text: str) -> None:

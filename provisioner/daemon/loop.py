@@ -23,6 +23,7 @@ from provisioner.daemon.hook_server import Counter, Push
 from provisioner.daemon.quorum_monitor import Watch
 from provisioner.daemon.worker import follow_push, pushed_and_due, report, report_known
 from provisioner.engines.catalog import engine_of
+from provisioner.environment import env_files
 from provisioner.git.watch import Watcher
 from provisioner.jobs.queue import Crew
 from provisioner.jobs.queue import waiting as errands_of
@@ -277,6 +278,8 @@ class Daemon:
             if app is not None:
                 self._watch(app_id, app.git_dir)
                 outcome = reconcile(registry, app, now_ms(), "watch")
+                for line in env_files.refresh_app(self.home, app.id, app.git_dir):
+                    self.log("info", line, app=app.slug)
                 waiting = [push for push in waiting if not self._follow(registry, app, push)]
                 again = self._crew.offer(errands_of(registry, app))
                 answers = [report(registry, app, [branch for _, branch in push.branches]) for push in waiting]

@@ -12,6 +12,7 @@ from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Status, Timeline, deploy_status, timeline_status
 from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import Push, parse
+from provisioner.environment import env_files
 from provisioner.jobs.follow_log import follow
 from provisioner.jobs.pre_deploy import due
 from provisioner.jobs.queue import Crew, waiting
@@ -169,6 +170,7 @@ def _look(registry: Registry, app_id: str, crew: Crew) -> float | None:
     if app is None:
         return None
     outcome = reconcile(registry, app, now_ms(), "hook")
+    env_files.refresh_app(registry.home, app.id, app.git_dir)
     again = crew.offer(waiting(registry, app))
     if outcome.next_at is not None:
         again = min(again or LONGEST_STAY_SECONDS, max(0.01, (outcome.next_at - now_ms()) / 1000))
@@ -205,12 +207,10 @@ def detach(home: Home) -> None:
 
 def checked_out(home_path: str, app_id: str) -> None:
     """Keep the env files that were asked for in step with the branch that was just checked out."""
-    from provisioner.environment.env_file import refresh
-
     home = Home(home_path)
     with Registry.open(home) as registry:
         app = registry.app(app_id)
         if app is not None:
             reconcile(registry, app, now_ms(), "post-checkout")
-    for line in refresh(home, os.fsencode(os.getcwd()), dict(os.environ)):
+    for line in env_files.refresh(home, os.fsencode(os.getcwd()), dict(os.environ), every=True):
         sys.stderr.write(f"provisioner: {shown(line)}\n")

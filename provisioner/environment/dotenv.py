@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from provisioner.core.errors import UsageError
-from provisioner.environment.env_file import BEGIN, END
+from provisioner.environment.env_block import BEGIN, END
 
 _NAME = re.compile(r"[ \t]*(?:export[ \t]+)?([^\s=#'\"]+)[ \t]*=[ \t]*")
 _REST = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")

@@ -37,6 +37,11 @@ class Selectors:
         self.revision = revision
         self.context = context
 
+    @property
+    def of_the_checkout(self) -> bool:
+        """Is nothing named, so that all of it is what the directory says?"""
+        return not (self.app or self.branch or self.timeline or self.revision or self.context)
+
 
 def resolve(
     home: Home, selectors: Selectors, cwd: bytes, environ: Environ, *, patient: bool = True
@@ -72,6 +77,11 @@ def timeline_here(home: Home, selectors: Selectors, cwd: bytes, environ: Environ
 def find_app(home: Home, selectors: Selectors, cwd: bytes) -> FoundApp:
     """The app of a slug, else the one whose repository `cwd` is in, else the one it was cloned from."""
     return _find_app(Resolver(home), selectors, cwd)
+
+
+def app_of_checkout(home: Home, checkout: Checkout) -> FoundApp | None:
+    """The app whose repository, or whose clone, the checkout is of."""
+    return _app_of(Resolver(home), checkout)
 
 
 def _find_app(resolver: Resolver, selectors: Selectors, cwd: bytes) -> FoundApp:

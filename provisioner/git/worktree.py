@@ -80,6 +80,21 @@ def find_checkout(start: bytes) -> Checkout | None:
         directory = parent
 
 
+def worktree_tops(common_dir: bytes) -> list[bytes]:
+    """The tops of the checkouts of a repository that exist: the main one's, if it has files, and the linked ones'."""
+    tops = []
+    if os.path.basename(common_dir) == b".git":
+        tops.append(os.path.dirname(common_dir))
+    elif work_tree := _config_value(common_dir, b"[core]", b"worktree="):  # a submodule's
+        tops.append(os.path.realpath(os.path.join(common_dir, work_tree)))
+    linked = os.path.join(common_dir, b"worktrees")
+    for name in sorted(os.listdir(linked)) if os.path.isdir(linked) else ():
+        pointer = os.path.join(linked, name, b"gitdir")
+        if os.path.isfile(pointer):
+            tops.append(os.path.dirname(os.path.join(linked, name, _read(pointer))))
+    return [top for top in tops if os.path.exists(os.path.join(top, b".git"))]
+
+
 def common_dir_of(git_dir: bytes) -> bytes:
     """The directory that holds the refs: for a linked worktree the main repository's, else `git_dir` itself."""
     pointer = os.path.join(git_dir, b"commondir")
@@ -148,17 +163,7 @@ def _branch_by_git(checkout: Checkout) -> Branch:
 
 def origin_directory(common_dir: bytes) -> bytes | None:
     """The common directory of ``remote.origin`` where it is a repository on this machine, else None."""
-    section = b""
-    url = b""
-    path = os.path.join(common_dir, b"config")
-    if not os.path.isfile(path):
-        return None
-    for line in _read(path).split(b"\n"):
-        words = line.strip()
-        if words.startswith(b"["):
-            section = words
-        elif section == b'[remote "origin"]' and words.replace(b" ", b"").startswith(b"url="):
-            url = words.split(b"=", 1)[1].strip().removeprefix(b"file://")
+    url = _config_value(common_dir, b'[remote "origin"]', b"url=").removeprefix(b"file://")
     if not url.startswith(b"/") and not url.startswith(b"."):
         return None
     base = os.path.dirname(common_dir) if os.path.basename(common_dir) == b".git" else common_dir
@@ -167,6 +172,21 @@ def origin_directory(common_dir: bytes) -> bytes | None:
         if _is_git_dir(directory):
             return common_dir_of(directory)
     return None
+
+
+def _config_value(common_dir: bytes, section: bytes, key: bytes) -> bytes:
+    """The last plain value of a key (``key=``) of the repository's own configuration; empty if there is none."""
+    path = os.path.join(common_dir, b"config")
+    if not os.path.isfile(path):
+        return b""
+    current = value = b""
+    for line in _read(path).split(b"\n"):
+        words = line.strip()
+        if words.startswith(b"["):
+            current = words
+        elif current == section and words.replace(b" ", b"").startswith(key):
+            value = words.split(b"=", 1)[1].strip()
+    return value
 
 
 def _is_git_dir(path: bytes) -> bool:

@@ -17,7 +17,7 @@ from support import git, ok, provisioner, shop
 
 from provisioner.core.connection import STRAY
 from provisioner.core.errors import UsageError
-from provisioner.environment import env_file, formats
+from provisioner.environment import env_block, formats
 
 # .env files
 
@@ -174,33 +174,33 @@ def test_a_users_text_stays_as_it_is(tmp_path: Path, before: bytes, after: bytes
     path = directory / ".env.local"
     path.write_bytes(before)
     path.chmod(0o640)
-    env_file.write(str(path), "X=1\n")
-    block = (env_file.BEGIN + "X=1\n" + env_file.END).encode()
+    env_block.write(str(path), "X=1\n")
+    block = (env_block.BEGIN + "X=1\n" + env_block.END).encode()
     assert path.read_bytes() == before + block
     path.write_bytes(before + block + after)
-    env_file.write(str(path), "X=22\nY=3\n")
-    assert path.read_bytes() == before + (env_file.BEGIN + "X=22\nY=3\n" + env_file.END).encode() + after
+    env_block.write(str(path), "X=22\nY=3\n")
+    assert path.read_bytes() == before + (env_block.BEGIN + "X=22\nY=3\n" + env_block.END).encode() + after
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert os.listdir(directory) == [".env.local"]
 
 
 def test_a_new_file_is_private_and_a_link_stays_one(tmp_path: Path) -> None:
     path = tmp_path / ".env.local"
-    env_file.write(str(path), "X=1\n")
+    env_block.write(str(path), "X=1\n")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     link = tmp_path / "link"
     link.symlink_to(path.name)
-    env_file.write(str(link), "X=2\n")
+    env_block.write(str(link), "X=2\n")
     assert link.is_symlink()
     assert dotenv_values(path) == {"X": "2"}
 
 
 def test_a_block_without_an_end_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / ".env"
-    path.write_text(env_file.BEGIN + "X=1\n")
+    path.write_text(env_block.BEGIN + "X=1\n")
     with pytest.raises(UsageError, match="has no end"):
-        env_file.write(str(path), "X=2\n")
-    assert path.read_text() == env_file.BEGIN + "X=1\n"
+        env_block.write(str(path), "X=2\n")
+    assert path.read_text() == env_block.BEGIN + "X=1\n"
 
 
 def test_a_block_follows_the_checkout_and_is_emptied_where_nothing_is_connected(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
 from provisioner.core.naming import shown
+from provisioner.environment import env_files
 from provisioner.git import hooks
 from provisioner.git.command import must_be_trusted
 from provisioner.git.worktree import find_checkout
@@ -168,6 +169,7 @@ def remove(slug: str | None, yes: bool) -> None:
         for instance in registry.assigned(app.id):
             registry.unassign(instance, app, now_ms())
         archive_all(registry, app, now_ms(), "its app was removed")
+        env_files.forget_app(registry.home, app.id, app.git_dir)
         registry.remove_app(app, now_ms())
         click.echo(f"removed {app.slug}; its databases are kept, and 'provisioner init' there brings them back")
 

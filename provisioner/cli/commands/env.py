@@ -11,7 +11,7 @@ from provisioner.cli.context import selector_options, the_home
 from provisioner.cli.exec import execute
 from provisioner.core.errors import UsageError
 from provisioner.core.naming import shown
-from provisioner.environment import env_file
+from provisioner.environment import env_block, env_files
 from provisioner.environment.formats import FORMATS
 from provisioner.environment.resolve import LOCAL, Selectors, resolve
 from provisioner.git.worktree import find_checkout
@@ -70,17 +70,18 @@ def env(
 
 
 def _write(path: str, selectors: Selectors, format_name: str) -> None:
-    if format_name not in env_file.WRITABLE:
-        raise UsageError(f"a block in a file cannot be {format_name}", f"Choose one of {', '.join(env_file.WRITABLE)}")
-    _, values = resolve(the_home(), selectors, os.getcwdb(), os.environ)
+    if format_name not in env_block.WRITABLE:
+        raise UsageError(f"a block in a file cannot be {format_name}", f"Choose one of {', '.join(env_block.WRITABLE)}")
+    home = the_home()
+    _, values = resolve(home, selectors, os.getcwdb(), os.environ)
     named = selectors.app or selectors.branch or selectors.timeline or selectors.revision
     checkout = None if named else find_checkout(os.getcwdb())
+    relative = env_files.place(checkout, path) if checkout is not None else ""
+    env_block.write(path, FORMATS[format_name](values), crlf=env_block.takes_crlf(format_name, values))
+    kept = ""
     if checkout is not None:
-        env_file.place(checkout, path)
-    env_file.write(path, FORMATS[format_name](values), crlf=env_file.takes_crlf(format_name, values))
-    if checkout is not None:
-        env_file.remember(checkout, path, format_name, selectors.context)
-        kept = " and will be kept up by post-checkout"
-    else:
-        kept = ""
+        env_files.remember(home, checkout, path, format_name, selectors.context)
+        kept = " and follows the branch from now on"
     click.echo(shown(f"{path} is connected to {values['DENO_TIMELINE']}{kept}"), err=True)
+    if checkout is not None and (unignored := env_files.warning(checkout, relative)):
+        click.echo(shown(f"provisioner: {unignored}"), err=True)

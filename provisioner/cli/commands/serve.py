@@ -15,6 +15,7 @@ from provisioner.cli.context import made_home, with_options
 from provisioner.cli.log_format import Log, log_in, log_option
 from provisioner.core.clock import now_ms
 from provisioner.dashboard.web import login_codes
+from provisioner.environment import env_files
 from provisioner.kv.stores.postgres.pool_limits import POOL
 from provisioner.registry import replica
 from provisioner.registry.store import Registry
@@ -87,6 +88,7 @@ def serve(log_format: str, **options: Any) -> None:
     server.start()
     _greet(server)
     try:
+        env_files.refresh_all(server.home)  # apps connect to this server from now on
         stopped.wait()
     finally:
         server.stop()

@@ -11,8 +11,6 @@ from provisioner.cli.lookup import meant
 from provisioner.cli.scrub_options import scrub_options
 from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.model import Database
-from provisioner.core.naming import shown
-from provisioner.environment import env_file
 from provisioner.operations import fork_reset
 from provisioner.operations.lookup import of_timeline
 from provisioner.registry.store import Registry
@@ -54,7 +52,6 @@ def fork(
         _, origin = meant(registry, source, app.slug, instance or _instance(registry, goal))
         scrubbing = fork_reset.Scrubbing(scrub, limit_ms)
         carry_out(fork_reset.fork(registry, app, goal, origin, with_queue=with_queue, scrubbing=scrubbing), yes=yes)
-    renew()
 
 
 @click.command()
@@ -95,14 +92,7 @@ def reset(
             scrubbing=fork_reset.Scrubbing(scrub, limit_ms),
         )
         carry_out(proposal, yes=yes)
-    renew()
 
 
 def _instance(registry: Registry, database: Database) -> str:
     return registry.instance_of(database.instance_id).slug
-
-
-def renew() -> None:
-    """Put the new path into the checkout's env files."""
-    for line in env_file.refresh(the_home(), os.getcwdb(), os.environ):
-        click.echo(shown(line), err=True)

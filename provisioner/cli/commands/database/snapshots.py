@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.commands.database.fork import app_option, instance_option, queue_option, renew
+from provisioner.cli.commands.database.fork import app_option, instance_option, queue_option
 from provisioner.cli.context import apps_meant, json_option, print_json, the_home, yes_option
 from provisioner.cli.lookup import meant
 from provisioner.cli.terminal import carry_out
@@ -121,4 +121,3 @@ def restore(
         app, goal = meant(registry, name, slug, instance, own=True)
         kept = snapshots.find(registry, identity) if identity else snapshots.at_revision(registry, goal, revision or "")
         carry_out(snapshots.restore(registry, app, goal, kept, with_queue=with_queue), yes=yes)
-    renew()

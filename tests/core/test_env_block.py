@@ -15,10 +15,10 @@ from dotenv import dotenv_values
 from support import files, git, ok, provisioner, repository, run
 
 from provisioner.core.errors import ProvisionerError, StorageFailed
-from provisioner.environment import env_file
+from provisioner.environment import env_block
 
-BLOCK = (env_file.BEGIN + "X=1\n" + env_file.END).encode()
-NEWER = (env_file.BEGIN + "X=22\n" + env_file.END).encode()
+BLOCK = (env_block.BEGIN + "X=1\n" + env_block.END).encode()
+NEWER = (env_block.BEGIN + "X=22\n" + env_block.END).encode()
 
 
 def windows(text: bytes) -> bytes:
@@ -39,12 +39,12 @@ def test_a_block_in_a_file_of_windows_lines_is_found_again_and_is_like_them(
 ) -> None:
     path = tmp_path / ".env"
     path.write_bytes(before + after)
-    env_file.write(str(path), "X=1\n")
+    env_block.write(str(path), "X=1\n")
     ends = b"" if after.endswith(b"\n") else b"\r\n"
     assert path.read_bytes() == before + after + ends + windows(BLOCK)
     for block in (BLOCK, windows(BLOCK)):
         path.write_bytes(before + block + after)
-        env_file.write(str(path), "X=22\n")
+        env_block.write(str(path), "X=22\n")
         assert path.read_bytes() == before + windows(NEWER) + after
     assert dotenv_values(path)["X"] == "22"
 
@@ -53,7 +53,7 @@ def test_an_editor_may_have_turned_the_whole_file(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     for turned in (b"A=1\n" + windows(BLOCK) + b"B=2\n", b"\xef\xbb\xbf" + BLOCK + b"B=2\n", b"A=1\n" + BLOCK[:-1]):
         path.write_bytes(turned)
-        env_file.write(str(path), "X=22\n")
+        env_block.write(str(path), "X=22\n")
         rest = turned.replace(windows(BLOCK), b"?").replace(BLOCK, b"?").replace(BLOCK[:-1], b"?")
         assert path.read_bytes() == rest.replace(b"?", NEWER)
 
@@ -61,7 +61,7 @@ def test_an_editor_may_have_turned_the_whole_file(tmp_path: Path) -> None:
 def test_of_several_blocks_one_is_left(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_bytes(b"A=1\r\n" + windows(BLOCK) + b"B=2\r\n" + BLOCK + b"C=3\r\n")
-    env_file.write(str(path), "X=22\n")
+    env_block.write(str(path), "X=22\n")
     assert path.read_bytes() == b"A=1\r\n" + windows(NEWER) + b"B=2\r\nC=3\r\n"
 
 
@@ -84,8 +84,8 @@ def test_real_deno_and_sh_read_what_stands_between_windows_lines(shop: Path) -> 
     [
         (b"A=1\n" + BLOCK[: BLOCK.index(b"X")] + b"X=1\nB=2\n", "has no end"),
         (BLOCK[: BLOCK.index(b"# <<<")] + BLOCK, "has no end"),
-        (b"X=1\n" + env_file.END.encode() + b"B=2\n", "has no beginning"),
-        (BLOCK + env_file.END.encode(), "has no beginning"),
+        (b"X=1\n" + env_block.END.encode() + b"B=2\n", "has no beginning"),
+        (BLOCK + env_block.END.encode(), "has no beginning"),
     ],
 )
 def test_where_the_block_cannot_be_told_nothing_is_written(shop: Path, text: bytes, why: str) -> None:
@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_kept_up_does_not_stop_the_others(shop: Path) -> N
     for name in (".env.one", ".env.two"):
         ok(shop, "env", "--write", name)
     with (shop / ".env.one").open("a") as file:
-        file.write(env_file.BEGIN)
+        file.write(env_block.BEGIN)
     switched = git(shop, "switch", "-q", "login")
     assert ".env.one IS LEFT AS IT WAS" in switched.stderr
     assert dotenv_values(shop / ".env.two")["DENO_TIMELINE"] == "git-branch/login"
@@ -170,7 +170,7 @@ def test_a_file_that_may_not_be_read_is_an_error() -> None:
         path.write_text("MINE=1\n")
         path.chmod(0)
         with _somebody_else(), pytest.raises(StorageFailed, match="Permission denied"):
-            env_file.write(str(path), "X=1\n")
+            env_block.write(str(path), "X=1\n")
         path.chmod(0o600)
         assert path.read_text() == "MINE=1\n"
 
@@ -180,4 +180,4 @@ def test_what_is_no_file_is_an_error(tmp_path: Path) -> None:
     subprocess.run(["mkfifo", tmp_path / "fifo"], check=True)
     for name in ("directory", "fifo", "missing/file"):
         with pytest.raises(ProvisionerError):
-            env_file.write(str(tmp_path / name), "X=1\n")
+            env_block.write(str(tmp_path / name), "X=1\n")
