@@ -26,6 +26,7 @@ from provisioner.kv.stores.sqlite.snapshot import has_entries
 from provisioner.kv.stores.sqlite.store import SqliteStore
 from provisioner.operations.lookup import find
 from provisioner.registry.locations import place_of
+from provisioner.registry.queries import timeline_called
 from provisioner.registry.store import Registry
 
 _FILES = ("/", "./", "../", "~")
@@ -101,7 +102,7 @@ def _is_known(registry: Registry, name: str, slug: str | None) -> bool:
         return False
     raw = os.fsencode(name)
     wanted = {raw, BRANCH_PREFIX + raw, timeline_name(raw, production=raw == app.production)}
-    return any(timeline.name in wanted for timeline in registry.timelines(app.id))
+    return any(timeline_called(registry, app.id, each) for each in wanted)
 
 
 @contextmanager

@@ -12,14 +12,14 @@ from dataclasses import replace
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import Busy, ProvisionerError
-from provisioner.core.model import App, Database, Run, RunState, Status, Timeline, deploy_status
+from provisioner.core.model import App, Run, RunState, Status, Timeline, deploy_status
 from provisioner.core.naming import PRODUCTION
 from provisioner.engines.endpoints import environment
 from provisioner.git.checkout_tree import check_out
 from provisioner.reconcile.apply.locks import app_locked, timeline_locked
 from provisioner.reconcile.changes.replace import keep_newest, take_snapshot
 from provisioner.reconcile.changes.run_records import PRE_DEPLOY, begun, cut_off, end, workplace
-from provisioner.registry import runs
+from provisioner.registry import queries, runs
 from provisioner.registry.exec_lookup import Resolver
 from provisioner.registry.redaction import Mask
 from provisioner.registry.store import Registry
@@ -36,16 +36,15 @@ def due(registry: Registry, app: App) -> list[Timeline]:
     """The timelines whose databases are connected and whose revision the command was not run for."""
     if not app.deploys:
         return []
-    live: dict[str, list[Database]] = {}
-    for database in registry.databases(app.id):
-        if database.live:
-            live.setdefault(database.timeline_id, []).append(database)
-    timelines = sorted(registry.timelines(app.id), key=lambda item: not item.production)
-    return [item for item in timelines if _connected(live.get(item.id, [])) and is_due(app, item)]
+    moved_on = registry.timelines_where(
+        "app_id = ? and gone_at is null and deployed <> revision order by not production, rowid", app.id
+    )
+    return [item for item in moved_on if is_due(app, item) and _is_connected(registry, item)]
 
 
-def _connected(databases: list[Database]) -> bool:
-    return bool(databases) and all(item.status is Status.CONNECTED and item.intent is None for item in databases)
+def _is_connected(registry: Registry, timeline: Timeline) -> bool:
+    live = [item for item in queries.databases_of(registry, timeline) if item.live]
+    return bool(live) and all(item.status is Status.CONNECTED and item.intent is None for item in live)
 
 
 def deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop, *, wait: bool) -> bool:
@@ -70,8 +69,8 @@ def deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop, *, wai
 
 def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> None:
     app = registry.app(app_id)
-    timeline = next((item for item in due(registry, app) if item.id == timeline_id), None) if app else None
-    if app is None or timeline is None:
+    timeline = registry.timeline(timeline_id)
+    if app is None or not is_due(app, timeline) or not _is_connected(registry, timeline):
         return
     for left in runs.runs(registry, timeline.id):
         if left.state is RunState.RUNNING and left.kind == PRE_DEPLOY:
@@ -97,8 +96,8 @@ def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> No
 
 
 def _snapshots(registry: Registry, app: App, timeline: Timeline) -> None:
-    for database in registry.databases(app.id):
-        if database.live and database.timeline_id == timeline.id:
+    for database in queries.databases_of(registry, timeline):
+        if database.live:
             take_snapshot(registry, app, database, now_ms(), label="", cause=PRE_DEPLOY)
             keep_newest(registry, app, database, PRE_DEPLOY, SNAPSHOTS, now_ms())
 
@@ -145,7 +144,7 @@ def forget_failures(registry: Registry, app: App, timelines: list[Timeline], cau
     with app_locked(registry, app), registry.change():
         again = [
             replace(item, deployed="", failure=None)
-            for item in registry.timelines(app.id)
+            for item in registry.timelines_where("app_id = ? and failure is not null", app.id)
             if item.id in ids and deploy_status(app, item) is Status.ERROR
         ]
         registry.save_timelines(again)

@@ -21,6 +21,7 @@ from provisioner.jobs.pre_deploy import deploy, due
 from provisioner.reconcile.changes.scrub import copy_aside
 from provisioner.reconcile.controller import reconcile
 from provisioner.reconcile.plan.planner_context import Retry
+from provisioner.registry.queries import timeline_called
 from provisioner.registry.store import Registry
 from provisioner.runs.process import Stop
 from provisioner.system.home import Home
@@ -48,8 +49,8 @@ def waiting(registry: Registry, app: App, timeline: bytes = b"", *, retry: Retry
     errands += [Errand(app.id, item.id) for item in due(registry, app)]
     if not timeline:
         return errands
-    meant = {item.id for item in registry.timelines(app.id) if item.name == timeline}
-    return [errand for errand in errands if errand.timeline_id in meant]
+    meant = timeline_called(registry, app.id, timeline)
+    return [errand for errand in errands if meant is not None and errand.timeline_id == meant.id]
 
 
 def _aside(registry: Registry, app: App, retry: Retry) -> list[Database]:

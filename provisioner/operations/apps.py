@@ -18,6 +18,7 @@ from provisioner.git.worktree import find_checkout
 from provisioner.jobs.pre_deploy import forget_failures
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import must_be_deployed, run_whole
+from provisioner.registry.queries import undeployed
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
 
@@ -121,10 +122,10 @@ def change(
     def do(told: Told) -> Iterator[str]:
         saved = _save(registry, changed)
         if _deploys(saved) != _deploys(app):  # what failed has not failed with this command
-            forget_failures(registry, saved, registry.timelines(saved.id), registry.who)
+            forget_failures(registry, saved, undeployed(registry, saved.id), registry.who)
         inbox.leave(registry.home.inbox, saved.id)  # a daemon that runs is to watch the new place
         run_whole(registry, saved, "app set", told)
-        must_be_deployed(saved, registry.timelines(saved.id))
+        must_be_deployed(saved, undeployed(registry, saved.id))
         yield from ()
 
     return Proposal(do)

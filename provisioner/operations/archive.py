@@ -14,7 +14,7 @@ from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.apply.locks import app_locked
-from provisioner.registry.shares import shares
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
 
@@ -29,9 +29,9 @@ def archive(registry: Registry, app: App, found: Database) -> Proposal:
 
     def do(told: Told) -> Iterator[str]:
         _hold(registry, app, found, Hold.ARCHIVED, told)
-        yield _state(registry, app, found.id)
+        yield _state(registry, found)
 
-    users = shared_by(registry, app, found)
+    users = shared_by(registry, found)
     return Proposal(do, f"Archive {found.name}?{users} Apps on {app.slug} lose it until it is recovered")
 
 
@@ -42,18 +42,18 @@ def recover(registry: Registry, app: App, found: Database) -> Proposal:
         raise ProvisionerError(
             f"the instance {slug} of {found.name} was deleted", f"Recover that: provisioner instance recover {slug}"
         )
-    for share in shares(registry, app.id):
-        if (share.timeline_id, share.instance_id) == (found.timeline_id, found.instance_id):
-            name = shown(timeline_of(registry, found).name)
+    timeline = timeline_of(registry, found)
+    for share in queries.shares_of(registry, timeline):
+        if share.instance_id == found.instance_id:
+            name = shown(timeline.name)
             raise ProvisionerError(
                 f"{name} shares another timeline's database in the place of {found.name}",
                 f"Let it go first: provisioner database unshare {name}",
             )
     rivals = [
         other
-        for other in registry.databases(app.id)
-        if other.live and other.id != found.id
-        if (other.timeline_id, other.instance_id) == (found.timeline_id, found.instance_id)
+        for other in queries.databases_of(registry, timeline)
+        if other.live and other.id != found.id and other.instance_id == found.instance_id
     ]
     if rivals:
         raise ProvisionerError(
@@ -63,7 +63,7 @@ def recover(registry: Registry, app: App, found: Database) -> Proposal:
 
     def do(told: Told) -> Iterator[str]:
         _hold(registry, app, found, Hold.CONNECTED, told)
-        yield _state(registry, app, found.id)
+        yield _state(registry, found)
 
     return Proposal(do)
 
@@ -84,7 +84,7 @@ def purge(registry: Registry, app: App, found: Database) -> Proposal:
             now = now_ms()
             registry.save_databases([replace(current, purge_at=now, retry_at=None)])
             registry.record(now, "database.purge-asked", registry.who, app_id=app.id, database_id=found.id)
-        run(registry, app, "database purge", told)
+        run(registry, app, "database purge", told, retry=frozenset([found.id]))
         left = registry.database(found.id)
         if left is not None and left.status is not Status.PURGED:
             raise ProvisionerError(
@@ -92,7 +92,7 @@ def purge(registry: Registry, app: App, found: Database) -> Proposal:
             )
         yield f"deleted {found.name}"
 
-    users = shared_by(registry, app, found)
+    users = shared_by(registry, found)
     what = f"Delete {found.name} ({found.id}) and its snapshots for good?"
     return Proposal(do, f"{what}{users} Nothing brings them back")
 
@@ -108,11 +108,14 @@ def _hold(registry: Registry, app: App, found: Database, hold: Hold, told: Told)
             gone_at = None if timeline.preview else timeline.gone_at
             registry.save_timelines([replace(timeline, active_at=now_ms(), gone_at=gone_at)])
         registry.record(now_ms(), f"database.hold-{hold}", registry.who, app_id=app.id, database_id=found.id)
-    run(registry, app, f"database {'archive' if hold is Hold.ARCHIVED else 'recover'}", told)
+    verb = "archive" if hold is Hold.ARCHIVED else "recover"
+    run(registry, app, f"database {verb}", told, retry=frozenset([found.id]))
 
 
-def _state(registry: Registry, app: App, database_id: str) -> str:
-    found = next(item for item in registry.databases(app.id) if item.id == database_id)
+def _state(registry: Registry, database: Database) -> str:
+    found = registry.database(database.id)
+    if found is None or found.status is Status.PURGED:
+        return f"{database.name} was deleted"
     if found.error:
         raise ProvisionerError(f"{found.name}: {found.error}", f"Then run: provisioner database fix {found.name}")
     until = f" until {rfc3339(found.purge_at)}" if found.status is Status.ARCHIVED and found.purge_at else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from provisioner.core.clock import rfc3339
@@ -13,7 +14,6 @@ from provisioner.core.model import (
     Database,
     Instance,
     RunState,
-    Share,
     Status,
     Timeline,
     deploy_status,
@@ -23,6 +23,7 @@ from provisioner.engines.catalog import engine_of
 from provisioner.engines.server_endpoint import served
 from provisioner.reconcile.changes.run_records import PRE_DEPLOY
 from provisioner.reconcile.plan.planner_context import expires_at
+from provisioner.registry import queries
 from provisioner.registry.runs import last_run
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
@@ -64,53 +65,58 @@ class Reach:
         return None if path is None or mode is ConnectMode.URL else sqlite_url(path)
 
 
-class _Held:
-    """Which databases each timeline has, and which of another's it uses."""
+class _Sharing:
+    """Which databases of others an app's timelines use."""
 
     def __init__(self, registry: Registry, app: App) -> None:
-        self.timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
-        self._own: dict[str, list[Database]] = {}
-        by_id: dict[str, Database] = {}
-        for database in registry.databases(app.id):
-            by_id[database.id] = database
-            self._own.setdefault(database.timeline_id, []).append(database)
-        self._shared: dict[str, list[Database]] = {}
-        self._sharers: dict[str, list[Timeline]] = {}
+        self._registry = registry
+        self._used: dict[str, list[str]] = {}
+        self._users: dict[str, list[str]] = {}
         for share in shares(registry, app.id):
-            database = by_id.get(share.database_id) or _purged(registry, share)
-            self._shared.setdefault(share.timeline_id, []).append(database)
-            self._sharers.setdefault(share.database_id, []).append(self.timelines[share.timeline_id])
+            self._used.setdefault(share.timeline_id, []).append(share.database_id)
+            self._users.setdefault(share.database_id, []).append(share.timeline_id)
 
-    def of(self, timeline: Timeline) -> list[Database]:
-        """What it shares first: that is what its apps are connected to."""
-        return self._shared.get(timeline.id, []) + self._own.get(timeline.id, [])
+    def used_by(self, timeline: Timeline) -> list[Database]:
+        """The databases of others that it uses."""
+        found = (self._registry.database(database_id) for database_id in self._used.get(timeline.id, []))
+        return [database for database in found if database is not None]
 
     def owner(self, timeline: Timeline, database: Database) -> str | None:
-        """Whose it is, where it is not the timeline's own."""
-        return None if database.timeline_id == timeline.id else os.fsdecode(self.timelines[database.timeline_id].name)
+        """The timeline that a database belongs to, if it is not this one's own."""
+        return None if database.timeline_id == timeline.id else self._name(database.timeline_id)
 
-    def sharers(self, timeline: Timeline, database: Database) -> list[str]:
-        """Who uses it besides, where it is the timeline's own."""
+    def users(self, timeline: Timeline, database: Database) -> list[str]:
+        """The other timelines that use a timeline's own database."""
         if database.timeline_id != timeline.id:
             return []
-        return sorted(os.fsdecode(sharer.name) for sharer in self._sharers.get(database.id, []))
+        return sorted(self._name(timeline_id) for timeline_id in self._users.get(database.id, []))
 
-
-def _purged(registry: Registry, share: Share) -> Database:
-    found = registry.database(share.database_id)
-    assert found is not None  # noqa: S101 - rows of databases are never deleted
-    return found
+    def _name(self, timeline_id: str) -> str:
+        return os.fsdecode(self._registry.timeline(timeline_id).name)
 
 
 def timelines(registry: Registry, app: App) -> list[Document]:
     """One document per timeline that has, or is to have, a database; production first, then by name."""
-    held = _Held(registry, app)
-    reach = Reach(registry, app.id)
+    own: dict[str, list[Database]] = {}
+    for database in sorted(registry.databases(app.id), key=lambda database: database.status is Status.ARCHIVED):
+        own.setdefault(database.timeline_id, []).append(database)
+    there = sorted(registry.timelines(app.id), key=lambda timeline: (not timeline.production, timeline.name))
+    return _documents(registry, app, [(timeline, own.get(timeline.id, [])) for timeline in there])
+
+
+def timeline(registry: Registry, app: App, found: Timeline) -> Document | None:
+    """The same for one timeline; None if it is gone, and its data too."""
+    return next(iter(_documents(registry, app, [(found, queries.databases_of(registry, found))])), None)
+
+
+def _documents(registry: Registry, app: App, listed: Iterable[tuple[Timeline, list[Database]]]) -> list[Document]:
+    sharing, reach = _Sharing(registry, app), Reach(registry, app.id)
     documents = []
-    for timeline in sorted(held.timelines.values(), key=lambda timeline: (not timeline.production, timeline.name)):
-        if held.of(timeline) or timeline.gone_at is None:
+    for timeline, own in listed:
+        held = sharing.used_by(timeline) + own  # what it uses of others first: that is what its apps are connected to
+        if held or timeline.gone_at is None:
             documents.append(
-                _timeline(app, timeline, held, reach) | {"pre_deploy": pre_deploy(registry, app, timeline)}
+                _timeline(app, timeline, held, sharing, reach) | {"pre_deploy": pre_deploy(registry, app, timeline)}
             )
     return documents
 
@@ -149,23 +155,23 @@ def status_of(app: App, timeline: Timeline, held: list[Database]) -> Status:
     return timeline_status(statuses)
 
 
-def _timeline(app: App, timeline: Timeline, held: _Held, reach: Reach) -> Document:
+def _timeline(app: App, timeline: Timeline, held: list[Database], sharing: _Sharing, reach: Reach) -> Document:
     return {
         "app": app.slug,
         "timeline": os.fsdecode(timeline.name),
         "branch": None if timeline.preview else os.fsdecode(timeline.branch),
         "context": "production" if timeline.production else "development",
         "revision": timeline.revision or None,
-        "status": str(status_of(app, timeline, held.of(timeline))),
+        "status": str(status_of(app, timeline, held)),
         "protected": timeline.protected,
         "expires_at": rfc3339(None if timeline.gone_at is not None else expires_at(app, timeline)),
         "databases": [
             {
                 **document(database, reach),
-                "shared_from": held.owner(timeline, database),
-                "shared_by": held.sharers(timeline, database),
+                "shared_from": sharing.owner(timeline, database),
+                "shared_by": sharing.users(timeline, database),
             }
-            for database in held.of(timeline)
+            for database in held
         ],
     }
 
@@ -194,11 +200,22 @@ def document(database: Database, reach: Reach) -> Document:
     }
 
 
+def database(registry: Registry, app: App, found: Database) -> Document:
+    """A database that has, or is to have, data, with its app and timeline."""
+    whole = timeline(registry, app, registry.timeline(found.timeline_id))
+    assert whole is not None  # noqa: S101 - it has this database
+    return next(item for item in _flat([whole]) if item["id"] == found.id and item["shared_from"] is None)
+
+
 def databases(registry: Registry, app: App) -> list[Document]:
     """The flat list: every database with its app and timeline."""
+    return _flat(timelines(registry, app))
+
+
+def _flat(documents: list[Document]) -> list[Document]:
     return [
         {"app": document["app"], "timeline": document["timeline"], **database}
-        for document in timelines(registry, app)
+        for document in documents
         for database in document["databases"]
     ]
 

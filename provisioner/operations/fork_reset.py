@@ -15,7 +15,7 @@ from provisioner.engines.protocol.engine import Copied, Source
 from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.reconcile.changes.replace import put_in_place
-from provisioner.registry.shares import sharers
+from provisioner.registry.queries import users_of
 from provisioner.registry.store import Registry
 
 
@@ -34,11 +34,7 @@ class Scrubbing:
         if self.command is not None:
             usual = assigned.limit_ms if assigned else PRE_DEPLOY_MS
             return Scrub(self.command, self.limit_ms or usual) if self.command else None
-        if assigned is None or not any(
-            item.production and item.id == origin.timeline_id
-            for owner in registry.apps()
-            for item in registry.timelines(owner.id)
-        ):
+        if assigned is None or not timeline_of(registry, origin).production:
             return None
         return replace(assigned, limit_ms=self.limit_ms or assigned.limit_ms)
 
@@ -80,13 +76,13 @@ def fork(
         yield f"{goal.name} is {becomes}{pause(made) if origin else ''}"
         yield was_kept(registry, goal, kept)
 
-    users = shared_by(registry, app, goal)
+    users = shared_by(registry, goal)
     return Proposal(do, f"Make {goal.name} {becomes}?{users} What it holds becomes a snapshot")
 
 
-def shared_by(registry: Registry, app: App, database: Database) -> str:
+def shared_by(registry: Registry, database: Database) -> str:
     """For a question about what happens to a database: a sentence that names who else uses it, if somebody does."""
-    names = sorted(os.fsdecode(timeline.name) for timeline in sharers(registry, app.id, database))
+    names = sorted(os.fsdecode(timeline.name) for timeline in users_of(registry, database))
     return f" {shown(', '.join(names))} {'uses' if len(names) == 1 else 'use'} it too." if names else ""
 
 

@@ -16,6 +16,7 @@ from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.changes.backup import Held
 from provisioner.reconcile.changes.instance_deletion import delete_instance, recover_instance
 from provisioner.reconcile.controller import archive_instance
+from provisioner.registry import queries
 from provisioner.registry.instances import Deleted, deleted
 from provisioner.registry.store import Registry
 
@@ -162,7 +163,7 @@ def _bring_back(registry: Registry, instance: Instance, told: Told) -> str:
             run(registry, app, "instance recover", told)
         except ProvisionerError as error:
             failed = failed or f"{app.slug}: {error}"
-        for database in registry.databases(app.id):
-            if database.instance_id == instance.id and database.error:
+        for database in queries.failed(registry, app.id):
+            if database.instance_id == instance.id:
                 failed = failed or f"{database.name}: {database.error}"
     return failed

@@ -17,6 +17,7 @@ from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.registry.instances import databases_of, save_instance
+from provisioner.registry.queries import failed
 from provisioner.registry.store import Registry
 
 
@@ -89,5 +90,5 @@ def _has_data(database: Database) -> bool:
 def _mend(registry: Registry, apps: list[App], told: Told) -> None:
     """What was missed in the old place is there again."""
     for app in apps:
-        if any(database.error for database in registry.databases(app.id)):
+        if failed(registry, app.id):
             run(registry, app, "instance edit", told)

@@ -43,5 +43,5 @@ def load(registry: Registry, app: App, database: Database, path: str, *, replace
 
     if empty:
         return Proposal(do)
-    users = shared_by(registry, app, database)
+    users = shared_by(registry, database)
     return Proposal(do, f"Replace all that {database.name} holds?{users}")

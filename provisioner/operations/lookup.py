@@ -11,10 +11,9 @@ from provisioner.engines.postgres import names
 from provisioner.operations.instances import find as find_instance
 from provisioner.operations.proposal import Told
 from provisioner.operations.reconcile_now import run
-from provisioner.registry.shares import shares
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
-SHORTEST_ID = 8
 _PARTS = 2  # the kind and the instance, before the id in a name that a server has; no other name has an underscore
 
 
@@ -34,13 +33,7 @@ def find(registry: Registry, name: str) -> tuple[App, Database]:
 
 def called(registry: Registry, text: str) -> list[tuple[App, Database]]:
     """The databases of this name, or whose id begins so, or that a server has under this name."""
-    identity = names.id_of(text) if text.count("_") >= _PARTS else text
-    return [
-        (app, database)
-        for app in registry.apps()
-        for database in registry.databases(app.id)
-        if database.name == text or (len(identity) >= SHORTEST_ID and database.id.startswith(identity))
-    ]
+    return queries.databases_called(registry, text, names.id_of(text) if text.count("_") >= _PARTS else text)
 
 
 def meant(registry: Registry, app: App, text: str, told: Told, instance: str | None = None) -> Database:
@@ -59,18 +52,15 @@ def of_timeline(
     does not know yet is provisioned first. Raises NotResolved, also where one timeline is called as another's branch is.
     """
     timeline = timeline_named(registry, app, name, told, exact=exact)
-    found = {database.instance_id: database for database in _live(registry, app, timeline)}
-    if timeline is not None:
-        found |= _shared(registry, app, timeline)
+    own = [] if timeline is None else queries.databases_of(registry, timeline)
+    others = [] if timeline is None else queries.used_of_others(registry, timeline)
+    found = {database.instance_id: database for database in (*own, *others) if database.live}
     wanted = registry.assigned(app.id) if instance is None else [find_instance(registry, instance)]
     for assigned in wanted:
         if assigned.id in found:
             return found[assigned.id]
     away = [
-        item.name
-        for item in registry.databases(app.id)
-        if timeline is not None and item.timeline_id == timeline.id and item.status is Status.ARCHIVED
-        if item.instance_id in {each.id for each in wanted}
+        item.name for item in own if item.status is Status.ARCHIVED and item.instance_id in {each.id for each in wanted}
     ]
     if away:
         raise NotResolved(
@@ -112,10 +102,11 @@ def timeline_of(registry: Registry, database: Database) -> Timeline:
 
 def known_timeline(registry: Registry, app: App, name: bytes, *, exact: bool) -> Timeline | None:
     """By the name of a timeline or, not `exact`, of a branch. Raises NotResolved where it is both."""
-    by_name = {timeline.name: timeline for timeline in registry.timelines(app.id)}
     if exact or name == app.production:
-        return by_name.get(PRODUCTION if name == app.production and not exact else name)
-    timeline, branch = by_name.get(name), by_name.get(BRANCH_PREFIX + name)
+        called = PRODUCTION if name == app.production and not exact else name
+        return queries.timeline_called(registry, app.id, called)
+    timeline = queries.timeline_called(registry, app.id, name)
+    branch = queries.timeline_called(registry, app.id, BRANCH_PREFIX + name)
     if timeline is not None and branch is not None and branch.gone_at is None:
         other = (
             f"{shown(app.production)} for production's" if timeline.production else "its database's name for the other"
@@ -125,16 +116,3 @@ def known_timeline(registry: Registry, app: App, name: bytes, *, exact: bool) ->
             f"Say {shown(branch.name)} for the branch's, {other}",
         )
     return timeline or branch
-
-
-def _live(registry: Registry, app: App, timeline: Timeline | None) -> list[Database]:
-    if timeline is None:
-        return []
-    return [item for item in registry.databases(app.id) if item.live and item.timeline_id == timeline.id]
-
-
-def _shared(registry: Registry, app: App, timeline: Timeline) -> dict[str, Database]:
-    """By instance, the databases of others that a timeline uses."""
-    mine = [share for share in shares(registry, app.id) if share.timeline_id == timeline.id]
-    found = {share.instance_id: registry.database(share.database_id) for share in mine}
-    return {instance_id: database for instance_id, database in found.items() if database is not None and database.live}

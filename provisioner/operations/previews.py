@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.model import App, Timeline
-from provisioner.core.naming import PREVIEW_PREFIX, shown
+from provisioner.core.naming import shown
 from provisioner.engines.protocol.engine import Source
 from provisioner.operations import documents
 from provisioner.operations.lookup import of_timeline
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import run, run_whole
 from provisioner.reconcile.changes.previews import close_preview, find_preview, open_preview
-from provisioner.registry import snapshots
+from provisioner.registry import queries, snapshots
 from provisioner.registry.store import Registry
 
 LASTS = "7d"
@@ -64,7 +64,7 @@ def delete(registry: Registry, app: App, timeline: Timeline) -> Proposal:
 
     def do(told: Told) -> Iterator[str]:
         close_preview(registry, app, timeline, now_ms())
-        run(registry, app, "preview", told)
+        run(registry, app, "preview", told, retry=queries.ids_of(registry, timeline))
         left = document(registry, app, timeline.revision)
         yield line(left) if left else f"deleted {shown(timeline.name)}"
 
@@ -77,7 +77,7 @@ def find(registry: Registry, app: App, revision: str, commit: str | None) -> Tim
     if found is not None:
         return found
     if len(revision) >= SHORTEST_ID:
-        begins = [item for item in registry.timelines(app.id) if item.preview and item.revision.startswith(revision)]
+        begins = queries.previews_like(registry, app.id, revision)
         if len(begins) == 1:
             return begins[0]
     raise NotResolved(f"app {app.slug!r} has no preview of {revision!r}", "See 'provisioner preview list'")
@@ -85,10 +85,9 @@ def find(registry: Registry, app: App, revision: str, commit: str | None) -> Tim
 
 def document(registry: Registry, app: App, commit: str) -> documents.Document | None:
     """What `preview list --json` has of it; None where it has no databases."""
-    name = os.fsdecode(PREVIEW_PREFIX) + commit
-    return next(
-        (item for item in documents.timelines(registry, app) if item["timeline"] == name and item["databases"]), None
-    )
+    found = find_preview(registry, app, commit)
+    made = documents.timeline(registry, app, found) if found is not None else None
+    return made if made is not None and made["databases"] else None
 
 
 def line(preview: documents.Document) -> str:

@@ -15,6 +15,7 @@ from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.plan.planner_context import expires_at
+from provisioner.registry.queries import ids_of
 from provisioner.registry.store import Registry
 
 
@@ -49,11 +50,11 @@ def _change(registry: Registry, app: App, timeline: Timeline, action: str, told:
     """Save what was said of a timeline, and no more than that: somebody else may have said something meanwhile. See to
     what follows from it. The timeline as it is then."""
     with app_locked(registry, app), registry.change():
-        current = next(item for item in registry.timelines(app.id) if item.id == timeline.id)
+        current = registry.timeline(timeline.id)
         changed = replace(current, **said)
         changed = replace(changed, active_at=max(current.active_at, changed.active_at))
         registry.save_timelines([changed])
         lasts = "" if changed.expire_ms is None else f"{changed.expire_ms} ms"
         registry.record(now_ms(), action, registry.who, app_id=app.id, timeline=os.fsdecode(changed.name), detail=lasts)
-    run(registry, app, action, told)
+    run(registry, app, action, told, retry=ids_of(registry, timeline))
     return changed

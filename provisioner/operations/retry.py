@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from provisioner.core.errors import NotResolved, ProvisionerError
@@ -14,6 +13,7 @@ from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import must_be_deployed, run_whole
 from provisioner.reconcile.plan.planner_context import Retry
+from provisioner.registry import queries
 from provisioner.registry.instances import databases_of
 from provisioner.registry.store import Registry
 
@@ -24,7 +24,7 @@ def database(registry: Registry, app: App, found: Database) -> Proposal:
     def do(told: Told) -> Iterator[str]:
         forget_failures(registry, app, [timeline_of(registry, found)], registry.who)
         run_whole(registry, app, "fix", told, retry=frozenset([found.id]))
-        _must_be_whole([item for item in registry.databases(app.id) if item.id == found.id])
+        _must_be_whole([item for item in [registry.database(found.id)] if item is not None])
         must_be_deployed(app, [timeline_of(registry, found)])
         yield "fixed"
 
@@ -36,9 +36,10 @@ def instance(registry: Registry, found: Instance) -> Proposal:
 
     def do(told: Told) -> Iterator[str]:
         failed = {item.id: item.timeline_id for item in databases_of(registry, found.id) if item.error}
+        timelines = [registry.timeline(timeline_id) for timeline_id in sorted(set(failed.values()))]
         troubles = []
         for app in registry.apps():
-            theirs = [item for item in registry.timelines(app.id) if item.id in failed.values()]
+            theirs = [item for item in timelines if item.app_id == app.id]
             if theirs and (trouble := _tried(registry, app, told, theirs, frozenset(failed))):
                 troubles.append(trouble)
         if troubles:
@@ -56,12 +57,14 @@ def everything(registry: Registry) -> Proposal:
 
     def do(told: Told) -> Iterator[str]:
         apps = registry.apps()
-        troubles = [trouble for app in apps if (trouble := _tried(registry, app, told, registry.timelines(app.id)))]
+        troubles = [
+            trouble for app in apps if (trouble := _tried(registry, app, told, queries.undeployed(registry, app.id)))
+        ]
         if troubles:
             raise troubles[0]
-        _must_be_whole([item for app in apps for item in registry.databases(app.id)])
+        _must_be_whole([item for app in apps for item in queries.failed(registry, app.id)])
         for app in apps:
-            must_be_deployed(app, registry.timelines(app.id))
+            must_be_deployed(app, queries.undeployed(registry, app.id))
         yield "fixed"
 
     return Proposal(do)
@@ -72,16 +75,14 @@ def timeline(registry: Registry, app: App, found: Timeline) -> Proposal:
 
     def do(told: Told) -> Iterator[str]:
         forget_failures(registry, app, [found], registry.who)
-        run_whole(registry, app, "fix", told)
-        must_be_deployed(app, [item for item in registry.timelines(app.id) if item.id == found.id])
-        for item in registry.databases(app.id):
-            if item.timeline_id == found.id and item.error:
+        run_whole(registry, app, "fix", told, retry=queries.ids_of(registry, found))
+        current = registry.timeline(found.id)
+        must_be_deployed(app, [current])
+        for item in queries.databases_of(registry, current):
+            if item.error:
                 raise NotResolved(f"{item.name}: {item.error}", f"Then run: provisioner database fix {item.name}")
-        name = os.fsdecode(found.name)
-        status = next(
-            (item["status"] for item in documents.timelines(registry, app) if item["timeline"] == name), "gone"
-        )
-        yield f"{shown(name)} is {status}"
+        document = documents.timeline(registry, app, current)
+        yield f"{shown(current.name)} is {document['status'] if document else 'gone'}"
 
     return Proposal(do)
 

@@ -12,6 +12,7 @@ from provisioner.operations.lookup import of_timeline, timeline_of
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.changes import shares as sharing
+from provisioner.registry import queries
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
@@ -26,7 +27,7 @@ def share(
 
     def do(told: Told) -> Iterator[str]:
         sharing.share(registry, app, sharer, database, now_ms())
-        run(registry, app, "database share", told)
+        run(registry, app, "database share", told, retry=queries.ids_of(registry, sharer) | {database.id})
         yield _used(
             registry, database, f"{shown(sharer.name)} uses {database.name}, the database of {shown(owner.name)}"
         )
@@ -37,7 +38,7 @@ def share(
 
 def unshare(registry: Registry, app: App, sharer: Timeline, instance: Instance | None) -> Proposal:
     """Give a timeline its own database again, on `instance` or wherever it shares one."""
-    mine = [item for item in shares(registry, app.id) if item.timeline_id == sharer.id]
+    mine = queries.shares_of(registry, sharer)
     if instance is not None:
         mine = [item for item in mine if item.instance_id == instance.id]
     if not mine:
@@ -45,7 +46,7 @@ def unshare(registry: Registry, app: App, sharer: Timeline, instance: Instance |
 
     def do(told: Told) -> Iterator[str]:
         sharing.unshare(registry, app, sharer, mine, now_ms())
-        run(registry, app, "database unshare", told)
+        run(registry, app, "database unshare", told, retry=queries.ids_of(registry, sharer))
         for item in mine:
             slug = registry.instance_of(item.instance_id).slug
             database = of_timeline(registry, app, sharer.name, told, slug, exact=True)

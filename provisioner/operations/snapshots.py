@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import NotResolved, ProvisionerError
-from provisioner.core.model import App, Database, Snapshot
+from provisioner.core.model import App, Database, Snapshot, Status
 from provisioner.engines.protocol.engine import Source
 from provisioner.operations.fork_reset import pause, shared_by, was_kept
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.reconcile.changes import replace
 from provisioner.reconcile.changes.revision_snapshots import REVISION
 from provisioner.registry import snapshots
+from provisioner.registry.queries import app_of
 from provisioner.registry.store import Registry
 
 SHORTEST_ID = 8
@@ -45,7 +46,7 @@ def restore(registry: Registry, app: App, goal: Database, kept: Snapshot, *, wit
         yield f"{goal.name} is as it was at {at}{pause(made)}"
         yield was_kept(registry, goal, replaced)
 
-    users = shared_by(registry, app, goal)
+    users = shared_by(registry, goal)
     return Proposal(do, f"Make {goal.name} what it was at {at}?{users} What it holds now becomes a snapshot")
 
 
@@ -85,8 +86,8 @@ def at_revision(registry: Registry, database: Database, revision: str) -> Snapsh
 
 def owner(registry: Registry, kept: Snapshot) -> tuple[App, Database]:
     """The app and the database that a snapshot is of."""
-    for app in registry.apps():
-        for database in registry.databases(app.id):
-            if database.id == kept.database_id:
-                return app, database
+    database = registry.database(kept.database_id)
+    app = app_of(registry, database) if database is not None and database.status is not Status.PURGED else None
+    if app is not None and database is not None:
+        return app, database
     raise NotResolved(f"the database of snapshot {kept.id} is gone", "Its app was removed: add it again")

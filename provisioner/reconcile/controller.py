@@ -135,7 +135,7 @@ def preview(registry: Registry, app: App, now: int) -> Plan:
 
 def _find_damage(registry: Registry, app: App, now: int, cause: str, asked: Retry) -> None:
     """Call connected databases that are lost or damaged what they are, so that they are tried and reported."""
-    found = [item for item in damaged(registry, app) if isinstance(asked, bool) or item.id in asked]
+    found = damaged(registry, app, None if isinstance(asked, bool) else asked)
     if found:
         with registry.change():
             registry.save_databases(found)
@@ -145,11 +145,14 @@ def _find_damage(registry: Registry, app: App, now: int, cause: str, asked: Retr
                 )
 
 
-def damaged(registry: Registry, app: App) -> list[Database]:
-    """The databases that are called connected and are not usable, with what is wrong as their error."""
+def damaged(registry: Registry, app: App, only: Collection[str] | None = None) -> list[Database]:
+    """The databases that are called connected and are not usable, with what is wrong as their error; of all, or of those
+    with `only` these ids."""
     found = []
     instances: dict[tuple[str, bool], Instance] = {}
-    for database in registry.databases(app.id):
+    named = (registry.database(database_id) for database_id in only or ())
+    looked_at = registry.databases(app.id) if only is None else [item for item in named if item is not None]
+    for database in looked_at:
         if database.status is Status.CONNECTED and database.intent is None:
             where = (database.instance_id, database.moved)
             if where not in instances:

@@ -236,6 +236,13 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         create index database_by_name on database (name);
         """,
     ),
+    (
+        "0010_few_among_many",
+        """
+        create index database_unsettled on database (intent) where intent is not null;
+        create index database_failed on database (timeline_id) where error is not null;
+        """,
+    ),
 )
 
 

@@ -67,7 +67,8 @@ def set_moved(registry: Tables, database: Database, *, moved: bool) -> None:
 def on_their_way(registry: Registry, app_id: str) -> list[Database]:
     """Those of an app's databases whose moving was begun and not ended."""
     rows = registry.rows(
-        "select database.id from database join timeline on timeline.id = timeline_id where switching and app_id = ?",
+        "select database.id from database cross join timeline on timeline.id = timeline_id"
+        " where switching and app_id = ?",
         app_id,
     )
     found = (registry.database(str(row[0])) for row in rows)

@@ -2,31 +2,152 @@
 
 from __future__ import annotations
 
-from provisioner.core.model import Database, Run, Timeline
+from collections.abc import Iterable
+
+from provisioner.core.model import App, Database, Run, Share, Timeline
+from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.registry.runs import runs
 from provisioner.registry.store import Registry
 
+SHORTEST_ID = 8
+_AT_ONCE = 500  # values in one statement
+
+# timelines
+
 
 def timeline_by_id(registry: Registry, timeline_id: str) -> Timeline | None:
-    found = registry.rows("select 1 from timeline where id = ?", timeline_id)
-    return registry.timeline(timeline_id) if found else None
+    return _one(registry.timelines_where("id = ?", timeline_id))
+
+
+def production(registry: Registry, app_id: str) -> Timeline | None:
+    return _one(registry.timelines_where("app_id = ? and production", app_id))
+
+
+def timeline_called(registry: Registry, app_id: str, name: bytes) -> Timeline | None:
+    """The timeline with this name: ``production``, ``git-branch/<branch>`` or ``preview/<revision>``."""
+    if name == PRODUCTION:
+        return production(registry, app_id)
+    if name.startswith(PREVIEW_PREFIX):
+        return preview(registry, app_id, name.removeprefix(PREVIEW_PREFIX))
+    if not name.startswith(BRANCH_PREFIX):
+        return None
+    return _one(
+        registry.timelines_where(
+            "app_id = ? and branch = ? and not production and not preview", app_id, name.removeprefix(BRANCH_PREFIX)
+        )
+    )
+
+
+def preview(registry: Registry, app_id: str, revision: bytes) -> Timeline | None:
+    return _one(registry.timelines_where("app_id = ? and branch = ? and not production and preview", app_id, revision))
+
+
+def previews_like(registry: Registry, app_id: str, beginning: str) -> list[Timeline]:
+    """The previews of revisions whose ids begin so."""
+    return registry.timelines_where(
+        "app_id = ? and not production and preview = 1 and branch >= ? and branch < ?",
+        *(app_id, beginning.encode(), beginning.encode() + b"g"),
+    )
+
+
+def of_branches(registry: Registry, app_id: str, branches: Iterable[bytes]) -> list[Timeline]:
+    """The timelines of these branches; production's too, if its branch is one of them."""
+    names = list(branches)
+    return [
+        timeline
+        for start in range(0, len(names), _AT_ONCE)
+        for batch in [names[start : start + _AT_ONCE]]
+        for timeline in registry.timelines_where(
+            f"app_id = ? and branch in ({', '.join('?' * len(batch))}) and not preview", app_id, *batch
+        )
+    ]
+
+
+def previews(registry: Registry, app_id: str, skip: int, most: int) -> list[Timeline]:
+    """Those that are there, or have data, the latest first."""
+    return registry.timelines_where(
+        "app_id = ? and not production and preview = 1 and (gone_at is null"
+        " or exists (select 1 from database where timeline_id = timeline.id and status <> 'purged'))"
+        " order by gone_at is not null, active_at desc limit ? offset ?",
+        *(app_id, most, skip),
+    )
+
+
+def timelines_like(registry: Registry, app_id: str, text: str, most: int) -> list[Timeline]:
+    """Some that are there and have `text` in the name of their branch; production first, then the latest."""
+    return registry.timelines_where(
+        "app_id = ? and gone_at is null and (? = '' or instr(lower(cast(branch as text)), lower(?)))"
+        " order by not production, active_at desc, branch limit ?",
+        *(app_id, text, text, most),
+    )
+
+
+def undeployed(registry: Registry, app_id: str) -> list[Timeline]:
+    """The timelines on which the pre-deploy command has failed."""
+    return registry.timelines_where("app_id = ? and failure is not null order by not production, rowid", app_id)
+
+
+# databases
 
 
 def databases_of(registry: Registry, timeline: Timeline) -> list[Database]:
     """Its own that have, or are to have, data; live ones first."""
+    return registry.databases_where(
+        "timeline_id = ? and status <> 'purged' order by status = 'archived', rowid", timeline.id
+    )
+
+
+def ids_of(registry: Registry, timeline: Timeline) -> frozenset[str]:
+    """The ids of its own databases that have, or are to have, data."""
+    return frozenset(database.id for database in databases_of(registry, timeline))
+
+
+def databases_called(registry: Registry, name: str, beginning: str) -> list[tuple[App, Database]]:
+    """The databases of this name, or whose id has this `beginning`, that have or are to have data, with their apps."""
+    if not name.isascii():  # as all names and ids are
+        return []
+    found = registry.databases_where("name = ? and status <> 'purged' order by rowid", name)
+    if len(beginning) >= SHORTEST_ID:
+        found += registry.databases_where(
+            "id >= ?1 and id < ?1 || '~' and substr(id, 1, length(?1)) = ?1 and name <> ?2 and status <> 'purged'"
+            " order by rowid",
+            *(beginning, name),
+        )
+    pairs = ((app_of(registry, database), database) for database in found)
+    return [(app, database) for app, database in pairs if app is not None]
+
+
+def app_of(registry: Registry, database: Database) -> App | None:
+    """The app that a database is of; None if it was removed."""
+    return registry.app(registry.timeline(database.timeline_id).app_id)
+
+
+def failed(registry: Registry, app_id: str) -> list[Database]:
+    """An app's databases that have an error."""
+    return registry.databases_where(
+        "error is not null and status <> 'purged'"
+        " and exists (select 1 from timeline where timeline.id = timeline_id and app_id = ?) order by rowid",
+        app_id,
+    )
+
+
+# shares
+
+
+def shares_of(registry: Registry, timeline: Timeline) -> list[Share]:
+    """What a timeline uses of others, the first first."""
     rows = registry.rows(
-        "select id from database where timeline_id = ? and status <> 'purged' order by status = 'archived', rowid",
+        "select timeline_id, instance_id, database_id, created_at from share where timeline_id = ?"
+        " order by created_at, rowid",
         timeline.id,
     )
-    return _databases(registry, rows)
+    return [Share(*row) for row in rows]  # type: ignore[arg-type]
 
 
 def used_of_others(registry: Registry, timeline: Timeline) -> list[Database]:
     """The databases of other timelines that it uses."""
-    return _databases(
-        registry,
-        registry.rows("select database_id from share where timeline_id = ? order by created_at, rowid", timeline.id),
-    )
+    found = (registry.database(share.database_id) for share in shares_of(registry, timeline))
+    return [database for database in found if database is not None]
 
 
 def users_of(registry: Registry, database: Database) -> list[Timeline]:
@@ -35,32 +156,9 @@ def users_of(registry: Registry, database: Database) -> list[Timeline]:
     return [registry.timeline(str(row[0])) for row in rows]
 
 
-def previews(registry: Registry, app_id: str, skip: int, most: int) -> list[Timeline]:
-    """Those that are there, or have data, the latest first."""
-    rows = registry.rows(
-        "select id from timeline where app_id = ? and not production and preview = 1 and (gone_at is null"
-        " or exists (select 1 from database where timeline_id = timeline.id and status <> 'purged'))"
-        " order by gone_at is not null, active_at desc limit ? offset ?",
-        *(app_id, most, skip),
-    )
-    return [registry.timeline(str(row[0])) for row in rows]
-
-
-def timelines_like(registry: Registry, app_id: str, text: str, most: int) -> list[Timeline]:
-    """Some that are there and have `text` in the name of their branch; production first, then the latest."""
-    rows = registry.rows(
-        "select id from timeline where app_id = ? and gone_at is null"
-        " and (? = '' or instr(lower(cast(branch as text)), lower(?)))"
-        " order by not production, active_at desc, branch limit ?",
-        *(app_id, text, text, most),
-    )
-    return [registry.timeline(str(row[0])) for row in rows]
-
-
 def run_of(registry: Registry, timeline: Timeline, run_id: str) -> Run | None:
     return next((run for run in runs(registry, timeline.id) if run.id == run_id), None)
 
 
-def _databases(registry: Registry, rows: list[tuple[object, ...]]) -> list[Database]:
-    found = (registry.database(str(row[0])) for row in rows)
-    return [database for database in found if database is not None]
+def _one(found: list[Timeline]) -> Timeline | None:
+    return found[0] if found else None

@@ -40,7 +40,7 @@ def unfinished_runs(registry: Tables, app_id: str) -> list[Run]:
     """Those of an app that have begun and not ended, or were cut off."""
     columns = ", ".join(f"run.{name}" for name in _RUN.split(", "))
     rows = registry.rows(
-        f"select {columns} from run join timeline on timeline.id = timeline_id where state = 'running' and app_id = ?",
+        f"select {columns} from run cross join timeline on timeline.id = timeline_id where state = 'running' and app_id = ?",
         app_id,
     )
     return [_run(row) for row in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from provisioner.core.model import App, Database, Share, Timeline
+from provisioner.core.model import App, Share
 from provisioner.registry.store import Registry
 
 
@@ -12,16 +12,10 @@ def shares(registry: Registry, app_id: str) -> list[Share]:
     """Those of an app's timelines."""
     rows = registry.rows(
         "select share.timeline_id, share.instance_id, share.database_id, share.created_at from share"
-        " join timeline on timeline.id = share.timeline_id where app_id = ? order by share.created_at, share.rowid",
+        " cross join timeline on timeline.id = share.timeline_id where app_id = ? order by share.created_at, share.rowid",
         app_id,
     )
     return [Share(*row) for row in rows]  # type: ignore[arg-type]
-
-
-def sharers(registry: Registry, app_id: str, database: Database) -> list[Timeline]:
-    """The timelines that use this database of another one's."""
-    wanted = {share.timeline_id for share in shares(registry, app_id) if share.database_id == database.id}
-    return [timeline for timeline in registry.timelines(app_id) if timeline.id in wanted] if wanted else []
 
 
 def save_share(registry: Registry, share: Share) -> None:

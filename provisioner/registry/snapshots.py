@@ -38,7 +38,7 @@ def unfinished_snapshots(registry: Tables, app_id: str) -> list[Snapshot]:
     """Those of an app's databases that are being made or deleted."""
     columns = ", ".join(f"snapshot.{name}" for name in _SNAPSHOT.split(", "))
     rows = registry.rows(
-        f"select {columns} from snapshot join database on database.id = database_id join timeline"
+        f"select {columns} from snapshot cross join database on database.id = database_id cross join timeline"
         " on timeline.id = timeline_id where state in ('making', 'deleting') and app_id = ?",
         app_id,
     )
@@ -73,8 +73,8 @@ def replacements(registry: Tables, app_id: str) -> list[Replacement]:
     """Those of an app's databases that were begun and are not finished."""
     columns = ", ".join(f"replacement.{name}" for name in _REPLACEMENT.split(", "))
     rows = registry.rows(
-        f"select {columns} from replacement join database on database.id = database_id"
-        " join timeline on timeline.id = timeline_id where app_id = ?",
+        f"select {columns} from replacement cross join database on database.id = database_id"
+        " cross join timeline on timeline.id = timeline_id where app_id = ?",
         app_id,
     )
     return [Replacement(*row[:4], bool(row[4]), *row[5:]) for row in rows]  # type: ignore[arg-type, call-arg]

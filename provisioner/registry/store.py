@@ -225,12 +225,20 @@ class Registry(Tables):
     # timelines and databases
 
     def timelines(self, app_id: str) -> list[Timeline]:
-        rows = self.rows(f"select {_TIMELINE}, {_SHARING} from timeline where app_id = ?", app_id)
+        return self.timelines_where("app_id = ?", app_id)
+
+    def timelines_where(self, condition: str, *values: object) -> list[Timeline]:
+        """The timelines, of any app, for which a condition in SQL holds."""
+        rows = self.rows(f"select {_TIMELINE}, {_SHARING} from timeline where {condition}", *values)
         return [_timeline(row) for row in rows]
+
+    def databases_where(self, condition: str, *values: object) -> list[Database]:
+        """The databases, of any app, for which a condition in SQL holds."""
+        return [_database(row) for row in self.rows(f"select {_DATABASE} from database where {condition}", *values)]
 
     def timeline(self, timeline_id: str) -> Timeline:
         """The timeline with this id; their rows are never deleted."""
-        return _timeline(self.rows(f"select {_TIMELINE}, {_SHARING} from timeline where id = ?", timeline_id)[0])
+        return self.timelines_where("id = ?", timeline_id)[0]
 
     def databases(self, app_id: str) -> list[Database]:
         """The app's databases that still have, or are to have, data."""
@@ -275,17 +283,15 @@ class Registry(Tables):
 
     def under_way(self, most: int) -> list[Database]:
         """Databases that something is done with, is to be done with, or has failed; at most so many."""
-        rows = self.rows(
-            f"select {_DATABASE} from database where status <> 'purged'"
-            " and (status in ('pending', 'provisioning', 'error') or intent is not null) limit ?",
+        return self.databases_where(
+            "status <> 'purged' and (status in ('pending', 'provisioning', 'error') or intent is not null) limit ?",
             most,
         )
-        return [_database(row) for row in rows]
 
     def databases_aside(self, app_id: str) -> list[Database]:
         """Those of the app's databases that are to be made as copies which have to pass a command."""
         rows = self.rows(
-            f"select {_qualified(_DATABASE, 'database')} from database join timeline on timeline.id = timeline_id"
+            f"select {_qualified(_DATABASE, 'database')} from database cross join timeline on timeline.id = timeline_id"
             " where app_id = ? and intent = 'scrub' and status <> 'archived'",
             app_id,
         )
@@ -293,8 +299,7 @@ class Registry(Tables):
 
     def database(self, database_id: str) -> Database | None:
         """A database, whatever became of it."""
-        rows = self.rows(f"select {_DATABASE} from database where id = ?", database_id)
-        return _database(rows[0]) if rows else None
+        return next(iter(self.databases_where("id = ?", database_id)), None)
 
     def statuses(self, app_id: str, branch: bytes) -> list[tuple[Timeline, Status | None, str, str | None]]:
         """A branch's timelines, each with the status, name and error of the databases it has or shares; status None where

@@ -12,6 +12,7 @@ from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.operations.reconcile_now import must_be_deployed, run_whole
 from provisioner.reconcile import controller
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
 
@@ -30,7 +31,7 @@ def reconcile(slug: str | None, everything: bool, dry_run: bool, as_json: bool) 
         done = {app.slug: run_whole(registry, app, "reconcile", TERMINAL).actions for app in apps}
         if as_json:
             print_json([{"app": name, "actions": count} for name, count in done.items()])
-        failed = [database for app in apps for database in registry.databases(app.id) if database.error]
+        failed = [database for app in apps for database in queries.failed(registry, app.id)]
         if failed:
             first = failed[0]
             raise ProvisionerError(
@@ -38,7 +39,7 @@ def reconcile(slug: str | None, everything: bool, dry_run: bool, as_json: bool) 
                 "Mend that, then run: provisioner database fix --all",
             )
         for app in apps:
-            must_be_deployed(app, registry.timelines(app.id))
+            must_be_deployed(app, queries.undeployed(registry, app.id))
 
 
 def _print_plans(registry: Registry, apps: list[App], as_json: bool) -> None:

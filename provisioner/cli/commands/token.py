@@ -8,11 +8,12 @@ from provisioner.cli.context import confirm, json_option, print_json, the_app, t
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.durations import milliseconds
 from provisioner.core.errors import ProvisionerError
-from provisioner.core.model import Scope, Token
+from provisioner.core.model import Scope, Status, Token
 from provisioner.core.naming import shown
 from provisioner.operations import credentials, documents
 from provisioner.operations.lookup import find
 from provisioner.registry import tokens
+from provisioner.registry.queries import app_of
 from provisioner.registry.store import Registry
 from provisioner.system import secret_key
 
@@ -63,26 +64,22 @@ def create(
             label=label,
         )
         if as_json:
-            print_json({"token": text, **_document(made, _names(registry))})
+            print_json({"token": text, **_document(registry, made)})
             return
     click.echo(text)
     click.echo("This is shown once. It is revoked with: provisioner token revoke " + made.id, err=True)
 
 
-def _names(registry: Registry) -> dict[str, str]:
-    """The slugs of apps and the names of databases, by their ids."""
-    apps = registry.apps()
-    databases = {database.id: database.name for app in apps for database in registry.databases(app.id)}
-    return databases | {app.id: app.slug for app in apps}
-
-
-def _document(token: Token, names: dict[str, str]) -> documents.Document:
+def _document(registry: Registry, token: Token) -> documents.Document:
     """`app` and `database` are ids where what they name is gone."""
+    app = registry.app(token.app_id) if token.app_id else None
+    database = registry.database(token.database_id) if token.database_id else None
+    there = database is not None and database.status is not Status.PURGED and app_of(registry, database) is not None
     return {
         "id": token.id,
         "scope": str(token.scope),
-        "app": token.app_id and names.get(token.app_id, token.app_id),
-        "database": token.database_id and names.get(token.database_id, token.database_id),
+        "app": app.slug if app is not None else token.app_id,
+        "database": database.name if database is not None and there else token.database_id,
         "read_only": token.read_only,
         "label": token.label,
         "created_at": rfc3339(token.created_at),
@@ -96,8 +93,7 @@ def _document(token: Token, names: dict[str, str]) -> documents.Document:
 def list_tokens(as_json: bool) -> None:
     """Every token with what it opens, the revoked and expired ones too. None is shown itself."""
     with Registry.open(the_home()) as registry:
-        names = _names(registry)
-        listed = [(found, _document(found, names)) for found in tokens.listing(registry)]
+        listed = [(found, _document(registry, found)) for found in tokens.listing(registry)]
     if as_json:
         print_json([document for _, document in listed])
         return

@@ -88,5 +88,5 @@ def create(visit: Visit, told: Told) -> Asked:
 
 def _known(registry: Registry, app_id: str, revision: str) -> str | None:
     """The repository may have lost the commit of a preview that comes back."""
-    there = (item for item in registry.timelines(app_id) if item.preview)
-    return next((item.revision for item in there if item.revision == revision), None)
+    found = queries.preview(registry, app_id, revision.encode("utf-8", "surrogateescape"))
+    return found.revision if found is not None else None

@@ -11,6 +11,7 @@ from provisioner.core.model import App, Timeline
 from provisioner.engines.protocol.engine import Source
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.apply.new_rows import begun
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
 
@@ -47,7 +48,7 @@ def open_preview(
 
 
 def _begin_databases(registry: Registry, app: App, timeline: Timeline, now: int, sources: Mapping[str, Source]) -> None:
-    there = {item.instance_id for item in registry.databases(app.id) if item.timeline_id == timeline.id}
+    there = {item.instance_id for item in queries.databases_of(registry, timeline)}
     first = registry.first_assigned(app.id)
     for instance in registry.assigned(app.id):
         if instance.id in there:
@@ -62,13 +63,13 @@ def _begin_databases(registry: Registry, app: App, timeline: Timeline, now: int,
 def close_preview(registry: Registry, app: App, timeline: Timeline, now: int) -> None:
     """Its databases are archived by the next reconcile."""
     with app_locked(registry, app), registry.change():
-        current = next(item for item in registry.timelines(app.id) if item.id == timeline.id)
+        current = registry.timeline(timeline.id)
         registry.save_timelines([replace(current, gone_at=now)])
         _record(registry, app, timeline, now, "timeline.gone")
 
 
 def find_preview(registry: Registry, app: App, revision: str) -> Timeline | None:
-    return next((item for item in registry.timelines(app.id) if item.preview and item.revision == revision), None)
+    return queries.preview(registry, app.id, revision.encode("utf-8", "surrogateescape"))
 
 
 def _record(registry: Registry, app: App, timeline: Timeline, now: int, action: str) -> None:

@@ -22,7 +22,6 @@ from provisioner.core.model import (
     Snapshot,
     SnapshotState,
     Status,
-    Timeline,
 )
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Copied, Engine, Source
@@ -107,7 +106,7 @@ def take_snapshot(registry: Registry, app: App, database: Database, now: int, *,
     """Keep a database as it is. Raises StorageFailed and Busy."""
     with database_locked(registry, database):
         engine, instance = _storage(registry, database)
-        revision = _timeline(registry, app, database).revision
+        revision = registry.timeline(database.timeline_id).revision
         making = SnapshotState.MAKING
         snapshot = Snapshot(str(uuid.uuid4()), database.id, label, cause, revision, making, None, None, now, None)
         snapshots.save_snapshot(registry, snapshot)
@@ -187,7 +186,7 @@ def _finish(registry: Registry, app: App, begun: Replacement, now: int) -> None:
     database = _database(registry, begun.database_id)
     engine, instance = _storage(registry, database)
     size = engine.swap(instance, database, begun.kept_as)
-    timeline = _timeline(registry, app, database)
+    timeline = registry.timeline(database.timeline_id)
     kept = Snapshot(
         *(begun.kept_as, database.id, "", begun.action, timeline.revision, SnapshotState.KEPT, None, size, now, None)
     )
@@ -263,15 +262,11 @@ def _database(registry: Registry, database_id: str) -> Database:
     return found
 
 
-def _timeline(registry: Registry, app: App, database: Database) -> Timeline:
-    return next(timeline for timeline in registry.timelines(app.id) if timeline.id == database.timeline_id)
-
-
 def _storage(registry: Registry, database: Database) -> tuple[Engine, Instance]:
     instance = registry.storage_of(database)
     return engine_of(instance), instance
 
 
 def _record(registry: Registry, app: App, database: Database, now: int, action: str, cause: str, detail: str) -> None:
-    timeline = os.fsdecode(_timeline(registry, app, database).name)
+    timeline = os.fsdecode(registry.timeline(database.timeline_id).name)
     registry.record(now, action, cause, app_id=app.id, timeline=timeline, database_id=database.id, detail=detail)

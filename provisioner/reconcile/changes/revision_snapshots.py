@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable, Sequence
 
 from provisioner.core.errors import ProvisionerError
-from provisioner.core.model import App, Status, Timeline
+from provisioner.core.model import App, Database, Status, Timeline
 from provisioner.reconcile.changes.replace import keep_newest, take_snapshot
 from provisioner.reconcile.plan.actions import Action, Follow, Note
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
 REVISION = "revision"
@@ -22,12 +23,11 @@ def moves(registry: Registry, app: App, actions: Sequence[Action]) -> list[Moved
     if not app.snapshot_revisions:
         return []
     left = {timeline.id: timeline for timeline in _moved(actions)}
-    connected = {
-        database.timeline_id
-        for database in registry.databases(app.id)
-        if database.status is Status.CONNECTED and database.intent is None
-    }
-    return [(timeline.id, timeline.revision) for timeline in left.values() if timeline.id in connected]
+    return [
+        (timeline.id, timeline.revision)
+        for timeline in left.values()
+        if any(_has_data(database) for database in queries.databases_of(registry, timeline))
+    ]
 
 
 def _moved(actions: Sequence[Action]) -> Iterable[Timeline]:
@@ -43,24 +43,29 @@ def keep(registry: Registry, app: App, moved: Sequence[Moved], now: int) -> None
     The timeline moves on also where that fails: it would have to stay behind for ever on a disk that is full. Then the
     history of the database says so.
     """
-    timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
-    leaving = dict(moved)
-    for database in registry.databases(app.id):
-        revision = leaving.get(database.timeline_id)
-        if revision is None or timelines[database.timeline_id].revision != revision:
-            continue  # somebody else has seen to it, and the timeline has moved on
-        if database.status is not Status.CONNECTED or database.intent is not None:
-            continue
-        try:
-            take_snapshot(registry, app, database, now, label="", cause=REVISION)
-            keep_newest(registry, app, database, REVISION, app.snapshot_revisions, now)
-        except ProvisionerError as error:
-            registry.record(
-                now,
-                "database.snapshot-failed",
-                REVISION,
-                app_id=app.id,
-                timeline=os.fsdecode(timelines[database.timeline_id].name),
-                database_id=database.id,
-                detail=str(error),
-            )
+    for timeline_id, revision in moved:
+        timeline = registry.timeline(timeline_id)
+        if timeline.revision == revision:  # else somebody else has seen to it, and the timeline has moved on
+            for database in queries.databases_of(registry, timeline):
+                if _has_data(database):
+                    _keep(registry, app, timeline, database, now)
+
+
+def _has_data(database: Database) -> bool:
+    return database.status is Status.CONNECTED and database.intent is None
+
+
+def _keep(registry: Registry, app: App, timeline: Timeline, database: Database, now: int) -> None:
+    try:
+        take_snapshot(registry, app, database, now, label="", cause=REVISION)
+        keep_newest(registry, app, database, REVISION, app.snapshot_revisions, now)
+    except ProvisionerError as error:
+        registry.record(
+            now,
+            "database.snapshot-failed",
+            REVISION,
+            app_id=app.id,
+            timeline=os.fsdecode(timeline.name),
+            database_id=database.id,
+            detail=str(error),
+        )

@@ -9,7 +9,7 @@ from dataclasses import replace
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Database, Intent, Share, Status, Timeline
 from provisioner.reconcile.apply.locks import app_locked
-from provisioner.registry import shares
+from provisioner.registry import queries, shares
 from provisioner.registry.store import Registry
 
 
@@ -23,8 +23,8 @@ def share(registry: Registry, app: App, timeline: Timeline, database: Database, 
         shares.save_share(registry, Share(timeline.id, database.instance_id, database.id, now))
         aside = [
             replace(item, purge_at=None)
-            for item in registry.databases(app.id)
-            if (item.timeline_id, item.instance_id) == (timeline.id, database.instance_id) and not item.live
+            for item in queries.databases_of(registry, timeline)
+            if item.instance_id == database.instance_id and not item.live
         ]
         registry.save_databases(sorted(aside, key=lambda item: item.archived_at or 0)[-1:])
         _record(registry, app, timeline, now, "database.share", database.id)

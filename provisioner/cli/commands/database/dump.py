@@ -204,7 +204,7 @@ def _users(target: Place) -> str:
     if target.app is None or target.database is None:
         return ""
     with Registry.open(the_home()) as registry:
-        return shared_by(registry, target.app, target.database)
+        return shared_by(registry, target.database)
 
 
 def _keep(target: Place) -> None:

@@ -75,8 +75,7 @@ def show(name: str, as_json: bool) -> None:
     """One database, and what was done to it when and why."""
     with Registry.open(the_home()) as registry:
         app, found = find(registry, name)
-        mine = (item for item in view.databases(registry, app) if item["id"] == found.id)
-        document = next(item for item in mine if item["shared_from"] is None)
+        document = view.database(registry, app, found)
         document["history"] = [
             {"at": rfc3339(at), "action": action, "cause": cause, "detail": detail}
             for at, action, cause, detail in registry.events(found.id)

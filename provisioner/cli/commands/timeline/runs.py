@@ -37,11 +37,11 @@ def show(name: str | None, slug: str | None, as_json: bool) -> None:
     """
     with Registry.open(the_home()) as registry:
         app, found = timeline_meant(registry, name, slug)
-        wanted = os.fsdecode(found.name)
-        documents = view.timelines(registry, app)
-    document = next((item for item in documents if item["timeline"] == wanted), None)
+        document = view.timeline(registry, app, found)
     if document is None:
-        raise NotResolved(f"timeline {wanted!r} is gone, and so is its data", "See 'provisioner status'")
+        raise NotResolved(
+            f"timeline {os.fsdecode(found.name)!r} is gone, and so is its data", "See 'provisioner status'"
+        )
     if as_json:
         print_json(document)
         return

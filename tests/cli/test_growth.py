@@ -1,0 +1,78 @@
+"""What a command costs with many branches, counted: rows read, statements, files, functions called.
+
+A table of times is right on the day it is measured. These counts are the same on every machine, so they fail on the day
+that somebody makes a command read all of an app's timelines to find one of them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import counting
+import pytest
+from counting import Counts
+from support import add_branches, ok, repository
+
+FEW, MANY = 10, 1_000
+ONE, NAME = "branch-00003", "NAME"
+
+Worlds = dict[int, tuple[Path, Path]]
+"""By their number of branches, a registered repository and its home."""
+
+CONSTANT = {
+    "timeline show": ("timeline", "show", ONE),
+    "status of one branch": ("status", "--branch", ONE),
+    "database show": ("database", "show", NAME),
+    "database snapshot create": ("database", "snapshot", "create", ONE),
+    "database snapshot list": ("database", "snapshot", "list", ONE),
+    "database fork": ("database", "fork", ONE, "branch-00005", "--yes"),
+    "database reset": ("database", "reset", "branch-00007", "--yes"),
+    "env": ("env", "--branch", ONE),
+}
+"""Commands about one timeline: how many others there are must not matter."""
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory: pytest.TempPathFactory, shared_home: Path) -> Iterator[Worlds]:
+    assert shared_home
+    made = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for count in (FEW, MANY):
+            top = tmp_path_factory.mktemp(f"many-{count}")
+            patch.setenv("PROVISIONER_HOME", str(top / "home"))
+            repo = repository(top / "shop")
+            add_branches(repo, *(f"branch-{number:05}" for number in range(count)))
+            ok(repo, "init", "--no-hooks", "--grace", "0s")
+            made[count] = repo, top / "home"
+        yield made
+
+
+def _grown(worlds: Worlds, *words: str) -> tuple[Counts, Counts]:
+    """What a command costs in each, the second time: the first imports what it needs, and fills caches."""
+    named = {count: [_named(home, word) for word in words] for count, (_, home) in worlds.items()}
+    for count in (FEW, MANY):
+        counting.command(*worlds[count], *named[count])
+    base, many = (counting.command(*worlds[count], *named[count]) for count in (FEW, MANY))
+    return base, many
+
+
+def _named(home: Path, word: str) -> str:
+    """The word, but the name of a branch's database where it is NAME."""
+    if word != NAME:
+        return word
+    with closing(sqlite3.connect(home / "registry.db")) as registry:
+        question = "select name from database join timeline on timeline.id = timeline_id where branch = ?"
+        return str(registry.execute(question, (ONE.encode(),)).fetchone()[0])
+
+
+@pytest.mark.parametrize("words", CONSTANT.values(), ids=CONSTANT)
+def test_a_command_about_one_branch_costs_the_same_among_ten_and_a_thousand(
+    words: tuple[str, ...], worlds: Worlds
+) -> None:
+    base, many = _grown(worlds, *words)
+    assert (many.statements, many.files) == (base.statements, base.files)
+    assert many.steps <= base.steps * 1.1, (base, many)
+    assert many.calls <= base.calls * 1.1, (base, many)
