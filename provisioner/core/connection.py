@@ -159,7 +159,7 @@ class ReachedServer:
         """``postgresql://user:password@host:port/database``; what else a client has to know comes after a ``?``."""
         hosts, ports = self.server["PGHOST"].split(","), self.server["PGPORT"].split(",")
         where = ",".join(
-            f"[{host}]:{port}" if ":" in host else f"{quoted(host)}:{port}"
+            f"[{host}]:{port}" if ":" in host and "/" not in host else f"{quoted(host)}:{port}"
             for host, port in zip(hosts, ports, strict=True)
         )
         more = "&".join(f"{word}={quoted(self.server[name])}" for word, name in SERVER_OPTIONS if name in self.server)
@@ -173,6 +173,10 @@ SERVER_OPTIONS = (
     ("target_session_attrs", "PGTARGETSESSIONATTRS"),
 )
 """What a server's URL may say besides, and the variable that says it."""
+
+# Not in the URLs of apps: postgres.js, pgx and asyncpg send words that they do not know to the server, which refuses them.
+AUTHENTICATION = ("require_auth", "PGREQUIREAUTH")
+"""How a server may ask for the password: the word that a URL has for it, and the variable."""
 
 
 def variables(connection: Connection, reached: list[Reached | ReachedServer]) -> dict[str, str]:

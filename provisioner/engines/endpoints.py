@@ -47,10 +47,19 @@ def _postgres(home: Home, _: str, database: Attached) -> ReachedServer:
 def _start_embedded(directory: str) -> None:
     from provisioner.engines.protocol import location
 
-    if not location.listens(directory):
-        from provisioner.engines.catalog import ENGINES
+    if location.listens(directory):
+        return
+    from provisioner.engines.catalog import ENGINES
 
-        ENGINES["postgres"].start(directory)
+    before = location.port(directory)
+    ENGINES["postgres"].start(directory)
+    if before not in ("", now := location.port(directory)):
+        import sys
+
+        sys.stderr.write(
+            f"provisioner: another program has taken port {before}, so the PostgreSQL server in {directory} now listens on"
+            f" port {now}. Restart the programs that use it\n"
+        )
 
 
 def _deno_kv(home: Home, app_slug: str, database: Attached) -> Reached:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.connection import ReachedServer
+from provisioner.core.connection import AUTHENTICATION, ReachedServer, quoted
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Status
 from provisioner.engines.files.layout import file_in
@@ -32,7 +32,7 @@ def open_store(found: Place, database_id: str, cache_kib: int) -> DirectStore:
             ) from error
         if archived:  # its role cannot log in
             name = names.name(names.ARCHIVED, found.instance_id, database_id)
-            return on_postgres(found.url, dbname=name, must_exist=True)
+            return on_postgres(_authenticated(found.url, found), dbname=name, must_exist=True)
         return on_postgres(_url(found, database_id), must_exist=True)
     from provisioner.kv.stores.sqlite.store import SqliteStore
 
@@ -44,4 +44,10 @@ def _url(found: Place, database_id: str) -> str:
     """What the database's role connects with: it gets at this one and at no other. Raises StorageFailed."""
     name = names.live(found.instance_id, database_id)
     password = secret_key.role_password(secret_key.secret(Home(found.home)), database_id, names.KV_GENERATION)
-    return ReachedServer(location.variables(found.location), name, name, password).url()
+    return _authenticated(ReachedServer(location.variables(found.location), name, name, password).url(), found)
+
+
+def _authenticated(url: str, found: Place) -> str:
+    """The URL, with what libpq has to know to send no password to another program that listens there."""
+    word, variable = AUTHENTICATION
+    return f"{url}{'&' if '?' in url else '?'}{word}={quoted(location.variables(found.location)[variable])}"

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from provisioner.core.connection import SERVER_OPTIONS, ReachedServer
+from provisioner.core.connection import AUTHENTICATION, SERVER_OPTIONS, ReachedServer
 from provisioner.core.errors import StorageFailed, UsageError
 from provisioner.core.model import Instance
 from provisioner.engines.postgres.session import looking, masked
@@ -58,7 +58,7 @@ def _parse(text: str, where: Where) -> tuple[str, str]:
         given = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
     except psycopg.ProgrammingError as error:
         raise UsageError(f"this is no URL of a PostgreSQL server: {_without_secret(error, text)}", _EXAMPLE) from error
-    options = {word: given.get(word, "") for word, _ in SERVER_OPTIONS}
+    options = {word: given.get(word, "") for word, _ in (*SERVER_OPTIONS, AUTHENTICATION)}
     options["sslrootcert"] = os.path.abspath(where.ca_cert) if where.ca_cert else options["sslrootcert"]
     options["sslmode"] = where.sslmode or options["sslmode"] or ("verify-full" if options["sslrootcert"] else "")
     if options["sslrootcert"] not in ("", "system") and not os.path.isfile(options["sslrootcert"]):

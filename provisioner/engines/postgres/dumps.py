@@ -30,16 +30,17 @@ class PgDumps:
             if not databases.there(session, [name]):
                 raise StorageFailed(f"the database {name} is missing on {instance.location}")
             programs = tools.programs(session.info.server_version // 10000)
-        arguments = [tools.LIVELY, f"--format={form}", *_WHAT_IS_OURS]
-        if isinstance(output, str):
-            arguments.append(f"--file={output}")
-        tools.run(
-            os.path.join(programs, "pg_dump"),
-            arguments,
-            variables_for_tools(instance, name),
-            f"dumping {database.name}",
-            output=None if isinstance(output, str) else output,
-        )
+            arguments = [tools.LIVELY, f"--format={form}", *_WHAT_IS_OURS]
+            if isinstance(output, str):
+                arguments.append(f"--file={output}")
+            # Connected meanwhile: an older pg_dump cannot refuse to send the password, but the port is the server's so long.
+            tools.run(
+                os.path.join(programs, "pg_dump"),
+                arguments,
+                variables_for_tools(instance, name),
+                f"dumping {database.name}",
+                output=None if isinstance(output, str) else output,
+            )
 
     def is_empty(self, instance: Instance, database: Database) -> bool:
         return databases.is_empty(instance, names.live(instance.id, database.id))

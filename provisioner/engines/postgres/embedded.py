@@ -28,10 +28,11 @@ from contextlib import closing
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from provisioner.core.connection import ReachedServer
 from provisioner.core.errors import StorageFailed
-from provisioner.engines.postgres import embedded_cleanup
+from provisioner.engines.postgres import authentication, embedded_cleanup
 from provisioner.engines.postgres import programs as tools
 from provisioner.engines.protocol import location
 from provisioner.engines.protocol.location import FOR_ROOT, PASSWORD_FILE, PORT_FILE
@@ -107,7 +108,9 @@ def runs(directory: str) -> bool:
 
 def admin_url(directory: str) -> str:
     with open(os.path.join(directory, PASSWORD_FILE)) as file:
-        return ReachedServer(location.variables(directory), "postgres", ADMIN, file.read().strip()).url()
+        server = location.variables(directory)
+        server["PGHOST"] = location.socket_directory(directory) or server["PGHOST"]
+        return ReachedServer(server, "postgres", ADMIN, file.read().strip()).url()
 
 
 def programs(data: str) -> str:
@@ -176,7 +179,8 @@ def _make(directory: str, data: str, found: str) -> None:
 
 
 def _launch(directory: str, data: str, found: str, port: int) -> subprocess.Popen[bytes]:
-    settings = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": _sockets(data)}
+    sockets = location.socket_directory(directory)
+    settings = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": sockets}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     log = os.open(os.path.join(directory, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
     try:
@@ -193,17 +197,13 @@ def _launch(directory: str, data: str, found: str, port: int) -> subprocess.Pope
         os.close(log)
 
 
-def _sockets(data: str) -> str:
-    """A socket lies beside the data, where its path is short enough for one."""
-    directory = os.path.dirname(data)
-    return directory if len(os.fsencode(directory)) < 80 and "," not in directory else ""
-
-
 def _answers(directory: str, process: subprocess.Popen[bytes]) -> bool:
     patience = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < patience:
         try:
-            psycopg.connect(admin_url(directory), connect_timeout=5).close()
+            psycopg.connect(
+                make_conninfo(admin_url(directory), connect_timeout=5, **authentication.required(directory))
+            ).close()
         except psycopg.OperationalError:
             time.sleep(_LOOK_SECONDS)
             continue
@@ -272,15 +272,13 @@ def _made_by(data: str) -> int | None:
 
 def _port(path: str) -> int:
     """Where it listened before, else a port that is free."""
-    try:
-        with open(path) as file:
-            return int(file.read().strip())
-    except FileNotFoundError:
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        replace_file(path, str(port).encode(), FILE_MODE)
-        return port
+    if known := location.port(os.path.dirname(path)):
+        return int(known)
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    replace_file(path, str(port).encode(), FILE_MODE)
+    return port
 
 
 def _pid(directory: str) -> int | None:

@@ -210,13 +210,13 @@ class Postgres:
         with administering(instance) as session:
             found = lifecycle.data_of(instance, session, Source(database))
             programs = tools.programs(session.info.server_version // 10000)
-        try:
-            os.mkdir(directory, DIRECTORY_MODE)
-        except OSError as error:
-            raise StorageFailed(f"cannot make {directory}: {error.strerror}", "Make room there") from error
-        arguments = (tools.LIVELY, "--format=custom", f"--file={path}", "--no-password")
-        variables = variables_for_tools(instance, found)
-        tools.run(os.path.join(programs, "pg_dump"), arguments, variables, f"dumping {database.name}")
+            try:
+                os.mkdir(directory, DIRECTORY_MODE)
+            except OSError as error:
+                raise StorageFailed(f"cannot make {directory}: {error.strerror}", "Make room there") from error
+            arguments = (tools.LIVELY, "--format=custom", f"--file={path}", "--no-password")
+            variables = variables_for_tools(instance, found)
+            tools.run(os.path.join(programs, "pg_dump"), arguments, variables, f"dumping {database.name}")
         return path, Copied(None, os.path.getsize(path), 0.0)
 
     def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> Copied:

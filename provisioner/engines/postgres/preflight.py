@@ -148,7 +148,7 @@ def _database(instance: Instance, session: Session, furnish: databases.Furnish) 
         session.execute(roles.opened(session, spare, password))
         server = location.variables(instance.location)
         try:
-            with connected(ReachedServer(server, spare, spare, password).url()) as own:
+            with connected(ReachedServer(server, spare, spare, password).url(), instance.location) as own:
                 own.execute("create table probe (value text)")
                 own.execute("insert into probe values ('here')")
                 found = own.execute("select value from probe").fetchall()
@@ -159,20 +159,20 @@ def _database(instance: Instance, session: Session, furnish: databases.Furnish) 
             )
             return
         yield Check("database", found == [("here",)], "one was made, written to, read and deleted")
-        yield _confined(session, spare, password, server)
+        yield _confined(session, instance.location, spare, password)
     finally:
         databases.drop(session, spare)
         roles.drop(session, spare)
 
 
-def _confined(session: Session, role: str, password: str, server: dict[str, str]) -> Check:
+def _confined(session: Session, where: str, role: str, password: str) -> Check:
     """Does the server let it in anywhere else? Asked by trying, not of its tables."""
     others = session.execute(
         "select datname from pg_database where datallowconn and datname <> %s order by datname limit 50", (role,)
     ).fetchall()
     for (name,) in others:
         try:
-            connected(ReachedServer(server, name, role, password).url()).close()
+            connected(ReachedServer(location.variables(where), name, role, password).url(), where).close()
         except psycopg.Error:
             continue
         return Check("confinement", False, f"the role of a timeline can connect to {name}; see isolation")

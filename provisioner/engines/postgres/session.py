@@ -13,10 +13,11 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from provisioner.core.connection import SERVER_OPTIONS, quoted
+from provisioner.core.connection import AUTHENTICATION, SERVER_OPTIONS, quoted
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
-from provisioner.engines.postgres import embedded
+from provisioner.engines.postgres import authentication, embedded
+from provisioner.engines.protocol import location as place
 from provisioner.kv.stores.postgres.connection import FOR_EVER, NOTICING, Bounded
 
 Session = psycopg.Connection[tuple[Any, ...]]
@@ -114,11 +115,13 @@ def variables_for_tools(instance: Instance, database: str) -> dict[str, str]:
     names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
     names |= dict(SERVER_OPTIONS)
     found = {names[word]: str(value) for word, value in given.items() if word in names and value is not None}
+    found[AUTHENTICATION[1]] = place.variables(instance.location)[AUTHENTICATION[1]]
     return {**found, "PGCONNECT_TIMEOUT": str(CONNECT_SECONDS), "PGAPPNAME": "provisioner"}
 
 
-def connected(url: str, **options: str) -> Bounded:
-    """A new connection on which nobody waits for ever. Raises psycopg.Error."""
+def connected(url: str, location: str, **options: str) -> Bounded:
+    """A new connection to the server of an instance on which nobody waits for ever. Raises psycopg.Error and StorageFailed."""
+    options |= authentication.required(location)
     own = {"connect_timeout": str(CONNECT_SECONDS), "application_name": "provisioner"}
     session = Bounded.connect(make_conninfo(url, **own, **_unsaid(url), **options), autocommit=True)
     session.longest = STATEMENT_SECONDS + _SLACK_SECONDS
@@ -138,7 +141,7 @@ def connect(instance: Instance, url: str, **options: str) -> Bounded:
                 raise known[1]
             _refusals[url] = (began + CONNECT_SECONDS, known[1])
     try:
-        session = connected(url, **options)
+        session = connected(url, instance.location, **options)
         session.execute(_SETTINGS)
     except psycopg.Error as error:
         refusal = StorageFailed(*why(error, instance, url))
@@ -228,6 +231,12 @@ _MEANINGS = (
         ("password authentication failed", "no password supplied", "no PostgreSQL user name"),
         "does not accept this user and password",
         f"Give the right ones: provisioner instance edit {_NAME} --url URL",
+    ),
+    (
+        ("authentication method requirement",),
+        "asks for the password in another way than SCRAM, so nothing was sent",
+        "Check that it is your server; have its pg_hba.conf say scram-sha-256, and set the password again. Only if TLS verifies"
+        f" it: provisioner instance edit {_NAME} --url 'postgresql://…?require_auth=password'",
     ),
     (
         ("no encryption",),

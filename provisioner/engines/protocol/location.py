@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.connection import SERVER_OPTIONS, quoted, unquoted
+from provisioner.core.connection import AUTHENTICATION, SERVER_OPTIONS, quoted, unquoted
 
 SCHEME = "postgresql://"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 DEFAULT_PORT = "5432"
+SCRAM = "scram-sha-256"  # in which a server shows that it knows the password, and does not learn it
 PORT_FILE = "port"
 PASSWORD_FILE = "password"  # noqa: S105 - its name
+_LONGEST_SOCKET = 80  # bytes of its directory's path; the system takes 108 for all of it
 FOR_ROOT = "/var/lib/timeline-provisioner"
 """Where the files of embedded servers are as root, each one's in a directory of its own."""
 
@@ -32,7 +34,7 @@ def has_several(location: str) -> bool:
 def location_of(hosts: list[tuple[str, str]], options: dict[str, str]) -> str:
     """The location of a server: hosts with their ports, and options by the words that a URL has for them."""
     where = ",".join(f"[{host}]:{port}" if ":" in host else f"{quoted(host)}:{port}" for host, port in hosts)
-    more = "&".join(f"{word}={quoted(options[word])}" for word, _ in SERVER_OPTIONS if options.get(word))
+    more = "&".join(f"{word}={quoted(options[word])}" for word, _ in _OPTIONS if options.get(word))
     return f"{SCHEME}{where}{f'?{more}' if more else ''}"
 
 
@@ -50,21 +52,52 @@ def is_kept(location: str) -> bool:
     return not is_server(location) and os.path.exists(os.path.join(location, PASSWORD_FILE))
 
 
+def socket_directory(directory: str) -> str:
+    """Where an embedded server has its socket, which no other user can reach or replace; empty where the path is too long."""
+    beside = os.path.dirname(data_of(directory))
+    return beside if len(os.fsencode(beside)) < _LONGEST_SOCKET and "," not in beside else ""
+
+
 def listens(directory: str) -> bool:
-    """Does somebody accept connections where an embedded server is to listen?"""
+    """Does an embedded server accept connections? While it runs, its port is its own; one that has stopped may have lost it."""
     import _socket  # `socket` takes longer to import
 
     try:
         server = variables(directory)
-        connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        private = socket_directory(directory)
+        if not private and not _is_owners(int(server["PGPORT"]), data_of(directory)):
+            return False
+        connection = _socket.socket(_socket.AF_UNIX if private else _socket.AF_INET, _socket.SOCK_STREAM)
         try:
             connection.settimeout(2.0)
-            connection.connect((server["PGHOST"], int(server["PGPORT"])))
+            number = server["PGPORT"]
+            connection.connect(f"{private}/.s.PGSQL.{number}" if private else (server["PGHOST"], int(number)))
         finally:
             connection.close()
     except (OSError, ValueError):
         return False
     return True
+
+
+def _is_owners(port: int, data: str) -> bool:
+    """Does who owns the files of a server listen on the port, and no other user? True where the system does not tell."""
+    owner = str(os.stat(data).st_uid)
+    try:
+        with open("/proc/net/tcp") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return True
+    listening = [line for line in lines if line[3] == "0A" and line[1].endswith(f":{port:04X}")]
+    return bool(listening) and all(line[7] == owner for line in listening)
+
+
+def port(directory: str) -> str:
+    """Where an embedded server listens on loopback; empty where it has never been started."""
+    try:
+        with open(os.path.join(directory, PORT_FILE)) as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def shown_url(location: str, database: str) -> str:
@@ -96,7 +129,7 @@ def variables(location: str) -> dict[str, str]:
     """PGHOST, PGPORT and what else a client has to know of a server. Raises OSError for an embedded one never started."""
     if not is_server(location):
         with open(os.path.join(location, PORT_FILE)) as file:
-            return {"PGHOST": "127.0.0.1", "PGPORT": file.read().strip()}
+            return {"PGHOST": "127.0.0.1", "PGPORT": file.read().strip(), AUTHENTICATION[1]: SCRAM}
     where, _, more = location.removeprefix(SCHEME).partition("?")
     hosts, ports = [], []
     for part in where.split(","):
@@ -106,5 +139,8 @@ def variables(location: str) -> dict[str, str]:
         hosts.append(unquoted(host.strip("[]")))
         ports.append(port)
     found = {"PGHOST": ",".join(hosts), "PGPORT": ",".join(ports)}
-    options = dict(option.split("=", 1) for option in more.split("&") if option)
-    return found | {name: unquoted(options[word]) for word, name in SERVER_OPTIONS if word in options}
+    options = {AUTHENTICATION[0]: SCRAM, **dict(option.split("=", 1) for option in more.split("&") if option)}
+    return found | {name: unquoted(options[word]) for word, name in _OPTIONS if word in options}
+
+
+_OPTIONS = (*SERVER_OPTIONS, AUTHENTICATION)
