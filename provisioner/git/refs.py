@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from provisioner.core.errors import UnreadableRepository
 from provisioner.git.command import git
 from provisioner.git.worktree import HEADS, common_dir_of
 
+USUAL = (b"main", b"master", b"trunk")
+_REMOTES = b"refs/remotes/"
 _LONGEST = 4096  # bytes of a name of a commit: no file system has longer ones
 
 
@@ -97,21 +99,54 @@ def _must_exist(common_dir: bytes) -> None:
             )
 
 
-def default_branch(common_dir: bytes) -> bytes:
-    """What is deployed to production unless somebody says otherwise: the remote's default branch, else HEAD's."""
-    for name in (b"refs/remotes/origin/HEAD", b"HEAD"):
-        path = os.path.join(common_dir, name)
-        if os.path.isfile(path):
-            with open(path, "rb") as file:
-                target = file.read().strip()
-            for prefix in (b"ref: refs/remotes/origin/", b"ref: refs/heads/"):
-                branch = target.removeprefix(prefix)
-                if branch not in (target, b".invalid"):
-                    return branch
+def default_branch(common_dir: bytes, branches: Collection[bytes]) -> bytes | None:
+    """Which of the repository's `branches` is deployed to production unless a person says otherwise; None if it is unclear.
+
+    The remote's default branch, also if there is no local branch of that name; of a bare repository the branch that HEAD
+    names; else the only one of main, master and trunk. A repository without branches has the one that HEAD names.
+    """
+    remote = _remote_default(common_dir)
+    if remote is not None:
+        return remote
+    if not branches or is_bare(common_dir):
+        head = _head_branch(common_dir)
+        if not branches or head in branches:
+            return head
+    usual = [name for name in USUAL if name in branches]
+    return usual[0] if len(usual) == 1 else None
+
+
+def tracked_branches(common_dir: bytes) -> set[bytes]:
+    """The branches that the remote had when it was last fetched from."""
+    remote = _remote(common_dir)
+    listing = git(common_dir, "for-each-ref", "--format=%(refname)", _REMOTES + remote + b"/") if remote else b""
+    prefix = _REMOTES + remote + b"/"
+    return {line.removeprefix(prefix) for line in listing.split(b"\n") if line} - {b"HEAD"}
+
+
+def _remote_default(common_dir: bytes) -> bytes | None:
+    """None if there is no remote, if its default branch is not known, or if the remote no longer has it."""
+    remote = _remote(common_dir)
+    if not remote:
+        return None
+    head = _REMOTES + remote + b"/HEAD"  # not listed if what it names is gone
+    target = git(common_dir, "for-each-ref", "--format=%(symref)", head).strip()
+    return target.removeprefix(_REMOTES + remote + b"/") or None
+
+
+def _remote(common_dir: bytes) -> bytes:
+    """The remote that the repository belongs to: origin, or the only one; empty if there is none."""
+    names = [line for line in git(common_dir, "remote").split(b"\n") if line]
+    if b"origin" in names:
+        return b"origin"
+    return names[0] if len(names) == 1 else b""
+
+
+def _head_branch(common_dir: bytes) -> bytes | None:
     try:
         return git(common_dir, "symbolic-ref", "HEAD").strip().removeprefix(HEADS)
-    except UnreadableRepository:
-        return b"main"
+    except UnreadableRepository:  # a commit is checked out
+        return None
 
 
 def commit_of(git_dir: bytes, name: str) -> str | None:

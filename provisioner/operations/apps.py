@@ -12,8 +12,9 @@ from provisioner.core.clock import now_ms
 from provisioner.core.durations import lasting, limit, milliseconds
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import App
+from provisioner.git import production_branch
 from provisioner.git.command import must_be_trusted
-from provisioner.git.refs import default_branch, read_branches
+from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.jobs.pre_deploy import forget_failures
 from provisioner.operations.proposal import Proposal, Told
@@ -70,7 +71,10 @@ def register(
     grace: str | None,
     retention: str | None,
 ) -> App:
-    """Register the repository at `path`, or change what is said of one that is registered."""
+    """Register the repository at `path`, or change what is said of one that is registered.
+
+    Raises `UnclearProductionBranch` if a person has to name the production branch.
+    """
     checkout = find_checkout(os.fsencode(path))
     if checkout is None:
         raise ProvisionerError(f"{os.path.abspath(path)} is in no git repository", "Make one with 'git init'")
@@ -82,12 +86,14 @@ def register(
         id=str(uuid.uuid4()),
         slug=slug if name else _free(registry, slug),
         git_dir=checkout.common_dir,
-        production=default_branch(checkout.common_dir),
+        production=production_branch.found(checkout.common_dir) if production is None else os.fsencode(production),
         grace_ms=GRACE_MS,
         retention_ms=RETENTION_MS,
         created_at=now_ms(),
     )
     slug = slug if name else app.slug
+    if production is not None and (known is None or os.fsencode(production) != known.production):
+        production_branch.must_exist(app.git_dir, os.fsencode(production))
     return _save(registry, _changed(app, slug, production, grace, retention, None, None, None))
 
 
@@ -118,6 +124,8 @@ def change(
     Raises UsageError where something of it is not to be understood, before anything is done.
     """
     changed = _changed(app, name, production, grace, retention, expire_after, git_dir, deploying)
+    if changed.production != app.production:
+        production_branch.must_exist(changed.git_dir, changed.production)
 
     def do(told: Told) -> Iterator[str]:
         saved = _save(registry, changed)

@@ -85,12 +85,12 @@ def test_a_lookup_by_name_finds_what_a_listing_can_miss(repository: Path) -> Non
     assert not still_there(directory, [b"a", b"gone"])
 
 
-def test_the_production_branch_is_the_remotes_default_or_what_head_names(repository: Path, tmp_path: Path) -> None:
+def test_the_default_branch_is_the_remotes_or_the_usual_one(repository: Path, tmp_path: Path) -> None:
     git(repository, "branch", "-m", "main", "trunk")
-    assert default_branch(common(repository)) == b"trunk"
+    assert default_branch(common(repository), {b"trunk"}) == b"trunk"
     git(tmp_path, "clone", "--quiet", str(repository), "clone")
     git(tmp_path / "clone", "switch", "--quiet", "-c", "feature")
-    assert default_branch(common(tmp_path / "clone")) == b"trunk"
+    assert default_branch(common(tmp_path / "clone"), {b"feature"}) == b"trunk"
 
 
 def test_a_mirror_is_known_by_its_remote(repository: Path, tmp_path: Path) -> None:

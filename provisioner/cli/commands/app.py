@@ -8,6 +8,7 @@ import click
 
 from provisioner.cli.context import confirm, json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.deploy_options import deploying_options
+from provisioner.cli.registration import PRODUCTION_HELP, registered
 from provisioner.cli.terminal import carry_out
 from provisioner.core import naming
 from provisioner.core.clock import now_ms, rfc3339
@@ -19,7 +20,7 @@ from provisioner.git import hooks
 from provisioner.git.command import must_be_trusted
 from provisioner.git.worktree import find_checkout
 from provisioner.operations import documents as view
-from provisioner.operations.apps import Deploying, change, register
+from provisioner.operations.apps import Deploying, change
 from provisioner.reconcile.controller import archive_all
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
@@ -33,14 +34,14 @@ def app() -> None:
 @app.command(name="add")
 @click.argument("path", default=".")
 @click.option("--name", metavar="SLUG", help="Default: the directory's name.")
-@click.option("--production-branch", metavar="BRANCH", help="Default: the remote's default branch, else HEAD's.")
+@click.option("--production-branch", metavar="BRANCH", help=PRODUCTION_HELP)
 @click.option("--grace", metavar="TIME", help="How long a branch is gone before its database is archived (10s).")
 @click.option("--retention", metavar="TIME", help="How long an archived database is kept (7d).")
 def add(path: str, name: str | None, production_branch: str | None, grace: str | None, retention: str | None) -> None:
     """Register a repository, without hooks and without a database instance ('provisioner init' does all)."""
     with Registry.open(the_home(), create=True) as registry:
         registry.organization()
-        added = register(registry, path, name, production_branch, grace, retention)
+        added = registered(registry, path, name, production_branch, grace, retention)
         inbox.leave(registry.home.inbox, added.id)
         click.echo(f"app {added.slug}: assign an instance with 'provisioner assign INSTANCE {added.slug}'")
 

@@ -7,6 +7,7 @@ import os
 import click
 
 from provisioner.cli.context import the_home
+from provisioner.cli.registration import PRODUCTION_HELP, registered
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
@@ -15,7 +16,6 @@ from provisioner.core.naming import shown
 from provisioner.daemon.worker import report
 from provisioner.git import hooks
 from provisioner.git.worktree import find_checkout
-from provisioner.operations.apps import register
 from provisioner.operations.instances import default
 from provisioner.operations.reconcile_now import run_whole
 from provisioner.registry.instances import deleted
@@ -26,7 +26,7 @@ from provisioner.system import inbox
 @click.command()
 @click.argument("path", default=".")
 @click.option("--name", metavar="SLUG", help="The app's name. Default: the directory's.")
-@click.option("--production-branch", metavar="BRANCH", help="Default: the remote's default branch, else HEAD's.")
+@click.option("--production-branch", metavar="BRANCH", help=PRODUCTION_HELP)
 @click.option("--grace", metavar="TIME", help="How long a branch is gone before its database is archived (10s).")
 @click.option("--retention", metavar="TIME", help="How long an archived database is kept (7d).")
 @click.option("--no-hooks", is_flag=True, help="Install no hooks: 'provisioner watch' or 'reconcile' does the work.")
@@ -42,7 +42,7 @@ def init(
     home = the_home()
     with Registry.open(home, create=True) as registry:
         registry.organization()
-        app = register(registry, path, name, production_branch, grace, retention)
+        app = registered(registry, path, name, production_branch, grace, retention)
         if not registry.assigned(app.id):
             _must_not_be_deleted(registry, app)
             registry.assign(default(registry), app, now_ms())
