@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 from connect_world import QUIET, Server, free_port, serving
+from counters import BRANCHES, counting, said
 from paths import REQUIREMENTS, SUPPORT
-from support import files, shop
+from support import files
 
 from provisioner.kv import open_kv
-
-BRANCHES = ("main", "login", "cart", "search", "release/2.0")
 
 # Deno's own example for Deno KV with timelines, to the byte.
 SEED = """\
@@ -32,11 +31,6 @@ Deno.serve(async () => {
   return new Response(JSON.stringify(requests));
 });
 """
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    return shop(tmp_path / "shop", *BRANCHES[1:])
 
 
 @pytest.fixture
@@ -91,23 +85,6 @@ def test_the_example_counts_for_each_branch_by_itself(server: Server, repository
         assert {branch: fetched(url) for branch, url in urls.items()} == {
             branch: number + 2 for number, branch in enumerate(BRANCHES)
         }
-
-
-def counting(repository: Path, branch: str, *command: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        ["provisioner", "exec", "--branch", branch, "--", *command],
-        cwd=repository,
-        env={**os.environ, **QUIET},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def said(process: subprocess.Popen[str]) -> list[str]:
-    out, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    return out.splitlines()
 
 
 @pytest.mark.timeout(180)

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from connect_world import Access, Server, access, serving
 from kv_files import rows
+from kv_processes import Process, deno, python, running, total, transferred
 from kv_server import Made, Served, served
 from kv_worker import ACCOUNTS, SUM
 from support import files, ok, run, shop, status, until
-from test_kv_together import Process, deno, python, running, total, transferred
 
 from provisioner.kv import AccessDenied, Kv, KvError, ReadOnly, StoreFailed, Uncertain, open_kv
 from provisioner.kv.client import async_client, sync_client

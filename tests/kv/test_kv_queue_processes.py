@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from kv_files import rows
 from kv_oracle import Oracle
+from kv_processes import NIGHTLY, Process, python, running
 from support import until
-from test_kv_together import NIGHTLY, Process, python, running
 
 from provisioner.kv import open_kv
 from provisioner.kv.client.sync_client import open_store

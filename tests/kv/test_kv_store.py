@@ -7,9 +7,30 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import psycopg
 import pytest
 from kv_server import Served, TimedStore
+from kv_steps import (
+    DEAD,
+    EVERYTHING,
+    LETTERS,
+    NOW,
+    A,
+    B,
+    C,
+    D,
+    K,
+    N,
+    X,
+    Z,
+    change,
+    do,
+    done,
+    emptied,
+    enqueued,
+    names,
+    put,
+    stored,
+)
 from pg_server import PgServer
 
 from provisioner.kv.codec import key, value
@@ -38,11 +59,10 @@ STORES: dict[str, Callable[[Path, Served], Store]] = {
     "sqlite, one of many": lambda directory, _: SqliteStore(directory / "kv.sqlite3", lean=True),
     "remote": lambda _, server: TimedStore(server, server.database()),
 }
+
 ON_POSTGRES = ("postgres", "remote, on postgres")
-NOW = 1_800_000_000_000
-A, B, C, D, K, N, X, Z, DEAD, LETTERS = (key.encode((name,)) for name in (*"abcdknxz", "dead", "letters"))
+
 END = b"\xff"
-EVERYTHING = ReadRange(b"\0", b"\xff", 1000)
 
 
 @pytest.fixture(scope="module")
@@ -67,46 +87,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, server: Served) -> Ite
     else:
         with closing(STORES[request.param](tmp_path, server)) as made:
             yield made
-
-
-def emptied(url: str) -> None:
-    """Of all entries and messages."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("delete from deno_kv.kv")
-        connection.execute("delete from deno_kv.queue")
-
-
-def put(name: bytes, item: object = 1, expire_at: int = -1) -> Mutation:
-    return Mutation(MutationKind.SET, name, *value.encode(item), expire_at)
-
-
-def change(
-    kind: MutationKind, name: bytes, operand: object, low: object = "", high: object = "", clamp: bool = False
-) -> Mutation:
-    least, most = (b"" if bound == "" else value.to_v8(bound) for bound in (low, high))
-    return Mutation(kind, name, *value.encode(operand), -1, least, most, clamp)
-
-
-def do(
-    store: Store, *mutations: Mutation, checks: tuple[Check, ...] = (), enqueues: tuple[Enqueue, ...] = ()
-) -> Outcome:
-    (outcome,) = store.write([AtomicWrite(checks, mutations, enqueues)])
-    return outcome
-
-
-def done(store: Store, *mutations: Mutation, **rest: tuple[Enqueue, ...]) -> bytes:
-    outcome = do(store, *mutations, enqueues=rest.get("enqueues", ()))
-    assert isinstance(outcome, Committed), outcome
-    return outcome.versionstamp
-
-
-def names(store: Store, wanted: ReadRange = EVERYTHING) -> list[bytes]:
-    return [entry.key for entry in store.read([wanted])[0]]
-
-
-def stored(store: Store, name: bytes) -> object:
-    ((entry,),) = store.read([key.point(name)])
-    return value.decode(entry.value, entry.encoding)
 
 
 def test_what_was_written_is_read_with_its_versionstamp(store: Store) -> None:
@@ -350,10 +330,6 @@ def test_a_watcher_is_woken_by_its_keys_until_it_is_closed(store: Store) -> None
     assert woken.wait(5)
     subscription.close()
     subscription.close()
-
-
-def enqueued(store: Store, payload: bytes, at: int, backoff: tuple[int, ...] | None = (), *keys: bytes) -> None:
-    done(store, enqueues=(Enqueue(payload, at, keys, backoff),))
 
 
 def test_messages_come_when_they_are_due_in_order(store: Store) -> None:

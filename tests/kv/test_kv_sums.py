@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from kv_compare import SEQUENCES
 from kv_files import entry
 from kv_notation import value_of
 from kv_oracle import Oracle, OracleError
 from kv_strategies import bigints, blobs, floats, numbers, texts, u64s
 from paths import SUPPORT
-from test_kv_differential import SEQUENCES
 
 from provisioner.kv import KvError
 from provisioner.kv.client.sync_client import open_store

@@ -5,68 +5,19 @@ Short in CI; with KV_NIGHTLY in the environment as long as the acceptance says.
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kv_files import integrity
 from kv_oracle import Oracle
+from kv_processes import NIGHTLY, deno, python, running, transferred
 from kv_worker import ACCOUNTS, SUM, WRITERS
-from paths import SUPPORT
-from support import DENO
 
-from provisioner.kv import Kv, open_kv
+from provisioner.kv import open_kv
 
-NIGHTLY = "KV_NIGHTLY" in os.environ
-TRANSFERS_SECONDS = 60 if NIGHTLY else 5
 KILLS = 200 if NIGHTLY else 10
-
-Process = subprocess.Popen[str]
-
-
-@contextmanager
-def running(*command: str) -> Iterator[Process]:
-    """A process with pipes, killed at the end if it is still there."""
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def python(work: str, path: Path | str, *arguments: str) -> tuple[str, ...]:
-    return (sys.executable, str(SUPPORT / "kv_worker.py"), work, str(path), *arguments)
-
-
-def deno(script: str, path: Path | str, *arguments: str) -> tuple[str, ...]:
-    return (
-        DENO,
-        "run",
-        "-A",
-        "--quiet",
-        "--no-check",
-        "--no-config",
-        "--unstable-kv",
-        str(SUPPORT / script),
-        str(path),
-        *arguments,
-    )
-
-
-def total(kv: Kv) -> int:
-    """The sum of all accounts in one snapshot."""
-    return sum(entry.value["balance"] for entry in kv.list(("account",), batch_size=ACCOUNTS))
 
 
 @pytest.mark.timeout(300)
@@ -86,25 +37,6 @@ def test_deno_and_python_transfer_at_once_and_the_sum_stays(tmp_path: Path) -> N
             assert {"deno", "python"} <= {writer.split("-")[0] for writer in report["seen"]} - {name}
     seen = {writer.split("-")[0] for name, report in reports.items() for writer in report["seen"] if writer != name}
     assert {"deno", "python"} <= seen
-
-
-def transferred(kv: Kv, commands: dict[str, tuple[str, ...]]) -> dict[str, Any]:
-    """What each process reports at its end. The sum is looked at all the while."""
-    with ExitStack() as stack:
-        processes = {name: stack.enter_context(running(*command)) for name, command in commands.items()}
-        for process in processes.values():
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        until = time.monotonic() + TRANSFERS_SECONDS
-        while time.monotonic() < until:
-            assert total(kv) == SUM
-        reports = {}
-        for name, process in processes.items():
-            out, errors = process.communicate(timeout=60)
-            assert process.returncode == 0, f"{name}: {errors}"
-            reports[name] = json.loads(out)
-        assert total(kv) == SUM
-    return reports
 
 
 def killed_writer(path: Path, acknowledgements: int) -> dict[int, int]:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from connect_world import QUIET, Server, serving
 from kv_instance_world import opened
+from kv_steps import A, B, done, put
 from paths import SUPPORT
 from pg_server import QUICK, PgServer, pg_running
 from pg_standby import both, caught_up, promote, standby_of
 from support import ok, repository, until
-from test_kv_store import A, B, done, put
 
 from provisioner.kv import Kv
 from provisioner.kv.client import async_client

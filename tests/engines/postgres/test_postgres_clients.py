@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from counters import BRANCHES, counting, said
 from paths import DOCS
 from pg_server import PgServer
 from support import ok, provisioner, repository, statuses
-from test_connect_clients import BRANCHES, counting, said
 
 DOCUMENT = DOCS / "postgres.md"
 VISIT = """

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from kv_steps import A, done, put
 from pg_proxy import Proxy, proxied
 from pg_server import PgServer, pg_running
 from pg_world import mark, marked
 from support import ok, provisioner, repository, until
-from test_kv_store import A, done, put
 
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 import test_kv_store
-from paths import SUPPORT
+from kv_steps import emptied
+from paths import ROOT
 from pg_server import PgServer, pg_running
 from pg_world import connected_to, environment, left, mark, marked, pg_shop
 from support import add_branches, database_of, git, ok, statuses
@@ -36,7 +37,10 @@ SERVERS = {
     18: "18.4.0-beta.17",
 }
 TRIED = tuple(SERVERS) if NIGHTLY else (13, 18)
-FILES = ("postgres", "postgres_copies", "kv_store", "kv_instance", "kv_instance_copies", "kv_postgres_whole")
+FILES = (
+    *("engines/postgres/test_postgres", "engines/postgres/test_postgres_copies", "kv/test_kv_store"),
+    *("kv/postgres/test_kv_instance", "kv/postgres/test_kv_instance_copies", "kv/postgres/test_kv_postgres_whole"),
+)
 CONTRACT = [
     function
     for name, function in vars(test_kv_store).items()
@@ -65,7 +69,7 @@ def test_a_database_lives_on_a_server_of(tmp_path: Path, servers: Callable[[int]
         lives(tmp_path, pg)
         with pg.database() as name, closing(open_store(pg.url(name))) as store:
             for keeps in CONTRACT:
-                test_kv_store.emptied(pg.url(name))
+                emptied(pg.url(name))
                 keeps(store)
     assert len(CONTRACT) > 20
 
@@ -116,8 +120,8 @@ def test_all_that_is_tested_on_a_server_is_so_on(tmp_path: Path, servers: Callab
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'tests'}"]
     environ = {name: value for name, value in os.environ.items() if name not in ("KV_NIGHTLY", "PROVISIONER_HOME")}
     done = subprocess.run(
-        [*command, *(str(SUPPORT / f"test_{name}.py") for name in FILES)],
-        cwd=SUPPORT.parent,
+        [*command, *(str(ROOT / "tests" / f"{name}.py") for name in FILES)],
+        cwd=ROOT,
         env=environ | {"TESTED_POSTGRES": str(servers(number))},
         capture_output=True,
         text=True,

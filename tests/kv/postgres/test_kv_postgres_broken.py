@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from kv_server import served
+from kv_steps import DEAD, EVERYTHING, NOW, A, B, K, N, change, do, done, enqueued, names, put, stored
 from pg_proxy import Cut, Proxy, proxied
 from pg_server import PgServer, pg_running
-from test_kv_store import DEAD, EVERYTHING, NOW, A, B, K, N, change, do, done, enqueued, names, put, stored
 
 from provisioner.connect.client.store import RemoteStore
 from provisioner.kv.codec import key, value

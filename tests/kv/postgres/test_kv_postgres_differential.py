@@ -13,19 +13,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import connect_compare
 import psycopg
 import pytest
-import test_connect_differential as connected
 from hypothesis import given
+from kv_compare import CHANGES, Side, answered, compare, compare_messages, compare_rows
 from kv_files import restore, rows
 from kv_oracle import Oracle, OracleError
 from kv_ours import Ours
 from kv_sequences import searching, sequences
 from kv_server import Made, Served
+from kv_steps import emptied
 from pg_server import PgServer
 from psycopg.rows import dict_row
-from test_kv_differential import CHANGES, Side, answered, compare, compare_messages, compare_rows
-from test_kv_store import emptied
 
 from provisioner.kv import open_kv
 from provisioner.kv.stores.postgres.store import PostgresStore
@@ -116,7 +116,7 @@ def test_sequences_of_operations_do_the_same_through_a_server(made: Made) -> Non
             with tempfile.TemporaryDirectory() as directory:
                 their_file = Path(directory) / "theirs.sqlite3"
                 ours = partial(pg_rows, made.path, ENTRIES)
-                connected.run(oracle, remote, their_file, ours, connected.without_queues(commands))
+                connect_compare.run(oracle, remote, their_file, ours, connect_compare.without_queues(commands))
 
         agree()
     print(f"{count} sequences agreed in {time.monotonic() - started:.0f} s")

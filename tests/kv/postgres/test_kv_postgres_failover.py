@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from kv_steps import A, B, K, N, change, done, names, put, stored
 from pg_proxy import Cut, proxied
 from pg_server import QUICK, PgServer, pg_running
 from pg_standby import both, caught_up, promote, standby_of
 from support import until
-from test_kv_store import A, B, K, N, change, done, names, put, stored
 
 from provisioner.kv.errors import StoreFailed, Uncertain, Unreachable
 from provisioner.kv.model import AtomicWrite, Check, KvU64, MutationKind

@@ -17,10 +17,10 @@ import psycopg
 import pytest
 from connect_world import serving
 from kv_instance_world import kv_shop
+from kv_steps import A, done, put
 from pg_server import QUICK, PgServer, pg_running
 from pg_world import environment
 from support import until
-from test_kv_store import A, done, put
 
 from provisioner.kv import open_kv
 from provisioner.kv.errors import Unreachable

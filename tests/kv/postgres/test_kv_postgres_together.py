@@ -16,13 +16,13 @@ import pytest
 from connect_world import access, serving
 from kv_history import Event, count, parsed, violations
 from kv_instance_world import kv_shop
+from kv_processes import python, running, total
 from kv_server import served
+from kv_steps import A, K, done, put
 from kv_worker import ACCOUNTS, SUM
 from paths import SUPPORT
 from pg_server import PgServer
 from support import until
-from test_kv_store import A, K, done, put
-from test_kv_together import python, running, total
 
 from provisioner.kv import KvU64, open_kv
 from provisioner.kv.codec import key

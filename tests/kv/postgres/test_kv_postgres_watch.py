@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from kv_steps import NOW, A, B, N, change, done, enqueued, put, stored
 from pg_server import PgServer, pg_running
 from support import until
-from test_kv_store import NOW, A, B, N, change, done, enqueued, put, stored
 
 from provisioner.kv import Kv
 from provisioner.kv.errors import Closed

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 import pytest
+from kv_steps import NOW, A, B, C, D, K, N, change, done, names, put, stored
 from paths import DOCS
 from pg_server import PgServer
-from test_kv_store import NOW, A, B, C, D, K, N, change, done, names, put, stored
 
 from provisioner.kv.client import async_client
 from provisioner.kv.client.read_coalescing import MOST_READS, Gathering

@@ -21,10 +21,10 @@ from pathlib import Path
 import pytest
 from clone_writer import ACCOUNTS, BALANCE
 from kv_files import integrity, opened, rows
+from kv_processes import Process, deno, running
 from paths import SUPPORT
 from support import daemon, database_of, ok, shop, until
 from test_kv_held import COMES_AND_GOES, elsewhere
-from test_kv_together import Process, deno, running
 
 from provisioner.kv import KvError, open_kv, reflink
 from provisioner.kv.codec import key
