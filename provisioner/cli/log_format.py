@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.errors import summary
 from provisioner.core.naming import shown
+from provisioner.system.service_thread import report_to
 
 Log = Callable[..., None]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -24,8 +26,10 @@ def log_option(command: _Command) -> _Command:
 
 
 def log_in(log_format: str) -> Log:
-    """``log(level, message, **fields)``, one line each."""
-    return _json if log_format == "json" else _text
+    """``log(level, message, **fields)``, one line each. Failures of threads are told so as well."""
+    log = _json if log_format == "json" else _text
+    report_to(lambda name, error: log("error", f"the thread {name} failed, and goes on: {summary(error)}"))
+    return log
 
 
 def _json(level: str, message: str, **fields: object) -> None:

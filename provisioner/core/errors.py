@@ -34,3 +34,14 @@ class UnreadableRepository(ProvisionerError):  # noqa: N818
 
 class StorageFailed(ProvisionerError):  # noqa: N818
     """The disk, the directory or the registry refused."""
+
+
+def summary(error: BaseException) -> str:
+    """A failure on one line, for a log: one of these as it is, any other with its class and the line that raised it."""
+    if isinstance(error, ProvisionerError):
+        return str(error)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace is not None else ""
+    return f"{type(error).__name__}: {error}{place}"

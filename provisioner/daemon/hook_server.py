@@ -1,23 +1,28 @@
 """Where hooks hand a push over to the daemon: a socket that only this user can reach, and who to find there.
 
-What is said over it is in `provisioner.handover`, the other end.
+What is said over it is in `provisioner.handover`, the other end. `doctor` asks here as well: for the threads of the daemon.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 
 from provisioner.system.home import Home
 from provisioner.system.pidfile import announce, withdraw
+from provisioner.system.service_thread import ServiceThread, State, states
 
 REQUEST_SECONDS = 10.0
+ANSWER_SECONDS = 2.0  # that whoever asks for the threads has to wait
 END = b"\0"  # of an answer; handover.py has it too, and imports nothing
+THREADS = b"threads\n"  # asks for them; no app has this id
 SOCKET_PATH_LIMIT = 100  # bytes; the system's own is 104 to 108
 
 
@@ -44,7 +49,11 @@ class Push:
 
 
 class Counter:
-    """The socket and its threads; `came` is called with each push from one of them."""
+    """The socket and its threads; `came` is called with each push from one of them.
+
+    Without a descriptor to spare nothing can be accepted. What comes meanwhile stays in the socket's queue, and the guard
+    of the thread tries again.
+    """
 
     def __init__(self, home: Home, came: Callable[[Push], None]) -> None:
         self._home, self._came = home, came
@@ -57,7 +66,9 @@ class Counter:
         self._listener.bind(self._path)
         os.chmod(self._path, 0o600)
         self._listener.listen(128)
-        threading.Thread(target=self._accept, daemon=True, name="hooks").start()
+        self._closing = threading.Event()
+        self._thread = ServiceThread("hooks", self._accept)
+        self._thread.start()
 
     def open(self) -> None:
         """Say to hooks that somebody answers here."""
@@ -65,18 +76,31 @@ class Counter:
 
     def close(self) -> None:
         withdraw(self._home.daemon)
+        self._closing.set()
+        self._thread.stop()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # closing alone does not wake the thread
+        self._thread.join()
         self._listener.close()
         os.unlink(self._path)
         if os.path.dirname(self._path) != self._home.path:
             shutil.rmtree(os.path.dirname(self._path))
 
     def _accept(self) -> None:
-        while True:
+        while not self._closing.is_set():
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # closed
-                return
-            threading.Thread(target=self._receive, args=(connection,), daemon=True, name="hook").start()
+            except ConnectionAbortedError:  # it left before its turn
+                continue
+            except OSError:
+                if self._closing.is_set():
+                    return
+                raise
+            try:
+                threading.Thread(target=self._receive, args=(connection,), daemon=True, name="hook").start()
+            except RuntimeError:  # the system has no thread to spare: the hook is told by the end of its connection
+                connection.close()
+                raise
 
     def _receive(self, connection: socket.socket) -> None:
         connection.settimeout(REQUEST_SECONDS)
@@ -87,8 +111,32 @@ class Counter:
         except OSError:
             connection.close()
             return
+        if data == THREADS:
+            _tell_threads(connection)
+            return
         app_id, *lines = bytes(data).removesuffix(b"\n").split(b"\n")
         self._came(Push(app_id.decode("ascii", "replace"), parse(lines), connection))
+
+
+def threads_of(path: str) -> list[State]:
+    """The threads of the daemon whose socket this is. Raises OSError where it does not answer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(ANSWER_SECONDS)
+        connection.connect(path)
+        connection.sendall(THREADS)
+        connection.shutdown(socket.SHUT_WR)
+        data = bytearray()
+        while piece := connection.recv(65536):
+            data += piece
+    try:
+        return [State(**each) for each in json.loads(data.removesuffix(END))]
+    except (ValueError, TypeError) as error:
+        raise OSError("it answers something else") from error
+
+
+def _tell_threads(connection: socket.socket) -> None:
+    with connection, suppress(OSError):
+        connection.sendall(json.dumps([asdict(state) for state in states()]).encode() + END)
 
 
 def parse(lines: Sequence[bytes]) -> list[tuple[str, bytes]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import Busy, ProvisionerError
+from provisioner.core.errors import Busy, summary
 from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import Counter, Push
@@ -33,12 +33,14 @@ from provisioner.registry.store import Registry
 from provisioner.system import inbox
 from provisioner.system.file_lock import try_lock
 from provisioner.system.home import Home
+from provisioner.system.service_thread import keep_running
 
 Log = Callable[..., None]
 """``log("info", "what happened", app="shop", …)``"""
 
 SAFETY_SECONDS = 300.0  # even where events come: look at everything this often
 POLL_SECONDS = 2.0  # where they do not
+LISTEN_SECONDS = 10.0  # how often to look whether what hears of events is there
 POLL_LOAD = 0.05  # the part of its time that polling may take
 REST = 3.0  # times as long as a look took: refs that come one by one must not keep a core busy
 # While refs are written one after the other they are waited out: git syncs each, and beside other writing that takes
@@ -80,6 +82,7 @@ class Daemon:
         self._short: dict[str, int] = {}
         self._pushed_to = False
         self._looked = 0.0
+        self._listened = 0.0
 
     def run(self) -> None:
         """Watch and reconcile until SIGTERM or SIGINT. Raises `Busy` where a daemon already runs on this home."""
@@ -114,15 +117,23 @@ class Daemon:
             counter.open()
             promises.start()
             self.log("info", "watching", apps=len(self._apps), home=self.home.path, pid=os.getpid())
-            while not self._stopping:
-                self._wait(registry)
-                self._work(registry)
+            keep_running("daemon", partial(self._loop, registry), self._rest)
         finally:
             counter.close()
             promises.close()
             self._crew.close()
             self._watcher.stop()
             self.log("info", "stopped")
+
+    def _loop(self, registry: Registry) -> None:
+        while not self._stopping:
+            self._wait(registry)
+            self._work(registry)
+
+    def _rest(self, seconds: float) -> bool:
+        """After a failure. No event to wait for: the handler of a signal must not need a lock that this thread has."""
+        time.sleep(seconds)
+        return self._stopping
 
     # what other threads call
 
@@ -167,8 +178,8 @@ class Daemon:
                 continue
             try:
                 unknown = engine_of(instance).sweep(instance, partial(registry.database_ids, instance.id))
-            except ProvisionerError as error:
-                self.log("warning", str(error), instance=instance.slug)
+            except Exception as error:  # of one instance: the others are watched all the same
+                self.log("warning", summary(error), instance=instance.slug)
                 continue
             for path in unknown:
                 self.log("warning", f"the registry does not know {path}; it is left alone", instance=instance.slug)
@@ -183,7 +194,9 @@ class Daemon:
     def _wait(self, registry: Registry) -> None:
         """Sleep until something is to be done; take in everything that came."""
         now = time.monotonic()
+        self._poll_if_deaf(now)
         due = min((watched.due for watched in self._apps.values() if watched.due is not None), default=now + 60)
+        due = min(due, self._listened + LISTEN_SECONDS)
         if not self._inbox_watched:
             due = min(due, now + POLL_SECONDS)
         if self._short:
@@ -208,6 +221,16 @@ class Daemon:
         for app_id in inbox.take(self.home.inbox):
             self._wake(app_id)
 
+    def _poll_if_deaf(self, now: float) -> None:
+        if self._listened + LISTEN_SECONDS > now:
+            return
+        self._listened = now
+        if self._watcher.deaf:
+            self._inbox_watched = False
+            for app_id, watched in self._apps.items():
+                if not watched.polled:
+                    self._on_trouble(app_id, "the thread that hears of file events is gone")
+
     def _stock(self, registry: Registry) -> None:
         """Use an idle moment to make some databases ahead: in proportion to what is there."""
         instance_id, live = self._short.popitem()
@@ -216,8 +239,8 @@ class Daemon:
         try:
             if engine_of(instance).stock(instance, wanted):
                 self._short[instance_id] = live
-        except ProvisionerError as error:
-            self.log("warning", str(error), instance=instance.slug)
+        except Exception as error:  # of one instance: the others are looked after all the same
+            self.log("warning", summary(error), instance=instance.slug)
 
     def _wake(self, app_id: str) -> Watched:
         """An app is due: at once where a hook waits, else after a rest as long as its last look makes it."""
@@ -245,7 +268,7 @@ class Daemon:
         try:
             app = registry.app(app_id)
             answers = [report_known(registry, app, push.branches) if app else None for push in watched.waiting]
-        except ProvisionerError:  # the look meets it too, and says so
+        except Exception:  # the look meets it too, and says so
             return False
         for push, lines in zip(watched.waiting, answers, strict=True):
             if lines is not None:
@@ -283,8 +306,8 @@ class Daemon:
                 waiting = [push for push in waiting if not self._follow(registry, app, push)]
                 again = self._crew.offer(errands_of(registry, app))
                 answers = [report(registry, app, [branch for _, branch in push.branches]) for push in waiting]
-        except ProvisionerError as error:
-            failure = str(error)
+        except Exception as error:  # of one app, whatever it is: the others are looked after all the same
+            failure = summary(error)
         finally:
             watched.looked = time.monotonic()
             watched.took = watched.looked - started

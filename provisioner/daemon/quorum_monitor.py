@@ -14,6 +14,7 @@ from provisioner.engines.catalog import engine_of
 from provisioner.registry.instances import call_broken, retry_now
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
+from provisioner.system.service_thread import ServiceThread
 
 EVERY_SECONDS: Final = 5.0
 AGAIN_SECONDS: Final = 1.0  # while something is wrong
@@ -24,25 +25,29 @@ Place = tuple[str, str]
 """An instance's id, and one of the locations that it has while it is being moved."""
 
 
-class Watch(threading.Thread):
-    """`wake` is called with each app of an instance that has begun, or ceased, to keep its promise; `log` is told of it.
+class Watch:
+    """A thread of its own. `wake` is called with each app of an instance that has begun, or ceased, to keep its promise;
+    `log` is told of it.
 
     What passes by itself, as a takeover in a cluster does, is none of that.
     """
 
     def __init__(self, home: Home, wake: Callable[[str], None], log: Callable[..., None]) -> None:
-        super().__init__(
-            name="promises", daemon=True
-        )  # a server that does not answer must not keep the daemon from ending
         self._home, self._wake, self._log = home, wake, log
+        self._thread = ServiceThread("promises", self._run)
         self._broken: set[Place] = set()
         self._since: dict[Place, float] = {}  # when something was first found wrong
         self._stopping = threading.Event()
 
-    def close(self) -> None:
-        self._stopping.set()
+    def start(self) -> None:
+        self._thread.start()
 
-    def run(self) -> None:
+    def close(self) -> None:
+        """It ends by itself: a server that does not answer must not keep the daemon from ending."""
+        self._stopping.set()
+        self._thread.stop()
+
+    def _run(self) -> None:
         with Registry.open(self._home) as registry:
             while not self._stopping.wait(AGAIN_SECONDS if self._since else EVERY_SECONDS):
                 try:

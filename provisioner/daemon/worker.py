@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import ProvisionerError
+from provisioner.core.errors import ProvisionerError, summary
 from provisioner.core.model import App, Status, Timeline, deploy_status, timeline_status
 from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import Push, parse
@@ -68,14 +68,14 @@ def follow_push(
     home: Home, app: App, branches: Sequence[bytes], timelines: Sequence[Timeline], since: int, push: Push
 ) -> None:
     """Tell a push what the command prints that it waits for, and then how it went."""
-    with Registry.open(home) as registry:
-        try:
+    try:
+        with Registry.open(home) as registry:
             follow(registry, app, timelines, since, push.say)
             lines = report(registry, app, branches)
-        except ProvisionerError as error:
-            lines = [shown(f"provisioner: {error}")]
-        except OSError:  # it has gone away; the command goes on
-            lines = []
+    except OSError:  # it has gone away; the command goes on
+        lines = []
+    except Exception as error:  # whatever it is, the pusher does not wait in vain
+        lines = [shown(f"provisioner: {summary(error)}")]
     push.answer(lines)
 
 

@@ -7,6 +7,7 @@ drops events, the watcher says so, and the daemon polls.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
+from watchdog.utils import BaseThread
+
+from provisioner.system.service_thread import Watched, guarded
 
 if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver, ObservedWatch
@@ -30,6 +34,7 @@ Heard = Callable[[str], None]
 Trouble = Callable[[str, str], None]
 """Called with an app's id and why its events cannot be trusted."""
 
+STOP_SECONDS = 5.0
 _FILES = (b"HEAD", b"packed-refs")
 _TREES = (b"refs", b"reftable", b"worktrees")
 # The kernel keeps the others to itself: a push of a thousand branches causes ten thousand of them. Whoever writes refs
@@ -54,14 +59,39 @@ class Watcher:
         self._watches: dict[str, list[ObservedWatch]] = {}
         self._places: dict[str, bytes] = {}  # the common directories whose watches are whole
         _report_overflow(self._overflowed)
+        self._threads: frozenset[BaseThread] = frozenset()
+        self._register = Watched("refs", self._expected)
 
     def start(self) -> None:
         self._observer.start()
+        self._find_threads()
+        self._register.begin()
 
     def stop(self) -> None:
+        """Within seconds also where a thread of watchdog is gone that the others wait for: all of them end with the process."""
+        self._register.end()
+        stopping = threading.Thread(target=self._stop, daemon=True)
+        stopping.start()
+        stopping.join(STOP_SECONDS)
+
+    def _stop(self) -> None:
         self._observer.stop()
         if self._observer.is_alive():
-            self._observer.join(5)
+            self._observer.join()
+
+    @property
+    def deaf(self) -> bool:
+        """A thread of watchdog has ended by a failure: nothing may be heard any more."""
+        return not all(thread.is_alive() for thread in self._expected())
+
+    def _expected(self) -> list[BaseThread]:
+        """The threads of watchdog that were there and have not been told to stop. One reads events for all repositories;
+        those of a repository stop when it is deleted."""
+        return [thread for thread in self._threads if thread.should_keep_running()]
+
+    def _find_threads(self) -> None:
+        found = (thread for thread in threading.enumerate() if isinstance(thread, BaseThread))
+        self._threads = frozenset((*self._expected(), *found))
 
     def watch_inbox(self, inbox: str, left: Callable[[], None]) -> bool:
         """Call `left` when a wake-up is left. False where the operating system cannot watch it."""
@@ -70,6 +100,7 @@ class Watcher:
         except OSError as error:
             self.trouble("", f"cannot watch {inbox}: {_why(error)}")
             return False
+        self._find_threads()
         return True
 
     def add(self, app_id: str, common_dir: bytes) -> bool:
@@ -98,6 +129,7 @@ class Watcher:
             self.trouble(app_id, f"cannot watch {os.fsdecode(common_dir)}: {_why(error)}")
             return False
         self._watches[app_id] = watches
+        self._find_threads()
         return True
 
     def _lost(self, app_id: str) -> None:
@@ -156,6 +188,9 @@ class _Refs(FileSystemEventHandler):
         self.refs = os.path.join(common_dir, b"refs")
 
     def dispatch(self, event: FileSystemEvent) -> None:
+        guarded("refs", lambda: self._dispatch(event))
+
+    def _dispatch(self, event: FileSystemEvent) -> None:
         path = os.fsencode(event.dest_path or event.src_path)
         name = os.path.basename(path)
         if event.event_type == "deleted" and path == self.refs:
@@ -172,4 +207,4 @@ class _Inbox(FileSystemEventHandler):
 
     def dispatch(self, event: FileSystemEvent) -> None:
         if event.event_type in ("created", "moved", "closed"):
-            self.left()
+            guarded("refs", self.left)

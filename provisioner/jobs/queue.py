@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import ProvisionerError
+from provisioner.core.errors import ProvisionerError, summary
 from provisioner.core.model import App, Database
 from provisioner.jobs.follow_log import follow
 from provisioner.jobs.pre_deploy import deploy, due
@@ -25,6 +25,7 @@ from provisioner.registry.queries import timeline_called
 from provisioner.registry.store import Registry
 from provisioner.runs.process import Stop
 from provisioner.system.home import Home
+from provisioner.system.service_thread import ServiceThread
 
 MOST_ROUNDS = 8
 HANDS = 2
@@ -139,7 +140,7 @@ class Crew:
         self._taken: set[Errand] = set()
         self._failed: dict[Errand, tuple[int, float]] = {}
         self._stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._threads: list[ServiceThread] = []
 
     def offer(self, errands: list[Errand]) -> float | None:
         """Have them done, those that are not being done already; in how many seconds to offer them again, if ever."""
@@ -155,8 +156,9 @@ class Crew:
                 self._taken.add(errand)
             self._queue.put(errand)
         while len(self._threads) < min(HANDS, len(self._taken)):
-            self._threads.append(threading.Thread(target=self._work, name="errands"))
-            self._threads[-1].start()
+            thread = ServiceThread("errands", self._work, daemon=False)
+            thread.start()
+            self._threads.append(thread)
         return again
 
     @property
@@ -166,7 +168,8 @@ class Crew:
     def close(self) -> None:
         """End what is being done; it is begun anew by whoever comes next."""
         self._stopping.set()
-        for _ in self._threads:
+        for thread in self._threads:
+            thread.stop()
             self._queue.put(None)
         for thread in self._threads:
             thread.join()
@@ -181,10 +184,11 @@ class Crew:
                 except ProvisionerError as error:
                     failure = str(error)
                 except Exception as error:  # a fault of ours must not take a hand away, nor the errand for ever
-                    failure = f"{type(error).__name__}: {error}"
-                with self._lock:
-                    self._note(errand, failed=not over)
-                    self._taken.discard(errand)
+                    failure = summary(error)
+                finally:
+                    with self._lock:
+                        self._note(errand, failed=not over)
+                        self._taken.discard(errand)
                 if failure:
                     self._trouble(errand.app_id, failure)
                 self._done(errand.app_id)

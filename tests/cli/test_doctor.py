@@ -219,8 +219,8 @@ def test_a_daemon_that_hangs(shop: Path, home: Path) -> None:
             wake.touch()
             os.utime(wake, (0, 0))
             wrong = _wrong(shop)
-            assert wrong.keys() == {"inbox"}
-            assert "restart it" in wrong["inbox"]
+            assert wrong.keys() == {"daemon"}
+            assert f"process {running.process.pid} hangs" in wrong["daemon"]
         finally:
             wake.unlink(missing_ok=True)
             running.process.send_signal(signal.SIGCONT)

@@ -136,7 +136,10 @@ def test_client_and_server_of_a_protocol_do_not_know_each_other() -> None:
 
 
 def test_kv_can_be_used_alone() -> None:
-    assert [(a, b) for a, b in _arrows() if a.startswith("kv.") and not b.startswith("kv")] == []
+    """But for the guard of threads, which imports nothing."""
+    others = {(a, b) for a, b in _arrows() if a.startswith("kv.") and not b.startswith("kv")}
+    assert {b for _, b in others} == {"system.service_thread"}
+    assert [b for a, b in _arrows() if a == "system.service_thread"] == []
 
 
 def test_each_library_is_used_in_its_folders_only() -> None:
@@ -153,6 +156,32 @@ def test_no_folder_is_a_grab_bag() -> None:
     folders = Counter(_folder(name) for name in _modules() if name not in FOLDERS)
     assert {folder: files for folder, files in folders.items() if files > MOST_FILES} == {}
     assert {name for name in _modules() if "." not in name} - set(FOLDERS) <= AT_THE_ROOT
+
+
+# Threads that end by themselves: why each of them needs no guard.
+SHORT_THREADS = {
+    "system.service_thread": "the guard itself",
+    "connect.server.runner": "the event loop; without it the process ends, and is started again",
+    "daemon.hook_server": "a connection of a hook",
+    "daemon.loop": "a push that waits for a command",
+    "dashboard.web.background_tasks": "a change",
+    "engines.files.staging": "building files, waited for",
+    "engines.postgres.clone": "a statement, waited for",
+    "git.watch": "ending the watcher",
+    "jobs.queue": "telling what a command prints, while it runs",
+    "kv.stores.postgres.standby_reads": "finding a standby",
+}
+
+
+def test_threads_that_live_long_are_under_the_guard() -> None:
+    makers = {
+        name
+        for name, tree in _modules().items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Call) and ast.unparse(node.func) in ("threading.Thread", "Thread"))
+        or (isinstance(node, ast.ClassDef) and any("Thread" in ast.unparse(base) for base in node.bases))
+    }
+    assert makers == set(SHORT_THREADS)
 
 
 def test_the_environment_is_read_at_the_edge() -> None:

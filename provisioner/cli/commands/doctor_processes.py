@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 import sqlite3
 
 from provisioner.core.errors import ProvisionerError
+from provisioner.daemon.hook_server import threads_of
 from provisioner.daemon.worker import daemon_runs
 from provisioner.engines.server_endpoint import served
 from provisioner.system.file_lock import held_by
@@ -50,10 +50,17 @@ def daemon_state(home: Home) -> Finding:
     if runs:
         if not pid:
             return "daemon", True, "starting or stopping"
-        if _answers(path):
-            return "daemon", True, f"running, process {pid}"
-        text = f"process {pid} runs but does not answer at {path}, so that each push does its work itself"
-        return "daemon", False, f"{text}. Restart it: {restart}"
+        try:
+            missing = [thread.name for thread in threads_of(path) if not thread.alive]
+        except TimeoutError:
+            return "daemon", False, f"process {pid} hangs: each push waits for it in vain. Restart it: {restart}"
+        except OSError:
+            text = f"process {pid} runs but does not answer at {path}, so that each push does its work itself"
+            return "daemon", False, f"{text}. Restart it: {restart}"
+        if missing:
+            text = f"process {pid} runs, but its threads are gone: {', '.join(missing)}. What they do is not done"
+            return "daemon", False, f"{text}. Restart it: {restart}"
+        return "daemon", True, f"running, process {pid}"
     if pid:
         text = f"process {pid} was killed and left {home.daemon} behind; hooks and 'provisioner reconcile' do the work"
         return "daemon", False, f"{text}. Start it again: {restart}; or remove that file if none is wanted"
@@ -71,14 +78,14 @@ def server_state(home: Home) -> Finding:
     if found is None:
         return "server", True, "not running: apps in mode auto open the files"
     pid, base, near = found
-    problem = _unready(near)
-    if problem:
-        return "server", False, f"process {pid} runs, but {near}/readyz {problem}. Read its log, and restart it"
+    for page in ("/readyz", "/healthz"):
+        if problem := _problem(near, page):
+            return "server", False, f"process {pid} runs, but {near}{page} {problem}. Read its log, and restart it"
     return "server", True, f"running at {base}, process {pid}"
 
 
-def _unready(base: str) -> str:
-    """What is wrong with a server; empty where it is ready. Whoever has its certificate is not asked for more."""
+def _problem(base: str, page: str) -> str:
+    """What a page of a server says is wrong; empty where nothing is. Whoever has its certificate is not asked for more."""
     import http.client
     import ssl
     from urllib.parse import urlsplit
@@ -94,7 +101,7 @@ def _unready(base: str) -> str:
     else:
         connection = http.client.HTTPConnection(host, address.port, timeout=SERVER_SECONDS)
     try:
-        connection.request("GET", f"{address.path}/readyz")
+        connection.request("GET", f"{address.path}{page}")
         answer = connection.getresponse()
         said = answer.read(200).decode(errors="replace").strip()
         return "" if answer.status == 200 else f"answers {answer.status} {said}"
@@ -111,13 +118,3 @@ def _announced(home: Home) -> tuple[str, str]:
     with open(home.daemon, errors="surrogateescape") as file:
         pid, _, rest = file.read().partition(" ")
     return pid, rest.partition(" ")[2].rstrip("\n")
-
-
-def _answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(PATIENCE_SECONDS)
-        try:
-            connection.connect(path)
-        except OSError:
-            return False
-    return True

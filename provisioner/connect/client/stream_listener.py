@@ -12,6 +12,7 @@ from provisioner.connect.client.metadata import Strange
 from provisioner.connect.client.retries import LONGEST_PAUSE, Refusal, Remote, pause
 from provisioner.connect.client.transport import MaybeDone, NotDone, Stream
 from provisioner.kv.errors import Closed, KvError
+from provisioner.system.service_thread import ServiceThread
 
 LONGEST_FRAME: Final = 1024 * 1024  # ten entries of the greatest key and value have about 660 KB
 LONGEST_REFUSED: Final = 30.0  # seconds between two tries where a server refuses
@@ -46,10 +47,12 @@ class Listening:
         self._stream: Stream | None = None
         self._failures = 0
         others.add(self)
-        threading.Thread(target=self._run, name="kv stream", daemon=True).start()
+        self._thread = ServiceThread("kv stream", self._run)
+        self._thread.start()
 
     def close(self) -> None:
         self._others.discard(self)
+        self._thread.stop()
         with self._lock:
             self._closed.set()
             if self._stream is not None:

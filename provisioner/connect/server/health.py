@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from provisioner.connect.protocol.http_errors import METHOD_NOT_ALLOWED, NOT_FOUND, Refused
+from provisioner.connect.protocol.http_errors import METHOD_NOT_ALLOWED, NOT_FOUND, UNAVAILABLE, Refused
 from provisioner.connect.server.auth import Doorman, address_of
 from provisioner.connect.server.metrics import Metrics
 from provisioner.connect.server.options import is_loopback
+from provisioner.system.service_thread import gone, states
 
 HEALTH: Final = "/healthz"
 NAMES: Final = (HEALTH, "/readyz", "/metrics")
@@ -33,11 +34,13 @@ class Pages:
             raise Refused(NOT_FOUND, "there is nothing here")
         if scope.method not in ("GET", "HEAD"):
             raise Refused(METHOD_NOT_ALLOWED, "this takes a GET")
+        if name == HEALTH and (missing := gone()):
+            raise Refused(UNAVAILABLE, f"threads are gone: {', '.join(missing)}. Restart the server")
         if name != "/metrics":
             protocol.response_str(200, _TEXT, "ok\n")
             return 200
         near = is_loopback(address_of(scope.client)) and "x-forwarded-for" not in scope.headers
         if not near:
             self._doorman.must_administer(scope)
-        protocol.response_str(200, _METRICS, self._metrics.text(self._gauges()))
+        protocol.response_str(200, _METRICS, self._metrics.text(self._gauges(), states()))
         return 200

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+from provisioner.system.service_thread import State
 
 MICROSECONDS: Final = 1e-6
 _DOUBLINGS: Final = 24  # the last bucket with a bound ends at 8 s, or at eight million
@@ -51,7 +53,7 @@ class Metrics:
             histogram = self.seconds[operation] = Histogram(MICROSECONDS)
         histogram.add(seconds)
 
-    def text(self, gauges: Mapping[str, tuple[str, float]]) -> str:
+    def text(self, gauges: Mapping[str, tuple[str, float]], threads: Sequence[State]) -> str:
         """All of it; `gauges` are the present numbers: by name, what they are, and the value."""
         lines = _head("requests_total", "counter", "Requests answered.")
         lines += [
@@ -70,6 +72,12 @@ class Metrics:
         for name, (what, value) in gauges.items():
             lines += _head(name, "counter" if name.endswith("_total") else "gauge", what)
             lines.append(f"provisioner_{name} {value:g}")
+        lines += _head("thread_up", "gauge", "Is the thread there?")
+        lines += [f'provisioner_thread_up{{thread="{thread.name}"}} {thread.alive:d}' for thread in threads]
+        lines += _head("thread_failures_total", "counter", "Failures of a thread, which went on.")
+        lines += [
+            f'provisioner_thread_failures_total{{thread="{thread.name}"}} {thread.failures}' for thread in threads
+        ]
         return "\n".join(lines) + "\n"
 
 

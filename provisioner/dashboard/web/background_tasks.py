@@ -93,9 +93,13 @@ class Works:
                 raise Busy(f"{MOST} changes are being made already", "Wait for one of them to end")
             work = Work(next(self._numbers), title, session.principal, now)
             self._works[work.id] = work
-        threading.Thread(
-            target=self._do, args=(work, session, propose, undo), name=f"work-{work.id}", daemon=True
-        ).start()
+        words = (work, session, propose, undo)
+        try:
+            threading.Thread(target=self._do, args=words, name=f"work-{work.id}", daemon=True).start()
+        except RuntimeError as error:
+            with self._lock:
+                del self._works[work.id]
+            raise Busy("the server has no thread to spare: nothing was done", "Ask for it again") from error
         return work
 
     def leave(self, work: Work) -> bool:

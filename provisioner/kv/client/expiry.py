@@ -13,6 +13,7 @@ from typing import Final
 from provisioner.kv.errors import Closed, KvError
 from provisioner.kv.rules.queue import seconds_until
 from provisioner.kv.store import Store
+from provisioner.system.service_thread import ServiceThread
 
 LONGEST_WAIT: Final = 60.0
 
@@ -26,7 +27,7 @@ class Collector:
         self._next: int | None = None
         self._woken = threading.Event()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="kv expiry", daemon=True)
+        self._thread = ServiceThread("kv expiry", self._run)
         self._thread.start()
 
     def expect(self, at: int) -> None:
@@ -38,8 +39,8 @@ class Collector:
     def close(self) -> None:
         self._closed = True
         self._woken.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        self._thread.stop()
+        self._thread.join()
 
     def _run(self) -> None:
         while not self._closed:

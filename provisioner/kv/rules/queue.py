@@ -17,6 +17,7 @@ from provisioner.kv.codec import value
 from provisioner.kv.errors import Closed, KvError
 from provisioner.kv.model import Enqueue, Message
 from provisioner.kv.store import Store
+from provisioner.system.service_thread import ServiceThread
 
 DEADLINE: Final = 5_000  # milliseconds after which a message that nobody renewed was left behind
 PATIENCE: Final = 60_000  # milliseconds for messages that Deno holds, which renews nothing; it too looks once a minute
@@ -88,7 +89,7 @@ class Renewer:
         self._clock = clock
         self._running: set[str] = set()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="kv queue", daemon=True)
+        self._thread = ServiceThread("kv queue", self._run)
         self._thread.start()
 
     def add(self, message: Message) -> None:
@@ -99,8 +100,8 @@ class Renewer:
 
     def close(self) -> None:
         self._stop.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        self._thread.stop()
+        self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.wait(RENEWAL):

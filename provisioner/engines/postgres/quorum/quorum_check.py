@@ -18,6 +18,7 @@ from provisioner.engines.postgres.quorum.promise import Promise, Replication, pr
 from provisioner.engines.postgres.quorum.replication_status import Session, acknowledged, replication
 from provisioner.engines.postgres.session import looking
 from provisioner.engines.protocol.engine import Check, Kept, Standby
+from provisioner.system.service_thread import ServiceThread
 
 _KNOWN_SECONDS = 2.0  # of a thousand databases each asks
 _PATIENCE = 5.0  # seconds that a test waits for standbys
@@ -63,10 +64,12 @@ def watched(instance: Instance, session: Session) -> Iterator[None]:
                         with suppress(psycopg.Error):
                             session.cancel_safe(timeout=_PATIENCE)
 
-    threading.Thread(target=watch, name="quorum", daemon=True).start()
+    watching = ServiceThread("quorum", watch)
+    watching.start()
     try:
         yield
     finally:
+        watching.stop()
         with guard:
             over.set()
     if broken:

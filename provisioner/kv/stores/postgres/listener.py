@@ -26,6 +26,7 @@ from provisioner.kv.stores.postgres.pool import Lines
 from provisioner.kv.stores.postgres.schema import CHANNEL, WRITING
 from provisioner.kv.stores.postgres.writer import EVERYTHING, hashed
 from provisioner.kv.stores.subscriptions import Wakeups
+from provisioner.system.service_thread import ServiceThread
 
 RENEWAL: Final = 20.0  # seconds
 _LEASE: Final = "interval '90 seconds'"
@@ -61,7 +62,7 @@ class Listening:
         self._me = me
         self._wakeups = wakeups
         self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread: ServiceThread | None = None
         self._closed = False
         self._stop, self._tell = -1, -1
         self._seen: list[Row] | None = None  # where it only looks now and then
@@ -71,7 +72,7 @@ class Listening:
         with self._starting:
             if self._thread is None and not self._closed:
                 self._stop, self._tell = os.pipe()
-                self._thread = threading.Thread(target=self._run, name="kv listener", daemon=True)
+                self._thread = ServiceThread("kv listener", self._run)
                 self._thread.start()
 
     def close(self) -> None:
@@ -80,8 +81,7 @@ class Listening:
             if self._thread is None:
                 return
             os.write(self._tell, b"\0")
-        if self._thread is not threading.current_thread():
-            self._thread.join(LEAVING)
+        self._thread.join(LEAVING)
 
     def _run(self) -> None:
         pause = FIRST_PAUSE

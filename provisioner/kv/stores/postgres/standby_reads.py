@@ -113,7 +113,10 @@ class Standby:
         if not _ERRANDS.acquire(blocking=False):
             self._busy.release()
             return
-        threading.Thread(target=self._run, args=(connect,), name="kv standby", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(connect,), name="kv standby", daemon=True).start()
+        except RuntimeError:  # the system has no thread to spare: the primary answers meanwhile
+            self._over()
 
     def _run(self, connect: bool) -> None:
         try:
@@ -124,10 +127,13 @@ class Standby:
             if connect and not self._closed:
                 self._find()
         finally:
-            _ERRANDS.release()
-            self._busy.release()
+            self._over()
             if self._closed:
                 self.rest()
+
+    def _over(self) -> None:
+        _ERRANDS.release()
+        self._busy.release()
 
     def _ask_the_primary(self, now: float) -> None:
         self._next_mark = now + _EVERY

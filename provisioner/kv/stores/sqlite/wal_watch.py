@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final, Protocol
 
+from provisioner.system.service_thread import ServiceThread
+
 FIRST_PAUSE: Final = 0.001
 LONGEST_PAUSE: Final = 0.016
 PATIENCE: Final = 5.0  # seconds without another report, after which looks become rare
@@ -84,7 +86,7 @@ class Hub:
         os.set_blocking(self._tell, False)
         self._poller = select.poll()
         self._poller.register(self._told, select.POLLIN)
-        threading.Thread(target=self._run, name="kv watcher", daemon=True).start()
+        ServiceThread("kv watcher", self._run).start()
 
     def add(self, watcher: Watcher) -> None:
         with self._lock:

@@ -1,0 +1,197 @@
+"""Threads that live as long as what they serve: one guard for all of them, and a register of those that should be there.
+
+What such a thread does may fail; the guard reports the failure and begins again after a pause. A thread that is gone all
+the same (a native library may end one) stays in the register, so that `doctor` and ``/metrics`` can name it. This module
+imports nothing of the package: `provisioner.kv` uses it in the programs of others.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 5.0
+QUIET: Final = 30.0  # seconds without a failure, after which pauses are short again
+
+Report = Callable[[str, BaseException], None]
+"""Told the name of a thread, and what its work failed with."""
+
+_log = logging.getLogger("provisioner.threads")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Of all threads of a process with the same name: is each of them there, and how often have they failed?"""
+
+    name: str
+    alive: bool
+    failures: int
+
+
+class ServiceThread:
+    """A thread that runs `work` until that returns. If it raises, it is run again: it must be able to begin anew."""
+
+    def __init__(self, name: str, work: Callable[[], None], *, daemon: bool = True) -> None:
+        self.name = name
+        self.failures = 0
+        self._work = work
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=daemon)
+
+    def start(self) -> None:
+        """Raises RuntimeError where the system has no thread to spare; then it is not expected to be there either."""
+        _expected.add(self)
+        try:
+            self._thread.start()
+        except BaseException:
+            _expected.discard(self)
+            raise
+
+    def stop(self) -> None:
+        """Run the work no more if it fails; where it has failed just now, end at once."""
+        self._stopping.set()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for its end, unless this is the thread itself."""
+        if self._thread is not threading.current_thread():
+            self._thread.join(seconds)
+
+    @property
+    def alive(self) -> bool:
+        return is_alive(self._thread)
+
+    def _run(self) -> None:
+        try:
+            keep_running(self.name, self._work, self._stopping.wait, self._count)
+        finally:
+            _expected.discard(self)
+
+    def _count(self) -> None:
+        self.failures += 1
+
+
+class Watched:
+    """Threads of a library, which nobody here starts or ends; `alive` tells whether all of them are there."""
+
+    def __init__(self, name: str, threads: Callable[[], Iterable[threading.Thread]]) -> None:
+        self.name = name
+        self.failures = 0
+        self._threads = threads
+
+    def begin(self) -> None:
+        _expected.add(self)
+
+    def end(self) -> None:
+        _expected.discard(self)
+
+    @property
+    def alive(self) -> bool:
+        return all(is_alive(thread) for thread in self._threads())
+
+
+def keep_running(
+    name: str, work: Callable[[], None], wait: Callable[[float], bool], failed: Callable[[], None] = lambda: None
+) -> None:
+    """The guard: run `work` until it returns. At each failure `failed` is called, and then `wait`, with seconds; where that
+    answers True, it is over."""
+    pause = FIRST_PAUSE
+    while True:
+        began = time.monotonic()
+        try:
+            work()
+        except BaseException as error:  # SystemExit, too: it would end a thread without a word
+            failed()
+            _tell(name, error)
+        else:
+            return
+        if time.monotonic() - began > QUIET:
+            pause = FIRST_PAUSE
+        if wait(pause):
+            return
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def guarded(name: str, work: Callable[[], None]) -> None:
+    """Run it once, for threads that are a library's: a failure is reported and ends here."""
+    try:
+        work()
+    except Exception as error:
+        _tell(name, error)
+
+
+def states() -> list[State]:
+    """Of the threads that should be there, by name."""
+    found: dict[str, State] = {}
+    for thread in _expected.all():
+        before = found.get(thread.name, State(thread.name, True, 0))
+        found[thread.name] = State(thread.name, before.alive and thread.alive, before.failures + thread.failures)
+    return [found[name] for name in sorted(found)]
+
+
+def gone() -> list[str]:
+    """Names of threads that should be there and are not."""
+    return [state.name for state in states() if not state.alive]
+
+
+def is_alive(thread: threading.Thread) -> bool:
+    """Python believes in a thread that ended without its knowledge; Linux has a directory for each that there is."""
+    if not thread.is_alive():
+        return False
+    number = thread.native_id
+    return number is None or not os.path.isdir("/proc/self/task") or os.path.isdir(f"/proc/self/task/{number}")
+
+
+def report_to(report: Report) -> None:
+    """Have the failures of all threads of this process told here, instead of to `logging`."""
+    global _report
+    _report = report
+
+
+def _log_failure(name: str, error: BaseException) -> None:
+    _log.error("the thread %s failed, and goes on", name, exc_info=error)
+
+
+_report: Report = _log_failure
+
+
+def _tell(name: str, error: BaseException) -> None:
+    """Whatever happens: telling must not end what it tells of."""
+    try:
+        _report(name, error)
+    except Exception:
+        return
+
+
+class _Expected:
+    """The threads that should be there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads: set[ServiceThread | Watched] = set()
+
+    def add(self, thread: ServiceThread | Watched) -> None:
+        with self._lock:
+            self._threads.add(thread)
+
+    def discard(self, thread: ServiceThread | Watched) -> None:
+        with self._lock:
+            self._threads.discard(thread)
+
+    def all(self) -> list[ServiceThread | Watched]:
+        with self._lock:
+            return list(self._threads)
+
+    def forget(self) -> None:
+        """In a child after a fork, which has none of them; the lock may be held by one."""
+        self._lock = threading.Lock()
+        self._threads = set()
+
+
+_expected = _Expected()
+os.register_at_fork(after_in_child=_expected.forget)
