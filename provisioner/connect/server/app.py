@@ -29,7 +29,7 @@ from provisioner.connect.protocol.http_errors import (
 from provisioner.connect.server import decode, health, queue_handlers
 from provisioner.connect.server.auth import Doorman, Session
 from provisioner.connect.server.encode import read_answer
-from provisioner.connect.server.health import Pages
+from provisioner.connect.server.health import Pages, Readiness
 from provisioner.connect.server.metadata import EVENTUAL, exchanged
 from provisioner.connect.server.metrics import Metrics
 from provisioner.connect.server.mounted_app import Site
@@ -59,8 +59,9 @@ _log = logging.getLogger("provisioner.connect")
 
 
 class Server:
-    """`log` is called with a level, a message and fields. `public_url` is what clients reach, where that is not said by
-    their requests. `log_all` logs each request, not only refused ones. `site` answers what is not the server's own."""
+    """`log` is called with a level, a message and fields. `told` answers whether apps are told of a server of this home.
+    `public_url` is what clients reach, where that is not said by their requests. `log_all` logs each request, not only
+    refused ones. `site` answers what is not the server's own."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Server:
         databases: Databases,
         metrics: Metrics,
         log: Callable[..., None],
+        told: Callable[[], bool],
         *,
         public_url: str | None = None,
         log_all: bool = False,
@@ -86,7 +88,8 @@ class Server:
         self._site = site
         self._bodies = Bodies()
         self._streams = Streams(databases, doorman)
-        self._pages = Pages(doorman, metrics, self._gauges)
+        self.readiness = Readiness(told)
+        self._pages = Pages(doorman, metrics, self._gauges, self.readiness)
         self._operations: dict[str, Operation] = {
             "snapshot_read": self._snapshot_read,
             f"{EVENTUAL}/snapshot_read": self._eventual_read,

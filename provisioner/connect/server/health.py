@@ -20,13 +20,32 @@ _METRICS: Final = [("content-type", "text/plain; version=0.0.4; charset=utf-8")]
 Gauges = Mapping[str, tuple[str, float]]
 
 
+class Readiness:
+    """The server has `started` when it takes connections and apps were told of one of this home; `told` answers whether they
+    are still."""
+
+    def __init__(self, told: Callable[[], bool]) -> None:
+        self.started = False
+        self._told = told
+
+    def problem(self, page: str) -> str:
+        """Why one of the two pages does not say that all is well; empty where it does."""
+        if not self.started:
+            return "the server is starting"
+        if page == HEALTH:
+            missing = gone()
+            return f"threads are gone: {', '.join(missing)}. Restart the server" if missing else ""
+        return "" if self._told() else "apps are told of no server of this home"
+
+
 class Pages:
     """`gauges` tells the present numbers."""
 
-    def __init__(self, doorman: Doorman, metrics: Metrics, gauges: Callable[[], Gauges]) -> None:
+    def __init__(self, doorman: Doorman, metrics: Metrics, gauges: Callable[[], Gauges], readiness: Readiness) -> None:
         self._doorman = doorman
         self._metrics = metrics
         self._gauges = gauges
+        self._readiness = readiness
 
     def answer(self, scope: Any, protocol: Any, name: str) -> int:
         """The status that was answered. Raises Refused."""
@@ -34,9 +53,9 @@ class Pages:
             raise Refused(NOT_FOUND, "there is nothing here")
         if scope.method not in ("GET", "HEAD"):
             raise Refused(METHOD_NOT_ALLOWED, "this takes a GET")
-        if name == HEALTH and (missing := gone()):
-            raise Refused(UNAVAILABLE, f"threads are gone: {', '.join(missing)}. Restart the server")
         if name != "/metrics":
+            if problem := self._readiness.problem(name):
+                raise Refused(UNAVAILABLE, problem)
             protocol.response_str(200, _TEXT, "ok\n")
             return 200
         near = is_loopback(address_of(scope.client)) and "x-forwarded-for" not in scope.headers

@@ -1,5 +1,8 @@
 """The server in a thread of its own, with its event loop: started, drained and stopped from another thread.
 
+It is ready from when apps are told of a server of this home until that is no longer so. In this order: it takes
+connections, apps are told, it is ready; and at its end it is not ready, apps are no longer told, it drains.
+
 granian speaks HTTP/1.1 and cleartext HTTP/2 on one port; a real Deno speaks HTTP/2 with prior knowledge only.
 """
 
@@ -14,6 +17,7 @@ import resource
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -91,11 +95,8 @@ class Running:
             if self._failure is not None:
                 raise self._failure
         except BaseException:
-            if self._lock is not None:
-                os.close(self._lock)
+            self._withdraw()
             raise
-        if self._lock is not None:
-            self._announce()
         self._log("info", "serving", url=self.options.url, home=self.home.path, pid=os.getpid())
 
     def _first(self) -> int | None:
@@ -103,27 +104,42 @@ class Running:
         return try_lock(os.path.join(self.home.locks, "server.lock"))
 
     def _announce(self) -> None:
-        pidfile.announce(self.home.server, f"{self.options.url} {self.options.near_url}")
+        try:
+            pidfile.announce(self.home.server, f"{self.options.url} {self.options.near_url}")
+        except OSError as error:
+            raise StorageFailed(f"apps cannot be told of the server in {self.home.server}: {error.strerror}") from error
 
-    def _take_over(self) -> None:
-        """Apps are told of this server where the one that they were told of has ended."""
+    def _told(self) -> bool:
+        """Are apps told of a server of this home, of this one or of another that lives?"""
+        return pidfile.at_work(self.home.server) is not None
+
+    def _keep_told(self) -> None:
+        """Apps are told of this server where the one that they were told of has ended, and again where the file is gone."""
         assert self._ending is not None  # noqa: S101 it exists before anything ticks
-        if self._lock is None and not self._ending.is_set() and (lock := self._first()) is not None:
-            self._announce()
-            self._lock = lock
-            self._log("info", "apps are told of this server now", url=self.options.url)
+        if self._ending.is_set() or self._told():
+            return
+        if self._lock is None:
+            self._lock = self._first()
+        if self._lock is None:  # another server has it, and is about to tell
+            return
+        self._announce()
+        self._log("info", "apps are told of this server now", url=self.options.url)
+
+    def _withdraw(self) -> None:
+        """Apps are told no more of it. One beside it may be told of from now on."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            pidfile.withdraw(self.home.server)
+            os.close(lock)
 
     def stop(self) -> None:
         """Finish what is in flight, end watches, close all databases."""
         if self._loop is None or self._ending is None:
             return
-        if self._lock is not None:
-            pidfile.withdraw(self.home.server)
-        self._loop.call_soon_threadsafe(self._ending.set)
+        with suppress(RuntimeError):  # it has ended by itself
+            self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join()
-        if self._lock is not None:
-            pidfile.withdraw(self.home.server)  # it may have taken over since
-            os.close(self._lock)
+        self._withdraw()
         self._log("info", "served")
 
     def must_have_lived(self) -> None:
@@ -156,15 +172,20 @@ class Running:
             databases,
             metrics,
             self._log,
+            self._told,
             public_url=self.options.public_url,
             log_all=self.options.log_all,
             site=self.site(surroundings) if self.site else None,
         )
         granian = _granian(server, self.options)
         serving = asyncio.create_task(granian.serve())
-        ticking = asyncio.create_task(_tick((server.each_second, self._take_over), self._log))
+        ticking: asyncio.Task[None] | None = None
         try:
             await _answers(self.options, serving)
+            if self._lock is not None:
+                self._announce()
+            server.readiness.started = True
+            ticking = asyncio.create_task(_tick((server.each_second, self._keep_told), self._log))
             gc.collect()
             gc.freeze()  # what is there by now stays, and need not be looked through again and again
             self._started.set()
@@ -172,9 +193,12 @@ class Running:
             await asyncio.wait({ending, serving}, return_when=asyncio.FIRST_COMPLETED)
             if not ending.done():
                 raise StorageFailed("its listener ended", "See the lines above")
-            await _drained(server)
+            server.drain()  # not ready any more, and in the same turn of the loop
+            self._withdraw()
+            await _idle(server)
         finally:
-            ticking.cancel()
+            if ticking is not None:
+                ticking.cancel()
             granian.stop()  # type: ignore[no-untyped-call]
             await asyncio.gather(serving, return_exceptions=True)
             server.close()
@@ -200,9 +224,8 @@ async def _tick(work: Sequence[Callable[[], None]], log: Log) -> None:
             said = ""
 
 
-async def _drained(server: Server) -> None:
+async def _idle(server: Server) -> None:
     """What was begun is answered."""
-    server.drain()
     deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
     while not server.idle and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.01)
