@@ -333,8 +333,8 @@ def deploy_status(app: App, timeline: Timeline) -> Status | None:
 
 
 def timeline_status(statuses: list[Status]) -> Status:
-    """One word for a timeline: the status that a user has to know of first."""
-    for status in (Status.ERROR, Status.PROVISIONING, Status.PENDING, Status.CONNECTED, Status.ARCHIVED):
+    """One word for a timeline: the status that a user has to know of first. It is connected if all of it is."""
+    for status in (Status.ERROR, Status.PROVISIONING, Status.PENDING, Status.ARCHIVED, Status.CONNECTED):
         if status in statuses:
             return status
     return Status.PENDING

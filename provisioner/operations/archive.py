@@ -32,7 +32,8 @@ def archive(registry: Registry, app: App, found: Database) -> Proposal:
         yield _state(registry, found)
 
     users = shared_by(registry, found)
-    return Proposal(do, f"Archive {found.name}?{users} Apps on {app.slug} lose it until it is recovered")
+    question = f"Archive {found.name}?{users} Apps on {app.slug} lose it until it is recovered."
+    return Proposal(do, question, typed=found.name if timeline.production else "")
 
 
 def recover(registry: Registry, app: App, found: Database) -> Proposal:
@@ -94,7 +95,8 @@ def purge(registry: Registry, app: App, found: Database) -> Proposal:
 
     users = shared_by(registry, found)
     what = f"Delete {found.name} ({found.id}) and its snapshots for good?"
-    return Proposal(do, f"{what}{users} Nothing brings them back")
+    typed = found.name if timeline_of(registry, found).production else ""
+    return Proposal(do, f"{what}{users} Nothing brings them back.", typed=typed)
 
 
 def _hold(registry: Registry, app: App, found: Database, hold: Hold, told: Told) -> None:

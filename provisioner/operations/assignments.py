@@ -15,6 +15,7 @@ from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import run, run_whole
 from provisioner.reconcile.apply.fork_sources import EMPTY, FORK, named
 from provisioner.registry.store import Registry
+from provisioner.registry.trouble import holds_production
 
 NOTHING_SAID = Scrubbing()
 
@@ -87,4 +88,6 @@ def unassign(registry: Registry, app: App, instance: Instance) -> Proposal:
         slug = instance.slug
         yield f"{app.slug}: {slug} is no longer assigned; 'provisioner assign' brings its data back{then}"
 
-    return Proposal(do, f"Take {instance.slug} away from {app.slug}? Its data is kept{then}")
+    typed = app.slug if holds_production(registry, app, instance) else ""
+    question = f"Unassign {instance.slug} from {app.slug}? Its data is kept{then}."
+    return Proposal(do, f"{question} PRODUCTION loses its database." if typed else question, typed=typed)

@@ -12,6 +12,7 @@ from provisioner.core.model import (
     App,
     ConnectMode,
     Database,
+    Hold,
     Instance,
     RunState,
     Status,
@@ -147,8 +148,20 @@ def pre_deploy(registry: Registry, app: App, timeline: Timeline) -> Document | N
 
 
 def status_of(app: App, timeline: Timeline, held: list[Database]) -> Status:
-    """One word for a timeline with these databases, its own and what it uses of others."""
-    statuses = [database.status for database in held]
+    """One word for a timeline with these databases, its own and what it uses of others.
+
+    A database in the archive counts if a person put it there, and nothing has replaced it on its instance. Without live
+    databases, all count.
+    """
+    live = {database.instance_id for database in held if database.live}
+    counted = [
+        database
+        for database in held
+        if database.live
+        or not live
+        or (database.hold is Hold.ARCHIVED and database.instance_id not in live and timeline.gone_at is None)
+    ]
+    statuses = [database.status for database in counted]
     deployed = deploy_status(app, timeline)
     if deployed is not None and timeline.gone_at is None and any(database.live for database in held):
         statuses.append(deployed)

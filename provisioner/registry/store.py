@@ -266,7 +266,9 @@ class Registry(Tables):
             " join timeline on timeline.id = timeline_id join app on app.id = app_id where status <> 'purged'"
             " and (?1 is null or app_id = ?1) and (?2 is null or instance_id = ?2)"
             " and (?3 = '' or instr(lower(cast(timeline.branch as text)), lower(?3)))"
-            " order by app.slug, not timeline.production, status = 'archived', timeline.branch, database.rowid"
+            " order by app.slug, not timeline.production, status = 'archived' and not exists (select 1 from share"
+            " where share.timeline_id = timeline.id and share.instance_id = database.instance_id),"
+            " timeline.branch, database.rowid"
             " limit ?4 offset ?5",
             *(app_id, instance_id, text, most, skip),
         )

@@ -218,9 +218,9 @@ def test_what_is_unassigned_is_asked_back_and_comes_back_with_its_settings(
     ok(repo, "assign", "default", "--new-branch", "fork:parent", "--connect", "file")
     fields = {"instance": "default", "app": "shop", "from_": "app"}
     asked = desk.send("/unassign", **fields)
-    assert "Take default away from shop? Its data is kept" in asked.text
+    assert "Unassign default from shop? Its data is kept" in asked.text
     assert statuses(repo)["production"] == "connected"
-    assert desk.send("/unassign", answer="yes", **fields).location == "/apps/shop"
+    assert desk.send("/unassign", answer="shop", **fields).location == "/apps/shop"
     assert set(statuses(repo).values()) == {"archived"}
     assert desk.send("/unassign", answer="yes", **fields).status == 409
     assert "This app has no instance" in desk.get("/apps/shop").text

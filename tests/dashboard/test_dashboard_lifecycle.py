@@ -209,7 +209,7 @@ def test_sharing_is_seen_on_both_sides_and_ends(world: tuple[Visitor, Path], hom
     assert "git-branch/lender" in visitor.get(borrower).text
     assert "used too by" in visitor.get(owner_page).text
     listed = visitor.get("/apps/shop?q=er").text
-    assert re.search(r"uses that of <a [^>]*><bdi>git-branch/lender", listed)
+    assert re.search(r"uses the database of <a [^>]*><bdi>git-branch/lender", listed)
     assert re.search(r"used by <a [^>]*><bdi>git-branch/borrower", listed)
     assert 'class="share"' in listed
     ended = undone(visitor, note)

@@ -18,11 +18,14 @@ def page(visit: Visit) -> Response:
     before = int(text) if text.isdecimal() and len(text) < 18 else None
     events = registry.activity(before, AT_ONCE + 1)
     apps = {app.id: app.slug for app in registry.apps()}
+    slugs = {instance.id: instance.slug for instance in registry.instances()}
     names: dict[str, str] = {}
+    places: dict[str, str] = {}
     for *_, database_id, _, _, _ in events:
         if database_id is not None and database_id not in names:
             database = registry.database(database_id)
             names[database_id] = database.name if database else database_id
+            places[database_id] = slugs.get(database.instance_id, "") if database else ""
     samples = visit.shared.samples
     long = visit.query("over") == "day"
     return visit.page(
@@ -32,6 +35,7 @@ def page(visit: Visit) -> Response:
         before=before,
         apps=apps,
         names=names,
+        places=places,
         daemon=pidfile.at_work(visit.shared.home.daemon) is not None,
         under_way=registry.under_way(_UNDER_WAY),
         plots=plots(samples.day() if long else samples.hour()),

@@ -116,7 +116,7 @@ def unassign(visit: Visit, _: Told) -> Asked:
         raise ProvisionerError(f"{instance.slug} is not assigned to {app.slug}", "Nothing was done")
     proposal = assignments.unassign(visit.registry, app, instance)
     offer = Offer("Assign it again", "/assign", {"instance": instance.slug, "app": app.slug})
-    title = f"Take {instance.slug} away from {app.slug}"
+    title = f"Unassign {instance.slug} from {app.slug}"
     return Asked(title, proposal, _back(visit, instance, app), lambda _: offer)
 
 

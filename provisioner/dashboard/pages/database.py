@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
+from typing import Any
 
 from starlette.responses import Response
 
 from provisioner.core.connection import Attached, database_url, instance_prefix
 from provisioner.core.errors import NotResolved
 from provisioner.core.model import ConnectMode, Database, Status, Timeline
-from provisioner.dashboard.pages.database_rows import database_of
+from provisioner.dashboard.pages.database_rows import database_of, use_of
+from provisioner.dashboard.pages.states import state_of
 from provisioner.dashboard.web.context import Missing, Visit
 from provisioner.engines.catalog import ENGINES, engine_of
 from provisioner.engines.endpoints import reached
@@ -20,21 +22,22 @@ from provisioner.system import secret_key
 
 
 def page(visit: Visit) -> Response:
-    database, app_slug, timeline = found(visit)
+    database, _, timeline = shown = found(visit)
     document = documents.document(database, documents.Reach(visit.registry, timeline.app_id))
+    app = visit.registry.app(timeline.app_id)
     has_keys = ENGINES[document["engine"]].has_keys
     source = database_of(visit.registry, database.forked_from) if database.forked_from else None
     return visit.page(
         "database.html",
-        database=database,
-        timeline=timeline,
-        app=app_slug,
+        **heading(visit, *shown),
+        state=state_of(app, timeline, database),
+        use=use_of(visit.registry, timeline, database),
         document=document,
         source=source,
         has_keys=has_keys,
         connected=database.status is Status.CONNECTED and database.intent is None,
         address=database_url(visit.shared.options.url, database.id) if has_keys else document["url"],
-        psql=psql(app_slug, timeline, document["instance"]),
+        psql=psql(shown[1], timeline, document["instance"]),
         history=visit.registry.events(database.id),
     )
 
@@ -54,9 +57,7 @@ def reveal(visit: Visit) -> Response:
     )
     return visit.page(
         "reveal.html",
-        database=database,
-        timeline=timeline,
-        app=app_slug,
+        **heading(visit, database, app_slug, timeline),
         what="token" if engine.has_keys else "password",
         opening=opening,
     )
@@ -103,6 +104,12 @@ def found(visit: Visit) -> tuple[Database, str, Timeline]:
     timeline = visit.registry.timeline(database.timeline_id)
     app = visit.registry.app(timeline.app_id)
     return database, app.slug if app else "", timeline
+
+
+def heading(visit: Visit, database: Database, app_slug: str, timeline: Timeline) -> dict[str, Any]:
+    """What each page of a database says on top: the instance too, since a timeline may have several databases."""
+    slug = visit.registry.instance_of(database.instance_id).slug
+    return {"database": database, "app": app_slug, "timeline": timeline, "instance": slug}
 
 
 def connected(visit: Visit) -> tuple[Database, str, Timeline]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from provisioner.core.model import Database, Status, Timeline, deploy_status
+from provisioner.core.model import Database, Timeline
+from provisioner.dashboard.pages.states import State, state_of
 from provisioner.dashboard.web.context import Visit
 from provisioner.operations import documents
 from provisioner.reconcile.plan.planner_context import expires_at
@@ -33,11 +34,15 @@ class Row:
     database: Database
     document: documents.Document
     expires_at: int | None
-    deploy: Status | None
-    """What the pre-deploy command makes of a live database's timeline; None where none is run for it."""
+    state: State
     use: Use | None
     users: list[Timeline]
     """Who else uses it."""
+
+    @property
+    def away(self) -> bool:
+        """Is nobody to be connected to what this row is about?"""
+        return not self.database.live and self.use is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +73,20 @@ def rows(visit: Visit, *, app_id: str | None = None, instance_id: str | None = N
         document = documents.document(database, reach)
         over = expires_at(app, timeline) if app is not None and timeline.gone_at is None else None
         shared = sharing[timeline.app_id]
-        deployed = database.live and timeline.gone_at is None
-        deploy = deploy_status(app, timeline) if app is not None and deployed else None
         use, users = shared.use(timeline, database), shared.users(database)
-        made.append(Row(slug, timeline, database, document, over, deploy, use, users))
+        state = state_of(app, timeline, database, use.database if use is not None else None)
+        made.append(Row(slug, timeline, database, document, over, state, use, users))
     return Rows(
         made,
         text,
         max(0, skip - AT_ONCE) if skip else None,
         skip + AT_ONCE if len(found) > AT_ONCE else None,
     )
+
+
+def use_of(registry: Registry, timeline: Timeline, database: Database) -> Use | None:
+    """What the timeline uses instead of this database of its own."""
+    return _Sharing(registry, timeline.app_id).use(timeline, database)
 
 
 class _Sharing:

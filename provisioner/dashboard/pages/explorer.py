@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from provisioner.connect.server.open_databases import CACHE_KIB
 from provisioner.core.errors import NotResolved
-from provisioner.dashboard.pages.database import found
+from provisioner.dashboard.pages.database import found, heading
 from provisioner.dashboard.pages.database_rows import database_of
 from provisioner.dashboard.values import value_display, value_form
 from provisioner.dashboard.web.context import Missing, Visit
@@ -55,9 +55,7 @@ def keys(visit: Visit) -> Response:
     prefix = json_notation.key_of(visit.query("prefix") or "[]")
     as_list = visit.query("as") == "list"
     context: dict[str, Any] = {
-        "database": database,
-        "app": app,
-        "timeline": timeline,
+        **heading(visit, database, app, timeline),
         "prefix": text_of(prefix),
         "crumbs": _crumbs(prefix),
         "as_list": as_list,
@@ -158,9 +156,7 @@ def entry(visit: Visit) -> Response:
     replaced = [name for name, each in kept if (each.database_id, each.key, each.after) == deleted]
     return visit.page(
         "entry.html",
-        database=database,
-        app=app,
-        timeline=timeline,
+        **heading(visit, database, app, timeline),
         id=key.hex(),
         key=key_named(key),
         parent=parent(key),
@@ -199,9 +195,7 @@ def changes(visit: Visit) -> Response:
     counts = Counter(kind for kind, *_ in differing)
     return visit.page(
         "changes.html",
-        database=database,
-        app=app,
-        timeline=timeline,
+        **heading(visit, database, app, timeline),
         source=source,
         differing=differing,
         complete=complete,

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Database, Timeline
 from provisioner.dashboard.pages import explorer
-from provisioner.dashboard.pages.database import connected
+from provisioner.dashboard.pages.database import connected, heading
 from provisioner.dashboard.values import value_display, value_form
 from provisioner.dashboard.values.value_form import Spelling
 from provisioner.dashboard.web.context import Missing, Visit
@@ -247,9 +247,7 @@ def _form(visit: Visit, key: bytes | None, draft: Draft, *, status: int = 200, *
     return visit.page(
         "edit.html",
         status=status,
-        database=database,
-        app=app,
-        timeline=timeline,
+        **heading(visit, database, app, timeline),
         id=None if key is None else key.hex(),
         key=None if key is None else explorer.key_named(key),
         draft=draft,

@@ -3,30 +3,79 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 
 from starlette.responses import Response
 
 from provisioner.core.model import Status, timeline_status
 from provisioner.dashboard.pages.instance_changes import recoverable
+from provisioner.dashboard.pages.states import FAILED, WAITING, State
 from provisioner.dashboard.web.context import Visit
+from provisioner.registry.store import Registry
+from provisioner.registry.trouble import troubles
+
+
+@dataclass(slots=True)
+class Tally:
+    """The databases of an instance or an app, by status, and what is wrong with their timelines."""
+
+    counts: Counter[Status] = field(default_factory=Counter)
+    failed: int = 0
+    waiting: int = 0
+    withheld: int = 0
+
+    @property
+    def live(self) -> int:
+        return sum(self.counts.values()) - self.counts[Status.ARCHIVED] - self.counts[Status.PURGED]
+
+    @property
+    def connected(self) -> int:
+        return self.counts[Status.CONNECTED]
+
+    @property
+    def archived(self) -> int:
+        return self.counts[Status.ARCHIVED]
+
+    @property
+    def errors(self) -> int:
+        return self.counts[Status.ERROR] + self.failed
+
+    @property
+    def state(self) -> State | None:
+        """What a user has to know of first; None without databases.
+
+        Archived databases are those of branches that are gone: they count if nothing is live. Production's count always.
+        """
+        live = [status for status, count in self.counts.items() if count and status not in _AWAY]
+        worst = timeline_status(live)
+        if worst is Status.ERROR:
+            return State(worst)
+        if self.failed:
+            return FAILED
+        if live and worst is not Status.CONNECTED:
+            return State(worst)
+        if self.waiting:
+            return WAITING
+        if self.withheld:
+            return State(Status.ARCHIVED, "production archived")
+        if live:
+            return State(worst)
+        return State(Status.ARCHIVED) if self.archived else None
+
+
+_AWAY = (Status.ARCHIVED, Status.PURGED)
 
 
 def page(visit: Visit) -> Response:
     registry = visit.registry
-    of_instance: dict[str, Counter[Status]] = defaultdict(Counter)
-    of_app: dict[str, Counter[Status]] = defaultdict(Counter)
-    for instance_id, app_id, status, count in registry.counted():
-        of_instance[instance_id][status] += count
-        of_app[app_id][status] += count
+    of_instance, of_app = tallies(registry)
     sizes = visit.shared.sizes.known()
     assigned = registry.assignments()
     instances = [
         {
             "instance": instance,
             "apps": [app for slug, app in assigned if slug == instance.slug],
-            "status": _status(of_instance[instance.id]),
-            "counts": of_instance[instance.id],
-            "live": _live(of_instance[instance.id]),
+            "tally": of_instance[instance.id],
             "size": sizes.get(instance.id),
         }
         for instance in registry.instances()
@@ -35,21 +84,23 @@ def page(visit: Visit) -> Response:
         {
             "app": app,
             "instances": [slug for slug, other in assigned if other == app.slug],
-            "status": _status(of_app[app.id]),
-            "counts": of_app[app.id],
-            "live": _live(of_app[app.id]),
+            "tally": of_app[app.id],
         }
         for app in registry.apps()
     ]
-    gone = recoverable(visit)
-    return visit.page("databases.html", instances=instances, apps=apps, deleted=gone, Status=Status)
+    return visit.page("databases.html", instances=instances, apps=apps, deleted=recoverable(visit))
 
 
-def _live(counts: Counter[Status]) -> int:
-    return sum(counts.values()) - counts[Status.ARCHIVED] - counts[Status.PURGED]
-
-
-def _status(counts: Counter[Status]) -> str:
-    """The one that a user has to know of first; empty where there are no databases."""
-    held: list[Status] = [status for status, count in counts.items() if count and status is not Status.PURGED]
-    return str(timeline_status(held)) if held else ""
+def tallies(registry: Registry) -> tuple[dict[str, Tally], dict[str, Tally]]:
+    """By the ids of instances, and by those of apps."""
+    of_instance: dict[str, Tally] = defaultdict(Tally)
+    of_app: dict[str, Tally] = defaultdict(Tally)
+    for instance_id, app_id, status, count in registry.counted():
+        of_instance[instance_id].counts[status] += count
+        of_app[app_id].counts[status] += count
+    for each in troubles(registry):
+        for tally in (of_instance[each.instance_id], of_app[each.app_id]):
+            tally.failed += each.failed
+            tally.waiting += each.waiting
+            tally.withheld += each.withheld
+    return of_instance, of_app

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from provisioner.core.errors import NotResolved, ProvisionerError, UsageError
 from provisioner.core.model import Database, Snapshot, Status
-from provisioner.dashboard.pages.database import found
+from provisioner.dashboard.pages.database import found, heading
 from provisioner.dashboard.pages.database_changes import meant
 from provisioner.dashboard.pages.suggest import names
 from provisioner.dashboard.web.background_tasks import Undo
@@ -43,9 +43,7 @@ def _page(visit: Visit, form: Filled) -> Response:
         "copies.html",
         status=form.status,
         form=form,
-        database=database,
-        timeline=timeline,
-        app=slug,
+        **heading(visit, database, slug, timeline),
         has_keys=engine.has_keys,
         anew=engine.anew,
         snapshots=kept_of(visit.registry, database.id),

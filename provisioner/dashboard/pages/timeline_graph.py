@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,6 +59,7 @@ def picture(rows: list[Row], now: int) -> Picture:
         return round(_LEFT + room * min(max(time - first, 0), span) / span, 1)
 
     lines = {row.database.id: _TOP + _LANE * index + _LANE // 2 for index, row in enumerate(ordered)}
+    held = Counter(row.timeline.id for row in ordered)
     lanes = []
     for row in ordered:
         database = row.database
@@ -73,16 +75,13 @@ def picture(rows: list[Row], now: int) -> Picture:
         if row.use is not None and used is not None:
             x = at(row.use.since)
             share = f"M {x} {y} Q {x} {used} {x + 14} {used}"
-        text = shown(row.timeline.name).removeprefix("git-branch/")
-        if row.timeline.preview:
-            text = text[: len("preview/") + 12]
         size = row.document["size"]
         lanes.append(
             Lane(
                 database.id,
                 _title(row),
-                text if len(text) <= _NAME else f"{text[: _NAME - 1]}…",
-                str(database.status),
+                _name(row, several=held[row.timeline.id] > 1),
+                f"{row.state.status} shared" if row.use is not None else str(row.state.status),
                 size_text(size),
                 y,
                 began,
@@ -96,8 +95,19 @@ def picture(rows: list[Row], now: int) -> Picture:
     return Picture(lanes, max(0, len(rows) - MOST), _TOP + _LANE * len(lanes) + 24, marks)
 
 
+def _name(row: Row, *, several: bool) -> str:
+    """With the instance if a timeline has `several` databases in the picture: each has a lane."""
+    text = shown(row.timeline.name).removeprefix("git-branch/")
+    if row.timeline.preview:
+        text = text[: len("preview/") + 12]
+    end = f" on {row.document['instance']}"[:_NAME] if several else ""
+    room = _NAME - len(end) // 2
+    return (text if len(text) <= room else f"{text[: room - 1]}…") + end
+
+
 def _title(row: Row) -> str:
-    text = f"{shown(row.timeline.name)}: {row.database.status}, {size_text(row.document['size'])}"
+    state = row.state.words or row.state.status
+    text = f"{shown(row.timeline.name)} on {row.document['instance']}: {state}, {size_text(row.document['size'])}"
     if row.use is not None:
         text += f"; it uses the database of {shown(row.use.owner.name)}"
     if row.users:

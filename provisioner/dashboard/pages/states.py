@@ -1,0 +1,34 @@
+"""The state that a person has to know of: that of a database, or of what is wrong with its timeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provisioner.core.model import App, Database, Status, Timeline, deploy_status
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A status, which gives the color, and other words for it where it has some."""
+
+    status: Status
+    words: str = ""
+
+
+FAILED = State(Status.ERROR, "pre-deploy failed")
+WAITING = State(Status.PROVISIONING, "pre-deploy")
+
+
+def state_of(app: App | None, timeline: Timeline, database: Database, used: Database | None = None) -> State:
+    """Of the database that a timeline has, or that it has `used` instead: nothing runs a pre-deploy command there."""
+    if used is not None:
+        return State(used.status)
+    if database.status is not Status.CONNECTED or app is None or timeline.gone_at is not None:
+        return State(database.status)
+    match deploy_status(app, timeline):
+        case Status.ERROR:
+            return FAILED
+        case Status.PROVISIONING:
+            return WAITING
+        case _:
+            return State(database.status)
