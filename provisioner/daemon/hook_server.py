@@ -13,8 +13,9 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
+from provisioner.jobs.progress import tell_steps
 from provisioner.system.home import Home
 from provisioner.system.pidfile import announce, withdraw
 from provisioner.system.service_thread import ServiceThread, State, states
@@ -33,13 +34,21 @@ class Push:
     app_id: str
     branches: list[tuple[str, bytes]]
     connection: socket.socket
+    followed: threading.Event = field(default_factory=threading.Event)
+    """Set once somebody else tells it what happens, or has answered it."""
 
     def say(self, line: str) -> None:
-        """Tell it something before its answer. Raises OSError where it has gone away."""
+        """Tell it something before its answer. Raises OSError if it has gone away."""
         self.connection.sendall(line.encode("utf-8", "surrogateescape") + b"\n")
+
+    def wait(self, home: Home) -> None:
+        """Tell it now and again what it waits for, until it is followed or answered."""
+        with suppress(OSError):  # it has gone away
+            tell_steps(home, self.app_id, [branch for _, branch in self.branches], self.say, self.followed)
 
     def answer(self, lines: Sequence[str]) -> None:
         """Tell it what to print. One that has gone away needs no answer."""
+        self.followed.set()
         try:
             self.connection.sendall("\n".join(lines).encode("utf-8", "surrogateescape") + b"\n" + END)
         except OSError:
@@ -115,7 +124,9 @@ class Counter:
             _tell_threads(connection)
             return
         app_id, *lines = bytes(data).removesuffix(b"\n").split(b"\n")
-        self._came(Push(app_id.decode("ascii", "replace"), parse(lines), connection))
+        push = Push(app_id.decode("ascii", "replace"), parse(lines), connection)
+        self._came(push)
+        push.wait(self._home)
 
 
 def threads_of(path: str) -> list[State]:

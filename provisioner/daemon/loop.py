@@ -21,10 +21,11 @@ from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import Counter, Push
 from provisioner.daemon.quorum_monitor import Watch
-from provisioner.daemon.worker import follow_push, pushed_and_due, report, report_known
+from provisioner.daemon.worker import follow_push, report, report_known
 from provisioner.engines.catalog import engine_of
 from provisioner.environment import env_files
 from provisioner.git.watch import Watcher
+from provisioner.jobs.progress import pushed_and_pending
 from provisioner.jobs.queue import Crew
 from provisioner.jobs.queue import waiting as errands_of
 from provisioner.reconcile.controller import Outcome, reconcile
@@ -329,10 +330,11 @@ class Daemon:
         self._plan_next(watched, outcome, again)
 
     def _follow(self, registry: Registry, app: App, push: Push) -> bool:
-        """Let a push that waits for a pre-deploy command hear of it. False where it waits for none."""
+        """Let a push whose branches wait for a step hear of it. False if they wait for none."""
         branches = [branch for _, branch in push.branches]
-        since, timelines = now_ms(), pushed_and_due(registry, app, branches)
+        since, timelines = now_ms(), pushed_and_pending(registry, app, branches)
         if timelines:
+            push.followed.set()
             words = (self.home, app, branches, timelines, since, push)
             threading.Thread(target=follow_push, args=words, daemon=True, name="push").start()
         return bool(timelines)

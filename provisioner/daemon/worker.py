@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, summary
@@ -14,7 +16,7 @@ from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import Push, parse
 from provisioner.environment import env_files
 from provisioner.jobs.follow_log import follow
-from provisioner.jobs.pre_deploy import due
+from provisioner.jobs.progress import pending_step, pushed_and_pending, tell_steps
 from provisioner.jobs.queue import Crew, waiting
 from provisioner.reconcile.controller import reconcile
 from provisioner.registry.store import Registry
@@ -50,24 +52,33 @@ def receive(home_path: str, app_id: str, branches: Sequence[bytes]) -> None:
         app = registry.app(app_id)
         if app is None:
             return
-        outcome = reconcile(registry, app, now_ms(), "post-receive")
-        since, deployed = now_ms(), pushed_and_due(registry, app, branches)
+        with _told_meanwhile(home, app_id, branches):
+            outcome = reconcile(registry, app, now_ms(), "post-receive")
+        since, pending = now_ms(), pushed_and_pending(registry, app, branches)
         if outcome.next_at is not None or waiting(registry, app):
             inbox.leave(home.inbox, app_id)
             detach(home)
-        follow(registry, app, deployed, since, _print)
+        follow(registry, app, pending, since, _print)
         _print("\n".join(report(registry, app, branches)))
 
 
-def pushed_and_due(registry: Registry, app: App, branches: Sequence[bytes]) -> list[Timeline]:
-    """The timelines of these branches whose pre-deploy command is to run."""
-    return [item for item in due(registry, app) if item.branch in branches and not item.preview]
+@contextmanager
+def _told_meanwhile(home: Home, app_id: str, branches: Sequence[bytes]) -> Iterator[None]:
+    """Tell the pusher now and again what the block is at."""
+    over = threading.Event()
+    teller = threading.Thread(target=tell_steps, args=(home, app_id, branches, _print, over), name="steps", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
 
 
 def follow_push(
     home: Home, app: App, branches: Sequence[bytes], timelines: Sequence[Timeline], since: int, push: Push
 ) -> None:
-    """Tell a push what the command prints that it waits for, and then how it went."""
+    """Tell a push the steps that it waits for and what its command prints, and then how it went."""
     try:
         with Registry.open(home) as registry:
             follow(registry, app, timelines, since, push.say)
@@ -86,7 +97,7 @@ def _print(text: str) -> None:
 
 def report(registry: Registry, app: App, branches: Sequence[bytes]) -> list[str]:
     """A line for each branch that was pushed: timeline, status, database name, and why it is not connected."""
-    return [_line(app, rows) for branch in branches if (rows := _rows(registry, app, branch))]
+    return [_line(registry, app, rows) for branch in branches if (rows := _rows(registry, app, branch))]
 
 
 def report_known(registry: Registry, app: App, pushed: Sequence[tuple[str, bytes]]) -> list[str] | None:
@@ -100,7 +111,7 @@ def report_known(registry: Registry, app: App, pushed: Sequence[tuple[str, bytes
             for timeline, status, _, _ in rows
         ):
             return None
-        lines.append(_line(app, rows))
+        lines.append(_line(registry, app, rows))
     return lines[::-1]
 
 
@@ -117,7 +128,7 @@ def _rows(registry: Registry, app: App, branch: bytes) -> list[_Row]:
     return [row for row in found if row[1] is not Status.ARCHIVED] or found
 
 
-def _line(app: App, rows: Sequence[_Row]) -> str:
+def _line(registry: Registry, app: App, rows: Sequence[_Row]) -> str:
     timeline = rows[0][0]
     known = [row[1] for row in rows if row[1] is not None]
     deployed = deploy_status(app, timeline)
@@ -128,8 +139,8 @@ def _line(app: App, rows: Sequence[_Row]) -> str:
     reasons = [row[3] for row in rows if row[3]]
     if deployed is Status.ERROR and timeline.failure:
         reasons.append(f"{timeline.failure}. Mend that and push it, or run it again: provisioner timeline fix")
-    elif deployed is Status.PROVISIONING and known:
-        reasons.append("its pre-deploy command has not ended; see 'provisioner timeline log'")
+    elif step := pending_step(registry, app, timeline):
+        reasons.append(f"{step}. It goes on; see 'provisioner status'")
     why = "".join(f": {reason}" for reason in reasons)
     return shown(f"provisioner: {words}{why}")
 

@@ -1,4 +1,4 @@
-"""What a pre-deploy command prints, told to who waits for it, whoever runs it."""
+"""The steps of a timeline, and what its pre-deploy command prints, told to those who wait for it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from provisioner.core.model import App, Run, RunState, Timeline
+from provisioner.core.model import App, RunState, Timeline
 from provisioner.core.naming import shown
-from provisioner.jobs.pre_deploy import is_due
+from provisioner.jobs.progress import BEAT_SECONDS, PUSH_SECONDS, latest_run, pending_step
 from provisioner.reconcile.changes.run_records import PRE_DEPLOY
 from provisioner.registry.redaction import Mask
-from provisioner.registry.runs import runs
 from provisioner.registry.store import Registry
 from provisioner.runs.process import log_path
 
 LOOK_SECONDS = 0.05
-QUIET_SECONDS = 25.0  # less than a hook waits for the next words
 _PIECE = 65536
 
 
@@ -51,13 +49,13 @@ def follow(
     say: Callable[[str], None],
     over: Callable[[], bool] | None = None,
 ) -> None:
-    """Tell what the command prints on each of these timelines, which were due at `since` (ms), until it has ended.
+    """Tell the steps of each of these timelines, which were pending at `since` (ms), and what the command prints.
 
-    Or until it is `over`; without that, one that is quiet for long is left to itself: a push is not to wait for it.
+    Until no step is left, or until it is `over`; without that, for PUSH_SECONDS at most: the step then goes on alone.
+    What a scrub command prints is not told: it may be data of production.
     """
     mask = Mask(registry, app)  # who pushes may be somebody who is not to know them
     for timeline in timelines:
-        say(shown(f"provisioner: {os.fsdecode(timeline.name)}: {app.pre_deploy or app.pre_deploy_from}"))
         _follow_one(registry, timeline, app, since, lambda line: say(mask(line)), over)
 
 
@@ -69,25 +67,24 @@ def _follow_one(
     say: Callable[[str], None],
     over: Callable[[], bool] | None,
 ) -> None:
-    quiet_until = time.monotonic() + QUIET_SECONDS
+    name = os.fsdecode(timeline.name)
+    until, beat = time.monotonic() + PUSH_SECONDS, time.monotonic() + BEAT_SECONDS
     tails: dict[str, Tail] = {}
+    told = ""
     while True:
-        last = over() if over else time.monotonic() > quiet_until
-        current = registry.timeline(timeline.id)
-        there = current.revision == timeline.revision and is_due(app, current)
-        run = _latest(registry, timeline)
-        if run is not None and (run.ended_at is None or run.ended_at >= since):  # it may have begun before
-            tail = tails.setdefault(run.id, Tail(log_path(registry.home, run.id)))
+        last = over() if over else time.monotonic() > until
+        step = pending_step(registry, app, timeline)
+        if step and (step != told or time.monotonic() > beat):
+            say(shown(f"provisioner: {name}: {step if step != told else f'still {step}'}"))
+            told, beat = step, time.monotonic() + BEAT_SECONDS
+        run = latest_run(registry, timeline, PRE_DEPLOY)
+        if run is not None and run.revision == timeline.revision and (run.ended_at is None or run.ended_at >= since):
+            tail = tails.setdefault(run.id, Tail(log_path(registry.home, run.id)))  # it may have begun before
             for line in tail.lines(last=run.state is not RunState.RUNNING):
                 say(line)
-                quiet_until = time.monotonic() + QUIET_SECONDS
-        if last or not there:
+                beat = time.monotonic() + BEAT_SECONDS
+        if last and step and over is None:
+            say(shown(f"provisioner: {name}: this goes on without you. See 'provisioner status'"))
+        if last or not step:
             return
         time.sleep(LOOK_SECONDS)
-
-
-def _latest(registry: Registry, timeline: Timeline) -> Run | None:
-    for run in runs(registry, timeline.id):
-        if run.kind == PRE_DEPLOY and run.revision == timeline.revision:
-            return run
-    return None

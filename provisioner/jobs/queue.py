@@ -21,6 +21,7 @@ from provisioner.jobs.pre_deploy import deploy, due
 from provisioner.reconcile.changes.scrub import copy_aside
 from provisioner.reconcile.controller import reconcile
 from provisioner.reconcile.plan.planner_context import Retry
+from provisioner.registry import queries
 from provisioner.registry.queries import timeline_called
 from provisioner.registry.store import Registry
 from provisioner.runs.process import Stop
@@ -104,8 +105,8 @@ def do_all(
 
 @contextmanager
 def _heard(home: Home, errand: Errand, say: Callable[[str], None] | None) -> Iterator[None]:
-    """Tell what the block's command prints, from a thread."""
-    if say is None or errand.database_id is not None:
+    """Tell the steps of the block, and what its command prints, from a thread."""
+    if say is None:
         yield
         return
     over = threading.Event()
@@ -121,9 +122,9 @@ def _heard(home: Home, errand: Errand, say: Callable[[str], None] | None) -> Ite
 def _listen(home: Home, errand: Errand, since: int, say: Callable[[str], None], over: threading.Event) -> None:
     with Registry.open(home) as registry:
         app = registry.app(errand.app_id)
-        for timeline in due(registry, app) if app else []:
-            if app is not None and timeline.id == errand.timeline_id:
-                follow(registry, app, [timeline], since, say, over.is_set)
+        timeline = queries.timeline_by_id(registry, errand.timeline_id)
+        if app is not None and timeline is not None:
+            follow(registry, app, [timeline], since, say, over.is_set)
 
 
 def _never() -> bool:
