@@ -160,6 +160,7 @@ def test_no_folder_is_a_grab_bag() -> None:
 
 # Threads that end by themselves: why each of them needs no guard.
 SHORT_THREADS = {
+    "daemon.worker": "what a push waits for, while its branches are read",
     "system.service_thread": "the guard itself",
     "connect.server.runner": "the event loop; without it the process ends, and is started again",
     "daemon.hook_server": "a connection of a hook",
