@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli.context import with_options
+from provisioner.core.errors import UsageError
+from provisioner.core.model import Copies
+from provisioner.core.sizes import size
 from provisioner.operations.apps import Deploying
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -24,11 +27,38 @@ def deploying_options(command: _Command) -> _Command:
         pre_deploy_from: str | None,
         no_pre_deploy: bool,
         pre_deploy_timeout: str | None,
+        pre_deploy_copies: str | None,
+        pre_deploy_inputs: tuple[str, ...],
         snapshot_revisions: int | None,
+        run_as: str | None,
+        no_run_as: bool,
+        sandbox: bool | None,
+        unix_sockets: bool | None,
+        allow_read: tuple[str, ...],
+        allow_write: tuple[str, ...],
+        checkout_files: int | None,
+        checkout_bytes: str | None,
         **others: Any,
     ) -> Any:
-        settings = (pre_deploy, pre_deploy_from, no_pre_deploy, pre_deploy_timeout, snapshot_revisions)
-        return command(*args, deploying=Deploying(*settings), **others)
+        if run_as is not None and no_run_as:
+            raise UsageError("--run-as and --no-run-as cannot be used together")
+        deploying = Deploying(
+            command=pre_deploy,
+            from_file=pre_deploy_from,
+            off=no_pre_deploy,
+            timeout=pre_deploy_timeout,
+            copies=None if pre_deploy_copies is None else Copies(pre_deploy_copies),
+            inputs=pre_deploy_inputs or None,
+            snapshots=snapshot_revisions,
+            run_as="" if no_run_as else run_as,
+            sandbox=sandbox,
+            unix_sockets=unix_sockets,
+            allow_read=allow_read or None,
+            allow_write=allow_write or None,
+            checkout_files=checkout_files,
+            checkout_bytes=None if checkout_bytes is None else size(checkout_bytes),
+        )
+        return command(*args, deploying=deploying, **others)
 
     return with_options(with_deploying, _OPTIONS)  # type: ignore[return-value]
 
@@ -44,9 +74,47 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--no-pre-deploy": {"is_flag": True, "help": "Run nothing any more."},
     "--pre-deploy-timeout": {"metavar": "TIME", "help": "How long that may take (10min)."},
+    "--pre-deploy-copies": {
+        "type": click.Choice([str(each) for each in Copies]),
+        "help": "Copy the data before a command that changed (the default), before each run, or never.",
+    },
+    "--pre-deploy-inputs": {
+        "metavar": "PATH",
+        "multiple": True,
+        "help": "A file or directory of the revision that counts as part of the command. Repeat for more; '' for none.",
+    },
     "--snapshot-revisions": {
         "type": click.IntRange(0, 1000),
         "metavar": "N",
         "help": "Keep each database as it was at the last N revisions; 0 keeps none.",
+    },
+    "--sandbox/--no-sandbox": {
+        "default": None,
+        "help": "Confine commands to their checkout, temporary files, and database (default, if the kernel has Landlock).",
+    },
+    "--allow-read": {
+        "metavar": "PATH",
+        "multiple": True,
+        "help": "A path outside that commands may read and execute. Repeat for more; '' for none.",
+    },
+    "--allow-write": {
+        "metavar": "PATH",
+        "multiple": True,
+        "help": "A directory outside that commands may change. Repeat for more; '' for none.",
+    },
+    "--unix-sockets/--no-unix-sockets": {
+        "default": None,
+        "help": "Let commands use Unix sockets, such as Docker's: whoever listens there may do anything for them.",
+    },
+    "--run-as": {"metavar": "USER", "help": "Run commands as this account; provisioner has to run as root."},
+    "--no-run-as": {"is_flag": True, "help": "Run commands as the user that runs provisioner."},
+    "--checkout-files": {
+        "type": click.IntRange(0),
+        "metavar": "N",
+        "help": "The most files of a revision that a command runs in (100000); 0 is any number.",
+    },
+    "--checkout-bytes": {
+        "metavar": "SIZE",
+        "help": "The most that those files may hold together (4GB); 0 is any amount.",
     },
 }

@@ -130,6 +130,10 @@ class Reached:
             found["DENO_KV_REQUIRES_DISTRIBUTED_DATABASE"] = "error"  # no flag and no change of code is needed then
         return {**found, "PROVISIONER_KV_URL": self.url or sqlite_url(self.path)}
 
+    def credentials(self) -> list[str]:
+        """What opens the database."""
+        return [self.token] if self.token else []
+
     def named(self) -> dict[str, str]:
         found = {"KV_PATH": self.url or self.path, "KV_URL": self.url or sqlite_url(self.path)}
         return {**found, "KV_ACCESS_TOKEN": self.token} if self.url else found
@@ -148,6 +152,10 @@ class ReachedServer:
 
     def variables(self) -> dict[str, str]:
         return {"DATABASE_URL": self.url(), **self.named_by_libpq()}
+
+    def credentials(self) -> list[str]:
+        """What opens the database."""
+        return [self.password]
 
     def named(self) -> dict[str, str]:
         return {"DATABASE_URL": self.url()}

@@ -8,6 +8,8 @@ from enum import StrEnum
 from provisioner.core.naming import timeline_name
 
 PRE_DEPLOY_MS = 600_000
+MAX_BRANCHES = 10_000
+CHECKOUT_FILES, CHECKOUT_BYTES = 100_000, 4_000_000_000
 
 
 class Status(StrEnum):
@@ -73,6 +75,15 @@ class RunState(StrEnum):
     CUT_OFF = "cut off"
 
 
+class Copies(StrEnum):
+    """Before which runs of a pre-deploy command the data is copied: those of a command that is another than before, or
+    whose inputs are; all; none."""
+
+    CHANGED = "changed"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class Scope(StrEnum):
     """What an access token opens: one database, an app's development timelines, or everything."""
 
@@ -136,6 +147,12 @@ class App:
     ``expire_ms``: how long development timelines are kept after their last push, unless they say otherwise themselves;
     None for ever. ``pre_deploy`` is a shell command for each new revision, ``pre_deploy_from`` a file of the revision
     that holds it, ``pre_deploy_ms`` its time limit. ``snapshot_revisions``: of how many revisions the data is kept.
+
+    Commands may reach what `provisioner.runs.sandbox` says, if ``sandbox``, and besides ``allow_read`` and
+    ``allow_write``; with ``unix_sockets`` also services that listen on those. They run as the account ``run_as``, if it is
+    not empty. ``pre_deploy_copies``: before which runs the data is copied; ``pre_deploy_inputs`` are files and directories
+    of a revision that count as part of the command. At most ``max_branches`` branches have databases, and a checkout at
+    most ``checkout_files`` files with ``checkout_bytes`` bytes; 0 is any number.
     """
 
     id: str
@@ -150,6 +167,16 @@ class App:
     pre_deploy_from: str = ""
     pre_deploy_ms: int = PRE_DEPLOY_MS
     snapshot_revisions: int = 0
+    run_as: str = ""
+    sandbox: bool = True
+    unix_sockets: bool = False
+    allow_read: tuple[str, ...] = ()
+    allow_write: tuple[str, ...] = ()
+    pre_deploy_copies: Copies = Copies.CHANGED
+    pre_deploy_inputs: tuple[str, ...] = ()
+    max_branches: int = MAX_BRANCHES
+    checkout_files: int = CHECKOUT_FILES
+    checkout_bytes: int = CHECKOUT_BYTES
 
     @property
     def deploys(self) -> bool:
@@ -162,7 +189,8 @@ class Timeline:
     """The history of a branch, or of one revision: then ``preview`` is set and ``branch`` is that commit's id.
 
     ``expire_ms`` is how long it is kept after ``active_at``: None as its app says, 0 for ever. ``deployed`` is the
-    revision that the pre-deploy command was last run for, ``failure`` what went wrong then. It is not run while the
+    revision that the pre-deploy command was last run for, ``failure`` what went wrong then. ``deployed_by`` tells the
+    command that last succeeded, with its inputs, from any other. It is not run while the
     timeline is ``sharing``, that is, uses a database of another one's.
     """
 
@@ -180,6 +208,7 @@ class Timeline:
     active_at: int = 0
     deployed: str = ""
     failure: str | None = None
+    deployed_by: str = ""
     sharing: bool = False
 
     @property

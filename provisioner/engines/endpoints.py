@@ -12,7 +12,12 @@ from provisioner.system.home import Home
 
 def environment(home: Home, connection: Connection) -> dict[str, str]:
     """The variables of a timeline. Raises `NotResolved` where a database cannot be reached."""
-    return variables(connection, [reached(home, connection.app_slug, each) for each in connection.databases])
+    return variables(connection, all_reached(home, connection))
+
+
+def all_reached(home: Home, connection: Connection) -> list[Reached | ReachedServer]:
+    """How an app reaches each of its databases. Raises `NotResolved` and `StorageFailed` where it cannot."""
+    return [reached(home, connection.app_slug, each) for each in connection.databases]
 
 
 def reached(home: Home, app_slug: str, database: Attached) -> Reached | ReachedServer:

@@ -10,7 +10,7 @@ from provisioner.core.model import App, RunState, Timeline
 from provisioner.core.naming import shown
 from provisioner.jobs.progress import BEAT_SECONDS, PUSH_SECONDS, latest_run, pending_step
 from provisioner.reconcile.changes.run_records import PRE_DEPLOY
-from provisioner.registry.redaction import Mask
+from provisioner.registry.redaction import mask
 from provisioner.registry.store import Registry
 from provisioner.runs.process import log_path
 
@@ -54,9 +54,9 @@ def follow(
     Until no step is left, or until it is `over`; without that, for PUSH_SECONDS at most: the step then goes on alone.
     What a scrub command prints is not told: it may be data of production.
     """
-    mask = Mask(registry, app)  # who pushes may be somebody who is not to know them
+    hide = mask(registry, app).text  # a pusher may be someone who is not to know what the command itself has in it
     for timeline in timelines:
-        _follow_one(registry, timeline, app, since, lambda line: say(mask(line)), over)
+        _follow_one(registry, timeline, app, since, lambda line: say(hide(line)), over)
 
 
 def _follow_one(

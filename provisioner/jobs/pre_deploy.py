@@ -11,18 +11,22 @@ import stat
 from dataclasses import replace
 
 from provisioner.core.clock import now_ms
+from provisioner.core.connection import variables
 from provisioner.core.errors import Busy, ProvisionerError
 from provisioner.core.model import App, Run, RunState, Status, Timeline, deploy_status
 from provisioner.core.naming import PRODUCTION
-from provisioner.engines.endpoints import environment
+from provisioner.core.redaction import Secret
+from provisioner.engines.endpoints import all_reached
 from provisioner.git.checkout_tree import check_out
 from provisioner.reconcile.apply.locks import app_locked, timeline_locked
+from provisioner.reconcile.changes.command_access import confined
 from provisioner.reconcile.changes.replace import keep_newest, take_snapshot
-from provisioner.reconcile.changes.run_records import PRE_DEPLOY, begun, cut_off, end, workplace
+from provisioner.reconcile.changes.run_records import PRE_DEPLOY, begun, cut_off, end
 from provisioner.registry import queries, runs
 from provisioner.registry.exec_lookup import Resolver
-from provisioner.registry.redaction import Mask
+from provisioner.registry.redaction import mask, secrets_of
 from provisioner.registry.store import Registry
+from provisioner.runs import workplace
 from provisioner.runs.process import STOPPED, Command, Stop, failed, run, shell
 from provisioner.system import failpoints
 
@@ -90,7 +94,7 @@ def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> No
             return
         if why:
             what = f"the pre-deploy command at {timeline.revision[:12]}"
-            why = failed(registry.home, begun_run.id, what, why, Mask(registry, app))
+            why = mask(registry, app).text(failed(registry.home, begun_run.id, what, why))
         _record(registry, app, begun_run, why)
     failpoints.point("deploy.recorded")
 
@@ -110,14 +114,25 @@ def _run(registry: Registry, app: App, timeline: Timeline, begun_run: Run, stop:
     connection = resolver.connection(
         found, timeline=PRODUCTION if timeline.production else timeline.name, deploying=True
     )
-    directory = workplace(home, begun_run.id)
-    check_out(app.git_dir, timeline.revision, directory)
+    place = workplace.make(home, begun_run.id, app.run_as)
+    check_out(app.git_dir, timeline.revision, place.checkout)
     failpoints.point("deploy.checked-out")
-    words = shell(app.pre_deploy) if app.pre_deploy else _words(directory, app.pre_deploy_from)
+    words = shell(app.pre_deploy) if app.pre_deploy else _words(place.checkout, app.pre_deploy_from)
     if words is None:
         return ""  # a revision from before there was such a file
-    variables = {**environment(home, connection), "DENO_DEPLOY_BUILD_ID": timeline.revision}
-    return run(home, begun_run.id, Command(words, directory, app.pre_deploy_ms, variables), stop)
+    if app.run_as:
+        workplace.give(place, app.run_as)
+    ways = all_reached(home, connection)
+    credentials = [Secret(each) for way in ways for each in way.credentials()]
+    command = Command(
+        words,
+        place.checkout,
+        app.pre_deploy_ms,
+        {**variables(connection, ways), "DENO_DEPLOY_BUILD_ID": timeline.revision},
+        (*secrets_of(registry, app), *credentials),
+        confined(registry, app, place, ways, words),
+    )
+    return run(home, begun_run.id, command, stop)
 
 
 def _words(directory: str, name: str) -> list[str] | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from provisioner.core import naming
 from provisioner.core.clock import now_ms
 from provisioner.core.durations import lasting, limit, milliseconds
 from provisioner.core.errors import ProvisionerError, UsageError
-from provisioner.core.model import App
+from provisioner.core.model import App, Copies
 from provisioner.git import production_branch
 from provisioner.git.command import must_be_trusted
 from provisioner.git.refs import read_branches
@@ -19,6 +19,7 @@ from provisioner.git.worktree import find_checkout
 from provisioner.jobs.pre_deploy import forget_failures
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import must_be_deployed, run_whole
+from provisioner.reconcile.changes.command_access import secret_paths
 from provisioner.registry.queries import undeployed
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
@@ -29,16 +30,28 @@ RETENTION_MS = 7 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Deploying:
-    """What is said of the command that is run for new revisions, and of the data that is kept. What is None stays as it is."""
+    """The settings of the command that runs for new revisions, of what it may reach, and of the data that is kept.
 
-    command: str | None
-    from_file: str | None
-    off: bool
-    timeout: str | None
-    snapshots: int | None
+    What is None stays as it is. Lists replace what they were, and an empty word in one empties it.
+    """
 
-    def of(self, app: App) -> App:
-        """The app with these settings. Raises UsageError."""
+    command: str | None = None
+    from_file: str | None = None
+    off: bool = False
+    timeout: str | None = None
+    snapshots: int | None = None
+    copies: Copies | None = None
+    inputs: tuple[str, ...] | None = None
+    run_as: str | None = None
+    sandbox: bool | None = None
+    unix_sockets: bool | None = None
+    allow_read: tuple[str, ...] | None = None
+    allow_write: tuple[str, ...] | None = None
+    checkout_files: int | None = None
+    checkout_bytes: int | None = None
+
+    def of(self, app: App, private: Sequence[str]) -> App:
+        """The app with these settings; no command may be allowed what is `private`. Raises UsageError."""
         if sum((self.command is not None, self.from_file is not None, self.off)) > 1:
             raise UsageError(
                 "there is one pre-deploy command", "Give --pre-deploy, --pre-deploy-from or --no-pre-deploy"
@@ -49,7 +62,49 @@ class Deploying:
             app = replace(app, pre_deploy=self.command or "", pre_deploy_from=_inside(self.from_file))
         if self.timeout is not None:
             app = replace(app, pre_deploy_ms=limit(self.timeout))
-        return app if self.snapshots is None else replace(app, snapshot_revisions=self.snapshots)
+        changes = {
+            "snapshot_revisions": self.snapshots,
+            "pre_deploy_copies": self.copies,
+            "pre_deploy_inputs": self.inputs and tuple(_inside(path) for path in self.inputs if path),
+            "run_as": None if self.run_as is None else _account(self.run_as),
+            "sandbox": self.sandbox,
+            "unix_sockets": self.unix_sockets,
+            "allow_read": self.allow_read and _allowed(self.allow_read, private),
+            "allow_write": self.allow_write and _allowed(self.allow_write, private),
+            "checkout_files": self.checkout_files,
+            "checkout_bytes": self.checkout_bytes,
+        }
+        return replace(app, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _account(user: str) -> str:
+    """An account that commands can run as. Raises UsageError."""
+    if not user:
+        return ""
+    import pwd
+
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError as error:
+        raise UsageError(f"there is no account {user!r} on this machine", "Create it: useradd --system NAME") from error
+    if os.geteuid() != 0 or account.pw_uid == 0:
+        raise UsageError(
+            f"commands cannot run as {user!r}",
+            "Only root can run them as another account, which must not be root: run provisioner as root",
+        )
+    return user
+
+
+def _allowed(paths: Sequence[str], private: Sequence[str]) -> tuple[str, ...]:
+    """Absolute paths, none of which has something private in it or around it. Raises UsageError."""
+    found = tuple(os.path.realpath(os.path.expanduser(path)) for path in paths if path)
+    for path in found:
+        for other in map(os.path.realpath, private):
+            if os.path.commonpath([path, other]) in (path, other):
+                raise UsageError(
+                    f"{path} has {other} in it, or is in it, which no command may reach", "Use another path"
+                )
+    return found
 
 
 def _inside(path: str | None) -> str:
@@ -94,7 +149,7 @@ def register(
     slug = slug if name else app.slug
     if production is not None and (known is None or os.fsencode(production) != known.production):
         production_branch.must_exist(app.git_dir, os.fsencode(production))
-    return _save(registry, _changed(app, slug, production, grace, retention, None, None, None))
+    return _save(registry, _changed(app, slug, production, grace, retention, None, None))
 
 
 def _free(registry: Registry, slug: str) -> str:
@@ -123,9 +178,11 @@ def change(
 
     Raises UsageError where something of it is not to be understood, before anything is done.
     """
-    changed = _changed(app, name, production, grace, retention, expire_after, git_dir, deploying)
+    changed = _changed(app, name, production, grace, retention, expire_after, git_dir)
     if changed.production != app.production:
         production_branch.must_exist(changed.git_dir, changed.production)
+    if deploying is not None:
+        changed = deploying.of(changed, secret_paths(registry))
 
     def do(told: Told) -> Iterator[str]:
         saved = _save(registry, changed)
@@ -139,8 +196,9 @@ def change(
     return Proposal(do)
 
 
-def _deploys(app: App) -> tuple[str, str, int]:
-    return app.pre_deploy, app.pre_deploy_from, app.pre_deploy_ms
+def _deploys(app: App) -> tuple[object, ...]:
+    what = (app.pre_deploy, app.pre_deploy_from, app.pre_deploy_ms, app.run_as, app.sandbox, app.unix_sockets)
+    return *what, app.allow_read, app.allow_write, app.checkout_files, app.checkout_bytes
 
 
 def _changed(
@@ -151,10 +209,9 @@ def _changed(
     retention: str | None,
     expire_after: str | None,
     git_dir: bytes | None,
-    deploying: Deploying | None,
 ) -> App:
     return replace(
-        deploying.of(app) if deploying else app,
+        app,
         slug=name or app.slug,
         git_dir=git_dir or app.git_dir,
         production=app.production if production is None else os.fsencode(production),

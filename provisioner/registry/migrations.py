@@ -243,6 +243,22 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         create index database_failed on database (timeline_id) where error is not null;
         """,
     ),
+    (
+        "0011_commands",
+        """
+        alter table app add column run_as text not null default '';
+        alter table app add column sandbox integer not null default 1;
+        alter table app add column unix_sockets integer not null default 0;
+        alter table app add column allow_read text not null default '[]';
+        alter table app add column allow_write text not null default '[]';
+        alter table app add column pre_deploy_copies text not null default 'changed';
+        alter table app add column pre_deploy_inputs text not null default '[]';
+        alter table app add column max_branches integer not null default 10000;
+        alter table app add column checkout_files integer not null default 100000;
+        alter table app add column checkout_bytes integer not null default 4000000000;
+        alter table timeline add column deployed_by text not null default '';
+        """,
+    ),
 )
 
 

@@ -1,28 +1,24 @@
-"""What commands print, with what opens something taken out: an app's secret variables, and tokens. Best effort, as with
-every log: who prints a secret in pieces, or encoded, gets it printed."""
+"""The secrets of apps, for text that people read: see `provisioner.core.redaction`."""
 
 from __future__ import annotations
 
-import re
-from typing import Final
+from collections.abc import Iterator
 
 from provisioner.core.model import App
+from provisioner.core.redaction import Redactor, Secret, secrets_in
 from provisioner.registry.store import Registry
 from provisioner.registry.variables import listing
 
-HIDDEN: Final = "•••"
-SHORTEST: Final = 4  # characters: what is shorter is in every text
-_TOKEN: Final = r"\bpt[a-z]_[A-Za-z0-9_-]{16,}"  # noqa: S105 - what tokens look like
+
+def secrets_of(registry: Registry, *apps: App) -> Iterator[Secret]:
+    """The apps' secret variables, in every context, and the passwords in the others."""
+    for app in apps:
+        variables = listing(registry, app.id)
+        yield from (Secret(item.value, item.name) for item in variables if item.secret)
+        for item in variables:
+            yield from secrets_in({item.name: item.value})
 
 
-class Mask:
-    """Of the commands of one app, or of several."""
-
-    def __init__(self, registry: Registry, *apps: App) -> None:
-        secrets = {item.value for app in apps for item in listing(registry, app.id) if item.secret}
-        lines = {line for secret in secrets for line in (secret, *secret.splitlines()) if len(line) >= SHORTEST}
-        ordered = sorted(lines, key=len, reverse=True)
-        self._hidden = re.compile("|".join([*map(re.escape, ordered), _TOKEN]))
-
-    def __call__(self, text: str) -> str:
-        return self._hidden.sub(HIDDEN, text)
+def mask(registry: Registry, *apps: App) -> Redactor:
+    """Of what was logged without being masked, as commands were before their output was masked, and of other messages."""
+    return Redactor(secrets_of(registry, *apps))

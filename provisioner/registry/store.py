@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterable
 from operator import attrgetter
@@ -9,6 +10,7 @@ from operator import attrgetter
 from provisioner.core.model import (
     App,
     ConnectMode,
+    Copies,
     Database,
     Hold,
     Instance,
@@ -22,7 +24,7 @@ from provisioner.registry.connection import Tables, printable
 
 _TIMELINE = (
     "id, app_id, branch, production, revision, created_at, gone_at, rename_mark, preview, protected, expire_ms,"
-    " active_at, deployed, failure"
+    " active_at, deployed, failure, deployed_by"
 )
 _DATABASE = (
     "id, timeline_id, instance_id, name, status, intent, error, attempts, retry_at, hold, created_at, connected_at,"
@@ -34,13 +36,28 @@ INSTANCE = (
 )
 _APP = (
     "id, slug, git_dir, production, grace_ms, retention_ms, created_at, expire_ms, pre_deploy, pre_deploy_from,"
-    " pre_deploy_ms, snapshot_revisions"
+    " pre_deploy_ms, snapshot_revisions, run_as, sandbox, unix_sockets, allow_read, allow_write, pre_deploy_copies,"
+    " pre_deploy_inputs, max_branches, checkout_files, checkout_bytes"
 )
 _SHARING = "exists (select 1 from share where share.timeline_id = timeline.id)"
 _timeline_values = attrgetter(*_TIMELINE.split(", "))
 _database_values = attrgetter(*_DATABASE.split(", "))
 _instance_values = attrgetter(*INSTANCE.split(", "))
-_app_values = attrgetter(*_APP.split(", "))
+_app_columns = _APP.split(", ")
+_app_values = attrgetter(*_app_columns)
+_APP_FLAGS, _APP_LISTS = ("sandbox", "unix_sockets"), ("allow_read", "allow_write", "pre_deploy_inputs")
+
+
+def _app(row: tuple[object, ...]) -> App:
+    values = dict(zip(_app_columns, row, strict=True))
+    values |= {name: bool(values[name]) for name in _APP_FLAGS}
+    values |= {name: tuple(json.loads(str(values[name]))) for name in _APP_LISTS}
+    values["pre_deploy_copies"] = Copies(str(values["pre_deploy_copies"]))
+    return App(**values)  # type: ignore[arg-type]
+
+
+def _app_row(app: App) -> list[object]:
+    return [json.dumps(value) if isinstance(value, tuple) else value for value in _app_values(app)]
 
 
 def _timeline(row: tuple[object, ...]) -> Timeline:
@@ -105,26 +122,24 @@ class Registry(Tables):
     def apps(self, *, removed: bool = False) -> list[App]:
         """Those that are registered; with `removed` also those that were."""
         rows = self.rows(f"select {_APP} from app where ? or removed_at is null order by slug", removed)
-        return [App(*row) for row in rows]  # type: ignore[arg-type]
+        return [_app(row) for row in rows]
 
     def app(self, app_id: str) -> App | None:
         rows = self.rows(f"select {_APP} from app where id = ? and removed_at is null", app_id)
-        return App(*rows[0]) if rows else None  # type: ignore[arg-type]
+        return _app(rows[0]) if rows else None
 
     def save_app(self, app: App, now: int) -> App:
         """Add an app, change it, or bring back one that was removed with the same repository (it keeps its id)."""
         with self.change():
             known = self.rows("select id from app where git_dir = ?", app.git_dir)
             app_id = str(known[0][0]) if known else app.id
+            kept = ("id", "created_at")
+            changed = ", ".join(f"{name} = excluded.{name}" for name in _app_columns if name not in kept)
             self.write(
-                f"insert into app ({_APP}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
-                " slug = excluded.slug, git_dir = excluded.git_dir, production = excluded.production,"
-                " grace_ms = excluded.grace_ms, retention_ms = excluded.retention_ms, expire_ms = excluded.expire_ms,"
-                " pre_deploy = excluded.pre_deploy, pre_deploy_from = excluded.pre_deploy_from,"
-                " pre_deploy_ms = excluded.pre_deploy_ms, snapshot_revisions = excluded.snapshot_revisions,"
-                " removed_at = null",
+                f"insert into app ({_APP}) values ({', '.join('?' * len(_app_columns))})"
+                f" on conflict (id) do update set {changed}, removed_at = null",
                 app_id,
-                *_app_values(app)[1:],
+                *_app_row(app)[1:],
             )
             # the production timeline is the one whose branch is the production branch: it keeps its data
             self.write("update timeline set branch = ? where app_id = ? and production", app.production, app_id)
@@ -329,11 +344,11 @@ class Registry(Tables):
 
     def save_timelines(self, timelines: Iterable[Timeline]) -> None:
         self.write_all(
-            f"insert into timeline ({_TIMELINE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"insert into timeline ({_TIMELINE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " on conflict (id) do update set branch = excluded.branch, revision = excluded.revision,"
             " gone_at = excluded.gone_at, rename_mark = excluded.rename_mark, protected = excluded.protected,"
             " expire_ms = excluded.expire_ms, active_at = excluded.active_at, deployed = excluded.deployed,"
-            " failure = excluded.failure",
+            " failure = excluded.failure, deployed_by = excluded.deployed_by",
             map(_timeline_values, timelines),
         )
 

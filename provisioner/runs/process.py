@@ -9,38 +9,59 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from provisioner.core.connection import strays
 from provisioner.core.errors import StorageFailed
+from provisioner.core.redaction import CREDENTIAL_NAMES, Secret, secrets_in
+from provisioner.runs.order import Order
+from provisioner.runs.sandbox import Sandbox
 from provisioner.system import failpoints
-from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home, inherited
+from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home, inherited, inherited_by_strangers
 
 RUN = "PROVISIONER_RUN"
 """The variable that all processes of a run have; how they are found when their supervisor was killed."""
 
 STOPPED = "it was stopped"
 LAST_WORDS = 300  # characters of a log that go into an error
-_TAIL = 65_536  # bytes that are looked at for them: what is to be masked has to be there whole
+_TAIL = 65_536  # bytes that are looked at for them
 _LOOK_SECONDS = 0.2
 _PATIENCE_SECONDS = 5.0
+_KEEP_FREE = 64 << 20  # bytes on the home's disk, which all branches need
 _SUPERVISE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervisor.py")
-
-Mask = Callable[[str], str]
-"""Takes out of what was printed what opens something."""
 
 Stop = Callable[[], bool]
 """Asked several times a second; once it is true, the command is ended."""
 
 
 @dataclass(frozen=True, slots=True)
+class Confined:
+    """What a command may reach: ``sandbox`` as the kernel enforces it, and the account ``user``, if it is another.
+
+    Then ``home`` is its own, empty home directory, with one for temporary files in it. With neither, it may do what the
+    user may who runs provisioner, and ``warning`` says so in its log.
+    """
+
+    sandbox: Sandbox | None = None
+    user: str = ""
+    home: str = ""
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
-    """What is run: a program with its arguments, in a directory, for so long at most, with these variables set."""
+    """What is run: a program with its arguments, in a directory, for so long at most, with these variables set.
+
+    ``secrets`` are masked in what it prints.
+    """
 
     words: Sequence[str]
     directory: str
     limit_ms: int
     variables: Mapping[str, str]
+    secrets: Sequence[Secret] = ()
+    confined: Confined = Confined()
 
 
 def shell(text: str) -> list[str]:
@@ -58,15 +79,13 @@ def run(home: Home, run_id: str, command: Command, stop: Stop) -> str:
         log = os.open(log_path(home, run_id), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
     except OSError as error:
         raise StorageFailed(f"cannot log in {home.runs}: {error.strerror}", "Make room, or make it writable") from error
-    stray = strays(dict(command.variables))
-    environ = {key: value for key, value in inherited().items() if key not in stray}
-    environ |= {"NO_COLOR": "1", **command.variables, RUN: run_id}  # Deno colours also what goes into a file
-    words = [sys.executable, "-I", "-S", _SUPERVISE, str(command.limit_ms / 1000), str(log), "--", *command.words]
+    order = _order(run_id, command)
     try:
+        if command.confined.warning:
+            os.write(log, f"[provisioner: {command.confined.warning}]\n".encode())
         with subprocess.Popen(
-            words,
-            env=environ,
-            cwd=command.directory,
+            [sys.executable, "-I", "-S", _SUPERVISE, str(log)],
+            env={RUN: run_id},  # what is the command's alone, or the daemon's, is not in the supervisor's environment
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -75,8 +94,7 @@ def run(home: Home, run_id: str, command: Command, stop: Stop) -> str:
         ) as supervisor:
             os.close(log)
             log = -1
-            failpoints.point("run.started")
-            return _wait(supervisor, run_id, command.limit_ms, stop)
+            return _wait(supervisor, run_id, order, stop)
     except OSError as error:
         raise StorageFailed(f"cannot start a process: {error.strerror}") from error
     finally:
@@ -84,29 +102,57 @@ def run(home: Home, run_id: str, command: Command, stop: Stop) -> str:
             os.close(log)
 
 
-def _wait(supervisor: subprocess.Popen[bytes], run_id: str, limit_ms: int, stop: Stop) -> str:
+def _order(run_id: str, command: Command) -> Order:
+    mine = command.confined
+    kept = inherited_by_strangers(mine.home) if mine.home else inherited()
+    stray = strays(dict(command.variables))
+    kept = {key: value for key, value in kept.items() if key not in stray}
+    leaked = [Secret(value, name) for name, value in kept.items() if CREDENTIAL_NAMES.search(name)]
+    environment = {**kept, "NO_COLOR": "1", **command.variables, RUN: run_id}  # Deno colors also what goes into a file
+    return Order(
+        words=tuple(command.words),
+        directory=command.directory,
+        limit_ms=command.limit_ms,
+        environment=environment,
+        secrets=(*command.secrets, *secrets_in(environment), *leaked),
+        sandbox=mine.sandbox,
+        user=mine.user,
+        keep_free=_KEEP_FREE,
+    )
+
+
+def _wait(supervisor: subprocess.Popen[bytes], run_id: str, order: Order, stop: Stop) -> str:
     assert supervisor.stdin is not None  # noqa: S101
     assert supervisor.stdout is not None  # noqa: S101
     try:
+        with suppress(BrokenPipeError):  # it was killed, which the end of its output says
+            supervisor.stdin.write(order.line())
+            supervisor.stdin.flush()
+        failpoints.point("run.started")
         stopping = False
         while not select.select([supervisor.stdout], [], [], _LOOK_SECONDS)[0]:
             if not stopping and stop():
                 stopping = True
                 supervisor.stdin.close()
-        said = supervisor.stdout.read().decode().strip()
+        said = supervisor.stdout.read().decode("utf-8", "replace").strip()
     except BaseException:
-        supervisor.stdin.close()  # which ends it, and all of the command's
+        with suppress(BrokenPipeError):
+            supervisor.stdin.close()  # which ends it, and all of the command's
         supervisor.wait()
         raise
     if not said:
         end_survivors(run_id)
         return "what supervises it was killed"
-    kind, _, number = said.partition(" ")
+    kind, _, rest = said.partition(" ")
     if kind == "exit":
-        return "" if number == "0" else f"it ended with exit code {number}"
+        return "" if rest == "0" else f"it ended with exit code {rest}"
     if kind == "signal":
-        return f"it was killed by signal {number}"
-    return STOPPED if kind == "stopped" else f"it took longer than {limit_ms / 1000:g} s"
+        return f"it was killed by signal {rest}"
+    if kind == "refused":
+        return rest
+    if kind == "space":
+        return f"the disk of {order.directory} was nearly full, so it was ended"
+    return STOPPED if kind == "stopped" else f"it took longer than {order.limit_ms / 1000:g} s"
 
 
 def end_survivors(run_id: str) -> None:
@@ -135,7 +181,7 @@ def _marked(mark: bytes) -> list[int]:
     return found
 
 
-def last_words(path: str, mask: Mask) -> str:
+def last_words(path: str) -> str:
     """How a log ends, on one line; empty where it holds nothing."""
     try:
         with open(path, "rb") as file:
@@ -143,11 +189,11 @@ def last_words(path: str, mask: Mask) -> str:
             lines = file.read().decode("utf-8", "replace").split("\n")
     except OSError:
         return ""
-    return mask(next((line.strip() for line in reversed(lines) if line.strip()), ""))[-LAST_WORDS:]
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")[-LAST_WORDS:]
 
 
-def failed(home: Home, run_id: str, what: str, why: str, mask: Mask) -> str:
+def failed(home: Home, run_id: str, what: str, why: str) -> str:
     """The sentence about a run that went wrong: what, why, its last words, and where all of them are."""
     path = log_path(home, run_id)
-    said = last_words(path, mask)
+    said = last_words(path)
     return f"{what} failed: {why}{f' ({said})' if said else ''}; its output is in {path}"

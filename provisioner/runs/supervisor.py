@@ -1,12 +1,15 @@
 """The parent of a command that somebody else wrote: when that ends, everything that it has started ends too.
 
-Run as a file, ``python -I -S supervise.py LIMIT LOG -- ARG…``, with nothing of ours imported. Its standard input is a pipe
-that its starter holds open: when that ends, the starter has died or wants the command to end. It prints one line, how
-the command ended: ``exit N``, ``signal N``, ``time`` (its time was over) or ``stopped``.
+Run as a file, ``python -I -S supervisor.py LOG``. Its standard input is a pipe that its starter holds open: one line says
+what to run (see `order`), and when the pipe ends, the starter has died or wants the command to end. It prints one line,
+how the command ended: ``exit N``, ``signal N``, ``time`` (its time was over), ``space`` (its disk was nearly full),
+``stopped``, or ``refused`` with the reason why it could not be started as it has to be.
 
-On Linux it adopts what the command leaves behind (``PR_SET_CHILD_SUBREAPER``), also a daemon that forked twice and began
-a session of its own; elsewhere it reaches the command's process group only.
+On Linux it adopts what the command leaves behind (``PR_SET_CHILD_SUBREAPER``), including a daemon that forked twice and
+began a session of its own; elsewhere it reaches the command's process group only.
 """
+
+from __future__ import annotations
 
 import ctypes
 import os
@@ -15,19 +18,25 @@ import signal
 import sys
 import time
 
-MOST_LOG_BYTES = 10_000_000
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from provisioner.core.redaction import Redactor, Stream
+from provisioner.runs import confinement
+from provisioner.runs.order import Order
+from provisioner.runs.output import Log
+
 MOST_DESCRIPTORS = 65536
 GRACE_SECONDS = 2.0  # between asking a command whose time is over to end, and ending it
 PATIENCE_SECONDS = 10.0  # with what cannot be ended: another user's, or one that hangs in the kernel
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+DISK_SECONDS = 1.0  # between two looks how full the disk is
+_PR_SET_CHILD_SUBREAPER = 36
 
 
-def main(limit: float, log: int, command: list[str]) -> str:
-    """Run the command for at most `limit` seconds, with its output in the descriptor `log`; how it ended."""
-    linux = sys.platform == "linux"
-    libc = ctypes.CDLL(None) if linux else None
-    if libc:
-        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+def main(order: Order, log: int) -> str:
+    """Run the command, with its output in the descriptor `log`; how it ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     told, tell = os.pipe()
     os.set_blocking(tell, False)
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
@@ -35,61 +44,57 @@ def main(limit: float, log: int, command: list[str]) -> str:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for our starter, whose end we hear of
     output, written = os.pipe()
+    refusal, refused = os.pipe()  # closed by the kernel when the command has been started
     child = os.fork()
     if child == 0:
-        _become(command, written, libc)
+        _become(order, written, refused)
     os.close(written)
+    os.close(refused)
+    with open(refusal, "rb") as pipe:
+        why = pipe.read().decode("utf-8", "replace")
     os.set_blocking(output, False)
-    return _Watch(child, limit, Log(log), output, told).until_it_ends()
+    ended = _Watch(child, order, Log(log, Stream(Redactor(order.secrets))), output, told).until_it_ends()
+    return f"refused {why}" if why else ended
 
 
-def _become(command: list[str], written: int, libc: ctypes.CDLL | None) -> None:
+def _become(order: Order, written: int, refused: int) -> None:
+    what = "cannot begin"
     try:
         os.setsid()
-        if libc:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         null = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((null, 0), (written, 1), (written, 2)):
-            os.dup2(source, target)
-        os.closerange(3, MOST_DESCRIPTORS)
-        os.execvp(command[0], command)
+        for source, target in ((null, 0), (written, 1), (written, 2), (refused, 3)):
+            os.dup2(source, target, inheritable=target != 3)
+        os.closerange(4, MOST_DESCRIPTORS)
+        if order.sandbox is not None:
+            what = "cannot hide the home from the command"
+            confinement.hide(order.sandbox)
+        os.chdir(order.directory)  # after that: from where it was before, there would be a way to what is hidden
+        if order.user:
+            what = f"cannot run as {order.user}"
+            confinement.become(order.user)
+        if sys.platform == "linux":
+            confinement.die_with_parent(signal.SIGKILL)
+        if order.sandbox is not None:
+            what = "cannot confine the command"
+            confinement.enter(order.sandbox)
+    except (OSError, KeyError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no such account"
+        os.write(3, f"{what}: {why}".encode())
+        os._exit(126)
+    try:
+        os.execvpe(order.words[0], order.words, order.environment)
     except OSError as error:
-        os.write(2, f"cannot run {command[0]}: {error.strerror}\n".encode())
+        os.write(2, f"cannot run {order.words[0]}: {error.strerror}\n".encode())
     finally:
         os._exit(127)
 
 
-class Log:
-    """What the command prints, up to a limit, which is said."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd, self._left = fd, MOST_LOG_BYTES
-
-    def write(self, data: bytes) -> None:
-        if self._left <= 0:
-            return
-        kept = data[: self._left]
-        self._left -= len(kept)
-        self._put(kept)
-        if self._left <= 0:
-            self._put(f"\n[the log is full at {MOST_LOG_BYTES} bytes; the rest is not kept]\n".encode())
-
-    def _put(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self._fd, view) :]
-            except OSError:  # a full disk is no reason to end the command
-                self._left = 0
-                return
-
-
 class _Watch:
-    def __init__(self, child: int, limit: float, log: Log, output: int, told: int) -> None:
-        self.child, self.log, self.output = child, log, output
-        self.deadline = time.monotonic() + limit
+    def __init__(self, child: int, order: Order, log: Log, output: int, told: int) -> None:
+        self.child, self.order, self.log, self.output = child, order, log, output
+        self.deadline = time.monotonic() + order.limit_ms / 1000
         self.why = ""
         self.selector = selectors.DefaultSelector()
         for fd in (0, output, told):
@@ -97,18 +102,28 @@ class _Watch:
 
     def until_it_ends(self) -> str:
         ended = ""
+        look = time.monotonic()
         while not ended:
-            for key, _ in self.selector.select(max(0.0, self.deadline - time.monotonic())):
+            wait = self.deadline - time.monotonic()
+            if self.order.keep_free:
+                wait = min(wait, DISK_SECONDS)
+            for key, _ in self.selector.select(max(0.0, wait)):
                 if key.fd == self.output:
                     self._drain(65536)
                 elif not os.read(key.fd, 4096):
                     self.selector.unregister(key.fd)
                     self._end("stopped", 0.0)
-            if time.monotonic() >= self.deadline:
+            now = time.monotonic()
+            if now >= self.deadline:
                 self._end("time", GRACE_SECONDS)
+            elif self.order.keep_free and not self.why and now >= look:
+                look = now + DISK_SECONDS
+                if free_bytes(self.order.directory) < self.order.keep_free:
+                    self._end("space", 0.0)
             ended = self._ended()
         end_all(self.child)
         self._drain(1 << 24)
+        self.log.close()
         return self.why or ended
 
     def _end(self, why: str, grace: float) -> None:
@@ -133,7 +148,7 @@ class _Watch:
             most -= len(data)
 
     def _ended(self) -> str:
-        """How the command ended, if it has; others that ended meanwhile are buried too."""
+        """How the command ended, if it has; others that ended in the meantime are reaped, too."""
         ended = ""
         while True:
             try:
@@ -147,8 +162,17 @@ class _Watch:
                 ended = f"exit {code}" if code >= 0 else f"signal {-code}"
 
 
+def free_bytes(directory: str) -> int:
+    """What this user may still write there; as if endless where nobody can say."""
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return sys.maxsize
+    return disk.f_bavail * disk.f_frsize
+
+
 def end_all(child: int) -> None:
-    """End whatever is left of the command, and bury it."""
+    """End whatever is left of the command, and reap it."""
     if not os.path.exists("/proc/self/stat"):
         try:
             os.killpg(child, signal.SIGKILL)
@@ -168,7 +192,7 @@ def end_all(child: int) -> None:
 
 
 def descendants() -> list[int]:
-    """Every process that descends from this one; those that only wait to be buried are among them."""
+    """Every process that descends from this one; those that only wait to be reaped are among them."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc") if os.path.exists("/proc/self/stat") else ():
         if name.isdecimal():
@@ -194,8 +218,20 @@ def _signal(pid: int, number: int) -> None:
         return
 
 
+def _ordered() -> bytes:
+    """The line that says what to run; empty if the starter has died before."""
+    data = bytearray()
+    while not data.endswith(b"\n"):
+        piece = os.read(0, 65536)
+        if not piece:
+            return b""
+        data += piece
+    return bytes(data)
+
+
 if __name__ == "__main__":
-    said = main(float(sys.argv[1]), int(sys.argv[2]), sys.argv[4:])
+    line = _ordered()
+    said = main(Order.parse(line), int(sys.argv[1])) if line else "stopped"
     try:
         os.write(1, f"{said}\n".encode())
     except BrokenPipeError:  # its starter has died

@@ -8,6 +8,12 @@ import sys
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 _OURS = ("PROVISIONER_FAULT", "PROVISIONER_SKIP")
+_HARMLESS = (
+    *("PATH", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "SHELL", "TERM", "DENO_CERT"),
+    *("DENO_TLS_CA_STORE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("CURL_CA_BUNDLE", "PIP_CERT", "PIP_INDEX_URL", "UV_INDEX_URL", "NPM_CONFIG_REGISTRY", "npm_config_registry"),
+)
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 def home_directory(environ: os._Environ[str] | dict[str, str]) -> str:
@@ -25,6 +31,17 @@ def home_directory(environ: os._Environ[str] | dict[str, str]) -> str:
 def inherited() -> dict[str, str]:
     """This process's environment, for commands of the user's: without what git says to hooks, and what is for us alone."""
     return {key: value for key, value in os.environ.items() if not key.startswith("GIT_") and key not in _OURS}
+
+
+def inherited_by_strangers(directory: str) -> dict[str, str]:
+    """Of that what every program needs, with this as its home directory: for commands that may not know what else this
+    process was given."""
+    kept = {
+        key: value
+        for key, value in inherited().items()
+        if key in _HARMLESS or key.startswith("LC_") or key.lower() in _PROXIES
+    }
+    return {**kept, "HOME": directory, "TMPDIR": os.path.join(directory, "tmp")}
 
 
 class Home:

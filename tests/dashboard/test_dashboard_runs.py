@@ -13,7 +13,7 @@ import pytest
 import urllib3
 from connect_world import Server, token
 from dashboard_world import Visitor, visited
-from support import events, ok, provisioner, shop, statuses, until
+from support import events, ok, outside, provisioner, shop, statuses, until
 
 from provisioner.connect.server.runner import DRAIN_SECONDS
 from provisioner.dashboard.web.background_tasks import AT_ONCE, Works
@@ -192,9 +192,10 @@ def test_who_stops_the_server_does_not_wait_for_a_command_that_hangs(
     world: tuple[Server, Visitor, Path], tmp_path: Path
 ) -> None:
     server, visitor, repo = world
-    go_on, begun = tmp_path / "go-on", tmp_path / "begun"
+    go_on, begun = tmp_path / "go-on", outside(tmp_path) / "begun"
     command = f"test -e {go_on} || exit 3; touch {begun}; exec sleep 600"
-    assert provisioner(repo, "app", "set", "--pre-deploy", command).returncode == 1
+    allowed = ("--allow-write", outside(tmp_path))
+    assert provisioner(repo, "app", "set", *allowed, "--pre-deploy", command).returncode == 1
     go_on.touch()
     page = page_of(visitor, "login")
     assert visitor.post(f"{page}/fix", {"csrf": visitor.csrf}).status == 303

@@ -21,6 +21,7 @@ from support import (
     got,
     killed,
     ok,
+    outside,
     provisioner,
     put,
     repository,
@@ -41,7 +42,7 @@ from provisioner.system.home import Home
 
 def record(tmp_path: Path) -> Path:
     """Where commands of these tests write a line each time they are run."""
-    return tmp_path / "ran"
+    return outside(tmp_path) / "ran"
 
 
 def ran(tmp_path: Path) -> list[str]:
@@ -65,7 +66,9 @@ def timeline(repo: Path, name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    return shop(tmp_path / "shop", "login")
+    repo = shop(tmp_path / "shop", "login")
+    ok(repo, "app", "set", "--allow-write", outside(tmp_path))
+    return repo
 
 
 def test_it_is_run_once_for_each_revision_of_each_timeline(repo: Path, tmp_path: Path) -> None:
@@ -88,11 +91,17 @@ def test_it_is_run_in_a_clean_checkout_of_which_nothing_is_left(repo: Path, tmp_
     (repo / "file").write_text("changed and not pushed")
     before = git(repo, "status", "--porcelain").stdout
     config = (repo / ".git" / "config").read_text()
-    ok(repo, "app", "set", "--pre-deploy", f"cat file; ls -A; pwd; cd ..; ls; exec >{tmp_path}/out; ls -A $OLDPWD")
+    ok(
+        repo,
+        "app",
+        "set",
+        "--pre-deploy",
+        f"cat file; ls -A; pwd; cd ..; ls; exec >{outside(tmp_path)}/out; ls -A $OLDPWD",
+    )
     log = ok(repo, "timeline", "log", "main").splitlines()
     assert log[0] == "firstfile"
     assert str(home / "work") in "".join(log)
-    assert (tmp_path / "out").read_text() == "file\n"
+    assert (outside(tmp_path) / "out").read_text() == "file\n"
     assert list((home / "work").iterdir()) == []
     assert git(repo, "status", "--porcelain").stdout == before
     assert (repo / ".git" / "config").read_text() == config
@@ -110,7 +119,7 @@ def test_nobody_is_connected_before_it_was_run(repo: Path, tmp_path: Path, home:
 
 
 def test_a_failure_is_an_error_of_the_timeline_until_it_is_mended(repo: Path, tmp_path: Path, home: Path) -> None:
-    command = f"{telling(tmp_path)}; echo no table >&2; [ -e {tmp_path}/mended ]"
+    command = f"{telling(tmp_path)}; echo no table >&2; [ -e {outside(tmp_path)}/mended ]"
     refused = provisioner(repo, "app", "set", "--pre-deploy", command)
     assert refused.returncode == 1
     assert "it ended with exit code 1 (no table)" in refused.stderr
@@ -127,7 +136,7 @@ def test_a_failure_is_an_error_of_the_timeline_until_it_is_mended(repo: Path, tm
     assert "    no table" in shown
     assert str(home / "log" / "runs") in shown
     assert "no table" in ok(repo, "status")
-    (tmp_path / "mended").touch()
+    (outside(tmp_path) / "mended").touch()
     assert "connected" in ok(repo, "timeline", "fix", "main")
     ok(repo, "exec", "--", "true")
     assert timeline(repo, "login")["status"] == "error"
@@ -155,12 +164,13 @@ def test_where_it_failed_a_command_that_was_mended_is_run(repo: Path, tmp_path: 
 
 
 def test_what_it_runs_out_of_time_with_is_ended(repo: Path, tmp_path: Path) -> None:
-    (tmp_path / "daemon.py").write_text(DAEMON)
-    command = f"{sys.executable} {tmp_path}/daemon.py {tmp_path}/pid; echo $$ >{tmp_path}/shell; sleep 60"
+    (outside(tmp_path) / "daemon.py").write_text(DAEMON)
+    here = outside(tmp_path)
+    command = f"{sys.executable} {here}/daemon.py {here}/pid; echo $$ >{here}/shell; sleep 60"
     refused = provisioner(repo, "app", "set", "--pre-deploy", command, "--pre-deploy-timeout", "2s")
     assert "it took longer than 2 s" in refused.stderr
-    assert not alive(int((tmp_path / "pid").read_text()))
-    assert not alive(int((tmp_path / "shell").read_text()))
+    assert not alive(int((outside(tmp_path) / "pid").read_text()))
+    assert not alive(int((outside(tmp_path) / "shell").read_text()))
 
 
 def test_a_file_of_the_revision_is_run_only_where_that_was_asked_for(repo: Path, tmp_path: Path) -> None:
@@ -229,14 +239,15 @@ def test_killed_at_any_instant_it_is_run_again(repo: Path, tmp_path: Path, home:
 
 
 def test_what_it_left_running_when_all_were_killed_is_ended_before_it_is_run_again(repo: Path, tmp_path: Path) -> None:
-    (tmp_path / "daemon.py").write_text(DAEMON)
+    here = outside(tmp_path)
+    (here / "daemon.py").write_text(DAEMON)
     command = (
-        f"{telling(tmp_path)}; [ -e {tmp_path}/pid ] || {{ {sys.executable} {tmp_path}/daemon.py {tmp_path}/pid;"
-        f" while [ ! -s {tmp_path}/pid ]; do :; done; kill -9 $PPID; sleep 60; }}"
+        f"{telling(tmp_path)}; [ -e {here}/pid ] || {{ {sys.executable} {here}/daemon.py {here}/pid;"
+        f" while [ ! -s {here}/pid ]; do :; done; kill -9 $PPID; sleep 60; }}"
     )
-    refused = provisioner(repo, "app", "set", "--pre-deploy", command)
+    refused = provisioner(repo, "app", "set", "--no-sandbox", "--pre-deploy", command)
     assert "what supervises it was killed" in refused.stderr
-    assert not alive(int((tmp_path / "pid").read_text()))
+    assert not alive(int((here / "pid").read_text()))
     ok(repo, "database", "fix", "--all")
 
 
@@ -245,7 +256,15 @@ def test_what_it_prints_is_told_to_who_pushes(tmp_path: Path, home: Path, who: s
     origin = repository(tmp_path / "origin")
     hub = bare(tmp_path / "hub.git", origin)
     ok(hub, "init", "--name", "shop", "--grace", "0s")
-    ok(hub, "app", "set", "--pre-deploy", f"{telling(tmp_path)}; sleep 0.3; ! grep -q bad file")
+    ok(
+        hub,
+        "app",
+        "set",
+        "--allow-write",
+        outside(tmp_path),
+        "--pre-deploy",
+        f"{telling(tmp_path)}; sleep 0.3; ! grep -q bad file",
+    )
     with daemon(home) if who == "daemon" else nullcontext():
         commit(origin, "good")
         pushed = git(origin, "push", "hub", "main").stderr
@@ -260,7 +279,7 @@ def test_what_it_prints_is_told_to_who_pushes(tmp_path: Path, home: Path, who: s
 
 def test_a_run_that_began_before_anybody_listened_is_told_to_its_end(repo: Path, home: Path) -> None:
     command = 'echo first word; read word < "$FIFO"; echo last word'
-    fifo = home.parent / "fifo"
+    fifo = outside(home.parent) / "fifo"
     os.mkfifo(fifo)
     ok(repo, "var", "set", f"FIFO={fifo}")
     with Registry.open(Home(str(home))) as registry:
@@ -290,8 +309,10 @@ def test_two_pushes_in_a_row_are_two_runs_one_after_the_other(tmp_path: Path, ho
         hub,
         "app",
         "set",
+        "--allow-write",
+        outside(tmp_path),
         "--pre-deploy",
-        f"mkdir {tmp_path}/one && sleep 0.5 && {telling(tmp_path)}; rmdir {tmp_path}/one",
+        f"mkdir {outside(tmp_path)}/one && sleep 0.5 && {telling(tmp_path)}; rmdir {outside(tmp_path)}/one",
     )
     with daemon(home):
         pushes = []
@@ -303,7 +324,7 @@ def test_two_pushes_in_a_row_are_two_runs_one_after_the_other(tmp_path: Path, ho
             with subprocess.Popen(command, cwd=origin, stderr=subprocess.DEVNULL) as pushing:
                 until(lambda revision=revision: head(hub, "main") == revision)  # type: ignore[misc]
                 if text == "second":
-                    until(lambda: (tmp_path / "one").exists())
+                    until(lambda: (outside(tmp_path) / "one").exists())
                 pushing.wait()
         until(lambda: timeline(hub, "main")["pre_deploy"]["state"] == "succeeded")
     assert ran(tmp_path)[-1] == f"production {pushes[-1]}"
@@ -313,19 +334,19 @@ def test_two_pushes_in_a_row_are_two_runs_one_after_the_other(tmp_path: Path, ho
 def test_a_daemon_that_ends_ends_the_command_and_the_next_one_runs_it_again(
     repo: Path, tmp_path: Path, home: Path
 ) -> None:
-    (tmp_path / "go").touch()
-    command = f"{telling(tmp_path)}; [ -e {tmp_path}/go ] || {{ echo $$ >{tmp_path}/pid; sleep 60; }}"
+    (outside(tmp_path) / "go").touch()
+    command = f"{telling(tmp_path)}; [ -e {outside(tmp_path)}/go ] || {{ echo $$ >{outside(tmp_path)}/pid; sleep 60; }}"
     ok(repo, "app", "set", "--pre-deploy", command)
-    (tmp_path / "go").unlink()
+    (outside(tmp_path) / "go").unlink()
     with daemon(home) as running:
         commit(repo, "second")
-        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        until(lambda: (outside(tmp_path) / "pid").exists() and (outside(tmp_path) / "pid").read_text())
         assert timeline(repo, "main")["pre_deploy"]["state"] == "running"
         assert timeline(repo, "main")["status"] == "provisioning"
         git(repo, "branch", "other")  # nobody waits for it
         running.stop()
-    assert not alive(int((tmp_path / "pid").read_text()))
-    (tmp_path / "go").touch()
+    assert not alive(int((outside(tmp_path) / "pid").read_text()))
+    (outside(tmp_path) / "go").touch()
     with daemon(home):
         until(lambda: timeline(repo, "main")["pre_deploy"]["state"] == "succeeded")
     assert ran(tmp_path).count(f"production {head(repo)}") == 2
@@ -349,8 +370,14 @@ def test_a_renamed_branch_is_not_deployed_again(repo: Path, tmp_path: Path) -> N
 
 def test_an_env_file_is_not_waited_for(repo: Path, tmp_path: Path) -> None:
     ok(repo, "env", "--write", ".env.local")
-    ok(repo, "app", "set", "--pre-deploy", f"{telling(tmp_path)}; grep -q good file || [ ! -e {tmp_path}/strict ]")
-    (tmp_path / "strict").touch()
+    ok(
+        repo,
+        "app",
+        "set",
+        "--pre-deploy",
+        f"{telling(tmp_path)}; grep -q good file || [ ! -e {outside(tmp_path)}/strict ]",
+    )
+    (outside(tmp_path) / "strict").touch()
     commit(repo, "bad")
     assert provisioner(repo, "reconcile").returncode == 1
     ok(repo, "hooks", "install")
@@ -360,20 +387,19 @@ def test_an_env_file_is_not_waited_for(repo: Path, tmp_path: Path) -> None:
 
 
 def test_others_do_not_wait_for_a_command_that_takes_long(repo: Path, tmp_path: Path, home: Path) -> None:
+    here = outside(tmp_path)
     ok(repo, "app", "set", "--pre-deploy", "true")
-    command = (
-        f"[ $DENO_TIMELINE != production ] || {{ touch {tmp_path}/begun; while [ ! -e {tmp_path}/go ]; do :; done; }}"
-    )
+    command = f"[ $DENO_TIMELINE != production ] || {{ touch {here}/begun; while [ ! -e {here}/go ]; do :; done; }}"
     ok(repo, "app", "set", "--pre-deploy", command)
     with daemon(home):
         commit(repo, "second")
-        until(lambda: (tmp_path / "begun").exists())
+        until(lambda: (here / "begun").exists())
         git(repo, "branch", "cart")
         until(lambda: any(row["branch"] == "cart" and row["status"] == "connected" for row in status(repo)))
         ok(repo, "exec", "--branch", "cart", "--", "true")
         ok(repo, "database", "fork", "login", "cart", "--yes")
         assert timeline(repo, "main")["status"] == "provisioning"
-        (tmp_path / "go").touch()
+        (here / "go").touch()
         until(lambda: timeline(repo, "main")["status"] == "connected")
     assert list((home / "work").iterdir()) == []
 

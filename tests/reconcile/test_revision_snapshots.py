@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import commit, database_of, events, git, killed, ok, provisioner, shop, small_disk
+from support import commit, database_of, events, git, killed, ok, outside, provisioner, shop, small_disk
 from test_pre_deploy import head
 
 from provisioner.core.clock import now_ms
@@ -65,7 +65,8 @@ def test_it_is_kept_before_the_new_revision_is_known_and_before_its_pre_deploy_c
     repo: Path, tmp_path: Path
 ) -> None:
     git(repo, "branch", "-q", "-D", "login")
-    ok(repo, "app", "set", "--snapshot-revisions", "3", "--pre-deploy", f"echo >>{tmp_path}/ran")
+    there = outside(tmp_path)
+    ok(repo, "app", "set", "--snapshot-revisions", "3", "--allow-write", there, "--pre-deploy", f"echo >>{there}/ran")
     change(repo, "old")
     first = head(repo)
     commit(repo, "second")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from support import until
 
+from provisioner.runs.output import MOST_LOG_BYTES
 from provisioner.runs.process import STOPPED, Command, log_path, run, shell
-from provisioner.runs.supervisor import MOST_LOG_BYTES
 from provisioner.system.home import Home
 
 # forks twice and begins a session of its own, with none of the descriptors that it got

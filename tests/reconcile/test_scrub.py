@@ -17,6 +17,7 @@ from support import (
     got,
     killed,
     ok,
+    outside,
     provisioner,
     put,
     rows,
@@ -34,6 +35,7 @@ def repo(tmp_path: Path) -> Path:
     """Production holds what is nobody's business."""
     repo = shop(tmp_path / "shop")
     put(rows(repo)[0]["path"], "personal")
+    ok(repo, "app", "set", "--allow-write", outside(tmp_path))
     return repo
 
 
@@ -81,13 +83,15 @@ def test_a_scrub_is_a_command_a_file_of_sql_or_one_of_python(repo: Path, tmp_pat
         "with sqlite3.connect(os.environ['DENO_KV_DEFAULT_PATH']) as c: c.execute('delete from kv')\n"
         "assert os.environ['DENO_TIMELINE'] == 'git-branch/python', os.environ\n"
     )
-    (tmp_path / "scrub.ts").write_text('const kv = await Deno.openKv(); await kv.set(["by"], "deno"); kv.close();')
+    (outside(tmp_path) / "scrub.ts").write_text(
+        'const kv = await Deno.openKv(); await kv.set(["by"], "deno"); kv.close();'
+    )
     git(repo, "branch", "python")
     git(repo, "branch", "typescript")
     ok(repo, "reconcile")
     ok(repo, "database", "fork", "main", "python", "--yes", "--scrub", str(tmp_path / "scrub.py"))
     assert got(database_of(repo, "git-branch/python")["path"]) == ""
-    command = f"{DENO} run -A --unstable-kv {tmp_path}/scrub.ts"
+    command = f"{DENO} run -A --unstable-kv {outside(tmp_path)}/scrub.ts"
     ok(repo, "database", "reset", "typescript", "--from", "production", "--yes", "--scrub", command)
     assert "deno" in ok(repo, "kv", "get", "--branch", "typescript", '["by"]')
     assert got(database_of(repo, "git-branch/typescript")["path"]) == "personal"
@@ -107,7 +111,9 @@ FAILURES = {
 @pytest.mark.parametrize("how", FAILURES)
 def test_nobody_is_connected_to_a_copy_that_did_not_pass(repo: Path, tmp_path: Path, home: Path, how: str) -> None:
     command, why = FAILURES[how]
-    rule = ("--new-branch", "fork:production", "--scrub", f"[ -e {tmp_path}/mended ] || {{ {command}; }}")
+    if how == "kills its supervisor":  # which a sandbox refuses
+        ok(repo, "app", "set", "--no-sandbox")
+    rule = ("--new-branch", "fork:production", "--scrub", f"[ -e {outside(tmp_path)}/mended ] || {{ {command}; }}")
     ok(repo, "assign", "default", *rule, "--scrub-timeout", "1s")
     git(repo, "branch", "login")
     assert provisioner(repo, "reconcile").returncode == 1
@@ -119,18 +125,19 @@ def test_nobody_is_connected_to_a_copy_that_did_not_pass(repo: Path, tmp_path: P
     assert built(home) == []
     assert not list(home.glob(f"instances/*/live/{login['id']}"))
     assert got(rows(repo)[0]["path"]) == "personal"
-    (tmp_path / "mended").touch()
+    (outside(tmp_path) / "mended").touch()
     ok(repo, "database", "fix", login["name"])
     assert connected_file(repo, "login") is not None
 
 
 def test_what_a_scrub_leaves_behind_is_ended_before_anybody_is_connected(repo: Path, tmp_path: Path) -> None:
-    (tmp_path / "daemon.py").write_text(DAEMON)
-    command = f"{sys.executable} {tmp_path}/daemon.py {tmp_path}/pid; while [ ! -s {tmp_path}/pid ]; do :; done"
+    here = outside(tmp_path)
+    (here / "daemon.py").write_text(DAEMON)
+    command = f"{sys.executable} {here}/daemon.py {here}/pid; while [ ! -s {here}/pid ]; do :; done"
     ok(repo, "assign", "default", "--new-branch", "fork:production", "--scrub", command)
     git(repo, "branch", "login")
     ok(repo, "reconcile")
-    assert not alive(int((tmp_path / "pid").read_text()))
+    assert not alive(int((here / "pid").read_text()))
     assert connected_file(repo, "login") is not None
 
 
@@ -187,16 +194,16 @@ def test_killed_by_hand_the_database_is_what_it_was(repo: Path, tmp_path: Path, 
 
 
 def test_a_branch_that_goes_while_it_is_scrubbed_leaves_nothing(repo: Path, tmp_path: Path, home: Path) -> None:
-    command = f"touch {tmp_path}/begun; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"
+    command = f"touch {outside(tmp_path)}/begun; while [ ! -e {outside(tmp_path)}/go ]; do sleep 0.01; done"
     ok(repo, "assign", "default", "--new-branch", "fork:production", "--scrub", command)
     with daemon(home):
         git(repo, "branch", "login")
-        until(lambda: (tmp_path / "begun").exists())
+        until(lambda: (outside(tmp_path) / "begun").exists())
         assert statuses(repo)["git-branch/login"] == "provisioning"
         git(repo, "branch", "other")  # others do not wait for it
         git(repo, "branch", "-q", "-D", "login")
         until(lambda: statuses(repo).get("git-branch/login") == "archived")
-        (tmp_path / "go").touch()
+        (outside(tmp_path) / "go").touch()
         until(lambda: statuses(repo).get("git-branch/other") == "connected")
         until(lambda: built(home) == [])
         git(repo, "branch", "login")
@@ -204,11 +211,11 @@ def test_a_branch_that_goes_while_it_is_scrubbed_leaves_nothing(repo: Path, tmp_
 
 
 def test_the_daemon_tries_again_by_itself(repo: Path, tmp_path: Path, home: Path) -> None:
-    ok(repo, "assign", "default", "--new-branch", "fork:production", "--scrub", f"[ -e {tmp_path}/mended ]")
+    ok(repo, "assign", "default", "--new-branch", "fork:production", "--scrub", f"[ -e {outside(tmp_path)}/mended ]")
     with daemon(home):
         git(repo, "branch", "login")
         until(lambda: statuses(repo).get("git-branch/login") == "error")
-        (tmp_path / "mended").touch()
+        (outside(tmp_path) / "mended").touch()
         until(lambda: statuses(repo).get("git-branch/login") == "connected")
     history = json.loads(ok(repo, "database", "show", database_of(repo, "git-branch/login")["name"], "--json"))[
         "history"

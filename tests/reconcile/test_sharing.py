@@ -18,6 +18,7 @@ from support import (
     killed,
     marked_shop,
     ok,
+    outside,
     points,
     provisioner,
     status,
@@ -343,8 +344,8 @@ def test_a_kill_9_while_sharing_and_unsharing(repo: Path, point: str) -> None:
 
 def test_a_pre_deploy_command_is_not_run_on_somebody_elses_data(repo: Path, tmp_path: Path) -> None:
     ok(repo, "database", "share", "production", "cart", "--yes")
-    ran = tmp_path / "ran"
-    ok(repo, "app", "set", "--pre-deploy", f'echo "$DENO_TIMELINE" >> {ran}')
+    ran = outside(tmp_path) / "ran"
+    ok(repo, "app", "set", "--allow-write", outside(tmp_path), "--pre-deploy", f'echo "$DENO_TIMELINE" >> {ran}')
     git(repo, "switch", "-q", "cart")
     commit(repo, "more")
     ok(repo, "reconcile")

@@ -119,6 +119,13 @@ def shop(path: Path, *others: str, options: tuple[str, ...] = ("--grace", "0s"))
     return path
 
 
+def outside(tmp_path: Path) -> Path:
+    """A directory for what commands of a test leave there, which their app has to allow them to write."""
+    made = tmp_path / "outside"
+    made.mkdir(exist_ok=True)
+    return made
+
+
 def points(*operations: str) -> list[str]:
     return [point for point in POINTS if point.partition(".")[0] in operations]
 

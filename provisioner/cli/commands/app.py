@@ -21,6 +21,7 @@ from provisioner.git.command import must_be_trusted
 from provisioner.git.worktree import find_checkout
 from provisioner.operations import documents as view
 from provisioner.operations.apps import Deploying, change
+from provisioner.reconcile.changes.command_access import described
 from provisioner.reconcile.controller import archive_all
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
@@ -61,7 +62,18 @@ def _document(registry: Registry, app: App) -> view.Document:
         "pre_deploy": app.pre_deploy or None,
         "pre_deploy_from": app.pre_deploy_from or None,
         "pre_deploy_timeout_ms": app.pre_deploy_ms,
+        "pre_deploy_copies": str(app.pre_deploy_copies),
+        "pre_deploy_inputs": list(app.pre_deploy_inputs),
         "snapshot_revisions": app.snapshot_revisions,
+        "commands": described(app)[1],
+        "sandbox": app.sandbox,
+        "run_as": app.run_as or None,
+        "unix_sockets": app.unix_sockets,
+        "allow_read": list(app.allow_read),
+        "allow_write": list(app.allow_write),
+        "checkout_files": app.checkout_files,
+        "checkout_bytes": app.checkout_bytes,
+        "max_branches": app.max_branches,
         "scrub": {instance.slug: scrubs[instance.id].command for instance in assigned if instance.id in scrubs},
         "instances": [instance.slug for instance in assigned],
         "connect": {instance.slug: str(modes[instance.id]) for instance in assigned},

@@ -25,6 +25,7 @@ from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.operations import documents
 from provisioner.operations.moves_in_progress import moves_under_way
+from provisioner.reconcile.changes.command_access import described
 from provisioner.reconcile.controller import damaged, look
 from provisioner.reconcile.plan.actions import Note
 from provisioner.registry import replica
@@ -162,6 +163,7 @@ def _app(registry: Registry, app: App, home: Home, daemon: bool) -> Iterator[Fin
         yield _watches(app, daemon)
         yield _behind(registry, app, home, daemon)
         yield from _unserved(registry, app, home)
+        yield from _commands(registry, app)
     except ProvisionerError as error:
         yield name, False, str(error)
     yield from _databases(registry, app)
@@ -209,6 +211,12 @@ def _unserved(registry: Registry, app: App, home: Home) -> Iterator[Finding]:
     if ConnectMode.URL in registry.connect_modes(app.id).values() and pidfile.at_work(home.server) is None:
         text = "it is connected by URL and no server is up, so that its apps do not start. Run 'provisioner serve'"
         yield f"app {app.slug} connection", False, f"{text}, or 'provisioner assign --connect auto INSTANCE {app.slug}'"
+
+
+def _commands(registry: Registry, app: App) -> Iterator[Finding]:
+    """What keeps the app's commands from the home; nothing if it has none."""
+    if app.deploys or registry.scrubs(app.id):
+        yield f"app {app.slug} commands", *described(app)
 
 
 def _databases(registry: Registry, app: App) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +14,7 @@ from provisioner.core.model import RunState
 from provisioner.dashboard.pages.suggest import timeline_of
 from provisioner.dashboard.web.context import Missing, Visit
 from provisioner.registry import queries
-from provisioner.registry.redaction import Mask
+from provisioner.registry.redaction import mask
 from provisioner.runs.process import log_path
 
 PIECE: Final = 65_536  # bytes
@@ -45,7 +46,7 @@ def page(visit: Visit) -> Response:
         raise Missing("there is no such run any more", "Of each timeline the last 20 are kept")
     given = visit.query("before")
     before = int(given) if given.isdecimal() and len(given) < 12 else None
-    mask = Mask(visit.registry, app)
+    hide = mask(visit.registry, app).text
     return visit.page(
         "run.html",
         app=app,
@@ -53,8 +54,8 @@ def page(visit: Visit) -> Response:
         run=run,
         running=run.state is RunState.RUNNING,
         before=before,
-        mask=mask,
-        log=read(log_path(visit.shared.home, run.id), before, mask),
+        mask=hide,
+        log=read(log_path(visit.shared.home, run.id), before, hide),
     )
 
 
@@ -66,7 +67,7 @@ def size(path: str) -> int:
         return 0
 
 
-def read(path: str, before: int | None, mask: Mask) -> Piece:
+def read(path: str, before: int | None, hide: Callable[[str], str]) -> Piece:
     """The lines that end before this byte, or the last ones: about `PIECE` bytes of them."""
     whole = size(path)
     end = whole if before is None else min(before, whole)
@@ -82,7 +83,7 @@ def read(path: str, before: int | None, mask: Mask) -> Piece:
         start, data = start + cut, data[cut:]
     if end < whole and (left := len(data) - data.rfind(b"\n") - 1) < len(data):
         end, data = end - left, data[: len(data) - left]
-    return Piece(mask(_plain(data)), start, end, whole)
+    return Piece(hide(_plain(data)), start, end, whole)
 
 
 def _plain(data: bytes) -> str:

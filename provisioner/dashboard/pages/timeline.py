@@ -15,7 +15,7 @@ from provisioner.dashboard.web.forms import Filled, form_of
 from provisioner.operations import documents
 from provisioner.reconcile.plan.planner_context import expires_at
 from provisioner.registry import queries
-from provisioner.registry.redaction import Mask
+from provisioner.registry.redaction import mask
 from provisioner.registry.runs import runs
 
 
@@ -61,7 +61,7 @@ def _page(visit: Visit, form: Filled) -> Response:
         deploy=documents.pre_deploy(registry, app, timeline),
         broken=status is Status.ERROR,
         runs=runs(registry, timeline.id),
-        mask=Mask(registry, app),
+        mask=mask(registry, app).text,
         names=[] if visit.session.read_only else names(visit, app),
     )
 

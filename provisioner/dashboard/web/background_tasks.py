@@ -19,7 +19,7 @@ from provisioner.core.model import App
 from provisioner.dashboard.web.sessions import Note, Offer, Session
 from provisioner.operations.proposal import STEPS, Proposal, Told
 from provisioner.reconcile.apply.applier import Progress
-from provisioner.registry.redaction import Mask
+from provisioner.registry.redaction import mask
 from provisioner.registry.store import Registry
 from provisioner.runs.process import Stop
 from provisioner.system.home import Home
@@ -116,7 +116,8 @@ class Works:
                 if self._stopping.is_set():
                     raise Busy("the server is shutting down: nothing was done", "Ask for it again")
                 work.waits = False
-                telling = _Telling(work, Mask(registry, *registry.apps()), self._changed, self._stopping.is_set)
+                hide = mask(registry, *registry.apps()).text
+                telling = _Telling(work, hide, self._changed, self._stopping.is_set)
                 for line in propose(registry, telling).do(telling):
                     work.lines.append(line)
                 work.offer = undo(registry)
@@ -137,12 +138,12 @@ class Works:
 class _Telling:
     """Lets a work hear what is told. See `provisioner.operations.proposal.Told`."""
 
-    def __init__(self, work: Work, mask: Mask, changed: Callable[[], None], stopping: Stop) -> None:
-        self._work, self._mask, self._changed = work, mask, changed
+    def __init__(self, work: Work, hide: Callable[[str], str], changed: Callable[[], None], stopping: Stop) -> None:
+        self._work, self._hide, self._changed = work, hide, changed
         self.stopping = stopping
 
     def say(self, line: str) -> None:
-        self._work.heard.append(self._mask(line))
+        self._work.heard.append(self._hide(line))
         del self._work.heard[:-LINES]
         self._changed()
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import ProvisionerError, StorageFailed
+from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Database, Run, RunState, Timeline
 from provisioner.engines.catalog import engine_of
 from provisioner.reconcile.apply.locks import database_if_free, timeline_if_free
 from provisioner.registry import runs
 from provisioner.registry.store import Registry
+from provisioner.runs import workplace
 from provisioner.runs.process import end_survivors, log_path
-from provisioner.system.home import DIRECTORY_MODE, Home
 
 PRE_DEPLOY, SCRUB = "pre-deploy", "scrub"
 REMEMBERED = 20  # runs of a timeline, with their logs
@@ -48,7 +47,7 @@ def begun(
         why = str(error)
         raise
     finally:
-        remove_workplace(registry.home, run.id)
+        workplace.remove(registry.home, run.id)
         if any(each.id == run.id and each.state is RunState.RUNNING for each in runs.runs(registry, timeline.id)):
             end(registry, run, RunState.CUT_OFF, why)
 
@@ -61,28 +60,6 @@ def end(registry: Registry, run: Run, state: RunState, detail: str) -> None:
             runs.forget_run(registry, each)
     for each in old:
         _remove_file(log_path(registry.home, each.id))
-
-
-def workplace(home: Home, run_id: str) -> str:
-    """A new empty directory for a run. Raises StorageFailed."""
-    path = _workplace(home, run_id)
-    try:
-        os.makedirs(home.work, mode=DIRECTORY_MODE, exist_ok=True)
-        os.mkdir(path, DIRECTORY_MODE)
-    except OSError as error:
-        raise StorageFailed(f"cannot make {path}: {error.strerror}", "Make room, or make it writable") from error
-    return path
-
-
-def remove_workplace(home: Home, run_id: str) -> None:
-    path = _workplace(home, run_id)
-    shutil.rmtree(path, ignore_errors=True)
-    if os.path.isdir(path):  # directories that the command made read-only
-        for directory, _, _ in os.walk(path):
-            os.chmod(directory, DIRECTORY_MODE)
-        shutil.rmtree(path, ignore_errors=True)
-    for left in (f"{path}.index", f"{path}.index.lock"):
-        _remove_file(left)
 
 
 def settle_runs(registry: Registry, app: App, now: int) -> None:
@@ -100,7 +77,7 @@ def settle_runs(registry: Registry, app: App, now: int) -> None:
 def cut_off(registry: Registry, app: App, run: Run, now: int) -> None:
     """Nobody is at a run that is called running. The caller holds the lock under which it ran."""
     end_survivors(run.id)
-    remove_workplace(registry.home, run.id)
+    workplace.remove(registry.home, run.id)
     database = registry.database(run.database_id) if run.database_id else None
     if database is not None:  # what it was to change goes too
         instance = registry.storage_of(database)
@@ -117,10 +94,6 @@ def cut_off(registry: Registry, app: App, run: Run, now: int) -> None:
             database_id=run.database_id,
             detail=run.command,
         )
-
-
-def _workplace(home: Home, run_id: str) -> str:
-    return os.path.join(home.work, run_id)
 
 
 def _remove_file(path: str) -> None:

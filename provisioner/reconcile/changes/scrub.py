@@ -15,16 +15,19 @@ from dataclasses import replace
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import Attached, Connection, Reached, ReachedServer, variables
 from provisioner.core.errors import Busy, ProvisionerError, StorageFailed, UsageError
-from provisioner.core.model import App, Context, Database, RunState, Scrub, Status, Timeline
+from provisioner.core.model import App, Context, Database, Run, RunState, Scrub, Status, Timeline
+from provisioner.core.redaction import Secret
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Copied, Engine, Source
 from provisioner.reconcile.apply.locks import app_locked, database_locked
-from provisioner.reconcile.changes.run_records import SCRUB, begun, end, workplace
+from provisioner.reconcile.changes.command_access import confined
+from provisioner.reconcile.changes.run_records import SCRUB, begun, end
 from provisioner.reconcile.plan.retry_delay import failure_of
 from provisioner.registry.moves import set_moved
-from provisioner.registry.redaction import Mask
+from provisioner.registry.redaction import mask, secrets_of
 from provisioner.registry.store import Registry
 from provisioner.registry.variables import listing
+from provisioner.runs import workplace
 from provisioner.runs.process import STOPPED, Command, Stop, failed, run, shell
 from provisioner.system import failpoints
 
@@ -69,10 +72,7 @@ def scrubbed(
         made = build()
         engine = engine_of(instance)
         beside = engine.beside(instance, database)
-        where = workplace(registry.home, run_row.id)
-        environ = _environment(registry, app, timeline, database, beside)
-        command = Command(_words(engine, rule.command, beside), where, rule.limit_ms, environ)
-        why = run(registry.home, run_row.id, command, stop or _never)
+        why = run(registry.home, run_row.id, _command(registry, app, database, rule, run_row, beside), stop or _never)
         failpoints.point("scrub.ran")
         if why == STOPPED:
             raise NotScrubbed("the scrub command was stopped", "It is run again")
@@ -82,13 +82,31 @@ def scrubbed(
         except StorageFailed as error:
             why = f"it left no usable database: {error}"
         if why:
-            why = failed(registry.home, run_row.id, "the scrub command", why, Mask(registry, app))
+            why = mask(registry, app).text(failed(registry.home, run_row.id, "the scrub command", why))
             end(registry, run_row, RunState.FAILED, why)
             raise NotScrubbed(why, "Nobody was connected to the copy, which is gone")
         failpoints.point("scrub.sealed")
         end(registry, run_row, RunState.SUCCEEDED, "")
     # what it has changed has no versions that a diff could go by
     return replace(made, version=None)
+
+
+def _command(
+    registry: Registry, app: App, database: Database, rule: Scrub, run_row: Run, beside: Reached | ReachedServer
+) -> Command:
+    timeline = registry.timeline(database.timeline_id)
+    place = workplace.make(registry.home, run_row.id, app.run_as)
+    if app.run_as:
+        workplace.give(place, app.run_as)
+    words = _words(engine_of(registry.storage_of(database)), rule.command, beside)
+    return Command(
+        words,
+        place.checkout,
+        rule.limit_ms,
+        _environment(registry, app, timeline, database, beside),
+        (*secrets_of(registry, app), *map(Secret, beside.credentials())),
+        confined(registry, app, place, [beside], words),
+    )
 
 
 def copy_aside(registry: Registry, app_id: str, database_id: str, stop: Stop, *, wait: bool) -> bool:

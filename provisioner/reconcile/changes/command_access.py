@@ -1,0 +1,87 @@
+"""What the commands of an app may reach: decided here for pre-deploy and scrub commands, enforced by `provisioner.runs`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from provisioner.core.connection import Reached, ReachedServer
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App
+from provisioner.engines.protocol.location import FOR_ROOT
+from provisioner.registry.store import Registry
+from provisioner.runs import landlock
+from provisioner.runs.process import Confined
+from provisioner.runs.sandbox import Sandbox, programs, system
+from provisioner.runs.workplace import Workplace
+from provisioner.system.home import inherited
+
+OPEN = "this command can read the home and all that its user can read"
+
+
+def confined(
+    registry: Registry, app: App, place: Workplace, ways: Sequence[Reached | ReachedServer], words: Sequence[str]
+) -> Confined:
+    """What a command of the app may reach, whose databases are reached in these ways. Raises ProvisionerError."""
+    files = [way.path for way in ways if isinstance(way, Reached) and way.path]
+    if app.run_as and files:
+        raise ProvisionerError(
+            f"the commands of {app.slug} run as {app.run_as}, who cannot open the file {files[0]}",
+            f"Connect by URL ('provisioner assign --connect url'), or run: provisioner app set {app.slug} --no-run-as",
+        )
+    if not app.sandbox or not landlock.abi():
+        return Confined(user=app.run_as, home=place.home if app.run_as else "", warning="" if app.run_as else _why(app))
+    hosts = [way.server.get("PGHOST", "") for way in ways if isinstance(way, ReachedServer)]
+    certificates = [
+        way.server["PGSSLROOTCERT"] for way in ways if isinstance(way, ReachedServer) and "PGSSLROOTCERT" in way.server
+    ]
+    path = inherited().get("PATH", os.defpath)
+    secret = secret_paths(registry)
+    private = (*secret, *_repositories(registry))
+    sandbox = Sandbox(
+        readable=(
+            *system(private),
+            *programs(path, (sys.prefix, sys.base_prefix), secret),
+            *certificates,
+            *(word for word in words if os.path.isabs(word) and os.path.isfile(word)),
+            *app.allow_read,
+        ),
+        writable=(place.root, *app.allow_write),
+        databases=tuple(os.path.dirname(os.path.realpath(file)) for file in files),
+        unix_sockets=app.unix_sockets or any(host.startswith("/") for host in hosts),
+        hidden=private,
+    )
+    return Confined(sandbox, app.run_as, place.home)
+
+
+def secret_paths(registry: Registry) -> tuple[str, ...]:
+    """What no command may reach, whatever its app allows: the home, and where databases are stored."""
+    places = [(each.location, each.moving_location, each.left_location) for each in registry.instances()]
+    stored = [path for place in places for path in place if os.path.isabs(path)]
+    return (registry.home.path, FOR_ROOT, *stored)
+
+
+def _repositories(registry: Registry) -> tuple[str, ...]:
+    """All repositories with their checkouts."""
+    directories = [os.fsdecode(app.git_dir) for app in registry.apps(removed=True)]
+    return tuple(os.path.dirname(each) if os.path.basename(each) == ".git" else each for each in directories)
+
+
+def described(app: App) -> tuple[bool, str]:
+    """Are the app's commands kept out of the home, and a sentence about what does that."""
+    ways = []
+    version = landlock.abi() if app.sandbox else 0
+    if version:
+        ways.append(f"confined by Landlock (ABI {version})")
+        if left := landlock.missing(version):
+            ways.append(f"this kernel does not refuse {', '.join(left)}")
+    if app.run_as:
+        ways.append(f"run as {app.run_as}")
+    return bool(version or app.run_as), "; ".join(ways) or f"not confined: {_why(app)}"
+
+
+def _why(app: App) -> str:
+    if not app.sandbox:
+        return f"{OPEN}, because its app has no sandbox. To change that: provisioner app set {app.slug} --sandbox"
+    return f"{OPEN}, because this kernel has no Landlock. Run it as another user: provisioner app set {app.slug} --run-as USER"

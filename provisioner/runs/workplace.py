@@ -1,0 +1,74 @@
+"""Where a command works: a directory of its run's own in the home, which is removed when the run is over.
+
+A command that runs as another account, which cannot get into the home, has it in ``/var/tmp``.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+from dataclasses import dataclass
+
+from provisioner.core.errors import StorageFailed
+from provisioner.system.home import DIRECTORY_MODE, Home
+
+OUTSIDE = "/var/tmp"  # noqa: S108 - the directory below has a name that nobody can guess, and is made anew
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """``checkout`` is where the command is started, ``home`` its home directory; both are in ``root``."""
+
+    root: str
+
+    @property
+    def checkout(self) -> str:
+        return os.path.join(self.root, "checkout")
+
+    @property
+    def home(self) -> str:
+        return os.path.join(self.root, "home")
+
+
+def make(home: Home, run_id: str, user: str = "") -> Workplace:
+    """An empty one for a run. Raises StorageFailed."""
+    place = Workplace(_inside(home, run_id) if not user else _outside(run_id))
+    try:
+        if not user:
+            os.makedirs(home.work, mode=DIRECTORY_MODE, exist_ok=True)
+        for path in (place.root, place.checkout, place.home, os.path.join(place.home, "tmp")):
+            os.mkdir(path, DIRECTORY_MODE)
+    except OSError as error:
+        raise StorageFailed(f"cannot make {place.root}: {error.strerror}", "Make room, or make it writable") from error
+    return place
+
+
+def give(place: Workplace, user: str) -> None:
+    """Let another account own everything there. Raises StorageFailed."""
+    try:
+        account = pwd.getpwnam(user)
+        for directory, _, names in os.walk(place.root):
+            for path in (directory, *(os.path.join(directory, name) for name in names)):
+                os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    except (KeyError, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else "there is no such account"
+        raise StorageFailed(f"cannot give {place.root} to {user}: {why}", "Only root can") from error
+
+
+def remove(home: Home, run_id: str) -> None:
+    """Remove it, whatever the command has left there."""
+    for path in (_inside(home, run_id), _outside(run_id)):
+        shutil.rmtree(path, ignore_errors=True)
+        if os.path.isdir(path):  # directories that the command made read-only
+            for directory, _, _ in os.walk(path):
+                os.chmod(directory, DIRECTORY_MODE)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _inside(home: Home, run_id: str) -> str:
+    return os.path.join(home.work, run_id)
+
+
+def _outside(run_id: str) -> str:
+    return os.path.join(OUTSIDE, f"provisioner-{run_id}")
