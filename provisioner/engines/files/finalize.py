@@ -9,6 +9,7 @@ from contextlib import closing
 from provisioner.core.errors import StorageFailed
 from provisioner.engines.files.layout import file_in
 from provisioner.engines.files.staging import reason
+from provisioner.kv.stores.sqlite import last_write
 from provisioner.kv.stores.sqlite.schema import why_not_a_database
 from provisioner.system.atomic_file import sync_path
 
@@ -19,7 +20,7 @@ def seal(directory: str) -> None:
     if problem := why_not_a_database(path):
         raise StorageFailed(f"{path} {problem}")
     try:
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        with last_write.kept(path), closing(sqlite3.connect(path, isolation_level=None)) as connection:
             (busy, *_) = connection.execute("pragma wal_checkpoint(truncate)").fetchone()
             (found,) = connection.execute("pragma integrity_check(1)").fetchone()
             tables = connection.execute("select count(*) from sqlite_master where name in ('kv', 'data_version')")

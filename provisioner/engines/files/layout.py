@@ -48,10 +48,13 @@ def lay_out(directory: str) -> str:
 
 
 def written_at(directory: str) -> int:
-    """When (ms since 1970) the database in this directory was last written to. Raises OSError."""
+    """When (ms since 1970) the database in this directory was last written to. Raises OSError.
+
+    An empty log says nothing: opening the database makes one.
+    """
     with os.scandir(os.path.dirname(file_in(directory))) as entries:
-        times = [entry.stat().st_mtime_ns for entry in entries if entry.name in (FILE_NAME, f"{FILE_NAME}-wal")]
-    return max(times, default=0) // 1_000_000
+        found = [entry.stat() for entry in entries if entry.name in (FILE_NAME, f"{FILE_NAME}-wal")]
+    return max((each.st_mtime_ns for each in found if each.st_size), default=0) // 1_000_000
 
 
 def size_of(directory: str) -> int:

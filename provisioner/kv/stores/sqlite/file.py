@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 import apsw
 
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
-from provisioner.kv.stores.sqlite import open_files, schema
+from provisioner.kv.stores.sqlite import last_write, open_files, schema
 from provisioner.kv.stores.sqlite.errors import refused
 from provisioner.kv.stores.sqlite.file_names import names
 from provisioner.kv.stores.sqlite.wal_watch import PATIENCE, Watcher
@@ -176,7 +176,8 @@ class File:
         return True
 
     def _let_go(self) -> None:
-        self._writer.close()
+        with last_write.kept(names(self._writer).file):
+            self._writer.close()
         if self._file is not None:
             open_files.let_go(self._file)
 
