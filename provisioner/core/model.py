@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from provisioner.core.allowance import USUAL_ALLOWANCE, Allowance
 from provisioner.core.naming import timeline_name
 
 PRE_DEPLOY_MS = 600_000
@@ -123,6 +124,7 @@ class Instance:
     moving_quorum: int = 0
     left_location: str = ""
     left_url: str = field(default="", repr=False)
+    allowance: Allowance = USUAL_ALLOWANCE
 
     @property
     def moving(self) -> bool:

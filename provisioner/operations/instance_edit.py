@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
+from provisioner.core.allowance import NO_CHANGE, AllowanceChange
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import instance_prefix
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Where
-from provisioner.operations.instances import must_be_alone, must_be_free, must_stay, parse_name
+from provisioner.operations.instances import allowance_of, must_be_alone, must_be_free, must_stay, parse_name
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.apply.locks import app_locked
@@ -21,12 +22,14 @@ from provisioner.registry.queries import failed
 from provisioner.registry.store import Registry
 
 
-def edit(registry: Registry, instance: Instance, name: str | None, where: Where) -> Proposal:
+def edit(
+    registry: Registry, instance: Instance, name: str | None, where: Where, allowed: AllowanceChange = NO_CHANGE
+) -> Proposal:
     """Change an instance; what is None stays. It moves nothing."""
-    if name is None and where == Where():
-        raise UsageError("there is nothing to change", "Say --name, or where it is now")
+    if name is None and where == Where() and allowed == NO_CHANGE:
+        raise UsageError("there is nothing to change", "Use --name, an option that says where it is now, or a limit")
     must_stay(instance)
-    changed = instance
+    changed = replace(instance, allowance=allowance_of(instance, allowed))
     if name is not None and name != instance.slug:
         must_be_free(registry, parse_name(name))
         changed = replace(changed, slug=name)
@@ -58,6 +61,7 @@ def edit(registry: Registry, instance: Instance, name: str | None, where: Where)
 def _what(old: Instance, new: Instance) -> str:
     name = f"{old.slug} -> {new.slug}" if old.slug != new.slug else new.slug
     name += f", quorum {new.require_quorum}" if old.require_quorum != new.require_quorum else ""
+    name += f", {new.allowance}" if old.allowance != new.allowance else ""
     return name if old.location == new.location else f"{name} in {new.location}"
 
 

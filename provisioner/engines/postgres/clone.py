@@ -11,8 +11,6 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psycopg
 from psycopg import sql
@@ -22,8 +20,14 @@ from provisioner.core.model import Instance
 from provisioner.engines.postgres import databases, roles
 from provisioner.engines.postgres import programs as tools
 from provisioner.engines.postgres.administration import administering, administering_in
+from provisioner.engines.postgres.dump import extensions, restore
+from provisioner.engines.postgres.dump.script import Extension
 from provisioner.engines.postgres.roles import named, statement
-from provisioner.engines.postgres.session import Session, patiently, variables_for_tools
+from provisioner.engines.postgres.session import (
+    Session,
+    patiently,
+    variables_for_tools,
+)
 from provisioner.engines.protocol import location
 from provisioner.engines.protocol.engine import Copied
 from provisioner.kv import reflink
@@ -154,118 +158,10 @@ def _by_dump(instance: Instance, session: Session, source: str, target: str, *, 
             f"copying {source}",
         )
         _make_like(instance, session, source, target, new)
-        restore(instance, session, dump, target, owner=new, jobs=_JOBS)
+        restore.restore(instance, session, dump, target, owner=new, jobs=_JOBS)
         failpoints.point("postgres.copied")
         with administering_in(instance, target) as inside, patiently(inside):
             roles.hand_over(inside, old, new, target)
-
-
-def restore(
-    instance: Instance,
-    session: Session,
-    dump: str,
-    target: str,
-    *,
-    owner: str,
-    jobs: str = "1",
-    foreign: bool = False,
-) -> None:
-    """Load a dump into an empty database that nobody else can connect to; all of it becomes `owner`'s.
-
-    It is done by a role that may do no more than the owner. Of a `foreign` dump, what it grants to roles of its own server
-    is left away. Raises StorageFailed.
-    """
-    server = session.info.server_version // 10000
-    programs = tools.programs(server)
-    with temp_dirs.directory(Home(instance.home)) as directory:
-        listing, extensions = _contents(programs, dump, directory, databases.schemas(instance, target))
-        _extend(instance, target, extensions)
-        databases.wait_until_left(session, target)
-        with visited(instance, session, target, owner) as variables:
-            program, what = os.path.join(programs, "pg_restore"), f"restoring into {target}"
-            arguments = ["--no-owner", f"--role={owner}", f"--use-list={listing}", dump]
-            if foreign:
-                arguments.insert(0, "--no-privileges")
-            if tools.too_new(programs, server):
-                tools.through_a_script(program, arguments, tools.STRICT, variables, what)
-                return
-            straight = [tools.LIVELY, "--exit-on-error", "--no-password"]
-            if os.path.isdir(dump) or not foreign:
-                straight.append(f"--jobs={jobs}")
-            tools.run(program, [*straight, *arguments], variables, what)
-
-
-@contextmanager
-def visited(instance: Instance, session: Session, database: str, owner: str) -> Iterator[dict[str, str]]:
-    """Variables of a role for this block that may do in a database what its owner may, and has its password for itself.
-
-    All that it makes is the owner's.
-    """
-    try:
-        password = let_in(session, database, owner)
-        yield variables_for_tools(instance, database) | {"PGUSER": database, "PGPASSWORD": password}
-    finally:
-        databases.wait_until_left(session, database)
-        remove_visitor(instance, session, database, owner)
-
-
-def let_in(session: Session, database: str, owner: str) -> str:
-    """Make a role of the database's name that acts as its owner there: its password."""
-    password = roles.make_visitor(session, database, owner)
-    acts_as = statement("alter role {role} in database {role} set role to {owner}", role=database, owner=owner)
-    grants = [roles.granted(database, database), roles.granted(database, owner), roles.kept_out(database, owner)]
-    roles.at_once(session, [acts_as, *grants])
-    return password
-
-
-def remove_visitor(instance: Instance, session: Session, database: str, owner: str) -> None:
-    """Drop the role that was let in to a database; what it made there is the owner's."""
-    if not roles.exists(session, database):
-        return
-    if databases.there(session, [database]):
-        with administering_in(instance, database) as inside, patiently(inside):
-            roles.at_once(
-                inside,
-                [
-                    statement("reassign owned by {visitor} to {owner}", visitor=database, owner=owner),
-                    statement("drop owned by {visitor}", visitor=database),
-                ],
-            )
-    roles.drop(session, database)
-
-
-def _contents(programs: str, dump: str, directory: str, there: set[str]) -> tuple[str, list[str]]:
-    """The file that lists what is to be restored of a dump, without extensions and schemas that are `there`; and the
-    extensions, which the administrator makes."""
-    listing = os.path.join(directory, "list")
-    tools.run(os.path.join(programs, "pg_restore"), ["--list", f"--file={listing}", dump], {}, "reading a dump")
-    with open(listing, encoding="utf-8", errors="surrogateescape") as file:
-        lines = file.readlines()
-    with open(listing, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.writelines(line for line in lines if not _administered(line, there))
-    entries = [_entry(line) for line in lines]
-    return listing, [entry[len(_EXTENSION) :].split(" ")[0] for entry in entries if entry.startswith(_EXTENSION)]
-
-
-_EXTENSION = "EXTENSION - "
-
-
-def _entry(line: str) -> str:
-    """A line of a list is ``id; oid oid KIND schema name owner``: all from the kind on."""
-    return " ".join(line.rstrip("\n").split(" ")[3:])
-
-
-def _administered(line: str, there: set[str]) -> bool:
-    what = _entry(line)
-    if what.startswith((_EXTENSION, "COMMENT - EXTENSION ", "COMMENT - SCHEMA public")):
-        return True
-    return what.startswith("SCHEMA - ") and what.removeprefix("SCHEMA - ").rpartition(" ")[0] in there
-
-
-def _extend(instance: Instance, target: str, extensions: list[str]) -> None:
-    with administering_in(instance, target) as inside:
-        for name in extensions:
-            inside.execute(statement("create extension if not exists {name} with schema public cascade", name=name))
 
 
 def _make_like(instance: Instance, session: Session, source: str, target: str, owner: str) -> None:
@@ -289,15 +185,13 @@ def _make_like(instance: Instance, session: Session, source: str, target: str, o
     failpoints.point("postgres.created")
     databases.give_public(instance, session, target, owner)
     with administering_in(instance, source) as inside:
-        extensions = inside.execute(
+        known = inside.execute(
             "select extname, nspname from pg_extension join pg_namespace on pg_namespace.oid = extnamespace"
             " where extname <> 'plpgsql'"
         ).fetchall()
     with administering_in(instance, target) as inside:
-        for name, schema in extensions:
-            if schema not in databases.INITIAL_SCHEMAS:
-                made = "create schema if not exists {schema}; alter schema {schema} owner to {owner}"
-                inside.execute(statement(made, schema=schema, owner=owner))
-            extension = "create extension if not exists {name} with schema {schema} cascade"
-            inside.execute(statement(extension, name=name, schema=schema))
+        for schema in {schema for _, schema in known} - {*databases.INITIAL_SCHEMAS}:
+            made = "create schema if not exists {schema}; alter schema {schema} owner to {owner}"
+            inside.execute(statement(made, schema=schema, owner=owner))
+    extensions.make(instance, target, owner, [Extension(name, schema) for name, schema in known], foreign=False)
     databases.wait_until_left(session, target)

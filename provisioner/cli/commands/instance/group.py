@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from provisioner.cli.commands.instance.allowance_options import allowance_options
 from provisioner.cli.commands.instance.delete import delete, recover
 from provisioner.cli.commands.instance.edit import edit
 from provisioner.cli.commands.instance.move import move
@@ -12,6 +13,7 @@ from provisioner.cli.commands.instance.storage_options import where_options
 from provisioner.cli.commands.instance.test import test
 from provisioner.cli.context import json_option, print_json, the_home
 from provisioner.cli.terminal import carry_out
+from provisioner.core.allowance import AllowanceChange
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.model import Instance
 from provisioner.core.naming import shown
@@ -39,11 +41,12 @@ for _command in (test, edit, move, delete, recover, start, stop):
 @click.argument("slug")
 @click.option("--engine", type=click.Choice(list(ENGINES)), default="deno-kv", show_default=True)
 @where_options("Where to store. Default: in the home directory.")
-def add(slug: str, engine: str, where: Where) -> None:
+@allowance_options
+def add(slug: str, engine: str, where: Where, allowed: AllowanceChange) -> None:
     """Add a database instance. Without --url, deno-kv stores in files, and postgres starts a server of its own."""
     slug = instances.parse_name(slug)
     with Registry.open(the_home(), create=True) as registry:
-        carry_out(instances.add(registry, slug, engine, where))
+        carry_out(instances.add(registry, slug, engine, where, allowed))
 
 
 def _document(registry: Registry, instance: Instance) -> view.Document:

@@ -7,9 +7,10 @@ import tarfile
 
 from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
 from provisioner.core.model import Database, Instance
-from provisioner.engines.postgres import clone, databases, names, roles
+from provisioner.engines.postgres import databases, names, roles, visitors
 from provisioner.engines.postgres import programs as tools
 from provisioner.engines.postgres.administration import administering
+from provisioner.engines.postgres.dump import extensions, restore, script
 from provisioner.engines.postgres.session import variables_for_tools
 from provisioner.engines.protocol.engine import Copied
 
@@ -52,7 +53,7 @@ class PgDumps:
             roles.make(session, owner)
             databases.make_empty(instance, session, beside, owner)
             if _is_archive(path):
-                clone.restore(instance, session, path, beside, owner=owner, foreign=True)
+                restore.restore(instance, session, path, beside, owner=owner, foreign=True)
             else:
                 _run_script(instance, path, beside, owner)
             databases.wait_until_left(session, beside)
@@ -74,14 +75,9 @@ def _is_archive(path: str) -> bool:
 
 
 def _run_script(instance: Instance, path: str, target: str, owner: str) -> None:
-    with administering(instance) as session:
-        server = session.info.server_version // 10000
-        programs = tools.programs(server)
-        with clone.visited(instance, session, target, owner) as variables:
-            program, what = os.path.join(programs, "psql"), f"loading {path}"
-            arguments = [*tools.STRICT, "--single-transaction"]
-            if tools.too_new(programs, server):
-                with open(path, "rb") as source:
-                    tools.script(program, arguments, variables, what, source)
-            else:
-                tools.run(program, [*arguments, f"--file={path}"], variables, what)
+    with (
+        administering(instance) as session,
+        visitors.visiting(instance, session, target, owner) as visitor,
+        open(path, "rb") as file,
+    ):
+        script.load(visitor, file, f"loading {path}", extensions.installer(instance, target, owner))
