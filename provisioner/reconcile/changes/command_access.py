@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+import provisioner
 from provisioner.core.connection import Reached, ReachedServer
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
@@ -16,6 +17,10 @@ from provisioner.runs.process import Confined
 from provisioner.runs.sandbox import Sandbox, programs, system
 from provisioner.runs.workplace import Workplace
 from provisioner.system.home import inherited
+
+# For programs that import it: Python has to list the directory that it is in. Installed, that is among Python's own.
+_CODE = os.path.dirname(os.path.dirname(os.path.abspath(provisioner.__file__)))
+_PYTHON = (sys.prefix, sys.base_prefix, *((_CODE,) if os.path.exists(os.path.join(_CODE, "pyproject.toml")) else ()))
 
 OPEN = "this command can read the home and all that its user can read"
 
@@ -42,7 +47,7 @@ def confined(
     sandbox = Sandbox(
         readable=(
             *system(private),
-            *programs(path, (sys.prefix, sys.base_prefix), secret),
+            *programs(path, _PYTHON, secret),
             *certificates,
             *(word for word in words if os.path.isabs(word) and os.path.isfile(word)),
             *app.allow_read,
