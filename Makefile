@@ -8,7 +8,7 @@ LOCK = requirements/dev.txt
 PIP = PIP_CONSTRAINT='$(CURDIR)/$(LOCK)' PIP_BUILD_CONSTRAINT='$(CURDIR)/$(LOCK)' \
   $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test nightly bench generated pictures lock clean
+.PHONY: demo test test-fast nightly bench generated pictures lock release clean
 
 demo: $(VENV)/installed-demo
 	$(VENV)/bin/python demo/demo.py
@@ -19,6 +19,12 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -q -n 3
+
+# What needs no server, no Deno and no browser, and takes no time: for between two edits.
+test-fast: $(VENV)/installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest -q -n 2 -m fast
 
 # The same tests in their long forms: some for a minute each, others with many times as many generated examples.
 nightly: $(VENV)/installed-dev
@@ -47,6 +53,10 @@ $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml $(LOCK) bin/provisioner
 	$(PIP) --requirement $(LOCK)
 	$(VENV)/bin/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	touch $@
+
+# Wheel and sdist, each tried in an empty environment, and the tag of the version.
+release: $(VENV)/installed-dev
+	sh .ci/release
 
 # Run it on purpose, then run the tests, then commit the two lock files together with what the new releases need.
 lock:

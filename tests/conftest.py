@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from kv_server import Served, served
 from paths import NPM
-from pg_server import PgServer, pg_running
 from support import SETUPS, Setup
+
+if TYPE_CHECKING:
+    from kv_server import Served
+    from pg_server import PgServer
 
 # What takes hours rather than minutes: pytest --hypothesis-profile=nightly --timeout=0
 settings.register_profile("usual", deadline=None)  # how long a shell takes to start says nothing of what it reads
@@ -40,6 +44,28 @@ GIT_CONFIG = """\
 [gc]
 \tautoDetach = false
 """
+
+
+# Helpers and fixtures that start a server, a Deno or a browser: tests that use one of them are not `fast`.
+HEAVY_HELPERS = re.compile(
+    r"^(?:from|import) (?:pg_\w+|psycopg|kv_server|kv_oracle|kv_processes|kv_instance_world|connect_\w+|counters|dashboard_\w+"
+    r"|changing_world|chromium|fire_\w+|move_world|clone_writer)\b|\bDENO\b|\bdaemon\(",
+    re.MULTILINE,
+)
+HEAVY_FIXTURES = {"server", "pg", "node_modules", "pg_module", "axe", "setup"}
+HEAVY_FOLDERS = {"cluster", "connect", "crash", "daemon", "dashboard", "postgres"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `fast` what needs no server, no Deno and no browser, unless a test or its module is marked `slow`."""
+    light: dict[Path, bool] = {}
+    for item in items:
+        if item.path not in light:
+            folders = set(item.path.relative_to(Path(__file__).parent).parts)
+            light[item.path] = not folders & HEAVY_FOLDERS and not HEAVY_HELPERS.search(item.path.read_text())
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if light[item.path] and not fixtures & HEAVY_FIXTURES and item.get_closest_marker("slow") is None:
+            item.add_marker("fast")
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +112,8 @@ def setup(request: pytest.FixtureRequest, home: Path) -> Iterator[Setup]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A real server in this process, for all tests that want databases of one."""
+    from kv_server import served
+
     with served(tmp_path_factory.mktemp("server")) as running:
         yield running
 
@@ -93,6 +121,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="session")
 def pg() -> Iterator[PgServer]:
     """A real PostgreSQL server for all tests of this worker; databases are each test's own."""
+    from pg_server import pg_running
+
     with pg_running() as running:
         yield running
 

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from support import add_branches, database_of, git, killed, ok, points, run, shop, statuses
 
+pytestmark = pytest.mark.slow
+
 # Says "ready", and at each line it is given runs it as a statement, and says what came of it.
 PROGRAM = """
 import {library} as sqlite, sys

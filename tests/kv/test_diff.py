@@ -24,6 +24,8 @@ from provisioner.kv.model import StoredRow
 from provisioner.kv.stores.sqlite import page_diff, shared_extents
 from provisioner.kv.stores.sqlite.store import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 SIZES = (10, 10, 10, 80, 600, 1100, 3000, 9000, 60_000)  # bytes: on one page with others, alone, over several
 
 

@@ -19,6 +19,8 @@ from provisioner.operations import documents
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
+pytestmark = pytest.mark.slow
+
 Step = tuple[str, ...]
 """A verb of `LOCAL` or `PUSHES` and the branches it is about."""
 

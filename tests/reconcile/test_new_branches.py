@@ -24,6 +24,8 @@ from support import (
     statuses,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:

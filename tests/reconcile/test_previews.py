@@ -12,6 +12,8 @@ from test_keeping import past
 
 from provisioner.kv import open_kv
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:

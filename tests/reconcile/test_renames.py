@@ -11,6 +11,8 @@ from support import commit, events, files, git, got, ok, provisioner, put, repos
 from provisioner.git.reflog import Log, Move
 from provisioner.reconcile.plan.rename_detection import carried
 
+pytestmark = pytest.mark.slow
+
 
 def _shop(path: Path, *names: str) -> Path:
     shop = repository(path, *names)

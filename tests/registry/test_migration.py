@@ -15,6 +15,8 @@ from support import Done, add_branches, got, marked_shop, ok, provisioner, run
 from provisioner.registry.migrations import MIGRATIONS
 from provisioner.registry.schema_version import VERSION
 
+pytestmark = pytest.mark.slow
+
 NEWER = """
 import sys
 from provisioner.registry import migrations, schema_version

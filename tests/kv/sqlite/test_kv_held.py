@@ -14,6 +14,8 @@ from provisioner.kv.stores.sqlite import file as sqlite_file
 from provisioner.kv.stores.sqlite.schema import why_not_a_database
 from provisioner.kv.stores.sqlite.store import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 COMES_AND_GOES = (
     "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('select * from kv').fetchall(); c.close()"
 )

@@ -22,6 +22,8 @@ from provisioner.kv.model import AtomicWrite, Mutation, MutationKind
 from provisioner.kv.stores.sqlite import wal_watch
 from provisioner.kv.stores.sqlite.store import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 MANY = 200
 KEY = encode(("key",))
 
