@@ -12,7 +12,7 @@ import click
 
 from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed
 from provisioner.core.model import App
-from provisioner.environment.resolve import Selectors, find_app
+from provisioner.environment.resolve import Selectors, find_app, here
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home, home_directory
 
@@ -42,18 +42,6 @@ def with_options(command: _Command, options: Mapping[str, Mapping[str, Any]]) ->
     return command
 
 
-def selector_options(command: _Command) -> _Command:
-    """``--app``, ``--branch``, ``--timeline``, ``--revision``."""
-    texts = {
-        "--app": "The app. Default: the one whose checkout this is.",
-        "--branch": "The branch's timeline. Default: the branch that is checked out here.",
-        "--timeline": "production or git-branch/NAME.",
-        "--revision": "The timeline that is at this commit.",
-    }
-    options = {name: {"metavar": name.removeprefix("--").upper(), "help": text} for name, text in texts.items()}
-    return with_options(command, options)
-
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -64,7 +52,7 @@ def print_json(value: object) -> None:
 
 def the_app(registry: Registry, slug: str | None) -> App:
     """The app with this slug, else the one whose checkout the working directory is."""
-    found = find_app(registry.home, Selectors(app=slug), os.getcwdb())
+    found = find_app(registry.home, Selectors(app=slug), here())
     app = registry.app(found.id)
     if app is None:
         raise NotResolved(f"app {found.slug!r} has just been removed", "See 'provisioner app list'")

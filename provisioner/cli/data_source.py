@@ -7,13 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from provisioner.cli.context import the_app, the_home
-from provisioner.cli.lookup import meant
+from provisioner.cli.selectors import Wanted, load, parse
 from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.model import App, Database, Instance, Status
-from provisioner.core.naming import BRANCH_PREFIX, timeline_name
 from provisioner.engines import open_store as stores
 from provisioner.engines.catalog import engine_of
 from provisioner.kv.client.sync_client import open_store
@@ -24,9 +23,9 @@ from provisioner.kv.store import Store
 from provisioner.kv.stores.sqlite import schema
 from provisioner.kv.stores.sqlite.snapshot import has_entries
 from provisioner.kv.stores.sqlite.store import SqliteStore
-from provisioner.operations.lookup import find
+from provisioner.operations.lookup import called, known_timeline
+from provisioner.operations.target import Target, all_used, only_one
 from provisioner.registry.locations import place_of
-from provisioner.registry.queries import timeline_called
 from provisioner.registry.store import Registry
 
 _FILES = ("/", "./", "../", "~")
@@ -48,61 +47,87 @@ class Place:
         return self.where.startswith(_URLS)
 
 
-def place(name: str, slug: str | None, instance: str | None = None) -> Place:
-    """A URL, or a path if it begins like one; else a database by name or id, a timeline or branch of the app, or a path."""
-    if name == "-" or name.startswith((*_URLS, "sqlite:")):
-        return Place(name, name)
-    if name.startswith(_FILES):
-        return Place(name, os.path.abspath(os.path.expanduser(name)))
-    found = _registered(name, slug, instance)
-    if found is None:
-        return Place(name, os.path.abspath(name))
-    app, database, on = found
-    if engine_of(on).dumps is not None:
+class Whole(NamedTuple):
+    """A database that its engine dumps and loads as a whole."""
+
+    app: App
+    database: Database
+    instance: Instance
+
+
+def source_of(wanted: Wanted) -> Place | Whole:
+    """A URL, or a path if it begins like one; else the only database of a target, or a path."""
+    target = registered(wanted)
+    if target is None:
+        return _outside(wanted)
+    return located(target.app, only_one(target))
+
+
+def place(wanted: Wanted) -> Place:
+    """The same, where that holds keys: of a target the only database that does."""
+    target = registered(wanted)
+    if target is None:
+        return _outside(wanted)
+    keyed = with_keys(target)
+    if len(keyed) > 1:
+        only_one(target)
+    found = located(target.app, keyed[0] if keyed else only_one(target))
+    if isinstance(found, Whole):
         raise ProvisionerError(
-            f"{database.name} is a {on.engine} database, and no Deno KV database",
+            f"{found.database.name} is a {found.instance.engine} database, and no Deno KV database",
             "Use its own clients: provisioner exec -- COMMAND; or name another instance: --instance INSTANCE",
         )
+    return found
+
+
+def with_keys(target: Target) -> tuple[Database, ...]:
+    """Of what programs on it are connected to, the Deno KV databases."""
+    return tuple(item for item in all_used(target) if engine_of(target.instance_of(item)).dumps is None)
+
+
+def located(app: App, database: Database) -> Place | Whole:
+    """Where a database of the registry is. Raises NotResolved where it has no data."""
+    with Registry.open(the_home()) as registry:
+        on = registry.storage_of(database)
+    if engine_of(on).dumps is not None:
+        return Whole(app, database, on)
     if database.connected_at is None:
         raise NotResolved(f'database "{database.name}" has no data yet', "See 'provisioner status'")
     return Place(database.name, engine_of(on).inspect(on, database).path or "", app, database)
 
 
-def dumped_whole(name: str, slug: str | None, instance: str | None) -> tuple[App, Database, Instance] | None:
-    """What NAME means where that is a database which its engine dumps as a whole; None where it is anything else."""
-    if name == "-" or name.startswith((*_URLS, *_FILES, "sqlite:")):
+def _outside(wanted: Wanted) -> Place:
+    name = wanted.text or ""
+    if name == "-" or name.startswith((*_URLS, "sqlite:")):
+        return Place(name, name)
+    return Place(name, os.path.abspath(os.path.expanduser(name) if name.startswith(_FILES) else name))
+
+
+def registered(wanted: Wanted) -> Target | None:
+    """A target of the registry; None for a file."""
+    home, name = the_home(), wanted.text
+    if name is not None and name.startswith((*_URLS, *_FILES, "sqlite:", "-")):
         return None
-    found = _registered(name, slug, instance)
-    return found if found is not None and engine_of(found[2]).dumps is not None else None
-
-
-def _registered(name: str, slug: str | None, instance: str | None) -> tuple[App, Database, Instance] | None:
-    """A database of the registry; None for a file."""
-    home = the_home()
-    if not os.path.exists(home.registry) and os.path.isfile(name):
+    is_file = name is not None and os.path.isfile(name)
+    if is_file and not os.path.exists(home.registry):
         return None
     with Registry.open(home) as registry:
-        if os.path.isfile(name) and not _is_known(registry, name, slug):
+        if name is None:
+            return load(registry, wanted)
+        if is_file and not _is_known(registry, name, wanted.selectors.app):
             return None
-        app, database = meant(registry, name, slug, instance)
-        return app, database, registry.storage_of(database)
+        return load(registry, parse(name, wanted.selectors))
 
 
 def _is_known(registry: Registry, name: str, slug: str | None) -> bool:
     """Whether a database or a timeline is called so; if not, it is worth looking for a file."""
-    try:
-        find(registry, name)
-    except NotResolved:
-        pass
-    else:
+    if called(registry, name):
         return True
     try:
         app = the_app(registry, slug)
     except NotResolved:
         return False
-    raw = os.fsencode(name)
-    wanted = {raw, BRANCH_PREFIX + raw, timeline_name(raw, production=raw == app.production)}
-    return any(timeline_called(registry, app.id, each) for each in wanted)
+    return known_timeline(registry, app, os.fsencode(name), exact=False) is not None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import sys
 from provisioner.core.connection import strays
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.naming import shown
-from provisioner.environment.resolve import Selectors, resolve
+from provisioner.environment.resolve import Selectors, here, resolve
 from provisioner.git.worktree import find_checkout
 from provisioner.system.home import Home, home_directory
 
@@ -18,6 +18,7 @@ _OPTIONS = {
     "--branch": "branch",
     "--timeline": "timeline",
     "--revision": "revision",
+    "--instance": "instance",
     "--context": "context",
 }
 
@@ -38,15 +39,15 @@ def launch(words: list[str]) -> None:
 def execute(selectors: Selectors, command: list[str]) -> None:
     """Replace this process by `command` in the timeline's environment. Raises where it cannot be told or started."""
     environ = dict(os.environ)
-    home, here = Home(home_directory(environ)), os.getcwdb()
+    home, directory = Home(home_directory(environ)), here()
     try:
-        _, values = resolve(home, selectors, here, environ)
+        _, values = resolve(home, selectors, directory, environ)
     except ProvisionerError:
         if selectors.of_the_checkout:
-            _keep_env_files_up(home, here, environ, None)
+            _keep_env_files_up(home, directory, environ, None)
         raise
     if selectors.of_the_checkout:
-        _keep_env_files_up(home, here, environ, values)
+        _keep_env_files_up(home, directory, environ, values)
     for name in strays(values):
         environ.pop(name, None)
     environ.update(values)
@@ -58,14 +59,14 @@ def execute(selectors: Selectors, command: list[str]) -> None:
         raise failed from error
 
 
-def _keep_env_files_up(home: Home, here: bytes, environ: dict[str, str], values: dict[str, str] | None) -> None:
+def _keep_env_files_up(home: Home, directory: bytes, environ: dict[str, str], values: dict[str, str] | None) -> None:
     """The files that `env --write` keeps up follow `exec` too: git may not run our hooks (husky takes their place)."""
-    checkout = find_checkout(here)
+    checkout = find_checkout(directory)
     if checkout is None or not os.path.exists(os.path.join(checkout.common_dir, b"provisioner", b"env-files")):
         return
     from provisioner.environment.env_files import refresh
 
-    for line in refresh(home, here, environ, values):
+    for line in refresh(home, directory, environ, values):
         sys.stderr.write(f"provisioner: {shown(line)}\n")
 
 

@@ -277,7 +277,8 @@ class Share:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A database's data as it was at ``created_at``. ``cause`` is ``user``, or what was about to replace the data;
-    ``revision`` the commit that its timeline was at. ``version`` and ``size`` (bytes) are None until it is made."""
+    ``revision`` the commit that its timeline was at. ``version`` and ``size`` (bytes) are None until it is made. Those of
+    a timeline's databases that were taken by one command have the same ``set_id``."""
 
     id: str
     database_id: str
@@ -289,6 +290,7 @@ class Snapshot:
     size: int | None
     created_at: int
     deleted_at: int | None
+    set_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +298,8 @@ class Replacement:
     """Other data is to take the place of a database's. ``kept_as`` is the snapshot that what is there becomes.
 
     Not ``ready``: it is being built beside, and given up when whoever builds it dies. ``ready``: from here it is finished.
+    Those of one command become ready together, and their snapshots have the same ``set_id``. ``deploy``: the pre-deploy
+    command runs on the timeline afterwards.
     """
 
     database_id: str
@@ -307,6 +311,8 @@ class Replacement:
     forked_at: int | None
     fork_version: int | None
     begun_at: int
+    set_id: str = ""
+    deploy: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,28 @@ from provisioner.system.home import Home
 Environ = dict[str, str] | os._Environ[str]
 
 LOCAL = "local"
+SHORTEST_REVISION = 7
+KEYED = "deno-kv"  # the engine whose databases hold keys
 RUN = "PROVISIONER_RUN"  # has who is run before its timeline is connected, and must not wait for that
 
 
-class Selectors:
-    """Which timeline is meant, and whose variables. What is None is told from the checkout."""
+def here() -> bytes:
+    """The working directory. Raises NotResolved where it was deleted."""
+    try:
+        return os.getcwdb()
+    except OSError as error:
+        raise NotResolved(
+            f"the current directory cannot be read: {error.strerror}", "Change to a directory that exists"
+        ) from error
 
-    __slots__ = ("app", "branch", "context", "revision", "timeline")
+
+class Selectors:
+    """Which timeline is meant, on which instance, and whose variables. What is None is told from the checkout.
+
+    They mean the same in every command. `revision` is a commit's id, or whatever git resolves to one.
+    """
+
+    __slots__ = ("app", "branch", "context", "instance", "revision", "timeline")
 
     def __init__(
         self,
@@ -30,17 +45,27 @@ class Selectors:
         timeline: str | None = None,
         revision: str | None = None,
         context: str | None = None,
+        instance: str | None = None,
     ) -> None:
         self.app = app
         self.branch = branch
         self.timeline = timeline
         self.revision = revision
         self.context = context
+        self.instance = instance
+
+    def must_be_one(self) -> None:
+        """Raises UsageError where they name a timeline in two ways."""
+        ways = ("branch", self.branch), ("timeline", self.timeline), ("revision", self.revision)
+        said = [f"--{name}" for name, value in ways if value is not None]
+        if len(said) > 1:
+            raise UsageError(f"{' and '.join(said)} cannot be used together", "Choose one")
 
     @property
     def of_the_checkout(self) -> bool:
         """Is nothing named, so that all of it is what the directory says?"""
-        return not (self.app or self.branch or self.timeline or self.revision or self.context)
+        names = (self.app, self.branch, self.timeline, self.revision, self.instance, self.context)
+        return not any(names)
 
 
 def resolve(
@@ -57,21 +82,60 @@ def resolve(
             "Say which timeline: --branch NAME",
         )
     local = selectors.context == LOCAL
+    selectors.must_be_one()
     resolver = Resolver(home)
     app = _find_app(resolver, selectors, cwd)
-    timeline = None if selectors.revision else _timeline(app, selectors, cwd, environ)
+    revision = None if selectors.revision is None else _commit(app, selectors.revision, cwd)
+    timeline = None if revision is not None else _timeline(app, selectors, cwd, environ)
+
+    def connect() -> Connection:
+        return resolver.connection(app, timeline=timeline, revision=revision, local=local, instance=selectors.instance)
+
     try:
-        connection = resolver.connection(app, timeline=timeline, revision=selectors.revision, local=local)
+        connection = connect()
     except NotYet:
         _make_ready(home, app, None if not patient or RUN in environ else timeline or b"")
         resolver.wary = False
-        connection = resolver.connection(app, timeline=timeline, revision=selectors.revision, local=local)
+        connection = connect()
     return connection, environment(home, connection)
+
+
+def keyed_instance(home: Home, selectors: Selectors, cwd: bytes) -> str | None:
+    """The slug of the only one of the app's instances that holds keys, or of the one that the selectors name; None where
+    the app has none at all. Raises NotResolved where that holds none, or where there are several."""
+    resolver = Resolver(home)
+    app = _find_app(resolver, selectors, cwd)
+    engines = resolver.engines(app)
+    keyed = [slug for slug, engine in engines.items() if engine == KEYED]
+    if selectors.instance is not None and selectors.instance in engines and selectors.instance not in keyed:
+        raise NotResolved(
+            f"instance {selectors.instance!r} is a {engines[selectors.instance]} instance and holds no keys",
+            f"Choose a deno-kv instance: {', '.join(keyed) or 'none is assigned'}",
+        )
+    if selectors.instance is not None or not engines:
+        return selectors.instance
+    if not keyed:
+        others = ", ".join(f"{slug} ({engine})" for slug, engine in engines.items())
+        raise NotResolved(
+            f"app {app.slug!r} has no deno-kv instance, only {others}",
+            f"Assign one: provisioner assign INSTANCE {app.slug}. For SQL, use: provisioner exec -- psql",
+        )
+    if len(keyed) > 1:
+        raise NotResolved(
+            f"app {app.slug!r} has {len(keyed)} deno-kv instances: {', '.join(keyed)}",
+            "Choose one: --instance INSTANCE",
+        )
+    return keyed[0]
 
 
 def timeline_here(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> bytes:
     """The timeline's name that `selectors` mean in the directory `cwd`; whether it is there is another question."""
     return _timeline(_find_app(Resolver(home), selectors, cwd), selectors, cwd, environ)
+
+
+def commit_meant(home: Home, selectors: Selectors, cwd: bytes) -> str:
+    """The id, or the beginning of one, of the commit that the selectors' revision means in the directory `cwd`."""
+    return _commit(_find_app(Resolver(home), selectors, cwd), selectors.revision or "", cwd)
 
 
 def find_app(home: Home, selectors: Selectors, cwd: bytes) -> FoundApp:
@@ -102,6 +166,20 @@ def _find_app(resolver: Resolver, selectors: Selectors, cwd: bytes) -> FoundApp:
             "Register it with 'provisioner init', or say which app: --app APP",
         )
     return app
+
+
+def _commit(app: FoundApp, revision: str, cwd: bytes) -> str:
+    """What git makes of a revision, in the checkout that `cwd` is in if it is the app's; an id is taken as it is."""
+    if len(revision) >= SHORTEST_REVISION and not revision.lower().strip("0123456789abcdef"):
+        return revision.lower()
+    from provisioner.git.refs import commit_of
+
+    checkout = find_checkout(cwd)
+    ours = checkout is not None and app.git_dir in (checkout.common_dir, origin_directory(checkout.common_dir))
+    found = commit_of(checkout.git_dir if checkout is not None and ours else app.git_dir, revision)
+    if found is None:
+        raise NotResolved(f"{revision!r} is not a commit of app {app.slug!r}", "Use a commit id, a branch, or a tag")
+    return found
 
 
 def _app_of(resolver: Resolver, checkout: Checkout) -> FoundApp | None:

@@ -20,9 +20,10 @@ from provisioner.engines.endpoints import all_reached
 from provisioner.git.checkout_tree import check_out
 from provisioner.reconcile.apply.locks import app_locked, timeline_locked
 from provisioner.reconcile.changes.command_access import confined
-from provisioner.reconcile.changes.replace import keep_newest, take_snapshot
 from provisioner.reconcile.changes.run_records import PRE_DEPLOY, begun, cut_off, end
+from provisioner.reconcile.changes.snapshots import keep_newest, take_snapshots
 from provisioner.registry import queries, runs
+from provisioner.registry import snapshots as kept
 from provisioner.registry.exec_lookup import Resolver
 from provisioner.registry.redaction import mask, secrets_of
 from provisioner.registry.store import Registry
@@ -81,6 +82,7 @@ def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> No
             cut_off(registry, app, left, now_ms())
     with begun(registry, timeline, PRE_DEPLOY, app.pre_deploy or app.pre_deploy_from) as begun_run:
         failpoints.point("deploy.intended")
+        before = kept.replaced_counts(registry, timeline.id)
         _snapshots(registry, app, timeline)
         failpoints.point("deploy.snapshot")
         try:
@@ -95,15 +97,15 @@ def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> No
         if why:
             what = f"the pre-deploy command at {timeline.revision[:12]}"
             why = mask(registry, app).text(failed(registry.home, begun_run.id, what, why))
-        _record(registry, app, begun_run, why)
+        _record(registry, app, begun_run, why, before)
     failpoints.point("deploy.recorded")
 
 
 def _snapshots(registry: Registry, app: App, timeline: Timeline) -> None:
-    for database in queries.databases_of(registry, timeline):
-        if database.live:
-            take_snapshot(registry, app, database, now_ms(), label="", cause=PRE_DEPLOY)
-            keep_newest(registry, app, database, PRE_DEPLOY, SNAPSHOTS, now_ms())
+    live = [item for item in queries.databases_of(registry, timeline) if item.live]
+    take_snapshots(registry, app, live, now_ms(), label="", cause=PRE_DEPLOY)
+    for database in live:
+        keep_newest(registry, app, database, PRE_DEPLOY, SNAPSHOTS, now_ms())
 
 
 def _run(registry: Registry, app: App, timeline: Timeline, begun_run: Run, stop: Stop) -> str:
@@ -143,8 +145,12 @@ def _words(directory: str, name: str) -> list[str] | None:
     return [path] if os.stat(path).st_mode & stat.S_IXUSR else ["/bin/sh", path]
 
 
-def _record(registry: Registry, app: App, begun_run: Run, why: str) -> None:
+def _record(registry: Registry, app: App, begun_run: Run, why: str, before: dict[str, int]) -> None:
+    """What came of it counts for the data that it ran on: if that was replaced meanwhile, it is run again."""
     with app_locked(registry, app), registry.change():
+        if kept.replaced_counts(registry, begun_run.timeline_id) != before:
+            end(registry, begun_run, RunState.CUT_OFF, "the data was replaced while it ran; it runs again")
+            return
         end(registry, begun_run, RunState.FAILED if why else RunState.SUCCEEDED, why)
         current = registry.timeline(begun_run.timeline_id)
         registry.save_timelines([replace(current, deployed=begun_run.revision, failure=why or None)])

@@ -1,49 +1,99 @@
-"""Putting a database away by hand, bringing it back, and deleting what was put away."""
+"""Archiving a timeline's databases by hand, recovering them, and deleting what was archived: all of them, or none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from provisioner.core.clock import now_ms, rfc3339
-from provisioner.core.errors import ProvisionerError
+from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.model import App, Database, Hold, Status
 from provisioner.core.naming import shown
-from provisioner.operations.fork_reset import shared_by
-from provisioner.operations.lookup import timeline_of
+from provisioner.engines.catalog import engine_of
+from provisioner.operations.fork_reset import own_of, shared_by
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import run
+from provisioner.operations.target import Target
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
 
-def archive(registry: Registry, app: App, found: Database) -> Proposal:
-    """Put a database away; it is kept for the retention time."""
-    timeline = timeline_of(registry, found)
-    if timeline.protected:
+def archive(registry: Registry, target: Target) -> Proposal:
+    """Archive databases; they are kept for the retention period. If one cannot be archived, none is."""
+    app = target.app
+    if target.timeline.protected:
         raise ProvisionerError(
-            f"{found.name} is of a protected timeline, which is never archived",
-            f"If it is to be: provisioner timeline unprotect {shown(timeline.name)}",
+            f"{_names(target.own)} is of a protected timeline, which is never archived",
+            f"If it is to be: provisioner timeline unprotect {target.name}",
         )
+    found = target.live or own_of(registry, target)
+    if len(found) > 1:
+        _must_be_whole(registry, target, found)
 
     def do(told: Told) -> Iterator[str]:
-        _hold(registry, app, found, Hold.ARCHIVED, told)
-        yield _state(registry, found)
+        before = _hold(registry, app, found, Hold.ARCHIVED, told)
+        failed = [item for item in _current(registry, found) if item.error]
+        if failed and len(found) > 1:
+            _take_back(registry, app, before, told)
+            raise ProvisionerError(
+                f"{failed[0].name}: {failed[0].error}; nothing was archived",
+                "Resolve this, then try again; for its other databases, add --instance INSTANCE",
+            )
+        yield from _states(registry, found)
 
     users = shared_by(registry, found)
-    question = f"Archive {found.name}?{users} Apps on {app.slug} lose it until it is recovered."
-    return Proposal(do, question, typed=found.name if timeline.production else "")
+    loses = "it until it is" if len(found) == 1 else "them until they are"
+    question = f"Archive {_names(found)}?{users} Apps on {app.slug} lose {loses} recovered."
+    return Proposal(do, question, typed=_typed(target, found))
 
 
-def recover(registry: Registry, app: App, found: Database) -> Proposal:
-    """Bring an archived database back. Where its branch is gone, it stays until it is archived by hand."""
+def _must_be_whole(registry: Registry, target: Target, found: Sequence[Database]) -> None:
+    for item in found:
+        instance = registry.storage_of(item)
+        if item.connected_at is not None and (problem := engine_of(instance).problem(instance, item)):
+            raise ProvisionerError(
+                f"{item.name} cannot be archived: {problem}; nothing was archived",
+                f"Resolve this, or choose others of {target.name}: --instance INSTANCE",
+            )
+
+
+def recover(registry: Registry, target: Target) -> Proposal:
+    """Bring archived databases back. Where their branch is gone, they stay until they are archived by hand."""
+    app = target.app
+    found = _to_recover(target)
+    for item in found:
+        _must_be_recoverable(registry, item)
+
+    def do(told: Told) -> Iterator[str]:
+        _hold(registry, app, found, Hold.CONNECTED, told)
+        yield from _states(registry, found)
+
+    return Proposal(do)
+
+
+def _to_recover(target: Target) -> tuple[Database, ...]:
+    """The one that is named; of a timeline the latest archived one on each instance that has no live one."""
+    if target.narrowed and len(target.own) == 1:
+        return target.own
+    live = {item.instance_id for item in target.live}
+    latest = sorted(target.archived, key=lambda item: item.archived_at or 0)
+    found = {item.instance_id: item for item in latest if item.instance_id not in live}
+    if not found:
+        raise NotResolved(
+            f"{target.name} has no archived database to recover",
+            f"See 'provisioner database list --app {target.app.slug}'",
+        )
+    return tuple(found.values())
+
+
+def _must_be_recoverable(registry: Registry, found: Database) -> None:
     if all(item.id != found.instance_id for item in registry.instances()):
         slug = registry.instance_of(found.instance_id).slug
         raise ProvisionerError(
             f"the instance {slug} of {found.name} was deleted", f"Recover that: provisioner instance recover {slug}"
         )
-    timeline = timeline_of(registry, found)
+    timeline = registry.timeline(found.timeline_id)
     for share in queries.shares_of(registry, timeline):
         if share.instance_id == found.instance_id:
             name = shown(timeline.name)
@@ -62,63 +112,97 @@ def recover(registry: Registry, app: App, found: Database) -> Proposal:
             f"Archive that first: provisioner database archive {rivals[0].id}",
         )
 
-    def do(told: Told) -> Iterator[str]:
-        _hold(registry, app, found, Hold.CONNECTED, told)
-        yield _state(registry, found)
 
-    return Proposal(do)
-
-
-def purge(registry: Registry, app: App, found: Database) -> Proposal:
-    """Delete an archived database for good now, with its snapshots."""
-    if found.status is not Status.ARCHIVED:
+def purge(registry: Registry, target: Target) -> Proposal:
+    """Delete archived databases permanently now, with their snapshots."""
+    app = target.app
+    found = target.archived
+    if not found:
+        live = target.own[0] if target.own else None
         raise ProvisionerError(
-            f"{found.name} is {found.status}; only what is archived is deleted",
-            f"Archive it first: provisioner database archive {found.id}",
+            f"{live.name} is {live.status}; only what is archived is deleted"
+            if live
+            else f"{target.name} has no database",
+            f"Archive it first: provisioner database archive {live.id}" if live else "See 'provisioner status'",
         )
 
     def do(told: Told) -> Iterator[str]:
         with app_locked(registry, app), registry.change():
-            current = registry.database(found.id)
-            if current is None or current.status is not Status.ARCHIVED:
-                raise ProvisionerError(f"{found.name} is not archived any more", "See 'provisioner status'")
+            current = _current(registry, found)
+            for item in current:
+                if item.status is not Status.ARCHIVED:
+                    raise ProvisionerError(f"{item.name} is not archived any more", "See 'provisioner status'")
             now = now_ms()
-            registry.save_databases([replace(current, purge_at=now, retry_at=None)])
-            registry.record(now, "database.purge-asked", registry.who, app_id=app.id, database_id=found.id)
-        run(registry, app, "database purge", told, retry=frozenset([found.id]))
-        left = registry.database(found.id)
-        if left is not None and left.status is not Status.PURGED:
-            raise ProvisionerError(
-                f"{found.name} is not deleted yet: {left.error or left.status}", "Then run: provisioner reconcile"
-            )
-        yield f"deleted {found.name}"
+            registry.save_databases(replace(item, purge_at=now, retry_at=None) for item in current)
+            for item in current:
+                registry.record(now, "database.purge-asked", registry.who, app_id=app.id, database_id=item.id)
+        run(registry, app, "database purge", told, retry=_ids(found))
+        for item in _current(registry, found):
+            if item.status is not Status.PURGED:
+                raise ProvisionerError(
+                    f"{item.name} is not deleted yet: {item.error or item.status}", "Then run: provisioner reconcile"
+                )
+            yield f"deleted {item.name}"
 
     users = shared_by(registry, found)
-    what = f"Delete {found.name} ({found.id}) and its snapshots for good?"
-    typed = found.name if timeline_of(registry, found).production else ""
-    return Proposal(do, f"{what}{users} Nothing brings them back.", typed=typed)
+    what = f"Permanently delete {', '.join(f'{item.name} ({item.id})' for item in found)}"
+    question = f"{what} and {'its' if len(found) == 1 else 'their'} snapshots?{users} This cannot be undone."
+    return Proposal(do, question, typed=_typed(target, found))
 
 
-def _hold(registry: Registry, app: App, found: Database, hold: Hold, told: Told) -> None:
+def _typed(target: Target, found: Sequence[Database]) -> str:
+    """What has to be typed, for production's data: the name of the database, or the app's for several."""
+    if not target.timeline.production:
+        return ""
+    return found[0].name if len(found) == 1 else target.app.slug
+
+
+def _hold(registry: Registry, app: App, found: Sequence[Database], hold: Hold, told: Told) -> list[Database]:
+    """Say of all of them what outranks the refs, and act on it. Their rows as they were."""
     with app_locked(registry, app), registry.change():
-        current = registry.database(found.id)
-        if current is None or current.status is Status.PURGED:
-            raise ProvisionerError(f"{found.name} was deleted meanwhile", "See 'provisioner status'")
-        registry.save_databases([replace(current, hold=hold, purge_at=None)])
+        before = _current(registry, found)
+        for item in before:
+            if item.status is Status.PURGED:
+                raise ProvisionerError(f"{item.name} was deleted meanwhile", "See 'provisioner status'")
+        registry.save_databases(replace(item, hold=hold, purge_at=None) for item in before)
         if hold is Hold.CONNECTED:  # its time begins anew
-            timeline = timeline_of(registry, found)
+            timeline = registry.timeline(found[0].timeline_id)
             gone_at = None if timeline.preview else timeline.gone_at
             registry.save_timelines([replace(timeline, active_at=now_ms(), gone_at=gone_at)])
-        registry.record(now_ms(), f"database.hold-{hold}", registry.who, app_id=app.id, database_id=found.id)
+        for item in before:
+            registry.record(now_ms(), f"database.hold-{hold}", registry.who, app_id=app.id, database_id=item.id)
     verb = "archive" if hold is Hold.ARCHIVED else "recover"
-    run(registry, app, f"database {verb}", told, retry=frozenset([found.id]))
+    run(registry, app, f"database {verb}", told, retry=_ids(found))
+    return before
 
 
-def _state(registry: Registry, database: Database) -> str:
-    found = registry.database(database.id)
-    if found is None or found.status is Status.PURGED:
-        return f"{database.name} was deleted"
-    if found.error:
-        raise ProvisionerError(f"{found.name}: {found.error}", f"Then run: provisioner database fix {found.name}")
-    until = f" until {rfc3339(found.purge_at)}" if found.status is Status.ARCHIVED and found.purge_at else ""
-    return f"{found.name} is {found.status}{until}"
+def _take_back(registry: Registry, app: App, before: Sequence[Database], told: Told) -> None:
+    """Have the databases as they were before they were to be archived: one of them could not be."""
+    holds = {item.id: item.hold for item in before}
+    with app_locked(registry, app), registry.change():
+        current = _current(registry, before)
+        registry.save_databases(replace(item, hold=holds[item.id] or Hold.CONNECTED) for item in current)
+    run(registry, app, "database archive", told, retry=_ids(before))
+    with app_locked(registry, app), registry.change():
+        registry.save_databases(replace(item, hold=holds[item.id]) for item in _current(registry, before))
+
+
+def _current(registry: Registry, found: Sequence[Database]) -> list[Database]:
+    rows = (registry.database(item.id) for item in found)
+    return [row for row in rows if row is not None]
+
+
+def _ids(databases: Sequence[Database]) -> frozenset[str]:
+    return frozenset(item.id for item in databases)
+
+
+def _names(databases: Sequence[Database]) -> str:
+    return ", ".join(item.name for item in databases)
+
+
+def _states(registry: Registry, found: Sequence[Database]) -> Iterator[str]:
+    for item in _current(registry, found):
+        if item.error:
+            raise ProvisionerError(f"{item.name}: {item.error}", f"Then run: provisioner database fix {item.name}")
+        until = f" until {rfc3339(item.purge_at)}" if item.status is Status.ARCHIVED and item.purge_at else ""
+        yield f"{item.name} is {item.status}{until}"

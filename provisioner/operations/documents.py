@@ -217,15 +217,16 @@ def database(registry: Registry, app: App, found: Database) -> Document:
     """A database that has, or is to have, data, with its app and timeline."""
     whole = timeline(registry, app, registry.timeline(found.timeline_id))
     assert whole is not None  # noqa: S101 - it has this database
-    return next(item for item in _flat([whole]) if item["id"] == found.id and item["shared_from"] is None)
+    return next(item for item in flat([whole]) if item["id"] == found.id and item["shared_from"] is None)
 
 
 def databases(registry: Registry, app: App) -> list[Document]:
     """The flat list: every database with its app and timeline."""
-    return _flat(timelines(registry, app))
+    return flat(timelines(registry, app))
 
 
-def _flat(documents: list[Document]) -> list[Document]:
+def flat(documents: list[Document]) -> list[Document]:
+    """The databases of timelines, each with its app and timeline."""
     return [
         {"app": document["app"], "timeline": document["timeline"], **database}
         for document in documents

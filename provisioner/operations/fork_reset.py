@@ -1,21 +1,23 @@
-"""Other data, or none, in the place of a database's: fork, reset, and what both and a restore have in common."""
+"""Other data, or none, in the place of what a timeline's databases hold: fork, reset, and what both and a restore share."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import ProvisionerError
+from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.model import PRE_DEPLOY_MS, App, Database, Scrub
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Copied, Source
+from provisioner.operations.deploys import after_change
 from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.reconcile.changes.replace import put_in_place
-from provisioner.registry.queries import users_of
+from provisioner.operations.target import Target, all_used
+from provisioner.reconcile.changes.replace import Change, Replaced, put_in_place
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
 
@@ -34,7 +36,7 @@ class Scrubbing:
         if self.command is not None:
             usual = assigned.limit_ms if assigned else PRE_DEPLOY_MS
             return Scrub(self.command, self.limit_ms or usual) if self.command else None
-        if assigned is None or not timeline_of(registry, origin).production:
+        if assigned is None or not registry.timeline(origin.timeline_id).production:
             return None
         return replace(assigned, limit_ms=self.limit_ms or assigned.limit_ms)
 
@@ -44,51 +46,115 @@ _AS_ASSIGNED = Scrubbing()
 
 def fork(
     registry: Registry,
-    app: App,
-    goal: Database,
-    origin: Database | None,
+    target: Target,
+    source: Target | None,
     *,
     action: str = "fork",
     with_queue: bool = False,
     scrubbing: Scrubbing = _AS_ASSIGNED,
+    deploy: bool = True,
 ) -> Proposal:
-    """Make a database a copy of another of the app as it is now, or empty, while others write to it.
+    """Make the databases of a timeline copies of another's as they are now, or empty, while others write to them: all of
+    them, or none if one cannot be copied.
 
-    `action` is what it is called, ``fork`` or ``reset``. Raises ProvisionerError where that cannot be.
+    `action` is what it is called, ``fork`` or ``reset``. `deploy`: the pre-deploy command is run on them afterwards. Raises
+    ProvisionerError where that cannot be.
     """
-    may_be_replaced(registry, goal, action)
-    if origin is not None and origin.id == goal.id:
-        raise ProvisionerError(f"{goal.name} cannot be a fork of itself", "Name another branch")
-    if origin is not None and origin.instance_id != goal.instance_id:
+    pairs = _pairs(registry, target, source)
+    for goal, origin in pairs:
+        may_be_replaced(registry, goal, action)
+        if origin is not None and origin.id == goal.id:
+            raise ProvisionerError(f"{goal.name} cannot be a fork of itself", "Name another branch")
+    app = target.app
+
+    def do(told: Told) -> Iterator[str]:
+        changes = [
+            Change(
+                goal,
+                Source(origin) if origin is not None else None,
+                f"a fork of {origin.name}" if origin is not None else "empty",
+                scrubbing.rule(registry, app, origin),
+            )
+            for goal, origin in pairs
+        ]
+        replaced = put_in_place(
+            *(registry, app, changes, now_ms()), action=action, with_queue=with_queue, deploy=deploy
+        )
+        for (_, origin), done in zip(pairs, replaced, strict=True):
+            if origin is None:
+                yield f"Emptied {done.database.name}"
+            else:
+                yield f"Forked {origin.name} to {done.database.name}{pause(done.made)}"
+            yield was_kept(registry, done)
+        yield from after_change(registry, app, target.timeline, told, wanted=deploy)
+
+    users = shared_by(registry, [goal for goal, _ in pairs])
+    copied = f"Replace {whose(target, [goal for goal, _ in pairs])} data with a copy of"
+    if source is None:
+        question = f"Empty {_what(target, [goal for goal, _ in pairs])}?"
+    else:
+        question = f"{copied} {_what(source, [origin for _, origin in pairs if origin is not None])}?"
+    return Proposal(do, f"{question}{users} {becomes(len(pairs))}")
+
+
+def _pairs(registry: Registry, target: Target, source: Target | None) -> list[tuple[Database, Database | None]]:
+    """Each database that is to be replaced, and what it becomes a copy of: they are on the same instance."""
+    if source is not None and source.narrowed:
+        wanted = frozenset(item.id for item in source.instances)
+        if not wanted & {item.id for item in target.instances}:
+            raise ProvisionerError(
+                f"{source.own[0].name if source.own else source.name} and {target.name} are on two instances",
+                "Choose an instance on which both are: --instance INSTANCE",
+            )
+        target = target.on(wanted)
+    goals = own_of(registry, target)
+    if source is None:
+        return [(goal, None) for goal in goals]
+    origins = {item.instance_id: item for item in all_used(source.on(frozenset(goal.instance_id for goal in goals)))}
+    for goal in goals:
+        if goal.instance_id not in origins:
+            slug = registry.instance_of(goal.instance_id).slug
+            raise NotResolved(
+                f"{source.name} has no database on instance {slug!r}", "Choose another: --instance INSTANCE"
+            )
+    return [(goal, origins[goal.instance_id]) for goal in goals]
+
+
+def own_of(registry: Registry, target: Target) -> tuple[Database, ...]:
+    """All of a timeline's databases that are meant. Raises ProvisionerError where one is another timeline's that it only
+    shares."""
+    for item in target.shared:
+        owner = shown(registry.timeline(item.timeline_id).name)
         raise ProvisionerError(
-            f"{origin.name} and {goal.name} are on two instances", "Say on which both are: --instance INSTANCE"
+            f"{target.name} shares {item.name}, which is the database of {owner}",
+            f"Name that one if it is meant, or first: provisioner database unshare {target.name}",
         )
-    becomes = f"a fork of {origin.name}" if origin else "empty"
-
-    def do(_: Told) -> Iterator[str]:
-        made, kept = put_in_place(
-            *(registry, app, goal, Source(origin) if origin is not None else None, now_ms()),
-            action=action,
-            detail=becomes,
-            with_queue=with_queue,
-            scrub=scrubbing.rule(registry, app, origin),
-        )
-        yield f"{goal.name} is {becomes}{pause(made) if origin else ''}"
-        yield was_kept(registry, goal, kept)
-
-    users = shared_by(registry, goal)
-    return Proposal(do, f"Make {goal.name} {becomes}?{users} What it holds becomes a snapshot")
+    return all_used(target)
 
 
-def shared_by(registry: Registry, database: Database) -> str:
-    """For a question about what happens to a database: a sentence that names who else uses it, if somebody does."""
-    names = sorted(os.fsdecode(timeline.name) for timeline in users_of(registry, database))
-    return f" {shown(', '.join(names))} {'uses' if len(names) == 1 else 'use'} it too." if names else ""
+def _what(target: Target, databases: Sequence[Database]) -> str:
+    """What is named in a question: the timeline where all of its databases are meant."""
+    return ", ".join(item.name for item in databases) if target.narrowed else target.name
 
 
-def was_kept(registry: Registry, database: Database, snapshot_id: str) -> str:
-    engine = engine_of(registry.storage_of(database))
-    return f"What it held is snapshot {snapshot_id}. {engine.anew}"
+def whose(target: Target, databases: Sequence[Database]) -> str:
+    return f"{_what(target, databases)}'s"
+
+
+def becomes(count: int) -> str:
+    return "Its current data becomes a snapshot" if count == 1 else f"Its current data becomes {count} snapshots"
+
+
+def shared_by(registry: Registry, databases: Iterable[Database]) -> str:
+    """For a question about what happens to databases: a sentence that names who else uses them, if somebody does."""
+    users = {os.fsdecode(item.name) for database in databases for item in queries.users_of(registry, database)}
+    names = shown(", ".join(sorted(users)))
+    return f" {names} {'uses' if len(users) == 1 else 'use'} it too." if users else ""
+
+
+def was_kept(registry: Registry, done: Replaced) -> str:
+    engine = engine_of(registry.storage_of(done.database))
+    return f"Previous data: snapshot {done.kept_as}. {engine.anew}"
 
 
 def may_be_replaced(registry: Registry, database: Database, action: str) -> None:

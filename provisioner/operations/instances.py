@@ -11,7 +11,7 @@ from provisioner.core import naming
 from provisioner.core.allowance import NO_CHANGE, Allowance, AllowanceChange
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import RESERVED_INSTANCES, instance_prefix
-from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
+from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, UsageError
 from provisioner.core.model import App, Instance
 from provisioner.engines.catalog import engine_for, engine_of
 from provisioner.engines.protocol.engine import Where
@@ -24,7 +24,7 @@ def find(registry: Registry, slug: str) -> Instance:
     for instance in registry.instances():
         if instance.slug == slug:
             return instance
-    raise ProvisionerError(f"there is no instance {slug!r}", "See 'provisioner instance list'")
+    raise NotResolved(f"there is no instance {slug!r}", "See 'provisioner instance list'")
 
 
 def successor(registry: Registry, app: App, leaving: Instance) -> str:

@@ -1,25 +1,31 @@
-"""Databases by their names and ids, and timelines by theirs."""
+"""Databases by their names and ids, and timelines by theirs: what a name on a command line or in a form means."""
 
 from __future__ import annotations
 
 import os
 
 from provisioner.core.errors import NotResolved
-from provisioner.core.model import App, Database, Status, Timeline
+from provisioner.core.model import App, Database, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION, shown
 from provisioner.engines.postgres import names
-from provisioner.operations.instances import find as find_instance
+from provisioner.operations import target as targets
 from provisioner.operations.proposal import Told
 from provisioner.operations.reconcile_now import run
+from provisioner.operations.target import Target
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
+SHORTEST_REVISION = 7
+_HEX = frozenset("0123456789abcdef")
 _PARTS = 2  # the kind and the instance, before the id in a name that a server has; no other name has an underscore
 
 
 def find(registry: Registry, name: str) -> tuple[App, Database]:
     """A database by its name, or by its id (or the beginning of one). The live one of a name goes before archived."""
-    found = called(registry, name)
+    return _only(registry, name, called(registry, name))
+
+
+def _only(registry: Registry, name: str, found: list[tuple[App, Database]]) -> tuple[App, Database]:
     live = [pair for pair in found if pair[1].live]
     if len(live) == 1:
         return live[0]
@@ -36,42 +42,68 @@ def called(registry: Registry, text: str) -> list[tuple[App, Database]]:
     return queries.databases_called(registry, text, names.id_of(text) if text.count("_") >= _PARTS else text)
 
 
-def meant(registry: Registry, app: App, text: str, told: Told, instance: str | None = None) -> Database:
-    """A database by its name or id, or by its timeline or branch in the app, on `instance` where that has several."""
-    if called(registry, text):
-        return find(registry, text)[1]
-    return of_timeline(registry, app, os.fsencode(text), told, instance)
+def target(
+    registry: Registry,
+    app: App | None,
+    text: str,
+    told: Told,
+    instance: str | None = None,
+    *,
+    anywhere: bool = False,
+) -> Target:
+    """What a name means: a database by its name or id, of the app or `anywhere`; in the app, a timeline as
+    ``DENO_TIMELINE`` has it or by its branch, or the one at a commit.
 
-
-def of_timeline(
-    registry: Registry, app: App, name: bytes, told: Told, instance: str | None = None, *, exact: bool = False
-) -> Database:
-    """The database that a timeline uses, its own or one that it shares.
-
-    It is named by its branch or as ``DENO_TIMELINE`` has it, with `exact` only so. A branch that git has and the registry
-    does not know yet is provisioned first. Raises NotResolved, also where one timeline is called as another's branch is.
+    A branch that git has and the registry does not know yet is provisioned first. Raises NotResolved, also where the name
+    means two things.
     """
-    timeline = timeline_named(registry, app, name, told, exact=exact)
-    own = [] if timeline is None else queries.databases_of(registry, timeline)
-    others = [] if timeline is None else queries.used_of_others(registry, timeline)
-    found = {database.instance_id: database for database in (*own, *others) if database.live}
-    wanted = registry.assigned(app.id) if instance is None else [find_instance(registry, instance)]
-    for assigned in wanted:
-        if assigned.id in found:
-            return found[assigned.id]
-    away = [
-        item.name for item in own if item.status is Status.ARCHIVED and item.instance_id in {each.id for each in wanted}
-    ]
-    if away:
+    found = [pair for pair in called(registry, text) if anywhere or (app is not None and pair[0].id == app.id)]
+    timeline = _known(registry, app, text) if app is not None else None
+    if found:
+        owner, database = _only(registry, text, found)
+        if timeline is not None and timeline.id != database.timeline_id:
+            raise NotResolved(
+                f"{text!r} is a database of {shown(registry.timeline(database.timeline_id).name)}, and {shown(timeline.name)}"
+                " is called so too",
+                f"Say {database.id} for the one, {shown(timeline.name)} for the other",
+            )
+        meant = targets.of_database(registry, owner, database)
+        slug = meant.instances[0].slug
+        if instance not in (None, slug):
+            raise NotResolved(f"database {database.name!r} is on instance {slug!r}, not on {instance!r}", "Omit one")
+        return meant
+    if app is None:
+        raise NotResolved(f"there is no database {text!r}", "See 'provisioner database list --all'")
+    if timeline is None:
+        timeline = timeline_named(registry, app, os.fsencode(text), told)
+    if timeline is None:
         raise NotResolved(
-            f"database {away[0]!r} of {shown(name)} is archived",
-            f"Bring it back: provisioner database recover {away[0]}",
+            f"app {app.slug!r} has no branch, timeline or database {shown(text)!r}",
+            f"See 'provisioner status', or 'provisioner database list --app {app.slug}'",
         )
-    where = f" on instance {instance}" if instance else ""
-    raise NotResolved(
-        f"app {app.slug!r} has no branch, timeline or database {shown(name)!r} with a live database{where}",
-        f"See 'provisioner status', or 'provisioner database list --app {app.slug}'",
-    )
+    return targets.of_timeline(registry, app, timeline, instance)
+
+
+def _known(registry: Registry, app: App, text: str) -> Timeline | None:
+    """A timeline by what it or its branch is called, else by its commit."""
+    found = known_timeline(registry, app, os.fsencode(text), exact=False)
+    if found is None and len(text) >= SHORTEST_REVISION and _HEX.issuperset(text.lower()):
+        return at_revision(registry, app, text, missing_ok=True)
+    return found
+
+
+def at_revision(registry: Registry, app: App, revision: str, *, missing_ok: bool = False) -> Timeline | None:
+    """The preview of a commit, whose id begins so, else the only timeline that is at it. Raises NotResolved."""
+    found = queries.timelines_at(registry, app.id, revision.lower())
+    found = [item for item in found if item.preview] or found
+    if len(found) > 1:
+        there = ", ".join(shown(item.name) for item in found)
+        raise NotResolved(f"{len(found)} timelines are at revision {revision}: {there}", "Choose one: --branch BRANCH")
+    if not found and not missing_ok:
+        raise NotResolved(
+            f"no timeline of app {app.slug!r} is at revision {revision}", "See 'provisioner timeline list'"
+        )
+    return found[0] if found else None
 
 
 def timeline_named(registry: Registry, app: App, name: bytes, told: Told, *, exact: bool = False) -> Timeline | None:
@@ -102,9 +134,10 @@ def timeline_of(registry: Registry, database: Database) -> Timeline:
 
 def known_timeline(registry: Registry, app: App, name: bytes, *, exact: bool) -> Timeline | None:
     """By the name of a timeline or, not `exact`, of a branch. Raises NotResolved where it is both."""
-    if exact or name == app.production:
-        called = PRODUCTION if name == app.production and not exact else name
-        return queries.timeline_called(registry, app.id, called)
+    if exact:
+        return queries.timeline_called(registry, app.id, name)
+    if name == app.production:
+        return queries.timeline_called(registry, app.id, PRODUCTION)
     timeline = queries.timeline_called(registry, app.id, name)
     branch = queries.timeline_called(registry, app.id, BRANCH_PREFIX + name)
     if timeline is not None and branch is not None and branch.gone_at is None:

@@ -11,9 +11,10 @@ from provisioner.core.model import App, Timeline
 from provisioner.core.naming import shown
 from provisioner.engines.protocol.engine import Source
 from provisioner.operations import documents
-from provisioner.operations.lookup import of_timeline
+from provisioner.operations.lookup import timeline_meant
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import run, run_whole
+from provisioner.operations.target import all_used, of_timeline
 from provisioner.reconcile.changes.previews import close_preview, find_preview, open_preview
 from provisioner.registry import queries, snapshots
 from provisioner.registry.store import Registry
@@ -101,10 +102,8 @@ def _sources(registry: Registry, app: App, commit: str, source: str, told: Told)
     if source == EMPTY:
         return {}
     if source != SNAPSHOT:
-        return {
-            instance.id: Source(of_timeline(registry, app, os.fsencode(source), told, instance.slug))
-            for instance in registry.assigned(app.id)
-        }
+        timeline = timeline_meant(registry, app, os.fsencode(source), told)
+        return {item.instance_id: Source(item) for item in all_used(of_timeline(registry, app, timeline))}
     found: dict[str, Source] = {}
     for database in registry.databases(app.id):
         for kept in snapshots.snapshots(registry, database.id):

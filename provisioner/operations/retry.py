@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.model import App, Database, Instance, Timeline
 from provisioner.core.naming import shown
 from provisioner.jobs.pre_deploy import forget_failures
 from provisioner.operations import documents
-from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import must_be_deployed, run_whole
 from provisioner.reconcile.plan.planner_context import Retry
@@ -18,14 +17,15 @@ from provisioner.registry.instances import databases_of
 from provisioner.registry.store import Registry
 
 
-def database(registry: Registry, app: App, found: Database) -> Proposal:
-    """Make a database that could not be made, and run what its timeline waits for."""
+def databases(registry: Registry, app: App, found: Timeline, wanted: Sequence[Database]) -> Proposal:
+    """Make databases of a timeline that could not be made, and run what the timeline waits for."""
 
     def do(told: Told) -> Iterator[str]:
-        forget_failures(registry, app, [timeline_of(registry, found)], registry.who)
-        run_whole(registry, app, "fix", told, retry=frozenset([found.id]))
-        _must_be_whole([item for item in [registry.database(found.id)] if item is not None])
-        must_be_deployed(app, [timeline_of(registry, found)])
+        forget_failures(registry, app, [registry.timeline(found.id)], registry.who)
+        run_whole(registry, app, "fix", told, retry=frozenset(item.id for item in wanted))
+        now = (registry.database(item.id) for item in wanted)
+        _must_be_whole([item for item in now if item is not None])
+        must_be_deployed(app, [registry.timeline(found.id)])
         yield "fixed"
 
     return Proposal(do)
@@ -52,11 +52,11 @@ def instance(registry: Registry, found: Instance) -> Proposal:
     return Proposal(do)
 
 
-def everything(registry: Registry) -> Proposal:
-    """Whatever failed, of every app; one that cannot be looked at keeps no other waiting."""
+def everything(registry: Registry, only: App | None = None) -> Proposal:
+    """Whatever failed, of every app or of one; one that cannot be looked at keeps no other waiting."""
 
     def do(told: Told) -> Iterator[str]:
-        apps = registry.apps()
+        apps = registry.apps() if only is None else [only]
         troubles = [
             trouble for app in apps if (trouble := _tried(registry, app, told, queries.undeployed(registry, app.id)))
         ]

@@ -8,36 +8,43 @@ from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Database, Instance, Share, Status, Timeline
 from provisioner.core.naming import shown
-from provisioner.operations.lookup import of_timeline, timeline_of
+from provisioner.operations.fork_reset import own_of
+from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import run
+from provisioner.operations.target import Target, of_timeline
 from provisioner.reconcile.changes import shares as sharing
 from provisioner.registry import queries
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
 
-def share(
-    registry: Registry, app: App, owner: Timeline, sharer: Timeline, instance: str | None, told: Told
-) -> Proposal:
-    """Let a timeline use another's database on `instance` (a slug; None: on the one that was assigned first)."""
-    on = _assigned(registry, app, instance)
-    _must_be_possible(registry, app, owner, sharer, on)
-    database = of_timeline(registry, app, owner.name, told, on.slug, exact=True)
+def share(registry: Registry, app: App, owner: Target, sharer: Target) -> Proposal:
+    """Let a timeline use another's databases: on each instance that is meant, or on none if one cannot be shared."""
+    if owner.app.id != app.id:
+        raise ProvisionerError(f"{owner.name} is a timeline of app {owner.app.slug}", f"Choose one of {app.slug}")
+    if sharer.narrowed:
+        owner = owner.on(frozenset(item.id for item in sharer.instances))
+    for instance in owner.instances:
+        if instance.id in owner.assigned:
+            _must_be_possible(registry, app, owner.timeline, sharer.timeline, instance)
+    databases = own_of(registry, owner)
 
     def do(told: Told) -> Iterator[str]:
-        sharing.share(registry, app, sharer, database, now_ms())
-        run(registry, app, "database share", told, retry=queries.ids_of(registry, sharer) | {database.id})
-        yield _used(
-            registry, database, f"{shown(sharer.name)} uses {database.name}, the database of {shown(owner.name)}"
-        )
+        sharing.share(registry, app, sharer.timeline, databases, now_ms())
+        ids = queries.ids_of(registry, sharer.timeline) | {item.id for item in databases}
+        run(registry, app, "database share", told, retry=ids)
+        for database in databases:
+            words = f"{sharer.name} uses {database.name}, the database of {owner.name}"
+            yield _used(registry, database, words)
 
-    question = f"Let {shown(sharer.name)} read and change the data of PRODUCTION in {database.name}?"
-    return Proposal(do, question if owner.production else "")
+    names = ", ".join(item.name for item in databases)
+    question = f"Let {sharer.name} read and change the data of PRODUCTION in {names}?"
+    return Proposal(do, question if owner.timeline.production else "")
 
 
 def unshare(registry: Registry, app: App, sharer: Timeline, instance: Instance | None) -> Proposal:
-    """Give a timeline its own database again, on `instance` or wherever it shares one."""
+    """Give a timeline its own databases again, on `instance` or wherever it shares one."""
     mine = queries.shares_of(registry, sharer)
     if instance is not None:
         mine = [item for item in mine if item.instance_id == instance.id]
@@ -47,21 +54,13 @@ def unshare(registry: Registry, app: App, sharer: Timeline, instance: Instance |
     def do(told: Told) -> Iterator[str]:
         sharing.unshare(registry, app, sharer, mine, now_ms())
         run(registry, app, "database unshare", told, retry=queries.ids_of(registry, sharer))
+        own = of_timeline(registry, app, registry.timeline(sharer.id)).used
         for item in mine:
-            slug = registry.instance_of(item.instance_id).slug
-            database = of_timeline(registry, app, sharer.name, told, slug, exact=True)
-            yield _used(registry, database, f"{shown(sharer.name)} uses {database.name}, its own")
+            for database in own:
+                if database.instance_id == item.instance_id:
+                    yield _used(registry, database, f"{shown(sharer.name)} uses {database.name}, its own")
 
     return Proposal(do)
-
-
-def _assigned(registry: Registry, app: App, slug: str | None) -> Instance:
-    assigned = registry.assigned(app.id)
-    for item in assigned:
-        if slug in (None, item.slug):
-            return item
-    what = f"instance {slug!r} is not assigned to it" if slug else "it has no database instance assigned"
-    raise ProvisionerError(f"app {app.slug!r}: {what}", f"Assign one: provisioner assign INSTANCE {app.slug}")
 
 
 def _must_be_possible(registry: Registry, app: App, owner: Timeline, sharer: Timeline, instance: Instance) -> None:

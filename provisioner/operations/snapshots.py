@@ -1,58 +1,90 @@
-"""A database as it was at one moment: keeping it, going back to it, forgetting it."""
+"""Databases as they were at one moment: keeping them, going back, forgetting them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from provisioner.core.clock import now_ms, rfc3339
-from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.errors import NotResolved
 from provisioner.core.model import App, Database, Snapshot, Status
 from provisioner.engines.protocol.engine import Source
-from provisioner.operations.fork_reset import pause, shared_by, was_kept
+from provisioner.operations.deploys import after_change
+from provisioner.operations.fork_reset import becomes, own_of, pause, shared_by, was_kept, whose
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.reconcile.changes import replace
+from provisioner.operations.target import Target, all_used
+from provisioner.reconcile.changes.replace import Change, put_in_place
 from provisioner.reconcile.changes.revision_snapshots import REVISION
+from provisioner.reconcile.changes.snapshots import BY_HAND, delete_snapshot, take_snapshots
 from provisioner.registry import snapshots
 from provisioner.registry.queries import app_of
 from provisioner.registry.store import Registry
 
-SHORTEST_ID = 8
+SHORTEST_ID = 7
 SHORTEST_REVISION = 7
 
 
-def keep(registry: Registry, app: App, database: Database, label: str) -> Proposal:
-    """Keep a database as it is now, while others write to it."""
+def keep(registry: Registry, target: Target, label: str) -> Proposal:
+    """Keep the databases that a timeline uses as they are now, while others write to them: all of them, or none."""
+    databases = all_used(target)
 
     def do(_: Told) -> Iterator[str]:
-        made = replace.take_snapshot(registry, app, database, now_ms(), label=label, cause=replace.BY_HAND)
-        yield f"snapshot {made.id} of {database.name}, {made.size} bytes"
+        made = take_snapshots(registry, target.app, databases, now_ms(), label=label, cause=BY_HAND)
+        for database, snapshot in zip(databases, made, strict=True):
+            yield f"snapshot {snapshot.id} of {database.name}, {snapshot.size} bytes"
 
     return Proposal(do)
 
 
-def restore(registry: Registry, app: App, goal: Database, kept: Snapshot, *, with_queue: bool = False) -> Proposal:
-    """Make a database what it was when a snapshot of it was taken."""
-    if kept.database_id != goal.id:
-        raise ProvisionerError(
-            f"snapshot {kept.id} is not one of {goal.name}", f"See: provisioner database snapshot list {goal.name}"
-        )
-    at = rfc3339(kept.created_at)
+def restore(
+    registry: Registry, target: Target, kept: Sequence[Snapshot], *, with_queue: bool = False, deploy: bool = True
+) -> Proposal:
+    """Make a timeline's databases what they were when these snapshots, one of each, were taken: all of them, or none."""
+    goals = {item.id: item for item in own_of(registry, target)}
+    pairs = [(goals[snapshot.database_id], snapshot) for snapshot in kept]
+    at = rfc3339(min(snapshot.created_at for snapshot in kept))
+    app = target.app
 
-    def do(_: Told) -> Iterator[str]:
-        source = Source(goal, kept.id)
-        made, replaced = replace.put_in_place(
-            registry, app, goal, source, now_ms(), action="restore", detail=f"as it was at {at}", with_queue=with_queue
-        )
-        yield f"{goal.name} is as it was at {at}{pause(made)}"
-        yield was_kept(registry, goal, replaced)
+    def do(told: Told) -> Iterator[str]:
+        changes = [Change(goal, Source(goal, snapshot.id), f"as it was at {at}") for goal, snapshot in pairs]
+        done = put_in_place(registry, app, changes, now_ms(), action="restore", with_queue=with_queue, deploy=deploy)
+        for item in done:
+            yield f"{item.database.name} is as it was at {at}{pause(item.made)}"
+            yield was_kept(registry, item)
+        yield from after_change(registry, app, target.timeline, told, wanted=deploy)
 
-    users = shared_by(registry, goal)
-    return Proposal(do, f"Make {goal.name} what it was at {at}?{users} What it holds now becomes a snapshot")
+    databases = [goal for goal, _ in pairs]
+    users = shared_by(registry, databases)
+    return Proposal(do, f"Replace {whose(target, databases)} data with that of {at}?{users} {becomes(len(pairs))}")
+
+
+def of_target(registry: Registry, target: Target, kept: Snapshot) -> list[Snapshot]:
+    """The snapshots of all of a target's databases that were taken together with this one. Raises NotResolved where one
+    of the databases has none."""
+    goals = own_of(registry, target)
+    found = {item.database_id: item for item in snapshots.taken_with(registry, kept)}
+    if kept.database_id not in {goal.id for goal in goals}:
+        names = " or ".join(goal.name for goal in goals)
+        raise NotResolved(
+            f"snapshot {kept.id} is not one of {names}", f"See: provisioner database snapshot list {goals[0].name}"
+        )
+    for goal in goals:
+        if goal.id not in found:
+            slugs = [target.instance_of(each).slug for each in goals if each.id in found]
+            raise NotResolved(
+                f"snapshot {kept.id} was taken without {goal.name}, so it is not one of all databases of {target.name}",
+                f"To restore what it holds: --instance {slugs[0]}",
+            )
+    return [found[goal.id] for goal in goals]
+
+
+def of_revision(registry: Registry, target: Target, revision: str) -> list[Snapshot]:
+    """The data of all of a target's databases as it was at a commit. Raises NotResolved where one has none."""
+    return [at_revision(registry, goal, revision) for goal in own_of(registry, target)]
 
 
 def delete(registry: Registry, app: App, database: Database, kept: Snapshot) -> Proposal:
     def do(_: Told) -> Iterator[str]:
-        replace.delete_snapshot(registry, app, database, kept, now_ms())
+        delete_snapshot(registry, app, database, kept, now_ms())
         yield f"deleted snapshot {kept.id}"
 
     at = rfc3339(kept.created_at)

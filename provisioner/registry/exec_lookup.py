@@ -99,6 +99,15 @@ class Resolver:
         rows = self._rows(_APPS + where, value)
         return FoundApp(*rows[0]) if rows else None
 
+    def engines(self, app: FoundApp) -> dict[str, str]:
+        """The engines of the app's instances by their slugs, the first assigned first."""
+        rows = self._rows(
+            "select slug, engine from assignment join instance on instance.id = instance_id"
+            " where app_id = ? and removed_at is null and deleted_at is null order by assignment.id",
+            app.id,
+        )
+        return dict(rows)
+
     def connection(
         self,
         app: FoundApp,
@@ -107,8 +116,10 @@ class Resolver:
         revision: str | None = None,
         local: bool = False,
         deploying: bool = False,
+        instance: str | None = None,
     ) -> Connection:
-        """The databases of a timeline named by its raw name, or by the commit it is at (at least 7 hex digits).
+        """The databases of a timeline named by its raw name, or by the commit it is at (at least 7 hex digits); with
+        `instance` only the one on the instance with this slug.
 
         The variables are those of the timeline's context; with `local`, development's with local ones in their place.
         Raises `NotResolved` where there are none or one of them is not connected, and, but for who is `deploying`, where
@@ -141,6 +152,13 @@ class Resolver:
                 f"app {app.slug!r} has no database instance assigned",
                 f"Assign one: provisioner assign INSTANCE {app.slug}",
             )
+        if instance is not None:
+            slugs = ", ".join(row[4] for row in assigned)
+            assigned = [row for row in assigned if row[4] == instance]
+            if not assigned:
+                raise NotResolved(
+                    f"instance {instance!r} is not assigned to app {app.slug!r}", f"Its instances: {slugs}"
+                )
         if self.wary and any(row[18] for row in assigned):  # what git has renamed shares nothing: seen by a look only
             raise NotYet(f"timeline {shown!r} uses another's database", _RECONCILE)
         for row in assigned:

@@ -268,6 +268,16 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         alter table instance add column trusted_extensions text not null default 'default';
         """,
     ),
+    (
+        "0013_whole_timelines",
+        """
+        alter table snapshot add column set_id text not null default '';
+        alter table replacement add column set_id text not null default '';
+        alter table replacement add column deploy integer not null default 1;
+        alter table database add column replaced integer not null default 0;
+        create index snapshot_set on snapshot (set_id) where set_id <> '';
+        """,
+    ),
 )
 
 

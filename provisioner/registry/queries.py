@@ -9,7 +9,7 @@ from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.registry.runs import runs
 from provisioner.registry.store import Registry
 
-SHORTEST_ID = 8
+SHORTEST_ID = 7
 _AT_ONCE = 500  # values in one statement
 
 # timelines
@@ -79,6 +79,16 @@ def timelines_like(registry: Registry, app_id: str, text: str, most: int) -> lis
         "app_id = ? and gone_at is null and (? = '' or instr(lower(cast(branch as text)), lower(?)))"
         " order by not production, active_at desc, branch limit ?",
         *(app_id, text, text, most),
+    )
+
+
+def timelines_at(registry: Registry, app_id: str, revision: str) -> list[Timeline]:
+    """Those with a live database that are at the commit whose id begins so."""
+    return registry.timelines_where(
+        "app_id = ?1 and revision >= ?2 and revision < ?2 || 'g' and (exists (select 1 from database"
+        " where timeline_id = timeline.id and status not in ('archived', 'purged'))"
+        " or exists (select 1 from share where timeline_id = timeline.id))",
+        *(app_id, revision),
     )
 
 

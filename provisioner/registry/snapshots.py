@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from operator import attrgetter
 
 from provisioner.core.model import Replacement, Snapshot, SnapshotState
 from provisioner.registry.connection import Tables, printable
 
-_SNAPSHOT = "id, database_id, label, cause, revision, state, version, size, created_at, deleted_at"
-_REPLACEMENT = "database_id, action, detail, kept_as, ready, forked_from, forked_at, fork_version, begun_at"
+_SNAPSHOT = "id, database_id, label, cause, revision, state, version, size, created_at, deleted_at, set_id"
+_REPLACEMENT = (
+    "database_id, action, detail, kept_as, ready, forked_from, forked_at, fork_version, begun_at, set_id, deploy"
+)
 _snapshot_values = attrgetter(*_SNAPSHOT.split(", "))
 _replacement_values = attrgetter(*_REPLACEMENT.split(", "))
 
 
 def _snapshot(row: tuple[object, ...]) -> Snapshot:
     return Snapshot(*row[:5], SnapshotState(str(row[5])), *row[6:])  # type: ignore[arg-type, call-arg]
+
+
+def _replacement(row: tuple[object, ...]) -> Replacement:
+    return Replacement(*row[:4], bool(row[4]), *row[5:10], bool(row[10]))  # type: ignore[arg-type, call-arg]
 
 
 def snapshots(registry: Tables, database_id: str) -> list[Snapshot]:
@@ -34,6 +42,14 @@ def find_snapshots(registry: Tables, beginning: str) -> list[Snapshot]:
     return [_snapshot(row) for row in rows]
 
 
+def taken_with(registry: Tables, snapshot: Snapshot) -> list[Snapshot]:
+    """The snapshots that can be restored and were taken by the same command, this one among them."""
+    if not snapshot.set_id:
+        return [snapshot]
+    rows = registry.rows(f"select {_SNAPSHOT} from snapshot where set_id = ? and state = 'kept'", snapshot.set_id)
+    return [_snapshot(row) for row in rows]
+
+
 def unfinished_snapshots(registry: Tables, app_id: str) -> list[Snapshot]:
     """Those of an app's databases that are being made or deleted."""
     columns = ", ".join(f"snapshot.{name}" for name in _SNAPSHOT.split(", "))
@@ -47,7 +63,7 @@ def unfinished_snapshots(registry: Tables, app_id: str) -> list[Snapshot]:
 
 def save_snapshot(registry: Tables, snapshot: Snapshot) -> None:
     registry.write(
-        f"insert into snapshot ({_SNAPSHOT}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
+        f"insert into snapshot ({_SNAPSHOT}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
         " state = excluded.state, version = excluded.version, size = excluded.size, deleted_at = excluded.deleted_at",
         *_snapshot_values(snapshot)[:2],
         printable(snapshot.label),
@@ -77,14 +93,42 @@ def replacements(registry: Tables, app_id: str) -> list[Replacement]:
         " cross join timeline on timeline.id = timeline_id where app_id = ?",
         app_id,
     )
-    return [Replacement(*row[:4], bool(row[4]), *row[5:]) for row in rows]  # type: ignore[arg-type, call-arg]
+    return [_replacement(row) for row in rows]
 
 
 def save_replacement(registry: Tables, replacement: Replacement) -> None:
     registry.write(
-        f"insert or replace into replacement ({_REPLACEMENT}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"insert or replace into replacement ({_REPLACEMENT}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         *_replacement_values(replacement),
     )
+
+
+def replacements_of(registry: Tables, database_ids: Iterable[str]) -> list[Replacement]:
+    """Those of these databases that were begun and are not finished."""
+    rows = registry.rows(
+        f"select {_REPLACEMENT} from replacement where database_id in (select value from json_each(?))",
+        json.dumps(list(database_ids)),
+    )
+    return [_replacement(row) for row in rows]
+
+
+def mark_changed(registry: Tables, database_id: str, *, deploy: bool) -> None:
+    """The database holds other data now: what has run on its old data does not count, and with `deploy` the timeline's
+    pre-deploy command is run again."""
+    with registry.change():
+        registry.write("update database set replaced = replaced + 1 where id = ?", database_id)
+        if deploy:
+            registry.write(
+                "update timeline set deployed = '', failure = null"
+                " where id = (select timeline_id from database where id = ?)",
+                database_id,
+            )
+
+
+def replaced_counts(registry: Tables, timeline_id: str) -> dict[str, int]:
+    """How often the data of each of a timeline's databases was replaced, by their ids."""
+    rows = registry.rows("select id, replaced from database where timeline_id = ? and status <> 'purged'", timeline_id)
+    return {str(row[0]): int(str(row[1])) for row in rows}
 
 
 def end_replacement(registry: Tables, replacement: Replacement) -> None:

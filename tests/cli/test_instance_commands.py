@@ -83,7 +83,7 @@ def test_a_new_name_changes_the_variables_and_nothing_else(repo: Path) -> None:
     assert "USER_CARTS_" in ok(repo, "instance", "edit", "default", "--name", "user-carts")
     assert {row["id"]: row["path"] for row in rows(repo)} == before
     assert ok(repo, "exec", "--", "printenv", "USER_CARTS_KV_PATH") == database_of(repo, "production")["path"] + "\n"
-    assert provisioner(repo, "instance", "show", "default").returncode == 1
+    assert provisioner(repo, "instance", "show", "default").returncode == 3
     ok(repo, "instance", "add", "other")
     assert "already" in provisioner(repo, "instance", "edit", "user-carts", "--name", "other").stderr
     assert provisioner(repo, "instance", "edit", "user-carts", "--name", "pg").returncode == 2
@@ -170,7 +170,7 @@ def test_fix_can_be_for_one_instance_only(repo: Path, tmp_path: Path) -> None:
         found = {(row["instance"], row["status"]) for row in rows(repo)}
         assert found == {("default", "connected"), ("one", "connected"), ("two", "error")}
         assert "no database of one was in error" in ok(repo, "database", "fix", "--all", "--instance", "one")
-        assert provisioner(repo, "database", "fix", "login", "--instance", "one").returncode == 2
+        assert provisioner(repo, "database", "fix", "login", "--all", "--instance", "one").returncode == 2
 
 
 def test_an_app_that_cannot_be_looked_at_keeps_no_other_from_being_mended(repo: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_fork_takes_the_place_of_what_was_there_and_goes_back(world: tuple[Vis
     fields = {"source": "git-branch/login"}
     asked = sent(visitor, f"{page}/fork", **fields)
     assert (asked.status, held(repo, "forked")) == (200, "forked")
-    assert "What it holds becomes a snapshot" in asked.text
+    assert "Its current data becomes a snapshot" in asked.text
     assert 'name="source" value="git-branch/login"' in asked.text
     note = done(visitor, f"{page}/fork", **fields, answer="yes")
     assert held(repo, "forked") == "git-branch/login"
@@ -63,7 +63,7 @@ def test_a_reset_leaves_nothing_or_a_copy_and_goes_back(world: tuple[Visitor, Pa
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("none", "has no branch, timeline or database 'none' with a live database"),
+        ("none", "has no branch, timeline or database 'none'"),
         ("", "Name a timeline"),
         ("git-branch/refusing", "cannot be a fork of itself"),
         (HOSTILE, "has no branch, timeline or database"),
@@ -149,7 +149,7 @@ def test_what_is_archived_can_be_deleted_for_good_once_that_is_said(world: tuple
     assert (wrong(refused), "only what is archived is deleted" in refused.text) == (True, True)
     done(visitor, f"{page}/archive", answer="yes")
     asked = sent(visitor, f"{page}/purge")
-    assert (asked.status, "Nothing brings them back" in asked.text) == (200, True)
+    assert (asked.status, "This cannot be undone" in asked.text) == (200, True)
     assert "deleted shop--leaving" in done(visitor, f"{page}/purge", answer="yes")
     assert database["id"] not in {row["id"] for row in rows(repo)}
     assert last(home, "database.purge-asked") == WHO

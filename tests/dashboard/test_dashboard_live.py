@@ -71,7 +71,7 @@ def test_a_fork_is_chosen_by_typing_asked_back_and_taken_back(world: World) -> N
     expect(field).to_have_value("many/57")
     field.fill("production")
     page.get_by_role("button", name="Fork", exact=True).click()
-    expect(page.get_by_text("What it holds becomes a snapshot")).to_be_visible()
+    expect(page.get_by_text("Its current data becomes a snapshot")).to_be_visible()
     ok(repo, "timeline", "protect", "meanwhile")  # a page that asks is not sent again by a change
     page.get_by_role("button", name=re.compile("^Make shop--login")).click()
     page.get_by_role("button", name="Put back what was there").click()

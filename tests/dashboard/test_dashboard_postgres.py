@@ -112,7 +112,7 @@ def test_data_is_put_back_from_its_pages(world: tuple[Path, Desk]) -> None:
     mark(repo, "main", "production")
     desk.send(f"{page}/snapshots", label="kept")
     asked = desk.send(f"{page}/fork", source="production")
-    assert "What it holds becomes a snapshot" in asked.text
+    assert "Its current data becomes a snapshot" in asked.text
     desk.send(f"{page}/fork", source="production", answer="yes")
     assert marked(repo, "login") == "production"
     assert desk.press(f"{page}/copies", "Put back what was there").status == 200

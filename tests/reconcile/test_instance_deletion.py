@@ -39,7 +39,7 @@ from support import (
 )
 
 from provisioner.core.errors import ProvisionerError
-from provisioner.operations import instance_deletion
+from provisioner.operations.instance import deletion as instance_deletion
 from provisioner.operations.proposal import NOBODY
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home

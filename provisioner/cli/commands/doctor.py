@@ -24,7 +24,7 @@ from provisioner.git import hooks
 from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.operations import documents
-from provisioner.operations.moves_in_progress import moves_under_way
+from provisioner.operations.instance.moves_in_progress import moves_under_way
 from provisioner.reconcile.changes.command_access import described
 from provisioner.reconcile.controller import damaged, look
 from provisioner.reconcile.plan.actions import Note

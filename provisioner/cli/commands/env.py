@@ -7,13 +7,14 @@ import sys
 
 import click
 
-from provisioner.cli.context import selector_options, the_home
+from provisioner.cli.context import the_home
 from provisioner.cli.exec import execute
+from provisioner.cli.selectors import ALL, Wanted, exact, selector_options, target_argument
 from provisioner.core.errors import UsageError
 from provisioner.core.naming import shown
 from provisioner.environment import env_block, env_files
 from provisioner.environment.formats import FORMATS
-from provisioner.environment.resolve import LOCAL, Selectors, resolve
+from provisioner.environment.resolve import LOCAL, Selectors, here, resolve
 from provisioner.git.worktree import find_checkout
 
 context_option = click.option(
@@ -24,47 +25,37 @@ context_option = click.option(
 
 
 @click.command(name="exec", context_settings={"ignore_unknown_options": True})
-@selector_options
+@selector_options(*ALL)
 @context_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")
-def exec_command(
-    app: str | None,
-    branch: str | None,
-    timeline: str | None,
-    revision: str | None,
-    context: str | None,
-    command: tuple[str, ...],
-) -> None:
+def exec_command(selectors: Selectors, context: str | None, command: tuple[str, ...]) -> None:
     """Run CMD with the timeline's environment. Where that cannot be told, CMD is not run and the exit code is 3.
 
     A process keeps the environment it was started with: after 'git switch', start it anew.
     """
     if command[0].startswith("-"):
         raise UsageError(f"'provisioner exec' has no option {command[0]}", "See 'provisioner exec --help'")
-    execute(Selectors(app, branch, timeline, revision, context), list(command))
+    selectors.context = context
+    execute(selectors, list(command))
 
 
 @click.command()
-@selector_options
+@target_argument()
 @context_option
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="Default: shell; with --write: dotenv.")
 @click.option("--write", "path", metavar="FILE", help="Keep a marked block in FILE, here and after every checkout.")
-def env(
-    app: str | None,
-    branch: str | None,
-    timeline: str | None,
-    revision: str | None,
-    context: str | None,
-    format_name: str | None,
-    path: str | None,
-) -> None:
-    """Print the timeline's environment. Where it cannot be told, nothing is printed and the exit code is 3."""
-    selectors = Selectors(app, branch, timeline, revision, context)
+def env(wanted: Wanted, context: str | None, format_name: str | None, path: str | None) -> None:
+    """Print the timeline's environment. If it cannot be determined, nothing is printed and the exit code is 3.
+
+    TARGET is a branch or a timeline; by default, the branch that is checked out here.
+    """
+    selectors = exact(wanted)
+    selectors.context = context
     home = the_home()
     if path is not None:
         _write(path, selectors, format_name or "dotenv")
         return
-    _, values = resolve(home, selectors, os.getcwdb(), os.environ)
+    _, values = resolve(home, selectors, here(), os.environ)
     text = FORMATS[format_name or "shell"](values)
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
@@ -73,9 +64,9 @@ def _write(path: str, selectors: Selectors, format_name: str) -> None:
     if format_name not in env_block.WRITABLE:
         raise UsageError(f"a block in a file cannot be {format_name}", f"Choose one of {', '.join(env_block.WRITABLE)}")
     home = the_home()
-    _, values = resolve(home, selectors, os.getcwdb(), os.environ)
-    named = selectors.app or selectors.branch or selectors.timeline or selectors.revision
-    checkout = None if named else find_checkout(os.getcwdb())
+    _, values = resolve(home, selectors, here(), os.environ)
+    named = selectors.app or selectors.branch or selectors.timeline or selectors.revision or selectors.instance
+    checkout = None if named else find_checkout(here())
     relative = env_files.place(checkout, path) if checkout is not None else ""
     env_block.write(path, FORMATS[format_name](values), crlf=env_block.takes_crlf(format_name, values))
     kept = ""

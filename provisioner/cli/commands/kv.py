@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import click
 
-from provisioner.cli.context import confirm, json_option, selector_options, the_home, yes_option
+from provisioner.cli.context import confirm, json_option, the_home, yes_option
+from provisioner.cli.selectors import ALL, selector_options
 from provisioner.core.errors import ProvisionerError, UsageError
-from provisioner.environment.resolve import Selectors, resolve
+from provisioner.environment.resolve import Selectors, here, keyed_instance, resolve
 from provisioner.kv import Kv, KvEntry, KvError, Malformed
 from provisioner.kv.client.sync_client import open_store
 from provisioner.kv.codec import json_notation
@@ -49,24 +50,25 @@ def kv_errors(command: _Command) -> _Command:
 
 
 @contextmanager
-def _opened(app: str | None, branch: str | None, timeline: str | None, revision: str | None) -> Iterator[Kv]:
-    """The database that the selectors mean, reached as an app would reach it."""
-    selectors = Selectors(app, branch, timeline, revision)
-    _, values = resolve(the_home(), selectors, os.getcwdb(), os.environ)
+def _opened(selectors: Selectors) -> Iterator[Kv]:
+    """The Deno KV database that the selectors mean, reached as an app would reach it."""
+    home, directory = the_home(), here()
+    selectors.instance = keyed_instance(home, selectors, directory)
+    _, values = resolve(home, selectors, directory, os.environ)
     store = open_store(values["DENO_KV_DEFAULT_PATH"], access_token=values.get("DENO_KV_ACCESS_TOKEN"))
     with Kv(store, ordered=True) as opened:
         yield opened
 
 
 @kv.command()
-@selector_options
+@selector_options(*ALL)
 @json_option
 @raw_option
 @click.argument("key")
 @kv_errors
-def get(key: str, as_json: bool, raw: bool, **selectors: str | None) -> None:
+def get(key: str, as_json: bool, raw: bool, selectors: Selectors) -> None:
     """Print the value of KEY. Exit code 1 if there is none; with --json, nulls."""
-    with _opened(**selectors) as opened:
+    with _opened(selectors) as opened:
         entry = opened.get(json_notation.key_of(key))
     if as_json:
         click.echo(json_notation.text_of(json_notation.entry_to_json(entry)))
@@ -87,7 +89,7 @@ def _raw(value: object) -> bytes:
 
 
 @kv.command("set")
-@selector_options
+@selector_options(*ALL)
 @json_option
 @raw_option
 @click.option(
@@ -96,31 +98,31 @@ def _raw(value: object) -> bytes:
 @click.argument("key")
 @click.argument("value")
 @kv_errors
-def set_command(key: str, value: str, as_json: bool, raw: bool, expire_in: int | None, **selectors: str | None) -> None:
+def set_command(key: str, value: str, as_json: bool, raw: bool, expire_in: int | None, selectors: Selectors) -> None:
     """Store VALUE, which is JSON, or with --raw a text, under KEY. A VALUE of '-' is read from standard input."""
     text = sys.stdin.read() if value == "-" else value
     parsed = text if raw else json_notation.value_of(text)
-    with _opened(**selectors) as opened:
+    with _opened(selectors) as opened:
         result = opened.set(json_notation.key_of(key), parsed, expire_in=expire_in)
     if as_json:
         click.echo(json_notation.text_of({"versionstamp": result.versionstamp}))
 
 
 @kv.command()
-@selector_options
+@selector_options(*ALL)
 @yes_option
 @click.argument("key")
 @kv_errors
-def delete(key: str, yes: bool, **selectors: str | None) -> None:
+def delete(key: str, yes: bool, selectors: Selectors) -> None:
     """Delete KEY, if it is there."""
-    with _opened(**selectors) as opened:
+    with _opened(selectors) as opened:
         parsed = json_notation.key_of(key)
         confirm(f"Deleting {key}", yes)
         opened.delete(parsed)
 
 
 @kv.command("list")
-@selector_options
+@selector_options(*ALL)
 @json_option
 @click.option("--start", metavar="KEY", help="From this key on.")
 @click.option("--end", metavar="KEY", help="To before this key.")
@@ -139,7 +141,7 @@ def list_command(
     reverse: bool,
     cursor: str | None,
     as_json: bool,
-    **selectors: str | None,
+    selectors: Selectors,
 ) -> None:
     """Print the entries whose keys begin with PREFIX, or lie between --start and --end; without either, all.
 
@@ -148,7 +150,7 @@ def list_command(
     bounds = [None if each is None else json_notation.key_of(each) for each in (prefix, start, end)]
     if bounds[0] is None and (bounds[1] is None or bounds[2] is None):
         bounds[0] = ()
-    with _opened(**selectors) as opened:
+    with _opened(selectors) as opened:
         entries = opened.list(
             bounds[0], start=bounds[1], end=bounds[2], limit=limit, reverse=reverse, cursor=cursor, batch_size=500
         )
@@ -184,13 +186,13 @@ def _print_all(entries: Iterator[KvEntry[Any]], as_json: bool) -> int:
 
 
 @kv.command()
-@selector_options
+@selector_options(*ALL)
 @click.option("--count", type=click.IntRange(1), help="End after so many lines.")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY [KEY]...")
 @kv_errors
-def watch(keys: tuple[str, ...], count: int | None, **selectors: str | None) -> None:
+def watch(keys: tuple[str, ...], count: int | None, selectors: Selectors) -> None:
     """Print the entries of up to 10 keys as a JSON array: as they are, and again whenever one of them changes."""
-    with _opened(**selectors) as opened, opened.watch([json_notation.key_of(key) for key in keys]) as states:
+    with _opened(selectors) as opened, opened.watch([json_notation.key_of(key) for key in keys]) as states:
         for entries in states:
             click.echo(json_notation.text_of([json_notation.entry_to_json(entry) for entry in entries]))
             if count is not None and not (count := count - 1):

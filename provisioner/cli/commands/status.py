@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
-from provisioner.cli.context import apps_meant, json_option, print_json, the_app, the_home
-from provisioner.core.errors import NotResolved, UsageError
-from provisioner.core.model import App
-from provisioner.core.naming import shown, timeline_name
+from provisioner.cli.context import json_option, print_json, the_home
+from provisioner.cli.selectors import Wanted, filtered, target_argument
+from provisioner.core.naming import shown
 from provisioner.operations import documents as view
-from provisioner.operations.moves_in_progress import moves_under_way
-from provisioner.registry.queries import timeline_called
+from provisioner.operations.instance.moves_in_progress import moves_under_way
 from provisioner.registry.store import Registry
 
 if TYPE_CHECKING:
@@ -26,65 +22,38 @@ PIPED_WIDTH = 500
 
 
 @click.command()
-@click.option("--app", "slug", metavar="APP", help="Only this app. Default: the one whose checkout this is, else all.")
+@target_argument()
 @click.option("--all", "everything", is_flag=True, help="Every app.")
-@click.option("--branch", metavar="BRANCH", help="Only this branch's timeline.")
-@click.option(
-    "--timeline", metavar="TIMELINE", help="Only this timeline: production, git-branch/NAME or preview/COMMIT."
-)
 @click.option("--watch", "keep_on", is_flag=True, help="Redraw every second until interrupted.")
 @json_option
-def status(
-    slug: str | None, everything: bool, branch: str | None, timeline: str | None, keep_on: bool, as_json: bool
-) -> None:
-    """Every timeline with its databases, statuses, sizes and ages."""
-    if branch is not None and timeline is not None:
-        raise UsageError("--branch and --timeline cannot be used together", "Choose one")
-    if everything and (branch is not None or timeline is not None):
-        raise UsageError("--all cannot be used with --branch or --timeline", "Name the app: --app APP")
+def status(wanted: Wanted, everything: bool, keep_on: bool, as_json: bool) -> None:
+    """Every timeline with its databases, statuses, sizes and ages; with a TARGET or selectors, only those."""
     with Registry.open(the_home()) as registry:
-
-        def documents() -> list[view.Document]:
-            if branch is None and timeline is None:
-                return _documents(registry, slug, everything)
-            return [_one(registry, the_app(registry, slug), branch, timeline)]
-
         if as_json:
-            print_json(documents())
+            print_json(_documents(registry, wanted, everything))
         elif keep_on:
-            _redraw(documents)
+            _redraw(registry, wanted, everything)
         else:
             from rich.console import Console
 
             console = Console()
             if not console.is_terminal:
                 console = Console(width=PIPED_WIDTH)  # for a file or a pipe nothing is folded
-            console.print(_table(documents()))
+            console.print(_table(_documents(registry, wanted, everything)))
             for move in moves_under_way(registry):
                 click.echo(shown(f"instance {move.instance.slug} {move.text}"))
 
 
-def _documents(registry: Registry, slug: str | None, everything: bool) -> list[view.Document]:
-    return [document for app in apps_meant(registry, slug, everything) for document in view.timelines(registry, app)]
+def _documents(registry: Registry, wanted: Wanted, everything: bool) -> list[view.Document]:
+    return filtered(registry, wanted, everything)
 
 
-def _one(registry: Registry, app: App, branch: str | None, timeline: str | None) -> view.Document:
-    name = os.fsencode(branch if timeline is None else timeline)  # type: ignore[arg-type]
-    if timeline is None:
-        name = timeline_name(name, production=name == app.production)
-    found = timeline_called(registry, app.id, name)
-    document = view.timeline(registry, app, found) if found is not None else None
-    if document is None:
-        raise NotResolved(f"app {app.slug!r} has no timeline {shown(name)!r}", "See: provisioner status")
-    return document
-
-
-def _redraw(documents: Callable[[], list[view.Document]]) -> None:
+def _redraw(registry: Registry, wanted: Wanted, everything: bool) -> None:
     from rich.live import Live
 
     with Live(screen=True, auto_refresh=False) as live:
         while True:
-            live.update(_table(documents()), refresh=True)
+            live.update(_table(_documents(registry, wanted, everything)), refresh=True)
             time.sleep(1)
 
 

@@ -10,28 +10,33 @@ from provisioner.dashboard.web.sessions import Offer
 from provisioner.operations import archive as holding
 from provisioner.operations import retry
 from provisioner.operations.proposal import Told
+from provisioner.operations.target import of_database
 
 
 def archive(visit: Visit, _: Told) -> Asked:
     app, database, page = meant(visit)
-    proposal = holding.archive(visit.registry, app, database)
+    proposal = holding.archive(visit.registry, of_database(visit.registry, app, database))
     offer = Offer("Bring it back", f"{page}/recover", {})
     return Asked(f"Archive {database.name}", proposal, page, lambda _: offer)
 
 
 def recover(visit: Visit, _: Told) -> Asked:
     app, database, page = meant(visit)
-    return Asked(f"Recover {database.name}", holding.recover(visit.registry, app, database), page)
+    return Asked(
+        f"Recover {database.name}", holding.recover(visit.registry, of_database(visit.registry, app, database)), page
+    )
 
 
 def purge(visit: Visit, _: Told) -> Asked:
     app, database, _page = meant(visit)
-    return Asked(f"Delete {database.name}", holding.purge(visit.registry, app, database), f"/apps/{app.slug}")
+    proposal = holding.purge(visit.registry, of_database(visit.registry, app, database))
+    return Asked(f"Delete {database.name}", proposal, f"/apps/{app.slug}")
 
 
 def fix(visit: Visit, _: Told) -> Asked:
     app, database, page = meant(visit)
-    return Asked(f"Fix {database.name}", retry.database(visit.registry, app, database), page)
+    timeline = visit.registry.timeline(database.timeline_id)
+    return Asked(f"Fix {database.name}", retry.databases(visit.registry, app, timeline, [database]), page)
 
 
 def meant(visit: Visit) -> tuple[App, Database, str]:

@@ -11,8 +11,8 @@ from provisioner.dashboard.pages.assignments import of_instance
 from provisioner.dashboard.pages.database_rows import rows
 from provisioner.dashboard.web.context import Missing, Visit
 from provisioner.engines.protocol.location import is_server
-from provisioner.operations.instance_health import standing
-from provisioner.operations.moves_in_progress import moves_under_way
+from provisioner.operations.instance.health import standing
+from provisioner.operations.instance.moves_in_progress import moves_under_way
 
 
 def page(visit: Visit) -> Response:

@@ -13,7 +13,9 @@ from provisioner.dashboard.web.sessions import Offer
 from provisioner.engines.catalog import ENGINES, engine_of
 from provisioner.engines.protocol.engine import Where
 from provisioner.engines.protocol.location import SSL_MODES, is_server, without_password
-from provisioner.operations import instance_deletion, instance_edit, instances, retry
+from provisioner.operations import instances, retry
+from provisioner.operations.instance import deletion as instance_deletion
+from provisioner.operations.instance import edit as instance_edit
 from provisioner.operations.proposal import Told
 from provisioner.registry.instances import Deleted, deleted
 from provisioner.registry.store import Registry
@@ -148,7 +150,8 @@ def fix(visit: Visit, _: Told) -> Asked:
     app = visit.registry.app(visit.registry.timeline(database.timeline_id).app_id) if database is not None else None
     if database is None or app is None or database.instance_id != instance.id:
         raise Missing(f"{instance.slug} has no such database", "See the list of its databases")
-    return Asked(f"Fix {database.name}", retry.database(visit.registry, app, database), page)
+    timeline = visit.registry.timeline(database.timeline_id)
+    return Asked(f"Fix {database.name}", retry.databases(visit.registry, app, timeline, [database]), page)
 
 
 def delete(visit: Visit, _: Told) -> Asked:

@@ -17,7 +17,8 @@ from provisioner.dashboard.web.sessions import Offer
 from provisioner.engines.catalog import engine_of
 from provisioner.operations import fork_reset, lookup, snapshots
 from provisioner.operations.proposal import Told
-from provisioner.reconcile.changes.replace import BY_HAND
+from provisioner.operations.target import of_database, only_one
+from provisioner.reconcile.changes.snapshots import BY_HAND
 from provisioner.registry.snapshots import find_snapshots
 from provisioner.registry.snapshots import snapshots as kept_of
 from provisioner.registry.store import Registry
@@ -81,10 +82,11 @@ def _replaced(visit: Visit, told: Told, action: str) -> Asked:
         origin = None
         if source not in ("", EMPTY):
             slug = registry.instance_of(goal.instance_id).slug
-            origin = lookup.meant(registry, app, source, told, slug)
+            origin = lookup.target(registry, app, source, told, slug, anywhere=True)
         with_queue = "queue_too" in visit.form
-        proposal = fork_reset.fork(registry, app, goal, origin, action=action, with_queue=with_queue)
-    title = f"Make {goal.name} {'a fork of ' + origin.name if origin else EMPTY}"
+        target = of_database(registry, app, goal)
+        proposal = fork_reset.fork(registry, target, origin, action=action, with_queue=with_queue)
+    title = f"Make {goal.name} {'a fork of ' + only_one(origin).name if origin else EMPTY}"
     return Asked(title, proposal, f"{path}/copies", _put_back(goal, action))
 
 
@@ -94,7 +96,7 @@ def keep(visit: Visit, _: Told) -> Asked:
     with filling("label"):
         if len(label) > LONGEST_LABEL:
             raise UsageError(f"a label has at most {LONGEST_LABEL} characters", "Shorten it")
-    proposal = snapshots.keep(visit.registry, app, database, label)
+    proposal = snapshots.keep(visit.registry, of_database(visit.registry, app, database), label)
 
     def undo(registry: Registry) -> Offer | None:
         made = _latest(registry, database, BY_HAND)
@@ -107,7 +109,9 @@ def restore(visit: Visit, _: Told) -> Asked:
     app, goal, path = meant(visit)
     with filling("snapshot"):
         kept = _named(visit.registry, goal, visit.form.get("snapshot", "").strip())
-        proposal = snapshots.restore(visit.registry, app, goal, kept, with_queue="with_queue" in visit.form)
+        target = of_database(visit.registry, app, goal)
+        together = snapshots.of_target(visit.registry, target, kept)
+        proposal = snapshots.restore(visit.registry, target, together, with_queue="with_queue" in visit.form)
     return Asked(f"Restore {goal.name}", proposal, f"{path}/copies", _put_back(goal, "restore"))
 
 

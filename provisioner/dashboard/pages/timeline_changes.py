@@ -14,6 +14,7 @@ from provisioner.dashboard.web.forms import Asked, filling
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.operations import instances, lookup, previews, retention, retry, shares
 from provisioner.operations.proposal import Told
+from provisioner.operations.target import of_timeline
 from provisioner.registry import queries
 
 NEVER, DEFAULT = "never", "default"
@@ -56,7 +57,8 @@ def share(visit: Visit, told: Told) -> Asked:
     instance = visit.form.get("instance") or None
     with filling("owner"):
         owner = _named(visit, app, visit.form.get("owner", "").strip(), told)
-        proposal = shares.share(visit.registry, app, owner, timeline, instance, told)
+        targets = (of_timeline(visit.registry, app, each, instance) for each in (owner, timeline))
+        proposal = shares.share(visit.registry, app, *targets)
     offer = Offer("Use its own again", f"{page}/unshare", {"instance": instance or ""})
     return Asked(f"Let {shown(timeline.name)} use the database of {shown(owner.name)}", proposal, page, lambda _: offer)
 

@@ -1,21 +1,21 @@
-"""Putting other data in the place of a database's, and keeping snapshots: begun by a person, finished or undone here.
+"""Putting other data in the place of what databases hold: begun by a person, finished or undone here.
 
-A database goes on while its replacement is built beside it, which may take as long as the disk does; nobody waits for
-that but who asked. From ``ready`` on, it is finished whatever happens.
+Databases go on while their replacements are built beside them, which may take as long as the disk does; nobody waits for
+that but who asked. From ``ready`` on, which all of one command's become in one transaction, they are finished whatever
+happens.
 """
 
 from __future__ import annotations
 
-import os
 import uuid
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 
 from provisioner.core.errors import ProvisionerError, StorageFailed
 from provisioner.core.model import (
     App,
     Database,
-    Instance,
     Intent,
     Replacement,
     Scrub,
@@ -23,133 +23,143 @@ from provisioner.core.model import (
     SnapshotState,
     Status,
 )
-from provisioner.engines.catalog import engine_of
-from provisioner.engines.protocol.engine import Copied, Engine, Source
+from provisioner.engines.protocol.engine import Copied, Source
 from provisioner.reconcile.apply.locks import app_locked, database_if_free, database_locked
 from provisioner.reconcile.changes.move_recovery import settle_move
 from provisioner.reconcile.changes.scrub import scrubbed
+from provisioner.reconcile.changes.snapshots import record, row_of, settle_snapshots, storage
 from provisioner.registry import snapshots
 from provisioner.registry.store import Registry
 from provisioner.system import failpoints
 
 RETRY_MS = 10_000
-BY_HAND = "user"
-"""The cause of a snapshot that somebody asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a database is to hold instead: a copy of the source that has passed `scrub`, or nothing; or what `build` builds
+    beside it. `detail` is for the audit log."""
+
+    database: Database
+    source: Source | None
+    detail: str
+    scrub: Scrub | None = None
+    build: Callable[[], Copied] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A database that holds other data now, and the id of the snapshot that its old data became."""
+
+    database: Database
+    made: Copied
+    kept_as: str
 
 
 def put_in_place(
     registry: Registry,
     app: App,
-    database: Database,
-    source: Source | None,
+    changes: Sequence[Change],
     now: int,
     *,
     action: str,
-    detail: str,
     with_queue: bool = False,
-    scrub: Scrub | None = None,
-    build: Callable[[], Copied] | None = None,
-) -> tuple[Copied, str]:
-    """Replace a connected database's data by a copy of the source, or by nothing; the id of the snapshot it becomes.
+    deploy: bool = True,
+) -> list[Replaced]:
+    """Replace the data of connected databases: of all of them, or of none if one of the replacements cannot be built.
 
-    Where `build` is given, that builds beside it what is to take the place. `action` is what it is called in the audit log,
-    and the cause of that snapshot. Raises StorageFailed, Busy, NotScrubbed where the copy did not pass `scrub`, and
-    ProvisionerError where the database is not connected; then its data is as it was.
+    `action` is what it is called in the audit log, and the cause of the snapshots. `deploy`: the pre-deploy command is run
+    again on their timelines. Raises StorageFailed, Busy, NotScrubbed where a copy did not pass its scrub command, and
+    ProvisionerError where a database is not connected; then all data is as it was, unless the replacements were ready:
+    those are finished by the next reconcile.
     """
-    with database_locked(registry, database):
-        engine, instance = _storage(registry, database)
-        kept_as = str(uuid.uuid4())
-        begun = Replacement(database.id, action, detail, kept_as, False, None, None, None, now)
+    with ExitStack() as locks:
+        for change in sorted(changes, key=lambda item: item.database.id):
+            locks.enter_context(database_locked(registry, change.database))
+        begun = [_begun(change.database, action, change.detail, now, deploy) for change in changes]
+        begun = [replace(item, set_id=begun[0].kept_as) for item in begun]
         with app_locked(registry, app):
-            settle_move(registry, app, database.id, now)  # whose lock is held, as below
-            for left in snapshots.replacements(registry, app.id):
-                if left.database_id == database.id:  # whose lock is held: who began it is gone
-                    _settle(registry, app, left, now)
-            _must_have_data(registry, database)
-            if source is not None:
-                _must_be_beside(registry, database, source.database)
+            _settle_left(registry, app, [change.database for change in changes], now)
+            for change in changes:
+                _must_have_data(registry, change.database)
+                if change.source is not None:
+                    _must_be_beside(registry, change.database, change.source.database)
             with registry.change(synced=False):  # cut off with the power, what was built waits for the next attempt
-                snapshots.save_replacement(registry, begun)
+                for item in begun:
+                    snapshots.save_replacement(registry, item)
         failpoints.point("replace.intended")
+        ready = False
         try:
-            made = scrubbed(
-                *(registry, app, database, scrub),
-                build or (lambda: engine.build(instance, database, source, with_queue=with_queue)),
-            )
-            failpoints.point("replace.built")
+            made = [_built(registry, app, change, with_queue=with_queue) for change in changes]
             with app_locked(registry, app):
-                current = _must_have_data(registry, database)
-                fork = source is not None and source.database.id != database.id
-                if fork and source is not None:
-                    begun = replace(begun, forked_from=source.database.id, forked_at=now, fork_version=made.version)
-                elif source is not None:  # its own past: it stays what it was a fork of
-                    begun = replace(
-                        begun,
-                        forked_from=current.forked_from,
-                        forked_at=current.forked_at,
-                        fork_version=current.fork_version,
-                    )
-                begun = replace(begun, ready=True)
+                current = [_must_have_data(registry, change.database) for change in changes]
+                begun = [_ready(*each, now) for each in zip(begun, changes, current, made, strict=True)]
                 with registry.change():
-                    snapshots.save_replacement(registry, begun)
-                    registry.save_databases([replace(current, intent=Intent.REPLACE, retry_at=None)])
+                    for item in begun:
+                        snapshots.save_replacement(registry, item)
+                    registry.save_databases(replace(item, intent=Intent.REPLACE, retry_at=None) for item in current)
+                ready = True
                 failpoints.point("replace.ready")
-                _finish(registry, app, begun, now)
+                _finish_all(registry, app, begun, now)
         except ProvisionerError:
-            if not begun.ready:
-                _undo(registry, app, begun, now)
+            if not ready:
+                for item in begun:
+                    with suppress(StorageFailed):  # the next reconcile undoes it
+                        _undo(registry, app, item, now)
             raise
-    return made, kept_as
+    return [
+        Replaced(change.database, copied, item.kept_as)
+        for change, copied, item in zip(changes, made, begun, strict=True)
+    ]
 
 
-def take_snapshot(registry: Registry, app: App, database: Database, now: int, *, label: str, cause: str) -> Snapshot:
-    """Keep a database as it is. Raises StorageFailed and Busy."""
-    with database_locked(registry, database):
-        engine, instance = _storage(registry, database)
-        revision = registry.timeline(database.timeline_id).revision
-        making = SnapshotState.MAKING
-        snapshot = Snapshot(str(uuid.uuid4()), database.id, label, cause, revision, making, None, None, now, None)
-        snapshots.save_snapshot(registry, snapshot)
-        failpoints.point("snapshot.intended")
+def _begun(database: Database, action: str, detail: str, now: int, deploy: bool) -> Replacement:
+    kept_as = str(uuid.uuid4())
+    return Replacement(database.id, action, detail, kept_as, False, None, None, None, now, deploy=deploy)
+
+
+def _settle_left(registry: Registry, app: App, databases: Sequence[Database], now: int) -> None:
+    """Finish or undo what was begun on these databases, whose locks are held: who began it is gone."""
+    for database in databases:
+        settle_move(registry, app, database.id, now)
+    for left in snapshots.replacements_of(registry, [database.id for database in databases]):
+        _settle(registry, app, left, now)
+
+
+def _built(registry: Registry, app: App, change: Change, *, with_queue: bool) -> Copied:
+    engine, instance = storage(registry, change.database)
+    build = change.build or (lambda: engine.build(instance, change.database, change.source, with_queue=with_queue))
+    made = scrubbed(registry, app, change.database, change.scrub, build)
+    failpoints.point("replace.built")
+    return made
+
+
+def _ready(begun: Replacement, change: Change, current: Database, made: Copied, now: int) -> Replacement:
+    source = change.source
+    if source is None:
+        return replace(begun, ready=True)
+    if source.database.id != current.id:
+        return replace(begun, ready=True, forked_from=source.database.id, forked_at=now, fork_version=made.version)
+    return replace(  # its own past: it stays what it was a fork of
+        begun,
+        ready=True,
+        forked_from=current.forked_from,
+        forked_at=current.forked_at,
+        fork_version=current.fork_version,
+    )
+
+
+def _finish_all(registry: Registry, app: App, begun: Sequence[Replacement], now: int) -> None:
+    """Finish each, also if one of them fails: that one is finished later."""
+    failures = []
+    for item in begun:
         try:
-            made = engine.snapshot(instance, database, snapshot.id)
-        except ProvisionerError:
-            _remove(registry, snapshot, now)
-            raise
-        snapshot = replace(snapshot, state=SnapshotState.KEPT, version=made.version, size=made.size)
-        with registry.change():
-            snapshots.save_snapshot(registry, snapshot)
-            _record(
-                registry,
-                app,
-                database,
-                now,
-                "database.snapshot",
-                registry.who if cause == BY_HAND else cause,
-                snapshot.id,
-            )
-        failpoints.point("snapshot.recorded")
-    return snapshot
-
-
-def keep_newest(registry: Registry, app: App, database: Database, cause: str, most: int, now: int) -> None:
-    """Of a database's snapshots of one cause delete all but the newest. Raises StorageFailed and Busy."""
-    kept = [snapshot for snapshot in snapshots.snapshots(registry, database.id) if snapshot.cause == cause]
-    for snapshot in kept[most:]:
-        delete_snapshot(registry, app, database, snapshot, now, cause="superseded")
-
-
-def delete_snapshot(
-    registry: Registry, app: App, database: Database, snapshot: Snapshot, now: int, cause: str = ""
-) -> None:
-    """Delete it for good; without a cause it is who asks. Raises StorageFailed and Busy."""
-    with database_locked(registry, database):
-        with registry.change():
-            snapshot = replace(snapshot, state=SnapshotState.DELETING, deleted_at=now)
-            snapshots.save_snapshot(registry, snapshot)
-            _record(registry, app, database, now, "database.snapshot-delete", cause or registry.who, snapshot.id)
-        failpoints.point("snapshot.deleting")
-        _remove(registry, snapshot, now)
+            _finish(registry, app, item, now)
+        except StorageFailed as error:
+            failures.append(error)
+            _put_off(registry, app, item, error, now)
+    if failures:
+        raise failures[0]
 
 
 def settle(registry: Registry, app: App, now: int) -> None:
@@ -158,10 +168,7 @@ def settle(registry: Registry, app: App, now: int) -> None:
         with database_if_free(registry, begun.database_id) as free:
             if free:
                 _settle(registry, app, begun, now)
-    for snapshot in snapshots.unfinished_snapshots(registry, app.id):
-        with database_if_free(registry, snapshot.database_id) as free:
-            if free:
-                _remove(registry, snapshot, now)
+    settle_snapshots(registry, app, now)
 
 
 def _settle(registry: Registry, app: App, begun: Replacement, now: int) -> None:
@@ -171,24 +178,30 @@ def _settle(registry: Registry, app: App, begun: Replacement, now: int) -> None:
         else:
             _undo(registry, app, begun, now)
     except StorageFailed as error:
-        database = _database(registry, begun.database_id)
-        later = now + RETRY_MS
-        failed = replace(database, error=str(error), attempts=database.attempts + 1, retry_at=later)
-        if begun.ready:
-            failed = replace(failed, status=Status.ERROR, intent=Intent.REPLACE)
-        with registry.change():
-            registry.save_databases([failed])
-            _record(registry, app, database, now, "database.error", begun.action, str(error))
+        _put_off(registry, app, begun, error, now)
+
+
+def _put_off(registry: Registry, app: App, begun: Replacement, error: StorageFailed, now: int) -> None:
+    """Say in the database's status why its replacement is neither finished nor undone; that is tried again."""
+    database = row_of(registry, begun.database_id)
+    later = now + RETRY_MS
+    failed = replace(database, error=str(error), attempts=database.attempts + 1, retry_at=later)
+    if begun.ready:
+        failed = replace(failed, status=Status.ERROR, intent=Intent.REPLACE)
+    with registry.change():
+        registry.save_databases([failed])
+        record(registry, app, database, now, "database.error", begun.action, str(error))
 
 
 def _finish(registry: Registry, app: App, begun: Replacement, now: int) -> None:
     """Swap the data, and record it. The caller holds the locks of app and database."""
-    database = _database(registry, begun.database_id)
-    engine, instance = _storage(registry, database)
+    database = row_of(registry, begun.database_id)
+    engine, instance = storage(registry, database)
     size = engine.swap(instance, database, begun.kept_as)
     timeline = registry.timeline(database.timeline_id)
     kept = Snapshot(
-        *(begun.kept_as, database.id, "", begun.action, timeline.revision, SnapshotState.KEPT, None, size, now, None)
+        *(begun.kept_as, database.id, "", begun.action, timeline.revision, SnapshotState.KEPT, None, size, now, None),
+        set_id=begun.set_id,
     )
     done = replace(
         database,
@@ -206,35 +219,23 @@ def _finish(registry: Registry, app: App, begun: Replacement, now: int) -> None:
         if size is not None:
             snapshots.save_snapshot(registry, kept)
         snapshots.end_replacement(registry, begun)
-        _record(registry, app, database, now, f"database.{begun.action}", registry.who, begun.detail)
+        snapshots.mark_changed(registry, begun.database_id, deploy=begun.deploy)
+        record(registry, app, database, now, f"database.{begun.action}", registry.who, begun.detail)
     failpoints.point("replace.recorded")
 
 
 def _undo(registry: Registry, app: App, begun: Replacement, now: int) -> None:
-    database = _database(registry, begun.database_id)
-    engine, instance = _storage(registry, database)
+    database = row_of(registry, begun.database_id)
+    engine, instance = storage(registry, database)
     engine.discard(instance, database)
     with registry.change():
         snapshots.end_replacement(registry, begun)
-        _record(registry, app, database, now, f"database.{begun.action}-undone", registry.who, begun.detail)
-
-
-def _remove(registry: Registry, snapshot: Snapshot, now: int) -> None:
-    """Delete a snapshot's data; of one that was never made nothing is remembered."""
-    database = _database(registry, snapshot.database_id)
-    engine, instance = _storage(registry, database)
-    engine.delete_snapshot(instance, database, snapshot.id)
-    if snapshot.state is SnapshotState.MAKING:
-        snapshots.forget_snapshot(registry, snapshot)
-    else:
-        snapshots.save_snapshot(
-            registry, replace(snapshot, state=SnapshotState.DELETED, deleted_at=snapshot.deleted_at or now)
-        )
+        record(registry, app, database, now, f"database.{begun.action}-undone", registry.who, begun.detail)
 
 
 def _must_have_data(registry: Registry, database: Database) -> Database:
     """Connected, or it was and its data was found lost or damaged."""
-    current = _database(registry, database.id)
+    current = row_of(registry, database.id)
     connected = current.status is Status.CONNECTED and current.intent is None
     damaged = current.status is Status.ERROR and current.intent in (None, Intent.PROVISION)
     if not connected and not (damaged and current.connected_at is not None):
@@ -247,26 +248,10 @@ def _must_have_data(registry: Registry, database: Database) -> Database:
 
 
 def _must_be_beside(registry: Registry, database: Database, source: Database) -> None:
-    goal, origin = _database(registry, database.id), _database(registry, source.id)
+    goal, origin = row_of(registry, database.id), row_of(registry, source.id)
     if goal.moved != origin.moved:
         slug = registry.instance_of(goal.instance_id).slug
         raise ProvisionerError(
             f"{origin.name} and {goal.name} are in two places, because instance {slug} is being moved",
             f"When it is there, try again; to go on with it: provisioner instance move {slug}",
         )
-
-
-def _database(registry: Registry, database_id: str) -> Database:
-    found = registry.database(database_id)
-    assert found is not None  # noqa: S101 - rows of databases are never deleted
-    return found
-
-
-def _storage(registry: Registry, database: Database) -> tuple[Engine, Instance]:
-    instance = registry.storage_of(database)
-    return engine_of(instance), instance
-
-
-def _record(registry: Registry, app: App, database: Database, now: int, action: str, cause: str, detail: str) -> None:
-    timeline = os.fsdecode(registry.timeline(database.timeline_id).name)
-    registry.record(now, action, cause, app_id=app.id, timeline=timeline, database_id=database.id, detail=detail)

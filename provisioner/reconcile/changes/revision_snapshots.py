@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Database, Status, Timeline
-from provisioner.reconcile.changes.replace import keep_newest, take_snapshot
+from provisioner.reconcile.changes.snapshots import keep_newest, take_snapshots
 from provisioner.reconcile.plan.actions import Action, Follow, Note
-from provisioner.registry import queries
+from provisioner.registry.queries import databases_of
 from provisioner.registry.store import Registry
 
 REVISION = "revision"
@@ -23,11 +23,8 @@ def moves(registry: Registry, app: App, actions: Sequence[Action]) -> list[Moved
     if not app.snapshot_revisions:
         return []
     left = {timeline.id: timeline for timeline in _moved(actions)}
-    return [
-        (timeline.id, timeline.revision)
-        for timeline in left.values()
-        if any(_has_data(database) for database in queries.databases_of(registry, timeline))
-    ]
+    connected = {database.timeline_id for database in registry.databases(app.id) if _has_data(database)}
+    return [(timeline.id, timeline.revision) for timeline in left.values() if timeline.id in connected]
 
 
 def _moved(actions: Sequence[Action]) -> Iterable[Timeline]:
@@ -46,26 +43,30 @@ def keep(registry: Registry, app: App, moved: Sequence[Moved], now: int) -> None
     for timeline_id, revision in moved:
         timeline = registry.timeline(timeline_id)
         if timeline.revision == revision:  # else somebody else has seen to it, and the timeline has moved on
-            for database in queries.databases_of(registry, timeline):
-                if _has_data(database):
-                    _keep(registry, app, timeline, database, now)
+            _keep(registry, app, timeline, [item for item in databases_of(registry, timeline) if _has_data(item)], now)
 
 
-def _has_data(database: Database) -> bool:
-    return database.status is Status.CONNECTED and database.intent is None
-
-
-def _keep(registry: Registry, app: App, timeline: Timeline, database: Database, now: int) -> None:
+def _keep(registry: Registry, app: App, timeline: Timeline, databases: Sequence[Database], now: int) -> None:
+    """Together, so that a restore has all of them; if one of them fails, the others by themselves."""
     try:
-        take_snapshot(registry, app, database, now, label="", cause=REVISION)
-        keep_newest(registry, app, database, REVISION, app.snapshot_revisions, now)
+        take_snapshots(registry, app, databases, now, label="", cause=REVISION)
+        for database in databases:
+            keep_newest(registry, app, database, REVISION, app.snapshot_revisions, now)
     except ProvisionerError as error:
+        if len(databases) > 1:
+            for database in databases:
+                _keep(registry, app, timeline, [database], now)
+            return
         registry.record(
             now,
             "database.snapshot-failed",
             REVISION,
             app_id=app.id,
             timeline=os.fsdecode(timeline.name),
-            database_id=database.id,
+            database_id=databases[0].id,
             detail=str(error),
         )
+
+
+def _has_data(database: Database) -> bool:
+    return database.status is Status.CONNECTED and database.intent is None

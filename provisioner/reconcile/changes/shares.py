@@ -9,25 +9,29 @@ from dataclasses import replace
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Database, Intent, Share, Status, Timeline
 from provisioner.reconcile.apply.locks import app_locked
-from provisioner.registry import queries, shares
+from provisioner.registry import shares
+from provisioner.registry.queries import databases_of
 from provisioner.registry.store import Registry
 
 
-def share(registry: Registry, app: App, timeline: Timeline, database: Database, now: int) -> None:
-    """From now on the timeline uses this database of another's. Raises Busy, and ProvisionerError where it is not
-    connected."""
+def share(registry: Registry, app: App, timeline: Timeline, databases: Sequence[Database], now: int) -> None:
+    """From now on the timeline uses these databases of another's. Raises Busy, and ProvisionerError where one of them is
+    not connected."""
     with app_locked(registry, app), registry.change():
-        current = registry.database(database.id)
-        if current is None or current.status is not Status.CONNECTED or current.intent not in (None, Intent.REPLACE):
-            raise ProvisionerError(f"{database.name} is not connected", "See 'provisioner status'")
-        shares.save_share(registry, Share(timeline.id, database.instance_id, database.id, now))
-        aside = [
-            replace(item, purge_at=None)
-            for item in queries.databases_of(registry, timeline)
-            if item.instance_id == database.instance_id and not item.live
-        ]
-        registry.save_databases(sorted(aside, key=lambda item: item.archived_at or 0)[-1:])
-        _record(registry, app, timeline, now, "database.share", database.id)
+        own = databases_of(registry, timeline)
+        for database in databases:
+            current = registry.database(database.id)
+            connected = current is not None and current.status is Status.CONNECTED
+            if current is None or not connected or current.intent not in (None, Intent.REPLACE):
+                raise ProvisionerError(f"{database.name} is not connected", "See 'provisioner status'")
+            shares.save_share(registry, Share(timeline.id, database.instance_id, database.id, now))
+            aside = [
+                replace(item, purge_at=None)
+                for item in own
+                if item.instance_id == database.instance_id and not item.live
+            ]
+            registry.save_databases(sorted(aside, key=lambda item: item.archived_at or 0)[-1:])
+            _record(registry, app, timeline, now, "database.share", database.id)
 
 
 def unshare(registry: Registry, app: App, timeline: Timeline, ended: Sequence[Share], now: int) -> None:

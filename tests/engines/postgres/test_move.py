@@ -37,7 +37,7 @@ from provisioner.core.errors import ProvisionerError
 from provisioner.engines.protocol.engine import Where
 from provisioner.kv.model import AtomicWrite, Enqueue, Mutation, MutationKind
 from provisioner.kv.stores.sqlite.store import SqliteStore
-from provisioner.operations.instance_move import move
+from provisioner.operations.instance.move import move
 from provisioner.operations.instances import find
 from provisioner.operations.proposal import NOBODY
 from provisioner.registry.store import Registry

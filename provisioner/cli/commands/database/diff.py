@@ -10,17 +10,21 @@ from typing import Any
 
 import click
 
-from provisioner.cli.commands.database.dump import app_option, progress
+from provisioner.cli.commands.database.dump import progress
 from provisioner.cli.commands.kv import kv_errors
 from provisioner.cli.context import json_option
-from provisioner.cli.data_source import Place, place, snapshot
-from provisioner.core.errors import UsageError
+from provisioner.cli.data_source import Place, located, place, registered, snapshot, with_keys
+from provisioner.cli.selectors import Wanted, selector_options
+from provisioner.core.errors import NotResolved, UsageError
+from provisioner.core.model import Database
 from provisioner.core.naming import shown
+from provisioner.environment.resolve import Selectors
 from provisioner.kv.codec import json_notation
 from provisioner.kv.dump import json_lines
 from provisioner.kv.dump.diff import Change, Kind, Side
 from provisioner.kv.dump.diff import diff as differences
 from provisioner.kv.model import NEVER, StoredRow
+from provisioner.operations.target import Target
 
 _MARKS = {Kind.ADDED: "+", Kind.CHANGED: "~", Kind.REMOVED: "-"}
 _SIDES = {Side.FIRST: "a", Side.SECOND: "b", Side.BOTH: "both"}
@@ -32,18 +36,47 @@ _SIDES = {Side.FIRST: "a", Side.SECOND: "b", Side.BOTH: "both"}
 @click.option("--values", is_flag=True, help="With the values: the one in A, and the one in B.")
 @click.option("--stat", is_flag=True, help="Only how many.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there are differences.")
-@app_option
+@selector_options("app", "instance")
 @json_option
 @kv_errors
-def diff(a: str, b: str, values: bool, stat: bool, exit_code: bool, slug: str | None, as_json: bool) -> None:
+def diff(a: str, b: str, values: bool, stat: bool, exit_code: bool, selectors: Selectors, as_json: bool) -> None:
     """Print the keys that B has and A has not (+), that have other values in B (~), and that only A has (-).
 
-    A and B are databases, timelines, branches, files, dumps, or connect URLs. Where one is a fork of the other, what was
-    written since is told from what was deleted; and where both are files, only pages that differ are looked at.
+    A and B are databases, timelines, branches, files, dumps, or connect URLs. Databases of two timelines are compared on
+    each instance that both have. Where one is a fork of the other, what was written since is told from what was deleted;
+    and where both are files, only pages that differ are looked at.
     """
     if a == b == "-":
         raise UsageError("standard input can be one of the two, not both", "Name a file")
-    first, second = place(a, slug), place(b, slug)
+    pairs = _pairs(Wanted(selectors, a), Wanted(selectors, b))
+    if as_json and len(pairs) > 1:
+        names = ", ".join(first.name for first, _ in pairs)
+        raise NotResolved(f"{a} has {len(pairs)} Deno KV databases: {names}", "Choose one: --instance INSTANCE")
+    differ = [_compared(*pair, values=values, stat=stat, as_json=as_json) for pair in pairs]
+    if exit_code and any(differ):
+        sys.exit(1)
+
+
+def _pairs(one: Wanted, other: Wanted) -> list[tuple[Place, Place]]:
+    """What is compared with what: of two timelines, the Deno KV databases on each instance that both have."""
+    first, second = registered(one), registered(other)
+    if first is None or second is None:
+        return [(place(one), place(other))]
+    found = [{item.instance_id: item for item in with_keys(each)} for each in (first, second)]
+    both = [instance_id for instance_id in found[0] if instance_id in found[1]]
+    if not both:
+        return [(place(one), place(other))]
+    return [(_place(first, found[0][each]), _place(second, found[1][each])) for each in both]
+
+
+def _place(target: Target, database: Database) -> Place:
+    found = located(target.app, database)
+    assert isinstance(found, Place)  # noqa: S101 - it has keys
+    return found
+
+
+def _compared(first: Place, second: Place, *, values: bool, stat: bool, as_json: bool) -> bool:
+    """Print how two databases differ; whether they do."""
     fork = fork_version(first, second)
     counts: Counter[Kind] = Counter()
     with ExitStack() as stack:
@@ -62,8 +95,7 @@ def diff(a: str, b: str, values: bool, stat: bool, exit_code: bool, slug: str | 
     if not as_json:
         said = ", ".join(f"{counts[kind]:,} {kind.value}" for kind in Kind)
         click.echo(shown(f"{first.name} and {second.name}: {said}" if counts else "no difference"), err=not stat)
-    if exit_code and counts:
-        sys.exit(1)
+    return bool(counts)
 
 
 def fork_version(first: Place, second: Place) -> int | None:

@@ -11,12 +11,14 @@ from typing import Any, BinaryIO
 
 import click
 
-from provisioner.cli.commands.database.fork import instance_option
+from provisioner.cli.commands.database.fork import deploy_option
 from provisioner.cli.commands.database.pg_dump import dump_whole, load_whole
 from provisioner.cli.commands.kv import kv_errors
 from provisioner.cli.context import confirm, json_option, print_json, the_home, yes_option
-from provisioner.cli.data_source import Place, dumped_whole, must_be_connected, opened, place, readable, snapshot
+from provisioner.cli.data_source import Place, Whole, must_be_connected, opened, readable, snapshot, source_of
 from provisioner.cli.output_file import written
+from provisioner.cli.selectors import Wanted, target_argument
+from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.naming import shown
@@ -24,52 +26,48 @@ from provisioner.kv.dump import json_lines
 from provisioner.kv.dump import load as loading
 from provisioner.kv.dump.json_lines import Dump
 from provisioner.kv.errors import DumpInvalid
+from provisioner.operations.deploys import after_change
 from provisioner.operations.fork_reset import shared_by
-from provisioner.reconcile.changes.replace import take_snapshot
+from provisioner.reconcile.changes.snapshots import take_snapshots
+from provisioner.registry.snapshots import mark_changed
 from provisioner.registry.store import Registry
 
-app_option = click.option("--app", "slug", metavar="APP", help="Of this app, if NAME is a timeline or branch.")
 Advance = Callable[[int], None]
 
 
 @click.command()
-@click.argument("name")
+@target_argument("TARGET", required=True, unparsed=True)
 @click.option("-o", "--output", metavar="FILE", help="Into this file, which is there when it is complete.")
 @click.option("--no-versionstamps", is_flag=True, help="Leave them away: two dumps of the same data are then the same.")
 @click.option(
     "--format", "form", metavar="FORMAT", help="Of a postgres database: custom (usual), plain, tar, directory."
 )
-@app_option
-@instance_option
 @yes_option
 @json_option
 @kv_errors
 def dump(
-    name: str,
+    wanted: Wanted,
     output: str | None,
     no_versionstamps: bool,
     form: str | None,
-    slug: str | None,
-    instance: str | None,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Write every entry of a database as lines of JSON, as they are at one moment, while others go on writing; a postgres
     database in a format of pg_dump's.
 
-    NAME is a database, a timeline, a branch, a file or a connect URL (with its token in DENO_KV_ACCESS_TOKEN).
+    TARGET is a branch, a timeline, a database, a file or a connect URL (with its token in DENO_KV_ACCESS_TOKEN).
     """
     if as_json and output is None:
         raise UsageError("--json describes what was written to a file", "Name it: --output FILE")
-    whole = dumped_whole(name, slug, instance)
+    source = source_of(wanted)
     if output is not None and os.path.exists(output):
         confirm(f"Replace {output}?", yes)
-    if whole is not None:
-        dump_whole(whole, output, form, as_json=as_json)
+    if isinstance(source, Whole):
+        dump_whole(source, output, form, as_json=as_json)
         return
     if form is not None:
         raise UsageError("--format is for postgres databases", "Leave it away: this dump is lines of JSON")
-    source = place(name, slug, instance)
     with snapshot(source) as found, written(output) as file:
         version = None if found.version is None else json_lines.stamp(found.version)
         header = json_lines.Header(source.name, rfc3339(now_ms()) or "", version, found.whole, found.expiry)
@@ -96,50 +94,56 @@ def dump(
 
 
 @click.command()
-@click.argument("name")
-@click.argument("file", required=False, default="-")
+@target_argument("TARGET [FILE]", required=True, most=1, unparsed=True)
 @click.option("--replace", is_flag=True, help="The database becomes what the dump says: other keys are deleted.")
 @click.option("--merge", is_flag=True, help="Entries of the dump go over those of the same keys; others stay.")
 @click.option("--keep-versionstamps", is_flag=True, help="As the dump has them. Only by file, and not with --merge.")
 @click.option("--no-snapshot", is_flag=True, help="Do not keep what was there as a snapshot.")
 @click.option("--from-line", type=click.IntRange(1), default=1, metavar="N", help="Go on where a load has stopped.")
-@app_option
-@instance_option
+@deploy_option
 @yes_option
 @json_option
 @kv_errors
 def load(
-    name: str,
-    file: str,
+    wanted: Wanted,
+    words: list[str],
     replace: bool,
     merge: bool,
     keep_versionstamps: bool,
     no_snapshot: bool,
     from_line: int,
-    slug: str | None,
-    instance: str | None,
+    no_deploy: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Store the entries of a dump, FILE or standard input, in a database. One that is not empty only if you say how:
     what was there is kept as a snapshot, if it is a branch's. A postgres database takes what pg_dump writes.
 
-    NAME is a database, a timeline, a branch, a file, or a connect URL (with its token in DENO_KV_ACCESS_TOKEN).
+    TARGET is a branch, a timeline, a database, a file, or a connect URL (with its token in DENO_KV_ACCESS_TOKEN). The
+    pre-deploy command runs on a branch's new data.
     """
+    file = words[0] if words else "-"
     if replace and merge:
         raise UsageError("--replace and --merge are two different things", "Say one")
     if keep_versionstamps and merge:
         raise UsageError("versionstamps of two databases do not go together", "Say --replace, or leave them away")
     if from_line > 1 and not (replace or merge):
         raise UsageError("--from-line goes on with a load that has begun", "Say --replace or --merge with it")
-    if (whole := dumped_whole(name, slug, instance)) is not None:
+    target = source_of(wanted)
+    if isinstance(target, Whole):
         if merge or keep_versionstamps or from_line > 1:
             raise UsageError(
                 "a postgres database is replaced as a whole", "Say --replace, or nothing where it is empty"
             )
-        load_whole(whole, file, replace=replace, keep=not no_snapshot, yes=yes, as_json=as_json)
+        load_whole(
+            *(target, file),
+            replace=replace,
+            keep=not no_snapshot,
+            deploy=not no_deploy,
+            yes=yes,
+            as_json=as_json,
+        )
         return
-    target = place(name, slug, instance)
     must_be_connected(target)
     with _input(file) as stream, opened(target, create=target.database is None) as store:
         into = loading.target(store, keep=keep_versionstamps)
@@ -163,12 +167,13 @@ def load(
             raise _stopped(
                 stopped, target, file, f"{how} --keep-versionstamps" if keep_versionstamps else how
             ) from stopped
-        _record(target, "database.load", f"{loaded.entries} entries of {file}")
+        _record(target, "database.load", f"{loaded.entries} entries of {file}", deploy=not no_deploy)
     if as_json:
         print_json({"database": target.name, "entries": loaded.entries, "deleted": loaded.deleted})
     else:
         deleted = f", deleted {loaded.deleted:,} others" if replace else ""
         click.echo(shown(f"loaded {loaded.entries:,} entries into {target.name}{deleted}"))
+    _deploy(target, wanted=not no_deploy, quiet=as_json)
 
 
 def _load(source: Dump, into: loading.Target, stream: BinaryIO, *, replace: bool, start: int) -> loading.Loaded:
@@ -204,24 +209,36 @@ def _users(target: Place) -> str:
     if target.app is None or target.database is None:
         return ""
     with Registry.open(the_home()) as registry:
-        return shared_by(registry, target.database)
+        return shared_by(registry, [target.database])
 
 
 def _keep(target: Place) -> None:
     if target.database is None or target.app is None:
         return
     with Registry.open(the_home()) as registry:
-        kept = take_snapshot(registry, target.app, target.database, now_ms(), label="", cause="load")
+        (kept,) = take_snapshots(registry, target.app, [target.database], now_ms(), label="", cause="load")
     click.echo(f"what {target.name} holds is kept as snapshot {kept.id}", err=True)
 
 
-def _record(target: Place, action: str, detail: str) -> None:
+def _record(target: Place, action: str, detail: str, *, deploy: bool | None = None) -> None:
+    """Add it to the database's history; with `deploy` as one that holds other data now."""
+    if target.database is None or target.app is None:
+        return
+    database_id = target.database.id
+    with Registry.open(the_home()) as registry, registry.change():
+        registry.record(now_ms(), action, "user", app_id=target.app.id, database_id=database_id, detail=detail[:500])
+        if deploy is not None:
+            mark_changed(registry, database_id, deploy=deploy)
+
+
+def _deploy(target: Place, *, wanted: bool, quiet: bool) -> None:
+    """Run the pre-deploy command on what was loaded, and say so, or that it was not run."""
     if target.database is None or target.app is None:
         return
     with Registry.open(the_home()) as registry:
-        registry.record(
-            now_ms(), action, "user", app_id=target.app.id, database_id=target.database.id, detail=detail[:500]
-        )
+        timeline = registry.timeline(target.database.timeline_id)
+        for line in after_change(registry, target.app, timeline, TERMINAL, wanted=wanted):
+            click.echo(shown(line), err=quiet)
 
 
 @contextmanager

@@ -1,98 +1,100 @@
-"""`provisioner database fork` and `reset`: another database's data, or none, in the place of a database's."""
+"""`provisioner database fork` and `reset`: another timeline's data, or none, instead of what databases hold."""
 
 from __future__ import annotations
-
-import os
 
 import click
 
 from provisioner.cli.context import the_home, yes_option
-from provisioner.cli.lookup import meant
 from provisioner.cli.scrub_options import scrub_options
-from provisioner.cli.terminal import TERMINAL, carry_out
-from provisioner.core.model import Database
+from provisioner.cli.selectors import HERE, Wanted, load, parse, selector_options, target_argument
+from provisioner.cli.terminal import carry_out
+from provisioner.environment.resolve import Selectors
 from provisioner.operations import fork_reset
-from provisioner.operations.lookup import of_timeline
 from provisioner.registry.store import Registry
 
 app_option = click.option("--app", "slug", metavar="APP", help="The app. Default: the one whose checkout this is.")
-instance_option = click.option(
-    "--instance", metavar="INSTANCE", help="Where a timeline has several databases: the one on this instance."
-)
 queue_option = click.option(
     "--with-queue", is_flag=True, help="Copy queued messages too: who listens to the copy gets them a second time."
+)
+deploy_option = click.option(
+    "--no-deploy", is_flag=True, help="Do not run the pre-deploy command on the new data; 'timeline deploy' runs it."
 )
 
 
 @click.command()
 @click.argument("source", metavar="FROM")
-@click.argument("target", metavar="TO")
-@app_option
-@instance_option
+@click.argument("target", metavar="[TO]", default=HERE)
+@selector_options("app", "instance")
 @queue_option
 @scrub_options
+@deploy_option
 @yes_option
 def fork(
     source: str,
     target: str,
-    slug: str | None,
-    instance: str | None,
+    selectors: Selectors,
     with_queue: bool,
+    no_deploy: bool,
     yes: bool,
     scrub: str | None,
     limit_ms: int | None,
 ) -> None:
-    """Make the database of TO a copy of FROM as it is now, while others write to it.
+    """Make the databases of TO copies of those of FROM as they are now, while others write to them.
 
-    Each is a branch, a timeline, or a database's name or id. What TO held becomes a snapshot. A copy of production has to
-    pass the scrub of its assignment, unless another is given.
+    Each is a branch, a timeline, or one database by its name or id; TO is by default the branch that is checked out here.
+    All of TO's databases are replaced, or none. Their current data becomes snapshots, and the pre-deploy command runs on
+    the copies. A copy of production has to pass the scrub command of its assignment, unless another is given.
     """
     with Registry.open(the_home()) as registry:
-        app, goal = meant(registry, target, slug, instance, own=True)
-        _, origin = meant(registry, source, app.slug, instance or _instance(registry, goal))
-        scrubbing = fork_reset.Scrubbing(scrub, limit_ms)
-        carry_out(fork_reset.fork(registry, app, goal, origin, with_queue=with_queue, scrubbing=scrubbing), yes=yes)
+        goal = load(registry, parse(target, selectors))
+        origin = load(registry, parse(source, selectors), goal.app)
+        proposal = fork_reset.fork(
+            *(registry, goal, origin),
+            with_queue=with_queue,
+            scrubbing=fork_reset.Scrubbing(scrub, limit_ms),
+            deploy=not no_deploy,
+        )
+        carry_out(proposal, yes=yes)
 
 
 @click.command()
-@click.argument("name", required=False)
+@target_argument()
 @click.option(
     "--from",
     "source",
     metavar="empty|production|BRANCH",
     default="empty",
     show_default=True,
-    help="What it holds then: nothing, or a copy of another timeline's data.",
+    help="What they hold then: nothing, or a copy of another timeline's data.",
 )
-@app_option
-@instance_option
 @queue_option
 @scrub_options
+@deploy_option
 @yes_option
 def reset(
-    name: str | None,
+    wanted: Wanted,
     source: str,
-    slug: str | None,
-    instance: str | None,
     with_queue: bool,
+    no_deploy: bool,
     yes: bool,
     scrub: str | None,
     limit_ms: int | None,
 ) -> None:
-    """Let a database begin anew. Default: that of the branch checked out here. What it held becomes a snapshot."""
+    """Empty the databases of a timeline, or replace their data with a copy: all of them, or none.
+
+    TARGET is a branch, a timeline, or one database by its name or id; by default, the branch that is checked out here.
+    Their current data becomes snapshots, and the pre-deploy command runs on the new data.
+    """
     with Registry.open(the_home()) as registry:
-        app, goal = meant(registry, name, slug, instance, own=True)
+        goal = load(registry, wanted)
         origin = None
         if source != "empty":
-            origin = of_timeline(registry, app, os.fsencode(source), TERMINAL, _instance(registry, goal))
+            origin = load(registry, parse(source, Selectors()), goal.app)
         proposal = fork_reset.fork(
-            *(registry, app, goal, origin),
+            *(registry, goal, origin),
             action="reset",
             with_queue=with_queue,
             scrubbing=fork_reset.Scrubbing(scrub, limit_ms),
+            deploy=not no_deploy,
         )
         carry_out(proposal, yes=yes)
-
-
-def _instance(registry: Registry, database: Database) -> str:
-    return registry.instance_of(database.instance_id).slug

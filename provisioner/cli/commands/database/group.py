@@ -8,7 +8,8 @@ import click
 
 from provisioner.cli.commands.database.fork import fork, reset
 from provisioner.cli.commands.database.snapshots import restore, snapshot
-from provisioner.cli.context import apps_meant, json_option, print_json, the_home, yes_option
+from provisioner.cli.context import json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.selectors import Wanted, filtered, load, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import rfc3339
 from provisioner.core.naming import shown
@@ -16,7 +17,7 @@ from provisioner.operations import archive as holding
 from provisioner.operations import documents as view
 from provisioner.operations import retry
 from provisioner.operations.instances import find as find_instance
-from provisioner.operations.lookup import find
+from provisioner.operations.target import only_one
 from provisioner.registry.store import Registry
 
 # Each in a module of its own, which is imported when it is asked for.
@@ -51,14 +52,13 @@ for _command in (fork, reset, snapshot, restore):
 
 
 @database.command(name="list")
-@click.option("--app", "slug", metavar="APP", help="Only this app. Default: the one whose checkout this is, else all.")
+@target_argument()
 @click.option("--all", "everything", is_flag=True, help="Of every app.")
 @json_option
-def list_databases(slug: str | None, everything: bool, as_json: bool) -> None:
-    """Every database with its timeline and status."""
+def list_databases(wanted: Wanted, everything: bool, as_json: bool) -> None:
+    """Every database with its timeline and status; with a TARGET or selectors, only those."""
     with Registry.open(the_home()) as registry:
-        apps = apps_meant(registry, slug, everything)
-        documents = [document for app in apps for document in view.databases(registry, app)]
+        documents = view.flat(filtered(registry, wanted, everything))
     if as_json:
         print_json(documents)
         return
@@ -69,13 +69,17 @@ def list_databases(slug: str | None, everything: bool, as_json: bool) -> None:
 
 
 @database.command()
-@click.argument("name")
+@target_argument()
 @json_option
-def show(name: str, as_json: bool) -> None:
-    """One database, and what was done to it when and why."""
+def show(wanted: Wanted, as_json: bool) -> None:
+    """One database, and what was done to it when and why.
+
+    TARGET is a branch, a timeline, or a database by its name or id; by default, the branch that is checked out here.
+    """
     with Registry.open(the_home()) as registry:
-        app, found = find(registry, name)
-        document = view.database(registry, app, found)
+        target = load(registry, wanted)
+        found = target.archived[0] if not target.used and target.archived else only_one(target)
+        document = view.database(registry, target.app, found)
         document["history"] = [
             {"at": rfc3339(at), "action": action, "cause": cause, "detail": detail}
             for at, action, cause, detail in registry.events(found.id)
@@ -91,48 +95,58 @@ def show(name: str, as_json: bool) -> None:
 
 
 @database.command()
-@click.argument("name", required=False)
+@target_argument()
 @click.option("--all", "everything", is_flag=True, help="Every database that is in error.")
-@click.option("--instance", "slug", metavar="INSTANCE", help="With --all: only those on this instance.")
-def fix(name: str | None, everything: bool, slug: str | None) -> None:
-    """Try again what failed, now: making a database, or the pre-deploy command of its timeline; with --all everything.
+def fix(wanted: Wanted, everything: bool) -> None:
+    """Try again what failed, now: making databases, or the pre-deploy command of their timeline; with --all everything.
 
-    What goes wrong is in 'database show'.
+    TARGET is a branch, a timeline, or one database by its name or id; by default, the branch that is checked out here.
+    With --all, --instance restricts it to the databases on one instance. What goes wrong is in 'database show'.
     """
-    if (name is None) == (not everything):
-        raise click.UsageError("name one database, or say --all")
-    if slug is not None and not everything:
-        raise click.UsageError("--instance goes with --all")
+    selectors = wanted.selectors
+    if everything and (wanted.text is not None or wanted.by_selector):
+        raise click.UsageError("--all and a target cannot be used together")
     with Registry.open(the_home()) as registry:
-        if slug is not None:
-            carry_out(retry.instance(registry, find_instance(registry, slug)))
-        elif name is None:
-            carry_out(retry.everything(registry))
+        if not everything:
+            target = load(registry, wanted)
+            carry_out(retry.databases(registry, target.app, target.timeline, target.live or target.own))
+        elif selectors.instance is not None:
+            carry_out(retry.instance(registry, find_instance(registry, selectors.instance)))
         else:
-            carry_out(retry.database(registry, *find(registry, name)))
+            app = the_app(registry, selectors.app) if selectors.app is not None else None
+            carry_out(retry.everything(registry, app))
 
 
 @database.command()
-@click.argument("name")
+@target_argument("TARGET", required=True)
 @yes_option
-def archive(name: str, yes: bool) -> None:
-    """Put a database away; it is kept for the retention time and comes back with 'recover'."""
+def archive(wanted: Wanted, yes: bool) -> None:
+    """Archive the databases of a timeline, all of them or none; they are kept for the retention period.
+
+    TARGET is a branch, a timeline, or one database by its name or id. 'recover' brings them back.
+    """
     with Registry.open(the_home()) as registry:
-        carry_out(holding.archive(registry, *find(registry, name)), yes=yes)
+        carry_out(holding.archive(registry, load(registry, wanted)), yes=yes)
 
 
 @database.command()
-@click.argument("name")
-def recover(name: str) -> None:
-    """Bring an archived database back. Where its branch is gone, it stays until it is archived by hand."""
+@target_argument("TARGET", required=True)
+def recover(wanted: Wanted) -> None:
+    """Bring archived databases back. Where their branch is gone, they stay until they are archived by hand.
+
+    TARGET is a branch, a timeline, or one database by its name or id.
+    """
     with Registry.open(the_home()) as registry:
-        carry_out(holding.recover(registry, *find(registry, name)))
+        carry_out(holding.recover(registry, load(registry, wanted)))
 
 
 @database.command()
-@click.argument("name")
+@target_argument("TARGET", required=True)
 @yes_option
-def purge(name: str, yes: bool) -> None:
-    """Delete an archived database for good now, with its snapshots, before its retention time is over."""
+def purge(wanted: Wanted, yes: bool) -> None:
+    """Permanently delete archived databases now, with their snapshots, before their retention period is over.
+
+    TARGET is a branch, a timeline, or one database by its name or id.
+    """
     with Registry.open(the_home()) as registry:
-        carry_out(holding.purge(registry, *find(registry, name)), yes=yes)
+        carry_out(holding.purge(registry, load(registry, wanted)), yes=yes)

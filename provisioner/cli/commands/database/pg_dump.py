@@ -11,18 +11,17 @@ from collections import deque
 import click
 
 from provisioner.cli.context import confirm, print_json, the_home
+from provisioner.cli.data_source import Whole
 from provisioner.cli.output_file import written
 from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.errors import NotResolved, ProvisionerError, UsageError
-from provisioner.core.model import App, Database, Instance, Status
+from provisioner.core.model import Database, Instance, Status
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Dumps
 from provisioner.operations import load_dump
 from provisioner.registry.store import Registry
 from provisioner.system.atomic_file import sync_path
-
-Whole = tuple[App, Database, Instance]
 
 
 def dump_whole(whole: Whole, output: str | None, form: str | None, *, as_json: bool) -> None:
@@ -66,7 +65,7 @@ def _directory(dumps: Dumps, whole: Whole, output: str) -> None:
         raise ProvisionerError(f"{output} cannot be written: {error.strerror}") from error
 
 
-def load_whole(whole: Whole, file: str, *, replace: bool, keep: bool, yes: bool, as_json: bool) -> None:
+def load_whole(whole: Whole, file: str, *, replace: bool, keep: bool, deploy: bool, yes: bool, as_json: bool) -> None:
     app, database, _ = whole
     _must_be_connected(database)
     if file != "-" and not os.path.exists(file):
@@ -78,7 +77,7 @@ def load_whole(whole: Whole, file: str, *, replace: bool, keep: bool, yes: bool,
                 shutil.copyfileobj(sys.stdin.buffer, copy, 1 << 20)
         else:
             path = os.path.abspath(file)
-        proposal = load_dump.load(registry, app, database, path, replace=replace, keep=keep)
+        proposal = load_dump.load(registry, app, database, path, replace=replace, keep=keep, deploy=deploy)
         if as_json:
             if proposal.question:
                 confirm(proposal.question, yes)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.commands.database.fork import app_option, instance_option
 from provisioner.cli.context import the_home, yes_option
-from provisioner.cli.lookup import timeline_meant
-from provisioner.cli.terminal import TERMINAL, carry_out
+from provisioner.cli.selectors import HERE, Wanted, load, load_timeline, parse, selector_options, target_argument
+from provisioner.cli.terminal import carry_out
+from provisioner.environment.resolve import Selectors
 from provisioner.operations import shares
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
@@ -15,28 +15,29 @@ from provisioner.registry.store import Registry
 
 @click.command()
 @click.argument("source", metavar="FROM")
-@click.argument("target", metavar="TO")
-@app_option
-@instance_option
+@click.argument("target", metavar="[TO]", default=HERE)
+@selector_options("app", "instance")
 @yes_option
-def share(source: str, target: str, slug: str | None, instance: str | None, yes: bool) -> None:
-    """Let the timeline TO use the database of FROM: what one writes, the other reads.
+def share(source: str, target: str, selectors: Selectors, yes: bool) -> None:
+    """Let the timeline TO use the databases of FROM, all of them or none: what one writes, the other reads.
 
-    TO's own database is archived and kept, and comes back with 'unshare'. Each is a branch or a timeline.
+    TO's own databases are archived and kept, and come back with 'unshare'. Each is a branch or a timeline; TO is by default
+    the branch that is checked out here.
     """
     with Registry.open(the_home()) as registry:
-        app, owner = timeline_meant(registry, source, slug)
-        _, sharer = timeline_meant(registry, target, app.slug)
-        carry_out(shares.share(registry, app, owner, sharer, instance, TERMINAL), yes=yes)
+        sharer = load(registry, parse(target, selectors))
+        owner = load(registry, parse(source, selectors), sharer.app)
+        carry_out(shares.share(registry, sharer.app, owner, sharer), yes=yes)
 
 
 @click.command()
-@click.argument("target", metavar="TO")
-@app_option
-@instance_option
-def unshare(target: str, slug: str | None, instance: str | None) -> None:
-    """Give the timeline TO a database of its own again: the one it had, as it was, or a new one."""
+@target_argument()
+def unshare(wanted: Wanted) -> None:
+    """Give a timeline databases of its own again: those it had, as they were, or new ones.
+
+    TARGET is a branch or a timeline; by default, the branch that is checked out here.
+    """
     with Registry.open(the_home()) as registry:
-        app, sharer = timeline_meant(registry, target, slug)
-        on = find(registry, instance) if instance is not None else None
-        carry_out(shares.unshare(registry, app, sharer, on))
+        app, sharer = load_timeline(registry, wanted)
+        slug = wanted.selectors.instance
+        carry_out(shares.unshare(registry, app, sharer, find(registry, slug) if slug is not None else None))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import click
 
-from provisioner.cli.commands.database.fork import app_option, instance_option, queue_option
+from provisioner.cli.commands.database.fork import deploy_option, queue_option
 from provisioner.cli.context import apps_meant, json_option, print_json, the_home, yes_option
-from provisioner.cli.lookup import meant
+from provisioner.cli.selectors import Wanted, load, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import rfc3339
 from provisioner.core.model import App, Database, Snapshot
 from provisioner.core.naming import shown
 from provisioner.operations import snapshots
 from provisioner.operations.documents import Document
+from provisioner.operations.instances import find as find_instance
 from provisioner.operations.lookup import timeline_of
 from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
@@ -24,34 +27,39 @@ def snapshot() -> None:
 
 
 @snapshot.command()
-@click.argument("name", required=False)
+@target_argument()
 @click.option("--label", default="", help="A word to know it by.")
-@app_option
-@instance_option
-def create(name: str | None, label: str, slug: str | None, instance: str | None) -> None:
-    """Keep a database as it is now, while others write to it. Default: that of the branch checked out here."""
+def create(wanted: Wanted, label: str) -> None:
+    """Keep all databases of a timeline as they are now, or none, while others write to them.
+
+    TARGET is a branch, a timeline, or one database by its name or id; by default, the branch that is checked out here.
+    """
     with Registry.open(the_home()) as registry:
-        app, found = meant(registry, name, slug, instance)
-        carry_out(snapshots.keep(registry, app, found, label))
+        carry_out(snapshots.keep(registry, load(registry, wanted), label))
 
 
 @snapshot.command(name="list")
-@click.argument("name", required=False)
-@app_option
-@instance_option
+@target_argument()
 @json_option
-def list_snapshots(name: str | None, slug: str | None, instance: str | None, as_json: bool) -> None:
-    """The snapshots of a database, the newest first. Default: of all of the app's databases."""
+def list_snapshots(wanted: Wanted, as_json: bool) -> None:
+    """The snapshots of a timeline's databases, the newest first. Default: of all of the app's databases."""
+    slug = wanted.selectors.instance
     with Registry.open(the_home()) as registry:
-        if name is not None:
-            pairs = [meant(registry, name, slug, instance)]
+        if wanted.text is not None or wanted.by_selector:
+            target = load(registry, wanted)
+            pairs = [(target.app, item) for item in dict.fromkeys((*target.used, *target.own))]
         else:
-            pairs = [(app, item) for app in apps_meant(registry, slug, False) for item in registry.databases(app.id)]
+            on = find_instance(registry, slug).id if slug is not None else None
+            apps = apps_meant(registry, wanted.selectors.app, False)
+            everything = [(app, item) for app in apps for item in registry.databases(app.id)]
+            pairs = [(app, item) for app, item in everything if on in (None, item.instance_id)]
         documents = [
             _document(registry, app, database, kept)
             for app, database in pairs
             for kept in rows.snapshots(registry, database.id)
         ]
+    if len(pairs) > 1 and wanted.narrowed:
+        documents.sort(key=itemgetter("created_at"), reverse=True)
     if as_json:
         print_json(documents)
         return
@@ -83,6 +91,7 @@ def _document(registry: Registry, app: App, database: Database, kept: Snapshot) 
         "version": kept.version,
         "size": kept.size,
         "created_at": rfc3339(kept.created_at),
+        "set": kept.set_id or None,
     }
 
 
@@ -98,26 +107,27 @@ def delete(identity: str, yes: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
-@click.argument("identity", metavar="SNAPSHOT", required=False)
+@target_argument("TARGET [SNAPSHOT]", required=True, most=1, options=("app", "branch", "timeline", "instance"))
 @click.option("--revision", metavar="COMMIT", help="As it was when its timeline moved on from this commit.")
-@app_option
-@instance_option
 @queue_option
+@deploy_option
 @yes_option
 def restore(
-    name: str,
-    identity: str | None,
-    revision: str | None,
-    slug: str | None,
-    instance: str | None,
-    with_queue: bool,
-    yes: bool,
+    wanted: Wanted, words: list[str], revision: str | None, with_queue: bool, no_deploy: bool, yes: bool
 ) -> None:
-    """Make a database what it was when SNAPSHOT was taken. What it holds now becomes a snapshot."""
-    if (identity is None) == (revision is None):
-        raise click.UsageError("say which: SNAPSHOT, or --revision COMMIT")
+    """Make the databases of a timeline what they were when SNAPSHOT was taken: all of them, or none.
+
+    TARGET is a branch, a timeline, or one database by its name or id. SNAPSHOT is the id of one that was taken of them, or
+    its beginning; those that were taken with it are restored with it. Their current data becomes snapshots, and the
+    pre-deploy command runs on the restored data.
+    """
+    if (not words) == (revision is None):
+        raise click.UsageError("choose one: SNAPSHOT, or --revision COMMIT")
     with Registry.open(the_home()) as registry:
-        app, goal = meant(registry, name, slug, instance, own=True)
-        kept = snapshots.find(registry, identity) if identity else snapshots.at_revision(registry, goal, revision or "")
-        carry_out(snapshots.restore(registry, app, goal, kept, with_queue=with_queue), yes=yes)
+        goal = load(registry, wanted)
+        if revision is None:
+            kept = snapshots.of_target(registry, goal, snapshots.find(registry, words[0]))
+        else:
+            kept = snapshots.of_revision(registry, goal, revision)
+        proposal = snapshots.restore(registry, goal, kept, with_queue=with_queue, deploy=not no_deploy)
+        carry_out(proposal, yes=yes)

@@ -6,7 +6,7 @@ import click
 
 from provisioner.cli.context import the_home, yes_option
 from provisioner.cli.terminal import carry_out
-from provisioner.operations import instance_deletion
+from provisioner.operations.instance import deletion as instance_deletion
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
 

@@ -10,7 +10,7 @@ from provisioner.cli.context import the_home
 from provisioner.cli.terminal import carry_out
 from provisioner.core.allowance import AllowanceChange
 from provisioner.engines.protocol.engine import Where
-from provisioner.operations.instance_edit import edit as edited
+from provisioner.operations.instance.edit import edit as edited
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
 

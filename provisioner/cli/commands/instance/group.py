@@ -21,9 +21,9 @@ from provisioner.engines.catalog import ENGINES
 from provisioner.engines.protocol.engine import Where
 from provisioner.operations import documents as view
 from provisioner.operations import instances
-from provisioner.operations.instance_health import lines, standing
+from provisioner.operations.instance.health import lines, standing
+from provisioner.operations.instance.moves_in_progress import moves_under_way
 from provisioner.operations.instances import find
-from provisioner.operations.moves_in_progress import moves_under_way
 from provisioner.registry.instances import Deleted, databases_of, deleted
 from provisioner.registry.store import Registry
 

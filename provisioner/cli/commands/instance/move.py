@@ -8,7 +8,7 @@ from provisioner.cli.commands.instance.storage_options import where_options
 from provisioner.cli.context import the_home, yes_option
 from provisioner.cli.terminal import carry_out
 from provisioner.engines.protocol.engine import Where
-from provisioner.operations import instance_move
+from provisioner.operations.instance import move as instance_move
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
 

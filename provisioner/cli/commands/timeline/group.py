@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from provisioner.cli.commands.timeline.deploy import deploy
 from provisioner.cli.commands.timeline.retention import expire, list_timelines, protect, unprotect
 from provisioner.cli.commands.timeline.runs import fix, log, show
 
@@ -13,5 +14,5 @@ def timeline() -> None:
     """Timelines: production, one for each branch, and previews."""
 
 
-for _command in (show, log, fix, list_timelines, protect, unprotect, expire):
+for _command in (show, log, fix, deploy, list_timelines, protect, unprotect, expire):
     timeline.add_command(_command)

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.commands.database.fork import app_option
-from provisioner.cli.context import apps_meant, json_option, print_json, the_home
-from provisioner.cli.lookup import timeline_meant
+from provisioner.cli.context import json_option, print_json, the_home
+from provisioner.cli.selectors import (
+    ALL,
+    TIMELINE,
+    Wanted,
+    filtered,
+    load_timeline,
+    selector_options,
+    target_argument,
+)
 from provisioner.cli.terminal import carry_out
 from provisioner.core.durations import lasting
 from provisioner.core.errors import UsageError
 from provisioner.core.naming import shown
-from provisioner.operations import documents as view
+from provisioner.environment.resolve import Selectors
 from provisioner.operations import retention
 from provisioner.registry.store import Registry
 
 
 @click.command(name="list")
-@click.option("--app", "slug", metavar="APP", help="Only this app. Default: the one whose checkout this is, else all.")
+@selector_options(*ALL)
 @click.option("--all", "everything", is_flag=True, help="Every app.")
 @json_option
-def list_timelines(slug: str | None, everything: bool, as_json: bool) -> None:
-    """Every timeline with its revision, its status, and until when it is kept."""
+def list_timelines(selectors: Selectors, everything: bool, as_json: bool) -> None:
+    """Every timeline with its revision, its status, and until when it is kept; with selectors, only those."""
     with Registry.open(the_home()) as registry:
-        documents = [item for app in apps_meant(registry, slug, everything) for item in view.timelines(registry, app)]
+        documents = filtered(registry, Wanted(selectors), everything)
     if as_json:
         print_json(documents)
         return
@@ -35,35 +42,32 @@ def list_timelines(slug: str | None, everything: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name", required=False)
-@app_option
-def protect(name: str | None, slug: str | None) -> None:
+@target_argument(options=TIMELINE)
+def protect(wanted: Wanted) -> None:
     """Keep a timeline whatever happens: it never expires, is never archived, and nothing is put in its place.
 
-    NAME is a branch or a timeline; default: the branch checked out here.
+    TARGET is a branch or a timeline; default: the branch checked out here.
     """
     with Registry.open(the_home()) as registry:
-        app, timeline = timeline_meant(registry, name, slug)
+        app, timeline = load_timeline(registry, wanted)
         carry_out(retention.protect(registry, app, timeline, protected=True))
 
 
 @click.command()
-@click.argument("name", required=False)
-@app_option
-def unprotect(name: str | None, slug: str | None) -> None:
+@target_argument(options=TIMELINE)
+def unprotect(wanted: Wanted) -> None:
     """Let a timeline go as others do: where its branch is gone already, its databases are archived now."""
     with Registry.open(the_home()) as registry:
-        app, timeline = timeline_meant(registry, name, slug)
+        app, timeline = load_timeline(registry, wanted)
         carry_out(retention.protect(registry, app, timeline, protected=False))
 
 
 @click.command()
-@click.argument("name", required=False)
+@target_argument(options=TIMELINE)
 @click.option("--after", metavar="TIME", help="Its databases are archived so long after now, or its last push.")
 @click.option("--never", is_flag=True, help="It does not expire, whatever its app says.")
 @click.option("--default", "as_app", is_flag=True, help="As its app says, counted from now.")
-@app_option
-def expire(name: str | None, after: str | None, never: bool, as_app: bool, slug: str | None) -> None:
+def expire(wanted: Wanted, after: str | None, never: bool, as_app: bool) -> None:
     """Say how long a timeline is kept. It begins anew with every push, and with this command.
 
     What has expired is archived, as if its branch were gone; the next push brings it back, and so does
@@ -72,6 +76,6 @@ def expire(name: str | None, after: str | None, never: bool, as_app: bool, slug:
     if sum((after is not None, never, as_app)) != 1:
         raise UsageError("say one of --after TIME, --never, --default")
     with Registry.open(the_home()) as registry:
-        app, timeline = timeline_meant(registry, name, slug)
+        app, timeline = load_timeline(registry, wanted)
         lasts = None if as_app else 0 if after is None else lasting(after) or 0
         carry_out(retention.expire(registry, app, timeline, lasts))

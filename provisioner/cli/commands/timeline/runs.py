@@ -7,9 +7,8 @@ import time
 
 import click
 
-from provisioner.cli.commands.database.fork import app_option
 from provisioner.cli.context import json_option, print_json, the_home
-from provisioner.cli.lookup import timeline_meant
+from provisioner.cli.selectors import TIMELINE, Wanted, load_timeline, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.errors import NotResolved
 from provisioner.core.model import Run, RunState
@@ -27,21 +26,18 @@ LOOK_SECONDS = 0.1
 
 
 @click.command()
-@click.argument("name", required=False)
-@app_option
+@target_argument(options=TIMELINE)
 @json_option
-def show(name: str | None, slug: str | None, as_json: bool) -> None:
+def show(wanted: Wanted, as_json: bool) -> None:
     """One timeline with its databases, and the end of what its pre-deploy command printed.
 
-    NAME is a branch or a timeline; default: that of the branch checked out here.
+    TARGET is a branch or a timeline; default: that of the branch checked out here.
     """
     with Registry.open(the_home()) as registry:
-        app, found = timeline_meant(registry, name, slug)
+        app, found = load_timeline(registry, wanted)
         document = view.timeline(registry, app, found)
     if document is None:
-        raise NotResolved(
-            f"timeline {os.fsdecode(found.name)!r} is gone, and so is its data", "See 'provisioner status'"
-        )
+        raise NotResolved(f"timeline {shown(found.name)} is gone, and so is its data", "See 'provisioner status'")
     if as_json:
         print_json(document)
         return
@@ -68,13 +64,12 @@ def _print_deploy(deploy: view.Document) -> None:
 
 
 @click.command()
-@click.argument("name", required=False)
+@target_argument(options=TIMELINE)
 @click.option("--follow", "keep_on", is_flag=True, help="Go on until the command has ended.")
-@app_option
-def log(name: str | None, keep_on: bool, slug: str | None) -> None:
+def log(wanted: Wanted, keep_on: bool) -> None:
     """What the pre-deploy command printed when it was run last, or prints now."""
     with Registry.open(the_home()) as registry:
-        app, found = timeline_meant(registry, name, slug)
+        app, found = load_timeline(registry, wanted)
         run = last_run(registry, found.id, PRE_DEPLOY)
         if run is None:
             where = os.fsdecode(found.name)
@@ -97,10 +92,9 @@ def _runs(registry: Registry, run: Run) -> bool:
 
 
 @click.command()
-@click.argument("name", required=False)
-@app_option
-def fix(name: str | None, slug: str | None) -> None:
+@target_argument(options=TIMELINE)
+def fix(wanted: Wanted) -> None:
     """Try again what failed on a timeline, now: its databases, and its pre-deploy command."""
     with Registry.open(the_home()) as registry:
-        app, found = timeline_meant(registry, name, slug)
+        app, found = load_timeline(registry, wanted)
         carry_out(retry.timeline(registry, app, found))

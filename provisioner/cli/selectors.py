@@ -1,0 +1,209 @@
+"""What a command is about, parsed in one place: a TARGET, the options that stand for one, or the branch checked out here.
+
+``[APP:]NAME``: NAME is a branch, a timeline as ``DENO_TIMELINE`` has it, a commit, or a database by its name or id; ``@``
+is the timeline of this checkout. ``--branch``, ``--timeline`` and ``--revision`` each stand for a NAME that has one
+meaning only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from provisioner.cli.context import apps_meant, the_app, the_home
+from provisioner.cli.terminal import TERMINAL
+from provisioner.core.errors import NotResolved, UsageError
+from provisioner.core.model import App, Timeline
+from provisioner.environment.resolve import Selectors, commit_meant, here, timeline_here
+from provisioner.operations import lookup
+from provisioner.operations.documents import Document, timeline, timelines
+from provisioner.operations.reconcile_now import run
+from provisioner.operations.target import Target, of_timeline
+from provisioner.registry.store import Registry
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+HERE = "@"
+_HELP = {
+    "app": "The app. Default: the one whose checkout this is.",
+    "branch": "The branch's timeline. Default: the branch that is checked out here.",
+    "timeline": "The timeline: production, git-branch/NAME, or preview/COMMIT.",
+    "revision": "The timeline at this commit, which may be anything that git resolves to one.",
+    "instance": "Only the timeline's database on this instance.",
+}
+TIMELINE = ("app", "branch", "timeline", "revision")
+ALL = (*TIMELINE, "instance")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is meant, not looked up yet. `text` is a NAME; None: what the selectors say, else the checkout."""
+
+    selectors: Selectors
+    text: str | None = None
+
+    @property
+    def by_selector(self) -> bool:
+        return any((self.selectors.branch, self.selectors.timeline, self.selectors.revision))
+
+    @property
+    def narrowed(self) -> bool:
+        """Is anything said but the app?"""
+        return self.text is not None or self.by_selector or self.selectors.instance is not None
+
+
+def selector_options(*names: str) -> Callable[[_Command], _Command]:
+    """The options with these names, handed on as `selectors`. They mean the same in every command."""
+
+    def decorate(command: _Command) -> _Command:
+        @wraps(command)
+        def with_selectors(*args: Any, **options: Any) -> Any:
+            selectors = Selectors(**{name: options.pop(f"select_{name}") for name in names})
+            selectors.must_be_one()
+            return command(*args, selectors=selectors, **options)
+
+        options = {name: {"metavar": name.upper(), "help": _HELP[name]} for name in names}
+        for name, settings in reversed(options.items()):
+            with_selectors = click.option(f"--{name}", f"select_{name}", **settings)(with_selectors)  # type: ignore[arg-type]
+        return with_selectors  # type: ignore[return-value]
+
+    return decorate
+
+
+def target_argument(
+    metavar: str = "[TARGET]",
+    *,
+    required: bool = False,
+    least: int = 0,
+    most: int = 0,
+    options: tuple[str, ...] = ALL,
+    unparsed: bool = False,
+) -> Callable[[_Command], _Command]:
+    """A TARGET and the options that can stand for it, handed on as `wanted`; behind it `least` to `most` other words, handed
+    on as `words` where there can be any. `unparsed`: it may be a file or a URL."""
+
+    def decorate(command: _Command) -> _Command:
+        @wraps(command)
+        def with_target(*args: Any, selectors: Selectors, targets: tuple[str, ...], **others: Any) -> Any:
+            words = list(targets)
+            wanted = Wanted(selectors)
+            if not wanted.by_selector and words and (required or len(words) > least):
+                text = words.pop(0)
+                wanted = Wanted(selectors, text) if unparsed else parse(text, selectors)
+            elif required and not wanted.by_selector:
+                raise click.UsageError(f"Missing argument '{metavar.split()[0].strip('[]')}'.")
+            if len(words) < least:
+                raise click.UsageError(f"Missing argument '{metavar.split()[-1].strip('[]')}'.")
+            if len(words) > most:
+                given = (wanted.by_selector and not most and "; a selector stands for TARGET already") or ""
+                raise click.UsageError(f"Got unexpected extra argument ({words[most]}){given}")
+            if most:
+                others["words"] = words
+            return command(*args, wanted=wanted, **others)
+
+        with_words = click.argument("targets", nargs=-1, metavar=metavar)(with_target)
+        return selector_options(*options)(with_words)  # type: ignore[return-value]
+
+    return decorate
+
+
+def parse(text: str, selectors: Selectors) -> Wanted:
+    """A TARGET as it was typed. Raises UsageError where it and a selector are two things."""
+    said = Wanted(selectors)
+    if said.by_selector:
+        raise UsageError(f"{text!r} and --branch, --timeline or --revision cannot be used together", "Choose one")
+    app, colon, name = text.partition(":")  # git allows no colon in a branch's name
+    if not colon:
+        app, name = "", text
+    if not name or (colon and not app):
+        raise UsageError(f"{text!r} is not a target", "Use a branch, a timeline, a database, or APP:NAME")
+    if app and selectors.app not in (None, app):
+        raise UsageError(f"{text!r} and --app {selectors.app} name two apps", "Omit one")
+    slug = app or selectors.app
+    chosen = Selectors(slug, instance=selectors.instance)
+    return Wanted(chosen, None if name == HERE else name)
+
+
+def load(registry: Registry, wanted: Wanted, app: App | None = None) -> Target:
+    """The timeline and the databases that are meant, of `app` where no other is said. A branch that git has and the
+    registry does not know yet is provisioned first. Raises NotResolved."""
+    target = _loaded(registry, wanted, app)
+    if target.shared:  # git may have renamed it since: what is renamed shares nothing
+        run(registry, target.app, "database", TERMINAL, retry=False)
+        target = _loaded(registry, wanted, app)
+    return target
+
+
+def exact(wanted: Wanted) -> Selectors:
+    """Selectors that mean the same, for what looks a timeline up by them. Raises NotResolved."""
+    if wanted.text is None:
+        return wanted.selectors
+    with Registry.open(the_home()) as registry:
+        found = _loaded(registry, wanted)
+    only = found.instances[0].slug if found.narrowed else None
+    return Selectors(found.app.slug, timeline=os.fsdecode(found.timeline.name), instance=only)
+
+
+def load_timeline(registry: Registry, wanted: Wanted) -> tuple[App, Timeline]:
+    """The timeline that is meant, or that of the database that is named."""
+    found = _loaded(registry, wanted)
+    return found.app, found.timeline
+
+
+def _loaded(registry: Registry, wanted: Wanted, usual: App | None = None) -> Target:
+    selectors = wanted.selectors
+    if wanted.text is None:
+        app = the_app(registry, selectors.app)
+        return of_timeline(registry, app, _selected(registry, app, selectors), selectors.instance)
+    anywhere = selectors.app is None
+    try:
+        found: App | None = usual if usual and anywhere else the_app(registry, selectors.app)
+    except NotResolved:
+        if not anywhere or not lookup.called(registry, wanted.text):
+            raise
+        found = None
+    return lookup.target(registry, found, wanted.text, TERMINAL, selectors.instance, anywhere=anywhere)
+
+
+def _selected(registry: Registry, app: App, selectors: Selectors) -> Timeline:
+    if selectors.revision is None:
+        name = timeline_here(registry.home, selectors, here(), os.environ)
+        return lookup.timeline_meant(registry, app, name, TERMINAL, exact=True)
+    commit = commit_meant(registry.home, selectors, here())
+    found = lookup.at_revision(registry, app, commit, missing_ok=True)
+    if found is None:
+        run(registry, app, "timeline", TERMINAL, retry=False)
+        found = lookup.at_revision(registry, app, commit)
+    assert found is not None  # noqa: S101
+    return found
+
+
+def filtered(registry: Registry, wanted: Wanted, everything: bool) -> list[Document]:
+    """The documents of an app's timelines, or of `everything`, or of the timeline and the instance that are meant."""
+    if everything and wanted.narrowed:
+        raise UsageError("--all and a target cannot be used together", "Omit one")
+    instance = wanted.selectors.instance
+    if wanted.text is None and not wanted.by_selector:
+        apps = apps_meant(registry, wanted.selectors.app, everything)
+        return [
+            item for app in apps for item in timelines(registry, app) if instance is None or _keep_only(item, instance)
+        ]
+    target = load(registry, wanted)
+    document = timeline(registry, target.app, target.timeline)
+    if document is None:
+        raise NotResolved(f"timeline {target.name} is gone, and so is its data", "See 'provisioner status'")
+    if wanted.text is not None and target.narrowed and instance is None:  # one database
+        ids = {item.id for item in target.own}
+        document["databases"] = [item for item in document["databases"] if item["id"] in ids]
+    return [document] if instance is None or _keep_only(document, instance) else []
+
+
+def _keep_only(document: Document, instance: str) -> bool:
+    """Of a timeline's databases leave those on the instance; whether it has any."""
+    document["databases"] = [item for item in document["databases"] if item["instance"] == instance]
+    return bool(document["databases"])

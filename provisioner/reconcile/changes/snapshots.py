@@ -1,0 +1,121 @@
+"""Keeping databases as they are, and deleting what was kept: begun by a person, finished or undone by a reconcile."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import App, Database, Instance, Snapshot, SnapshotState
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.engine import Engine
+from provisioner.reconcile.apply.locks import database_if_free, database_locked
+from provisioner.registry import snapshots
+from provisioner.registry.store import Registry
+from provisioner.system import failpoints
+
+BY_HAND = "user"
+"""The cause of a snapshot that somebody asked for."""
+
+
+def take_snapshots(
+    registry: Registry, app: App, databases: Sequence[Database], now: int, *, label: str, cause: str
+) -> list[Snapshot]:
+    """Keep databases as they are: all of them, or none if one cannot be copied. Raises StorageFailed and Busy."""
+    with ExitStack() as locks:
+        for database in sorted(databases, key=lambda item: item.id):
+            locks.enter_context(database_locked(registry, database))
+        set_id = str(uuid.uuid4())
+        begun = [_begun(registry, database, label, cause, now, set_id) for database in databases]
+        with registry.change():
+            for snapshot in begun:
+                snapshots.save_snapshot(registry, snapshot)
+        failpoints.point("snapshot.intended")
+        try:
+            made = [_made(registry, *pair) for pair in zip(databases, begun, strict=True)]
+        except ProvisionerError:
+            for snapshot in begun:
+                remove(registry, snapshot, now)
+            raise
+        by = registry.who if cause == BY_HAND else cause
+        with registry.change():
+            for database, snapshot in zip(databases, made, strict=True):
+                snapshots.save_snapshot(registry, snapshot)
+                record(registry, app, database, now, "database.snapshot", by, snapshot.id)
+        failpoints.point("snapshot.recorded")
+    return made
+
+
+def _begun(registry: Registry, database: Database, label: str, cause: str, now: int, set_id: str) -> Snapshot:
+    revision = registry.timeline(database.timeline_id).revision
+    making = SnapshotState.MAKING
+    return Snapshot(str(uuid.uuid4()), database.id, label, cause, revision, making, None, None, now, None, set_id)
+
+
+def _made(registry: Registry, database: Database, snapshot: Snapshot) -> Snapshot:
+    engine, instance = storage(registry, database)
+    made = engine.snapshot(instance, database, snapshot.id)
+    return replace(snapshot, state=SnapshotState.KEPT, version=made.version, size=made.size)
+
+
+def keep_newest(registry: Registry, app: App, database: Database, cause: str, most: int, now: int) -> None:
+    """Of a database's snapshots of one cause delete all but the newest. Raises StorageFailed and Busy."""
+    kept = [snapshot for snapshot in snapshots.snapshots(registry, database.id) if snapshot.cause == cause]
+    for snapshot in kept[most:]:
+        delete_snapshot(registry, app, database, snapshot, now, cause="superseded")
+
+
+def delete_snapshot(
+    registry: Registry, app: App, database: Database, snapshot: Snapshot, now: int, cause: str = ""
+) -> None:
+    """Delete it for good; without a cause it is who asks. Raises StorageFailed and Busy."""
+    with database_locked(registry, database):
+        with registry.change():
+            snapshot = replace(snapshot, state=SnapshotState.DELETING, deleted_at=now)
+            snapshots.save_snapshot(registry, snapshot)
+            record(registry, app, database, now, "database.snapshot-delete", cause or registry.who, snapshot.id)
+        failpoints.point("snapshot.deleting")
+        remove(registry, snapshot, now)
+
+
+def settle_snapshots(registry: Registry, app: App, now: int) -> None:
+    """Remove the snapshots that a process that is gone was making or deleting. The caller holds the app's lock."""
+    for snapshot in snapshots.unfinished_snapshots(registry, app.id):
+        with database_if_free(registry, snapshot.database_id) as free:
+            if free:
+                remove(registry, snapshot, now)
+
+
+def remove(registry: Registry, snapshot: Snapshot, now: int) -> None:
+    """Delete a snapshot's data; of one that was never made nothing is remembered."""
+    database = row_of(registry, snapshot.database_id)
+    engine, instance = storage(registry, database)
+    engine.delete_snapshot(instance, database, snapshot.id)
+    if snapshot.state is SnapshotState.MAKING:
+        snapshots.forget_snapshot(registry, snapshot)
+    else:
+        snapshots.save_snapshot(
+            registry, replace(snapshot, state=SnapshotState.DELETED, deleted_at=snapshot.deleted_at or now)
+        )
+
+
+def row_of(registry: Registry, database_id: str) -> Database:
+    """The database's row as it is now."""
+    found = registry.database(database_id)
+    assert found is not None  # noqa: S101 - rows of databases are never deleted
+    return found
+
+
+def storage(registry: Registry, database: Database) -> tuple[Engine, Instance]:
+    """What works on the database's data, and where that is now."""
+    instance = registry.storage_of(database)
+    return engine_of(instance), instance
+
+
+def record(registry: Registry, app: App, database: Database, now: int, action: str, cause: str, detail: str) -> None:
+    """Add an event to the database's history."""
+    timeline = os.fsdecode(registry.timeline(database.timeline_id).name)
+    registry.record(now, action, cause, app_id=app.id, timeline=timeline, database_id=database.id, detail=detail)
