@@ -18,10 +18,10 @@ from provisioner.core.naming import PRODUCTION
 from provisioner.core.redaction import Secret
 from provisioner.engines.endpoints import all_reached
 from provisioner.git.checkout_tree import check_out
+from provisioner.jobs.copies_before import copy_before, identity
 from provisioner.reconcile.apply.locks import app_locked, timeline_locked
 from provisioner.reconcile.changes.command_access import confined
 from provisioner.reconcile.changes.run_records import PRE_DEPLOY, begun, cut_off, end
-from provisioner.reconcile.changes.snapshots import keep_newest, take_snapshots
 from provisioner.registry import queries, runs
 from provisioner.registry import snapshots as kept
 from provisioner.registry.exec_lookup import Resolver
@@ -30,9 +30,6 @@ from provisioner.registry.store import Registry
 from provisioner.runs import workplace
 from provisioner.runs.process import STOPPED, Command, Stop, failed, run, shell
 from provisioner.system import failpoints
-
-SNAPSHOTS = 5
-"""Of so many runs the data before them is kept."""
 
 PATIENCE_SECONDS = 60.0  # over the time limit, with another process that is at it
 
@@ -83,7 +80,8 @@ def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> No
     with begun(registry, timeline, PRE_DEPLOY, app.pre_deploy or app.pre_deploy_from) as begun_run:
         failpoints.point("deploy.intended")
         before = kept.replaced_counts(registry, timeline.id)
-        _snapshots(registry, app, timeline)
+        command = identity(app, timeline.revision)
+        copy_before(registry, app, timeline, command)
         failpoints.point("deploy.snapshot")
         try:
             why = _run(registry, app, timeline, begun_run, stop)
@@ -97,15 +95,8 @@ def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> No
         if why:
             what = f"the pre-deploy command at {timeline.revision[:12]}"
             why = mask(registry, app).text(failed(registry.home, begun_run.id, what, why))
-        _record(registry, app, begun_run, why, before)
+        _record(registry, app, begun_run, command, why, before)
     failpoints.point("deploy.recorded")
-
-
-def _snapshots(registry: Registry, app: App, timeline: Timeline) -> None:
-    live = [item for item in queries.databases_of(registry, timeline) if item.live]
-    take_snapshots(registry, app, live, now_ms(), label="", cause=PRE_DEPLOY)
-    for database in live:
-        keep_newest(registry, app, database, PRE_DEPLOY, SNAPSHOTS, now_ms())
 
 
 def _run(registry: Registry, app: App, timeline: Timeline, begun_run: Run, stop: Stop) -> str:
@@ -145,7 +136,7 @@ def _words(directory: str, name: str) -> list[str] | None:
     return [path] if os.stat(path).st_mode & stat.S_IXUSR else ["/bin/sh", path]
 
 
-def _record(registry: Registry, app: App, begun_run: Run, why: str, before: dict[str, int]) -> None:
+def _record(registry: Registry, app: App, begun_run: Run, command: str, why: str, before: dict[str, int]) -> None:
     """What came of it counts for the data that it ran on: if that was replaced meanwhile, it is run again."""
     with app_locked(registry, app), registry.change():
         if kept.replaced_counts(registry, begun_run.timeline_id) != before:
@@ -153,7 +144,9 @@ def _record(registry: Registry, app: App, begun_run: Run, why: str, before: dict
             return
         end(registry, begun_run, RunState.FAILED if why else RunState.SUCCEEDED, why)
         current = registry.timeline(begun_run.timeline_id)
-        registry.save_timelines([replace(current, deployed=begun_run.revision, failure=why or None)])
+        by = current.deployed_by if why else command
+        deployed = replace(current, deployed=begun_run.revision, failure=why or None, deployed_by=by)
+        registry.save_timelines([deployed])
         action = "timeline.deploy-failed" if why else "timeline.deploy"
         name = os.fsdecode(current.name)
         registry.record(now_ms(), action, "pre-deploy", app_id=app.id, timeline=name, detail=why or begun_run.revision)

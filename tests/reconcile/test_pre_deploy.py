@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +186,88 @@ def test_a_file_of_the_revision_is_run_only_where_that_was_asked_for(repo: Path,
         assert provisioner(repo, "app", "set", "--pre-deploy-from", path).returncode == 2
 
 
+def copies(repo: Path) -> list[str]:
+    """The revisions before which the data of production was copied, the newest first."""
+    listed = json.loads(ok(repo, "database", "snapshot", "list", "main", "--json"))
+    return [item["revision"] for item in listed if item["cause"] == "pre-deploy"]
+
+
+def deployed(repo: Path, text: str) -> str:
+    """A new commit, for which the command has run."""
+    commit(repo, text)
+    ok(repo, "reconcile")
+    assert timeline(repo, "main")["pre_deploy"]["state"] == "succeeded"
+    return head(repo)
+
+
+def test_the_data_is_copied_only_before_a_command_that_changed(repo: Path) -> None:
+    git(repo, "branch", "-q", "-D", "login")
+    (repo / "migrate.sh").write_text("true")
+    (repo / "migrations").mkdir()
+    (repo / "migrations" / "1.sql").write_text("create table a (b)")
+    git(repo, "add", ".")
+    commit(repo, "first")
+    ok(repo, "app", "set", "--pre-deploy", "sh ./migrate.sh")
+    expected = [head(repo)]
+    assert copies(repo) == expected
+    for number in range(5):
+        deployed(repo, f"another page {number}")
+    assert copies(repo) == expected
+    (repo / "migrate.sh").write_text("true and more")  # a word of the command names it
+    git(repo, "add", ".")
+    expected.insert(0, deployed(repo, "other command"))
+    (repo / "migrations" / "2.sql").write_text("create table c (d)")
+    git(repo, "add", ".")
+    deployed(repo, "other migrations, of which nothing was said")
+    assert copies(repo) == expected
+    ok(repo, "app", "set", "--pre-deploy-inputs", "migrations")
+    expected.insert(0, deployed(repo, "said"))
+    deployed(repo, "not again")
+    assert copies(repo) == expected
+    (repo / "migrations" / "3.sql").write_text("create table e (f)")
+    git(repo, "add", ".")
+    expected.insert(0, deployed(repo, "other migrations"))
+    assert copies(repo) == expected
+    ok(repo, "app", "set", "--pre-deploy-copies", "never", "--pre-deploy", "sh migrate.sh other")
+    deployed(repo, "never")
+    assert copies(repo) == expected
+
+
+def test_a_command_that_failed_is_not_the_one_that_ran_last(repo: Path) -> None:
+    git(repo, "branch", "-q", "-D", "login")
+    ok(repo, "app", "set", "--pre-deploy", "true")
+    first = head(repo)
+    ok(repo, "app", "set", "--pre-deploy", "! ls | grep -q ^stop")
+    (repo / "stop").touch()
+    git(repo, "add", ".")
+    commit(repo, "bad")
+    assert provisioner(repo, "reconcile").returncode == 1
+    bad = head(repo)
+    assert copies(repo) == [bad, first]
+    git(repo, "rm", "-q", "stop")
+    good = deployed(repo, "good")
+    assert copies(repo) == [good, bad, first]
+    deployed(repo, "good again")
+    assert copies(repo) == [good, bad, first]
+
+
+def test_an_old_copy_makes_room_before_a_new_one_is_made(repo: Path, home: Path) -> None:
+    git(repo, "branch", "-q", "-D", "login")
+    ok(repo, "app", "set", "--pre-deploy-copies", "always", "--pre-deploy", "true")
+    for number in range(4):
+        deployed(repo, f"revision {number}")
+    assert len(copies(repo)) == 5
+    with closing(sqlite3.connect(home / "registry.db")) as registry:
+        last = registry.execute("select max(id) from event").fetchone()[0]
+        deployed(repo, "one more")
+        done = registry.execute("select action from event where id > ? and action like 'database.snapshot%'", (last,))
+        assert [action for (action,) in done] == ["database.snapshot-delete", "database.snapshot"]
+    assert len(copies(repo)) == 5
+
+
 def test_the_data_before_it_is_kept_of_the_last_five(repo: Path, tmp_path: Path) -> None:
     put(rows(repo)[0]["path"], "before")
-    ok(repo, "app", "set", "--pre-deploy", "true")
+    ok(repo, "app", "set", "--pre-deploy-copies", "always", "--pre-deploy", "true")
     for number in range(6):
         commit(repo, f"revision {number}")
         ok(repo, "reconcile")

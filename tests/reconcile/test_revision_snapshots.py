@@ -66,7 +66,8 @@ def test_it_is_kept_before_the_new_revision_is_known_and_before_its_pre_deploy_c
 ) -> None:
     git(repo, "branch", "-q", "-D", "login")
     there = outside(tmp_path)
-    ok(repo, "app", "set", "--snapshot-revisions", "3", "--allow-write", there, "--pre-deploy", f"echo >>{there}/ran")
+    ok(repo, "app", "set", "--pre-deploy-copies", "always", "--allow-write", there)
+    ok(repo, "app", "set", "--snapshot-revisions", "3", "--pre-deploy", f"echo >>{there}/ran")
     change(repo, "old")
     first = head(repo)
     commit(repo, "second")
