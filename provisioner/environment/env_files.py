@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.errors import ProvisionerError, UsageError, WrongHome
 from provisioner.environment import env_block
 from provisioner.environment.formats import FORMATS, Variables
 from provisioner.environment.resolve import Environ, Selectors, app_of_checkout, resolve
@@ -115,6 +115,8 @@ def refresh(
     if checkout is None or checkout.top is None:
         return []
     listed = entries(checkout.common_dir)
+    if not listed or not _keeps_up(home, checkout, known):
+        return []
     said = [line for entry in listed if (line := _refresh(home, checkout, environ, entry, known, every))]
     if said:
         from provisioner.git.hook_repair import put_back
@@ -174,10 +176,45 @@ def forget_app(home: Home, app_id: str, git_dir: bytes | None) -> list[str]:
     return removed
 
 
+def forget_all(home: Home) -> None:
+    """Keep no file up any more, and leave all of them as they are: they are those of the home that this is a copy of."""
+    from shutil import rmtree
+
+    rmtree(_directory(home), ignore_errors=True)
+
+
 def _common_dirs(home: Home, app_id: str, git_dir: bytes | None) -> list[bytes]:
     """The repositories with such files: the app's own, and its clones that are known."""
-    own = [] if git_dir is None else [git_dir]
-    return [path for path in dict.fromkeys((*own, *_registered(home, app_id))) if entries(path)]
+    registered = _registered(home, app_id)
+    own = [] if git_dir is None or git_dir in registered or not entries(git_dir) else [git_dir]
+    checkouts = [checkout for path in own if (checkout := find_checkout(path)) and not _is_anothers(home, checkout)]
+    found = (*(checkout.common_dir for checkout in checkouts), *registered)
+    return [path for path in dict.fromkeys(found) if entries(path)]
+
+
+def _keeps_up(home: Home, checkout: Checkout, known: Variables | None) -> bool:
+    """Does this home keep the files of the checkout up? They may be those of another home."""
+    app_id = known["DENO_DEPLOY_APP_ID"] if known else None
+    if app_id is None:
+        try:
+            app = app_of_checkout(home, checkout)
+        except ProvisionerError:
+            return False
+        if app is None:
+            return False
+        app_id = app.id
+    return checkout.common_dir in _registered(home, app_id) or not _is_anothers(home, checkout)
+
+
+def _is_anothers(home: Home, checkout: Checkout) -> bool:
+    """Do git's hooks there lead to another home?"""
+    from provisioner.git.hooks import State, status
+
+    try:
+        found = status(checkout.common_dir, checkout.top, home.path)
+    except (ProvisionerError, OSError):
+        return False
+    return any(hook.state is State.OTHER_HOME for hook in found)
 
 
 def _refresh(
@@ -194,6 +231,8 @@ def _refresh(
         text = FORMATS[entry.format_name](values)
         crlf = env_block.takes_crlf(entry.format_name, values)
         said = f"{entry.relative} is connected to {values['DENO_TIMELINE']}"
+    except WrongHome:  # the file is of another one
+        return ""
     except ProvisionerError as error:
         text = "".join(f"# not connected: {line}\n" for line in str(error).splitlines())
         crlf = True

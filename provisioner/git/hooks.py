@@ -93,14 +93,38 @@ def install(common_dir: bytes, top: bytes | None, app_id: str, home: str) -> lis
     return status(common_dir, top, home)
 
 
-def uninstall(common_dir: bytes, top: bytes | None, *, shared: bool) -> None:
-    """Take the hooks out and put back what was there. `shared`: another app still uses the hooks directory."""
+def uninstall(common_dir: bytes, top: bytes | None, home: str, *, shared: bool) -> None:
+    """Take the home's hooks out and put back what was there. `shared`: another app still uses the hooks directory.
+
+    Those of another home stay, with what tells them which app the repository is.
+    """
     directory = hooks_directory(common_dir, top)
-    _remove_marker(common_dir)
-    if shared:
-        return
-    for name in (*LOCAL, *RECEIVING):
-        _uninstall_one(os.path.join(directory, name.encode()))
+    paths = [os.path.join(directory, name.encode()) for name in (*LOCAL, *RECEIVING)]
+    own = [path for path in paths if _state(path, home) is not State.OTHER_HOME]
+    if own == paths:
+        _remove_marker(common_dir)
+    for path in own if not shared else []:
+        _uninstall_one(path)
+
+
+def move_home(common_dir: bytes, top: bytes | None, app_id: str, old: str, new: str) -> bool:
+    """Hooks that were installed for the home when it was at `old` are for it at `new` from here on; False without any."""
+    directory = hooks_directory(common_dir, top)
+    found = [path for name in wanted_hooks(common_dir) if _is_of(path := os.path.join(directory, name.encode()), old)]
+    for path in found:
+        _uninstall_one(path)
+    if found:
+        install(common_dir, top, app_id, new)
+    return bool(found)
+
+
+def _is_of(path: bytes, home: str) -> bool:
+    """Is it installed for the home that is, or was, at this path?"""
+    if not os.path.lexists(path):
+        return False
+    with open(path, "rb") as file:
+        text = file.read()
+    return BEGIN in text and os.path.realpath(os.fsdecode(_unquoted(text, b"provisioner_home="))) == home
 
 
 def status(common_dir: bytes, top: bytes | None, home: str) -> list[HookStatus]:

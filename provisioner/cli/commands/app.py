@@ -178,7 +178,9 @@ def remove(slug: str | None, yes: bool) -> None:
         confirm(f"Remove app {app.slug} and archive its {len(live)} databases?", yes)
         checkout = find_checkout(app.git_dir) if os.path.isdir(app.git_dir) else None
         if checkout is not None:
-            hooks.uninstall(checkout.common_dir, checkout.top, shared=hooks_are_shared(registry, app))
+            hooks.uninstall(
+                checkout.common_dir, checkout.top, registry.home.path, shared=hooks_are_shared(registry, app)
+            )
         for instance in registry.assigned(app.id):
             registry.unassign(instance, app, now_ms())
         archive_all(registry, app, now_ms(), "its app was removed")

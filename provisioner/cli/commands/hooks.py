@@ -55,7 +55,7 @@ def uninstall(slug: str | None) -> None:
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
         place = _place(app)
-        git_hooks.uninstall(place.common_dir, place.top, shared=hooks_are_shared(registry, app))
+        git_hooks.uninstall(place.common_dir, place.top, registry.home.path, shared=hooks_are_shared(registry, app))
         click.echo(f"{app.slug}: hooks uninstalled")
 
 
