@@ -10,7 +10,8 @@ from provisioner.core.durations import milliseconds
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Scope, Status, Token
 from provisioner.core.naming import shown
-from provisioner.operations import credentials, documents
+from provisioner.operations import documents
+from provisioner.operations.home import credentials
 from provisioner.operations.lookup import find
 from provisioner.registry import tokens
 from provisioner.registry.queries import app_of

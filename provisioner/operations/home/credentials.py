@@ -15,7 +15,7 @@ from provisioner.system import secret_key
 def revoke_injected(registry: Registry, database: Database) -> None:
     """What `exec` and `env` have injected for a database opens nothing any more. Raises ProvisionerError."""
     tokens.raise_generation(registry, database.id, now_ms())
-    _renew(registry, [database])
+    renew(registry, [database])
 
 
 def rotate_key(registry: Registry) -> None:
@@ -23,10 +23,11 @@ def rotate_key(registry: Registry) -> None:
     must_lead(registry.home)
     secret_key.rotate(registry.home)
     registry.record(now_ms(), "token.rotate-key", registry.who)
-    _renew(registry, [database for app in registry.apps() for database in registry.databases(app.id)])
+    renew(registry, [database for app in registry.apps() for database in registry.databases(app.id)])
 
 
-def _renew(registry: Registry, databases: list[Database]) -> None:
+def renew(registry: Registry, databases: list[Database]) -> None:
+    """Let in who has what is valid now, and nobody else. Raises ProvisionerError where some could not be changed."""
     failed = []
     for database in databases:
         current = registry.database(database.id)
