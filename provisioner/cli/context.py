@@ -15,16 +15,25 @@ from provisioner.core.model import App
 from provisioner.environment.resolve import Selectors, find_app, here
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home, home_directory
+from provisioner.system.home_guard import must_be_home
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def the_home() -> Home:
+def any_home() -> Home:
+    """The directory that is meant, whether or not it is the home that it says it is: for looking at it, and adopting it."""
     return Home(home_directory(os.environ))
 
 
+def the_home() -> Home:
+    """Raises WrongHome if the directory is not the home that it says it is."""
+    home = any_home()
+    must_be_home(home)
+    return home
+
+
 def made_home() -> Home:
-    """The home with its directories, for what shall run in it."""
+    """The home with its directories, for what is to run in it."""
     home = the_home()
     try:
         home.create()

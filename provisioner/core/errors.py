@@ -24,6 +24,10 @@ class NotResolved(ProvisionerError):  # noqa: N818 - the field says "not resolve
     exit_code = 3
 
 
+class WrongHome(NotResolved):
+    """A directory is not, or not beyond doubt, the home that it says it is: nothing is changed and nobody is connected."""
+
+
 class Busy(ProvisionerError):  # noqa: N818
     """Another process holds a lock for longer than a caller can wait."""
 

@@ -11,6 +11,7 @@ from provisioner.core.naming import timeline_name
 PRE_DEPLOY_MS = 600_000
 MAX_BRANCHES = 10_000
 CHECKOUT_FILES, CHECKOUT_BYTES = 100_000, 4_000_000_000
+_DETACHED = b"detached:"
 
 
 class Status(StrEnum):
@@ -179,6 +180,11 @@ class App:
     max_branches: int = MAX_BRANCHES
     checkout_files: int = CHECKOUT_FILES
     checkout_bytes: int = CHECKOUT_BYTES
+
+    @property
+    def detached_from(self) -> bytes | None:
+        """The repository that the app of the original home has, if this is a copy's that nobody has given one yet."""
+        return self.git_dir.removeprefix(_DETACHED) if self.git_dir.startswith(_DETACHED) else None
 
     @property
     def deploys(self) -> bool:
@@ -358,6 +364,11 @@ class Token:
 
     def valid(self, now: int) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+def detached(git_dir: bytes) -> bytes:
+    """What an app of a copied home has for its repository: that of the original, which it must not follow."""
+    return git_dir if git_dir.startswith(_DETACHED) else _DETACHED + git_dir
 
 
 def deploy_status(app: App, timeline: Timeline) -> Status | None:

@@ -135,7 +135,7 @@ def register(
         raise ProvisionerError(f"{os.path.abspath(path)} is in no git repository", "Make one with 'git init'")
     must_be_trusted(checkout.top or checkout.common_dir)
     read_branches(checkout.common_dir)
-    known = next((app for app in registry.apps() if app.git_dir == checkout.common_dir), None)
+    known = _known(registry, checkout.common_dir)
     slug = naming.parse_slug(name, "an app") if name else naming.slug_of_repository(checkout.common_dir)
     app = known or App(
         id=str(uuid.uuid4()),
@@ -150,6 +150,14 @@ def register(
     if production is not None and (known is None or os.fsencode(production) != known.production):
         production_branch.must_exist(app.git_dir, os.fsencode(production))
     return _save(registry, _changed(app, slug, production, grace, retention, None, None))
+
+
+def _known(registry: Registry, common_dir: bytes) -> App | None:
+    """The app that has this repository, or had it in the home that this one is a copy of."""
+    apps = registry.apps()
+    found = next((app for app in apps if app.git_dir == common_dir), None)
+    detached = next((app for app in apps if app.detached_from == common_dir), None)
+    return found or (replace(detached, git_dir=common_dir) if detached else None)
 
 
 def _free(registry: Registry, slug: str) -> str:

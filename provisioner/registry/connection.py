@@ -14,6 +14,7 @@ from provisioner.registry.disk_reserve import Reserve
 from provisioner.registry.errors import refusal
 from provisioner.registry.follower_guard import must_lead
 from provisioner.system.home import FILE_MODE, Home
+from provisioner.system.home_guard import must_be_home, must_be_the_home_of
 
 BUSY_SECONDS = 10.0
 
@@ -26,18 +27,36 @@ class Tables:
     `who` is what the audit log has as the cause of what is asked for through it.
     """
 
-    def __init__(self, home: Home, connection: sqlite3.Connection, who: str) -> None:
+    def __init__(self, home: Home, connection: sqlite3.Connection, who: str, *, adopting: bool = False) -> None:
         self.home = home
         self.who = who
         self._db = connection
+        self._adopting = adopting
         self._reserve = Reserve(home)
 
     @classmethod
     def open(cls, home: Home, *, create: bool = False, busy_seconds: float = BUSY_SECONDS, who: str = "user") -> Self:
         """Open the home's registry, made with its directories where `create`; otherwise its absence is an error.
 
-        Where another process has it locked, each question waits for `busy_seconds`.
+        Where another process has it locked, each question waits for `busy_seconds`. Raises WrongHome if the directory is
+        not the home that it says it is.
         """
+        must_be_home(home)
+        registry = cls(home, cls._connected(home, create=create, busy_seconds=busy_seconds), who)
+        try:
+            must_be_the_home_of(registry.home_id(), home, must_be_home(home))
+        except BaseException:
+            registry.close()
+            raise
+        return registry
+
+    @classmethod
+    def of_another(cls, home: Home, *, who: str = "user") -> Self:
+        """The registry of a home that is to be adopted: nothing is asked of which home it is."""
+        return cls(home, cls._connected(home, create=False, busy_seconds=BUSY_SECONDS), who, adopting=True)
+
+    @staticmethod
+    def _connected(home: Home, *, create: bool, busy_seconds: float) -> sqlite3.Connection:
         if not os.path.exists(home.registry):
             if create:
                 must_lead(home)
@@ -63,10 +82,15 @@ class Tables:
         except sqlite3.Error as error:
             raise refusal(home, error) from error
         reserve.keep()
-        return cls(home, connection, who)
+        return connection
 
     def close(self) -> None:
         self._db.close()
+
+    def home_id(self) -> str:
+        """The id of the home that this is the registry of, which is its organization's."""
+        rows = self.rows("select id from organization")
+        return str(rows[0][0]) if rows else ""
 
     def __enter__(self) -> Self:
         return self
@@ -83,7 +107,8 @@ class Tables:
         if self._db.in_transaction:
             yield
             return
-        must_lead(self.home)
+        if not self._adopting:
+            must_lead(self.home)
         if not synced:
             self._db.execute("pragma synchronous = normal")
             try:

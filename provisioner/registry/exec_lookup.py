@@ -13,6 +13,7 @@ from provisioner.core.errors import NotResolved, StorageFailed
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.registry import fast_sqlite, schema_version
 from provisioner.system.home import Home
+from provisioner.system.home_guard import must_be_home, must_be_the_home_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Resolver:
             )
         if os.stat(home.path).st_mode & 0o002:
             raise NotResolved(f"everybody may write to {home.path}", f"Run: chmod 700 {home.path}")
+        self._identity = must_be_home(home)
         try:
             self._db = fast_sqlite.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
             found: int = self._db.execute("pragma user_version").fetchone()[0]
@@ -92,6 +94,7 @@ class Resolver:
             raise _unresolved(schema_version.TooNew(home.registry, found))
         if 0 < found < schema_version.VERSION:
             _bring_up_to_date(home)
+            self._identity = must_be_home(home)
 
     def app(self, *, git_dir: bytes | None = None, slug: str | None = None) -> FoundApp | None:
         """The registered app with this common directory or this slug."""
@@ -164,6 +167,7 @@ class Resolver:
         for row in assigned:
             self._must_be_connected(shown, row)
         row = rows[0]
+        must_be_the_home_of(row[0], self.home, self._identity)
         if not deploying:
             self._must_be_deployed(app.id, shown, row)
         context = "production" if row[3] and not local else "development"
@@ -182,7 +186,7 @@ class Resolver:
                     instance=row[4],
                     instance_id=row[19],
                     engine=row[5],
-                    location=row[6],
+                    location=self.home.absolute(row[6]),
                     database_id=row[7],
                     database_name=row[8],
                     connect=row[9],

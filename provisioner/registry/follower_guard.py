@@ -1,4 +1,4 @@
-"""Whether things may be changed in a home: only where it follows no other, see replica.py."""
+"""Whether things may be changed in a home: only if it is that home, and follows no other; see identity.py, replica.py."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 
 from provisioner.core.errors import ProvisionerError
 from provisioner.system.home import Home
+from provisioner.system.home_guard import must_be_home
 
 
 def must_lead(home: Home) -> None:
-    """Raises ProvisionerError in a home that follows another: nothing is changed there."""
+    """Raises ProvisionerError in a home that follows another, or is not the one it says: nothing is changed there."""
+    must_be_home(home)
     if os.path.exists(home.follows):
         raise ProvisionerError(
             f"{home.path} follows another home: what is changed, is changed there",

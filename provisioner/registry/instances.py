@@ -34,7 +34,7 @@ def save_instance(registry: Registry, instance: Instance, now: int, detail: str)
         registry.write(
             "update instance set slug = ?, location = ?, url = ?, require_quorum = ?, connections = ?, temp_bytes = ?,"
             " statement_ms = ?, trusted_extensions = ? where id = ?",
-            *(instance.slug, instance.location, instance.url, instance.require_quorum),
+            *(instance.slug, registry.home.recorded(instance.location), instance.url, instance.require_quorum),
             *astuple(instance.allowance),
             instance.id,
         )
@@ -63,7 +63,7 @@ def mark_deleted(registry: Registry, instance: Instance, now: int, purge_at: int
     with registry.change():
         registry.write(
             "update instance set deleted_at = ?, purge_at = ?, backup = ? where id = ?",
-            *(now, purge_at, printable(backup), instance.id),
+            *(now, purge_at, printable(backup and registry.home.recorded(backup)), instance.id),
         )
         registry.record(now, "instance.delete", registry.who, detail=f"{instance.slug}, backup {backup or 'none'}")
 
@@ -83,7 +83,12 @@ def deleted(registry: Registry) -> list[Deleted]:
         " order by deleted_at desc, rowid desc"
     )
     return [
-        Deleted(registry.instance(row[3:]), int(str(row[0])), int(str(row[1] or row[0])), row[2])  # type: ignore[arg-type]
+        Deleted(
+            registry.instance(row[3:]),
+            int(str(row[0])),
+            int(str(row[1] or row[0])),
+            registry.home.absolute(str(row[2])) if row[2] else None,
+        )
         for row in rows
     ]
 
@@ -114,4 +119,4 @@ def locations(registry: Registry) -> list[tuple[str, str, str]]:
         " where place <> '' and (deleted_at is null"
         " or exists (select 1 from database where instance_id = found.id and status <> 'purged'))"
     )
-    return [(str(row[0]), str(row[1]), str(row[2])) for row in rows]
+    return [(str(row[0]), str(row[1]), registry.home.absolute(str(row[2]))) for row in rows]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from provisioner.core.model import Intent, Status
 from provisioner.registry.store import Registry
 from provisioner.system import secret_key
+from provisioner.system.home import Home
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,11 @@ def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, Plac
         " join instance on instance.id = instance_id",
         json.dumps(list(database_ids)),
     )
-    return {str(row[0]): _place(registry.home.path, key, *row[1:]) for row in rows}
+    return {str(row[0]): _place(registry.home, key, *row[1:]) for row in rows}
 
 
 def _place(
-    home: str,
+    home: Home,
     key: tuple[int, int] | None,
     name: object,
     engine: object,
@@ -73,14 +74,14 @@ def _place(
     return Place(
         str(name),
         str(engine),
-        str(location),
+        home.absolute(str(location)),
         Status(str(status)),
         Intent(str(intent)) if intent else None,
         None if error is None else str(error),
         None if archived_at is None else int(str(archived_at)),
         str(instance_id),
         str(url),
-        home,
+        home.path,
         key,
         int(str(require_quorum)),
         bool(switching),

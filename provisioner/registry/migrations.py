@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import uuid
+from collections.abc import Iterator
 
 from provisioner.registry import schema_version
 from provisioner.registry.schema_version import TooNew
 from provisioner.system import failpoints
 from provisioner.system.file_lock import locked
-from provisioner.system.home import FILE_MODE, Home
+from provisioner.system.home import FILE_MODE, Home, relative
+from provisioner.system.home_guard import must_be_home
+from provisioner.system.identity import Identity, establish, read, record
 
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     (
@@ -278,6 +282,14 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         create index snapshot_set on snapshot (set_id) where set_id <> '';
         """,
     ),
+    (
+        "0014_relative_locations",
+        """
+        insert into organization select home_id(), 'default' where not exists (select 1 from organization);
+        update instance set location = in_home(location), moving_location = in_home(moving_location),
+          left_location = in_home(left_location), backup = in_home(backup);
+        """,
+    ),
 )
 
 
@@ -290,9 +302,43 @@ def bring_up_to_date(home: Home, connection: sqlite3.Connection) -> None:
         raise TooNew(home.registry, found)
     with locked(os.path.join(home.locks, "migrate.lock"), "the registry"):
         found = connection.execute("pragma user_version").fetchone()[0]
+        known = _identified(home, connection, found)
         if 0 < found < schema_version.VERSION:
             _keep_copy(connection, f"{home.registry}.before-{schema_version.VERSION}")
+        connection.create_function("home_id", 0, lambda: known.id)
+        connection.create_function("in_home", 1, lambda path: path and relative(path, known.path))
         _apply(connection)
+
+
+def _identified(home: Home, connection: sqlite3.Connection, found: int) -> Identity:
+    """The home's identity. An older home has none yet, and may be a copy of the one that its registry names."""
+    known = read(home)
+    if known is not None and known[0] is not None:
+        return known[0]
+    rows = connection.execute("select id from organization").fetchall() if found else []
+    home_id = rows[0][0] if rows else str(uuid.uuid4())
+    made_at = _made_at(home, connection) if found else os.path.realpath(home.path)
+    if made_at == os.path.realpath(home.path):
+        establish(home, home_id)
+    else:
+        record(home, home_id, made_at, "", known=False)
+    must_be_home(home)
+    return _identified(home, connection, found)
+
+
+def _made_at(home: Home, connection: sqlite3.Connection) -> str:
+    """Where an older home was made: what it has in ``instances`` was recorded with its whole path then."""
+    here = os.path.realpath(home.path)
+    for (location,) in connection.execute("select location from instance order by created_at").fetchall():
+        directory, name = os.path.split(location)
+        root: str = os.path.dirname(directory)
+        if os.path.basename(directory) != "instances" or not location.startswith("/") or root == here:
+            continue
+        is_home = os.path.isfile(os.path.join(root, "registry.db"))
+        is_here = not os.path.exists(location) and os.path.isdir(os.path.join(here, "instances", name))
+        if is_home or is_here:
+            return root
+    return here
 
 
 def _apply(connection: sqlite3.Connection) -> None:
@@ -314,13 +360,24 @@ class _step:  # noqa: N801 - stands where a function would
     __name__ = "step"
 
     def __init__(self, script: str) -> None:
-        self.statements = [statement for statement in script.split(";") if statement.strip()]
+        self.statements = list(_statements(script))
 
     def __call__(self, db: object, /) -> None:
         connection: sqlite3.Connection = db.conn  # type: ignore[attr-defined]
         for statement in self.statements:
             connection.execute(statement)
         failpoints.point("migrate.applied")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; those of a trigger belong together."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            if statement.strip(" \n;"):
+                yield statement
+            statement = ""
 
 
 def _keep_copy(connection: sqlite3.Connection, path: str) -> None:

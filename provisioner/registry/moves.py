@@ -16,7 +16,7 @@ def begin_move(registry: Registry, instance: Instance, location: str, url: str, 
     with registry.change():
         registry.write(
             "update instance set moving_location = ?, moving_url = ?, moving_quorum = ? where id = ?",
-            *(location, url, quorum, instance.id),
+            *(registry.home.recorded(location), url, quorum, instance.id),
         )
         registry.record(now, "instance.move", registry.who, detail=f"{instance.slug} to {location}")
 

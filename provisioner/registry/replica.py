@@ -21,10 +21,11 @@ from typing import BinaryIO, Final
 
 from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
 from provisioner.registry import schema_version
-from provisioner.system import failpoints, secret_key, temp_dirs
+from provisioner.system import failpoints, identity, secret_key, temp_dirs
 from provisioner.system.atomic_file import replace_file, sync_path
 from provisioner.system.file_lock import try_lock
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
+from provisioner.system.home_guard import must_be_home
 
 FORMAT: Final = 1
 BUSY_SECONDS: Final = 10.0
@@ -68,6 +69,7 @@ def copy(home: Home, output: BinaryIO) -> None:
                 closing(sqlite3.connect(path)) as target,
             ):
                 source.backup(target)
+                _locate(home, target)
                 target.execute("pragma journal_mode = delete")
             organization, found = _identity(path)
         except sqlite3.Error as error:
@@ -85,6 +87,16 @@ def copy(home: Home, output: BinaryIO) -> None:
             _add(archive, _SUMS, json.dumps(sums).encode())
             _add(archive, _KEY, key)
             archive.add(path, _REGISTRY, filter=_anonymous)
+
+
+def _locate(home: Home, copied: sqlite3.Connection) -> None:
+    """What lies in the home lies there for those that follow it, too: they have none of it."""
+    for column in ("location", "moving_location", "left_location", "backup"):
+        rows = copied.execute(f"select id, {column} from instance where {column} <> ''").fetchall()
+        copied.executemany(
+            f"update instance set {column} = ? where id = ?", [(home.absolute(place), each) for each, place in rows]
+        )
+    copied.commit()
 
 
 def receive(home: Home, copied: BinaryIO, command: tuple[str, ...], now: int) -> bool:
@@ -109,6 +121,8 @@ def receive(home: Home, copied: BinaryIO, command: tuple[str, ...], now: int) ->
                 home, Followed(command, before.received_at if before else None, "")
             )  # from here on nothing is changed here
             failpoints.point("follow.intended")
+            if must_be_home(home) is None:
+                identity.establish(home, str(sums["organization"]))
             os.makedirs(os.path.dirname(home.key), mode=DIRECTORY_MODE, exist_ok=True)
             replace_file(home.key, key, FILE_MODE)
             failpoints.point("follow.key")
@@ -128,6 +142,7 @@ def promote(home: Home) -> None:
             f"{home.path} has not received a whole copy", "Let 'provisioner home follow' succeed once"
         )
     with following_alone(home):
+        identity.establish(home, found.sums.split(" ")[0])
         os.unlink(home.follows)
         sync_path(home.path)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from operator import attrgetter
 
 from provisioner.core.allowance import Allowance
@@ -20,6 +20,7 @@ from provisioner.core.model import (
     Scrub,
     Status,
     Timeline,
+    detached,
 )
 from provisioner.registry.connection import Tables, printable
 
@@ -80,6 +81,16 @@ def _database(row: tuple[object, ...]) -> Database:
     return Database(*values)  # type: ignore[arg-type]
 
 
+def _located(instance: Instance, place: Callable[[str], str]) -> Instance:
+    """The same, with each of its locations as `place` has it."""
+    return replace(
+        instance,
+        location=place(instance.location),
+        moving_location=place(instance.moving_location),
+        left_location=place(instance.left_location),
+    )
+
+
 def _qualified(columns: str, table: str) -> str:
     return ", ".join(f"{table}.{column.strip()}" for column in columns.split(","))
 
@@ -90,14 +101,8 @@ class Registry(Tables):
     # organization, instances, apps, assignments
 
     def organization(self) -> Organization:
-        rows = self.rows("select id, slug from organization")
-        if not rows:
-            self.write(
-                "insert into organization select ?, 'default' where not exists (select 1 from organization)",
-                str(uuid.uuid4()),
-            )
-            rows = self.rows("select id, slug from organization")
-        return Organization(*rows[0])  # type: ignore[arg-type]
+        """There is one since the registry was made; its id is the home's."""
+        return Organization(*self.rows("select id, slug from organization")[0])  # type: ignore[arg-type]
 
     def instances(self) -> list[Instance]:
         rows = self.rows(f"select {INSTANCE} from instance where deleted_at is null order by created_at, slug")
@@ -116,11 +121,12 @@ class Registry(Tables):
     def instance(self, row: tuple[object, ...]) -> Instance:
         """An instance from the columns of its row."""
         place, allowance = row[7:-_ALLOWANCE], Allowance(*row[-_ALLOWANCE:])  # type: ignore[arg-type]
-        return Instance(*row[:7], self.home.path, *place, allowance)  # type: ignore[arg-type, call-arg]
+        found = Instance(*row[:7], self.home.path, *place, allowance)  # type: ignore[arg-type, call-arg]
+        return _located(found, self.home.absolute)
 
     def add_instance(self, instance: Instance) -> None:
         with self.change():
-            values = _instance_values(instance)
+            values = _instance_values(_located(instance, self.home.recorded))
             self.write(f"insert into instance ({INSTANCE}) values ({', '.join('?' * len(values))})", *values)
             self.record(instance.created_at, "instance.add", self.who, detail=instance.slug)
 
@@ -136,7 +142,7 @@ class Registry(Tables):
     def save_app(self, app: App, now: int) -> App:
         """Add an app, change it, or bring back one that was removed with the same repository (it keeps its id)."""
         with self.change():
-            known = self.rows("select id from app where git_dir = ?", app.git_dir)
+            known = self.rows("select id from app where git_dir in (?, ?)", app.git_dir, detached(app.git_dir))
             app_id = str(known[0][0]) if known else app.id
             kept = ("id", "created_at")
             changed = ", ".join(f"{name} = excluded.{name}" for name in _app_columns if name not in kept)

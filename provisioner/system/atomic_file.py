@@ -7,6 +7,10 @@ import sys
 
 from provisioner.system.home import FILE_MODE
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 SYNC_ALL_FROM = 8  # files; from here one syncfs is cheaper than an fsync each
 
 
@@ -50,15 +54,15 @@ def sync_file_system(path: str) -> bool:
     return True
 
 
-def replace_file(path: str, data: bytes, mode: int) -> None:
-    """Put a whole file in the place of `path`, atomically."""
+def replace_file(path: str, data: bytes | Callable[[int], bytes], mode: int) -> None:
+    """Put a whole file in the place of `path`, atomically. `data` may be made from the new file's descriptor."""
     beside = f"{path}.{os.getpid()}.new"
     if os.path.lexists(beside):  # left by a process that was killed, or a link that somebody put there
         os.unlink(beside)
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(fd, "wb") as file:
-            file.write(data)
+            file.write(data if isinstance(data, bytes) else data(fd))
             file.flush()
             os.fchmod(fd, mode)
             os.fsync(fd)

@@ -52,6 +52,7 @@ class Home:
             "backups",
             "daemon",
             "follows",
+            "identity",
             "inbox",
             "instances",
             "key",
@@ -71,6 +72,7 @@ class Home:
     def __init__(self, path: str) -> None:
         self.path = path
         self.registry = os.path.join(path, "registry.db")
+        self.identity = os.path.join(path, "identity")
         self.inbox = os.path.join(path, "inbox")
         self.locks = os.path.join(path, "locks")
         self.instances = os.path.join(path, "instances")
@@ -86,8 +88,24 @@ class Home:
         self.work = os.path.join(path, "work")
         self.worker = os.path.join(path, "worker")
 
+    def absolute(self, location: str) -> str:
+        """Where a location of the registry is: what lies in the home is recorded relative to it."""
+        if not location or location.startswith("/") or "://" in location:
+            return location
+        return os.path.join(os.path.realpath(self.path), location)
+
+    def recorded(self, location: str) -> str:
+        """A location as the registry has it: a directory in the home relative to that, so that it goes where the home goes."""
+        return relative(location, os.path.realpath(self.path))
+
     def create(self) -> None:
         """Make what is missing of it, private to its owner."""
         for path in (self.path, self.inbox, self.locks, self.instances, self.log):
             os.makedirs(path, mode=DIRECTORY_MODE, exist_ok=True)
         os.chmod(self.path, DIRECTORY_MODE)
+
+
+def relative(location: str, home: str) -> str:
+    """A directory inside of `home` relative to that; any other location as it is."""
+    inside = location.startswith(f"{home.rstrip('/')}/")
+    return location[len(home.rstrip("/")) + 1 :] if inside else location

@@ -120,7 +120,8 @@ def test_nothing_is_changed_in_a_home_that_follows(tmp_path: Path, pg: PgServer,
         assert json.loads(ok(repo, "home", "show", "--json"))["follows"]["received_at"]
         told = provisioner(repo, "doctor").stdout
         assert "ok    follows: sh -c" in told
-    assert json.loads(ok(repo, "home", "show", "--json")) == {"path": str(home), "follows": None}
+    shown = json.loads(ok(repo, "home", "show", "--json"))
+    assert (shown["path"], shown["follows"], shown["state"]) == (str(home), None, "here")
     done = provisioner(repo, "home", "promote", "--yes")
     assert "follows no other home" in done.stderr
 

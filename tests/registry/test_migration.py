@@ -14,6 +14,7 @@ from support import Done, add_branches, got, marked_shop, ok, provisioner, run
 
 from provisioner.registry.migrations import MIGRATIONS
 from provisioner.registry.schema_version import VERSION
+from provisioner.system.home_guard import SINCE_VERSION
 
 pytestmark = pytest.mark.slow
 
@@ -152,3 +153,7 @@ def test_a_newer_registry_is_refused_and_left_as_it_is(repo: Path, home: Path) -
 
 def test_the_version_counts_the_migrations() -> None:
     assert len(MIGRATIONS) == VERSION
+
+
+def test_homes_have_an_identity_since_the_migration_that_makes_locations_relative() -> None:
+    assert [name for name, _ in MIGRATIONS].index("0014_relative_locations") + 1 == SINCE_VERSION

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from provisioner.connect.server.rate_limit import ADDRESSES, Attempts
 from provisioner.connect.server.tokens import Access, Opened
-from provisioner.core.errors import StorageFailed
+from provisioner.core.errors import StorageFailed, WrongHome
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
-from provisioner.system import secret_key
+from provisioner.system import identity, secret_key
 from provisioner.system.home import Home
 
 
@@ -249,6 +249,10 @@ def test_a_copy_of_the_registry_opens_nothing(shop: World, access: Access, tmp_p
     thief = Home(str(tmp_path / "thief"))
     thief.create()
     shutil.copy(shop.home.registry, thief.registry)
+    with pytest.raises(WrongHome):
+        Access(thief)
+    with Registry.open(shop.home) as registry:
+        identity.establish(thief, registry.home_id())
     with closing(Access(thief)) as theirs:
         forged = secret_key.injected(secret_key.secret(thief), login, 0)
         assert access.exchange(forged, login, NOW) is None

@@ -11,6 +11,7 @@ from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved
 from provisioner.dashboard.web import login_codes
 from provisioner.engines.server_endpoint import served
+from provisioner.registry.store import Registry
 
 
 @click.command()
@@ -22,6 +23,7 @@ def dashboard(only_print: bool, public: bool) -> None:
     The server has to be up: 'provisioner serve' or 'provisioner up'.
     """
     home = the_home()
+    Registry.open(home).close()  # which asks whether it is this home that the server is of
     found = served(home)
     if found is None:
         raise NotResolved(f"no server is up for {home.path}", "Start it with 'provisioner serve' or 'provisioner up'")
