@@ -73,7 +73,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The organization's directory of this test; nothing else on this machine is looked at."""
     home = _alone(tmp_path, monkeypatch)
     yield home
-    for password in home.glob("instances/*/password"):  # an embedded server outlives who started it
+    for password in tmp_path.glob("*/instances/*/password"):  # an embedded server outlives who started it
         from provisioner.engines.postgres import embedded
 
         embedded.remove(str(password.parent))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import click
 
 from provisioner.cli.commands.doctor_processes import Finding, daemon_state, registry_lock, server_state
-from provisioner.cli.context import json_option, print_json, the_home
+from provisioner.cli.context import any_home, json_option, print_json
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, ConnectMode, Status, deploy_status
@@ -33,6 +33,7 @@ from provisioner.registry.store import Registry
 from provisioner.system import inbox, pidfile
 from provisioner.system.file_lock import held_by
 from provisioner.system.home import Home
+from provisioner.system.home_guard import must_be_home
 
 FRESH_SECONDS = 60.0  # a wake-up that is younger has probably somebody at work on it
 _OLD_SECONDS = 60.0  # of a copy: tokens that were revoked since still open databases here
@@ -43,7 +44,7 @@ _PATIENCE_SECONDS = 2.0  # for a registry that is locked: the answer is what it 
 @json_option
 def doctor(as_json: bool) -> None:
     """Look at everything, change nothing. Exit code 1 where something is wrong."""
-    findings = list(_findings(the_home()))
+    findings = list(_findings(any_home()))
     if as_json:
         print_json([{"check": name, "ok": ok, "message": text} for name, ok, text in findings])
     else:
@@ -60,6 +61,11 @@ def _findings(home: Home) -> Iterator[Finding]:
         yield "home", False, f"{home.path} does not exist. Run 'provisioner init' in a repository"
         return
     yield _private(home)
+    try:
+        must_be_home(home)
+    except ProvisionerError as error:
+        yield "home", False, str(error)
+        return
     yield _looked_at("home", look_at(home.path))
     yield from _followed(home)
     try:
@@ -147,6 +153,12 @@ def _followed(home: Home) -> Iterator[Finding]:
 def _app(registry: Registry, app: App, home: Home, daemon: bool) -> Iterator[Finding]:
     name = f"app {app.slug}"
     where = os.fsdecode(app.git_dir)
+    if app.detached_from is not None:
+        was = os.fsdecode(app.detached_from)
+        text = f"this home is a copy, so it does not follow {was}"
+        yield name, True, f"{text}. To give it a repository, run: provisioner app set {app.slug} --repository PATH"
+        yield from _databases(registry, app)
+        return
     if not os.path.lexists(os.path.join(app.git_dir, b"HEAD")):
         yield (
             name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -9,15 +10,17 @@ import time
 
 import click
 
-from provisioner.cli.context import confirm, json_option, made_home, print_json, the_home, yes_option
+from provisioner.cli.context import any_home, confirm, json_option, made_home, print_json, the_home, yes_option
 from provisioner.cli.output_file import written
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.durations import milliseconds
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.naming import shown
+from provisioner.operations.home.adoption import copied, moved
 from provisioner.registry import replica
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
+from provisioner.system.home_state import HomeState, explained, standing
 
 _PATIENCE_SECONDS = 60.0
 
@@ -30,18 +33,36 @@ def home() -> None:
 @home.command()
 @json_option
 def show(as_json: bool) -> None:
-    """Where this home is, and whether it follows another one."""
-    where = the_home()
+    """Show where this home is, whether it is the one that it was, and which home it follows."""
+    where = any_home()
     found = replica.followed(where)
     received = rfc3339(found.received_at) if found and found.received_at else None
+    state = standing(where) if os.path.exists(where.registry) else None
     if as_json:
         follows = {"command": list(found.command), "received_at": received} if found else None
-        print_json({"path": where.path, "follows": follows})
-    elif found is None:
-        click.echo(where.path)
-    else:
-        since = f"received at {received}" if received else "nothing received yet"
-        click.echo(shown(f"{where.path} follows: {' '.join(found.command)} ({since})"))
+        home_id = state.identity.id if state and state.identity else None
+        print_json({"path": where.path, "follows": follows, "id": home_id, "state": state and str(state.state)})
+        return
+    since = f"received at {received}" if received else "nothing received yet"
+    click.echo(shown(f"{where.path} follows: {' '.join(found.command)} ({since})" if found else where.path))
+    if state is not None and state.state is not HomeState.HERE:
+        click.echo(shown(explained(where, state)))
+
+
+@home.command()
+@click.option("--moved", "as_moved", is_flag=True, help="It was moved here, or restored, and replaces the original.")
+@click.option("--copied", "as_copy", is_flag=True, help="It is a copy, and the original stays in use.")
+def adopt(as_moved: bool, as_copy: bool) -> None:
+    """Declare that this home was moved or copied, so that it can be used.
+
+    A copy becomes a home of its own with its own id, key, ports, and embedded servers. Tokens and passwords of the original
+    do not open it. Its apps have no repository until 'provisioner app set APP --repository PATH'. Databases outside of
+    the home stay with the original.
+    """
+    if as_moved == as_copy:
+        raise click.UsageError("choose one: --moved or --copied")
+    for line in moved(any_home()) if as_moved else copied(any_home()):
+        click.echo(shown(line))
 
 
 @home.command()

@@ -79,6 +79,12 @@ class DenoKv:
     def stop(self, location: str) -> bool:
         raise StorageFailed("a deno-kv instance is files, and no server of its own")
 
+    def separate(self, location: str) -> str:
+        return ""
+
+    def settle_in(self, location: str) -> None:
+        """Nothing is kept elsewhere."""
+
     def prepare(self, instance: Instance) -> None:
         try:
             for stage in STAGES:

@@ -160,15 +160,15 @@ def _make(directory: str, data: str, found: str) -> None:
     shutil.copyfile(secret, readable)
     os.chmod(readable, FILE_MODE)
     if os.geteuid() == 0:
-        os.chown(readable, _account().pw_uid, -1)
+        os.chown(readable, account().pw_uid, -1)
     try:
         done = subprocess.run(
             [os.path.join(found, "initdb"), f"--pgdata={beside}", f"--pwfile={readable}", *options],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env=_environment(),
+            env=environment(),
             check=False,
-            **_as_account(),
+            **as_account(),
         )
     finally:
         os.unlink(readable)
@@ -189,9 +189,9 @@ def _launch(directory: str, data: str, found: str, port: int) -> subprocess.Pope
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=_environment(),
+            env=environment(),
             start_new_session=True,  # it survives this process, and its terminal
-            **_as_account(),
+            **as_account(),
         )
     finally:
         os.close(log)
@@ -217,19 +217,39 @@ def _data(directory: str) -> str:
         return os.path.join(directory, "data")
     known = os.path.join(directory, "elsewhere")
     if not os.path.exists(known):
-        replace_file(known, os.path.join(FOR_ROOT, secrets.token_hex(8)).encode(), FILE_MODE)
+        replace_file(known, os.fsencode(new_place()), FILE_MODE)
     with open(known) as file:
         elsewhere = file.read().strip()
-    account = _account()
-    os.makedirs(elsewhere, mode=0o755, exist_ok=True)
-    os.chown(elsewhere, account.pw_uid, account.pw_gid)
-    os.chmod(elsewhere, DIRECTORY_MODE)
-    if not os.path.exists(owner := os.path.join(elsewhere, embedded_cleanup.OWNER_FILE)):
-        replace_file(owner, os.fsencode(os.path.realpath(directory)), FILE_MODE)
+    make_place(elsewhere, directory)
     return os.path.join(elsewhere, "data")
 
 
-def _account() -> pwd.struct_passwd:
+def settle_in(directory: str) -> None:
+    """The server's directory is another now: the files of root's say so. Raises StorageFailed."""
+    elsewhere = os.path.dirname(location.data_of(directory))
+    try:
+        if elsewhere != directory and os.path.isdir(elsewhere):
+            embedded_cleanup.own(elsewhere, directory)
+    except OSError as error:
+        raise StorageFailed(f"{elsewhere} cannot be written: {error.strerror}", "Run this as its owner") from error
+
+
+def new_place() -> str:
+    """A directory for the files of one of root's servers, which is not there yet."""
+    return os.path.join(FOR_ROOT, secrets.token_hex(8))
+
+
+def make_place(elsewhere: str, directory: str) -> None:
+    """Have a directory there for the files of root's server `directory`; one that is there keeps its owner."""
+    owner = account()
+    os.makedirs(elsewhere, mode=0o755, exist_ok=True)
+    os.chown(elsewhere, owner.pw_uid, owner.pw_gid)
+    os.chmod(elsewhere, DIRECTORY_MODE)
+    if not os.path.exists(os.path.join(elsewhere, embedded_cleanup.OWNER_FILE)):
+        embedded_cleanup.own(elsewhere, directory)
+
+
+def account() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(ACCOUNT)
     except KeyError as error:
@@ -239,11 +259,12 @@ def _account() -> pwd.struct_passwd:
         ) from error
 
 
-def _as_account() -> dict[str, Any]:
+def as_account() -> dict[str, Any]:
+    """With which account, and where, a program of PostgreSQL's is to be started."""
     if os.geteuid() != 0:
         return {"cwd": "/"}
-    account = _account()
-    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [], "cwd": "/"}
+    found = account()
+    return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": [], "cwd": "/"}
 
 
 def _reachable(directory: str) -> bool:
@@ -258,7 +279,8 @@ def _reachable(directory: str) -> bool:
     return True
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """What a program of PostgreSQL's gets of this process's variables."""
     return {name: value for name, value in inherited().items() if not name.startswith(("PG", "LC_", "LANG"))}
 
 

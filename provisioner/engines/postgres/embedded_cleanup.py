@@ -10,6 +10,8 @@ from contextlib import suppress
 from glob import glob
 
 from provisioner.engines.protocol import location
+from provisioner.system.atomic_file import replace_file
+from provisioner.system.home import FILE_MODE
 
 OWNER_FILE = "home"
 """Of a directory in `place.FOR_ROOT`: names the one whose server it is."""
@@ -23,7 +25,7 @@ def see_off(data: str) -> None:
     PostgreSQL takes a dead process for a living one until its parent has looked, which in a container may be never.
     """
     patience = time.monotonic() + _SECONDS
-    while (at_work := _processes_in(data)) and time.monotonic() < patience:
+    while (at_work := processes_in(os.path.realpath(data))) and time.monotonic() < patience:
         time.sleep(_LOOK_SECONDS)
     if at_work == []:
         for left in (os.path.join(data, "postmaster.pid"), *glob(os.path.join(os.path.dirname(data), ".s.PGSQL.*"))):
@@ -57,6 +59,11 @@ def homeless() -> Iterator[tuple[str, str]]:
                 yield elsewhere, directory
 
 
+def own(elsewhere: str, directory: str) -> None:
+    """From here on, it has the files of this server, wherever that was before. Raises OSError."""
+    replace_file(os.path.join(elsewhere, OWNER_FILE), os.fsencode(os.path.realpath(directory)), FILE_MODE)
+
+
 def _owner(elsewhere: str) -> str | None:
     """None where it does not say: those of older versions did not."""
     try:
@@ -66,7 +73,7 @@ def _owner(elsewhere: str) -> str | None:
         return None
 
 
-def _processes_in(data: str) -> list[str] | None:
+def processes_in(data: str) -> list[str] | None:
     """The living processes that work in a directory, as all of a server's do; None where the system does not tell."""
     if not os.path.isdir("/proc/self"):
         return None

@@ -20,6 +20,7 @@ from provisioner.engines.postgres import (
     connection_string,
     databases,
     embedded,
+    embedded_copy,
     lifecycle,
     names,
     orphans,
@@ -86,6 +87,13 @@ class Postgres:
         if place.is_server(location):
             raise StorageFailed("this server was linked: it is not for us to stop", "Stop it where it was started")
         return embedded.stop(location)
+
+    def separate(self, location: str) -> str:
+        return embedded_copy.separate(location) if place.is_kept(location) else ""
+
+    def settle_in(self, location: str) -> None:
+        if place.is_kept(location):
+            embedded.settle_in(location)
 
     def prepare(self, instance: Instance) -> None:
         preflight.prepare(instance)

@@ -155,6 +155,16 @@ class Engine(Protocol):
     def stop(self, location: str) -> bool:
         """Stop that; False where it did not run. Raises StorageFailed, also where there is none."""
 
+    def separate(self, location: str) -> str:
+        """Make what was copied in this directory, with its home, the copy's own: nothing in it leads to the original's.
+
+        What the operator should know of it, empty if nothing. Raises StorageFailed, and then that home is not adopted.
+        """
+
+    def settle_in(self, location: str) -> None:
+        """The home of what is in this directory has moved: whatever is kept elsewhere for it goes with it. Raises
+        StorageFailed."""
+
     def prepare(self, instance: Instance) -> None:
         """Make the instance usable. Raises `StorageFailed` with the reason where it is not."""
 

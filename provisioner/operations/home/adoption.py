@@ -1,0 +1,195 @@
+"""Saying what a home is that was moved, copied or restored: until then nothing is done in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError, WrongHome
+from provisioner.core.model import App, Database
+from provisioner.core.naming import shown
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.move import end_of
+from provisioner.environment import env_files
+from provisioner.git import hooks
+from provisioner.git.worktree import find_checkout
+from provisioner.operations.home import credentials
+from provisioner.registry.home.copied import all_instances, inside, separate
+from provisioner.registry.snapshots import snapshots
+from provisioner.registry.store import Registry
+from provisioner.system import identity, inbox, pidfile, secret_key
+from provisioner.system.file_lock import locked, try_lock
+from provisioner.system.home import Home, relative
+from provisioner.system.home_state import HomeState, Standing, explained, standing
+
+_AT_WORK = ("daemon", "server", "worker")
+_LINKS = "Copy the home again so that the copy has its own files"
+
+
+def moved(home: Home) -> Iterator[str]:
+    """It is the home that it says it is, in another place, on another disk or machine. Raises ProvisionerError."""
+    with _adopting(home) as found:
+        if found.state is HomeState.COPIED:
+            raise ProvisionerError(
+                explained(home, found).partition(". ")[0],
+                "If it is a copy, run: provisioner home adopt --copied. To use it instead, remove the other one first",
+            )
+        with Registry.of_another(home) as registry:
+            _must_be_whole(registry)
+            for instance in all_instances(registry):
+                if inside(registry, instance.location):
+                    engine_of(instance).settle_in(instance.location)
+            _forget_processes(home)
+            _write_identity(home, registry.home_id())
+        if not os.path.exists(home.follows):
+            yield from _take_up(home, _origin(found))
+        yield f"Adopted {home.path} as moved"
+
+
+def copied(home: Home) -> Iterator[str]:
+    """It is another home from here on, with the data of the one that it is a copy of. Raises ProvisionerError.
+
+    Cut off, it begins again: the identity is written last.
+    """
+    with _adopting(home) as found:
+        _must_be_a_whole_copy(home)
+        with Registry.of_another(home) as registry:
+            _must_be_whole(registry)
+            if os.path.exists(home.follows):  # whose registry and key it goes on receiving
+                _write_identity(home, registry.home_id())
+                yield f"Adopted {home.path} as a copy, which follows the same home"
+                return
+            home_id = str(uuid.uuid4())
+            _forget_processes(home)
+            env_files.forget_all(home)
+            _let_go(registry)
+            left = separate(registry, home_id, now_ms())
+            secret_key.rotate(home)
+            for instance in all_instances(registry):
+                if warning := engine_of(instance).separate(instance.location):
+                    yield warning
+            _renew(registry)
+            registry.record(now_ms(), "home.adopt", registry.who, detail=f"a copy of {_origin(found) or 'another'}")
+            _write_identity(home, home_id)
+            for each in left:
+                yield f"{each.databases} databases of {each.instance} stay with the original, in {each.location}"
+            yield from (f"App {app.slug} has no repository here. {_attach(app)}" for app in registry.apps())
+        yield f"Adopted {home.path} as a copy. Tokens and passwords of the original do not open it"
+
+
+def _take_up(home: Home, old: str) -> Iterator[str]:
+    """What leads to the home leads to its new path, and every app is looked at."""
+    with Registry.open(home) as registry:
+        registry.record(now_ms(), "home.adopt", registry.who, detail=f"moved from {old or 'an unknown path'}")
+        for app in registry.apps():
+            if old not in ("", os.path.realpath(home.path)):
+                yield from _follow_home(home, app, old)
+            inbox.leave(home.inbox, app.id)
+
+
+def _attach(app: App) -> str:
+    return f"To give it one, run: provisioner app set {app.slug} --repository PATH"
+
+
+@contextmanager
+def _adopting(home: Home) -> Iterator[Standing]:
+    """What the directory is. Nobody else adopts it in the block. Raises ProvisionerError where there is nothing to adopt."""
+    if not os.path.exists(home.registry):
+        raise ProvisionerError(f"there is no registry in {home.path}", "Set PROVISIONER_HOME to the home to adopt")
+    os.makedirs(home.locks, exist_ok=True)
+    with locked(os.path.join(home.locks, "adopt.lock"), "the home", 1.0):
+        with suppress(WrongHome):  # a home of an older version says only now which it is
+            Registry.open(home).close()
+        found = standing(home)
+        if found.state is HomeState.HERE:
+            raise UsageError(f"the home {home.path} is where it was made", "There is nothing to adopt")
+        yield found
+
+
+def _origin(found: Standing) -> str:
+    return found.identity.path if found.identity else ""
+
+
+def _must_be_whole(registry: Registry) -> None:
+    """A registry that was copied while somebody wrote to it may be torn."""
+    if (found := registry.rows("pragma quick_check(1)")[0][0]) != "ok":
+        raise StorageFailed(
+            f"the registry {registry.home.registry} is damaged: {found}",
+            "Copy it again while nothing runs in the original",
+        )
+
+
+def _must_be_a_whole_copy(home: Home) -> None:
+    """What a link leads to is the original's, too. Raises ProvisionerError."""
+    here = os.path.realpath(home.path)
+    for directory, directories, names in os.walk(here):
+        for name in (*directories, *names):
+            path = os.path.join(directory, name)
+            found = os.lstat(path)
+            if stat.S_ISLNK(found.st_mode) and relative(os.path.realpath(path), here) == os.path.realpath(path):
+                raise ProvisionerError(f"{path} leads out of the home, so the copy shares it with the original", _LINKS)
+            if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+                raise ProvisionerError(f"{path} is a hard link, so the copy may share it with the original", _LINKS)
+
+
+def _forget_processes(home: Home) -> None:
+    """Take back what processes have said that do not work here. Raises ProvisionerError where one does."""
+    for name in _AT_WORK:
+        path = os.path.join(home.path, name)
+        lock = try_lock(os.path.join(home.locks, f"{name}.lock"))
+        if lock is None:
+            raise ProvisionerError(f"a {name} of {home.path} still runs, from before it was moved", "Stop it first")
+        os.close(lock)
+        pidfile.withdraw(path)
+    for directory in (home.inbox, home.logins, home.work):
+        shutil.rmtree(directory, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(home.path, "daemon.sock"))
+    home.create()
+
+
+def _let_go(registry: Registry) -> None:
+    """Files that were fenced when the home was copied, for they were on their way to a place that is the original's."""
+    for row in registry.rows("select id from database where switching and not moved"):
+        database = registry.database(str(row[0]))
+        assert database is not None  # noqa: S101 - rows of databases are never deleted
+        storage = registry.storage_of(database)
+        if inside(registry, storage.location):
+            end_of(storage).unfence(storage, database, [each.id for each in snapshots(registry, database.id)])
+
+
+def _renew(registry: Registry) -> None:
+    """Servers of the home's own let in who has a password of the new key. They run only for that."""
+    mine = [item for app in registry.apps() for item in registry.databases(app.id)]
+    for instance in all_instances(registry):
+        engine = engine_of(instance)
+        held: list[Database] = [item for item in mine if item.instance_id == instance.id]
+        try:
+            credentials.renew(registry, held)
+        except ProvisionerError as error:
+            raise StorageFailed(error.message, "Resolve this, then run: provisioner home adopt --copied") from error
+        finally:
+            with suppress(StorageFailed):
+                engine.stop(instance.location)
+
+
+def _write_identity(home: Home, home_id: str) -> None:
+    try:
+        identity.establish(home, home_id)
+    except OSError as error:
+        raise StorageFailed(f"{home.identity} cannot be written: {error.strerror}", "Make it writable") from error
+
+
+def _follow_home(home: Home, app: App, old: str) -> Iterator[str]:
+    """The hooks of an app lead to the home's new path."""
+    try:
+        checkout = find_checkout(app.git_dir) if os.path.isdir(app.git_dir) else None
+        if checkout is not None and hooks.move_home(checkout.common_dir, checkout.top, app.id, old, home.path):
+            yield f"{app.slug}: hooks lead here now"
+    except (ProvisionerError, OSError) as error:
+        yield shown(f"{app.slug}: hooks still lead to {old}: {error}. Run: provisioner hooks install --app {app.slug}")

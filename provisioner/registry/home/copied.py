@@ -1,0 +1,114 @@
+"""The registry of a home that is a copy of another one: what it must not have in common with the original.
+
+Databases that are stored outside of the home (on a PostgreSQL server, in a directory elsewhere) are the original's. The copy
+forgets them, and the instances that have nothing else: whatever it did with them, it would do to the original.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provisioner.core.model import Database, Instance, Status, detached
+from provisioner.registry.moves import set_moved, set_switching
+from provisioner.registry.store import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """So many databases of an instance, in this place, stay with the original."""
+
+    instance: str
+    location: str
+    databases: int
+
+
+def inside(registry: Registry, location: str) -> bool:
+    """Is it a directory in the home?"""
+    return registry.home.recorded(location) != location
+
+
+def all_instances(registry: Registry) -> list[Instance]:
+    """Also those that were deleted."""
+    return [registry.instance_of(str(row[0])) for row in registry.rows("select id from instance order by rowid")]
+
+
+def separate(registry: Registry, home_id: str, now: int) -> list[LeftBehind]:
+    """Make it that of another home, in one transaction. Raises StorageFailed."""
+    left: list[LeftBehind] = []
+    with registry.change():
+        for instance in all_instances(registry):
+            left += _separated(registry, instance)
+        registry.write("update organization set id = ?", home_id)
+        for app in registry.apps(removed=True):
+            registry.write("update app set git_dir = ? where id = ?", detached(app.git_dir), app.id)
+        registry.write("update token set revoked_at = ? where revoked_at is null", now)
+        registry.write(
+            "update run set state = 'cut off', detail = ?, ended_at = ? where state = 'running'",
+            *("it runs for the home that this is a copy of", now),
+        )
+        for each in left:
+            registry.record(
+                now, "home.left-behind", registry.who, detail=f"{each.databases} of {each.instance} in {each.location}"
+            )
+    return left
+
+
+def _separated(registry: Registry, instance: Instance) -> list[LeftBehind]:
+    """Forget what of an instance is the original's; if it is being moved, that may be a part of it."""
+    held = [
+        found
+        for row in registry.rows("select id from database where instance_id = ? order by rowid", instance.id)
+        if (found := registry.database(str(row[0]))) is not None
+    ]
+    ends = [instance.storage(moved=moved) for moved in ((False, True) if instance.moving else (False,))]
+    own = [end for end in ends if inside(registry, end.location)]
+    theirs = [item for item in held if not inside(registry, instance.storage(moved=item.moved).location)]
+    left = [
+        LeftBehind(instance.slug, end.location, sum(_is_in(item, instance, end) for item in theirs))
+        for end in ends
+        if end not in own
+    ]
+    _forget(registry, "database", [item.id for item in theirs])
+    if not own:
+        _forget(registry, "instance", [instance.id])
+        return left
+    if left:
+        _end_move(registry, instance, own[0], [item for item in held if item not in theirs])
+    if not inside(registry, instance.left_location):
+        registry.write("update instance set left_location = '', left_url = '' where id = ?", instance.id)
+    return left
+
+
+def _is_in(database: Database, instance: Instance, end: Instance) -> bool:
+    return instance.storage(moved=database.moved).location == end.location and database.status is not Status.PURGED
+
+
+def _end_move(registry: Registry, instance: Instance, end: Instance, kept: list[Database]) -> None:
+    """The instance stores at this end of its move from now on: the other end is the original's."""
+    registry.write(
+        "update instance set location = ?, url = ?, require_quorum = ?, moving_location = '', moving_url = '',"
+        " moving_quorum = 0 where id = ?",
+        *(registry.home.recorded(end.location), end.url, end.require_quorum, instance.id),
+    )
+    for item in kept:
+        set_switching(registry, item, 0)
+        set_moved(registry, item, moved=False)
+
+
+_REFERENCES = """
+  select tables.name, keys."from", exists (select 1 from pragma_table_info(tables.name) where name = 'id')
+  from sqlite_schema as tables, pragma_foreign_key_list(tables.name) as keys
+  where tables.type = 'table' and keys."table" = ?
+"""
+
+
+def _forget(registry: Registry, table: str, ids: list[str]) -> None:
+    """Delete rows, with whatever refers to them."""
+    for child, column, has_id in registry.rows(_REFERENCES, table):
+        for each in ids:
+            if has_id:
+                found = registry.rows(f"select id from {child} where {column} = ?", each)
+                _forget(registry, str(child), [str(row[0]) for row in found])
+            registry.write(f"delete from {child} where {column} = ?", each)
+    for each in ids:
+        registry.write(f"delete from {table} where id = ?", each)
