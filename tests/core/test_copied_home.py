@@ -260,8 +260,8 @@ def _as_before_identities(home: Path, at: Path) -> None:
     """What the version before identities would have left there, of a home that was made at another path."""
     with closing(sqlite3.connect(home / "registry.db")) as connection, connection:
         connection.execute("update instance set location = ? || '/' || location", (str(at),))
-        connection.execute("delete from _sqlite_migrations where name = '0013_relative_locations'")
-        connection.execute("pragma user_version = 12")
+        connection.execute("delete from _sqlite_migrations where name = '0014_relative_locations'")
+        connection.execute("pragma user_version = 13")
     (home / "identity").unlink()
 
 
