@@ -18,7 +18,8 @@ import psycopg
 from bench.table import Row, compared, spread
 from provisioner.core.clock import now_ms
 from provisioner.core.model import Database, Instance, Status
-from provisioner.engines.postgres import embedded, names
+from provisioner.engines.postgres import names
+from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.postgres.engine import MOST_SPARES, Postgres
 from provisioner.engines.protocol import location as place
 from provisioner.engines.protocol.engine import Source

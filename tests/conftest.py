@@ -74,7 +74,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     home = _alone(tmp_path, monkeypatch)
     yield home
     for password in tmp_path.glob("*/instances/*/password"):  # an embedded server outlives who started it
-        from provisioner.engines.postgres import embedded
+        from provisioner.engines.postgres.embedded import server as embedded
 
         embedded.remove(str(password.parent))
 

@@ -47,6 +47,7 @@ LIBRARIES = {
     "psycopg": {
         "kv.stores.postgres",
         "engines.postgres",
+        "engines.postgres.embedded",
         "engines.postgres.quorum",
         "engines.postgres.dump",
         "engines.scripts",

@@ -18,7 +18,7 @@ from provisioner.core.naming import shown
 from provisioner.daemon.worker import LONGEST_STAY_SECONDS, daemon_runs
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.files.preflight import look as look_at
-from provisioner.engines.postgres import embedded_cleanup
+from provisioner.engines.postgres.embedded import cleanup as embedded_cleanup
 from provisioner.engines.protocol.engine import Check
 from provisioner.git import hooks
 from provisioner.git.refs import read_branches

@@ -19,8 +19,6 @@ from provisioner.engines.postgres import (
     clone,
     connection_string,
     databases,
-    embedded,
-    embedded_copy,
     lifecycle,
     names,
     orphans,
@@ -33,6 +31,8 @@ from provisioner.engines.postgres import programs as tools
 from provisioner.engines.postgres.administration import administering
 from provisioner.engines.postgres.databases import renamed
 from provisioner.engines.postgres.dump.dumps import PgDumps
+from provisioner.engines.postgres.embedded import copied
+from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.postgres.lifecycle import name_of
 from provisioner.engines.postgres.quorum import quorum_check
 from provisioner.engines.postgres.roles import statement
@@ -89,7 +89,7 @@ class Postgres:
         return embedded.stop(location)
 
     def separate(self, location: str) -> str:
-        return embedded_copy.separate(location) if place.is_kept(location) else ""
+        return copied.separate(location) if place.is_kept(location) else ""
 
     def settle_in(self, location: str) -> None:
         if place.is_kept(location):

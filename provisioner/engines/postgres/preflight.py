@@ -11,8 +11,9 @@ from psycopg import sql
 from provisioner.core.connection import ReachedServer
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
-from provisioner.engines.postgres import databases, embedded, names, programs, roles
+from provisioner.engines.postgres import databases, names, programs, roles
 from provisioner.engines.postgres.administration import administering, forget_refusals
+from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.postgres.quorum import quorum_check
 from provisioner.engines.postgres.roles import named, statement
 from provisioner.engines.postgres.session import Session, connected, looking

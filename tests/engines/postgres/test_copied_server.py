@@ -14,7 +14,7 @@ from pg_server import PgServer
 from pg_world import environment, mark, marked
 from support import add_branches, git, ok, provisioner, repository, rows, statuses
 
-from provisioner.engines.postgres import embedded
+from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.protocol import location
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from glob import glob
 
 from provisioner.core.errors import StorageFailed
-from provisioner.engines.postgres import embedded, embedded_cleanup
+from provisioner.engines.postgres.embedded import cleanup, server
 from provisioner.engines.protocol import location
 from provisioner.engines.protocol.location import PASSWORD_FILE, PORT_FILE
 from provisioner.system.atomic_file import replace_file, sync_file_system
@@ -60,12 +60,12 @@ def _with_own_files(directory: str, data: str) -> str:
     What an attempt that was cut off has copied is not deleted: nothing says that it is not the original's.
     """
     if not os.path.exists(os.path.join(data, "PG_VERSION")):
-        _lead_to(directory, embedded.new_place())
+        _lead_to(directory, server.new_place())
         return f"the files of the server in {directory} are not on this machine, so its databases cannot be used"
     _must_rest(directory, data)
     before = _control(data)
-    place = embedded.new_place()
-    embedded.make_place(place, directory)
+    place = server.new_place()
+    server.make_place(place, directory)
     copied = os.path.join(place, "data")
     try:
         shutil.copytree(data, copied, symlinks=True)
@@ -83,7 +83,7 @@ def _with_own_files(directory: str, data: str) -> str:
 
 def _must_rest(directory: str, data: str) -> None:
     """Raises StorageFailed while the original's server runs: what is copied then is not what it has."""
-    at_work = embedded_cleanup.processes_in(os.path.realpath(data))
+    at_work = cleanup.processes_in(os.path.realpath(data))
     if at_work or (at_work is None and os.path.exists(os.path.join(data, "postmaster.pid"))):
         raise _running(directory)
 
@@ -103,7 +103,7 @@ def _control(data: str) -> bytes:
 
 
 def _own(copied: str) -> None:
-    owner = embedded.account()
+    owner = server.account()
     for path, _, names in os.walk(copied):
         os.chown(path, owner.pw_uid, owner.pw_gid)
         for name in names:
@@ -119,12 +119,12 @@ def _replace_password(directory: str, data: str) -> None:
     secret = secrets.token_hex(32)
     replace_file(os.path.join(directory, PASSWORD_FILE), secret.encode(), FILE_MODE)
     done = subprocess.run(
-        [os.path.join(embedded.programs(data), "postgres"), "--single", "-D", data, "postgres"],
-        input=f"alter role {embedded.ADMIN} password '{secret}'\n".encode(),
+        [os.path.join(server.programs(data), "postgres"), "--single", "-D", data, "postgres"],
+        input=f"alter role {server.ADMIN} password '{secret}'\n".encode(),
         capture_output=True,
-        env=embedded.environment(),
+        env=server.environment(),
         check=False,
-        **embedded.as_account(),
+        **server.as_account(),
     )
     said = done.stderr.decode(errors="replace")
     if done.returncode or "ERROR:" in said or "FATAL:" in said:

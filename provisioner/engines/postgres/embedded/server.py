@@ -32,8 +32,9 @@ from psycopg.conninfo import make_conninfo
 
 from provisioner.core.connection import ReachedServer
 from provisioner.core.errors import StorageFailed
-from provisioner.engines.postgres import authentication, embedded_cleanup
+from provisioner.engines.postgres import authentication
 from provisioner.engines.postgres import programs as tools
+from provisioner.engines.postgres.embedded import cleanup
 from provisioner.engines.protocol import location
 from provisioner.engines.protocol.location import FOR_ROOT, PASSWORD_FILE, PORT_FILE
 from provisioner.system.atomic_file import replace_file
@@ -96,7 +97,7 @@ def remove(directory: str) -> None:
         with locked(os.path.join(directory, "lock"), "the embedded server", _START_SECONDS * 2):
             if runs(directory):
                 raise StorageFailed(f"somebody has started the server in {directory} again", "Try again")
-            embedded_cleanup.delete(directory)
+            cleanup.delete(directory)
     except OSError as error:
         raise StorageFailed(f"cannot delete the server in {directory}: {error.strerror}", "Mend that") from error
 
@@ -135,7 +136,7 @@ def _start(directory: str) -> None:
     found = programs(data)
     if not os.path.exists(os.path.join(data, "PG_VERSION")):
         _make(directory, data, found)
-    embedded_cleanup.see_off(data)
+    cleanup.see_off(data)
     path = os.path.join(directory, PORT_FILE)
     for _ in range(_ATTEMPTS):
         port = _port(path)
@@ -229,7 +230,7 @@ def settle_in(directory: str) -> None:
     elsewhere = os.path.dirname(location.data_of(directory))
     try:
         if elsewhere != directory and os.path.isdir(elsewhere):
-            embedded_cleanup.own(elsewhere, directory)
+            cleanup.own(elsewhere, directory)
     except OSError as error:
         raise StorageFailed(f"{elsewhere} cannot be written: {error.strerror}", "Run this as its owner") from error
 
@@ -245,8 +246,8 @@ def make_place(elsewhere: str, directory: str) -> None:
     os.makedirs(elsewhere, mode=0o755, exist_ok=True)
     os.chown(elsewhere, owner.pw_uid, owner.pw_gid)
     os.chmod(elsewhere, DIRECTORY_MODE)
-    if not os.path.exists(os.path.join(elsewhere, embedded_cleanup.OWNER_FILE)):
-        embedded_cleanup.own(elsewhere, directory)
+    if not os.path.exists(os.path.join(elsewhere, cleanup.OWNER_FILE)):
+        cleanup.own(elsewhere, directory)
 
 
 def account() -> pwd.struct_passwd:
