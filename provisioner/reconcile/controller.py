@@ -6,12 +6,9 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from provisioner.core.errors import UnreadableRepository
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.location import is_kept
-from provisioner.git.reflog import Log, has_reflogs, read_logs
-from provisioner.git.refs import read_branches, still_there
 from provisioner.reconcile.apply.applier import Applier, Progress
 from provisioner.reconcile.apply.apply_renames import follow
 from provisioner.reconcile.apply.locks import app_locked
@@ -19,18 +16,15 @@ from provisioner.reconcile.changes.move_recovery import settle_moves
 from provisioner.reconcile.changes.replace import settle
 from provisioner.reconcile.changes.revision_snapshots import Moved, keep, moves
 from provisioner.reconcile.changes.run_records import settle_runs
-from provisioner.reconcile.plan.actions import Action, Actual, Archive, Desired, Follow, Note, Open, Plan, Rename
+from provisioner.reconcile.observation import Observation, observe
+from provisioner.reconcile.plan.actions import Action, Archive, Follow, Note, Open, Plan
 from provisioner.reconcile.plan.planner import plan
 from provisioner.reconcile.plan.planner_context import Retry
-from provisioner.reconcile.plan.rename_detection import carried, unseen
-from provisioner.registry.instances import deleted, gone
-from provisioner.registry.shares import shares
+from provisioner.registry.instances import gone
 from provisioner.registry.store import Registry
 from provisioner.system import temp_dirs
 
 MOST_PASSES = 8  # a rename over an existing branch takes three
-MOST_LOOKS = 5
-RENAME_MS = 60_000  # how long after its archiving a branch can still turn out to have been renamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +122,9 @@ def archive_instance(registry: Registry, app: App, instance: Instance, now: int,
 def preview(registry: Registry, app: App, now: int) -> Plan:
     """What `reconcile` with `retry` would begin with; changes nothing."""
     found = {database.id: database for database in damaged(registry, app)}
-    databases = tuple(found.get(database.id, database) for database in registry.databases(app.id))
-    actual = Actual(tuple(registry.timelines(app.id)), databases, tuple(shares(registry, app.id)))
-    return plan(_desired(registry, app, actual, now), actual, now, retry=True)
+    seen = observe(registry, app, now, {database.timeline_id for database in found.values()})
+    databases = tuple(found.get(database.id, database) for database in seen.actual.databases)
+    return _planned(replace(seen, actual=replace(seen.actual, databases=databases)), now, True)
 
 
 def _find_damage(registry: Registry, app: App, now: int, cause: str, asked: Retry) -> None:
@@ -165,78 +159,13 @@ def damaged(registry: Registry, app: App, only: Collection[str] | None = None) -
 
 def look(registry: Registry, app: App, now: int, *, retry: Retry = False) -> Plan:
     """The plan for an app as it is now; changes nothing."""
-    actual = Actual(
-        tuple(registry.timelines(app.id)), tuple(registry.databases(app.id)), tuple(shares(registry, app.id))
-    )
-    return plan(_desired(registry, app, actual, now), actual, now, retry=retry)
+    return _planned(observe(registry, app, now), now, retry)
 
 
-def _desired(registry: Registry, app: App, actual: Actual, now: int) -> Desired:
-    moving = {
-        database.timeline_id: database.live
-        for database in sorted(actual.databases, key=lambda database: database.live)
-        if database.hold is None and (database.live or (database.archived_at or 0) > now - RENAME_MS)
-    }
-    moving |= {share.timeline_id: True for share in actual.shares}
-    gone = {item.instance.id: item.purge_at for item in deleted(registry)}
-    if gone:
-        there = {timeline.id for timeline in actual.timelines if timeline.gone_at is None}
-        lost = {item.timeline_id for item in actual.databases if item.instance_id in gone and item.hold is None}
-        moving |= dict.fromkeys(lost & there, True)
-    watched = {
-        timeline.branch: moving[timeline.id]
-        for timeline in actual.timelines
-        if timeline.id in moving and not timeline.preview
-    }
-    expected = {branch for branch, live in watched.items() if live}
-    desired = Desired(app, _stable_branches(app, expected), tuple(registry.assigned(app.id)), deleted=gone)
-    if not has_reflogs(app.git_dir):
-        return desired
-    seen = {mark for timeline in actual.timelines for mark in timeline.rename_mark.split()}
-    branches, logs = _stable_logs(app, desired.branches, expected, seen)
-    known = {timeline.branch: timeline.rename_mark for timeline in actual.timelines if not timeline.preview}
-    origins = carried(logs, seen, watched.keys() - {app.production}, app.production)
-    renames = tuple(Rename(old, new, _marks(known.get(new, ""), logs[new])) for new, old in origins.items())
-    # what is not yet followed must not be taken for seen, which the copy of a log could bring about
-    waiting = {move.mark for new in origins for move in unseen(new, logs[new], seen)}
-    marks = {branch: _marks(known.get(branch, ""), log, waiting) for branch, log in logs.items()}
-    return replace(desired, branches=branches, renames=renames, marks=marks)
-
-
-def _stable_logs(
-    app: App, branches: dict[bytes, str], expected: set[bytes], seen: set[str]
-) -> tuple[dict[bytes, str], dict[bytes, Log]]:
-    """Branches and logs of the same moment: read again where there was a rename, until both hold still."""
-    logs = read_logs(app.git_dir, branches)
-    for _ in range(MOST_LOOKS):
-        if not any(unseen(branch, log, seen) for branch, log in logs.items()):
-            return branches, logs
-        branches = _stable_branches(app, expected)
-        again = read_logs(app.git_dir, branches)
-        if again == logs:
-            return branches, logs
-        logs = again
-    raise _restless(app)
-
-
-def _marks(known: str, log: Log, waiting: Collection[str] = ()) -> str:
-    """A rename that was seen once stays seen, also when git has dropped it from the log."""
-    return " ".join(dict.fromkeys([*known.split(), *(move.mark for move in log.moves if move.mark not in waiting)]))
-
-
-def _stable_branches(app: App, expected: set[bytes]) -> dict[bytes, str]:
-    """The branches, with what seems to be missing looked up again by name."""
-    for _ in range(MOST_LOOKS):
-        branches = read_branches(app.git_dir)
-        if not still_there(app.git_dir, expected - branches.keys()):
-            return branches
-    raise _restless(app)
-
-
-def _restless(app: App) -> UnreadableRepository:
-    return UnreadableRepository(
-        f"the refs of {os.fsdecode(app.git_dir)} do not hold still", "Run 'provisioner reconcile' when git is done"
-    )
+def _planned(seen: Observation, now: int, retry: Retry) -> Plan:
+    found = plan(seen.desired, seen.actual, now, retry=retry)
+    times = [at for at in (found.next_at, seen.next_at) if at is not None]
+    return replace(found, next_at=min(times, default=None))
 
 
 def describe(action: Action) -> dict[str, str | None]:

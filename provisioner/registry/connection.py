@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
 
 from provisioner.core.errors import StorageFailed
 from provisioner.registry import migrations
@@ -146,6 +146,13 @@ class Tables:
         return int(str(self.rows("pragma data_version")[0][0]))
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise refusal(self.home, error) from error
+
+    def rows_named(self, query: str, values: dict[str, object]) -> list[tuple[Any, ...]]:
+        """The same for values that the query has by names."""
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
 
 from provisioner.core.model import App, Database, Run, Share, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
@@ -11,6 +13,8 @@ from provisioner.registry.store import Registry
 
 SHORTEST_ID = 7
 _AT_ONCE = 500  # values in one statement
+
+_T = TypeVar("_T")
 
 # timelines
 
@@ -50,17 +54,17 @@ def previews_like(registry: Registry, app_id: str, beginning: str) -> list[Timel
     )
 
 
+def timelines_of(registry: Registry, ids: Iterable[str]) -> list[Timeline]:
+    """The timelines with these ids."""
+    found = (registry.timelines_where(f"id in ({marks})", *batch) for marks, batch in _batches(ids))
+    return [timeline for some in found for timeline in some]
+
+
 def of_branches(registry: Registry, app_id: str, branches: Iterable[bytes]) -> list[Timeline]:
     """The timelines of these branches; production's too, if its branch is one of them."""
-    names = list(branches)
-    return [
-        timeline
-        for start in range(0, len(names), _AT_ONCE)
-        for batch in [names[start : start + _AT_ONCE]]
-        for timeline in registry.timelines_where(
-            f"app_id = ? and branch in ({', '.join('?' * len(batch))}) and not preview", app_id, *batch
-        )
-    ]
+    condition = "app_id = ? and branch in ({}) and not preview"
+    found = (registry.timelines_where(condition.format(marks), app_id, *batch) for marks, batch in _batches(branches))
+    return [timeline for some in found for timeline in some]
 
 
 def previews(registry: Registry, app_id: str, skip: int, most: int) -> list[Timeline]:
@@ -105,6 +109,13 @@ def databases_of(registry: Registry, timeline: Timeline) -> list[Database]:
     return registry.databases_where(
         "timeline_id = ? and status <> 'purged' order by status = 'archived', rowid", timeline.id
     )
+
+
+def databases_of_all(registry: Registry, timeline_ids: Iterable[str]) -> list[Database]:
+    """The databases of the timelines with these ids that have, or are to have, data."""
+    condition = "timeline_id in ({}) and status <> 'purged' order by rowid"
+    found = (registry.databases_where(condition.format(marks), *batch) for marks, batch in _batches(timeline_ids))
+    return [database for some in found for database in some]
 
 
 def ids_of(registry: Registry, timeline: Timeline) -> frozenset[str]:
@@ -168,6 +179,13 @@ def users_of(registry: Registry, database: Database) -> list[Timeline]:
 
 def run_of(registry: Registry, timeline: Timeline, run_id: str) -> Run | None:
     return next((run for run in runs(registry, timeline.id) if run.id == run_id), None)
+
+
+def _batches(values: Iterable[_T]) -> Iterator[tuple[str, tuple[_T, ...]]]:
+    """The values in groups that one statement can have, each with as many question marks."""
+    left = iter(values)
+    while batch := tuple(islice(left, _AT_ONCE)):
+        yield ", ".join("?" * len(batch)), batch
 
 
 def _one(found: list[Timeline]) -> Timeline | None:

@@ -76,3 +76,21 @@ def test_a_command_about_one_branch_costs_the_same_among_ten_and_a_thousand(
     assert (many.statements, many.files) == (base.statements, base.files)
     assert many.steps <= base.steps * 1.1, (base, many)
     assert many.calls <= base.calls * 1.1, (base, many)
+
+
+EACH = {
+    "reconcile": (("reconcile",), Counts(statements=0, steps=250, files=4, calls=60)),
+}
+"""Commands about all timelines, with what one more of them may cost."""
+
+
+@pytest.mark.parametrize(("words", "most"), EACH.values(), ids=EACH)
+def test_a_command_about_all_branches_costs_little_for_each(
+    words: tuple[str, ...], most: Counts, worlds: Worlds
+) -> None:
+    base, many = _grown(worlds, *words)
+    grown, more = many.grown(base), MANY - FEW
+    assert grown.statements <= most.statements * more
+    assert grown.files <= most.files * more
+    assert grown.steps <= most.steps * more
+    assert grown.calls <= most.calls * more

@@ -28,7 +28,7 @@ from provisioner.operations.instance.moves_in_progress import moves_under_way
 from provisioner.reconcile.changes.command_access import described
 from provisioner.reconcile.controller import damaged, look
 from provisioner.reconcile.plan.actions import Note
-from provisioner.registry import replica
+from provisioner.registry.home import replica
 from provisioner.registry.store import Registry
 from provisioner.system import inbox, pidfile
 from provisioner.system.file_lock import held_by

@@ -17,7 +17,7 @@ from provisioner.core.durations import milliseconds
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.naming import shown
 from provisioner.operations.home.adoption import copied, moved
-from provisioner.registry import replica
+from provisioner.registry.home import replica
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 from provisioner.system.home_state import HomeState, explained, standing

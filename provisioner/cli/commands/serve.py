@@ -17,7 +17,7 @@ from provisioner.core.clock import now_ms
 from provisioner.dashboard.web import login_codes
 from provisioner.environment import env_files
 from provisioner.kv.stores.postgres.pool_limits import POOL
-from provisioner.registry import replica
+from provisioner.registry.home import replica
 from provisioner.registry.store import Registry
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -10,6 +10,7 @@ from dataclasses import replace
 from provisioner.core.model import App, Database, Instance, Share, Status, Timeline
 from provisioner.reconcile.apply.new_rows import name_of
 from provisioner.reconcile.plan.actions import Follow
+from provisioner.registry import queries
 from provisioner.registry.shares import carry_shares
 from provisioner.registry.store import Registry
 from provisioner.system import failpoints
@@ -18,7 +19,8 @@ from provisioner.system import failpoints
 def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) -> None:
     """Carry out all renames of a plan in one transaction: branches may have exchanged their names."""
     failpoints.point("rename.begun")
-    known = {timeline.branch: timeline for timeline in registry.timelines(app.id) if timeline.of_branch}
+    there = queries.of_branches(registry, app.id, [action.new for action in actions])
+    known = {timeline.branch: timeline for timeline in there if timeline.of_branch}
     arrived = {action.new: _arrived(known.get(action.new), action, now) for action in actions}
     left = [_left(action.old, now) for action in actions if action.old.branch not in arrived]
     names = _Names(registry, app)
@@ -67,7 +69,7 @@ def _end_keeping(registry: Registry, app: App, ended: Sequence[Share], moved: se
     places = {(share.timeline_id, share.instance_id) for share in ended}
     registry.save_databases(
         replace(item, purge_at=now + app.retention_ms)
-        for item in (registry.databases(app.id) if places else [])
+        for item in queries.databases_of_all(registry, {share.timeline_id for share in ended})
         if item.id not in moved and (item.timeline_id, item.instance_id) in places
         if item.status is Status.ARCHIVED and item.purge_at is None and item.hold is None
     )
