@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
+from provisioner.cli.standard_input import can_ask
 from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed
 from provisioner.core.model import App
 from provisioner.environment.resolve import Selectors, find_app, here
@@ -84,6 +84,6 @@ def confirm(question: str, yes: bool) -> None:
     """Ask before something is taken away; without a terminal only ``--yes`` is an answer."""
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise ProvisionerError(f"{question} was not confirmed", "Nobody can be asked here: say --yes")
     click.confirm(question, abort=True)

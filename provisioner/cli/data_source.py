@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
+from provisioner.cli import standard_input
 from provisioner.cli.context import the_app, the_home
 from provisioner.cli.selectors import Wanted, load, parse
 from provisioner.core.errors import NotResolved, ProvisionerError
@@ -134,7 +134,8 @@ def _is_known(registry: Registry, name: str, slug: str | None) -> bool:
 def snapshot(wanted: Place, *, pages: bool = False) -> Iterator[Snapshot]:
     """What is there at this moment: in a database, or in a dump; see `of_store`."""
     if wanted.where == "-":
-        yield Dumped(Dump(sys.stdin.buffer))
+        with standard_input.stream("a dump", "Pipe one in, or name a file") as stream:
+            yield Dumped(Dump(stream))
     elif wanted.where and not wanted.remote and not _is_database(wanted.where):
         with readable(wanted.where) as file:
             yield Dumped(Dump(file))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
+from provisioner.cli.standard_input import can_ask
 from provisioner.core.errors import UsageError
 from provisioner.core.model import App
 from provisioner.core.naming import shown
@@ -23,7 +22,7 @@ def registered(
     try:
         return register(registry, path, name, production, grace, retention)
     except UnclearProductionBranch as unclear:
-        if not sys.stdin.isatty():
+        if not can_ask():
             raise
         click.echo(shown(f"{unclear.message}. {unclear.choices}"))
     while True:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from provisioner.cli.context import confirm
+from provisioner.cli.standard_input import can_ask
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
 from provisioner.core.naming import shown
@@ -76,6 +77,6 @@ def carry_out(proposal: Proposal, *, yes: bool = False) -> None:
 def _typed(proposal: Proposal, yes: bool) -> None:
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise ProvisionerError(f"{proposal.question} was not confirmed", "Nobody can be asked here: say --yes")
     proposal.answered(click.prompt(f"{proposal.question} Type {proposal.typed}"))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from provisioner.cli import standard_input
 from provisioner.cli.context import confirm, json_option, the_home, yes_option
 from provisioner.cli.selectors import ALL, selector_options
 from provisioner.core.errors import ProvisionerError, UsageError
@@ -100,7 +101,7 @@ def _raw(value: object) -> bytes:
 @kv_errors
 def set_command(key: str, value: str, as_json: bool, raw: bool, expire_in: int | None, selectors: Selectors) -> None:
     """Store VALUE, which is JSON, or with --raw a text, under KEY. A VALUE of '-' is read from standard input."""
-    text = sys.stdin.read() if value == "-" else value
+    text = standard_input.value("a value", "Use '\"\"' for an empty text") if value == "-" else value
     parsed = text if raw else json_notation.value_of(text)
     with _opened(selectors) as opened:
         result = opened.set(json_notation.key_of(key), parsed, expire_in=expire_in)

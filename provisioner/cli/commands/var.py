@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
+from provisioner.cli import standard_input
 from provisioner.cli.context import json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import rfc3339
@@ -78,12 +77,13 @@ def _file(path: str) -> dict[str, str]:
 
 
 def _asked(name: str, count: int) -> str:
-    if sys.stdin.isatty():
-        value: str = click.prompt(name, hide_input=True, default="", show_default=False)
+    if standard_input.can_ask():
+        value: str = click.prompt(name, hide_input=True)
         return value
     if count > 1:
         raise UsageError(f"{name} has no value", "Say NAME=VALUE; one NAME alone is read from standard input")
-    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
+    text = standard_input.value("a value", f"To set an empty value: provisioner var set {name}=")
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 @var.command(name="list")

@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 
 import click
 
+from provisioner.cli import standard_input
 from provisioner.cli.commands.database.fork import deploy_option
-from provisioner.cli.commands.database.pg_dump import dump_whole, load_whole
+from provisioner.cli.commands.database.pg_dump import NO_DUMP, dump_whole, load_whole
 from provisioner.cli.commands.kv import kv_errors
 from provisioner.cli.context import confirm, json_option, print_json, the_home, yes_option
 from provisioner.cli.data_source import Place, Whole, must_be_connected, opened, readable, snapshot, source_of
@@ -160,7 +161,7 @@ def load(
             _keep(target)
         _record(target, "database.load-begun", file)
         try:
-            loaded = _load(source, into, stream, replace=replace, start=from_line)
+            loaded = _load(source, into, _size(file), replace=replace, start=from_line)
         except loading.Stopped as stopped:
             _record(target, "database.load-stopped", f"{stopped.loaded.entries} entries of {file}: {stopped}")
             how = "--merge" if not (replace or keep_versionstamps) else "--replace"
@@ -176,8 +177,7 @@ def load(
     _deploy(target, wanted=not no_deploy, quiet=as_json)
 
 
-def _load(source: Dump, into: loading.Target, stream: BinaryIO, *, replace: bool, start: int) -> loading.Loaded:
-    size = os.fstat(stream.fileno()).st_size or None
+def _load(source: Dump, into: loading.Target, size: int | None, *, replace: bool, start: int) -> loading.Loaded:
     with progress("load", size, "bytes") as advance:
         loaded = loading.Loaded(start - 1, 0, 0)
         try:
@@ -244,10 +244,15 @@ def _deploy(target: Place, *, wanted: bool, quiet: bool) -> None:
 @contextmanager
 def _input(file: str) -> Iterator[BinaryIO]:
     if file == "-":
-        yield sys.stdin.buffer
-    else:
-        with readable(file) as stream:
+        with standard_input.stream("a dump", NO_DUMP) as stream:
             yield stream
+    else:
+        with readable(file) as source, standard_input.filled(source, file, "a dump", NO_DUMP) as stream:
+            yield stream
+
+
+def _size(file: str) -> int | None:
+    return standard_input.size() if file == "-" else os.path.getsize(file)
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from collections import deque
 
 import click
 
+from provisioner.cli import standard_input
 from provisioner.cli.context import confirm, print_json, the_home
-from provisioner.cli.data_source import Whole
+from provisioner.cli.data_source import Whole, readable
 from provisioner.cli.output_file import written
 from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.errors import NotResolved, ProvisionerError, UsageError
@@ -22,6 +23,8 @@ from provisioner.engines.protocol.engine import Dumps
 from provisioner.operations import load_dump
 from provisioner.registry.store import Registry
 from provisioner.system.atomic_file import sync_path
+
+NO_DUMP = "Name a dump, or to empty the database: provisioner database reset TARGET"
 
 
 def dump_whole(whole: Whole, output: str | None, form: str | None, *, as_json: bool) -> None:
@@ -73,10 +76,11 @@ def load_whole(whole: Whole, file: str, *, replace: bool, keep: bool, deploy: bo
     with tempfile.TemporaryDirectory(prefix="provisioner-") as directory, Registry.open(the_home()) as registry:
         if file == "-":
             path = os.path.join(directory, "dump")
-            with open(path, "wb") as copy:
-                shutil.copyfileobj(sys.stdin.buffer, copy, 1 << 20)
+            with open(path, "wb") as copy, standard_input.stream("a dump", NO_DUMP) as stream:
+                shutil.copyfileobj(stream, copy, 1 << 20)
         else:
             path = os.path.abspath(file)
+            _must_hold_something(path)
         proposal = load_dump.load(registry, app, database, path, replace=replace, keep=keep, deploy=deploy)
         if as_json:
             if proposal.question:
@@ -85,6 +89,12 @@ def load_whole(whole: Whole, file: str, *, replace: bool, keep: bool, deploy: bo
             print_json({"database": database.name, "file": file})
         else:
             carry_out(proposal, yes=yes)
+
+
+def _must_hold_something(path: str) -> None:
+    if os.path.isfile(path):
+        with readable(path) as source, standard_input.filled(source, path, "a dump", NO_DUMP):
+            pass
 
 
 def _must_be_connected(database: Database) -> None:

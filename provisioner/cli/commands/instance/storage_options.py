@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import click
 
+from provisioner.cli import standard_input
 from provisioner.cli.context import with_options
 from provisioner.core.connection import quoted
 from provisioner.core.errors import UsageError
@@ -64,18 +64,11 @@ def _url(url: str | None, host: str | None, port: int | None, user: str | None) 
     if url is not None and (host, port, user) != (None, None, None):
         raise UsageError("--url says all of it", "Leave --host, --port and --user away")
     if url == "-":
-        return _asked("URL")
+        return standard_input.secret("a URL", "Pipe it in, or use --url URL")
     if url is not None or (host, port, user) == (None, None, None):
         return url
     if host is None:
         raise UsageError("which server?", "Say --host HOST, or --url URL")
-    secret = quoted(_asked("password"))
+    secret = quoted(standard_input.secret("a password", "Pipe it in, or use --url URL"))
     named = f"[{host}]" if ":" in host else quoted(host)
     return f"postgresql://{quoted(user or 'postgres')}:{secret}@{named}:{port or 5432}/postgres"
-
-
-def _asked(what: str) -> str:
-    """A secret, which so is in no history of a shell: from the terminal, or a line of standard input."""
-    if sys.stdin.isatty():
-        return str(click.prompt(what, hide_input=True))
-    return sys.stdin.readline().rstrip("\n")
