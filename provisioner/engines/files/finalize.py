@@ -13,6 +13,8 @@ from provisioner.kv.stores.sqlite import last_write
 from provisioner.kv.stores.sqlite.schema import why_not_a_database
 from provisioner.system.atomic_file import sync_path
 
+_LONGEST_PATTERN = 4  # see provisioner.kv.stores.sqlite.connection
+
 
 def seal(directory: str) -> None:
     """Put its log into its file, look whether it is whole, and sync it. Raises StorageFailed where it is not."""
@@ -21,6 +23,8 @@ def seal(directory: str) -> None:
         raise StorageFailed(f"{path} {problem}")
     try:
         with last_write.kept(path), closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("pragma ignore_check_constraints = on")  # who scrubs may have put any there
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, _LONGEST_PATTERN)
             (busy, *_) = connection.execute("pragma wal_checkpoint(truncate)").fetchone()
             (found,) = connection.execute("pragma integrity_check(1)").fetchone()
             tables = connection.execute("select count(*) from sqlite_master where name in ('kv', 'data_version')")

@@ -15,6 +15,7 @@ import apsw
 from provisioner.kv.bulk_copy import MOST_ROWS, Letter
 from provisioner.kv.errors import StoreFailed
 from provisioner.kv.model import StoredRow
+from provisioner.kv.stores.sqlite.connection import renaming
 from provisioner.kv.stores.sqlite.errors import FENCED
 from provisioner.kv.stores.sqlite.file import File, Opening, number
 
@@ -118,7 +119,7 @@ class SqliteWhole:
             raise StoreFailed(f"{self._file.path} is still being used")
 
     def _rename(self, before: str, after: str) -> None:
-        with self._file.transaction() as connection:
+        with self._file.transaction() as connection, renaming(connection):
             if self._prefix(connection) == before:
                 for table in _TABLES:
                     connection.execute(f"alter table {before}{table} rename to {after}{table}")

@@ -20,6 +20,7 @@ import apsw
 from provisioner.kv import reflink
 from provisioner.kv.errors import Busy, StoreFailed
 from provisioner.kv.stores.sqlite import open_files
+from provisioner.kv.stores.sqlite.connection import connect
 from provisioner.kv.stores.sqlite.errors import refused
 from provisioner.kv.stores.sqlite.file import File, Opening, number
 from provisioner.kv.stores.sqlite.file_names import Names, names
@@ -247,7 +248,7 @@ def advance(path: str, beyond: int) -> None:
 
 def _make_whole(path: str, with_queue: bool, beyond: int) -> None:
     """Bring the log into the file. Nobody else has it open."""
-    with closing(apsw.Connection(path, apsw.SQLITE_OPEN_READWRITE)) as connection:
+    with closing(connect(path, apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.execute("pragma synchronous = off")  # all of it is synced at once when it is whole
         for table in _QUEUES if not with_queue else ():
             if _any_in(connection, table):

@@ -13,6 +13,7 @@ import apsw
 
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed
 from provisioner.kv.stores.sqlite import last_write, open_files, schema
+from provisioner.kv.stores.sqlite.connection import connect
 from provisioner.kv.stores.sqlite.errors import refused
 from provisioner.kv.stores.sqlite.file_names import names
 from provisioner.kv.stores.sqlite.wal_watch import PATIENCE, Watcher
@@ -231,7 +232,7 @@ class File:
     def _opened(self) -> apsw.Connection:
         """A connection that has not read anything yet."""
         try:
-            return apsw.Connection(self.path, self._opening.flags, statementcachesize=40)
+            return connect(self.path, self._opening.flags, statements=40)
         except apsw.Error as error:
             raise self.failure(error) from error
 

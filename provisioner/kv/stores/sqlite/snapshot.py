@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import apsw
 
 from provisioner.kv.model import StoredRow
+from provisioner.kv.stores.sqlite.connection import connect
 from provisioner.kv.stores.sqlite.errors import refused
 from provisioner.kv.stores.sqlite.file import File, number
 
@@ -90,7 +91,7 @@ def has_entries(path: str) -> bool:
     Raises StoreFailed where that cannot be told.
     """
     try:
-        connection = apsw.Connection(path, apsw.SQLITE_OPEN_READONLY)
+        connection = connect(path, apsw.SQLITE_OPEN_READONLY)
     except apsw.Error as error:
         raise refused(path, error) from error
     try:
