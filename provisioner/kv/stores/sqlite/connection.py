@@ -13,7 +13,7 @@ from typing import Final
 import apsw
 
 LONGEST_PATTERN: Final = 4  # characters; a LIKE takes as long as the text to the power of its wildcards
-_LONGEST_OF_SQLITE: Final = 15  # to rename a table, SQLite asks for statements like 'create virtual%'
+_LONGEST_OF_SQLITE: Final = 18  # to rename a table, SQLite looks for names like 'sqliteX_autoindex%'
 LARGEST_VALUE: Final = 64 << 20  # bytes; values of Deno KV have 64 KiB
 
 
