@@ -9,37 +9,78 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
 from kv_server import Served
 from paths import ROOT
-from support import daemon, run
+from support import daemon, repository, run
 
 from provisioner.cli.main import cli
 from provisioner.operations.instances import parse_name
 
+END = "== end of a command =="
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def _console_lines(document: Path) -> list[str]:
-    blocks = re.findall(r"```console\n(.*?)```", document.read_text(), re.DOTALL)
-    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command of a document, and what the document says that it prints; nothing if it does not say."""
+
+    command: str
+    output: str
 
 
-@pytest.mark.parametrize("document", [path for path in DOCUMENTS if _console_lines(path)], ids=lambda path: path.name)
-def test_the_commands_of_a_document_run(
+def _steps(document: Path) -> list[Step]:
+    blocks = re.findall(r"^```console\n(.*?)^```", document.read_text(), re.DOTALL | re.MULTILINE)
+    return [
+        Step(command, output)
+        for block in blocks
+        for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+    ]
+
+
+# What differs from run to run: ages, sizes, ports, and what a name of a database ends in. A page writes … for other text.
+VARYING = (
+    (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
+    (re.compile(r"\b\d+ (?:ms|s|min|h|d)\b"), "AGE"),
+    (re.compile(r"\b[\d.]+ [kM]?B\b"), "SIZE"),
+    (re.compile(r"-[0-9a-f]{12,32}\b"), "-HASH"),
+    (re.compile(r" +"), " "),
+    (re.compile(r" $", re.MULTILINE), ""),
+)
+
+
+def _steady(text: str) -> str:
+    for pattern, word in VARYING:
+        text = pattern.sub(word, text)
+    return text
+
+
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if _steps(path)], ids=lambda path: path.name)
+def test_the_commands_of_a_document_run_and_print_what_it_says(
     document: Path, tmp_path: Path, home: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if '"$URL"' in document.read_text():
         monkeypatch.setenv("URL", request.getfixturevalue("pg").url())
-    script = "set -eux\n" + "\n".join(_console_lines(document))
+    steps = _steps(document)
+    where = tmp_path
+    if document.name == "README.md":  # which begins in a repository with a commit
+        where = repository(tmp_path / "shop")
+    marks = [f"{step.command}\nprintf '%s\\n' '{END}'" for step in steps]
+    script = "exec 2>/dev/fd/1\nset -eu\n" + "\n".join(marks)
     needs = "With a server up" in document.read_text()
     server = ("provisioner", "serve", "--port", "0")
     with daemon(home, *server, announced="server") if needs else nullcontext():
-        done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
+        done = subprocess.run(["sh", "-c", script], cwd=where, env=dict(os.environ), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    printed = done.stdout.split(f"{END}\n")
+    for step, output in zip(steps, printed, strict=False):
+        if step.output:
+            expected = re.escape(_steady(step.output)).replace("…", r"\S*")
+            assert re.fullmatch(expected, _steady(output)), f"{step.command}\n{output}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
