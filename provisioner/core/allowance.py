@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from provisioner.core.durations import milliseconds
 from provisioner.core.errors import UsageError
 
 USUAL = "default"
 """In a list of trusted extensions: those that PostgreSQL lets the owner of a database make."""
 
 NONE = "none"
+
+_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_LONGEST_NUMBER = 9  # digits
+_LEAST_STATEMENT_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +40,52 @@ USUAL_ALLOWANCE = Allowance()
 class AllowanceChange:
     """What is said of an allowance, as it was typed. What is None stays as it is."""
 
+    connections: str | None = None
+    temp: str | None = None
+    statement: str | None = None
     trusted_extensions: str | None = None
 
     def of(self, allowance: Allowance) -> Allowance:
         """The allowance with that. Raises UsageError."""
+        if self.connections is not None:
+            allowance = replace(allowance, connections=_limit(self.connections, _number))
+        if self.temp is not None:
+            allowance = replace(allowance, temp_bytes=_limit(self.temp, _bytes))
+        if self.statement is not None:
+            allowance = replace(allowance, statement_ms=_limit(self.statement, _statement_ms))
         if self.trusted_extensions is not None:
             allowance = replace(allowance, trusted_extensions=_extensions(self.trusted_extensions))
         return allowance
 
 
 NO_CHANGE = AllowanceChange()
+
+
+def _limit(text: str, parse: Callable[[str], int]) -> int | None:
+    if text == USUAL:
+        return None
+    return 0 if text == NONE else parse(text)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not int(text[:_LONGEST_NUMBER]) > 0 or len(text) > _LONGEST_NUMBER:
+        raise UsageError(f"{text!r} is not a number of connections", f"Use for example 20, {USUAL} or {NONE}")
+    return int(text)
+
+
+def _bytes(text: str) -> int:
+    number = text.rstrip("kMGTB").strip()
+    unit = _UNITS.get(text[len(number) :].strip())
+    if unit is None or not number.isdecimal() or len(number) > _LONGEST_NUMBER or not int(number):
+        raise UsageError(f"{text!r} is not a size", f"Use for example 500MB, 10GB, {USUAL} or {NONE}")
+    return int(number) * unit
+
+
+def _statement_ms(text: str) -> int:
+    found = milliseconds(text)
+    if found < _LEAST_STATEMENT_MS:
+        raise UsageError(f"{text!r} is too short for a statement", f"Use for example 30s, 10min, {USUAL} or {NONE}")
+    return found
 
 
 def _extensions(text: str) -> str:

@@ -20,6 +20,7 @@ from provisioner.core.errors import Busy, summary
 from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import Counter, Push
+from provisioner.daemon.limit_monitor import LimitMonitor
 from provisioner.daemon.quorum_monitor import Watch
 from provisioner.daemon.worker import follow_push, report, report_known
 from provisioner.engines.catalog import engine_of
@@ -110,6 +111,7 @@ class Daemon:
         self._watcher = Watcher(self._on_event, self._on_stir, self._on_trouble)
         counter = Counter(self.home, self._queue.put)
         promises = Watch(self.home, self._queue.put, self.log)
+        limits = LimitMonitor(self.home, self.log)
         self._crew = Crew(self.home, self._queue.put, self._on_failure)
         self._inbox_watched = self._watcher.watch_inbox(self.home.inbox, lambda: self._queue.put(""))
         self._watcher.start()
@@ -117,11 +119,13 @@ class Daemon:
             self._adopt(registry)
             counter.open()
             promises.start()
+            limits.start()
             self.log("info", "watching", apps=len(self._apps), home=self.home.path, pid=os.getpid())
             keep_running("daemon", partial(self._loop, registry), self._rest)
         finally:
             counter.close()
             promises.close()
+            limits.close()
             self._crew.close()
             self._watcher.stop()
             self.log("info", "stopped")

@@ -86,10 +86,16 @@ def free_directory(registry: Registry, slug: str) -> str:
 
 def allowance_of(instance: Instance, change: AllowanceChange) -> Allowance:
     """The instance's allowance, changed. Raises UsageError where it has no such limits."""
-    if change.trusted_extensions is not None and engine_of(instance).dumps is None:
+    said = {
+        "--max-connections-per-database": change.connections,
+        "--max-temp-per-connection": change.temp,
+        "--max-statement-time": change.statement,
+        "--trusted-extensions": change.trusted_extensions,
+    }
+    option = next((name for name, value in said.items() if value is not None), None)
+    if option is not None and engine_of(instance).dumps is None:
         raise UsageError(
-            f"--trusted-extensions is for the engine postgres, and {instance.slug} has the engine {instance.engine}",
-            "Omit it",
+            f"{option} is for the engine postgres, and {instance.slug} has the engine {instance.engine}", "Omit it"
         )
     return change.of(instance.allowance)
 

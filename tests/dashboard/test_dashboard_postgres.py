@@ -94,7 +94,7 @@ def test_who_asks_is_told_what_opens_it_and_the_log_says_who(world: tuple[Path, 
     given = environment(repo, "login")
     assert given["PGPASSWORD"] not in desk.get(page).text
     told = revealed(desk.send(f"{page}/reveal"))
-    names = ("DATABASE_URL", "PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD")
+    names = ("DATABASE_URL", "PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGREQUIREAUTH")
     assert told == {name: given[name] for name in names}
     with psycopg.connect(told["DATABASE_URL"]) as connection:
         assert connection.execute("select current_user").fetchall() == [(told["PGUSER"],)]

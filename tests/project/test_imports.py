@@ -49,6 +49,7 @@ LIBRARIES = {
         "engines.postgres",
         "engines.postgres.embedded",
         "engines.postgres.quorum",
+        "engines.postgres.access",
         "engines.postgres.dump",
         "engines.scripts",
     },

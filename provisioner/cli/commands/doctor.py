@@ -87,7 +87,10 @@ def _findings(home: Home) -> Iterator[Finding]:
             yield _wake_ups(home)
         instances = {instance.id: instance for app in registry.apps() for instance in registry.assigned(app.id)}
         for instance in instances.values():
-            yield _looked_at(f"instance {instance.slug}", engine_of(instance).look(instance))
+            check = engine_of(instance).look(instance)
+            yield _looked_at(f"instance {instance.slug}", check)
+            if check.well and (limits := engine_of(instance).limits(instance)) is not None:
+                yield f"limits {instance.slug}", True, f"each database may use {limits.text()}"
         for move in moves_under_way(registry):
             yield f"instance {move.instance.slug}", move.going_on, move.text
         for app in registry.apps():

@@ -29,7 +29,7 @@ from provisioner.engines.files.layout import FILE_NAME, database_path, file_in, 
 from provisioner.engines.files.orphans import sweep
 from provisioner.engines.files.preflight import look, probe
 from provisioner.engines.files.staging import reason
-from provisioner.engines.protocol.engine import Check, Copied, Failures, Inspection, Kept, Source, Where
+from provisioner.engines.protocol.engine import Check, Copied, Failures, Inspection, Kept, Source, UsageLimits, Where
 from provisioner.kv.stores.sqlite.schema import why_not_a_database
 from provisioner.system import failpoints
 from provisioner.system.atomic_file import sync_path
@@ -66,6 +66,12 @@ class DenoKv:
 
     def kept(self, instance: Instance) -> Kept | None:
         return None
+
+    def limits(self, instance: Instance) -> UsageLimits | None:
+        return None
+
+    def end_overlong(self, instance: Instance) -> list[str]:
+        return []
 
     def look(self, instance: Instance) -> Check:
         return look(instance.location)

@@ -12,6 +12,7 @@ from psycopg import sql
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
 from provisioner.engines.postgres import names, roles
+from provisioner.engines.postgres.access import limits
 from provisioner.engines.postgres.administration import administering_in
 from provisioner.engines.postgres.roles import statement
 from provisioner.engines.postgres.session import Session, patiently
@@ -161,7 +162,7 @@ def let_go(session: Session, name: str) -> None:
     session.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
 
 
-def make_spare(instance: Instance, session: Session, furnish: Furnish) -> str:
+def make_spare(instance: Instance, session: Session, furnish: Furnish, *, limited: bool) -> str:
     """Make an empty database with a role, which waits for an owner: its name."""
     random = secrets.token_hex(16)
     begun, spare = names.name(names.BEGUN, instance.id, random), names.name(names.SPARE, instance.id, random)
@@ -170,8 +171,9 @@ def make_spare(instance: Instance, session: Session, furnish: Furnish) -> str:
     try:
         roles.make(session, spare)
         make_empty(instance, session, begun, spare, furnish)
+        imposed = limits.statements(spare, limits.of(session, instance.allowance)) if limited else []
         rename = statement("alter database {begun} rename to {spare}", begun=begun, spare=spare)
-        roles.at_once(session, [roles.granted(begun, spare), rename])
+        roles.at_once(session, [*imposed, roles.granted(begun, spare), rename])
     finally:
         let_go(session, begun)
     return spare

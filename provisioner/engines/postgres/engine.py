@@ -24,10 +24,9 @@ from provisioner.engines.postgres import (
     orphans,
     preflight,
     roles,
-    upkeep,
-    visitors,
 )
 from provisioner.engines.postgres import programs as tools
+from provisioner.engines.postgres.access import limits, upkeep, visitors
 from provisioner.engines.postgres.administration import administering
 from provisioner.engines.postgres.databases import renamed
 from provisioner.engines.postgres.dump.dumps import PgDumps
@@ -37,9 +36,19 @@ from provisioner.engines.postgres.lifecycle import name_of
 from provisioner.engines.postgres.quorum import quorum_check
 from provisioner.engines.postgres.roles import statement
 from provisioner.engines.postgres.schema_setup import Bare, Contents
-from provisioner.engines.postgres.session import Session, variables_for_tools, why
+from provisioner.engines.postgres.session import Session, looking, variables_for_tools, why
 from provisioner.engines.protocol import location as place
-from provisioner.engines.protocol.engine import Check, Copied, Dumps, Failures, Inspection, Kept, Source, Where
+from provisioner.engines.protocol.engine import (
+    Check,
+    Copied,
+    Dumps,
+    Failures,
+    Inspection,
+    Kept,
+    Source,
+    UsageLimits,
+    Where,
+)
 from provisioner.system import failpoints
 from provisioner.system.home import DIRECTORY_MODE
 
@@ -97,9 +106,23 @@ class Postgres:
 
     def prepare(self, instance: Instance) -> None:
         preflight.prepare(instance)
+        with administering(instance) as session:
+            upkeep.bring_up_to_date(instance, session, limited=self.contents.limited)
 
     def test(self, instance: Instance) -> Iterable[Check]:
-        return preflight.probe(instance, self.contents.furnish)
+        return preflight.probe(instance, self.contents)
+
+    def limits(self, instance: Instance) -> UsageLimits | None:
+        if not self.contents.limited or not embedded.is_up(instance.location):
+            return None
+        with looking(instance) as session:
+            return limits.shown(session, instance.allowance)
+
+    def end_overlong(self, instance: Instance) -> list[str]:
+        if not self.contents.limited or not embedded.is_up(instance.location):
+            return []
+        with looking(instance) as session:
+            return limits.end_overlong(session, instance)
 
     def ensure(self, instance: Instance, databases_: Sequence[Database]) -> Failures:
         failures: Failures = {}
@@ -109,7 +132,7 @@ class Postgres:
             with administering(instance) as session:
                 wanted = [name_of(kind, instance, item) for kind in (names.LIVE, names.ARCHIVED) for item in databases_]
                 found = databases.there(session, wanted)
-                upkeep.bring_up_to_date(instance, session)
+                upkeep.bring_up_to_date(instance, session, limited=self.contents.limited)
                 spares: list[str] | None = None
                 for database in databases_:
                     try:
@@ -137,7 +160,7 @@ class Postgres:
                 return False
             databases.remove_unfinished(instance, session)
             for _ in range(min(missing, AT_ONCE)):
-                databases.make_spare(instance, session, self.contents.furnish)
+                databases.make_spare(instance, session, self.contents.furnish, limited=self.contents.limited)
             return missing > AT_ONCE
 
     def fork(self, instance: Instance, database: Database, source: Source) -> Copied:
@@ -261,6 +284,7 @@ class Postgres:
 
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
         with administering(instance) as session:
+            upkeep.bring_up_to_date(instance, session, limited=self.contents.limited)
             return orphans.sweep(instance, session, known, self.contents.is_empty)
 
     def problem(self, instance: Instance, database: Database) -> str:

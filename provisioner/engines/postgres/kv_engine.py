@@ -27,6 +27,8 @@ _AHEAD = 1 << 20  # versions; more than are written while a replacement is built
 class KeyTables:
     """See `provisioner.engines.postgres.schema_setup.Contents`."""
 
+    limited = False
+
     def furnish(self, inside: Session, name: str, owner: str) -> None:
         become = statement("grant create on database {name} to {owner}; set role {owner}", name=name, owner=owner)
         made: Sequence[Statement] = [sql.SQL(each) for each in schema.STATEMENTS]

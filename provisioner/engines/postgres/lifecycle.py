@@ -9,6 +9,7 @@ import psycopg
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Database, Instance
 from provisioner.engines.postgres import databases, names, roles
+from provisioner.engines.postgres.access import limits
 from provisioner.engines.postgres.administration import administering
 from provisioner.engines.postgres.databases import renamed
 from provisioner.engines.postgres.roles import statement
@@ -38,8 +39,10 @@ def put_away(instance: Instance, session: Session, database: Database) -> str:
 
 
 def settled(contents: Contents, instance: Instance, session: Session, database: Database) -> list[roles.Statement]:
-    """See `roles.settled`."""
-    return roles.settled(session, instance, database, contents.password(instance, database))
+    """See `roles.settled`; with the limits of the instance."""
+    statements = roles.settled(session, instance, database, contents.password(instance, database))
+    role = name_of(names.LIVE, instance, database)
+    return statements + (limits.imposed(session, instance, role) if contents.limited else [])
 
 
 def bring_back(contents: Contents, instance: Instance, session: Session, database: Database) -> None:
@@ -69,7 +72,11 @@ def take(contents: Contents, instance: Instance, session: Session, database: Dat
     """Give a database that waited for an owner to this one, or make one for it."""
     live = name_of(names.LIVE, instance, database)
     while True:
-        spare = spares.pop() if spares else databases.make_spare(instance, session, contents.furnish)
+        spare = (
+            spares.pop()
+            if spares
+            else databases.make_spare(instance, session, contents.furnish, limited=contents.limited)
+        )
         failpoints.point("provision.written")
         try:
             roles.at_once(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from provisioner.core.model import Instance
-from provisioner.engines.postgres import databases, names, roles, upkeep
+from provisioner.engines.postgres import databases, names, roles
 from provisioner.engines.postgres.session import Session
 
 _KINDS = (names.LIVE, names.BESIDE, names.ARCHIVED)
@@ -21,7 +21,6 @@ IsEmpty = Callable[[Instance, str], bool]
 def sweep(instance: Instance, session: Session, known: Callable[[], Collection[str]], is_empty: IsEmpty) -> list[str]:
     """Drop the unknown empty databases of an instance, and roles without any; the unknown others by their names."""
     databases.remove_unfinished(instance, session)
-    upkeep.bring_up_to_date(instance, session)
     starts = tuple(f"{kind}_{instance.id[:8]}_" for kind in _KINDS)
     there = [name for start in starts for name in databases.named_like(session, start)]
     rows = session.execute("select rolname from pg_roles where starts_with(rolname, 'pv')").fetchall()

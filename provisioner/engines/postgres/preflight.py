@@ -12,10 +12,12 @@ from provisioner.core.connection import ReachedServer
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
 from provisioner.engines.postgres import databases, names, programs, roles
+from provisioner.engines.postgres.access import limits
 from provisioner.engines.postgres.administration import administering, forget_refusals
 from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.postgres.quorum import quorum_check
 from provisioner.engines.postgres.roles import named, statement
+from provisioner.engines.postgres.schema_setup import Contents
 from provisioner.engines.postgres.session import Session, connected, looking
 from provisioner.engines.protocol import location
 from provisioner.engines.protocol.engine import Check
@@ -71,7 +73,7 @@ def look(instance: Instance) -> Check:
         return Check("server", False, str(error))
 
 
-def probe(instance: Instance, furnish: databases.Furnish) -> Iterator[Check]:
+def probe(instance: Instance, contents: Contents) -> Iterator[Check]:
     """One look after another; after one that fails there may be no more."""
     forget_refusals()
     try:
@@ -87,7 +89,9 @@ def probe(instance: Instance, furnish: databases.Furnish) -> Iterator[Check]:
                     return
             yield _isolation(session)
             yield _programs(session)
-            yield from _database(instance, session, furnish)
+            if contents.limited:
+                yield _limits(session, instance)
+            yield from _database(instance, session, contents)
     except StorageFailed as error:
         yield Check("connection", False, str(error))
 
@@ -141,9 +145,14 @@ def _programs(session: Session) -> Check:
     return Check("programs", True, f"{found}, version {programs.version(found)}")
 
 
-def _database(instance: Instance, session: Session, furnish: databases.Furnish) -> Iterator[Check]:
+def _limits(session: Session, instance: Instance) -> Check:
+    found = limits.shown(session, instance.allowance)
+    return Check("limits", True, f"a database may use {found.text()}")
+
+
+def _database(instance: Instance, session: Session, contents: Contents) -> Iterator[Check]:
     """Make one as for a timeline, use it as its role, try to get out of it, and drop it."""
-    spare = databases.make_spare(instance, session, furnish)
+    spare = databases.make_spare(instance, session, contents.furnish, limited=contents.limited)
     try:
         password = secrets.token_hex(32)
         session.execute(roles.opened(session, spare, password))

@@ -10,6 +10,9 @@ from provisioner.engines.postgres.session import Session
 
 
 class Contents(Protocol):
+    limited: bool
+    """Apps log in to the databases themselves, so that their roles have to have limits."""
+
     def furnish(self, inside: Session, name: str, owner: str) -> None:
         """See `databases.Furnish`."""
 
@@ -21,7 +24,9 @@ class Contents(Protocol):
 
 
 class Bare:
-    """Nothing but what PostgreSQL has in a new database; apps log in themselves."""
+    """Nothing but what PostgreSQL has in a new database."""
+
+    limited = True
 
     def furnish(self, inside: Session, name: str, owner: str) -> None:
         databases.bare(inside, name, owner)

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from provisioner.core.connection import AUTHENTICATION, SERVER_OPTIONS, quoted
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
-from provisioner.engines.postgres import authentication
+from provisioner.engines.postgres.access import authentication
 from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.protocol import location as place
 from provisioner.kv.stores.postgres.connection import FOR_EVER, NOTICING, Bounded

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from provisioner.core.connection import Reached, ReachedServer
+from provisioner.core.durations import written
 from provisioner.core.model import Database, Instance
 
 Failures = dict[str, str]
@@ -96,6 +97,27 @@ class Kept:
     standbys: tuple[Standby, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class UsageLimits:
+    """What each database of an instance may use of its server: connections at a time, bytes of temporary files of each, and
+    milliseconds of one statement; None where there is no limit. `note`: what cannot be limited, and what to do."""
+
+    connections: int | None
+    temp_bytes: int | None
+    statement_ms: int | None
+    note: str = ""
+
+    def text(self) -> str:
+        """For people."""
+        connections = (
+            "any number of connections" if self.connections is None else f"at most {self.connections} connections"
+        )
+        temp = "any size" if self.temp_bytes is None else f"at most {self.temp_bytes / 1e6:g} MB"
+        statement = "any time" if self.statement_ms is None else f"at most {written(self.statement_ms)}"
+        note = f". {self.note[:1].upper()}{self.note[1:]}" if self.note else ""
+        return f"{connections}, temporary files of {temp} for each, and {statement} for a statement{note}"
+
+
 class Dumps(Protocol):
     """Dumps of an engine whose databases are dumped and loaded as a whole."""
 
@@ -142,6 +164,12 @@ class Engine(Protocol):
 
     def kept(self, instance: Instance) -> Kept | None:
         """How safely the instance keeps what is written there; None where there is only one of it. Raises StorageFailed."""
+
+    def limits(self, instance: Instance) -> UsageLimits | None:
+        """What each database may use; None where programs use no server, or it does not run. Raises StorageFailed."""
+
+    def end_overlong(self, instance: Instance) -> list[str]:
+        """End what runs in its databases for longer than the instance allows: a line on each. Raises StorageFailed."""
 
     def look(self, instance: Instance) -> Check:
         """Look, cheaply, whether the instance is there and has room."""

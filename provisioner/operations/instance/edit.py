@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from provisioner.core.allowance import NO_CHANGE, AllowanceChange
 from provisioner.core.clock import now_ms
@@ -61,7 +61,11 @@ def edit(
 def _what(old: Instance, new: Instance) -> str:
     name = f"{old.slug} -> {new.slug}" if old.slug != new.slug else new.slug
     name += f", quorum {new.require_quorum}" if old.require_quorum != new.require_quorum else ""
-    name += f", {new.allowance}" if old.allowance != new.allowance else ""
+    name += "".join(
+        f", {field} {'default' if value is None else value or 'none'}"
+        for field, value in asdict(new.allowance).items()
+        if value != getattr(old.allowance, field)
+    )
     return name if old.location == new.location else f"{name} in {new.location}"
 
 

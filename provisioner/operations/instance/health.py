@@ -8,28 +8,33 @@ from dataclasses import asdict
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance, Status
 from provisioner.engines.catalog import engine_of
-from provisioner.engines.protocol.engine import Kept
+from provisioner.engines.protocol.engine import Kept, UsageLimits
 from provisioner.operations.documents import Document
 
 
 def standing(instance: Instance) -> Document:
-    """``status`` is connected or error, ``error`` why, ``replication`` null where there is only one of the server."""
+    """``status`` is connected or error, ``error`` why, ``replication`` null where there is only one of the server, ``limits``
+    null where there are none."""
     engine = engine_of(instance)
     check = engine.look(instance)
     try:
-        kept = engine.kept(instance)
+        kept, limits = engine.kept(instance), engine.limits(instance)
     except StorageFailed:  # the look says the same
-        kept = None
+        kept = limits = None
     return {
         "status": str(Status.CONNECTED if check.well else Status.ERROR),
         "error": None if check.well else check.text,
         "replication": _replication(kept) if kept is not None else None,
+        "limits": _limits(instance, limits) if limits is not None else None,
     }
 
 
 def lines(found: Document) -> Iterator[str]:
     """The same for people."""
     yield f"status: {found['status']}" + (f": {found['error']}" if found["error"] else "")
+    if found["limits"] is not None:
+        yield f"each database may use {found['limits']['text']}"
+        yield f"trusted extensions: {', '.join(found['limits']['trusted_extensions']) or 'none'}"
     replication = found["replication"]
     if replication is None:
         return
@@ -41,6 +46,15 @@ def lines(found: Document) -> Iterator[str]:
         behind = "" if standby["lag_bytes"] is None else f", {standby['lag_bytes']} bytes behind"
         late = "" if standby["lag_seconds"] is None else f", {standby['lag_seconds'] * 1000:.1f} ms"
         yield f"  {standby['name']}  {standby['address'] or 'local'}  {standby['state']}  {standby['sync']}{behind}{late}"
+
+
+def _limits(instance: Instance, limits: UsageLimits) -> Document:
+    return {
+        **asdict(limits),
+        "note": limits.note or None,
+        "text": limits.text(),
+        "trusted_extensions": instance.allowance.extensions,
+    }
 
 
 def _replication(kept: Kept) -> Document:

@@ -10,6 +10,18 @@ from provisioner.cli.context import with_options
 from provisioner.core.allowance import AllowanceChange
 
 _OPTIONS: dict[str, dict[str, Any]] = {
+    "--max-connections-per-database": {
+        "metavar": "N",
+        "help": "Connections to each database at a time; none: no limit. Default: default, half of the server's.",
+    },
+    "--max-temp-per-connection": {
+        "metavar": "SIZE",
+        "help": "Temporary files of each connection, for example 500MB; none: no limit. Default: default, 10GB.",
+    },
+    "--max-statement-time": {
+        "metavar": "DURATION",
+        "help": "Time that a statement may take, or an idle transaction; none: no limit. Default: default, 24h.",
+    },
     "--trusted-extensions": {
         "metavar": "LIST",
         "help": "Extensions that 'database load' may install, with commas between them. Default: default, which stands for"
@@ -22,7 +34,17 @@ def allowance_options(command: Callable[..., None]) -> Callable[..., None]:
     """What they say comes as the argument `allowed`."""
 
     @wraps(command)
-    def called(*arguments: object, trusted_extensions: str | None, **others: object) -> None:
-        command(*arguments, allowed=AllowanceChange(trusted_extensions), **others)
+    def called(
+        *arguments: object,
+        max_connections_per_database: str | None,
+        max_temp_per_connection: str | None,
+        max_statement_time: str | None,
+        trusted_extensions: str | None,
+        **others: object,
+    ) -> None:
+        allowed = AllowanceChange(
+            max_connections_per_database, max_temp_per_connection, max_statement_time, trusted_extensions
+        )
+        command(*arguments, allowed=allowed, **others)
 
     return with_options(called, _OPTIONS)

@@ -7,8 +7,9 @@ import tarfile
 
 from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
 from provisioner.core.model import Database, Instance
-from provisioner.engines.postgres import databases, names, roles, visitors
+from provisioner.engines.postgres import databases, names, roles
 from provisioner.engines.postgres import programs as tools
+from provisioner.engines.postgres.access import visitors
 from provisioner.engines.postgres.administration import administering
 from provisioner.engines.postgres.dump import extensions, restore, script
 from provisioner.engines.postgres.session import variables_for_tools

@@ -7,8 +7,9 @@ from contextlib import suppress
 
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
-from provisioner.engines.postgres import databases, visitors
+from provisioner.engines.postgres import databases
 from provisioner.engines.postgres import programs as tools
+from provisioner.engines.postgres.access import visitors
 from provisioner.engines.postgres.dump import extensions, script
 from provisioner.engines.postgres.dump.script import Extension
 from provisioner.engines.postgres.session import Session

@@ -32,8 +32,8 @@ from psycopg.conninfo import make_conninfo
 
 from provisioner.core.connection import ReachedServer
 from provisioner.core.errors import StorageFailed
-from provisioner.engines.postgres import authentication
 from provisioner.engines.postgres import programs as tools
+from provisioner.engines.postgres.access import authentication
 from provisioner.engines.postgres.embedded import cleanup
 from provisioner.engines.protocol import location
 from provisioner.engines.protocol.location import FOR_ROOT, PASSWORD_FILE, PORT_FILE
@@ -105,6 +105,11 @@ def remove(directory: str) -> None:
 def runs(directory: str) -> bool:
     """Is it there, and does it accept connections?"""
     return _pid(directory) is not None and location.listens(directory)
+
+
+def is_up(where: str) -> bool:
+    """Can a server be asked without being started for that?"""
+    return location.is_server(where) or runs(where)
 
 
 def admin_url(directory: str) -> str:
