@@ -251,6 +251,8 @@ def sqlite_url(path: str) -> str:
 def quoted(text: str, safe: frozenset[int] = _URL_SAFE - {ord("/")}) -> str:
     """`text` as a part of a URL: everything but unreserved characters percent-encoded."""
     encoded = text.encode("utf-8", "surrogateescape")
+    if not encoded.strip(bytes(safe)):  # each of them is safe, as in nearly all paths
+        return text
     return "".join(chr(byte) if byte in safe else f"%{byte:02X}" for byte in encoded)
 
 

@@ -51,7 +51,7 @@ def archive(registry: Registry, target: Target) -> Proposal:
 def _must_be_whole(registry: Registry, target: Target, found: Sequence[Database]) -> None:
     for item in found:
         instance = registry.storage_of(item)
-        if item.connected_at is not None and (problem := engine_of(instance).problem(instance, item)):
+        if item.connected_at is not None and (problem := engine_of(instance).problems(instance, [item]).get(item.id)):
             raise ProvisionerError(
                 f"{item.name} cannot be archived: {problem}; nothing was archived",
                 f"Resolve this, or choose others of {target.name}: --instance INSTANCE",

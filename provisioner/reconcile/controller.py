@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -142,18 +143,19 @@ def _find_damage(registry: Registry, app: App, now: int, cause: str, asked: Retr
 def damaged(registry: Registry, app: App, only: Collection[str] | None = None) -> list[Database]:
     """The databases that are called connected and are not usable, with what is wrong as their error; of all, or of those
     with `only` these ids."""
-    found = []
-    instances: dict[tuple[str, bool], Instance] = {}
     named = (registry.database(database_id) for database_id in only or ())
     looked_at = registry.databases(app.id) if only is None else [item for item in named if item is not None]
+    places: dict[tuple[str, bool], list[Database]] = defaultdict(list)
     for database in looked_at:
         if database.status is Status.CONNECTED and database.intent is None:
-            where = (database.instance_id, database.moved)
-            if where not in instances:
-                instances[where] = registry.storage_of(database)
-            instance = instances[where]
-            if problem := engine_of(instance).problem(instance, database):
-                found.append(replace(database, status=Status.ERROR, error=problem))
+            places[database.instance_id, database.moved].append(database)
+    found = []
+    for (instance_id, moved), databases in places.items():
+        instance = registry.instance_of(instance_id).storage(moved=moved)
+        problems = engine_of(instance).problems(instance, databases)
+        found += [
+            replace(item, status=Status.ERROR, error=problems[item.id]) for item in databases if item.id in problems
+        ]
     return found
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import click
 
+from provisioner.cli import table
 from provisioner.cli.context import json_option, print_json, the_home
 from provisioner.cli.selectors import Wanted, filtered, target_argument
+from provisioner.core.errors import UsageError
 from provisioner.core.naming import shown
 from provisioner.operations import documents as view
 from provisioner.operations.instance.moves_in_progress import moves_under_way
 from provisioner.registry.store import Registry
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-
-PIPED_WIDTH = 500
+ALTERNATE_SCREEN, USUAL_SCREEN, CLEAR = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l", "\x1b[H\x1b[2J"
 
 
 @click.command()
@@ -28,70 +29,66 @@ PIPED_WIDTH = 500
 @json_option
 def status(wanted: Wanted, everything: bool, keep_on: bool, as_json: bool) -> None:
     """Every timeline with its databases, statuses, sizes and ages; with a TARGET or selectors, only those."""
+    if keep_on and not sys.stdout.isatty():
+        raise UsageError("--watch needs a terminal", "Omit it")
     with Registry.open(the_home()) as registry:
         if as_json:
-            print_json(_documents(registry, wanted, everything))
+            print_json(filtered(registry, wanted, everything))
         elif keep_on:
-            _redraw(registry, wanted, everything)
+            _redraw(lambda: filtered(registry, wanted, everything))
         else:
-            from rich.console import Console
-
-            console = Console()
-            if not console.is_terminal:
-                console = Console(width=PIPED_WIDTH)  # for a file or a pipe nothing is folded
-            console.print(_table(_documents(registry, wanted, everything)))
+            width = (
+                shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            )  # a file or a pipe folds nothing
+            for line in _table(filtered(registry, wanted, everything), width):
+                click.echo(line)
             for move in moves_under_way(registry):
                 click.echo(shown(f"instance {move.instance.slug} {move.text}"))
 
 
-def _documents(registry: Registry, wanted: Wanted, everything: bool) -> list[view.Document]:
-    return filtered(registry, wanted, everything)
-
-
-def _redraw(registry: Registry, wanted: Wanted, everything: bool) -> None:
-    from rich.live import Live
-
-    with Live(screen=True, auto_refresh=False) as live:
+def _redraw(documents: Callable[[], list[view.Document]]) -> None:
+    """Show as many rows as the terminal has room for, on a screen of their own, until interrupted."""
+    click.echo(ALTERNATE_SCREEN, nl=False)
+    try:
         while True:
-            live.update(_table(_documents(registry, wanted, everything)), refresh=True)
+            size = shutil.get_terminal_size()
+            found = _table(documents()[: size.lines], size.columns)
+            click.echo(CLEAR + "\n".join(islice(found, size.lines - 1)), nl=False)
             time.sleep(1)
+    finally:
+        click.echo(USUAL_SCREEN, nl=False)
 
 
 _STYLES = {"connected": "green", "error": "red", "archived": "dim", "provisioning": "yellow", "pending": "yellow"}
 
 
-def _table(documents: list[view.Document]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    several = len({database["instance"] for document in documents for database in document["databases"]}) > 1
-    for title in ("APP", "TIMELINE", *(["INSTANCE"] if several else []), "STATUS", "DATABASE"):
-        table.add_column(title, overflow="fold")
-    table.add_column("SIZE", justify="right")
-    table.add_column("AGE", justify="right")
+def _table(documents: list[view.Document], width: int | None) -> Iterator[str]:
     if not documents:
-        table.add_row("no timelines yet: run 'provisioner init' in a repository", "", "", "", "", "")
-    for document in documents:
-        for database in document["databases"] or [None]:
-            state, error = _state(document, database)
-            style = _STYLES.get(state, "")
-            name = database["name"] if database else "none assigned"
-            if database and database["shared_from"]:
-                name += f" (shared from {database['shared_from']})"
-            if database and database["shared_by"]:
-                name += f" (shared by {', '.join(database['shared_by'])})"
-            cells = [
-                (document["app"], ""),
-                (document["timeline"], ""),
-                *([(database["instance"] if database else "", "")] if several else []),
-                (state + error, style),
-                (name, ""),
-                (view.size_text(database["size"]) if database else "", ""),
-                (_age(database["created_at"]) if database else "", ""),
-            ]
-            table.add_row(*(Text(shown(cell), style=how) for cell, how in cells))
-    return table
+        return iter(["no timelines yet: run 'provisioner init' in a repository"])
+    several = len({database["instance"] for document in documents for database in document["databases"]}) > 1
+    titles = ("APP", "TIMELINE", *(["INSTANCE"] if several else []), "STATUS", "DATABASE")
+    columns = [*map(table.Column, titles), table.Column("SIZE", right=True), table.Column("AGE", right=True)]
+    rows = [_row(document, item, several) for document in documents for item in document["databases"] or [None]]
+    return table.lines(columns, rows, width=width, styled=table.styled(sys.stdout))
+
+
+def _row(document: view.Document, database: view.Document | None, several: bool) -> table.Row:
+    state, error = _state(document, database)
+    name = database["name"] if database else "none assigned"
+    if database and database["shared_from"]:
+        name += f" (shared from {database['shared_from']})"
+    if database and database["shared_by"]:
+        name += f" (shared by {', '.join(database['shared_by'])})"
+    cells = (
+        document["app"],
+        document["timeline"],
+        *([database["instance"] if database else ""] if several else []),
+        state + error,
+        name,
+        view.size_text(database["size"]) if database else "",
+        _age(database["created_at"]) if database else "",
+    )
+    return table.Row(tuple(map(shown, cells)), {2 + several: _STYLES.get(state, "")})
 
 
 def retries(database: view.Document) -> str:

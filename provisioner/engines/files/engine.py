@@ -25,7 +25,7 @@ from provisioner.core.errors import StorageFailed, UsageError
 from provisioner.core.model import Database, Instance
 from provisioner.engines.files import copies, prewarmed, staging
 from provisioner.engines.files.finalize import seal
-from provisioner.engines.files.layout import FILE_NAME, database_path, file_in, size_of, written_at
+from provisioner.engines.files.layout import FILE_NAME, database_path, file_in, measured
 from provisioner.engines.files.orphans import sweep
 from provisioner.engines.files.preflight import look, probe
 from provisioner.engines.files.staging import reason
@@ -221,22 +221,22 @@ class DenoKv:
         except OSError as error:
             raise StorageFailed(f"cannot look through {instance.location}: {reason(error)}") from error
 
-    def problem(self, instance: Instance, database: Database) -> str:
-        return why_not_a_database(database_path(instance.location, database.id))
+    def problems(self, instance: Instance, databases: Sequence[Database]) -> Failures:
+        failures: Failures = {}
+        for database in databases:
+            if problem := why_not_a_database(file_in(self._directory(instance, database))):
+                failures[database.id] = problem
+        return failures
 
     def inspect(self, instance: Instance, database: Database) -> Inspection:
-        stage = "live" if database.live else "archive"
-        directory = self._place(instance, stage, database.id)
-        path = file_in(directory)
-        size = last = None
-        problem = ""
+        directory = self._directory(instance, database)
         try:
-            size = size_of(directory)
-            last = written_at(directory)
-            problem = why_not_a_database(path)
-        except OSError as error:
-            problem = f"cannot be read: {error.strerror}"
-        return Inspection(path, size, problem, last)
+            return Inspection(*measured(directory))
+        except OSError:
+            return Inspection(file_in(directory), None)
+
+    def _directory(self, instance: Instance, database: Database) -> str:
+        return self._place(instance, "live" if database.live else "archive", database.id)
 
     def _place(self, instance: Instance, stage: str, database_id: str) -> str:
         return copies.place(instance.location, stage, database_id)

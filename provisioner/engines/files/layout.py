@@ -47,17 +47,25 @@ def lay_out(directory: str) -> str:
     return file
 
 
-def written_at(directory: str) -> int:
-    """When (ms since 1970) the database in this directory was last written to. Raises OSError.
+def measured(directory: str) -> tuple[str, int, int]:
+    """The file of the database in this directory, how many bytes it has with its log, and when (ms since 1970) it was last
+    written to. Raises OSError.
 
-    An empty log says nothing: opening the database makes one.
+    An empty log says nothing of the last write: opening the database makes one.
     """
-    with os.scandir(os.path.dirname(file_in(directory))) as entries:
-        found = [entry.stat() for entry in entries if entry.name in (FILE_NAME, f"{FILE_NAME}-wal")]
-    return max((each.st_mtime_ns for each in found if each.st_size), default=0) // 1_000_000
+    file = file_in(directory)
+    size = last = 0
+    with os.scandir(os.path.dirname(file)) as entries:
+        for entry in entries:
+            if entry.name.endswith("-shm"):
+                continue
+            found = entry.stat()
+            size += found.st_size
+            if found.st_size and entry.name in (FILE_NAME, f"{FILE_NAME}-wal"):
+                last = max(last, found.st_mtime_ns)
+    return file, size, last // 1_000_000
 
 
 def size_of(directory: str) -> int:
-    """How many bytes the database in this directory holds, with its log. Raises OSError."""
-    with os.scandir(os.path.dirname(file_in(directory))) as entries:
-        return sum(entry.stat().st_size for entry in entries if not entry.name.endswith("-shm"))
+    """How many bytes the database in this directory has, with its log. Raises OSError."""
+    return measured(directory)[1]

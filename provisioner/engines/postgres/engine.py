@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 
 import psycopg
 
@@ -287,20 +288,18 @@ class Postgres:
             upkeep.bring_up_to_date(instance, session, limited=self.contents.limited)
             return orphans.sweep(instance, session, known, self.contents.is_empty)
 
-    def problem(self, instance: Instance, database: Database) -> str:
+    def problems(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         try:
-            return lifecycle.problem(instance, database, names.LIVE)[0]
+            return lifecycle.problems(instance, databases)
         except StorageFailed as error:
-            return str(error)
+            return {database.id: str(error) for database in databases}
 
     def inspect(self, instance: Instance, database: Database) -> Inspection:
-        kind = names.LIVE if database.live else names.ARCHIVED
-        url = place.shown_url(instance.location, name_of(kind, instance, database))
-        try:
-            problem, size = lifecycle.problem(instance, database, kind)
-        except StorageFailed as error:
-            problem, size = str(error), None
-        return Inspection(None, size, problem, None, url)
+        size = None
+        with suppress(StorageFailed):
+            size = lifecycle.size(instance, database)
+        kind = lifecycle.kind_of(database)
+        return Inspection(None, size, url=place.shown_url(instance.location, name_of(kind, instance, database)))
 
     def _each(
         self, instance: Instance, todo: Sequence[Database], work: Callable[[Instance, Session, Database], str]

@@ -75,7 +75,7 @@ class DenoKvOnPostgres(Postgres):
 
     def inspect(self, instance: Instance, database: Database) -> Inspection:
         found = super().inspect(instance, database)
-        return Inspection(None, found.size, found.problem)
+        return Inspection(None, found.size)
 
     def _version_of_live(self, instance: Instance, database: Database) -> int:
         """0 where it cannot be read: a damaged database is among what people replace."""

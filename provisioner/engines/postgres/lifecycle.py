@@ -15,7 +15,7 @@ from provisioner.engines.postgres.databases import renamed
 from provisioner.engines.postgres.roles import statement
 from provisioner.engines.postgres.schema_setup import Contents
 from provisioner.engines.postgres.session import Session
-from provisioner.engines.protocol.engine import Source
+from provisioner.engines.protocol.engine import Failures, Source
 from provisioner.system import failpoints
 
 
@@ -124,24 +124,46 @@ def data_of(instance: Instance, session: Session, source: Source) -> str:
     raise StorageFailed(missing(instance, of))
 
 
-def problem(instance: Instance, database: Database, kind: str) -> tuple[str, int | None]:
-    """What is wrong with a database, and its bytes; None where it is not there."""
-    name, role = name_of(kind, instance, database), name_of(names.LIVE, instance, database)
+def problems(instance: Instance, wanted: Sequence[Database]) -> Failures:
+    """What is wrong with databases, by their ids. One question, however many they are."""
+    values = {
+        "ids": [database.id for database in wanted],
+        "names": [name_of(kind_of(database), instance, database) for database in wanted],
+        "roles": [name_of(names.LIVE, instance, database) for database in wanted],
+    }
     with administering(instance) as session:
-        row = session.execute(_STATE, {"name": name, "role": role}).fetchone()
-    if row is None:
-        return f"is missing: there is no database {name} on {instance.location}", None
-    allowed, login, connects, size = row
-    if kind == names.LIVE and not (allowed and login and connects):
-        return f"lets its role in no more: {name} on {instance.location}", size
-    return "", size
+        rows = session.execute(_STATES, values).fetchall()
+    failures: Failures = {}
+    live = {database.id for database in wanted if database.live}
+    for database_id, name, there, open_to_role in rows:
+        if not there:
+            failures[database_id] = f"is missing: there is no database {name} on {instance.location}"
+        elif database_id in live and not open_to_role:
+            failures[database_id] = f"lets its role in no more: {name} on {instance.location}"
+    return failures
 
 
-_STATE = """
-  select datallowconn, rolcanlogin, has_database_privilege(pg_roles.oid, pg_database.oid, 'CONNECT'),
-    pg_database_size(pg_database.oid)
-  from pg_database left join pg_roles on rolname = %(role)s where datname = %(name)s
+_STATES = """
+  select wanted.id, wanted.name, pg_database.oid is not null,
+    datallowconn and rolcanlogin and has_database_privilege(pg_roles.oid, pg_database.oid, 'CONNECT')
+  from unnest(%(ids)s::text[], %(names)s::text[], %(roles)s::text[]) as wanted (id, name, role)
+  left join pg_database on datname = wanted.name left join pg_roles on rolname = wanted.role
 """
+
+
+def size(instance: Instance, database: Database) -> int | None:
+    """How many bytes a database has; None if it is not there."""
+    with administering(instance) as session:
+        row = session.execute(_SIZE, {"name": name_of(kind_of(database), instance, database)}).fetchone()
+    return int(row[0]) if row else None
+
+
+_SIZE = "select pg_database_size(oid) from pg_database where datname = %(name)s"
+
+
+def kind_of(database: Database) -> str:
+    """Under which kind of name the database is to be found."""
+    return names.LIVE if database.live else names.ARCHIVED
 
 
 def missing(instance: Instance, database: Database) -> str:

@@ -16,7 +16,7 @@ Failures = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is there of a database: where, how many bytes, and what is wrong with it (empty where nothing is).
+    """What is there of a database: where, and how many bytes (None: it cannot be looked at).
 
     `path` is its file, `url` where it is on a server, without what opens it; of each kind one is None. `written_at`: when
     (ms) something was last written to it, None where that cannot be told.
@@ -24,7 +24,6 @@ class Inspection:
 
     path: str | None
     size: int | None
-    problem: str
     written_at: int | None = None
     url: str | None = None
 
@@ -264,8 +263,8 @@ class Engine(Protocol):
         `known` gives the ids of all databases that the registry has; it is asked after looking at what is there.
         """
 
-    def problem(self, instance: Instance, database: Database) -> str:
-        """What is wrong with a live database's data; empty where nothing is. Cheap: it is asked of every one."""
+    def problems(self, instance: Instance, databases: Sequence[Database]) -> Failures:
+        """What is wrong with the data of databases, by their ids. Cheap: it is asked of all of them at once."""
 
     def inspect(self, instance: Instance, database: Database) -> Inspection:
         """Look at a database without disturbing it."""

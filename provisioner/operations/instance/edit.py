@@ -74,16 +74,18 @@ def _must_be_there(registry: Registry, old: Instance, new: Instance) -> None:
     must_be_alone(registry, new.location, but=old.id)
     kept = [item for item in databases_of(registry, old.id) if _has_data(item)]
     engine = engine_of(old)
-    missing = [(item, problem) for item in kept if (problem := engine.inspect(new, item).problem)]
+    problems = engine.problems(new, kept)
+    missing = [item for item in kept if item.id in problems]
     if missing:
-        item, problem = missing[0]
+        item, problem = missing[0], problems[missing[0].id]
         raise ProvisionerError(
             f"{len(missing)} of {len(kept)} databases of {old.slug} are not in {new.location}: {item.name} {problem}",
             f"Move all of {old.location} there first",
         )
     if engine.same_place(old, new):
         return
-    left = [item for item in kept if not engine.inspect(old, item).problem]
+    problems = engine.problems(old, kept)
+    left = [item for item in kept if item.id not in problems]
     if left:
         raise ProvisionerError(
             f"{left[0].name} is still in {old.location} too, where programs may be writing to it",

@@ -135,7 +135,7 @@ def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | 
     database = _beside_source(registry, app, database)
     instance = registry.storage_of(database)
     engine = engine_of(instance)
-    if engine.problem(instance, database):  # else it was cut off when it was in its place
+    if engine.problems(instance, [database]):  # else it was cut off when it was in its place
         try:
             source = registry.database(database.forked_from or "")
             assert source is not None  # noqa: S101 - rows of databases are never deleted
