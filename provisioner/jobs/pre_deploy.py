@@ -17,7 +17,7 @@ from provisioner.core.model import App, Run, RunState, Status, Timeline, deploy_
 from provisioner.core.naming import PRODUCTION
 from provisioner.core.redaction import Secret
 from provisioner.engines.endpoints import all_reached
-from provisioner.git.checkout_tree import check_out
+from provisioner.git.checkout_tree import Limits, Stopped, check_out
 from provisioner.jobs.copies_before import copy_before, identity
 from provisioner.reconcile.apply.locks import app_locked, timeline_locked
 from provisioner.reconcile.changes.command_access import confined
@@ -28,7 +28,7 @@ from provisioner.registry.exec_lookup import Resolver
 from provisioner.registry.redaction import mask, secrets_of
 from provisioner.registry.store import Registry
 from provisioner.runs import workplace
-from provisioner.runs.process import STOPPED, Command, Stop, failed, run, shell
+from provisioner.runs.process import KEEP_FREE, STOPPED, Command, Stop, failed, run, shell
 from provisioner.system import failpoints
 
 PATIENCE_SECONDS = 60.0  # over the time limit, with another process that is at it
@@ -108,7 +108,11 @@ def _run(registry: Registry, app: App, timeline: Timeline, begun_run: Run, stop:
         found, timeline=PRODUCTION if timeline.production else timeline.name, deploying=True
     )
     place = workplace.make(home, begun_run.id, app.run_as)
-    check_out(app.git_dir, timeline.revision, place.checkout)
+    limits = Limits(app.checkout_files, app.checkout_bytes, app.pre_deploy_ms / 1000, KEEP_FREE)
+    try:
+        check_out(app.git_dir, timeline.revision, place.checkout, limits, stop)
+    except Stopped:
+        return STOPPED
     failpoints.point("deploy.checked-out")
     words = shell(app.pre_deploy) if app.pre_deploy else _words(place.checkout, app.pre_deploy_from)
     if words is None:

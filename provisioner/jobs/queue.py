@@ -6,7 +6,6 @@ it may be done by somebody else meanwhile, and is then nothing.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, summary
 from provisioner.core.model import App, Database
+from provisioner.jobs.fair_queue import FairQueue
 from provisioner.jobs.follow_log import follow
 from provisioner.jobs.pre_deploy import deploy, due
 from provisioner.reconcile.changes.scrub import copy_aside
@@ -29,7 +29,7 @@ from provisioner.system.home import Home
 from provisioner.system.service_thread import ServiceThread
 
 MOST_ROUNDS = 8
-HANDS = 2
+EACH, HANDS = 2, 16  # commands of one app at a time, and of all apps: one with thousands must not stop the others
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
 
 
@@ -136,7 +136,7 @@ class Crew:
 
     def __init__(self, home: Home, done: Callable[[str], None], trouble: Callable[[str, str], None]) -> None:
         self._home, self._done, self._trouble = home, done, trouble
-        self._queue: queue.SimpleQueue[Errand | None] = queue.SimpleQueue()
+        self._queue: FairQueue[Errand] = FairQueue(EACH)
         self._lock = threading.Lock()
         self._taken: set[Errand] = set()
         self._failed: dict[Errand, tuple[int, float]] = {}
@@ -156,7 +156,7 @@ class Crew:
                     continue
                 self._taken.add(errand)
             self._queue.put(errand)
-        while len(self._threads) < min(HANDS, len(self._taken)):
+        while len(self._threads) < min(HANDS, self._queue.wanted()):
             thread = ServiceThread("errands", self._work, daemon=False)
             thread.start()
             self._threads.append(thread)
@@ -171,13 +171,13 @@ class Crew:
         self._stopping.set()
         for thread in self._threads:
             thread.stop()
-            self._queue.put(None)
+        self._queue.close()
         for thread in self._threads:
             thread.join()
 
     def _work(self) -> None:
         with Registry.open(self._home) as registry:
-            while (errand := self._queue.get()) is not None and not self._stopping.is_set():
+            while (errand := self._queue.get()) is not None:
                 failure = ""
                 over = False
                 try:
@@ -187,6 +187,7 @@ class Crew:
                 except Exception as error:  # a fault of ours must not take a hand away, nor the errand for ever
                     failure = summary(error)
                 finally:
+                    self._queue.done(errand)
                     with self._lock:
                         self._note(errand, failed=not over)
                         self._taken.discard(errand)

@@ -28,7 +28,7 @@ LAST_WORDS = 300  # characters of a log that go into an error
 _TAIL = 65_536  # bytes that are looked at for them
 _LOOK_SECONDS = 0.2
 _PATIENCE_SECONDS = 5.0
-_KEEP_FREE = 64 << 20  # bytes on the home's disk, which all branches need
+KEEP_FREE = 64 << 20  # bytes on the home's disk, which all branches need
 _SUPERVISE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervisor.py")
 
 Stop = Callable[[], bool]
@@ -117,7 +117,7 @@ def _order(run_id: str, command: Command) -> Order:
         secrets=(*command.secrets, *secrets_in(environment), *leaked),
         sandbox=mine.sandbox,
         user=mine.user,
-        keep_free=_KEEP_FREE,
+        keep_free=KEEP_FREE,
     )
 
 

@@ -1,0 +1,72 @@
+"""A queue in which many requests of one app do not make those of another wait: apps take turns."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict, deque
+from typing import Generic, Protocol, TypeVar
+
+
+class OfApp(Protocol):
+    """A request that is made for an app."""
+
+    @property
+    def app_id(self) -> str: ...
+
+
+_T = TypeVar("_T", bound=OfApp)
+
+
+class FairQueue(Generic[_T]):
+    """Requests of apps, of each of which at most `each` are under way at once."""
+
+    def __init__(self, each: int) -> None:
+        self._each = each
+        self._waiting: OrderedDict[str, deque[_T]] = OrderedDict()
+        self._under_way: Counter[str] = Counter()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, request: _T) -> None:
+        with self._changed:
+            self._waiting.setdefault(request.app_id, deque()).append(request)
+            self._changed.notify()
+
+    def get(self) -> _T | None:
+        """The next request, of the app whose last turn is the longest ago; it waits for one. None once it is closed."""
+        with self._changed:
+            while not self._closed:
+                for app_id, requests in self._waiting.items():
+                    if self._under_way[app_id] < self._each:
+                        return self._taken(app_id, requests)
+                self._changed.wait()
+        return None
+
+    def done(self, request: _T) -> None:
+        """It is over: another of its app may be begun."""
+        with self._changed:
+            self._under_way[request.app_id] -= 1
+            if not self._under_way[request.app_id]:
+                del self._under_way[request.app_id]
+            self._changed.notify()
+
+    def wanted(self) -> int:
+        """How many threads would have something to do."""
+        with self._changed:
+            apps = self._waiting.keys() | self._under_way.keys()
+            return sum(min(self._each, len(self._waiting.get(app, ())) + self._under_way[app]) for app in apps)
+
+    def close(self) -> None:
+        """Hand out nothing more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _taken(self, app_id: str, requests: deque[_T]) -> _T:
+        request = requests.popleft()
+        self._under_way[app_id] += 1
+        if requests:
+            self._waiting.move_to_end(app_id)
+        else:
+            del self._waiting[app_id]
+        return request
