@@ -16,7 +16,7 @@ import pytest
 from connect_world import QUIET, Server, free_port, serving
 from counters import BRANCHES, counting, said
 from paths import REQUIREMENTS, SUPPORT
-from support import files
+from support import files, shop
 
 from provisioner.kv import open_kv
 
@@ -31,6 +31,11 @@ Deno.serve(async () => {
   return new Response(JSON.stringify(requests));
 });
 """
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return shop(tmp_path / "shop", *BRANCHES[1:])
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def _fill(directory: Path, leave: int) -> Path:
 
 @pytest.mark.parametrize("leave", [0, 64 * 1024, 200 * 1024])
 def test_a_full_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave: int) -> None:
-    with small_disk(tmp_path / "disk", "size=4m") as disk:
+    with small_disk(tmp_path / "disk", "size=5m") as disk:
         monkeypatch.setenv("PROVISIONER_HOME", str(disk / "home"))
         repo = repository(tmp_path / "shop", "login")
         ok(repo, "init", "--no-hooks", "--name", "shop")

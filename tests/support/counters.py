@@ -6,16 +6,9 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
 from connect_world import QUIET
-from support import shop
 
 BRANCHES = ("main", "login", "cart", "search", "release/2.0")
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    return shop(tmp_path / "shop", *BRANCHES[1:])
 
 
 def counting(repository: Path, branch: str, *command: str) -> subprocess.Popen[str]:
