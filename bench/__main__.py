@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from bench import connect, connect_scale, dashboard, dump, fork, kv, moving, postgres, postgres_kv
+from bench import connect, connect_scale, dashboard, dump, fork, growth, kv, moving, postgres, postgres_kv
 from bench.local import execute, switch
 from bench.pushing import push_1000, push_one
 from bench.scale import first, latency, memory, reconcile_idle
@@ -23,6 +23,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "push-1000": push_1000,
     "memory": memory,
     "latency": latency,
+    "growth": growth.measure,
     "kv": kv.measure,
     "kv-postgres": postgres_kv.measure,
     "dump": dump.measure,
