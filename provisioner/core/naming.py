@@ -13,11 +13,12 @@ PRODUCTION = b"production"
 BRANCH_PREFIX = b"git-branch/"
 PREVIEW_PREFIX = b"preview/"
 NAME_LIMIT = 63  # bytes; what PostgreSQL keeps of an identifier
-HASH_DIGITS = 12
-SHORT_REVISION = 12
+HASH_DIGITS = 25
+SHORT_REVISION = 10
 APP_SLUG_LIMIT = 40
-INSTANCE_LIMIT = 12  # of an instance's slug in the name of a database
-_SAFE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+INSTANCE_LIMIT = 10  # of an instance's slug in the name of a database
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_SAFE = frozenset(_DIGITS)
 
 
 def timeline_name(branch: bytes, *, production: bool, preview: bool = False) -> bytes:
@@ -33,25 +34,39 @@ def slug(text: str, limit: int) -> str:
     return "-".join(part for part in kept.split("-") if part)[:limit].rstrip("-")
 
 
-def database_name(app_slug: str, timeline: bytes, instance: tuple[str, str] | None = None) -> str:
+def database_name(app_slug: str, app_id: str, timeline: bytes, instance: tuple[str, str] | None = None) -> str:
     """The name of a timeline's database: readable in front, distinct by its hash, at most 63 bytes.
 
     `instance` is the slug and the id of the database's instance, None if the app was assigned that one first: two
-    databases of a timeline have different names. The hash is always there and is never cut, so no branch name can be chosen that
-    equals another's database name; the slugs in front of it are for people only.
+    databases of a timeline have different names. The hash has 129 bits and is never cut, so nobody can find a branch whose
+    database is called as another's; it is of the app's id, because another app may have the slug later. What is in
+    front of it is for people only.
     """
     from hashlib import sha256  # costs more to import than all of `provisioner exec` may
 
-    hashed = [app_slug.encode(), timeline, *([instance[1].encode()] if instance else [])]
-    digest = sha256(b"\0".join(hashed)).hexdigest()[:HASH_DIGITS]  # no branch has a NUL in its name
-    app = app_slug[:24].rstrip("-")
-    end = f"-{instance[0][:INSTANCE_LIMIT].rstrip('-')}-{digest}" if instance else f"-{digest}"
+    hashed = [app_id.encode(), timeline, *([instance[1].encode()] if instance else [])]
+    digest = sha256(b"\0".join(hashed)).digest()  # no branch has a NUL in its name
+    end = f"-{instance[0][:INSTANCE_LIMIT].rstrip('-')}-{_digits(digest)}" if instance else f"-{_digits(digest)}"
     if timeline == PRODUCTION:
-        return f"{app}-production{end}"
-    if timeline.startswith(PREVIEW_PREFIX):
-        return f"{app}-preview-{slug(os.fsdecode(timeline.removeprefix(PREVIEW_PREFIX)), SHORT_REVISION)}{end}"
-    branch = slug(os.fsdecode(timeline.removeprefix(BRANCH_PREFIX)), NAME_LIMIT - len(app) - len(end) - len("--"))
-    return f"{app}--{branch}{end}" if branch else f"{app}-{end}"
+        what = "-production"
+    elif timeline.startswith(PREVIEW_PREFIX):
+        what = f"-preview-{slug(os.fsdecode(timeline.removeprefix(PREVIEW_PREFIX)), SHORT_REVISION)}"
+    else:
+        whole = slug(os.fsdecode(timeline.removeprefix(BRANCH_PREFIX)), NAME_LIMIT)
+        room = NAME_LIMIT - len(end) - len("--")
+        branch = whole[: max(room // 2, room - len(app_slug))].rstrip("-")
+        what = f"--{branch}" if branch else "-"
+    return f"{app_slug[: NAME_LIMIT - len(what) - len(end)].rstrip('-')}{what}{end}"
+
+
+def _digits(digest: bytes) -> str:
+    """As many digits of a number system with 36 as hold 129 bits: eight fewer than hexadecimal ones."""
+    left = int.from_bytes(digest)
+    digits = []
+    for _ in range(HASH_DIGITS):
+        left, digit = divmod(left, len(_DIGITS))
+        digits.append(_DIGITS[digit])
+    return "".join(digits)
 
 
 def parse_slug(text: str, what: str) -> str:

@@ -47,7 +47,7 @@ VARYING = (
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
     (re.compile(r"\b\d+ (?:ms|s|min|h|d)\b"), "AGE"),
     (re.compile(r"\b[\d.]+ [kM]?B\b"), "SIZE"),
-    (re.compile(r"-[0-9a-f]{12,32}\b"), "-HASH"),
+    (re.compile(r"-[0-9a-z]{25}\b"), "-HASH"),
     (re.compile(r" +"), " "),
     (re.compile(r" $", re.MULTILINE), ""),
 )

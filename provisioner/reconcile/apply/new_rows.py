@@ -33,7 +33,9 @@ def begun(new_id: str, app: App, timeline: Timeline, instance: Instance, first: 
 
 def name_of(app: App, timeline: Timeline, instance: Instance, first: str) -> str:
     """What a database of the timeline on the instance is called; `first` as in `begun`."""
-    return database_name(app.slug, timeline.name, None if instance.id == first else (instance.slug, instance.id))
+    return database_name(
+        app.slug, app.id, timeline.name, None if instance.id == first else (instance.slug, instance.id)
+    )
 
 
 def new_ids(count: int) -> Iterator[str]:
