@@ -135,7 +135,7 @@ def _events(shared: Facilities) -> Endpoint:
             return PlainTextResponse("you are not logged in", 401)
         if shared.live.ended or shared.live.streams >= MOST:
             return PlainTextResponse("no more streams now", 503)
-        secret = request.cookies.get(shared.cookie, "")
+        secret = shared.secret(request)
 
         def may_go_on() -> bool:
             return shared.sessions.find(secret, now_ms(), used=False) is session

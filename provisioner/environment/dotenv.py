@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 from provisioner.core.errors import UsageError
-from provisioner.environment.env_block import BEGIN, END
+from provisioner.environment.env_block import BEGIN, END, MOST
 
 _NAME = re.compile(r"[ \t]*(?:export[ \t]+)?([^\s=#'\"]+)[ \t]*=[ \t]*")
 _REST = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
 _SKIP = re.compile(r"[ \t]*(?:#[^\n]*)?\n|[ \t]*(?:#[^\n]*)?\Z")
 _PLAIN = re.compile(r"[^\n]*")
-_OURS = re.compile(f"^{re.escape(BEGIN[:20])}.*?^{re.escape(END)}?", re.MULTILINE | re.DOTALL)
+_BEGIN = "\n" + BEGIN[:20]
+_END = "\n" + END.rstrip("\n")
+Where = Callable[[], str]
+"""The file and the line, for an error: only then somebody counts lines."""
+
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$", "`": "`"}
 
 
@@ -20,24 +26,39 @@ def parse(path: str, text: str) -> dict[str, str]:
 
     A value is taken literally in single quotes, with ``\\n`` and the like in double quotes, and up to a `` #`` without any.
     """
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    text = _OURS.sub(lambda block: "\n" * block[0].count("\n"), text)
+    if len(text) > MOST:
+        raise UsageError(f"{path} has more than {MOST} characters", "Name a file of variables")
+    text = _without_ours(text.removeprefix("\ufeff").replace("\r\n", "\n"))
+
+    def where(position: int) -> str:
+        line = text.count("\n", 0, position) + 1
+        return f"{path}, line {line}"
+
     found: dict[str, str] = {}
     position = 0
     while position < len(text):
         if skipped := _SKIP.match(text, position):
             position = max(skipped.end(), position + 1)
             continue
-        line = text.count("\n", 0, position) + 1
         name = _NAME.match(text, position)
         if name is None:
-            raise UsageError(f"{path}, line {line}: this is no NAME=VALUE", "Mend it, or put a # in front")
-        value, position = _value(f"{path}, line {line}", text, name.end())
+            raise UsageError(f"{where(position)}: this is no NAME=VALUE", "Mend it, or put a # in front")
+        value, position = _value(partial(where, position), text, name.end())
         found[name[1]] = value
     return found
 
 
-def _value(where: str, text: str, start: int) -> tuple[str, int]:
+def _without_ours(text: str) -> str:
+    """Our own blocks as empty lines; one without an end is none."""
+    pieces: list[str] = []
+    at, text = 0, "\n" + text
+    while (begin := text.find(_BEGIN, at)) >= 0 and (end := text.find(_END, begin + 1)) >= 0:
+        pieces += text[at:begin], "\n" * (text.count("\n", begin, end) + 1)
+        at = end + len(_END)
+    return "".join((*pieces, text[at:]))[1:]
+
+
+def _value(where: Where, text: str, start: int) -> tuple[str, int]:
     """A value, and where the next line begins."""
     quote = text[start : start + 1]
     if quote not in ("'", '"'):
@@ -51,22 +72,24 @@ def _value(where: str, text: str, start: int) -> tuple[str, int]:
     rest = _REST.match(text, end + 1) if end < len(text) else None
     if rest is None:
         problem = "something follows the quote" if end < len(text) else "the quote has no end"
-        raise UsageError(f"{where}: {problem}", "Mend it, or put a # in front")
+        raise UsageError(f"{where()}: {problem}", "Mend it, or put a # in front")
     inner = text[start + 1 : end]
     return (inner if quote == "'" else _unescaped(where, inner)), rest.end()
 
 
-def _unescaped(where: str, text: str) -> str:
+def _unescaped(where: Where, text: str) -> str:
     def character(escape: re.Match[str]) -> str:
         if escape[1] not in _ESCAPES:
-            raise UsageError(f"{where}: not all readers know the escape {escape[0]}", "Use single quotes, or \\\\")
+            raise UsageError(f"{where()}: not all readers know the escape {escape[0]}", "Use single quotes, or \\\\")
         return _ESCAPES[escape[1]]
 
     _unexpanded(where, text.replace("\\\\", "").replace("\\$", ""))
     return re.sub(r"\\(.)", character, text, flags=re.DOTALL)
 
 
-def _unexpanded(where: str, text: str) -> str:
+def _unexpanded(where: Where, text: str) -> str:
     if "${" in text:
-        raise UsageError(f"{where}: ${{…}} is not expanded here", "Write the value itself, or put it in single quotes")
+        raise UsageError(
+            f"{where()}: ${{…}} is not expanded here", "Write the value itself, or put it in single quotes"
+        )
     return text

@@ -14,6 +14,7 @@ from provisioner.system.atomic_file import replace_file
 
 BEGIN = "# >>> provisioner >>> kept by 'provisioner env --write'; changes in this block are lost\n"
 END = "# <<< provisioner <<<\n"
+MOST = 1024 * 1024  # characters of a file: a branch may hold any
 WRITABLE = ("dotenv", "docker", "systemd", "shell")
 _MARK_OF_BEGIN = b"# >>> provisioner >>>"
 _MARK = r"^\ufeff?(?P<mark># (?P<kind>>>>|<<<) provisioner (?P=kind).*\n?)"
@@ -59,7 +60,7 @@ def holds(path: str, text: str) -> bool:
     """Is exactly `text` in the block of the file? Line ends do not count."""
     try:
         with open(path, "rb") as file:
-            found = file.read().replace(b"\r\n", b"\n")
+            found = file.read(4 * MOST).replace(b"\r\n", b"\n")
     except OSError:
         return False
     block = (BEGIN + text + END).encode("utf-8", "surrogateescape")
@@ -74,7 +75,10 @@ def _read(path: str) -> tuple[str, str, str, int]:
     if not os.path.isfile(target):
         raise UsageError(f"{path} is not a regular file", "Name a file such as .env.local")
     with open(target, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return target, *_around_blocks(path, file.read()), stat.S_IMODE(os.stat(target).st_mode)
+        text = file.read(MOST + 1)
+    if len(text) > MOST:
+        raise UsageError(f"{path} has more than {MOST} characters", "Name a file such as .env.local")
+    return target, *_around_blocks(path, text), stat.S_IMODE(os.stat(target).st_mode)
 
 
 def _failed(path: str, error: OSError) -> StorageFailed:

@@ -18,6 +18,7 @@ from provisioner.git.worktree import HEADS
 _MESSAGE = b"\tBranch: renamed " + HEADS
 _TO = b" to " + HEADS
 _PIECE = 65536
+_DIGITS = 18  # of a time
 SETTLED_NS = 60_000_000_000  # git writes its message after it has moved the log, at once unless somebody stops it
 
 
@@ -93,15 +94,14 @@ def _read(path: bytes) -> bytes:
     except OSError:  # a branch without a log; whether the repository can be read, its refs have told
         return b""
     try:
-        log = piece = os.read(fd, _PIECE)
-        while len(piece) == _PIECE:
-            piece = os.read(fd, _PIECE)
-            log += piece
+        pieces = [os.read(fd, _PIECE)]
+        while len(pieces[-1]) == _PIECE:
+            pieces.append(os.read(fd, _PIECE))
     except OSError:
         return b""
     finally:
         os.close(fd)
-    return log
+    return b"".join(pieces)
 
 
 def _parse(log: bytes) -> Log:
@@ -122,4 +122,4 @@ def _parse(log: bytes) -> Log:
 def _time(entry: bytes) -> int:
     """The seconds since 1970 in ``<old> <new> <name> <<email>> <seconds> <zone>``; 0 where there are none."""
     words = entry.rsplit(b" ", 2)
-    return int(words[1]) if len(words) == 3 and words[1].isdigit() else 0
+    return int(words[1]) if len(words) == 3 and words[1].isdigit() and len(words[1]) <= _DIGITS else 0

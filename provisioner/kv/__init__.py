@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         KvEntry,
         KvKey,
         KvU64,
+        RegExp,
         Versionstamp,
     )
 
@@ -52,7 +53,7 @@ _HOMES = {
     ),
     "model": (
         *("COMMIT_VERSIONSTAMP", "UNDEFINED", "BigInt", "CommitFailed", "CommitResult", "JSDate", "KvEntry", "KvKey"),
-        *("KvU64", "Versionstamp"),
+        *("KvU64", "RegExp", "Versionstamp"),
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -81,6 +82,7 @@ __all__ = [
     "OptionInvalid",
     "OutOfRange",
     "ReadOnly",
+    "RegExp",
     "StoreFailed",
     "TypeMismatch",
     "Uncertain",

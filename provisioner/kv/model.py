@@ -9,9 +9,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from provisioner.kv.errors import ValueInvalid
+
+if TYPE_CHECKING:
+    import re
 
 T = TypeVar("T")
 
@@ -78,6 +81,42 @@ class JSDate(float):
 
     def __repr__(self) -> str:
         return f"JSDate({float.__repr__(self)})"
+
+
+@dataclass(frozen=True, slots=True)
+class RegExp:
+    """A JavaScript regular expression, as it is written: `flags` are JavaScript's letters.
+
+    Nothing compiles it until somebody asks for that: who stores an expression must not decide how long others take to read.
+    """
+
+    source: str
+    flags: str = ""
+
+    FLAGS: ClassVar[str] = "dgimsuvy"  # in JavaScript's order
+
+    def __post_init__(self) -> None:
+        if len(set(self.flags)) != len(self.flags) or not set(self.FLAGS).issuperset(self.flags):
+            raise ValueInvalid(f"the flags of a RegExp are of the letters {self.FLAGS}, each once, not {self.flags!r}")
+        if {"u", "v"}.issubset(self.flags):
+            raise ValueInvalid("a RegExp has one of the flags u and v")
+        object.__setattr__(self, "source", self.source or "(?:)")
+        object.__setattr__(self, "flags", "".join(sorted(self.flags)))
+
+    def compile(self) -> re.Pattern[str]:
+        """Python's expression with this source and the flags i, m and s. Raises ValueInvalid where Python has none.
+
+        It takes as long as the source makes it: of a source that somebody else wrote, minutes.
+        """
+        import re
+
+        known = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL}
+        if others := set(self.flags).difference(known):
+            raise ValueInvalid(f"Python's regular expressions lack the flags {''.join(sorted(others))}")
+        try:
+            return re.compile("" if self.source == "(?:)" else self.source, sum(known[flag] for flag in self.flags))
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueInvalid(f"Python has no such regular expression: {error}") from error
 
 
 class CommitVersionstamp(enum.Enum):

@@ -29,7 +29,7 @@ from v8serialize.jstypes import (
 
 from provisioner.kv.codec import v8_fallback, value
 from provisioner.kv.errors import Malformed, ValueInvalid
-from provisioner.kv.model import UNDEFINED, BigInt, Encoding, JSDate, KvU64
+from provisioner.kv.model import UNDEFINED, BigInt, Encoding, JSDate, KvU64, RegExp
 
 strings = st.text(max_size=20) | st.text(st.characters(max_codepoint=255), max_size=200)
 numbers = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats() | st.sampled_from([-0.0, 2**31, 2**31 - 1, -(2**31) - 1])
@@ -39,10 +39,10 @@ moments = st.datetimes(
     datetime.datetime(9999, 12, 30),
     timezones=st.just(datetime.UTC),
 ).map(lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000))
-patterns = st.builds(
-    re.compile,
-    st.sampled_from(["", "a+", "[ab]|c", "ü漢", r"\d+\.x"]),
-    st.sampled_from([0, re.I, re.M, re.S, re.I | re.M | re.S]),
+expressions = st.builds(
+    RegExp,
+    st.sampled_from(["", "a+", "[ab]|c", "ü漢", r"\d+\.x", "(?<n>x)"]),
+    st.sampled_from(["", "i", "m", "s", "ims", "g", "dgimsuy", "v"]),
 )
 scalars = (
     st.none()
@@ -53,7 +53,7 @@ scalars = (
     | bigints
     | st.binary(max_size=20)
     | moments
-    | patterns
+    | expressions
 )
 hashable = st.booleans() | strings | st.integers(2, 2**53 - 1) | bigints.filter(lambda number: abs(number) > 2**60)
 names = strings | st.integers(0, 2**33).map(str) | st.sampled_from(["0", "00", "-1", "1.5", "4294967294", "4294967295"])
@@ -211,8 +211,10 @@ def test_what_is_nested_too_deeply_is_refused_both_ways() -> None:
         (JSSet([1, 2]), {1, 2}),
         (JSArray([1, JSHole, 3]), JSArray([1, JSHole, 3])),
         (JSArray([1, 2]), [1, 2]),
-        (JSRegExp("a+", JSRegExpFlag.Global), JSRegExp("a+", JSRegExpFlag.Global)),
-        (JSRegExp("a+"), re.compile("a+")),
+        (JSRegExp("a+", JSRegExpFlag.Global), RegExp("a+", "g")),
+        (RegExp("a+", "g"), RegExp("a+", "g")),
+        ([RegExp("a+", "dgimsuy"), JSArray([JSHole, 1])], [RegExp("a+", "dgimsuy"), JSArray([JSHole, 1])]),
+        (re.compile("a+", re.I), RegExp("a+", "i")),
         (JSObject(a=1), {"a": 1}),
         (JSInt16Array(JSArrayBuffer(b"abcd")), JSInt16Array(JSArrayBuffer(b"abcd"))),
         (JSUint8Array(JSArrayBuffer(b"abcd")), b"abcd"),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from v8serialize.constants import JSRegExpFlag
 from v8serialize.jstypes import (
     JSArray,
     JSArrayBuffer,
@@ -17,26 +15,13 @@ from v8serialize.jstypes import (
     JSMap,
     JSObject,
     JSPrimitiveObject,
-    JSRegExp,
     JSSet,
     JSTypedArray,
     jsbuffers,
 )
 
-from provisioner.kv.model import COMMIT_VERSIONSTAMP, SAFE_INTEGER, UNDEFINED, BigInt, JSDate, KvU64
+from provisioner.kv.model import COMMIT_VERSIONSTAMP, SAFE_INTEGER, UNDEFINED, BigInt, JSDate, KvU64, RegExp
 
-FLAGS = "dgimsuyv"
-JS_FLAGS = {
-    "d": JSRegExpFlag.HasIndices,
-    "g": JSRegExpFlag.Global,
-    "i": JSRegExpFlag.IgnoreCase,
-    "m": JSRegExpFlag.Multiline,
-    "s": JSRegExpFlag.DotAll,
-    "u": JSRegExpFlag.Unicode,
-    "y": JSRegExpFlag.Sticky,
-    "v": JSRegExpFlag.UnicodeSets,
-}
-PY_FLAGS = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL}
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MILLISECOND = datetime.timedelta(milliseconds=1)
 
@@ -80,7 +65,7 @@ _LEAVES: dict[str, Callable[[Any], Any]] = {
     "u64": lambda json: KvU64(int(json["v"])),
     "bytes": lambda json: bytes.fromhex(json["v"]),
     "date": lambda json: _date_of(value_of(json["v"])),
-    "regexp": lambda json: _regexp_of(json["source"], json["flags"]),
+    "regexp": lambda json: RegExp(json["source"], json["flags"]),
     "versionstamp": lambda _: COMMIT_VERSIONSTAMP,
     "symbol": lambda _: Odd(),
     "function": lambda _: Odd(),
@@ -133,18 +118,6 @@ def _date_of(milliseconds: float) -> Any:
         return JSDate(milliseconds)
 
 
-def _regexp_of(source: str, flags: str) -> Any:
-    if set(flags) <= set(PY_FLAGS) and "(?<" not in source:
-        return re.compile("" if source == "(?:)" else source, _union(PY_FLAGS, flags, re.RegexFlag(0)))
-    return JSRegExp(source, _union(JS_FLAGS, flags, JSRegExpFlag.NoFlag))
-
-
-def _union(table: Mapping[str, Any], flags: str, union: Any) -> Any:
-    for flag in flags:
-        union |= table[flag]
-    return union
-
-
 def number(value: float) -> Any:
     """The notation of a JavaScript number."""
     if value != value:
@@ -195,15 +168,6 @@ def _error(value: Any) -> Any:
     return {"$": "error", "name": str(value.name), "message": value.message, "stack": value.stack}
 
 
-def _pattern(value: re.Pattern[str]) -> Any:
-    flags = "".join(flag for flag, bit in PY_FLAGS.items() if value.flags & bit)
-    return {"$": "regexp", "source": value.pattern or "(?:)", "flags": flags}
-
-
-def _regexp(value: JSRegExp) -> Any:
-    return {"$": "regexp", "source": value.source, "flags": "".join(f for f in FLAGS if value.flags & JS_FLAGS[f])}
-
-
 # The first that fits: some of these kinds are also others of them.
 _SPELLINGS: list[tuple[Any, Callable[[Any], Any]]] = [
     (type(UNDEFINED), lambda _: {"$": "undefined"}),
@@ -214,8 +178,7 @@ _SPELLINGS: list[tuple[Any, Callable[[Any], Any]]] = [
     ((int, float), lambda value: number(value)),
     (bytes, lambda value: {"$": "bytes", "v": value.hex()}),
     (datetime.datetime, lambda value: {"$": "date", "v": (value - EPOCH) // MILLISECOND}),
-    (re.Pattern, _pattern),
-    (JSRegExp, _regexp),
+    (RegExp, lambda value: {"$": "regexp", "source": value.source, "flags": value.flags}),
     (JSPrimitiveObject, lambda value: {"$": "boxed", "v": notation(value.value)}),
     (JSArrayBuffer, lambda value: {"$": "buffer", "v": bytes(value.data).hex()}),
     (JSTypedArray, _view),

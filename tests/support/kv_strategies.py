@@ -180,23 +180,19 @@ bad_values = st.one_of(
 def spelt_one_way(json: Json) -> bool:
     """Whether V8 writes this value as the same bytes however the program made it, in either language.
 
-    An array of doubles and other things, or of numbers and `undefined`, is written by how V8 came to hold it; the order of a
-    set's items is not Python's; and Python has one object for all regular expressions that are equal.
+    An array of doubles and other things, or of numbers and `undefined`, is written by how V8 came to hold it; and the order of
+    a set's items is not Python's.
     """
-    return repr(json).count("'regexp'") < 2 and _spelt_one_way(json)
-
-
-def _spelt_one_way(json: Json) -> bool:
     if isinstance(json, list):
         mixed = any(map(_is_double, json)) and not all(map(_is_number, json))
-        return UNDEFINED not in json and not mixed and all(map(_spelt_one_way, json))
+        return UNDEFINED not in json and not mixed and all(map(spelt_one_way, json))
     if not isinstance(json, dict):
         return True
     match json.get("$"):
         case "set":
-            return len(json["v"]) < 2 and all(map(_spelt_one_way, json["v"]))
+            return len(json["v"]) < 2 and all(map(spelt_one_way, json["v"]))
         case "object" | "map":
-            return all(_spelt_one_way(name) and _spelt_one_way(item) for name, item in json["v"])
+            return all(spelt_one_way(name) and spelt_one_way(item) for name, item in json["v"])
     return True
 
 

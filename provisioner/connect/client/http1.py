@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 ONE_PACKET: Final = 16_384  # bytes of a body that are sent together with the head
 LONGEST_HEAD: Final = 65_536
+LONGEST_BODY: Final = 128 * 1024 * 1024  # a thousand entries of the greatest size have about 68 MB
 AT_ONCE: Final = 65_536  # bytes to receive
 _END: Final = b"\r\n\r\n"
 _HEXADECIMAL: Final = frozenset(b"0123456789abcdefABCDEF")
@@ -118,6 +119,8 @@ def _exactly(sock: Socket, got: bytes, length: int) -> bytes:
         return got
     if len(got) > length:
         raise Unanswered("the answer is longer than it says")
+    if length > LONGEST_BODY:
+        raise Unanswered(f"the answer says that it has {length} bytes")
     body = bytearray(length)
     body[: len(got)] = got
     view = memoryview(body)
@@ -132,13 +135,22 @@ def _exactly(sock: Socket, got: bytes, length: int) -> bytes:
 
 def _all(sock: Socket, got: bytes) -> bytes:
     pieces = [got]
+    size = len(got)
     while piece := sock.recv(AT_ONCE):
         pieces.append(piece)
+        size = _bounded(size + len(piece))
     return b"".join(pieces)
+
+
+def _bounded(size: int) -> int:
+    if size > LONGEST_BODY:
+        raise Unanswered(f"the answer has more than {LONGEST_BODY} bytes")
+    return size
 
 
 def _chunks(sock: Socket, got: bytes) -> bytes:
     pieces = []
+    whole = 0
     while True:
         line, got = _until(sock, got, b"\r\n")
         digits = line.partition(b";")[0].strip()
@@ -147,10 +159,16 @@ def _chunks(sock: Socket, got: bytes) -> bytes:
         size = int(digits, 16)
         if not size:
             break
-        while len(got) < size + 2:
-            got += _some(sock)
+        whole = _bounded(whole + size)
+        while size >= len(got):  # piece by piece: joined to one text again and again, they would cost the square of it
+            pieces.append(got)
+            size -= len(got)
+            got = _some(sock)
         pieces.append(got[:size])
-        got = got[size + 2 :]
+        got = got[size:]
+        while len(got) < 2:
+            got += _some(sock)
+        got = got[2:]
     while line:
         line, got = _until(sock, got, b"\r\n")  # fields behind the body, which say nothing here
     return b"".join(pieces)

@@ -46,7 +46,7 @@ def parse(body: bytes, url: str, transport: Transport) -> Metadata:
         expires_at = datetime.fromisoformat(found["expiresAt"])
         endpoints = found["endpoints"]
         strong, eventual = (_places(endpoints, consistency, url, transport) for consistency in ("strong", "eventual"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Strange(f"its metadata cannot be read: {type(error).__name__}: {error}") from error
     if version not in VERSIONS or isinstance(version, bool):
         raise Strange(f"it speaks version {version!r}, not one of {VERSIONS}")

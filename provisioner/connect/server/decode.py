@@ -54,6 +54,10 @@ _VERSIONSTAMP_BYTES: Final = 10
 # An AtomicWriteOutput up to the bytes of its versionstamp.
 _COMMITTED: Final = pb.AtomicWriteOutput(status=pb.AW_SUCCESS).SerializeToString() + b"\x12\x0a"
 _MALFORMED: Final = "the body is no message of KV Connect"
+_TOO_MANY_FIELDS: Final = f"an atomic operation has at most {limits.CHECKS} checks and {limits.MUTATIONS} mutations"
+_FEW_BYTES: Final = 16_384
+_VARINT, _LENGTH = 0, 2
+_FIXED: Final = {1: 8, 5: 4}  # bytes; the groups of old, which nobody sends, end the look
 _SUCCESS: Final = pb.SR_SUCCESS
 # Tags of the fields of a SnapshotRead with one range: the bytes of its point are these, sizes of one byte, and the key
 # twice, the second time with a zero behind.
@@ -73,6 +77,8 @@ def ranges_of(body: bytes) -> tuple[list[ReadRange], int]:
         message = pb.SnapshotRead.FromString(body)
     except DecodeError as error:
         raise Refused(BAD_REQUEST, _MALFORMED) from error
+    if len(message.ranges) > limits.READ_RANGES:
+        raise Refused(BAD_REQUEST, f"a read has at most {limits.READ_RANGES} ranges, not {len(message.ranges)}")
     ranges = []
     total = 0
     for each in message.ranges:
@@ -83,8 +89,6 @@ def ranges_of(body: bytes) -> tuple[list[ReadRange], int]:
             raise Refused(BAD_REQUEST, f"a key to read has at most {limits.KEY_READ} bytes")
         total += limit
         ranges.append(ReadRange(start, end, limit, each.reverse))
-    if len(ranges) > limits.READ_RANGES:
-        raise Refused(BAD_REQUEST, f"a read has at most {limits.READ_RANGES} ranges, not {len(ranges)}")
     if total > limits.READ_ENTRIES:
         raise Refused(BAD_REQUEST, f"a read has at most {limits.READ_ENTRIES} entries, not {total}")
     return ranges, total
@@ -107,15 +111,13 @@ def _point(body: bytes) -> list[ReadRange] | None:
 
 def write_of(body: bytes) -> AtomicWrite:
     """What an AtomicWrite asks for, within Deno's limits."""
+    _must_have_few_fields(body)
     try:
         message = pb.AtomicWrite.FromString(body)
     except DecodeError as error:
         raise Refused(BAD_REQUEST, _MALFORMED) from error
     if len(message.checks) > limits.CHECKS or len(message.mutations) + len(message.enqueues) > limits.MUTATIONS:
-        raise Refused(
-            BAD_REQUEST,
-            f"an atomic operation has at most {limits.CHECKS} checks and {limits.MUTATIONS} mutations",
-        )
+        raise Refused(BAD_REQUEST, _TOO_MANY_FIELDS)
     write = AtomicWrite(
         tuple([_check(check) for check in message.checks]),
         tuple([_mutation(mutation) for mutation in message.mutations]),
@@ -171,6 +173,34 @@ def watch_frame(entries: Sequence[RawEntry | None]) -> bytes:
 KEEP_ALIVE: Final = bytes(4)
 
 
+def _must_have_few_fields(body: bytes) -> None:
+    """Of a large body: parsed, each field of two bytes would be an object of a hundred.
+
+    https://protobuf.dev/programming-guides/encoding says how fields follow each other. What is malformed is left to the parser.
+    """
+    if len(body) <= _FEW_BYTES:
+        return
+    at = fields = 0
+    while at < len(body):
+        fields += 1
+        if fields > limits.CHECKS + limits.MUTATIONS:
+            raise Refused(BAD_REQUEST, _TOO_MANY_FIELDS)
+        tag, at = _varint(body, at)
+        kind = tag & 7
+        size, at = _varint(body, at) if kind in (_VARINT, _LENGTH) else (_FIXED.get(kind, len(body)), at)
+        at += size if kind != _VARINT else 0
+
+
+def _varint(body: bytes, at: int) -> tuple[int, int]:
+    """The number there, and what follows it. One that has no end within ten bytes goes to the end of the body."""
+    number = 0
+    for shift, byte in enumerate(body[at : at + 10]):
+        number |= (byte & 127) << 7 * shift
+        if byte < 128:
+            return number, at + shift + 1
+    return len(body), len(body)
+
+
 def _check(message: pb.Check) -> Check:
     versionstamp = message.versionstamp
     if versionstamp and len(versionstamp) != _VERSIONSTAMP_BYTES:
@@ -207,9 +237,11 @@ def _value(message: pb.KvValue) -> tuple[bytes, int]:
 
 
 def _enqueue(message: pb.Enqueue) -> Enqueue:
-    backoff = tuple(message.backoff_schedule)
-    if len(backoff) > INTERVALS or max(backoff, default=0) > limits.DELAY:
+    if len(message.backoff_schedule) > INTERVALS or max(message.backoff_schedule, default=0) > limits.DELAY:
         raise Refused(BAD_REQUEST, f"a backoff schedule has at most {INTERVALS} intervals of at most 30 days")
+    if len(message.keys_if_undelivered) > limits.MUTATIONS:
+        raise Refused(BAD_REQUEST, f"a message has at most {limits.MUTATIONS} keys for where it is not delivered")
+    backoff = tuple(message.backoff_schedule)
     undelivered = tuple(message.keys_if_undelivered)
     for key in undelivered:
         _must_be_a_key(key)

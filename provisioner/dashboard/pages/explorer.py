@@ -90,12 +90,13 @@ def tree(store: DirectStore, prefix: KvKey, cursor: str) -> tuple[list[Branch], 
         if not root <= start <= end:
             raise CursorInvalid("the cursor lies outside of what is listed")
     branches: list[Branch] = []
+    listing = value_display.Listing()
     most = LOOKED_AT
     with closing(store.pinned()) as moment:
         while len(branches) < BRANCHES:
             (rows,) = moment.rows([ReadRange(start, end, most)])
             whole = len(rows) < most
-            found, start = _branches(prefix, rows, start, whole, BRANCHES - len(branches))
+            found, start = _branches(listing, prefix, rows, start, whole, BRANCHES - len(branches))
             branches += found
             if whole and (not rows or rows[-1][0] < start):
                 return branches, ""
@@ -104,7 +105,9 @@ def tree(store: DirectStore, prefix: KvKey, cursor: str) -> tuple[list[Branch], 
     return branches, base64.urlsafe_b64encode(start).decode() if rows else ""
 
 
-def _branches(prefix: KvKey, rows: list[Row], start: bytes, whole: bool, most: int) -> tuple[list[Branch], bytes]:
+def _branches(
+    listing: value_display.Listing, prefix: KvKey, rows: list[Row], start: bytes, whole: bool, most: int
+) -> tuple[list[Branch], bytes]:
     """The branches that these rows are on, and where the next one begins.
 
     If the rows are not the `whole` rest, nobody knows whether the last one has keys below it: it is looked at again.
@@ -112,14 +115,14 @@ def _branches(prefix: KvKey, rows: list[Row], start: bytes, whole: bool, most: i
     found: list[Branch] = []
     at = 0
     while at < len(rows) and len(found) < most and (whole or at + 1 < len(rows)):
-        branch, start = _branch(prefix, rows[at : at + 2])
+        branch, start = _branch(listing, prefix, rows[at : at + 2])
         found.append(branch)
         while at < len(rows) and rows[at][0] < start:
             at += 1
     return found, start
 
 
-def _branch(prefix: KvKey, rows: list[Row]) -> tuple[Branch, bytes]:
+def _branch(listing: value_display.Listing, prefix: KvKey, rows: list[Row]) -> tuple[Branch, bytes]:
     """The branch that the first of these keys is on, and where the next one begins."""
     first = rows[0][0]
     try:
@@ -129,8 +132,8 @@ def _branch(prefix: KvKey, rows: list[Row]) -> tuple[Branch, bytes]:
     except KvError:
         stem = b""
     if not stem or not first.startswith(stem):  # the bytes are no key: it stands for itself
-        return Branch(f"bytes {first.hex()}", "", False, value_display.entry(_stored(rows[0]))), first + b"\0"
-    entry = value_display.entry(_stored(rows[0])) if first == stem else None
+        return Branch(f"bytes {first.hex()}", "", False, listing.entry(_stored(rows[0]))), first + b"\0"
+    entry = listing.entry(_stored(rows[0])) if first == stem else None
     below = entry is None or (len(rows) > 1 and rows[1][0].startswith(stem) and rows[1][0] < stem + b"\xff")
     return Branch(json_notation.text_of(json_notation.to_json(path[-1])), text_of(path), below, entry), stem + b"\xff"
 
@@ -143,7 +146,8 @@ def listed(
     last = json_notation.key_of(end) if end else None
     selector = keys_.Selector.of(None if first and last else prefix, first, last)
     (rows,) = store.rows([selector.read(AT_ONCE + 1, reverse, cursor or None)])
-    shown = [value_display.entry(_stored(row)) for row in rows[:AT_ONCE]]
+    listing = value_display.Listing()
+    shown = [listing.entry(_stored(row)) for row in rows[:AT_ONCE]]
     return shown, selector.cursor(rows[AT_ONCE - 1][0]) if len(rows) > AT_ONCE else ""
 
 
@@ -211,12 +215,13 @@ def compared(first: DirectStore, second: DirectStore, fork: int | None) -> tuple
     """The first differences, and whether these are all."""
     deadline = monotonic() + COMPARE_SECONDS
     differing: list[Difference] = []
+    listing = value_display.Listing()
     try:
         with first.moment(pages=True) as one, second.moment(pages=True) as two:
             for moment in (one, two):
                 moment.end_by(deadline)
             for change in islice(diff(one, two, fork_version=fork), CHANGES + 1):
-                differing.append(_difference(change))
+                differing.append(_difference(listing, change))
     except KvError:
         if monotonic() < deadline:
             raise
@@ -224,9 +229,9 @@ def compared(first: DirectStore, second: DirectStore, fork: int | None) -> tuple
     return differing[:CHANGES], len(differing) <= CHANGES
 
 
-def _difference(change: Change) -> Difference:
+def _difference(listing: value_display.Listing, change: Change) -> Difference:
     who = {Side.FIRST: "in the source", Side.SECOND: "here", Side.BOTH: "in both", None: ""}[change.by]
-    before, after = (None if row is None else value_display.entry(row) for row in (change.before, change.after))
+    before, after = (None if row is None else listing.entry(row) for row in (change.before, change.after))
     return _MARKS[change.kind], who, before, after
 
 

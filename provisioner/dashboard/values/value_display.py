@@ -1,19 +1,24 @@
-"""Keys and values for people: every type by its name, and in the notation that `provisioner kv` takes."""
+"""Keys and values for people: every type by its name, and in the notation that `provisioner kv` takes.
+
+Whoever stores a value must not decide how long a page takes: lists show the beginnings of values, and a page that has read
+for a second names the others without reading them.
+"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from re import Pattern
+from time import thread_time
 from typing import Any, Final
 
-from provisioner.kv.codec import json_notation, key, value
+from provisioner.kv.codec import json_notation, json_preview, key, value
 from provisioner.kv.dump import json_lines
-from provisioner.kv.errors import KvError
-from provisioner.kv.model import NEVER, UNDEFINED, BigInt, Encoding, JSDate, KvU64, StoredRow
+from provisioner.kv.errors import KvError, ValueInvalid
+from provisioner.kv.model import NEVER, UNDEFINED, BigInt, Encoding, JSDate, KvU64, RegExp, StoredRow
 
 PREVIEW: Final = 160  # characters
+SECONDS: Final = 1.0  # of a page's processor time
 DUMPED: Final = 4096  # bytes
 _KINDS: Final[tuple[tuple[type, str], ...]] = (  # in order: a bool is an int, and so on
     (bool, "boolean"),
@@ -25,7 +30,7 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (  # in order: a bool is an int, a
     (str, "string"),
     (bytes, "Uint8Array"),
     (datetime, "Date"),
-    (Pattern, "RegExp"),
+    (RegExp, "RegExp"),
     (list, "Array"),
     (dict, "object"),
 )
@@ -33,8 +38,9 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (  # in order: a bool is an int, a
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An entry: `key` in notation (None: the bytes are no key), `id` its bytes in hex. `text` is the whole value, `dump` its
-    bytes where it is some. `problem` says why it cannot be read. `expire_at` in milliseconds since 1970."""
+    """An entry: `key` in notation (None: the bytes are no key), `id` its bytes in hex. `text` is the whole value, or in a list
+    its beginning, `dump` its bytes where it is some. `problem` says why it cannot be read. `expire_at` in milliseconds since
+    1970."""
 
     id: str
     key: str | None
@@ -46,22 +52,38 @@ class Shown:
     versionstamp: str
     expire_at: int | None
 
-    @property
-    def preview(self) -> str:
-        line = " ".join(self.text[: PREVIEW * 4].split())
-        return line if len(line) <= PREVIEW else f"{line[:PREVIEW]}…"
-
 
 def entry(row: StoredRow) -> Shown:
+    """All of it."""
+    size = len(as_bytes(row[1]))
+    return _shown(row, lambda decoded: json_notation.indented(json_notation.to_json(decoded, size)))
+
+
+class Listing:
+    """The entries of one page of a list."""
+
+    def __init__(self) -> None:
+        self._until = thread_time() + SECONDS
+
+    def entry(self, row: StoredRow) -> Shown:
+        """With the beginning of its value."""
+        if thread_time() > self._until:
+            return _shown(row, None)
+        return _shown(row, lambda decoded: json_preview.preview(decoded, PREVIEW))
+
+
+def _shown(row: StoredRow, spell: Callable[[Any], str] | None) -> Shown:
+    """`spell` None: it is not read."""
     data, stored, encoding, version, expire_at = row
     kind, text, problem = "", "", ""
-    decoded: Any = None
     try:
+        if spell is None:
+            raise ValueInvalid("the values above took long to read: open it to see it")
         decoded = value.decode(stored, encoding, ordered=True)
         kind = _kind(decoded)
-        text = json.dumps(json_notation.to_json(decoded), ensure_ascii=False, indent=2)
+        text = spell(decoded)
     except (KvError, RecursionError) as error:
-        kind, problem = kind or "unreadable", str(error)
+        kind, problem = kind or ("" if spell is None else "unreadable"), str(error)
     raw = problem != "" or encoding == Encoding.BYTES
     return Shown(
         data.hex(),

@@ -25,10 +25,9 @@ from provisioner.dashboard.values import value_display
 from provisioner.kv.client.atomic import check_value
 from provisioner.kv.codec import json_notation, value
 from provisioner.kv.errors import KvError, OptionInvalid, ValueInvalid
-from provisioner.kv.model import NEVER, StoredRow
+from provisioner.kv.model import NEVER, RegExp, StoredRow
 
 LONGEST: Final = 700_000  # bytes of a form, and of a page, which both have to stay below a million
-_PRETTY: Final = 200_000  # characters
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _SEALED: Final = struct.Struct(">Bq")
@@ -69,7 +68,7 @@ def spelled(row: StoredRow) -> tuple[Spelling, str]:
         decoded = value.decode(row[1], row[2], ordered=True)
         if type(decoded) is bytes:
             return Spelling.HEX, decoded.hex(" ")
-        text = _written(decoded)
+        text = _written(decoded, len(row[1]))
     except ValueInvalid:
         raise
     except (KvError, RecursionError) as error:
@@ -88,18 +87,17 @@ def fixed(row: StoredRow) -> str:
     return ""
 
 
-def _written(decoded: Any) -> str:
-    document = json_notation.to_json(decoded)
+def _written(decoded: Any, size: int) -> str:
+    document = json_notation.to_json(decoded, size)
     if other := next(_others(document), ""):
         raise ValueInvalid(f"JSON has no notation for what it is or holds: {other:.200}")
     if _shares(decoded, set()):
         raise ValueInvalid("it holds the same object in several places, which JSON would make several objects")
     text = json.dumps(document, ensure_ascii=False)
     again = value.decode(*value.encode(json_notation.value_of(text)), ordered=True)
-    if json.dumps(json_notation.to_json(again), ensure_ascii=False) != text:
+    if json.dumps(json_notation.to_json(again, size), ensure_ascii=False) != text:
         raise ValueInvalid("its JSON does not say all of it")
-    pretty = json.dumps(document, ensure_ascii=False, indent=2)
-    return _visible(pretty if len(pretty) <= _PRETTY else text)
+    return _visible(json_notation.indented(document))
 
 
 def _others(document: Any) -> Iterator[str]:
@@ -115,8 +113,8 @@ def _others(document: Any) -> Iterator[str]:
 
 
 def _shares(decoded: Any, seen: set[int]) -> bool:
-    """Is an object in it twice? Expressions are left out, of which Python itself makes equal ones the same."""
-    if isinstance(decoded, (datetime, bytes)):
+    """Is an object in it twice?"""
+    if isinstance(decoded, (datetime, bytes, RegExp)):
         again = len(decoded) > 1 if isinstance(decoded, bytes) else True  # Python has each of the shortest once
         return again and _again(decoded, seen)
     if not isinstance(decoded, (Mapping, list, Set)):

@@ -27,7 +27,7 @@ from provisioner.dashboard.charts.metrics_history import Samples
 from provisioner.dashboard.charts.storage_sizes import Sizes
 from provisioner.dashboard.web import rendering
 from provisioner.dashboard.web.background_tasks import Works
-from provisioner.dashboard.web.sessions import Note, Offer, Session, Sessions
+from provisioner.dashboard.web.sessions import Note, Offer, Session, Sessions, cookie
 from provisioner.dashboard.web.sse import Live
 from provisioner.engines.catalog import ENGINES
 from provisioner.kv.client.atomic import checked
@@ -70,7 +70,11 @@ class Facilities:
     cookie: str
 
     def session(self, request: Request) -> Session | None:
-        return self.sessions.find(request.cookies.get(self.cookie, ""), now_ms())
+        return self.sessions.find(self.secret(request), now_ms())
+
+    def secret(self, request: Request) -> str:
+        """What the browser's cookie holds; empty where there is none."""
+        return cookie(";".join(request.headers.getlist("cookie")), self.cookie)  # HTTP/2 may send one header for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +211,7 @@ def _visited(
     try:
         with Registry.open(shared.home, busy_seconds=BUSY_SECONDS) as registry:
             if not still_valid(registry, session, now):
-                shared.sessions.end(request.cookies.get(shared.cookie, ""))
+                shared.sessions.end(shared.secret(request))
                 return _log_in(request)
             return page(Visit(request, shared, session, registry, form, now, opened, seen))
     except Missing as error:

@@ -46,7 +46,7 @@ def log_in(shared: Facilities) -> Endpoint:
             if shared.attempts.failed(address, perf_counter()):
                 return _form(given.get("next", ""), 429, "too many attempts that opened nothing; wait a minute")
             return _form(given.get("next", ""), 401, found.text)
-        shared.sessions.end(request.cookies.get(shared.cookie, ""))
+        shared.sessions.end(shared.secret(request))
         answered = RedirectResponse(_inside(given.get("next", "")), 303)
         answered.set_cookie(
             shared.cookie,
@@ -64,7 +64,7 @@ def log_in(shared: Facilities) -> Endpoint:
 def log_out(visit: Visit) -> Response:
     """Only for the session itself, so also for one that may only read."""
     shared = visit.shared
-    shared.sessions.end(visit.request.cookies.get(shared.cookie, ""))
+    shared.sessions.end(shared.secret(visit.request))
     answered = RedirectResponse("/login", 303)
     answered.delete_cookie(shared.cookie, path="/")
     return answered

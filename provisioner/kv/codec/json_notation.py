@@ -4,6 +4,8 @@ What JSON lacks is an object of one name that begins with a dollar sign: {"$bigi
 {"$bytes": "AAE="} (base64), {"$number": "NaN"}, {"$date": "2026-01-02T03:04:05.678Z"}, {"$undefined": true},
 {"$regexp": ["a+", "i"]}, {"$set": […]}, {"$map": [[key, value], …]}. An object that by itself looks like one of these
 stands in {"$object": {…}}. What has no notation is shown as {"$other": …}, which cannot be written.
+
+Nothing that is read here is executed: an expression stays the text that it is.
 """
 
 from __future__ import annotations
@@ -12,17 +14,21 @@ import base64
 import datetime
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final
 
 from provisioner.kv import limits
+from provisioner.kv.codec import collisions, regexp_syntax
 from provisioner.kv.errors import KeyInvalid, ValueInvalid
-from provisioner.kv.model import SAFE_INTEGER, UNDEFINED, BigInt, JSDate, KvEntry, KvKey, KvU64
+from provisioner.kv.model import SAFE_INTEGER, UNDEFINED, BigInt, JSDate, KvEntry, KvKey, KvU64, RegExp
 
-_FLAGS: Final = (("i", re.IGNORECASE), ("m", re.MULTILINE), ("s", re.DOTALL))
 _UTC: Final = datetime.UTC
-_MOST: Final = 4 * limits.VALUE  # items and bytes: no value has more, unless it refers to the same ones again and again
+# Items, characters and bytes: no value has as many as three times its size, unless it refers to the same again and again.
+_TIMES: Final = 3
+_LEAST: Final = 1000
+_SHOWN: Final = 1000  # characters of what has no notation
+_INDENTED: Final = 200_000  # characters of what is spread over lines
+_INDENTED_DEPTH: Final = 50  # and its levels: each line of the innermost begins with twice as many blanks
 _DIGITS: Final = 4300  # https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
 
 
@@ -31,13 +37,15 @@ def key_of(text: str) -> KvKey:
     try:
         parts = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise KeyInvalid(f'a key is a JSON array, as ["users", 1]: {text!r} is no JSON') from error
+        raise KeyInvalid(f'a key is a JSON array, as ["users", 1]: {text!r:.200} is no JSON') from error
     if not isinstance(parts, list):
-        raise KeyInvalid(f'a key is a JSON array, as ["users", 1], not {text}')
+        raise KeyInvalid(f'a key is a JSON array, as ["users", 1], not {text:.200}')
     try:
         return tuple(from_json(part) for part in parts)
     except ValueInvalid as error:
         raise KeyInvalid(str(error)) from error
+    except RecursionError as error:
+        raise KeyInvalid("the key is nested too deeply") from error
 
 
 def value_of(text: str) -> Any:
@@ -65,6 +73,25 @@ def text_of(document: object) -> str:
     return text if text.isascii() or _encodes(text) else json.dumps(document, allow_nan=False)
 
 
+def indented(document: Any) -> str:
+    """On many lines, for people; on one where they would be too many, or too deep."""
+    text = json.dumps(document, ensure_ascii=False)
+    if len(text) > _INDENTED or _depth(document, 0) > _INDENTED_DEPTH:
+        return text
+    return json.dumps(document, ensure_ascii=False, indent=2)
+
+
+def _depth(document: Any, above: int) -> int:
+    """Levels of lists and objects, counted no further than is asked for."""
+    if isinstance(document, dict):
+        document = document.values()
+    elif not isinstance(document, list):
+        return above
+    if above > _INDENTED_DEPTH:
+        return above
+    return max((_depth(item, above + 1) for item in document), default=above)
+
+
 def _encodes(text: str) -> bool:
     try:
         text.encode()
@@ -73,38 +100,61 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def to_json(value: Any) -> Any:
-    """What `json.dumps` takes. Raises ValueInvalid for an object that contains itself, or others without end."""
+class _Left:
+    """What of a value may still be said. A few references make billions of what they refer to.
+
+    `items` counts items, characters and bytes, `texts` characters of what has no notation.
+    """
+
+    __slots__ = ("items", "texts")
+
+    def __init__(self, most: int) -> None:
+        self.items = self.texts = most
+
+    def spend(self, count: int) -> None:
+        self.items -= count
+        if self.items < 0:
+            raise ValueInvalid("the value refers to the same objects so often that JSON cannot say it")
+
+
+def to_json(value: Any, size: int = limits.VALUE) -> Any:
+    """What `json.dumps` takes, of a value that has `size` bytes where it is stored. Raises ValueInvalid for an object that
+    contains itself, or others without end."""
     try:
-        return _to_json(value, [_MOST])
+        return _to_json(value, _Left(_TIMES * size + _LEAST))
     except RecursionError as error:
         raise ValueInvalid("the value contains itself, which JSON cannot say") from error
 
 
-def _to_json(value: Any, left: list[int]) -> Any:  # noqa: C901 a table, in order
-    """`left` is how many items and bytes it may still have: a few references make billions of what they refer to."""
-    if value is None or isinstance(value, (str, bool)):
+def _to_json(value: Any, left: _Left) -> Any:  # noqa: C901 a table, in order
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        left.spend(len(value))
         return value
     if isinstance(value, KvU64):
         return {"$u64": str(value)}
     if isinstance(value, BigInt):
+        left.spend(value.bit_length() // 8)
         return {"$bigint": _digits(value)}
     if isinstance(value, JSDate):
         return {"$date": float(value) if math.isfinite(value) else None}
     if isinstance(value, (int, float)):
         return _number(value)
     if isinstance(value, bytes):
-        _spend(left, len(value))
+        left.spend(len(value))
         return {"$bytes": base64.b64encode(value).decode()}
     if value is UNDEFINED:
         return {"$undefined": True}
     if isinstance(value, datetime.datetime):
         return {"$date": value.astimezone(_UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
-    if isinstance(value, re.Pattern):
-        return {"$regexp": [value.pattern, "".join(letter for letter, flag in _FLAGS if value.flags & flag)]}
+    if isinstance(value, RegExp):
+        left.spend(len(value.source))
+        return {"$regexp": [value.source, value.flags]}
     if hasattr(value, "__len__"):
-        _spend(left, len(value))
+        left.spend(len(value))
     if isinstance(value, dict):
+        left.spend(sum(map(len, value)))
         plain = {name: _to_json(item, left) for name, item in value.items()}
         return {"$object": plain} if len(plain) == 1 and next(iter(plain)).startswith("$") else plain
     if isinstance(value, list):
@@ -112,20 +162,28 @@ def _to_json(value: Any, left: list[int]) -> Any:  # noqa: C901 a table, in orde
     if isinstance(value, Set):
         return {"$set": [_to_json(item, left) for item in value]}
     if type(value).__name__ == "JSMap":
+        left.spend(len(value))  # it has twice as many
         return {"$map": [[_to_json(key, left), _to_json(item, left)] for key, item in value.items()]}
-    return {"$other": type(value).__name__ if _nests(value) else repr(value)}
+    return {"$other": type(value).__name__ if _nests(value) else _shown(value, left)}
+
+
+def _shown(value: Any, left: _Left) -> str:
+    """The text of what has no notation; its type where that is too long, or was asked for too often, or Python refuses it."""
+    name = type(value).__name__
+    if left.texts < 0:
+        return name
+    try:
+        text = repr(value)
+    except ValueError:  # a bigint of thousands of digits
+        return name
+    left.texts -= len(text)
+    return text if len(text) <= _SHOWN else name
 
 
 def _nests(value: Any) -> bool:
     """Is it an array with holes or properties, or an error, that holds objects? Its text might have no end."""
     held = value.values() if isinstance(value, Mapping) else (getattr(value, "cause", None),)
     return any(isinstance(item, (Mapping, list, Set)) or hasattr(item, "cause") for item in held)
-
-
-def _spend(left: list[int], count: int) -> None:
-    left[0] -= count
-    if left[0] < 0:
-        raise ValueInvalid("the value refers to the same objects so often that JSON cannot say it")
 
 
 def _digits(number: BigInt) -> str:
@@ -164,7 +222,7 @@ def _tagged(name: str, content: Any) -> Any:
         raise ValueInvalid(f'{name} is no notation; an object with this one name is {{"$object": {{"{name}": …}}}}')
     try:
         return reader(content)
-    except (ValueError, TypeError, KeyError, OverflowError, re.error) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ValueInvalid(f"{name} cannot be {text_of(content):.200}: {error}") from error
 
 
@@ -177,13 +235,15 @@ def _object(content: Any) -> Any:
 def _pairs(content: Sequence[Sequence[Any]]) -> Any:
     from v8serialize.jstypes import JSMap
 
-    return JSMap((from_json(key), from_json(item)) for key, item in content)
+    pairs = [(from_json(key), from_json(item)) for key, item in content]
+    collisions.checked([key for key, _ in pairs])
+    return JSMap(pairs)
 
 
 def _set(content: Sequence[Any]) -> Any:
     from v8serialize.jstypes import JSSet
 
-    return JSSet(from_json(item) for item in content)  # Python's would forget the order
+    return JSSet(collisions.checked([from_json(item) for item in content]))  # Python's would forget the order
 
 
 def _moment(content: Any) -> Any:
@@ -197,8 +257,12 @@ def _moment(content: Any) -> Any:
 
 def _pattern(content: Any) -> Any:
     source, letters = content
-    known = dict(_FLAGS)
-    return re.compile(source, sum(known[letter] for letter in letters))
+    if not isinstance(source, str) or not isinstance(letters, str):
+        raise TypeError("it is its source and its flags, two texts")
+    expression = RegExp(source, letters)
+    if problem := regexp_syntax.problem(expression):
+        raise ValueError(problem)
+    return expression
 
 
 _READERS: Final[dict[str, Callable[[Any], Any]]] = {

@@ -194,7 +194,8 @@ def _decode_double(piece: bytes) -> int | float:
 
 
 def _malformed(data: bytes) -> Malformed:
-    return Malformed(f"the stored key x'{data.hex()}' is no Deno KV key. Delete its row with SQLite to be rid of it")
+    shown = data[: limits.KEY_READ].hex() + ("…" if len(data) > limits.KEY_READ else "")
+    return Malformed(f"the stored key x'{shown}' is no Deno KV key. Delete its row with SQLite to be rid of it")
 
 
 class Selector(NamedTuple):

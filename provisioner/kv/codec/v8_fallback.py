@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from v8serialize import Encoder, TagReader, V8SerializeError
-from v8serialize.constants import JS_ARRAY_BUFFER_TAGS, SerializationFeature, SerializationTag
+from v8serialize.constants import JS_ARRAY_BUFFER_TAGS, JS_STRING_TAGS, SerializationFeature, SerializationTag
 from v8serialize.decode import DecodeContext, DefaultDecodeContext, ReadableTagStream, TagReaderRegistry
 from v8serialize.encode import EncodeContext, EncodeNextFn, TagWriter
 from v8serialize.extensions import NodeJsArrayBufferViewHostObjectHandler
@@ -27,9 +27,10 @@ from v8serialize.jstypes import (
 )
 
 from provisioner.kv.codec import v8_reader, v8_writer
-from provisioner.kv.codec.v8_writer import HEADER, Rare
+from provisioner.kv.codec.collisions import Collisions
+from provisioner.kv.codec.v8_writer import HEADER
 from provisioner.kv.errors import ValueInvalid
-from provisioner.kv.model import UNDEFINED, BigInt, JSDate, KvU64
+from provisioner.kv.model import UNDEFINED, BigInt, JSDate, KvU64, RegExp
 
 
 def dumps(value: object) -> bytes:
@@ -47,7 +48,7 @@ def loads(data: bytes, ordered: bool = False) -> Any:
         ctx = DefaultDecodeContext(stream=stream, decode_steps=[_READER])
         ctx.stream.read_header()
         return ctx.decode_object()
-    except (V8SerializeError, ValueError, TypeError, IndexError, AssertionError, OverflowError) as error:
+    except (V8SerializeError, ValueError, TypeError, IndexError, AssertionError, ArithmeticError) as error:
         raise v8_reader.Broken from error
 
 
@@ -110,7 +111,7 @@ def _regexp(value: JSRegExp, ctx: EncodeContext) -> None:
     ctx.stream.write_varint(int(value.flags))
 
 
-def _pattern(value: re.Pattern[Any], ctx: EncodeContext) -> None:
+def _pattern(value: RegExp | re.Pattern[Any], ctx: EncodeContext) -> None:
     ctx.stream.objects.record_reference(value)
     v8_writer.write(ctx.stream.data, value, {})
 
@@ -176,10 +177,13 @@ _WRITERS: list[tuple[Any, Any]] = [
     ((int, float), _number),
     (dict, _dict),
     ((bytes, bytearray, memoryview), _bytes),
-    (re.Pattern, _pattern),
+    ((RegExp, re.Pattern), _pattern),
     (JSRegExp, _regexp),
     (JSPrimitiveObject, _boxed),
 ]
+
+
+_VARINT_BITS = 64
 
 
 class _Stream(ReadableTagStream):
@@ -194,6 +198,22 @@ class _Stream(ReadableTagStream):
         if tag:
             self.read_tag(SerializationTag.kTwoByteString)
         return bytes(self.read_bytes(self.read_varint())).decode("utf-16-le", "surrogatepass")
+
+    def read_varint(self, max_bits: int | None = None) -> int:
+        """V8 writes none of more than 64 bits. The library adds up any, in a time that grows with the square."""
+        return super().read_varint(max_bits or _VARINT_BITS)
+
+    def read_jsmap(self, ctx: DecodeContext, **options: Any) -> Any:
+        collisions = Collisions()
+        for key, item in super().read_jsmap(ctx, **options):
+            collisions.add(key)
+            yield key, item
+
+    def read_jsset(self, ctx: DecodeContext, **options: Any) -> Any:
+        collisions = Collisions()
+        for item in super().read_jsset(ctx, **options):
+            collisions.add(item)
+            yield item
 
 
 class _Reader(TagReader):
@@ -274,12 +294,11 @@ class _Reader(TagReader):
         return v8_reader.number(ctx.stream.read_double())
 
     def deserialize_js_regexp(self, tag: Any, ctx: DecodeContext) -> Any:
-        number = _next_number(ctx)
-        expression = super().deserialize_js_regexp(tag, ctx)
-        try:
-            return _replaced(ctx, number, v8_reader.regex(expression.source, int(expression.flags)))
-        except Rare:
-            return expression
+        source = ctx.decode_object(tag=ctx.stream.read_tag(tag=JS_STRING_TAGS))
+        assert isinstance(source, str)  # noqa: S101 its tag says so
+        expression = v8_reader.regex(source, ctx.stream.read_varint())
+        ctx.stream.objects.record_reference(expression)
+        return expression
 
 
 def _next_number(ctx: DecodeContext) -> int:

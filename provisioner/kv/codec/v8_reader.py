@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime
-import re
 import struct
 from typing import Any, Final
 
+from provisioner.kv.codec import collisions
+from provisioner.kv.codec.collisions import Collisions
 from provisioner.kv.codec.v8_writer import EPOCH, MILLISECOND, REGEX_FLAGS, Rare
-from provisioner.kv.model import SAFE_INTEGER, UNDEFINED, BigInt, JSDate
+from provisioner.kv.errors import ValueInvalid
+from provisioner.kv.model import SAFE_INTEGER, UNDEFINED, BigInt, JSDate, RegExp
 
 OLDEST: Final = 13
 LATEST: Final = 16
+_ALL_FLAGS: Final = sum(REGEX_FLAGS.values())
 _DAY_MS: Final = 86_400_000
 _EARLIEST: Final = (datetime.datetime.min.replace(tzinfo=datetime.UTC) - EPOCH) // MILLISECOND
 _NEXT: Final = (datetime.datetime.max.replace(tzinfo=datetime.UTC) - EPOCH) // MILLISECOND
@@ -52,22 +55,19 @@ def date(milliseconds: float) -> datetime.datetime | JSDate:
     return JSDate(milliseconds)
 
 
-def regex(source: str, flags: int) -> re.Pattern[str]:
-    """The pattern with the same source and flags. Raises Rare where Python has none."""
-    if flags & ~sum(bit for _, bit in REGEX_FLAGS):
-        raise Rare
-    wanted = sum(flag for flag, bit in REGEX_FLAGS if flags & bit)
+def regex(source: str, flags: int) -> RegExp:
+    """Not compiled: see `RegExp`."""
+    if flags & ~_ALL_FLAGS:
+        raise Broken
     try:
-        pattern = re.compile("" if source == "(?:)" else source, wanted)
-    except (re.error, RecursionError, OverflowError, Warning):
-        raise Rare from None
-    if pattern.flags != wanted | re.UNICODE:
-        raise Rare  # the source itself sets flags
-    return pattern
+        return RegExp(source, "".join(letter for letter, bit in REGEX_FLAGS.items() if flags & bit))
+    except ValueInvalid as error:
+        raise Broken from error
 
 
 def gathered(items: list[Any]) -> Any:
     """A set of these, or where Python's would lose some (1 and True, NaN, objects) one as JavaScript's."""
+    collisions.checked(items)
     try:
         plain = set(items)
     except TypeError:
@@ -211,9 +211,11 @@ class _Reader:
 
         into: JSMap[Any, Any] = JSMap()
         self.objects.append(into)
+        collisions = Collisions()
         count = 0
         while not self._ends(0x3A):
             key = self.value()
+            collisions.add(key)
             into[key] = self.value()
             count += 2
         if self._varint() != count:

@@ -14,13 +14,14 @@ from itertools import chain
 from typing import Any, Final
 
 from provisioner.kv.errors import ValueInvalid
-from provisioner.kv.model import SAFE_INTEGER, UNDEFINED, BigInt, JSDate, KvU64
+from provisioner.kv.model import SAFE_INTEGER, UNDEFINED, BigInt, JSDate, KvU64, RegExp
 
 # Deno 2.9 writes 16, where nothing that is written here differs. Every Deno and Node since 2022 reads 15.
 HEADER: Final = b"\xff\x0f"
 EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 MILLISECOND: Final = datetime.timedelta(milliseconds=1)
-REGEX_FLAGS: Final = ((re.IGNORECASE, 2), (re.MULTILINE, 4), (re.DOTALL, 32))
+REGEX_FLAGS: Final = {"g": 1, "i": 2, "m": 4, "y": 8, "u": 16, "s": 32, "d": 128, "v": 256}
+_PATTERN_FLAGS: Final = (("i", re.IGNORECASE), ("m", re.MULTILINE), ("s", re.DOTALL))
 _SMALL: Final = 2**31
 _INDEX_END: Final = 2**32 - 1  # the first integer that is no index of an array
 _DIGITS: Final = frozenset("0123456789")
@@ -62,7 +63,7 @@ def _other(out: bytearray, value: Any, seen: dict[int, int]) -> None:
     if type(value).__module__.startswith("v8serialize."):
         raise Rare
     if isinstance(value, re.Pattern):
-        _regex(out, value, seen)
+        _pattern(out, value, seen)
         return
     for kind in type(value).__mro__[1:]:
         if (writer := _WRITERS.get(kind)) is not None:
@@ -260,15 +261,21 @@ def _odd_date(out: bytearray, value: JSDate, seen: dict[int, int]) -> None:
         out += _pack_double(value)
 
 
-def _regex(out: bytearray, value: re.Pattern[Any], seen: dict[int, int]) -> None:
+def _regex(out: bytearray, value: RegExp, seen: dict[int, int]) -> None:
+    if not _refer(out, value, seen):
+        out.append(0x52)
+        _string(out, value.source)
+        varint(out, sum(REGEX_FLAGS[flag] for flag in value.flags))
+
+
+def _pattern(out: bytearray, value: re.Pattern[Any], seen: dict[int, int]) -> None:
     if not isinstance(value.pattern, str):
         raise ValueInvalid(f"{value!r} matches bytes; JavaScript's expressions match strings")
     if value.flags & (re.VERBOSE | re.ASCII | re.LOCALE):
         raise ValueInvalid(f"{value!r} has a flag that JavaScript lacks; IGNORECASE, MULTILINE and DOTALL are known")
     if not _refer(out, value, seen):
-        out.append(0x52)
-        _string(out, value.pattern or "(?:)")
-        varint(out, sum(bit for flag, bit in REGEX_FLAGS if value.flags & flag))
+        flags = "".join(letter for letter, flag in _PATTERN_FLAGS if value.flags & flag)
+        _regex(out, RegExp(value.pattern, flags), {})
 
 
 def _u64(_out: bytearray, value: KvU64, _seen: object) -> None:
@@ -298,5 +305,6 @@ _WRITERS: Final[dict[type, Callable[[bytearray, Any, dict[int, int]], None]]] = 
     bytearray: _buffer,
     memoryview: _buffer,
     datetime.datetime: _date,
-    re.Pattern: _regex,
+    RegExp: _regex,
+    re.Pattern: _pattern,
 }

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, Final
 
 from provisioner.kv.codec import v8_reader, v8_writer
 from provisioner.kv.errors import Malformed, ValueInvalid
 from provisioner.kv.model import Encoding, KvU64
 
 _V8, _LE64, _BYTES = int(Encoding.V8), int(Encoding.LE64), int(Encoding.BYTES)
+# ArithmeticError: an infinite length, or a bigint that is a key and that no float can hold.
+_FAILURES: Final = (
+    *(v8_reader.Broken, ValueInvalid, IndexError, ValueError, struct.error, RecursionError, TypeError, ArithmeticError),
+)
 _pack_u64 = struct.Struct("<Q").pack
 
 
@@ -60,19 +64,21 @@ def from_v8(data: bytes, ordered: bool = False) -> Any:
         return v8_reader.loads(data, ordered)
     except v8_writer.Rare:
         pass
-    except (v8_reader.Broken, IndexError, UnicodeDecodeError, struct.error, RecursionError, TypeError) as error:
+    except _FAILURES as error:
         raise _malformed(error) from error
     from provisioner.kv.codec import v8_fallback
 
     try:
         return v8_fallback.loads(data, ordered)
-    except (v8_reader.Broken, RecursionError) as error:
+    except _FAILURES as error:
         raise _malformed(error) from error
 
 
 def _malformed(error: Exception) -> Malformed:
     if isinstance(error, RecursionError):
         return Malformed("the value is nested too deeply to read. Raise sys.setrecursionlimit to read it")
+    if isinstance(error, ValueInvalid):
+        return Malformed(str(error))
     return Malformed("the value is not what V8 serializes")
 
 

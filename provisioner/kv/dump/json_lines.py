@@ -107,7 +107,7 @@ def _value(data: bytes, encoding: int) -> tuple[Any, int]:
         if _is_json(value, set()):
             document, again = value, value
         else:
-            document = json_notation.to_json(value)
+            document = json_notation.to_json(value, len(data))
             again = json_notation.from_json(document)
         written = values.encode(again)
     except (Malformed, ValueInvalid, RecursionError):

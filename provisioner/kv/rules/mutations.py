@@ -7,13 +7,15 @@ in the words of Deno's own engine: over KV Connect programs see them, and some c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from provisioner.kv.codec import value as values
 from provisioner.kv.errors import Malformed, OutOfRange, TypeMismatch
 from provisioner.kv.model import U64_MAX, BigInt, Encoding, KvU64, Mutation, MutationKind
 
 _NUMBERS = (b"I", b"U", b"N", b"Z")  # the tags of numbers and bigints; boxed ones do not count
+
+_SHORT: Final = 256  # bytes
 
 Stored: TypeAlias = tuple[bytes, int]  # bytes and encoding
 Lookup: TypeAlias = Callable[[bytes], Stored | None]
@@ -122,11 +124,14 @@ def _parameter(data: bytes, encoding: int) -> int | float:
 
 
 def _number(data: bytes, encoding: int) -> int | float:
+    """What is no number is not read only to say so, unless it is short: it may be anything that somebody stored."""
+    plain = encoding == Encoding.LE64 or (encoding == Encoding.V8 and data[2:3] in _NUMBERS)
+    if not plain and len(data) > _SHORT:
+        raise TypeMismatch("unsupported value type")
     try:
         number = values.decode(data, encoding)
     except Malformed as error:
         raise TypeMismatch("invalid v8 value") from error
-    plain = encoding == Encoding.LE64 or (encoding == Encoding.V8 and data[2:3] in _NUMBERS)
     if not plain or not isinstance(number, (int, float)):
         raise TypeMismatch("unsupported value type")
     return number

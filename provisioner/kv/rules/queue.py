@@ -66,6 +66,8 @@ def undelivered(column: str | bytes) -> tuple[bytes, ...]:
     """The keys in a column."""
     keys = []
     for item in _parsed(column):
+        if not isinstance(item, list) or len(item) > limits.KEY_READ:  # a number would be so many bytes
+            continue
         try:
             keys.append(bytes(item))
         except (TypeError, ValueError):
@@ -76,7 +78,7 @@ def undelivered(column: str | bytes) -> tuple[bytes, ...]:
 def _parsed(column: str | bytes) -> list[Any]:
     try:
         items = json.loads(column)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return []
     return items if isinstance(items, list) else []
 

@@ -141,13 +141,17 @@ class Listening:
         return self._closed
 
     def _hear(self, payload: str) -> None:
-        who, queue, named = payload.split(" ")
+        who, _, said = payload.partition(" ")
+        queue, _, named = said.partition(" ")
         if who == self._me:
             return
-        if named == EVERYTHING:
+        try:
+            if named == EVERYTHING:
+                self._wakeups.everything()
+            else:
+                self._wakeups.hashed(b64decode(named, validate=True), hashed, queue=queue == "1")
+        except ValueError:  # said by somebody else on our channel
             self._wakeups.everything()
-        else:
-            self._wakeups.hashed(b64decode(named), hashed, queue=queue == "1")
 
     def _poll(self) -> None:
         """Until a connection may be kept: look for commits now and then."""
