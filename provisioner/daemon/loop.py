@@ -1,7 +1,7 @@
 """`provisioner watch`: the composition root. The only place that wires the parts and owns threads and shutdown.
 
-One thread, the main one, reconciles; others put names of apps into its queue, do errands, tell pushers of them, and look
-whether servers keep what they promised.
+One thread, the main one, decides which apps are due; others look at them, put names of apps into its queue, do errands, tell
+pushers of them, and see whether servers keep what they promised.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,19 +16,16 @@ from functools import partial
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import Busy, summary
-from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import Counter, Push
 from provisioner.daemon.limit_monitor import LimitMonitor
+from provisioner.daemon.looks import Look, Looked, Looks
 from provisioner.daemon.quorum_monitor import Watch
-from provisioner.daemon.worker import follow_push, report, report_known
+from provisioner.daemon.worker import report_known
 from provisioner.engines.catalog import engine_of
-from provisioner.environment import env_files
 from provisioner.git.watch import Watcher
-from provisioner.jobs.progress import pushed_and_pending
 from provisioner.jobs.queue import Crew
-from provisioner.jobs.queue import waiting as errands_of
-from provisioner.reconcile.controller import Outcome, reconcile
+from provisioner.reconcile.controller import Outcome
 from provisioner.registry.follower_guard import must_lead
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
@@ -54,6 +50,7 @@ LONGEST_WAIT = 2.0
 FAILURE_SECONDS = 5.0
 QUIET_SECONDS = 1.0  # nothing has happened for so long: time to make databases ahead
 LEAST_SPARES, MOST_SPARES = 16, 1024  # the most also where people push to: a push may bring any number of branches
+STOP_SECONDS = 20.0  # with what is being done when the daemon is to stop
 PROBE_SECONDS = 0.3  # who only asks whether a daemon runs holds its lock for an instant
 
 
@@ -71,12 +68,13 @@ class Watched:
     took: float = 0.0
     looked: float = 0.0
     waiting: list[Push] = field(default_factory=list)
+    busy: bool = False
 
 
 class Daemon:
     def __init__(self, home: Home, log: Log) -> None:
         self.home, self.log = home, log
-        self._queue: queue.SimpleQueue[str | Push | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[str | Push | Looked | None] = queue.SimpleQueue()
         self._heard: set[str] = set()
         self._apps: dict[str, Watched] = {}
         self._stopping = False
@@ -113,9 +111,11 @@ class Daemon:
         promises = Watch(self.home, self._queue.put, self.log)
         limits = LimitMonitor(self.home, self.log)
         self._crew = Crew(self.home, self._queue.put, self._on_failure)
+        self._looks = Looks(self.home, self._queue.put, self.log)
         self._inbox_watched = self._watcher.watch_inbox(self.home.inbox, lambda: self._queue.put(""))
         self._watcher.start()
         try:
+            self._looks.start()
             self._adopt(registry)
             counter.open()
             promises.start()
@@ -126,9 +126,18 @@ class Daemon:
             counter.close()
             promises.close()
             limits.close()
-            self._crew.close()
             self._watcher.stop()
+            self._end()
             self.log("info", "stopped")
+
+    def _end(self) -> None:
+        """End what is being done within STOP_SECONDS. What cannot end by then is cut off with the process: the next look
+        finishes or undoes it, as after a kill."""
+        until = time.monotonic() + STOP_SECONDS
+        self._looks.stop()
+        ended = self._crew.close(until)
+        if not self._looks.join(until) or not ended:
+            self.log("warning", "stopped before all that was being done had ended; it is done again at the next start")
 
     def _loop(self, registry: Registry) -> None:
         while not self._stopping:
@@ -200,7 +209,8 @@ class Daemon:
         """Sleep until something is to be done; take in everything that came."""
         now = time.monotonic()
         self._poll_if_deaf(now)
-        due = min((watched.due for watched in self._apps.values() if watched.due is not None), default=now + 60)
+        idle = (watched.due for watched in self._apps.values() if watched.due is not None and not watched.busy)
+        due = min(idle, default=now + 60)
         due = min(due, self._listened + LISTEN_SECONDS)
         if not self._inbox_watched:
             due = min(due, now + POLL_SECONDS)
@@ -214,7 +224,9 @@ class Daemon:
         except queue.Empty:
             item = ""
         while True:
-            if isinstance(item, Push):
+            if isinstance(item, Looked):
+                self._finish(registry, item)
+            elif isinstance(item, Push):
                 self._pushed_to = True
                 self._wake(item.app_id).waiting.append(item)
             elif item:
@@ -223,7 +235,7 @@ class Daemon:
                 item = self._queue.get_nowait()
             except queue.Empty:
                 break
-        for app_id in inbox.take(self.home.inbox):
+        for app_id in inbox.take(self.home.inbox, {app_id for app_id, each in self._apps.items() if each.busy}):
             self._wake(app_id)
 
     def _poll_if_deaf(self, now: float) -> None:
@@ -259,14 +271,16 @@ class Daemon:
         for app_id, watched in list(self._apps.items()):
             if self._stopping:
                 break
-            if watched.waiting and not self._answer_known(registry, app_id, watched):
-                self._look(registry, app_id, watched)
-                continue
             if watched.changes >= MANY and not watched.deaf:
                 self._watcher.remove(app_id)
                 watched.deaf, watched.due = True, max(now + DEAF_SECONDS, watched.looked + watched.took)
+            if watched.busy:
+                continue
+            if watched.waiting and not self._answer_known(registry, app_id, watched):
+                self._begin(registry, app_id, watched)
+                continue
             if watched.due is not None and watched.due <= now and not self._wait_out(app_id, watched, now):
-                self._look(registry, app_id, watched)
+                self._begin(registry, app_id, watched)
 
     def _answer_known(self, registry: Registry, app_id: str, watched: Watched) -> bool:
         """Answer pushes whose branches an event has already brought here; look at the rest of the refs afterwards."""
@@ -291,57 +305,51 @@ class Daemon:
         watched.due = watched.last_change + still
         return watched.due > now
 
-    def _look(self, registry: Registry, app_id: str, watched: Watched) -> None:
-        started = time.monotonic()
+    def _begin(self, registry: Registry, app_id: str, watched: Watched) -> None:
+        """Have an app looked at, and remember that it is."""
         watched.due, watched.changes = None, 0
         self._heard.discard(app_id)
         waiting, watched.waiting = watched.waiting, []
-        app: App | None = None
-        outcome: Outcome | None = None
-        failure = ""
-        answers: list[list[str]] = []
-        again: float | None = None
         try:
             app = registry.app(app_id)
-            if app is not None:
-                self._watch(app_id, app.git_dir)
-                outcome = reconcile(registry, app, now_ms(), "watch")
-                for line in env_files.refresh_app(self.home, app.id, app.git_dir):
-                    self.log("info", line, app=app.slug)
-                waiting = [push for push in waiting if not self._follow(registry, app, push)]
-                again = self._crew.offer(errands_of(registry, app))
-                answers = [report(registry, app, [branch for _, branch in push.branches]) for push in waiting]
-        except Exception as error:  # of one app, whatever it is: the others are looked after all the same
-            failure = summary(error)
-        finally:
-            watched.looked = time.monotonic()
-            watched.took = watched.looked - started
-        inbox.done(self.home.inbox, app_id)
-        for number, push in enumerate(waiting):
-            push.answer(answers[number] if answers else [shown(f"provisioner: {failure}")] if failure else [])
-        if app is None and not failure:
+        except Exception as error:  # of the registry: it is tried again
+            self._answer(waiting, summary(error))
+            self.log("error", summary(error), app=app_id)
+            watched.due = time.monotonic() + FAILURE_SECONDS
+            return
+        if app is None:
+            self._answer(waiting)
             self._watcher.remove(app_id)
             del self._apps[app_id]
+            inbox.done(self.home.inbox, app_id)
             return
-        if failure:
-            self._watcher.remove(app_id)  # the repository may be another one when it can be read again
-            self.log("error", failure, app=app.slug if app else app_id)
-        elif app is not None and outcome is not None and outcome.actions:
+        self._watch(app_id, app.git_dir)
+        watched.busy = True
+        self._looks.put(Look(app, tuple(waiting)))
+
+    @staticmethod
+    def _answer(pushes: list[Push], failure: str = "") -> None:
+        for push in pushes:
+            push.answer([shown(f"provisioner: {failure}")] if failure else [])
+
+    def _finish(self, registry: Registry, looked: Looked) -> None:
+        """Take in what came of a look."""
+        app, outcome = looked.app, looked.outcome
+        watched = self._apps[app.id]
+        watched.busy = False
+        watched.looked, watched.took = time.monotonic(), looked.took
+        watched.waiting[:0] = looked.left
+        inbox.done(self.home.inbox, app.id)
+        again = self._crew.offer(list(looked.errands))
+        if looked.failure:
+            self._watcher.remove(app.id)  # the repository may be another one when it can be read again
+            self.log("error", looked.failure, app=app.slug)
+        elif outcome is not None and outcome.actions:
             self.log("info", "reconciled", app=app.slug, actions=outcome.actions, ms=round(watched.took * 1000, 1))
         if outcome is not None and (outcome.actions or not self._looked):
             self._short = registry.live_databases()
         self._looked = time.monotonic()
         self._plan_next(watched, outcome, again)
-
-    def _follow(self, registry: Registry, app: App, push: Push) -> bool:
-        """Let a push whose branches wait for a step hear of it. False if they wait for none."""
-        branches = [branch for _, branch in push.branches]
-        since, timelines = now_ms(), pushed_and_pending(registry, app, branches)
-        if timelines:
-            push.followed.set()
-            words = (self.home, app, branches, timelines, since, push)
-            threading.Thread(target=follow_push, args=words, daemon=True, name="push").start()
-        return bool(timelines)
 
     def _plan_next(self, watched: Watched, outcome: Outcome | None, again: float | None) -> None:
         now = time.monotonic()

@@ -50,6 +50,11 @@ class FairQueue(Generic[_T]):
                 del self._under_way[request.app_id]
             self._changed.notify()
 
+    def waiting(self) -> bool:
+        """Is there a request that no thread has taken?"""
+        with self._changed:
+            return bool(self._waiting)
+
     def wanted(self) -> int:
         """How many threads would have something to do."""
         with self._changed:

@@ -157,7 +157,7 @@ class Crew:
                 self._taken.add(errand)
             self._queue.put(errand)
         while len(self._threads) < min(HANDS, self._queue.wanted()):
-            thread = ServiceThread("errands", self._work, daemon=False)
+            thread = ServiceThread("errands", self._work)
             thread.start()
             self._threads.append(thread)
         return again
@@ -166,14 +166,15 @@ class Crew:
     def busy(self) -> bool:
         return bool(self._taken)
 
-    def close(self) -> None:
-        """End what is being done; it is begun anew by whoever comes next."""
+    def close(self, until: float | None = None) -> bool:
+        """End what is being done; it is begun anew by whoever comes next. Have all ended by `until` (monotonic seconds)?"""
         self._stopping.set()
         for thread in self._threads:
             thread.stop()
         self._queue.close()
         for thread in self._threads:
-            thread.join()
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
+        return not any(thread.alive for thread in self._threads)
 
     def _work(self) -> None:
         with Registry.open(self._home) as registry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from provisioner.core.model import App, Database, Instance, Status
@@ -30,10 +30,12 @@ MOST_PASSES = 8  # a rename over an existing branch takes three
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a reconcile did, and when (ms) time alone will make the next one necessary."""
+    """What a reconcile did, and when (ms) time alone will make the next one necessary. `cut`: it gave way before all was
+    done."""
 
     actions: int
     next_at: int | None
+    cut: bool = False
 
 
 def reconcile(
@@ -44,17 +46,20 @@ def reconcile(
     *,
     retry: Retry = False,
     progress: Progress | None = None,
+    give_way: Callable[[], bool] | None = None,
 ) -> Outcome:
     """Bring the app's databases to what its refs say.
 
     `cause` goes into the audit log. `retry` tries at once again what has failed: everything, or the databases with these
-    ids. Raises `UnreadableRepository` (then nothing was changed), `Busy` and `StorageFailed`. Failures of single databases
-    are in their status, not raised.
+    ids. Where `give_way` is given, it is asked between steps, and ends this once it is true.
+
+    Raises `UnreadableRepository` (then nothing was changed), `Busy` and `StorageFailed`. Failures of single databases are
+    in their status, not raised.
     """
     kept: set[Moved] = set()
     while True:
         with app_locked(registry, app):
-            outcome = _reconcile(registry, app, now, cause, kept, retry, progress)
+            outcome = _reconcile(registry, app, now, cause, kept, retry, progress, give_way)
         if isinstance(outcome, Outcome):
             _retire(registry, now)
             return outcome
@@ -63,7 +68,14 @@ def reconcile(
 
 
 def _reconcile(
-    registry: Registry, app: App, now: int, cause: str, kept: set[Moved], retry: Retry, progress: Progress | None
+    registry: Registry,
+    app: App,
+    now: int,
+    cause: str,
+    kept: set[Moved],
+    retry: Retry,
+    progress: Progress | None,
+    give_way: Callable[[], bool] | None,
 ) -> Outcome | list[Moved]:
     """The same under the app's lock; or whose data is to be kept first, of those that are not in `kept`."""
     done = 0
@@ -84,9 +96,11 @@ def _reconcile(
             return Outcome(done, step.next_at)
         if renamed := [action for action in step.actions if isinstance(action, Follow)]:
             follow(registry, current, renamed, now)
-        applier = Applier(registry, current, now, cause, progress)
+        applier = Applier(registry, current, now, cause, progress, give_way)
         applier.apply([action for action in step.actions if not isinstance(action, Follow)])
-        done += len(step.actions)
+        done += len(step.actions) - applier.left
+        if applier.left:
+            return Outcome(done, now, cut=True)
         if not applier.failed and all(isinstance(action, Open | Note) for action in step.actions):
             return Outcome(done, step.next_at)  # what they lead to is done; a push need not wait for another look
     return Outcome(done, now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 
 from provisioner.system import failpoints
 
@@ -19,11 +20,16 @@ def leave(inbox: str, app_id: str) -> None:
     os.close(os.open(os.path.join(inbox, app_id), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def take(inbox: str) -> list[str]:
-    """The ids of the apps to look at, each once; also those whose last taker did not finish."""
+def take(inbox: str, busy: Collection[str] = ()) -> list[str]:
+    """The ids of the apps to look at, each once; also those whose last taker did not finish.
+
+    What is there for a `busy` app is left: its taker is still at it, and would remove what is taken now.
+    """
     ids = set()
     for name in os.listdir(inbox):
         app_id = name.removesuffix(TAKEN)
+        if app_id in busy:
+            continue
         if app_id == name:
             try:
                 os.rename(os.path.join(inbox, name), os.path.join(inbox, name + TAKEN))

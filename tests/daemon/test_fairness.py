@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from support import add_branches, commit, daemon, git, ok, outside, provisioner, repository, status, until
+from support import add_branches, commit, connected, daemon, git, ok, outside, provisioner, repository, status, until
 
 from provisioner.jobs.fair_queue import FairQueue
 from provisioner.jobs.queue import EACH, Errand
+from provisioner.system.file_lock import try_lock
 
 
 def test_apps_take_turns_in_a_queue() -> None:
@@ -76,3 +81,51 @@ def test_a_revision_with_too_many_files_is_refused_and_nobody_waits_for_it(tmp_p
     assert list((home / "work").iterdir()) == []
     ok(repo, "app", "set", "--checkout-files", "51")
     assert {row["status"] for row in status(repo)} == {"connected"}
+
+
+@contextmanager
+def held(home: Path, repo: Path) -> Iterator[None]:
+    """Whatever looks at the app of a repository has to wait: as for a disk or a server that does not answer."""
+    (found,) = [
+        row["id"] for row in json.loads(ok(repo, "app", "list", "--json")) if row["repository"] == str(repo / ".git")
+    ]
+    lock = try_lock(str(home / "locks" / f"app-{found}.lock"))
+    assert lock is not None
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def test_an_app_that_cannot_be_looked_at_holds_up_no_other_and_no_end(tmp_path: Path, home: Path) -> None:
+    stuck, other = repository(tmp_path / "stuck"), repository(tmp_path / "other")
+    for repo in (stuck, other):
+        ok(repo, "init", "--grace", "0s", "--no-hooks")
+    with daemon(home) as running:
+        until(lambda: connected(stuck) == {"main"} and connected(other) == {"main"})
+        with held(home, stuck):
+            git(stuck, "branch", "waits")
+            for number in range(3):
+                git(other, "branch", f"goes-on-{number}")
+                until(lambda number=number: f"goes-on-{number}" in connected(other), 20)  # type: ignore[misc]
+            assert "waits" not in connected(stuck)
+            assert running.stop() == 0  # within the 20 s that `stop` waits, and those that systemd gives
+        assert "Traceback" not in running.log.read_text()
+    with daemon(home):
+        until(lambda: "waits" in connected(stuck))
+
+
+def test_thousands_of_branches_at_once_do_not_make_another_app_wait(tmp_path: Path, home: Path) -> None:
+    many, other = repository(tmp_path / "many"), repository(tmp_path / "other")
+    for repo in (many, other):
+        ok(repo, "init", "--grace", "0s", "--no-hooks")
+    with daemon(home) as running:
+        until(lambda: connected(many) == {"main"} and connected(other) == {"main"})
+        add_branches(many, *(f"many-{number}" for number in range(3000)))
+        git(other, "branch", "one")
+        until(lambda: "one" in connected(other), 20)
+        git(other, "branch", "-q", "-D", "one")
+        assert running.stop() == 0
+    assert "Traceback" not in running.log.read_text()
+    with daemon(home):
+        until(lambda: len(connected(many)) == 3001)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from provisioner.registry.store import Registry
 from provisioner.system import failpoints
 
 BATCH = 1000  # databases that share a transaction and a sync
+FIRST_BATCH, QUICK_SECONDS = 64, 0.2  # where others may wait: a server takes long over each, and a disk over none
 
 Progress = Callable[[str, int], None]
 """Called with what is being done and how many more of it are done: 0 when the registry says that it has begun."""
@@ -38,17 +40,38 @@ Step = planned.Ensure | planned.Archive | planned.Purge
 class Applier:
     """Carries out actions on one app, except for renames. The caller holds the app's lock."""
 
-    def __init__(self, registry: Registry, app: App, now: int, cause: str, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        app: App,
+        now: int,
+        cause: str,
+        progress: Progress | None = None,
+        give_way: Callable[[], bool] | None = None,
+    ) -> None:
         self.registry, self.app, self.now, self.cause = registry, app, now, cause
         self.progress = progress
         self.failed = False
+        self.left = 0
+        self._give_way = give_way
         self._instances: dict[tuple[str, bool], Instance] = {}
         self._scrubs: dict[str, Scrub] | None = None
 
     def apply(self, actions: Sequence[planned.Action]) -> None:
+        """Carry them out in this order. If it has to give way, how many are `left` says that."""
+        self.left = len(actions)
+        size = BATCH if self._give_way is None else FIRST_BATCH
         for kind, group in groupby(actions, type):
-            for batch in _batches(list(group)):
+            waiting = list(group)
+            while waiting:
+                if self._give_way is not None and self._give_way():
+                    return
+                began = time.monotonic()
+                batch, waiting = waiting[:size], waiting[size:]
                 self._apply_batch(kind, batch)
+                self.left -= len(batch)
+                if time.monotonic() - began < QUICK_SECONDS:
+                    size = min(2 * size, BATCH)
 
     def _apply_batch(self, kind: type[planned.Action], batch: list[planned.Action]) -> None:
         if kind is planned.Open:
