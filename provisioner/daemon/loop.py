@@ -50,7 +50,7 @@ LONGEST_WAIT = 2.0
 FAILURE_SECONDS = 5.0
 QUIET_SECONDS = 1.0  # nothing has happened for so long: time to make databases ahead
 LEAST_SPARES, MOST_SPARES = 16, 1024  # the most also where people push to: a push may bring any number of branches
-STOP_SECONDS = 20.0  # with what is being done when the daemon is to stop
+STOP_SECONDS = 15.0  # with what is being done when the daemon is to stop
 PROBE_SECONDS = 0.3  # who only asks whether a daemon runs holds its lock for an instant
 
 

@@ -42,15 +42,15 @@ main()
 # A fault of ours, met at each look at one of two apps.
 FAULTY = """
 import sys
-from provisioner.daemon import loop
-original = loop.reconcile
+from provisioner.daemon import looks
+original = looks.reconcile
 
-def faulty(registry, app, *arguments):
+def faulty(registry, app, *arguments, **named):
     if app.slug == "bad":
         raise KeyError("nobody foresaw this")
-    return original(registry, app, *arguments)
+    return original(registry, app, *arguments, **named)
 
-loop.reconcile = faulty
+looks.reconcile = faulty
 from provisioner.__main__ import main
 main()
 """

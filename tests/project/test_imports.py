@@ -172,7 +172,7 @@ SHORT_THREADS = {
     "system.service_thread": "the guard itself",
     "connect.server.runner": "the event loop; without it the process ends, and is started again",
     "daemon.hook_server": "a connection of a hook",
-    "daemon.loop": "a push that waits for a command",
+    "daemon.looks": "a push that waits for a command",
     "dashboard.web.background_tasks": "a change",
     "engines.files.staging": "building files, waited for",
     "engines.postgres.clone": "a statement, waited for",
