@@ -32,8 +32,20 @@ def launch(words: list[str]) -> None:
     try:
         execute(selectors, command)
     except ProvisionerError as error:
-        sys.stderr.write(shown(f"provisioner: {error}") + "\n")
-        sys.exit(error.exit_code)
+        _tell(str(error))
+        sys.exit(3 if error.exit_code == 1 else error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # nothing was started, whatever went wrong
+        from provisioner.cli.unexpected import explained
+
+        _tell(str(explained(error, Home(home_directory(os.environ)), os.environ)))
+        sys.exit(3)
+
+
+def _tell(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(shown(f"provisioner: {' '.join(text.splitlines())}") + "\n")
 
 
 def execute(selectors: Selectors, command: list[str]) -> None:
@@ -67,7 +79,7 @@ def _keep_env_files_up(home: Home, directory: bytes, environ: dict[str, str], va
     from provisioner.environment.env_files import refresh
 
     for line in refresh(home, directory, environ, values):
-        sys.stderr.write(f"provisioner: {shown(line)}\n")
+        _tell(line)
 
 
 def _found(name: str, search: str) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 
 import click
 
 from provisioner import __version__
-from provisioner.core.errors import ProvisionerError
+from provisioner.cli import standard_output
+from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.naming import shown
 from provisioner.system import failpoints
 from provisioner.system.home import Home, home_directory
@@ -67,26 +70,67 @@ def run() -> None:
     """Run the command line; a failure is one line on standard error and its exit code."""
     if fault := os.environ.get("PROVISIONER_FAULT"):
         failpoints.arm(fault)
+    standard_output.guard()
+    code = _code(_invoke)
+    if code:
+        standard_output.give_up()
+    sys.exit(code)
+
+
+def _invoke() -> int:
+    """The command's exit code, all of its output written."""
+    code: object = 0
     try:
         try:
             cli(prog_name="provisioner", standalone_mode=False)
         finally:
             _keep_env_files_up()
-    except ProvisionerError as error:
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def _code(invoke: Callable[[], int]) -> int:
+    """The exit code; of `exec` and `env` 3 for whatever keeps them from a connection."""
+    try:
+        return invoke()
+    except standard_output.OutputFailed as error:
         _say(str(error))
-        sys.exit(error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(2)
+        return error.exit_code
+    except ProvisionerError as error:
+        _flush()
+        _say(str(error))
+        if _connects() and error.exit_code == ProvisionerError.exit_code:
+            return NotResolved.exit_code
+        return error.exit_code
     except click.ClickException as error:
+        _flush()
         error.show()
-        sys.exit(error.exit_code)
+        return 2 if isinstance(error, click.exceptions.NoArgsIsHelpError) else error.exit_code
     except (click.Abort, KeyboardInterrupt):
+        _flush()
         _say("stopped; nothing is half done, 'provisioner reconcile' goes on")
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        return 130
+    except (standard_output.ReaderGone, BrokenPipeError):
+        return 141
+    except Exception as error:
+        from provisioner.cli.unexpected import explained
+
+        _flush()
+        problem = explained(error, Home(home_directory(os.environ)), os.environ)
+        _say(str(problem))
+        return NotResolved.exit_code if _connects() else problem.exit_code
+
+
+def _connects() -> bool:
+    return sys.argv[1:2] in (["exec"], ["env"])
+
+
+def _flush() -> None:
+    """Print what was said before a failure; that this fails, too, is not worth saying."""
+    with suppress(OSError, ProvisionerError, standard_output.ReaderGone):
+        sys.stdout.flush()
 
 
 def _keep_env_files_up() -> None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 # What the names of instances may not be: variables that begin so mean something to others.
 RESERVED_INSTANCES = ("database", "deno", "dyld", "git", "ld", "otel", "pg", "provisioner")
 
+# They say how programs and a shell's words are found: with another value nothing would start.
+NOT_AN_APPS = ("BASH_ENV", "BASHOPTS", "IFS", "PATH", "SHELLOPTS")
+
 # Inherited from somebody's shell, these would lead an app to another database or to none.
 STRAY = (
     "DENO_KV_PATH_PREFIX",
@@ -203,7 +206,8 @@ def variables(connection: Connection, reached: list[Reached | ReachedServer]) ->
         for name, value in {**way.named(), "DATABASE": database.database_name}.items():
             named[f"{prefix}_{name}"] = value
     # what leads to the databases is not the user's to change
-    return {**connection.variables, **found, **_timeline(connection), **named}
+    own = {name: value for name, value in connection.variables.items() if name not in NOT_AN_APPS}
+    return {**own, **found, **_timeline(connection), **named}
 
 
 def strays(values: dict[str, str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.errors import NotResolved, UsageError
 from provisioner.core.model import App, Context
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.registry import variables
@@ -30,12 +30,12 @@ def assign(
 
 
 def unset(registry: Registry, app: App, names: Sequence[str], contexts: Sequence[Context] | None) -> Proposal:
-    """Forget variables, in some contexts or everywhere. Raises ProvisionerError where one is not there."""
+    """Forget variables, in some contexts or everywhere. Raises NotResolved where one is not there."""
     found = [item for item in variables.listing(registry, app.id) if item.name in names]
     found = [item for item in found if contexts is None or item.context in contexts]
     missing = [name for name in names if name not in {item.name for item in found}]
     if missing:
-        raise ProvisionerError(f"{app.slug} has no variable {missing[0]!r} there", "See 'provisioner var list'")
+        raise NotResolved(f"{app.slug} has no variable {missing[0]!r} there", "See 'provisioner var list'")
     what = ", ".join(f"{item.name} in {item.context}" for item in found)
 
     def do(_: Told) -> Iterator[str]:

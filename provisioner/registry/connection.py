@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from provisioner.core.errors import StorageFailed
+from provisioner.core.errors import NotResolved, StorageFailed
 from provisioner.registry import migrations
 from provisioner.registry.disk_reserve import Reserve
 from provisioner.registry.errors import refusal
@@ -57,11 +57,11 @@ class Tables:
 
     @staticmethod
     def _connected(home: Home, *, create: bool, busy_seconds: float) -> sqlite3.Connection:
-        if not os.path.exists(home.registry):
+        if not home.has_registry():
             if create:
                 must_lead(home)
             else:
-                raise StorageFailed(
+                raise NotResolved(
                     f"there is no registry in {home.path}",
                     "Run 'provisioner init' in a repository, or set PROVISIONER_HOME",
                 )
@@ -79,7 +79,7 @@ class Tables:
             connection.execute("pragma synchronous = full")  # what is called connected is on disk
             connection.execute("pragma foreign_keys = on")
             migrations.bring_up_to_date(home, connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             raise refusal(home, error) from error
         reserve.keep()
         return connection
@@ -126,7 +126,7 @@ class Tables:
             except BaseException:
                 self._db.rollback()
                 raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise refusal(self.home, error) from error
         if spent:
             self._reserve.keep()  # before the work in between takes it
@@ -148,7 +148,9 @@ class Tables:
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         try:
             return self._db.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+        except UnicodeEncodeError:  # a text that is not UTF-8 is in no row
+            return self.rows(query, *(printable(each) if isinstance(each, str) else each for each in values))
+        except (sqlite3.Error, UnicodeError) as error:
             raise refusal(self.home, error) from error
 
     def rows_named(self, query: str, values: dict[str, object]) -> list[tuple[Any, ...]]:

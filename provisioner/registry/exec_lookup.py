@@ -48,11 +48,6 @@ _DELETED = """
   order by assignment.id limit 1
 """
 
-_LIMIT = """
-  select max_branches from app where id = ? and max_branches > 0 and max_branches <= (
-    select count(*) from timeline where app_id = app.id and not production and not preview and gone_at is null)
-"""
-
 # where a local variable is, it comes last
 _VARIABLES = "select name, value from variable where app_id = ? and context in (?, ?) order by context = 'local', name"
 
@@ -77,7 +72,7 @@ class Resolver:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.wary = True  # of what nobody may have looked at since git has changed it
-        if not os.path.exists(home.registry):
+        if not _has_registry(home):
             raise NotResolved(
                 f"there is no registry in {home.path}",
                 "Run 'provisioner init' in the repository, or set PROVISIONER_HOME",
@@ -93,7 +88,7 @@ class Resolver:
         try:
             self._db = fast_sqlite.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
             found: int = self._db.execute("pragma user_version").fetchone()[0]
-        except fast_sqlite.Error as error:
+        except (fast_sqlite.Error, UnicodeError) as error:
             raise self._failed(error) from error
         if found > schema_version.VERSION:
             raise _unresolved(schema_version.TooNew(home.registry, found))
@@ -147,7 +142,7 @@ class Resolver:
             where = "timeline.preview = ? and not timeline.production and timeline.branch = ?"
             rows = self._rows(_DATABASES.format(where=where), app.id, preview, branch)
         if not rows:
-            raise NotYet(f"app {app.slug!r} has no timeline {shown!r}{self._beyond_limit(app)}", _LIST)
+            raise NotYet(f"app {app.slug!r} has no timeline {shown!r}", _LIST)
         assigned = [row for row in rows if row[4] is not None]
         if not assigned:
             lost = self._rows(_DELETED, app.id)
@@ -200,11 +195,6 @@ class Resolver:
                 for row in assigned
             ],
         )
-
-    def _beyond_limit(self, app: FoundApp) -> str:
-        """What to add where a timeline is missing: new branches may get none."""
-        rows = self._rows(_LIMIT, app.id)
-        return f", and its limit of {rows[0][0]} branches is reached (app set --max-branches)" if rows else ""
 
     def _must_be_connected(self, timeline: str, row: tuple[Any, ...]) -> None:
         instance, name = row[4], row[8]
@@ -273,7 +263,9 @@ class Resolver:
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:
             return self._db.execute(query, values).fetchall()
-        except fast_sqlite.Error as error:
+        except UnicodeEncodeError:  # a text that is not UTF-8 is in no row
+            return self._rows(query, *(_printable(each) if isinstance(each, str) else each for each in values))
+        except (fast_sqlite.Error, UnicodeError) as error:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> StorageFailed:
@@ -289,6 +281,17 @@ def _stirred(home: Home, app_id: str) -> bool:
     """Is there a wake-up that nobody has acted on yet?"""
     path = os.path.join(home.inbox, app_id)
     return os.path.exists(path) or os.path.exists(path + ".taken")
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _has_registry(home: Home) -> bool:
+    try:
+        return home.has_registry()
+    except StorageFailed as error:
+        raise _unresolved(error) from error
 
 
 def _bring_up_to_date(home: Home) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from provisioner.core.model import Intent, Status
+from provisioner.registry.errors import member
 from provisioner.registry.store import Registry
 from provisioner.system import secret_key
 from provisioner.system.home import Home
@@ -75,8 +76,8 @@ def _place(
         str(name),
         str(engine),
         home.absolute(str(location)),
-        Status(str(status)),
-        Intent(str(intent)) if intent else None,
+        member(Status, status),
+        member(Intent, intent) if intent else None,
         None if error is None else str(error),
         None if archived_at is None else int(str(archived_at)),
         str(instance_id),

@@ -6,13 +6,14 @@ from operator import attrgetter
 
 from provisioner.core.model import Run, RunState
 from provisioner.registry.connection import Tables, printable
+from provisioner.registry.errors import member
 
 _RUN = "id, timeline_id, database_id, kind, revision, command, state, detail, started_at, ended_at"
 _values = attrgetter(*_RUN.split(", "))
 
 
 def _run(row: tuple[object, ...]) -> Run:
-    return Run(*row[:6], RunState(str(row[6])), *row[7:])  # type: ignore[arg-type, call-arg]
+    return Run(*row[:6], member(RunState, row[6]), *row[7:])  # type: ignore[arg-type, call-arg]
 
 
 def save_run(registry: Tables, run: Run) -> None:

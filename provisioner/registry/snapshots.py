@@ -8,6 +8,7 @@ from operator import attrgetter
 
 from provisioner.core.model import Replacement, Snapshot, SnapshotState
 from provisioner.registry.connection import Tables, printable
+from provisioner.registry.errors import member
 
 _SNAPSHOT = "id, database_id, label, cause, revision, state, version, size, created_at, deleted_at, set_id"
 _REPLACEMENT = (
@@ -18,7 +19,7 @@ _replacement_values = attrgetter(*_REPLACEMENT.split(", "))
 
 
 def _snapshot(row: tuple[object, ...]) -> Snapshot:
-    return Snapshot(*row[:5], SnapshotState(str(row[5])), *row[6:])  # type: ignore[arg-type, call-arg]
+    return Snapshot(*row[:5], member(SnapshotState, row[5]), *row[6:])  # type: ignore[arg-type, call-arg]
 
 
 def _replacement(row: tuple[object, ...]) -> Replacement:

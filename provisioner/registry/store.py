@@ -23,6 +23,7 @@ from provisioner.core.model import (
     detached,
 )
 from provisioner.registry.connection import Tables, printable
+from provisioner.registry.errors import member
 
 _TIMELINE = (
     "id, app_id, branch, production, revision, created_at, gone_at, rename_mark, preview, protected, expire_ms,"
@@ -74,9 +75,9 @@ def _timeline(row: tuple[object, ...]) -> Timeline:
 
 def _database(row: tuple[object, ...]) -> Database:
     values = list(row)
-    values[4] = Status(str(row[4]))
-    values[5] = Intent(str(row[5])) if row[5] else None
-    values[9] = Hold(str(row[9])) if row[9] else None
+    values[4] = member(Status, row[4])
+    values[5] = member(Intent, row[5]) if row[5] else None
+    values[9] = member(Hold, row[9]) if row[9] else None
     values[-1] = bool(row[-1])
     return Database(*values)  # type: ignore[arg-type]
 
@@ -191,7 +192,7 @@ class Registry(Tables):
     def connect_modes(self, app_id: str) -> dict[str, ConnectMode]:
         """How the databases of each of the app's instances, by its id, are connected to."""
         rows = self.rows("select instance_id, connect from assignment where app_id = ? and removed_at is null", app_id)
-        return {str(instance_id): ConnectMode(str(mode)) for instance_id, mode in rows}
+        return {str(instance_id): member(ConnectMode, mode) for instance_id, mode in rows}
 
     def new_branches(self, app_id: str) -> dict[str, str]:
         """What the database of a new branch begins with on each of the app's instances, by its id: ``empty``,
@@ -307,7 +308,7 @@ class Registry(Tables):
             "select instance_id, app_id, status, count(*) from database join timeline on timeline.id = timeline_id"
             " group by instance_id, app_id, status"
         )
-        return [(str(row[0]), str(row[1]), Status(str(row[2])), int(str(row[3]))) for row in rows]
+        return [(str(row[0]), str(row[1]), member(Status, row[2]), int(str(row[3]))) for row in rows]
 
     def under_way(self, most: int) -> list[Database]:
         """Databases that something is done with, is to be done with, or has failed; at most so many."""
@@ -340,7 +341,7 @@ class Registry(Tables):
             app_id,
             branch,
         )
-        return [(_timeline(row[:-3]), Status(str(row[-3])) if row[-3] else None, *row[-2:]) for row in rows]  # type: ignore[misc]
+        return [(_timeline(row[:-3]), member(Status, row[-3]) if row[-3] else None, *row[-2:]) for row in rows]  # type: ignore[misc]
 
     def database_ids(self, instance_id: str) -> set[str]:
         """The ids of all databases that an instance has or ever had."""

@@ -8,6 +8,7 @@ from hmac import compare_digest
 
 from provisioner.core.model import Scope, Token
 from provisioner.registry.connection import Tables, printable
+from provisioner.registry.errors import member
 
 PREFIX = "ptk_"
 
@@ -16,7 +17,7 @@ _COLUMNS = "id, label, scope, app_id, database_id, read_only, created_at, expire
 
 def _token(row: tuple[object, ...]) -> Token:
     values = list(row)
-    values[2] = Scope(str(row[2]))
+    values[2] = member(Scope, row[2])
     values[5] = bool(row[5])
     return Token(*values)  # type: ignore[arg-type]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from provisioner.core.connection import instance_variables
+from provisioner.core.connection import NOT_AN_APPS, instance_variables
 from provisioner.core.errors import UsageError
 from provisioner.core.model import App, Context
+from provisioner.registry.errors import member
 from provisioner.registry.store import Registry
 
 LONGEST_NAME = 128  # bytes
@@ -46,6 +47,8 @@ def check(name: str, value: str, taken: Iterable[str] = ()) -> None:
             raise UsageError(f"{name} cannot be set: what begins with {prefix} is not for users", "Name it otherwise")
     if name in RESERVED or name in taken:
         raise UsageError(f"{name} cannot be set: it tells an app where its database is", "Name it otherwise")
+    if name in NOT_AN_APPS:
+        raise UsageError(f"{name} cannot be set: it says where programs are found", "Set it where the app is started")
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:
@@ -91,7 +94,7 @@ def listing(registry: Registry, app_id: str) -> list[Variable]:
     rows = registry.rows(
         "select name, context, value, secret, changed_at from variable where app_id = ? order by name, context", app_id
     )
-    return [Variable(str(row[0]), Context(str(row[1])), str(row[2]), bool(row[3]), int(str(row[4]))) for row in rows]
+    return [Variable(str(row[0]), member(Context, row[1]), str(row[2]), bool(row[3]), int(str(row[4]))) for row in rows]
 
 
 def unset(registry: Registry, app: App, variables: Iterable[Variable], now: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from provisioner.core.errors import StorageFailed
+
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 _OURS = ("PROVISIONER_FAULT", "PROVISIONER_SKIP")
@@ -103,6 +105,19 @@ class Home:
         for path in (self.path, self.inbox, self.locks, self.instances, self.log):
             os.makedirs(path, mode=DIRECTORY_MODE, exist_ok=True)
         os.chmod(self.path, DIRECTORY_MODE)
+
+    def has_registry(self) -> bool:
+        """Raises StorageFailed if this user may not find that out: that is another thing than a home without one."""
+        try:
+            os.stat(self.registry)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StorageFailed(
+                f"the registry {self.registry} cannot be reached: {error.strerror}",
+                f"Let the user that runs provisioner own {self.path}, or set PROVISIONER_HOME",
+            ) from error
+        return True
 
 
 def relative(location: str, home: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from kv_files import put
 from kv_oracle import Oracle, OracleError
 
-from provisioner.kv import Malformed, TypeMismatch, open_kv
+from provisioner.kv import KvError, Malformed, TypeMismatch, open_kv
+from provisioner.kv.client.sync_client import open_store
 from provisioner.kv.codec import key as keys
+from provisioner.kv.dump.full_scan import of_store
 
 V8_ONE = bytes.fromhex("ff0f4902")
 GOOD = [("a",), ("z",)]
@@ -129,3 +133,53 @@ def test_deno_refuses_what_we_refuse(path: Path) -> None:
         for number, what in refused.items():
             with pytest.raises(OracleError):
                 print(what, oracle.send("get", key=["m", number]))
+
+
+ROWS = {
+    "no value": (None, 1, 1),
+    "no encoding": (V8_ONE, None, 1),
+    "no version": (V8_ONE, 1, None),
+    "nothing at all": (None, None, None),
+    "a version in words": (V8_ONE, 1, "first"),
+    "a version with a fraction": (V8_ONE, 1, 1.5),
+    "a number for a value": (17, 1, 1),
+}
+
+
+@pytest.mark.parametrize("what", ROWS)
+def test_a_row_that_is_no_entry_names_its_key_and_the_others_stay_readable(path: Path, what: str) -> None:
+    """A flipped bit makes NULL of a value, and a table that another program has made may allow it; a NULL key, too."""
+    key = keys.encode(("m", 1))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("alter table kv rename to strict_kv")
+        columns = "k blob primary key, v, v_encoding, version, seq default 0, expiration_ms default -1"
+        connection.execute(f"create table kv ({columns})")
+        connection.execute("insert into kv select * from strict_kv")
+        connection.execute("drop table strict_kv")
+        for k in (key, None, None):
+            connection.execute("insert into kv (k, v, v_encoding, version) values (?, ?, ?, ?)", (k, *ROWS[what]))
+        connection.execute("insert into kv (k, v, v_encoding, version, expiration_ms) values (null, x'', 1, 1, 1)")
+    with open_kv(path) as kv:
+        if what != "no version" and not what.startswith("a version"):
+            with pytest.raises(Malformed, match=r"'m', 1"):
+                kv.get(("m", 1))
+        assert [entry.value for entry in kv.get_many(GOOD)] == ["a", "z"]
+        listed = kv.list(())
+        assert next(listed).key == ("a",)
+        with suppress(Malformed):
+            assert next(listed).key == ("m", 1)
+        assert next(listed).key == ("z",)
+        assert list(kv.list(("a",))) == []
+        with closing(open_store(str(path))) as store, of_store(store) as moment:
+            if what != "a number for a value":  # which is read as its bytes, as a text is
+                with pytest.raises(Malformed, match=key.hex()):
+                    list(moment.rows())
+        with suppress(KvError):
+            kv.atomic().set(("b",), 1).sum(("m", 1), 1).commit()
+        with suppress(KvError):
+            kv.atomic().check((("m", 1), None)).set(("b",), 1).commit()
+        kv.set(("m", 1), "mended")
+        assert kv.get(("m", 1)).value == "mended"
+        kv.delete(("m", 1))
+        with closing(open_store(str(path))) as store, of_store(store) as moment:
+            assert [keys.decode(row[0]) for row in moment.rows() if keys.decode(row[0]) in GOOD] == GOOD

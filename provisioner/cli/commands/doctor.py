@@ -20,6 +20,7 @@ from provisioner.engines.catalog import engine_of
 from provisioner.engines.files.preflight import look as look_at
 from provisioner.engines.postgres.embedded import cleanup as embedded_cleanup
 from provisioner.engines.protocol.engine import Check
+from provisioner.engines.protocol.looking import only_looking
 from provisioner.git import hooks
 from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
@@ -44,7 +45,8 @@ _PATIENCE_SECONDS = 2.0  # for a registry that is locked: the answer is what it 
 @json_option
 def doctor(as_json: bool) -> None:
     """Look at everything, change nothing. Exit code 1 where something is wrong."""
-    findings = list(_findings(any_home()))
+    with only_looking():
+        findings = list(_findings(any_home()))
     if as_json:
         print_json([{"check": name, "ok": ok, "message": text} for name, ok, text in findings])
     else:
@@ -57,8 +59,13 @@ def doctor(as_json: bool) -> None:
 
 def _findings(home: Home) -> Iterator[Finding]:
     yield _git()
-    if not os.path.isdir(home.path):
+    try:
+        os.stat(home.path)
+    except FileNotFoundError:
         yield "home", False, f"{home.path} does not exist. Run 'provisioner init' in a repository"
+        return
+    except OSError as error:
+        yield "home", False, f"{home.path} cannot be reached: {error.strerror}. Let this user own it"
         return
     yield _private(home)
     try:
@@ -174,13 +181,6 @@ def _app(registry: Registry, app: App, home: Home, daemon: bool) -> Iterator[Fin
     try:
         branches = read_branches(app.git_dir)
         yield name, True, f"{len(branches)} branches in {where}"
-        if app.max_branches and len(branches) - 1 > app.max_branches:
-            beyond = len(branches) - 1 - app.max_branches
-            text = (
-                f"{beyond} branches have no databases, because {app.max_branches} have some, which is the app's limit"
-            )
-            raise_it = f"provisioner app set {app.slug} --max-branches {len(branches)}"
-            yield f"{name} limit", False, f"{text}. Delete branches, or raise it: {raise_it}"
         yield _hooks(app, home, daemon)
         yield _watches(app, daemon)
         yield _behind(registry, app, home, daemon)

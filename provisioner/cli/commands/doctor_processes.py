@@ -9,6 +9,7 @@ from provisioner.core.errors import ProvisionerError
 from provisioner.daemon.hook_server import threads_of
 from provisioner.daemon.worker import daemon_runs
 from provisioner.engines.server_endpoint import served
+from provisioner.registry.errors import corrupt, refusal
 from provisioner.system.file_lock import held_by
 from provisioner.system.home import Home
 
@@ -25,12 +26,12 @@ def registry_lock(home: Home) -> Finding:
     try:
         answer = connection.execute("pragma quick_check").fetchone()[0]
         if answer != "ok":
-            return "registry", False, f"{home.registry}: {answer}. See docs/operating.md, 'A corrupt registry'"
+            return "registry", False, str(corrupt(home, answer))
         connection.execute("begin immediate")
         connection.execute("rollback")
     except sqlite3.Error as error:
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-            return "registry", False, f"{home.registry}: {error}. See docs/operating.md, 'A corrupt registry'"
+            return "registry", False, str(refusal(home, error))
         holders = held_by(home.registry, home.registry + "-shm") or "another process"
         text = f"{home.registry} has been locked for {PATIENCE_SECONDS:.0f} s by {holders}, and nothing is provisioned"
         return "registry", False, f"{text}. Wait for it, or end it: the registry survives that"

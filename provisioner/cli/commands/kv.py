@@ -31,7 +31,7 @@ def kv() -> None:
     """Look into the key-value database of a timeline, and change it.
 
     A KEY is a JSON array, as '["users", 1]'. What JSON lacks is written {"$bigint": "5"}, {"$u64": "5"},
-    {"$bytes": "AAE="} (base64), {"$number": "NaN"}, {"$date": "2026-01-02T03:04:05Z"}; see docs/kv.md.
+    {"$bytes": "AAE="} (base64), {"$number": "NaN"}, {"$date": "2026-01-02T03:04:05Z"}.
     """
 
 

@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
+from typing import NoReturn
 
 import click
 
 from provisioner.cli import table
 from provisioner.cli.context import json_option, print_json, the_home
 from provisioner.cli.selectors import Wanted, filtered, target_argument
-from provisioner.core.errors import UsageError
 from provisioner.core.naming import shown
 from provisioner.operations import documents as view
 from provisioner.operations.instance.moves_in_progress import moves_under_way
 from provisioner.registry.store import Registry
 
+WATCH_SECONDS = 1.0
 ALTERNATE_SCREEN, USUAL_SCREEN, CLEAR = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l", "\x1b[H\x1b[2J"
 
 
 @click.command()
 @target_argument()
 @click.option("--all", "everything", is_flag=True, help="Every app.")
-@click.option("--watch", "keep_on", is_flag=True, help="Redraw every second until interrupted.")
+@click.option(
+    "--watch",
+    "keep_on",
+    is_flag=True,
+    help="Redraw every second until Ctrl-C; if not at a terminal, a line per change.",
+)
 @json_option
 def status(wanted: Wanted, everything: bool, keep_on: bool, as_json: bool) -> None:
     """Every timeline with its databases, statuses, sizes and ages; with a TARGET or selectors, only those."""
-    if keep_on and not sys.stdout.isatty():
-        raise UsageError("--watch needs a terminal", "Omit it")
     with Registry.open(the_home()) as registry:
-        if as_json:
+        if keep_on:
+            with suppress(KeyboardInterrupt):
+                _watch(lambda: filtered(registry, wanted, everything), as_json)
+        elif as_json:
             print_json(filtered(registry, wanted, everything))
-        elif keep_on:
-            _redraw(lambda: filtered(registry, wanted, everything))
         else:
             width = (
                 shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -46,7 +53,50 @@ def status(wanted: Wanted, everything: bool, keep_on: bool, as_json: bool) -> No
                 click.echo(shown(f"instance {move.instance.slug} {move.text}"))
 
 
-def _redraw(documents: Callable[[], list[view.Document]]) -> None:
+def _watch(documents: Callable[[], list[view.Document]], as_json: bool) -> NoReturn:
+    """Until interrupted: a screen at a terminal, elsewhere a line per change."""
+    if sys.stdout.isatty() and not as_json:
+        _redraw(documents)
+    known: dict[_Key, str] = {}
+    while True:
+        now = _lines(documents(), as_json)
+        for key, (state, line) in now.items():
+            if known.get(key) != state:
+                click.echo(line)
+        for app, name, *_ in known.keys() - now.keys():
+            gone = {"app": app, "timeline": name, "databases": []}
+            click.echo(json.dumps(gone) if as_json else shown(f"{app}  {name}  gone"))
+        known = {key: state for key, (state, _) in now.items()}
+        time.sleep(WATCH_SECONDS)
+
+
+_Key = tuple[str, ...]
+
+
+def _lines(documents: list[view.Document], as_json: bool) -> dict[_Key, tuple[str, str]]:
+    """What is printed of each timeline, or in words of each database, and what of it is compared: not how large it is."""
+    found: dict[_Key, tuple[str, str]] = {}
+    for document in documents:
+        if as_json:
+            state = json.dumps(_without(document, _RESTLESS))
+            found[document["app"], document["timeline"]] = state, json.dumps(document)
+            continue
+        for database in document["databases"] or [None]:
+            name = database["name"] if database else "none assigned"
+            line = shown("  ".join((document["app"], document["timeline"], "".join(_state(document, database)), name)))
+            found[document["app"], document["timeline"], database["id"] if database else ""] = line, line
+    return found
+
+
+_RESTLESS = ("size", "written_at")
+
+
+def _without(document: view.Document, keys: tuple[str, ...]) -> view.Document:
+    databases = [{key: value for key, value in item.items() if key not in keys} for item in document["databases"]]
+    return {**document, "databases": databases}
+
+
+def _redraw(documents: Callable[[], list[view.Document]]) -> NoReturn:
     """Show as many rows as the terminal has room for, on a screen of their own, until interrupted."""
     click.echo(ALTERNATE_SCREEN, nl=False)
     try:
@@ -54,7 +104,7 @@ def _redraw(documents: Callable[[], list[view.Document]]) -> None:
             size = shutil.get_terminal_size()
             found = _table(documents()[: size.lines], size.columns)
             click.echo(CLEAR + "\n".join(islice(found, size.lines - 1)), nl=False)
-            time.sleep(1)
+            time.sleep(WATCH_SECONDS)
     finally:
         click.echo(USUAL_SCREEN, nl=False)
 

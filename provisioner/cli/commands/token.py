@@ -7,7 +7,7 @@ import click
 from provisioner.cli.context import confirm, json_option, print_json, the_app, the_home, yes_option
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.durations import milliseconds
-from provisioner.core.errors import ProvisionerError
+from provisioner.core.errors import NotResolved
 from provisioner.core.model import Scope, Status, Token
 from provisioner.core.naming import shown
 from provisioner.operations import documents
@@ -132,9 +132,7 @@ def revoke(token_id: str | None, database: str | None) -> None:
             return
         known = tokens.find(registry, tokens.split(str(token_id))[0])
         if known is None:
-            raise ProvisionerError(
-                f"there is no token {tokens.split(str(token_id))[0]!r}", "See 'provisioner token list'"
-            )
+            raise NotResolved(f"there is no token {tokens.split(str(token_id))[0]!r}", "See 'provisioner token list'")
         tokens.revoke(registry, known[0], now_ms())
         click.echo(f"revoked {known[0].id}")
 

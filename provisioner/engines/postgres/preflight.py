@@ -21,6 +21,7 @@ from provisioner.engines.postgres.schema_setup import Contents
 from provisioner.engines.postgres.session import Session, connected, looking
 from provisioner.engines.protocol import location
 from provisioner.engines.protocol.engine import Check
+from provisioner.engines.protocol.looking import Stopped
 
 OLDEST = 13
 _MAINTENANCE = ("postgres", "template1")
@@ -69,6 +70,8 @@ def look(instance: Instance) -> Check:
             if not (check := _isolation(session)).well:
                 return check
             return Check("server", True, _connected(session, instance))
+    except Stopped as error:
+        return Check("server", True, f"{error.message}; it starts when it is needed")
     except StorageFailed as error:
         return Check("server", False, str(error))
 

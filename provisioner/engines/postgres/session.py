@@ -19,13 +19,14 @@ from provisioner.core.model import Instance
 from provisioner.engines.postgres.access import authentication
 from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.protocol import location as place
+from provisioner.engines.protocol.looking import Stopped, may_start
 from provisioner.kv.stores.postgres.connection import FOR_EVER, NOTICING, Bounded
 
 Session = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 60  # of one that does not take the longer the more data there is
-LOCK_SECONDS = 5  # that a statement of ours waits for a lock of somebody else's
+LOCK_SECONDS = 20  # that a statement of ours waits for a lock of somebody else's
 _SLACK_SECONDS = 10  # after which a server that ought to have ended a statement itself is taken for gone
 _KEPT_OPEN = 4
 # How long a refusal holds for all who come: as many times as long as it took, so that a server that swallows what it is
@@ -46,10 +47,17 @@ _guard = Lock()
 
 
 def admin_url(instance: Instance) -> str:
-    """What the administrator connects with. An embedded server is started where it does not run. Raises StorageFailed."""
+    """What the administrator connects with. An embedded server that does not run is started, unless nothing is to be
+    started: then it is Stopped. Raises StorageFailed."""
     if instance.url:
         return instance.url
-    embedded.start(instance.location)
+    if may_start():
+        embedded.start(instance.location)
+    elif not embedded.runs(instance.location):
+        embedded.must_be_there(instance.location)
+        raise Stopped(
+            f"the server in {instance.location} is stopped", f"To start it: provisioner instance start {instance.slug}"
+        )
     return embedded.admin_url(instance.location)
 
 
@@ -84,9 +92,9 @@ def looking(instance: Instance) -> Iterator[Session]:
 
 
 @contextmanager
-def patiently(session: Session, seconds: int = 0) -> Iterator[None]:
-    """What takes the longer the more data there is, may take its time: only a host that is gone ends it, or so many seconds."""
-    session.execute(sql.SQL("set statement_timeout to {}").format(f"{seconds}s"))
+def patiently(session: Session) -> Iterator[None]:
+    """What takes the longer the more data there is, may take its time: only a host that is gone ends it."""
+    session.execute("set statement_timeout to 0")
     _set_longest(session, FOR_EVER)
     try:
         yield

@@ -100,10 +100,11 @@ def port(directory: str) -> str:
         return ""
 
 
-def shown_url(location: str, database: str) -> str:
-    """Where a database is, for people; nothing that opens it."""
+def shown_url(location: str, database: str) -> str | None:
+    """Where a database is; nothing that opens it. None for an embedded server that was never started."""
     if not is_server(location):
-        return f"embedded in {location}: {database}"
+        number = port(location)
+        return f"{SCHEME}127.0.0.1:{number}/{database}" if number else None
     where, mark, more = location.partition("?")
     return f"{where}/{database}{mark}{more}"
 

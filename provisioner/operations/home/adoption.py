@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError, WrongHome
+from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, UsageError, WrongHome
 from provisioner.core.model import App, Database
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
@@ -100,7 +100,7 @@ def _attach(app: App) -> str:
 def _adopting(home: Home) -> Iterator[Standing]:
     """What the directory is. Nobody else adopts it in the block. Raises ProvisionerError where there is nothing to adopt."""
     if not os.path.exists(home.registry):
-        raise ProvisionerError(f"there is no registry in {home.path}", "Set PROVISIONER_HOME to the home to adopt")
+        raise NotResolved(f"there is no registry in {home.path}", "Set PROVISIONER_HOME to the home to adopt")
     os.makedirs(home.locks, exist_ok=True)
     with locked(os.path.join(home.locks, "adopt.lock"), "the home", 1.0):
         with suppress(WrongHome):  # a home of an older version says only now which it is

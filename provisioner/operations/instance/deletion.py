@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.core.clock import now_ms, rfc3339
-from provisioner.core.errors import ProvisionerError
+from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.model import App, Instance, Status
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
@@ -93,7 +93,7 @@ def find_deleted(registry: Registry, slug: str) -> Deleted:
     """The instance of a name, or an id, that was deleted and can be brought back, if any can. Raises ProvisionerError."""
     found = [item for item in deleted(registry) if slug in (item.instance.slug, item.instance.id)]
     if not found:
-        raise ProvisionerError(f"no instance {slug!r} was deleted", "See 'provisioner instance list --deleted'")
+        raise NotResolved(f"no instance {slug!r} was deleted", "See 'provisioner instance list --deleted'")
     now = now_ms()
     there = [item for item in found if item.purge_at > now]
     if len(there) > 1:
@@ -101,7 +101,7 @@ def find_deleted(registry: Registry, slug: str) -> Deleted:
             f"{item.instance.id} ({len(_held(registry, item.instance))} databases, deleted {rfc3339(item.deleted_at)})"
             for item in there
         )
-        raise ProvisionerError(f"{len(there)} instances {slug!r} were deleted", f"Say which by its id: {each}")
+        raise NotResolved(f"{len(there)} instances {slug!r} were deleted", f"Say which by its id: {each}")
     return (there or found)[0]
 
 

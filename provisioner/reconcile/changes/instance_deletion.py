@@ -54,7 +54,7 @@ def recover_instance(registry: Registry, instance: Instance, now: int) -> None:
         if found.purge_at <= now:
             raise ProvisionerError(
                 f"the time to recover {instance.slug} is over",
-                f"Its backup is {found.backup}; see docs/instances.md" if found.backup else "There is no backup of it",
+                f"Its backup is {found.backup}: tar -xzf unpacks it" if found.backup else "There is no backup of it",
             )
         instances.mark_recovered(registry, instance, now)
         failpoints.point("undelete.recorded")

@@ -8,13 +8,27 @@ import tarfile
 from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
 from provisioner.core.model import Database, Instance
 from provisioner.engines.postgres import databases, names, roles
+from provisioner.engines.postgres import programs as tools
 from provisioner.engines.postgres.access import visitors
 from provisioner.engines.postgres.administration import administering
-from provisioner.engines.postgres.dump import extensions, pg_dump, restore, script
+from provisioner.engines.postgres.dump import extensions, restore, script
+from provisioner.engines.postgres.session import variables_for_tools
 from provisioner.engines.protocol.engine import Copied
 
-_WHAT_IS_OURS = ("--no-owner", "--no-privileges")  # roles mean nothing on another server
+_WHAT_IS_OURS = ("--no-owner", "--no-privileges", "--no-password")  # roles mean nothing on another server
 _MAGIC = b"PGDMP"
+_LOOKED_AT = 4096
+_USE = "Use what 'database dump' or pg_dump writes"
+_UNPACK = "Unpack it first"
+_FOREIGN = (
+    (b"\x1f\x8b", "compressed by gzip", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", _UNPACK),
+    (b"\xfd7zXZ\0", "compressed by xz", _UNPACK),
+    (b"BZh", "compressed by bzip2", _UNPACK),
+    (b"PK\x03\x04", "a zip archive", _UNPACK),
+    (b"SQLite format 3\0", "an SQLite database", _USE),
+    (b'{"format":', "a dump of a Deno KV database", "Load it into a deno-kv instance: --instance INSTANCE"),
+)
 
 
 class PgDumps:
@@ -29,11 +43,18 @@ class PgDumps:
         with administering(instance) as session:
             if not databases.there(session, [name]):
                 raise StorageFailed(f"the database {name} is missing on {instance.location}")
-            arguments = [f"--format={form}", *_WHAT_IS_OURS]
+            programs = tools.programs(session.info.server_version // 10000)
+            arguments = [tools.LIVELY, f"--format={form}", *_WHAT_IS_OURS]
             if isinstance(output, str):
                 arguments.append(f"--file={output}")
-            descriptor = None if isinstance(output, str) else output
-            pg_dump.run(instance, session, name, arguments, f"dumping {database.name}", output=descriptor)
+            # Connected meanwhile: an older pg_dump cannot refuse to send the password, but the port is the server's so long.
+            tools.run(
+                os.path.join(programs, "pg_dump"),
+                arguments,
+                variables_for_tools(instance, name),
+                f"dumping {database.name}",
+                output=None if isinstance(output, str) else output,
+            )
 
     def is_empty(self, instance: Instance, database: Database) -> bool:
         return databases.is_empty(instance, names.live(instance.id, database.id))
@@ -60,10 +81,30 @@ def _is_archive(path: str) -> bool:
         raise ProvisionerError(f"{path} is no dump in the format directory: it has no toc.dat")
     try:
         with open(path, "rb") as file:
-            start = file.read(len(_MAGIC))
-        return start == _MAGIC or tarfile.is_tarfile(path)
+            start = file.read(_LOOKED_AT)
+        if start.startswith(_MAGIC):
+            return True
+        if tarfile.is_tarfile(path):
+            return _is_pg_dumps(path)
     except OSError as error:
         raise ProvisionerError(f"{path} cannot be read: {error.strerror}") from error
+    for magic, what, instead in _FOREIGN:
+        if start.startswith(magic):
+            raise ProvisionerError(f"{path} is {what}, and not a dump of PostgreSQL's", instead)
+    if b"\0" in start:
+        raise ProvisionerError(f"{path} is neither an archive that pg_dump has made nor SQL", _USE)
+    return False
+
+
+def _is_pg_dumps(path: str) -> bool:
+    try:
+        with tarfile.open(path) as archive:
+            names = archive.getnames()
+    except tarfile.TarError as error:
+        raise ProvisionerError(f"{path} is a damaged tar archive: {error}", _USE) from error
+    if "toc.dat" in names:
+        return True
+    raise ProvisionerError(f"{path} is a tar archive that pg_dump has not made: it has no toc.dat", _USE)
 
 
 def _run_script(instance: Instance, path: str, target: str, owner: str) -> None:

@@ -61,16 +61,22 @@ def start(directory: str, *, new: bool = False) -> None:
     try:
         if new:
             os.makedirs(directory, mode=DIRECTORY_MODE, exist_ok=True)
-        elif not os.path.exists(os.path.join(location.data_of(directory), "PG_VERSION")):
-            raise StorageFailed(
-                f"the server in {directory} is missing: its files are not there, and an empty one will not take its place",
-                "Put the directory back; is the disk mounted?",
-            )
+        else:
+            must_be_there(directory)
         with locked(os.path.join(directory, "lock"), "the embedded server", _START_SECONDS * 2):
             if not runs(directory):
                 _start(directory)
     except OSError as error:
         raise StorageFailed(f"cannot keep a server in {directory}: {error.strerror}", "Make room there") from error
+
+
+def must_be_there(directory: str) -> None:
+    """Raises StorageFailed if its files are gone, running or not."""
+    if not os.path.exists(os.path.join(location.data_of(directory), "PG_VERSION")):
+        raise StorageFailed(
+            f"the server in {directory} is missing: its files are not there, and an empty one will not take its place",
+            "Put the directory back; is the disk mounted?",
+        )
 
 
 def stop(directory: str) -> bool:

@@ -14,6 +14,7 @@ from provisioner.kv.stores.sqlite.file import File
 _POINT = "select k, v, v_encoding, version from kv where k = ?"
 _RANGE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k limit ?"
 _REVERSE = "select k, v, v_encoding, version from kv where k >= ? and k < ? order by k desc limit ?"
+NO_ENCODING = -1
 _HOLD = "select version from data_version"
 
 
@@ -50,4 +51,19 @@ def rows(connection: apsw.Connection, wanted: ReadRange) -> list[Row]:
     else:
         found = connection.execute(_REVERSE if reverse else _RANGE, (start, end, limit))
     read: list[Row] = found.fetchall()
+    for _, value, encoding, version in read:
+        if type(value) is not bytes or type(encoding) is not int or type(version) is not int:
+            return [_readable(*row) for row in read]
     return read
+
+
+def _readable(key: bytes, value: object, encoding: object, version: object) -> Row:
+    """A row as a store has it; of one that is damaged, or that another program has written so, what is left of it. What
+    cannot be a value has no encoding: decoding it says so, and other keys stay readable."""
+    whole = isinstance(value, bytes) and isinstance(encoding, int)
+    return (
+        key,
+        value if isinstance(value, bytes) else b"",
+        encoding if whole and isinstance(encoding, int) else NO_ENCODING,
+        version if isinstance(version, int) else 0,
+    )

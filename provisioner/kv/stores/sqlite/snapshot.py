@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
+from provisioner.kv.errors import Malformed
 from provisioner.kv.model import StoredRow
 from provisioner.kv.stores.sqlite.connection import connect
 from provisioner.kv.stores.sqlite.errors import refused
@@ -45,7 +46,8 @@ class SqliteSnapshot:
 
     def rows(self) -> Iterator[StoredRow]:
         try:
-            yield from self.connection.execute(_ROWS)
+            for row in self.connection.execute(_ROWS):
+                yield _whole(row)
         except apsw.Error as error:
             raise self.file.failure(error) from error
 
@@ -57,13 +59,21 @@ class SqliteSnapshot:
             rows: list[Any] = self.connection.execute(_ROW, (key,)).fetchall()
         except apsw.Error as error:
             raise self.file.failure(error) from error
-        return rows[0] if rows else None
+        return _whole(rows[0]) if rows else None
 
     def count(self) -> int | None:
         try:
             return number(self.connection.execute(_COUNT).fetchall())
         except apsw.Error as error:
             raise self.file.failure(error) from error
+
+
+def _whole(row: Any) -> StoredRow:
+    """The row, if it is one of an entry. Raises Malformed: a copy of what is left of it would not be one."""
+    key, value, encoding, version, expires = row
+    if type(value) is bytes and type(encoding) is int and type(version) is int and type(expires) is int:
+        return row  # type: ignore[no-any-return]
+    raise Malformed(f"the entry under the stored key x'{key.hex()}' is damaged. Delete its row with SQLite")
 
 
 def put(connection: apsw.Connection, rows: Sequence[StoredRow], version: int, *, keep: bool) -> int:
