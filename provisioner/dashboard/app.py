@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from provisioner.connect.protocol.http_errors import TIMEOUT, TOO_LARGE
 from provisioner.connect.server.mounted_app import Surroundings
 from provisioner.connect.server.rate_limit import Attempts
 from provisioner.core.clock import now_ms
@@ -30,6 +31,7 @@ from provisioner.dashboard.web.sessions import Sessions
 from provisioner.dashboard.web.sse import Live
 from provisioner.registry.store import Registry
 
+LOGIN_BYTES = 8192  # of the form that anybody may send
 _SIZES_EVERY = 60  # seconds
 
 
@@ -54,9 +56,9 @@ class Dashboard:
             # one for each home: browsers keep the cookies of all ports of a host together
             cookie=f"provisioner_{sha256(around.home.path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}",
         )
-        handlers: dict[Any, Any] = {HTTPException: _not_found(shared)}
+        handlers: dict[Any, Any] = {HTTPException: _refused(shared)}
         application = Starlette(routes=routes(shared), exception_handlers=handlers)
-        self._adapter = Adapter(Guard(application, around.options))
+        self._adapter = Adapter(Guard(application, around.options), {"/login": LOGIN_BYTES})
         self._answering = 0
         self._seconds = 0
         self._size = 0
@@ -111,10 +113,13 @@ class Dashboard:
         self._shared.samples.take(now_ms(), self._size, connected)
 
 
-def _not_found(shared: Facilities) -> Callable[[Request, Exception], Awaitable[Response]]:
+def _refused(shared: Facilities) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 404
-        text = "there is nothing here" if status == 404 else "this page is not asked for like that"
+        status, text = 404, "there is nothing here"
+        if isinstance(error, HTTPException) and error.status_code != status:
+            status, text = error.status_code, "this page is not asked for like that"
+            if status in (TIMEOUT, TOO_LARGE):
+                text = error.detail
         return failed(shared.session(request), status, text, "Begin at the databases")
 
     return answer

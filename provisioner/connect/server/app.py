@@ -153,7 +153,9 @@ class Server:
     # the data path
 
     async def _snapshot_read(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
-        ranges, total = decode.ranges_of(await self._bodies.read(scope, protocol, headers, decode.READ_BYTES))
+        ranges, total = decode.ranges_of(
+            await self._bodies.read(scope, protocol, headers, decode.READ_BYTES, session.database_id)
+        )
         for last in (False, True):
             database = self._databases.opened.get(session.database_id) or await self._databases.get(session.database_id)
             database.used = self._databases.tick
@@ -175,7 +177,9 @@ class Server:
 
     async def _eventual_read(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
         """At the endpoint that may lag."""
-        ranges, _ = decode.ranges_of(await self._bodies.read(scope, protocol, headers, decode.READ_BYTES))
+        ranges, _ = decode.ranges_of(
+            await self._bodies.read(scope, protocol, headers, decode.READ_BYTES, session.database_id)
+        )
         for last in (False, True):
             database = await self._database(session)
             try:
@@ -191,7 +195,9 @@ class Server:
 
     async def _atomic_write(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
         _must_write(session)
-        write = decode.write_of(await self._bodies.read(scope, protocol, headers, decode.WRITE_BYTES))
+        write = decode.write_of(
+            await self._bodies.read(scope, protocol, headers, decode.WRITE_BYTES, session.database_id)
+        )
         for last in (False, True):
             database = await self._database(session)
             database.users += 1
@@ -213,16 +219,18 @@ class Server:
         return 200
 
     async def _watch(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
-        keys = decode.watched_keys(await self._bodies.read(scope, protocol, headers, decode.WATCH_BYTES))
+        keys = decode.watched_keys(
+            await self._bodies.read(scope, protocol, headers, decode.WATCH_BYTES, session.database_id)
+        )
         database = await self._database(session)
         watched = Watched(database.work, keys)
-        return await self._stream(protocol, headers, database, watched.subscribe, watched.frame)
+        return await self._stream(protocol, session, database, watched.subscribe, watched.frame)
 
     async def _queue(
         self, handler: queue_handlers.Handler, scope: Any, protocol: Any, headers: Any, session: Session
     ) -> int:
         _must_write(session)
-        body = await self._bodies.read(scope, protocol, headers, queue_handlers.REQUEST_BYTES)
+        body = await self._bodies.read(scope, protocol, headers, queue_handlers.REQUEST_BYTES, session.database_id)
         for last in (False, True):
             database = await self._database(session)
             try:
@@ -236,14 +244,16 @@ class Server:
 
     async def _news(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
         _must_write(session)
-        await self._bodies.read(scope, protocol, headers, queue_handlers.REQUEST_BYTES)
+        await self._bodies.read(scope, protocol, headers, queue_handlers.REQUEST_BYTES, session.database_id)
         database = await self._database(session)
-        return await self._stream(protocol, headers, database, queue_handlers.subscribe, queue_handlers.news)
+        return await self._stream(protocol, session, database, queue_handlers.subscribe, queue_handlers.news)
 
-    async def _stream(self, protocol: Any, headers: Any, database: Database, subscribe: Subscribe, frame: Frame) -> int:
+    async def _stream(
+        self, protocol: Any, session: Session, database: Database, subscribe: Subscribe, frame: Frame
+    ) -> int:
         self.in_flight -= 1
         try:
-            await self._streams.serve(protocol, headers.get("authorization"), database, subscribe, frame)
+            await self._streams.serve(protocol, session.bearer, database, subscribe, frame)
         finally:
             self.in_flight += 1
         return 200
@@ -271,7 +281,7 @@ class Server:
         if scope.method != "POST":
             raise Refused(METHOD_NOT_ALLOWED, "this takes a POST")
         opened = self._doorman.exchange(scope, database_id)
-        body = await self._bodies.read(scope, protocol, scope.headers, decode.READ_BYTES)
+        body = await self._bodies.read(scope, protocol, scope.headers, decode.READ_BYTES, database_id)
         place = self._databases.usable(database_id)
         token, expires_at = self._doorman.sign(opened)
         used = f"{scope.scheme}://{scope.headers.get('host') or scope.authority}"

@@ -7,20 +7,22 @@ from typing import Any, Final
 
 from provisioner.connect.protocol.http_errors import BAD_REQUEST, TOO_MANY, UNAUTHORIZED, Refused
 from provisioner.connect.server.rate_limit import Attempts
-from provisioner.connect.server.tokens import Access, Opened
+from provisioner.connect.server.tokens import LONGEST, Access, Opened
 from provisioner.core.clock import now_ms
 
-SESSIONS: Final = 50_000  # remembered at a time
+SESSIONS: Final = 50_000  # remembered at a time, of at most 300 bytes each
 TRUSTED_SECONDS: Final = 30  # without having asked the registry whether anything was revoked
 _VERSIONS: Final = ("2", "3", None)
 
 
 class Session:
-    """What a data-path token opens. `epoch` is the state of the registry that this was true in."""
+    """What a data-path token opens. `epoch` is the state of the registry that this was true in, `bearer` the header that
+    clients send, without what else they may put into it."""
 
-    __slots__ = ("database_id", "epoch", "expires_at", "principal", "read_only")
+    __slots__ = ("bearer", "database_id", "epoch", "expires_at", "principal", "read_only")
 
-    def __init__(self, opened: Opened, epoch: int) -> None:
+    def __init__(self, opened: Opened, epoch: int, bearer: str) -> None:
+        self.bearer = bearer
         self.database_id = opened.database_id
         self.read_only = opened.read_only
         self.expires_at = opened.expires_at
@@ -71,9 +73,9 @@ class Doorman:
         if not self._access.administers(_bearer(scope.headers.get("authorization")), now_ms()):
             raise self.denied(scope)
 
-    def still_opens(self, authorization: str) -> bool:
+    def still_opens(self, bearer: str) -> bool:
         """May a stream that began with this token go on?"""
-        return self._known(authorization) is not None
+        return self._known(bearer) is not None
 
     def each_second(self) -> bool:
         """True where the registry has changed: then all that was looked up is looked up again.
@@ -103,13 +105,17 @@ class Doorman:
         session = self._sessions.get(authorization)
         if session is not None and session.epoch == self._epoch and session.expires_at > self._now:
             return session
-        opened = self._access.admit(_bearer(authorization), now_ms())
+        token = _bearer(authorization)
+        bearer = f"Bearer {token}"
+        if bearer != authorization and len(token) <= LONGEST:  # blanks around it make no other session of it
+            return self._known(bearer)
+        opened = self._access.admit(token, now_ms())
         if opened is None:
-            self._sessions.pop(authorization, None)
+            self._sessions.pop(bearer, None)
             return None
-        if len(self._sessions) >= SESSIONS:
-            self._sessions.clear()
-        session = self._sessions[authorization] = Session(opened, self._epoch)
+        if bearer not in self._sessions and len(self._sessions) >= SESSIONS:
+            del self._sessions[next(iter(self._sessions))]  # the one that came first
+        session = self._sessions[bearer] = Session(opened, self._epoch, bearer)
         return session
 
 

@@ -46,6 +46,7 @@ Log = Callable[..., None]
 START_SECONDS: Final = 10.0
 DRAIN_SECONDS: Final = 25.0  # below the 30 that supervisors wait before they kill
 IDLE_MS: Final = 30_000  # of a connection without a request, and of headers that do not come
+HEADERS: Final = 65_536  # bytes of a request's headers
 STREAMS: Final = 1024  # of a connection: each watch is one, and they must not starve reads
 DESCRIPTORS_EACH: Final = 8  # of an open database, at most
 SPARE_DESCRIPTORS: Final = 64
@@ -258,9 +259,9 @@ def _granian(server: Server, options: Options) -> Granian:
         websockets=False,
         backlog=1024,
         backpressure=options.connections,
-        http1_settings=HTTP1Settings(header_read_timeout=IDLE_MS),
+        http1_settings=HTTP1Settings(header_read_timeout=IDLE_MS, max_buffer_size=HEADERS),
         http2_settings=HTTP2Settings(
-            max_concurrent_streams=STREAMS, keep_alive_interval=20_000, max_headers_size=65_536
+            max_concurrent_streams=STREAMS, keep_alive_interval=20_000, max_headers_size=HEADERS
         ),
         log_enabled=False,
         ssl_cert=Path(options.tls_cert) if options.tls_cert else None,

@@ -23,12 +23,10 @@ class Streams:
         self._open: dict[str, set[Watch]] = {}
         self._draining = False
 
-    async def serve(
-        self, protocol: Any, authorization: str, database: Database, subscribe: Subscribe, frame: Frame
-    ) -> None:
+    async def serve(self, protocol: Any, bearer: str, database: Database, subscribe: Subscribe, frame: Frame) -> None:
         """Serve one to its end. Raises Refused where it cannot begin, ProtocolClosed where the client leaves."""
         began = Watch(database)
-        of_token = self._open.setdefault(authorization, set())
+        of_token = self._open.setdefault(bearer, set())
         of_token.add(began)
         self.count += 1
         if self._draining:
@@ -43,7 +41,7 @@ class Streams:
             self.count -= 1
             of_token.discard(began)
             if not of_token:
-                self._open.pop(authorization, None)
+                self._open.pop(bearer, None)
         if not began.streams:
             raise database.ended or Refused(UNAVAILABLE, "the stream ended before it began")
 
@@ -63,9 +61,9 @@ class Streams:
 
     def each_second(self) -> None:
         """End those whose token was revoked, or is over, or of which nobody can tell any more."""
-        for authorization, of_token in list(self._open.items()):
+        for bearer, of_token in list(self._open.items()):
             try:
-                goes_on = self._doorman.still_opens(authorization)
+                goes_on = self._doorman.still_opens(bearer)
             except ProvisionerError:  # what asked before says so
                 goes_on = False
             if not goes_on:

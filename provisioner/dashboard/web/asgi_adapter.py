@@ -6,11 +6,14 @@ https://asgi.readthedocs.io/en/latest/specs/www.html and https://github.com/emme
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 from urllib.parse import unquote
 
+from starlette.exceptions import HTTPException
+
 from provisioner.connect.protocol.http_errors import LEFT, TIMEOUT, TOO_LARGE
+from provisioner.connect.server.request_body import ends_connection
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -20,30 +23,20 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_BYTES: Final = 1024 * 1024
 BODY_SECONDS: Final = 30
-_TEXT: Final = [("content-type", "text/plain; charset=utf-8"), ("connection", "close")]
-
-
-class TooLarge(Exception):  # noqa: N818
-    """A body has more bytes than anything here takes."""
+_DIGITS: Final = 15
 
 
 class Adapter:
-    """Answers RSGI requests by an ASGI application."""
+    """Answers RSGI requests by an ASGI application. A body is read when the application asks for it, which is after it knows
+    who has sent it; `least` names paths where anybody may send one, and how many bytes it may have."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, least: Mapping[str, int]) -> None:
         self._app = app
+        self._least = least
 
     async def __call__(self, scope: Any, protocol: Any) -> int:
         """The status that was answered. Raises ProtocolClosed."""
-        try:
-            body = b"" if scope.method in ("GET", "HEAD") else await _body(scope, protocol)
-        except TooLarge:
-            protocol.response_str(TOO_LARGE, _TEXT, f"a body has at most {BODY_BYTES} bytes here")
-            return TOO_LARGE
-        except TimeoutError:
-            protocol.response_str(TIMEOUT, _TEXT, f"the body did not come within {BODY_SECONDS} seconds")
-            return TIMEOUT
-        exchange = _Exchange(protocol, body)
+        exchange = _Exchange(scope, protocol, self._least.get(scope.path, BODY_BYTES))
         try:
             await self._app(_scope(scope), exchange.receive, exchange.send)
         finally:
@@ -54,17 +47,23 @@ class Adapter:
 class _Exchange:
     """One request: its body, then word that the client has left; and its answer."""
 
-    def __init__(self, protocol: Any, body: bytes) -> None:
+    def __init__(self, scope: Any, protocol: Any, most: int) -> None:
         self.status = LEFT
+        self._scope = scope
         self._protocol = protocol
-        self._body: bytes | None = body
+        self._most = most
+        self._read = scope.method in ("GET", "HEAD")
+        self._asked = False
         self._headers: list[tuple[str, str]] = []
         self._stream: Any = None
         self._gone: asyncio.Future[Any] | None = None
 
     async def receive(self) -> Message:
-        if self._body is not None:
-            body, self._body = self._body, None
+        """Raises HTTPException for a body that is too large or too late."""
+        if not self._asked:
+            self._asked = True
+            body = b"" if self._read else await _body(self._scope, self._protocol, self._most)
+            self._read = True
             return {"type": "http.request", "body": body, "more_body": False}
         if self._gone is None:
             self._gone = asyncio.ensure_future(self._protocol.client_disconnect())
@@ -75,6 +74,8 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self._headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
+            if not self._read and ends_connection(self._scope, self.status):
+                self._headers.append(("connection", "close"))
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         if self._stream is None and not more:
@@ -112,16 +113,20 @@ def _scope(scope: Any) -> Scope:
     }
 
 
-async def _body(scope: Any, protocol: Any) -> bytes:
+async def _body(scope: Any, protocol: Any, most: int) -> bytes:
     length = scope.headers.get("content-length") or ""
-    if length.isdigit() and int(length) > BODY_BYTES:
-        raise TooLarge
+    too_large = HTTPException(TOO_LARGE, f"a body has at most {most} bytes here")
+    if length.isdigit() and (len(length) > _DIGITS or int(length) > most):
+        raise too_large
     pieces: list[bytes] = []
     size = 0
-    async with asyncio.timeout(BODY_SECONDS):
-        async for piece in protocol:
-            size += len(piece)
-            if size > BODY_BYTES:
-                raise TooLarge
-            pieces.append(piece)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in protocol:
+                size += len(piece)
+                if size > most:
+                    raise too_large
+                pieces.append(piece)
+    except TimeoutError as error:
+        raise HTTPException(TIMEOUT, f"the body did not come within {BODY_SECONDS} seconds") from error
     return b"".join(pieces)
