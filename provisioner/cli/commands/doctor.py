@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import click
 
+from provisioner.cli.commands.doctor_deep import deep as read_all
 from provisioner.cli.commands.doctor_processes import Finding, daemon_state, registry_lock, server_state
 from provisioner.cli.context import any_home, json_option, print_json
 from provisioner.core.clock import now_ms
@@ -42,11 +43,12 @@ _PATIENCE_SECONDS = 2.0  # for a registry that is locked: the answer is what it 
 
 
 @click.command()
+@click.option("--deep", is_flag=True, help="Read every database and snapshot to the end, too, which takes a while.")
 @json_option
-def doctor(as_json: bool) -> None:
+def doctor(deep: bool, as_json: bool) -> None:
     """Look at everything, change nothing. Exit code 1 where something is wrong."""
     with only_looking():
-        findings = list(_findings(any_home()))
+        findings = list(_findings(any_home(), deep=deep))
     if as_json:
         print_json([{"check": name, "ok": ok, "message": text} for name, ok, text in findings])
     else:
@@ -57,7 +59,7 @@ def doctor(as_json: bool) -> None:
         raise ProvisionerError(f"{wrong} of {len(findings)} checks failed", "Each line above says how to mend it")
 
 
-def _findings(home: Home) -> Iterator[Finding]:
+def _findings(home: Home, *, deep: bool = False) -> Iterator[Finding]:
     yield _git()
     try:
         os.stat(home.path)
@@ -102,6 +104,8 @@ def _findings(home: Home) -> Iterator[Finding]:
             yield f"instance {move.instance.slug}", move.going_on, move.text
         for app in registry.apps():
             yield from _app(registry, app, home, daemon)
+        if deep:
+            yield from read_all(registry)
 
 
 def _homeless() -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from provisioner.system.home import DIRECTORY_MODE
 
 SNAPSHOTS = "snapshots"
 _AHEAD = 1 << 20  # versions; more than are written while a replacement is built
+_READ_ANYWAY = 4  # times as much is checked of a copy that was written, and not shared with its source
 
 
 def place(location: str, stage: str, database_id: str) -> str:
@@ -56,7 +57,7 @@ def fork(location: str, database_id: str, source: Source) -> Copied:
             made = Copied(version_of(file), os.path.getsize(file), 0.0)
         else:
             beside = place(location, "new", database_id)
-            made = copy(data_of(location, source), beside, with_queue=False)
+            made = copy_of(location, source, beside, with_queue=False)
             failpoints.point("fork.copied")
             os.rename(beside, live)
         failpoints.point("fork.moved")
@@ -78,7 +79,7 @@ def build_beside(location: str, database_id: str, source: Source | None, *, with
     beside = place(location, "new", database_id)
     beyond = _version_of_live(location, database_id) + _AHEAD
     if source is not None:
-        return copy(data_of(location, source), beside, with_queue=with_queue, replaces=True, beyond=beyond)
+        return copy_of(location, source, beside, with_queue=with_queue, replaces=True, beyond=beyond)
     try:
         make_anew(beside)
         file = lay_out(beside)
@@ -93,13 +94,52 @@ def build_beside(location: str, database_id: str, source: Source | None, *, with
         raise StorageFailed(f"cannot build {beside}: {reason(error)}", "Mend that, and try again") from error
 
 
-def copy(source: str, directory: str, *, with_queue: bool, replaces: bool = False, beyond: int = 0) -> Copied:
-    """Make `directory`, with a copy of the database in the directory `source`; synced. Raises StorageFailed.
+class Unreadable(StorageFailed):
+    """SQLite cannot read the source: it is damaged."""
+
+
+def copy_of(
+    location: str, source: Source, directory: str, *, with_queue: bool, replaces: bool = False, beyond: int = 0
+) -> Copied:
+    """Make `directory`, with a copy of the source that was checked; synced. Raises StorageFailed, also for a damaged source.
 
     `replaces`: it is to take the place of another, see layout.py. What an attempt that was cut off has left there is
     removed; after a failure nothing is left.
     """
+    try:
+        made, problem = copy(
+            data_of(location, source), directory, with_queue=with_queue, replaces=replaces, beyond=beyond
+        )
+    except Unreadable as error:
+        raise damaged(source, str(error)) from error
+    if problem:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise damaged(source, problem)
+    return made
+
+
+def damaged(source: Source, problem: str) -> StorageFailed:
+    """The refusal to copy what is damaged, with what to do instead."""
+    name = source.database.name
+    if source.snapshot_id is not None:
+        return StorageFailed(
+            f"snapshot {source.snapshot_id} of {name} is damaged: {problem}. Nothing was changed",
+            f"Choose another: provisioner database snapshot list {name}",
+        )
+    return StorageFailed(
+        f"database {name} is damaged: {problem}. Nothing was changed",
+        f"Restore a snapshot of it: provisioner database snapshot list {name}. Read all of them: provisioner doctor --deep",
+    )
+
+
+def copy(
+    source: str, directory: str, *, with_queue: bool, replaces: bool = False, beyond: int = 0
+) -> tuple[Copied, str]:
+    """Make `directory`, with a copy of the database in the directory `source`; synced. What is found to be wrong with the
+    copy, quickly; empty if nothing is. Raises StorageFailed, and then leaves nothing."""
     from provisioner.kv.stores.sqlite.clone import clone  # imports SQLite, which hooks would wait for
+    from provisioner.kv.stores.sqlite.errors import is_damage
+    from provisioner.kv.stores.sqlite.page_check import WHOLE, damage
 
     try:
         make_anew(directory)
@@ -108,10 +148,12 @@ def copy(source: str, directory: str, *, with_queue: bool, replaces: bool = Fals
         if replaces:
             sync_path(os.path.dirname(target))
         sync_path(directory)
-        return Copied(made.version, os.path.getsize(target), made.paused)
+        problem = damage(target, whole=WHOLE if made.shared else WHOLE * _READ_ANYWAY)
+        return Copied(made.version, os.path.getsize(target), made.paused), problem
     except KvError as error:
         shutil.rmtree(directory, ignore_errors=True)
-        raise StorageFailed(f"cannot copy {source}: {error}") from error
+        kind = Unreadable if is_damage(error) else StorageFailed
+        raise kind(f"cannot copy {source}: {error}") from error
     except OSError as error:
         shutil.rmtree(directory, ignore_errors=True)
         raise StorageFailed(f"cannot copy {source}: {reason(error)}", "Mend that, and try again") from error
@@ -120,7 +162,7 @@ def copy(source: str, directory: str, *, with_queue: bool, replaces: bool = Fals
 def take_snapshot(location: str, database: Database, snapshot_id: str) -> Copied:
     """A copy with everything in it, in its place when it is whole. Raises StorageFailed."""
     beside = beside_snapshot(location, snapshot_id)
-    made = copy(data_of(location, Source(database)), beside, with_queue=True)
+    made = copy_of(location, Source(database), beside, with_queue=True)
     target = snapshot_place(location, database.id, snapshot_id)
     try:
         _make_room(location, database.id)

@@ -19,6 +19,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 
 from provisioner.core.connection import Reached, ReachedServer
 from provisioner.core.errors import StorageFailed, UsageError
@@ -154,7 +155,7 @@ class DenoKv:
 
     def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
         beside = self._place(instance, "new", database.id)
-        return copies.copy(copies.data_of(instance.location, source), beside, with_queue=False)
+        return copies.copy_of(instance.location, source, beside, with_queue=False)
 
     def beside(self, instance: Instance, database: Database) -> Reached | ReachedServer:
         return Reached(file_in(self._place(instance, "new", database.id)))
@@ -180,8 +181,8 @@ class DenoKv:
 
     def copy_out(self, instance: Instance, database: Database, directory: str) -> tuple[str, Copied]:
         source = copies.data_of(instance.location, Source(database))
-        copied = copies.copy(source, directory, with_queue=True)
-        return os.path.join(directory, FILE_NAME), copied
+        copied, damage = copies.copy(source, directory, with_queue=True)
+        return os.path.join(directory, FILE_NAME), replace(copied, damage=damage)
 
     def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> Copied:
         return copies.take_snapshot(instance.location, database, snapshot_id)
@@ -227,6 +228,15 @@ class DenoKv:
             if problem := why_not_a_database(file_in(self._directory(instance, database))):
                 failures[database.id] = problem
         return failures
+
+    def deep_damage(self, instance: Instance, source: Source, on: Callable[[], None]) -> str:
+        from provisioner.kv.stores.sqlite.page_check import deep_damage  # imports SQLite, which hooks would wait for
+
+        path = file_in(copies.data_of(instance.location, source))
+        try:
+            return deep_damage(path, on)
+        except OSError as error:
+            return f"{path} cannot be read: {reason(error)}"
 
     def inspect(self, instance: Instance, database: Database) -> Inspection:
         directory = self._directory(instance, database)

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
-from provisioner.engines.postgres import databases, roles
+from provisioner.engines.postgres import databases, roles, verification
 from provisioner.engines.postgres import programs as tools
 from provisioner.engines.postgres.administration import administering, administering_in
 from provisioner.engines.postgres.dump import extensions, restore
@@ -75,6 +75,12 @@ def _by_files(instance: Instance, session: Session, source: str, target: str, si
     """False where somebody is connected, or came and would have had to wait: nothing is left of it then."""
     if databases.sessions(session, source):
         return False
+    if problem := verification.damage(instance, source, verification.SAMPLE):
+        raise StorageFailed(
+            f"the database {source} on {instance.location} is damaged: {problem}. Nothing was changed",
+            "Restore a snapshot of it, or a backup of the server. Read all databases: provisioner doctor --deep",
+        )
+    databases.wait_until_left(session, source)
     words = "create database {target} template {source}"
     if session.info.server_version >= 150000:
         words += " strategy wal_log" if size < _SMALL else " strategy file_copy"

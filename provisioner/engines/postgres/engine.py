@@ -25,6 +25,7 @@ from provisioner.engines.postgres import (
     orphans,
     preflight,
     roles,
+    verification,
 )
 from provisioner.engines.postgres import programs as tools
 from provisioner.engines.postgres.access import limits, upkeep, visitors
@@ -296,6 +297,13 @@ class Postgres:
             return {}
         except StorageFailed as error:
             return {database.id: str(error) for database in databases}
+
+    def deep_damage(self, instance: Instance, source: Source, on: Callable[[], None]) -> str:
+        if not embedded.is_up(instance.location):
+            raise StorageFailed("its server is stopped", f"Start it: provisioner instance start {instance.slug}")
+        with looking(instance) as session:
+            found = lifecycle.data_of(instance, session, source)
+        return verification.damage(instance, found, on=on)
 
     def inspect(self, instance: Instance, database: Database) -> Inspection:
         size = None

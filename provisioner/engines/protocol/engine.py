@@ -48,12 +48,14 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Copied:
     """`version`: that of the last write that copy and source both have, None where others have changed the copy since;
-    `size` its bytes. `paused`: how many seconds writers waited for it; `how` it was made, where that is worth telling."""
+    `size` its bytes. `paused`: how many seconds writers waited for it; `how` it was made, where that is worth telling.
+    `damage`: what is wrong with it, in a backup; everything else is not copied if it is damaged."""
 
     version: int | None
     size: int
     paused: float
     how: str = ""
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +267,10 @@ class Engine(Protocol):
 
     def problems(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         """What is wrong with the data of databases, by their ids. Cheap: it is asked of all of them at once."""
+
+    def deep_damage(self, instance: Instance, source: Source, on: Callable[[], None]) -> str:
+        """What is wrong with a database or a snapshot, found by reading all of it; empty if nothing is. Others go on using it.
+        `on` is called now and then. Raises StorageFailed if it cannot be read now."""
 
     def inspect(self, instance: Instance, database: Database) -> Inspection:
         """Look at a database without disturbing it."""

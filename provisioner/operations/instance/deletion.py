@@ -41,6 +41,7 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
             purge_at,
             backup=backup and bool(held),
             progress=lambda count: told.say(f"{slug}: backed up {count} of {len(held)} databases"),
+            warn=lambda line: told.say(f"{slug}: {line}"),
         )
         for app in _apps(registry, instance, held):
             archive_instance(registry, app, instance, now_ms(), "its instance was deleted")

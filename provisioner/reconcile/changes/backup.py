@@ -30,9 +30,15 @@ Held = tuple[App, Timeline, Database]
 
 
 def make_backup(
-    registry: Registry, instance: Instance, held: Sequence[Held], now: int, progress: Callable[[int], None]
+    registry: Registry,
+    instance: Instance,
+    held: Sequence[Held],
+    now: int,
+    progress: Callable[[int], None],
+    warn: Callable[[str], None],
 ) -> str:
-    """Write the backup: its path. It is there whole, on disk, or not at all. `progress` is told how many are in it.
+    """Write the backup: its path. It is there whole, on disk, or not at all. `progress` is told how many are in it, `warn`
+    which of them are damaged.
 
     Programs may go on writing: of each database it holds one moment. The caller holds the instance's lock. Raises
     StorageFailed and Busy.
@@ -49,7 +55,7 @@ def make_backup(
         fd = os.open(built, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         with os.fdopen(fd, "wb") as file:
             with tarfile.open(fileobj=file, mode="w:gz", compresslevel=_LEVEL) as archive:
-                _write(registry, instance, held, now, beside, archive, progress)
+                _write(registry, instance, held, now, beside, archive, progress, warn)
             file.flush()
             os.fsync(file.fileno())
         os.rename(built, target)
@@ -85,6 +91,7 @@ def _write(
     beside: str,
     archive: tarfile.TarFile,
     progress: Callable[[int], None],
+    warn: Callable[[str], None],
 ) -> None:
     listed = []
     for number, (app, timeline, database) in enumerate(held, 1):
@@ -113,8 +120,11 @@ def _write(
                 "version": copied.version,
                 "size": size,
                 "sha256": digest,
+                "damage": copied.damage or None,
             }
         )
+        if copied.damage:
+            warn(f"{database.name} is damaged: {copied.damage}. The backup has it as it is")
         failpoints.point("delete.copied")
         progress(number)
     manifest = {

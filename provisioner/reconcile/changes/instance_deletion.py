@@ -23,6 +23,7 @@ def delete_instance(
     *,
     backup: bool,
     progress: Callable[[int], None],
+    warn: Callable[[str], None],
 ) -> str | None:
     """Back it up and call it deleted, until `purge_at` (ms) for the time being; the path of the backup.
 
@@ -32,7 +33,7 @@ def delete_instance(
     with instance_locked(registry, instance):
         if all(item.id != instance.id for item in registry.instances()):
             raise ProvisionerError(f"instance {instance.slug} was deleted meanwhile", "See: instance list --deleted")
-        path = make_backup(registry, instance, held(), now, progress) if backup else None
+        path = make_backup(registry, instance, held(), now, progress, warn) if backup else None
         failpoints.point("delete.backed")
         with ExitStack() as stack:
             for app in _apps(registry):

@@ -6,7 +6,7 @@ import os
 
 import apsw
 
-from provisioner.kv.errors import StoreFailed, Unreachable
+from provisioner.kv.errors import KvError, StoreFailed, Unreachable
 
 FENCED = "moved_"
 """What the names of tables begin with in a file that nobody writes to any more; see sqlite_whole.py."""
@@ -20,6 +20,11 @@ def refused(path: str, error: apsw.Error) -> StoreFailed:
     if isinstance(error, apsw.SQLError) and str(error).startswith("no such table: "):
         return Unreachable(f"{path}: the database is being moved to another place, or was: start the program anew")
     return StoreFailed(f"{path}: {error}")
+
+
+def is_damage(error: KvError) -> bool:
+    """Did SQLite refuse because the file is not, or no longer, a database in order?"""
+    return isinstance(error.__cause__, apsw.CorruptError | apsw.NotADBError)
 
 
 def _is_full(path: str) -> bool:

@@ -13,7 +13,7 @@ from struct import Struct, error, unpack_from
 from typing import Any, Final
 
 from provisioner.kv.stores.sqlite import shared_extents
-from provisioner.kv.stores.sqlite.pages import Pages, Strange
+from provisioner.kv.stores.sqlite.pages import Pages, Strange, varint
 from provisioner.kv.stores.sqlite.snapshot import SqliteSnapshot
 
 _CHUNK: Final = 64 * 1024
@@ -106,7 +106,7 @@ class _Comparison:
         inner = 4 if page[0] == _INTERIOR else 0
         most = self._most_local
         for at in _pointers(page):
-            size, at = _varint(page, at + inner)
+            size, at = varint(page, at + inner)
             end = at + size if size <= most else at + self._local(size) + 4
             yield page[at:end], size
 
@@ -114,8 +114,8 @@ class _Comparison:
         if size > self._most_local:
             rest = (pages[number][4 : pages.usable] for number in self._chain(pages, cell, size))
             cell = b"".join((cell[:-4], *rest))
-        header, start = _varint(cell, 0)
-        kind, _ = _varint(cell, start)
+        header, start = varint(cell, 0)
+        kind, _ = varint(cell, start)
         if kind < 12 or kind % 2:
             raise Strange("a key is no bytes")
         return cell[header : header + (kind - 12) // 2]
@@ -230,17 +230,3 @@ def _others(side: SqliteSnapshot, pages: Pages) -> set[int]:
         (trunk, count) = unpack_from(">2I", trunk_page)
         found.update(unpack_from(f">{count}I", trunk_page, 8))
     return found
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that starts at `at`, and where it ends."""
-    if data[at] < 0x80:
-        return data[at], at + 1
-    if data[at + 1] < 0x80:
-        return (data[at] & 0x7F) << 7 | data[at + 1], at + 2
-    found = 0
-    for end in range(at, at + 8):
-        found = found << 7 | data[end] & 0x7F
-        if data[end] < 0x80:
-            return found, end + 1
-    return found << 8 | data[at + 8], at + 9

@@ -83,3 +83,17 @@ def _descriptor(path: str) -> int | None:
         if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
             return int(name)
     return None
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number that starts at `at`, and where it ends."""
+    if data[at] < 0x80:
+        return data[at], at + 1
+    if data[at + 1] < 0x80:
+        return (data[at] & 0x7F) << 7 | data[at + 1], at + 2
+    found = 0
+    for end in range(at, at + 8):
+        found = found << 7 | data[end] & 0x7F
+        if data[end] < 0x80:
+            return found, end + 1
+    return found << 8 | data[at + 8], at + 9
