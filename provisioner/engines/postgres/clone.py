@@ -18,15 +18,13 @@ from psycopg import sql
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
 from provisioner.engines.postgres import databases, roles, verification
-from provisioner.engines.postgres import programs as tools
 from provisioner.engines.postgres.administration import administering, administering_in
-from provisioner.engines.postgres.dump import extensions, restore
+from provisioner.engines.postgres.dump import extensions, pg_dump, restore
 from provisioner.engines.postgres.dump.script import Extension
 from provisioner.engines.postgres.roles import named, statement
 from provisioner.engines.postgres.session import (
     Session,
     patiently,
-    variables_for_tools,
 )
 from provisioner.engines.protocol import location
 from provisioner.engines.protocol.engine import Copied
@@ -147,22 +145,8 @@ _WAITING = """
 def _by_dump(instance: Instance, session: Session, source: str, target: str, *, old: str, new: str) -> None:
     with temp_dirs.directory(Home(instance.home)) as directory:
         dump = os.path.join(directory, "dump")
-        server = session.info.server_version // 10000
-        programs = tools.programs(server)
-        tools.run(
-            os.path.join(programs, "pg_dump"),
-            (
-                tools.LIVELY,
-                "--format=directory",
-                f"--jobs={_JOBS}",
-                "--compress=0",
-                "--no-sync",
-                f"--file={dump}",
-                "--no-password",
-            ),
-            variables_for_tools(instance, source),
-            f"copying {source}",
-        )
+        options = ("--format=directory", f"--jobs={_JOBS}", "--compress=0", "--no-sync", f"--file={dump}")
+        pg_dump.run(instance, session, source, options, f"copying {source}")
         _make_like(instance, session, source, target, new)
         restore.restore(instance, session, dump, target, owner=new, jobs=_JOBS)
         failpoints.point("postgres.copied")

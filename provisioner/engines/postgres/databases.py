@@ -19,6 +19,8 @@ from provisioner.engines.postgres.session import Session, patiently
 from provisioner.system import failpoints
 
 _LEAVE_SECONDS = 10.0
+_DROP_SECONDS = (2, 4, 8, 16, 32, 64, 600)  # what is left of one that was interrupted is dropped by the next
+_SILENT_LOOKS, _SILENT_SECONDS = 6, 0.05
 _LOOK_SECONDS = 0.005
 
 
@@ -77,9 +79,43 @@ def give_public(instance: Instance, session: Session, name: str, owner: str, fur
 
 
 def drop(session: Session, name: str) -> None:
-    """Drop a database, whoever is connected to it."""
-    with patiently(session):
-        session.execute(statement("drop database if exists {name} with (force)", name=name))
+    """Drop a database, whoever is connected to it. Raises StorageFailed where sessions of others prevent that.
+
+    From PostgreSQL 15 on, all sessions of the server have to take notice first, which one does not that waits for its client
+    in the middle of a statement: those of timelines are ended.
+    """
+    for seconds in _DROP_SECONDS:
+        try:
+            with patiently(session, seconds):
+                session.execute(statement("drop database if exists {name} with (force)", name=name))
+        except psycopg.errors.QueryCanceled:
+            _end_silent(session)
+        else:
+            return
+    raise StorageFailed(
+        f"the database {name} could not be dropped in {_DROP_SECONDS[-1]} s",
+        "See pg_stat_activity for sessions that wait for their clients",
+    )
+
+
+def _end_silent(session: Session) -> None:
+    """End sessions of timelines that have stood still for a while, waiting for their clients within a statement."""
+    silent = _silent(session)
+    for _ in range(_SILENT_LOOKS):
+        time.sleep(_SILENT_SECONDS)
+        silent &= _silent(session)
+    session.execute("select pg_terminate_backend(pid) from unnest(%s::int[]) pid", ([pid for pid, _ in silent],))
+
+
+def _silent(session: Session) -> set[tuple[int, object]]:
+    """Processes, with when they began what they do."""
+    return {(row[0], row[1]) for row in session.execute(_SILENT, (names.OURS,)).fetchall()}
+
+
+_SILENT = """
+  select pid, query_start from pg_stat_activity
+  where usename ~ %s and state = 'active' and wait_event in ('ClientRead', 'ClientWrite')
+"""
 
 
 def sessions(session: Session, name: str) -> int:
@@ -97,16 +133,6 @@ def wait_until_left(session: Session, name: str, seconds: float = _LEAVE_SECONDS
     patience = time.monotonic() + seconds
     while sessions(session, name) and time.monotonic() < patience:
         time.sleep(_LOOK_SECONDS)
-
-
-def empty_of_sessions(session: Session, name: str) -> None:
-    """Let nobody in any more, and end the sessions there are. Raises StorageFailed where one does not end."""
-    session.execute(statement("alter database {name} allow_connections false", name=name))
-    patience = time.monotonic() + _LEAVE_SECONDS
-    end_sessions(session, name)
-    wait_until_left(session, name)
-    if time.monotonic() >= patience and sessions(session, name):
-        raise StorageFailed(f"programs stay connected to {name}", "End them, then try again")
 
 
 def end_sessions(session: Session, name: str) -> None:

@@ -27,10 +27,10 @@ from provisioner.engines.postgres import (
     roles,
     verification,
 )
-from provisioner.engines.postgres import programs as tools
-from provisioner.engines.postgres.access import limits, upkeep, visitors
+from provisioner.engines.postgres.access import eviction, limits, upkeep, visitors
 from provisioner.engines.postgres.administration import administering
 from provisioner.engines.postgres.databases import renamed
+from provisioner.engines.postgres.dump import pg_dump
 from provisioner.engines.postgres.dump.dumps import PgDumps
 from provisioner.engines.postgres.embedded import copied
 from provisioner.engines.postgres.embedded import server as embedded
@@ -38,7 +38,7 @@ from provisioner.engines.postgres.lifecycle import name_of
 from provisioner.engines.postgres.quorum import quorum_check
 from provisioner.engines.postgres.roles import statement
 from provisioner.engines.postgres.schema_setup import Bare, Contents
-from provisioner.engines.postgres.session import Session, looking, variables_for_tools, why
+from provisioner.engines.postgres.session import Session, looking, why
 from provisioner.engines.protocol import location as place
 from provisioner.engines.protocol.engine import (
     Check,
@@ -88,8 +88,8 @@ class Postgres:
     def renew(self, instance: Instance, database: Database) -> None:
         with administering(instance) as session:
             if databases.there(session, [name := name_of(names.LIVE, instance, database)]):
-                roles.at_once(session, lifecycle.settled(self.contents, instance, session, database))
-                databases.end_sessions(session, name)
+                eviction.insist(instance, session, name, lifecycle.settled(self.contents, instance, session, database))
+                eviction.end_programs(instance, session, name)
 
     def start(self, location: str) -> None:
         if not place.is_server(location):
@@ -139,8 +139,9 @@ class Postgres:
                 spares: list[str] | None = None
                 for database in databases_:
                     try:
-                        if name_of(names.LIVE, instance, database) in found:
-                            roles.at_once(session, lifecycle.settled(self.contents, instance, session, database))
+                        if (live := name_of(names.LIVE, instance, database)) in found:
+                            statements = lifecycle.settled(self.contents, instance, session, database)
+                            eviction.insist(instance, session, live, statements)
                         elif name_of(names.ARCHIVED, instance, database) in found:
                             lifecycle.bring_back(self.contents, instance, session, database)
                         elif database.connected_at is not None:
@@ -213,7 +214,7 @@ class Postgres:
     def seal(self, instance: Instance, database: Database) -> None:
         beside, owner = (name_of(kind, instance, database) for kind in (names.BESIDE, names.LIVE))
         with administering(instance) as session:
-            databases.empty_of_sessions(session, beside)
+            eviction.empty(instance, session, beside)
             session.execute(statement("alter database {beside} allow_connections true", beside=beside))
             visitors.remove_visitor(instance, session, beside, owner)
             databases.wait_until_left(session, beside)
@@ -226,7 +227,7 @@ class Postgres:
             if beside in found:
                 first = []
                 if live in found:
-                    databases.empty_of_sessions(session, live)
+                    eviction.empty(instance, session, live)
                     words = "alter database {kept} allow_connections true; revoke all on database {kept} from {live}"
                     first = [renamed(live, kept), statement(words, kept=kept, live=live)]
                 failpoints.point("replace.kept")
@@ -244,14 +245,12 @@ class Postgres:
         path = os.path.join(directory, f"{database.name}.dump")
         with administering(instance) as session:
             found = lifecycle.data_of(instance, session, Source(database))
-            programs = tools.programs(session.info.server_version // 10000)
             try:
                 os.mkdir(directory, DIRECTORY_MODE)
             except OSError as error:
                 raise StorageFailed(f"cannot make {directory}: {error.strerror}", "Make room there") from error
-            arguments = (tools.LIVELY, "--format=custom", f"--file={path}", "--no-password")
-            variables = variables_for_tools(instance, found)
-            tools.run(os.path.join(programs, "pg_dump"), arguments, variables, f"dumping {database.name}")
+            arguments = ("--format=custom", f"--file={path}")
+            pg_dump.run(instance, session, found, arguments, f"dumping {database.name}")
         return path, Copied(None, os.path.getsize(path), 0.0)
 
     def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> Copied:

@@ -9,7 +9,7 @@ import psycopg
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Database, Instance
 from provisioner.engines.postgres import databases, names, roles
-from provisioner.engines.postgres.access import limits
+from provisioner.engines.postgres.access import eviction, limits
 from provisioner.engines.postgres.administration import administering
 from provisioner.engines.postgres.databases import renamed
 from provisioner.engines.postgres.roles import statement
@@ -28,10 +28,9 @@ def put_away(instance: Instance, session: Session, database: Database) -> str:
     found = databases.there(session, [live, archived])
     if live in found:
         roles.make(session, live)
-        session.execute(roles.closed(live))
-        databases.empty_of_sessions(session, live)
+        eviction.empty(instance, session, live, [roles.closed(live)])
         again = statement("alter database {archived} allow_connections true", archived=archived)
-        roles.at_once(session, [renamed(live, archived), again])
+        eviction.insist(instance, session, live, [renamed(live, archived), again])
         failpoints.point("archive.moved")
     elif database.connected_at is not None and archived not in found:
         return missing(instance, database)
@@ -48,7 +47,7 @@ def settled(contents: Contents, instance: Instance, session: Session, database: 
 def bring_back(contents: Contents, instance: Instance, session: Session, database: Database) -> None:
     live, archived = (name_of(kind, instance, database) for kind in (names.LIVE, names.ARCHIVED))
     statements = settled(contents, instance, session, database)
-    roles.at_once(session, [renamed(archived, live), *statements])
+    eviction.insist(instance, session, archived, [renamed(archived, live), *statements])
     failpoints.point("recover.moved")
 
 
@@ -107,7 +106,7 @@ def move_in(
     """Put what was built beside into its place, after what has to be done `first`: all of it or nothing."""
     live, beside = (name_of(kind, instance, database) for kind in (names.LIVE, names.BESIDE))
     statements = settled(contents, instance, session, database)
-    roles.at_once(session, [*first, renamed(beside, live), *statements])
+    eviction.insist(instance, session, live, [*first, renamed(beside, live), *statements])
 
 
 def data_of(instance: Instance, session: Session, source: Source) -> str:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Database, Instance, Status
 from provisioner.engines.postgres import databases, lifecycle, names, roles
+from provisioner.engines.postgres.access import eviction
 from provisioner.engines.postgres.administration import administering, administering_in
 from provisioner.engines.postgres.databases import renamed
 from provisioner.engines.postgres.kv_engine import KeyTables
@@ -100,7 +101,7 @@ class Server:
                 session.execute(roles.closed(owner))
                 failpoints.point("move.closed")
                 databases.wait_until_left(session, there, LEAVE_SECONDS)
-            _close(session, there, fenced, owner)
+            _close(storage, session, there, fenced, owner)
 
     def unfence(self, storage: Instance, database: Database, snapshot_ids: Sequence[str]) -> None:
         items = [Source(database, snapshot_id) for snapshot_id in (*snapshot_ids, None)]
@@ -191,19 +192,18 @@ def _fenced(storage: Instance, item: Source) -> str:
     return names.name(names.MOVING, storage.id, item.database.id, of)
 
 
-def _close(session: Session, name: str, closed: str, role: str) -> None:
+def _close(storage: Instance, session: Session, name: str, closed: str, role: str) -> None:
     """Give a database another name, behind everything that was ever committed in it; only the administrator gets in."""
-    if name.startswith(f"{names.LIVE}_") and roles.exists(session, role):
-        session.execute(roles.closed(role))
-    databases.empty_of_sessions(session, name)
+    is_live = name.startswith(f"{names.LIVE}_") and roles.exists(session, role)
+    eviction.empty(storage, session, name, [roles.closed(role)] if is_live else [])
     again = statement("alter database {closed} allow_connections true", closed=closed)
-    roles.at_once(session, [renamed(name, closed), again])
+    eviction.insist(storage, session, name, [renamed(name, closed), again])
 
 
 def _aside(storage: Instance, session: Session, database: Database, name: str) -> None:
     """Put a database where nobody takes it for data."""
     left = names.name(names.LEFT, storage.id, database.id, mark())
-    _close(session, name, left, name_of(names.LIVE, storage, database))
+    _close(storage, session, name, left, name_of(names.LIVE, storage, database))
 
 
 def _retire(session: Session, role: str) -> None:

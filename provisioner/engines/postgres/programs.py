@@ -7,8 +7,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from glob import glob
 from importlib.util import find_spec
@@ -24,6 +24,7 @@ _PLACES = (
     "/usr/local/pgsql/bin",
 )
 _LAST_WORDS = 600
+_LOOK_SECONDS = 0.25
 LIVELY = "--dbname=" + " ".join(f"{word}={value}" for word, value in NOTICING.items())
 """The argument with which a program notices that the server's host is gone; to which database is in its variables."""
 
@@ -77,18 +78,40 @@ def fitting(server: int) -> list[str]:
 
 
 def run(
-    program: str, arguments: Iterable[str], variables: Mapping[str, str], what: str, *, output: int | None = None
+    program: str,
+    arguments: Iterable[str],
+    variables: Mapping[str, str],
+    what: str,
+    *,
+    output: int | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run one to its end, with its standard output to this file descriptor. Raises StorageFailed with its last words."""
-    done = subprocess.run(
-        [program, *arguments],
-        env={**_environ(), **variables},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL if output is None else output,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    _must_have_ended_well(program, done.returncode, done.stderr, what)
+    """Run one to its end, with its standard output to this file descriptor. Raises StorageFailed with its last words.
+
+    `meanwhile` is called again and again until then; where it raises, the program is ended.
+    """
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            [program, *arguments],
+            env={**_environ(), **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if output is None else output,
+            stderr=errors,
+        ) as process,
+    ):
+        try:
+            while process.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_LOOK_SECONDS)
+                    break
+                meanwhile()
+        except BaseException:
+            process.kill()
+            raise
+        process.wait()
+        errors.seek(0)
+        _must_have_ended_well(program, process.returncode, errors.read(), what)
 
 
 def too_new(programs: str, server: int) -> bool:

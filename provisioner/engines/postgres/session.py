@@ -26,7 +26,7 @@ Session = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 60  # of one that does not take the longer the more data there is
-LOCK_SECONDS = 20  # that a statement of ours waits for a lock of somebody else's
+LOCK_SECONDS = 5  # that a statement of ours waits for a lock of somebody else's
 _SLACK_SECONDS = 10  # after which a server that ought to have ended a statement itself is taken for gone
 _KEPT_OPEN = 4
 # How long a refusal holds for all who come: as many times as long as it took, so that a server that swallows what it is
@@ -92,9 +92,9 @@ def looking(instance: Instance) -> Iterator[Session]:
 
 
 @contextmanager
-def patiently(session: Session) -> Iterator[None]:
-    """What takes the longer the more data there is, may take its time: only a host that is gone ends it."""
-    session.execute("set statement_timeout to 0")
+def patiently(session: Session, seconds: int = 0) -> Iterator[None]:
+    """What takes the longer the more data there is, may take its time: only a host that is gone ends it, or so many seconds."""
+    session.execute(sql.SQL("set statement_timeout to {}").format(f"{seconds}s"))
     _set_longest(session, FOR_EVER)
     try:
         yield

@@ -8,14 +8,12 @@ import tarfile
 from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
 from provisioner.core.model import Database, Instance
 from provisioner.engines.postgres import databases, names, roles
-from provisioner.engines.postgres import programs as tools
 from provisioner.engines.postgres.access import visitors
 from provisioner.engines.postgres.administration import administering
-from provisioner.engines.postgres.dump import extensions, restore, script
-from provisioner.engines.postgres.session import variables_for_tools
+from provisioner.engines.postgres.dump import extensions, pg_dump, restore, script
 from provisioner.engines.protocol.engine import Copied
 
-_WHAT_IS_OURS = ("--no-owner", "--no-privileges", "--no-password")  # roles mean nothing on another server
+_WHAT_IS_OURS = ("--no-owner", "--no-privileges")  # roles mean nothing on another server
 _MAGIC = b"PGDMP"
 _LOOKED_AT = 4096
 _USE = "Use what 'database dump' or pg_dump writes"
@@ -43,18 +41,11 @@ class PgDumps:
         with administering(instance) as session:
             if not databases.there(session, [name]):
                 raise StorageFailed(f"the database {name} is missing on {instance.location}")
-            programs = tools.programs(session.info.server_version // 10000)
-            arguments = [tools.LIVELY, f"--format={form}", *_WHAT_IS_OURS]
+            arguments = [f"--format={form}", *_WHAT_IS_OURS]
             if isinstance(output, str):
                 arguments.append(f"--file={output}")
-            # Connected meanwhile: an older pg_dump cannot refuse to send the password, but the port is the server's so long.
-            tools.run(
-                os.path.join(programs, "pg_dump"),
-                arguments,
-                variables_for_tools(instance, name),
-                f"dumping {database.name}",
-                output=None if isinstance(output, str) else output,
-            )
+            descriptor = None if isinstance(output, str) else output
+            pg_dump.run(instance, session, name, arguments, f"dumping {database.name}", output=descriptor)
 
     def is_empty(self, instance: Instance, database: Database) -> bool:
         return databases.is_empty(instance, names.live(instance.id, database.id))
