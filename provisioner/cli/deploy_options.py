@@ -38,6 +38,7 @@ def deploying_options(command: _Command) -> _Command:
         allow_write: tuple[str, ...],
         checkout_files: int | None,
         checkout_bytes: str | None,
+        max_branches: int | None,
         **others: Any,
     ) -> Any:
         if run_as is not None and no_run_as:
@@ -57,6 +58,7 @@ def deploying_options(command: _Command) -> _Command:
             allow_write=allow_write or None,
             checkout_files=checkout_files,
             checkout_bytes=None if checkout_bytes is None else size(checkout_bytes),
+            max_branches=max_branches,
         )
         return command(*args, deploying=deploying, **others)
 
@@ -108,6 +110,11 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--run-as": {"metavar": "USER", "help": "Run commands as this account; provisioner has to run as root."},
     "--no-run-as": {"is_flag": True, "help": "Run commands as the user that runs provisioner."},
+    "--max-branches": {
+        "type": click.IntRange(0),
+        "metavar": "N",
+        "help": "The most branches that get databases, besides production's (10000); 0 is any number.",
+    },
     "--checkout-files": {
         "type": click.IntRange(0),
         "metavar": "N",

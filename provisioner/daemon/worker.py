@@ -15,10 +15,12 @@ from provisioner.core.model import App, Status, Timeline, deploy_status, timelin
 from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import Push, parse
 from provisioner.environment import env_files
+from provisioner.git.refs import still_there
 from provisioner.jobs.follow_log import follow
 from provisioner.jobs.progress import pending_step, pushed_and_pending, tell_steps
 from provisioner.jobs.queue import Crew, waiting
 from provisioner.reconcile.controller import reconcile
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
 from provisioner.system.file_lock import try_lock
@@ -97,7 +99,23 @@ def _print(text: str) -> None:
 
 def report(registry: Registry, app: App, branches: Sequence[bytes]) -> list[str]:
     """A line for each branch that was pushed: timeline, status, database name, and why it is not connected."""
-    return [_line(registry, app, rows) for branch in branches if (rows := _rows(registry, app, branch))]
+    lines = []
+    for branch in branches:
+        if rows := _rows(registry, app, branch):
+            lines.append(_line(registry, app, rows))
+        elif still_there(app.git_dir, [branch]) and (why := _beyond_limit(registry, app)):
+            lines.append(shown(f"provisioner: git-branch/{os.fsdecode(branch)} has no database: {why}"))
+    return lines
+
+
+def _beyond_limit(registry: Registry, app: App) -> str:
+    """Why new branches of an app get no databases; empty if they do."""
+    if not app.max_branches or queries.branches_there(registry, app.id) < app.max_branches:
+        return ""
+    return (
+        f"{app.max_branches} branches of {app.slug} have some, which is its limit. Delete branches, or raise it:"
+        f" provisioner app set {app.slug} --max-branches N"
+    )
 
 
 def report_known(registry: Registry, app: App, pushed: Sequence[tuple[str, bytes]]) -> list[str] | None:

@@ -49,6 +49,7 @@ class Deploying:
     allow_write: tuple[str, ...] | None = None
     checkout_files: int | None = None
     checkout_bytes: int | None = None
+    max_branches: int | None = None
 
     def of(self, app: App, private: Sequence[str]) -> App:
         """The app with these settings; no command may be allowed what is `private`. Raises UsageError."""
@@ -73,6 +74,7 @@ class Deploying:
             "allow_write": self.allow_write and _allowed(self.allow_write, private),
             "checkout_files": self.checkout_files,
             "checkout_bytes": self.checkout_bytes,
+            "max_branches": self.max_branches,
         }
         return replace(app, **{name: value for name, value in changes.items() if value is not None})  # type: ignore[arg-type]
 

@@ -19,8 +19,10 @@ from provisioner.reconcile.changes.revision_snapshots import Moved, keep, moves
 from provisioner.reconcile.changes.run_records import settle_runs
 from provisioner.reconcile.observation import Observation, observe
 from provisioner.reconcile.plan.actions import Action, Archive, Follow, Note, Open, Plan
+from provisioner.reconcile.plan.branch_limit import new_branches, within_limit
 from provisioner.reconcile.plan.planner import plan
 from provisioner.reconcile.plan.planner_context import Retry
+from provisioner.registry import queries
 from provisioner.registry.instances import gone
 from provisioner.registry.store import Registry
 from provisioner.system import temp_dirs
@@ -139,7 +141,7 @@ def preview(registry: Registry, app: App, now: int) -> Plan:
     found = {database.id: database for database in damaged(registry, app)}
     seen = observe(registry, app, now, {database.timeline_id for database in found.values()})
     databases = tuple(found.get(database.id, database) for database in seen.actual.databases)
-    return _planned(replace(seen, actual=replace(seen.actual, databases=databases)), now, True)
+    return _planned(registry, replace(seen, actual=replace(seen.actual, databases=databases)), now, True)
 
 
 def _find_damage(registry: Registry, app: App, now: int, cause: str, asked: Retry) -> None:
@@ -175,11 +177,14 @@ def damaged(registry: Registry, app: App, only: Collection[str] | None = None) -
 
 def look(registry: Registry, app: App, now: int, *, retry: Retry = False) -> Plan:
     """The plan for an app as it is now; changes nothing."""
-    return _planned(observe(registry, app, now), now, retry)
+    return _planned(registry, observe(registry, app, now), now, retry)
 
 
-def _planned(seen: Observation, now: int, retry: Retry) -> Plan:
+def _planned(registry: Registry, seen: Observation, now: int, retry: Retry) -> Plan:
     found = plan(seen.desired, seen.actual, now, retry=retry)
+    if new_branches(found.actions):
+        there = queries.branches_there(registry, seen.desired.app.id)
+        found = replace(found, actions=within_limit(seen.desired.app, found.actions, there))
     times = [at for at in (found.next_at, seen.next_at) if at is not None]
     return replace(found, next_at=min(times, default=None))
 

@@ -48,6 +48,11 @@ _DELETED = """
   order by assignment.id limit 1
 """
 
+_LIMIT = """
+  select max_branches from app where id = ? and max_branches > 0 and max_branches <= (
+    select count(*) from timeline where app_id = app.id and not production and not preview and gone_at is null)
+"""
+
 # where a local variable is, it comes last
 _VARIABLES = "select name, value from variable where app_id = ? and context in (?, ?) order by context = 'local', name"
 
@@ -142,7 +147,7 @@ class Resolver:
             where = "timeline.preview = ? and not timeline.production and timeline.branch = ?"
             rows = self._rows(_DATABASES.format(where=where), app.id, preview, branch)
         if not rows:
-            raise NotYet(f"app {app.slug!r} has no timeline {shown!r}", _LIST)
+            raise NotYet(f"app {app.slug!r} has no timeline {shown!r}{self._beyond_limit(app)}", _LIST)
         assigned = [row for row in rows if row[4] is not None]
         if not assigned:
             lost = self._rows(_DELETED, app.id)
@@ -195,6 +200,11 @@ class Resolver:
                 for row in assigned
             ],
         )
+
+    def _beyond_limit(self, app: FoundApp) -> str:
+        """What to add where a timeline is missing: new branches may get none."""
+        rows = self._rows(_LIMIT, app.id)
+        return f", and its limit of {rows[0][0]} branches is reached (app set --max-branches)" if rows else ""
 
     def _must_be_connected(self, timeline: str, row: tuple[Any, ...]) -> None:
         instance, name = row[4], row[8]

@@ -104,6 +104,14 @@ def undeployed(registry: Registry, app_id: str) -> list[Timeline]:
 # databases
 
 
+def branches_there(registry: Registry, app_id: str) -> int:
+    """How many branches but production's have a timeline, and are not gone."""
+    rows = registry.rows(
+        "select count(*) from timeline where app_id = ? and not production and not preview and gone_at is null", app_id
+    )
+    return int(str(rows[0][0]))
+
+
 def databases_of(registry: Registry, timeline: Timeline) -> list[Database]:
     """Its own that have, or are to have, data; live ones first."""
     return registry.databases_where(

@@ -7,10 +7,24 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from support import add_branches, commit, connected, daemon, git, ok, outside, provisioner, repository, status, until
+import pytest
+from support import (
+    add_branches,
+    bare,
+    commit,
+    connected,
+    daemon,
+    git,
+    ok,
+    outside,
+    provisioner,
+    repository,
+    status,
+    until,
+)
 
 from provisioner.jobs.fair_queue import FairQueue
 from provisioner.jobs.queue import EACH, Errand
@@ -129,3 +143,33 @@ def test_thousands_of_branches_at_once_do_not_make_another_app_wait(tmp_path: Pa
     assert "Traceback" not in running.log.read_text()
     with daemon(home):
         until(lambda: len(connected(many)) == 3001)
+
+
+@pytest.mark.parametrize("who", ["hook", "daemon"])
+def test_branches_beyond_the_limit_of_an_app_get_no_databases_and_a_push_says_so(
+    tmp_path: Path, home: Path, who: str
+) -> None:
+    origin = repository(tmp_path / "origin")
+    hub = bare(tmp_path / "hub.git", origin)
+    ok(hub, "init", "--name", "shop", "--grace", "0s")
+    ok(hub, "app", "set", "--max-branches", "2")
+    with daemon(home) if who == "daemon" else nullcontext():
+        add_branches(origin, "a", "b", "c", "d")
+        pushed = git(origin, "push", "hub", "--all").stderr
+        assert [f"git-branch/{name} connected" in pushed for name in "abcd"] == [True, True, False, False]
+        for name in "cd":
+            assert (
+                f"provisioner: git-branch/{name} has no database: 2 branches of shop have some, which is its limit"
+                in pushed
+            )
+        commit(origin, "second")
+        assert "production connected" in git(origin, "push", "hub", "main").stderr  # the limit is not production's
+        refused = provisioner(hub, "exec", "--branch", "c", "--", "true")
+        assert (refused.returncode, "its limit of 2 branches is reached" in refused.stderr) == (3, True)
+        checks = {row["check"]: row for row in json.loads(provisioner(hub, "doctor", "--json").stdout)}
+        assert "2 branches have no databases" in checks["app shop limit"]["message"]
+        git(origin, "push", "-q", "hub", ":a")  # one is gone, so there is room for another
+        until(lambda: connected(hub) == {"main", "b", "c"})
+        ok(hub, "app", "set", "--max-branches", "0")
+        until(lambda: connected(hub) == {"main", "b", "c", "d"})
+    assert "app shop limit" not in {row["check"] for row in json.loads(provisioner(hub, "doctor", "--json").stdout)}

@@ -185,6 +185,13 @@ def _app(registry: Registry, app: App, home: Home, daemon: bool) -> Iterator[Fin
     try:
         branches = read_branches(app.git_dir)
         yield name, True, f"{len(branches)} branches in {where}"
+        if app.max_branches and len(branches) - 1 > app.max_branches:
+            beyond = len(branches) - 1 - app.max_branches
+            text = (
+                f"{beyond} branches have no databases, because {app.max_branches} have some, which is the app's limit"
+            )
+            raise_it = f"provisioner app set {app.slug} --max-branches {len(branches)}"
+            yield f"{name} limit", False, f"{text}. Delete branches, or raise it: {raise_it}"
         yield _hooks(app, home, daemon)
         yield _watches(app, daemon)
         yield _behind(registry, app, home, daemon)
