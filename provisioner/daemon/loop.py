@@ -72,8 +72,9 @@ class Watched:
 
 
 class Daemon:
-    def __init__(self, home: Home, log: Log) -> None:
-        self.home, self.log = home, log
+    def __init__(self, home: Home, log: Log, ending: Callable[[], None] = lambda: None) -> None:
+        """`ending` is called when it begins to end, for what ends along with it."""
+        self.home, self.log, self._ending = home, log, ending
         self._queue: queue.SimpleQueue[str | Push | Looked | None] = queue.SimpleQueue()
         self._heard: set[str] = set()
         self._apps: dict[str, Watched] = {}
@@ -134,6 +135,7 @@ class Daemon:
         """End what is being done within STOP_SECONDS. What cannot end by then is cut off with the process: the next look
         finishes or undoes it, as after a kill."""
         until = time.monotonic() + STOP_SECONDS
+        self._ending()
         self._looks.stop()
         ended = self._crew.close(until)
         if not self._looks.join(until) or not ended:

@@ -104,7 +104,7 @@ def up(log_format: str, **options: Any) -> None:
 
     log = log_in(log_format)
     server = _server(log, options, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    daemon = Daemon(server.home, log)
+    daemon = Daemon(server.home, log, ending=server.begin_to_stop)
     server.start()
     _greet(server)
     try:

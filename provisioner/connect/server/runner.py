@@ -137,11 +137,16 @@ class Running:
         """Finish what is in flight, end watches, close all databases."""
         if self._loop is None or self._ending is None:
             return
-        with suppress(RuntimeError):  # it has ended by itself
-            self._loop.call_soon_threadsafe(self._ending.set)
+        self.begin_to_stop()
         self._thread.join()
         self._withdraw()
         self._log("info", "served")
+
+    def begin_to_stop(self) -> None:
+        """Take in nothing more, and finish what is in flight; `stop` waits for that."""
+        if self._loop is not None and self._ending is not None:
+            with suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._ending.set)
 
     def must_have_lived(self) -> None:
         """Raises ProvisionerError where it ended by itself."""
