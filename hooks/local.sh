@@ -4,8 +4,8 @@
 provisioner_python=@PYTHON@
 provisioner_home=@HOME@
 provisioner_handover=@HANDOVER@
-[ -x "$provisioner_python" ] && [ -r "$provisioner_handover" ] || exit 0
 @FIND_APP@
+@SAY_GONE@
 @ONLY_BRANCHES@
 @SAY_STALE@
 if ! { printf '' > "$provisioner_home/inbox/$provisioner_app"; } 2>/dev/null; then

@@ -10,18 +10,18 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from provisioner.core.errors import ProvisionerError
 from provisioner.git.command import config_value, git
+from provisioner.git.hook_scripts import BEGIN, END, KEPT, HooksRefused, guest_script, own_script, quoted, unquoted
 from provisioner.git.refs import is_bare, is_mirror
 from provisioner.system.atomic_file import replace_file, sync_path
+from provisioner.system.installation import passing
 
-BEGIN = b"# >>> provisioner >>> written by 'provisioner hooks install', removed by 'provisioner hooks uninstall'\n"
-END = b"# <<< provisioner <<<\n"
-KEPT = b".before-provisioner"
 MARKER = b"provisioner"
+SAID = b"said-gone"  # that the installation is gone; hooks/say-gone.sh
 SHELLS = (b"sh", b"bash", b"dash", b"ksh", b"zsh", b"ash")
 EXECUTABLE = 0o755
 
@@ -36,6 +36,7 @@ class State(StrEnum):
     OTHER_HOME = "installed for another home"
     NOT_EXECUTABLE = "installed but not executable"
     ORPHANED = "installed by a provisioner that is no longer there"
+    PASSING = "installed by a provisioner in a place that may be deleted at any time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,6 @@ class HookStatus:
     path: str
     state: State
     kept: bool
-
-
-class HooksRefused(ProvisionerError):  # noqa: N818
-    """The hooks cannot be installed where git looks for them."""
 
 
 def wanted_hooks(common_dir: bytes) -> tuple[str, ...]:
@@ -74,6 +71,7 @@ def hooks_directory(common_dir: bytes, top: bytes | None) -> bytes:
 
 def install(common_dir: bytes, top: bytes | None, app_id: str, home: str) -> list[HookStatus]:
     """Install the hooks the repository wants; those that are there already are brought up to date."""
+    must_stay(sys.prefix)
     directory = hooks_directory(common_dir, top)
     try:
         if os.path.lexists(directory) and not os.path.isdir(directory):
@@ -85,6 +83,7 @@ def install(common_dir: bytes, top: bytes | None, app_id: str, home: str) -> lis
         for name in wanted_hooks(common_dir):
             _install_one(os.path.join(directory, name.encode()), name, home)
         write_marker(common_dir, app_id)
+        _forget_said(common_dir)
     except OSError as error:
         raise HooksRefused(
             f"cannot install hooks in {os.fsdecode(directory)}: {error.strerror}",
@@ -110,6 +109,7 @@ def uninstall(common_dir: bytes, top: bytes | None, home: str, *, shared: bool) 
 def move_home(common_dir: bytes, top: bytes | None, app_id: str, old: str, new: str) -> bool:
     """Hooks that were installed for the home when it was at `old` are for it at `new` from here on; False without any."""
     directory = hooks_directory(common_dir, top)
+    must_stay(sys.prefix)
     found = [path for name in wanted_hooks(common_dir) if _is_of(path := os.path.join(directory, name.encode()), old)]
     for path in found:
         _uninstall_one(path)
@@ -124,7 +124,7 @@ def _is_of(path: bytes, home: str) -> bool:
         return False
     with open(path, "rb") as file:
         text = file.read()
-    return BEGIN in text and os.path.realpath(os.fsdecode(_unquoted(text, b"provisioner_home="))) == home
+    return BEGIN in text and os.path.realpath(os.fsdecode(unquoted(text, b"provisioner_home="))) == home
 
 
 def status(common_dir: bytes, top: bytes | None, home: str) -> list[HookStatus]:
@@ -149,8 +149,34 @@ def _remove_marker(common_dir: bytes) -> None:
     directory = os.path.join(common_dir, MARKER)
     if os.path.exists(os.path.join(directory, b"app")):
         os.unlink(os.path.join(directory, b"app"))
+    _forget_said(common_dir)
     if os.path.isdir(directory) and not os.listdir(directory):
         os.rmdir(directory)
+
+
+def _forget_said(common_dir: bytes) -> None:
+    """A hook whose installation is gone says so again, and not only a day after it has last said so."""
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(common_dir, MARKER, SAID))
+
+
+def must_stay(prefix: str) -> None:
+    """Raises HooksRefused if the installation in this directory may go at any time: its hooks would do nothing then."""
+    if where := passing(prefix):
+        raise HooksRefused(
+            f"no hooks are installed: provisioner runs from {where} ({prefix}), and with that they would stop working",
+            "Install it (uv tool install timeline-provisioner, or pipx install), then run: provisioner hooks install",
+        )
+
+
+def within(prefix: str, top: bytes | None) -> str:
+    """What to tell a user whose installation is in the worktree, which may be removed with it; empty for any other."""
+    if top is None or not os.path.realpath(prefix).startswith(os.path.realpath(os.fsdecode(top)) + "/"):
+        return ""
+    return (
+        f"the hooks run {prefix}, which is in this worktree: if it is removed, they say so and do nothing. An installation"
+        " of its own stays: uv tool install timeline-provisioner"
+    )
 
 
 def _state(path: bytes, home: str) -> State:
@@ -162,8 +188,10 @@ def _state(path: bytes, home: str) -> State:
         return State.FOREIGN
     if b"provisioner_home=" + quoted(home) + b"\n" not in text:
         return State.OTHER_HOME
-    if not all(os.path.exists(_unquoted(text, name)) for name in (b"provisioner_python=", b"provisioner_handover=")):
+    if not all(os.path.exists(unquoted(text, name)) for name in (b"provisioner_python=", b"provisioner_handover=")):
         return State.ORPHANED
+    if passing(os.fsdecode(os.path.dirname(unquoted(text, b"provisioner_python=")))):
+        return State.PASSING
     return State.INSTALLED if os.access(path, os.X_OK) else State.NOT_EXECUTABLE
 
 
@@ -176,11 +204,11 @@ def _install_one(path: bytes, name: str, home: str) -> None:
         if _is_ours(path):
             _uninstall_one(path)
     if not os.path.lexists(path):
-        _write(path, _own_script(name, home, kept=False), EXECUTABLE)
+        _write(path, own_script(name, home, kept=False), EXECUTABLE)
     elif _takes_a_block(path):
         with open(path, "rb") as file:
             first, _, rest = file.read().partition(b"\n")
-        block = BEGIN + _guest_script(name, home) + END
+        block = BEGIN + guest_script(name, home) + END
         _write(path, first + b"\n" + block + rest, stat.S_IMODE(os.stat(path).st_mode))
     else:
         if os.path.lexists(path + KEPT):
@@ -188,7 +216,7 @@ def _install_one(path: bytes, name: str, home: str) -> None:
                 f"{os.fsdecode(path + KEPT)} is in the way of keeping the hook that is there", "Move it somewhere else"
             )
         os.link(path, path + KEPT, follow_symlinks=False)  # the hook stays in its place until ours takes it
-        _write(path, _own_script(name, home, kept=True), EXECUTABLE)
+        _write(path, own_script(name, home, kept=True), EXECUTABLE)
 
 
 def _uninstall_one(path: bytes) -> None:
@@ -227,98 +255,3 @@ def _takes_a_block(path: bytes) -> bool:
 
 def _write(path: bytes, text: bytes, mode: int) -> None:
     replace_file(os.fsdecode(path), text, mode)
-
-
-# the scripts
-
-
-def quoted(text: str) -> bytes:
-    return b"'" + os.fsencode(text).replace(b"'", b"'\\''") + b"'"
-
-
-def _unquoted(text: bytes, name: bytes) -> bytes:
-    """The value that a script of ours gives to a variable."""
-    return text.partition(name)[2].partition(b"\n")[0][1:-1].replace(b"'\\''", b"'")
-
-
-def _template(name: str) -> bytes:
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    for directory in (os.path.join(package, "_hooks"), os.path.join(os.path.dirname(package), "hooks")):
-        path = os.path.join(directory, name)
-        if os.path.exists(path):
-            with open(path, "rb") as file:
-                return file.read()
-    raise HooksRefused(f"the hook script {name} is missing from this installation", "Reinstall timeline-provisioner")
-
-
-def _body(name: str, home: str, *, guest: bool, last: bool) -> bytes:
-    """What our part of a hook does. `guest`: in another's script, whose standard input is not ours to read.
-
-    `last`: nothing comes behind it, so a process may take its place.
-    """
-    handover = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "handover.py")
-    parts = {
-        b"@PYTHON@": quoted(sys.executable),
-        b"@HOME@": quoted(home),
-        b"@HANDOVER@": quoted(handover),
-        b"@FIND_APP@": _template("find-app.sh").rstrip(b"\n"),
-        b"@ONLY_COMMITTED@": b'[ "$1" = committed ] || exit 0' if name == "reference-transaction" else b"",
-        b"@ONLY_BRANCHES@": _ONLY_BRANCHES if name == "reference-transaction" and not guest else b"",
-        b"@SAY_STALE@": _SAY_STALE if name == "post-checkout" else b"",
-        b"@IN_FOREGROUND@": _IN_FOREGROUND if name == "post-checkout" else b"",
-        b"@EXEC@": b"exec " if last else b"",
-    }
-    text = _template("post-receive.sh" if name == "post-receive" else "local.sh")
-    for key, value in parts.items():
-        text = text.replace(key, value)
-    return text.replace(b"\n\n", b"\n")
-
-
-_ONLY_BRANCHES = b"""\
-while read -r provisioner_rest provisioner_rest provisioner_ref; do
-  case $provisioner_ref in refs/heads/*) break ;; esac
-done
-case $provisioner_ref in refs/heads/*) ;; *) exit 0 ;; esac"""
-
-_SAY_STALE = b"""\
-[ "${3:-1}" = 1 ] || exit 0
-if [ -n "${PROVISIONER_TIMELINE:-}" ]; then
-  echo "provisioner: what this shell starts stays connected to $PROVISIONER_TIMELINE, as it was started" >&2
-fi"""
-
-_IN_FOREGROUND = b"""\
-if [ -f "$provisioner_git/provisioner/env-files" ]; then
-  "$provisioner_python" -E -P -S "$provisioner_handover" checkout "$provisioner_home" "$provisioner_app" </dev/null >&2
-fi"""
-
-
-def _own_script(name: str, home: str, *, kept: bool) -> bytes:
-    """A whole hook of ours; it starts the kept one, whose exit code is then the hook's."""
-    if not kept:
-        return b"#!/bin/sh\n" + BEGIN + _body(name, home, guest=False, last=True) + END
-    aside = b'"$0"' + quoted(os.fsdecode(KEPT))  # beside the hook, wherever the repository has been moved to
-    ours = b"(\n" + _body(name, home, guest=True, last=False) + b")"
-    if name == "post-receive":
-        start = (
-            b"provisioner_refs=$(cat)\nprovisioner_code=0\n"
-            b"if [ -x " + aside + b" ]; then\n"
-            b"  printf '%s\\n' \"$provisioner_refs\" | " + aside + b' "$@" || provisioner_code=$?\nfi\n'
-        )
-        return (
-            b"#!/bin/sh\n" + BEGIN + start + b"printf '%s\\n' \"$provisioner_refs\" | " + ours + b"\n"
-            b'exit "$provisioner_code"\n' + END
-        )
-    run = b"[ -x " + aside + b" ] || exit 0\nexec " + aside + b' "$@"\n'
-    return b"#!/bin/sh\n" + BEGIN + ours + b" </dev/null\n" + run + END
-
-
-def _guest_script(name: str, home: str) -> bytes:
-    """Our part inside another's shell script: in a subshell, harmless under ``set -e``, its input left as it was."""
-    ours = b"(\n" + _body(name, home, guest=True, last=False) + b")"
-    if name != "post-receive":
-        return ours + b" </dev/null || :\n"
-    return (
-        b"provisioner_refs=$(cat)\n"
-        b"printf '%s\\n' \"$provisioner_refs\" | " + ours + b" || :\n"
-        b"exec <<PROVISIONER_REFS\n$provisioner_refs\nPROVISIONER_REFS\nunset provisioner_refs\n"
-    )

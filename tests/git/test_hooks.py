@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -319,18 +320,49 @@ def without_provisioner(hooks: Path) -> None:
             (hooks / name).write_text(text)
 
 
-def test_hooks_are_silent_when_provisioner_has_been_uninstalled(tmp_path: Path) -> None:
+def test_hooks_say_once_a_day_that_provisioner_has_been_uninstalled(tmp_path: Path) -> None:
     clone = repository(tmp_path / "shop")
     hub = bare(tmp_path / "hub.git", clone)
     write(hub / "hooks" / "post-receive", FOUND["sh"])
     install(clone)
     install(hub)
-    without_provisioner(clone / ".git" / "hooks")
-    without_provisioner(hub / "hooks")
-    for arguments in (["switch", "-q", "-c", "one"], ["branch", "two"], ["push", "-q", "hub", "one"]):
+    for place in (clone / ".git", hub):
+        without_provisioner(place / "hooks")
+    said = []
+    for arguments in (
+        ["switch", "-q", "-c", "one"],
+        ["branch", "two"],
+        ["push", "-q", "hub", "one"],
+        ["branch", "three"],
+    ):
         done = git(clone, *arguments, add={"RECORD": str(tmp_path / "record")})
-        assert (done.stdout, done.stderr) == ("", "")
+        assert (done.returncode, done.stdout) == (0, "")
+        said.append(done.stderr.count("the installation that this hook runs is gone"))
+    assert said == [1, 0, 1, 0]  # one for each repository
     assert "refs/heads/one" in (tmp_path / "record").read_text()
+    stamp = clone / ".git" / "provisioner" / "said-gone"
+    os.utime(stamp, (time.time() - 2 * 86400,) * 2)
+    assert "provisioner hooks install" in git(clone, "branch", "four").stderr
+    assert git(clone, "branch", "five").stderr == ""
+    install(clone)
+    assert not stamp.exists()
+
+
+@pytest.mark.parametrize("missing", ["python", "handover"])
+def test_a_hook_whose_installation_is_gone_fails_no_git_command(tmp_path: Path, missing: str) -> None:
+    clone = repository(tmp_path / "shop")
+    install(clone)
+    for hook in (clone / ".git" / "hooks").iterdir():
+        text = hook.read_text()
+        hook.write_text(re.sub(f"^(provisioner_{missing})=.*$", r"\\1='/nowhere/x'", text, flags=re.MULTILINE))
+    (clone / ".git" / "provisioner").chmod(0o500)
+    for arguments in (
+        ["switch", "-q", "-c", "one"],
+        ["branch", "-m", "one", "two"],
+        ["branch", "-D", "main"],
+        ["gc", "-q"],
+    ):
+        assert git(clone, *arguments).returncode == 0
 
 
 def test_hooks_are_silent_when_the_home_has_been_removed(home: Path, tmp_path: Path) -> None:

@@ -194,7 +194,10 @@ def test_threads_that_live_long_are_under_the_guard() -> None:
 
 
 def test_the_environment_is_read_at_the_edge() -> None:
-    allowed = {"system.home", "git.command", "daemon.worker", "daemon.worker_bootstrap", "kv.client.sync_client"}
+    allowed = {
+        *("system.home", "system.installation", "git.command", "daemon.worker", "daemon.worker_bootstrap"),
+        "kv.client.sync_client",
+    }
     readers = {
         name
         for name, tree in _modules().items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -11,6 +12,7 @@ from provisioner.cli.context import json_option, print_json, the_app, the_home
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
 from provisioner.core.naming import shown
+from provisioner.environment.resolve import here
 from provisioner.git import hooks as git_hooks
 from provisioner.git.worktree import Checkout, find_checkout
 from provisioner.registry.store import Registry
@@ -23,8 +25,9 @@ def hooks() -> None:
 
 def _place(app: App) -> Checkout:
     """The checkout we are in where it is the app's: its hooks path may be relative to it. Else the app's repository."""
-    here = find_checkout(os.getcwdb())
-    place = here if here is not None and here.common_dir == app.git_dir else find_checkout(app.git_dir)
+    checkout = find_checkout(here())
+    ours = checkout is not None and checkout.common_dir == app.git_dir
+    place = checkout if ours else find_checkout(app.git_dir)
     if place is None:
         raise ProvisionerError(
             f"the repository {os.fsdecode(app.git_dir)} is gone",
@@ -46,6 +49,8 @@ def install(slug: str | None) -> None:
         place = _place(app)
         for hook in git_hooks.install(place.common_dir, place.top, app.id, home.path):
             click.echo(shown(f"{hook.name}: {hook.state} ({hook.path})"))
+        if note := git_hooks.within(sys.prefix, place.top):
+            click.echo(f"provisioner: {shown(note)}", err=True)
 
 
 @hooks.command()

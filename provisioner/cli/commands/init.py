@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -51,6 +52,8 @@ def init(
             try:
                 installed = hooks.install(checkout.common_dir, checkout.top, app.id, home.path)
                 click.echo(f"hooks: {', '.join(hook.name for hook in installed)}")
+                if note := hooks.within(sys.prefix, checkout.top):
+                    click.echo(f"provisioner: {shown(note)}", err=True)
             except ProvisionerError as error:
                 click.echo(f"provisioner: {shown(str(error))}", err=True)
         run_whole(registry, app, "init", TERMINAL)

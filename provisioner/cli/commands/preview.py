@@ -13,6 +13,7 @@ from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.durations import lasting
 from provisioner.core.model import App
 from provisioner.core.naming import PREVIEW_PREFIX
+from provisioner.environment.resolve import here
 from provisioner.git.refs import commit_of
 from provisioner.git.worktree import find_checkout
 from provisioner.operations import documents as view
@@ -96,6 +97,6 @@ def delete(revision: str, slug: str | None, yes: bool) -> None:
 
 def _commit(app: App, revision: str, slug: str | None) -> str | None:
     """The commit of the app that is meant: HEAD is that of the checkout one is in, also of a clone or a linked worktree."""
-    checkout = find_checkout(os.getcwdb()) if slug is None else None
-    here = commit_of(checkout.git_dir, revision) if checkout else None
-    return commit_of(app.git_dir, here or revision)
+    checkout = find_checkout(here()) if slug is None else None
+    found = commit_of(checkout.git_dir, revision) if checkout else None
+    return commit_of(app.git_dir, found or revision)
