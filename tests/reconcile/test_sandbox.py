@@ -21,10 +21,10 @@ from support import DENO, commit, daemon, git, got, ok, provisioner, put, reposi
 import provisioner as package
 from provisioner.core.connection import Reached
 from provisioner.git.checkout_tree import Limits, check_out
-from provisioner.reconcile.changes.command_access import confined
+from provisioner.reconcile.changes.command_access import confined, described
 from provisioner.registry.store import Registry
 from provisioner.runs import landlock, workplace
-from provisioner.runs.process import Command, log_path, run
+from provisioner.runs.process import Command, log_path, run, shell
 from provisioner.runs.sandbox import around
 from provisioner.system import secret_key
 from provisioner.system.home import Home
@@ -276,3 +276,42 @@ def test_what_is_excluded_is_left_out_of_what_is_around_it(tmp_path: Path) -> No
     assert found == {str(top / "a" / "b"), str(top / "d")}
     assert list(around(str(top / "link"), [str(top / "a" / "secret")])) == []
     assert list(around(str(top / "d"), ["/"])) == []
+
+
+def test_a_kernel_without_landlock_is_said_wherever_it_matters(
+    repo: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landlock, "abi", lambda: 0)
+    with Registry.open(Home(str(home))) as registry:
+        (app,) = registry.apps()
+        place = workplace.make(registry.home, "one")
+        found = confined(registry, app, place, [Reached(rows(repo)[0]["path"])], ())
+        other = confined(registry, replace(app, run_as="nobody"), place, [], ())
+        told = [described(app), described(replace(app, run_as="nobody"))]
+        command = Command(shell("echo done"), place.checkout, 60_000, {}, (), found)
+        assert run(registry.home, "one", command, lambda: False) == ""
+        first, *rest = Path(log_path(registry.home, "one")).read_text().splitlines()
+    assert (found.sandbox, found.user, found.home) == (None, "", "")
+    assert "can read the home" in first
+    assert "this kernel has no Landlock" in first
+    assert "--run-as" in first
+    assert rest == ["done"]
+    assert (other.sandbox, other.user, other.home, other.warning) == (None, "nobody", place.home, "")
+    assert [confines for confines, _ in told] == [False, True]
+
+
+@pytest.mark.parametrize(("version", "words"), [(1, "truncating"), (3, "listening on TCP"), (5, "signals"), (6, "")])
+def test_what_an_older_kernel_does_not_refuse_is_said(version: int, words: str) -> None:
+    assert words in "; ".join(landlock.missing(version))
+    assert bool(words) == bool(landlock.missing(version))
+
+
+def test_unix_sockets_are_for_apps_that_ask_for_them(repo: Path) -> None:
+    program = (
+        "import socket\\nserver = socket.socket(socket.AF_UNIX)\\nserver.bind('here')\\nserver.listen()\\n"
+        "client = socket.socket(socket.AF_UNIX)\\nclient.connect('here')\\nprint('connected')"
+    )
+    command = f'printf "{program}" | {sys.executable} -'
+    assert "Permission denied" in provisioner(repo, "app", "set", "--pre-deploy", command).stderr
+    ok(repo, "app", "set", "--unix-sockets")
+    assert log_of(repo, "main").endswith("connected\n")
