@@ -147,7 +147,7 @@ def test_several_apps_are_named_and_all_come_back(repo: Path, tmp_path: Path) ->
     said = ok(repo, "instance", "delete", "default", "--yes")
     assert "assigned to shop, other: 4 databases" in said
     (repo / ".git").rename(repo / "git")  # one repository is away
-    assert provisioner(other, "instance", "recover", "default").returncode == 1
+    assert provisioner(other, "instance", "recover", "default").returncode == 3
     whole(other, theirs)
     (repo / "git").rename(repo / ".git")
     ok(repo, "reconcile")
@@ -244,8 +244,8 @@ def test_a_name_that_is_taken_meanwhile_is_said(repo: Path) -> None:
     ok(repo, "instance", "edit", "default", "--name", "second")
     ok(repo, "instance", "recover", "default")
     whole(repo, before)
-    assert provisioner(repo, "instance", "recover", "default").returncode == 1
-    assert provisioner(repo, "instance", "recover", "nothing").returncode == 1
+    assert provisioner(repo, "instance", "recover", "default").returncode == 3
+    assert provisioner(repo, "instance", "recover", "nothing").returncode == 3
 
 
 def test_of_two_deleted_by_one_name_nobody_guesses_which_is_meant(repo: Path) -> None:
@@ -257,7 +257,7 @@ def test_of_two_deleted_by_one_name_nobody_guesses_which_is_meant(repo: Path) ->
     refused = provisioner(repo, "instance", "recover", "default")
     first = json.loads(ok(repo, "instance", "list", "--deleted", "--json"))[-1]["id"]
     assert first in ok(repo, "instance", "list", "--deleted")
-    assert (refused.returncode, f"{first} (2 databases" in refused.stderr) == (1, True)
+    assert (refused.returncode, f"{first} (2 databases" in refused.stderr) == (3, True)
     ok(repo, "instance", "recover", first)
     whole(repo, before)
 
