@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from provisioner.connect.protocol.http_errors import TIMEOUT, TOO_LARGE
 from provisioner.connect.server.mounted_app import Surroundings
 from provisioner.connect.server.rate_limit import Attempts
 from provisioner.core.clock import now_ms
@@ -23,15 +22,17 @@ from provisioner.core.model import Status
 from provisioner.dashboard.charts.metrics_history import SECONDS, Samples
 from provisioner.dashboard.charts.storage_sizes import Sizes
 from provisioner.dashboard.routes import routes
+from provisioner.dashboard.web import rendering
 from provisioner.dashboard.web.asgi_adapter import Adapter
 from provisioner.dashboard.web.background_tasks import Works
-from provisioner.dashboard.web.context import BUSY_SECONDS, FAR_THREADS, THREADS, Facilities, failed
+from provisioner.dashboard.web.context import BUSY_SECONDS, FAR_THREADS, THREADS, Facilities
+from provisioner.dashboard.web.form_body import Forms
+from provisioner.dashboard.web.roots import Roots
 from provisioner.dashboard.web.security import Guard
 from provisioner.dashboard.web.sessions import Sessions
 from provisioner.dashboard.web.sse import Live
 from provisioner.registry.store import Registry
 
-LOGIN_BYTES = 8192  # of the form that anybody may send
 _SIZES_EVERY = 60  # seconds
 
 
@@ -44,7 +45,8 @@ class Dashboard:
             home=around.home,
             options=around.options,
             databases=around.databases,
-            sessions=Sessions(),
+            sessions=Sessions(around.home),
+            forms=Forms(),
             attempts=Attempts(),
             live=Live(),
             sizes=Sizes(),
@@ -53,12 +55,11 @@ class Dashboard:
             threads=ThreadPoolExecutor(THREADS, "dashboard"),
             far=ThreadPoolExecutor(FAR_THREADS, "dashboard far"),
             loop=asyncio.get_running_loop(),
-            # one for each home: browsers keep the cookies of all ports of a host together
             cookie=f"provisioner_{sha256(around.home.path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}",
         )
         handlers: dict[Any, Any] = {HTTPException: _refused(shared)}
         application = Starlette(routes=routes(shared), exception_handlers=handlers)
-        self._adapter = Adapter(Guard(application, around.options), {"/login": LOGIN_BYTES})
+        self._adapter = Adapter(Guard(Roots(application), around.options))
         self._answering = 0
         self._seconds = 0
         self._size = 0
@@ -115,11 +116,9 @@ class Dashboard:
 
 def _refused(shared: Facilities) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
-        status, text = 404, "there is nothing here"
-        if isinstance(error, HTTPException) and error.status_code != status:
-            status, text = error.status_code, "this page is not asked for like that"
-            if status in (TIMEOUT, TOO_LARGE):
-                text = error.detail
-        return failed(shared.session(request), status, text, "Begin at the databases")
+        assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
+        text = {404: "there is nothing here", 405: "this page is not asked for like that"}.get(error.status_code)
+        session = await shared.session(request)
+        return rendering.failed(session, error.status_code, text or error.detail, "")
 
     return answer

@@ -11,7 +11,6 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from provisioner.connect.protocol.http_errors import Refused
-from provisioner.core.clock import now_ms
 from provisioner.dashboard.pages import (
     activity,
     app,
@@ -33,7 +32,8 @@ from provisioner.dashboard.pages import (
 )
 from provisioner.dashboard.pages import database as one_database
 from provisioner.dashboard.web import login, rendering
-from provisioner.dashboard.web.context import Endpoint, Facilities, endpoint
+from provisioner.dashboard.web.context import Facilities
+from provisioner.dashboard.web.endpoint import Endpoint, Sent, endpoint
 from provisioner.dashboard.web.forms import Form, Propose, change
 from provisioner.dashboard.web.sse import MOST, State
 from provisioner.kv.errors import KvError
@@ -47,7 +47,7 @@ def routes(shared: Facilities) -> list[Route]:
         return Route(path, endpoint(shared, visited, **how), methods=["GET"])
 
     def changes(path: str, propose: Propose, form: Form | None = None) -> Route:
-        return post(path, change(propose, form))
+        return post(path, change(propose, form), sent=Sent.QUESTION if form is None else Sent.FORM)
 
     def post(path: str, visited: Any, **how: Any) -> Route:
         return Route(path, endpoint(shared, visited, **how), methods=["POST"])
@@ -57,6 +57,7 @@ def routes(shared: Facilities) -> list[Route]:
         Route("/login", login.form, methods=["GET"]),
         Route("/login", login.log_in(shared), methods=["POST"]),
         post("/logout", login.log_out, reads=True),
+        Route("/alive", login.alive(shared), methods=["GET"]),
         Route("/events", _events(shared), methods=["GET"]),
         Route("/databases/{database_id}/events", _events(shared), methods=["GET"]),
         page("/", overview.page),
@@ -109,8 +110,8 @@ def routes(shared: Facilities) -> list[Route]:
         page("/databases/{database_id}/changes", explorer.changes, store=True),
         page("/databases/{database_id}/new", key_editor.blank, store=True),
         page("/databases/{database_id}/edit", key_editor.form, store=True),
-        post("/databases/{database_id}/new", key_editor.create, store=True),
-        post("/databases/{database_id}/edit", key_editor.edit, store=True),
+        post("/databases/{database_id}/new", key_editor.create, store=True, sent=Sent.FORM),
+        post("/databases/{database_id}/edit", key_editor.edit, store=True, sent=Sent.FORM),
         post("/databases/{database_id}/delete", key_editor.delete, store=True),
         post("/databases/{database_id}/undo", key_editor.undo, store=True),
     ]
@@ -130,15 +131,14 @@ def _events(shared: Facilities) -> Endpoint:
     """The stream of a page; of one on a database's content it also tells of writes, of one on a run of what that prints."""
 
     async def answer(request: Request) -> Response:
-        session = shared.session(request)
+        session = await shared.session(request, used=False)
         if session is None:
-            return PlainTextResponse("you are not logged in", 401)
+            return PlainTextResponse("the session has ended", 401)
         if shared.live.ended or shared.live.streams >= MOST:
             return PlainTextResponse("no more streams now", 503)
-        secret = shared.secret(request)
 
-        def may_go_on() -> bool:
-            return shared.sessions.find(secret, now_ms(), used=False) is session
+        async def may_go_on() -> bool:
+            return await shared.session(request, used=False) is not None
 
         database_id = request.path_params.get("database_id")
         state = _version(shared, database_id) if database_id else None

@@ -66,6 +66,7 @@ class Home:
             "reserve",
             "runs",
             "server",
+            "sessions",
             "work",
             "worker",
         ),
@@ -87,6 +88,7 @@ class Home:
         self.key = os.path.join(path, "keys", "connect")
         self.server = os.path.join(path, "server")
         self.runs = os.path.join(path, "log", "runs")
+        self.sessions = os.path.join(path, "sessions")
         self.work = os.path.join(path, "work")
         self.worker = os.path.join(path, "worker")
 

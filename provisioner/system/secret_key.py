@@ -22,6 +22,8 @@ INJECTED_PREFIX = "ptd_"
 _INJECTED = b"injected"
 _DATA_PATH = b"data path"
 _ROLE = b"role"
+_LOGIN = b"login code"
+_SESSION = b"session"
 
 
 def secret(home: Home) -> bytes:
@@ -68,6 +70,16 @@ def role_password(key: bytes, database_id: str, generation: int) -> str:
 def signature(key: bytes, text: str) -> str:
     """The signature of a data-path token's text."""
     return _keyed(key, _DATA_PATH, text)
+
+
+def login_name(key: bytes, code: str) -> str:
+    """What a code that logs in to the dashboard is known by; it says nothing of the code."""
+    return _keyed(key, _LOGIN, code)
+
+
+def session_name(key: bytes, opener: str) -> str:
+    """What a session of the dashboard is known by; it says nothing of what opens the session."""
+    return _keyed(key, _SESSION, opener)
 
 
 def _keyed(key: bytes, purpose: bytes, text: str) -> str:

@@ -304,7 +304,8 @@ def test_an_archived_database_says_how_it_comes_back(world: tuple[Visitor, Path]
     refused = visitor.get(f"{page}/keys")
     assert (refused.status, "provisioner database recover" in refused.text) == (410, True)
     revealed = visitor.post(f"{page}/reveal", {"csrf": visitor.csrf})
-    assert (revealed.status, "ptd_" in revealed.text) == (409, False)
+    assert (revealed.location, "ptd_" in revealed.text) == (page, False)
+    assert "is archived, not connected" in visitor.get(page).text
 
 
 def test_the_audit_log_is_shown_page_by_page(world: tuple[Visitor, Path], home: Path) -> None:

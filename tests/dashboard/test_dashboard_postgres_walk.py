@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import psycopg
-from chromium import launched, problems, visitor
+from chromium import launched, problems, visit, visitor
 from connect_world import serving
 from pg_server import PgServer
 from playwright.sync_api import Page, expect
@@ -21,7 +21,7 @@ def test_a_server_is_linked_used_deleted_and_brought_back(home: Path, tmp_path: 
     with serving(home) as server, launched() as browser, visitor(browser, server.base, home) as page:
         _add(page, pg)
         _accessible(page, axe, f"{server.base}/add-instance", f"{server.base}/instances/main/edit")
-        page.goto(f"{server.base}/assign?instance=main")
+        visit(page, f"{server.base}/assign?instance=main")
         page.get_by_role("button", name="Assign").click()
         expect(page.get_by_text("2, 2 connected")).to_be_visible(timeout=60_000)
         page.evaluate("window.loaded = true")
@@ -30,12 +30,12 @@ def test_a_server_is_linked_used_deleted_and_brought_back(home: Path, tmp_path: 
         expect(page.get_by_role("row").filter(has_text="git-branch/cart")).to_contain_text("connected")
         assert page.evaluate("window.loaded")
         _accessible(page, axe, f"{server.base}/instances/main", f"{server.base}/apps/shop")
-        page.goto(f"{server.base}/instances/main")
+        visit(page, f"{server.base}/instances/main")
         page.get_by_role("button", name=re.compile("^Reveal")).first.click()
         url = _revealed(page, pg)
         page.get_by_role("link", name="Hide it again").click()
         _accessible(page, axe, page.url, f"{page.url}/copies", f"{page.url}/keys")
-        page.goto(f"{server.base}/instances/main")
+        visit(page, f"{server.base}/instances/main")
         _delete_and_undo(page)
         with psycopg.connect(url) as connection:
             assert connection.execute("select word from mark").fetchall() == [("here",)]
@@ -92,7 +92,7 @@ def _accessible(page: Page, axe: str, *addresses: str) -> None:
         )
         for address in addresses:
             other = context.new_page()
-            other.goto(address)
+            visit(other, address)
             found[scheme, width, address] = problems(other, axe)
             other.close()
         context.close()

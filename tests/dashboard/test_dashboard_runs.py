@@ -17,7 +17,7 @@ from support import events, ok, outside, provisioner, shop, statuses, until
 
 from provisioner.connect.server.runner import DRAIN_SECONDS
 from provisioner.dashboard.web.background_tasks import AT_ONCE, Works
-from provisioner.dashboard.web.sessions import Session
+from provisioner.dashboard.web.sessions import Sessions
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.system.home import Home
 
@@ -125,7 +125,7 @@ def test_the_stream_of_a_run_tells_of_what_it_prints(world: tuple[Server, Visito
     until(lambda: "begun" in log(visitor, run))
     assert f'data-events="{run}/events"' in visitor.get(run).text
     cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
-    stream = urllib3.request("GET", f"{server.base}{run}/events", headers={"cookie": cookie}, preload_content=False)
+    stream = urllib3.request("GET", f"{visitor.site}{run}/events", headers={"cookie": cookie}, preload_content=False)
     assert stream.read(5) == b"retry"
     (go_on.parent / "go-on.more").touch()
     text = b""
@@ -210,7 +210,7 @@ def test_who_stops_the_server_does_not_wait_for_a_command_that_hangs(
 def test_a_change_waits_only_while_many_others_are_being_made_and_says_so(home: Path, tmp_path: Path) -> None:
     shop(tmp_path / "shop")
     works = Works(Home(str(home)), lambda: None)
-    session = Session("somebody", None, False, 0)
+    session = Sessions(Home(str(home))).begin("somebody", None, False, 0)
     gate = threading.Event()
 
     def hangs(_: Told) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from chromium import launched, visitor
+from chromium import launched, visit, visitor
 from connect_world import serving
 from playwright.sync_api import Locator, Page, expect
 from support import add_branches, bare, git, ok, remount, repository, rows, small_disk
@@ -35,14 +35,14 @@ def test_from_the_first_instance_to_its_deletion_and_back(home: Path, tmp_path: 
     ):
         _add(page, place)
         with visitor(browser, server.base, home) as other:
-            other.goto(f"{server.base}/instances/main")
+            visit(other, f"{server.base}/instances/main")
             _assign(page, other)
-        page.goto(f"{server.base}/apps/shop")
+        visit(page, f"{server.base}/apps/shop")
         page.evaluate("window.loaded = true")
         git(clone, "push", "-q", "hub", "HEAD:refs/heads/a-new-one")
         expect(_row(page, "git-branch/a-new-one")).to_contain_text("connected")
         assert page.evaluate("window.loaded")
-        page.goto(f"{server.base}/instances/main")
+        visit(page, f"{server.base}/instances/main")
         _break_and_mend(page, clone, place)
         _delete_and_undo(page)
         assert {row["status"] for row in rows(shop)} == {"connected"}

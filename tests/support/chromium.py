@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dashboard_world import code
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -60,9 +62,20 @@ def visitor(browser: Browser, base: str, home: Path) -> Iterator[Page]:
     assert [text for text in complaints if "409 (Conflict)" not in text] == []
 
 
+INSIDE = re.compile(r"^https?://[^/]+/~[^/]+/")
+
+
 def log_in(page: Page, base: str, home: Path) -> None:
     page.goto(f"{base}/login#{code(home)}")
-    page.wait_for_url(f"{base}/")
+    page.wait_for_url(INSIDE)
+
+
+def visit(page: Page, url: str) -> None:
+    """Go to an address of the dashboard, without its root: in the session that the browser has."""
+    address = urlsplit(url)
+    roots = [cookie["path"] for cookie in page.context.cookies() if cookie["path"].startswith("/~")]
+    path = f"{address.path}{'?' if address.query else ''}{address.query}"
+    page.goto(f"{address.scheme}://{address.netloc}{roots[-1] if roots else ''}{path}")
 
 
 def problems(page: Page, axe: str) -> list[str]:

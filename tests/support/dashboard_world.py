@@ -24,17 +24,25 @@ class Answer:
 
     @property
     def location(self) -> str:
+        assert self.headers["location"]
         return self.headers["location"]
 
 
 @dataclass(slots=True)
 class Visitor:
-    """Keeps cookies, follows nothing, tries nothing again."""
+    """Keeps cookies, follows nothing, tries nothing again. Addresses are without the session's root, `/~SECRET`: it is put
+    into what is asked for, and taken out of what is answered."""
 
     base: str
     source: str = "127.0.0.1"
     cookies: dict[str, str] = field(default_factory=dict)
     csrf: str = ""
+    root: str = ""
+
+    @property
+    def site(self) -> str:
+        """Where its session lives."""
+        return self.base + self.root
 
     def get(self, path: str, **headers: str) -> Answer:
         return self._ask("GET", path, None, headers)
@@ -46,6 +54,7 @@ class Visitor:
     def log_in(self, secret: str) -> Answer:
         answer = self.post("/login", {"secret": secret})
         if answer.status == 303:
+            assert self.root
             found = re.search(r'name="csrf" value="([^"]+)"', self.get("/").text)
             assert found is not None
             self.csrf = found[1]
@@ -57,12 +66,19 @@ class Visitor:
             sent["content-type"] = "application/x-www-form-urlencoded"
         if self.cookies:
             sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        under = path if path.startswith(("/login", "/static/", "/~")) else self.root + path
         with urllib3.PoolManager(retries=False, timeout=30, source_address=(self.source, 0)) as pool:
-            got = pool.request(method, self.base + path, body=body, headers=sent, redirect=False)
+            got = pool.request(method, self.base + under, body=body, headers=sent, redirect=False)
         for line in got.headers.getlist("set-cookie"):
             name, _, rest = line.partition("=")
             self.cookies[name] = rest.partition(";")[0]
-        return Answer(got.status, got.headers, got.data.decode())
+            if path == "/login" and (found := re.search(r"; path=(/~[^;]+)", line, re.IGNORECASE)):
+                self.root = found[1]
+        text = got.data.decode()
+        if self.root:
+            got.headers["location"] = got.headers.get("location", "").replace(self.root, "", 1)
+            text = text.replace(f'="{self.root}/', '="/')
+        return Answer(got.status, got.headers, text)
 
 
 def code(home: Path) -> str:

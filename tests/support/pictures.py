@@ -16,8 +16,8 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
+from chromium import log_in, visit
 from connect_world import Server, serving
-from dashboard_world import code
 from paths import DOCS
 from playwright.sync_api import Browser, sync_playwright
 from support import commit, database_of, files, git, ok, repository
@@ -127,13 +127,12 @@ class Camera:
         self._base = server.base
         context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 780})
         self._page = context.new_page()
-        self._page.goto(f"{server.base}/login#{code(Path(os.environ['PROVISIONER_HOME']))}")
-        self._page.wait_for_url(f"{server.base}/")
-        self._page.goto(f"{server.base}/activity")  # the note that one is logged in is shown once
+        log_in(self._page, server.base, Path(os.environ["PROVISIONER_HOME"]))
+        visit(self._page, f"{server.base}/activity")  # the note that one is logged in is shown once
 
     def take(self, path: str, picture: Path, *, whole: bool) -> None:
         picture.parent.mkdir(parents=True, exist_ok=True)
-        self._page.goto(self._base + path)
+        visit(self._page, self._base + path)
         self._page.screenshot(path=str(picture), full_page=whole)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from pathlib import Path
 
 import click
 
@@ -15,19 +16,27 @@ from provisioner.registry.store import Registry
 
 
 @click.command()
-@click.option("--print", "only_print", is_flag=True, help="Print the link, and open no browser.")
-@click.option("--public", is_flag=True, help="With the address that the server has for other machines.")
+@click.option("--print", "only_print", is_flag=True, help="Print a link instead. It works once, within ten minutes.")
+@click.option("--public", is_flag=True, help="Use the address that the server has for other machines.")
 def dashboard(only_print: bool, public: bool) -> None:
-    """Open the dashboard in a browser, logged in by a link that works once, within ten minutes.
+    """Open the dashboard in a browser, already logged in.
 
-    The server has to be up: 'provisioner serve' or 'provisioner up'.
+    The server must be running: 'provisioner serve' or 'provisioner up'. The browser gets a file that only you can read, which
+    leads to the dashboard once, within a minute. If the browser cannot read it (some sandboxes), use --print.
+
+    'provisioner token list' shows who is logged in, 'provisioner token revoke ID' ends a session.
     """
     home = the_home()
     Registry.open(home).close()  # which asks whether it is this home that the server is of
     found = served(home)
     if found is None:
-        raise NotResolved(f"no server is up for {home.path}", "Start it with 'provisioner serve' or 'provisioner up'")
+        raise NotResolved(
+            f"no server is running for {home.path}", "Start it with 'provisioner serve' or 'provisioner up'"
+        )
     _, far, near = found
-    link = login_codes.link(far if public else near, login_codes.make(home, now_ms()))
-    if only_print or not webbrowser.open(link):
-        click.echo(link)
+    base = far if public else near
+    if not only_print:
+        path = login_codes.handed(home, base, now_ms())
+        if webbrowser.open(Path(path).as_uri()):
+            return
+    click.echo(login_codes.link(base, login_codes.make(home, now_ms())))

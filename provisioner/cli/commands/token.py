@@ -10,6 +10,7 @@ from provisioner.core.durations import milliseconds
 from provisioner.core.errors import NotResolved
 from provisioner.core.model import Scope, Status, Token
 from provisioner.core.naming import shown
+from provisioner.dashboard.web import session_files
 from provisioner.operations import documents
 from provisioner.operations.home import credentials
 from provisioner.operations.lookup import find
@@ -92,19 +93,45 @@ def _document(registry: Registry, token: Token) -> documents.Document:
 @token.command(name="list")
 @json_option
 def list_tokens(as_json: bool) -> None:
-    """Every token with what it opens, the revoked and expired ones too. None is shown itself."""
-    with Registry.open(the_home()) as registry:
+    """Every token with what it opens, the revoked and expired ones too, and every session of the dashboard.
+
+    No token is shown itself.
+    """
+    home = the_home()
+    with Registry.open(home) as registry:
         listed = [(found, _document(registry, found)) for found in tokens.listing(registry)]
+    sessions = session_files.listing(home, now_ms())
     if as_json:
-        print_json([document for _, document in listed])
+        print_json([document for _, document in listed] + [_session(each) for each in sessions])
         return
     for found, document in listed:
         what = document["database"] or document["app"] or "everything"
-        click.echo(shown("  ".join(filter(None, (found.id, what, _mode(found), _state(found), found.label)))))
+        mode = _mode(found.read_only)
+        click.echo(shown("  ".join(filter(None, (found.id, what, mode, _state(found), found.label)))))
+    for session in sessions:
+        state = f"valid until {rfc3339(session.ends_at)}"
+        click.echo(
+            shown(f"{session.id}  dashboard  {_mode(session.read_only)}  {state}  session by {session.principal}")
+        )
 
 
-def _mode(token: Token) -> str:
-    return "read-only" if token.read_only else "read-write"
+def _session(session: session_files.Stored) -> documents.Document:
+    """A session of the dashboard as a token's document: it opens everything, and ends."""
+    return {
+        "id": session.id,
+        "scope": "session",
+        "app": None,
+        "database": None,
+        "read_only": session.read_only,
+        "label": session.principal,
+        "created_at": rfc3339(session.began_at),
+        "expires_at": rfc3339(session.ends_at),
+        "revoked_at": None,
+    }
+
+
+def _mode(read_only: bool) -> str:
+    return "read-only" if read_only else "read-write"
 
 
 def _state(token: Token) -> str:
@@ -119,28 +146,40 @@ def _state(token: Token) -> str:
 @click.argument("token_id", metavar="ID", required=False)
 @click.option("--database", metavar="NAME", help="What 'exec' and 'env' have injected for this database until now.")
 def revoke(token_id: str | None, database: str | None) -> None:
-    """Make a token worthless, within a minute also for who is connected. ID is its id, or the token itself."""
+    """Revoke a token, within a minute also for open connections, or end a session of the dashboard.
+
+    ID is an id of 'provisioner token list', or the token itself.
+    """
     if (token_id is None) == (database is None):
         raise click.UsageError("say which: the token's ID, or --database NAME")
     if token_id is not None and token_id.startswith(secret_key.INJECTED_PREFIX):
         database = token_id.removeprefix(secret_key.INJECTED_PREFIX).partition("_")[0]
-    with Registry.open(the_home()) as registry:
+    home = the_home()
+    with Registry.open(home) as registry:
         if database is not None:
             found = find(registry, database)[1]
             credentials.revoke_injected(registry, found)
             click.echo(f"what was injected for {found.name} opens nothing any more; start its apps anew")
             return
         known = tokens.find(registry, tokens.split(str(token_id))[0])
+        if known is None and (ended := session_files.revoke(home, lambda session: session.id == token_id)):
+            registry.record(now_ms(), "dashboard.revoke", registry.who, detail=f"session {ended[0].id}")
+            click.echo(f"ended the session {ended[0].id} by {ended[0].principal}")
+            return
         if known is None:
             raise NotResolved(f"there is no token {tokens.split(str(token_id))[0]!r}", "See 'provisioner token list'")
         tokens.revoke(registry, known[0], now_ms())
+        session_files.revoke(home, lambda session: session.token_id == known[0].id)
         click.echo(f"revoked {known[0].id}")
 
 
 @token.command(name="rotate-key")
 @yes_option
 def rotate_key(yes: bool) -> None:
-    """Replace the home's key: all that 'exec' and 'env' have injected becomes worthless. Listed tokens stay valid."""
+    """Replace the home's key: revokes everything that 'exec' and 'env' have injected, and ends every session of the dashboard.
+
+    Listed tokens stay valid.
+    """
     home = the_home()
     with Registry.open(home) as registry:
         confirm("Replace the key? Every app that is connected by URL has to be started anew", yes)

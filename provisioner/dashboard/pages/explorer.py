@@ -26,7 +26,7 @@ from provisioner.engines.open_store import open_store
 from provisioner.kv.codec import json_notation
 from provisioner.kv.codec import key as keys_
 from provisioner.kv.dump.diff import Change, Kind, Side, diff
-from provisioner.kv.errors import CursorInvalid, KvError
+from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, OptionInvalid
 from provisioner.kv.local_store import DirectStore, Row
 from provisioner.kv.model import NEVER, KvKey, ReadRange, StoredRow
 from provisioner.registry.locations import place_of
@@ -51,31 +51,56 @@ class Branch:
 
 
 def keys(visit: Visit) -> Response:
-    database, app, timeline = found(visit)
+    """What is typed and cannot be is said beside its field."""
+    wrong = {}
+    for field in ("prefix", "start", "end"):
+        try:
+            json_notation.key_of(visit.query(field) or "[]")
+        except KvError as error:
+            wrong[field] = str(error)
+    if not wrong:
+        try:
+            return _keys(visit)
+        except (CursorInvalid, OptionInvalid, KeyInvalid) as error:
+            wrong["prefix"] = str(error)
+    return _listing(visit, visit.query("prefix"), [], [], "", status=400, wrong=wrong)
+
+
+def _keys(visit: Visit) -> Response:
     prefix = json_notation.key_of(visit.query("prefix") or "[]")
-    as_list = visit.query("as") == "list"
-    context: dict[str, Any] = {
-        **heading(visit, database, app, timeline),
-        "prefix": text_of(prefix),
-        "crumbs": _crumbs(prefix),
-        "as_list": as_list,
-        "start": visit.query("start"),
-        "end": visit.query("end"),
-        "reverse": visit.query("reverse") == "yes",
-        "cursor": visit.query("cursor"),
-    }
-    if as_list:
-        entries, following = listed(
-            visit.store,
-            prefix,
-            visit.query("start"),
-            visit.query("end"),
-            visit.query("reverse") == "yes",
-            visit.query("cursor"),
-        )
-        return visit.page("keys.html", branches=[], entries=entries, following=following, **context)
-    branches, following = tree(visit.store, prefix, visit.query("cursor"))
-    return visit.page("keys.html", branches=branches, entries=[], following=following, **context)
+    if visit.query("as") != "list":
+        branches, following = tree(visit.store, prefix, visit.query("cursor"))
+        return _listing(visit, text_of(prefix), branches, [], following, crumbs=_crumbs(prefix))
+    start, end, reverse = visit.query("start"), visit.query("end"), visit.query("reverse") == "yes"
+    entries, following = listed(visit.store, prefix, start, end, reverse, visit.query("cursor"))
+    return _listing(visit, text_of(prefix), [], entries, following)
+
+
+def _listing(
+    visit: Visit,
+    prefix: str,
+    branches: list[Branch],
+    entries: list[value_display.Shown],
+    following: str,
+    *,
+    status: int = 200,
+    **context: Any,
+) -> Response:
+    return visit.page(
+        "keys.html",
+        status=status,
+        **heading(visit, *found(visit)),
+        prefix=prefix,
+        branches=branches,
+        entries=entries,
+        following=following,
+        as_list=visit.query("as") == "list",
+        start=visit.query("start"),
+        end=visit.query("end"),
+        reverse=visit.query("reverse") == "yes",
+        cursor=visit.query("cursor"),
+        **{"crumbs": [], "wrong": {}, **context},
+    )
 
 
 def tree(store: DirectStore, prefix: KvKey, cursor: str) -> tuple[list[Branch], str]:

@@ -65,8 +65,8 @@ def create(visit: Visit) -> Response:
     except KvError as error:
         draft.wrong["key"] = str(error)
     stored = _stored(visit, draft, None)
-    if draft.wrong or stored is None:
-        return _form(visit, None, draft, status=400)
+    if visit.resumed or draft.wrong or stored is None:
+        return _form(visit, None, draft, status=409 if visit.resumed else 400)
     replacement = (key, *stored[:2], None, stored[2])
     row = visit.store.row(key)
     if row is None and (offer := _changed(visit, "key.create", key, None, replacement)):
@@ -95,8 +95,8 @@ def edit(visit: Visit) -> Response:
     if seen is None and "value" not in visit.form:
         return _conflict(visit, key, draft)
     stored = _stored(visit, draft, seen)
-    if draft.wrong or stored is None:
-        return _form(visit, key, draft, status=400)
+    if visit.resumed or draft.wrong or stored is None:
+        return _form(visit, key, draft, status=409 if visit.resumed else 400)
     if seen or (row is None and draft.versionstamp == ABSENT):
         replacement = (key, *stored[:2], None, stored[2])
         if offer := _changed(visit, "key.edit" if seen else "key.create", key, seen, replacement):

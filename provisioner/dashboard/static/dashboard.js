@@ -22,13 +22,44 @@ const tell = () => {
 };
 setInterval(tell, 1000);
 
-// what opens a page is behind the #, so that no server sees it in an address
+// A session lives under a root of its own, which only its addresses tell. Tabs of this origin share the latest one.
+
+const ROOT = /^\/~[^/]+/;
+const here = () => location.pathname.match(ROOT)?.[0] ?? "";
+const kept = () => { try { return localStorage.getItem("root") ?? ""; } catch { return ""; } };
+const keep = (root) => { try { if (root) localStorage.setItem("root", root); else localStorage.removeItem("root"); } catch { /* it is off */ } };
+const alive = async (root) => ROOT.test(root) && await fetch(`${root}/alive`, { credentials: "same-origin" }).then((answer) => answer.json()).catch(() => false);
+
+if (document.body.dataset.session !== undefined) keep(here());
 
 const login = document.getElementById("login");
-if (login && location.hash.length > 1) {
+
+// A link has its code behind the #, which no server sees. It may be pasted into a tab that is open here already.
+
+const enter = () => {
+  if (location.hash.length < 2) return false;
   login.elements.secret.value = decodeURIComponent(location.hash.slice(1));
   history.replaceState(null, "", location.pathname + location.search);
   login.submit();
+  return true;
+};
+
+// Another tab may be logged in: then this one need not.
+
+const join = async () => {
+  const root = kept();
+  if (!root) return;
+  if (!await alive(root)) { keep(""); return; }
+  const { next, resume } = login.elements;
+  if (!resume) { location.replace(root + (next.value.startsWith("/") ? next.value : "/")); return; }
+  login.action = root + resume.value;
+  login.elements.secret.value = "";
+  login.submit();
+};
+
+if (login) {
+  addEventListener("hashchange", enter);
+  if (!enter() && !document.querySelector(".wrong")) join();
 }
 
 const offerCopies = () => {
@@ -59,7 +90,7 @@ for (const log of document.querySelectorAll("[data-follow]")) log.scrollTo(0, lo
 
 // live: told that the page has changed, it fetches itself and takes over the parts that are marked so
 
-const events = document.body.dataset.events;
+let events = document.body.dataset.events;
 let source = null;
 let fetching = false;
 let again = false;
@@ -107,6 +138,33 @@ const typed = () => [...document.querySelectorAll("main :is(input:not([type=hidd
 
 const instead = (text) => { if (typed()) say(text); else location.reload(); };
 
+// every form has the token of the session
+
+const parsed = (text) => new DOMParser().parseFromString(text, "text/html");
+const tokenOf = (page) => page.querySelector("input[name=csrf]")?.value;
+const sign = (token) => { for (const field of document.querySelectorAll("input[name=csrf]")) field.value = token; };
+
+// the session of this page has ended, and another tab has begun one: the page goes over to it
+
+const adopt = async () => {
+  const before = here();
+  const root = kept();
+  if (!before || root === before || !await alive(root)) return false;
+  const moved = (address) => (address?.startsWith(before) ? root + address.slice(before.length) : address);
+  const answer = await fetch(moved(location.pathname) + location.search, { credentials: "same-origin" }).catch(() => null);
+  const token = answer?.ok && tokenOf(parsed(await answer.text()));
+  if (!token) return false;
+  sign(token);
+  history.replaceState(history.state, "", moved(location.pathname) + location.search + location.hash);
+  for (const name of ["href", "action", "data-suggest"]) {
+    for (const element of document.querySelectorAll(`[${name}]`)) element.setAttribute(name, moved(element.getAttribute(name)));
+  }
+  close();
+  events = moved(events);
+  open();
+  return true;
+};
+
 const refresh = async () => {
   if (leaving) return;
   if (fetching) { again = true; return; }
@@ -114,14 +172,17 @@ const refresh = async () => {
   try {
     const state = document.querySelector("[data-state]")?.dataset.state || "1"; // what is being edited was made from
     const answer = await fetch(location.href, { headers: { "x-live": state }, credentials: "same-origin" });
-    if (answer.redirected) { instead("Logged out: log in in another window, then go on here"); return; }
+    if (answer.redirected) {
+      if (await adopt()) again = true;
+      else instead("You're logged out. Log in in another tab, then continue here");
+      return;
+    }
     if (answer.status >= 500) { say("Reconnecting…"); setTimeout(refresh, 3000); return; }
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = parsed(await answer.text());
     const parts = [...document.querySelectorAll("[data-live]")];
     if (!answer.ok && parts.length) { instead("What this page shows is gone"); return; }
     document.body.dataset.seen = fresh.body.dataset.seen;
-    const token = fresh.querySelector("input[name=csrf]")?.value;
-    for (const field of document.querySelectorAll("input[name=csrf]")) field.value = token; // of another session, perhaps
+    sign(tokenOf(fresh));
     for (const part of parts) {
       const other = fresh.getElementById(part.id);
       if (other && "gather" in part.dataset) { part.append(...document.adoptNode(other).childNodes); continue; }
@@ -160,6 +221,7 @@ if (events && document.querySelector("[data-live]")) {
   open();
   document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else { open(); refresh(); } });
   document.addEventListener("submit", (event) => { if (!event.defaultPrevented) { leaving = true; close(); } });
+  addEventListener("storage", (event) => { if (event.key === "root") refresh(); });
   addEventListener("pagehide", close);
   addEventListener("pageshow", (event) => { if (event.persisted) { leaving = false; open(); refresh(); } });
 }

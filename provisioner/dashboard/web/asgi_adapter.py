@@ -6,13 +6,11 @@ https://asgi.readthedocs.io/en/latest/specs/www.html and https://github.com/emme
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
 from urllib.parse import unquote
 
-from starlette.exceptions import HTTPException
-
-from provisioner.connect.protocol.http_errors import LEFT, TIMEOUT, TOO_LARGE
+from provisioner.connect.protocol.http_errors import LEFT
 from provisioner.connect.server.request_body import ends_connection
 
 Message = MutableMapping[str, Any]
@@ -21,22 +19,16 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-BODY_BYTES: Final = 1024 * 1024
-BODY_SECONDS: Final = 30
-_DIGITS: Final = 15
-
 
 class Adapter:
-    """Answers RSGI requests by an ASGI application. A body is read when the application asks for it, which is after it knows
-    who has sent it; `least` names paths where anybody may send one, and how many bytes it may have."""
+    """Answers RSGI requests by an ASGI application. It keeps no body: the application reads one as far as it wants."""
 
-    def __init__(self, app: App, least: Mapping[str, int]) -> None:
+    def __init__(self, app: App) -> None:
         self._app = app
-        self._least = least
 
     async def __call__(self, scope: Any, protocol: Any) -> int:
         """The status that was answered. Raises ProtocolClosed."""
-        exchange = _Exchange(scope, protocol, self._least.get(scope.path, BODY_BYTES))
+        exchange = _Exchange(scope, protocol, None if scope.method in ("GET", "HEAD") else aiter(protocol))
         try:
             await self._app(_scope(scope), exchange.receive, exchange.send)
         finally:
@@ -45,36 +37,43 @@ class Adapter:
 
 
 class _Exchange:
-    """One request: its body, then word that the client has left; and its answer."""
+    """One request: its body, piece by piece, then word that the client has left; and its answer."""
 
-    def __init__(self, scope: Any, protocol: Any, most: int) -> None:
+    def __init__(self, scope: Any, protocol: Any, body: AsyncIterator[bytes] | None) -> None:
         self.status = LEFT
         self._scope = scope
         self._protocol = protocol
-        self._most = most
-        self._read = scope.method in ("GET", "HEAD")
-        self._asked = False
+        self._body = body
+        self._ended = False
         self._headers: list[tuple[str, str]] = []
         self._stream: Any = None
         self._gone: asyncio.Future[Any] | None = None
 
     async def receive(self) -> Message:
-        """Raises HTTPException for a body that is too large or too late."""
-        if not self._asked:
-            self._asked = True
-            body = b"" if self._read else await _body(self._scope, self._protocol, self._most)
-            self._read = True
-            return {"type": "http.request", "body": body, "more_body": False}
+        if not self._ended:
+            piece = await self._piece()
+            self._ended = piece is None
+            return {"type": "http.request", "body": piece or b"", "more_body": not self._ended}
         if self._gone is None:
             self._gone = asyncio.ensure_future(self._protocol.client_disconnect())
         await asyncio.wait({self._gone})  # not the future itself: whoever waits may be cancelled and ask again
         return {"type": "http.disconnect"}
 
+    async def _piece(self) -> bytes | None:
+        """The next one of the body; None at its end."""
+        if self._body is None:
+            return None
+        try:
+            return await self._body.__anext__()  # anext() with a default ends granian
+        except StopAsyncIteration:
+            return None
+
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self._headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
-            if not self._read and ends_connection(self._scope, self.status):
+            unread = self._body is not None and not self._ended
+            if unread and ends_connection(self._scope, self.status):
                 self._headers.append(("connection", "close"))
             return
         body, more = message.get("body", b""), message.get("more_body", False)
@@ -111,22 +110,3 @@ def _scope(scope: Any) -> Scope:
         "client": (host.strip("[]"), int(port) if port.isdigit() else 0),
         "server": None,
     }
-
-
-async def _body(scope: Any, protocol: Any, most: int) -> bytes:
-    length = scope.headers.get("content-length") or ""
-    too_large = HTTPException(TOO_LARGE, f"a body has at most {most} bytes here")
-    if length.isdigit() and (len(length) > _DIGITS or int(length) > most):
-        raise too_large
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for piece in protocol:
-                size += len(piece)
-                if size > most:
-                    raise too_large
-                pieces.append(piece)
-    except TimeoutError as error:
-        raise HTTPException(TIMEOUT, f"the body did not come within {BODY_SECONDS} seconds") from error
-    return b"".join(pieces)

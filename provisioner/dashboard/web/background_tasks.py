@@ -48,6 +48,8 @@ class Work:
     lines: list[str] = field(default_factory=list)
     trouble: ProvisionerError | None = None
     offer: Offer | None = None
+    again: Offer | None = None
+    """How its form comes back with what was typed, if it fails."""
     over: threading.Event = field(default_factory=threading.Event)
     waits: bool = True
     alone: bool = False
@@ -58,7 +60,7 @@ class Work:
         if self.trouble is None:
             return Note(" · ".join(self.lines) or self.title, self.offer)
         done = "".join(f"{line} · " for line in self.lines)
-        return Note(f"{done}{self.trouble}", problem=True)
+        return Note(f"{done}{self.trouble}", self.again, problem=True)
 
 
 class Works:
@@ -85,13 +87,19 @@ class Works:
             return list(self._works.values())
 
     def begin(
-        self, session: Session, title: str, now: int, propose: Callable[[Registry, Told], Proposal], undo: Undo
+        self,
+        session: Session,
+        title: str,
+        now: int,
+        propose: Callable[[Registry, Told], Proposal],
+        undo: Undo,
+        again: Offer | None = None,
     ) -> Work:
         """Do it. Raises Busy where too much is being done already."""
         with self._lock:
             if len(self._works) >= MOST:
                 raise Busy(f"{MOST} changes are being made already", "Wait for one of them to end")
-            work = Work(next(self._numbers), title, session.principal, now)
+            work = Work(next(self._numbers), title, session.principal, now, again=again)
             self._works[work.id] = work
         words = (work, session, propose, undo)
         try:

@@ -13,6 +13,7 @@ from typing import Final
 from starlette.responses import Response
 
 from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.dashboard.web import carried, places
 from provisioner.dashboard.web.background_tasks import Undo
 from provisioner.dashboard.web.context import Missing, Page, Visit
 from provisioner.dashboard.web.sessions import Offer
@@ -60,13 +61,18 @@ Form = Callable[[Visit, ProvisionerError], Response]
 
 
 def change(propose: Propose, form: Form | None = None) -> Page:
-    """The page that a form is sent to. Raises ProvisionerError where that cannot be."""
+    """The page that a form is sent to. Raises ProvisionerError where that cannot be.
+
+    A form that was sent when its session had ended is shown again; where there is none, the change is asked back.
+    """
 
     def page(visit: Visit) -> Response:
+        if visit.resumed and form is not None:
+            return form(visit, LoggedOut())
         try:
             asked = propose(visit, NOBODY)
-            wrong = _unanswered(visit, asked.proposal)
-            return _done(visit, propose, asked) if wrong is None else _ask(visit, asked, wrong)
+            wrong = "" if visit.resumed else _unanswered(visit, asked.proposal)
+            return _done(visit, propose, asked, form) if wrong is None else _ask(visit, asked, wrong)
         except Missing:
             raise
         except ProvisionerError as error:
@@ -75,6 +81,15 @@ def change(propose: Propose, form: Form | None = None) -> Page:
             return form(visit, error)
 
     return page
+
+
+class LoggedOut(ProvisionerError):  # noqa: N818
+    """The session had ended when a form was sent."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the session had ended, so nothing was changed", "Check what you typed, then send the form again"
+        )
 
 
 class Misfilled(ProvisionerError):  # noqa: N818
@@ -160,11 +175,15 @@ def _ask(visit: Visit, asked: Asked, wrong: str) -> Response:
         chosen=visit.form,
         path=visit.request.url.path,
         typed=visit.form.get("answer", ""),
-        fields={name: value for name, value in visit.form.items() if name not in asked_here} | {"asked": proposal.mark},
+        fields={
+            **{name: value for name, value in visit.form.items() if name not in asked_here},
+            "asked": proposal.mark,
+            places.PAGE: places.came_from(visit.request, visit.form),
+        },
     )
 
 
-def _done(visit: Visit, propose: Propose, asked: Asked) -> Response:
+def _done(visit: Visit, propose: Propose, asked: Asked, form: Form | None) -> Response:
     works = visit.shared.works
 
     def proposed(registry: Registry, told: Told) -> Proposal:
@@ -173,7 +192,8 @@ def _done(visit: Visit, propose: Propose, asked: Asked) -> Response:
             raise ProvisionerError(_OTHER, "Ask for it again")
         return found
 
-    work = works.begin(visit.session, asked.title, visit.now, proposed, asked.undo)
+    again = Offer("Back to the form", visit.here, {carried.TYPED: carried.packed(visit.form)}) if form else None
+    work = works.begin(visit.session, asked.title, visit.now, proposed, asked.undo, again)
     if not work.over.wait(PATIENCE_SECONDS) and works.leave(work):
         return visit.go(asked.meanwhile or asked.back)
     if work.trouble is not None and not work.lines:

@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from provisioner.connect.server.tokens import LONGEST
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Scope
-from provisioner.dashboard.web import login_codes, rendering
-from provisioner.dashboard.web.context import BUSY_SECONDS, Endpoint, Facilities, Visit, failed, fields
+from provisioner.dashboard.web import carried, login_codes, places, rendering
+from provisioner.dashboard.web.context import BUSY_SECONDS, SECURE, Facilities, Visit
+from provisioner.dashboard.web.endpoint import Endpoint
+from provisioner.dashboard.web.roots import under
 from provisioner.dashboard.web.sessions import Note, Session
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 
-_WRONG = "that opens nothing here"
-_TOO_NARROW = "that token opens databases, not the dashboard"
+_WRONG = "Invalid code or token"
+_TOO_NARROW = "That token opens databases, not the dashboard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,44 +31,59 @@ class Refusal:
 
 
 async def form(request: Request) -> Response:
-    return _form(request.query_params.get("next", ""))
+    return rendering.login(following=request.query_params.get("next", ""))
 
 
 def log_in(shared: Facilities) -> Endpoint:
     async def answer(request: Request) -> Response:
-        given = await fields(request)
-        secret = given.get("secret", "").strip()
+        given = await shared.forms.of_stranger(request)
+        following, resume, typed = (given.get(name, "") for name in ("next", "resume", carried.TYPED))
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(shared.threads, _opened, shared, secret, now_ms())
+            found = await loop.run_in_executor(
+                shared.threads, _opened, shared, given.get("secret", "").strip(), now_ms()
+            )
         except ProvisionerError as error:
-            return failed(None, 503, error.message, error.hint)
+            return rendering.failed(None, 503, error.message, error.hint)
         if isinstance(found, Refusal):
             address = request.client.host if request.client else ""
-            if shared.attempts.failed(address, perf_counter()):
-                return _form(given.get("next", ""), 429, "too many attempts that opened nothing; wait a minute")
-            return _form(given.get("next", ""), 401, found.text)
-        shared.sessions.end(shared.secret(request))
-        answered = RedirectResponse(_inside(given.get("next", "")), 303)
+            many = shared.attempts.failed(address, perf_counter())
+            wrong = "Too many failed attempts. Wait a minute, then try again" if many else found.text
+            return rendering.login(429 if many else 401, wrong, following=following, resume=resume, typed=typed)
+        if places.inside(resume):  # the browser sends the same form there
+            answered = RedirectResponse(under(found.root, resume), 307)
+        else:
+            answered = RedirectResponse(under(found.root, following if places.inside(following) else "/"), 303)
+        encrypted = _encrypted(shared, request)
         answered.set_cookie(
-            shared.cookie,
-            shared.sessions.begin(found),
-            path="/",
+            f"{SECURE}{shared.cookie}" if encrypted else shared.cookie,
+            found.secret,
+            path=under(found.root, ""),
             httponly=True,
             samesite="strict",
-            secure=_encrypted(shared, request),
+            secure=encrypted,
         )
         return answered
 
     return answer
 
 
+def alive(shared: Facilities) -> Endpoint:
+    """Whether the session of a root is still one: a tab asks that was opened without it, or that another tab has left behind."""
+
+    async def answer(request: Request) -> Response:
+        return JSONResponse(await shared.session(request, used=False) is not None)
+
+    return answer
+
+
 def log_out(visit: Visit) -> Response:
     """Only for the session itself, so also for one that may only read."""
-    shared = visit.shared
-    shared.sessions.end(shared.secret(visit.request))
+    shared, session = visit.shared, visit.session
+    shared.sessions.end(session)
     answered = RedirectResponse("/login", 303)
-    answered.delete_cookie(shared.cookie, path="/")
+    for name in (shared.cookie, f"{SECURE}{shared.cookie}"):
+        answered.delete_cookie(name, path=under(session.root, ""), secure=name.startswith(SECURE))
     return answered
 
 
@@ -74,29 +91,26 @@ def _opened(shared: Facilities, secret: str, now: int) -> Session | Refusal:
     with Registry.open(shared.home, busy_seconds=BUSY_SECONDS) as registry:
         with login_codes.redeemed(shared.home, secret, now) as good:
             if good:
-                return _begun(registry, Session("login link", None, False, now))
+                return _begun(shared, registry, "login link", None, read_only=False, now=now)
         token = tokens.known(registry, secret) if len(secret) <= LONGEST else None
         if token is None or not token.valid(now):
             return Refusal(_WRONG)
         if token.scope is not Scope.ADMIN:
             return Refusal(_TOO_NARROW)
-        return _begun(registry, Session(f"token {token.id}", token.id, token.read_only, now))
+        return _begun(shared, registry, f"token {token.id}", token.id, read_only=token.read_only, now=now)
 
 
-def _begun(registry: Registry, session: Session) -> Session:
-    registry.record(session.seen_at, "dashboard.login", session.principal)
-    session.tell(Note("Logged in to read only." if session.read_only else "Logged in."))
+def _begun(
+    shared: Facilities, registry: Registry, principal: str, token_id: str | None, *, read_only: bool, now: int
+) -> Session:
+    session = shared.sessions.begin(principal, token_id, read_only, now)
+    try:
+        registry.record(now, "dashboard.login", principal, detail=f"session {session.stored.id}")
+    except ProvisionerError:
+        shared.sessions.end(session)
+        raise
+    session.tell(Note("Logged in. This session is read-only." if read_only else "Logged in."))
     return session
-
-
-def _form(following: str, status: int = 200, wrong: str = "") -> Response:
-    return rendering.page("login.html", status=status, session=None, now=now_ms(), following=following, wrong=wrong)
-
-
-def _inside(path: str) -> str:
-    """Where to go on, if that is a page of ours: nobody is sent to another site."""
-    plain = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isascii() and path.isprintable()
-    return path if plain else "/"
 
 
 def _encrypted(shared: Facilities, request: Request) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
@@ -12,10 +13,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from provisioner.core.clock import rfc3339
+from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.naming import shown
 from provisioner.dashboard.web.background_tasks import Work
-from provisioner.dashboard.web.sessions import Note
+from provisioner.dashboard.web.roots import rooted
+from provisioner.dashboard.web.sessions import Note, Session
 from provisioner.operations.documents import size_text
 
 _HERE: Final = os.path.dirname(os.path.dirname(__file__))
@@ -92,4 +94,47 @@ def page(
 ) -> HTMLResponse:
     """A page from a template; it is given `session` (None: nobody is logged in), `now` (ms), and what it asks for."""
     text = _ENVIRONMENT.get_template(template).render(notes=notes, works=works, **context)
+    session = context["session"]
+    if session is not None:
+        text = rooted(session.root, text)
     return HTMLResponse(text.encode("utf-8", "backslashreplace"), status)
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A form that was sent to this path and could not be done: what was typed can be shown in it again."""
+
+    path: str
+    typed: str
+
+
+def failed(
+    session: Session | None, status: int, message: str, hint: str, back: str = "/", again: Again | None = None
+) -> HTMLResponse:
+    """The page that says what failed, and leads back to another one."""
+    return page(
+        "failed.html",
+        status=status,
+        session=session,
+        now=now_ms(),
+        message=message,
+        hint=hint,
+        back=back,
+        again=again,
+    )
+
+
+def login(
+    status: int = 200, wrong: str = "", *, following: str = "", resume: str = "", typed: str = ""
+) -> HTMLResponse:
+    """The form to log in, and where to go then: to a page that is `following`, or to `resume` a form with what was typed."""
+    return page(
+        "login.html",
+        status=status,
+        session=None,
+        now=now_ms(),
+        wrong=wrong,
+        following=following,
+        resume=resume,
+        typed=typed,
+    )

@@ -1,7 +1,14 @@
-"""Who is logged in. Sessions live in memory: they end with the server, and no file holds what opens one."""
+"""Who is logged in.
+
+A session is opened by two secrets together: one in its cookie, and one in its addresses (`/~SECRET/…`, its root). Browsers send
+cookies to every port of a host, so any program that serves one of its pages may get a cookie of ours. They send addresses to
+nobody else. The cookie is for its root alone, so a browser does not even send it to another program.
+"""
 
 from __future__ import annotations
 
+import hmac
+import re
 import secrets
 import threading
 from collections.abc import Mapping
@@ -9,12 +16,17 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
+from provisioner.dashboard.web import session_files
+from provisioner.dashboard.web.session_files import MOST, Stored
 from provisioner.kv.model import StoredRow
+from provisioner.system.home import Home
 
-IDLE_MS: Final = 12 * 3_600_000
 KEPT: Final = 20  # of up to 64 KiB each
 NOTES: Final = 5
-MOST: Final = 1000  # at a time; the one that has rested longest goes first
+ROOT_BYTES: Final = 16
+SECRET_BYTES: Final = 32
+_ROOT: Final = re.compile(r"[A-Za-z0-9_-]{22}")
+_SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +62,38 @@ class Kept:
 
 @dataclass(slots=True)
 class Session:
-    """``principal`` names who it is, for the audit log. ``token_id`` is set where a token opened it: they end together.
+    """Somebody who is logged in. `stored` is what the home knows of it, `root` the part of each address that it lives under.
 
-    ``csrf`` is in every form, ``notes`` are shown once, on the next page. What its last changes replaced
-    is ``kept``. ``seen_at`` in milliseconds since 1970.
+    ``csrf`` is in every form, ``notes`` are shown once, on the next page. What its last changes replaced is ``kept``.
+    These two are lost with the server.
     """
 
-    principal: str
-    token_id: str | None
-    read_only: bool
-    seen_at: int
-    csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    stored: Stored
+    root: str
+    secret: str = field(repr=False)
     notes: list[Note] = field(default_factory=list)
-
     kept: dict[str, Kept] = field(default_factory=dict)
+
+    @property
+    def opener(self) -> str:
+        return f"{self.root} {self.secret}"
+
+    @property
+    def principal(self) -> str:
+        return self.stored.principal
+
+    @property
+    def token_id(self) -> str | None:
+        return self.stored.token_id
+
+    @property
+    def read_only(self) -> bool:
+        return self.stored.read_only
+
+    @property
+    def csrf(self) -> str:
+        """The same after a restart, so that an open form is still good."""
+        return hmac.new(self.secret.encode(), b"csrf", sha256).hexdigest()
 
     def keep(self, replaced: Kept) -> str:
         """Its name."""
@@ -89,40 +119,47 @@ class Session:
 
 
 class Sessions:
-    """Found by the secret in the cookie, of which only the hash is kept. For all threads."""
+    """Those of a home. For all threads; each call looks into the home, so a session that was ended there has ended here."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Home) -> None:
+        self._home = home
         self._lock = threading.Lock()
-        self._sessions: dict[bytes, Session] = {}
+        self._sessions: dict[str, Session] = {}  # by what opens them: their notes, and what their changes replaced
 
-    def __len__(self) -> int:
-        return len(self._sessions)
+    def begin(self, principal: str, token_id: str | None, read_only: bool, now: int) -> Session:
+        """Raises StorageFailed."""
+        stored = Stored(secrets.token_hex(8), principal, token_id, read_only, now, now)
+        session = Session(stored, secrets.token_urlsafe(ROOT_BYTES), secrets.token_urlsafe(SECRET_BYTES))
+        session_files.add(self._home, session.opener, stored, now)
+        self._remember(session)
+        return session
 
-    def begin(self, session: Session) -> str:
-        """The secret for the cookie."""
-        secret = secrets.token_urlsafe(32)
+    def find(self, root: str, secret: str, now: int, *, used: bool = True) -> Session | None:
+        """The session under this root whose cookie has this secret. With `used`, its twelve hours restart."""
+        if not (_ROOT.fullmatch(root) and _SECRET.fullmatch(secret)):
+            return None
+        opener = f"{root} {secret}"
+        stored = session_files.find(self._home, opener, now, used=used)
+        if stored is None:
+            with self._lock:
+                self._sessions.pop(opener, None)
+            return None
+        with self._lock:
+            session = self._sessions.get(opener)
+        if session is None:
+            session = self._remember(Session(stored, root, secret))
+        return session
+
+    def end(self, session: Session) -> None:
+        session_files.end(self._home, session.opener)
+        with self._lock:
+            self._sessions.pop(session.opener, None)
+
+    def _remember(self, session: Session) -> Session:
         with self._lock:
             while len(self._sessions) >= MOST:
-                del self._sessions[min(self._sessions, key=lambda digest: self._sessions[digest].seen_at)]
-            self._sessions[_digest(secret)] = session
-        return secret
-
-    def find(self, secret: str, now: int, *, used: bool = True) -> Session | None:
-        """With `used`, its twelve hours begin anew."""
-        with self._lock:
-            session = self._sessions.get(_digest(secret))
-            if session is None:
-                return None
-            if now - session.seen_at > IDLE_MS:
-                del self._sessions[_digest(secret)]
-                return None
-            if used:
-                session.seen_at = now
-            return session
-
-    def end(self, secret: str) -> None:
-        with self._lock:
-            self._sessions.pop(_digest(secret), None)
+                del self._sessions[next(iter(self._sessions))]
+            return self._sessions.setdefault(session.opener, session)
 
 
 def cookie(header: str, name: str) -> str:
@@ -135,7 +172,3 @@ def cookie(header: str, name: str) -> str:
         if found.strip() == name:
             return value.strip()
     return ""
-
-
-def _digest(secret: str) -> bytes:
-    return sha256(secret.encode("utf-8", "surrogateescape")).digest()

@@ -37,9 +37,9 @@ class Live:
         self._wake()
 
     async def stream(
-        self, may_go_on: Callable[[], bool], state: State | None = None, made_from: str | None = None
+        self, may_go_on: Callable[[], Awaitable[bool]], state: State | None = None, made_from: str | None = None
     ) -> AsyncIterator[str]:
-        """Events for one page, until it may not go on, which is asked at least every ten seconds.
+        """Events for one page, until it may not go on, which is asked every ten seconds, and before each.
 
         What the page was `made_from` may be another already: it took a while to come, or its last stream was cut off.
         """
@@ -53,7 +53,7 @@ class Live:
                 yield _CHANGED
             silent = 0.0
             pause = KEEP_ALIVE_SECONDS if state is None else LOOK_SECONDS
-            while not self.ended and may_go_on() and seen[1] is not None:
+            while not self.ended and seen[1] is not None:
                 try:
                     async with asyncio.timeout(pause):
                         await news.wait()
@@ -61,12 +61,12 @@ class Live:
                     silent += pause
                 news.clear()
                 found = (self.registry, await state() if state else 0)
-                if found != seen:
-                    seen, silent = found, 0.0
-                    yield _CHANGED
-                elif silent >= KEEP_ALIVE_SECONDS:
-                    silent = 0.0
-                    yield ": still here\n\n"
+                if found == seen and silent < KEEP_ALIVE_SECONDS:
+                    continue
+                if self.ended or not await may_go_on():
+                    break
+                yield ": still here\n\n" if found == seen else _CHANGED
+                seen, silent = found, 0.0
         finally:
             self.streams -= 1
             self._waiting.discard(news)
