@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from dashboard_world import Answer, Visitor, visited
 from support import add_branches, database_of, events, marked_shop, ok, provisioner, rows, statuses, until
+from timeline_world import refusal
 
 LOGIN = "git-branch/login"
 
@@ -47,10 +48,9 @@ def test_what_takes_something_away_is_asked_back_and_can_be_undone(world: tuple[
 def test_what_cannot_be_done_says_why_and_what_to_do(world: tuple[Path, Visitor]) -> None:
     repo, visitor = world
     ok(repo, "timeline", "protect", "login")
-    answer = sent(visitor, f"/databases/{database_of(repo, LOGIN)['id']}/archive", answer="yes")
-    assert answer.status == 409
-    assert "is of a protected timeline" in answer.text
-    assert "provisioner timeline unprotect" in answer.text
+    why = refusal(visitor, sent(visitor, f"/databases/{database_of(repo, LOGIN)['id']}/archive", answer="yes"))
+    assert "is of a protected timeline" in why
+    assert "provisioner timeline unprotect" in why
 
 
 def test_what_fails_is_mended_by_fix(world: tuple[Path, Visitor], home: Path) -> None:

@@ -40,6 +40,14 @@ def wrong(answer: Answer) -> bool:
     return answer.status in (400, 409)
 
 
+def refusal(visitor: Visitor, answer: Answer) -> str:
+    """Why a change was not made, as the page says that it leads back to."""
+    assert answer.status == 303
+    found = re.search(r'<div class="note wrong".*?</div>', visitor.get(answer.location).text, re.DOTALL)
+    assert found is not None
+    return html.unescape(found[0])
+
+
 def plain(answer: Answer) -> str:
     return html.unescape(answer.text)
 

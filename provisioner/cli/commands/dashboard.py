@@ -27,12 +27,12 @@ def dashboard(only_print: bool, public: bool) -> None:
     'provisioner token list' shows who is logged in, 'provisioner token revoke ID' ends a session.
     """
     home = the_home()
-    Registry.open(home).close()  # which asks whether it is this home that the server is of
     found = served(home)
     if found is None:
         raise NotResolved(
             f"no server is running for {home.path}", "Start it with 'provisioner serve' or 'provisioner up'"
         )
+    Registry.open(home).close()  # which asks whether it is this home that the server is of
     _, far, near = found
     base = far if public else near
     if not only_print:
