@@ -20,6 +20,7 @@ from provisioner.dashboard.web.forms import Asked, Filled, filling, form_of
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.operations import apps
 from provisioner.operations.proposal import Told
+from provisioner.reconcile.changes.command_access import described
 
 
 def page(visit: Visit) -> Response:
@@ -40,6 +41,7 @@ def _page(visit: Visit, form: Filled) -> Response:
         repository=os.fsdecode(app.git_dir),
         kept=_kept(app),
         limit=written(app.pre_deploy_ms),
+        confinement=described(app)[1],
         written=written,
         assignments=of_app(visit, app),
     )
