@@ -133,7 +133,10 @@ def load(registry: Registry, wanted: Wanted, app: App | None = None) -> Target:
     """The timeline and the databases that are meant, of `app` where no other is said. A branch that git has and the
     registry does not know yet is provisioned first. Raises NotResolved."""
     target = _loaded(registry, wanted, app)
-    if target.shared:  # git may have renamed it since: what is renamed shares nothing
+    by_itself = wanted.text is not None and lookup.called(registry, wanted.text)
+    if not by_itself and not lookup.is_as_known(
+        target.app, target.timeline
+    ):  # git may have given its name to another branch
         run(registry, target.app, "database", TERMINAL, retry=False)
         target = _loaded(registry, wanted, app)
     return target
@@ -144,14 +147,14 @@ def exact(wanted: Wanted) -> Selectors:
     if wanted.text is None:
         return wanted.selectors
     with Registry.open(the_home()) as registry:
-        found = _loaded(registry, wanted)
+        found = load(registry, wanted)
     only = found.instances[0].slug if found.narrowed else None
     return Selectors(found.app.slug, timeline=os.fsdecode(found.timeline.name), instance=only)
 
 
 def load_timeline(registry: Registry, wanted: Wanted) -> tuple[App, Timeline]:
     """The timeline that is meant, or that of the database that is named."""
-    found = _loaded(registry, wanted)
+    found = load(registry, wanted)
     return found.app, found.timeline
 
 

@@ -37,10 +37,11 @@ class Intent(StrEnum):
 
 
 class Hold(StrEnum):
-    """A person's word that outranks the refs until it is taken back."""
+    """What outranks the refs until a person takes it back."""
 
     ARCHIVED = "archived"
     CONNECTED = "connected"
+    ORPHANED = "orphaned"  # git's word: its branch is another one by now, or git does not show which
 
 
 class ConnectMode(StrEnum):
@@ -200,6 +201,10 @@ class Timeline:
     revision that the pre-deploy command was last run for, ``failure`` what went wrong then. ``deployed_by`` tells the
     command that last succeeded, with its inputs, from any other. It is not run while the
     timeline is ``sharing``, that is, uses a database of another one's.
+
+    ``lineage`` tells its branch from others that are called so before or after it (see `provisioner.git.lineage`). ``doubt``
+    holds the ids of databases that may be its branch's: it gets none until a person has decided. ``rename_mark`` is what
+    registries had before there were lineages.
     """
 
     id: str
@@ -217,6 +222,8 @@ class Timeline:
     deployed: str = ""
     failure: str | None = None
     deployed_by: str = ""
+    lineage: str = ""
+    doubt: str = ""
     sharing: bool = False
 
     @property

@@ -13,6 +13,7 @@ from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, summary
 from provisioner.core.model import App, Status, Timeline, deploy_status, timeline_status
 from provisioner.core.naming import shown
+from provisioner.core.unconnected import Doubtful
 from provisioner.daemon.hook_server import Push, parse
 from provisioner.environment import env_files
 from provisioner.git.refs import still_there
@@ -148,6 +149,8 @@ def _rows(registry: Registry, app: App, branch: bytes) -> list[_Row]:
 
 def _line(registry: Registry, app: App, rows: Sequence[_Row]) -> str:
     timeline = rows[0][0]
+    if timeline.doubt:
+        return shown(f"provisioner: {os.fsdecode(timeline.name)} {Status.ERROR}: {_doubt(registry, timeline)}")
     known = [row[1] for row in rows if row[1] is not None]
     deployed = deploy_status(app, timeline)
     status = str(timeline_status([*known, deployed] if deployed else known)) if known else "no database assigned"
@@ -161,6 +164,11 @@ def _line(registry: Registry, app: App, rows: Sequence[_Row]) -> str:
         reasons.append(f"{step}. It goes on; see 'provisioner status'")
     why = "".join(f": {reason}" for reason in reasons)
     return shown(f"provisioner: {words}{why}")
+
+
+def _doubt(registry: Registry, timeline: Timeline) -> Doubtful:
+    found = [registry.database(database_id) for database_id in timeline.doubt.split()]
+    return Doubtful(os.fsdecode(timeline.branch), [database.name for database in found if database is not None])
 
 
 def work_through(home: Home) -> None:

@@ -7,9 +7,10 @@ import os
 from provisioner.core.connection import Connection
 from provisioner.core.errors import NotResolved, UsageError
 from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION
+from provisioner.core.unconnected import NotYet
 from provisioner.engines.endpoints import environment
 from provisioner.git.worktree import Checkout, current_branch, find_checkout, origin_directory
-from provisioner.registry.exec_lookup import FoundApp, NotYet, Resolver
+from provisioner.registry.exec_lookup import FoundApp, Resolver
 from provisioner.system.home import Home
 
 Environ = dict[str, str] | os._Environ[str]

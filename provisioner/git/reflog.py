@@ -1,125 +1,214 @@
-"""Renames of branches, from the reflogs: the only place where git says that one happened.
+"""What the reflogs of branches say of renames and copies, in git's own words.
 
-``git branch -m old new`` reports the deletion of ``old`` and nothing else; it leaves in the reflog of ``new``, which it
-moved from ``old``, the message ``Branch: renamed refs/heads/old to refs/heads/new``.
+``git branch -m old new`` leaves in the log of ``new``, which it moved from ``old``, the message ``Branch: renamed
+refs/heads/old to refs/heads/new``; ``-c`` leaves ``copied`` in a copy of the log. libgit2 writes ``branch: renamed``, JGit
+the names without ``refs/heads/``. Times are not read: they are in whole seconds, on a clock that may be wrong.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 
-from provisioner.git.worktree import HEADS
+from provisioner.core.errors import UnreadableRepository
+from provisioner.git.command import git
+from provisioner.git.worktree import HEADS, LOGS
 
-_MESSAGE = b"\tBranch: renamed " + HEADS
-_TO = b" to " + HEADS
-_PIECE = 65536
-_DIGITS = 18  # of a time
-SETTLED_NS = 60_000_000_000  # git writes its message after it has moved the log, at once unless somebody stops it
+_MESSAGE = re.compile(rb"\t[Bb]ranch: (renamed|copied) (?:refs/heads/)?([^ ]+) to (?:refs/heads/)?([^ ]+)$")
+_CREATION = re.compile(rb"0{40,64} ")
+_CREATIONS = (b"branch: Created from", b"commit (initial)", b"push", b"fetch", b"clone:")
+_FORMAT = "--format=%gD%x00%H %gn <%ge> %x00%gs"
+DIGEST_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One rename. `at` is git's word for when, in seconds; `mark` is how it is known again, in this log or another.
+    """A branch got another name, or was copied, at this line of its log. `mark`: how older registries know it again."""
 
-    Git copies a log with its branch and drops old lines, so a mark is not made of the line's place, but of the line and
-    of all that stand before it from the same second: two branches may take the same name, and write the same line,
-    within one, but what brought the second of them to its old name then stands before it.
-    """
-
+    line: int
     old: bytes
     new: bytes
-    at: int
+    copied: bool
     mark: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Log:
-    """A branch's renames, first to last, and since when (seconds) its log goes."""
+    """A branch's log, first line first. `begins`: its first line is the creation of a branch, so that nothing is missing."""
 
-    born: int
-    moves: tuple[Move, ...]
+    lines: tuple[bytes, ...]
+    begins: bool
+    moves: tuple[Move, ...] = field(repr=False)
+
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """For each line a digest of it and all lines before it."""
+        run = sha256()
+        found = []
+        for line in self.lines:
+            run.update(line + b"\n")
+            found.append(run.hexdigest()[:DIGEST_DIGITS])
+        return tuple(found)
+
+    @property
+    def digest(self) -> str:
+        """Of the whole log; empty if it has no lines."""
+        return self.digests[-1] if self.lines else ""
 
 
-def has_reflogs(common_dir: bytes) -> bool:
-    """Does the repository keep reflogs of branches? A bare one does only where it was told to."""
-    return os.path.isdir(os.path.join(common_dir, b"logs", HEADS))
+def keeps_logs(common_dir: bytes) -> bool:
+    """Does the repository keep reflogs of branches? A bare one does only if it is configured to."""
+    return in_reftable(common_dir) or os.path.isdir(os.path.join(common_dir, LOGS, HEADS))
+
+
+def in_reftable(common_dir: bytes) -> bool:
+    return os.path.isdir(os.path.join(common_dir, b"reftable"))
+
+
+def read_log(common_dir: bytes, branch: bytes) -> Log:
+    """The log of a branch; empty if it has none."""
+    if in_reftable(common_dir):
+        return _logs_of_git(common_dir, HEADS + branch).get(branch, parse(b""))
+    return parse(read_file(os.path.join(common_dir, LOGS, HEADS + branch)))
 
 
 def read_logs(common_dir: bytes, branches: Iterable[bytes]) -> dict[bytes, Log]:
-    """The logs of those of the `branches` that were ever renamed. 10,000 logs take about 50 ms the first time."""
-    directories: dict[bytes, list[bytes]] = defaultdict(list)
-    for branch in branches:
-        directories[branch.rpartition(b"/")[0]].append(branch)
-    top = os.path.join(common_dir, b"logs", HEADS)
-    found: dict[bytes, Log] = {}
-    for directory, names in directories.items():
-        found |= _read_directory(top, directory, frozenset(names))
-    return found
+    """The logs of those of the `branches` that have one."""
+    if in_reftable(common_dir):
+        wanted = set(branches)
+        return {name: log for name, log in _logs_of_git(common_dir, HEADS + b"*").items() if name in wanted}
+    top = os.path.join(common_dir, LOGS, HEADS)
+    return {name: parse(read_file(top + name)) for name in branches if os.path.isfile(top + name)}
 
 
-_memory: dict[bytes, tuple[int, frozenset[bytes], dict[bytes, Log]]] = {}
-"""By directory of logs: when (ns) it changed last, the branches that were asked for, and what was found."""
-
-
-def _read_directory(top: bytes, directory: bytes, branches: frozenset[bytes]) -> dict[bytes, Log]:
-    """A rename moves a log, which changes the directory: what was read of one that is as it was is still so."""
-    path = top + directory
+def read_file(path: bytes) -> bytes:
+    """What a log or an anchor holds; nothing if it cannot be read."""
     try:
-        changed = os.stat(path).st_mtime_ns
-    except OSError:
-        return {}
-    known = _memory.get(path)
-    if known is not None and known[0] == changed and branches <= known[1]:
-        return {branch: log for branch, log in known[2].items() if branch in branches}
-    found = {}
-    for branch in branches:
-        log = _read(top + branch)
-        if _MESSAGE in log:
-            found[branch] = _parse(log)
-    if changed < time.time_ns() - SETTLED_NS:
-        _memory[path] = changed, branches, found
-    else:
-        _memory.pop(path, None)
-    return found
-
-
-def _read(path: bytes) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # a branch without a log; whether the repository can be read, its refs have told
-        return b""
-    try:
-        pieces = [os.read(fd, _PIECE)]
-        while len(pieces[-1]) == _PIECE:
-            pieces.append(os.read(fd, _PIECE))
+        with open(path, "rb", buffering=0) as file:
+            return file.readall()
     except OSError:
         return b""
-    finally:
-        os.close(fd)
-    return b"".join(pieces)
 
 
-def _parse(log: bytes) -> Log:
-    moves = []
-    second, run = -1, sha256()
-    for line in log.split(b"\n"):
-        at = _time(line.partition(b"\t")[0])
+def parse(text: bytes) -> Log:
+    """A log as git's files have it: ``<old> <new> <name> <<email>> <seconds> <zone>\\t<message>`` a line."""
+    # what git rewrites has a tab also where there is no message
+    lines = tuple(line.rstrip(b"\t") for line in text.split(b"\n")[:-1])
+    return Log(lines, bool(lines) and _CREATION.match(lines[0]) is not None, _moves(lines))
+
+
+def _moves(lines: tuple[bytes, ...]) -> tuple[Move, ...]:
+    found = [(number, match) for number, line in enumerate(lines) if (match := _MESSAGE.search(line))]
+    if not found:
+        return ()
+    marks = _marks(lines)
+    return tuple(Move(number, match[2], match[3], match[1] == b"copied", marks[number]) for number, match in found)
+
+
+def _marks(lines: tuple[bytes, ...]) -> list[str]:
+    """How registries before version 13 know lines again: each with all that stand before it from the same second."""
+    marks = []
+    second, run = b"-", sha256()
+    for line in lines:
+        words = line.partition(b"\t")[0].rsplit(b" ", 2)
+        at = words[1] if len(words) == 3 and words[1].isdigit() else b"0"
         if at != second:
             second, run = at, sha256()
         run.update(line + b"\n")
-        _, message, names = line.partition(_MESSAGE)
-        if message:
-            old, _, new = names.partition(_TO)
-            moves.append(Move(old, new, at, run.hexdigest()[:16]))
-    return Log(_time(log.partition(b"\t")[0]), tuple(moves))
+        marks.append(run.hexdigest()[:DIGEST_DIGITS])
+    return marks
 
 
-def _time(entry: bytes) -> int:
-    """The seconds since 1970 in ``<old> <new> <name> <<email>> <seconds> <zone>``; 0 where there are none."""
-    words = entry.rsplit(b" ", 2)
-    return int(words[1]) if len(words) == 3 and words[1].isdigit() and len(words[1]) <= _DIGITS else 0
+def _logs_of_git(common_dir: bytes, pattern: bytes) -> dict[bytes, Log]:
+    """The logs of the branches that match, from git itself: a reftable has no files of logs. One git process."""
+    try:
+        listing = git(common_dir, "log", "-g", b"--glob=" + pattern, "--date=raw", _FORMAT)
+    except UnreadableRepository:  # a log without an entry
+        return {}
+    lines: dict[bytes, list[bytes]] = {}
+    for entry in listing.split(b"\n"):
+        name, _, rest = entry.partition(b"\0")
+        ref, _, date = name.partition(b"@{")
+        who, _, message = rest.partition(b"\0")
+        if ref.startswith(HEADS):
+            lines.setdefault(ref.removeprefix(HEADS), []).append(who + date.removesuffix(b"}") + b"\t" + message)
+    return {name: _of_lines(found[::-1]) for name, found in lines.items()}
+
+
+def _of_lines(lines: list[bytes]) -> Log:
+    begins = lines[0].partition(b"\t")[2].startswith(_CREATIONS)
+    return Log(tuple(lines), begins, _moves(tuple(lines)))
+
+
+# what a log shows of names
+
+
+def last_name(log: Log, name: bytes) -> bytes:
+    """What a branch that was called `name` is called at the end of its log."""
+    return log.moves[-1].new if log.moves else name
+
+
+def goes_on(log: Log, known: Log, name: bytes, end: bytes) -> int:
+    """The last line of a log that is also one of a `known` log which it goes on from; -1 if it does not.
+
+    git may have dropped lines of the known log, and nothing else: what is left of it stands first, and in its order. It is the
+    log of a branch that was called `name` at the end; renames lead from there to the name `end` without a gap.
+    """
+    places: list[int] = []
+    for line in log.lines:
+        try:
+            places.append(known.lines.index(line, places[-1] + 1 if places else 0))
+        except ValueError:
+            break
+    called = _names_by_line(known, name)
+    return _led_to(log, end, lambda line, then: line < len(places) and called[places[line]] == then)
+
+
+def goes_on_from(log: Log, digest: str, name: bytes, end: bytes) -> int:
+    """The same if only the digest of the known log is known, which has to be there as it was."""
+    return _led_to(log, end, lambda line, then: log.digests[line] == digest and then == name)
+
+
+def _led_to(log: Log, end: bytes, known: Callable[[int, bytes], bool]) -> int:
+    """The last line that is `known` with the name that its branch had then, if renames lead from there to the name `end`."""
+    moves = {move.line: move for move in log.moves}
+    name = end
+    for line in range(len(log.lines) - 1, -1, -1):
+        if known(line, name):
+            return line
+        move = moves.get(line)
+        if move is not None:
+            if move.copied or move.new != name:
+                return -1
+            name = move.old
+    return -1
+
+
+def _names_by_line(log: Log, name: bytes) -> list[bytes | None]:
+    """What a branch called `name` at the end of its log was called after each line; None if that is from another's log."""
+    moves = {move.line: move for move in log.moves}
+    now: bytes | None = name
+    if log.moves:
+        now = None if log.moves[0].copied else log.moves[0].old
+    found: list[bytes | None] = []
+    for line in range(len(log.lines)):
+        now = moves[line].new if line in moves else now
+        found.append(now)
+    return found
+
+
+def names(log: Log, end: bytes, after: int, seen: Collection[str]) -> list[bytes]:
+    """The names that a branch called `end` had since the line `after`, last to first, by renames that are not `seen`."""
+    found = [end]
+    for move in reversed(log.moves):
+        if move.line <= after or move.mark in seen or move.copied or move.new != found[-1]:
+            break
+        found.append(move.old)
+    return found
+
+
+Logs = Mapping[bytes, Log]

@@ -11,6 +11,7 @@ import os
 from provisioner.core.errors import NotResolved
 
 HEADS = b"refs/heads/"
+LOGS = b"logs/"  # of refs, each at its path
 
 # Variables in which CI systems name the branch of a detached checkout, and those that say it is a merge request's.
 CI_BRANCH = (

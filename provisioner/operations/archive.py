@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import NotResolved, ProvisionerError
-from provisioner.core.model import App, Database, Hold, Status
+from provisioner.core.model import App, Database, Hold, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.fork_reset import own_of, shared_by
@@ -15,6 +16,7 @@ from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import run
 from provisioner.operations.target import Target
 from provisioner.reconcile.apply.locks import app_locked
+from provisioner.reconcile.apply.new_rows import name_of
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
@@ -28,6 +30,10 @@ def archive(registry: Registry, target: Target) -> Proposal:
             f"If it is to be: provisioner timeline unprotect {target.name}",
         )
     found = target.live or own_of(registry, target)
+    if orphaned := [item.name for item in found if item.hold is Hold.ORPHANED and not item.live]:
+        raise ProvisionerError(
+            f"{orphaned[0]} is of an earlier branch and archived already", "See 'provisioner status'"
+        )
     if len(found) > 1:
         _must_be_whole(registry, target, found)
 
@@ -58,16 +64,34 @@ def _must_be_whole(registry: Registry, target: Target, found: Sequence[Database]
             )
 
 
-def recover(registry: Registry, target: Target) -> Proposal:
-    """Bring archived databases back. Where their branch is gone, they stay until they are archived by hand."""
+def recover(registry: Registry, target: Target, to: Timeline | None = None) -> Proposal:
+    """Bring archived databases back, on the timeline `to` instead of their own if there is one.
+
+    Where their branch is gone, they stay until they are archived by hand.
+    """
     app = target.app
     found = _to_recover(target)
+    goal = to or target.timeline
     for item in found:
-        _must_be_recoverable(registry, item)
+        _must_be_recoverable(registry, item, goal)
 
     def do(told: Told) -> Iterator[str]:
-        _hold(registry, app, found, Hold.CONNECTED, told)
+        _hold(registry, app, found, Hold.CONNECTED, told, goal)
         yield from _states(registry, found)
+
+    return Proposal(do)
+
+
+def begin_empty(registry: Registry, app: App, timeline: Timeline) -> Proposal:
+    """Let a branch that may own archived data have new databases: a person says that it does not."""
+
+    def do(told: Told) -> Iterator[str]:
+        with app_locked(registry, app), registry.change():
+            registry.save_timelines([replace(registry.timeline(timeline.id), doubt="")])
+            name = os.fsdecode(timeline.name)
+            registry.record(now_ms(), "timeline.begin-empty", registry.who, app_id=app.id, timeline=name)
+        run(registry, app, "database reset", told)
+        yield f"{shown(timeline.name)} has new databases; the archived data stays recoverable"
 
     return Proposal(do)
 
@@ -87,13 +111,17 @@ def _to_recover(target: Target) -> tuple[Database, ...]:
     return tuple(found.values())
 
 
-def _must_be_recoverable(registry: Registry, found: Database) -> None:
+def _must_be_recoverable(registry: Registry, found: Database, timeline: Timeline) -> None:
+    if timeline.id != found.timeline_id and found.live:
+        raise ProvisionerError(
+            f"{found.name} is {found.status}, not archived",
+            f"To copy its data: provisioner database fork {found.name} {shown(timeline.name)}",
+        )
     if all(item.id != found.instance_id for item in registry.instances()):
         slug = registry.instance_of(found.instance_id).slug
         raise ProvisionerError(
             f"the instance {slug} of {found.name} was deleted", f"Recover that: provisioner instance recover {slug}"
         )
-    timeline = registry.timeline(found.timeline_id)
     for share in queries.shares_of(registry, timeline):
         if share.instance_id == found.instance_id:
             name = shown(timeline.name)
@@ -157,23 +185,36 @@ def _typed(target: Target, found: Sequence[Database]) -> str:
     return found[0].name if len(found) == 1 else target.app.slug
 
 
-def _hold(registry: Registry, app: App, found: Sequence[Database], hold: Hold, told: Told) -> list[Database]:
-    """Say of all of them what outranks the refs, and act on it. Their rows as they were."""
+def _hold(
+    registry: Registry, app: App, found: Sequence[Database], hold: Hold, told: Told, goal: Timeline | None = None
+) -> list[Database]:
+    """Say of all of them what outranks the refs, and act on it, as databases of the timeline `goal` if there is one. Their
+    rows as they were."""
     with app_locked(registry, app), registry.change():
         before = _current(registry, found)
         for item in before:
             if item.status is Status.PURGED:
                 raise ProvisionerError(f"{item.name} was deleted meanwhile", "See 'provisioner status'")
-        registry.save_databases(replace(item, hold=hold, purge_at=None) for item in before)
+        moved = before if goal is None else [_of(registry, app, goal, item) for item in before]
+        registry.save_databases(replace(item, hold=hold, purge_at=None) for item in moved)
         if hold is Hold.CONNECTED:  # its time begins anew
-            timeline = registry.timeline(found[0].timeline_id)
+            timeline = registry.timeline(moved[0].timeline_id)
             gone_at = None if timeline.preview else timeline.gone_at
-            registry.save_timelines([replace(timeline, active_at=now_ms(), gone_at=gone_at)])
+            doubt = " ".join(item for item in timeline.doubt.split() if item not in _ids(moved))
+            registry.save_timelines([replace(timeline, active_at=now_ms(), gone_at=gone_at, doubt=doubt)])
         for item in before:
             registry.record(now_ms(), f"database.hold-{hold}", registry.who, app_id=app.id, database_id=item.id)
     verb = "archive" if hold is Hold.ARCHIVED else "recover"
     run(registry, app, f"database {verb}", told, retry=_ids(found))
     return before
+
+
+def _of(registry: Registry, app: App, timeline: Timeline, database: Database) -> Database:
+    """The database as one of a timeline's."""
+    if database.timeline_id == timeline.id:
+        return database
+    name = name_of(app, timeline, registry.instance_of(database.instance_id), registry.first_assigned(app.id))
+    return replace(database, timeline_id=timeline.id, name=name)
 
 
 def _take_back(registry: Registry, app: App, before: Sequence[Database], told: Told) -> None:

@@ -20,6 +20,7 @@ from provisioner.core.model import (
     deploy_status,
     timeline_status,
 )
+from provisioner.core.unconnected import Doubtful
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.server_endpoint import served
 from provisioner.reconcile.changes.run_records import PRE_DEPLOY
@@ -165,7 +166,22 @@ def status_of(app: App, timeline: Timeline, held: list[Database]) -> Status:
     deployed = deploy_status(app, timeline)
     if deployed is not None and timeline.gone_at is None and any(database.live for database in held):
         statuses.append(deployed)
+    if timeline.doubt:
+        statuses.append(Status.ERROR)
     return timeline_status(statuses)
+
+
+def doubt_of(timeline: Timeline, reach: Reach) -> str | None:
+    """Why a branch gets no database; None if that is clear."""
+    names = [reach.name(database_id) or database_id for database_id in timeline.doubt.split()]
+    return str(Doubtful(os.fsdecode(timeline.branch), names)) if names else None
+
+
+def orphan_of(database: Database) -> str | None:
+    """Why a database is archived though a branch has the name of its timeline; None if that is not so."""
+    if database.hold is not Hold.ORPHANED:
+        return None
+    return f"of an earlier branch of this name. Recover it: provisioner database recover {database.id}"
 
 
 def _timeline(app: App, timeline: Timeline, held: list[Database], sharing: _Sharing, reach: Reach) -> Document:
@@ -176,6 +192,7 @@ def _timeline(app: App, timeline: Timeline, held: list[Database], sharing: _Shar
         "context": "production" if timeline.production else "development",
         "revision": timeline.revision or None,
         "status": str(status_of(app, timeline, held)),
+        "doubt": doubt_of(timeline, reach),
         "protected": timeline.protected,
         "expires_at": rfc3339(None if timeline.gone_at is not None else expires_at(app, timeline)),
         "databases": [
@@ -200,6 +217,7 @@ def document(database: Database, reach: Reach) -> Document:
         "name": database.name,
         "status": str(database.status),
         "error": database.error,
+        "orphan": orphan_of(database),
         "path": inspection.path if database.connected_at is not None else None,
         "url": inspection.url or reach.url(database, inspection.path),
         "size": inspection.size,

@@ -8,6 +8,7 @@ from provisioner.core.errors import NotResolved
 from provisioner.core.model import App, Database, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION, shown
 from provisioner.engines.postgres import names
+from provisioner.git.lineage import unchanged
 from provisioner.operations import target as targets
 from provisioner.operations.proposal import Told
 from provisioner.operations.reconcile_now import run
@@ -104,6 +105,13 @@ def at_revision(registry: Registry, app: App, revision: str, *, missing_ok: bool
             f"no timeline of app {app.slug!r} is at revision {revision}", "See 'provisioner timeline list'"
         )
     return found[0] if found else None
+
+
+def is_as_known(app: App, timeline: Timeline) -> bool:
+    """Is the branch of this name the one that had it at the last look? If the repository is away, there is no other look."""
+    if not timeline.of_branch or not os.path.isdir(app.git_dir):
+        return True
+    return unchanged(app.git_dir, app.id, timeline.branch, timeline.lineage)
 
 
 def timeline_named(registry: Registry, app: App, name: bytes, told: Told, *, exact: bool = False) -> Timeline | None:

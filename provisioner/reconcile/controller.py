@@ -10,15 +10,17 @@ from dataclasses import dataclass, replace
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.location import is_kept
+from provisioner.git.anchors import begin_watch, complete_watch, watch_begun
 from provisioner.reconcile.apply.applier import Applier, Progress
 from provisioner.reconcile.apply.apply_renames import follow
 from provisioner.reconcile.apply.locks import app_locked
+from provisioner.reconcile.branch_identity import anchored, remove_unused_anchors
 from provisioner.reconcile.changes.move_recovery import settle_moves
 from provisioner.reconcile.changes.replace import settle
 from provisioner.reconcile.changes.revision_snapshots import Moved, keep, moves
 from provisioner.reconcile.changes.run_records import settle_runs
 from provisioner.reconcile.observation import Observation, observe
-from provisioner.reconcile.plan.actions import Action, Archive, Follow, Note, Open, Plan
+from provisioner.reconcile.plan.actions import Action, Archive, Follow, Note, Open, Orphan, Plan
 from provisioner.reconcile.plan.branch_limit import new_branches, within_limit
 from provisioner.reconcile.plan.planner import plan
 from provisioner.reconcile.plan.planner_context import Retry
@@ -80,13 +82,31 @@ def _reconcile(
     give_way: Callable[[], bool] | None,
 ) -> Outcome | list[Moved]:
     """The same under the app's lock; or whose data is to be kept first, of those that are not in `kept`."""
-    done = 0
     temp_dirs.clear(registry.home)
     settle_moves(registry, app, now)
     settle_runs(registry, app, now)
     settle(registry, app, now)
     if retry:
         _find_damage(registry, app, now, cause, retry)
+    begin_watch(app.git_dir, app.id)
+    outcome = _passes(registry, app, now, cause, kept, retry, progress, give_way)
+    if watch_begun(app.git_dir, app.id) and anchored(registry, app):
+        complete_watch(app.git_dir, app.id)
+    return outcome
+
+
+def _passes(
+    registry: Registry,
+    app: App,
+    now: int,
+    cause: str,
+    kept: set[Moved],
+    retry: Retry,
+    progress: Progress | None,
+    give_way: Callable[[], bool] | None,
+) -> Outcome | list[Moved]:
+    """Plan and apply until nothing is left to do: what one plan has done, the next one builds on."""
+    done = 0
     for _ in range(MOST_PASSES):
         current = registry.app(app.id)
         if current is None:
@@ -100,12 +120,18 @@ def _reconcile(
             follow(registry, current, renamed, now)
         applier = Applier(registry, current, now, cause, progress, give_way)
         applier.apply([action for action in step.actions if not isinstance(action, Follow)])
+        if any(isinstance(action, Orphan | Follow) or _has_new_lineage(action) for action in step.actions):
+            remove_unused_anchors(registry, current)
         done += len(step.actions) - applier.left
         if applier.left:
             return Outcome(done, now, cut=True)
         if not applier.failed and all(isinstance(action, Open | Note) for action in step.actions):
             return Outcome(done, step.next_at)  # what they lead to is done; a push need not wait for another look
     return Outcome(done, now)
+
+
+def _has_new_lineage(action: Action) -> bool:
+    return isinstance(action, Note) and action.lineage != action.timeline.lineage
 
 
 def _retire(registry: Registry, now: int) -> None:

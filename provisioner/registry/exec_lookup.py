@@ -11,6 +11,8 @@ import os
 from provisioner.core.connection import Attached, Connection
 from provisioner.core.errors import NotResolved, StorageFailed
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
+from provisioner.core.unconnected import RECONCILE, NotYet, must_be_connected
+from provisioner.git.lineage import unchanged
 from provisioner.registry import fast_sqlite, schema_version
 from provisioner.system.home import Home
 from provisioner.system.home_guard import must_be_home, must_be_the_home_of
@@ -29,13 +31,15 @@ _DATABASES = """
     database.status, database.error, database.hold, database.intent,
     timeline.deployed, timeline.failure,
     case when exists (select 1 from share where share.timeline_id = timeline.id) then ''
-    else app.pre_deploy || app.pre_deploy_from end, share.database_id is not null, instance.id, database.switching
+    else app.pre_deploy || app.pre_deploy_from end, share.database_id is not null, instance.id, database.switching,
+    timeline.lineage, timeline.doubt
   from timeline join organization join app on app.id = timeline.app_id
   left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
   left join instance on instance.id = assignment.instance_id and instance.deleted_at is null
   left join share on share.timeline_id = timeline.id and share.instance_id = instance.id
   left join database on database.id = ifnull(share.database_id, (
     select id from database where timeline_id = timeline.id and instance_id = instance.id and status <> 'purged'
+      and hold is not 'orphaned'
     order by status = 'archived', archived_at desc limit 1))
   where timeline.app_id = ? and {where}
   order by assignment.id
@@ -55,10 +59,6 @@ _LIMIT = """
 
 # where a local variable is, it comes last
 _VARIABLES = "select name, value from variable where app_id = ? and context in (?, ?) order by context = 'local', name"
-
-
-class NotYet(NotResolved):
-    """Not connected, and reconciling could change that."""
 
 
 class FoundApp:
@@ -148,6 +148,10 @@ class Resolver:
             rows = self._rows(_DATABASES.format(where=where), app.id, preview, branch)
         if not rows:
             raise NotYet(f"app {app.slug!r} has no timeline {shown!r}{self._beyond_limit(app)}", _LIST)
+        lineage = rows[0][21]
+        of_branch = timeline != PRODUCTION and not preview
+        if of_branch and self.wary and not unchanged(app.git_dir, app.id, branch, lineage):
+            raise NotYet(f"the branch of timeline {shown!r} may be another one by now", RECONCILE)
         assigned = [row for row in rows if row[4] is not None]
         if not assigned:
             lost = self._rows(_DELETED, app.id)
@@ -161,16 +165,11 @@ class Resolver:
                 f"Assign one: provisioner assign INSTANCE {app.slug}",
             )
         if instance is not None:
-            slugs = ", ".join(row[4] for row in assigned)
-            assigned = [row for row in assigned if row[4] == instance]
-            if not assigned:
-                raise NotResolved(
-                    f"instance {instance!r} is not assigned to app {app.slug!r}", f"Its instances: {slugs}"
-                )
-        if self.wary and any(row[18] for row in assigned):  # what git has renamed shares nothing: seen by a look only
-            raise NotYet(f"timeline {shown!r} uses another's database", _RECONCILE)
+            assigned = _on(instance, assigned, app)
+        if self.wary and not lineage and any(row[18] for row in assigned):  # only a look can tell whether it still does
+            raise NotYet(f"timeline {shown!r} uses another's database", RECONCILE)
         for row in assigned:
-            self._must_be_connected(shown, row)
+            must_be_connected(shown, row[4], row[8], row[11:15], row[20], row[22] and self._names(row[22]))
         row = rows[0]
         must_be_the_home_of(row[0], self.home, self._identity)
         if not deploying:
@@ -206,29 +205,8 @@ class Resolver:
         rows = self._rows(_LIMIT, app.id)
         return f", and its limit of {rows[0][0]} branches is reached (app set --max-branches)" if rows else ""
 
-    def _must_be_connected(self, timeline: str, row: tuple[Any, ...]) -> None:
-        instance, name = row[4], row[8]
-        status, error, hold, intent = row[11:15]
-        if row[20] == 2:
-            raise NotYet(f"database {name!r} is being moved to another place", "Try again in a moment")
-        if status == "connected" and intent is None:
-            return
-        if status is None:
-            raise NotYet(f"timeline {timeline!r} has no database on instance {instance!r} yet", _RECONCILE)
-        if status == "archived" and hold == "archived":
-            raise NotResolved(
-                f"database {name!r} was archived by hand", f"Bring it back: provisioner database recover {name}"
-            )
-        if status == "archived":
-            raise NotYet(
-                f"database {name!r} is archived",
-                f"'provisioner database show {name}' says why; bring it back: provisioner database recover {name}",
-            )
-        if status == "error":
-            raise NotResolved(
-                f"database {name!r} is in error: {error}", f"Mend that, then run: provisioner database fix {name}"
-            )
-        raise NotYet(f"database {name!r} is {status}, not connected", _RECONCILE)
+    def _names(self, database_ids: str) -> list[str]:
+        return [row[0] for row in self._rows("select name from database where instr(?, id)", database_ids)]
 
     def _must_be_deployed(self, app_id: str, timeline: str, row: tuple[Any, ...]) -> None:
         revision = row[2]
@@ -236,7 +214,7 @@ class Resolver:
         if not command:
             return
         if deployed == revision and self.wary and _stirred(self.home, app_id):
-            raise NotYet(f"the refs of timeline {timeline!r} may just have changed", _RECONCILE)
+            raise NotYet(f"the refs of timeline {timeline!r} may just have changed", RECONCILE)
         if deployed != revision:
             raise NotYet(
                 f"timeline {timeline!r} waits for its pre-deploy command at {revision[:12]}",
@@ -287,6 +265,15 @@ class Resolver:
         )
 
 
+def _on(instance: str, assigned: list[tuple[Any, ...]], app: FoundApp) -> list[tuple[Any, ...]]:
+    """The row of the instance that is meant."""
+    found = [row for row in assigned if row[4] == instance]
+    if not found:
+        slugs = ", ".join(row[4] for row in assigned)
+        raise NotResolved(f"instance {instance!r} is not assigned to app {app.slug!r}", f"Its instances: {slugs}")
+    return found
+
+
 def _stirred(home: Home, app_id: str) -> bool:
     """Is there a wake-up that nobody has acted on yet?"""
     path = os.path.join(home.inbox, app_id)
@@ -320,4 +307,3 @@ def _unresolved(problem: StorageFailed) -> StorageFailed:
 
 
 _LIST = "See 'provisioner status' for the timelines there are"
-_RECONCILE = "Run 'provisioner reconcile', then try again"

@@ -290,6 +290,13 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
           left_location = in_home(left_location), backup = in_home(backup);
         """,
     ),
+    (
+        "0015_lineages",
+        """
+        alter table timeline add column lineage text not null default '';
+        alter table timeline add column doubt text not null default '';
+        """,
+    ),
 )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Container
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from provisioner.core.model import App
 from provisioner.registry.store import Registry
@@ -20,13 +20,15 @@ revision, where it has its databases; the same, or while its branch is not there
 
 _QUESTION: Final = f"""
 with held as (
-  select timeline.id, branch, revision, rename_mark, gone_at, production, preview, protected,
+  select timeline.id, branch, revision, rename_mark, gone_at, production, preview, protected, lineage, doubt,
+    count(case when status <> 'archived' and hold is null then 1 end) as live,
+    count(case when hold is not 'orphaned' then database.id end) as held,
     case when not production and not protected then
       active_at + nullif(case when expire_ms is null and not preview then :expire else expire_ms end, 0) end as over,
     sum(case when database.id is null then 0
       when status = 'connected' and intent is null and hold is null
         and instance_id in (select value from json_each(:assigned)) then 1
-      when status = 'archived' and intent is null and hold is null and retry_at is null
+      when status = 'archived' and intent is null and (hold is null or hold = 'orphaned') and retry_at is null
         and instance_id not in (select value from json_each(:deleted))
         and (purge_at > :now or purge_at is null and instance_id not in (select value from json_each(:assigned)))
         and not exists (select 1 from share where database_id = database.id) then 0
@@ -37,29 +39,45 @@ with held as (
   where app_id = :app group by timeline.branch, timeline.rowid
 )
 select case
-    when sharing or production and branch <> :production then {_LOOK}
+    when sharing or doubt <> '' or production and branch <> :production then {_LOOK}
     when preview then iif(used = iif(gone_at is null and ifnull(over > :now, 1), :count, 0), {_QUIET}, {_LOOK})
     when branch = :production and not production then iif(used = 0, {_QUIET}, {_LOOK})
     when gone_at is null and ifnull(over > :now, 1) and used = :count then iif(used, {_LIVE}, {_AT_REVISION})
     when gone_at is null and over <= :now and used = 0 then {_AT_REVISION}
     else iif(used = 0, {_ABSENT}, {_LOOK}) end,
   id, branch, revision, rename_mark,
-  iif(gone_at is null and over > :now and (preview or branch <> :production), over, null), purge, preview
+  iif(gone_at is null and over > :now and (preview or branch <> :production), over, null), purge, preview,
+  branch, lineage, gone_at is not null, live > 0 or sharing, held > 0 or sharing or doubt <> '',
+  not production and not preview and branch <> :production and (gone_at is null or lineage <> '')
 from held
 """
+
+
+class Lineage(NamedTuple):
+    """What tells a timeline's branch from others of its name, with 0 or 1 for: it was not there at the last look; its data
+    is in use; there is data that no other branch must get; it is of interest which branch that is."""
+
+    branch: bytes
+    lineage: str
+    gone: int
+    live: int
+    holds: int
+    matters: int
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """`revisions`, by branch: nothing is to be done about its timeline while the branch is there at this revision. `live`
     are those of them that have databases in use: they are expected to be there. `unsettled` are the ids of timelines
-    that have to be looked at whatever the refs say. `marks` are what timelines of branches remember of their reflogs.
+    that have to be looked at whatever the refs say. `lineages` are those of branches whose identity matters; `marks` are
+    renames that were followed before there were lineages.
     """
 
     revisions: dict[bytes, str]
     live: frozenset[bytes]
     unsettled: list[str]
-    marks: dict[bytes, str]
+    lineages: list[Lineage]
+    marks: frozenset[str]
     _expiries: list[tuple[int, bytes, bool]]
     _purges: list[tuple[int, bytes]]
 
@@ -93,7 +111,8 @@ def settled(registry: Registry, app: App, now: int, deleted: Collection[str]) ->
         {row[2]: row[3] for row in rows if row[0] == _LIVE or row[0] == _AT_REVISION},
         frozenset(row[2] for row in rows if row[0] == _LIVE),
         [row[1] for row in rows if row[0] == _LOOK],
-        {row[2]: row[4] for row in rows if row[4]},
+        [Lineage._make(row[8:]) for row in rows if row[-1]],
+        frozenset(mark for row in rows for mark in row[4].split()),
         [(row[5], row[2], bool(row[7])) for row in known if row[5] is not None],
         [(row[6], row[2]) for row in known if row[6] is not None],
     )

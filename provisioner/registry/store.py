@@ -27,7 +27,7 @@ from provisioner.registry.errors import member
 
 _TIMELINE = (
     "id, app_id, branch, production, revision, created_at, gone_at, rename_mark, preview, protected, expire_ms,"
-    " active_at, deployed, failure, deployed_by"
+    " active_at, deployed, failure, deployed_by, lineage, doubt"
 )
 _DATABASE = (
     "id, timeline_id, instance_id, name, status, intent, error, attempts, retry_at, hold, created_at, connected_at,"
@@ -356,11 +356,12 @@ class Registry(Tables):
 
     def save_timelines(self, timelines: Iterable[Timeline]) -> None:
         self.write_all(
-            f"insert into timeline ({_TIMELINE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"insert into timeline ({_TIMELINE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " on conflict (id) do update set branch = excluded.branch, revision = excluded.revision,"
             " gone_at = excluded.gone_at, rename_mark = excluded.rename_mark, protected = excluded.protected,"
             " expire_ms = excluded.expire_ms, active_at = excluded.active_at, deployed = excluded.deployed,"
-            " failure = excluded.failure, deployed_by = excluded.deployed_by",
+            " failure = excluded.failure, deployed_by = excluded.deployed_by,"
+            " lineage = excluded.lineage, doubt = excluded.doubt",
             map(_timeline_values, timelines),
         )
 

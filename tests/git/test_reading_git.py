@@ -9,7 +9,6 @@ import pytest
 from support import git
 
 from provisioner.core.errors import NotResolved, UnreadableRepository
-from provisioner.git.reflog import read_logs
 from provisioner.git.refs import default_branch, is_mirror, read_branches, still_there
 from provisioner.git.worktree import current_branch, find_checkout, origin_directory
 
@@ -154,22 +153,3 @@ def test_a_detached_checkout_is_on_no_branch_unless_a_ci_system_says(repository:
         on(repository, CIRCLE_BRANCH="one", BUILDKITE_BRANCH="two")
     with pytest.raises(NotResolved, match="tag"):
         on(repository, GITHUB_REF_NAME="v1", GITHUB_REF_TYPE="tag")
-
-
-def test_the_reflog_tells_renames_and_each_is_known_again(repository: Path) -> None:
-    def moves(branch: bytes) -> list[tuple[bytes, bytes]]:
-        log = read_logs(common(repository), [branch]).get(branch)
-        return [(move.old, move.new) for move in log.moves] if log else []
-
-    git(repository, "branch", "a")
-    git(repository, "branch", "-m", "a", "b")
-    first = read_logs(common(repository), [b"b"])[b"b"].moves[0]
-    assert (first.old, first.new) == (b"a", b"b")
-    git(repository, "branch", "-m", "b", "c/d")
-    assert moves(b"c/d") == [(b"a", b"b"), (b"b", b"c/d")]
-    assert read_logs(common(repository), [b"c/d"])[b"c/d"].moves[0] == first
-    assert moves(b"b") == []
-    git(repository, "branch", "-m", "c/d", "a")
-    git(repository, "branch", "-m", "a", "b")
-    marks = [move.mark for move in read_logs(common(repository), [b"b"])[b"b"].moves]
-    assert len(set(marks)) == 4

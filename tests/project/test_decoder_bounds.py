@@ -89,12 +89,17 @@ READERS: dict[str, tuple[Callable[[bytes], object], Callable[[int], bytes], int]
         1_000_000,
     ),
     "a reflog of one second": (
-        lambda data: reflog._parse(data),
+        lambda data: reflog.parse(data),
         lambda size: listed(size, b"0 1 n <e> 5 +0000\tBranch: renamed refs/heads/a to refs/heads/b\n"),
         1_000_000,
     ),
+    "a reflog that goes on from another one": (
+        lambda data: reflog.goes_on(reflog.parse(data), reflog.parse(data), b"b", b"c"),
+        lambda size: listed(size, b"0 1 n <e> 5 +0000\tBranch: renamed refs/heads/b to refs/heads/b\n"),
+        1_000_000,
+    ),
     "a reflog whose time has many digits": (
-        lambda data: reflog._parse(data),
+        lambda data: reflog.parse(data),
         lambda size: b"0 1 n <e> " + b"9" * size + b" +0000\tx\n",
         1_000_000,
     ),
@@ -228,7 +233,7 @@ def test_a_reflog_of_any_length_is_read_in_one_piece(tmp_path: Path) -> None:
     log = repo / ".git" / "logs" / "refs" / "heads" / "main"
     line = log.read_bytes().splitlines(keepends=True)[0]
     log.write_bytes(line * (300_000 // len(line)))
-    assert reflog._read(os.fsencode(log)) == log.read_bytes()
+    assert reflog.read_file(os.fsencode(log)) == log.read_bytes()
 
 
 def test_a_file_that_is_too_long_holds_no_block(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,8 +107,14 @@ class Expected:
     had: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     serial: Iterator[int] = field(default_factory=itertools.count)
 
-    def mark(self, files: dict[str, Path]) -> None:
-        """Take over what is held, and put something unique into every database that is new."""
+    def mark(self, files: dict[str, Path], done: Sequence[Step] = ()) -> None:
+        """Take over what is held, and put something unique into every database that is new.
+
+        What was renamed in the steps that were `done`, and was then deleted, may come back under its last name.
+        """
+        for verb, *names in done:
+            if verb in RENAMES:
+                self.had[names[1]] |= self.had[names[0]]
         for branch, file in files.items():
             if not got(file):
                 put(file, f"{branch} {next(self.serial)}")
@@ -192,7 +198,7 @@ def follow(noticed_by: str, home: Path, followed: Path, take: Callable[[Step], b
             if noticed_by == "reconcile" or (noticed_by == "hooks" and any(verb in UNTOLD for verb, *_ in done)):
                 ok(followed, "reconcile")
             until(lambda done=done: settled(followed, home, expected, done))  # type: ignore[misc]
-            expected.mark(connected_files(home))
+            expected.mark(connected_files(home), done)
         ok(followed, "reconcile")
         assert settled(followed, home, expected, [])
     everything = [got(file) for file in home.glob("instances/*/*/*/kv.sqlite3")]

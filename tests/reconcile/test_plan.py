@@ -20,6 +20,7 @@ from provisioner.reconcile.plan.actions import (
     Follow,
     Note,
     Open,
+    Orphan,
     Purge,
     Release,
     Rename,
@@ -197,9 +198,12 @@ def test_a_rename_over_a_branch_first_archives_what_is_replaced() -> None:
     other = replace(FEATURE, id="t2", branch=b"new")
     replaced = replace(CONNECTED, id="d2", timeline_id="t2", name="shop--new-1")
     desired = wants(b"new", renames=(Rename(b"feature", b"new", "m"),))
-    (archive,) = plan(desired, Actual((FEATURE, other), (CONNECTED, replaced)), NOW).actions
+    (orphan,) = plan(desired, Actual((FEATURE, other), (CONNECTED, replaced)), NOW).actions
+    assert isinstance(orphan, Orphan)
+    orphaned = replace(replaced, hold=Hold.ORPHANED)
+    (archive,) = plan(desired, Actual((FEATURE, other), (CONNECTED, orphaned)), NOW).actions
     assert isinstance(archive, Archive)
-    assert archive.database is replaced
+    assert archive.database is orphaned
 
 
 def test_production_neither_comes_nor_goes_by_a_rename() -> None:

@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 from support import commit, events, files, git, got, ok, provisioner, put, repository
 
-from provisioner.git.reflog import Log, Move
-from provisioner.reconcile.plan.rename_detection import carried
-
 pytestmark = pytest.mark.slow
 
 
@@ -161,13 +158,3 @@ def test_how_often_one_looks_changes_nothing(
             assert _held(shop) == expected
     ok(shop, "reconcile")
     assert _held(shop) == expected
-
-
-def test_of_two_that_left_one_name_the_first_has_its_data() -> None:
-    logs = {
-        b"y": Log(1, (Move(b"a", b"y", 20, "1"),)),
-        b"x": Log(1, (Move(b"a", b"x", 30, "2"),)),
-        b"z": Log(2, (Move(b"a", b"z", 20, "3"),)),
-    }
-    assert carried(logs, set(), {b"a", b"x"}, b"main") == {b"y": b"a"}
-    assert carried(logs, {"1"}, {b"a", b"x"}, b"main") == {b"z": b"a"}

@@ -151,8 +151,10 @@ def retries(database: view.Document) -> str:
 
 def _state(document: view.Document, database: view.Document | None) -> tuple[str, str]:
     """The status of a row, and what is to be said of it: of its database, else of the timeline's pre-deploy command."""
-    if database is None:
-        return document["status"], ""
+    if database is None or (document["doubt"] and not database["orphan"]):
+        return document["status"], f": {document['doubt']}" if document["doubt"] else ""
+    if database["orphan"]:
+        return database["status"], f": {database['orphan']}"
     deploy = document["pre_deploy"]
     if database["status"] == "connected" and deploy and deploy["state"] != "succeeded":
         return document["status"], f": {deploy['error'] or _why_not_yet(deploy)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Failures, Source
 from provisioner.reconcile.apply.fork_sources import origins
 from provisioner.reconcile.apply.new_rows import begun, new_ids
+from provisioner.reconcile.apply.timeline_rows import Event, note, opened, orphan, record
 from provisioner.reconcile.plan import actions as planned
 from provisioner.reconcile.plan.retry_delay import failure_of
 from provisioner.registry.moves import set_moved
@@ -77,7 +77,11 @@ class Applier:
         if kind is planned.Open:
             self._open([action for action in batch if isinstance(action, planned.Open)])
         elif kind is planned.Note:
-            self._note([action for action in batch if isinstance(action, planned.Note)])
+            notes = [action for action in batch if isinstance(action, planned.Note)]
+            note(self.registry, self.app, notes, self.now, self.cause)
+        elif kind is planned.Orphan:
+            orphans = [action for action in batch if isinstance(action, planned.Orphan)]
+            orphan(self.registry, self.app, orphans, self.now, self.cause)
         elif kind is planned.Create:
             self._create([action for action in batch if isinstance(action, planned.Create)])
         elif kind is planned.Ensure:
@@ -93,50 +97,17 @@ class Applier:
         else:
             self._release([action for action in batch if isinstance(action, planned.Release)])
 
-    # timelines
-
     def _open(self, actions: list[planned.Open]) -> None:
         """New timelines with their databases; the databases are made in the same go."""
-        timelines = [
-            Timeline(
-                id=new_id,
-                app_id=self.app.id,
-                branch=action.branch,
-                production=action.production,
-                revision=action.revision,
-                created_at=self.now,
-                gone_at=None,
-                rename_mark=action.mark,
-                active_at=self.now,
-            )
-            for new_id, action in zip(new_ids(len(actions)), actions, strict=True)
-        ]
+        ids = new_ids(len(actions))
+        timelines = [opened(self.app, action, new_id, self.now) for new_id, action in zip(ids, actions, strict=True)]
         instances = self.registry.assigned(self.app.id)
         with self.registry.change(synced=False):  # cut off with the power, nothing was promised: it is opened anew
             self.registry.save_timelines(timelines)
             self._record([(timeline.name, None, "timeline.open", "", self.cause) for timeline in timelines])
-            made = self._insert([(timeline, instance) for timeline in timelines for instance in instances])
+            clear = [timeline for timeline in timelines if not timeline.doubt]
+            made = self._insert([(timeline, instance) for timeline in clear for instance in instances])
         self._make(made)
-
-    def _note(self, actions: list[planned.Note]) -> None:
-        with self.registry.change():
-            self.registry.save_timelines(
-                replace(
-                    action.timeline,
-                    revision=action.revision,
-                    gone_at=action.gone_at,
-                    rename_mark=action.mark,
-                    active_at=self.now if _moved(action) else action.timeline.active_at,
-                )
-                for action in actions
-            )
-            self._record(
-                [
-                    (action.timeline.name, None, "timeline.gone" if action.gone_at else "timeline.back", "", self.cause)
-                    for action in actions
-                    if action.gone_at != action.timeline.gone_at
-                ]
-            )
 
     # databases
 
@@ -303,18 +274,8 @@ class Applier:
             self._instances[where] = self.registry.instance_of(instance_id).storage(moved=moved)
         return self._instances[where]
 
-    def _record(self, events: list[tuple[bytes, str | None, str, str, str]]) -> None:
-        self.registry.record_all(
-            [
-                (self.now, self.app.id, os.fsdecode(timeline), database_id, action, cause, detail)
-                for timeline, database_id, action, detail, cause in events
-            ]
-        )
-
-
-def _moved(note: planned.Note) -> bool:
-    """Is there a push behind it?"""
-    return note.gone_at is None and (note.revision != note.timeline.revision or note.timeline.gone_at is not None)
+    def _record(self, events: Sequence[Event]) -> None:
+        record(self.registry, self.app, events, self.now)
 
 
 def _batches(items: list[_T]) -> Iterator[list[_T]]:

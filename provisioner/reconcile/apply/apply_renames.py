@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
-from provisioner.core.model import App, Database, Instance, Share, Status, Timeline
+from provisioner.core.model import App, Database, Hold, Instance, Share, Status, Timeline
+from provisioner.reconcile.apply.new_lineages import lineage_of
 from provisioner.reconcile.apply.new_rows import name_of
 from provisioner.reconcile.plan.actions import Follow
 from provisioner.registry import queries
@@ -19,6 +20,12 @@ from provisioner.system import failpoints
 def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) -> None:
     """Carry out all renames of a plan in one transaction: branches may have exchanged their names."""
     failpoints.point("rename.begun")
+    lineages = [lineage_of(app, action.new, action.lineage) for action in actions]
+    actions = [
+        replace(action, lineage=found) for action, found in zip(actions, lineages, strict=True) if found is not None
+    ]
+    if len(actions) < len(lineages):
+        return  # git has gone on meanwhile: the next look sees what has become of all of them
     there = queries.of_branches(registry, app.id, [action.new for action in actions])
     known = {timeline.branch: timeline for timeline in there if timeline.of_branch}
     arrived = {action.new: _arrived(known.get(action.new), action, now) for action in actions}
@@ -35,6 +42,7 @@ def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) ->
         # archived for the moment: no two live databases may have one name, not even while they exchange them
         registry.save_databases(replace(database, status=Status.ARCHIVED) for database, _, _ in moved)
         registry.save_databases(database for database, _, _ in moved)
+        registry.save_databases(_left_behind(registry, app, actions, {database.id for database, _, _ in moved}))
         ended = carry_shares(registry, app, {action.old.id: arrived[action.new].id for action in actions})
         _end_keeping(registry, app, ended, {database.id for database, _, _ in moved}, now)
         for database, timeline, action in moved:
@@ -84,10 +92,30 @@ def _arrived(known: Timeline | None, action: Follow, now: int) -> Timeline:
         branch=action.new,
         revision=action.revision,
         gone_at=None,
-        rename_mark=action.mark,
+        lineage=action.lineage,
     )
+
+
+def _left_behind(registry: Registry, app: App, actions: Sequence[Follow], moved: set[str]) -> list[Database]:
+    """What older branches of a name have left in the archive: it is not the next one's that is called so."""
+    old = {action.old.id for action in actions}
+    return [
+        replace(item, hold=Hold.ORPHANED)
+        for item in registry.databases(app.id)
+        if item.timeline_id in old and item.id not in moved and item.hold is None and not item.live
+    ]
 
 
 def _left(timeline: Timeline, now: int) -> Timeline:
     """What was said of it went along: a branch that takes its name later is another one."""
-    return replace(timeline, gone_at=now, protected=False, expire_ms=None, deployed="", failure=None)
+    return replace(
+        timeline,
+        gone_at=now,
+        protected=False,
+        expire_ms=None,
+        deployed="",
+        failure=None,
+        deployed_by="",
+        lineage="",
+        doubt="",
+    )

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from provisioner.core.model import App, Database, Instance, Share, Timeline
 
 
 @dataclass(frozen=True, slots=True)
 class Rename:
-    """Git says that `old` became `new`; `mark` is what the timeline then remembers of its reflog."""
+    """Git says that `old` became `new`, whose lineage that is."""
 
     old: bytes
     new: bytes
-    mark: str
+    lineage: str
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What the refs say: branches with their commits, where to keep databases, and what was renamed.
 
-    No two `renames` have the same old or the same new name, but one's old may be another's new. `marks` are what to
-    remember of the reflogs, by branch; a branch that is not in it keeps what it has. `deleted` are the instances that were
-    deleted, by their ids, with the time (ms) at which their data is.
+    No two `renames` have the same old or the same new name, but one's old may be another's new. `lineages` are those of
+    branches, where they are others than the registry has. No branch gets the data of the `unowned`, for these reasons;
+    `unclear` are branches that may own it, by the branches of its timelines. `renewed` are branches that were made under the
+    names of others that have ended since the last look. `deleted` are the instances that were deleted, by
+    their ids, with the time (ms) at which their data is.
     """
 
     app: App
     branches: dict[bytes, str]
     instances: tuple[Instance, ...]
     renames: tuple[Rename, ...] = ()
-    marks: dict[bytes, str] | None = None
+    lineages: Mapping[bytes, str] = field(default_factory=dict)
+    unowned: Mapping[bytes, str] = field(default_factory=dict)
+    unclear: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
+    renewed: frozenset[bytes] = frozenset()
     deleted: dict[str, int] | None = None
 
 
@@ -44,12 +50,13 @@ class Actual:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A branch has no timeline yet."""
+    """A branch has no timeline yet. With a `doubt` it gets no database either."""
 
     branch: bytes
     production: bool
     revision: str
-    mark: str
+    lineage: str
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,8 @@ class Note:
     timeline: Timeline
     revision: str
     gone_at: int | None
-    mark: str
+    lineage: str
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +75,26 @@ class Follow:
     """A branch was renamed: these databases of the timeline `old` go to the branch `new`, with what it shares.
 
     They are live, but for those in whose place it shares another's. `kept` come along as they are: their instances were
-    deleted, and may be recovered.
+    deleted, and may be recovered, or a person has archived them.
     """
 
     old: Timeline
     new: bytes
     revision: str
-    mark: str
+    lineage: str
     databases: tuple[Database, ...]
     shares: tuple[Share, ...] = ()
     kept: tuple[Database, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """These databases of a timeline, and what it shares, are no longer its branch's, nor any other's: a person decides."""
+
+    timeline: Timeline
+    databases: tuple[Database, ...]
+    shares: tuple[Share, ...]
+    cause: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +157,7 @@ class Unshare:
     cause: str
 
 
-Action = Open | Note | Follow | Create | Ensure | Archive | Fail | Release | Purge | Unshare
+Action = Open | Note | Follow | Orphan | Create | Ensure | Archive | Fail | Release | Purge | Unshare
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from provisioner.core.model import Database, Timeline
-from provisioner.reconcile.plan.actions import Action, Ensure, Follow
+from provisioner.core.model import Database, Hold, Timeline
+from provisioner.reconcile.plan.actions import Action, Ensure, Follow, Orphan
 from provisioner.reconcile.plan.planner_context import Outlook, resting, settled, text
 
 
@@ -20,9 +20,10 @@ def follows(look: Outlook) -> tuple[list[Action], set[bytes]]:
         moving = tuple(database for database in look.newest(old) if database.hold is None)
         shares = tuple(look.shares[old.id].values())
         kept = tuple(item for item in look.lost[old.id] if resting(item))
-        if moving or shares or kept:
+        kept += tuple(item for item in look.newest(old) if item.hold is Hold.ARCHIVED and not item.live)
+        if moving or shares or kept or old.doubt:
             revision = look.desired.branches[rename.new]
-            pending.append(Follow(old, rename.new, revision, rename.mark, moving, shares, kept))
+            pending.append(Follow(old, rename.new, revision, rename.lineage, moving, shares, kept))
     leaving = {database.id for follow in pending for database in follow.databases}
     while barred := [follow for follow in pending if _protected(look, by_branch.get(follow.new), leaving)]:
         pending = [follow for follow in pending if follow not in barred]
@@ -58,9 +59,10 @@ def _before(look: Outlook, follow: Follow, new: Timeline | None, leaving: set[st
     """First make room and have the data live, then move it: two plans, since each step may fail by itself."""
     cause = f"replaced: {text(follow.old.branch)} was renamed to {text(follow.new)}"
     if new is not None:
-        for database in look.databases[new.id]:
-            if database.live and database.id not in leaving:
-                yield look.archive(database, new, cause)
+        staying = tuple(item for item in look.databases[new.id] if item.live and item.id not in leaving)
+        if any(database.hold is not Hold.ORPHANED for database in staying):
+            yield Orphan(new, staying, (), cause)
+        yield from (look.archive(database, new, cause) for database in staying if database.hold is Hold.ORPHANED)
     for database in _used(follow):
         if not settled(database) and look.due(database):
             yield Ensure(database, follow.old, "its branch was renamed")

@@ -18,6 +18,7 @@ from provisioner.reconcile.plan.actions import (
     Fail,
     Note,
     Open,
+    Orphan,
     Plan,
     Purge,
     Release,
@@ -40,6 +41,14 @@ class _Planner:
         actions, moving = follows(self.look)
         known = set()
         for timeline in self.look.actual.timelines:
+            cause = self.desired.unowned.get(timeline.branch)
+            if cause is None and timeline.branch in self.desired.unclear:
+                cause = "git does not show which branch has its name now"
+            unowned = cause is not None and timeline.of_branch and timeline.branch not in moving
+            if unowned and (orphan := self._orphan(timeline, cause or "")):
+                actions.append(orphan)
+                moving.add(timeline.branch)
+        for timeline in self.look.actual.timelines:
             for database in self.look.lost[timeline.id]:
                 actions.extend(self._lost(database, timeline))
             if timeline.of_branch:
@@ -58,8 +67,20 @@ class _Planner:
             production = branch == self.app.production
             new = not has_production if production else branch not in known
             if new:
-                actions.append(Open(branch, production, revision, (self.desired.marks or {}).get(branch, "")))
+                lineage = "" if production else self.desired.lineages.get(branch, "")
+                actions.append(Open(branch, production, revision, lineage, self.look.doubts(branch)))
         return Plan(tuple(actions), self.look.next_at)
+
+    def _orphan(self, timeline: Timeline, cause: str) -> Orphan | None:
+        """What takes a timeline's databases from whatever branch has its name now; None if it has none any more."""
+        mine = self.look.databases[timeline.id] + self.look.lost[timeline.id]
+        databases = tuple(
+            item for item in mine if item.hold in (None, Hold.CONNECTED) and item.intent is not Intent.PURGE
+        )
+        shares = tuple(self.look.shares[timeline.id].values())
+        if not databases and not shares:
+            return None
+        return Orphan(timeline, databases, shares, cause)
 
     def _wanted(self, timeline: Timeline) -> bool:
         if timeline.branch not in self.desired.branches:
@@ -85,23 +106,29 @@ class _Planner:
 
     def _present(self, timeline: Timeline) -> Iterator[Action]:
         revision = self.desired.branches[timeline.branch]
-        mark = (self.desired.marks or {}).get(timeline.branch, timeline.rename_mark)
+        lineage, doubt = self._lineage(timeline), self.look.doubt(timeline)
         pushed = timeline.gone_at is not None or timeline.revision != revision
-        if pushed or timeline.rename_mark != mark:
-            yield Note(timeline, revision, None, mark)
+        if pushed or timeline.lineage != lineage or timeline.doubt != doubt:
+            yield Note(timeline, revision, None, lineage, doubt)
         if not pushed and self.look.expired(timeline):
             yield from self._put_away(timeline, "its time is over: nothing was pushed to it since")
         else:
             yield from self._connected(timeline)
 
+    def _lineage(self, timeline: Timeline) -> str:
+        return self.desired.lineages.get(timeline.branch, timeline.lineage) if timeline.of_branch else ""
+
     def _connected(self, timeline: Timeline) -> Iterator[Action]:
         chosen = {database.instance_id: database for database in self.look.newest(timeline)}
         shares = self.look.shares[timeline.id]
-        for instance in self.desired.instances:
-            if instance.id not in chosen and instance.id not in shares:
-                yield Create(timeline, instance)
+        if not self.look.doubt(timeline):
+            leaving = {item.instance_id for item in self.look.databases[timeline.id] if item.live}
+            taken = chosen.keys() | shares.keys() | leaving
+            yield from (Create(timeline, instance) for instance in self.desired.instances if instance.id not in taken)
         for database in self.look.databases[timeline.id]:
-            if database.instance_id in shares and database.instance_id in self.look.instances:
+            if database.hold is Hold.ORPHANED:
+                yield from self._keep_orphan(database, timeline)
+            elif database.instance_id in shares and database.instance_id in self.look.instances:
                 yield from self._keep_aside(database, timeline)
             elif chosen.get(database.instance_id) is database and database.instance_id in self.look.instances:
                 yield from self._keep_connected(database, timeline)
@@ -110,6 +137,13 @@ class _Planner:
                     yield Archive(database, timeline, "unassigned", None)
             else:
                 yield from self._keep_archived(database, timeline)
+
+    def _keep_orphan(self, database: Database, timeline: Timeline) -> Iterator[Action]:
+        """It belonged to a branch that was called so before, or may have: it is archived, whatever branch is there now."""
+        if not database.live:
+            yield from self._keep_archived(database, timeline)
+        elif self.look.due(database):
+            yield self.look.archive(database, timeline, "it is no branch's: see its history")
 
     def _keep_aside(self, database: Database, timeline: Timeline) -> Iterator[Action]:
         """Another's database is used in the place of this one."""
@@ -159,7 +193,9 @@ class _Planner:
     def _put_away(self, timeline: Timeline, cause: str) -> Iterator[Action]:
         yield from self._end_shares(timeline, cause)
         for database in self.look.databases[timeline.id]:
-            if self.look.shared(database):
+            if database.hold is Hold.ORPHANED:
+                yield from self._keep_orphan(database, timeline)
+            elif self.look.shared(database):
                 yield from self._keep_for_others(database, timeline)
             elif not database.live:
                 yield from self._keep_archived(database, timeline)
@@ -175,7 +211,11 @@ class _Planner:
     # timelines whose branch is gone
 
     def _absent(self, timeline: Timeline) -> Iterator[Action]:
-        live = [database for database in self.look.databases[timeline.id] if database.live]
+        mine = self.look.databases[timeline.id]
+        for database in mine:
+            if database.hold is Hold.ORPHANED and database.live:
+                yield from self._keep_orphan(database, timeline)
+        live = [database for database in mine if database.live and database.hold is not Hold.ORPHANED]
         shares = self.look.shares[timeline.id]
         for database in self.look.databases[timeline.id]:
             if database.live:
@@ -187,11 +227,13 @@ class _Planner:
             else:
                 yield from self._keep_archived(database, timeline)
         endless = [] if timeline.production or timeline.protected else list(self._endless(timeline))
-        if not (live or endless or shares or self.look.lost[timeline.id]):
-            return
+        used = bool(live or endless or shares or self.look.lost[timeline.id])
         gone_at = timeline.gone_at if timeline.gone_at is not None else self.now
-        if timeline.gone_at is None:
-            yield Note(timeline, timeline.revision, gone_at, timeline.rename_mark)
+        lineage = self._lineage(timeline)
+        if (used and timeline.gone_at is None) or lineage != timeline.lineage:
+            yield Note(timeline, timeline.revision, gone_at, lineage)
+        if not used:
+            return
         over = gone_at + self.app.grace_ms
         if over > self.now and not timeline.protected:
             self.look.at(over)

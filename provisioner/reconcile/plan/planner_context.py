@@ -32,6 +32,7 @@ class Outlook:
             self._sharing[share.database_id].append(share.timeline_id)
         self._timelines = {timeline.id: timeline for timeline in actual.timelines} if actual.shares else {}
         self.instances = {instance.id: instance for instance in desired.instances}
+        self._orphans = {item.id for item in actual.databases if item.hold is Hold.ORPHANED}
 
     def at(self, when: int) -> None:
         self.next_at = when if self.next_at is None else min(self.next_at, when)
@@ -42,10 +43,29 @@ class Outlook:
         for database in self.databases[timeline.id]:
             if database.intent is Intent.PURGE or (database.purge_at or self.now + 1) <= self.now:
                 continue
+            if database.hold is Hold.ORPHANED:
+                continue
             other = best.get(database.instance_id)
-            if other is None or (database.live, database.archived_at or 0) > (other.live, other.archived_at or 0):
+            if other is None or _rank(database) > _rank(other):
                 best[database.instance_id] = database
         return list(best.values())
+
+    def doubt(self, timeline: Timeline) -> str:
+        """The ids of the databases that may be its branch's, as long as a person can still decide that."""
+        new = self.doubts(timeline.branch) if timeline.of_branch else ""
+        if new or timeline.branch in self.desired.renewed:
+            return new
+        return " ".join(item for item in timeline.doubt.split() if item in self._orphans)
+
+    def doubts(self, branch: bytes) -> str:
+        """The ids of the databases that may be this branch's by what git shows now."""
+        names = self.desired.unclear.get(branch, ())
+        owned = (database for name in names for database in self._by_branch(name))
+        return " ".join(database.id for database in owned if database.hold in (None, Hold.ORPHANED))
+
+    def _by_branch(self, branch: bytes) -> list[Database]:
+        found = next((item for item in self.actual.timelines if item.of_branch and item.branch == branch), None)
+        return self.databases[found.id] if found else []
 
     def due(self, database: Database) -> bool:
         """Has the time come to try again what failed last? Always so where nothing failed."""
@@ -70,7 +90,7 @@ class Outlook:
 
     def shared(self, database: Database) -> bool:
         """Does a timeline that is there use this database of another one's?"""
-        if database.hold is Hold.ARCHIVED or database.instance_id not in self.instances:
+        if database.hold in (Hold.ARCHIVED, Hold.ORPHANED) or database.instance_id not in self.instances:
             return False
         return any(self._there(self._timelines[timeline_id]) for timeline_id in self._sharing.get(database.id, ()))
 
@@ -82,6 +102,11 @@ class Outlook:
     def archive(self, database: Database, timeline: Timeline, cause: str) -> Archive:
         purge_at = database.purge_at or self.now + self.app.retention_ms
         return Archive(database, timeline, cause, purge_at)
+
+
+def _rank(database: Database) -> tuple[bool, bool, int]:
+    """What is live goes first, then what a person wants back, then what was archived last."""
+    return database.live, database.hold is Hold.CONNECTED, database.archived_at or 0
 
 
 def expires_at(app: App, timeline: Timeline) -> int | None:

@@ -10,6 +10,7 @@ from provisioner.cli.selectors import HERE, Wanted, load, parse, selector_option
 from provisioner.cli.terminal import carry_out
 from provisioner.environment.resolve import Selectors
 from provisioner.operations import fork_reset
+from provisioner.operations.archive import begin_empty
 from provisioner.registry.store import Registry
 
 app_option = click.option("--app", "slug", metavar="APP", help="The app. Default: the one whose checkout this is.")
@@ -87,6 +88,9 @@ def reset(
     """
     with Registry.open(the_home()) as registry:
         goal = load(registry, wanted)
+        if goal.timeline.doubt and source == "empty":
+            carry_out(begin_empty(registry, goal.app, goal.timeline), yes=yes)
+            return
         origin = None
         if source != "empty":
             origin = load(registry, parse(source, Selectors()), goal.app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 import click
 
@@ -10,13 +11,14 @@ from provisioner.cli.commands.database.fork import fork, reset
 from provisioner.cli.commands.database.snapshots import restore, snapshot
 from provisioner.cli.context import json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.selectors import Wanted, filtered, load, target_argument
-from provisioner.cli.terminal import carry_out
+from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.clock import rfc3339
 from provisioner.core.naming import shown
 from provisioner.operations import archive as holding
 from provisioner.operations import documents as view
 from provisioner.operations import retry
 from provisioner.operations.instances import find as find_instance
+from provisioner.operations.lookup import timeline_meant
 from provisioner.operations.target import only_one
 from provisioner.registry.store import Registry
 
@@ -131,13 +133,16 @@ def archive(wanted: Wanted, yes: bool) -> None:
 
 @database.command()
 @target_argument("TARGET", required=True)
-def recover(wanted: Wanted) -> None:
+@click.option("--to", "branch", metavar="BRANCH", help="Give the data to this branch instead of its own.")
+def recover(wanted: Wanted, branch: str | None) -> None:
     """Bring archived databases back. Where their branch is gone, they stay until they are archived by hand.
 
     TARGET is a branch, a timeline, or one database by its name or id.
     """
     with Registry.open(the_home()) as registry:
-        carry_out(holding.recover(registry, load(registry, wanted)))
+        target = load(registry, wanted)
+        to = None if branch is None else timeline_meant(registry, target.app, os.fsencode(branch), TERMINAL)
+        carry_out(holding.recover(registry, target, to))
 
 
 @database.command()

@@ -1,0 +1,170 @@
+"""Making anchors, and finding the branches that they are the logs of. What an anchor is, `provisioner.git.lineage` says."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from provisioner.git.lineage import anchor_name, anchors_directory
+from provisioner.git.reflog import Log, in_reftable, keeps_logs, parse, read_file, read_log
+from provisioner.git.worktree import HEADS, LOGS
+
+NOWHERE = b""
+"""Instead of a branch's name: git is renaming the branch, and has put its log aside for the moment."""
+
+_PUT_ASIDE = b"refs/.tmp-renamed-log"
+_HEAD, _NEXT_HEAD = "HEAD", "HEAD.next"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Where the files of an app's anchors and of all logs of branches were at one moment.
+
+    `logs` has the inode of each branch's log, `places` by the anchor's name the branch whose log it is. `whole`: since the
+    last look not all logs were rewritten, so that an anchor which is nobody's log is that of a branch which is gone.
+    """
+
+    logs: dict[bytes, int]
+    anchors: frozenset[str]
+    places: dict[str, bytes]
+    whole: bool
+
+
+def look(common_dir: bytes, app_id: str) -> Sight | None:
+    """None if the repository keeps no logs. 10,000 branches take about 20 ms."""
+    if not keeps_logs(common_dir):
+        return None
+    if in_reftable(common_dir):
+        return Sight({}, frozenset(), {}, whole=False)
+    anchors = _anchors(common_dir, app_id)
+    logs = {branch: inode for branch, inode in _files(os.path.join(common_dir, LOGS, HEADS)) if branch[-5:] != b".lock"}
+    branches = {inode: branch for branch, inode in logs.items()}
+    aside = _inode(os.path.join(common_dir, LOGS, _PUT_ASIDE))
+    if aside is not None:
+        branches[aside] = NOWHERE
+    head = anchors.pop(_HEAD, None)
+    anchors.pop(_NEXT_HEAD, None)
+    whole = head is not None and head == _inode(_log_of_head(common_dir)) and not _collecting(common_dir)
+    places = {name: branches[inode] for name, inode in anchors.items() if inode in branches}
+    return Sight(logs, frozenset(anchors), places, whole)
+
+
+def _anchors(common_dir: bytes, app_id: str) -> dict[str, int]:
+    try:
+        with os.scandir(os.fsdecode(anchors_directory(common_dir, app_id))) as entries:
+            return {entry.name: entry.inode() for entry in entries}
+    except OSError:
+        return {}
+
+
+def _files(top: bytes) -> Iterator[tuple[bytes, int]]:
+    """The files below a directory that ends in a slash, by their paths in it, with their inodes."""
+    waiting = [b""]
+    while waiting:
+        directory = waiting.pop()
+        try:
+            with os.scandir(top + directory) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(directory + entry.name + b"/")
+                    else:
+                        yield directory + entry.name, entry.inode()
+        except (FileNotFoundError, NotADirectoryError):  # git removes directories that have become empty
+            continue
+
+
+def last_words(common_dir: bytes, app_id: str, lineage: str) -> Log | None:
+    """What a branch's log held until it was deleted, overwritten or rewritten; None if there is no anchor to tell."""
+    name = anchor_name(lineage)
+    path = os.path.join(anchors_directory(common_dir, app_id), os.fsencode(name))
+    return parse(read_file(path)) if name and os.path.exists(path) else None
+
+
+def make_anchor(common_dir: bytes, app_id: str, branch: bytes, expected: int | None) -> str | None:
+    """Give a branch an anchor. Returns its lineage: without an anchor if there can be none, empty if it has no log.
+
+    None: the branch's log is no longer the file with the `expected` inode.
+    """
+    log = os.path.join(common_dir, LOGS, HEADS + branch)
+    if in_reftable(common_dir):
+        text = read_log(common_dir, branch)
+        return f".{text.digest}" if text.lines else ""
+    name = uuid.uuid4().hex
+    anchor = os.path.join(anchors_directory(common_dir, app_id), name.encode())
+    if not _link(log, anchor):
+        if not os.path.exists(log):
+            return "" if expected is None else None
+        return f".{parse(read_file(log)).digest}"
+    if expected is not None and _inode(anchor) != expected:
+        os.unlink(anchor)
+        return None
+    return f"{name}.{parse(read_file(anchor)).digest}"
+
+
+def _link(path: bytes, link: bytes) -> bool:
+    """False if there can be none: the file is gone, the file system has no hard links, or the system refuses."""
+    try:
+        if not os.path.isdir(os.path.dirname(link)):
+            os.makedirs(os.path.dirname(link))
+        os.link(path, link, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def remove_other_anchors(common_dir: bytes, app_id: str, kept: Collection[str]) -> None:
+    """Remove all anchors but those of the lineages that are `kept`. The caller holds the app's lock."""
+    directory = anchors_directory(common_dir, app_id)
+    names = {anchor_name(lineage) for lineage in kept} | {_HEAD, _NEXT_HEAD}
+    for name in _anchors(common_dir, app_id).keys() - names:
+        _unlink(os.path.join(directory, os.fsencode(name)))
+
+
+def begin_watch(common_dir: bytes, app_id: str) -> None:
+    """Make what shows whether all logs are rewritten from now on: an anchor of HEAD's log. See `complete_watch`."""
+    head = _inode(_log_of_head(common_dir))
+    if head is None or head == _inode(_anchor_of_head(common_dir, app_id, _HEAD)):
+        return
+    following = _anchor_of_head(common_dir, app_id, _NEXT_HEAD)
+    if head != _inode(following):
+        _unlink(following)
+        _link(_log_of_head(common_dir), following)
+
+
+def watch_begun(common_dir: bytes, app_id: str) -> bool:
+    """Is there a `begin_watch` that was not completed?"""
+    return _inode(_anchor_of_head(common_dir, app_id, _NEXT_HEAD)) is not None
+
+
+def complete_watch(common_dir: bytes, app_id: str) -> None:
+    """Rely on the last `begin_watch`: every branch has got an anchor of its log since."""
+    os.replace(_anchor_of_head(common_dir, app_id, _NEXT_HEAD), _anchor_of_head(common_dir, app_id, _HEAD))
+
+
+def _anchor_of_head(common_dir: bytes, app_id: str, name: str) -> bytes:
+    return os.path.join(anchors_directory(common_dir, app_id), name.encode())
+
+
+def _log_of_head(common_dir: bytes) -> bytes:
+    return os.path.join(common_dir, LOGS, b"HEAD")
+
+
+def _collecting(common_dir: bytes) -> bool:
+    """Does ``git gc`` run, which rewrites one log after the other?"""
+    return os.path.exists(os.path.join(common_dir, b"gc.pid"))
+
+
+def _inode(path: bytes) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
+
+
+def _unlink(path: bytes) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return

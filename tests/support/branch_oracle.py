@@ -1,0 +1,206 @@
+"""A model of git's own semantics of branches, and random sequences of what people do to them.
+
+A branch is a lineage: it begins when it is made or copied, keeps its identity when it is renamed, and ends when it is deleted
+or another one takes its name. The model knows nothing of reflogs, files, times, or of how often anybody has looked.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+Step = tuple[str, ...]
+"""A git command."""
+
+NAMES = ("a", "b", "c", "t", "z", "d/x", "d/y", "修正")
+TEMPORARY = "tmp"
+
+
+@dataclass(slots=True)
+class Lineage:
+    """`names` are those since the last look; `ended` is the last one, once it has ended. `mark` is what its data is known by."""
+
+    names: list[str]
+    mark: str = ""
+    ended: str = ""
+    unclear: bool = False  # git has not shown whether it is an earlier one: a person has to decide
+
+
+@dataclass(slots=True)
+class Model:
+    """`there` are the branches; `ended` the lineages that have ended and whose data nobody has been given since."""
+
+    there: dict[str, Lineage] = field(default_factory=dict)
+    ended: list[Lineage] = field(default_factory=list)
+
+    def begin(self, name: str) -> None:
+        self.end(name)
+        self.there[name] = Lineage([name])
+
+    def end(self, name: str) -> None:
+        gone = self.there.pop(name, None)
+        if gone is not None:
+            gone.ended = name
+            self.ended.append(gone)
+
+    def rename(self, old: str, new: str) -> None:
+        moving = self.there.pop(old)
+        self.end(new)
+        moving.names.append(new)
+        self.there[new] = moving
+
+    def apply(self, step: Step) -> None:
+        """What a git command that succeeded has done."""
+        match step:
+            case ("branch", "-m" | "-M", old, new):
+                self.rename(old, new)
+            case ("branch", "-c" | "-C", _, new):
+                self.begin(new)
+            case ("branch", "-D", name) | ("update-ref", "-d", name):
+                self.end(name.removeprefix("refs/heads/"))
+            case ("branch", name, *_) | ("worktree", "add", "-q", "-b", name, *_) if not name.startswith("-"):
+                self.begin(name)
+            case _:
+                pass
+
+    def may_come_back(self, lineage: Lineage, *, logs_rewritten: bool, watched: bool) -> set[str]:
+        """The data of lineages that have ended, which a new branch of their name gets back.
+
+        Once all logs were rewritten, git no longer shows under which of its names a lineage has ended, and which of its names
+        another one has begun with. If the branches are `watched` all the time, it gets that under any of its names.
+        """
+        names = set(lineage.names if logs_rewritten or watched else lineage.names[-1:])
+        return {
+            gone.mark
+            for gone in self.ended
+            if gone.mark and names & {gone.ended, *(gone.names if logs_rewritten else ())}
+        }
+
+    def looked(self) -> None:
+        for lineage in self.there.values():
+            lineage.names = lineage.names[-1:]
+
+
+class Sequence:
+    """Commands for `dice` to choose from, as a person or a script gives them; many of them lead to ambiguous names."""
+
+    def __init__(self, dice: random.Random, model: Model, *, rewriting: bool) -> None:
+        self.dice, self.model, self.rewriting = dice, model, rewriting
+        self.trees = 0
+
+    def steps(self) -> Iterator[Step]:
+        kinds = [
+            *(self._rename,) * 5,
+            *(self._rename_over, self._create, self._delete, self._copy, self._copy_over) * 2,
+            *(self._swap, self._cycle, self._again, self._leave_twice, self._copy_and_leave, self._move_aside) * 2,
+            *(self._commit, self._pack, self._worktree, self._force),
+        ]
+        if self.rewriting:
+            kinds += [self._collect, self._expire, self._wipe]
+        yield from self.dice.choice(kinds)()
+
+    def _some(self) -> str:
+        return self.dice.choice(sorted(self.model.there) or ["a"])
+
+    def _free(self) -> str:
+        return self.dice.choice([name for name in NAMES if name not in self.model.there] or ["free"])
+
+    def _rename(self) -> Iterator[Step]:
+        yield ("branch", "-m", self._some(), self._free())
+
+    def _rename_over(self) -> Iterator[Step]:
+        yield ("branch", "-M", self._some(), self._some())
+
+    def _create(self) -> Iterator[Step]:
+        yield ("branch", self._free(), "main")
+
+    def _delete(self) -> Iterator[Step]:
+        yield self.dice.choice([("branch", "-D", self._some()), ("update-ref", "-d", f"refs/heads/{self._some()}")])
+
+    def _copy(self) -> Iterator[Step]:
+        yield ("branch", "-c", self._some(), self._free())
+
+    def _copy_over(self) -> Iterator[Step]:
+        yield ("branch", "-C", self._some(), self._some())
+
+    def _swap(self) -> Iterator[Step]:
+        one, other = self._some(), self._some()
+        yield from (("branch", "-m", *pair) for pair in ((one, TEMPORARY), (other, one), (TEMPORARY, other)))
+
+    def _cycle(self) -> Iterator[Step]:
+        names = self.dice.sample(sorted(self.model.there), min(3, len(self.model.there)))
+        if len(names) == 3:
+            a, b, c = names
+            yield from (("branch", "-m", *pair) for pair in ((c, TEMPORARY), (b, c), (a, b), (TEMPORARY, a)))
+
+    def _again(self) -> Iterator[Step]:
+        name = self._some()
+        yield ("branch", "-D", name)
+        yield ("branch", name, "main")
+
+    def _leave_twice(self) -> Iterator[Step]:
+        name = self._some()
+        yield ("branch", "-m", name, self._free())
+        yield ("branch", name, "main")
+        yield ("branch", "-m", name, self._free())
+
+    def _copy_and_leave(self) -> Iterator[Step]:
+        name, other = self._some(), self._free()
+        yield ("branch", "-m", name, other)
+        yield ("branch", "-c", other, name)
+        yield ("branch", "-m", name, self._free())
+
+    def _move_aside(self) -> Iterator[Step]:
+        """A new branch takes the place of one that goes to the new one's."""
+        name, new = self._some(), self._free()
+        yield ("branch", new, "main")
+        yield ("branch", "-m", new, TEMPORARY)
+        yield ("branch", "-m", name, new)
+        yield ("branch", "-m", TEMPORARY, name)
+
+    def _commit(self) -> Iterator[Step]:
+        yield ("update-ref", f"refs/heads/{self._some()}", self.dice.choice(["main", "main~1"]))
+
+    def _force(self) -> Iterator[Step]:
+        yield ("branch", "-f", self._some(), self.dice.choice(["main", "main~1"]))
+
+    def _pack(self) -> Iterator[Step]:
+        yield ("pack-refs", "--all")
+
+    def _worktree(self) -> Iterator[Step]:
+        self.trees += 1
+        yield ("worktree", "add", "-q", "-b", self._free(), f"../tree-{self.trees}", "main")
+        yield ("worktree", "remove", "--force", f"../tree-{self.trees}")
+
+    def _collect(self) -> Iterator[Step]:
+        yield ("gc", "-q")
+
+    def _expire(self) -> Iterator[Step]:
+        yield ("reflog", "expire", "--all")
+
+    def _wipe(self) -> Iterator[Step]:
+        yield ("reflog", "expire", "--expire=now", "--expire-unreachable=now", "--all")
+
+
+REWRITING = ("gc", "reflog")
+"""Git commands that rewrite all logs."""
+
+
+class Clock:
+    """What git takes for the time, which is what its logs hold. Kinds are `CLOCKS`."""
+
+    def __init__(self, kind: str, dice: random.Random, start: int) -> None:
+        self.kind, self.dice, self.now = kind, dice, start
+
+    def environment(self) -> dict[str, str]:
+        if self.kind == "running":
+            return {}
+        if self.kind == "slow":
+            self.now += self.dice.choice([1, 1, 2, 60])
+        elif self.kind == "stepping":
+            self.now += self.dice.choice([0, 1, 2, -1, -5])
+        return {"GIT_COMMITTER_DATE": f"{self.now} +0000"}
+
+
+CLOCKS = ("running", "standing", "slow", "stepping")
