@@ -29,7 +29,7 @@ from provisioner.registry.store import Registry
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 HERE = "@"
-_HELP = {
+HELP = {
     "app": "The app. Default: the one whose checkout this is.",
     "branch": "The branch's timeline. Default: the branch that is checked out here.",
     "timeline": "The timeline: production, git-branch/NAME, or preview/COMMIT.",
@@ -42,10 +42,12 @@ ALL = (*TIMELINE, "instance")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is meant, not looked up yet. `text` is a NAME; None: what the selectors say, else the checkout."""
+    """What is meant, not looked up yet. `text` is a NAME; None: what the selectors say, else the checkout, which is said to
+    be meant where it is `checked_out`."""
 
     selectors: Selectors
     text: str | None = None
+    checked_out: bool = False
 
     @property
     def by_selector(self) -> bool:
@@ -54,7 +56,11 @@ class Wanted:
     @property
     def narrowed(self) -> bool:
         """Is anything said but the app?"""
-        return self.text is not None or self.by_selector or self.selectors.instance is not None
+        return self.names_timeline or self.selectors.instance is not None
+
+    @property
+    def names_timeline(self) -> bool:
+        return self.text is not None or self.checked_out or self.by_selector
 
 
 def selector_options(*names: str) -> Callable[[_Command], _Command]:
@@ -67,10 +73,31 @@ def selector_options(*names: str) -> Callable[[_Command], _Command]:
             selectors.must_be_one()
             return command(*args, selectors=selectors, **options)
 
-        options = {name: {"metavar": name.upper(), "help": _HELP[name]} for name in names}
+        options = {name: {"metavar": name.upper(), "help": HELP[name]} for name in names}
         for name, settings in reversed(options.items()):
             with_selectors = click.option(f"--{name}", f"select_{name}", **settings)(with_selectors)  # type: ignore[arg-type]
         return with_selectors  # type: ignore[return-value]
+
+    return decorate
+
+
+def object_argument(name: str, kind: str, *, required: bool) -> Callable[[_Command], _Command]:
+    """What a command works on, by its position or by the option of its kind (``app``, ``instance``), handed on as `name`."""
+    option, metavar = f"--{kind}", kind.upper()
+
+    def decorate(command: _Command) -> _Command:
+        @wraps(command)
+        def with_object(*args: Any, positional: str | None, selected: str | None, **others: Any) -> Any:
+            if None not in (positional, selected) and positional != selected:
+                raise UsageError(f"{positional!r} and {option} {selected} are two things", "Omit one")
+            found = positional if selected is None else selected
+            if found is None and required:
+                raise click.UsageError(f"Missing argument '{metavar}'.")
+            return command(*args, **{name: found}, **others)
+
+        shown_as = metavar if required else f"[{metavar}]"
+        with_option = click.option(option, "selected", metavar=metavar, help=f"The same as {metavar}.")(with_object)
+        return click.argument("positional", required=False, metavar=shown_as)(with_option)  # type: ignore[return-value]
 
     return decorate
 
@@ -126,7 +153,7 @@ def parse(text: str, selectors: Selectors) -> Wanted:
         raise UsageError(f"{text!r} and --app {selectors.app} name two apps", "Omit one")
     slug = app or selectors.app
     chosen = Selectors(slug, instance=selectors.instance)
-    return Wanted(chosen, None if name == HERE else name)
+    return Wanted(chosen, checked_out=True) if name == HERE else Wanted(chosen, name)
 
 
 def load(registry: Registry, wanted: Wanted, app: App | None = None) -> Target:
@@ -191,7 +218,7 @@ def filtered(registry: Registry, wanted: Wanted, everything: bool) -> list[Docum
     if everything and wanted.narrowed:
         raise UsageError("--all and a target cannot be used together", "Omit one")
     instance = wanted.selectors.instance
-    if wanted.text is None and not wanted.by_selector:
+    if not wanted.names_timeline:
         apps = apps_meant(registry, wanted.selectors.app, everything)
         return [
             item for app in apps for item in timelines(registry, app) if instance is None or _keep_only(item, instance)

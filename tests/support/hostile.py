@@ -111,14 +111,20 @@ def leaves() -> Iterator[str]:
     yield from below(cli, ())
 
 
-def help_of(name: str) -> str:
-    """What a command prints with --help."""
+def command_of(name: str) -> click.Command:
+    """The command that these words begin."""
     command: click.Command = cli
     for word in name.split(" "):
         assert isinstance(command, click.Group)
         found = command.get_command(click.Context(cli), word)
         assert found is not None
         command = found
+    return command
+
+
+def help_of(name: str) -> str:
+    """What a command prints with --help."""
+    command = command_of(name)
     return command.get_help(click.Context(command, info_name=name))
 
 

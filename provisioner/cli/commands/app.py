@@ -9,6 +9,7 @@ import click
 from provisioner.cli.context import confirm, json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.deploy_options import deploying_options
 from provisioner.cli.registration import PRODUCTION_HELP, registered
+from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core import naming
 from provisioner.core.clock import now_ms, rfc3339
@@ -95,7 +96,7 @@ def list_apps(as_json: bool) -> None:
 
 
 @app.command()
-@click.argument("slug", required=False)
+@object_argument("slug", "app", required=False)
 @json_option
 def show(slug: str | None, as_json: bool) -> None:
     """One app. Default: the one whose checkout this is."""
@@ -115,8 +116,7 @@ def _text(value: object) -> str:
 
 
 @app.command(name="set")
-@click.argument("slug", required=False)
-@click.option("--app", "named", metavar="APP", help="The same as SLUG.")
+@object_argument("slug", "app", required=False)
 @click.option("--name", metavar="SLUG", help="A new name. Databases keep theirs.")
 @click.option("--production-branch", metavar="BRANCH", help="The branch whose pushes go to the production timeline.")
 @click.option("--grace", metavar="TIME", help="How long a branch is gone before its database is archived.")
@@ -130,7 +130,6 @@ def _text(value: object) -> str:
 @deploying_options
 def set_app(
     slug: str | None,
-    named: str | None,
     name: str | None,
     production_branch: str | None,
     grace: str | None,
@@ -141,7 +140,7 @@ def set_app(
 ) -> None:
     """Change an app. The production timeline keeps its data when its branch changes."""
     with Registry.open(the_home()) as registry:
-        app = the_app(registry, slug or named)
+        app = the_app(registry, slug)
         git_dir = None
         if repository is not None:
             checkout = find_checkout(os.fsencode(repository))
@@ -165,7 +164,7 @@ def set_app(
 
 
 @app.command()
-@click.argument("slug", required=False)
+@object_argument("slug", "app", required=False)
 @yes_option
 def remove(slug: str | None, yes: bool) -> None:
     """Forget an app: its hooks go, its databases are archived and kept.

@@ -6,6 +6,7 @@ import click
 
 from provisioner.cli.context import the_app, the_home, yes_option
 from provisioner.cli.scrub_options import scrub_options
+from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.model import ConnectMode
 from provisioner.operations import assignments
@@ -20,7 +21,7 @@ def _new_branch(_: click.Context, __: click.Parameter, value: str | None) -> str
 
 @click.command()
 @click.argument("instance")
-@click.argument("app", required=False)
+@object_argument("app", "app", required=False)
 @click.option(
     "--new-branch",
     metavar="empty|fork:production|fork:parent|fork:BRANCH",
@@ -53,7 +54,7 @@ def assign(
 
 @click.command()
 @click.argument("instance")
-@click.argument("app", required=False)
+@object_argument("app", "app", required=False)
 @yes_option
 def unassign(instance: str, app: str | None, yes: bool) -> None:
     """Detach INSTANCE from APP: its databases are archived and kept; nothing is injected any more."""

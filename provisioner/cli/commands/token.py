@@ -5,15 +5,17 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.context import confirm, json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.selectors import ALL, Wanted, load, parse, selector_options
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.durations import milliseconds
 from provisioner.core.errors import NotResolved
 from provisioner.core.model import Scope, Status, Token
 from provisioner.core.naming import shown
 from provisioner.dashboard.web import session_files
+from provisioner.environment.resolve import Selectors
 from provisioner.operations import documents
 from provisioner.operations.home import credentials
-from provisioner.operations.lookup import find
+from provisioner.operations.target import all_used, only_one
 from provisioner.registry import tokens
 from provisioner.registry.queries import app_of
 from provisioner.registry.store import Registry
@@ -29,31 +31,36 @@ def token() -> None:
 
 
 @token.command()
-@click.option("--database", metavar="NAME", help="Opens this database, by its name or id.")
-@click.option("--app", "slug", metavar="APP", help="Opens the app's development timelines; never production.")
+@selector_options(*ALL)
+@click.option("--database", metavar="TARGET", help="Opens this database: a branch, a timeline, or its name or id.")
 @click.option("--admin", is_flag=True, help="Opens every database, production included.")
 @click.option("--read-only", is_flag=True, help="Writes are refused.")
 @click.option("--expires-in", metavar="TIME", help="For example 12h or 90d. Default: never.")
 @click.option("--label", default="", help="What it is for; 'token list' shows it.")
 @json_option
 def create(
+    selectors: Selectors,
     database: str | None,
-    slug: str | None,
     admin: bool,
     read_only: bool,
     expires_in: str | None,
     label: str,
     as_json: bool,
 ) -> None:
-    """Make an access token and print it, this once: what is kept is a hash of it."""
-    if (database is not None) + (slug is not None) + admin != 1:
-        raise click.UsageError("say what it opens: --database NAME, --app APP or --admin")
+    """Make an access token and print it, this once: what is kept is a hash of it.
+
+    With --branch, --timeline, --revision, --instance or --database it opens that one database; with --app alone, the app's
+    development timelines, but never production; with --admin everything.
+    """
+    wanted = Wanted(selectors) if database is None else parse(database, selectors)
+    if admin == (wanted.narrowed or selectors.app is not None):
+        raise click.UsageError("choose what it opens: a database (--branch BRANCH), --app APP or --admin")
     with Registry.open(the_home()) as registry:
         scope, app_id, database_id = Scope.ADMIN, None, None
-        if database is not None:
-            scope, database_id = Scope.DATABASE, find(registry, database)[1].id
-        elif slug is not None:
-            scope, app_id = Scope.APP, the_app(registry, slug).id
+        if wanted.narrowed:
+            scope, database_id = Scope.DATABASE, only_one(load(registry, wanted)).id
+        elif not admin:
+            scope, app_id = Scope.APP, the_app(registry, selectors.app).id
         now = now_ms()
         made, text = tokens.create(
             registry,
@@ -144,22 +151,25 @@ def _state(token: Token) -> str:
 
 @token.command()
 @click.argument("token_id", metavar="ID", required=False)
-@click.option("--database", metavar="NAME", help="What 'exec' and 'env' have injected for this database until now.")
-def revoke(token_id: str | None, database: str | None) -> None:
+@selector_options(*ALL)
+@click.option("--database", metavar="TARGET", help="A branch, a timeline, or a database by its name or id.")
+def revoke(token_id: str | None, selectors: Selectors, database: str | None) -> None:
     """Revoke a token, within a minute also for open connections, or end a session of the dashboard.
 
-    ID is an id of 'provisioner token list', or the token itself.
+    ID is an id of 'provisioner token list', or the token itself. With selectors or --database: what 'exec' and 'env' have
+    injected for these databases until now.
     """
-    if (token_id is None) == (database is None):
-        raise click.UsageError("say which: the token's ID, or --database NAME")
+    wanted = Wanted(selectors) if database is None else parse(database, selectors)
+    if (token_id is None) != wanted.narrowed:
+        raise click.UsageError("choose one: the token's ID, or databases (--branch BRANCH, --database TARGET)")
     if token_id is not None and token_id.startswith(secret_key.INJECTED_PREFIX):
-        database = token_id.removeprefix(secret_key.INJECTED_PREFIX).partition("_")[0]
+        wanted, token_id = parse(token_id.removeprefix(secret_key.INJECTED_PREFIX).partition("_")[0], selectors), None
     home = the_home()
     with Registry.open(home) as registry:
-        if database is not None:
-            found = find(registry, database)[1]
-            credentials.revoke_injected(registry, found)
-            click.echo(f"what was injected for {found.name} opens nothing any more; start its apps anew")
+        if token_id is None:
+            for found in all_used(load(registry, wanted)):
+                credentials.revoke_injected(registry, found)
+                click.echo(f"what was injected for {found.name} opens nothing any more; start its apps anew")
             return
         known = tokens.find(registry, tokens.split(str(token_id))[0])
         if known is None and (ended := session_files.revoke(home, lambda session: session.id == token_id)):

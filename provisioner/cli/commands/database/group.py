@@ -106,7 +106,7 @@ def fix(wanted: Wanted, everything: bool) -> None:
     With --all, --instance restricts it to the databases on one instance. What goes wrong is in 'database show'.
     """
     selectors = wanted.selectors
-    if everything and (wanted.text is not None or wanted.by_selector):
+    if everything and wanted.names_timeline:
         raise click.UsageError("--all and a target cannot be used together")
     with Registry.open(the_home()) as registry:
         if not everything:

@@ -45,7 +45,7 @@ def list_snapshots(wanted: Wanted, as_json: bool) -> None:
     """The snapshots of a timeline's databases, the newest first. Default: of all of the app's databases."""
     slug = wanted.selectors.instance
     with Registry.open(the_home()) as registry:
-        if wanted.text is not None or wanted.by_selector:
+        if wanted.names_timeline:
             target = load(registry, wanted)
             pairs = [(target.app, item) for item in dict.fromkeys((*target.used, *target.own))]
         else:

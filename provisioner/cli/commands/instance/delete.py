@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.context import the_home, yes_option
+from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.operations.instance import deletion as instance_deletion
 from provisioner.operations.instances import find
@@ -12,7 +13,7 @@ from provisioner.registry.store import Registry
 
 
 @click.command()
-@click.argument("slug")
+@object_argument("slug", "instance", required=True)
 @click.option("--no-backup", is_flag=True, help="Make no final backup.")
 @yes_option
 def delete(slug: str, no_backup: bool, yes: bool) -> None:
@@ -25,7 +26,7 @@ def delete(slug: str, no_backup: bool, yes: bool) -> None:
 
 
 @click.command()
-@click.argument("slug")
+@object_argument("slug", "instance", required=True)
 def recover(slug: str) -> None:
     """Bring a deleted instance back, with its databases and its assignments. SLUG is its name, or its id."""
     with Registry.open(the_home()) as registry:

@@ -7,6 +7,7 @@ import click
 from provisioner.cli.commands.instance.allowance_options import allowance_options
 from provisioner.cli.commands.instance.storage_options import where_options
 from provisioner.cli.context import the_home
+from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.allowance import AllowanceChange
 from provisioner.engines.protocol.engine import Where
@@ -16,7 +17,7 @@ from provisioner.registry.store import Registry
 
 
 @click.command()
-@click.argument("slug")
+@object_argument("slug", "instance", required=True)
 @click.option("--name", metavar="SLUG", help="A new name. Its variables change with it.")
 @where_options("Where it was moved to. All of its databases have to be there.")
 @allowance_options

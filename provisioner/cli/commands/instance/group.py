@@ -12,6 +12,7 @@ from provisioner.cli.commands.instance.start_stop import start, stop
 from provisioner.cli.commands.instance.storage_options import where_options
 from provisioner.cli.commands.instance.test import test
 from provisioner.cli.context import json_option, print_json, the_home
+from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.allowance import AllowanceChange
 from provisioner.core.clock import now_ms, rfc3339
@@ -95,7 +96,7 @@ def _deleted(item: Deleted) -> view.Document:
 
 
 @instance.command()
-@click.argument("slug")
+@object_argument("slug", "instance", required=True)
 @json_option
 def show(slug: str, as_json: bool) -> None:
     """One instance with its databases: app, timeline, status, size, and when they were last written to.

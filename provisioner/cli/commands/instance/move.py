@@ -6,6 +6,7 @@ import click
 
 from provisioner.cli.commands.instance.storage_options import where_options
 from provisioner.cli.context import the_home, yes_option
+from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.engines.protocol.engine import Where
 from provisioner.operations.instance import move as instance_move
@@ -14,7 +15,7 @@ from provisioner.registry.store import Registry
 
 
 @click.command()
-@click.argument("slug")
+@object_argument("slug", "instance", required=True)
 @where_options("Move it to files in this directory.")
 @click.option("--back", is_flag=True, help="Move back what was moved, and leave the instance where it was.")
 @click.option("--forget", is_flag=True, help="Delete for good what an earlier move has left in the old place.")

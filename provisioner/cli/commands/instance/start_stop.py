@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.context import the_home
+from provisioner.cli.selectors import object_argument
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
 
 
 @click.command()
-@click.argument("slug")
+@object_argument("slug", "instance", required=True)
 def start(slug: str) -> None:
     """Start an embedded server; whatever needs it does so too."""
     with Registry.open(the_home()) as registry:
@@ -21,7 +22,7 @@ def start(slug: str) -> None:
 
 
 @click.command()
-@click.argument("slug")
+@object_argument("slug", "instance", required=True)
 def stop(slug: str) -> None:
     """Stop an embedded server, ending what programs do there. It starts again when it is needed."""
     with Registry.open(the_home()) as registry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.context import json_option, print_json, the_home
+from provisioner.cli.selectors import object_argument
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
@@ -13,7 +14,7 @@ from provisioner.registry.store import Registry
 
 
 @click.command()
-@click.argument("slug")
+@object_argument("slug", "instance", required=True)
 @json_option
 def test(slug: str, as_json: bool) -> None:
     """Make a database on the instance, write to it, read it and delete it; say what is wrong otherwise (exit code 1)."""
