@@ -28,6 +28,7 @@ class Target:
     own: tuple[Database, ...]
     shared: tuple[Database, ...] = ()
     narrowed: bool = False
+    named: bool = False  # one database by its own name or id
 
     @property
     def name(self) -> str:
@@ -84,13 +85,13 @@ def of_timeline(registry: Registry, app: App, timeline: Timeline, instance: str 
 def of_database(registry: Registry, app: App, database: Database) -> Target:
     """One database, without its timeline's others."""
     timeline, instance = registry.timeline(database.timeline_id), registry.instance_of(database.instance_id)
-    return Target(app, timeline, (instance,), frozenset([instance.id]), (database,), narrowed=True)
+    return Target(app, timeline, (instance,), frozenset([instance.id]), (database,), narrowed=True, named=True)
 
 
 def all_used(target: Target) -> tuple[Database, ...]:
     """What programs on the timeline are connected to, one database for each instance; a single one that is named also
     where it is archived. Raises NotResolved where one is missing."""
-    if target.narrowed and not target.used and len(target.archived) == len(target.own) == 1:
+    if target.named and not target.used and len(target.archived) == len(target.own) == 1:
         return target.archived
     there = {item.instance_id for item in target.used}
     for instance in target.instances:

@@ -86,7 +86,7 @@ def test_what_has_expired_can_be_recovered_and_its_time_begins_anew(repo: Path, 
 def test_commands_that_want_the_data_of_an_archived_database_say_how_it_comes_back(repo: Path) -> None:
     name = database_of(repo, LOGIN)["name"]
     ok(repo, "database", "archive", name, "--yes")
-    for words in (("fork", "production", "login"), ("fork", "login", "cart"), ("snapshot", "list", "login")):
+    for words in (("fork", "production", "login"), ("fork", "login", "cart")):
         refused = provisioner(repo, "database", *words)
         assert refused.returncode == 3
         assert f"is archived. Bring it back: provisioner database recover {name}" in refused.stderr
