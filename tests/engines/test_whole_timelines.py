@@ -8,7 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Done, add_branches, commit, git, got, killed, ok, points, provisioner, put, rows, shop
+from support import (
+    Done,
+    add_branches,
+    commit,
+    git,
+    got,
+    killed,
+    ok,
+    points,
+    provisioner,
+    put,
+    remount,
+    rows,
+    shop,
+    small_disk,
+)
 
 Marks = dict[tuple[str, str], str]
 
@@ -169,6 +184,25 @@ def test_if_one_database_cannot_be_archived_none_is(repo: Path) -> None:
     assert row_of(repo, "login", "default")["status"] == "connected"
     ok(repo, "database", "archive", "login", "--instance", "default", "--yes")
     assert row_of(repo, "login", "default")["status"] == "archived"
+
+
+def test_if_a_disk_refuses_to_archive_one_the_other_comes_back(tmp_path: Path) -> None:
+    repo = shop(tmp_path / "shop", "login")
+    with small_disk(tmp_path / "disk", "size=32m") as disk:
+        ok(repo, "instance", "add", "carts", "--directory", str(disk / "kv"))
+        ok(repo, "assign", "carts")
+        for row in rows(repo):
+            put(row["path"], f"{row['instance']} {row['timeline']}")
+        before = marks(repo)
+        remount(disk, "ro")
+        refused = provisioner(repo, "database", "archive", "login", "--yes")
+        assert (refused.returncode, "nothing was archived" in refused.stderr) == (1, True), refused
+        assert row_of(repo, "login", "default")["status"] == "connected"
+        remount(disk, "rw")
+        ok(repo, "database", "fix", "login")
+        assert marks(repo) == before
+        ok(repo, "database", "archive", "login", "--yes")
+        assert {row["status"] for row in rows(repo) if row["timeline"] == "git-branch/login"} == {"archived"}
 
 
 def test_all_are_shared_and_unshared(repo: Path) -> None:
