@@ -50,6 +50,7 @@ class Attached:
         "instance",
         "instance_id",
         "location",
+        "share",
     )
 
     def __init__(
@@ -63,6 +64,7 @@ class Attached:
         database_name: str,
         connect: str,
         generation: int,
+        share: str = "",
     ) -> None:
         self.instance = instance
         self.instance_id = instance_id
@@ -72,6 +74,7 @@ class Attached:
         self.database_name = database_name
         self.connect = connect  # file, url or auto
         self.generation = generation  # of the tokens and passwords that are injected
+        self.share = share  # the id of what lets the timeline use it; empty where it is its own
 
 
 class Connection:

@@ -243,7 +243,7 @@ class Database:
     ``forked_from`` is the id of the database that it began as a copy of, ``forked_snapshot`` of which of its snapshots
     (None: as it was then), ``forked_at`` when that copy was made (None: it is still to be), ``fork_version`` the version
     of the last write that both have. ``token_generation`` is that of what apps are given to open it. ``moved``: it is
-    where its instance is moving to.
+    where its instance is moving to. Its server has yet to be told who may log in while ``renewed`` is not ``renewals``.
     """
 
     id: str
@@ -266,6 +266,12 @@ class Database:
     forked_snapshot: str | None = None
     token_generation: int = 0
     moved: bool = False
+    renewals: int = 0
+    renewed: int = 0
+
+    @property
+    def to_renew(self) -> bool:
+        return self.renewals != self.renewed
 
     @property
     def copied_aside(self) -> bool:
@@ -279,12 +285,14 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """On this instance the timeline uses the database, which is of another timeline of its app."""
+    """On this instance the timeline uses the database, which is of another timeline of its app. What its apps are given to
+    open it is derived from ``id``."""
 
     timeline_id: str
     instance_id: str
     database_id: str
     created_at: int
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,12 +34,17 @@ def must_be_connected(
     state: tuple[str | None, str | None, str | None, str | None],
     switching: int,
     doubtful: Sequence[str],
+    *,
+    untold: bool,
 ) -> None:
     """Raises `NotResolved` unless the database is connected. `state` are its status, error, hold and intent; `doubtful` are
-    the names of databases that may be its branch's."""
+    the names of databases that may be its branch's; `untold`: its server does not know yet what the branch logs in with."""
     status, error, hold, intent = state
     if switching == 2:
         raise NotYet(f"database {name!r} is being moved to another place", "Try again in a moment")
+    if status == "connected" and intent is None and untold:
+        why = f": {error}" if error else ""
+        raise NotYet(f"the server of database {name!r} has yet to be told who may log in{why}", RECONCILE)
     if status == "connected" and intent is None:
         return
     if status is None:

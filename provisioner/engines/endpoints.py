@@ -45,8 +45,9 @@ def _postgres(home: Home, _: str, database: Attached) -> ReachedServer:
             f"Run: provisioner instance test {database.instance}",
         ) from error
     name = names.live(database.instance_id, database.database_id)
-    password = secret_key.role_password(key, database.database_id, database.generation)
-    return ReachedServer(server, name, name, password)
+    role = names.of_share(database.instance_id, database.database_id, database.share) if database.share else name
+    password = secret_key.role_password(key, database.database_id, database.generation, database.share)
+    return ReachedServer(server, name, role, password)
 
 
 def _start_embedded(directory: str) -> None:

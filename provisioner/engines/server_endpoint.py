@@ -49,7 +49,8 @@ def remote(home: Home, app_slug: str, database: Attached) -> tuple[str, str] | N
     except StorageFailed as error:
         error.exit_code = NotResolved.exit_code
         raise
-    return database_url(base, database.database_id), secret_key.injected(key, database.database_id, database.generation)
+    token = secret_key.injected(key, database.database_id, database.generation, database.share)
+    return database_url(base, database.database_id), token
 
 
 def _accepts(base: str) -> bool:

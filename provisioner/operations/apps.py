@@ -18,7 +18,7 @@ from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.jobs.pre_deploy import forget_failures
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.operations.reconcile_now import must_be_deployed, run_whole
+from provisioner.operations.reconcile_now import must_be_deployed, must_be_renewed, run_whole
 from provisioner.reconcile.changes.command_access import secret_paths
 from provisioner.registry.queries import undeployed
 from provisioner.registry.store import Registry
@@ -200,6 +200,7 @@ def change(
             forget_failures(registry, saved, undeployed(registry, saved.id), registry.who)
         inbox.leave(registry.home.inbox, saved.id)  # a daemon that runs is to watch the new place
         run_whole(registry, saved, "app set", told)
+        must_be_renewed(registry, saved)
         must_be_deployed(saved, undeployed(registry, saved.id))
         yield from ()
 

@@ -12,6 +12,7 @@ from provisioner.jobs.queue import do_all
 from provisioner.operations.proposal import Told
 from provisioner.reconcile import controller
 from provisioner.reconcile.plan.planner_context import Retry
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
 
@@ -30,6 +31,15 @@ def run_whole(
     outcome = run(registry, app, cause, told, retry=retry, steps=steps)
     do_all(registry, app, cause, say=told.say, retry=retry, stop=told.stopping)
     return outcome
+
+
+def must_be_renewed(registry: Registry, app: App) -> None:
+    """Raises ProvisionerError where programs may still be connected to one of the app's databases that should not be."""
+    for database in queries.to_renew(registry, app.id):
+        raise ProvisionerError(
+            f"{database.name}: {database.error or 'its server has yet to be told who may log in'}",
+            f"Resolve this, then run: provisioner database fix {database.name}",
+        )
 
 
 def must_be_deployed(app: App, timelines: Iterable[Timeline]) -> None:

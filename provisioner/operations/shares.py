@@ -11,7 +11,7 @@ from provisioner.core.naming import shown
 from provisioner.operations.fork_reset import own_of
 from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.operations.reconcile_now import run
+from provisioner.operations.reconcile_now import must_be_renewed, run
 from provisioner.operations.target import Target, of_timeline
 from provisioner.reconcile.changes import shares as sharing
 from provisioner.registry import queries
@@ -53,7 +53,9 @@ def unshare(registry: Registry, app: App, sharer: Timeline, instance: Instance |
 
     def do(told: Told) -> Iterator[str]:
         sharing.unshare(registry, app, sharer, mine, now_ms())
-        run(registry, app, "database unshare", told, retry=queries.ids_of(registry, sharer))
+        ended = {item.database_id for item in mine}
+        run(registry, app, "database unshare", told, retry=queries.ids_of(registry, sharer) | ended)
+        must_be_renewed(registry, app)
         own = of_timeline(registry, app, registry.timeline(sharer.id)).used
         for item in mine:
             for database in own:

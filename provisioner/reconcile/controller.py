@@ -125,13 +125,20 @@ def _passes(
         done += len(step.actions) - applier.left
         if applier.left:
             return Outcome(done, now, cut=True)
-        if not applier.failed and all(isinstance(action, Open | Note) for action in step.actions):
-            return Outcome(done, step.next_at)  # what they lead to is done; a push need not wait for another look
+        if not applier.failed and all(map(_leads_to_nothing, step.actions)):
+            return Outcome(done, step.next_at)  # a push need not wait for another look
     return Outcome(done, now)
 
 
 def _has_new_lineage(action: Action) -> bool:
     return isinstance(action, Note) and action.lineage != action.timeline.lineage
+
+
+def _leads_to_nothing(action: Action) -> bool:
+    """Is all that it leads to done with it? A branch that is back has had its credentials revoked."""
+    return isinstance(action, Open) or (
+        isinstance(action, Note) and (action.timeline.gone_at is None or action.gone_at is not None)
+    )
 
 
 def _retire(registry: Registry, now: int) -> None:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from provisioner.core.errors import NotResolved, StorageFailed
-from provisioner.registry import migrations
 from provisioner.registry.disk_reserve import Reserve
 from provisioner.registry.errors import refusal
 from provisioner.registry.follower_guard import must_lead
+from provisioner.registry.schema import migrations
 from provisioner.system.home import FILE_MODE, Home
 from provisioner.system.home_guard import must_be_home, must_be_the_home_of
 

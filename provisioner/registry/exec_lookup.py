@@ -32,7 +32,9 @@ _DATABASES = """
     timeline.deployed, timeline.failure,
     case when exists (select 1 from share where share.timeline_id = timeline.id) then ''
     else app.pre_deploy || app.pre_deploy_from end, share.database_id is not null, instance.id, database.switching,
-    timeline.lineage, timeline.doubt
+    timeline.lineage, timeline.doubt,
+    ifnull(share.id, ''), iif(share.id is null, database.token_generation <> database.told_generation,
+    database.renewals <> database.renewed)
   from timeline join organization join app on app.id = timeline.app_id
   left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
   left join instance on instance.id = assignment.instance_id and instance.deleted_at is null
@@ -169,7 +171,9 @@ class Resolver:
         if self.wary and not lineage and any(row[18] for row in assigned):  # only a look can tell whether it still does
             raise NotYet(f"timeline {shown!r} uses another's database", RECONCILE)
         for row in assigned:
-            must_be_connected(shown, row[4], row[8], row[11:15], row[20], row[22] and self._names(row[22]))
+            must_be_connected(
+                shown, row[4], row[8], row[11:15], row[20], row[22] and self._names(row[22]), untold=bool(row[24])
+            )
         row = rows[0]
         must_be_the_home_of(row[0], self.home, self._identity)
         if not deploying:
@@ -195,6 +199,7 @@ class Resolver:
                     database_name=row[8],
                     connect=row[9],
                     generation=row[10],
+                    share=row[23],
                 )
                 for row in assigned
             ],

@@ -160,13 +160,22 @@ def failed(registry: Registry, app_id: str) -> list[Database]:
     )
 
 
+def to_renew(registry: Registry, app_id: str) -> list[Database]:
+    """An app's connected databases whose server has yet to be told who may log in."""
+    return registry.databases_where(
+        "renewals <> renewed and status = 'connected' and intent is null"
+        " and exists (select 1 from timeline where timeline.id = timeline_id and app_id = ?) order by rowid",
+        app_id,
+    )
+
+
 # shares
 
 
 def shares_of(registry: Registry, timeline: Timeline) -> list[Share]:
     """What a timeline uses of others, the first first."""
     rows = registry.rows(
-        "select timeline_id, instance_id, database_id, created_at from share where timeline_id = ?"
+        "select timeline_id, instance_id, database_id, created_at, id from share where timeline_id = ?"
         " order by created_at, rowid",
         timeline.id,
     )

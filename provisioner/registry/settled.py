@@ -26,7 +26,7 @@ with held as (
     case when not production and not protected then
       active_at + nullif(case when expire_ms is null and not preview then :expire else expire_ms end, 0) end as over,
     sum(case when database.id is null then 0
-      when status = 'connected' and intent is null and hold is null
+      when status = 'connected' and intent is null and hold is null and renewals = renewed
         and instance_id in (select value from json_each(:assigned)) then 1
       when status = 'archived' and intent is null and (hold is null or hold = 'orphaned') and retry_at is null
         and instance_id not in (select value from json_each(:deleted))

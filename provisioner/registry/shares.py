@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
+from dataclasses import replace
 
 from provisioner.core.model import App, Share
 from provisioner.registry.store import Registry
@@ -11,7 +13,7 @@ from provisioner.registry.store import Registry
 def shares(registry: Registry, app_id: str) -> list[Share]:
     """Those of an app's timelines."""
     rows = registry.rows(
-        "select share.timeline_id, share.instance_id, share.database_id, share.created_at from share"
+        "select share.timeline_id, share.instance_id, share.database_id, share.created_at, share.id from share"
         " cross join timeline on timeline.id = share.timeline_id where app_id = ? order by share.created_at, share.rowid",
         app_id,
     )
@@ -20,9 +22,10 @@ def shares(registry: Registry, app_id: str) -> list[Share]:
 
 def save_share(registry: Registry, share: Share) -> None:
     registry.write(
-        "insert into share (timeline_id, instance_id, database_id, created_at) values (?, ?, ?, ?)"
+        "insert into share (timeline_id, instance_id, database_id, created_at, id) values (?, ?, ?, ?, ?)"
         " on conflict (timeline_id, instance_id) do update set database_id = excluded.database_id",
         *(share.timeline_id, share.instance_id, share.database_id, share.created_at),
+        share.id or secrets.token_hex(16),
     )
 
 
@@ -41,5 +44,5 @@ def carry_shares(registry: Registry, app: App, moved: dict[str, str]) -> list[Sh
     ended = [share for share in known if share not in going and share.timeline_id in moved.values()]
     end_shares(registry, [*going, *ended])
     for share in going:
-        save_share(registry, Share(moved[share.timeline_id], share.instance_id, share.database_id, share.created_at))
+        save_share(registry, replace(share, timeline_id=moved[share.timeline_id]))
     return ended

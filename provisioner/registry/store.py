@@ -31,7 +31,8 @@ _TIMELINE = (
 )
 _DATABASE = (
     "id, timeline_id, instance_id, name, status, intent, error, attempts, retry_at, hold, created_at, connected_at,"
-    " archived_at, purge_at, forked_from, forked_at, fork_version, forked_snapshot, token_generation, moved"
+    " archived_at, purge_at, forked_from, forked_at, fork_version, forked_snapshot, token_generation, moved,"
+    " renewals, renewed"
 )
 INSTANCE = (
     "id, slug, engine, location, created_at, url, require_quorum, moving_location, moving_url, moving_quorum,"
@@ -44,6 +45,7 @@ _APP = (
     " pre_deploy_inputs, max_branches, checkout_files, checkout_bytes"
 )
 _SHARING = "exists (select 1 from share where share.timeline_id = timeline.id)"
+_MOVED = _DATABASE.split(", ").index("moved")
 _timeline_values = attrgetter(*_TIMELINE.split(", "))
 _database_values = attrgetter(*_DATABASE.split(", "))
 _instance_values = attrgetter(
@@ -78,7 +80,7 @@ def _database(row: tuple[object, ...]) -> Database:
     values[4] = member(Status, row[4])
     values[5] = member(Intent, row[5]) if row[5] else None
     values[9] = member(Hold, row[9]) if row[9] else None
-    values[-1] = bool(row[-1])
+    values[_MOVED] = bool(row[_MOVED])
     return Database(*values)  # type: ignore[arg-type]
 
 
@@ -367,7 +369,7 @@ class Registry(Tables):
 
     def save_databases(self, databases: Iterable[Database]) -> None:
         self.write_all(
-            f"insert into database ({_DATABASE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"insert into database ({_DATABASE}) values ({', '.join('?' * len(_DATABASE.split(', ')))})"
             " on conflict (id) do update set timeline_id = excluded.timeline_id, name = excluded.name,"
             " status = excluded.status, intent = excluded.intent, error = excluded.error,"
             " attempts = excluded.attempts, retry_at = excluded.retry_at, hold = excluded.hold,"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from hashlib import sha256
 from hmac import compare_digest
 
-from provisioner.core.model import Scope, Token
+from provisioner.core.model import Database, Scope, Token
 from provisioner.registry.connection import Tables, printable
 from provisioner.registry.errors import member
 
@@ -102,3 +103,29 @@ def ownership(registry: Tables, database_id: str) -> tuple[str, bool, int] | Non
         database_id,
     )
     return (str(rows[0][0]), bool(rows[0][1]), int(str(rows[0][2]))) if rows else None
+
+
+def sharers(registry: Tables, database_id: str) -> list[str]:
+    """The ids of the shares by which timelines use this database of another one's."""
+    return [str(row[0]) for row in registry.rows("select id from share where database_id = ?", database_id)]
+
+
+def renew_all(registry: Tables) -> None:
+    """Every server has to be told who may log in: the home has another key."""
+    registry.write("update database set renewals = renewals + 1 where status not in ('archived', 'purged')")
+
+
+def mark_renewed(registry: Tables, databases: Iterable[Database]) -> None:
+    """Their servers know who may log in, as of when these values were read."""
+    values = [(item.renewals, item.token_generation, item.id) for item in databases]
+    registry.write_all("update database set renewed = max(renewed, ?), told_generation = ? where id = ?", values)
+
+
+def mark_told(registry: Tables, databases: Iterable[Database]) -> None:
+    """Their servers know what their own timelines log in with; and so who may, where no other timeline does."""
+    values = [(item.token_generation, item.renewals, item.id) for item in databases]
+    registry.write_all(
+        "update database set told_generation = ?, renewed = iif("
+        "exists (select 1 from share where database_id = database.id), renewed, max(renewed, ?)) where id = ?",
+        values,
+    )

@@ -57,14 +57,19 @@ def rotate(home: Home) -> None:
     _make(home, anew=True)
 
 
-def injected(key: bytes, database_id: str, generation: int) -> str:
-    """The token that opens one database, until its generation is raised or the key replaced. The same each time."""
-    return f"{INJECTED_PREFIX}{database_id}_{_keyed(key, _INJECTED, f'{database_id} {generation}')}"
+def injected(key: bytes, database_id: str, generation: int, share: str = "") -> str:
+    """The token that opens one database, until its generation is raised, the key replaced, or the `share` with this id ends
+    that lets another's timeline use it. The same each time."""
+    return f"{INJECTED_PREFIX}{database_id}_{_keyed(key, _INJECTED, _issue(database_id, generation, share))}"
 
 
-def role_password(key: bytes, database_id: str, generation: int) -> str:
-    """The password of a database's role on its server, until its generation is raised or the key replaced."""
-    return _keyed(key, _ROLE, f"{database_id} {generation}")
+def role_password(key: bytes, database_id: str, generation: int, share: str = "") -> str:
+    """The password of a database's role on its server, or of the role of a share, for as long."""
+    return _keyed(key, _ROLE, _issue(database_id, generation, share))
+
+
+def _issue(database_id: str, generation: int, share: str) -> str:
+    return f"{database_id} {generation} {share}".rstrip()
 
 
 def signature(key: bytes, text: str) -> str:

@@ -104,8 +104,10 @@ def test_an_archived_database_says_so_under_load_and_comes_back_whole(server: Se
         assert client.send(other.url("snapshot_read"), wire.get(b"\x02a\0"), other.headers()).status == 200
         git(repository, "update-ref", "refs/heads/login", tip)
         ok(repository, "reconcile")
-        until(lambda: client.metadata(login.url, login.token).status == 200)
-        again = client.opened(login.url, login.token)
+        until(lambda: client.metadata(login.url, login.token).status == 401)  # whoever has it now has another token
+        now = access(repository, "login")
+        assert now.url == login.url
+        again = client.opened(now.url, now.token)
         first = client.send(again.url("snapshot_read"), wire.get(b"\x02log\0\x020\0\x02000000\0"), again.headers())
         assert b"x" * 100 in first.body
     print(f"{load.all_there(files(repository)['login'])} writes, then {len(load.refusals)} refusals")

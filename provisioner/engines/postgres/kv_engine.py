@@ -55,7 +55,8 @@ class DenoKvOnPostgres(Postgres):
     apart = "apps reach it through a server of ours"
     anew = "Programs go on where they are, in the new data; what they have committed is in that snapshot"
 
-    def renew(self, instance: Instance, database: Database) -> None:
+    def renew(self, instance: Instance, database: Database, shares: Sequence[str]) -> None:
+        """Apps do not log in, whether it is theirs or shared."""
         with administering(instance) as session:
             if databases.there(session, [name_of(names.LIVE, instance, database)]):
                 roles.at_once(session, lifecycle.settled(self.contents, instance, session, database))

@@ -28,7 +28,8 @@ def put_away(instance: Instance, session: Session, database: Database) -> str:
     found = databases.there(session, [live, archived])
     if live in found:
         roles.make(session, live)
-        eviction.empty(instance, session, live, [roles.closed(live)])
+        users = [live, *sharers(session, instance, database)]
+        eviction.empty(instance, session, live, [roles.closed(role) for role in users])
         again = statement("alter database {archived} allow_connections true", archived=archived)
         eviction.insist(instance, session, live, [renamed(live, archived), again])
         failpoints.point("archive.moved")
@@ -38,10 +39,19 @@ def put_away(instance: Instance, session: Session, database: Database) -> str:
 
 
 def settled(contents: Contents, instance: Instance, session: Session, database: Database) -> list[roles.Statement]:
-    """See `roles.settled`; with the limits of the instance."""
+    """See `roles.settled`; with the limits of the instance, and without members that the role has given itself."""
     statements = roles.settled(session, instance, database, contents.password(instance, database))
     role = name_of(names.LIVE, instance, database)
+    for stranger in roles.strangers(session, instance, database):
+        statements.append(statement("revoke {role} from {stranger} cascade", role=role, stranger=stranger))
     return statements + (limits.imposed(session, instance, role) if contents.limited else [])
+
+
+def sharers(session: Session, instance: Instance, database: Database) -> list[str]:
+    """The roles that timelines have which share a database."""
+    start = f"{name_of(names.SHARER, instance, database)}_"
+    found = session.execute("select rolname from pg_roles where starts_with(rolname, %s) order by 1", (start,))
+    return [str(row[0]) for row in found.fetchall()]
 
 
 def bring_back(contents: Contents, instance: Instance, session: Session, database: Database) -> None:
@@ -61,6 +71,8 @@ def delete(instance: Instance, session: Session, database: Database) -> str:
             databases.drop(session, snapshot)
             roles.drop(session, snapshot)
     roles.drop(session, name_of(names.BESIDE, instance, database))
+    for sharer in sharers(session, instance, database):
+        roles.retire(session, sharer)
     if not databases.there(session, [role]):
         roles.retire(session, role)
     failpoints.point("purge.removed")

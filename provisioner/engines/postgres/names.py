@@ -5,6 +5,7 @@
     pva_<instance>_<id>             archived
     pvs_<instance>_<id>_<snapshot>  one of its snapshots
     pvb_<instance>_<id>_<snapshot>  one that is being made
+    pvt_<instance>_<id>_<share>     no database: what a timeline logs in with that shares another's
     pvx_<instance>_<random>         made ahead of need, with its role
     pvm_<instance>_<id>[_…]         closed, because it is being moved to another place; with a snapshot's digits, or archived
     pvo_<instance>_<id>_<random>    closed for good, because it was moved, or because it lay where it was moved to
@@ -17,7 +18,7 @@ the names and the comments of all databases of a server. A comment therefore hol
 from __future__ import annotations
 
 LIVE, BESIDE, ARCHIVED, SNAPSHOT, BEGUN, SPARE = "pv", "pvn", "pva", "pvs", "pvb", "pvx"
-MOVING, LEFT = "pvm", "pvo"
+MOVING, LEFT, SHARER = "pvm", "pvo", "pvt"
 
 OURS = "^pv[a-z]?_[0-9a-f]{8}_[0-9a-f]{32}(_|$)"
 """What all of them match, as PostgreSQL has patterns; the names of no people do."""
@@ -37,6 +38,11 @@ def name(kind: str, instance_id: str, database_id: str, snapshot_id: str | None 
     """Of a snapshot's id 16 digits have room: 64 bits, which tell apart those of one database."""
     made = f"{kind}_{instance_id[:8]}_{database_id.replace('-', '')}"
     return made if snapshot_id is None else f"{made}_{snapshot_id.replace('-', '')[:16]}"
+
+
+def of_share(instance_id: str, database_id: str, share_id: str) -> str:
+    """The role of a timeline that shares a database."""
+    return name(SHARER, instance_id, database_id, share_id)
 
 
 def id_of(made: str) -> str:

@@ -100,9 +100,17 @@ def is_superuser(session: Session) -> bool:
     return session.info.parameter_status("is_superuser") == "on"
 
 
-def password(instance: Instance, database: Database, generation: int) -> str:
-    """What one logs in with. Raises StorageFailed where the home's key cannot be read."""
-    return secret_key.role_password(secret_key.secret(Home(instance.home)), database.id, generation)
+def password(instance: Instance, database: Database, generation: int, share: str = "") -> str:
+    """What one logs in with, or a timeline that shares the database. Raises StorageFailed where the home's key cannot be
+    read."""
+    return secret_key.role_password(secret_key.secret(Home(instance.home)), database.id, generation, share)
+
+
+def strangers(session: Session, instance: Instance, database: Database) -> list[str]:
+    """The roles of other databases that the role of this one has made its members, which before PostgreSQL 16 it may."""
+    own = f"_{instance.id[:8]}_{database.id.replace('-', '')}"
+    values = {"role": names.live(instance.id, database.id), "ours": names.OURS, "own": own}
+    return [str(row[0]) for row in session.execute(_STRANGERS, values).fetchall()]
 
 
 def settled(session: Session, instance: Instance, database: Database, password: str) -> list[Statement]:
@@ -143,6 +151,11 @@ def hand_over(session: Session, old: str, new: str, database: str) -> None:
                     session.execute(granted(name, old))
 
 
+_STRANGERS = """
+  select rolname from pg_auth_members join pg_roles on pg_roles.oid = member
+  where roleid = (select oid from pg_roles where rolname = %(role)s)
+    and rolname ~ %(ours)s and strpos(rolname, %(own)s) = 0
+"""
 _POLICIES = """
   select polname, nspname, relname, array(select rolname from unnest(polroles) role left join pg_roles on oid = role)
   from pg_policy join pg_class on pg_class.oid = polrelid join pg_namespace on pg_namespace.oid = relnamespace

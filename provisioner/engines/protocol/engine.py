@@ -175,8 +175,11 @@ class Engine(Protocol):
     def look(self, instance: Instance) -> Check:
         """Look, cheaply, whether the instance is there and has room."""
 
-    def renew(self, instance: Instance, database: Database) -> None:
-        """What opens the database has changed: let in who has the new, and nobody with the old. Raises StorageFailed."""
+    def renew(self, instance: Instance, database: Database, shares: Sequence[str]) -> None:
+        """Who may open the database has changed: let in who has what is valid now, and end the sessions of all others.
+
+        `shares` are the ids of those by which other timelines use it. Raises StorageFailed.
+        """
 
     def start(self, location: str) -> None:
         """Have the server run that is of the home's own, if there is one there. Raises StorageFailed."""

@@ -15,6 +15,7 @@ from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Failures, Source
 from provisioner.reconcile.apply.fork_sources import origins
 from provisioner.reconcile.apply.new_rows import begun, new_ids
+from provisioner.reconcile.apply.renewals import renew
 from provisioner.reconcile.apply.timeline_rows import Event, note, opened, orphan, record
 from provisioner.reconcile.plan import actions as planned
 from provisioner.reconcile.plan.retry_delay import failure_of
@@ -22,6 +23,7 @@ from provisioner.registry.moves import set_moved
 from provisioner.registry.shares import end_shares
 from provisioner.registry.snapshots import end_snapshots
 from provisioner.registry.store import Registry
+from provisioner.registry.tokens import mark_told
 from provisioner.system import failpoints
 
 BATCH = 1000  # databases that share a transaction and a sync
@@ -94,6 +96,8 @@ class Applier:
             self._fail([action for action in batch if isinstance(action, planned.Fail)])
         elif kind is planned.Unshare:
             self._unshare([action for action in batch if isinstance(action, planned.Unshare)])
+        elif kind is planned.Renew:
+            self._renew([action for action in batch if isinstance(action, planned.Renew)])
         else:
             self._release([action for action in batch if isinstance(action, planned.Release)])
 
@@ -168,7 +172,16 @@ class Applier:
             database = replace(step.database, intent=mine)
             begun.append(replace(step, database=self._aside(database) if verb == "ensure" else database))
         self.registry.save_databases(step.database for step in begun)
+        begun = [self._with_generation(step) if step.database.intent is Intent.RECOVER else step for step in begun]
         self._carry_out([step for step in begun if not step.database.copied_aside], verb)
+
+    def _with_generation(self, step: Step) -> Step:
+        """What comes back from the archive has another generation since its intent was recorded."""
+        now = self.registry.database(step.database.id)
+        assert now is not None  # noqa: S101 - rows of databases are never deleted
+        return replace(
+            step, database=replace(step.database, token_generation=now.token_generation, renewals=now.renewals)
+        )
 
     def _carry_out(self, steps: Sequence[Step], verb: str) -> None:
         kind = steps[0].database.intent if steps else None
@@ -190,6 +203,8 @@ class Applier:
         results = [self._result(step, failures.get(step.database.id)) for step in steps]
         with self.registry.change():
             self.registry.save_databases(database for database, _ in results)
+            if verb == "ensure":
+                mark_told(self.registry, [step.database for step in steps if step.database.id not in failures])
             if verb == "purge":
                 purged = [database.id for database, _ in results if database.status is Status.PURGED]
                 end_snapshots(self.registry, purged, self.now)
@@ -266,6 +281,12 @@ class Applier:
                     for action in actions
                 ]
             )
+
+    def _renew(self, actions: list[planned.Renew]) -> None:
+        for action in actions:
+            if problem := renew(self.registry, action.database.id, self.now):
+                self.failed = True
+                self._record([(action.timeline.name, action.database.id, "database.error", problem, self.cause)])
 
     def _storage(self, instance_id: str, *, moved: bool) -> Instance:
         """The instance, storing where its databases are that were `moved`, or not: nobody moves one of this app now."""

@@ -149,6 +149,14 @@ class Purge:
 
 
 @dataclass(frozen=True, slots=True)
+class Renew:
+    """Who may log in to a database has changed, and its server has to be told."""
+
+    database: Database
+    timeline: Timeline
+
+
+@dataclass(frozen=True, slots=True)
 class Unshare:
     """A timeline no longer uses another's database."""
 
@@ -157,7 +165,7 @@ class Unshare:
     cause: str
 
 
-Action = Open | Note | Follow | Orphan | Create | Ensure | Archive | Fail | Release | Purge | Unshare
+Action = Open | Note | Follow | Orphan | Create | Ensure | Archive | Fail | Release | Purge | Unshare | Renew
 
 
 @dataclass(frozen=True, slots=True)

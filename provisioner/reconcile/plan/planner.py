@@ -22,6 +22,7 @@ from provisioner.reconcile.plan.actions import (
     Plan,
     Purge,
     Release,
+    Renew,
     Unshare,
 )
 from provisioner.reconcile.plan.plan_renames import follows
@@ -51,6 +52,7 @@ class _Planner:
         for timeline in self.look.actual.timelines:
             for database in self.look.lost[timeline.id]:
                 actions.extend(self._lost(database, timeline))
+            actions.extend(self._renewed(timeline))
             if timeline.of_branch:
                 known.add(timeline.branch)
                 if timeline.branch in moving:
@@ -81,6 +83,11 @@ class _Planner:
         if not databases and not shares:
             return None
         return Orphan(timeline, databases, shares, cause)
+
+    def _renewed(self, timeline: Timeline) -> Iterator[Action]:
+        for database in self.look.databases[timeline.id]:
+            if database.to_renew and settled(database) and self.look.due(database):
+                yield Renew(database, timeline)
 
     def _wanted(self, timeline: Timeline) -> bool:
         if timeline.branch not in self.desired.branches:

@@ -13,6 +13,10 @@ LONGEST_RETRY_MS = 300_000
 def failure_of(database: Database, why: str, now: int) -> Database:
     """The row of a database on which a step has just failed."""
     attempts = database.attempts + 1
-    wait = min(FIRST_RETRY_MS * 2 ** min(attempts - 1, 20), LONGEST_RETRY_MS)
     status = database.status if database.status is Status.ARCHIVED else Status.ERROR
-    return replace(database, status=status, error=why, attempts=attempts, retry_at=now + wait)
+    return replace(database, status=status, error=why, attempts=attempts, retry_at=retry_at(attempts, now))
+
+
+def retry_at(attempts: int, now: int) -> int:
+    """After so many failures."""
+    return now + min(FIRST_RETRY_MS << min(attempts - 1, 20), LONGEST_RETRY_MS)

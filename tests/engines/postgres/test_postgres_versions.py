@@ -105,7 +105,9 @@ def lives(tmp_path: Path, pg: PgServer) -> None:
     add_branches(repo, "wish")
     ok(repo, "reconcile")
     assert marked(repo, "wish") == "main"
-    assert environment(repo, "wish") == given
+    again = environment(repo, "wish")
+    assert again["PGDATABASE"] == given["PGDATABASE"]
+    assert again["PGPASSWORD"] != given["PGPASSWORD"]
     git(repo, "branch", "-q", "-D", "wish")
     ok(repo, "app", "set", "--retention", "0s")
     ok(repo, "reconcile")

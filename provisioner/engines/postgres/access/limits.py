@@ -85,10 +85,10 @@ def imposed(session: Session, instance: Instance, role: str) -> list[Statement]:
 
 def unlimited(session: Session, instance: Instance, limits: Limits) -> list[tuple[str, list[str]]]:
     """The roles of an instance's databases that have other limits, with their settings."""
-    live, spare = (f"{kind}_{instance.id[:8]}_" for kind in (names.LIVE, names.SPARE))
+    starts = [f"{kind}_{instance.id[:8]}_" for kind in (names.LIVE, names.SPARE, names.SHARER)]
     ours = f"^({'|'.join(_TIMEOUTS)})=[0-9]+{_OURS}$" + (f"|^{_TEMP}=" if limits.limits_temp else "")
     wanted = sorted(f"{name}={value}" for name, value in limits.settings().items() if value is not None)
-    values = {"live": live, "spare": spare, "most": limits.connections, "ours": ours, "wanted": wanted}
+    values = {"starts": starts, "most": limits.connections, "ours": ours, "wanted": wanted}
     rows = session.execute(_DEVIATING, values)
     return [(str(role), settings or []) for role, settings in rows.fetchall()]
 
@@ -107,7 +107,8 @@ def end_overlong(session: Session, instance: Instance) -> list[str]:
     longest = _usual(instance.allowance.statement_ms, USUAL_STATEMENT_MS)
     if not longest:
         return []
-    rows = session.execute(_END_OVERLONG, {"start": f"{names.LIVE}_{instance.id[:8]}_", "seconds": longest / 1000})
+    starts = [f"{kind}_{instance.id[:8]}_" for kind in (names.LIVE, names.SHARER)]
+    rows = session.execute(_END_OVERLONG, {"starts": starts, "seconds": longest / 1000})
     return [f"ended a session of {role}, {state} for {seconds:.0f} s" for role, state, seconds, _ in rows.fetchall()]
 
 
@@ -137,7 +138,8 @@ _SERVER = f"""
     (select rolsuper from pg_roles where rolname = current_user)
 """  # noqa: S608
 _DEVIATING = """
-  select rolname, rolconfig from pg_roles where (starts_with(rolname, %(live)s) or starts_with(rolname, %(spare)s))
+  select rolname, rolconfig from pg_roles
+  where exists (select from unnest(%(starts)s::text[]) start where starts_with(rolname, start))
     and (rolconnlimit <> %(most)s
       or array(select setting from unnest(rolconfig) setting where setting ~ %(ours)s order by 1) <> %(wanted)s::text[])
 """
@@ -146,8 +148,9 @@ _END_OVERLONG = """
   with overlong as materialized (
     select pid, usename, state, extract(epoch from clock_timestamp() -
       case state when 'active' then query_start else state_change end) as seconds
-    from pg_stat_activity where starts_with(usename, %(start)s) and backend_type = 'client backend'
-      and (state = 'active' or starts_with(state, 'idle in transaction'))
+    from pg_stat_activity
+    where exists (select from unnest(%(starts)s::text[]) start where starts_with(usename, start))
+      and backend_type = 'client backend' and (state = 'active' or starts_with(state, 'idle in transaction'))
       and case state when 'active' then query_start else state_change end
         < clock_timestamp() - make_interval(secs => %(seconds)s)
   )

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 
 from provisioner.registry import schema_version
+from provisioner.registry.schema import entitlements
 from provisioner.registry.schema_version import TooNew
 from provisioner.system import failpoints
 from provisioner.system.file_lock import locked
@@ -295,6 +296,25 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """
         alter table timeline add column lineage text not null default '';
         alter table timeline add column doubt text not null default '';
+        """,
+    ),
+    (
+        # what older versions have handed out for databases that were shared, or archived in between, ends here
+        "0016_entitlements",
+        f"""
+        alter table share add column id text not null default '';
+        update share set id = lower(hex(randomblob(16)));
+        create unique index share_id on share (id);
+        alter table database add column renewals integer not null default 0;
+        alter table database add column renewed integer not null default 0;
+        alter table database add column told_generation integer not null default 0;
+        update database set told_generation = token_generation;
+        update database set token_generation = token_generation + 1, renewals = 1
+          where status <> 'purged' and (id in (select database_id from share) or id in (
+            select database_id from event where action in ('database.unshare', 'database.recover')
+          ));
+        create index database_to_renew on database (id) where renewals <> renewed;
+        {entitlements.TRIGGERS}
         """,
     ),
 )

@@ -1,0 +1,35 @@
+"""Telling the server of a database who may log in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Status
+from provisioner.engines.catalog import engine_of
+from provisioner.reconcile.plan.retry_delay import retry_at
+from provisioner.registry import tokens
+from provisioner.registry.store import Registry
+
+
+def renew(registry: Registry, database_id: str, now: int) -> str:
+    """Let in who has what is valid now, and end the sessions of all others: why not, empty where that is done.
+
+    A database that is not connected gets what is valid when it is.
+    """
+    database = registry.database(database_id)
+    if database is None or database.status is not Status.CONNECTED:
+        return ""
+    instance = registry.storage_of(database)
+    try:
+        engine_of(instance).renew(instance, database, tokens.sharers(registry, database_id))
+    except StorageFailed as error:
+        attempts = database.attempts + 1
+        problem = f"programs may still be connected that should not be: {error}"
+        registry.save_databases([replace(database, error=problem, attempts=attempts, retry_at=retry_at(attempts, now))])
+        return problem
+    with registry.change():
+        tokens.mark_renewed(registry, [database])
+        if database.error is not None and database.intent is None:
+            registry.save_databases([replace(database, error=None, attempts=0, retry_at=None)])
+    return ""
