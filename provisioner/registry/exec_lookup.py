@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 5.0
 
 _APPS = "select id, slug, production, git_dir from app where removed_at is null and "
+_DETACHED = b"detached:"  # what an app of a copied home has for its repository: see core.model.detached
 _DATABASES = """
   select organization.id, organization.slug, timeline.revision, timeline.production, instance.slug, instance.engine,
     iif(database.moved, instance.moving_location, instance.location), database.id, database.name, assignment.connect,
@@ -152,7 +153,8 @@ class Resolver:
             raise NotYet(f"app {app.slug!r} has no timeline {shown!r}{self._beyond_limit(app)}", _LIST)
         lineage = rows[0][21]
         of_branch = timeline != PRODUCTION and not preview
-        if of_branch and self.wary and not unchanged(app.git_dir, app.id, branch, lineage):
+        follows = not app.git_dir.startswith(_DETACHED)
+        if of_branch and self.wary and follows and not unchanged(app.git_dir, app.id, branch, lineage):
             raise NotYet(f"the branch of timeline {shown!r} may be another one by now", RECONCILE)
         assigned = [row for row in rows if row[4] is not None]
         if not assigned:
