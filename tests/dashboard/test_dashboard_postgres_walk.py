@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import psycopg
+import pytest
 from chromium import launched, problems, visit, visitor
 from connect_world import serving
 from pg_server import PgServer
@@ -37,7 +38,11 @@ def test_a_server_is_linked_used_deleted_and_brought_back(home: Path, tmp_path: 
         _accessible(page, axe, page.url, f"{page.url}/copies", f"{page.url}/keys")
         visit(page, f"{server.base}/instances/main")
         _delete_and_undo(page)
-        with psycopg.connect(url) as connection:
+        with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+            psycopg.connect(url)  # what was given before the instance was deleted ended with it
+        visit(page, f"{server.base}/instances/main")
+        page.get_by_role("button", name=re.compile("^Reveal")).first.click()
+        with psycopg.connect(page.locator("#database_url").inner_text()) as connection:
             assert connection.execute("select word from mark").fetchall() == [("here",)]
 
 

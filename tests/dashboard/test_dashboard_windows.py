@@ -137,7 +137,7 @@ def test_an_address_without_a_session_finds_the_one_of_another_tab(world: World)
     expect(other.get_by_role("heading", name="shop", level=1)).to_be_visible()
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
-    other.goto(f"{server.base}/apps/shop")
+    other.goto(f"{server.base}/apps/shop", wait_until="commit")
     expect(other.get_by_role("heading", name="Log in")).to_be_visible()
 
 
