@@ -148,7 +148,9 @@ def test_a_branch_goes_is_recovered_and_purged(repo: Path, pg: PgServer) -> None
     git(repo, "branch", "-q", "login")
     ok(repo, "reconcile")
     assert marked(repo, "login") == "login"
-    assert environment(repo, "login") == given
+    again = environment(repo, "login")
+    assert again["PGDATABASE"] == given["PGDATABASE"]
+    assert again["PGPASSWORD"] != given["PGPASSWORD"]
     ok(repo, "database", "snapshot", "create", "login")
     ok(repo, "app", "set", "--retention", "0s")
     git(repo, "branch", "-q", "-D", "login")
