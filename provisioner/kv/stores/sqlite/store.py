@@ -318,8 +318,12 @@ class SqliteStore:
 
 def _holds(connection: apsw.Connection, check: Check) -> bool:
     rows: list[Any] = connection.execute(_VERSION_OF, (check.key,)).fetchall()
-    found = rows[0][0].to_bytes(8, "big", signed=True) + _NOBODY if rows else None
-    return bool(found == check.versionstamp)
+    if not rows:
+        return check.versionstamp is None
+    version = rows[0][0]
+    if not isinstance(version, int):  # a row that no store of ours or of Deno's has written: no versionstamp is its own
+        return False
+    return bool(version.to_bytes(8, "big", signed=True) + _NOBODY == check.versionstamp)
 
 
 def _put(connection: apsw.Connection, effect: Effect, version: int) -> None:
