@@ -122,6 +122,16 @@ def remove_other_anchors(common_dir: bytes, app_id: str, kept: Collection[str]) 
         _unlink(os.path.join(directory, os.fsencode(name)))
 
 
+def remove_anchors(common_dir: bytes, app_id: str) -> None:
+    """Leave nothing of an app's anchors in the repository. Raises OSError."""
+    directory = anchors_directory(common_dir, app_id)
+    for name in (_HEAD, _NEXT_HEAD, *_anchors(common_dir, app_id)):
+        _unlink(os.path.join(directory, os.fsencode(name)))
+    while directory != common_dir and os.path.isdir(directory) and not os.listdir(directory):
+        os.rmdir(directory)
+        directory = os.path.dirname(directory.rstrip(b"/"))
+
+
 def begin_watch(common_dir: bytes, app_id: str) -> None:
     """Make what shows whether all logs are rewritten from now on: an anchor of HEAD's log. See `complete_watch`."""
     head = _inode(_log_of_head(common_dir))

@@ -141,7 +141,7 @@ def test_the_largest_that_can_be_set(repo: Path) -> None:
 def test_a_context_that_is_none_and_a_name_that_is_not_there(repo: Path) -> None:
     refused(repo, "A=1", "--context", "staging", says="production, development, local")
     refused(repo, says="nothing to set")
-    assert provisioner(repo, "var", "unset", "A", "--yes").returncode == 1
+    assert provisioner(repo, "var", "unset", "A", "--yes").returncode == 3
 
 
 FILE = """\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import click
 
@@ -18,6 +19,7 @@ from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.environment import env_files
 from provisioner.git import hooks
+from provisioner.git.anchors import remove_anchors
 from provisioner.git.command import must_be_trusted
 from provisioner.git.worktree import find_checkout
 from provisioner.operations import documents as view
@@ -185,6 +187,9 @@ def remove(slug: str | None, yes: bool) -> None:
         archive_all(registry, app, now_ms(), "its app was removed")
         env_files.forget_app(registry.home, app.id, app.git_dir)
         registry.remove_app(app, now_ms())
+        if checkout is not None:
+            with suppress(OSError):
+                remove_anchors(checkout.common_dir, app.id)
         click.echo(f"removed {app.slug}; its databases are kept, and 'provisioner init' there brings them back")
 
 
