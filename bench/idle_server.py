@@ -12,8 +12,8 @@ from typing import Any
 
 import uvloop
 
+from provisioner.connect.server.listener import http_server, listening
 from provisioner.connect.server.options import Options
-from provisioner.connect.server.runner import _granian, _with_port
 
 
 async def main() -> None:
@@ -24,8 +24,9 @@ async def main() -> None:
         await protocol()
         protocol.response_bytes(200, headers, body)
 
-    options = _with_port(Options(port=0))
-    server = _granian(handler, options)  # type: ignore[arg-type]
+    listener = listening(Options(port=0))
+    options = Options(port=listener.getsockname()[1])
+    server = http_server(handler, options, listener)
     serving = asyncio.create_task(server.serve())
     while True:
         try:

@@ -31,7 +31,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(home: Path, repository: Path) -> Iterator[Server]:
-    with serving(home, "--max-connections", "64") as server:
+    with serving(home, "--max-connections", "64", "--max-connections-per-address", "64") as server:
         yield server
 
 
@@ -130,8 +130,8 @@ def test_hundreds_of_watches_of_one_deno_do_not_starve_its_reads(server: Server,
 
 
 def test_connections_beyond_the_limit_wait_until_others_end(server: Server, path: wire.Path) -> None:
-    body = wire.get(b"\x02a\0")
-    request = head(server, path, "snapshot_read", f"Content-Length: {len(body)}\r\n") + body
+    body = wire.watch(b"\x02a\0")
+    request = head(server, path, "watch", f"Content-Length: {len(body)}\r\n") + body
     with ExitStack() as stack:
         held = [stack.enter_context(connection(server)) for _ in range(64)]
         for found in held:

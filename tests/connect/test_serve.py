@@ -14,6 +14,7 @@ from pathlib import Path
 import connect_wire as wire
 import pytest
 import urllib3
+from certificates import certificate
 from connect_world import Access, Server, access, deno, free_port, serving, token
 from support import daemon, files, git, ok, provisioner, shop, until
 
@@ -38,27 +39,6 @@ def repo(home: Path, tmp_path: Path) -> Path:
 def server(home: Path, repo: Path) -> Iterator[Server]:
     with serving(home) as server:
         yield server
-
-
-def certificate(directory: Path, *form: str) -> tuple[Path, Path]:
-    """A new certificate for this machine, and its key."""
-    made, private = directory / "cert.pem", directory / "key.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    subject += ["-addext", "basicConstraints=critical,CA:FALSE"]
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    subprocess.run([*command, *subject, "-keyout", private, "-out", made], check=True, capture_output=True)
-    return made, private
 
 
 # what it starts with

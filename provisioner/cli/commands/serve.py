@@ -41,6 +41,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "type": click.IntRange(16),
         "help": "Connections at a time.",
     },
+    "--max-connections-per-address": {
+        "type": click.IntRange(8),
+        "help": "Connections of one address at a time. Default: three quarters of all.",
+    },
     "--max-databases": {
         "type": click.IntRange(16),
         "help": "Databases open at a time. Default: 4096, or what open files allow.",
@@ -124,6 +128,7 @@ def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
     renamed = {
         "log_all": options.pop("access_log"),
         "connections": options.pop("max_connections"),
+        "per_address": options.pop("max_connections_per_address"),
         "databases": options.pop("max_databases"),
     }
     POOL.most, POOL.each = options.pop("pool_size"), options.pop("pool_per_database")

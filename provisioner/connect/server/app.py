@@ -28,6 +28,7 @@ from provisioner.connect.protocol.http_errors import (
 )
 from provisioner.connect.server import decode, health, queue_handlers
 from provisioner.connect.server.auth import Doorman, Session
+from provisioner.connect.server.connections import Connections
 from provisioner.connect.server.encode import read_answer
 from provisioner.connect.server.health import Pages, Readiness
 from provisioner.connect.server.metadata import EVENTUAL, exchanged
@@ -69,6 +70,7 @@ class Server:
         databases: Databases,
         metrics: Metrics,
         log: Callable[..., None],
+        connections: Connections,
         told: Callable[[], bool],
         *,
         public_url: str | None = None,
@@ -83,6 +85,7 @@ class Server:
         self._doorman = doorman
         self._databases = databases
         self._log = log
+        self._connections = connections
         self._public_url = public_url
         self._log_all = log_all
         self._site = site
@@ -103,6 +106,8 @@ class Server:
         started = perf_counter()
         self.in_flight += 1
         path = scope.path
+        client = scope.client
+        self._connections.asked(client)
         name = path[_ID_END + 1 :] if path.startswith(PREFIX) else path
         principal = ""
         try:
@@ -115,6 +120,7 @@ class Server:
                 headers = scope.headers
                 session = self._doorman.session(scope, headers, path[len(PREFIX) : _ID_END])
                 principal = session.principal
+                self._connections.answering[protocol] = client
                 status = await operation(scope, protocol, headers, session)
             elif name == "connect":
                 status, principal = await self._connect(scope, protocol, path[len(PREFIX) : _ID_END])
@@ -146,6 +152,7 @@ class Server:
             protocol.response_str(status, _TEXT, "the server failed on this request; its log says why")
         finally:
             self.in_flight -= 1
+            self._connections.answering.pop(protocol, None)
         self.metrics.answered(name, status, perf_counter() - started)
         if self._log_all or (status >= BAD_REQUEST and status != LEFT):
             self._log_request(scope, name, status, perf_counter() - started, principal)
@@ -298,6 +305,11 @@ class Server:
             "watches": ("Watch streams.", self._streams.count),
             "requests_in_flight": ("Requests that are being answered.", self.in_flight),
             "sessions": ("Data-path tokens that were seen.", len(self._doorman)),
+            "connections": ("Connections.", self._connections.open),
+            "ended_connections_total": (
+                "Connections so far that asked for nothing, or were too many.",
+                self._connections.ended,
+            ),
         }
 
     # time
@@ -307,6 +319,7 @@ class Server:
 
         Raises StorageFailed where it cannot be asked; then what is owed to it is done as soon as it can.
         """
+        self._connections.each_second()
         self._bodies.each_second()
         self._databases.each_second()
         try:

@@ -18,8 +18,8 @@ _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`connections` and `databases` may be open at a time; None: as many as the limit of open files allows. `beside`
-    another server of the same home it may run too."""
+    """`connections` may be open at a time, and `per_address` of one address (None: three quarters of them). So many `databases`
+    may be; None: as many as the limit of open files allows. `beside` another server of the same home it may run too."""
 
     host: str = "127.0.0.1"
     port: int = 4512
@@ -29,8 +29,14 @@ class Options:
     public_url: str | None = None
     log_all: bool = False
     connections: int = 4096
+    per_address: int | None = None
     databases: int | None = None
     beside: bool = False
+
+    @property
+    def connections_each(self) -> int:
+        """Of one address."""
+        return min(self.per_address or 3 * self.connections // 4, self.connections)
 
     @property
     def near_url(self) -> str:

@@ -24,7 +24,7 @@ class Attempts:
 
     def failed(self, address: str, now: float) -> bool:
         """Count a failed attempt. True: over the limit; such attempts are not counted."""
-        who = _network(address)
+        who = network(address)
         full_at = max(self._full_at.pop(who, now), now)
         over = (full_at - now) * PER_SECOND > AT_ONCE - 0.5  # the half is for what adding up seconds rounds away
         self._full_at[who] = full_at if over else full_at + 1 / PER_SECOND
@@ -33,7 +33,7 @@ class Attempts:
         return over
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -2,16 +2,12 @@
 
 It is ready from when apps are told of a server of this home until that is no longer so. In this order: it takes
 connections, apps are told, it is ready; and at its end it is not ready, apps are no longer told, it drains.
-
-granian speaks HTTP/1.1 and cleartext HTTP/2 on one port; a real Deno speaks HTTP/2 with prior knowledge only.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
-import logging
 import os
 import resource
 import socket
@@ -19,16 +15,14 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import uvloop
-from granian.constants import Interfaces, SSLProtocols
-from granian.http import HTTP1Settings, HTTP2Settings
-from granian.server.embed import Server as Granian
 
 from provisioner.connect.server.app import Server
 from provisioner.connect.server.auth import Doorman
+from provisioner.connect.server.connections import Connections, Limits
+from provisioner.connect.server.listener import http_server, listening
 from provisioner.connect.server.metrics import Metrics
 from provisioner.connect.server.mounted_app import MakeSite, Surroundings
 from provisioner.connect.server.open_databases import Databases
@@ -45,9 +39,6 @@ Log = Callable[..., None]
 
 START_SECONDS: Final = 10.0
 DRAIN_SECONDS: Final = 25.0  # below the 30 that supervisors wait before they kill
-IDLE_MS: Final = 30_000  # of a connection without a request, and of headers that do not come
-HEADERS: Final = 65_536  # bytes of a request's headers
-STREAMS: Final = 1024  # of a connection: each watch is one, and they must not starve reads
 DESCRIPTORS_EACH: Final = 8  # of an open database, at most
 SPARE_DESCRIPTORS: Final = 64
 
@@ -80,6 +71,7 @@ class Running:
         self._ending: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="connect", daemon=True)
         self._lock: int | None = None
+        self._listener: socket.socket | None = None
 
     def start(self) -> None:
         """Raises ProvisionerError where it cannot: the port is taken, a server of this home already runs."""
@@ -90,13 +82,16 @@ class Running:
                 "Stop it first, or use it; 'provisioner serve --beside' runs beside it",
             )
         try:
-            self.options = _with_port(self.options)
+            self._listener = listening(self.options)
+            self.options = replace(self.options, port=self._listener.getsockname()[1])
             self._thread.start()
             self._started.wait()
             if self._failure is not None:
                 raise self._failure
         except BaseException:
             self._withdraw()
+            if self._listener is not None:
+                self._listener.close()
             raise
         self._log("info", "serving", url=self.options.url, home=self.home.path, pid=os.getpid())
 
@@ -139,6 +134,8 @@ class Running:
             return
         self.begin_to_stop()
         self._thread.join()
+        if self._listener is not None:
+            self._listener.close()
         self._withdraw()
         self._log("info", "served")
 
@@ -169,7 +166,10 @@ class Running:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         access = Access(self.home)
         registry = Registry.open(self.home, busy_seconds=BUSY_SECONDS)
+        assert self._listener is not None  # noqa: S101
         metrics = Metrics()
+        limits = Limits(self.options.connections, self.options.connections_each)
+        connections = Connections(self.options.port, limits, self._log)
         most = _most_databases(self.options)
         databases = Databases(registry, most, self._log, metrics.groups.add, self._clock)
         surroundings = Surroundings(self.home, self.options, databases, metrics, self._log)
@@ -178,18 +178,20 @@ class Running:
             databases,
             metrics,
             self._log,
+            connections,
             self._told,
             public_url=self.options.public_url,
             log_all=self.options.log_all,
             site=self.site(surroundings) if self.site else None,
         )
-        granian = _granian(server, self.options)
+        granian = http_server(server, self.options, self._listener)
         serving = asyncio.create_task(granian.serve())
         ticking: asyncio.Task[None] | None = None
         try:
             await _answers(self.options, serving)
             if self._lock is not None:
                 self._announce()
+            connections.start()
             server.readiness.started = True
             ticking = asyncio.create_task(_tick((server.each_second, self._keep_told), self._log))
             gc.collect()
@@ -205,6 +207,7 @@ class Running:
         finally:
             if ticking is not None:
                 ticking.cancel()
+                connections.close()
             granian.stop()  # type: ignore[no-untyped-call]
             await asyncio.gather(serving, return_exceptions=True)
             server.close()
@@ -252,41 +255,6 @@ async def _answers(options: Options, serving: asyncio.Task[None]) -> None:
             return
     await serving  # raises what it ended with
     raise StorageFailed(f"the server on {options.host}:{options.port} ended at once", "See the lines above")
-
-
-def _granian(server: Server, options: Options) -> Granian:
-    logging.getLogger("_granian").setLevel(logging.ERROR)
-    return Granian(
-        server,
-        address=options.host,
-        port=options.port,
-        interface=Interfaces.RSGI,
-        websockets=False,
-        backlog=1024,
-        backpressure=options.connections,
-        http1_settings=HTTP1Settings(header_read_timeout=IDLE_MS, max_buffer_size=HEADERS),
-        http2_settings=HTTP2Settings(
-            max_concurrent_streams=STREAMS, keep_alive_interval=20_000, max_headers_size=HEADERS
-        ),
-        log_enabled=False,
-        ssl_cert=Path(options.tls_cert) if options.tls_cert else None,
-        ssl_key=Path(options.tls_key) if options.tls_key else None,
-        ssl_protocol_min=SSLProtocols.tls12,
-    )
-
-
-def _with_port(options: Options) -> Options:
-    """With a free port for 0; refused where the port is taken, which the server itself would share without a word."""
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((options.host, options.port))
-        except (OSError, OverflowError) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            hint = "Choose another with --port" if getattr(error, "errno", 0) == errno.EADDRINUSE else "See --host"
-            raise Busy(f"cannot listen on {options.host}:{options.port}: {why}", hint) from error
-        return replace(options, port=trial.getsockname()[1])
 
 
 def _most_databases(options: Options) -> int:
