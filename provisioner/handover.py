@@ -5,8 +5,8 @@ to, not even ``os``. What needs more is in `provisioner.daemon.worker` and `prov
 fails git: whatever goes wrong is said and the exit code is 0. Installed hooks name this path: the file never moves.
 
 The talk with the daemon, over a stream socket whose path is in ``<home>/daemon``: the hook sends the app's id and
-``<commit> <branch>`` for each branch that was pushed, a line each, and closes its side; the daemon answers with what the
-pusher is to read, and a NUL when that is all.
+the directory it runs in, which is the repository, and ``<commit> <branch>`` for each branch that was pushed, a line each,
+and closes its side; the daemon answers with what the pusher is to read, and a NUL when that is all.
 """
 
 import sys
@@ -38,13 +38,15 @@ def main(job: str, home: str, app_id: str = "") -> None:
 def ask_daemon(home: str, app_id: str, pushed: list[bytes]) -> bool:
     """Let the daemon do it and print its answer. False where none is there to do it."""
     import _socket
+    import posix
 
+    place = posix.getcwdb().replace(b"\n", b"?")
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         with open(home + "/daemon") as file:
             connection.connect(file.read().split(" ", 2)[2].rstrip("\n"))
         connection.settimeout(ANSWER_SECONDS)
-        connection.sendall(b"\n".join([app_id.encode(), *pushed]) + b"\n")
+        connection.sendall(b"\n".join([app_id.encode() + b" " + place, *pushed]) + b"\n")
         connection.shutdown(_socket.SHUT_WR)
     except (OSError, IndexError):
         return False

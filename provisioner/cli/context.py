@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli.standard_input import can_ask
-from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed
+from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, WrongRepository
 from provisioner.core.model import App
 from provisioner.environment.resolve import Selectors, find_app, here
 from provisioner.registry.store import Registry
@@ -74,6 +74,8 @@ def apps_meant(registry: Registry, slug: str | None, everything: bool) -> list[A
         return registry.apps()
     try:
         return [the_app(registry, slug)]
+    except WrongRepository:
+        raise
     except NotResolved:
         if slug is not None:
             raise

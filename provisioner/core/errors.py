@@ -28,6 +28,10 @@ class WrongHome(NotResolved):
     """A directory is not, or not beyond doubt, the home that it says it is: nothing is changed and nobody is connected."""
 
 
+class WrongRepository(NotResolved):
+    """A repository is not, or not beyond doubt, the one that an app was registered with: nothing is changed for it."""
+
+
 class Busy(ProvisionerError):  # noqa: N818
     """Another process holds a lock for longer than a caller can wait."""
 

@@ -29,9 +29,11 @@ SOCKET_PATH_LIMIT = 100  # bytes; the system's own is 104 to 108
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A hook that waits for an answer about branches of an app, each with the commit it was pushed to (hex)."""
+    """A hook that waits for an answer about branches of an app, each with the commit it was pushed to (hex). `place` is the
+    repository that it was pushed to."""
 
     app_id: str
+    place: bytes
     branches: list[tuple[str, bytes]]
     connection: socket.socket
     followed: threading.Event = field(default_factory=threading.Event)
@@ -123,8 +125,9 @@ class Counter:
         if data == THREADS:
             _tell_threads(connection)
             return
-        app_id, *lines = bytes(data).removesuffix(b"\n").split(b"\n")
-        push = Push(app_id.decode("ascii", "replace"), parse(lines), connection)
+        first, *lines = bytes(data).removesuffix(b"\n").split(b"\n")
+        app_id, _, place = first.partition(b" ")
+        push = Push(app_id.decode("ascii", "replace"), place, parse(lines), connection)
         self._came(push)
         push.wait(self._home)
 

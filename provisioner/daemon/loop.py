@@ -21,7 +21,7 @@ from provisioner.daemon.hook_server import Counter, Push
 from provisioner.daemon.limit_monitor import LimitMonitor
 from provisioner.daemon.looks import Look, Looked, Looks
 from provisioner.daemon.quorum_monitor import Watch
-from provisioner.daemon.worker import report_known
+from provisioner.daemon.worker import misplaced, report_known
 from provisioner.engines.catalog import engine_of
 from provisioner.git.watch import Watcher
 from provisioner.jobs.queue import Crew
@@ -230,7 +230,9 @@ class Daemon:
                 self._finish(registry, item)
             elif isinstance(item, Push):
                 self._pushed_to = True
-                self._wake(item.app_id).waiting.append(item)
+                watched = self._wake(item.app_id)
+                if not item.place or watched.git_dir in (b"", item.place) or not self._misplaced(registry, item):
+                    watched.waiting.append(item)
             elif item:
                 self._wake(item)
             try:
@@ -328,6 +330,14 @@ class Daemon:
         self._watch(app_id, app.git_dir)
         watched.busy = True
         self._looks.put(Look(app, tuple(waiting)))
+
+    def _misplaced(self, registry: Registry, push: Push) -> bool:
+        """Was it pushed to another repository than the app's? Then it is told so, and waits for nothing."""
+        app = registry.app(push.app_id)
+        problem = misplaced(app, push.place) if app is not None else None
+        if problem is not None:
+            self._answer([push], str(problem))
+        return problem is not None
 
     @staticmethod
     def _answer(pushes: list[Push], failure: str = "") -> None:

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import ProvisionerError, summary
+from provisioner.core.errors import ProvisionerError, WrongRepository, summary
 from provisioner.core.model import App, Status, Timeline, deploy_status, timeline_status
 from provisioner.core.naming import shown
 from provisioner.core.unconnected import Doubtful
 from provisioner.daemon.hook_server import Push, parse
 from provisioner.environment import env_files
 from provisioner.git.refs import still_there
+from provisioner.git.repository_id import found_elsewhere
+from provisioner.git.worktree import common_dir_of
 from provisioner.jobs.follow_log import follow
 from provisioner.jobs.progress import pending_step, pushed_and_pending, tell_steps
 from provisioner.jobs.queue import Crew, waiting
@@ -55,6 +57,8 @@ def receive(home_path: str, app_id: str, branches: Sequence[bytes]) -> None:
         app = registry.app(app_id)
         if app is None:
             return
+        if problem := misplaced(app, os.getcwdb()):
+            raise problem
         with _told_meanwhile(home, app_id, branches):
             outcome = reconcile(registry, app, now_ms(), "post-receive")
         since, pending = now_ms(), pushed_and_pending(registry, app, branches)
@@ -63,6 +67,14 @@ def receive(home_path: str, app_id: str, branches: Sequence[bytes]) -> None:
             detach(home)
         follow(registry, app, pending, since, _print)
         _print("\n".join(report(registry, app, branches)))
+
+
+def misplaced(app: App, place: bytes) -> WrongRepository | None:
+    """What is the matter with a push to a repository that says it is the app, if it is not the one that the app has."""
+    common_dir = common_dir_of(place)
+    if os.path.realpath(app.git_dir) == common_dir:
+        return None
+    return found_elsewhere(app.id, app.slug, app.git_dir, common_dir)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from provisioner.core.errors import NotResolved, UsageError
 from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION
 from provisioner.core.unconnected import NotYet
 from provisioner.engines.endpoints import environment
+from provisioner.git.repository_id import app_ids, found_elsewhere
 from provisioner.git.worktree import Checkout, current_branch, find_checkout, origin_directory
 from provisioner.registry.exec_lookup import FoundApp, Resolver
 from provisioner.system.home import Home
@@ -86,6 +87,8 @@ def resolve(
     selectors.must_be_one()
     resolver = Resolver(home)
     app = _find_app(resolver, selectors, cwd)
+    if selectors.app is not None:
+        _must_be_its_own(home, app)
     revision = None if selectors.revision is None else _commit(app, selectors.revision, cwd)
     timeline = None if revision is not None else _timeline(app, selectors, cwd, environ)
 
@@ -184,11 +187,31 @@ def _commit(app: FoundApp, revision: str, cwd: bytes) -> str:
 
 
 def _app_of(resolver: Resolver, checkout: Checkout) -> FoundApp | None:
+    """Raises `WrongRepository` if the repository has the path of one app and the id of another."""
     app = resolver.app(git_dir=checkout.common_dir)
     if app is None:
+        for app_id in app_ids(checkout.common_dir):
+            other = resolver.app(app_id=app_id)
+            if other is not None and not other.git_dir.startswith(b"detached:"):  # an app of a copied home has none yet
+                raise found_elsewhere(other.id, other.slug, other.git_dir, checkout.common_dir)
         origin = origin_directory(checkout.common_dir)
         app = resolver.app(git_dir=origin) if origin is not None else None
+    if app is not None:
+        _must_be_its_own(resolver.home, app)
     return app
+
+
+def _must_be_its_own(home: Home, app: FoundApp) -> None:
+    """Raises `WrongRepository` if the repository at the app's path is another one."""
+    if app.id in app_ids(app.git_dir):
+        return
+    from provisioner.reconcile.repository_identity import must_be_its_own
+    from provisioner.registry.store import Registry
+
+    with Registry.open(home) as registry:
+        full = registry.app(app.id)
+        if full is not None:
+            must_be_its_own(registry, full)
 
 
 def _timeline(app: FoundApp, selectors: Selectors, cwd: bytes, environ: Environ) -> bytes:

@@ -6,6 +6,7 @@ import os
 
 from provisioner.core.errors import ProvisionerError
 from provisioner.git import hooks
+from provisioner.git.repository_id import hooks_app
 from provisioner.git.tracking import would_ignore
 from provisioner.git.worktree import Checkout
 
@@ -15,8 +16,8 @@ def put_back(checkout: Checkout, home: str) -> str:
 
     Never among files that git tracks. Returns what to tell the user; empty if nothing is missing.
     """
-    app = os.path.join(checkout.common_dir, hooks.MARKER, b"app")
-    if not os.path.exists(app):
+    app_id = hooks_app(checkout.common_dir)
+    if not app_id:
         return ""
     missing = [hook for hook in hooks.status(checkout.common_dir, checkout.top, home) if hook.state in _GONE]
     if not missing:
@@ -25,8 +26,7 @@ def put_back(checkout: Checkout, home: str) -> str:
     where = os.fsdecode(directory)
     if _is_private(checkout, directory):
         try:
-            with open(app, "rb") as file:
-                hooks.install(checkout.common_dir, checkout.top, file.read().decode("ascii").strip(), home)
+            hooks.install(checkout.common_dir, checkout.top, app_id, home)
         except ProvisionerError as error:
             return f"git does not run provisioner's hooks: {error}"
         return f"provisioner's hooks are back in {where}, where git looks for them now"

@@ -14,14 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
+from provisioner.git import repository_id
 from provisioner.git.command import config_value, git
 from provisioner.git.hook_scripts import BEGIN, END, KEPT, HooksRefused, guest_script, own_script, quoted, unquoted
 from provisioner.git.refs import is_bare, is_mirror
 from provisioner.system.atomic_file import replace_file, sync_path
 from provisioner.system.installation import passing
 
-MARKER = b"provisioner"
-SAID = b"said-gone"  # that the installation is gone; hooks/say-gone.sh
+SAID = repository_id.DIRECTORY + b"/said-gone"  # that the installation is gone; hooks/say-gone.sh
 SHELLS = (b"sh", b"bash", b"dash", b"ksh", b"zsh", b"ash")
 EXECUTABLE = 0o755
 
@@ -82,7 +82,7 @@ def install(common_dir: bytes, top: bytes | None, app_id: str, home: str) -> lis
         os.makedirs(directory, exist_ok=True)
         for name in wanted_hooks(common_dir):
             _install_one(os.path.join(directory, name.encode()), name, home)
-        write_marker(common_dir, app_id)
+        repository_id.claim_for_hooks(common_dir, app_id)
         _forget_said(common_dir)
     except OSError as error:
         raise HooksRefused(
@@ -101,7 +101,8 @@ def uninstall(common_dir: bytes, top: bytes | None, home: str, *, shared: bool) 
     paths = [os.path.join(directory, name.encode()) for name in (*LOCAL, *RECEIVING)]
     own = [path for path in paths if _state(path, home) is not State.OTHER_HOME]
     if own == paths:
-        _remove_marker(common_dir)
+        repository_id.release_from_hooks(common_dir)
+        _forget_said(common_dir)
     for path in own if not shared else []:
         _uninstall_one(path)
 
@@ -137,27 +138,10 @@ def status(common_dir: bytes, top: bytes | None, home: str) -> list[HookStatus]:
     return found
 
 
-def write_marker(common_dir: bytes, app_id: str) -> None:
-    """Tell the hook which app the repository is: hooks may stand in a directory that many repositories share."""
-    directory = os.path.join(common_dir, MARKER)
-    os.makedirs(directory, exist_ok=True)
-    replace_file(os.fsdecode(os.path.join(directory, b"app")), app_id.encode() + b"\n", 0o644)
-
-
-def _remove_marker(common_dir: bytes) -> None:
-    """Take the marker out, and its directory unless the list of env files is in it."""
-    directory = os.path.join(common_dir, MARKER)
-    if os.path.exists(os.path.join(directory, b"app")):
-        os.unlink(os.path.join(directory, b"app"))
-    _forget_said(common_dir)
-    if os.path.isdir(directory) and not os.listdir(directory):
-        os.rmdir(directory)
-
-
 def _forget_said(common_dir: bytes) -> None:
     """A hook whose installation is gone says so again, and not only a day after it has last said so."""
     with suppress(FileNotFoundError):
-        os.unlink(os.path.join(common_dir, MARKER, SAID))
+        os.unlink(os.path.join(common_dir, SAID))
 
 
 def must_stay(prefix: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from provisioner.core import naming
@@ -17,6 +18,7 @@ from provisioner.git.command import must_be_trusted
 from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.jobs.pre_deploy import forget_failures
+from provisioner.operations import repositories
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import must_be_deployed, must_be_renewed, run_whole
 from provisioner.reconcile.changes.command_access import secret_paths
@@ -137,7 +139,11 @@ def register(
         raise ProvisionerError(f"{os.path.abspath(path)} is in no git repository", "Make one with 'git init'")
     must_be_trusted(checkout.top or checkout.common_dir)
     read_branches(checkout.common_dir)
-    known = _known(registry, checkout.common_dir)
+    known = repositories.known(registry, checkout.common_dir)
+    if known is None:
+        repositories.make_way(registry, checkout.common_dir)
+    elif known.detached_from is not None:
+        known = replace(known, git_dir=checkout.common_dir)
     slug = naming.parse_slug(name, "an app") if name else naming.slug_of_repository(checkout.common_dir)
     app = known or App(
         id=str(uuid.uuid4()),
@@ -151,15 +157,9 @@ def register(
     slug = slug if name else app.slug
     if production is not None and (known is None or os.fsencode(production) != known.production):
         production_branch.must_exist(app.git_dir, os.fsencode(production))
-    return _save(registry, _changed(app, slug, production, grace, retention, None, None))
-
-
-def _known(registry: Registry, common_dir: bytes) -> App | None:
-    """The app that has this repository, or had it in the home that this one is a copy of."""
-    apps = registry.apps()
-    found = next((app for app in apps if app.git_dir == common_dir), None)
-    detached = next((app for app in apps if app.detached_from == common_dir), None)
-    return found or (replace(detached, git_dir=common_dir) if detached else None)
+    saved = _save(registry, _changed(app, slug, production, grace, retention, None, None))
+    repositories.take(registry, saved, checkout.common_dir)
+    return saved
 
 
 def _free(registry: Registry, slug: str) -> str:
@@ -194,17 +194,31 @@ def change(
     if deploying is not None:
         changed = deploying.of(changed, secret_paths(registry))
 
+    other = None if git_dir in (None, app.git_dir) else repositories.exchanged(registry, app, changed.git_dir)
+    problem = None if git_dir is None else repositories.unlike(registry, app, changed.git_dir)
+
     def do(told: Told) -> Iterator[str]:
-        saved = _save(registry, changed)
+        if git_dir is not None:
+            repositories.make_way(registry, changed.git_dir, app)
+        saved = _save(registry, changed) if other is None else registry.exchange_places(changed, other, now_ms())
+        if git_dir is not None:
+            repositories.take(registry, saved, saved.git_dir)
+            if other is None and app.git_dir != saved.git_dir and os.path.isdir(app.git_dir):
+                with suppress(OSError):
+                    repositories.leave(app, app.git_dir)
+        if other is not None:
+            yield f"app {other.slug} has its repository in {os.fsdecode(app.git_dir)} now"
+            inbox.leave(registry.home.inbox, other.id)
         if _deploys(saved) != _deploys(app):  # what failed has not failed with this command
             forget_failures(registry, saved, undeployed(registry, saved.id), registry.who)
         inbox.leave(registry.home.inbox, saved.id)  # a daemon that runs is to watch the new place
         run_whole(registry, saved, "app set", told)
         must_be_renewed(registry, saved)
         must_be_deployed(saved, undeployed(registry, saved.id))
-        yield from ()
 
-    return Proposal(do)
+    if problem is None:
+        return Proposal(do)
+    return Proposal(do, f"{problem.message}. Its branches get the data of the app's branches of their names. Use it?")
 
 
 def _deploys(app: App) -> tuple[object, ...]:

@@ -24,6 +24,7 @@ from provisioner.reconcile.plan.actions import Action, Archive, Follow, Note, Op
 from provisioner.reconcile.plan.branch_limit import new_branches, within_limit
 from provisioner.reconcile.plan.planner import plan
 from provisioner.reconcile.plan.planner_context import Retry
+from provisioner.reconcile.repository_identity import must_be_its_own
 from provisioner.registry import queries
 from provisioner.registry.instances import gone
 from provisioner.registry.store import Registry
@@ -82,6 +83,7 @@ def _reconcile(
     give_way: Callable[[], bool] | None,
 ) -> Outcome | list[Moved]:
     """The same under the app's lock; or whose data is to be kept first, of those that are not in `kept`."""
+    must_be_its_own(registry, app)
     temp_dirs.clear(registry.home)
     settle_moves(registry, app, now)
     settle_runs(registry, app, now)

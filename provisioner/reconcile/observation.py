@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from provisioner.core.model import App, Share, Timeline
 from provisioner.reconcile.branch_identity import identities
 from provisioner.reconcile.plan.actions import Actual, Desired
+from provisioner.reconcile.repository_identity import wrong
 from provisioner.registry import queries
 from provisioner.registry.instances import deleted
 from provisioner.registry.settled import settled
@@ -38,6 +39,8 @@ def observe(registry: Registry, app: App, now: int, also: Collection[str] = ()) 
     shared = tuple(shares(registry, app.id))
     unsettled = _held(registry, queries.timelines_of(registry, [*quiet.unsettled, *also]), shared)
     seen = identities(app, quiet.lineages, quiet.marks, quiet.live | _expected(unsettled, gone))
+    if problem := wrong(registry, app):  # another repository may have come to the path before its refs were read
+        raise problem
     names = {timeline.branch for timeline in unsettled.timelines if not timeline.preview}
     names |= {branch for branch, revision in seen.branches.items() if quiet.revisions.get(branch) != revision}
     names |= quiet.live - seen.branches.keys()

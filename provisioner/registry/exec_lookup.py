@@ -104,10 +104,12 @@ class Resolver:
             _bring_up_to_date(home)
             self._identity = must_be_home(home)
 
-    def app(self, *, git_dir: bytes | None = None, slug: str | None = None) -> FoundApp | None:
-        """The registered app with this common directory or this slug."""
-        where, value = ("slug = ?", slug) if slug is not None else ("git_dir = ?", git_dir)
-        rows = self._rows(_APPS + where, value)
+    def app(
+        self, *, git_dir: bytes | None = None, slug: str | None = None, app_id: str | None = None
+    ) -> FoundApp | None:
+        """The registered app with this common directory, this slug or this id."""
+        column = "slug" if slug is not None else "id" if app_id is not None else "git_dir"
+        rows = self._rows(f"{_APPS}{column} = ?", slug or app_id or git_dir)
         return FoundApp(*rows[0]) if rows else None
 
     def engines(self, app: FoundApp) -> dict[str, str]:

@@ -162,6 +162,21 @@ class Registry(Tables):
         assert saved is not None  # noqa: S101
         return saved
 
+    def exchange_places(self, app: App, other: App, now: int) -> App:
+        """Save an app, whose repository is where that of another one was, and the other way round."""
+        before = self.app(app.id)
+        assert before is not None  # noqa: S101
+        with self.change():
+            self.write("update app set git_dir = ? where id = ?", b"exchanging:" + other.git_dir, other.id)
+            saved = self.save_app(app, now)
+            self.write("update app set git_dir = ? where id = ?", before.git_dir, other.id)
+            self.record(now, "app.set", self.who, app_id=other.id, detail=other.slug)
+        return saved
+
+    def forget_place(self, app: App) -> None:
+        """Another repository is where that of an app was which was removed."""
+        self.write("update app set git_dir = ? where id = ?", b"removed:" + app.id.encode(), app.id)
+
     def remove_app(self, app: App, now: int) -> None:
         with self.change():
             self.write("update app set removed_at = ? where id = ?", now, app.id)

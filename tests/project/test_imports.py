@@ -30,7 +30,7 @@ INSIDE = {
         *("rules", "stores", "client", "dump"),
     ),
     "engines": ("protocol", "scripts", "files", "postgres"),
-    "reconcile": ("plan", "apply", "changes", "branch_identity", "observation", "controller"),
+    "reconcile": ("plan", "apply", "changes", "repository_identity", "branch_identity", "observation", "controller"),
     "connect": ("protocol", "client", "server"),
     "dashboard": ("charts", "values", "web", "pages"),
 }

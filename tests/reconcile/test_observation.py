@@ -15,6 +15,7 @@ from support import git, repository
 
 from provisioner.core.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
 from provisioner.git.refs import read_branches
+from provisioner.git.repository_id import claim
 from provisioner.reconcile.controller import look
 from provisioner.reconcile.plan.actions import Actual, Desired, Plan
 from provisioner.reconcile.plan.planner import plan
@@ -142,6 +143,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory, shared_home: Path) -> Iterato
     git(top, "clone", "-q", "--bare", source, top / "bare.git")
     with Registry.open(Home(str(shared_home)), create=True) as registry:
         app = registry.save_app(replace(APP, git_dir=os.fsencode(top / "bare.git")), 0)
+        claim(app.git_dir, app.id)
         for slug in INSTANCES:
             instance = Instance(slug, slug, "deno-kv", f"/srv/{slug}", 0)
             registry.add_instance(instance)

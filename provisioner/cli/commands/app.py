@@ -19,13 +19,14 @@ from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.environment import env_files
 from provisioner.git import hooks
-from provisioner.git.anchors import remove_anchors
 from provisioner.git.command import must_be_trusted
 from provisioner.git.worktree import find_checkout
 from provisioner.operations import documents as view
 from provisioner.operations.apps import Deploying, change
+from provisioner.operations.repositories import leave
 from provisioner.reconcile.changes.command_access import described
 from provisioner.reconcile.controller import archive_all
+from provisioner.reconcile.repository_identity import wrong
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
 
@@ -130,6 +131,7 @@ def _text(value: object) -> str:
 )
 @click.option("--repository", metavar="PATH", help="Where the repository has been moved to.")
 @deploying_options
+@yes_option
 def set_app(
     slug: str | None,
     name: str | None,
@@ -139,6 +141,7 @@ def set_app(
     expire_after: str | None,
     repository: str | None,
     deploying: Deploying,
+    yes: bool,
 ) -> None:
     """Change an app. The production timeline keeps its data when its branch changes."""
     with Registry.open(the_home()) as registry:
@@ -162,7 +165,7 @@ def set_app(
             git_dir=git_dir,
             deploying=deploying,
         )
-        carry_out(proposal)
+        carry_out(proposal, yes=yes)
 
 
 @app.command()
@@ -177,7 +180,8 @@ def remove(slug: str | None, yes: bool) -> None:
         app = the_app(registry, slug)
         live = [database for database in registry.databases(app.id) if database.live]
         confirm(f"Remove app {app.slug} and archive its {len(live)} databases?", yes)
-        checkout = find_checkout(app.git_dir) if os.path.isdir(app.git_dir) else None
+        own = os.path.isdir(app.git_dir) and wrong(registry, app) is None
+        checkout = find_checkout(app.git_dir) if own else None
         if checkout is not None:
             hooks.uninstall(
                 checkout.common_dir, checkout.top, registry.home.path, shared=hooks_are_shared(registry, app)
@@ -189,7 +193,7 @@ def remove(slug: str | None, yes: bool) -> None:
         registry.remove_app(app, now_ms())
         if checkout is not None:
             with suppress(OSError):
-                remove_anchors(checkout.common_dir, app.id)
+                leave(app, checkout.common_dir)
         click.echo(f"removed {app.slug}; its databases are kept, and 'provisioner init' there brings them back")
 
 

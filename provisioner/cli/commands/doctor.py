@@ -30,6 +30,7 @@ from provisioner.operations.instance.moves_in_progress import moves_under_way
 from provisioner.reconcile.changes.command_access import described
 from provisioner.reconcile.controller import damaged, look
 from provisioner.reconcile.plan.actions import Note
+from provisioner.reconcile.repository_identity import wrong
 from provisioner.registry.home import replica
 from provisioner.registry.store import Registry
 from provisioner.system import inbox, pidfile
@@ -181,6 +182,10 @@ def _app(registry: Registry, app: App, home: Home, daemon: bool) -> Iterator[Fin
             f" set {app.slug} --repository NEW-PATH'; if its disk is away, mount it; if it is gone for good, run"
             f" 'provisioner app remove {app.slug}'",
         )
+        return
+    if problem := wrong(registry, app):
+        yield name, False, str(problem)
+        yield from _databases(registry, app)
         return
     try:
         branches = read_branches(app.git_dir)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 import click
 
@@ -15,6 +16,8 @@ from provisioner.core.naming import shown
 from provisioner.environment.resolve import here
 from provisioner.git import hooks as git_hooks
 from provisioner.git.worktree import Checkout, find_checkout
+from provisioner.operations.repositories import leave
+from provisioner.reconcile.repository_identity import must_be_its_own
 from provisioner.registry.store import Registry
 
 
@@ -23,8 +26,9 @@ def hooks() -> None:
     """The hooks that git runs when branches change."""
 
 
-def _place(app: App) -> Checkout:
+def _place(registry: Registry, app: App) -> Checkout:
     """The checkout we are in where it is the app's: its hooks path may be relative to it. Else the app's repository."""
+    must_be_its_own(registry, app)
     checkout = find_checkout(here())
     ours = checkout is not None and checkout.common_dir == app.git_dir
     place = checkout if ours else find_checkout(app.git_dir)
@@ -46,7 +50,7 @@ def install(slug: str | None) -> None:
     home = the_home()
     with Registry.open(home) as registry:
         app = the_app(registry, slug)
-        place = _place(app)
+        place = _place(registry, app)
         for hook in git_hooks.install(place.common_dir, place.top, app.id, home.path):
             click.echo(shown(f"{hook.name}: {hook.state} ({hook.path})"))
         if note := git_hooks.within(sys.prefix, place.top):
@@ -59,8 +63,10 @@ def uninstall(slug: str | None) -> None:
     """Take the hooks out; what was there before is as it was, byte for byte."""
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
-        place = _place(app)
+        place = _place(registry, app)
         git_hooks.uninstall(place.common_dir, place.top, registry.home.path, shared=hooks_are_shared(registry, app))
+        with suppress(OSError):
+            leave(app, place.common_dir)  # the next look at the app finds it by its history, and takes it again
         click.echo(f"{app.slug}: hooks uninstalled")
 
 
@@ -72,7 +78,7 @@ def status(slug: str | None, as_json: bool) -> None:
     home = the_home()
     with Registry.open(home) as registry:
         app = the_app(registry, slug)
-        place = _place(app)
+        place = _place(registry, app)
         found = git_hooks.status(place.common_dir, place.top, home.path)
     if as_json:
         print_json([{"hook": h.name, "path": h.path, "state": str(h.state), "keeps_another": h.kept} for h in found])

@@ -1,0 +1,80 @@
+"""Which repository an app has: found when one is registered, and changed when a person says so."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from provisioner.core.errors import ProvisionerError, WrongRepository
+from provisioner.core.model import App
+from provisioner.git.anchors import remove_anchors
+from provisioner.git.repository_id import app_ids, claim, found_elsewhere, release
+from provisioner.reconcile.repository_identity import knows_history, must_be_its_own
+from provisioner.registry.store import Registry
+
+
+def known(registry: Registry, common_dir: bytes) -> App | None:
+    """The app that has this repository, or had it before it was removed or in the home that this one is a copy of.
+
+    Raises `WrongRepository` if the repository is another one by now, or that of an app that has a path elsewhere.
+    """
+    for app in registry.apps():
+        if app.git_dir == common_dir:
+            must_be_its_own(registry, app)
+            return app
+    for app in registry.apps():
+        if app.detached_from == common_dir:
+            return app
+    for app in registry.apps():
+        moved = app.id in app_ids(common_dir) and app.id not in app_ids(app.git_dir)
+        if moved and app.detached_from is None:
+            raise found_elsewhere(app.id, app.slug, app.git_dir, common_dir)
+    return None
+
+
+def make_way(registry: Registry, common_dir: bytes, new: App | None = None) -> None:
+    """An app that was removed keeps its path for when it comes back, unless another repository is there by now, or a person
+    says that the path is that of a `new` one."""
+    for app in registry.apps(removed=True):
+        if app.git_dir == common_dir and registry.app(app.id) is None:
+            back = app.id in app_ids(common_dir) or knows_history(registry, app, common_dir)
+            if new is not None or not back:
+                registry.forget_place(app)
+
+
+def take(registry: Registry, app: App, common_dir: bytes) -> None:
+    """Let the repository say that it is this app, and no other one of this home: a copy does, of what it was copied from."""
+    with suppress(OSError):  # one that this user cannot write to is told by its history each time
+        for other in registry.apps(removed=True):
+            if other.id != app.id and other.id in app_ids(common_dir):
+                leave(other, common_dir)
+        claim(common_dir, app.id)
+
+
+def leave(app: App, common_dir: bytes) -> None:
+    """Take out of a repository what says that it is the app. Raises OSError."""
+    remove_anchors(common_dir, app.id)
+    release(common_dir, app.id)
+
+
+def exchanged(registry: Registry, app: App, common_dir: bytes) -> App | None:
+    """The app whose path the repository of `app` has now, if its own repository has that of `app`; None if the path is free.
+
+    Raises ProvisionerError if the path is another app's.
+    """
+    other = next((item for item in registry.apps() if item.git_dir == common_dir and item.id != app.id), None)
+    if other is None:
+        return None
+    if app.id in app_ids(common_dir) and other.id in app_ids(app.git_dir):
+        return other
+    raise ProvisionerError(
+        f"{os.fsdecode(common_dir)} is the repository of app {other.slug!r}",
+        f"Say first where that is now: provisioner app set {other.slug} --repository PATH",
+    )
+
+
+def unlike(registry: Registry, app: App, common_dir: bytes) -> WrongRepository | None:
+    """Why a repository does not seem to be the app's; None if it says that it is, or has its history."""
+    if app.id in app_ids(common_dir) or knows_history(registry, app, common_dir):
+        return None
+    return WrongRepository(f"{os.fsdecode(common_dir)} has none of the history of app {app.slug!r}")
