@@ -51,6 +51,7 @@ class Attached:
         "instance_id",
         "location",
         "share",
+        "timeline",
     )
 
     def __init__(
@@ -65,6 +66,7 @@ class Attached:
         connect: str,
         generation: int,
         share: str = "",
+        timeline: str = "",
     ) -> None:
         self.instance = instance
         self.instance_id = instance_id
@@ -75,6 +77,7 @@ class Attached:
         self.connect = connect  # file, url or auto
         self.generation = generation  # of the tokens and passwords that are injected
         self.share = share  # the id of what lets the timeline use it; empty where it is its own
+        self.timeline = timeline  # whose it has to say it is; empty where it may say something else
 
 
 class Connection:

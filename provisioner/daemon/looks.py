@@ -31,6 +31,7 @@ THREADS = 4
 SLICE_SECONDS = 1.0
 
 Log = Callable[..., None]
+"""``log("info", "what happened", app="shop", …)``"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,14 @@ from provisioner.core.errors import Busy, summary
 from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import Counter, Push
 from provisioner.daemon.limit_monitor import LimitMonitor
-from provisioner.daemon.looks import Look, Looked, Looks
+from provisioner.daemon.looks import Log, Look, Looked, Looks
 from provisioner.daemon.quorum_monitor import Watch
+from provisioner.daemon.stocktaking import look_through
 from provisioner.daemon.worker import misplaced, report_known
 from provisioner.engines.catalog import engine_of
 from provisioner.git.watch import Watcher
 from provisioner.jobs.queue import Crew
+from provisioner.reconcile.apply.ownership import settle_everywhere
 from provisioner.reconcile.controller import Outcome
 from provisioner.registry.follower_guard import must_lead
 from provisioner.registry.store import Registry
@@ -32,9 +34,6 @@ from provisioner.system import inbox
 from provisioner.system.file_lock import try_lock
 from provisioner.system.home import Home
 from provisioner.system.service_thread import keep_running
-
-Log = Callable[..., None]
-"""``log("info", "what happened", app="shop", …)``"""
 
 SAFETY_SECONDS = 300.0  # even where events come: look at everything this often
 POLL_SECONDS = 2.0  # where they do not
@@ -189,16 +188,7 @@ class Daemon:
         for app in registry.apps():
             self._apps[app.id] = Watched(due=now)
             self._watch(app.id, app.git_dir)
-        for instance in registry.instances():
-            if instance.moving:  # what lies there is accounted for when it is all moved
-                continue
-            try:
-                unknown = engine_of(instance).sweep(instance, partial(registry.database_ids, instance.id))
-            except Exception as error:  # of one instance: the others are watched all the same
-                self.log("warning", summary(error), instance=instance.slug)
-                continue
-            for path in unknown:
-                self.log("warning", f"the registry does not know {path}; it is left alone", instance=instance.slug)
+        look_through(registry, self.log)
 
     def _watch(self, app_id: str, git_dir: bytes) -> None:
         """Listen to an app's refs; where that failed before, polling goes on without trying at every look."""
@@ -260,6 +250,8 @@ class Daemon:
         try:
             if engine_of(instance).stock(instance, wanted):
                 self._short[instance_id] = live
+            elif not self._short:
+                settle_everywhere(registry)
         except Exception as error:  # of one instance: the others are looked after all the same
             self.log("warning", summary(error), instance=instance.slug)
 

@@ -22,6 +22,7 @@ from provisioner.git.worktree import common_dir_of
 from provisioner.jobs.follow_log import follow
 from provisioner.jobs.progress import pending_step, pushed_and_pending, tell_steps
 from provisioner.jobs.queue import Crew, waiting
+from provisioner.reconcile.apply.ownership import settle_everywhere
 from provisioner.reconcile.controller import reconcile
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
@@ -189,6 +190,7 @@ def work_through(home: Home) -> None:
     try:
         with Registry.open(home) as registry:
             _work_through(home, registry, crew)
+            settle_everywhere(registry)
     finally:
         crew.close()
 

@@ -6,7 +6,8 @@ import os
 
 from provisioner.core.connection import Attached, Connection, Reached, ReachedServer, variables
 from provisioner.core.errors import NotResolved, StorageFailed
-from provisioner.engines.files.layout import database_path
+from provisioner.core.unconnected import NotYet
+from provisioner.engines.files.layout import OWNER_NAME, database_path
 from provisioner.system.home import Home
 
 
@@ -72,6 +73,7 @@ def _deno_kv(home: Home, app_slug: str, database: Attached) -> Reached:
     if "://" in database.location:
         return _through_a_server(home, app_slug, database)
     path = _usable_file(database)
+    _must_say_so(database)
     remote = _remote(home, app_slug, database)
     return Reached(path, *remote) if remote else Reached(path)
 
@@ -120,6 +122,30 @@ def _usable_file(database: Attached) -> str:
             f"Put the file back; 'provisioner database show {database.database_name}' tells more",
         )
     return path
+
+
+def _must_say_so(database: Attached) -> None:
+    """Raises NotYet where another timeline is written beside the data: the registry is an older one, or has just changed."""
+    if not database.timeline:
+        return
+    directory = os.path.dirname(database_path(database.location, database.database_id))
+    try:
+        with open(os.path.join(directory, OWNER_NAME), encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except OSError:
+        return  # one that is older than such files
+    if f'"name": "{database.timeline}",\n  "branch":' in text:
+        return
+    from provisioner.core.naming import shown
+    from provisioner.core.owner import Owner
+
+    owner = Owner.parse(text)  # a name may be written in another way, and a power cut leave nothing
+    if owner is not None and os.fsdecode(owner.timeline) != database.timeline:
+        raise NotYet(
+            f"database {database.database_name!r} belongs to {shown(owner.timeline)} of app {owner.app}, according to its owner"
+            " record, so the registry may be older than the data",
+            f"To use it as that, run: provisioner database recover {database.database_id}",
+        )
 
 
 TYPE_CHECKING = False

@@ -92,16 +92,18 @@ def resolve(
     revision = None if selectors.revision is None else _commit(app, selectors.revision, cwd)
     timeline = None if revision is not None else _timeline(app, selectors, cwd, environ)
 
-    def connect() -> Connection:
-        return resolver.connection(app, timeline=timeline, revision=revision, local=local, instance=selectors.instance)
+    def connect() -> tuple[Connection, dict[str, str]]:
+        connection = resolver.connection(
+            app, timeline=timeline, revision=revision, local=local, instance=selectors.instance
+        )
+        return connection, environment(home, connection)
 
     try:
-        connection = connect()
+        return connect()
     except NotYet:
         _make_ready(home, app, None if not patient or RUN in environ else timeline or b"")
         resolver.wary = False
-        connection = connect()
-    return connection, environment(home, connection)
+        return connect()
 
 
 def keyed_instance(home: Home, selectors: Selectors, cwd: bytes) -> str | None:

@@ -19,6 +19,7 @@ from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.jobs.pre_deploy import forget_failures
 from provisioner.operations import repositories
+from provisioner.operations.home.found_databases import app_id_of
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import must_be_deployed, must_be_renewed, run_whole
 from provisioner.reconcile.changes.command_access import secret_paths
@@ -146,7 +147,7 @@ def register(
         known = replace(known, git_dir=checkout.common_dir)
     slug = naming.parse_slug(name, "an app") if name else naming.slug_of_repository(checkout.common_dir)
     app = known or App(
-        id=str(uuid.uuid4()),
+        id=app_id_of(registry, checkout.common_dir) or str(uuid.uuid4()),
         slug=slug if name else _free(registry, slug),
         git_dir=checkout.common_dir,
         production=production_branch.found(checkout.common_dir) if production is None else os.fsencode(production),

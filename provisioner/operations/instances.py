@@ -13,8 +13,11 @@ from provisioner.core.clock import now_ms
 from provisioner.core.connection import RESERVED_INSTANCES, instance_prefix
 from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, UsageError
 from provisioner.core.model import App, Instance
+from provisioner.core.owner import InstanceMark
 from provisioner.engines.catalog import engine_for, engine_of
+from provisioner.engines.protocol import instance_mark
 from provisioner.engines.protocol.engine import Where
+from provisioner.operations.home.found_databases import learn_aliases
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.registry.instances import locations
 from provisioner.registry.store import Registry
@@ -114,9 +117,9 @@ def add(registry: Registry, name: str, engine: str, where: Where, allowed: Allow
 
     def do(_: Told) -> Iterator[str]:
         registry.organization()
-        _create(registry, made)
+        added = _create(registry, made)
         yield f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'"
-        if not (check := engine_of(made).look(made)).well:
+        if not (check := engine_of(added).look(added)).well:
             yield f"{check.what}: {check.text}"
 
     return Proposal(do)
@@ -129,11 +132,29 @@ def default(registry: Registry) -> Instance:
             return instance
     location = os.path.realpath(free_directory(registry, "default"))
     made = Instance(str(uuid.uuid4()), "default", "deno-kv", location, now_ms(), home=registry.home.path)
-    _create(registry, made)
-    return made
+    return _create(registry, made)
 
 
-def _create(registry: Registry, instance: Instance) -> None:
+def restore_default(registry: Registry) -> None:
+    """Have the default instance in the registry if that was lost: databases are stored in its directory."""
+    directory = free_directory(registry, "default")
+    if not registry.instances() and instance_mark.read(directory) is not None:
+        default(registry)
+
+
+def lost(registry: Registry) -> list[tuple[str, InstanceMark]]:
+    """Directories in the home in which an instance stores that the registry does not have."""
+    known = {str(row[0]) for row in registry.rows("select id from instance")}
+    try:
+        there = sorted(os.listdir(registry.home.instances))
+    except OSError:
+        return []
+    found = [(path := os.path.join(registry.home.instances, name), instance_mark.read(path)) for name in there]
+    return [(path, mark) for path, mark in found if mark is not None and mark.id not in known]
+
+
+def _create(registry: Registry, instance: Instance) -> Instance:
+    """The instance, in the registry. Raises ProvisionerError."""
     slug = instance.slug
     try:
         engine_of(instance).prepare(instance)
@@ -141,4 +162,27 @@ def _create(registry: Registry, instance: Instance) -> None:
         hint = error.hint.replace(f"provisioner instance test {slug}", "this again")
         hint = hint.replace(f"provisioner instance edit {slug}", "this again, with")
         raise StorageFailed(error.message, hint) from error
-    registry.add_instance(instance)
+    known = _as_before(registry, instance)
+    registry.add_instance(known)
+    if known.id != instance.id:
+        learn_aliases(registry, known)
+    engine_of(known).mark(known, registry.home_id())
+    return known
+
+
+def _as_before(registry: Registry, instance: Instance) -> Instance:
+    """The instance with the id that it had in a registry that was lost: names on servers have it in them.
+
+    Raises ProvisionerError where another home stores.
+    """
+    mark = engine_of(instance).marked(instance, registry.home_id())
+    if mark is None:
+        return instance
+    own = mark.home_id == registry.home_id() or registry.home.recorded(instance.location) != instance.location
+    if not own:
+        raise ProvisionerError(
+            f"instance {mark.slug} of another home stores in {instance.location}",
+            "Choose another directory; if that home is gone, remove instance.json there",
+        )
+    taken = registry.rows("select 1 from instance where id = ?", mark.id)
+    return instance if taken or mark.engine != instance.engine else replace(instance, id=mark.id)

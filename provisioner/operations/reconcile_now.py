@@ -11,6 +11,8 @@ from provisioner.core.model import App, Status, Timeline, deploy_status
 from provisioner.jobs.queue import do_all
 from provisioner.operations.proposal import Told
 from provisioner.reconcile import controller
+from provisioner.reconcile.apply.locks import app_locked
+from provisioner.reconcile.apply.ownership import settle_owners
 from provisioner.reconcile.plan.planner_context import Retry
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
@@ -30,6 +32,8 @@ def run_whole(
     """Reconcile one app, and run the commands that its timelines wait for."""
     outcome = run(registry, app, cause, told, retry=retry, steps=steps)
     do_all(registry, app, cause, say=told.say, retry=retry, stop=told.stopping)
+    with app_locked(registry, app):
+        settle_owners(registry, app, new=True)
     return outcome
 
 

@@ -14,6 +14,7 @@ from provisioner.git.anchors import begin_watch, complete_watch, watch_begun
 from provisioner.reconcile.apply.applier import Applier, Progress
 from provisioner.reconcile.apply.apply_renames import follow
 from provisioner.reconcile.apply.locks import app_locked
+from provisioner.reconcile.apply.ownership import settle_owners
 from provisioner.reconcile.branch_identity import anchored, remove_unused_anchors
 from provisioner.reconcile.changes.move_recovery import settle_moves
 from provisioner.reconcile.changes.replace import settle
@@ -113,6 +114,7 @@ def _passes(
         current = registry.app(app.id)
         if current is None:
             return Outcome(done, None)
+        settle_owners(registry, current)
         step = look(registry, current, now, retry=False if done else retry)
         if unkept := [each for each in moves(registry, current, step.actions) if each not in kept]:
             return unkept

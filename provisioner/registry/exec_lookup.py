@@ -35,7 +35,7 @@ _DATABASES = """
     else app.pre_deploy || app.pre_deploy_from end, share.database_id is not null, instance.id, database.switching,
     timeline.lineage, timeline.doubt,
     ifnull(share.id, ''), iif(share.id is null, database.token_generation <> database.told_generation,
-    database.renewals <> database.renewed)
+    database.renewals <> database.renewed), database.owner_due
   from timeline join organization join app on app.id = timeline.app_id
   left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
   left join instance on instance.id = assignment.instance_id and instance.deleted_at is null
@@ -204,6 +204,7 @@ class Resolver:
                     connect=row[9],
                     generation=row[10],
                     share=row[23],
+                    timeline="" if row[18] or row[25] == 1 else shown,
                 )
                 for row in assigned
             ],

@@ -69,7 +69,7 @@ def test_a_new_branch_begins_with_a_scrubbed_copy(repo: Path, tmp_path: Path, ho
     )
     assert got(rows(repo)[0]["path"]) == "personal"
     assert integrity(Path(login["path"])) == "ok"
-    assert [path.name for path in Path(login["path"]).parent.iterdir()] == ["kv.sqlite3"]
+    assert {path.name for path in Path(login["path"]).parent.iterdir()} == {"owner.json", "kv.sqlite3"}
     assert built(home) == []
     git(repo, "branch", "cart")
     path = connected_file(repo, "cart")  # exec waits for it

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import click
 
+from provisioner.cli.commands.doctor_databases import not_assigned, unregistered
 from provisioner.cli.commands.doctor_deep import deep as read_all
 from provisioner.cli.commands.doctor_processes import Finding, daemon_state, registry_lock, server_state
 from provisioner.cli.context import any_home, json_option, print_json
@@ -101,6 +102,9 @@ def _findings(home: Home, *, deep: bool = False) -> Iterator[Finding]:
             yield _looked_at(f"instance {instance.slug}", check)
             if check.well and (limits := engine_of(instance).limits(instance)) is not None:
                 yield f"limits {instance.slug}", True, f"each database may use {limits.text()}"
+            if check.well:
+                yield from unregistered(registry, instance)
+        yield from not_assigned(registry, set(instances))
         for move in moves_under_way(registry):
             yield f"instance {move.instance.slug}", move.going_on, move.text
         for app in registry.apps():

@@ -17,8 +17,10 @@ from provisioner.core.naming import shown
 from provisioner.daemon.worker import report
 from provisioner.git import hooks
 from provisioner.git.worktree import find_checkout
-from provisioner.operations.instances import default
+from provisioner.operations.instances import default, restore_default
 from provisioner.operations.reconcile_now import run_whole
+from provisioner.reconcile.apply.ownership import unmakeable
+from provisioner.registry import queries
 from provisioner.registry.instances import deleted
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
@@ -43,6 +45,7 @@ def init(
     home = the_home()
     with Registry.open(home, create=True) as registry:
         registry.organization()
+        restore_default(registry)
         app = registered(registry, path, name, production_branch, grace, retention)
         if not registry.assigned(app.id):
             _must_not_be_deleted(registry, app)
@@ -64,6 +67,22 @@ def init(
             click.echo(line.removeprefix("provisioner: "))
         if len(branches) > 20:
             click.echo(f"… and {len(branches) - 20} more: provisioner status")
+        _must_be_made(registry, app)
+
+
+def _must_be_made(registry: Registry, app: App) -> None:
+    """Raises ProvisionerError where databases are stored that the registry does not have, for whose timelines none was made."""
+    refused = [
+        item
+        for item in queries.failed(registry, app.id)
+        if item.connected_at is None
+        and unmakeable(registry, app, registry.storage_of(item), [(item, registry.timeline(item.timeline_id))])
+    ]
+    if refused:
+        raise ProvisionerError(
+            f"{len(refused)} databases are stored but not in the registry, so no empty ones were created",
+            "To use them, run: provisioner database recover --all",
+        )
 
 
 def _must_not_be_deleted(registry: Registry, app: App) -> None:

@@ -11,6 +11,7 @@ import shutil
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Database
 from provisioner.engines.files.layout import FILE_NAME, lay_out, size_of
+from provisioner.engines.files.owner_files import carry_over
 from provisioner.engines.files.staging import make_anew, reason, staging
 from provisioner.engines.protocol.engine import Copied, Source
 from provisioner.kv.errors import KvError
@@ -200,6 +201,7 @@ def swap(location: str, database_id: str, kept_as: str) -> int | None:
     try:
         _make_room(location, database_id)
         if os.path.isdir(new) and os.path.isdir(live):
+            carry_over(live, new)
             os.rename(live, kept)
         failpoints.point("replace.kept")
         if os.path.isdir(new):

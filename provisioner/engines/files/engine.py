@@ -6,6 +6,7 @@
     <location>/archive/<id>/    the branch is gone, the data is kept
     <location>/trash/<id>/      being deleted
     <location>/snapshots/<id>/  the database as it was, a directory for each time
+    <location>/owners/          whose each database is; see owner_files.py
 
 A directory, because a database in WAL mode is up to three files that belong together: one rename moves them all, also
 under a process that has them open, which goes on in the same database. And because an app that was started with the
@@ -28,6 +29,7 @@ from provisioner.engines.files import copies, prewarmed, staging
 from provisioner.engines.files.finalize import seal
 from provisioner.engines.files.layout import FILE_NAME, database_path, file_in, measured
 from provisioner.engines.files.orphans import sweep
+from provisioner.engines.files.owner_files import OWNERS, OwnedFiles, forget
 from provisioner.engines.files.preflight import look, probe
 from provisioner.engines.files.staging import reason
 from provisioner.engines.protocol.engine import Check, Copied, Failures, Inspection, Kept, Source, UsageLimits, Where
@@ -36,10 +38,10 @@ from provisioner.system import failpoints
 from provisioner.system.atomic_file import sync_path
 from provisioner.system.home import DIRECTORY_MODE
 
-STAGES = ("new", "new/0", "new/1", "spare", "live", "archive", "trash")
+STAGES = ("new", "new/0", "new/1", "spare", "live", "archive", "trash", OWNERS)
 
 
-class DenoKv:
+class DenoKv(OwnedFiles):
     """See `provisioner.engines.protocol.engine.Engine`."""
 
     first = "Deno.openKv() opens the databases of"
@@ -196,8 +198,12 @@ class DenoKv:
     def purge(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         failures: Failures = {}
         for database in databases:
+            if os.path.isdir(live := self._place(instance, "live", database.id)):
+                failures[database.id] = f"it is in use, though the registry has it as archived: {live} is there"
+                continue
             try:
                 for stage in ("archive", "new"):
+                    forget(instance.location, self._place(instance, stage, database.id))
                     if os.path.isdir(self._place(instance, stage, database.id)):
                         self._move(instance, database.id, stage, "trash")
                 failpoints.point("purge.moved")

@@ -21,6 +21,7 @@ import os
 from provisioner.system.home import DIRECTORY_MODE
 
 FILE_NAME = "kv.sqlite3"
+OWNER_NAME = "owner.json"
 
 
 def database_path(location: str, database_id: str) -> str:
@@ -57,7 +58,7 @@ def measured(directory: str) -> tuple[str, int, int]:
     size = last = 0
     with os.scandir(os.path.dirname(file)) as entries:
         for entry in entries:
-            if entry.name.endswith("-shm"):
+            if entry.name.endswith("-shm") or entry.name.startswith(OWNER_NAME):
                 continue
             found = entry.stat()
             size += found.st_size

@@ -1,8 +1,8 @@
 """What a power cut can leave: a database's directory that is on disk where its row in the registry is not.
 
 The row of a new database is written first, but not synced by itself: nothing was promised yet. Such a directory holds
-an empty database that nobody was ever connected to. Whatever else the registry does not know (it may be an old copy
-that was put back) holds somebody's data and stays.
+an empty database that nobody was ever connected to, and so has no owner. Whatever else the registry does not know (it may
+be an old copy that was put back) holds somebody's data, or is in use, and stays.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def sweep(location: str, known: Callable[[], Collection[str]]) -> list[str]:
     for name, path in there:
         if name in ids:
             continue
-        if _is_empty(path):
+        if is_empty(path):
             shutil.rmtree(path)
         else:
             kept.append(path)
@@ -44,7 +44,7 @@ def _listing(directory: str) -> list[str]:
         return []
 
 
-def _is_empty(directory: str) -> bool:
+def is_empty(directory: str) -> bool:
     """Has it nothing, or a part of what a new database begins with? Anything an app did would show."""
     names = _listing(directory)
     if names not in ([], [FILE_NAME]):

@@ -35,6 +35,7 @@ from provisioner.engines.postgres.dump.dumps import PgDumps
 from provisioner.engines.postgres.embedded import copied
 from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.postgres.lifecycle import name_of
+from provisioner.engines.postgres.owners import OwnedRows
 from provisioner.engines.postgres.quorum import quorum_check
 from provisioner.engines.postgres.roles import statement
 from provisioner.engines.postgres.schema_setup import Bare, Contents
@@ -59,7 +60,7 @@ MOST_SPARES = 8  # each takes 7 MB of the server's disk
 AT_ONCE = 2  # spares made at a call
 
 
-class Postgres:
+class Postgres(OwnedRows):
     """See `provisioner.engines.protocol.engine.Engine`."""
 
     contents: Contents = Bare()
@@ -287,7 +288,12 @@ class Postgres:
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
         with administering(instance) as session:
             upkeep.bring_up_to_date(instance, session, limited=self.contents.limited)
-            return orphans.sweep(instance, session, known, self.contents.is_empty)
+            return orphans.sweep(instance, session, known, self._is_free)
+
+    def _is_free(self, instance: Instance, name: str) -> bool:
+        """Is it empty, and has it never been anybody's?"""
+        found = self.find(instance, [names.id_of(name)])
+        return all(each.owner is None for each in found.values()) and self.contents.is_empty(instance, name)
 
     def problems(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         try:

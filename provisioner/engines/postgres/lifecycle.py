@@ -8,7 +8,7 @@ import psycopg
 
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Database, Instance
-from provisioner.engines.postgres import databases, names, roles
+from provisioner.engines.postgres import databases, names, owners, roles
 from provisioner.engines.postgres.access import eviction, limits
 from provisioner.engines.postgres.administration import administering
 from provisioner.engines.postgres.databases import renamed
@@ -63,6 +63,8 @@ def bring_back(contents: Contents, instance: Instance, session: Session, databas
 
 def delete(instance: Instance, session: Session, database: Database) -> str:
     role = name_of(names.LIVE, instance, database)
+    if databases.there(session, [role]):
+        return f"it is in use, though the registry has it as archived: {role} is on {instance.location}"
     for kind in (names.ARCHIVED, names.BESIDE):
         databases.drop(session, name_of(kind, instance, database))
     failpoints.point("purge.moved")
@@ -73,8 +75,8 @@ def delete(instance: Instance, session: Session, database: Database) -> str:
     roles.drop(session, name_of(names.BESIDE, instance, database))
     for sharer in sharers(session, instance, database):
         roles.retire(session, sharer)
-    if not databases.there(session, [role]):
-        roles.retire(session, role)
+    roles.retire(session, role)
+    owners.forget(instance, database)
     failpoints.point("purge.removed")
     return ""
 

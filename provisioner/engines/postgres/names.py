@@ -8,6 +8,7 @@
     pvt_<instance>_<id>_<share>     no database: what a timeline logs in with that shares another's
     pvx_<instance>_<random>         made ahead of need, with its role
     pvm_<instance>_<id>[_…]         closed, because it is being moved to another place; with a snapshot's digits, or archived
+    pvr_<instance>                  whose each of them is, if the administrator's own database cannot hold that; see owners.py
     pvo_<instance>_<id>_<random>    closed for good, because it was moved, or because it lay where it was moved to
 
 Instance is the beginning of its id: several instances, and homes, may share a server. The id, because names then survive
@@ -18,7 +19,7 @@ the names and the comments of all databases of a server. A comment therefore hol
 from __future__ import annotations
 
 LIVE, BESIDE, ARCHIVED, SNAPSHOT, BEGUN, SPARE = "pv", "pvn", "pva", "pvs", "pvb", "pvx"
-MOVING, LEFT, SHARER = "pvm", "pvo", "pvt"
+MOVING, LEFT, SHARER, OWNERS = "pvm", "pvo", "pvt", "pvr"
 
 OURS = "^pv[a-z]?_[0-9a-f]{8}_[0-9a-f]{32}(_|$)"
 """What all of them match, as PostgreSQL has patterns; the names of no people do."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from provisioner.core.connection import Reached, ReachedServer
 from provisioner.core.durations import written
 from provisioner.core.model import Database, Instance
+from provisioner.core.owner import InstanceMark, Owner
 
 Failures = dict[str, str]
 """Why a step failed, by database id. A database that is not in it is done, and on disk."""
@@ -35,6 +36,16 @@ class Check:
     what: str
     well: bool
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A database that is stored at `where`, a path or a name on a server, and whose it says it is; None if it does not."""
+
+    database_id: str
+    archived: bool
+    where: str
+    owner: Owner | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +274,33 @@ class Engine(Protocol):
         """Give back what the instance itself has: it was deleted for good, with all its databases. Raises `StorageFailed`."""
 
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
-        """Remove empty databases that the registry does not know; where unknown ones that hold something are.
+        """Remove empty databases that the registry does not know and that have no owner; where the unknown others are.
 
         `known` gives the ids of all databases that the registry has; it is asked after looking at what is there.
         """
+
+    def record_owners(self, instance: Instance, owners: Sequence[Owner], *, durable: bool) -> Failures:
+        """Write beside each database whose it is, and which instance stores there.
+
+        Not `durable`, it may be lost with the power. A database that has no data there is skipped.
+        """
+
+    def find(self, instance: Instance, database_ids: Sequence[str]) -> dict[str, Stored]:
+        """By their ids, those of these databases that are there. Raises `StorageFailed`."""
+
+    def claims(self, instance: Instance, keys: Collection[str]) -> dict[str, Stored]:
+        """By the key of its timeline, the database that is there and says that it is this timeline's. Its cost does not grow
+        with what else is there. Raises `StorageFailed`."""
+
+    def stored(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[Stored]:
+        """The databases there whose ids are not `known`, which is asked after looking. Raises `StorageFailed`."""
+
+    def mark(self, instance: Instance, home_id: str) -> None:
+        """Write in the place of the instance that it stores there. Raises `StorageFailed`."""
+
+    def marked(self, instance: Instance, home_id: str) -> InstanceMark | None:
+        """Which instance has stored in the place of this one before; on a server, which of this home and with its name.
+        Raises `StorageFailed`."""
 
     def problems(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         """What is wrong with the data of databases, by their ids. Cheap: it is asked of all of them at once."""

@@ -19,6 +19,7 @@ from provisioner.environment import env_files
 from provisioner.git import hooks
 from provisioner.git.worktree import find_checkout
 from provisioner.operations.home import credentials
+from provisioner.reconcile.apply.ownership import settle_everywhere
 from provisioner.registry.home.copied import all_instances, inside, separate
 from provisioner.registry.snapshots import snapshots
 from provisioner.registry.store import Registry
@@ -76,6 +77,8 @@ def copied(home: Home) -> Iterator[str]:
             _renew(registry)
             registry.record(now_ms(), "home.adopt", registry.who, detail=f"a copy of {_origin(found) or 'another'}")
             _write_identity(home, home_id)
+            settle_everywhere(registry)
+            _rest(registry)
             for each in left:
                 yield f"{each.databases} databases of {each.instance} stay with the original, in {each.location}"
             yield from (f"App {app.slug} has no repository here. {_attach(app)}" for app in registry.apps())
@@ -164,18 +167,22 @@ def _let_go(registry: Registry) -> None:
 
 
 def _renew(registry: Registry) -> None:
-    """Servers of the home's own let in who has a password of the new key. They run only for that."""
+    """Servers of the home's own let in who has a password of the new key."""
     mine = [item for app in registry.apps() for item in registry.databases(app.id)]
     for instance in all_instances(registry):
-        engine = engine_of(instance)
         held: list[Database] = [item for item in mine if item.instance_id == instance.id]
         try:
             credentials.renew(registry, held)
         except ProvisionerError as error:
+            _rest(registry)
             raise StorageFailed(error.message, "Resolve this, then run: provisioner home adopt --copied") from error
-        finally:
-            with suppress(StorageFailed):
-                engine.stop(instance.location)
+
+
+def _rest(registry: Registry) -> None:
+    """Servers of the home's own have been started for this alone: they start again when they are needed."""
+    for instance in all_instances(registry):
+        with suppress(StorageFailed):
+            engine_of(instance).stop(instance.location)
 
 
 def _write_identity(home: Home, home_id: str) -> None:

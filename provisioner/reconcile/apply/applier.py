@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
@@ -15,10 +14,11 @@ from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Failures, Source
 from provisioner.reconcile.apply.fork_sources import origins
 from provisioner.reconcile.apply.new_rows import begun, new_ids
+from provisioner.reconcile.apply.ownership import record_new, refusals
 from provisioner.reconcile.apply.renewals import renew
+from provisioner.reconcile.apply.step_result import Step, result_of
 from provisioner.reconcile.apply.timeline_rows import Event, note, opened, orphan, record
 from provisioner.reconcile.plan import actions as planned
-from provisioner.reconcile.plan.retry_delay import failure_of
 from provisioner.registry.moves import set_moved
 from provisioner.registry.shares import end_shares
 from provisioner.registry.snapshots import end_snapshots
@@ -35,8 +35,6 @@ Progress = Callable[[str, int], None]
 _T = TypeVar("_T")
 
 _New = tuple[Database, Timeline, str]
-
-Step = planned.Ensure | planned.Archive | planned.Purge
 
 
 class Applier:
@@ -189,18 +187,16 @@ class Applier:
         if self.progress:
             self.progress(verb, 0)
         failures: Failures = {}
+        failures |= refusals(self.registry, self.app, verb, self._by_storage(steps))
         if verb == "ensure":
-            steps = [self._forked(step, failures) for step in steps]
-        for (instance_id, moved), group in groupby(
-            steps, lambda step: (step.database.instance_id, step.database.moved)
-        ):
-            instance = self._storage(instance_id, moved=moved)
+            steps = [step if step.database.id in failures else self._forked(step, failures) for step in steps]
+        for instance, group in self._by_storage(steps):
             engine = engine_of(instance)
             work = {"ensure": engine.ensure, "archive": engine.archive, "purge": engine.purge}[verb]
             todo = [step.database for step in group if step.database.id not in failures]
             failures |= work(instance, todo)
         self.failed = self.failed or bool(failures)
-        results = [self._result(step, failures.get(step.database.id)) for step in steps]
+        results = [result_of(step, failures.get(step.database.id), self.now) for step in steps]
         with self.registry.change():
             self.registry.save_databases(database for database, _ in results)
             if verb == "ensure":
@@ -215,8 +211,16 @@ class Applier:
                 ]
             )
         failpoints.point(f"{kind}.recorded" if kind else "")
+        if verb == "ensure":
+            for instance, group in self._by_storage(steps):
+                made = [step.database for step in group if step.database.id not in failures]
+                record_new(self.registry, instance, [item for item in made if item.connected_at is None])
         if self.progress:
             self.progress(verb, len(steps))
+
+    def _by_storage(self, steps: Sequence[Step]) -> list[tuple[Instance, list[Step]]]:
+        found = groupby(steps, lambda step: (step.database.instance_id, step.database.moved))
+        return [(self._storage(instance_id, moved=moved), list(group)) for (instance_id, moved), group in found]
 
     def _forked(self, step: Step, failures: Failures) -> Step:
         """The step, with the data of what its database is to be a fork of, if it is to be one and has none yet."""
@@ -235,27 +239,6 @@ class Applier:
             failures[database.id] = str(error)
             return replace(step, database=database)
         return replace(step, database=replace(database, forked_at=self.now, fork_version=made.version))
-
-    def _result(self, step: Step, failure: str | None) -> tuple[Database, str]:
-        """The row after a step, and the word for the audit log."""
-        database = step.database
-        if failure is not None:
-            return failure_of(database, failure, self.now), "error"
-        done = partial(replace, database, intent=None, error=None, attempts=0, retry_at=None)
-        match step:
-            case planned.Ensure():
-                word = "recover" if database.intent is Intent.RECOVER else "connect"
-                return done(
-                    status=Status.CONNECTED,
-                    connected_at=database.connected_at or self.now,
-                    archived_at=None,
-                    purge_at=None,
-                ), word
-            case planned.Archive():
-                archived_at = database.archived_at or self.now
-                return done(status=Status.ARCHIVED, archived_at=archived_at, purge_at=step.purge_at), "archive"
-            case planned.Purge():
-                return done(status=Status.PURGED), "purge"
 
     def _fail(self, actions: list[planned.Fail]) -> None:
         with self.registry.change():

@@ -21,6 +21,18 @@ def app_locked(registry: Registry, app: App) -> Iterator[None]:
 
 
 @contextmanager
+def app_if_free(registry: Registry, app: App) -> Iterator[bool]:
+    """The same, if nobody works on the app now; else False."""
+    must_lead(registry.home)
+    fd = try_lock(os.path.join(registry.home.locks, f"app-{app.id}.lock"))
+    try:
+        yield fd is not None
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+@contextmanager
 def all_locked(registry: Registry) -> Iterator[None]:
     """The same for all apps, in one order, so that two who want all of them do not wait for each other."""
     with ExitStack() as stack:

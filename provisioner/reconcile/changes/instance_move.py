@@ -17,6 +17,7 @@ from provisioner.engines.protocol.engine import Source
 from provisioner.engines.protocol.move import end_of
 from provisioner.kv import bulk_copy
 from provisioner.reconcile.apply.locks import all_locked, app_locked, database_locked
+from provisioner.reconcile.apply.ownership import settle_owners
 from provisioner.reconcile.changes.move_recovery import record, settle_move, settle_moves
 from provisioner.reconcile.changes.replace import settle
 from provisioner.reconcile.changes.run_records import settle_runs
@@ -149,6 +150,8 @@ def _move(registry: Registry, app: App, database: Database, clock: Clock, heard:
             settle_move(registry, app, database.id, clock())
         raise
     settle_move(registry, app, database.id, clock())
+    with app_locked(registry, app):
+        settle_owners(registry, app)
     failpoints.point("move.put-away")
     return Moved(database.name, entries, late, paused)
 

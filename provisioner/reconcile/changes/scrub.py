@@ -20,6 +20,7 @@ from provisioner.core.redaction import Secret
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Copied, Engine, Source
 from provisioner.reconcile.apply.locks import app_locked, database_locked
+from provisioner.reconcile.apply.ownership import record_new, unmakeable
 from provisioner.reconcile.changes.command_access import confined
 from provisioner.reconcile.changes.run_records import SCRUB, begun, end
 from provisioner.reconcile.plan.retry_delay import failure_of
@@ -136,6 +137,11 @@ def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | 
     instance = registry.storage_of(database)
     engine = engine_of(instance)
     if engine.problems(instance, [database]):  # else it was cut off when it was in its place
+        timeline = registry.timeline(database.timeline_id)
+        if refused := unmakeable(registry, app, instance, [(database, timeline)]):
+            why = refused[database.id]
+            _record(registry, app, failure_of(database, why, now_ms()), why)
+            return
         try:
             source = registry.database(database.forked_from or "")
             assert source is not None  # noqa: S101 - rows of databases are never deleted
@@ -166,6 +172,7 @@ def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | 
             connected_at=now,
         )
         _save(registry, app, connected, "database.connect", "scrubbed" if rule else "")
+        record_new(registry, instance, [connected])
     failpoints.point("provision.recorded")
 
 

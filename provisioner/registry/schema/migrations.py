@@ -317,6 +317,52 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         {entitlements.TRIGGERS}
         """,
     ),
+    (
+        # owner_due: 1, whose it is has to be written beside the data; 2, that was written, and may not be on disk yet
+        # owner_was: what may be written there until then, one name of a timeline a line
+        "0017_owners",
+        """
+        alter table database add column owner_due integer not null default 2;
+        alter table database add column owner_was blob;
+        update database set owner_due = iif(status = 'purged', 0, 1);
+        create index database_owner_due on database (owner_due) where owner_due = 1;
+        create index database_owner_new on database (owner_due) where owner_due = 2;
+        create trigger database_owner after update of timeline_id, moved on database
+          when old.timeline_id <> new.timeline_id or old.moved <> new.moved
+        begin
+          update database set owner_due = 1, owner_was = (
+            select cast(coalesce(database.owner_was || x'0a', x'')
+              || iif(production, 'production', iif(preview, 'preview/', 'git-branch/') || branch) as blob)
+            from timeline where timeline.id = old.timeline_id)
+          where id = new.id;
+        end;
+        create trigger timeline_owner after update of branch, production on timeline
+          when old.branch <> new.branch or old.production <> new.production
+        begin
+          update database set owner_due = 1, owner_was = cast(coalesce(owner_was || x'0a', x'')
+            || iif(old.production, 'production', iif(old.preview, 'preview/', 'git-branch/') || old.branch) as blob)
+          where timeline_id = new.id and status <> 'purged';
+        end;
+        create trigger app_owner after update of slug, git_dir on app
+          when old.slug <> new.slug or old.git_dir <> new.git_dir
+        begin
+          update database set owner_due = 1
+            where status <> 'purged' and timeline_id in (select id from timeline where app_id = new.id);
+        end;
+        create trigger instance_owner after update of slug on instance when old.slug <> new.slug
+        begin
+          update database set owner_due = 1 where instance_id = new.id and status <> 'purged';
+        end;
+        create table app_alias (
+          id text primary key,
+          app_id text not null references app (id)
+        ) strict;
+        create trigger home_owner after update of id on organization when old.id <> new.id
+        begin
+          update database set owner_due = 1 where status <> 'purged';
+        end;
+        """,
+    ),
 )
 
 

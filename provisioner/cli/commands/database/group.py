@@ -13,13 +13,16 @@ from provisioner.cli.context import json_option, print_json, the_app, the_home, 
 from provisioner.cli.selectors import Wanted, filtered, load, target_argument
 from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.clock import rfc3339
+from provisioner.core.errors import NotResolved
 from provisioner.core.naming import shown
 from provisioner.operations import archive as holding
 from provisioner.operations import documents as view
 from provisioner.operations import retry
+from provisioner.operations.home import found_databases
 from provisioner.operations.instances import find as find_instance
 from provisioner.operations.lookup import timeline_meant
 from provisioner.operations.target import only_one
+from provisioner.reconcile.changes.found_databases import Found
 from provisioner.registry.store import Registry
 
 # Each in a module of its own, which is imported when it is asked for.
@@ -132,17 +135,43 @@ def archive(wanted: Wanted, yes: bool) -> None:
 
 
 @database.command()
-@target_argument("TARGET", required=True)
+@target_argument()
+@click.option("--all", "everything", is_flag=True, help="Every stored database that is not in the registry.")
 @click.option("--to", "branch", metavar="BRANCH", help="Give the data to this branch instead of its own.")
-def recover(wanted: Wanted, branch: str | None) -> None:
-    """Bring archived databases back. Where their branch is gone, they stay until they are archived by hand.
+def recover(wanted: Wanted, everything: bool, branch: str | None) -> None:
+    """Bring archived databases back, and those that 'doctor' has found stored and not in the registry.
 
-    TARGET is a branch, a timeline, or one database by its name or id.
+    TARGET is a branch, a timeline, or one database by its name or id. If their branch is gone, archived databases stay until
+    they are archived by hand. Programs that use a database that was not in the registry must be restarted.
     """
+    if everything == wanted.narrowed:
+        raise click.UsageError("name a target, or use --all")
     with Registry.open(the_home()) as registry:
+        if everything:
+            carry_out(found_databases.take_back_all(registry))
+            return
+        found = _found(registry, wanted, branch)
+        if found:
+            carry_out(found_databases.take_back(registry, found, named=branch is not None))
+            return
         target = load(registry, wanted)
         to = None if branch is None else timeline_meant(registry, target.app, os.fsencode(branch), TERMINAL)
         carry_out(holding.recover(registry, target, to))
+
+
+def _found(registry: Registry, wanted: Wanted, branch: str | None) -> list[Found]:
+    """What is stored and not in the registry, by its id; or what a timeline has of it that has nothing archived."""
+    if wanted.text is not None and (one := found_databases.with_id(registry, wanted.text)) is not None:
+        if branch is None:
+            return [one]
+        return [found_databases.named_for(registry, one, the_app(registry, wanted.selectors.app), branch)]
+    try:
+        target = load(registry, wanted)
+    except NotResolved:
+        return []
+    if target.archived or branch is not None:
+        return []
+    return found_databases.of_timeline(registry, target.app, target.timeline)
 
 
 @database.command()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from glob import glob
 
-from provisioner.engines.protocol import location
+from provisioner.engines.protocol import instance_mark, location
 from provisioner.system.atomic_file import replace_file
 from provisioner.system.home import FILE_MODE
 
@@ -42,7 +42,7 @@ def delete(directory: str) -> None:
             shutil.rmtree(path, ignore_errors=not os.path.exists(path))
     elif os.path.dirname(elsewhere) == location.FOR_ROOT and _owner(elsewhere) in (None, os.path.realpath(directory)):
         shutil.rmtree(elsewhere, ignore_errors=not os.path.exists(elsewhere))
-    for name in (location.PORT_FILE, "log", "elsewhere", location.PASSWORD_FILE, "lock"):
+    for name in (location.PORT_FILE, "log", "elsewhere", instance_mark.FILE_NAME, location.PASSWORD_FILE, "lock"):
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, name))
     with suppress(OSError):  # what else lies there stays

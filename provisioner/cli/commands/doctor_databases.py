@@ -1,0 +1,48 @@
+"""What `provisioner doctor` says of databases that are stored and not in the registry, or in it as another timeline's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from provisioner.cli.commands.doctor_processes import Finding
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.model import Instance
+from provisioner.core.naming import shown
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.looking import Stopped
+from provisioner.operations.home import found_databases
+from provisioner.operations.instances import lost
+from provisioner.registry.store import Registry
+
+
+def unregistered(registry: Registry, instance: Instance) -> Iterator[Finding]:
+    """On an instance whose place can be looked at."""
+    try:
+        found = found_databases.everything(registry, instance)
+    except Stopped:
+        return
+    except ProvisionerError as error:
+        yield f"instance {instance.slug}", False, str(error)
+        return
+    for each in found:
+        state = "not what the registry has, which may be older than the data" if each.known else "not in the registry"
+        step = f"Run: provisioner database recover {each.id}"
+        if each.owner is None:
+            yield f"instance {instance.slug}", False, f"{each.stored.where} is {state}. {step} --app APP --to TIMELINE"
+            continue
+        name = f"app {each.owner.app} {shown(each.owner.timeline)}"
+        yield name, False, f"its database {each.id} ({each.stored.where}) is {state}. {step}"
+
+
+def not_assigned(registry: Registry, assigned: Collection[str]) -> Iterator[Finding]:
+    """On instances that no app is assigned to, and on those that the registry does not have."""
+    for instance in registry.instances():
+        if instance.id not in assigned and engine_of(instance).look(instance).well:
+            yield from unregistered(registry, instance)
+    for path, mark in lost(registry):
+        text = f"it stores in {path} and is not in the registry"
+        yield (
+            f"instance {mark.slug}",
+            False,
+            f"{text}. Run: provisioner instance add {mark.slug} --engine {mark.engine}",
+        )

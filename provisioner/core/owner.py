@@ -1,0 +1,121 @@
+"""Whose a stored database is, as it is written down beside the data: enough to find it again without the registry.
+
+The text is JSON; names that are not UTF-8 are in it as `os.fsdecode` has them, with surrogates that JSON escapes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from provisioner.core.naming import timeline_name
+
+FORMAT: Final = 1
+KEY_DIGITS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceMark:
+    """Which instance of which home stores in a place."""
+
+    home_id: str
+    id: str
+    slug: str
+    engine: str
+
+    def text(self) -> str:
+        return _dumped({"format": FORMAT, "home": self.home_id, "instance": _instance(self)})
+
+    @classmethod
+    def parse(cls, text: str) -> InstanceMark | None:
+        """None for what is none."""
+        try:
+            read = json.loads(text)
+            instance = read["instance"]
+            return cls(*(str(part) for part in (read["home"], instance["id"], instance["name"], instance["engine"])))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The database `database_id` is that of this timeline of this app, on this instance of this home.
+
+    `branch` is raw as git has it; of a preview it is the commit's id. `created_at` in milliseconds since 1970.
+    """
+
+    instance: InstanceMark
+    app_id: str
+    app: str
+    repository: bytes
+    branch: bytes
+    production: bool
+    preview: bool
+    database_id: str
+    name: str
+    created_at: int
+
+    @property
+    def timeline(self) -> bytes:
+        return timeline_name(self.branch, production=self.production, preview=self.preview)
+
+    @property
+    def key(self) -> str:
+        return timeline_key(self.app_id, self.timeline)
+
+    def text(self) -> str:
+        return _dumped(
+            {
+                "format": FORMAT,
+                "home": self.instance.home_id,
+                "instance": _instance(self.instance),
+                "app": {"id": self.app_id, "name": self.app, "repository": os.fsdecode(self.repository)},
+                "timeline": {
+                    "name": os.fsdecode(self.timeline),
+                    "branch": os.fsdecode(self.branch),
+                    "production": self.production,
+                    "preview": self.preview,
+                },
+                "database": {"id": self.database_id, "name": self.name, "created_at": self.created_at},
+            }
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Owner | None:
+        """None for what is none, as a power cut may leave it."""
+        mark = InstanceMark.parse(text)
+        if mark is None:
+            return None
+        try:
+            read = json.loads(text)
+            app, timeline, database = read["app"], read["timeline"], read["database"]
+            return cls(
+                mark,
+                str(app["id"]),
+                str(app["name"]),
+                os.fsencode(app["repository"]),
+                os.fsencode(timeline["branch"]),
+                bool(timeline["production"]),
+                bool(timeline["preview"]),
+                str(database["id"]),
+                str(database["name"]),
+                int(database["created_at"]),
+            )
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def timeline_key(app_id: str, timeline: bytes) -> str:
+    """What the databases of a timeline are looked up by where they are stored, whichever they are."""
+    return sha256(app_id.encode() + b"\0" + timeline).hexdigest()[:KEY_DIGITS]
+
+
+def _instance(mark: InstanceMark) -> dict[str, str]:
+    return {"id": mark.id, "name": mark.slug, "engine": mark.engine}
+
+
+def _dumped(document: dict[str, object]) -> str:
+    return json.dumps(document, indent=1) + "\n"

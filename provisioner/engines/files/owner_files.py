@@ -1,0 +1,205 @@
+"""Whose each deno-kv database is: a small file in its directory, and for each timeline a link by which it is found.
+
+<location>/<stage>/<id>/owner.json the home, app, timeline and instance that the database is of
+<location>/owners/<key>            a link whose text is the id of the database of the timeline with this key
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Instance
+from provisioner.core.owner import InstanceMark, Owner
+from provisioner.engines.files.layout import OWNER_NAME
+from provisioner.engines.files.orphans import is_empty
+from provisioner.engines.files.staging import reason
+from provisioner.engines.protocol import instance_mark
+from provisioner.engines.protocol.engine import Failures, Stored
+from provisioner.system.atomic_file import SYNC_ALL_FROM, sync_file_system, sync_path, write_file
+from provisioner.system.home import DIRECTORY_MODE
+
+OWNERS = "owners"
+_STAGES = (("live", False), ("archive", True))
+_ID = "01234567-89ab-cdef-0123-456789abcdef"
+
+
+class OwnedFiles:
+    """See `provisioner.engines.protocol.engine.Engine`."""
+
+    def record_owners(self, instance: Instance, owners: Sequence[Owner], *, durable: bool) -> Failures:
+        return record(instance.location, owners, durable=durable)
+
+    def find(self, instance: Instance, database_ids: Sequence[str]) -> dict[str, Stored]:
+        found = (find(instance.location, each) for each in database_ids)
+        return {there.database_id: there for there in found if there is not None}
+
+    def claims(self, instance: Instance, keys: Collection[str]) -> dict[str, Stored]:
+        return claims(instance.location, keys)
+
+    def stored(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[Stored]:
+        try:
+            return stored(instance.location, known)
+        except OSError as error:
+            raise StorageFailed(f"cannot look through {instance.location}: {reason(error)}") from error
+
+    def mark(self, instance: Instance, home_id: str) -> None:
+        try:
+            instance_mark.write(instance.location, InstanceMark(home_id, instance.id, instance.slug, instance.engine))
+        except OSError as error:
+            raise StorageFailed(f"cannot write to {instance.location}: {reason(error)}") from error
+
+    def marked(self, instance: Instance, home_id: str) -> InstanceMark | None:
+        return instance_mark.read(instance.location)
+
+
+def record(location: str, owners: Sequence[Owner], *, durable: bool) -> Failures:
+    """Write whose these databases are, where there is any data of theirs; on disk when it returns if it is to be `durable`."""
+    failures: Failures = {}
+    written: list[str] = []
+    for owner in owners:
+        try:
+            there = find(location, owner.database_id)
+            if there is not None:
+                _record(location, there.where, owner)
+                written.append(there.where)
+        except OSError as error:
+            failures[owner.database_id] = reason(error)
+    try:
+        if owners:
+            instance_mark.write(location, owners[0].instance)
+        if durable:
+            _sync(location, written)
+    except OSError as error:
+        failures |= dict.fromkeys((owner.database_id for owner in owners), reason(error))
+    return failures
+
+
+def claims(location: str, keys: Iterable[str]) -> dict[str, Stored]:
+    """By the key of its timeline, the database that is there and says that it is this timeline's."""
+    found = {}
+    for key in keys:
+        with suppress(OSError):
+            there = find(location, os.readlink(os.path.join(location, OWNERS, key)))
+            # a power cut may have left the link alone
+            if there is not None and (there.owner is None or there.owner.key == key):
+                found[key] = there
+    return found
+
+
+def find(location: str, database_id: str) -> Stored | None:
+    """A database, live or archived; None if it is not there."""
+    for stage, archived in _STAGES:
+        directory = os.path.join(location, stage, database_id)
+        if os.path.isdir(directory):
+            return _stored(database_id, archived, directory)
+    return None
+
+
+def _stored(database_id: str, archived: bool, directory: str) -> Stored:
+    return Stored(database_id, archived, directory, Owner.parse(_read(os.path.join(directory, OWNER_NAME))))
+
+
+def stored(location: str, known: Callable[[], Collection[str]]) -> list[Stored]:
+    """The databases there that are not `known`; not what a power cut has left of one that was never connected."""
+    there = list(_there(location))
+    ids = set(known())  # asked last: a row is written before its directory is made
+    found = []
+    for database_id, archived, directory in there:
+        if database_id not in ids:
+            item = _stored(database_id, archived, directory)
+            if item.owner is not None or not is_empty(directory):
+                found.append(item)
+    return found
+
+
+def forget(location: str, directory: str) -> None:
+    """The database in this directory is about to be deleted: its timeline has it no more. Raises OSError."""
+    owner = Owner.parse(_read(os.path.join(directory, OWNER_NAME)))
+    if owner is not None:
+        _unlink(location, owner)
+
+
+def carry_over(old: str, new: str) -> None:
+    """What takes the place of a database's data is the same timeline's. Raises OSError."""
+    path = os.path.join(new, OWNER_NAME)
+    if (text := _read(os.path.join(old, OWNER_NAME))) and not os.path.exists(path):
+        write_file(path, text.encode())
+        sync_path(path)
+        sync_path(new)
+
+
+def _record(location: str, directory: str, owner: Owner) -> None:
+    path = os.path.join(directory, OWNER_NAME)
+    before = _read(path)
+    if before != owner.text():
+        data = owner.text().encode()
+        if before or os.path.lexists(path):
+            _replace(path, data)
+        else:
+            write_file(path, data)
+        known = Owner.parse(before)
+        if known is not None and known.key != owner.key:
+            _unlink(location, known)
+    _link(location, owner)
+
+
+def _replace(path: str, data: bytes) -> None:
+    """Atomically; not synced."""
+    beside = f"{path}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(beside)
+    write_file(beside, data)
+    os.rename(beside, path)
+
+
+def _link(location: str, owner: Owner) -> None:
+    path = os.path.join(location, OWNERS, owner.key)
+    try:
+        os.symlink(owner.database_id, path)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=DIRECTORY_MODE, exist_ok=True)
+        os.symlink(owner.database_id, path)
+    except FileExistsError:
+        if os.readlink(path) != owner.database_id:
+            beside = f"{path}.{owner.database_id}"
+            with suppress(FileNotFoundError):
+                os.unlink(beside)
+            os.symlink(owner.database_id, beside)
+            os.rename(beside, path)
+
+
+def _unlink(location: str, owner: Owner) -> None:
+    path = os.path.join(location, OWNERS, owner.key)
+    with suppress(FileNotFoundError):
+        if os.readlink(path) == owner.database_id:
+            os.unlink(path)
+
+
+def _there(location: str) -> Iterator[tuple[str, bool, str]]:
+    for stage, archived in _STAGES:
+        with suppress(FileNotFoundError):
+            for name in os.listdir(os.path.join(location, stage)):
+                if len(name) == len(_ID):
+                    yield name, archived, os.path.join(location, stage, name)
+
+
+def _read(path: str) -> str:
+    """Empty where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _sync(location: str, directories: Sequence[str]) -> None:
+    if len(directories) >= SYNC_ALL_FROM and sync_file_system(location):
+        return
+    for directory in directories:
+        sync_path(os.path.join(directory, OWNER_NAME))
+        sync_path(directory)
+    if directories:
+        sync_path(os.path.join(location, OWNERS))

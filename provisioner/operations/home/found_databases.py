@@ -1,0 +1,162 @@
+"""Taking back databases that are stored and that the registry does not know, or knows as another timeline's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, UsageError
+from provisioner.core.model import App, Instance, Timeline
+from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION, shown
+from provisioner.core.owner import InstanceMark, Owner
+from provisioner.git.repository_id import app_ids
+from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.reconcile_now import run
+from provisioner.reconcile.changes import found_databases as changes
+from provisioner.reconcile.changes.found_databases import Found
+from provisioner.reconcile.controller import reconcile
+from provisioner.registry.home import owners
+from provisioner.registry.queries import SHORTEST_ID
+from provisioner.registry.store import Registry
+
+
+def everything(registry: Registry, instance: Instance) -> list[Found]:
+    """Whatever is found on an instance. Raises StorageFailed."""
+    return [*changes.unregistered(registry, instance), *changes.disowned(registry, instance)]
+
+
+def with_id(registry: Registry, text: str) -> Found | None:
+    """The one whose id begins so. Raises NotResolved where there are several, and StorageFailed."""
+    if len(text) < SHORTEST_ID or not set(text) <= set("0123456789abcdef-"):
+        return None
+    found = [each for each in _unregistered(registry) if each.id.startswith(text)]
+    known = [
+        str(row[0]) for row in registry.rows("select id from database where substr(id, 1, ?) = ?", len(text), text)
+    ]
+    for instance in registry.instances() if known else ():
+        found += changes.disowned(registry, instance, known)
+    if len(found) > 1:
+        raise NotResolved(f"{len(found)} databases begin with {text!r}", "Give more of the id")
+    return found[0] if found else None
+
+
+def of_timeline(registry: Registry, app: App, timeline: Timeline) -> list[Found]:
+    """Those that say that they are this timeline's. Raises StorageFailed."""
+    return [
+        each
+        for each in _all(registry)
+        if each.owner is not None and each.owner.timeline == timeline.name and _is_of(app, each.owner)
+    ]
+
+
+def take_back(registry: Registry, found: Sequence[Found], *, named: bool = False) -> Proposal:
+    """Register them, and connect them if their branches are there. Nothing is taken from anyone. `named`: not by what is
+    written beside them."""
+    pairs = [(changes.app_of(registry, each), each) for each in found]
+    apps = list({app.id: app for app, _ in pairs}.values())
+
+    def do(told: Told) -> Iterator[str]:
+        troubles: list[ProvisionerError] = []
+        for app in () if named else apps:  # what git has renamed since has its name before anything is given back
+            reconcile(registry, app, now_ms(), "database recover")
+        for app, each in pairs:
+            try:
+                changes.take_back(registry, app, each, now_ms())
+            except ProvisionerError as error:
+                troubles.append(error)
+        for app in apps:
+            run(registry, app, "database recover", told)
+        for _, each in pairs:
+            database = registry.database(each.id)
+            if database is not None and database.timeline_id:
+                yield f"{database.name} is {database.status}"
+        if troubles:
+            raise troubles[0]
+
+    return Proposal(do)
+
+
+def take_back_all(registry: Registry) -> Proposal:
+    """All that can be found, and whose apps are registered. Raises ProvisionerError without any."""
+    found = [each for each in _all(registry) if each.owner is not None]
+    if not found:
+        raise ProvisionerError("every stored database is in the registry", "There is nothing to recover")
+    newest = sorted(
+        found, key=lambda each: each.stored.archived
+    )  # live ones first: an archived one does not replace them
+    return take_back(registry, newest)
+
+
+def named_for(registry: Registry, found: Found, app: App, name: str) -> Found:
+    """One that does not say whose it is, for this timeline of the app. Raises UsageError."""
+    if found.owner is not None:
+        raise UsageError(f"database {found.id} says whose it is: {shown(found.owner.timeline)}", "Omit --to")
+    raw = os.fsencode(name)
+    production = raw in (PRODUCTION, app.production)
+    preview = raw.startswith(PREVIEW_PREFIX)
+    branch = app.production if production else raw.removeprefix(PREVIEW_PREFIX if preview else BRANCH_PREFIX)
+    instance = found.instance
+    owner = Owner(
+        instance=InstanceMark(registry.home_id(), instance.id, instance.slug, instance.engine),
+        app_id=app.id,
+        app=app.slug,
+        repository=app.git_dir,
+        branch=branch,
+        production=production,
+        preview=preview and not production,
+        database_id=found.id,
+        name="",
+        created_at=now_ms(),
+    )
+    return replace(found, stored=replace(found.stored, owner=owner))
+
+
+def app_id_of(registry: Registry, common_dir: bytes) -> str | None:
+    """The id of the app that this repository was before the registry was lost, by the databases that are still stored.
+
+    What the repository says itself counts; only if it says nothing, its path. A copy of the repository is an app of its own.
+    An instance that cannot be asked says nothing.
+    """
+    ids = app_ids(common_dir)
+    registered = {app.id for app in registry.apps(removed=True)}
+    for instance in registry.instances():
+        try:
+            found = [each.owner for each in changes.unregistered(registry, instance) if each.owner is not None]
+        except StorageFailed:
+            continue
+        for owner in found:
+            if owner.app_id not in registered and _says_so(owner, ids, common_dir):
+                return owner.app_id
+    return None
+
+
+def _says_so(owner: Owner, ids: Sequence[str], common_dir: bytes) -> bool:
+    if owner.repository == common_dir:
+        return not ids or owner.app_id in ids
+    return owner.app_id in ids and owner.app_id not in app_ids(owner.repository)
+
+
+def learn_aliases(registry: Registry, instance: Instance) -> None:
+    """An instance that was lost is back: which registered apps have databases there. Raises StorageFailed."""
+    apps = {app.git_dir: app.id for app in registry.apps()}
+    known = {app.id for app in registry.apps(removed=True)}
+    owners_there = [each.owner for each in changes.unregistered(registry, instance) if each.owner is not None]
+    for old_id, repository in {(owner.app_id, owner.repository) for owner in owners_there}:
+        if old_id not in known and repository in apps:
+            owners.add_alias(registry, old_id, apps[repository])
+
+
+def _is_of(app: App, owner: Owner) -> bool:
+    return owner.app_id == app.id or owner.repository == app.git_dir
+
+
+def _all(registry: Registry) -> Iterator[Found]:
+    for instance in registry.instances():
+        yield from everything(registry, instance)
+
+
+def _unregistered(registry: Registry) -> Iterator[Found]:
+    for instance in registry.instances():
+        yield from changes.unregistered(registry, instance)

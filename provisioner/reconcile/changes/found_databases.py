@@ -1,0 +1,238 @@
+"""Databases that are stored and not in the registry, or in it as another timeline's: taken back by what is written beside them.
+
+The registry was lost, or is an older one. What is written beside the data says whose it is, and it is the newer word.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass, replace
+
+from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.model import App, Database, Instance, Intent, Status, Timeline
+from provisioner.core.naming import shown
+from provisioner.core.owner import Owner
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.engine import Stored
+from provisioner.reconcile.apply.locks import app_locked
+from provisioner.reconcile.apply.new_rows import name_of
+from provisioner.reconcile.apply.ownership import disagreement
+from provisioner.reconcile.apply.ownership import disowned as refused
+from provisioner.reconcile.plan.retry_delay import failure_of
+from provisioner.registry import queries
+from provisioner.registry.home import owners
+from provisioner.registry.store import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A stored database on an instance, storing at one end if it is being moved. `known`: its row, which is not true."""
+
+    instance: Instance
+    stored: Stored
+    known: Database | None = None
+
+    @property
+    def id(self) -> str:
+        return self.stored.database_id
+
+    @property
+    def owner(self) -> Owner | None:
+        return self.stored.owner
+
+
+def unregistered(registry: Registry, instance: Instance) -> list[Found]:
+    """Those on an instance that the registry does not have. Raises StorageFailed."""
+    return [
+        Found(storage, item)
+        for storage in _ends(instance)
+        for item in engine_of(storage).stored(storage, lambda: owners.registered(registry))
+    ]
+
+
+def disowned(registry: Registry, instance: Instance, database_ids: list[str] | None = None) -> list[Found]:
+    """Those that the registry has otherwise than they say of themselves; of these, or of all. Raises StorageFailed."""
+    wanted = owners.with_data(registry, instance.id)
+    if database_ids is not None:
+        wanted = [each for each in wanted if each in database_ids]
+    rows = [row for each in wanted if (row := registry.database(each)) is not None]
+    found = []
+    for storage in _ends(instance):
+        databases = {row.id: row for row in rows if _is_there(storage, row)}
+        there = engine_of(storage).find(storage, list(databases)) if databases else {}
+        for known in owners.known(registry, list(there)):
+            database_id = known.owner.database_id
+            if disagreement(there[database_id], known, live=databases[database_id].live):
+                found.append(Found(storage, there[database_id], databases[database_id]))
+    return found
+
+
+def _is_there(storage: Instance, database: Database) -> bool:
+    return not storage.moving or database.moved == (storage.location == storage.moving_location)
+
+
+def disconnect(registry: Registry, instance: Instance, now: int) -> list[str]:
+    """Let no program use those that the registry has otherwise than they say of themselves: the names and why."""
+    told = []
+    for found in disowned(registry, instance):
+        assert found.known is not None  # noqa: S101
+        timeline = registry.timeline(found.known.timeline_id)
+        app = registry.app(timeline.app_id)
+        if app is None:
+            continue
+        with app_locked(registry, app):
+            database = registry.database(found.id)
+            if database is None or database.status is not Status.CONNECTED or database.intent is not None:
+                continue
+            storage = registry.storage_of(database)
+            why = refused(registry, storage, [database], to_use=True).get(database.id)
+            if why is not None:
+                registry.save_databases([failure_of(database, why, now)])
+                detail = {"app_id": app.id, "timeline": os.fsdecode(timeline.name), "database_id": database.id}
+                registry.record(now, "database.error", registry.who, **detail, detail=why)
+                told.append(f"{database.name}: {why}")
+    return told
+
+
+def take_back(registry: Registry, app: App, found: Found, now: int) -> Database:
+    """Register it for the timeline that it says it is of. What reconciling makes of it is the next step.
+
+    What was injected for it is not valid any more: whether it was revoked, the registry that knew is gone. Raises
+    ProvisionerError if that timeline has another live database.
+    """
+    with app_locked(registry, app), registry.change():
+        current = registry.database(found.id)
+        if current is not None and current.status is not Status.PURGED:
+            if not disowned(registry, registry.instance_of(current.instance_id), [found.id]):
+                return current  # it was taken back meanwhile
+            found = replace(found, known=current)
+        return _take_back(registry, app, found, now, frozenset())
+
+
+def _take_back(registry: Registry, app: App, found: Found, now: int, under_way: frozenset[str]) -> Database:
+    """`under_way` are those that had to go elsewhere before, and make room themselves."""
+    owner = found.owner
+    assert owner is not None  # noqa: S101 - whose it is was found out by whoever asks
+    timeline = _timeline(registry, app, owner, now)
+    if found.known is not None:  # it is not where it was, so that what belongs there has room
+        registry.save_databases([replace(found.known, status=Status.ARCHIVED)])
+    _make_room(registry, app, timeline, found, now, under_way | {found.id})
+    name = name_of(app, timeline, found.instance, registry.first_assigned(app.id))
+    row = replace(_row(found, owner, now, app), timeline_id=timeline.id, name=name)
+    registry.save_databases([row])
+    owners.begin_anew(registry, owner, now)
+    registry.record(
+        now,
+        "database.adopt",
+        registry.who,
+        app_id=app.id,
+        timeline=os.fsdecode(timeline.name),
+        database_id=row.id,
+        detail=found.stored.where,
+    )
+    return row
+
+
+def _row(found: Found, owner: Owner, now: int, app: App) -> Database:
+    """As it is found: archived, or in use and to be looked at."""
+    made = _new(found, owner, archived=found.stored.archived, until=now + app.retention_ms, now=now)
+    if found.known is None:
+        return made
+    return replace(
+        found.known,
+        status=made.status,
+        intent=made.intent,
+        error=None,
+        attempts=0,
+        retry_at=None,
+        hold=None,
+        archived_at=made.archived_at,
+        purge_at=made.purge_at,
+    )
+
+
+def _new(found: Found, owner: Owner, *, archived: bool, until: int, now: int) -> Database:
+    return Database(
+        id=found.id,
+        timeline_id="",
+        instance_id=found.instance.id,
+        name=owner.name,
+        status=Status.ARCHIVED if archived else Status.PROVISIONING,
+        intent=None if archived else Intent.PROVISION,
+        error=None,
+        attempts=0,
+        retry_at=None,
+        hold=None,
+        created_at=owner.created_at,
+        connected_at=owner.created_at,
+        archived_at=now if archived else None,
+        purge_at=until if archived else None,
+        moved=found.instance.location == found.instance.moving_location,
+    )
+
+
+def _timeline(registry: Registry, app: App, owner: Owner, now: int) -> Timeline:
+    """The timeline that it says it is of; made if it is gone, together with its branch."""
+    found = queries.timeline_called(registry, app.id, owner.timeline)
+    if found is not None:
+        return found
+    made = Timeline(
+        id=str(uuid.uuid4()),
+        app_id=app.id,
+        branch=app.production if owner.production else owner.branch,
+        production=owner.production,
+        revision=os.fsdecode(owner.branch) if owner.preview else "",
+        created_at=owner.created_at,
+        gone_at=None,
+        rename_mark="",
+        preview=owner.preview,
+        active_at=now,
+    )
+    registry.save_timelines([made])
+    return made
+
+
+def _make_room(
+    registry: Registry, app: App, timeline: Timeline, found: Found, now: int, under_way: frozenset[str]
+) -> None:
+    """What never held data goes, and what is another timeline's goes there; the timeline's own must not be replaced."""
+    for other in queries.databases_of(registry, timeline):
+        if not other.live or other.instance_id != found.instance.id or other.id in under_way:
+            continue
+        if other.connected_at is not None and not found.stored.archived:
+            said = next(iter(disowned(registry, registry.instance_of(other.instance_id), [other.id])), None)
+            if said is not None and said.owner is not None and said.owner.timeline != timeline.name:
+                _take_back(registry, app, said, now, under_way)
+                continue
+            raise ProvisionerError(
+                f"{shown(timeline.name)} has a live database, {other.name} ({other.id})",
+                f"Archive that first: provisioner database archive {other.id}",
+            )
+        if other.connected_at is None:
+            registry.save_databases([replace(other, status=Status.PURGED, intent=None, error=None, retry_at=None)])
+
+
+def app_of(registry: Registry, found: Found) -> App:
+    """The registered app that it says it is of: by its id, else by its repository. Raises NotResolved."""
+    owner = found.owner
+    if owner is None:
+        raise NotResolved(
+            f"database {found.id} does not say whose it is ({found.stored.where})",
+            f"Name its timeline: provisioner database recover {found.id} --app APP --to BRANCH",
+        )
+    apps = registry.apps()
+    for app in apps:
+        if app.id == owner.app_id:
+            return app
+    for app in apps:
+        if app.git_dir == owner.repository:
+            return app
+    raise NotResolved(
+        f"app {owner.app} of database {found.id} is not registered",
+        f"In its repository run: provisioner init (it was {os.fsdecode(owner.repository)})",
+    )
+
+
+def _ends(instance: Instance) -> list[Instance]:
+    return [instance.storage(moved=moved) for moved in ((False, True) if instance.moving else (False,))]

@@ -1,0 +1,121 @@
+"""Whose each database is, by the registry, and of which that is still to be written beside the data.
+
+Triggers set `owner_due` whenever something of it changes, whatever makes the change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from provisioner.core.owner import InstanceMark, Owner
+from provisioner.registry.connection import Tables
+
+CHANGED, NEW = 1, 2
+"""What is written beside the data is not true; it is, and may not be on disk yet."""
+
+_OWNERS = """
+  select database.owner_was, organization.id, instance.id, instance.slug, instance.engine, app.id, app.slug, app.git_dir,
+    timeline.branch, timeline.production, timeline.preview, database.id, database.name, database.created_at
+  from json_each(?) as wanted join database on database.id = wanted.value
+  join timeline on timeline.id = timeline_id join app on app.id = app_id
+  join instance on instance.id = instance_id join organization
+  order by wanted.key
+"""
+_DUE = """
+  select database.id from database join timeline on timeline.id = timeline_id
+  where owner_due = {due} and app_id = ? and connected_at is not null and switching = 0 and status <> 'purged'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Whose a database is by the registry, and of which timelines it was when that was last written beside the data."""
+
+    owner: Owner
+    past: frozenset[bytes]
+
+    def admits(self, said: Owner) -> bool:
+        """May that be written there? Names of apps and instances may be out of date."""
+        return said.key == self.owner.key or not self.past.isdisjoint((said.timeline, said.key.encode()))
+
+
+def known(registry: Tables, database_ids: Sequence[str]) -> list[Known]:
+    """Of the databases with these ids, those that the registry has."""
+    rows = registry.rows(_OWNERS, json.dumps(list(database_ids)))
+    return [Known(_owner(row[1:]), frozenset(_blob(row[0]).split(b"\n")) - {b""}) for row in rows]
+
+
+def owners(registry: Tables, database_ids: Sequence[str]) -> list[Owner]:
+    return [each.owner for each in known(registry, database_ids)]
+
+
+def registered(registry: Tables) -> set[str]:
+    """The ids of all databases that have, or are to have, data."""
+    return {str(row[0]) for row in registry.rows("select id from database where status <> 'purged'")}
+
+
+def with_data(registry: Tables, instance_id: str) -> list[str]:
+    """The ids of an instance's databases that have data."""
+    words = "select id from database where instance_id = ? and connected_at is not null and status <> 'purged'"
+    return [str(row[0]) for row in registry.rows(words, instance_id)]
+
+
+def begin_anew(registry: Tables, said: Owner, now: int) -> None:
+    """A database was taken back that says this: it is to be written whose it is, and nothing that was injected is valid.
+
+    The generation is one that no registry has ever come to by counting.
+    """
+    registry.write(
+        "update database set owner_due = ?, owner_was = ?, token_generation = max(token_generation + 1, ?) where id = ?",
+        *(CHANGED, said.key.encode(), now // 1000, said.database_id),
+    )
+
+
+def add_alias(registry: Tables, old_id: str, app_id: str) -> None:
+    """Databases are stored that say that they are of the app `old_id`, which is this one in a registry that was lost."""
+    registry.write("insert into app_alias values (?, ?) on conflict (id) do update set app_id = ?2", old_id, app_id)
+
+
+def app_ids(registry: Tables, app_id: str) -> list[str]:
+    """By which ids its databases say whose they are."""
+    rows = registry.rows("select id from app_alias where app_id = ?", app_id)
+    return [app_id, *(str(row[0]) for row in rows)]
+
+
+def due(registry: Tables, app_id: str, *, new: bool) -> list[str]:
+    """The ids of an app's databases beside which it is to be written whose they are: changed ones, or also `new` ones.
+
+    Reads no others.
+    """
+    kinds = (CHANGED, NEW) if new else (CHANGED,)
+    return [str(row[0]) for kind in kinds for row in registry.rows(_DUE.format(due=kind), app_id)]
+
+
+def end_due(registry: Tables, database_ids: Sequence[str]) -> None:
+    """It is written, and on disk."""
+    registry.write_all(
+        "update database set owner_due = 0, owner_was = null where id = ?", [(each,) for each in database_ids]
+    )
+
+
+def _owner(row: tuple[object, ...]) -> Owner:
+    mark = InstanceMark(*(str(each) for each in row[:4]))
+    app_id, app, repository, branch, production, preview, database_id, name, created_at = row[4:]
+    return Owner(
+        instance=mark,
+        app_id=str(app_id),
+        app=str(app),
+        repository=_blob(repository),
+        branch=_blob(branch),
+        production=bool(production),
+        preview=bool(preview),
+        database_id=str(database_id),
+        name=str(name),
+        created_at=int(str(created_at)),
+    )
+
+
+def _blob(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b""

@@ -1,0 +1,135 @@
+"""Each database is stored with whose it is, and that stays true whatever is done with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from owner_world import must_be_true, said
+from pg_server import PgServer
+from pg_world import pg_shop
+from support import add_branches, bare, commit, daemon, git, marked_shop, ok, repository, shop, until
+
+from provisioner.core.owner import InstanceMark, Owner
+
+
+@pytest.fixture(params=["files", "postgres"])
+def repo(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "files":
+        return shop(tmp_path / "shop", "login", "cart")
+    return pg_shop(tmp_path / "shop", request.getfixturevalue("pg"), "login", "cart")
+
+
+def _timelines(home: Path) -> list[str]:
+    return sorted(os.fsdecode(owner.timeline) for owner in must_be_true(home).values())
+
+
+def test_it_follows_its_branch_its_app_and_its_instance(repo: Path, home: Path) -> None:
+    assert _timelines(home) == ["git-branch/cart", "git-branch/login", "production"]
+    git(repo, "branch", "-m", "cart", "basket")
+    ok(repo, "reconcile")
+    assert _timelines(home) == ["git-branch/basket", "git-branch/login", "production"]
+    instance = json.loads(ok(repo, "instance", "list", "--json"))[0]["instance"]
+    ok(repo, "app", "set", "--name", "store")
+    ok(repo, "instance", "edit", instance, "--name", "renamed")
+    ok(repo, "reconcile")
+    assert {(owner.app, owner.instance.slug) for owner in must_be_true(home).values()} == {("store", "renamed")}
+    git(repo, "branch", "trunk")
+    ok(repo, "app", "set", "--production-branch", "trunk")
+    (production,) = [owner for owner in must_be_true(home).values() if owner.production]
+    assert production.branch == b"trunk"
+
+
+def test_it_stays_with_the_data_that_is_replaced_archived_and_recovered(repo: Path, home: Path) -> None:
+    before = must_be_true(home)
+    ok(repo, "database", "fork", "production", "login", "--yes")
+    ok(repo, "database", "reset", "cart", "--yes")
+    assert must_be_true(home) == before
+    git(repo, "branch", "-D", "login")
+    ok(repo, "reconcile")
+    assert must_be_true(home) == before
+    add_branches(repo, "login")
+    ok(repo, "reconcile")
+    assert must_be_true(home) == before
+    git(repo, "branch", "-D", "cart")
+    ok(repo, "reconcile")
+    ok(repo, "database", "purge", "cart", "--yes")
+    assert _timelines(home) == ["git-branch/login", "production"]
+    add_branches(repo, "cart")
+    ok(repo, "reconcile")
+    assert _timelines(home) == ["git-branch/cart", "git-branch/login", "production"]
+
+
+def test_previews_and_forks_of_new_branches_have_one(repo: Path, home: Path) -> None:
+    instance = json.loads(ok(repo, "instance", "list", "--json"))[0]["instance"]
+    ok(repo, "assign", instance, "--new-branch", "fork:production")
+    add_branches(repo, "fork")
+    ok(repo, "reconcile")
+    ok(repo, "assign", instance, "--scrub", "true")
+    add_branches(repo, "scrubbed")
+    ok(repo, "reconcile")
+    ok(repo, "preview", "create", "HEAD")
+    found = _timelines(home)
+    revision = git(repo, "rev-parse", "HEAD").stdout.strip()
+    assert {f"preview/{revision}", "git-branch/fork", "git-branch/scrubbed"} < set(found)
+
+
+@pytest.mark.parametrize("way", ["hooks", "push", "daemon"])
+def test_whatever_provisions_writes_it(tmp_path: Path, home: Path, way: str) -> None:
+    repo = repository(tmp_path / "shop")
+    place = bare(tmp_path / "hub.git", repo) if way == "push" else repo
+    ok(place, "init", "--name", "shop", *(["--no-hooks"] if way == "daemon" else []))
+    if way == "daemon":
+        with daemon(home):
+            add_branches(repo, "login")
+            until(lambda: len(said(home)) == 2)
+    else:
+        commit(repo, "more")
+        git(repo, "switch", "-qc", "login")
+        if way == "push":
+            git(repo, "push", "-q", "hub", "login")
+        until(lambda: len(said(home)) == 2)
+    until(lambda: None not in said(home).values())
+    assert _timelines(home) == ["git-branch/login", "production"]
+
+
+def test_a_name_that_is_not_utf_8_is_written_as_git_has_it(tmp_path: Path, home: Path) -> None:
+    repo = repository(tmp_path / "shop")
+    raw = b"caf\xe9-\xf0\x9f\xa6\x95"
+    git(repo, "branch", raw)
+    ok(repo, "init", "--no-hooks")
+    assert raw in {owner.branch for owner in must_be_true(home).values()}
+
+
+def test_moving_an_instance_takes_it_along(tmp_path: Path, home: Path, pg: PgServer) -> None:
+    repo = marked_shop(tmp_path / "shop", "login")
+    before = set(must_be_true(home))
+    ok(repo, "instance", "move", "default", "--directory", tmp_path / "there", "--yes")
+    assert set(must_be_true(home)) == before
+    ok(repo, "instance", "move", "default", "--forget", "--yes")
+    ok(repo, "instance", "move", "default", "--url", pg.url(), "--yes")
+    assert set(must_be_true(home)) == before
+
+
+def test_what_is_cut_short_is_no_owner() -> None:
+    mark = InstanceMark("home", "instance", "default", "deno-kv")
+    owner = Owner(mark, "app", "shop", b"/shop", b"caf\xe9", False, False, "database", "shop--x", 1)
+    text = owner.text()
+    assert Owner.parse(text) == owner
+    assert all(Owner.parse(text[:length]) is None for length in range(len(text) - 2))
+    assert Owner.parse('{"home": "x", "instance": {}}') is None
+
+
+def test_a_provisioned_branch_costs_one_small_file_and_one_link(tmp_path: Path, home: Path) -> None:
+    repo = shop(tmp_path / "shop")
+    location = home / "instances" / "default"
+
+    def count() -> int:
+        return sum(1 for _ in location.rglob("*"))
+
+    before = count()
+    add_branches(repo, "one")
+    ok(repo, "reconcile")
+    assert count() - before == 4  # its directory, its file, its owner, and the link
