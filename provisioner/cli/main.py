@@ -41,7 +41,7 @@ COMMANDS = {
     "kv": "provisioner.cli.commands.kv:kv",
     "hooks": "provisioner.cli.commands.hooks:hooks",
     "home": "provisioner.cli.commands.home:home",
-    "doctor": "provisioner.cli.commands.doctor:doctor",
+    "doctor": "provisioner.cli.commands.doctor.group:doctor",
 }
 
 

@@ -24,6 +24,12 @@ def known(registry: Registry, common_dir: bytes) -> App | None:
             return app
     for app in registry.apps():
         if app.detached_from == common_dir:
+            if problem := unlike(registry, app, common_dir):
+                raise WrongRepository(
+                    problem.message,
+                    f"If the app's repository is elsewhere, run: provisioner app set {app.slug} --repository PATH."
+                    f" If the app is gone: provisioner app remove {app.slug}",
+                )
             return app
     for app in registry.apps():
         moved = app.id in app_ids(common_dir) and app.id not in app_ids(app.git_dir)

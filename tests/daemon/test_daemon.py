@@ -105,12 +105,11 @@ def test_a_repository_that_was_away_is_followed_when_it_is_back(home: Path, tmp_
     clone = repository(tmp_path / "shop", "one")
     ok(clone, "init", "--no-hooks", "--grace", "0s")
     with daemon(home) as running:
-        clone.rename(tmp_path / "away")
-        ok(tmp_path, "app", "add", tmp_path / "away", "--name", "other")
-        git(tmp_path / "away", "branch", "-q", "wakes-the-daemon")
+        away = clone.rename(tmp_path / "away")
+        git(away, "branch", "-q", "two")  # wakes the daemon
         until(lambda: "no readable git repository" in running.log.read_text())
         assert "one" in {row["branch"] for row in status(tmp_path) if row["status"] == "connected"}
-        repository(clone, "one", "two")
+        away.rename(clone)
         until(lambda: {"main", "one", "two"} <= connected(clone))
         git(clone, "branch", "three")
         until(lambda: "three" in connected(clone))

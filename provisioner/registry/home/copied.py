@@ -6,6 +6,7 @@ forgets them, and the instances that have nothing else: whatever it did with the
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 
 from provisioner.core.model import Database, Instance, Status, detached
@@ -39,6 +40,7 @@ def separate(registry: Registry, home_id: str, now: int) -> list[LeftBehind]:
         for instance in all_instances(registry):
             left += _separated(registry, instance)
         registry.write("update organization set id = ?", home_id)
+        _give_new_ids(registry)
         for app in registry.apps(removed=True):
             registry.write("update app set git_dir = ? where id = ?", detached(app.git_dir), app.id)
         registry.write("update token set revoked_at = ? where revoked_at is null", now)
@@ -51,6 +53,26 @@ def separate(registry: Registry, home_id: str, now: int) -> list[LeftBehind]:
                 now, "home.left-behind", registry.who, detail=f"{each.databases} of {each.instance} in {each.location}"
             )
     return left
+
+
+def _give_new_ids(registry: Registry) -> None:
+    """Make the apps others than the original's, which may be registered for the same repositories.
+
+    What is written beside their databases names the original's until it is written again.
+    """
+    registry.write("pragma defer_foreign_keys = on")
+    registry.write(
+        "update database set owner_due = 1, owner_was = ("
+        " select cast(coalesce(database.owner_was || x'0a', x'') || iif(production, 'production',"
+        " iif(preview, 'preview/', 'git-branch/') || branch) as blob) from timeline where timeline.id = timeline_id)"
+        " where status <> 'purged'"
+    )
+    tables = registry.rows(_NAMING_APPS)
+    for app in registry.apps(removed=True):
+        new = str(uuid.uuid4())
+        registry.write("update app set id = ? where id = ?", new, app.id)
+        for (table,) in tables:
+            registry.write(f"update {table} set app_id = ? where app_id = ?", new, app.id)
 
 
 def _separated(registry: Registry, instance: Instance) -> list[LeftBehind]:
@@ -95,6 +117,10 @@ def _end_move(registry: Registry, instance: Instance, end: Instance, kept: list[
         set_moved(registry, item, moved=False)
 
 
+_NAMING_APPS = """
+  select name from sqlite_schema where type = 'table'
+  and exists (select 1 from pragma_table_info(sqlite_schema.name) as columns where columns.name = 'app_id')
+"""
 _REFERENCES = """
   select tables.name, keys."from", exists (select 1 from pragma_table_info(tables.name) where name = 'id')
   from sqlite_schema as tables, pragma_foreign_key_list(tables.name) as keys

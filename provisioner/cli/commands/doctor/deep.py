@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from provisioner.cli.commands.doctor_processes import Finding
+from provisioner.cli.commands.doctor.processes import Finding
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Status
 from provisioner.core.naming import shown

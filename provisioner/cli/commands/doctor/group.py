@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import click
 
-from provisioner.cli.commands.doctor_databases import not_assigned, unregistered
-from provisioner.cli.commands.doctor_deep import deep as read_all
-from provisioner.cli.commands.doctor_processes import Finding, daemon_state, registry_lock, server_state
+from provisioner.cli.commands.doctor.databases import not_assigned, unregistered
+from provisioner.cli.commands.doctor.deep import deep as read_all
+from provisioner.cli.commands.doctor.processes import Finding, daemon_state, registry_lock, server_state
 from provisioner.cli.context import any_home, json_option, print_json
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError

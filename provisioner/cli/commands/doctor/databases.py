@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from provisioner.cli.commands.doctor_processes import Finding
+from provisioner.cli.commands.doctor.processes import Finding
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Instance
 from provisioner.core.naming import shown
