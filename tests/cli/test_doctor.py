@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support import daemon, files, git, ok, provisioner, repository, run
 
-from provisioner.cli.commands import doctor
+from provisioner.cli.commands.doctor import group as doctor
 from provisioner.engines.files import preflight
 from provisioner.system.home import Home
 

@@ -59,7 +59,11 @@ LIBRARIES = {
     "starlette": {"dashboard", "dashboard.web", "dashboard.pages"},
     "jinja2": {"dashboard.web"},
     "rich": {"cli", "cli.commands", "cli.commands.database"},
-    "click": {"cli", "cli.commands", "cli.commands.database", "cli.commands.instance", "cli.commands.timeline"},
+    "click": {
+        "cli",
+        "cli.commands",
+        *(f"cli.commands.{each}" for each in ("database", "doctor", "instance", "timeline")),
+    },
     "platformdirs": {"system"},
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 
 import click
 
@@ -16,7 +15,6 @@ from provisioner.core.naming import shown
 from provisioner.environment.resolve import here
 from provisioner.git import hooks as git_hooks
 from provisioner.git.worktree import Checkout, find_checkout
-from provisioner.operations.repositories import leave
 from provisioner.reconcile.repository_identity import must_be_its_own
 from provisioner.registry.store import Registry
 
@@ -65,8 +63,6 @@ def uninstall(slug: str | None) -> None:
         app = the_app(registry, slug)
         place = _place(registry, app)
         git_hooks.uninstall(place.common_dir, place.top, registry.home.path, shared=hooks_are_shared(registry, app))
-        with suppress(OSError):
-            leave(app, place.common_dir)  # the next look at the app finds it by its history, and takes it again
         click.echo(f"{app.slug}: hooks uninstalled")
 
 

@@ -118,8 +118,8 @@ def _end_move(registry: Registry, instance: Instance, end: Instance, kept: list[
 
 
 _NAMING_APPS = """
-  select name from sqlite_schema where type = 'table'
-  and exists (select 1 from pragma_table_info(sqlite_schema.name) as columns where columns.name = 'app_id')
+  select tables.name from sqlite_schema as tables, pragma_table_info(tables.name) as columns
+  where tables.type = 'table' and columns.name = 'app_id'
 """
 _REFERENCES = """
   select tables.name, keys."from", exists (select 1 from pragma_table_info(tables.name) where name = 'id')
