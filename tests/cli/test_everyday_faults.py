@@ -11,7 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from pg_server import PgServer
 from support import add_branches, commit, git, marked_shop, ok, provisioner, repository, run, shop, until
 
 import provisioner as package
+from provisioner.cli.commands import status as status_command
 
 
 @pytest.fixture
@@ -56,6 +57,18 @@ def test_doctor_starts_no_server_that_was_stopped(embedded: Path, home: Path) ->
     assert "did not run" in ok(embedded, "instance", "stop", "sql")
     ok(embedded, "exec", "--", "true")  # which needs it, and starts it
     assert "did not run" not in ok(embedded, "instance", "stop", "sql")
+
+
+def test_an_interrupt_that_python_drops_ends_the_watching_all_the_same() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        interrupt = status_command.Interrupt()
+        with suppress(KeyboardInterrupt):  # as a destructor does
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.sleep(60)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_status_that_is_watched_into_a_file_is_a_line_per_change(repo: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from home_world import at, copy, edit_identity, photograph, restore
+from home_world import at, contents, copy, edit_identity, photograph, restore
 from support import add_branches, daemon, files, git, got, marked_shop, ok, provisioner, put, rows, shop, statuses
 
 from provisioner.kv import open_kv
@@ -186,7 +186,7 @@ def test_a_copy_that_is_registered_for_the_originals_repository_leaves_its_hooks
 ) -> None:
     ok(repo, "hooks", "install")
     copied = copy(home, tmp_path / "copy")
-    before = photograph(home, repo)
+    before, held = photograph(home), contents(repo)
     with at(copied):
         ok(repo, "home", "adopt", "--copied")
         told = provisioner(repo, "init")
@@ -194,7 +194,7 @@ def test_a_copy_that_is_registered_for_the_originals_repository_leaves_its_hooks
         assert Path(str(files(repo)["login"])).is_relative_to(copied)
         ok(repo, "hooks", "uninstall")
         ok(repo, "app", "remove", "--yes")
-    assert photograph(home, repo) == before
+    assert (photograph(home), contents(repo)) == (before, held)
 
 
 def test_what_a_home_stores_elsewhere_stays_with_the_original(repo: Path, home: Path, tmp_path: Path) -> None:

@@ -90,12 +90,16 @@ def test_an_app_that_is_added_while_it_runs_is_followed(home: Path, tmp_path: Pa
         until(lambda: connected(clone) == branches(clone))
 
 
-def test_a_repository_that_is_made_anew_in_its_place_is_followed(home: Path, tmp_path: Path) -> None:
-    clone = repository(tmp_path / "shop", "one")
+def test_a_repository_that_is_cloned_anew_in_its_place_is_followed(home: Path, tmp_path: Path) -> None:
+    origin = repository(tmp_path / "origin")
+    git(tmp_path, "clone", "-q", origin, "shop")
+    clone = tmp_path / "shop"
+    git(clone, "branch", "one")
     ok(clone, "init", "--no-hooks", "--grace", "0s")
     with daemon(home):
         shutil.rmtree(clone)
-        repository(tmp_path / "shop", "two")
+        git(tmp_path, "clone", "-q", origin, "shop")
+        git(clone, "branch", "two")
         until(lambda: connected(clone) == {"main", "two"})
         git(clone, "branch", "three")
         until(lambda: connected(clone) == {"main", "two", "three"})

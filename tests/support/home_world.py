@@ -29,6 +29,11 @@ def photograph(*directories: Path) -> Photograph:
     return found
 
 
+def contents(directory: Path) -> dict[str, str]:
+    """What is in every file below, and only that: a file may have been written anew as it was."""
+    return {path: str(held) for path, (*_, held) in photograph(directory).items()}
+
+
 def copy(home: Path, target: Path) -> Path:
     """What `cp -a` makes of it."""
     run(home.parent, "cp", "-a", home, target, check=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -40,7 +41,7 @@ def status(wanted: Wanted, everything: bool, keep_on: bool, as_json: bool) -> No
     with Registry.open(the_home()) as registry:
         if keep_on:
             with suppress(KeyboardInterrupt):
-                _watch(lambda: filtered(registry, wanted, everything), as_json)
+                _watch(lambda: filtered(registry, wanted, everything), Interrupt(), as_json)
         elif as_json:
             print_json(filtered(registry, wanted, everything))
         else:
@@ -53,10 +54,29 @@ def status(wanted: Wanted, everything: bool, keep_on: bool, as_json: bool) -> No
                 click.echo(shown(f"instance {move.instance.slug} {move.text}"))
 
 
-def _watch(documents: Callable[[], list[view.Document]], as_json: bool) -> NoReturn:
+class Interrupt:
+    """Ctrl-C, remembered: where Python drops an exception, in a destructor for one, the next pause raises it again."""
+
+    def __init__(self) -> None:
+        self._came = False
+        signal.signal(signal.SIGINT, self._come)
+
+    def _come(self, *_: object) -> None:
+        self._came = True
+        raise KeyboardInterrupt
+
+    def sleep(self, seconds: float) -> None:
+        """Raises KeyboardInterrupt."""
+        if not self._came:
+            time.sleep(seconds)
+        if self._came:
+            raise KeyboardInterrupt
+
+
+def _watch(documents: Callable[[], list[view.Document]], interrupt: Interrupt, as_json: bool) -> NoReturn:
     """Until interrupted: a screen at a terminal, elsewhere a line per change."""
     if sys.stdout.isatty() and not as_json:
-        _redraw(documents)
+        _redraw(documents, interrupt)
     known: dict[_Key, str] = {}
     while True:
         now = _lines(documents(), as_json)
@@ -67,7 +87,7 @@ def _watch(documents: Callable[[], list[view.Document]], as_json: bool) -> NoRet
             gone = {"app": app, "timeline": name, "databases": []}
             click.echo(json.dumps(gone) if as_json else shown(f"{app}  {name}  gone"))
         known = {key: state for key, (state, _) in now.items()}
-        time.sleep(WATCH_SECONDS)
+        interrupt.sleep(WATCH_SECONDS)
 
 
 _Key = tuple[str, ...]
@@ -96,7 +116,7 @@ def _without(document: view.Document, keys: tuple[str, ...]) -> view.Document:
     return {**document, "databases": databases}
 
 
-def _redraw(documents: Callable[[], list[view.Document]]) -> NoReturn:
+def _redraw(documents: Callable[[], list[view.Document]], interrupt: Interrupt) -> NoReturn:
     """Show as many rows as the terminal has room for, on a screen of their own, until interrupted."""
     click.echo(ALTERNATE_SCREEN, nl=False)
     try:
@@ -104,7 +124,7 @@ def _redraw(documents: Callable[[], list[view.Document]]) -> NoReturn:
             size = shutil.get_terminal_size()
             found = _table(documents()[: size.lines], size.columns)
             click.echo(CLEAR + "\n".join(islice(found, size.lines - 1)), nl=False)
-            time.sleep(WATCH_SECONDS)
+            interrupt.sleep(WATCH_SECONDS)
     finally:
         click.echo(USUAL_SCREEN, nl=False)
 
