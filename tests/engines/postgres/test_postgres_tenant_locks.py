@@ -32,6 +32,8 @@ HELD: dict[str, tuple[str, ...]] = {
     "a prepared transaction of all": ("begin", "drop owned by {role}", "prepare transaction 'held {database}'"),
 }
 
+PREPARED = "select gid from pg_prepared_xacts"
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PgServer]:
@@ -41,6 +43,8 @@ def server() -> Iterator[PgServer]:
 
 @pytest.fixture
 def repo(tmp_path: Path, server: PgServer) -> Path:
+    for gid, database in server.ask("select gid, database from pg_prepared_xacts"):  # of a test that has failed
+        server.ask(f"rollback prepared '{gid}'", database=database)
     repo = pg_shop(tmp_path / "shop", server, "login", "cart")
     for branch in ("main", "login", "cart"):
         mark(repo, branch, branch)
@@ -77,8 +81,8 @@ def test_what_is_done_to_a_database_does_not_wait_for_its_programs(repo: Path, s
             ok(repo, "reconcile")
             done = provisioner(repo, *words)
             assert done.returncode == 0, (words, done.stderr)
+            assert server.ask(PREPARED) == [], words
     assert statuses(repo)["git-branch/login"] == "archived"
-    assert server.ask("select gid from pg_prepared_xacts") == []
     ok(repo, "database", "recover", own)
     assert marked(repo, "login") == "main"
 

@@ -7,7 +7,7 @@ session has ended, by a transaction that it has prepared.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import psycopg
 from psycopg import sql
@@ -48,10 +48,19 @@ def insist(instance: Instance, session: Session, database: str, statements: Sequ
 def end_programs(instance: Instance, session: Session, database: str) -> None:
     """End the sessions in a database, and roll back what was prepared there to be committed later."""
     databases.end_sessions(session, database)
-    query = "select gid, owner from pg_prepared_xacts where database = %s"
-    prepared = session.execute(query, (database,)).fetchall()
+    if roll_back_prepared(instance, session, database):
+        databases.wait_until_left(session, database)
+
+
+def roll_back_prepared(
+    instance: Instance, session: Session, database: str, owners: Collection[str] | None = None
+) -> bool:
+    """Roll back what was prepared in a database, by these roles or by any. Was there something?"""
+    query = "select gid, owner from pg_prepared_xacts where database = %s and (%s::text[] is null or owner = any(%s))"
+    wanted = None if owners is None else list(owners)
+    prepared = session.execute(query, (database, wanted, wanted)).fetchall()
     if not prepared:
-        return
+        return False
     with administering_in(instance, database) as inside:
         for gid, owner in prepared:
             try:
@@ -60,7 +69,7 @@ def end_programs(instance: Instance, session: Session, database: str) -> None:
                 inside.execute(sql.SQL("rollback prepared {}").format(sql.Literal(gid)))
             except psycopg.errors.UndefinedObject:
                 continue  # it has been committed meanwhile
-    databases.wait_until_left(session, database)
+    return True
 
 
 def empty(instance: Instance, session: Session, database: str, first: Sequence[Statement] = ()) -> None:

@@ -26,7 +26,10 @@ _LOOK_SECONDS = 0.01
 
 
 def renew(contents: Contents, instance: Instance, session: Session, database: Database, shares: Sequence[str]) -> None:
-    """Let in who has what is valid now, and end the sessions of all others. Raises StorageFailed."""
+    """Let in who has what is valid now. End the sessions of all others, and roll back what their roles have prepared.
+
+    Raises StorageFailed.
+    """
     live = names.live(instance.id, database.id)
     passwords = {live: contents.password(instance, database)}
     for share in shares:
@@ -42,7 +45,9 @@ def renew(contents: Contents, instance: Instance, session: Session, database: Da
         if role != live:
             statements += _let_in(session, instance, role, password, live)
     eviction.insist(instance, session, live, [*statements, *(roles.closed(role) for role in gone)])
-    _end_sessions(session, live, [*changed, *gone], passwords)
+    ended = [*changed, *gone]
+    _end_sessions(session, live, ended, passwords)
+    eviction.roll_back_prepared(instance, session, live, ended)  # it would keep its locks, as a session does
     for role in gone:
         _remove(instance, session, role, live)
 
