@@ -352,6 +352,9 @@ def test_a_body_that_is_too_large_is_refused(world: tuple[Server, Path, str], ho
     for path in ("/login", reveal):
         assert stranger.post(path, {"secret": "x" * STRANGER_BYTES}).status == 413
         assert stranger.post(path, {"secret": "x" * (STRANGER_BYTES - 100)}).status == 401
+    chunked = {"sec-fetch-site": "same-origin", "transfer-encoding": "chunked"}
+    answer = urllib3.request("POST", server.base + "/login", body=iter([b"secret=x"]), headers=chunked)
+    assert (answer.status, b"Content-Length" in answer.data) == (411, True)
     assert visitor.post("/login", {str(number): "" for number in range(1000)}).status == 401
     assert urllib3.request("PUT", server.base + "/", headers={"sec-fetch-site": "same-origin"}).status == 405
     assert visitor.post("/logout", {"text": "x" * 900_000}).status != 413

@@ -12,6 +12,7 @@ METHOD_NOT_ALLOWED: Final = 405
 TIMEOUT: Final = 408
 CONFLICT: Final = 409
 GONE: Final = 410
+LENGTH_REQUIRED: Final = 411
 TOO_LARGE: Final = 413
 FAILED: Final = 422
 """The server failed in a way that nobody foresaw, so of a write nobody knows whether it was done."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from provisioner.connect.protocol.http_errors import TIMEOUT, TOO_LARGE, UNAVAILABLE
+from provisioner.connect.protocol.http_errors import LENGTH_REQUIRED, TIMEOUT, TOO_LARGE, UNAVAILABLE
 
 BODY_BYTES: Final = 1024 * 1024
 STRANGER_BYTES: Final = 256 * 1024  # without a session: what was typed before it ended is carried through the login
@@ -18,7 +17,7 @@ STRANGERS_BYTES: Final = 4 * 1024 * 1024  # of all of these together
 FREE_BYTES: Final = 4096  # not counted: a login always fits
 BODY_SECONDS: Final = 30
 FIELDS: Final = 100
-_DIGITS: Final = 15  # of a length that is read as a number
+_DIGITS: Final = 15  # of a length that are read: more would be too large as well
 
 
 class Forms:
@@ -28,31 +27,30 @@ class Forms:
         self.kept = 0
 
     async def of_stranger(self, request: Request) -> dict[str, str]:
-        """Of a request without a session. Raises HTTPException."""
-        counted = 0
+        """Of a request without a session, which says its length, as browsers do. Raises HTTPException.
 
-        def count(size: int) -> None:
-            nonlocal counted
-            grown = max(0, size - FREE_BYTES) - counted
-            self.kept, counted = self.kept + grown, counted + grown
-            if self.kept > STRANGERS_BYTES:
-                raise HTTPException(UNAVAILABLE, "too many forms are being sent")
-
+        Nothing is read before there is room for all of it: the HTTP library keeps what comes faster than it is read.
+        """
+        size = _length(request)
+        if size is None:
+            raise HTTPException(LENGTH_REQUIRED, "a form without a session needs a Content-Length")
+        counted = size if size > FREE_BYTES else 0
+        if size <= STRANGER_BYTES and self.kept + counted > STRANGERS_BYTES:
+            raise HTTPException(UNAVAILABLE, "too many forms are being sent")
+        self.kept += counted
         try:
-            return _parsed(await _body(request, STRANGER_BYTES, count))
+            return _parsed(await _body(request, STRANGER_BYTES))
         finally:
             self.kept -= counted
 
     async def of_session(self, request: Request) -> dict[str, str]:
         """Raises HTTPException."""
-        return _parsed(await _body(request, BODY_BYTES, lambda _: None)) if request.method == "POST" else {}
+        return _parsed(await _body(request, BODY_BYTES)) if request.method == "POST" else {}
 
 
-async def _body(request: Request, most: int, count: Callable[[int], None]) -> bytes:
-    """The body, `count`ed while it comes."""
+async def _body(request: Request, most: int) -> bytes:
     too_large = HTTPException(TOO_LARGE, f"a form has at most {most} bytes here")
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and (len(length) > _DIGITS or int(length) > most):
+    if (_length(request) or 0) > most:
         raise too_large
     pieces: list[bytes] = []
     size = 0
@@ -62,11 +60,21 @@ async def _body(request: Request, most: int, count: Callable[[int], None]) -> by
                 size += len(piece)
                 if size > most:
                     raise too_large
-                count(size)
                 pieces.append(piece)
     except TimeoutError as error:
         raise HTTPException(TIMEOUT, f"the form did not come within {BODY_SECONDS} seconds") from error
     return b"".join(pieces)
+
+
+def _length(request: Request) -> int | None:
+    """Of a body, in bytes. None if the request does not say it."""
+    said = request.headers.get("content-length")
+    if said is None:
+        empty = request.scope["http_version"].startswith("1") and "transfer-encoding" not in request.headers
+        return 0 if empty else None
+    if not said.isdigit():
+        return None
+    return int(said[:_DIGITS])
 
 
 def _parsed(body: bytes) -> dict[str, str]:
