@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -12,57 +11,59 @@ import click
 
 from provisioner import __version__
 from provisioner.cli import standard_output
+from provisioner.cli.groups import SectionedGroup, words_of
 from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.naming import shown
 from provisioner.system import failpoints
 from provisioner.system.home import Home, home_directory
 
-# Each command's module is imported when it is asked for: most of them need what others do not.
-COMMANDS = {
-    "init": "provisioner.cli.commands.init:init",
-    "status": "provisioner.cli.commands.status:status",
-    "watch": "provisioner.cli.commands.watch:watch",
-    "serve": "provisioner.cli.commands.serve:serve",
-    "up": "provisioner.cli.commands.serve:up",
-    "dashboard": "provisioner.cli.commands.dashboard:dashboard",
-    "reconcile": "provisioner.cli.commands.reconcile:reconcile",
-    "exec": "provisioner.cli.commands.env:exec_command",
-    "env": "provisioner.cli.commands.env:env",
-    "instance": "provisioner.cli.commands.instance.group:instance",
-    "app": "provisioner.cli.commands.app:app",
-    "assign": "provisioner.cli.commands.assign:assign",
-    "unassign": "provisioner.cli.commands.assign:unassign",
-    "database": "provisioner.cli.commands.database.group:database",
-    "var": "provisioner.cli.commands.var:var",
-    "timeline": "provisioner.cli.commands.timeline.group:timeline",
-    "preview": "provisioner.cli.commands.preview:preview",
-    "prune": "provisioner.cli.commands.prune:prune",
-    "token": "provisioner.cli.commands.token:token",
-    "kv": "provisioner.cli.commands.kv:kv",
-    "hooks": "provisioner.cli.commands.hooks:hooks",
-    "home": "provisioner.cli.commands.home:home",
-    "doctor": "provisioner.cli.commands.doctor.group:doctor",
+_IN = "provisioner.cli.commands"
+# The daily commands come first. Each command's module is imported when it is asked for.
+SECTIONS = {
+    "Daily": {
+        "init": f"{_IN}.init:init",
+        "status": f"{_IN}.status:status",
+        "exec": f"{_IN}.env:exec_command",
+        "env": f"{_IN}.env:env",
+    },
+    "Data": {
+        "database": f"{_IN}.database.group:database",
+        "timeline": f"{_IN}.timeline.group:timeline",
+        "kv": f"{_IN}.kv:kv",
+    },
+    "Apps and previews": {
+        "app": f"{_IN}.app:app",
+        "preview": f"{_IN}.preview:preview",
+        "var": f"{_IN}.var:var",
+        "hooks": f"{_IN}.hooks:hooks",
+    },
+    "Instances": {
+        "instance": f"{_IN}.instance.group:instance",
+        "assign": f"{_IN}.assign:assign",
+        "unassign": f"{_IN}.assign:unassign",
+    },
+    "Server": {
+        "up": f"{_IN}.serve:up",
+        "watch": f"{_IN}.watch:watch",
+        "serve": f"{_IN}.serve:serve",
+        "dashboard": f"{_IN}.dashboard:dashboard",
+        "token": f"{_IN}.token:token",
+    },
+    "Operations": {
+        "doctor": f"{_IN}.doctor.group:doctor",
+        "reconcile": f"{_IN}.reconcile:reconcile",
+        "prune": f"{_IN}.prune:prune",
+        "home": f"{_IN}.home:home",
+    },
 }
 
 
-class _Commands(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=SectionedGroup, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="provisioner")
 def cli() -> None:
-    """Every branch of a git repository gets isolated databases of its own, by itself.
+    """Gives every branch of a git repository its own isolated databases, automatically.
 
-    Exit codes: 0 done; 1 failed; 2 usage; 3 not connected or cannot resolve.
+    Exit codes: 0 success, 1 failure, 2 usage error, 3 no matching timeline or its database isn't ready.
     """
 
 
@@ -82,7 +83,7 @@ def _invoke() -> int:
     code: object = 0
     try:
         try:
-            cli(prog_name="provisioner", standalone_mode=False)
+            cli(words_of(sys.argv[1:]), prog_name="provisioner", standalone_mode=False)
         finally:
             _keep_env_files_up()
     except SystemExit as end:
@@ -104,10 +105,14 @@ def _code(invoke: Callable[[], int]) -> int:
         if _connects() and error.exit_code == ProvisionerError.exit_code:
             return NotResolved.exit_code
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as asked:
+        click.echo(asked.format_message())
+        _flush()
+        return 0
     except click.ClickException as error:
         _flush()
         error.show()
-        return 2 if isinstance(error, click.exceptions.NoArgsIsHelpError) else error.exit_code
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         _flush()
         _say("stopped; nothing is half done, 'provisioner reconcile' goes on")

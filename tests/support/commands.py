@@ -161,10 +161,10 @@ def _load() -> None:
 
     import pygit2  # noqa: F401
 
-    from provisioner.cli.main import COMMANDS
+    from provisioner.cli.main import SECTIONS
 
     importlib.import_module("provisioner.cli.exec")
-    for path in COMMANDS.values():
+    for path in (path for commands in SECTIONS.values() for path in commands.values()):
         importlib.import_module(path.partition(":")[0])
 
 

@@ -33,7 +33,7 @@ from provisioner.system import inbox
 
 @click.group()
 def app() -> None:
-    """Repositories whose branches get databases."""
+    """Manage apps: repositories whose branches get databases."""
 
 
 @app.command(name="add")
@@ -43,7 +43,7 @@ def app() -> None:
 @click.option("--grace", metavar="TIME", help="How long a branch is gone before its database is archived (10s).")
 @click.option("--retention", metavar="TIME", help="How long an archived database is kept (7d).")
 def add(path: str, name: str | None, production_branch: str | None, grace: str | None, retention: str | None) -> None:
-    """Register a repository, without hooks and without a database instance ('provisioner init' does all)."""
+    """Register a repository without hooks or an instance."""
     with Registry.open(the_home(), create=True) as registry:
         registry.organization()
         added = registered(registry, path, name, production_branch, grace, retention)
@@ -88,7 +88,7 @@ def _document(registry: Registry, app: App) -> view.Document:
 @app.command(name="list")
 @json_option
 def list_apps(as_json: bool) -> None:
-    """Every app with its repository and production branch."""
+    """List apps with their repository and production branch."""
     with Registry.open(the_home()) as registry:
         documents = [_document(registry, app) for app in registry.apps()]
     if as_json:
@@ -102,7 +102,10 @@ def list_apps(as_json: bool) -> None:
 @object_argument("slug", "app", required=False)
 @json_option
 def show(slug: str | None, as_json: bool) -> None:
-    """One app. Default: the one whose checkout this is."""
+    """Show an app.
+
+    Default: the one whose checkout this is.
+    """
     with Registry.open(the_home()) as registry:
         document = _document(registry, the_app(registry, slug))
     if as_json:
@@ -143,7 +146,10 @@ def set_app(
     deploying: Deploying,
     yes: bool,
 ) -> None:
-    """Change an app. The production timeline keeps its data when its branch changes."""
+    """Change an app's settings.
+
+    The production timeline keeps its data when its branch changes.
+    """
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
         git_dir = None
@@ -172,7 +178,7 @@ def set_app(
 @object_argument("slug", "app", required=False)
 @yes_option
 def remove(slug: str | None, yes: bool) -> None:
-    """Forget an app: its hooks go, its databases are archived and kept.
+    """Remove an app and its hooks, and archive its databases.
 
     'provisioner init' in the same repository brings all of it back.
     """

@@ -39,7 +39,10 @@ def _new_branch(_: click.Context, __: click.Parameter, value: str | None) -> str
 def assign(
     instance: str, app: str | None, mode: str | None, new_branch: str | None, scrub: str | None, limit_ms: int | None
 ) -> None:
-    """Attach INSTANCE to APP: every timeline gets a database there. Re-assigning brings the old data back."""
+    """Assign an instance to an app.
+
+    Re-assigning brings the old data back.
+    """
     with Registry.open(the_home()) as registry:
         chosen = the_app(registry, app)
         assigned = find(registry, instance)
@@ -57,7 +60,7 @@ def assign(
 @object_argument("app", "app", required=False)
 @yes_option
 def unassign(instance: str, app: str | None, yes: bool) -> None:
-    """Detach INSTANCE from APP: its databases are archived and kept; nothing is injected any more."""
+    """Unassign an instance from an app and keep its data."""
     with Registry.open(the_home()) as registry:
         chosen = the_app(registry, app)
         carry_out(assignments.unassign(registry, chosen, find(registry, instance)), yes=yes)

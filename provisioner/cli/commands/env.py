@@ -29,7 +29,9 @@ context_option = click.option(
 @context_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")
 def exec_command(selectors: Selectors, context: str | None, command: tuple[str, ...]) -> None:
-    """Run CMD with the timeline's environment. Where that cannot be told, CMD is not run and the exit code is 3.
+    """Run a command with a timeline's environment.
+
+    Where that cannot be told, CMD is not run and the exit code is 3.
 
     A process keeps the environment it was started with: after 'git switch', start it anew.
     """
@@ -45,7 +47,9 @@ def exec_command(selectors: Selectors, context: str | None, command: tuple[str, 
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="Default: shell; with --write: dotenv.")
 @click.option("--write", "path", metavar="FILE", help="Keep a marked block in FILE, here and after every checkout.")
 def env(wanted: Wanted, context: str | None, format_name: str | None, path: str | None) -> None:
-    """Print the timeline's environment. If it cannot be determined, nothing is printed and the exit code is 3.
+    """Print a timeline's environment variables.
+
+    If it cannot be determined, nothing is printed and the exit code is 3.
 
     TARGET is a branch or a timeline; by default, the branch that is checked out here.
     """

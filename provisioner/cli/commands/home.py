@@ -27,13 +27,13 @@ _PATIENCE_SECONDS = 60.0
 
 @click.group()
 def home() -> None:
-    """This home, and those that follow it: servers on several machines, over databases that each of them reaches."""
+    """Manage this home and the homes that follow it."""
 
 
 @home.command()
 @json_option
 def show(as_json: bool) -> None:
-    """Show where this home is, whether it is the one that it was, and which home it follows."""
+    """Show where this home is and which home it follows."""
     where = any_home()
     found = replica.followed(where)
     received = rfc3339(found.received_at) if found and found.received_at else None
@@ -53,7 +53,7 @@ def show(as_json: bool) -> None:
 @click.option("--moved", "as_moved", is_flag=True, help="It was moved here, or restored, and replaces the original.")
 @click.option("--copied", "as_copy", is_flag=True, help="It is a copy, and the original stays in use.")
 def adopt(as_moved: bool, as_copy: bool) -> None:
-    """Declare that this home was moved or copied, so that it can be used.
+    """Declare that this home was moved or copied.
 
     A copy becomes a home of its own with its own id, key, ports, and embedded servers. Tokens and passwords of the original
     do not open it. Its apps have no repository until 'provisioner app set APP --repository PATH'. Databases outside of
@@ -68,7 +68,7 @@ def adopt(as_moved: bool, as_copy: bool) -> None:
 @home.command()
 @click.option("--output", "-o", metavar="FILE", help="Write to a file. Default: standard output.")
 def copy(output: str | None) -> None:
-    """Write a copy of this home's registry and key, for a home that follows it.
+    """Export this home's registry and key for a follower.
 
     Whoever has the copy has every database: it is for a pipe (ssh, kubectl exec), or a file that nobody else reads.
     """
@@ -84,7 +84,7 @@ def copy(output: str | None) -> None:
 @click.option("--once", is_flag=True, help="Receive one copy and end; exit code 1 where that fails.")
 @click.argument("command", nargs=-1, required=True)
 def follow(every: str, once: bool, command: tuple[str, ...]) -> None:
-    """Have this home follow another: run COMMAND, which prints a copy of that one, again and again.
+    """Follow another home by running COMMAND for copies.
 
     For example: provisioner home follow -- ssh first provisioner home copy
     Nothing is changed in a home that follows; 'provisioner serve' there serves what the other one has.
@@ -112,7 +112,7 @@ def follow(every: str, once: bool, command: tuple[str, ...]) -> None:
 @home.command()
 @yes_option
 def promote(yes: bool) -> None:
-    """Have this home go by itself, where the one that it followed is lost for good."""
+    """Make this home independent once its source is lost."""
     where = the_home()
     found = replica.followed(where)
     if found is not None:

@@ -21,7 +21,7 @@ from provisioner.registry.store import Registry
 
 @click.group()
 def hooks() -> None:
-    """The hooks that git runs when branches change."""
+    """Manage the git hooks that report branch changes."""
 
 
 def _place(registry: Registry, app: App) -> Checkout:
@@ -44,7 +44,10 @@ _app_option = click.option("--app", "slug", metavar="APP", help="Default: the on
 @hooks.command()
 @_app_option
 def install(slug: str | None) -> None:
-    """Install the hooks, or bring them up to date. Hooks that are there are kept and still run."""
+    """Install or update the hooks and keep existing ones.
+
+    Hooks that are there are kept and still run.
+    """
     home = the_home()
     with Registry.open(home) as registry:
         app = the_app(registry, slug)
@@ -58,7 +61,7 @@ def install(slug: str | None) -> None:
 @hooks.command()
 @_app_option
 def uninstall(slug: str | None) -> None:
-    """Take the hooks out; what was there before is as it was, byte for byte."""
+    """Remove the hooks and restore the previous ones exactly."""
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
         place = _place(registry, app)
@@ -70,7 +73,10 @@ def uninstall(slug: str | None) -> None:
 @_app_option
 @json_option
 def status(slug: str | None, as_json: bool) -> None:
-    """Which hooks are in place. Exit code 1 where one is not."""
+    """Show which hooks are installed.
+
+    Exit code 1 where one is not.
+    """
     home = the_home()
     with Registry.open(home) as registry:
         app = the_app(registry, slug)

@@ -41,7 +41,7 @@ def init(
     retention: str | None,
     no_hooks: bool,
 ) -> None:
-    """Register the repository at PATH as an app, give it a deno-kv instance, install the hooks, provision every branch."""
+    """Register a repository and provision its branches."""
     home = the_home()
     with Registry.open(home, create=True) as registry:
         registry.organization()

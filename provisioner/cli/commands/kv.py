@@ -28,7 +28,7 @@ raw_option = click.option("--raw", is_flag=True, help="The text or bytes themsel
 
 @click.group()
 def kv() -> None:
-    """Look into the key-value database of a timeline, and change it.
+    """Read and write a timeline's key-value database.
 
     A KEY is a JSON array, as '["users", 1]'. What JSON lacks is written {"$bigint": "5"}, {"$u64": "5"},
     {"$bytes": "AAE="} (base64), {"$number": "NaN"}, {"$date": "2026-01-02T03:04:05Z"}.
@@ -68,7 +68,10 @@ def _opened(selectors: Selectors) -> Iterator[Kv]:
 @click.argument("key")
 @kv_errors
 def get(key: str, as_json: bool, raw: bool, selectors: Selectors) -> None:
-    """Print the value of KEY. Exit code 1 if there is none; with --json, nulls."""
+    """Print the value of KEY.
+
+    Exit code 1 if there is none; with --json, nulls.
+    """
     with _opened(selectors) as opened:
         entry = opened.get(json_notation.key_of(key))
     if as_json:
@@ -100,7 +103,10 @@ def _raw(value: object) -> bytes:
 @click.argument("value")
 @kv_errors
 def set_command(key: str, value: str, as_json: bool, raw: bool, expire_in: int | None, selectors: Selectors) -> None:
-    """Store VALUE, which is JSON, or with --raw a text, under KEY. A VALUE of '-' is read from standard input."""
+    """Set KEY to VALUE, as JSON or (with --raw) as text.
+
+    A VALUE of '-' is read from standard input.
+    """
     text = standard_input.value("a value", "Use '\"\"' for an empty text") if value == "-" else value
     parsed = text if raw else json_notation.value_of(text)
     with _opened(selectors) as opened:
@@ -115,7 +121,7 @@ def set_command(key: str, value: str, as_json: bool, raw: bool, expire_in: int |
 @click.argument("key")
 @kv_errors
 def delete(key: str, yes: bool, selectors: Selectors) -> None:
-    """Delete KEY, if it is there."""
+    """Delete KEY if it exists."""
     with _opened(selectors) as opened:
         parsed = json_notation.key_of(key)
         confirm(f"Deleting {key}", yes)
@@ -144,7 +150,7 @@ def list_command(
     as_json: bool,
     selectors: Selectors,
 ) -> None:
-    """Print the entries whose keys begin with PREFIX, or lie between --start and --end; without either, all.
+    """List entries by prefix or key range.
 
     One line each, key and value with a tab between; as they are read, so that large lists take no memory.
     """
@@ -192,7 +198,7 @@ def _print_all(entries: Iterator[KvEntry[Any]], as_json: bool) -> int:
 @click.argument("keys", nargs=-1, required=True, metavar="KEY [KEY]...")
 @kv_errors
 def watch(keys: tuple[str, ...], count: int | None, selectors: Selectors) -> None:
-    """Print the entries of up to 10 keys as a JSON array: as they are, and again whenever one of them changes."""
+    """Watch up to 10 keys and print their entries as JSON."""
     with _opened(selectors) as opened, opened.watch([json_notation.key_of(key) for key in keys]) as states:
         for entries in states:
             click.echo(json_notation.text_of([json_notation.entry_to_json(entry) for entry in entries]))

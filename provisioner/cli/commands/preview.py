@@ -24,7 +24,7 @@ from provisioner.registry.store import Registry
 
 @click.group()
 def preview() -> None:
-    """Revisions with databases of their own: preview/<revision>."""
+    """Manage previews: databases for a single revision."""
 
 
 @preview.command()
@@ -42,7 +42,9 @@ def preview() -> None:
 @app_option
 @json_option
 def create(revision: str, source: str, ttl: str, slug: str | None, as_json: bool) -> None:
-    """Give the commit REV databases of its own. Run code with them by 'provisioner exec --revision REV'.
+    """Create databases for a single revision.
+
+    Run code with them by 'provisioner exec --revision REV'.
 
     One that was there before comes back with what it held.
     """
@@ -67,7 +69,7 @@ def create(revision: str, source: str, ttl: str, slug: str | None, as_json: bool
 @click.option("--all", "everything", is_flag=True, help="Every app.")
 @json_option
 def list_previews(slug: str | None, everything: bool, as_json: bool) -> None:
-    """Every preview with its databases, and until when it is kept."""
+    """List previews with their databases and expiry."""
     with Registry.open(the_home()) as registry:
         documents = [
             document
@@ -87,7 +89,7 @@ def list_previews(slug: str | None, everything: bool, as_json: bool) -> None:
 @app_option
 @yes_option
 def delete(revision: str, slug: str | None, yes: bool) -> None:
-    """Archive a preview's databases; they are kept for the retention time."""
+    """Archive a preview's databases."""
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
         wanted = revision.removeprefix(os.fsdecode(PREVIEW_PREFIX))

@@ -31,7 +31,7 @@ Item = dict[str, str | None]
 @json_option
 @yes_option
 def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes: bool) -> None:
-    """Archive what has expired or lost its branch, and delete for good what was archived for long enough.
+    """Archive or permanently delete databases that are due.
 
     The daemon, and every reconcile, does so by itself; this shows it first. Production and protected timelines stay.
     """

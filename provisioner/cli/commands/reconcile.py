@@ -22,7 +22,7 @@ from provisioner.registry.store import Registry
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @json_option
 def reconcile(slug: str | None, everything: bool, dry_run: bool, as_json: bool) -> None:
-    """Bring every database to what the refs say, once, now; failures are tried again at once."""
+    """Bring databases in line with the refs, once."""
     with Registry.open(the_home()) as registry:
         apps = apps_meant(registry, slug, everything)
         if dry_run:

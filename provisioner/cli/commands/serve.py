@@ -79,8 +79,9 @@ def server_options(command: _Command) -> _Command:
 )
 @log_option
 def serve(log_format: str, **options: Any) -> None:
-    """Serve every database over KV Connect, and the dashboard. Stops on SIGTERM and SIGINT when what is in flight is
-    answered.
+    """Serve every database over KV Connect, plus the dashboard.
+
+    Stops on SIGTERM and SIGINT when what is in flight is answered.
 
     On a terminal it prints a link that logs in to the dashboard, once; 'provisioner dashboard' makes more of them.
     /healthz and /readyz say that it lives, /metrics counts for Prometheus.
@@ -103,7 +104,7 @@ def serve(log_format: str, **options: Any) -> None:
 @server_options
 @log_option
 def up(log_format: str, **options: Any) -> None:
-    """Watch and serve in one process: what 'provisioner watch' and 'provisioner serve' do."""
+    """Run 'watch' and 'serve' in one process."""
     from provisioner.daemon.loop import Daemon
 
     log = log_in(log_format)

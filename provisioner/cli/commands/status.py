@@ -37,7 +37,7 @@ ALTERNATE_SCREEN, USUAL_SCREEN, CLEAR = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?
 )
 @json_option
 def status(wanted: Wanted, everything: bool, keep_on: bool, as_json: bool) -> None:
-    """Every timeline with its databases, statuses, sizes and ages; with a TARGET or selectors, only those."""
+    """Show timelines with their databases, status, size, and age."""
     with Registry.open(the_home()) as registry:
         if keep_on:
             with suppress(KeyboardInterrupt):

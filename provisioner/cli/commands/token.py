@@ -24,7 +24,7 @@ from provisioner.system import secret_key
 
 @click.group()
 def token() -> None:
-    """Access tokens: who may open which databases at the server ('provisioner serve').
+    """Manage access tokens for the server.
 
     'exec' and 'env' need none of these: they inject a token of the one database that they connect to.
     """
@@ -47,7 +47,7 @@ def create(
     label: str,
     as_json: bool,
 ) -> None:
-    """Make an access token and print it, this once: what is kept is a hash of it.
+    """Create an access token and print it, once.
 
     With --branch, --timeline, --revision, --instance or --database it opens that one database; with --app alone, the app's
     development timelines, but never production; with --admin everything.
@@ -100,7 +100,7 @@ def _document(registry: Registry, token: Token) -> documents.Document:
 @token.command(name="list")
 @json_option
 def list_tokens(as_json: bool) -> None:
-    """Every token with what it opens, the revoked and expired ones too, and every session of the dashboard.
+    """List tokens, including revoked and expired ones.
 
     No token is shown itself.
     """
@@ -154,7 +154,7 @@ def _state(token: Token) -> str:
 @selector_options(*ALL)
 @click.option("--database", metavar="TARGET", help="A branch, a timeline, or a database by its name or id.")
 def revoke(token_id: str | None, selectors: Selectors, database: str | None) -> None:
-    """Revoke a token, within a minute also for open connections, or end a session of the dashboard.
+    """Revoke a token.
 
     ID is an id of 'provisioner token list', or the token itself. With selectors or --database: what 'exec' and 'env' have
     injected for these databases until now.
@@ -186,9 +186,9 @@ def revoke(token_id: str | None, selectors: Selectors, database: str | None) -> 
 @token.command(name="rotate-key")
 @yes_option
 def rotate_key(yes: bool) -> None:
-    """Replace the home's key: revokes everything that 'exec' and 'env' have injected, and ends every session of the dashboard.
+    """Replace the home's key and revoke injected credentials.
 
-    Listed tokens stay valid.
+    Everything that 'exec' and 'env' have injected is revoked, and every session of the dashboard ends. Listed tokens stay valid.
     """
     home = the_home()
     with Registry.open(home) as registry:

@@ -31,7 +31,7 @@ def _contexts(_: click.Context, __: click.Parameter, value: str | None) -> list[
 
 @click.group()
 def var() -> None:
-    """Variables of an app's own, which 'exec' and 'env' add to those of its databases.
+    """Manage an app's variables and secrets.
 
     Each has a value per context: production for the production timeline, development for all others, and local where
     'exec --context local' or 'env --context local' asks for it.
@@ -53,7 +53,9 @@ def var() -> None:
 def set_variables(
     words: tuple[str, ...], contexts: list[Context] | None, secret: bool, path: str | None, slug: str | None
 ) -> None:
-    """Set variables: all of them, or none where one cannot be set. Programs that run keep what they were started with.
+    """Set variables: all of them, or none if one is refused.
+
+    Programs that run keep what they were started with.
 
     The value of a NAME without one is asked for, or read from standard input: so it is in no history of a shell.
     """
@@ -90,7 +92,7 @@ def _asked(name: str, count: int) -> str:
 @app_option
 @json_option
 def list_variables(slug: str | None, as_json: bool) -> None:
-    """An app's variables in each context. Of a secret the value is not shown."""
+    """List an app's variables, with secret values hidden."""
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
         found = variables.listing(registry, app.id)
@@ -119,7 +121,7 @@ def list_variables(slug: str | None, as_json: bool) -> None:
 @app_option
 @yes_option
 def unset(names: tuple[str, ...], contexts: list[Context] | None, slug: str | None, yes: bool) -> None:
-    """Forget variables, with their values."""
+    """Unset variables and delete their values."""
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
         carry_out(wanted.unset(registry, app, names, contexts), yes=yes)

@@ -11,7 +11,10 @@ from provisioner.cli.log_format import log_in, log_option
 @click.command()
 @log_option
 def watch(log_format: str) -> None:
-    """Watch the refs of every app, act on the inbox, reconcile. Stops cleanly on SIGTERM and SIGINT."""
+    """Run the daemon: watch refs and reconcile changes.
+
+    Stops cleanly on SIGTERM and SIGINT.
+    """
     from provisioner.daemon.loop import Daemon
 
     Daemon(made_home(), log_in(log_format)).run()

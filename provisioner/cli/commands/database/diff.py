@@ -40,7 +40,9 @@ _SIDES = {Side.FIRST: "a", Side.SECOND: "b", Side.BOTH: "both"}
 @json_option
 @kv_errors
 def diff(a: str, b: str, values: bool, stat: bool, exit_code: bool, selectors: Selectors, as_json: bool) -> None:
-    """Print the keys that B has and A has not (+), that have other values in B (~), and that only A has (-).
+    """Show the keys that differ between two databases.
+
+    + only in B, - only in A, ~ different in B.
 
     A and B are databases, timelines, branches, files, dumps, or connect URLs. Databases of two timelines are compared on
     each instance that both have. Where one is a fork of the other, what was written since is told from what was deleted;

@@ -54,8 +54,7 @@ def dump(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Write every entry of a database as lines of JSON, as they are at one moment, while others go on writing; a postgres
-    database in a format of pg_dump's.
+    """Export a database as JSON lines, or with pg_dump.
 
     TARGET is a branch, a timeline, a database, a file or a connect URL (with its token in DENO_KV_ACCESS_TOKEN).
     """
@@ -117,8 +116,10 @@ def load(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Store the entries of a dump, FILE or standard input, in a database. One that is not empty only if you say how:
-    what was there is kept as a snapshot, if it is a branch's. A postgres database takes what pg_dump writes.
+    """Load a dump into a database.
+
+    One that is not empty only if you say how: what was there is kept as a snapshot, if it is a branch's. A postgres
+    database takes what pg_dump writes.
 
     TARGET is a branch, a timeline, a database, a file, or a connect URL (with its token in DENO_KV_ACCESS_TOKEN). The
     pre-deploy command runs on a branch's new data.

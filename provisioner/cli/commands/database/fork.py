@@ -40,7 +40,9 @@ def fork(
     scrub: str | None,
     limit_ms: int | None,
 ) -> None:
-    """Make the databases of TO copies of those of FROM as they are now, while others write to them.
+    """Replace TO's data with a copy of FROM's.
+
+    All of the timeline's databases are replaced, or none. FROM stays writable.
 
     Each is a branch, a timeline, or one database by its name or id; TO is by default the branch that is checked out here.
     All of TO's databases are replaced, or none. Their current data becomes snapshots, and the pre-deploy command runs on
@@ -81,7 +83,9 @@ def reset(
     scrub: str | None,
     limit_ms: int | None,
 ) -> None:
-    """Empty the databases of a timeline, or replace their data with a copy: all of them, or none.
+    """Reset a database to empty or to a copy of another.
+
+    All of the timeline's databases are reset, or none.
 
     TARGET is a branch, a timeline, or one database by its name or id; by default, the branch that is checked out here.
     Their current data becomes snapshots, and the pre-deploy command runs on the new data.

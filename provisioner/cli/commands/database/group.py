@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 
 import click
@@ -10,6 +9,7 @@ import click
 from provisioner.cli.commands.database.fork import fork, reset
 from provisioner.cli.commands.database.snapshots import restore, snapshot
 from provisioner.cli.context import json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.groups import LazyGroup
 from provisioner.cli.selectors import Wanted, filtered, load, target_argument
 from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.clock import rfc3339
@@ -35,21 +35,9 @@ _ELSEWHERE = {
 }
 
 
-class _Group(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *_ELSEWHERE]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _ELSEWHERE:
-            return super().get_command(ctx, cmd_name)
-        module, _, name = _ELSEWHERE[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-
-@click.group(cls=_Group)
+@click.group(cls=LazyGroup, elsewhere=_ELSEWHERE)
 def database() -> None:
-    """Databases: one per instance, app and timeline."""
+    """Manage databases: one per instance, app, and timeline."""
 
 
 for _command in (fork, reset, snapshot, restore):
@@ -61,7 +49,7 @@ for _command in (fork, reset, snapshot, restore):
 @click.option("--all", "everything", is_flag=True, help="Of every app.")
 @json_option
 def list_databases(wanted: Wanted, everything: bool, as_json: bool) -> None:
-    """Every database with its timeline and status; with a TARGET or selectors, only those."""
+    """List databases with their timeline and status."""
     with Registry.open(the_home()) as registry:
         documents = view.flat(filtered(registry, wanted, everything))
     if as_json:
@@ -77,7 +65,7 @@ def list_databases(wanted: Wanted, everything: bool, as_json: bool) -> None:
 @target_argument()
 @json_option
 def show(wanted: Wanted, as_json: bool) -> None:
-    """One database, and what was done to it when and why.
+    """Show a database and its history.
 
     TARGET is a branch, a timeline, or a database by its name or id; by default, the branch that is checked out here.
     """
@@ -103,7 +91,7 @@ def show(wanted: Wanted, as_json: bool) -> None:
 @target_argument()
 @click.option("--all", "everything", is_flag=True, help="Every database that is in error.")
 def fix(wanted: Wanted, everything: bool) -> None:
-    """Try again what failed, now: making databases, or the pre-deploy command of their timeline; with --all everything.
+    """Retry what failed: a database or its pre-deploy command.
 
     TARGET is a branch, a timeline, or one database by its name or id; by default, the branch that is checked out here.
     With --all, --instance restricts it to the databases on one instance. What goes wrong is in 'database show'.
@@ -126,7 +114,7 @@ def fix(wanted: Wanted, everything: bool) -> None:
 @target_argument("TARGET", required=True)
 @yes_option
 def archive(wanted: Wanted, yes: bool) -> None:
-    """Archive the databases of a timeline, all of them or none; they are kept for the retention period.
+    """Archive a database, recoverable for the retention period.
 
     TARGET is a branch, a timeline, or one database by its name or id. 'recover' brings them back.
     """
@@ -139,7 +127,7 @@ def archive(wanted: Wanted, yes: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Every stored database that is not in the registry.")
 @click.option("--to", "branch", metavar="BRANCH", help="Give the data to this branch instead of its own.")
 def recover(wanted: Wanted, everything: bool, branch: str | None) -> None:
-    """Bring archived databases back, and those that 'doctor' has found stored and not in the registry.
+    """Recover an archived database.
 
     TARGET is a branch, a timeline, or one database by its name or id. If their branch is gone, archived databases stay until
     they are archived by hand. Programs that use a database that was not in the registry must be restarted.
@@ -178,7 +166,7 @@ def _found(registry: Registry, wanted: Wanted, branch: str | None) -> list[Found
 @target_argument("TARGET", required=True)
 @yes_option
 def purge(wanted: Wanted, yes: bool) -> None:
-    """Permanently delete archived databases now, with their snapshots, before their retention period is over.
+    """Permanently delete an archived database now.
 
     TARGET is a branch, a timeline, or one database by its name or id.
     """

@@ -19,7 +19,7 @@ from provisioner.registry.store import Registry
 @selector_options("app", "instance")
 @yes_option
 def share(source: str, target: str, selectors: Selectors, yes: bool) -> None:
-    """Let the timeline TO use the databases of FROM, all of them or none: what one writes, the other reads.
+    """Let timeline TO use FROM's database.
 
     TO's own databases are archived and kept, and come back with 'unshare'. Each is a branch or a timeline; TO is by default
     the branch that is checked out here.
@@ -33,7 +33,7 @@ def share(source: str, target: str, selectors: Selectors, yes: bool) -> None:
 @click.command()
 @target_argument()
 def unshare(wanted: Wanted) -> None:
-    """Give a timeline databases of its own again: those it had, as they were, or new ones.
+    """Stop sharing and give TO its own database again.
 
     TARGET is a branch or a timeline; by default, the branch that is checked out here.
     """

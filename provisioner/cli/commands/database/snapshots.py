@@ -23,14 +23,14 @@ from provisioner.registry.store import Registry
 
 @click.group()
 def snapshot() -> None:
-    """A database as it was at one moment, to go back to."""
+    """Manage snapshots: point-in-time copies to restore."""
 
 
 @snapshot.command()
 @target_argument()
 @click.option("--label", default="", help="A word to know it by.")
 def create(wanted: Wanted, label: str) -> None:
-    """Keep all databases of a timeline as they are now, or none, while others write to them.
+    """Take a snapshot of a database.
 
     TARGET is a branch, a timeline, or one database by its name or id; by default, the branch that is checked out here.
     """
@@ -42,7 +42,10 @@ def create(wanted: Wanted, label: str) -> None:
 @target_argument()
 @json_option
 def list_snapshots(wanted: Wanted, as_json: bool) -> None:
-    """The snapshots of a timeline's databases, the newest first. Default: of all of the app's databases."""
+    """List snapshots, newest first.
+
+    Default: of all of the app's databases.
+    """
     slug = wanted.selectors.instance
     with Registry.open(the_home()) as registry:
         if wanted.names_timeline:
@@ -99,7 +102,10 @@ def _document(registry: Registry, app: App, database: Database, kept: Snapshot) 
 @click.argument("identity", metavar="SNAPSHOT")
 @yes_option
 def delete(identity: str, yes: bool) -> None:
-    """Delete a snapshot for good. SNAPSHOT is its id, or the beginning of one."""
+    """Permanently delete a snapshot.
+
+    SNAPSHOT is its id, or the beginning of one.
+    """
     with Registry.open(the_home()) as registry:
         kept = snapshots.find(registry, identity)
         app, database = snapshots.owner(registry, kept)
@@ -115,7 +121,7 @@ def delete(identity: str, yes: bool) -> None:
 def restore(
     wanted: Wanted, words: list[str], revision: str | None, with_queue: bool, no_deploy: bool, yes: bool
 ) -> None:
-    """Make the databases of a timeline what they were when SNAPSHOT was taken: all of them, or none.
+    """Restore a database from a snapshot.
 
     TARGET is a branch, a timeline, or one database by its name or id. SNAPSHOT is the id of one that was taken of them, or
     its beginning; those that were taken with it are restored with it. Their current data becomes snapshots, and the

@@ -48,7 +48,10 @@ _PATIENCE_SECONDS = 2.0  # for a registry that is locked: the answer is what it 
 @click.option("--deep", is_flag=True, help="Read every database and snapshot to the end, too, which takes a while.")
 @json_option
 def doctor(deep: bool, as_json: bool) -> None:
-    """Look at everything, change nothing. Exit code 1 where something is wrong."""
+    """Check everything and report problems, changing nothing.
+
+    Exit code 1 where something is wrong.
+    """
     with only_looking():
         findings = list(_findings(any_home(), deep=deep))
     if as_json:

@@ -17,7 +17,7 @@ from provisioner.registry.store import Registry
 @click.option("--no-backup", is_flag=True, help="Make no final backup.")
 @yes_option
 def delete(slug: str, no_backup: bool, yes: bool) -> None:
-    """Delete an instance with all of its databases, after a final backup of each.
+    """Back up and delete an instance and all its databases.
 
     Until the retention time of its apps is over, 'instance recover' brings all of it back.
     """
@@ -28,6 +28,9 @@ def delete(slug: str, no_backup: bool, yes: bool) -> None:
 @click.command()
 @object_argument("slug", "instance", required=True)
 def recover(slug: str) -> None:
-    """Bring a deleted instance back, with its databases and its assignments. SLUG is its name, or its id."""
+    """Recover a deleted instance with its data and assignments.
+
+    SLUG is its name, or its id.
+    """
     with Registry.open(the_home()) as registry:
         carry_out(instance_deletion.recover(registry, instance_deletion.find_deleted(registry, slug)))

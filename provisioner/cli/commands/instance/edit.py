@@ -22,6 +22,9 @@ from provisioner.registry.store import Registry
 @where_options("Where it was moved to. All of its databases have to be there.")
 @allowance_options
 def edit(slug: str, name: str | None, where: Where, allowed: AllowanceChange) -> None:
-    """Change an instance. It moves nothing: where databases are moved to another disk, stop their programs first."""
+    """Change an instance's settings without moving data.
+
+    It moves nothing: where databases are moved to another disk, stop their programs first.
+    """
     with Registry.open(the_home()) as registry:
         carry_out(edited(registry, find(registry, slug), name, where, allowed))

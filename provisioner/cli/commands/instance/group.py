@@ -31,7 +31,7 @@ from provisioner.registry.store import Registry
 
 @click.group()
 def instance() -> None:
-    """Database instances: an engine and where it stores."""
+    """Manage instances: where databases are stored."""
 
 
 for _command in (test, edit, move, delete, recover, start, stop):
@@ -44,7 +44,10 @@ for _command in (test, edit, move, delete, recover, start, stop):
 @where_options("Where to store. Default: in the home directory.")
 @allowance_options
 def add(slug: str, engine: str, where: Where, allowed: AllowanceChange) -> None:
-    """Add a database instance. Without --url, deno-kv stores in files, and postgres starts a server of its own."""
+    """Add an instance.
+
+    Without --url, deno-kv stores in files, and postgres starts a server of its own.
+    """
     slug = instances.parse_name(slug)
     with Registry.open(the_home(), create=True) as registry:
         carry_out(instances.add(registry, slug, engine, where, allowed))
@@ -65,7 +68,7 @@ def _document(registry: Registry, instance: Instance) -> view.Document:
 @click.option("--deleted", "gone", is_flag=True, help="Those that were deleted and can be recovered.")
 @json_option
 def list_instances(gone: bool, as_json: bool) -> None:
-    """Every instance with its engine, place and apps."""
+    """List instances with their engine, location, and apps."""
     with Registry.open(the_home()) as registry:
         if gone:
             documents = [_deleted(item) for item in deleted(registry) if item.purge_at > now_ms()]
@@ -99,7 +102,7 @@ def _deleted(item: Deleted) -> view.Document:
 @object_argument("slug", "instance", required=True)
 @json_option
 def show(slug: str, as_json: bool) -> None:
-    """One instance with its databases: app, timeline, status, size, and when they were last written to.
+    """Show an instance and its databases.
 
     Of a server that others follow: which, how far behind, and on how many of them a write lies once it is acknowledged.
     """

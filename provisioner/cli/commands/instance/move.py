@@ -21,7 +21,7 @@ from provisioner.registry.store import Registry
 @click.option("--forget", is_flag=True, help="Delete for good what an earlier move has left in the old place.")
 @yes_option
 def move(slug: str, where: Where, back: bool, forget: bool, yes: bool) -> None:
-    """Move an instance's Deno KV databases to a directory, or to a PostgreSQL server, while programs use them.
+    """Move an instance's Deno KV databases while in use.
 
     One database after the other is copied, compared and switched over; programs that use a server of ours wait for that
     moment. Cut off, it goes on where it was: run it again without saying where to.

@@ -14,7 +14,7 @@ from provisioner.registry.store import Registry
 @click.command()
 @object_argument("slug", "instance", required=True)
 def start(slug: str) -> None:
-    """Start an embedded server; whatever needs it does so too."""
+    """Start an embedded server, which also starts on demand."""
     with Registry.open(the_home()) as registry:
         instance = find(registry, slug)
     engine_of(instance).start(instance.location)
@@ -24,7 +24,10 @@ def start(slug: str) -> None:
 @click.command()
 @object_argument("slug", "instance", required=True)
 def stop(slug: str) -> None:
-    """Stop an embedded server, ending what programs do there. It starts again when it is needed."""
+    """Stop an embedded server and end its sessions.
+
+    It starts again when it is needed.
+    """
     with Registry.open(the_home()) as registry:
         instance = find(registry, slug)
     ran = engine_of(instance).stop(instance.location)

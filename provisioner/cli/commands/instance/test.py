@@ -17,7 +17,7 @@ from provisioner.registry.store import Registry
 @object_argument("slug", "instance", required=True)
 @json_option
 def test(slug: str, as_json: bool) -> None:
-    """Make a database on the instance, write to it, read it and delete it; say what is wrong otherwise (exit code 1)."""
+    """Test an instance by creating and deleting a database."""
     with Registry.open(the_home()) as registry:
         instance = find(registry, slug)
     checks = list(engine_of(instance).test(instance))

@@ -14,7 +14,7 @@ from provisioner.registry.store import Registry
 @click.command()
 @target_argument(options=TIMELINE)
 def deploy(wanted: Wanted) -> None:
-    """Run the pre-deploy command again on a timeline's databases, at its revision.
+    """Run the pre-deploy command again on a timeline's data.
 
     TARGET is a branch or a timeline; by default, the branch that is checked out here. Programs are connected to it again
     when the command has succeeded. It runs automatically for each new revision, and when a database's data was replaced.

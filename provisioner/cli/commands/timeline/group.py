@@ -11,7 +11,7 @@ from provisioner.cli.commands.timeline.runs import fix, log, show
 
 @click.group()
 def timeline() -> None:
-    """Timelines: production, one for each branch, and previews."""
+    """Manage timelines: production, branches, and previews."""
 
 
 for _command in (show, log, fix, deploy, list_timelines, protect, unprotect, expire):

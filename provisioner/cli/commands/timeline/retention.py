@@ -28,7 +28,7 @@ from provisioner.registry.store import Registry
 @click.option("--all", "everything", is_flag=True, help="Every app.")
 @json_option
 def list_timelines(selectors: Selectors, everything: bool, as_json: bool) -> None:
-    """Every timeline with its revision, its status, and until when it is kept; with selectors, only those."""
+    """List timelines with revision, status, and expiry."""
     with Registry.open(the_home()) as registry:
         documents = filtered(registry, Wanted(selectors), everything)
     if as_json:
@@ -44,7 +44,9 @@ def list_timelines(selectors: Selectors, everything: bool, as_json: bool) -> Non
 @click.command()
 @target_argument(options=TIMELINE)
 def protect(wanted: Wanted) -> None:
-    """Keep a timeline whatever happens: it never expires, is never archived, and nothing is put in its place.
+    """Protect a timeline from expiry, archiving, and replacement.
+
+    It never expires, is never archived, and 'fork' and 'reset' can't replace its data.
 
     TARGET is a branch or a timeline; default: the branch checked out here.
     """
@@ -56,7 +58,10 @@ def protect(wanted: Wanted) -> None:
 @click.command()
 @target_argument(options=TIMELINE)
 def unprotect(wanted: Wanted) -> None:
-    """Let a timeline go as others do: where its branch is gone already, its databases are archived now."""
+    """Remove a timeline's protection.
+
+    If its branch is already gone, its databases are archived now.
+    """
     with Registry.open(the_home()) as registry:
         app, timeline = load_timeline(registry, wanted)
         carry_out(retention.protect(registry, app, timeline, protected=False))
@@ -68,7 +73,9 @@ def unprotect(wanted: Wanted) -> None:
 @click.option("--never", is_flag=True, help="It does not expire, whatever its app says.")
 @click.option("--default", "as_app", is_flag=True, help="As its app says, counted from now.")
 def expire(wanted: Wanted, after: str | None, never: bool, as_app: bool) -> None:
-    """Say how long a timeline is kept. It begins anew with every push, and with this command.
+    """Set how long a timeline is kept after its last push.
+
+    It begins anew with every push, and with this command.
 
     What has expired is archived, as if its branch were gone; the next push brings it back, and so does
     'provisioner database recover'.

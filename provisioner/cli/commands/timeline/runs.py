@@ -29,7 +29,7 @@ LOOK_SECONDS = 0.1
 @target_argument(options=TIMELINE)
 @json_option
 def show(wanted: Wanted, as_json: bool) -> None:
-    """One timeline with its databases, and the end of what its pre-deploy command printed.
+    """Show a timeline, its databases, and its latest run.
 
     TARGET is a branch or a timeline; default: that of the branch checked out here.
     """
@@ -67,7 +67,7 @@ def _print_deploy(deploy: view.Document) -> None:
 @target_argument(options=TIMELINE)
 @click.option("--follow", "keep_on", is_flag=True, help="Go on until the command has ended.")
 def log(wanted: Wanted, keep_on: bool) -> None:
-    """What the pre-deploy command printed when it was run last, or prints now."""
+    """Show the log of the latest pre-deploy run."""
     with Registry.open(the_home()) as registry:
         app, found = load_timeline(registry, wanted)
         run = last_run(registry, found.id, PRE_DEPLOY)
@@ -94,7 +94,7 @@ def _runs(registry: Registry, run: Run) -> bool:
 @click.command()
 @target_argument(options=TIMELINE)
 def fix(wanted: Wanted) -> None:
-    """Try again what failed on a timeline, now: its databases, and its pre-deploy command."""
+    """Retry a timeline's failed databases and pre-deploy command."""
     with Registry.open(the_home()) as registry:
         app, found = load_timeline(registry, wanted)
         carry_out(retry.timeline(registry, app, found))
