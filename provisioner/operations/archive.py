@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import NotResolved, ProvisionerError
-from provisioner.core.model import App, Database, Hold, Status, Timeline
+from provisioner.core.model import App, Database, Hold, Intent, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.fork_reset import own_of, shared_by
@@ -160,10 +160,13 @@ def purge(registry: Registry, target: Target) -> Proposal:
             for item in current:
                 if item.status is not Status.ARCHIVED:
                     raise ProvisionerError(f"{item.name} is not archived any more", "See 'provisioner status'")
-            now = now_ms()
-            registry.save_databases(replace(item, purge_at=now, retry_at=None) for item in current)
-            for item in current:
-                registry.record(now, "database.purge-asked", registry.who, app_id=app.id, database_id=item.id)
+            timeline = registry.timeline(found[0].timeline_id)
+            if timeline.protected and any(item.hold is not Hold.ARCHIVED for item in current):
+                raise ProvisionerError(
+                    f"{current[0].name} is of a protected timeline, whose data is not deleted",
+                    f"If it is to be: provisioner timeline unprotect {shown(timeline.name)}",
+                )
+            mark_for_purge(registry, app, current)
         run(registry, app, "database purge", told, retry=_ids(found))
         for item in _current(registry, found):
             if item.status is not Status.PURGED:
@@ -176,6 +179,15 @@ def purge(registry: Registry, target: Target) -> Proposal:
     what = f"Permanently delete {', '.join(f'{item.name} ({item.id})' for item in found)}"
     question = f"{what} and {'its' if len(found) == 1 else 'their'} snapshots?{users} This cannot be undone."
     return Proposal(do, question, typed=_typed(target, found))
+
+
+def mark_for_purge(registry: Registry, app: App, archived: Iterable[Database]) -> None:
+    """A person has confirmed that these go: the next reconcile deletes them, however long they have waited."""
+    found = list(archived)
+    with registry.change():
+        registry.save_databases(replace(item, intent=Intent.PURGE, retry_at=None) for item in found)
+        for item in found:
+            registry.record(now_ms(), "database.purge-asked", registry.who, app_id=app.id, database_id=item.id)
 
 
 def _typed(target: Target, found: Sequence[Database]) -> str:

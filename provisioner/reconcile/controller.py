@@ -27,7 +27,9 @@ from provisioner.reconcile.plan.planner import plan
 from provisioner.reconcile.plan.planner_context import Retry
 from provisioner.reconcile.repository_identity import must_be_its_own
 from provisioner.registry import queries
-from provisioner.registry.instances import gone
+from provisioner.registry.home.observed_time import observe as observe_time
+from provisioner.registry.home.observed_time import recoverable_until
+from provisioner.registry.instances import deleted, emptied
 from provisioner.registry.store import Registry
 from provisioner.system import temp_dirs
 
@@ -67,6 +69,8 @@ def reconcile(
         with app_locked(registry, app):
             outcome = _reconcile(registry, app, now, cause, kept, retry, progress, give_way)
         if isinstance(outcome, Outcome):
+            if outcome.actions:
+                observe_time(registry)  # the waiting times of what was archived begin
             _retire(registry, now)
             return outcome
         keep(registry, app, outcome, now)  # which copies, and so is done without the app's lock
@@ -85,6 +89,7 @@ def _reconcile(
 ) -> Outcome | list[Moved]:
     """The same under the app's lock; or whose data is to be kept first, of those that are not in `kept`."""
     must_be_its_own(registry, app)
+    observe_time(registry)
     temp_dirs.clear(registry.home)
     settle_moves(registry, app, now)
     settle_runs(registry, app, now)
@@ -147,9 +152,11 @@ def _leads_to_nothing(action: Action) -> bool:
 
 def _retire(registry: Registry, now: int) -> None:
     """Of instances that were deleted for good, servers of the home's own go, too."""
-    for instance in gone(registry, now):
-        if is_kept(instance.location):
-            engine_of(instance).retire(instance)
+    empty = {instance.id for instance in emptied(registry)}
+    for item in deleted(registry) if empty else ():
+        over = item.instance.id in empty and recoverable_until(registry, item, now) <= now
+        if over and is_kept(item.instance.location):
+            engine_of(item.instance).retire(item.instance)
 
 
 def archive_all(registry: Registry, app: App, now: int, cause: str) -> None:
@@ -212,9 +219,9 @@ def damaged(registry: Registry, app: App, only: Collection[str] | None = None) -
     return found
 
 
-def look(registry: Registry, app: App, now: int, *, retry: Retry = False) -> Plan:
-    """The plan for an app as it is now; changes nothing."""
-    return _planned(registry, observe(registry, app, now), now, retry)
+def look(registry: Registry, app: App, now: int, *, retry: Retry = False, by_the_clock: bool = False) -> Plan:
+    """The plan for an app as it is now; changes nothing. `by_the_clock`: waiting times go by the wall clock alone."""
+    return _planned(registry, observe(registry, app, now, by_the_clock=by_the_clock), now, retry)
 
 
 def _planned(registry: Registry, seen: Observation, now: int, retry: Retry) -> Plan:

@@ -7,13 +7,14 @@ its revision. So a look at thousands of branches costs the listing of their refs
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from provisioner.core.model import App, Share, Timeline
 from provisioner.reconcile.branch_identity import identities
 from provisioner.reconcile.plan.actions import Actual, Desired
 from provisioner.reconcile.repository_identity import wrong
 from provisioner.registry import queries
+from provisioner.registry.home.observed_time import recoverable_until, waited
 from provisioner.registry.instances import deleted
 from provisioner.registry.settled import settled
 from provisioner.registry.shares import shares
@@ -29,12 +30,19 @@ class Observation:
     next_at: int | None
 
 
-def observe(registry: Registry, app: App, now: int, also: Collection[str] = ()) -> Observation:
+def observe(
+    registry: Registry, app: App, now: int, also: Collection[str] = (), *, by_the_clock: bool = False
+) -> Observation:
     """Look at an app at `now` (ms); the timelines with these ids are `also` in it, whatever is the matter with them.
+
+    `by_the_clock`: what has waited long enough by the wall clock has waited long enough.
 
     Raises UnreadableRepository.
     """
-    gone = {item.instance.id: item.purge_at for item in deleted(registry)}
+    gone = {
+        item.instance.id: item.purge_at if by_the_clock else recoverable_until(registry, item, now)
+        for item in deleted(registry)
+    }
     quiet = settled(registry, app, now, gone)
     shared = tuple(shares(registry, app.id))
     unsettled = _held(registry, queries.timelines_of(registry, [*quiet.unsettled, *also]), shared)
@@ -49,6 +57,8 @@ def observe(registry: Registry, app: App, now: int, also: Collection[str] = ()) 
     others = [timeline for timeline in unsettled.timelines if timeline.preview]
     others += _doubted(registry, unsettled.timelines, names)
     actual = _held(registry, [*queries.of_branches(registry, app.id, names), *others], shared)
+    long_enough = dict.fromkeys((database.id for database in actual.databases), app.retention_ms)
+    actual = replace(actual, waited=long_enough if by_the_clock else waited(registry, now))
     desired = Desired(
         app,
         {branch: revision for branch, revision in seen.branches.items() if branch in names},

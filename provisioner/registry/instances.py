@@ -11,12 +11,14 @@ from provisioner.registry.store import INSTANCE, Registry
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """An instance that was deleted at `deleted_at` and can be recovered until `purge_at` (ms). `backup` is a path."""
+    """An instance that was deleted at `deleted_at` and can be recovered until `purge_at` (ms) at least. `backup` is a path.
+    `waits_from` is the observed time at which that began to be waited for."""
 
     instance: Instance
     deleted_at: int
     purge_at: int
     backup: str | None
+    waits_from: int | None
 
 
 def databases_of(registry: Registry, instance_id: str) -> list[Database]:
@@ -62,7 +64,7 @@ def retry_now(registry: Registry, instance: Instance) -> None:
 def mark_deleted(registry: Registry, instance: Instance, now: int, purge_at: int, backup: str | None) -> None:
     with registry.change():
         registry.write(
-            "update instance set deleted_at = ?, purge_at = ?, backup = ? where id = ?",
+            "update instance set deleted_at = ?, purge_at = ?, backup = ?, waits_from = null where id = ?",
             *(now, purge_at, printable(backup and registry.home.recorded(backup)), instance.id),
         )
         registry.record(now, "instance.delete", registry.who, detail=f"{instance.slug}, backup {backup or 'none'}")
@@ -79,28 +81,28 @@ def mark_recovered(registry: Registry, instance: Instance, now: int) -> None:
 def deleted(registry: Registry) -> list[Deleted]:
     """The instances that were ever deleted, the last one first."""
     rows = registry.rows(
-        f"select deleted_at, purge_at, backup, {INSTANCE} from instance where deleted_at is not null"
+        f"select deleted_at, purge_at, backup, waits_from, {INSTANCE} from instance where deleted_at is not null"
         " order by deleted_at desc, rowid desc"
     )
     return [
         Deleted(
-            registry.instance(row[3:]),
+            registry.instance(row[4:]),
             int(str(row[0])),
             int(str(row[1] or row[0])),
             registry.home.absolute(str(row[2])) if row[2] else None,
+            None if row[3] is None else int(str(row[3])),
         )
         for row in rows
     ]
 
 
-def gone(registry: Registry, now: int) -> list[Instance]:
-    """The instances that were deleted for good, with all their databases, and whose places no other uses."""
+def emptied(registry: Registry) -> list[Instance]:
+    """The instances that were deleted, have no databases any more, and whose places no other uses."""
     rows = registry.rows(
-        f"select {INSTANCE} from instance gone where deleted_at is not null and purge_at <= ? and {_NO_DATA.format('gone')}"
+        f"select {INSTANCE} from instance gone where deleted_at is not null and {_NO_DATA.format('gone')}"
         " and not exists (select 1 from instance other where other.id <> gone.id"
         " and gone.location in (other.location, other.moving_location, other.left_location)"
-        f" and not (deleted_at is not null and {_NO_DATA.format('other')}))",
-        now,
+        f" and not (deleted_at is not null and {_NO_DATA.format('other')}))"
     )
     return [registry.instance(row) for row in rows]
 

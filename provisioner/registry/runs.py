@@ -27,9 +27,7 @@ def save_run(registry: Tables, run: Run) -> None:
 
 def runs(registry: Tables, timeline_id: str) -> list[Run]:
     """Those on a timeline that are remembered, the newest first."""
-    rows = registry.rows(
-        f"select {_RUN} from run where timeline_id = ? order by started_at desc, rowid desc", timeline_id
-    )
+    rows = registry.rows(f"select {_RUN} from run where timeline_id = ? order by rowid desc", timeline_id)
     return [_run(row) for row in rows]
 
 

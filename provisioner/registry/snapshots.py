@@ -29,7 +29,7 @@ def _replacement(row: tuple[object, ...]) -> Replacement:
 def snapshots(registry: Tables, database_id: str) -> list[Snapshot]:
     """Those of a database that can be restored, the newest first."""
     rows = registry.rows(
-        f"select {_SNAPSHOT} from snapshot where database_id = ? and state = 'kept' order by created_at desc, rowid desc",
+        f"select {_SNAPSHOT} from snapshot where database_id = ? and state = 'kept' order by rowid desc",
         database_id,
     )
     return [_snapshot(row) for row in rows]

@@ -389,7 +389,8 @@ class Registry(Tables):
             " status = excluded.status, intent = excluded.intent, error = excluded.error,"
             " attempts = excluded.attempts, retry_at = excluded.retry_at, hold = excluded.hold,"
             " connected_at = excluded.connected_at, archived_at = excluded.archived_at,"
-            " purge_at = excluded.purge_at, forked_from = excluded.forked_from, forked_at = excluded.forked_at,"
+            " purge_at = excluded.purge_at, waits_from = iif(purge_at is excluded.purge_at, waits_from, null),"
+            " forked_from = excluded.forked_from, forked_at = excluded.forked_at,"
             " fork_version = excluded.fork_version",
             map(_database_values, databases),
         )

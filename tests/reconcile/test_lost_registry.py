@@ -137,7 +137,7 @@ def test_an_older_registry_gives_no_branch_anothers_data_and_loses_none(
     }
     put_registry_back(home, kept)
     with closing(sqlite3.connect(home / "registry.db")) as connection, connection:
-        connection.execute("update database set purge_at = 1 where status = 'archived'")
+        connection.execute("update database set purge_at = 1, waits_from = -1000000000000 where status = 'archived'")
     refused = provisioner(repo, "reconcile")
     assert (refused.returncode, STEP in refused.stderr) == (1, True), refused
     now = marks()

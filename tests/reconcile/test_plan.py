@@ -37,6 +37,7 @@ CONNECTED = Database(
     "d1", "t1", "store", "shop--feature-1", Status.CONNECTED, None, None, 0, None, None, 0, 1, None, None
 )
 PRODUCTION_DATABASE = replace(CONNECTED, id="d0", timeline_id="t0", name="shop-production-1")
+WAITED = {"d1": APP.retention_ms}  # by the clock that only runs forward
 ARCHIVED = replace(CONNECTED, status=Status.ARCHIVED, archived_at=NOW - 5_000, purge_at=NOW + 55_000)
 
 
@@ -140,7 +141,7 @@ def test_a_preview_stays_until_its_time_is_over_or_it_is_deleted() -> None:
     assert kinds(wants(), Actual((preview,), ())) == [Create]
     for ended in (replace(preview, expire_ms=DAY), replace(preview, gone_at=NOW)):
         assert kinds(wants(), Actual((ended,), (CONNECTED,))) == [Archive]
-        assert kinds(wants(), Actual((ended,), (replace(ARCHIVED, purge_at=NOW),))) == [Purge]
+        assert kinds(wants(), Actual((ended,), (replace(ARCHIVED, purge_at=NOW),), waited=WAITED)) == [Purge]
 
 
 def test_what_failed_is_tried_again_also_while_its_branch_is_gone_for_a_moment() -> None:
@@ -174,8 +175,16 @@ def test_a_branch_that_is_back_gets_the_database_that_was_archived_last() -> Non
 
 def test_after_the_retention_time_the_old_database_is_purged_and_a_new_one_made() -> None:
     over = replace(ARCHIVED, purge_at=NOW)
-    assert kinds(wants(), Actual((FEATURE,), (over,))) == [Purge]
-    assert kinds(wants(b"feature"), Actual((FEATURE,), (over,))) == [Create, Purge]
+    assert kinds(wants(), Actual((FEATURE,), (over,), waited=WAITED)) == [Purge]
+    assert kinds(wants(b"feature"), Actual((FEATURE,), (over,), waited=WAITED)) == [Create, Purge]
+
+
+def test_what_is_over_by_the_wall_clock_alone_is_kept_and_comes_back_with_its_branch() -> None:
+    over = replace(ARCHIVED, purge_at=NOW - 100)
+    for waited, left in (({}, APP.retention_ms), ({over.id: APP.retention_ms - 7}, 7)):
+        found = plan(wants(), Actual((FEATURE,), (over,), waited=waited), NOW)
+        assert (found.actions, found.next_at) == ((), NOW + left)
+        assert kinds(wants(b"feature"), Actual((FEATURE,), (over,), waited=waited)) == [Ensure]
 
 
 def test_production_is_never_archived_because_its_ref_vanished() -> None:

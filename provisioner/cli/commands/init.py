@@ -21,7 +21,7 @@ from provisioner.operations.instances import default, restore_default
 from provisioner.operations.reconcile_now import run_whole
 from provisioner.reconcile.apply.ownership import unmakeable
 from provisioner.registry import queries
-from provisioner.registry.instances import deleted
+from provisioner.registry.home.observed_time import recoverable
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
 
@@ -88,8 +88,8 @@ def _must_be_made(registry: Registry, app: App) -> None:
 def _must_not_be_deleted(registry: Registry, app: App) -> None:
     """Raises ProvisionerError where the app's data is on an instance that was deleted: nobody asked for empty databases."""
     mine = {database.instance_id for database in registry.databases(app.id)}
-    for item in deleted(registry):
-        if item.instance.id in mine and item.purge_at > now_ms():
+    for item in recoverable(registry, now_ms()):
+        if item.instance.id in mine:
             raise ProvisionerError(
                 f"the database instance {item.instance.slug!r} of app {app.slug!r} was deleted",
                 f"Bring it back: provisioner instance recover {item.instance.id}. Or begin anew:"

@@ -11,10 +11,12 @@ from provisioner.cli.context import apps_meant, confirm, json_option, print_json
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import ProvisionerError
-from provisioner.core.model import App, Status
+from provisioner.core.model import App, Database, Status
 from provisioner.core.naming import shown
+from provisioner.operations.archive import mark_for_purge
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile import controller
+from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.plan.actions import Archive, Purge
 from provisioner.reconcile.plan.planner_context import expires_at
 from provisioner.registry.instances import deleted
@@ -33,7 +35,8 @@ Item = dict[str, str | None]
 def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes: bool) -> None:
     """Archive or permanently delete databases that are due.
 
-    The daemon, and every reconcile, does so by itself; this shows it first. Production and protected timelines stay.
+    The daemon, and every reconcile, does so by itself, if the time has passed twice: by the clock, and while this machine was
+    up. This goes by the clock alone, and shows first what goes. Production and protected timelines stay.
     """
     with Registry.open(the_home()) as registry:
         apps = apps_meant(registry, slug, everything)
@@ -48,6 +51,8 @@ def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes:
             confirm(f"Archive {len(due) - purged} databases, and delete {purged} for good?", yes)
         for app in apps:
             if any(item["app"] == app.slug for item in due):
+                with app_locked(registry, app):
+                    mark_for_purge(registry, app, _purges(registry, app))
                 run(registry, app, "prune", TERMINAL, retry=False)
         if as_json:
             print_json(due)
@@ -59,7 +64,7 @@ def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes:
 
 
 def _due(registry: Registry, app: App) -> Iterator[Item]:
-    for action in controller.look(registry, app, now_ms()).actions:
+    for action in controller.look(registry, app, now_ms(), by_the_clock=True).actions:
         if isinstance(action, Archive | Purge):
             described = controller.describe(action)
             yield {
@@ -71,6 +76,11 @@ def _due(registry: Registry, app: App) -> Iterator[Item]:
                 "cause": described["cause"],
                 "at": None,
             }
+
+
+def _purges(registry: Registry, app: App) -> list[Database]:
+    actions = controller.look(registry, app, now_ms(), by_the_clock=True).actions
+    return [action.database for action in actions if isinstance(action, Purge)]
 
 
 def _coming(registry: Registry, app: App, due: list[Item]) -> Iterator[Item]:

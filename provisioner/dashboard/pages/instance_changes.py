@@ -17,6 +17,7 @@ from provisioner.operations import instances, retry
 from provisioner.operations.instance import deletion as instance_deletion
 from provisioner.operations.instance import edit as instance_edit
 from provisioner.operations.proposal import Told
+from provisioner.registry.home.observed_time import recoverable
 from provisioner.registry.instances import Deleted, deleted
 from provisioner.registry.store import Registry
 
@@ -176,6 +177,6 @@ def recover(visit: Visit, _: Told) -> Asked:
     return Asked(f"Recover {slug}", proposal, f"/instances/{slug}", meanwhile="/")
 
 
-def recoverable(visit: Visit) -> list[Deleted]:
+def deleted_instances(visit: Visit) -> list[Deleted]:
     """The deleted instances that can be brought back now."""
-    return [item for item in deleted(visit.registry) if item.purge_at > visit.now]
+    return recoverable(visit.registry, visit.now)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from starlette.responses import Response
 
 from provisioner.core.model import Status, timeline_status
-from provisioner.dashboard.pages.instance_changes import recoverable
+from provisioner.dashboard.pages.instance_changes import deleted_instances
 from provisioner.dashboard.pages.states import FAILED, WAITING, State
 from provisioner.dashboard.web.context import Visit
 from provisioner.registry.store import Registry
@@ -88,7 +88,7 @@ def page(visit: Visit) -> Response:
         }
         for app in registry.apps()
     ]
-    return visit.page("databases.html", instances=instances, apps=apps, deleted=recoverable(visit))
+    return visit.page("databases.html", instances=instances, apps=apps, deleted=deleted_instances(visit))
 
 
 def tallies(registry: Registry) -> tuple[dict[str, Tally], dict[str, Tally]]:

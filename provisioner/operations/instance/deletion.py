@@ -17,6 +17,7 @@ from provisioner.reconcile.changes.backup import Held
 from provisioner.reconcile.changes.instance_deletion import delete_instance, recover_instance
 from provisioner.reconcile.controller import archive_instance
 from provisioner.registry import queries
+from provisioner.registry.home.observed_time import recoverable_until
 from provisioner.registry.instances import Deleted, deleted
 from provisioner.registry.store import Registry
 
@@ -96,7 +97,7 @@ def find_deleted(registry: Registry, slug: str) -> Deleted:
     if not found:
         raise NotResolved(f"no instance {slug!r} was deleted", "See 'provisioner instance list --deleted'")
     now = now_ms()
-    there = [item for item in found if item.purge_at > now]
+    there = [item for item in found if recoverable_until(registry, item, now) > now]
     if len(there) > 1:
         each = ", ".join(
             f"{item.instance.id} ({len(_held(registry, item.instance))} databases, deleted {rfc3339(item.deleted_at)})"

@@ -10,6 +10,7 @@ from provisioner.core.model import App, Instance
 from provisioner.reconcile.apply.locks import app_locked, instance_locked
 from provisioner.reconcile.changes.backup import Held, make_backup
 from provisioner.registry import instances
+from provisioner.registry.home import observed_time
 from provisioner.registry.store import Registry
 from provisioner.system import failpoints
 
@@ -40,6 +41,7 @@ def delete_instance(
                 stack.enter_context(app_locked(registry, app))
             held()
             instances.mark_deleted(registry, instance, now, purge_at, path)
+            observed_time.observe(registry)  # from here on, the time until it is purged is waited for
         failpoints.point("delete.recorded")
     return path
 
@@ -52,7 +54,7 @@ def recover_instance(registry: Registry, instance: Instance, now: int) -> None:
         found = next((item for item in instances.deleted(registry) if item.instance.id == instance.id), None)
         if found is None:
             raise ProvisionerError(f"instance {instance.slug} is not deleted", "See 'provisioner instance list'")
-        if found.purge_at <= now:
+        if observed_time.recoverable_until(registry, found, now) <= now:
             raise ProvisionerError(
                 f"the time to recover {instance.slug} is over",
                 f"Its backup is {found.backup}: tar -xzf unpacks it" if found.backup else "There is no backup of it",

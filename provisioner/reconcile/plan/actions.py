@@ -41,11 +41,13 @@ class Desired:
 
 @dataclass(frozen=True, slots=True)
 class Actual:
-    """What the registry says."""
+    """What the registry says. `waited`: by the ids of archived databases whose time is over by the wall clock, how long (ms)
+    they have waited by the clock that only runs forward."""
 
     timelines: tuple[Timeline, ...]
     databases: tuple[Database, ...]
     shares: tuple[Share, ...] = ()
+    waited: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,8 @@ class _Planner:
         if not self.look.due(database):
             return
         over = (self.desired.deleted or {})[database.instance_id]
-        over = over if database.purge_at is None else min(over, database.purge_at)
+        own = self.look.over_at(database)
+        over = over if own is None else min(over, own)
         if database.intent is not Intent.PURGE and (database.live or database.intent is not None):
             yield Archive(database, timeline, "its instance was deleted", database.purge_at)
         elif timeline.protected and database.intent is not Intent.PURGE:
@@ -290,12 +291,13 @@ class _Planner:
         if not self.look.due(database):
             return
         if database.intent is Intent.PURGE:
-            yield Purge(database, timeline, "was cut off")
+            yield Purge(database, timeline, "a person asked for it, or it was cut off")
         elif database.intent is not None:
             yield self.look.archive(database, timeline, "was cut off")
         elif timeline.protected and database.hold is not Hold.ARCHIVED:
             return
-        elif database.purge_at is not None and database.purge_at <= self.now:
-            yield Purge(database, timeline, "its retention time is over")
-        elif database.purge_at is not None:
-            self.look.at(database.purge_at)
+        elif (over := self.look.over_at(database)) is not None:
+            if over <= self.now:
+                yield Purge(database, timeline, "its retention time is over")
+            else:
+                self.look.at(over)

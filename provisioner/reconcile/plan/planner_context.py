@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from provisioner.core.model import App, Database, Hold, Intent, Share, Status, Timeline
+from provisioner.core.waiting_time import over_at
 from provisioner.reconcile.plan.actions import Actual, Archive, Desired
 
 Retry = bool | frozenset[str]
@@ -41,7 +42,8 @@ class Outlook:
         """Of each instance the database that a timeline goes on with: the live one, else the last archived."""
         best: dict[str, Database] = {}
         for database in self.databases[timeline.id]:
-            if database.intent is Intent.PURGE or (database.purge_at or self.now + 1) <= self.now:
+            over = self.over_at(database)
+            if database.intent is Intent.PURGE or (over is not None and over <= self.now):
                 continue
             if database.hold is Hold.ORPHANED:
                 continue
@@ -66,6 +68,12 @@ class Outlook:
     def _by_branch(self, branch: bytes) -> list[Database]:
         found = next((item for item in self.actual.timelines if item.of_branch and item.branch == branch), None)
         return self.databases[found.id] if found else []
+
+    def over_at(self, database: Database) -> int | None:
+        """When (ms) an archived database has been kept for long enough, by both clocks; None if it is kept."""
+        if database.purge_at is None or database.purge_at > self.now:
+            return database.purge_at
+        return over_at(database.purge_at, self.app.retention_ms, self.actual.waited.get(database.id), self.now)
 
     def due(self, database: Database) -> bool:
         """Has the time come to try again what failed last? Always so where nothing failed."""

@@ -363,6 +363,20 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         end;
         """,
     ),
+    (
+        "0018_observed_time",
+        """
+        create table observed_time (
+          boot text not null,
+          at_ms integer not null,
+          total_ms integer not null
+        ) strict;
+        alter table database add column waits_from integer;
+        alter table instance add column waits_from integer;
+        create index database_purge on database (purge_at) where purge_at is not null;
+        create index database_to_wait on database (id) where purge_at is not null and waits_from is null;
+        """,
+    ),
 )
 
 

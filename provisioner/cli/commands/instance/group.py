@@ -25,7 +25,8 @@ from provisioner.operations import instances
 from provisioner.operations.instance.health import lines, standing
 from provisioner.operations.instance.moves_in_progress import moves_under_way
 from provisioner.operations.instances import find
-from provisioner.registry.instances import Deleted, databases_of, deleted
+from provisioner.registry.home.observed_time import recoverable
+from provisioner.registry.instances import Deleted, databases_of
 from provisioner.registry.store import Registry
 
 
@@ -71,7 +72,7 @@ def list_instances(gone: bool, as_json: bool) -> None:
     """List instances with their engine, location, and apps."""
     with Registry.open(the_home()) as registry:
         if gone:
-            documents = [_deleted(item) for item in deleted(registry) if item.purge_at > now_ms()]
+            documents = [_deleted(item) for item in recoverable(registry, now_ms())]
         else:
             documents = [_document(registry, instance) for instance in registry.instances()]
     if as_json:
