@@ -10,6 +10,8 @@ import sys
 from contextlib import suppress
 from typing import Final
 
+from provisioner.system import in_place
+
 _FICLONE: Final = 0x40049409  # linux/fs.h
 _AT_ONCE: Final = 64 << 20
 _PIECE: Final = 1 << 20
@@ -26,6 +28,7 @@ def copy(source: int, target: str) -> bool:
         return True
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
     try:
+        in_place.alike(source, fd)
         if _cloned(source, fd):
             return True
         done = 0

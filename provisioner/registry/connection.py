@@ -13,6 +13,7 @@ from provisioner.registry.disk_reserve import Reserve
 from provisioner.registry.errors import refusal
 from provisioner.registry.follower_guard import must_lead
 from provisioner.registry.schema import migrations
+from provisioner.system import in_place
 from provisioner.system.home import FILE_MODE, Home
 from provisioner.system.home_guard import must_be_home, must_be_the_home_of
 
@@ -73,6 +74,7 @@ class Tables:
         _must_be_ours_alone(home)
         reserve = Reserve(home)
         reserve.make_room()
+        in_place.make(f"{home.registry}-shm", FILE_MODE)
         try:
             connection = sqlite3.connect(home.registry, timeout=busy_seconds, isolation_level=None)
             connection.execute("pragma journal_mode = wal")

@@ -14,7 +14,8 @@ from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.core.unconnected import RECONCILE, NotYet, must_be_connected
 from provisioner.git.lineage import unchanged
 from provisioner.registry import fast_sqlite, schema_version
-from provisioner.system.home import Home
+from provisioner.system import in_place
+from provisioner.system.home import FILE_MODE, Home
 from provisioner.system.home_guard import must_be_home, must_be_the_home_of
 
 TYPE_CHECKING = False
@@ -93,6 +94,7 @@ class Resolver:
         if os.stat(home.path).st_mode & 0o002:
             raise NotResolved(f"everybody may write to {home.path}", f"Run: chmod 700 {home.path}")
         self._identity = must_be_home(home)
+        in_place.make(f"{home.registry}-shm", FILE_MODE)
         try:
             self._db = fast_sqlite.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
             found: int = self._db.execute("pragma user_version").fetchone()[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -182,8 +183,7 @@ def test_a_database_whose_data_is_damaged_or_lost_comes_back(repo: Path, how: st
     if how == "damaged":
         path.write_bytes(b"no database")
     else:
-        path.unlink()
-        path.parent.rmdir()
+        shutil.rmtree(path.parent)
     assert provisioner(repo, "reconcile").returncode == 1
     assert statuses(repo)["git-branch/login"] == "error"
     ok(repo, "database", by, "login", *([kept] if by == "restore" else []), "--yes")

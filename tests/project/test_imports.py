@@ -148,10 +148,11 @@ def test_client_and_server_of_a_protocol_do_not_know_each_other() -> None:
 
 
 def test_kv_can_be_used_alone() -> None:
-    """But for the guard of threads, which imports nothing."""
+    """But for the guard of threads and a flag of files, which import nothing."""
     others = {(a, b) for a, b in _arrows() if a.startswith("kv.") and not b.startswith("kv")}
-    assert {b for _, b in others} == {"system.service_thread"}
-    assert [b for a, b in _arrows() if a == "system.service_thread"] == []
+    alone = {"system.service_thread", "system.in_place"}
+    assert {b for _, b in others} == alone
+    assert [b for a, b in _arrows() if a in alone] == []
 
 
 def test_each_library_is_used_in_its_folders_only() -> None:

@@ -16,7 +16,7 @@ from provisioner.engines.files.staging import make_anew, reason, staging
 from provisioner.engines.protocol.engine import Copied, Source
 from provisioner.kv.errors import KvError
 from provisioner.kv.stores.sqlite.schema import empty_file
-from provisioner.system import failpoints
+from provisioner.system import failpoints, in_place
 from provisioner.system.atomic_file import sync_path, write_file
 from provisioner.system.home import DIRECTORY_MODE
 
@@ -85,6 +85,7 @@ def build_beside(location: str, database_id: str, source: Source | None, *, with
         make_anew(beside)
         file = lay_out(beside)
         write_file(file, empty_file())
+        in_place.overwrite_new_files(os.path.dirname(file))
         advance(file, beyond)
         sync_path(os.path.dirname(file))
         sync_path(beside)
@@ -145,6 +146,7 @@ def copy(
     try:
         make_anew(directory)
         target = lay_out(directory) if replaces else os.path.join(directory, FILE_NAME)
+        in_place.overwrite_new_files(os.path.dirname(target))
         made = clone(os.path.join(source, FILE_NAME), target, with_queue=with_queue, beyond=beyond)
         if replaces:
             sync_path(os.path.dirname(target))

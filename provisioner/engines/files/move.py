@@ -20,7 +20,7 @@ from provisioner.engines.protocol.move import mark
 from provisioner.kv.errors import KvError
 from provisioner.kv.stores.sqlite.bulk_copy import SqliteWhole
 from provisioner.kv.stores.sqlite.schema import empty_file
-from provisioner.system import failpoints
+from provisioner.system import failpoints, in_place
 from provisioner.system.atomic_file import sync_path, write_file
 from provisioner.system.home import DIRECTORY_MODE
 
@@ -42,7 +42,9 @@ class Files:
             _clear(storage, item)
             os.makedirs(os.path.dirname(there), mode=DIRECTORY_MODE, exist_ok=True)
             make_anew(beside)
-            write_file(lay_out(beside), empty_file())
+            file = lay_out(beside)
+            write_file(file, empty_file())
+            in_place.overwrite_new_files(os.path.dirname(file))
 
     @contextmanager
     def copy(self, storage: Instance, item: Source) -> Iterator[SqliteWhole]:

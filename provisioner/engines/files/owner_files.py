@@ -13,11 +13,12 @@ from contextlib import suppress
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
 from provisioner.core.owner import InstanceMark, Owner
-from provisioner.engines.files.layout import OWNER_NAME
+from provisioner.engines.files.layout import OWNER_NAME, file_in
 from provisioner.engines.files.orphans import is_empty
 from provisioner.engines.files.staging import reason
 from provisioner.engines.protocol import instance_mark
 from provisioner.engines.protocol.engine import Failures, Stored
+from provisioner.system import in_place
 from provisioner.system.atomic_file import SYNC_ALL_FROM, sync_file_system, sync_path, write_file
 from provisioner.system.home import DIRECTORY_MODE
 
@@ -133,6 +134,7 @@ def carry_over(old: str, new: str) -> None:
 
 def _record(location: str, directory: str, owner: Owner) -> None:
     path = os.path.join(directory, OWNER_NAME)
+    in_place.overwrite_new_files(os.path.dirname(file_in(directory)))  # of databases that older versions have made
     before = _read(path)
     if before != owner.text():
         data = owner.text().encode()

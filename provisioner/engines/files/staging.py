@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from provisioner.engines.files.layout import FILE_NAME
 from provisioner.engines.protocol.engine import Failures
 from provisioner.kv.stores.sqlite.schema import empty_file
+from provisioner.system import in_place
 from provisioner.system.atomic_file import write_file
 from provisioner.system.home import DIRECTORY_MODE
 
@@ -52,6 +53,7 @@ def build(directory: str) -> None:
     """Make the directory with an empty database in it."""
     make_anew(directory)
     write_file(os.path.join(directory, FILE_NAME), empty_file())
+    in_place.overwrite_new_files(directory)  # but not the file itself: it keeps its checksums, and shares its blocks
 
 
 def make_anew(directory: str) -> None:

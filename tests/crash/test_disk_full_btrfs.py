@@ -1,0 +1,144 @@
+"""A full disk is an error that says so, and ends no process: SQLite maps `-shm`, whose pages btrfs would write anew."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import connect_wire as wire
+import pytest
+import urllib3
+from connect_world import QUIET, access, deno_command, serving
+from support import IN_CI, add_branches, got, ok, provisioner, put, repository, rows
+
+ROUNDS = 20 if "KV_NIGHTLY" in os.environ else 1
+SIZES = {"btrfs": 160, "ext4": 64, "xfs": 320}  # MiB: the least that they take, and a little
+WRITE = """
+const kv = await Deno.openKv(Deno.args[0]);
+await kv.set(["mark"], 0);
+console.log("ready");
+for await (const _ of Deno.stdin.readable) break;
+let done = 0, refused = 0;
+while (refused < 20 && done < 3000) {
+  try { await kv.set(["key", done], new Uint8Array(30_000)); done++; } catch { refused++; }
+}
+let found = 0;
+for await (const _ of kv.list({ prefix: ["key"] })) found++;
+console.log(done, refused, found);
+Deno.exit(0);
+"""
+
+
+@contextmanager
+def disk(kind: str, path: Path) -> Iterator[Path]:
+    program = shutil.which(f"mkfs.{kind}")
+    if program is None or os.geteuid() != 0:
+        if IN_CI:
+            pytest.fail(f"CI has to have mkfs.{kind}, and root to mount")
+        pytest.skip("mounting is for root")
+    image, directory = path / "image", path / "disk"
+    directory.mkdir(parents=True)
+    with image.open("wb") as file:
+        file.truncate(SIZES[kind] << 20)
+    subprocess.run([program, "-q", image], check=True, capture_output=True)
+    subprocess.run(["mount", "-o", "loop", image, directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+def fill(directory: Path, leave: int) -> Path:
+    filler = directory / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 20, 4096):
+            with suppress(OSError):
+                while True:
+                    file.write(os.urandom(size))
+        file.truncate(max(0, filler.stat().st_size - leave))
+    os.sync()
+    return filler
+
+
+@pytest.mark.parametrize("kind", SIZES)
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_full_disk_ends_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, number: int) -> None:
+    leave = random.Random(number).randrange(0, 4 << 20)
+    with disk(kind, tmp_path) as directory, ExitStack() as stack:
+        home = directory / "home"
+        monkeypatch.setenv("PROVISIONER_HOME", str(home))
+        repo = repository(tmp_path / "shop", "login", "cart")
+        ok(repo, "init", "--no-hooks", "--name", "shop")
+        paths = {row["timeline"]: row["path"] for row in rows(repo)}
+        put(paths["production"], "precious")
+        writer = stack.enter_context(_writer(paths["git-branch/cart"], tmp_path))
+        server = stack.enter_context(serving(home))
+        reached = access(repo, "login")
+        client = stack.enter_context(wire.Wire())
+        path = client.opened(reached.url, reached.token)
+        url = path.url("atomic_write")
+        assert client.send(url, wire.put(b"\x02first\0", b"x"), path.headers()).status == 200
+
+        filler = fill(directory, leave)
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+        answers = [_sent(client, url, wire.put(b"\x02%d\0" % item, b"x" * 30_000), path) for item in range(100)]
+        add_branches(repo, *(f"b{item}" for item in range(20)))
+        ended = {provisioner(repo, *words).returncode for words in (("reconcile",), ("status",), ("doctor",)) * 2}
+        printed, _ = writer.communicate(timeout=120)
+        assert [_end(writer), _end(server.process), *map(_name, sorted(ended))] == ["0", "running", "0", "1"]
+        assert set(answers) <= {200, 409, 422, 503}
+        done, _, found = printed.split()[-3:]
+        assert done == found
+
+        filler.unlink()
+        assert client.send(url, wire.put(b"\x02last\0", b"x"), path.headers()).status == 200
+        ok(repo, "database", "fix", "--all")
+        assert got(paths["production"]) == "precious"
+
+
+def _sent(client: wire.Wire, url: str, body: bytes, path: wire.Path) -> int:
+    """The status of the answer; 0 if the server does not answer."""
+    try:
+        return client.send(url, body, path.headers()).status
+    except urllib3.exceptions.HTTPError:
+        return 0
+
+
+def _end(process: subprocess.Popen[Any] | None) -> str:
+    assert process is not None
+    code = process.poll()
+    return "running" if code is None else _name(code)
+
+
+def _name(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else str(code)
+
+
+@contextmanager
+def _writer(path: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """A program that has opened its database, and writes when it is told to."""
+    program = directory / "write.ts"
+    program.write_text(WRITE)
+    process = subprocess.Popen(
+        deno_command(program, path),
+        env={**os.environ, **QUIET},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
