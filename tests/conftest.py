@@ -94,6 +94,7 @@ def _alone(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     user.mkdir()
     (user / "gitconfig").write_text(GIT_CONFIG)
     home = directory / "home"
+    monkeypatch.delenv("COLUMNS", raising=False)  # set by the processes that run tests beside each other
     monkeypatch.setenv("HOME", str(user))
     monkeypatch.setenv("XDG_DATA_HOME", str(user / "data"))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(user / "gitconfig"))

@@ -28,7 +28,9 @@ ALTERNATE_SCREEN, USUAL_SCREEN, CLEAR = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?
 
 @click.command()
 @target_argument()
-@click.option("--all", "everything", is_flag=True, help="Every app.")
+@click.option("--all", "everything", is_flag=True, help="Every app, or all of --app; also archived timelines.")
+@click.option("--archived", is_flag=True, help="Also archived timelines.")
+@click.option("--wide", is_flag=True, help="Shorten nothing, however narrow the terminal is.")
 @click.option(
     "--watch",
     "keep_on",
@@ -36,22 +38,58 @@ ALTERNATE_SCREEN, USUAL_SCREEN, CLEAR = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?
     help="Redraw every second until Ctrl-C; if not at a terminal, a line per change.",
 )
 @json_option
-def status(wanted: Wanted, everything: bool, keep_on: bool, as_json: bool) -> None:
+def status(wanted: Wanted, everything: bool, archived: bool, wide: bool, keep_on: bool, as_json: bool) -> None:
     """Show timelines with their databases, status, size, and age."""
+    hidden = not (archived or everything or wanted.names_timeline)
     with Registry.open(the_home()) as registry:
         if keep_on:
             with suppress(KeyboardInterrupt):
-                _watch(lambda: filtered(registry, wanted, everything), Interrupt(), as_json)
+                _watch(lambda: filtered(registry, wanted, everything), Interrupt(), as_json, hidden=hidden)
         elif as_json:
             print_json(filtered(registry, wanted, everything))
         else:
-            width = (
-                shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-            )  # a file or a pipe folds nothing
-            for line in _table(filtered(registry, wanted, everything), width):
-                click.echo(line)
+            _print(filtered(registry, wanted, everything), hidden=hidden, wide=wide)
             for move in moves_under_way(registry):
                 click.echo(shown(f"instance {move.instance.slug} {move.text}"))
+
+
+def _print(documents: list[view.Document], *, hidden: bool, wide: bool) -> None:
+    """The table, and behind it whatever found no room in it."""
+    listed = _listed(documents) if hidden else documents
+    width = None if wide else table.room(sys.stdout)
+    if listed or not documents:
+        for line in _table(listed, width):
+            click.echo(line)
+    if width is not None:
+        for line in _reasons(listed):
+            click.echo(line)
+    if count := len(documents) - len(listed):
+        are = (
+            "1 archived timeline is hidden. To show it"
+            if count == 1
+            else f"{count} archived timelines are hidden. To show them"
+        )
+        click.echo(f"{are}: provisioner status --archived", err=True)
+
+
+def _listed(documents: list[view.Document]) -> list[view.Document]:
+    """Without what is archived and needs nobody's attention."""
+    return [item for item in documents if item["status"] != "archived" or _needs_attention(item)]
+
+
+def _needs_attention(document: view.Document) -> bool:
+    if document["context"] == "production" or document["doubt"]:
+        return True
+    return any(item["error"] or item["orphan"] for item in document["databases"])
+
+
+def _reasons(documents: list[view.Document]) -> Iterator[str]:
+    """Why what is shown has failed or waits, of each in a line."""
+    for document in documents:
+        for database in document["databases"] or [None]:
+            state, why = _state(document, database)
+            if why:
+                yield shown(f"{database['name'] if database else document['timeline']}: {state}{why}")
 
 
 class Interrupt:
@@ -73,10 +111,12 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-def _watch(documents: Callable[[], list[view.Document]], interrupt: Interrupt, as_json: bool) -> NoReturn:
+def _watch(
+    documents: Callable[[], list[view.Document]], interrupt: Interrupt, as_json: bool, *, hidden: bool
+) -> NoReturn:
     """Until interrupted: a screen at a terminal, elsewhere a line per change."""
     if sys.stdout.isatty() and not as_json:
-        _redraw(documents, interrupt)
+        _redraw((lambda: _listed(documents())) if hidden else documents, interrupt)
     known: dict[_Key, str] = {}
     while True:
         now = _lines(documents(), as_json)
@@ -132,17 +172,25 @@ def _redraw(documents: Callable[[], list[view.Document]], interrupt: Interrupt) 
 _STYLES = {"connected": "green", "error": "red", "archived": "dim", "provisioning": "yellow", "pending": "yellow"}
 
 
+_DROPPED = {"AGE": 1, "SIZE": 2, "INSTANCE": 3, "APP": 4}
+
+
 def _table(documents: list[view.Document], width: int | None) -> Iterator[str]:
     if not documents:
         return iter(["no timelines yet: run 'provisioner init' in a repository"])
     several = len({database["instance"] for document in documents for database in document["databases"]}) > 1
     titles = ("APP", "TIMELINE", *(["INSTANCE"] if several else []), "STATUS", "DATABASE")
-    columns = [*map(table.Column, titles), table.Column("SIZE", right=True), table.Column("AGE", right=True)]
-    rows = [_row(document, item, several) for document in documents for item in document["databases"] or [None]]
+    columns = [table.Column(title, dropped=_DROPPED.get(title)) for title in titles]
+    columns += [table.Column(title, right=True, dropped=_DROPPED[title]) for title in ("SIZE", "AGE")]
+    rows = [
+        _row(document, item, several, whole=width is None)
+        for document in documents
+        for item in document["databases"] or [None]
+    ]
     return table.lines(columns, rows, width=width, styled=table.styled(sys.stdout))
 
 
-def _row(document: view.Document, database: view.Document | None, several: bool) -> table.Row:
+def _row(document: view.Document, database: view.Document | None, several: bool, *, whole: bool) -> table.Row:
     state, error = _state(document, database)
     name = database["name"] if database else "none assigned"
     if database and database["shared_from"]:
@@ -153,7 +201,7 @@ def _row(document: view.Document, database: view.Document | None, several: bool)
         document["app"],
         document["timeline"],
         *([database["instance"] if database else ""] if several else []),
-        state + error,
+        state + error if whole else state,
         name,
         view.size_text(database["size"]) if database else "",
         _age(database["created_at"]) if database else "",
