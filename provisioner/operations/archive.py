@@ -16,8 +16,9 @@ from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.reconcile_now import run
 from provisioner.operations.target import Target
 from provisioner.reconcile.apply.locks import app_locked
+from provisioner.reconcile.apply.lost_data import lost, remedy
 from provisioner.reconcile.apply.new_rows import name_of
-from provisioner.registry import queries
+from provisioner.registry import queries, snapshots
 from provisioner.registry.store import Registry
 
 
@@ -33,6 +34,11 @@ def archive(registry: Registry, target: Target) -> Proposal:
     if orphaned := [item.name for item in found if item.hold is Hold.ORPHANED and not item.live]:
         raise ProvisionerError(
             f"{orphaned[0]} is of an earlier branch and archived already", "See 'provisioner status'"
+        )
+    if gone := lost(registry, [item for item in found if item.live]):
+        raise ProvisionerError(
+            f"{gone[0].name} cannot be archived, because its data is missing; nothing was archived",
+            remedy(registry, gone[0]),
         )
     if len(found) > 1:
         _must_be_whole(registry, target, found)
@@ -142,9 +148,10 @@ def _must_be_recoverable(registry: Registry, found: Database, timeline: Timeline
 
 
 def purge(registry: Registry, target: Target) -> Proposal:
-    """Delete archived databases permanently now, with their snapshots."""
+    """Delete archived databases permanently now, with their snapshots; and discard those whose data is lost."""
     app = target.app
-    found = target.archived
+    gone = lost(registry, [*target.archived, *target.live])
+    found = (*target.archived, *(item for item in gone if item.live))
     if not found:
         live = target.own[0] if target.own else None
         raise ProvisionerError(
@@ -157,8 +164,9 @@ def purge(registry: Registry, target: Target) -> Proposal:
     def do(told: Told) -> Iterator[str]:
         with app_locked(registry, app), registry.change():
             current = _current(registry, found)
+            still = {item.id for item in lost(registry, current)}
             for item in current:
-                if item.status is not Status.ARCHIVED:
+                if item.status is not Status.ARCHIVED and item.id not in still:
                     raise ProvisionerError(f"{item.name} is not archived any more", "See 'provisioner status'")
             timeline = registry.timeline(found[0].timeline_id)
             if timeline.protected and any(item.hold is not Hold.ARCHIVED for item in current):
@@ -166,7 +174,7 @@ def purge(registry: Registry, target: Target) -> Proposal:
                     f"{current[0].name} is of a protected timeline, whose data is not deleted",
                     f"If it is to be: provisioner timeline unprotect {shown(timeline.name)}",
                 )
-            mark_for_purge(registry, app, current)
+            mark_for_purge(registry, app, [_archived(item) if item.id in still else item for item in current])
         run(registry, app, "database purge", told, retry=_ids(found))
         for item in _current(registry, found):
             if item.status is not Status.PURGED:
@@ -177,7 +185,8 @@ def purge(registry: Registry, target: Target) -> Proposal:
 
     users = shared_by(registry, found)
     what = f"Permanently delete {', '.join(f'{item.name} ({item.id})' for item in found)}"
-    question = f"{what} and {'its' if len(found) == 1 else 'their'} snapshots?{users} This cannot be undone."
+    kept = f"and {'its' if len(found) == 1 else 'their'} snapshots?{users}{_loss(registry, gone)}"
+    question = f"{what} {kept} This cannot be undone."
     return Proposal(do, question, typed=_typed(target, found))
 
 
@@ -188,6 +197,27 @@ def mark_for_purge(registry: Registry, app: App, archived: Iterable[Database]) -
         registry.save_databases(replace(item, intent=Intent.PURGE, retry_at=None) for item in found)
         for item in found:
             registry.record(now_ms(), "database.purge-asked", registry.who, app_id=app.id, database_id=item.id)
+
+
+def _archived(database: Database) -> Database:
+    """The row of a lost database that is to be deleted: there is nothing to archive first."""
+    return replace(
+        database,
+        status=Status.ARCHIVED,
+        hold=Hold.ARCHIVED,
+        error=None,
+        attempts=0,
+        archived_at=database.archived_at or now_ms(),
+    )
+
+
+def _loss(registry: Registry, gone: Sequence[Database]) -> str:
+    """For the question whether to discard lost databases: what is not there, and what still is."""
+    if not gone:
+        return ""
+    kept = sum(len(snapshots.snapshots(registry, item.id)) for item in gone)
+    of_it = f", but {kept} snapshot{'s' if kept > 1 else ''} of it" if kept else ""
+    return f" No data of {_names(gone)} is there{of_it}."
 
 
 def _typed(target: Target, found: Sequence[Database]) -> str:

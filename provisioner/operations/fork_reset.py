@@ -16,6 +16,7 @@ from provisioner.operations.deploys import after_change
 from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.target import Target, all_used
+from provisioner.reconcile.apply.lost_data import lost
 from provisioner.reconcile.changes.replace import Change, Replaced, put_in_place
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
@@ -94,7 +95,7 @@ def fork(
         question = f"Empty {_what(target, [goal for goal, _ in pairs])}?"
     else:
         question = f"{copied} {_what(source, [origin for _, origin in pairs if origin is not None])}?"
-    return Proposal(do, f"{question}{users} {becomes(len(pairs))}")
+    return Proposal(do, f"{question}{users} {becomes(registry, [goal for goal, _ in pairs])}")
 
 
 def _pairs(registry: Registry, target: Target, source: Target | None) -> list[tuple[Database, Database | None]]:
@@ -141,8 +142,14 @@ def whose(target: Target, databases: Sequence[Database]) -> str:
     return f"{_what(target, databases)}'s"
 
 
-def becomes(count: int) -> str:
-    return "Its current data becomes a snapshot" if count == 1 else f"Its current data becomes {count} snapshots"
+def becomes(registry: Registry, databases: Sequence[Database]) -> str:
+    """For a question about other data in their place: what is kept of the current data."""
+    gone = lost(registry, databases)
+    count = len(databases) - len(gone)
+    said = [f"The data of {', '.join(item.name for item in gone)} is lost, so none of it is kept"] if gone else []
+    if count:
+        said.append("Its current data becomes " + ("a snapshot" if count == 1 else f"{count} snapshots"))
+    return ". ".join(reversed(said))
 
 
 def shared_by(registry: Registry, databases: Iterable[Database]) -> str:
@@ -154,6 +161,8 @@ def shared_by(registry: Registry, databases: Iterable[Database]) -> str:
 
 def was_kept(registry: Registry, done: Replaced) -> str:
     engine = engine_of(registry.storage_of(done.database))
+    if done.kept_as is None:
+        return "Previous data: none, because it was lost"
     return f"Previous data: snapshot {done.kept_as}. {engine.anew}"
 
 

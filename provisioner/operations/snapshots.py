@@ -54,7 +54,9 @@ def restore(
 
     databases = [goal for goal, _ in pairs]
     users = shared_by(registry, databases)
-    return Proposal(do, f"Replace {whose(target, databases)} data with that of {at}?{users} {becomes(len(pairs))}")
+    return Proposal(
+        do, f"Replace {whose(target, databases)} data with that of {at}?{users} {becomes(registry, databases)}"
+    )
 
 
 def of_target(registry: Registry, target: Target, kept: Snapshot) -> list[Snapshot]:

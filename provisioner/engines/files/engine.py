@@ -125,7 +125,7 @@ class DenoKv(OwnedFiles):
                 elif database.connected_at is not None:
                     failures[database.id] = (
                         f"its data is missing: neither {live} nor an archived copy"
-                        " exists, and an empty database will not take its place. Put the directory back, or archive it"
+                        " exists, and an empty database will not take its place. Put the directory back"
                     )
                 elif prewarmed.take(instance.location, ready, live):
                     moved = True

@@ -37,6 +37,9 @@ class OwnedFiles:
         found = (find(instance.location, each) for each in database_ids)
         return {there.database_id: there for there in found if there is not None}
 
+    def lost(self, instance: Instance, database_ids: Sequence[str]) -> set[str]:
+        return lost(instance.location, database_ids)
+
     def claims(self, instance: Instance, keys: Collection[str]) -> dict[str, Stored]:
         return claims(instance.location, keys)
 
@@ -97,6 +100,23 @@ def find(location: str, database_id: str) -> Stored | None:
         if os.path.isdir(directory):
             return _stored(database_id, archived, directory)
     return None
+
+
+def lost(location: str, database_ids: Iterable[str]) -> set[str]:
+    """Those that are in no stage, on a disk that is there: even an empty one has the stages. Raises StorageFailed."""
+    try:
+        for stage, _ in _STAGES:
+            os.listdir(os.path.join(location, stage))
+    except OSError as error:
+        raise StorageFailed(
+            f"the databases of {location} are not there: {reason(error)}", "Mount its disk, or put the directory back"
+        ) from error
+    stages = (*(stage for stage, _ in _STAGES), "trash")
+    return {
+        each
+        for each in database_ids
+        if not any(os.path.lexists(os.path.join(location, stage, each)) for stage in stages)
+    }
 
 
 def _stored(database_id: str, archived: bool, directory: str) -> Stored:

@@ -183,5 +183,5 @@ def missing(instance: Instance, database: Database) -> str:
     name = names.live(instance.id, database.id)
     return (
         f"its data is missing: there is neither a database {name} on {instance.location} nor an archived one, and an empty"
-        " one will not take its place. Restore it there, or archive it"
+        " one will not take its place. Restore it there"
     )

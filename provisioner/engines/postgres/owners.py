@@ -37,6 +37,9 @@ class OwnedRows:
     def find(self, instance: Instance, database_ids: Sequence[str]) -> dict[str, Stored]:
         return _there(instance, database_ids)
 
+    def lost(self, instance: Instance, database_ids: Sequence[str]) -> set[str]:
+        return lost(instance, database_ids)
+
     def claims(self, instance: Instance, keys: Collection[str]) -> dict[str, Stored]:
         return claims(instance, keys)
 
@@ -120,6 +123,18 @@ def _there(instance: Instance, database_ids: Sequence[str]) -> dict[str, Stored]
         for name, (each, kind) in kinds.items()
         if name in found
     }
+
+
+def lost(instance: Instance, database_ids: Sequence[str]) -> set[str]:
+    """Those that are not on the server, which is the one that has been stored on. Raises StorageFailed."""
+    with _opened(instance) as session:
+        row = session.execute("select to_regnamespace(%s) is not null", (_schema(instance),)).fetchone()
+    if row is None or not row[0]:
+        raise StorageFailed(
+            f"the server {instance.location} has nothing of the instance {instance.slug}",
+            f"Check that it is the right one: provisioner instance edit {instance.slug} --url URL",
+        )
+    return set(database_ids) - _there(instance, database_ids).keys()
 
 
 def stored(

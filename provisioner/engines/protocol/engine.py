@@ -288,6 +288,10 @@ class Engine(Protocol):
     def find(self, instance: Instance, database_ids: Sequence[str]) -> dict[str, Stored]:
         """By their ids, those of these databases that are there. Raises `StorageFailed`."""
 
+    def lost(self, instance: Instance, database_ids: Sequence[str]) -> set[str]:
+        """Those of these databases of which no data is there, neither live nor archived. Raises `StorageFailed` if the place of
+        the instance does not answer, or is not the one that it has stored in."""
+
     def claims(self, instance: Instance, keys: Collection[str]) -> dict[str, Stored]:
         """By the key of its timeline, the database that is there and says that it is this timeline's. Its cost does not grow
         with what else is there. Raises `StorageFailed`."""

@@ -13,6 +13,7 @@ from provisioner.core.model import App, Database, Instance, Intent, Scrub, Statu
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Failures, Source
 from provisioner.reconcile.apply.fork_sources import origins
+from provisioner.reconcile.apply.lost_data import explained
 from provisioner.reconcile.apply.new_rows import begun, new_ids
 from provisioner.reconcile.apply.ownership import record_new, refusals
 from provisioner.reconcile.apply.renewals import renew
@@ -194,7 +195,8 @@ class Applier:
             engine = engine_of(instance)
             work = {"ensure": engine.ensure, "archive": engine.archive, "purge": engine.purge}[verb]
             todo = [step.database for step in group if step.database.id not in failures]
-            failures |= work(instance, todo)
+            failed = work(instance, todo)
+            failures |= failed if verb == "purge" else explained(self.registry, instance, failed, todo)
         self.failed = self.failed or bool(failures)
         results = [result_of(step, failures.get(step.database.id), self.now) for step in steps]
         with self.registry.change():

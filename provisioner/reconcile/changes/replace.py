@@ -49,11 +49,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """A database that holds other data now, and the id of the snapshot that its old data became."""
+    """A database that holds other data now, and the id of the snapshot that its old data became; None if none was there."""
 
     database: Database
     made: Copied
-    kept_as: str
+    kept_as: str | None
 
 
 def put_in_place(
@@ -107,8 +107,9 @@ def put_in_place(
                     with suppress(StorageFailed):  # the next reconcile undoes it
                         _undo(registry, app, item, now)
             raise
+    kept = {item.id for change in changes for item in snapshots.snapshots(registry, change.database.id)}
     return [
-        Replaced(change.database, copied, item.kept_as)
+        Replaced(change.database, copied, item.kept_as if item.kept_as in kept else None)
         for change, copied, item in zip(changes, made, begun, strict=True)
     ]
 

@@ -168,7 +168,8 @@ def _found(registry: Registry, wanted: Wanted, branch: str | None) -> list[Found
 def purge(wanted: Wanted, yes: bool) -> None:
     """Permanently delete an archived database now.
 
-    TARGET is a branch, a timeline, or one database by its name or id.
+    TARGET is a branch, a timeline, or one database by its name or id. Databases whose data is lost are discarded, including
+    live ones. If the branch of one is there, it gets a new, empty database.
     """
     with Registry.open(the_home()) as registry:
         carry_out(holding.purge(registry, load(registry, wanted)), yes=yes)

@@ -28,6 +28,7 @@ from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.operations import documents
 from provisioner.operations.instance.moves_in_progress import moves_under_way
+from provisioner.reconcile.apply.lost_data import lost, remedy
 from provisioner.reconcile.changes.command_access import described
 from provisioner.reconcile.controller import damaged, look
 from provisioner.reconcile.plan.actions import Note
@@ -280,4 +281,5 @@ def _databases(registry: Registry, app: App) -> Iterator[Finding]:
     for database in damaged(registry, app):
         what = engine_of(registry.storage_of(database)).kept_in
         text = f"its {what} {database.error}. Put it back where 'provisioner database show {database.name}' says"
+        text += f". {remedy(registry, database)}" if lost(registry, [database]) else ""
         yield f"app {app.slug} {database.name}", False, text

@@ -1,0 +1,43 @@
+"""Databases that have held data of which nothing is there, as opposed to damaged ones; and what can be done about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from provisioner.core.errors import StorageFailed
+from provisioner.core.model import Database, Instance, Status
+from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.engine import Failures
+from provisioner.registry import snapshots
+from provisioner.registry.store import Registry
+
+
+def lost(registry: Registry, databases: Sequence[Database]) -> list[Database]:
+    """Those whose data is lost. One whose place does not answer is not, and neither is one that never held any."""
+    return [item for item in databases if _lost(registry.storage_of(item), [item])]
+
+
+def explained(registry: Registry, instance: Instance, failures: Failures, databases: Sequence[Database]) -> Failures:
+    """The failures of these databases; with what to do, for those whose data is lost."""
+    failed = {item.id: item for item in databases if item.id in failures}
+    gone = _lost(instance, list(failed.values()))
+    return failures | {each: f"{failures[each]}. {remedy(registry, failed[each])}" for each in gone}
+
+
+def remedy(registry: Registry, database: Database) -> str:
+    """What else to do if the data of a lost database cannot be put back."""
+    current = registry.database(database.id) or database
+    timeline = registry.timeline(current.timeline_id)
+    kept = current.live and timeline.gone_at is None and snapshots.snapshots(registry, current.id)
+    back = f"restore a snapshot of it: provisioner database snapshot list {current.id}. Or " if kept else ""
+    if current.live and timeline.gone_at is None and not timeline.production and not timeline.protected:
+        return f"If it is lost, {back}start empty: provisioner database reset {current.id}"
+    return f"If it is lost, {back}discard it: provisioner database purge {current.id}"
+
+
+def _lost(instance: Instance, databases: Sequence[Database]) -> set[str]:
+    held = [item.id for item in databases if item.connected_at is not None and item.status is not Status.PURGED]
+    try:
+        return engine_of(instance).lost(instance, held) if held else set()
+    except StorageFailed:
+        return set()
