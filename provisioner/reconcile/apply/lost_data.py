@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from provisioner.core.errors import StorageFailed
-from provisioner.core.model import Database, Instance, Status
+from provisioner.core.model import Database, Instance, Intent, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Failures
 from provisioner.registry import snapshots
@@ -36,8 +36,15 @@ def remedy(registry: Registry, database: Database) -> str:
 
 
 def _lost(instance: Instance, databases: Sequence[Database]) -> set[str]:
-    held = [item.id for item in databases if item.connected_at is not None and item.status is not Status.PURGED]
+    if instance.moving:  # it may be between two places
+        return set()
+    held = [item.id for item in databases if item.connected_at is not None and not _in_between(item)]
     try:
         return engine_of(instance).lost(instance, held) if held else set()
     except StorageFailed:
         return set()
+
+
+def _in_between(database: Database) -> bool:
+    """Is it deleted, or is its data being replaced? Then what was built beside it may be all of it, and is moved in next."""
+    return database.status is Status.PURGED or database.intent is Intent.REPLACE
