@@ -174,12 +174,17 @@ def to_renew(registry: Registry, app_id: str) -> list[Database]:
 
 def shares_of(registry: Registry, timeline: Timeline) -> list[Share]:
     """What a timeline uses of others, the first first."""
-    rows = registry.rows(
-        "select timeline_id, instance_id, database_id, created_at, id from share where timeline_id = ?"
-        " order by created_at, rowid",
-        timeline.id,
+    return shares_of_all(registry, [timeline.id])
+
+
+def shares_of_all(registry: Registry, timeline_ids: Iterable[str]) -> list[Share]:
+    """What the timelines with these ids use of others, the first of each first."""
+    question = (
+        "select timeline_id, instance_id, database_id, created_at, id from share where timeline_id in ({})"
+        " order by created_at, rowid"
     )
-    return [Share(*row) for row in rows]  # type: ignore[arg-type]
+    found = (registry.rows(question.format(marks), *batch) for marks, batch in _batches(timeline_ids))
+    return [Share(*row) for some in found for row in some]  # type: ignore[arg-type]
 
 
 def used_of_others(registry: Registry, timeline: Timeline) -> list[Database]:

@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 
-from provisioner.core.model import App, Share
+from provisioner.core.model import Share
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
 
@@ -36,10 +37,10 @@ def end_shares(registry: Registry, ended: Iterable[Share]) -> None:
     )
 
 
-def carry_shares(registry: Registry, app: App, moved: dict[str, str]) -> list[Share]:
+def carry_shares(registry: Registry, moved: dict[str, str]) -> list[Share]:
     """Branches were renamed: what the timeline of one shared goes to another's, by their ids. What that shared ends, and
     is returned."""
-    known = shares(registry, app.id)
+    known = queries.shares_of_all(registry, {*moved, *moved.values()})
     going = [share for share in known if share.timeline_id in moved]
     ended = [share for share in known if share not in going and share.timeline_id in moved.values()]
     end_shares(registry, [*going, *ended])

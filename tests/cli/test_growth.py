@@ -14,7 +14,7 @@ from pathlib import Path
 import counting
 import pytest
 from counting import Counts
-from support import add_branches, ok, repository
+from support import add_branches, git, ok, repository
 
 FEW, MANY = 10, 1_000
 ONE, NAME = "branch-00003", "NAME"
@@ -96,3 +96,32 @@ def test_a_command_about_all_branches_costs_little_for_each(
     assert grown.files <= most.files * more
     assert grown.steps <= most.steps * more
     assert grown.calls <= most.calls * more
+
+
+RULES = {"rename": "empty", "fork of production": "fork:production", "fork of a branch": f"fork:{ONE}"}
+"""What becomes of a branch that git makes or renames, and the rule for new branches by which it does."""
+
+
+@pytest.mark.parametrize(("case", "rule"), RULES.items(), ids=RULES)
+def test_a_branch_that_is_renamed_or_forked_reads_no_more_of_the_others_than_a_look_does(
+    case: str, rule: str, worlds: Worlds
+) -> None:
+    """A look reads a line of each branch; what is done about one of them must not read any of the others again."""
+    looks, costs = {}, {}
+    for count, (repo, home) in worlds.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PROVISIONER_HOME", str(home))
+            ok(repo, "assign", "default", "--new-branch", rule, "--connect", "file")
+        for turn in ("first", "second"):
+            branch = f"{case}-{turn}".replace(" ", "-")
+            git(repo, "branch", branch)
+            counting.command(repo, home, "reconcile")
+            looks[count] = counting.command(repo, home, "reconcile")
+            git(repo, "branch", *(["-m", branch] if case == "rename" else []), f"{branch}-2")
+            costs[count] = counting.command(repo, home, "reconcile").grown(looks[count])
+    base, many = costs[FEW], costs[MANY]
+    assert (many.statements, many.files) == (base.statements, base.files)
+    if case == "rename":  # it is looked at once more, to see what follows from it
+        base, many = base.grown(looks[FEW]), many.grown(looks[MANY])
+    assert many.calls <= base.calls + MANY, (base, many)
+    assert many.steps <= base.steps + 10 * MANY, (base, many)  # the branches are counted, for the app's limit of them

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -41,18 +43,21 @@ class Counts:
 
 
 _active: Counts | None = None
+_thread = 0
+"""The thread that counts: what another one opens meanwhile is not the command's."""
+
 _hooked = False
 
 
 def _audit(event: str, _: tuple[object, ...]) -> None:
-    if _active is not None and event in _OPENED:
+    if _active is not None and event in _OPENED and threading.get_ident() == _thread:
         _active.files += 1
 
 
 @contextmanager
 def counting() -> Iterator[Counts]:
     """Count what the block does in this thread, with registries that it opens itself."""
-    global _active, _hooked
+    global _active, _hooked, _thread
     if not _hooked:  # an audit hook stays for good
         sys.addaudithook(_audit)
         _hooked = True
@@ -62,12 +67,15 @@ def counting() -> Iterator[Counts]:
             patch.setattr(module, "connect", _counted_connect(module.connect, counts))
         for name in _STAT:
             patch.setattr(os, name, _counted(getattr(os, name), counts))
-        _active = counts
+        _active, _thread = counts, threading.get_ident()
+        gc.collect()
+        gc.disable()  # what it finalizes, and when, is no cost of the command's
         sys.setprofile(lambda frame, event, _: _profile(counts, frame, event))
         try:
             yield counts
         finally:
             sys.setprofile(None)
+            gc.enable()
             _active = None
 
 
@@ -95,7 +103,8 @@ def _counted_connect(connect: Callable[..., sqlite3.Connection], counts: Counts)
 
 def _counted(function: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
     def counted(*args: Any, **options: Any) -> Any:
-        counts.files += 1
+        if threading.get_ident() == _thread:
+            counts.files += 1
         return function(*args, **options)
 
     return counted

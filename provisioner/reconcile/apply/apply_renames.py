@@ -42,8 +42,8 @@ def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) ->
         # archived for the moment: no two live databases may have one name, not even while they exchange them
         registry.save_databases(replace(database, status=Status.ARCHIVED) for database, _, _ in moved)
         registry.save_databases(database for database, _, _ in moved)
-        registry.save_databases(_left_behind(registry, app, actions, {database.id for database, _, _ in moved}))
-        ended = carry_shares(registry, app, {action.old.id: arrived[action.new].id for action in actions})
+        registry.save_databases(_left_behind(registry, actions, {database.id for database, _, _ in moved}))
+        ended = carry_shares(registry, {action.old.id: arrived[action.new].id for action in actions})
         _end_keeping(registry, app, ended, {database.id for database, _, _ in moved}, now)
         for database, timeline, action in moved:
             registry.record(
@@ -96,13 +96,12 @@ def _arrived(known: Timeline | None, action: Follow, now: int) -> Timeline:
     )
 
 
-def _left_behind(registry: Registry, app: App, actions: Sequence[Follow], moved: set[str]) -> list[Database]:
+def _left_behind(registry: Registry, actions: Sequence[Follow], moved: set[str]) -> list[Database]:
     """What older branches of a name have left in the archive: it is not the next one's that is called so."""
-    old = {action.old.id for action in actions}
     return [
         replace(item, hold=Hold.ORPHANED)
-        for item in registry.databases(app.id)
-        if item.timeline_id in old and item.id not in moved and item.hold is None and not item.live
+        for item in queries.databases_of_all(registry, {action.old.id for action in actions})
+        if item.id not in moved and item.hold is None and not item.live
     ]
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from provisioner.core.model import App, Database, Timeline
 from provisioner.core.naming import BRANCH_PREFIX
 from provisioner.git.parents import parent
-from provisioner.registry.shares import shares
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
 EMPTY = "empty"
@@ -26,20 +26,15 @@ def origins(registry: Registry, app: App, made: Sequence[Made]) -> Iterator[tupl
     rules = registry.new_branches(app.id)
     if all(rules.get(database.instance_id, EMPTY) == EMPTY for _, database in made):
         return
-    timelines = {timeline.id: timeline for timeline in registry.timelines(app.id) if not timeline.preview}
-    there = [
-        (timelines[database.timeline_id], database)
-        for database in registry.databases(app.id)
-        if database.live and database.timeline_id in timelines
-    ]
+    there = _there(registry, app, rules.values())
     found = {
         (timeline.branch, database.instance_id): database.id
-        for timeline, database in (*there, *made)
+        for timeline, database in (*_live(registry, there), *made)
         if not timeline.preview
     }
-    for share in shares(registry, app.id):
-        if share.timeline_id in timelines:
-            found[(timelines[share.timeline_id].branch, share.instance_id)] = share.database_id
+    by_id = {timeline.id: timeline.branch for timeline in there}
+    for share in queries.shares_of_all(registry, by_id):
+        found[by_id[share.timeline_id], share.instance_id] = share.database_id
     branches = {branch for branch, _ in found}
     for timeline, database in made:
         rule = rules.get(database.instance_id, EMPTY)
@@ -54,6 +49,27 @@ def origins(registry: Registry, app: App, made: Sequence[Made]) -> Iterator[tupl
             continue  # the others are forks of this one
         shown = os.fsdecode(source)
         yield database, origin, f"a fork of {shown}" if origin else f"{shown} has no database: it begins empty"
+
+
+def _there(registry: Registry, app: App, rules: Collection[str]) -> list[Timeline]:
+    """The timelines that a database may be a fork of by these rules: all of an app's only if git has to be asked which branch
+    another was made from."""
+    if _PARENT in rules:
+        return [timeline for timeline in registry.timelines(app.id) if not timeline.preview]
+    branches = {app.production}
+    for rule in rules:
+        if rule not in (EMPTY, _PRODUCTION):
+            branch = os.fsencode(rule.removeprefix(FORK))
+            branches |= {branch, branch.removeprefix(BRANCH_PREFIX)}
+    return queries.of_branches(registry, app.id, branches)
+
+
+def _live(registry: Registry, timelines: Sequence[Timeline]) -> Iterator[Made]:
+    """The live databases of these timelines, each with its own."""
+    by_id = {timeline.id: timeline for timeline in timelines}
+    for database in queries.databases_of_all(registry, by_id):
+        if database.live:
+            yield by_id[database.timeline_id], database
 
 
 def _branch(app: App, timeline: Timeline, rule: str, known: set[bytes]) -> bytes | None:
