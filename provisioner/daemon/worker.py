@@ -239,7 +239,10 @@ def wait_until(when: float, interrupted: Callable[[], bool]) -> bool:
 
 def daemon_runs(home: Home) -> bool:
     """Does a daemon hold this home? Its lock tells, which dies with it."""
-    lock = try_lock(os.path.join(home.locks, "daemon.lock"))
+    path = os.path.join(home.locks, "daemon.lock")
+    if not os.path.exists(path):  # then none ever ran; it is not made, for this only looks
+        return False
+    lock = try_lock(path)
     if lock is None:
         return True
     os.close(lock)

@@ -22,6 +22,7 @@ from provisioner.core.model import (
 )
 from provisioner.core.unconnected import Doubtful
 from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.looking import only_looking
 from provisioner.engines.server_endpoint import served
 from provisioner.reconcile.changes.run_records import PRE_DEPLOY
 from provisioner.reconcile.plan.planner_context import expires_at
@@ -209,7 +210,8 @@ def _timeline(app: App, timeline: Timeline, held: list[Database], sharing: _Shar
 def document(database: Database, reach: Reach) -> Document:
     """A database as it is now: its file is looked at."""
     instance = reach.instance(database.instance_id).storage(moved=database.moved)
-    inspection = engine_of(instance).inspect(instance, database)
+    with only_looking():
+        inspection = engine_of(instance).inspect(instance, database)
     return {
         "id": database.id,
         "instance": instance.slug,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.location import is_kept
+from provisioner.engines.protocol.looking import only_looking
 from provisioner.git.anchors import begin_watch, complete_watch, watch_begun
 from provisioner.reconcile.apply.applier import Applier, Progress
 from provisioner.reconcile.apply.apply_renames import follow
@@ -182,7 +183,8 @@ def archive_instance(registry: Registry, app: App, instance: Instance, now: int,
 
 def preview(registry: Registry, app: App, now: int) -> Plan:
     """What `reconcile` with `retry` would begin with; changes nothing."""
-    found = {database.id: database for database in damaged(registry, app)}
+    with only_looking():
+        found = {database.id: database for database in damaged(registry, app)}
     seen = observe(registry, app, now, {database.timeline_id for database in found.values()})
     databases = tuple(found.get(database.id, database) for database in seen.actual.databases)
     return _planned(registry, replace(seen, actual=replace(seen.actual, databases=databases)), now, True)

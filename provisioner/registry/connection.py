@@ -36,16 +36,29 @@ class Tables:
         self._reserve = Reserve(home)
 
     @classmethod
-    def open(cls, home: Home, *, create: bool = False, busy_seconds: float = BUSY_SECONDS, who: str = "user") -> Self:
+    def open(
+        cls,
+        home: Home,
+        *,
+        create: bool = False,
+        busy_seconds: float = BUSY_SECONDS,
+        who: str = "user",
+        looking: bool = False,
+    ) -> Self:
         """Open the home's registry, made with its directories where `create`; otherwise its absence is an error.
 
-        Where another process has it locked, each question waits for `busy_seconds`. Raises WrongHome if the directory is
+        Where another process has it locked, each question waits for `busy_seconds`. With `looking`, nothing can be written to
+        it, and an older one is brought up to date in memory only. Raises WrongHome if the directory is
         not the home that it says it is.
         """
         must_be_home(home)
-        registry = cls(home, cls._connected(home, create=create, busy_seconds=busy_seconds), who)
+        registry = cls(home, cls._connected(home, create=create, busy_seconds=busy_seconds, looking=looking), who)
         try:
-            must_be_the_home_of(registry.home_id(), home, must_be_home(home))
+            identity = must_be_home(home)
+            if (
+                identity is not None or not looking
+            ):  # an older home gets its identity with the first command that changes it
+                must_be_the_home_of(registry.home_id(), home, identity)
         except BaseException:
             registry.close()
             raise
@@ -57,7 +70,7 @@ class Tables:
         return cls(home, cls._connected(home, create=False, busy_seconds=BUSY_SECONDS), who, adopting=True)
 
     @staticmethod
-    def _connected(home: Home, *, create: bool, busy_seconds: float) -> sqlite3.Connection:
+    def _connected(home: Home, *, create: bool, busy_seconds: float, looking: bool = False) -> sqlite3.Connection:
         if not home.has_registry():
             if create:
                 must_lead(home)
@@ -72,6 +85,8 @@ class Tables:
             except OSError as error:
                 raise refusal(home, error) from error
         _must_be_ours_alone(home)
+        if looking:
+            return _to_look_at(home, busy_seconds)
         reserve = Reserve(home)
         reserve.make_room()
         in_place.make(f"{home.registry}-shm", FILE_MODE)
@@ -211,6 +226,17 @@ class Tables:
             " order by id desc limit ?",
             *(before, before, most),
         )
+
+
+def _to_look_at(home: Home, busy_seconds: float) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(home.registry, timeout=busy_seconds, isolation_level=None)
+        connection.execute("pragma query_only = on")
+        connection = migrations.as_up_to_date(home, connection)
+        connection.execute("pragma query_only = on")
+    except (sqlite3.Error, UnicodeError) as error:
+        raise refusal(home, error) from error
+    return connection
 
 
 def _must_be_ours_alone(home: Home) -> None:

@@ -158,3 +158,25 @@ def test_the_version_counts_the_migrations() -> None:
 
 def test_homes_have_an_identity_since_the_migration_that_makes_locations_relative() -> None:
     assert [name for name, _ in MIGRATIONS].index("0014_relative_locations") + 1 == SINCE_VERSION
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["of this version", "of an older version"])
+def test_doctor_changes_nothing_in_the_home(repo: Path, home: Path, old: bool) -> None:
+    ok(repo, "status")
+    (home / "reserve").unlink()
+    if old:
+        _back_to_version_2(home / "registry.db")
+        (home / "identity").unlink()
+    before = _files(home)
+    done = provisioner(repo, "doctor")
+    assert "corrupt" not in done.stdout + done.stderr
+    assert "app shop: " in done.stdout
+    assert _files(home) == before
+
+
+def _files(home: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path.relative_to(home)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(home.rglob("*"))
+        if path.is_file()
+    }

@@ -11,6 +11,7 @@ from typing import Final
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance, Status
 from provisioner.engines.catalog import engine_of
+from provisioner.engines.protocol.looking import only_looking
 from provisioner.registry.store import Registry
 
 AT_ONCE: Final = 25  # some milliseconds
@@ -50,7 +51,8 @@ class Sizes:
             database = registry.database(database_id)
             if database is None or database.status is Status.PURGED or database.connected_at is None:
                 continue
-            sizes.append(engines[database.moved].inspect(ends[database.moved], database).size)
+            with only_looking():
+                sizes.append(engines[database.moved].inspect(ends[database.moved], database).size)
             if not number % AT_ONCE and self._ended.wait(REST_SECONDS):
                 break
         told = [size for size in sizes if size is not None]

@@ -21,6 +21,7 @@ from provisioner.engines.postgres.schema_setup import Contents
 from provisioner.engines.postgres.session import Session
 from provisioner.engines.protocol import instance_mark, location
 from provisioner.engines.protocol.engine import Failures, Stored
+from provisioner.engines.protocol.looking import may_start
 
 _SCHEMA = "pv_owners_"
 _MISSING = (psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedTable)
@@ -246,6 +247,9 @@ def _opened(instance: Instance) -> Iterator[Session]:
         assert row is not None  # noqa: S101 - it selects no table
         here, apart = row
         if here:
+            yield session
+            return
+        if not apart and not may_start():  # only looking: what is not there has no rows
             yield session
             return
         if not apart:

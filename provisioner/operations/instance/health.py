@@ -9,6 +9,7 @@ from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Kept, UsageLimits
+from provisioner.engines.protocol.looking import only_looking
 from provisioner.operations.documents import Document
 
 
@@ -16,11 +17,12 @@ def standing(instance: Instance) -> Document:
     """``status`` is connected or error, ``error`` why, ``replication`` null where there is only one of the server, ``limits``
     null where there are none."""
     engine = engine_of(instance)
-    check = engine.look(instance)
-    try:
-        kept, limits = engine.kept(instance), engine.limits(instance)
-    except StorageFailed:  # the look says the same
-        kept = limits = None
+    with only_looking():
+        check = engine.look(instance)
+        try:
+            kept, limits = engine.kept(instance), engine.limits(instance)
+        except StorageFailed:  # the look says the same
+            kept = limits = None
     return {
         "status": str(Status.CONNECTED if check.well else Status.ERROR),
         "error": None if check.well else check.text,

@@ -9,6 +9,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 from provisioner.registry import schema_version
 from provisioner.registry.schema import entitlements
@@ -395,6 +396,26 @@ def bring_up_to_date(home: Home, connection: sqlite3.Connection) -> None:
         connection.create_function("home_id", 0, lambda: known.id)
         connection.create_function("in_home", 1, lambda path: path and relative(path, known.path))
         _apply(connection)
+
+
+def as_up_to_date(home: Home, connection: sqlite3.Connection) -> sqlite3.Connection:
+    """What looks at this registry without changing it: the same connection, or of an older registry a copy in memory."""
+    found: int = connection.execute("pragma user_version").fetchone()[0]
+    if found == schema_version.VERSION:
+        return connection
+    if found > schema_version.VERSION:
+        raise TooNew(home.registry, found)
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    with closing(connection):
+        connection.backup(copy)
+    known, _ = read(home) or (None, "")
+    rows = copy.execute("select id from organization").fetchall() if found else []
+    home_id = known.id if known is not None else rows[0][0] if rows else ""
+    made_at = known.path if known is not None else _made_at(home, copy) if found else home.path
+    copy.create_function("home_id", 0, lambda: home_id)
+    copy.create_function("in_home", 1, lambda path: path and relative(path, made_at))
+    _apply(copy)
+    return copy
 
 
 def _identified(home: Home, connection: sqlite3.Connection, found: int) -> Identity:

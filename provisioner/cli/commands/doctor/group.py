@@ -84,7 +84,7 @@ def _findings(home: Home, *, deep: bool = False) -> Iterator[Finding]:
     yield _looked_at("home", look_at(home.path))
     yield from _followed(home)
     try:
-        registry = Registry.open(home, busy_seconds=_PATIENCE_SECONDS)
+        registry = Registry.open(home, busy_seconds=_PATIENCE_SECONDS, looking=True)
     except ProvisionerError as error:
         holders = held_by(home.registry, home.registry + "-shm") if "locked" in error.message else ""
         yield "registry", False, f"{error}{f'. It is held by {holders}: wait for it, or end it' if holders else ''}"
