@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli.standard_input import can_ask
-from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, WrongRepository
+from provisioner.core.errors import NotConfirmed, NotResolved, StorageFailed, WrongRepository
 from provisioner.core.model import App
 from provisioner.environment.resolve import Selectors, find_app, here
 from provisioner.registry.store import Registry
@@ -87,5 +87,6 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not can_ask():
-        raise ProvisionerError(f"{question} was not confirmed", "Nobody can be asked here: say --yes")
-    click.confirm(question, abort=True)
+        raise NotConfirmed(f"{question} was not confirmed", "Nobody can be asked here: say --yes")
+    if not click.confirm(question, err=True):
+        raise NotConfirmed("not confirmed", "Nothing was changed")

@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 from provisioner.cli import standard_input
 from provisioner.cli.context import the_app, the_home
 from provisioner.cli.selectors import Wanted, load, parse
-from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.errors import NotReady, NotResolved, ProvisionerError
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines import open_store as stores
 from provisioner.engines.catalog import engine_of
@@ -92,7 +92,7 @@ def located(app: App, database: Database) -> Place | Whole:
     if engine_of(on).dumps is not None:
         return Whole(app, database, on)
     if database.connected_at is None:
-        raise NotResolved(f'database "{database.name}" has no data yet', "See 'provisioner status'")
+        raise NotReady(f'database "{database.name}" has no data yet', "See 'provisioner status'")
     return Place(database.name, engine_of(on).inspect(on, database).path or "", app, database)
 
 
@@ -167,7 +167,7 @@ def opened(wanted: Place, *, create: bool = False) -> Iterator[Store]:
 
 def must_be_connected(wanted: Place) -> None:
     if wanted.database is not None and wanted.database.status is not Status.CONNECTED:
-        raise NotResolved(
+        raise NotReady(
             f"database {wanted.name!r} is {wanted.database.status}", f"See 'provisioner database show {wanted.name}'"
         )
 

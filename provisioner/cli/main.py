@@ -10,10 +10,9 @@ from contextlib import suppress
 import click
 
 from provisioner import __version__
-from provisioner.cli import standard_output
+from provisioner.cli import failure, standard_output
 from provisioner.cli.groups import SectionedGroup, words_of
 from provisioner.core.errors import NotResolved, ProvisionerError
-from provisioner.core.naming import shown
 from provisioner.system import failpoints
 from provisioner.system.home import Home, home_directory
 
@@ -97,26 +96,26 @@ def _code(invoke: Callable[[], int]) -> int:
     try:
         return invoke()
     except standard_output.OutputFailed as error:
-        _say(str(error))
+        failure.report(error, error.exit_code)
         return error.exit_code
     except ProvisionerError as error:
         _flush()
-        _say(str(error))
-        if _connects() and error.exit_code == ProvisionerError.exit_code:
-            return NotResolved.exit_code
-        return error.exit_code
+        ours = _connects() and error.exit_code == ProvisionerError.exit_code
+        code = NotResolved.exit_code if ours else error.exit_code
+        failure.report(error, code)
+        return code
     except click.exceptions.NoArgsIsHelpError as asked:
         click.echo(asked.format_message())
         _flush()
         return 0
     except click.ClickException as error:
         _flush()
-        error.show()
+        failure.report_usage(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         _flush()
-        _say("stopped; nothing is half done, 'provisioner reconcile' goes on")
-        return 130
+        failure.report_interrupt("stopped; nothing is half done, 'provisioner reconcile' goes on")
+        return failure.INTERRUPTED
     except (standard_output.ReaderGone, BrokenPipeError):
         return 141
     except Exception as error:
@@ -124,8 +123,9 @@ def _code(invoke: Callable[[], int]) -> int:
 
         _flush()
         problem = explained(error, Home(home_directory(os.environ)), os.environ)
-        _say(str(problem))
-        return NotResolved.exit_code if _connects() else problem.exit_code
+        code = NotResolved.exit_code if _connects() else problem.exit_code
+        failure.report(problem, code)
+        return code
 
 
 def _connects() -> bool:
@@ -145,8 +145,4 @@ def _keep_env_files_up() -> None:
         from provisioner.environment.env_files import refresh_all
 
         for line in refresh_all(home):
-            _say(line)
-
-
-def _say(text: str) -> None:
-    click.echo(f"provisioner: {shown(' '.join(text.splitlines()))}", err=True)
+            failure.line(line)

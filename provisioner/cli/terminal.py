@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 import click
 
-from provisioner.cli.context import confirm
+from provisioner.cli.change import Describe
+from provisioner.cli.context import confirm, print_json
 from provisioner.cli.standard_input import can_ask
-from provisioner.core.errors import ProvisionerError
+from provisioner.core.errors import NotConfirmed
 from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.operations.proposal import STEPS, Proposal
@@ -62,14 +63,20 @@ def _in_lines(app: App) -> Progress:
 TERMINAL = Terminal()
 
 
-def carry_out(proposal: Proposal, *, yes: bool = False) -> None:
-    """Ask, unless `yes`, and do it. Raises ProvisionerError where nobody has said yes."""
+def carry_out(proposal: Proposal, *, yes: bool = False, document: Describe | None = None) -> None:
+    """Ask, unless `yes`, and do it; print what was done, or the JSON `document` of it.
+
+    Raises NotConfirmed if the answer is not yes.
+    """
     for line in proposal.details:
-        click.echo(shown(line))
+        click.echo(shown(line), err=document is not None)
     if proposal.typed:
         _typed(proposal, yes)
     elif proposal.question:
         confirm(proposal.question, yes)
+    if document is not None:
+        print_json(document(list(proposal.do(TERMINAL))))
+        return
     for line in proposal.do(TERMINAL):
         click.echo(shown(line))
 
@@ -78,5 +85,5 @@ def _typed(proposal: Proposal, yes: bool) -> None:
     if yes:
         return
     if not can_ask():
-        raise ProvisionerError(f"{proposal.question} was not confirmed", "Nobody can be asked here: say --yes")
-    proposal.answered(click.prompt(f"{proposal.question} Type {proposal.typed}"))
+        raise NotConfirmed(f"{proposal.question} was not confirmed", "Nobody can be asked here: say --yes")
+    proposal.answered(click.prompt(f"{proposal.question} Type {proposal.typed}", err=True))

@@ -12,6 +12,10 @@ class ProvisionerError(Exception):
         super().__init__(f"{message}. {hint}" if hint else message)
 
 
+class NotConfirmed(ProvisionerError):  # noqa: N818
+    """A question was answered with no, or could not be asked. Nothing was changed."""
+
+
 class UsageError(ProvisionerError):
     """The words of a command are off."""
 
@@ -22,14 +26,32 @@ class NotResolved(ProvisionerError):  # noqa: N818 - the field says "not resolve
     """A timeline or its database cannot be told, or is not connected: nothing may run."""
 
     exit_code = 3
+    code = "not-found"
+    """Why, for programs: ``not-found``, ``ambiguous``, ``not-ready``, or ``refused``."""
+
+
+class Ambiguous(NotResolved):
+    """What was named has several meanings."""
+
+    code = "ambiguous"
+
+
+class NotReady(NotResolved):
+    """A timeline or its database is there, and is not connected."""
+
+    code = "not-ready"
 
 
 class WrongHome(NotResolved):
     """A directory is not, or not beyond doubt, the home that it says it is: nothing is changed and nobody is connected."""
 
+    code = "refused"
+
 
 class WrongRepository(NotResolved):
     """A repository is not, or not beyond doubt, the one that an app was registered with: nothing is changed for it."""
+
+    code = "refused"
 
 
 class Busy(ProvisionerError):  # noqa: N818

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from provisioner.core.connection import Connection
-from provisioner.core.errors import NotResolved, UsageError
+from provisioner.core.errors import Ambiguous, NotResolved, UsageError
 from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION
 from provisioner.core.unconnected import NotYet
 from provisioner.engines.endpoints import environment
@@ -127,7 +127,7 @@ def keyed_instance(home: Home, selectors: Selectors, cwd: bytes) -> str | None:
             f"Assign one: provisioner assign INSTANCE {app.slug}. For SQL, use: provisioner exec -- psql",
         )
     if len(keyed) > 1:
-        raise NotResolved(
+        raise Ambiguous(
             f"app {app.slug!r} has {len(keyed)} deno-kv instances: {', '.join(keyed)}",
             "Choose one: --instance INSTANCE",
         )

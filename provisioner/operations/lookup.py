@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.errors import NotResolved
+from provisioner.core.errors import Ambiguous, NotResolved
 from provisioner.core.model import App, Database, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION, shown
 from provisioner.engines.postgres import names
@@ -34,7 +34,7 @@ def _only(registry: Registry, name: str, found: list[tuple[App, Database]]) -> t
         return found[0]
     if found:
         each = (f"{item.id} ({item.status} on {registry.instance_of(item.instance_id).slug})" for _, item in found)
-        raise NotResolved(f"there are {len(found)} databases {name!r}", f"Say which by its id: {', '.join(each)}")
+        raise Ambiguous(f"there are {len(found)} databases {name!r}", f"Say which by its id: {', '.join(each)}")
     raise NotResolved(f"there is no database {name!r}", "See 'provisioner database list --all'")
 
 
@@ -63,7 +63,7 @@ def target(
     if found:
         owner, database = _only(registry, text, found)
         if timeline is not None and timeline.id != database.timeline_id:
-            raise NotResolved(
+            raise Ambiguous(
                 f"{text!r} is a database of {shown(registry.timeline(database.timeline_id).name)}, and {shown(timeline.name)}"
                 " is called so too",
                 f"Say {database.id} for the one, {shown(timeline.name)} for the other",
@@ -99,7 +99,7 @@ def at_revision(registry: Registry, app: App, revision: str, *, missing_ok: bool
     found = [item for item in found if item.preview] or found
     if len(found) > 1:
         there = ", ".join(shown(item.name) for item in found)
-        raise NotResolved(f"{len(found)} timelines are at revision {revision}: {there}", "Choose one: --branch BRANCH")
+        raise Ambiguous(f"{len(found)} timelines are at revision {revision}: {there}", "Choose one: --branch BRANCH")
     if not found and not missing_ok:
         raise NotResolved(
             f"no timeline of app {app.slug!r} is at revision {revision}", "See 'provisioner timeline list'"
@@ -152,7 +152,7 @@ def known_timeline(registry: Registry, app: App, name: bytes, *, exact: bool) ->
         other = (
             f"{shown(app.production)} for production's" if timeline.production else "its database's name for the other"
         )
-        raise NotResolved(
+        raise Ambiguous(
             f"{shown(name)} is a timeline of app {app.slug!r}, and a branch is called so too",
             f"Say {shown(branch.name)} for the branch's, {other}",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from provisioner.core.clock import now_ms, rfc3339
-from provisioner.core.errors import NotResolved
+from provisioner.core.errors import Ambiguous, NotResolved
 from provisioner.core.model import App, Database, Snapshot, Status
 from provisioner.engines.protocol.engine import Source
 from provisioner.operations.deploys import after_change
@@ -99,7 +99,7 @@ def find(registry: Registry, identity: str) -> Snapshot:
     if len(found) == 1:
         return found[0]
     if found:
-        raise NotResolved(f"{len(found)} snapshots begin with {identity!r}", "Give more of the id")
+        raise Ambiguous(f"{len(found)} snapshots begin with {identity!r}", "Give more of the id")
     raise NotResolved(f"there is no snapshot {identity!r}", "See 'provisioner database snapshot list'")
 
 
@@ -114,7 +114,7 @@ def at_revision(registry: Registry, database: Database, revision: str) -> Snapsh
             "'provisioner app set --snapshot-revisions N' keeps it from now on",
         )
     if len({item.revision for item in found}) > 1:
-        raise NotResolved(f"several revisions begin with {revision!r}", "Give more of it")
+        raise Ambiguous(f"several revisions begin with {revision!r}", "Give more of it")
     return found[0]
 
 

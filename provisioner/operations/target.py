@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from provisioner.core.errors import NotResolved
+from provisioner.core.errors import Ambiguous, NotReady, NotResolved
 from provisioner.core.model import App, Database, Instance, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.operations.instances import find
@@ -110,7 +110,7 @@ def only_one(target: Target) -> Database:
     found = all_used(target)
     if len(found) > 1:
         slugs = ", ".join(target.instance_of(item).slug for item in found)
-        raise NotResolved(
+        raise Ambiguous(
             f"{target.name} has {len(found)} databases, on the instances {slugs}", "Choose one: --instance INSTANCE"
         )
     return found[0]
@@ -120,10 +120,10 @@ def _missing(target: Target, instance: Instance) -> NotResolved:
     others = "; for its other databases, add --instance INSTANCE" if len(target.assigned) > 1 else ""
     for item in target.archived:
         if item.instance_id == instance.id:
-            return NotResolved(
+            return NotReady(
                 f"database {item.name!r} of {target.name} is archived",
                 f"Bring it back: provisioner database recover {item.name}{others}",
             )
-    return NotResolved(
+    return NotReady(
         f"{target.name} has no live database on instance {instance.slug!r}", f"Run: provisioner reconcile{others}"
     )

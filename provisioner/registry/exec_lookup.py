@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from provisioner.core.connection import Attached, Connection
-from provisioner.core.errors import NotResolved, StorageFailed
+from provisioner.core.errors import Ambiguous, NotReady, NotResolved, StorageFailed
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.core.unconnected import RECONCILE, NotYet, must_be_connected
 from provisioner.git.lineage import unchanged
@@ -164,7 +164,7 @@ class Resolver:
         if not assigned:
             lost = self._rows(_DELETED, app.id)
             if lost:
-                raise NotResolved(
+                raise NotReady(
                     f"the database instance {lost[0][0]!r} of app {app.slug!r} was deleted",
                     f"Bring it back: provisioner instance recover {lost[0][1]}",
                 )
@@ -233,7 +233,7 @@ class Resolver:
                 f"See 'provisioner timeline show {timeline}'",
             )
         if failure is not None:
-            raise NotResolved(
+            raise NotReady(
                 f"timeline {timeline!r} is in error: {failure}",
                 f"Mend that and push it, or run it again: provisioner timeline fix {timeline}",
             )
@@ -258,7 +258,7 @@ class Resolver:
             return PRODUCTION if production else (PREVIEW_PREFIX if preview else BRANCH_PREFIX) + branch
         if not rows:
             raise NotYet(f"no timeline of app {app.slug!r} is at revision {revision}", _LIST)
-        raise NotResolved(f"{len(rows)} timelines are at revision {revision}", "Say which: --branch NAME")
+        raise Ambiguous(f"{len(rows)} timelines are at revision {revision}", "Say which: --branch NAME")
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:

@@ -42,16 +42,22 @@ def app() -> None:
 @click.option("--production-branch", metavar="BRANCH", help=PRODUCTION_HELP)
 @click.option("--grace", metavar="TIME", help="How long a branch is gone before its database is archived (10s).")
 @click.option("--retention", metavar="TIME", help="How long an archived database is kept (7d).")
-def add(path: str, name: str | None, production_branch: str | None, grace: str | None, retention: str | None) -> None:
+@json_option
+def add(
+    path: str, name: str | None, production_branch: str | None, grace: str | None, retention: str | None, as_json: bool
+) -> None:
     """Register a repository without hooks or an instance."""
     with Registry.open(the_home(), create=True) as registry:
         registry.organization()
         added = registered(registry, path, name, production_branch, grace, retention)
         inbox.leave(registry.home.inbox, added.id)
+        if as_json:
+            print_json(app_document(registry, added))
+            return
         click.echo(f"app {added.slug}: assign an instance with 'provisioner assign INSTANCE {added.slug}'")
 
 
-def _document(registry: Registry, app: App) -> view.Document:
+def app_document(registry: Registry, app: App) -> view.Document:
     assigned = registry.assigned(app.id)
     modes = registry.connect_modes(app.id)
     scrubs = registry.scrubs(app.id)
@@ -90,7 +96,7 @@ def _document(registry: Registry, app: App) -> view.Document:
 def list_apps(as_json: bool) -> None:
     """List apps with their repository and production branch."""
     with Registry.open(the_home()) as registry:
-        documents = [_document(registry, app) for app in registry.apps()]
+        documents = [app_document(registry, app) for app in registry.apps()]
     if as_json:
         print_json(documents)
         return
@@ -107,7 +113,7 @@ def show(slug: str | None, as_json: bool) -> None:
     Default: the one whose checkout this is.
     """
     with Registry.open(the_home()) as registry:
-        document = _document(registry, the_app(registry, slug))
+        document = app_document(registry, the_app(registry, slug))
     if as_json:
         print_json(document)
         return
@@ -135,6 +141,7 @@ def _text(value: object) -> str:
 @click.option("--repository", metavar="PATH", help="Where the repository has been moved to.")
 @deploying_options
 @yes_option
+@json_option
 def set_app(
     slug: str | None,
     name: str | None,
@@ -145,6 +152,7 @@ def set_app(
     repository: str | None,
     deploying: Deploying,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """Change an app's settings.
 
@@ -171,13 +179,18 @@ def set_app(
             git_dir=git_dir,
             deploying=deploying,
         )
-        carry_out(proposal, yes=yes)
+        carry_out(proposal, yes=yes, document=(lambda _: _now(registry, app)) if as_json else None)
+
+
+def _now(registry: Registry, app: App) -> view.Document:
+    return app_document(registry, registry.app(app.id) or app)
 
 
 @app.command()
 @object_argument("slug", "app", required=False)
 @yes_option
-def remove(slug: str | None, yes: bool) -> None:
+@json_option
+def remove(slug: str | None, yes: bool, as_json: bool) -> None:
     """Remove an app and its hooks, and archive its databases.
 
     'provisioner init' in the same repository brings all of it back.
@@ -185,6 +198,7 @@ def remove(slug: str | None, yes: bool) -> None:
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
         live = [database for database in registry.databases(app.id) if database.live]
+        was = app_document(registry, app)
         confirm(f"Remove app {app.slug} and archive its {len(live)} databases?", yes)
         own = os.path.isdir(app.git_dir) and wrong(registry, app) is None
         checkout = find_checkout(app.git_dir) if own else None
@@ -200,6 +214,9 @@ def remove(slug: str | None, yes: bool) -> None:
         if checkout is not None:
             with suppress(OSError):
                 leave(app, checkout.common_dir)
+        if as_json:
+            print_json(was)
+            return
         click.echo(f"removed {app.slug}; its databases are kept, and 'provisioner init' there brings them back")
 
 

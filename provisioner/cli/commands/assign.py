@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.context import the_app, the_home, yes_option
+from provisioner.cli.commands.app import app_document
+from provisioner.cli.context import json_option, the_app, the_home, yes_option
 from provisioner.cli.scrub_options import scrub_options
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
@@ -36,8 +37,15 @@ def _new_branch(_: click.Context, __: click.Parameter, value: str | None) -> str
     help="What apps get: the file, the server's URL, or auto, the URL while a server is up. Default: as it is; auto.",
 )
 @scrub_options
+@json_option
 def assign(
-    instance: str, app: str | None, mode: str | None, new_branch: str | None, scrub: str | None, limit_ms: int | None
+    instance: str,
+    app: str | None,
+    mode: str | None,
+    new_branch: str | None,
+    scrub: str | None,
+    limit_ms: int | None,
+    as_json: bool,
 ) -> None:
     """Assign an instance to an app.
 
@@ -52,15 +60,17 @@ def assign(
             begins=new_branch,
             scrubbing=Scrubbing(scrub, limit_ms),
         )
-        carry_out(proposal)
+        carry_out(proposal, document=(lambda _: app_document(registry, chosen)) if as_json else None)
 
 
 @click.command()
 @click.argument("instance")
 @object_argument("app", "app", required=False)
 @yes_option
-def unassign(instance: str, app: str | None, yes: bool) -> None:
+@json_option
+def unassign(instance: str, app: str | None, yes: bool, as_json: bool) -> None:
     """Unassign an instance from an app and keep its data."""
     with Registry.open(the_home()) as registry:
         chosen = the_app(registry, app)
-        carry_out(assignments.unassign(registry, chosen, find(registry, instance)), yes=yes)
+        proposal = assignments.unassign(registry, chosen, find(registry, instance))
+        carry_out(proposal, yes=yes, document=(lambda _: app_document(registry, chosen)) if as_json else None)

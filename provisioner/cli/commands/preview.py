@@ -7,6 +7,7 @@ from collections import deque
 
 import click
 
+from provisioner.cli.change import timeline_after
 from provisioner.cli.commands.database.fork import app_option
 from provisioner.cli.context import apps_meant, json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.terminal import TERMINAL, carry_out
@@ -88,13 +89,15 @@ def list_previews(slug: str | None, everything: bool, as_json: bool) -> None:
 @click.argument("revision", metavar="REV")
 @app_option
 @yes_option
-def delete(revision: str, slug: str | None, yes: bool) -> None:
+@json_option
+def delete(revision: str, slug: str | None, yes: bool, as_json: bool) -> None:
     """Archive a preview's databases."""
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
         wanted = revision.removeprefix(os.fsdecode(PREVIEW_PREFIX))
         timeline = previews.find(registry, app, wanted, _commit(app, wanted, slug))
-        carry_out(previews.delete(registry, app, timeline), yes=yes)
+        document = timeline_after(registry, app, timeline) if as_json else None
+        carry_out(previews.delete(registry, app, timeline), yes=yes, document=document)
 
 
 def _commit(app: App, revision: str, slug: str | None) -> str | None:

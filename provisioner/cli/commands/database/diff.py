@@ -15,7 +15,7 @@ from provisioner.cli.commands.kv import kv_errors
 from provisioner.cli.context import json_option
 from provisioner.cli.data_source import Place, located, place, registered, snapshot, with_keys
 from provisioner.cli.selectors import Wanted, selector_options
-from provisioner.core.errors import NotResolved, UsageError
+from provisioner.core.errors import Ambiguous, UsageError
 from provisioner.core.model import Database
 from provisioner.core.naming import shown
 from provisioner.environment.resolve import Selectors
@@ -53,7 +53,7 @@ def diff(a: str, b: str, values: bool, stat: bool, exit_code: bool, selectors: S
     pairs = _pairs(Wanted(selectors, a), Wanted(selectors, b))
     if as_json and len(pairs) > 1:
         names = ", ".join(first.name for first, _ in pairs)
-        raise NotResolved(f"{a} has {len(pairs)} Deno KV databases: {names}", "Choose one: --instance INSTANCE")
+        raise Ambiguous(f"{a} has {len(pairs)} Deno KV databases: {names}", "Choose one: --instance INSTANCE")
     differ = [_compared(*pair, values=values, stat=stat, as_json=as_json) for pair in pairs]
     if exit_code and any(differ):
         sys.exit(1)

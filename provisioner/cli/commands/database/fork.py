@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.context import the_home, yes_option
+from provisioner.cli.change import change
+from provisioner.cli.context import json_option, the_home, yes_option
 from provisioner.cli.scrub_options import scrub_options
 from provisioner.cli.selectors import HERE, Wanted, load, parse, selector_options, target_argument
 from provisioner.cli.terminal import carry_out
@@ -30,6 +31,7 @@ deploy_option = click.option(
 @scrub_options
 @deploy_option
 @yes_option
+@json_option
 def fork(
     source: str,
     target: str,
@@ -39,6 +41,7 @@ def fork(
     yes: bool,
     scrub: str | None,
     limit_ms: int | None,
+    as_json: bool,
 ) -> None:
     """Replace TO's data with a copy of FROM's.
 
@@ -57,7 +60,8 @@ def fork(
             scrubbing=fork_reset.Scrubbing(scrub, limit_ms),
             deploy=not no_deploy,
         )
-        carry_out(proposal, yes=yes)
+        document = change(registry, "fork", goal.app, goal.timeline) if as_json else None
+        carry_out(proposal, yes=yes, document=document)
 
 
 @click.command()
@@ -74,6 +78,7 @@ def fork(
 @scrub_options
 @deploy_option
 @yes_option
+@json_option
 def reset(
     wanted: Wanted,
     source: str,
@@ -82,6 +87,7 @@ def reset(
     yes: bool,
     scrub: str | None,
     limit_ms: int | None,
+    as_json: bool,
 ) -> None:
     """Reset a database to empty or to a copy of another.
 
@@ -93,7 +99,8 @@ def reset(
     with Registry.open(the_home()) as registry:
         goal = load(registry, wanted)
         if goal.timeline.doubt and source == "empty":
-            carry_out(begin_empty(registry, goal.app, goal.timeline), yes=yes)
+            document = change(registry, "reset", goal.app, goal.timeline) if as_json else None
+            carry_out(begin_empty(registry, goal.app, goal.timeline), yes=yes, document=document)
             return
         origin = None
         if source != "empty":
@@ -105,4 +112,5 @@ def reset(
             scrubbing=fork_reset.Scrubbing(scrub, limit_ms),
             deploy=not no_deploy,
         )
-        carry_out(proposal, yes=yes)
+        document = change(registry, "reset", goal.app, goal.timeline) if as_json else None
+        carry_out(proposal, yes=yes, document=document)

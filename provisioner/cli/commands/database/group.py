@@ -6,6 +6,7 @@ import os
 
 import click
 
+from provisioner.cli.change import Describe, change
 from provisioner.cli.commands.database.fork import fork, reset
 from provisioner.cli.commands.database.snapshots import restore, snapshot
 from provisioner.cli.context import json_option, print_json, the_app, the_home, yes_option
@@ -90,7 +91,8 @@ def show(wanted: Wanted, as_json: bool) -> None:
 @database.command()
 @target_argument()
 @click.option("--all", "everything", is_flag=True, help="Every database that is in error.")
-def fix(wanted: Wanted, everything: bool) -> None:
+@json_option
+def fix(wanted: Wanted, everything: bool, as_json: bool) -> None:
     """Retry what failed: a database or its pre-deploy command.
 
     TARGET is a branch, a timeline, or one database by its name or id; by default, the branch that is checked out here.
@@ -99,34 +101,41 @@ def fix(wanted: Wanted, everything: bool) -> None:
     selectors = wanted.selectors
     if everything and wanted.names_timeline:
         raise click.UsageError("--all and a target cannot be used together")
+    several = _messages("fix") if as_json else None
     with Registry.open(the_home()) as registry:
         if not everything:
             target = load(registry, wanted)
-            carry_out(retry.databases(registry, target.app, target.timeline, target.live or target.own))
+            document = change(registry, "fix", target.app, target.timeline) if as_json else None
+            wanted_ones = target.live or target.own
+            carry_out(retry.databases(registry, target.app, target.timeline, wanted_ones), document=document)
         elif selectors.instance is not None:
-            carry_out(retry.instance(registry, find_instance(registry, selectors.instance)))
+            carry_out(retry.instance(registry, find_instance(registry, selectors.instance)), document=several)
         else:
             app = the_app(registry, selectors.app) if selectors.app is not None else None
-            carry_out(retry.everything(registry, app))
+            carry_out(retry.everything(registry, app), document=several)
 
 
 @database.command()
 @target_argument("TARGET", required=True)
 @yes_option
-def archive(wanted: Wanted, yes: bool) -> None:
+@json_option
+def archive(wanted: Wanted, yes: bool, as_json: bool) -> None:
     """Archive a database, recoverable for the retention period.
 
     TARGET is a branch, a timeline, or one database by its name or id. 'recover' brings them back.
     """
     with Registry.open(the_home()) as registry:
-        carry_out(holding.archive(registry, load(registry, wanted)), yes=yes)
+        target = load(registry, wanted)
+        document = change(registry, "archive", target.app, target.timeline) if as_json else None
+        carry_out(holding.archive(registry, target), yes=yes, document=document)
 
 
 @database.command()
 @target_argument()
 @click.option("--all", "everything", is_flag=True, help="Every stored database that is not in the registry.")
 @click.option("--to", "branch", metavar="BRANCH", help="Give the data to this branch instead of its own.")
-def recover(wanted: Wanted, everything: bool, branch: str | None) -> None:
+@json_option
+def recover(wanted: Wanted, everything: bool, branch: str | None, as_json: bool) -> None:
     """Recover an archived database.
 
     TARGET is a branch, a timeline, or one database by its name or id. If their branch is gone, archived databases stay until
@@ -134,17 +143,31 @@ def recover(wanted: Wanted, everything: bool, branch: str | None) -> None:
     """
     if everything == wanted.narrowed:
         raise click.UsageError("name a target, or use --all")
+    several = _messages("recover") if as_json else None
     with Registry.open(the_home()) as registry:
         if everything:
-            carry_out(found_databases.take_back_all(registry))
+            carry_out(found_databases.take_back_all(registry), document=several)
             return
         found = _found(registry, wanted, branch)
         if found:
-            carry_out(found_databases.take_back(registry, found, named=branch is not None))
+            carry_out(found_databases.take_back(registry, found, named=branch is not None), document=several)
             return
         target = load(registry, wanted)
         to = None if branch is None else timeline_meant(registry, target.app, os.fsencode(branch), TERMINAL)
-        carry_out(holding.recover(registry, target, to))
+        document = change(registry, "recover", target.app, to or target.timeline) if as_json else None
+        carry_out(holding.recover(registry, target, to), document=document)
+
+
+def _messages(action: str) -> Describe:
+    """The document of a change that is about databases of several timelines."""
+    return lambda lines: {
+        "action": action,
+        "app": None,
+        "timeline": None,
+        "databases": [],
+        "snapshots": [],
+        "messages": list(lines),
+    }
 
 
 def _found(registry: Registry, wanted: Wanted, branch: str | None) -> list[Found]:
@@ -165,11 +188,14 @@ def _found(registry: Registry, wanted: Wanted, branch: str | None) -> list[Found
 @database.command()
 @target_argument("TARGET", required=True)
 @yes_option
-def purge(wanted: Wanted, yes: bool) -> None:
+@json_option
+def purge(wanted: Wanted, yes: bool, as_json: bool) -> None:
     """Permanently delete an archived database now.
 
     TARGET is a branch, a timeline, or one database by its name or id. Databases whose data is lost are discarded, including
     live ones. If the branch of one is there, it gets a new, empty database.
     """
     with Registry.open(the_home()) as registry:
-        carry_out(holding.purge(registry, load(registry, wanted)), yes=yes)
+        target = load(registry, wanted)
+        document = change(registry, "purge", target.app, target.timeline) if as_json else None
+        carry_out(holding.purge(registry, target), yes=yes, document=document)

@@ -15,7 +15,7 @@ from provisioner.cli.context import confirm, print_json, the_home
 from provisioner.cli.data_source import Whole, readable
 from provisioner.cli.output_file import written
 from provisioner.cli.terminal import TERMINAL, carry_out
-from provisioner.core.errors import NotResolved, ProvisionerError, UsageError
+from provisioner.core.errors import NotReady, ProvisionerError, UsageError
 from provisioner.core.model import Database, Instance, Status
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
@@ -99,7 +99,7 @@ def _must_hold_something(path: str) -> None:
 
 def _must_be_connected(database: Database) -> None:
     if database.status is not Status.CONNECTED:
-        raise NotResolved(
+        raise NotReady(
             f"database {database.name!r} is {database.status}", f"See 'provisioner database show {database.name}'"
         )
 

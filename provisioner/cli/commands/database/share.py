@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.context import the_home, yes_option
+from provisioner.cli.change import change
+from provisioner.cli.context import json_option, the_home, yes_option
 from provisioner.cli.selectors import HERE, Wanted, load, load_timeline, parse, selector_options, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.environment.resolve import Selectors
@@ -18,7 +19,8 @@ from provisioner.registry.store import Registry
 @click.argument("target", metavar="[TO]", default=HERE)
 @selector_options("app", "instance")
 @yes_option
-def share(source: str, target: str, selectors: Selectors, yes: bool) -> None:
+@json_option
+def share(source: str, target: str, selectors: Selectors, yes: bool, as_json: bool) -> None:
     """Let timeline TO use FROM's database.
 
     TO's own databases are archived and kept, and come back with 'unshare'. Each is a branch or a timeline; TO is by default
@@ -27,12 +29,14 @@ def share(source: str, target: str, selectors: Selectors, yes: bool) -> None:
     with Registry.open(the_home()) as registry:
         sharer = load(registry, parse(target, selectors))
         owner = load(registry, parse(source, selectors), sharer.app)
-        carry_out(shares.share(registry, sharer.app, owner, sharer), yes=yes)
+        document = change(registry, "share", sharer.app, sharer.timeline) if as_json else None
+        carry_out(shares.share(registry, sharer.app, owner, sharer), yes=yes, document=document)
 
 
 @click.command()
 @target_argument()
-def unshare(wanted: Wanted) -> None:
+@json_option
+def unshare(wanted: Wanted, as_json: bool) -> None:
     """Stop sharing and give TO its own database again.
 
     TARGET is a branch or a timeline; by default, the branch that is checked out here.
@@ -40,4 +44,6 @@ def unshare(wanted: Wanted) -> None:
     with Registry.open(the_home()) as registry:
         app, sharer = load_timeline(registry, wanted)
         slug = wanted.selectors.instance
-        carry_out(shares.unshare(registry, app, sharer, find(registry, slug) if slug is not None else None))
+        document = change(registry, "unshare", app, sharer) if as_json else None
+        on = find(registry, slug) if slug is not None else None
+        carry_out(shares.unshare(registry, app, sharer, on), document=document)

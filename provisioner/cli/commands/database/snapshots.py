@@ -6,17 +6,15 @@ from operator import itemgetter
 
 import click
 
+from provisioner.cli.change import change, snapshot_document
 from provisioner.cli.commands.database.fork import deploy_option, queue_option
 from provisioner.cli.context import apps_meant, json_option, print_json, the_home, yes_option
 from provisioner.cli.selectors import Wanted, load, target_argument
 from provisioner.cli.terminal import carry_out
-from provisioner.core.clock import rfc3339
-from provisioner.core.model import App, Database, Snapshot
 from provisioner.core.naming import shown
 from provisioner.operations import snapshots
 from provisioner.operations.documents import Document
 from provisioner.operations.instances import find as find_instance
-from provisioner.operations.lookup import timeline_of
 from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
 
@@ -29,13 +27,16 @@ def snapshot() -> None:
 @snapshot.command()
 @target_argument()
 @click.option("--label", default="", help="A word to know it by.")
-def create(wanted: Wanted, label: str) -> None:
+@json_option
+def create(wanted: Wanted, label: str, as_json: bool) -> None:
     """Take a snapshot of a database.
 
     TARGET is a branch, a timeline, or one database by its name or id; by default, the branch that is checked out here.
     """
     with Registry.open(the_home()) as registry:
-        carry_out(snapshots.keep(registry, load(registry, wanted), label))
+        target = load(registry, wanted)
+        document = change(registry, "snapshot", target.app, target.timeline) if as_json else None
+        carry_out(snapshots.keep(registry, target, label), document=document)
 
 
 @snapshot.command(name="list")
@@ -57,7 +58,7 @@ def list_snapshots(wanted: Wanted, as_json: bool) -> None:
             everything = [(app, item) for app in apps for item in registry.databases(app.id)]
             pairs = [(app, item) for app, item in everything if on in (None, item.instance_id)]
         documents = [
-            _document(registry, app, database, kept)
+            snapshot_document(registry, app, database, kept)
             for app, database in pairs
             for kept in rows.snapshots(registry, database.id)
         ]
@@ -80,28 +81,11 @@ def _at(document: Document) -> str:
     return f" {document['revision'][:12]}" if document["cause"] == "revision" else ""
 
 
-def _document(registry: Registry, app: App, database: Database, kept: Snapshot) -> Document:
-    timeline = timeline_of(registry, database)
-    return {
-        "id": kept.id,
-        "app": app.slug,
-        "timeline": timeline.name.decode("utf-8", "surrogateescape"),
-        "database": database.name,
-        "database_id": database.id,
-        "label": kept.label,
-        "cause": kept.cause,
-        "revision": kept.revision or None,
-        "version": kept.version,
-        "size": kept.size,
-        "created_at": rfc3339(kept.created_at),
-        "set": kept.set_id or None,
-    }
-
-
 @snapshot.command()
 @click.argument("identity", metavar="SNAPSHOT")
 @yes_option
-def delete(identity: str, yes: bool) -> None:
+@json_option
+def delete(identity: str, yes: bool, as_json: bool) -> None:
     """Permanently delete a snapshot.
 
     SNAPSHOT is its id, or the beginning of one.
@@ -109,7 +93,10 @@ def delete(identity: str, yes: bool) -> None:
     with Registry.open(the_home()) as registry:
         kept = snapshots.find(registry, identity)
         app, database = snapshots.owner(registry, kept)
-        carry_out(snapshots.delete(registry, app, database, kept), yes=yes)
+        was = snapshot_document(registry, app, database, kept)
+        carry_out(
+            snapshots.delete(registry, app, database, kept), yes=yes, document=(lambda _: was) if as_json else None
+        )
 
 
 @click.command()
@@ -118,8 +105,9 @@ def delete(identity: str, yes: bool) -> None:
 @queue_option
 @deploy_option
 @yes_option
+@json_option
 def restore(
-    wanted: Wanted, words: list[str], revision: str | None, with_queue: bool, no_deploy: bool, yes: bool
+    wanted: Wanted, words: list[str], revision: str | None, with_queue: bool, no_deploy: bool, yes: bool, as_json: bool
 ) -> None:
     """Restore a database from a snapshot.
 
@@ -136,4 +124,5 @@ def restore(
         else:
             kept = snapshots.of_revision(registry, goal, revision)
         proposal = snapshots.restore(registry, goal, kept, with_queue=with_queue, deploy=not no_deploy)
-        carry_out(proposal, yes=yes)
+        document = change(registry, "restore", goal.app, goal.timeline) if as_json else None
+        carry_out(proposal, yes=yes, document=document)

@@ -44,17 +44,19 @@ for _command in (test, edit, move, delete, recover, start, stop):
 @click.option("--engine", type=click.Choice(list(ENGINES)), default="deno-kv", show_default=True)
 @where_options("Where to store. Default: in the home directory.")
 @allowance_options
-def add(slug: str, engine: str, where: Where, allowed: AllowanceChange) -> None:
+@json_option
+def add(slug: str, engine: str, where: Where, allowed: AllowanceChange, as_json: bool) -> None:
     """Add an instance.
 
     Without --url, deno-kv stores in files, and postgres starts a server of its own.
     """
     slug = instances.parse_name(slug)
     with Registry.open(the_home(), create=True) as registry:
-        carry_out(instances.add(registry, slug, engine, where, allowed))
+        proposal = instances.add(registry, slug, engine, where, allowed)
+        carry_out(proposal, document=(lambda _: instance_document(registry, find(registry, slug))) if as_json else None)
 
 
-def _document(registry: Registry, instance: Instance) -> view.Document:
+def instance_document(registry: Registry, instance: Instance) -> view.Document:
     return {
         "id": instance.id,
         "instance": instance.slug,
@@ -74,7 +76,7 @@ def list_instances(gone: bool, as_json: bool) -> None:
         if gone:
             documents = [_deleted(item) for item in recoverable(registry, now_ms())]
         else:
-            documents = [_document(registry, instance) for instance in registry.instances()]
+            documents = [instance_document(registry, instance) for instance in registry.instances()]
     if as_json:
         print_json(documents)
         return
@@ -109,7 +111,7 @@ def show(slug: str, as_json: bool) -> None:
     """
     with Registry.open(the_home()) as registry:
         found = find(registry, slug)
-        document = {**_document(registry, found), **standing(found)}
+        document = {**instance_document(registry, found), **standing(found)}
         under_way = next((each for each in moves_under_way(registry) if each.instance.id == found.id), None)
         document["moving"] = under_way and {
             "to": found.moving_location,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.context import the_home
+from provisioner.cli.change import timeline_after
+from provisioner.cli.context import json_option, the_home
 from provisioner.cli.selectors import TIMELINE, Wanted, load_timeline, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.operations import deploys
@@ -13,11 +14,14 @@ from provisioner.registry.store import Registry
 
 @click.command()
 @target_argument(options=TIMELINE)
-def deploy(wanted: Wanted) -> None:
+@json_option
+def deploy(wanted: Wanted, as_json: bool) -> None:
     """Run the pre-deploy command again on a timeline's data.
 
     TARGET is a branch or a timeline; by default, the branch that is checked out here. Programs are connected to it again
     when the command has succeeded. It runs automatically for each new revision, and when a database's data was replaced.
     """
     with Registry.open(the_home()) as registry:
-        carry_out(deploys.deploy(registry, *load_timeline(registry, wanted)))
+        app, found = load_timeline(registry, wanted)
+        document = timeline_after(registry, app, found) if as_json else None
+        carry_out(deploys.deploy(registry, app, found), document=document)

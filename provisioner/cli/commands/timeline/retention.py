@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from provisioner.cli.change import timeline_after
 from provisioner.cli.context import json_option, print_json, the_home
 from provisioner.cli.selectors import (
     ALL,
@@ -43,7 +44,8 @@ def list_timelines(selectors: Selectors, everything: bool, as_json: bool) -> Non
 
 @click.command()
 @target_argument(options=TIMELINE)
-def protect(wanted: Wanted) -> None:
+@json_option
+def protect(wanted: Wanted, as_json: bool) -> None:
     """Protect a timeline from expiry, archiving, and replacement.
 
     It never expires, is never archived, and 'fork' and 'reset' can't replace its data.
@@ -52,19 +54,26 @@ def protect(wanted: Wanted) -> None:
     """
     with Registry.open(the_home()) as registry:
         app, timeline = load_timeline(registry, wanted)
-        carry_out(retention.protect(registry, app, timeline, protected=True))
+        carry_out(
+            retention.protect(registry, app, timeline, protected=True),
+            document=timeline_after(registry, app, timeline) if as_json else None,
+        )
 
 
 @click.command()
 @target_argument(options=TIMELINE)
-def unprotect(wanted: Wanted) -> None:
+@json_option
+def unprotect(wanted: Wanted, as_json: bool) -> None:
     """Remove a timeline's protection.
 
     If its branch is already gone, its databases are archived now.
     """
     with Registry.open(the_home()) as registry:
         app, timeline = load_timeline(registry, wanted)
-        carry_out(retention.protect(registry, app, timeline, protected=False))
+        carry_out(
+            retention.protect(registry, app, timeline, protected=False),
+            document=timeline_after(registry, app, timeline) if as_json else None,
+        )
 
 
 @click.command()
@@ -72,7 +81,8 @@ def unprotect(wanted: Wanted) -> None:
 @click.option("--after", metavar="TIME", help="Its databases are archived so long after now, or its last push.")
 @click.option("--never", is_flag=True, help="It does not expire, whatever its app says.")
 @click.option("--default", "as_app", is_flag=True, help="As its app says, counted from now.")
-def expire(wanted: Wanted, after: str | None, never: bool, as_app: bool) -> None:
+@json_option
+def expire(wanted: Wanted, after: str | None, never: bool, as_app: bool, as_json: bool) -> None:
     """Set how long a timeline is kept after its last push.
 
     It begins anew with every push, and with this command.
@@ -85,4 +95,7 @@ def expire(wanted: Wanted, after: str | None, never: bool, as_app: bool) -> None
     with Registry.open(the_home()) as registry:
         app, timeline = load_timeline(registry, wanted)
         lasts = None if as_app else 0 if after is None else lasting(after) or 0
-        carry_out(retention.expire(registry, app, timeline, lasts))
+        carry_out(
+            retention.expire(registry, app, timeline, lasts),
+            document=timeline_after(registry, app, timeline) if as_json else None,
+        )

@@ -7,6 +7,7 @@ import time
 
 import click
 
+from provisioner.cli.change import timeline_after
 from provisioner.cli.context import json_option, print_json, the_home
 from provisioner.cli.selectors import TIMELINE, Wanted, load_timeline, target_argument
 from provisioner.cli.terminal import carry_out
@@ -93,8 +94,10 @@ def _runs(registry: Registry, run: Run) -> bool:
 
 @click.command()
 @target_argument(options=TIMELINE)
-def fix(wanted: Wanted) -> None:
+@json_option
+def fix(wanted: Wanted, as_json: bool) -> None:
     """Retry a timeline's failed databases and pre-deploy command."""
     with Registry.open(the_home()) as registry:
         app, found = load_timeline(registry, wanted)
-        carry_out(retry.timeline(registry, app, found))
+        document = timeline_after(registry, app, found) if as_json else None
+        carry_out(retry.timeline(registry, app, found), document=document)

@@ -1,0 +1,99 @@
+"""--json: one document on stdout for what was done, one line on stderr for what failed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile import command_of
+from support import marked_shop, ok, provisioner
+
+CHANGING = [
+    *(
+        "database " + verb
+        for verb in ["fork", "reset", "share", "unshare", "archive", "purge", "recover", "fix", "restore", "load"]
+    ),
+    *("database snapshot create", "database snapshot delete"),
+    *("timeline protect", "timeline unprotect", "timeline expire", "timeline fix", "timeline deploy"),
+    *("app add", "app set", "app remove", "assign", "unassign", "instance add", "preview create", "preview delete"),
+    *("reconcile", "prune", "kv set", "token create"),
+]
+CHANGE = {"action", "app", "timeline", "databases", "snapshots", "messages"}
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    return marked_shop(tmp_path / "shop", "login")
+
+
+def done(repo: Path, *words: str) -> Any:
+    return json.loads(ok(repo, *words, "--json"))
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_what_changes_something_has_json(name: str) -> None:
+    assert "--json" in {word for each in command_of(name).params for word in each.opts}
+
+
+def test_a_database_verb_prints_what_it_changed_and_the_snapshots_it_took(repo: Path) -> None:
+    reset = done(repo, "database", "reset", "login", "--yes")
+    assert reset.keys() == CHANGE
+    assert (reset["action"], reset["app"], reset["timeline"]) == ("reset", "shop", "git-branch/login")
+    assert [item["status"] for item in reset["databases"]] == ["connected"]
+    (before,) = reset["snapshots"]
+    listed = done(repo, "database", "snapshot", "list", "login")
+    assert before in listed
+    taken = done(repo, "database", "snapshot", "create", "login", "--label", "mine")
+    assert [item["label"] for item in taken["snapshots"]] == ["mine"]
+    restored = done(repo, "database", "restore", "login", before["id"], "--yes")
+    assert restored["action"] == "restore"
+    assert done(repo, "database", "snapshot", "delete", before["id"], "--yes") == before
+    archived = done(repo, "database", "archive", "login", "--yes")
+    assert [item["status"] for item in archived["databases"]] == ["archived"]
+    recovered = done(repo, "database", "recover", "login")
+    assert [item["status"] for item in recovered["databases"]] == ["connected"]
+    done(repo, "database", "archive", "login", "--yes")
+    assert done(repo, "database", "purge", "login", "--yes")["action"] == "purge"
+
+
+def test_other_changes_print_the_object_as_its_show_does(repo: Path) -> None:
+    shared = done(repo, "app", "set", "--grace", "1h")
+    assert shared == done(repo, "app", "show")
+    assert shared["grace_ms"] == 3_600_000
+    added = done(repo, "instance", "add", "more")
+    assert added == next(item for item in done(repo, "instance", "list") if item["instance"] == "more")
+    assert done(repo, "assign", "more")["instances"] == ["default", "more"]
+    assert done(repo, "unassign", "more", "--yes")["instances"] == ["default"]
+    kept = done(repo, "timeline", "protect", "login")
+    assert kept["protected"]
+    assert kept["timeline"] == "git-branch/login"
+    assert done(repo, "app", "remove", "--yes")["app"] == "shop"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "exit_code"),
+    [
+        (("database", "show", "nothing-is-called-so"), "not-found", 3),
+        (("database", "reset", "login"), "not-confirmed", 1),
+        (("database", "fork"), "usage", 2),
+        (("kv", "set", "no key", "1"), "usage", 2),
+        (("instance", "add", "default"), "failed", 1),
+    ],
+)
+def test_a_failure_is_one_line_of_json_on_stderr(repo: Path, words: tuple[str, ...], code: str, exit_code: int) -> None:
+    failed = provisioner(repo, *words, "--json")
+    assert failed.returncode == exit_code
+    assert not failed.stdout
+    (line,) = failed.stderr.splitlines()
+    error = json.loads(line)["error"]
+    assert (error["code"], error["exit_code"]) == (code, exit_code)
+    assert error.keys() == {"code", "message", "hint", "exit_code", "candidates"}
+    assert error["message"]
+
+
+def test_what_is_there_and_not_connected_is_not_ready_and_not_not_found(repo: Path) -> None:
+    ok(repo, "database", "archive", "login", "--yes")
+    failed = provisioner(repo, "database", "dump", "login", "-o", "out", "--json")
+    assert json.loads(failed.stderr)["error"]["code"] == "not-ready"
