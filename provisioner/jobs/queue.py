@@ -84,23 +84,33 @@ def do_all(
     retry: Retry = False,
     stop: Stop | None = None,
 ) -> None:
-    """Do it here and now, until nothing is waiting or `stop` says so; `say` is told what is printed. Raises what a single errand
-    raises."""
+    """Do it here and now, until nothing is waiting or `stop` says so; `say` is told what is printed. What one errand raises keeps
+    no other one from being done: the first of it is raised at the end."""
     stop = stop or _never
     done: set[Errand] = set()
+    failed: dict[Errand, Exception] = {}
     for _ in range(MOST_ROUNDS):
         current = registry.app(app.id)
         found = waiting(registry, current, timeline, retry=False if done else retry) if current else []
-        errands = [errand for errand in found if errand.database_id is None or errand not in done]
+        errands = [
+            errand for errand in found if errand not in failed and (errand.database_id is None or errand not in done)
+        ]
         if not errands:
-            return
+            break
         for errand in errands:
-            with _heard(registry.home, errand, say):
-                _do(registry, errand, stop, wait=True)
+            try:
+                with _heard(registry.home, errand, say):
+                    _do(registry, errand, stop, wait=True)
+            except Exception as error:  # of one timeline, whatever it is
+                failed[errand] = error
             if stop():
-                return
+                break
             done.add(errand)
+        if stop():
+            break
         reconcile(registry, app, now_ms(), cause)
+    if failed:
+        raise next(iter(failed.values()))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines.catalog import engine_of
@@ -14,6 +15,7 @@ from provisioner.engines.protocol.looking import only_looking
 from provisioner.git.anchors import begin_watch, complete_watch, watch_begun
 from provisioner.reconcile.apply.applier import Applier, Progress
 from provisioner.reconcile.apply.apply_renames import follow
+from provisioner.reconcile.apply.isolation import each_alone, problem_of
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.apply.ownership import settle_owners
 from provisioner.reconcile.branch_identity import anchored, remove_unused_anchors
@@ -40,11 +42,12 @@ MOST_PASSES = 8  # a rename over an existing branch takes three
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a reconcile did, and when (ms) time alone will make the next one necessary. `cut`: it gave way before all was
-    done."""
+    done. `problems`: what could not be finished of what others had begun, which keeps nothing else from being done."""
 
     actions: int
     next_at: int | None
     cut: bool = False
+    problems: tuple[str, ...] = ()
 
 
 def reconcile(
@@ -72,8 +75,7 @@ def reconcile(
         if isinstance(outcome, Outcome):
             if outcome.actions:
                 observe_time(registry)  # the waiting times of what was archived begin
-            _retire(registry, now)
-            return outcome
+            return replace(outcome, problems=(*outcome.problems, *_retire(registry, now)))
         keep(registry, app, outcome, now)  # which copies, and so is done without the app's lock
         kept |= set(outcome)
 
@@ -92,16 +94,14 @@ def _reconcile(
     must_be_its_own(registry, app)
     observe_time(registry)
     temp_dirs.clear(registry.home)
-    settle_moves(registry, app, now)
-    settle_runs(registry, app, now)
-    settle(registry, app, now)
+    problems = [*settle_moves(registry, app, now), *settle_runs(registry, app, now), *settle(registry, app, now)]
     if retry:
         _find_damage(registry, app, now, cause, retry)
     begin_watch(app.git_dir, app.id)
     outcome = _passes(registry, app, now, cause, kept, retry, progress, give_way)
     if watch_begun(app.git_dir, app.id) and anchored(registry, app):
         complete_watch(app.git_dir, app.id)
-    return outcome
+    return replace(outcome, problems=tuple(problems)) if isinstance(outcome, Outcome) else outcome
 
 
 def _passes(
@@ -151,13 +151,16 @@ def _leads_to_nothing(action: Action) -> bool:
     )
 
 
-def _retire(registry: Registry, now: int) -> None:
-    """Of instances that were deleted for good, servers of the home's own go, too."""
+def _retire(registry: Registry, now: int) -> list[str]:
+    """Of instances that were deleted for good, servers of the home's own go, too: which do not, and why."""
     empty = {instance.id for instance in emptied(registry)}
+    problems = []
     for item in deleted(registry) if empty else ():
         over = item.instance.id in empty and recoverable_until(registry, item, now) <= now
-        if over and is_kept(item.instance.location):
-            engine_of(item.instance).retire(item.instance)
+        retire = partial(engine_of(item.instance).retire, item.instance)
+        if over and is_kept(item.instance.location) and (why := problem_of(retire)):
+            problems.append(f"instance {item.instance.slug}, which was deleted: {why}")
+    return problems
 
 
 def archive_all(registry: Registry, app: App, now: int, cause: str) -> None:
@@ -214,7 +217,7 @@ def damaged(registry: Registry, app: App, only: Collection[str] | None = None) -
     found = []
     for (instance_id, moved), databases in places.items():
         instance = registry.instance_of(instance_id).storage(moved=moved)
-        problems = engine_of(instance).problems(instance, databases)
+        problems = each_alone(partial(engine_of(instance).problems, instance), databases)
         found += [
             replace(item, status=Status.ERROR, error=problems[item.id]) for item in databases if item.id in problems
         ]

@@ -76,7 +76,7 @@ def _must_be_made(registry: Registry, app: App) -> None:
         item
         for item in queries.failed(registry, app.id)
         if item.connected_at is None
-        and unmakeable(registry, app, registry.storage_of(item), [(item, registry.timeline(item.timeline_id))])
+        and unmakeable(registry, app, registry.storage_of(item), {item.id: registry.timeline(item.timeline_id)}, [item])
     ]
     if refused:
         raise ProvisionerError(

@@ -7,7 +7,7 @@ import click
 from provisioner.cli.context import apps_meant, json_option, print_json, the_home
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import ProvisionerError
+from provisioner.core.errors import ProvisionerError, summary
 from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.operations.reconcile_now import must_be_deployed, run_whole
@@ -28,18 +28,49 @@ def reconcile(slug: str | None, everything: bool, dry_run: bool, as_json: bool) 
         if dry_run:
             _print_plans(registry, apps, as_json)
             return
-        done = {app.slug: run_whole(registry, app, "reconcile", TERMINAL).actions for app in apps}
-        if as_json:
-            print_json([{"app": name, "actions": count} for name, count in done.items()])
-        failed = [database for app in apps for database in queries.failed(registry, app.id)]
-        if failed:
-            first = failed[0]
-            raise ProvisionerError(
-                f"{len(failed)} of the databases could not be provisioned; {first.name}: {first.error}",
-                "Mend that, then run: provisioner database fix --all",
-            )
+        done: list[dict[str, object]] = []
+        failures: list[ProvisionerError] = []
         for app in apps:
-            must_be_deployed(app, queries.undeployed(registry, app.id))
+            try:
+                done.append({"app": app.slug, "actions": _reconciled(registry, app), "error": None})
+            except Exception as error:  # of one app, whatever it is: the others are reconciled all the same
+                failures.append(_of_app(app, error))
+                done.append({"app": app.slug, "actions": None, "error": str(failures[-1])})
+        if as_json:
+            print_json(done)
+        for failure in failures[:-1]:
+            TERMINAL.say(f"provisioner: {failure}")
+        if failures:
+            raise failures[-1]
+
+
+def _reconciled(registry: Registry, app: App) -> int:
+    """How many actions it took. Raises ProvisionerError if something could not be done."""
+    outcome = run_whole(registry, app, "reconcile", TERMINAL)
+    for problem in outcome.problems:
+        TERMINAL.say(f"provisioner: {shown(problem)}")
+    if failed := queries.failed(registry, app.id):
+        first = failed[0]
+        raise ProvisionerError(
+            f"{len(failed)} of the databases could not be provisioned; {first.name}: {first.error}",
+            "Resolve this, then run: provisioner database fix --all",
+        )
+    if outcome.problems:
+        raise ProvisionerError(
+            f"{len(outcome.problems)} of the things that were begun could not be finished",
+            "Resolve this, then run: provisioner reconcile",
+        )
+    must_be_deployed(app, queries.undeployed(registry, app.id))
+    return outcome.actions
+
+
+def _of_app(app: App, error: Exception) -> ProvisionerError:
+    """What failed, with the app's name."""
+    if not isinstance(error, ProvisionerError):
+        return ProvisionerError(f"app {app.slug}: {summary(error)}", "Run: provisioner doctor")
+    named = ProvisionerError(f"app {app.slug}: {error.message}", error.hint)
+    named.exit_code = error.exit_code
+    return named
 
 
 def _print_plans(registry: Registry, apps: list[App], as_json: bool) -> None:

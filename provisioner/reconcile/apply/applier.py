@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import TypeVar
 
-from provisioner.core.errors import StorageFailed
+from provisioner.core.errors import summary
 from provisioner.core.model import App, Database, Instance, Intent, Scrub, Status, Timeline
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Failures, Source
 from provisioner.reconcile.apply.fork_sources import origins
+from provisioner.reconcile.apply.isolation import each_alone
 from provisioner.reconcile.apply.lost_data import explained
 from provisioner.reconcile.apply.new_rows import begun, new_ids
 from provisioner.reconcile.apply.ownership import record_new, refusals
@@ -195,7 +197,7 @@ class Applier:
             engine = engine_of(instance)
             work = {"ensure": engine.ensure, "archive": engine.archive, "purge": engine.purge}[verb]
             todo = [step.database for step in group if step.database.id not in failures]
-            failed = work(instance, todo)
+            failed = each_alone(partial(work, instance), todo)
             failures |= failed if verb == "purge" else explained(self.registry, instance, failed, todo)
         self.failed = self.failed or bool(failures)
         results = [result_of(step, failures.get(step.database.id), self.now) for step in steps]
@@ -216,7 +218,8 @@ class Applier:
         if verb == "ensure":
             for instance, group in self._by_storage(steps):
                 made = [step.database for step in group if step.database.id not in failures]
-                record_new(self.registry, instance, [item for item in made if item.connected_at is None])
+                new = [item for item in made if item.connected_at is None]
+                each_alone(partial(record_new, self.registry, instance), new)  # what fails is still due
         if self.progress:
             self.progress(verb, len(steps))
 
@@ -237,8 +240,8 @@ class Applier:
         instance = self._storage(database.instance_id, moved=database.moved)
         try:
             made = engine_of(instance).fork(instance, database, Source(source, database.forked_snapshot))
-        except StorageFailed as error:
-            failures[database.id] = str(error)
+        except Exception as error:  # whatever it is, it is this one's failure
+            failures[database.id] = summary(error)
             return replace(step, database=database)
         return replace(step, database=replace(database, forked_at=self.now, fork_version=made.version))
 

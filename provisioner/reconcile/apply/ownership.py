@@ -6,7 +6,8 @@ know, or knows as another timeline's. None of them gets an empty one in its plac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Protocol
 
@@ -16,17 +17,17 @@ from provisioner.core.naming import shown
 from provisioner.core.owner import timeline_key
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Failures, Stored
+from provisioner.reconcile.apply.isolation import each_alone
 from provisioner.reconcile.apply.locks import app_if_free
 from provisioner.registry.home import owners
 from provisioner.registry.home.owners import Known
 from provisioner.registry.store import Registry
 
 
-def record_new(registry: Registry, instance: Instance, databases: Sequence[Database]) -> None:
+def record_new(registry: Registry, instance: Instance, databases: Sequence[Database]) -> Failures:
     """Write it beside databases that have just been connected. What fails is still due, and not waited for."""
-    if databases:
-        found = owners.owners(registry, [database.id for database in databases])
-        engine_of(instance).record_owners(instance, found, durable=False)
+    found = owners.owners(registry, [database.id for database in databases])
+    return engine_of(instance).record_owners(instance, found, durable=False)
 
 
 def settle_owners(registry: Registry, app: App, *, new: bool = False) -> None:
@@ -41,13 +42,15 @@ def settle_owners(registry: Registry, app: App, *, new: bool = False) -> None:
     ):
         instance = registry.instance_of(instance_id).storage(moved=moved)
         databases = list(group)
-        try:
-            refused = disowned(registry, instance, databases, to_use=True)
-            ids = [database.id for database in databases if database.id not in refused]
-            failures = engine_of(instance).record_owners(instance, owners.owners(registry, ids), durable=True)
-        except StorageFailed:  # a library is missing: then nothing on the instance works
-            continue
-        owners.end_due(registry, [each for each in ids if each not in failures])
+        failures = each_alone(partial(_record, registry, instance), databases)
+        owners.end_due(registry, [each.id for each in databases if each.id not in failures])
+
+
+def _record(registry: Registry, instance: Instance, databases: Sequence[Database]) -> Failures:
+    """Write it beside these, on disk when it returns; not where the data says otherwise."""
+    refused = disowned(registry, instance, databases, to_use=True)
+    ids = [database.id for database in databases if database.id not in refused]
+    return refused | engine_of(instance).record_owners(instance, owners.owners(registry, ids), durable=True)
 
 
 def settle_everywhere(registry: Registry) -> None:
@@ -76,26 +79,31 @@ def refusals(registry: Registry, app: App, verb: str, groups: Iterable[tuple[Ins
     """What the data itself speaks against, of steps by the storage of their databases."""
     failures: Failures = {}
     for instance, group in groups:
-        failures |= disowned(registry, instance, [step.database for step in group], to_use=verb == "ensure")
+        look = partial(disowned, registry, instance, to_use=verb == "ensure")
+        failures |= each_alone(look, [step.database for step in group])
         if verb != "ensure":
             continue
-        new = [(step.database, step.timeline) for step in group if step.database.connected_at is None]
+        timelines = {step.database.id: step.timeline for step in group}
+        new = [step.database for step in group if step.database.connected_at is None]
         whole = registry.instance_of(instance.id)
         ends = [whole.storage(moved=moved) for moved in (False, True)] if whole.moving else [instance]
         for end in ends:
-            failures |= unmakeable(registry, app, end, new)
+            failures |= each_alone(partial(unmakeable, registry, app, end, timelines), new)
     return failures
 
 
-def unmakeable(registry: Registry, app: App, instance: Instance, new: Sequence[tuple[Database, Timeline]]) -> Failures:
+def unmakeable(
+    registry: Registry, app: App, instance: Instance, timelines: Mapping[str, Timeline], new: Sequence[Database]
+) -> Failures:
     """Of databases that never held data, those whose timelines have data here that the registry does not know as theirs."""
     app_ids = owners.app_ids(registry, app.id) if new else []
-    keys = {timeline_key(app_id, each.name): (database, each) for database, each in new for app_id in app_ids}
+    pairs = [(database, timelines[database.id]) for database in new]
+    keys = {timeline_key(app_id, each.name): (database, each) for database, each in pairs for app_id in app_ids}
     failures: Failures = {}
     try:
         claims = engine_of(instance).claims(instance, list(keys)) if keys else {}
     except StorageFailed as error:
-        return {database.id: str(error) for database, _ in new}
+        return {database.id: str(error) for database in new}
     for key, claimant in claims.items():
         database, timeline = keys[key]
         if claimant.database_id != database.id and not _is_known(registry, claimant, timeline):

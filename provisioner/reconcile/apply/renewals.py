@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from provisioner.core.errors import StorageFailed
+from provisioner.core.errors import summary
 from provisioner.core.model import Status
 from provisioner.engines.catalog import engine_of
 from provisioner.reconcile.plan.retry_delay import retry_at
@@ -23,9 +23,9 @@ def renew(registry: Registry, database_id: str, now: int) -> str:
     instance = registry.storage_of(database)
     try:
         engine_of(instance).renew(instance, database, tokens.sharers(registry, database_id))
-    except StorageFailed as error:
+    except Exception as error:  # whatever it is, it is this one's failure
         attempts = database.attempts + 1
-        problem = f"programs may still be connected that should not be: {error}"
+        problem = f"programs may still be connected that should not be: {summary(error)}"
         registry.save_databases([replace(database, error=problem, attempts=attempts, retry_at=retry_at(attempts, now))])
         return problem
     with registry.change():

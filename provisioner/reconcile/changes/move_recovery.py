@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import partial
 
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import App, Database
 from provisioner.engines.protocol.engine import Source
 from provisioner.engines.protocol.move import end_of
+from provisioner.reconcile.apply.isolation import problem_of
 from provisioner.reconcile.apply.locks import database_if_free
 from provisioner.registry import moves
 from provisioner.registry.snapshots import snapshots
 from provisioner.registry.store import Registry
 
 
-def settle_moves(registry: Registry, app: App, now: int) -> None:
-    """Finish or undo what a process that is gone had begun. The caller holds the app's lock."""
+def settle_moves(registry: Registry, app: App, now: int) -> list[str]:
+    """Finish or undo what a process that is gone had begun: what could not be, and why. The caller holds the app's lock."""
+    problems = []
     for database in moves.on_their_way(registry, app.id):
         with database_if_free(registry, database.id) as free:
-            if free:
-                with suppress(StorageFailed):  # it stays on its way, which exec and status tell, until this goes well
-                    settle_move(registry, app, database.id, now)
+            if free and (why := problem_of(partial(_settle_if_possible, registry, app, database.id, now))):
+                problems.append(f"database {database.name}, which was being moved: {why}")
+    return problems
+
+
+def _settle_if_possible(registry: Registry, app: App, database_id: str, now: int) -> None:
+    with suppress(StorageFailed):  # it stays on its way, which exec and status tell, until this goes well
+        settle_move(registry, app, database_id, now)
 
 
 def settle_move(registry: Registry, app: App, database_id: str, now: int) -> None:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from provisioner.core.errors import ProvisionerError, StorageFailed
 from provisioner.core.model import (
@@ -24,6 +25,7 @@ from provisioner.core.model import (
     Status,
 )
 from provisioner.engines.protocol.engine import Copied, Source
+from provisioner.reconcile.apply.isolation import problem_of
 from provisioner.reconcile.apply.locks import app_locked, database_if_free, database_locked
 from provisioner.reconcile.changes.move_recovery import settle_move
 from provisioner.reconcile.changes.scrub import scrubbed
@@ -163,13 +165,16 @@ def _finish_all(registry: Registry, app: App, begun: Sequence[Replacement], now:
         raise failures[0]
 
 
-def settle(registry: Registry, app: App, now: int) -> None:
-    """Finish or undo what a process that is gone had begun. The caller holds the app's lock."""
+def settle(registry: Registry, app: App, now: int) -> list[str]:
+    """Finish or undo what a process that is gone had begun: what could not be, and why. The caller holds the app's lock."""
+    problems = []
     for begun in snapshots.replacements(registry, app.id):
         with database_if_free(registry, begun.database_id) as free:
-            if free:
-                _settle(registry, app, begun, now)
-    settle_snapshots(registry, app, now)
+            if free and (why := problem_of(partial(_settle, registry, app, begun, now))):
+                problems.append(
+                    f"database {row_of(registry, begun.database_id).name}, whose data was being replaced: {why}"
+                )
+    return problems + settle_snapshots(registry, app, now)
 
 
 def _settle(registry: Registry, app: App, begun: Replacement, now: int) -> None:

@@ -7,11 +7,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Database, Run, RunState, Timeline
+from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
+from provisioner.reconcile.apply.isolation import problem_of
 from provisioner.reconcile.apply.locks import database_if_free, timeline_if_free
 from provisioner.registry import runs
 from provisioner.registry.store import Registry
@@ -62,16 +65,20 @@ def end(registry: Registry, run: Run, state: RunState, detail: str) -> None:
         _remove_file(log_path(registry.home, each.id))
 
 
-def settle_runs(registry: Registry, app: App, now: int) -> None:
-    """Find the runs whose process is gone, and end whatever is left of them. What they were for is begun anew."""
+def settle_runs(registry: Registry, app: App, now: int) -> list[str]:
+    """Find the runs whose process is gone, and end whatever is left of them: what could not be ended, and why. What they
+    were for is begun anew."""
+    problems = []
     for run in runs.unfinished_runs(registry, app.id):
         if run.database_id is None:
             lock = timeline_if_free(registry, run.timeline_id)
         else:
             lock = database_if_free(registry, run.database_id)
         with lock as free:
-            if free:
-                cut_off(registry, app, run, now)
+            if free and (why := problem_of(partial(cut_off, registry, app, run, now))):
+                name = shown(registry.timeline(run.timeline_id).name)
+                problems.append(f"the {run.kind} command of timeline {name}, which was cut off: {why}")
+    return problems
 
 
 def cut_off(registry: Registry, app: App, run: Run, now: int) -> None:

@@ -138,7 +138,7 @@ def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | 
     engine = engine_of(instance)
     if engine.problems(instance, [database]):  # else it was cut off when it was in its place
         timeline = registry.timeline(database.timeline_id)
-        if refused := unmakeable(registry, app, instance, [(database, timeline)]):
+        if refused := unmakeable(registry, app, instance, {database.id: timeline}, [database]):
             why = refused[database.id]
             _record(registry, app, failure_of(database, why, now_ms()), why)
             return

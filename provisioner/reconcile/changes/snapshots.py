@@ -7,11 +7,13 @@ import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Database, Instance, Snapshot, SnapshotState
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Engine
+from provisioner.reconcile.apply.isolation import problem_of
 from provisioner.reconcile.apply.locks import database_if_free, database_locked
 from provisioner.registry import snapshots
 from provisioner.registry.store import Registry
@@ -81,12 +83,15 @@ def delete_snapshot(
         remove(registry, snapshot, now)
 
 
-def settle_snapshots(registry: Registry, app: App, now: int) -> None:
-    """Remove the snapshots that a process that is gone was making or deleting. The caller holds the app's lock."""
+def settle_snapshots(registry: Registry, app: App, now: int) -> list[str]:
+    """Remove the snapshots that a process that is gone was making or deleting: which could not be removed, and why. The
+    caller holds the app's lock."""
+    problems = []
     for snapshot in snapshots.unfinished_snapshots(registry, app.id):
         with database_if_free(registry, snapshot.database_id) as free:
-            if free:
-                remove(registry, snapshot, now)
+            if free and (why := problem_of(partial(remove, registry, snapshot, now))):
+                problems.append(f"a snapshot of database {row_of(registry, snapshot.database_id).name}: {why}")
+    return problems
 
 
 def remove(registry: Registry, snapshot: Snapshot, now: int) -> None:
