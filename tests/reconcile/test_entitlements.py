@@ -262,13 +262,8 @@ def test_a_share_has_credentials_of_its_own_each_time(repo: Path, pg: PgServer) 
             session.execute("drop table kept")  # what the other role has made is its own now
     assert seen[0] == seen[2]
     assert len(set(seen)) == 3
-    own = variables(repo, *MAIN)["PGDATABASE"]
-    for _ in range(50):  # what holds a lock for a moment, autovacuum for one, leaves the role to the next renewal
-        if not (left := pg.ask("select rolcanlogin from pg_roles where rolname like 'pvt%%'")):
-            break
-        assert left == [(False,)] * len(left)
-        ok(repo, "token", "revoke", "--database", own)
-    assert left == []
+    sharers = variables(repo, *MAIN)["PGDATABASE"].replace("pv_", "pvt_", 1)  # other tests leave some on this server
+    assert pg.ask("select rolname from pg_roles where starts_with(rolname, %s)", sharers) == []
 
 
 def test_whoever_shared_keeps_no_way_in(repo: Path) -> None:

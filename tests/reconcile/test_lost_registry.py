@@ -230,10 +230,10 @@ def test_a_linked_server_is_known_again_by_its_name(tmp_path: Path, home: Path, 
 def test_an_administrator_who_may_make_no_schema_keeps_owners_all_the_same(
     tmp_path: Path, home: Path, pg: PgServer
 ) -> None:
-    pg.ask("create role keeper login createdb createrole password 'secret'")
-    pg.ask("grant connect on database postgres to keeper")
+    pg.ask("create role registrar login createdb createrole password 'secret'")
+    pg.ask("grant connect on database postgres to registrar")
     repo = repository(tmp_path / "shop", "login")
-    url = f"postgresql://keeper:secret@127.0.0.1:{pg.port}/postgres"
+    url = f"postgresql://registrar:secret@127.0.0.1:{pg.port}/postgres"
     try:
         ok(repo, "instance", "add", "kept", "--engine", "postgres", "--url", url)
         ok(repo, "app", "add", "--name", "shop", "--grace", "0s")
