@@ -68,7 +68,7 @@ def served(repository: Path, branch: str) -> Iterator[str]:
 
 
 def fetched(url: str) -> int:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return int(json.loads(answer.read()))
 
 

@@ -143,6 +143,6 @@ def test_connections_beyond_the_limit_wait_until_others_end(server: Server, path
             with pytest.raises(TimeoutError):
                 late.recv(1)
             held.pop().close()
-            late.settimeout(30)
+            late.settimeout(60)
             assert late.recv(4096).startswith(b"HTTP/1.1 200")
     until(lambda: answers(path))

@@ -52,7 +52,7 @@ def test_blanks_around_a_token_take_no_memory(server: Server, path: wire.Path) -
     place = path.url("snapshot_read").removeprefix(server.base)
     seen = set()
     for number in range(200):
-        with socket.create_connection(("127.0.0.1", server.port), 30) as client, suppress(ConnectionError):
+        with socket.create_connection(("127.0.0.1", server.port), 60) as client, suppress(ConnectionError):
             blanks = " " * (300_000 + number)
             more = f"Authorization: Bearer {blanks}{path.token}\r\nx-denokv-database-id: {path.database}\r\n"
             client.sendall(HEAD.format(path=place, more=more, size=0).encode())
@@ -60,7 +60,7 @@ def test_blanks_around_a_token_take_no_memory(server: Server, path: wire.Path) -
     assert seen <= {b"431"}
     for number in range(400):  # and those that are let in are one session
         blanks = " " * (30_000 + number)
-        with socket.create_connection(("127.0.0.1", server.port), 30) as client:
+        with socket.create_connection(("127.0.0.1", server.port), 60) as client:
             more = f"Authorization: Bearer {blanks}{path.token}\r\nx-denokv-database-id: {path.database}\r\n"
             client.sendall(HEAD.format(path=place, more=more, size=0).encode())
             assert client.recv(1000).split(b" ")[1] == b"200"
@@ -130,7 +130,7 @@ def test_bodies_to_one_database_leave_room_for_others(server: Server, path: wire
     body = wire.put(b"\x02a\0", b"x" * 60_000)
     with ExitStack() as stack, wire.Wire() as client:
         for _ in range(32):  # 64 MiB that do not come
-            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 30)).sendall(head)
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 60)).sendall(head)
         until(lambda: client.send(path.url("atomic_write"), body, path.headers()).status == 503)
         assert client.send(other.url("atomic_write"), body, other.headers()).status == 200
     until(lambda: answers(server, path))
@@ -145,7 +145,7 @@ def test_streams_are_known_by_their_token_not_by_their_header(server: Server, pa
     body = wire.watch(b"\x02a\0")
     with ExitStack() as stack:
         for number in range(HELD):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 30))
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 60))
             blanks = " " * (50_000 + number)
             more = f"Authorization: Bearer {blanks}{path.token}\r\nx-denokv-database-id: {path.database}\r\n"
             client.sendall(HEAD.format(path=place, more=more, size=len(body)).encode() + body)

@@ -130,7 +130,7 @@ def test_a_connection_that_does_not_ask_for_anything_is_ended_and_one_that_has_i
         for name, data in SILENT.items():
             silent[name] = stack.enter_context(connected(server))
             silent[name].sendall(data)
-        until(lambda: all(map(ended, silent.values())), 45)
+        until(lambda: all(map(ended, silent.values())))
         assert not ended(good)
         good.sendall(headers_frame(3, "GET", "/healthz"))
         assert good.recv(1)

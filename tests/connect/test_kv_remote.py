@@ -99,7 +99,7 @@ def test_closing_ends_what_is_being_tried_again(server: Wire) -> None:
     thread.start()
     until(lambda: server.count("snapshot_read") > 3)
     kv.close()
-    thread.join(5)
+    thread.join(60)
     assert outcomes == [Closed]
 
 

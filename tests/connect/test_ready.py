@@ -27,7 +27,7 @@ ROUNDS = 40 if "KV_NIGHTLY" in os.environ else 1
 def page(port: int, name: str) -> int:
     """The status; 0 where nothing answers."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}", timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:

@@ -158,7 +158,7 @@ def test_up_is_the_daemon_and_the_server(home: Path, repo: Path) -> None:
         with open_kv(cart.url, access_token=cart.token) as kv:
             assert kv.get(("a",)).value == 1
         running.process.send_signal(signal.SIGTERM)
-        assert running.process.wait(30) == 0
+        assert running.process.wait(60) == 0
     assert not (home / "server").exists()
     assert not (home / "daemon").exists()
 

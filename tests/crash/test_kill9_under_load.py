@@ -50,7 +50,7 @@ class Writing:
         while not self._stopping.is_set():
             for file in self._chosen:
                 key = b"row %d" % self.acknowledged[file]
-                with closing(sqlite3.connect(file, timeout=30)) as connection, connection:
+                with closing(sqlite3.connect(file, timeout=60)) as connection, connection:
                     connection.execute("insert into kv (k, v, v_encoding, version) values (?, 'v', 2, 1)", (key,))
                 self.acknowledged[file] += 1
 

@@ -394,7 +394,7 @@ def test_on_a_terminal_the_server_prints_a_link_that_logs_in_and_in_a_log_none(
         assert Visitor(link[1]).log_in(link[2]).status == 303
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
         os.close(ours)
 
 

@@ -251,7 +251,7 @@ def test_who_logs_out_in_one_window_is_out_in_the_other(page: Page, world: World
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
     git(world.repo, "branch", "after")
     ok(world.repo, "reconcile")
-    expect(other.get_by_role("heading", name="Log in")).to_be_visible(timeout=30_000)
+    expect(other.get_by_role("heading", name="Log in")).to_be_visible()
 
 
 SIZES: tuple[tuple[Literal["light", "dark"], int], ...] = (

@@ -102,7 +102,7 @@ def test_keys_are_made_edited_deleted_and_taken_back_unless_somebody_was_faster(
 
 def test_who_looks_hears_of_what_others_write(world: World) -> None:
     headers = {**HERE, "cookie": "; ".join(f"{name}={value}" for name, value in world.visitor.cookies.items())}
-    with urllib3.PoolManager(retries=False, timeout=30) as pool:
+    with urllib3.PoolManager(retries=False, timeout=60) as pool:
         url = f"{world.visitor.site}{world.path}/events"
         stream = pool.request("GET", url, headers={**headers, "accept": "text/event-stream"}, preload_content=False)
         told = iter(stream.stream(64))

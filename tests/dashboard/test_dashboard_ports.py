@@ -104,7 +104,7 @@ def test_an_app_on_another_port_hears_nothing_that_opens_the_dashboard(
 
 
 def asked(server: Server, method: str, path: str, headers: dict[str, str], body: str = "") -> urllib3.BaseHTTPResponse:
-    with urllib3.PoolManager(retries=False, timeout=30) as pool:
+    with urllib3.PoolManager(retries=False, timeout=60) as pool:
         return pool.request(method, server.base + path, headers=headers, body=body, redirect=False)
 
 

@@ -24,7 +24,7 @@ def test_a_server_is_linked_used_deleted_and_brought_back(home: Path, tmp_path: 
         _accessible(page, axe, f"{server.base}/add-instance", f"{server.base}/instances/main/edit")
         visit(page, f"{server.base}/assign?instance=main")
         page.get_by_role("button", name="Assign").click()
-        expect(page.get_by_text("2, 2 connected")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("2, 2 connected")).to_be_visible()
         page.evaluate("window.loaded = true")
         git(repo, "branch", "cart")
         ok(repo, "reconcile")
@@ -77,9 +77,9 @@ def _delete_and_undo(page: Page) -> None:
     page.get_by_label("Final backup").select_option("no")
     page.get_by_label("Type main").fill("main")
     page.get_by_role("button", name="Delete main").click()
-    expect(page.get_by_role("heading", name="Deleted instances")).to_be_visible(timeout=60_000)
-    page.get_by_role("button", name="Bring it back").click(timeout=60_000)
-    expect(page.get_by_text("main is back with 3 live databases")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", name="Deleted instances")).to_be_visible()
+    page.get_by_role("button", name="Bring it back").click()
+    expect(page.get_by_text("main is back with 3 live databases")).to_be_visible()
 
 
 def _accessible(page: Page, axe: str, *addresses: str) -> None:

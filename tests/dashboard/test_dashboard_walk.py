@@ -68,7 +68,7 @@ def _assign(page: Page, other: Page) -> None:
     page.get_by_role("button", name="Assign").click()
     expect(page.get_by_role("heading", name="main", level=1)).to_be_visible()
     for each in (page, other):
-        expect(each.get_by_text(f"{BRANCHES + 1}, {BRANCHES + 1} connected")).to_be_visible(timeout=60_000)
+        expect(each.get_by_text(f"{BRANCHES + 1}, {BRANCHES + 1} connected")).to_be_visible()
     seen = other.evaluate("window.seen")
     assert seen.index("provisioning") < seen.index("connected")
     expect(page.get_by_text(f"{BRANCHES + 1} of {BRANCHES + 1} databases connected, auto")).to_be_visible()
@@ -105,9 +105,9 @@ def _delete_and_undo(page: Page) -> None:
     expect(page.get_by_text("nothing was done")).to_be_visible()
     page.get_by_label("Type main").fill("main")
     page.get_by_role("button", name="Delete main").click()
-    expect(page.get_by_role("heading", name="Deleted instances")).to_be_visible(timeout=60_000)
-    page.get_by_role("button", name="Bring it back").click(timeout=60_000)
-    expect(page.get_by_text(f"main is back with {BRANCHES + 3} live databases")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", name="Deleted instances")).to_be_visible()
+    page.get_by_role("button", name="Bring it back").click()
+    expect(page.get_by_text(f"main is back with {BRANCHES + 3} live databases")).to_be_visible()
 
 
 def _row(page: Page, timeline: str) -> Locator:

@@ -115,7 +115,7 @@ def test_auto_is_the_url_while_a_server_is_up_and_the_file_otherwise(repo: Path,
 def test_the_kv_command_and_the_library_go_where_apps_go(repo: Path, home: Path) -> None:
     def requests() -> int:
         """How many the server has answered, but for this one."""
-        with closing(http.client.HTTPConnection(urlsplit(base_url(home)).netloc, timeout=20)) as connection:
+        with closing(http.client.HTTPConnection(urlsplit(base_url(home)).netloc, timeout=60)) as connection:
             connection.request("GET", "/metrics")
             lines = connection.getresponse().read().decode().splitlines()
         counted = [line for line in lines if line.startswith("provisioner_requests_total{") and "/metrics" not in line]

@@ -136,5 +136,5 @@ def test_sqlite_reads_while_the_app_has_it_open(repo: Path) -> None:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         assert connection.execute("select count(*) from kv").fetchone() == (1,)
     ok(repo, "reconcile")
-    app.communicate(timeout=30)
+    app.communicate(timeout=60)
     assert app.returncode == 0

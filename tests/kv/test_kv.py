@@ -270,7 +270,7 @@ def test_what_is_just_within_the_limits_is_written(kv: Kv) -> None:
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -175,7 +175,7 @@ def test_closing_waits_for_handlers_and_one_of_them_may_close(run: Run) -> None:
 
         async def handler(message: Any) -> None:
             if message == "close":
-                await asyncio.wait_for(kv.close(), 5)  # in a task of its own
+                await asyncio.wait_for(kv.close(), 60)  # in a task of its own
             else:
                 await asyncio.sleep(0.1)
             finished.append(message)

@@ -89,7 +89,7 @@ def test_a_watch_prints_each_change(repo: Path) -> None:
     assert [entry["value"] for entry in json.loads(process.stdout.readline())] == [None, None]
     said(repo, "kv", "set", '["b"]', "5")
     assert [entry["value"] for entry in json.loads(process.stdout.readline())] == [None, 5]
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(

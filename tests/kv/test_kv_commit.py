@@ -69,7 +69,7 @@ def test_who_comes_while_one_writes_shares_the_next_transaction(disk: Disk) -> N
     until(lambda: len(group._queue) == 20)
     disk.open.set()
     for thread in first + others:
-        thread.join(10)
+        thread.join(60)
     assert disk.sizes == [1, 20]
     assert len(results) == 20
 
@@ -83,7 +83,7 @@ def test_a_transaction_that_fails_fails_each_of_its_writers_and_nobody_else(disk
     until(lambda: len(group._queue) == 5)
     disk.open.set()
     for thread in first + others:
-        thread.join(10)
+        thread.join(60)
     assert [type(result) for result in results] == [StoreFailed] * 5
     assert len({id(result) for result in results}) == 5
     disk.failure = None
@@ -103,7 +103,7 @@ def test_an_interrupted_writer_does_not_stop_the_others(disk: Disk) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
     disk.open.set()
     for each in first + second + others:
-        each.join(10)
+        each.join(60)
         assert not each.is_alive()
     assert len(results) == 3
     assert len(interrupted) == 1

@@ -142,7 +142,7 @@ def test_both_processes_see_each_others_writes(path: str) -> None:
                 for turn in range(20):
                     kv.set(("python",), turn)
                     assert any(entries[0].value == turn for entries in watch)
-            assert process.wait(30) == 0
+            assert process.wait(60) == 0
         finally:
             process.kill()
             process.wait()

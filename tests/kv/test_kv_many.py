@@ -164,5 +164,5 @@ def test_a_collector_goes_on_until_the_crowd_is_deleted(store: SqliteStore) -> N
     put(store, expire_at=2)
     store.watch([KEY], woken.set)
     collector = Collector(store, lambda: 1000)
-    assert woken.wait(10)
+    assert woken.wait(60)
     collector.close()

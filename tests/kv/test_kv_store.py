@@ -295,7 +295,7 @@ def test_what_expired_is_deleted_and_wakes(store: Store) -> None:
     assert names(store) == [A, B, C, D]
     woken.clear()
     assert store.collect(NOW + 1) == (2, NOW + 50)
-    assert woken.wait(5)
+    assert woken.wait(60)
     assert names(store) == [C, D]
     assert store.collect(NOW + 60) == (1, None)
 
@@ -324,10 +324,10 @@ def test_a_watcher_is_woken_by_its_keys_until_it_is_closed(store: Store) -> None
     done(store, put(A))
     subscription = store.watch([A, B], woken.set)
     done(store, put(B))
-    assert woken.wait(5)
+    assert woken.wait(60)
     woken.clear()
     done(store, Mutation(MutationKind.DELETE, A))
-    assert woken.wait(5)
+    assert woken.wait(60)
     subscription.close()
     subscription.close()
 
@@ -348,7 +348,7 @@ def test_a_message_wakes_who_waits_for_the_queue(store: Store) -> None:
     woken = threading.Event()
     store.watch_queue(woken.set)
     enqueued(store, b"m", NOW)
-    assert woken.wait(5)
+    assert woken.wait(60)
 
 
 def test_a_claim_takes_no_more_than_wanted(store: Store) -> None:
@@ -421,7 +421,7 @@ def test_a_closed_store_says_so_and_wakes_who_waits(store: Store) -> None:
     store.watch([A], woken.set)
     store.close()
     store.close()
-    assert woken.wait(5)
+    assert woken.wait(60)
     for use in (
         lambda: store.read([EVERYTHING]),
         lambda: store.write([AtomicWrite()]),

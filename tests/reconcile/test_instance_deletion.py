@@ -185,7 +185,7 @@ def test_on_a_terminal_its_name_has_to_be_typed(repo: Path, typed: str, code: in
     until(lambda: b"Type default" in seen)
     os.write(master, typed.encode() + b"\n")
     assert asked.wait(60) == code, seen
-    reader.join(10)
+    reader.join(60)
     os.close(master)
     assert set(statuses(repo).values()) == {"archived" if code == 0 else "connected"}
 

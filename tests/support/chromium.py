@@ -11,7 +11,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dashboard_world import code
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+expect.set_options(timeout=60_000)  # a busy machine
 
 AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 _RUN_AXE = """
@@ -50,6 +52,7 @@ def launched() -> Iterator[Browser]:
 def visitor(browser: Browser, base: str, home: Path) -> Iterator[Page]:
     """Logged in by a link. Nothing that the browser complains about passes, but that a change was refused."""
     context = browser.new_context()
+    context.set_default_timeout(60_000)
     complaints: list[str] = []
     page = context.new_page()
     page.on(

@@ -165,7 +165,7 @@ def raw(url: str, data: bytes) -> bytes:
     """What the server says to bytes that need not be HTTP, until it closes the connection or a second has passed."""
     parts = urlsplit(url)
     got = b""
-    with socket.create_connection((parts.hostname, parts.port), 10) as connection:
+    with socket.create_connection((parts.hostname, parts.port), 60) as connection:
         connection.sendall(data)
         connection.settimeout(1)
         try:

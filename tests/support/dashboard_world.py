@@ -67,7 +67,7 @@ class Visitor:
         if self.cookies:
             sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         under = path if path.startswith(("/login", "/static/", "/~")) else self.root + path
-        with urllib3.PoolManager(retries=False, timeout=30, source_address=(self.source, 0)) as pool:
+        with urllib3.PoolManager(retries=False, timeout=60, source_address=(self.source, 0)) as pool:
             got = pool.request(method, self.base + under, body=body, headers=sent, redirect=False)
         for line in got.headers.getlist("set-cookie"):
             name, _, rest = line.partition("=")

@@ -19,7 +19,7 @@ def settings() -> bytes:
 
 def opened(port: int, source: str = "127.0.0.1") -> socket.socket:
     """A connection that speaks HTTP/2 and has asked for nothing."""
-    client = socket.create_connection(("127.0.0.1", port), 30, source_address=(source, 0))
+    client = socket.create_connection(("127.0.0.1", port), 60, source_address=(source, 0))
     client.sendall(PREFACE + settings())
     return client
 

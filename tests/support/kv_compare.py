@@ -82,7 +82,7 @@ class Side:
             return None
         now = self._send("getMany", keys=watched.keys)
         while stamps(watched.entries) != stamps(now):
-            watched.entries = self._send("next", name=name, timeout=20_000)["entries"]
+            watched.entries = self._send("next", name=name, timeout=60_000)["entries"]
         return watched.entries
 
     def unwatch(self, name: str) -> None:

@@ -144,7 +144,7 @@ class _Session:
             self._client.shutdown(socket.SHUT_RDWR)
             self._proxy.late.wait(1)
         self._server.sendall(burst)
-        self._swallowed.wait(30)
+        self._swallowed.wait(60)
 
     def _startup(self) -> None:
         while True:

@@ -217,7 +217,7 @@ def answered_by_the_standby(server: Server, kv: Kv) -> bool:
 
 def answered(server: Server) -> dict[str, int]:
     """How many eventual reads were answered by whom."""
-    with urllib.request.urlopen(f"{server.base}/metrics", timeout=30) as answer:
+    with urllib.request.urlopen(f"{server.base}/metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
     counted = [line.partition('eventual_reads_total{by="')[2] for line in lines if "eventual_reads_total{" in line]
     return {by: int(count) for by, _, count in (line.partition('"} ') for line in counted)}

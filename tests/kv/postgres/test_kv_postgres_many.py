@@ -96,7 +96,7 @@ def test_where_the_server_has_none_to_spare_those_that_are_idle_are_given_up(sma
             waiting = threads.submit(done, third, put(A))
             until(lambda: lines.count)
             others[0].close()
-            assert waiting.result(30)
+            assert waiting.result(60)
 
 
 def filled(server: PgServer, stack: ExitStack) -> list[psycopg.Connection[tuple[object, ...]]]:

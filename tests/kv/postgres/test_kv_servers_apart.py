@@ -25,7 +25,7 @@ BRANCHES = 40  # each with a read and a write: more than what is asked of one se
 
 
 def in_flight(server: Server) -> int:
-    with urllib.request.urlopen(f"{server.base}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{server.base}/metrics", timeout=60) as answer:
         (found,) = re.findall(r"^\w*requests_in_flight (\d+)", answer.read().decode(), re.MULTILINE)
     return int(found)
 
