@@ -21,7 +21,7 @@ from typing import BinaryIO, Final
 
 from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
 from provisioner.registry import schema_version
-from provisioner.system import failpoints, identity, secret_key, temp_dirs
+from provisioner.system import failpoints, identity, in_place, secret_key, temp_dirs
 from provisioner.system.atomic_file import replace_file, sync_path
 from provisioner.system.file_lock import try_lock
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
@@ -219,6 +219,7 @@ def _put(home: Home, path: str) -> None:
     try:
         if not os.path.exists(home.registry):
             os.close(os.open(home.registry, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+        in_place.make(f"{home.registry}-shm", FILE_MODE)
         with (
             closing(sqlite3.connect(path)) as source,
             closing(sqlite3.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)) as target,
