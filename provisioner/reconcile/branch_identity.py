@@ -137,7 +137,7 @@ class _Observation:
         words = None
         if place is None and name in self.sight.anchors:
             words = last_words(self.app.git_dir, self.app.id, item.lineage)
-        return Known(item.branch, item.lineage, place, words, digest, bool(item.holds))
+        return Known(item.branch, item.lineage, place, words, digest, bool(item.holds), live=bool(item.live))
 
     def _loose(self, places: Sequence[bytes]) -> dict[bytes, Log]:
         if self.logs:

@@ -123,6 +123,15 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> Path:
     return place
 
 
+@pytest.mark.parametrize("seed", [1227])
+def test_no_sequence_that_once_did_gives_a_branch_the_data_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    world = World(fresh(tmp_path, monkeypatch, seed), seed, rewriting=False)
+    world.run(5, world.look)
+    world.nothing_lost()
+
+
 @pytest.mark.parametrize("batch", range(SEQUENCES // BATCH))
 @pytest.mark.parametrize("rewriting", [False, True], ids=["logs kept", "logs rewritten"])
 def test_no_sequence_gives_a_branch_the_data_of_another(

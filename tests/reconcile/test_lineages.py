@@ -89,6 +89,20 @@ def test_a_look_gives_each_branch_its_own_data(shop: Callable[[str], Path], case
     assert held(repo) == wanted
 
 
+def test_what_has_ended_goes_to_no_branch_that_only_began_under_its_name(shop: Callable[[str], Path]) -> None:
+    repo = shop("a b")
+    branch(repo, "-D a")
+    ok(repo, "reconcile")
+    branch(repo, "a main", "-m a tmp", "-m b a", "-m tmp b")
+    ok(repo, "reconcile")
+    assert held(repo) == {"a": "b", "b": ""}
+    branch(repo, "-D b")
+    ok(repo, "reconcile")
+    branch(repo, "b main", "-m b c")
+    ok(repo, "reconcile")
+    assert held(repo) == {"a": "b", "c": ""}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_program_is_connected_to_its_own_branchs_data_though_nobody_has_looked(
     shop: Callable[[str], Path], case: str

@@ -32,7 +32,8 @@ class Known:
     """A timeline of a branch, as it was at the last look.
 
     `place` is the branch whose log its anchor is now; empty if git has put the log aside, None if it is no branch's log. Then
-    `words` is what the anchor holds. `digest` is that of the log when it was anchored. `holds`: there is data.
+    `words` is what the anchor holds. `digest` is that of the log when it was anchored. `holds`: there is data. Not `live`: its
+    branch has ended, and only one that is made under its name gets the data back.
     """
 
     branch: bytes
@@ -41,6 +42,7 @@ class Known:
     words: Log | None
     digest: str
     holds: bool
+    live: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ class _Settlement:
         if self._goes_on(item, branch) >= 0:
             return True
         if self.evidence.loose[branch].begins:  # made since the last look, unless nothing was known then
-            return not item.lineage and path[-1] == _last(item)
+            return not item.lineage and item.live and path[-1] == _last(item)
         return next((name for name in reversed(path) if name in lasts), None) == _last(item)  # git has dropped lines
 
     def _tell(self, item: Known, stayed: bool, able: Sequence[bytes], opaque: Sequence[bytes]) -> None:
