@@ -57,6 +57,9 @@ class Model:
                 self.rename(old, new)
             case ("branch", "-c" | "-C", _, new):
                 self.begin(new)
+            case ("branch", "-f", name, _):
+                if name not in self.there:
+                    self.begin(name)
             case ("branch", "-D", name) | ("update-ref", "-d", name):
                 self.end(name.removeprefix("refs/heads/"))
             case ("branch", name, *_) | ("worktree", "add", "-q", "-b", name, *_) if not name.startswith("-"):
