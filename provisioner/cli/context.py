@@ -17,6 +17,7 @@ from provisioner.registry.store import Registry
 from provisioner.system.home import Home, home_directory
 from provisioner.system.home_guard import must_be_home
 
+OLD_NAMES_END = "0.3"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -80,6 +81,11 @@ def apps_meant(registry: Registry, slug: str | None, everything: bool) -> list[A
         if slug is not None:
             raise
         return registry.apps()
+
+
+def renamed(old: str, new: str) -> None:
+    """Note that an old spelling was used. It works for one release."""
+    click.echo(f"provisioner: note: {old} is now {new}. The old name stops working in {OLD_NAMES_END}", err=True)
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli import standard_input
-from provisioner.cli.context import confirm, json_option, the_home, yes_option
+from provisioner.cli.context import confirm, json_option, renamed, the_home, yes_option
 from provisioner.cli.selectors import ALL, selector_options
+from provisioner.core.durations import milliseconds
 from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.naming import shown
 from provisioner.environment.resolve import Selectors, here, keyed_instance, resolve
 from provisioner.kv import Kv, KvEntry, KvError, Malformed
 from provisioner.kv.client.sync_client import open_store
@@ -96,23 +98,37 @@ def _raw(value: object) -> bytes:
 @selector_options(*ALL)
 @json_option
 @raw_option
-@click.option(
-    "--expire-in", type=click.IntRange(0), metavar="MS", help="Delete it some time after so many milliseconds."
-)
+@click.option("--expires-in", metavar="DURATION", help="Delete it this long after now: for example 90s or 12h.")
+@click.option("--expire-in", type=click.IntRange(0), metavar="MS", hidden=True)
 @click.argument("key")
 @click.argument("value")
 @kv_errors
-def set_command(key: str, value: str, as_json: bool, raw: bool, expire_in: int | None, selectors: Selectors) -> None:
+def set_command(
+    key: str,
+    value: str,
+    as_json: bool,
+    raw: bool,
+    expires_in: str | None,
+    expire_in: int | None,
+    selectors: Selectors,
+) -> None:
     """Set KEY to VALUE, as JSON or (with --raw) as text.
 
     A VALUE of '-' is read from standard input.
     """
+    if expires_in is not None and expire_in is not None:
+        raise UsageError("--expires-in and --expire-in cannot be used together", "Use --expires-in")
+    if expire_in is not None:
+        renamed("--expire-in MS", "--expires-in DURATION")
+    lasts = expire_in if expires_in is None else milliseconds(expires_in)
     text = standard_input.value("a value", "Use '\"\"' for an empty text") if value == "-" else value
     parsed = text if raw else json_notation.value_of(text)
     with _opened(selectors) as opened:
-        result = opened.set(json_notation.key_of(key), parsed, expire_in=expire_in)
+        result = opened.set(json_notation.key_of(key), parsed, expire_in=lasts)
     if as_json:
         click.echo(json_notation.text_of({"versionstamp": result.versionstamp}))
+    else:
+        click.echo(shown(f"Set {key}"), err=True)
 
 
 @kv.command()
@@ -125,7 +141,9 @@ def delete(key: str, yes: bool, selectors: Selectors) -> None:
     with _opened(selectors) as opened:
         parsed = json_notation.key_of(key)
         confirm(f"Deleting {key}", yes)
+        there = opened.get(parsed).versionstamp is not None
         opened.delete(parsed)
+    click.echo(shown(f"Deleted {key}" if there else f"Nothing is stored under {key}"), err=True)
 
 
 @kv.command("list")

@@ -9,9 +9,10 @@ import click
 
 from provisioner.cli.change import timeline_after
 from provisioner.cli.commands.database.fork import app_option
-from provisioner.cli.context import apps_meant, json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.context import apps_meant, json_option, print_json, renamed, the_app, the_home, yes_option
 from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.durations import lasting
+from provisioner.core.errors import UsageError
 from provisioner.core.model import App
 from provisioner.core.naming import PREVIEW_PREFIX
 from provisioner.environment.resolve import here
@@ -39,17 +40,26 @@ def preview() -> None:
     help="What its databases begin with: nothing, a copy of another timeline's, or the data as it was at REV, where"
     " snapshots of revisions are kept.",
 )
-@click.option("--ttl", metavar="TIME|never", default=LASTS, show_default=True, help="How long it is kept.")
+@click.option(
+    "--expires-in", metavar="DURATION|never", help=f"Archive its databases this long after now. Default: {LASTS}."
+)
+@click.option("--ttl", metavar="TIME|never", hidden=True)
 @app_option
 @json_option
-def create(revision: str, source: str, ttl: str, slug: str | None, as_json: bool) -> None:
+def create(
+    revision: str, source: str, expires_in: str | None, ttl: str | None, slug: str | None, as_json: bool
+) -> None:
     """Create databases for a single revision.
 
     Run code with them by 'provisioner exec --revision REV'.
 
     One that was there before comes back with what it held.
     """
-    lasts = lasting(ttl) or 0
+    if ttl is not None and expires_in is not None:
+        raise UsageError("--expires-in and --ttl cannot be used together", "Use --expires-in")
+    if ttl is not None:
+        renamed("--ttl", "--expires-in")
+    lasts = lasting(expires_in or ttl or LASTS) or 0
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
         commit = _commit(app, revision, slug)

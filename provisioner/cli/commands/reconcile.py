@@ -38,6 +38,8 @@ def reconcile(slug: str | None, everything: bool, dry_run: bool, as_json: bool) 
                 done.append({"app": app.slug, "actions": None, "error": str(failures[-1])})
         if as_json:
             print_json(done)
+        else:
+            _say(done)
         for failure in failures[:-1]:
             TERMINAL.say(f"provisioner: {failure}")
         if failures:
@@ -62,6 +64,14 @@ def _reconciled(registry: Registry, app: App) -> int:
         )
     must_be_deployed(app, queries.undeployed(registry, app.id))
     return outcome.actions
+
+
+def _say(done: list[dict[str, object]]) -> None:
+    for item in done:
+        count = item["actions"]
+        if count is not None:
+            words = "no change" if not count else "1 change" if count == 1 else f"{count} changes"
+            click.echo(f"{item['app']}: {words}", err=True)
 
 
 def _of_app(app: App, error: Exception) -> ProvisionerError:
