@@ -95,7 +95,8 @@ class World:
                 allowed = self.model.may_come_back(lineage, logs_rewritten=rewritten, watched=self.watched)
                 assert mark in allowed, self.story(f"{name}, which is new, sees {mark!r}", seen)
         for name, lineage in self.model.there.items():
-            lineage.unclear |= rewritten and name not in files
+            doubtful = rewritten or any(gone.unclear and gone.ended == name for gone in self.model.ended)
+            lineage.unclear |= doubtful and name not in files
             assert name in files or lineage.unclear, self.story(f"{name} is not connected", seen)
             if name in files and not seen[name]:
                 put(files[name], next(self.marks))
