@@ -20,12 +20,14 @@ from pathlib import Path
 import pytest
 from home_world import Photograph, at, copy, photograph
 from pg_world import mark, marked
-from support import branches, daemon, files, git, marked_shop, ok, provisioner, put, repository
+from support import branches, daemon, files, git, marked_shop, ok, provisioner, put, repository, statuses
 
 from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.protocol import location
 
 NIGHTLY = "KV_NIGHTLY" in os.environ
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") if NIGHTLY else "short"
+"""Other histories in each long run, and always the same ones in the short form."""
 NAMES = ("login", "cart", "a/b")
 CLOSED = (
     ("exec", "--branch", "main", "--", "echo", "ran"),
@@ -77,7 +79,9 @@ class World:
     def held(self) -> dict[str, str]:
         with at(self.home):
             if self.embedded:
-                return {branch: marked(self.repo, branch) for branch in sorted(branches(self.repo))}
+                connected = {name for name, status in statuses(self.repo).items() if status == "connected"}
+                names = {name: f"git-branch/{name}" for name in branches(self.repo)} | {"main": "production"}
+                return {name: marked(self.repo, name) for name in sorted(names) if names[name] in connected}
             return {branch: _all(file) for branch, file in files(self.repo).items()}
 
     def everything(self) -> Photograph:
@@ -208,7 +212,7 @@ HISTORIES = [(number, False) for number in range(40 if NIGHTLY else 3)] + [
 def test_nothing_that_is_done_with_a_copy_changes_the_original(
     number: int, with_server: bool, tmp_path: Path, home: Path, removed: list[Path]
 ) -> None:
-    chance = random.Random(f"{os.environ.get('PYTEST_XDIST_TESTRUNUID')} {number} {with_server}")
+    chance = random.Random(f"{RUN} {number} {with_server}")
     world = _world(tmp_path, home, chance, with_server)
     for _ in range(chance.randint(2, 4 if with_server and not NIGHTLY else 8)):
         chance.choice(USE)(world)
@@ -266,7 +270,7 @@ def test_nothing_that_is_done_with_a_copy_changes_the_original(
 def test_a_home_that_is_restored_elsewhere_is_the_same_after_it_is_adopted(
     number: int, tmp_path: Path, home: Path
 ) -> None:
-    chance = random.Random(f"{os.environ.get('PYTEST_XDIST_TESTRUNUID')} restored {number}")
+    chance = random.Random(f"{RUN} restored {number}")
     world = _world(tmp_path, home, chance, with_server=False)
     for _ in range(chance.randint(2, 8)):
         chance.choice(USE)(world)
