@@ -57,8 +57,11 @@ def _start_embedded(directory: str) -> None:
     if location.listens(directory):
         return
     from provisioner.engines.catalog import ENGINES
+    from provisioner.engines.protocol.looking import may_start
 
     before = location.port(directory)
+    if before and not may_start():
+        return
     ENGINES["postgres"].start(directory)
     if before not in ("", now := location.port(directory)):
         import sys

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 
 from provisioner.core.errors import ProvisionerError, UsageError, WrongHome
+from provisioner.engines.protocol.looking import only_looking
 from provisioner.environment import env_block
 from provisioner.environment.formats import FORMATS, Variables
 from provisioner.environment.resolve import Environ, Selectors, app_of_checkout, resolve
@@ -128,13 +129,14 @@ def refresh(
 
 
 def refresh_app(home: Home, app_id: str, git_dir: bytes) -> list[str]:
-    """Bring the files of every checkout of an app up to date. Returns a line for each change."""
-    return [
-        line
-        for common_dir in _common_dirs(home, app_id, git_dir)
-        for top in worktree_tops(common_dir)
-        for line in refresh(home, top, {})
-    ]
+    """Bring the files of every checkout of an app up to date. Returns a line for each change. Starts no server for that."""
+    with only_looking():
+        return [
+            line
+            for common_dir in _common_dirs(home, app_id, git_dir)
+            for top in worktree_tops(common_dir)
+            for line in refresh(home, top, {})
+        ]
 
 
 def refresh_all(home: Home) -> list[str]:

@@ -39,6 +39,23 @@ def test_what_only_shows_something_starts_no_server(tmp_path: Path, home: Path) 
     assert not _stopped(home)
 
 
+def test_a_server_that_was_stopped_is_not_started_for_a_file_of_the_environment(tmp_path: Path, home: Path) -> None:
+    repo = repository(tmp_path / "shop")
+    ok(repo, "instance", "add", "main", "--engine", "postgres")
+    ok(repo, "app", "add", "--name", "shop")
+    ok(repo, "assign", "main", "shop")
+    (repo / ".git/info/exclude").write_text(".env.local\n")
+    ok(repo, "env", "--write", ".env.local")
+    ok(repo, "token", "rotate-key", "--yes")
+    held = (repo / ".env.local").read_text()
+    assert "DATABASE_URL" in held
+    ok(repo, "instance", "stop", "main")
+    assert _stopped(home)
+    ok(repo, "status")
+    assert _stopped(home)
+    assert (repo / ".env.local").read_text() == held
+
+
 def _stopped(home: Path) -> bool:
     directory = home / "instances/main"
     elsewhere = directory / "elsewhere"
