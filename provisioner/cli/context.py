@@ -93,6 +93,6 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not can_ask():
-        raise NotConfirmed(f"{question} was not confirmed", "Nobody can be asked here: say --yes")
+        raise NotConfirmed(f"{question} was not confirmed", "There is no terminal to ask at: add --yes")
     if not click.confirm(question, err=True):
         raise NotConfirmed("not confirmed", "Nothing was changed")

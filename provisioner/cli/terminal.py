@@ -85,5 +85,5 @@ def _typed(proposal: Proposal, yes: bool) -> None:
     if yes:
         return
     if not can_ask():
-        raise NotConfirmed(f"{proposal.question} was not confirmed", "Nobody can be asked here: say --yes")
+        raise NotConfirmed(f"{proposal.question} was not confirmed", "There is no terminal to ask at: add --yes")
     proposal.answered(click.prompt(f"{proposal.question} Type {proposal.typed}", err=True))

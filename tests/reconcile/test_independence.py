@@ -26,7 +26,7 @@ FAULTS: dict[str, Callable[[], Exception]] = {
     "SQLite's": lambda: sqlite3.OperationalError("the disk is on fire"),
     "one that nobody expects": lambda: RuntimeError("the disk is on fire"),
 }
-STEPS = ("ensure", "find", "claims", "record_owners", "archive", "purge", "problems", "renew")
+STEPS = ("ensure", "find", "claims", "record_owners", "archive", "purge", "problems", "renew", "lost")
 OF_ALL = ("find", "claims")
 """What raises StorageFailed here says that the instance cannot be asked."""
 

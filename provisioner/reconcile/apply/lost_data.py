@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Database, Instance, Intent, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Failures
@@ -36,12 +35,13 @@ def remedy(registry: Registry, database: Database) -> str:
 
 
 def _lost(instance: Instance, databases: Sequence[Database]) -> set[str]:
+    """None of them if that cannot be found out, whatever keeps it: then their data counts as there."""
     if instance.moving:  # it may be between two places
         return set()
     held = [item.id for item in databases if item.connected_at is not None and not _in_between(item)]
     try:
         return engine_of(instance).lost(instance, held) if held else set()
-    except StorageFailed:
+    except Exception:
         return set()
 
 
