@@ -85,7 +85,7 @@ def do_all(
     stop: Stop | None = None,
 ) -> None:
     """Do it here and now, until nothing is waiting or `stop` says so; `say` is told what is printed. What one errand raises keeps
-    no other one from being done: the first of it is raised at the end."""
+    no other one from being done: all of it is said, and the first is raised at the end."""
     stop = stop or _never
     done: set[Errand] = set()
     failed: dict[Errand, Exception] = {}
@@ -109,8 +109,12 @@ def do_all(
         if stop():
             break
         reconcile(registry, app, now_ms(), cause)
-    if failed:
-        raise next(iter(failed.values()))
+    raised = list(failed.values())
+    for other in raised[1:]:
+        if say is not None:
+            say(summary(other))
+    if raised:
+        raise raised[0]
 
 
 @contextmanager
