@@ -22,8 +22,14 @@ Variables = dict[str, str]
 
 
 @pytest.fixture
-def repo(tmp_path: Path, home: Path, pg: PgServer) -> Iterator[Path]:
-    """An app with a database of each engine for each branch, and a server for those of Deno KV."""
+def repo(request: pytest.FixtureRequest, tmp_path: Path, home: Path, pg: PgServer) -> Iterator[Path]:
+    """An app with a database of each engine for each branch, and a server for those of Deno KV.
+
+    Where a branch is recreated, there are no reflogs, as in a bare repository: so its name is all that it is known by.
+    """
+    if "recreated" in getattr(getattr(request.node, "callspec", None), "id", ""):
+        git(tmp_path, "init", "-q", "shop")
+        git(tmp_path / "shop", "config", "core.logAllRefUpdates", "false")
     repo = pg_shop(tmp_path / "shop", pg, "login", "cart")
     ok(repo, "instance", "add", "keys")
     ok(repo, "assign", "keys", "shop", "--connect", "url")
@@ -111,6 +117,19 @@ def recreated(repo: Path) -> None:
     ok(repo, "reconcile")
 
 
+def given_to_another(repo: Path) -> None:
+    """The branch is another one of that name by now, with databases of its own, and a person gives it the earlier ones."""
+    rows = json.loads(ok(repo, "database", "list", "--json"))
+    names = {row["name"] for row in rows if row["timeline"] == "git-branch/login"}
+    recreated(repo)
+    rows = json.loads(ok(repo, "database", "list", "--json"))
+    for row in rows:
+        if row["timeline"] == "git-branch/login" and row["status"] == "connected" and row["name"] not in names:
+            ok(repo, "database", "archive", row["name"], "--yes")
+    for name in sorted(names):
+        ok(repo, "database", "recover", name, "--to", "login")
+
+
 def with_grace(repo: Path) -> None:
     ok(repo, "app", "set", "--grace", "1h")
 
@@ -195,6 +214,7 @@ EVENTS: dict[str, tuple[Callable[[Path], None], tuple[str, ...], Callable[[Path]
     "another branch becomes production": (nothing, MAIN, production_is("login"), LOGIN),
     "a branch was production for a while": (production_is("login"), LOGIN, production_is("main"), MAIN),
     "a branch is recreated": (nothing, LOGIN, recreated, LOGIN),
+    "given to another branch of its name": (nothing, LOGIN, given_to_another, LOGIN),
     "a branch is recreated within its grace": (with_grace, LOGIN, recreated, LOGIN),
     "a branch that shares is recreated within its grace": (
         lambda repo: void((shared(repo), with_grace(repo))),  # type: ignore[func-returns-value]
