@@ -20,7 +20,7 @@ PACKAGE = Path(provisioner.__file__).parent
 # Low to high: a folder imports only from itself and from the folders before it.
 FOLDERS = (
     *("core", "system", "runs", "git", "kv", "registry", "engines", "reconcile", "connect"),
-    *("jobs", "environment", "operations", "daemon", "dashboard", "cli"),
+    *("jobs", "environment", "hosting", "operations", "daemon", "dashboard", "cli"),
 )
 
 # The same inside the large folders. What is not named is above all that is.
