@@ -61,7 +61,9 @@ def _moved(directory: Path, runs: int) -> Iterator[Row]:
 
         def loaded() -> float:
             with closing(SqliteStore(directory / "loaded.sqlite3")) as into:
-                taken = timed(lambda: list(load.load(Dump(io.BytesIO(data)), load.Files(into, False), replace=False)))
+                taken = timed(
+                    lambda: list(load.load(Dump(io.BytesIO(data)), load.DirectLoadTarget(into, False), replace=False))
+                )
             for end in ("", "-wal", "-shm"):
                 Path(f"{directory}/loaded.sqlite3{end}").unlink(missing_ok=True)
             return taken

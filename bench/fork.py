@@ -17,7 +17,7 @@ from bench.world import alternated, world
 from provisioner.core.clock import now_ms
 from provisioner.engines.protocol.engine import Source
 from provisioner.kv.stores.sqlite.clone import clone
-from provisioner.reconcile.changes.replace import Change, put_in_place
+from provisioner.reconcile.changes.replace import ReplacementData, put_in_place
 from provisioner.registry.store import Registry
 from provisioner.system.atomic_file import sync_path
 from provisioner.system.home import Home
@@ -44,7 +44,7 @@ def measure(runs: int) -> list[Row]:
             def whole(_: int) -> float:
                 took = _timed(
                     lambda: put_in_place(
-                        registry, app, [Change(fork, Source(production), "bench")], now_ms(), action="fork"
+                        registry, app, [ReplacementData(fork, Source(production), "bench")], now_ms(), action="fork"
                     )
                 )
                 for kept in os.scandir(os.path.join(location, "snapshots", fork.id)):

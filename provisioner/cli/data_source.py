@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from provisioner.cli import standard_input
 from provisioner.cli.context import the_app, the_home
-from provisioner.cli.selectors import Wanted, load, parse
+from provisioner.cli.selectors import NamedTarget, load, parse
 from provisioner.core.errors import NotReady, NotResolved, ProvisionerError
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines import open_store as stores
@@ -18,7 +18,7 @@ from provisioner.engines.catalog import engine_of
 from provisioner.kv.client.sync_client import open_store
 from provisioner.kv.dump.full_scan import Dumped, of_store
 from provisioner.kv.dump.json_lines import Dump
-from provisioner.kv.local_store import Snapshot
+from provisioner.kv.local_store import StoreSnapshot
 from provisioner.kv.store import Store
 from provisioner.kv.stores.sqlite import schema
 from provisioner.kv.stores.sqlite.snapshot import has_entries
@@ -33,7 +33,7 @@ _URLS = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DataSource:
     """`where` is a path, a connect URL, or "-"; empty of a database on a server. `app` and `database` are those of the
     registry, if it has it."""
 
@@ -47,7 +47,7 @@ class Place:
         return self.where.startswith(_URLS)
 
 
-class Whole(NamedTuple):
+class WholeDatabase(NamedTuple):
     """A database that its engine dumps and loads as a whole."""
 
     app: App
@@ -55,7 +55,7 @@ class Whole(NamedTuple):
     instance: Instance
 
 
-def source_of(wanted: Wanted) -> Place | Whole:
+def source_of(wanted: NamedTarget) -> DataSource | WholeDatabase:
     """A URL, or a path if it begins like one; else the only database of a target, or a path."""
     target = registered(wanted)
     if target is None:
@@ -63,7 +63,7 @@ def source_of(wanted: Wanted) -> Place | Whole:
     return located(target.app, only_one(target))
 
 
-def place(wanted: Wanted) -> Place:
+def place(wanted: NamedTarget) -> DataSource:
     """The same, where that holds keys: of a target the only database that does."""
     target = registered(wanted)
     if target is None:
@@ -72,7 +72,7 @@ def place(wanted: Wanted) -> Place:
     if len(keyed) > 1:
         only_one(target)
     found = located(target.app, keyed[0] if keyed else only_one(target))
-    if isinstance(found, Whole):
+    if isinstance(found, WholeDatabase):
         raise ProvisionerError(
             f"{found.database.name} is a {found.instance.engine} database, and no Deno KV database",
             "Use its own clients: provisioner exec -- COMMAND; or name another instance: --instance INSTANCE",
@@ -85,25 +85,25 @@ def with_keys(target: Target) -> tuple[Database, ...]:
     return tuple(item for item in all_used(target) if engine_of(target.instance_of(item)).dumps is None)
 
 
-def located(app: App, database: Database) -> Place | Whole:
+def located(app: App, database: Database) -> DataSource | WholeDatabase:
     """Where a database of the registry is. Raises NotResolved where it has no data."""
     with Registry.open(the_home()) as registry:
         on = registry.storage_of(database)
     if engine_of(on).dumps is not None:
-        return Whole(app, database, on)
+        return WholeDatabase(app, database, on)
     if database.connected_at is None:
         raise NotReady(f'database "{database.name}" has no data yet', "See 'provisioner status'")
-    return Place(database.name, engine_of(on).inspect(on, database).path or "", app, database)
+    return DataSource(database.name, engine_of(on).inspect(on, database).path or "", app, database)
 
 
-def _outside(wanted: Wanted) -> Place:
+def _outside(wanted: NamedTarget) -> DataSource:
     name = wanted.text or ""
     if name == "-" or name.startswith((*_URLS, "sqlite:")):
-        return Place(name, name)
-    return Place(name, os.path.abspath(os.path.expanduser(name) if name.startswith(_FILES) else name))
+        return DataSource(name, name)
+    return DataSource(name, os.path.abspath(os.path.expanduser(name) if name.startswith(_FILES) else name))
 
 
-def registered(wanted: Wanted) -> Target | None:
+def registered(wanted: NamedTarget) -> Target | None:
     """A target of the registry; None for a file."""
     home, name = the_home(), wanted.text
     if name is not None and name.startswith((*_URLS, *_FILES, "sqlite:", "-")):
@@ -131,7 +131,7 @@ def _is_known(registry: Registry, name: str, slug: str | None) -> bool:
 
 
 @contextmanager
-def snapshot(wanted: Place, *, pages: bool = False) -> Iterator[Snapshot]:
+def snapshot(wanted: DataSource, *, pages: bool = False) -> Iterator[StoreSnapshot]:
     """What is there at this moment: in a database, or in a dump; see `of_store`."""
     if wanted.where == "-":
         with standard_input.stream("a dump", "Pipe one in, or name a file") as stream:
@@ -145,7 +145,7 @@ def snapshot(wanted: Place, *, pages: bool = False) -> Iterator[Snapshot]:
 
 
 @contextmanager
-def opened(wanted: Place, *, create: bool = False) -> Iterator[Store]:
+def opened(wanted: DataSource, *, create: bool = False) -> Iterator[Store]:
     """The store of a database; with `create` also of a file that is not there yet."""
     path = wanted.where
     if wanted.database is not None and not path:
@@ -165,7 +165,7 @@ def opened(wanted: Place, *, create: bool = False) -> Iterator[Store]:
         yield store
 
 
-def must_be_connected(wanted: Place) -> None:
+def must_be_connected(wanted: DataSource) -> None:
     if wanted.database is not None and wanted.database.status is not Status.CONNECTED:
         raise NotReady(
             f"database {wanted.name!r} is {wanted.database.status}", f"See 'provisioner database show {wanted.name}'"

@@ -41,7 +41,7 @@ ALL = (*TIMELINE, "instance")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class NamedTarget:
     """What is meant, not looked up yet. `text` is a NAME; None: what the selectors say, else the checkout, which is said to
     be meant where it is `checked_out`."""
 
@@ -118,10 +118,10 @@ def target_argument(
         @wraps(command)
         def with_target(*args: Any, selectors: Selectors, targets: tuple[str, ...], **others: Any) -> Any:
             words = list(targets)
-            wanted = Wanted(selectors)
+            wanted = NamedTarget(selectors)
             if not wanted.by_selector and words and (required or len(words) > least):
                 text = words.pop(0)
-                wanted = Wanted(selectors, text) if unparsed else parse(text, selectors)
+                wanted = NamedTarget(selectors, text) if unparsed else parse(text, selectors)
             elif required and not wanted.by_selector:
                 raise click.UsageError(f"Missing argument '{metavar.split()[0].strip('[]')}'.")
             if len(words) < least:
@@ -139,9 +139,9 @@ def target_argument(
     return decorate
 
 
-def parse(text: str, selectors: Selectors) -> Wanted:
+def parse(text: str, selectors: Selectors) -> NamedTarget:
     """A TARGET as it was typed. Raises UsageError where it and a selector are two things."""
-    said = Wanted(selectors)
+    said = NamedTarget(selectors)
     if said.by_selector:
         raise UsageError(f"{text!r} and --branch, --timeline or --revision cannot be used together", "Choose one")
     app, colon, name = text.partition(":")  # git allows no colon in a branch's name
@@ -153,10 +153,10 @@ def parse(text: str, selectors: Selectors) -> Wanted:
         raise UsageError(f"{text!r} and --app {selectors.app} name two apps", "Omit one")
     slug = app or selectors.app
     chosen = Selectors(slug, instance=selectors.instance)
-    return Wanted(chosen, checked_out=True) if name == HERE else Wanted(chosen, name)
+    return NamedTarget(chosen, checked_out=True) if name == HERE else NamedTarget(chosen, name)
 
 
-def load(registry: Registry, wanted: Wanted, app: App | None = None) -> Target:
+def load(registry: Registry, wanted: NamedTarget, app: App | None = None) -> Target:
     """The timeline and the databases that are meant, of `app` where no other is said. A branch that git has and the
     registry does not know yet is provisioned first. Raises NotResolved."""
     target = _loaded(registry, wanted, app)
@@ -169,7 +169,7 @@ def load(registry: Registry, wanted: Wanted, app: App | None = None) -> Target:
     return target
 
 
-def exact(wanted: Wanted) -> Selectors:
+def exact(wanted: NamedTarget) -> Selectors:
     """Selectors that mean the same, for what looks a timeline up by them. Raises NotResolved."""
     if wanted.text is None:
         return wanted.selectors
@@ -179,13 +179,13 @@ def exact(wanted: Wanted) -> Selectors:
     return Selectors(found.app.slug, timeline=os.fsdecode(found.timeline.name), instance=only)
 
 
-def load_timeline(registry: Registry, wanted: Wanted) -> tuple[App, Timeline]:
+def load_timeline(registry: Registry, wanted: NamedTarget) -> tuple[App, Timeline]:
     """The timeline that is meant, or that of the database that is named."""
     found = load(registry, wanted)
     return found.app, found.timeline
 
 
-def _loaded(registry: Registry, wanted: Wanted, usual: App | None = None) -> Target:
+def _loaded(registry: Registry, wanted: NamedTarget, usual: App | None = None) -> Target:
     selectors = wanted.selectors
     if wanted.text is None:
         app = the_app(registry, selectors.app)
@@ -213,7 +213,7 @@ def _selected(registry: Registry, app: App, selectors: Selectors) -> Timeline:
     return found
 
 
-def filtered(registry: Registry, wanted: Wanted, everything: bool) -> list[Document]:
+def filtered(registry: Registry, wanted: NamedTarget, everything: bool) -> list[Document]:
     """The documents of an app's timelines, or of `everything`, or of the timeline and the instance that are meant."""
     if everything and wanted.narrowed:
         raise UsageError("--all and a target cannot be used together", "Omit one")

@@ -30,16 +30,16 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """A text for each column, without line breaks; by a cell's number, its style."""
 
     cells: tuple[str, ...]
     styles: Mapping[int, str] = field(default_factory=dict)
 
 
-def lines(columns: Sequence[Column], rows: Sequence[Row], *, width: int | None, styled: bool) -> Iterator[str]:
+def lines(columns: Sequence[Column], rows: Sequence[TableRow], *, width: int | None, styled: bool) -> Iterator[str]:
     """The table's lines, one a row and not longer than `width` (None: as long as they get)."""
-    heading = Row(tuple(column.title for column in columns), dict.fromkeys(range(len(columns)), "bold"))
+    heading = TableRow(tuple(column.title for column in columns), dict.fromkeys(range(len(columns)), "bold"))
     widths = [max(map(columns_of, cells)) for cells in zip(*(row.cells for row in (heading, *rows)), strict=True)]
     shown = list(range(len(columns)))
     if width is not None:
@@ -102,7 +102,9 @@ def _shortened(columns: Sequence[Column], shown: Sequence[int], widths: list[int
     return fitted
 
 
-def _line(columns: Sequence[Column], row: Row, shown: Sequence[int], widths: Sequence[int], *, styled: bool) -> str:
+def _line(
+    columns: Sequence[Column], row: TableRow, shown: Sequence[int], widths: Sequence[int], *, styled: bool
+) -> str:
     parts = []
     for number in shown:
         piece = shortened(row.cells[number], widths[number])

@@ -80,7 +80,7 @@ class Attached:
         self.timeline = timeline  # whose it has to say it is; empty where it may say something else
 
 
-class Connection:
+class TimelineConnection:
     """A timeline and the databases it is connected to, the first assigned first: what a registry look-up answers."""
 
     __slots__ = (
@@ -196,7 +196,7 @@ AUTHENTICATION = ("require_auth", "PGREQUIREAUTH")
 """How a server may ask for the password: the word that a URL has for it, and the variable."""
 
 
-def variables(connection: Connection, reached: list[Reached | ReachedServer]) -> dict[str, str]:
+def variables(connection: TimelineConnection, reached: list[Reached | ReachedServer]) -> dict[str, str]:
     """The variables of a timeline whose databases are reached so.
 
     The first database of an engine fills the engine's own variables, and each has some with its instance's name besides.
@@ -233,7 +233,7 @@ def instance_variables(slug: str) -> list[str]:
     return [f"{prefix}_{rest}" for rest in ("KV_PATH", "KV_URL", "KV_ACCESS_TOKEN", "DATABASE_URL", "DATABASE")]
 
 
-def _timeline(connection: Connection) -> dict[str, str]:
+def _timeline(connection: TimelineConnection) -> dict[str, str]:
     return {
         "DENO_TIMELINE": connection.timeline,
         "DENO_DEPLOY_APP_ID": connection.app_id,

@@ -54,7 +54,7 @@ class WrongRepository(NotResolved):
     code = "refused"
 
 
-class Busy(ProvisionerError):  # noqa: N818
+class LockTimeout(ProvisionerError):  # noqa: N818
     """Another process holds a lock for longer than a caller can wait."""
 
 

@@ -106,7 +106,7 @@ class Redactor:
         return self._replaced(data[:end], spans), end
 
 
-class Stream:
+class RedactedStream:
     """Text that comes in pieces, redacted as a whole: a secret may be cut anywhere.
 
     A line is held back until it has ended. Of one that is very long, only as much as may be the beginning of a secret.

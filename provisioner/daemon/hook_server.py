@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from provisioner.jobs.progress import tell_steps
 from provisioner.system.home import Home
 from provisioner.system.pidfile import announce, withdraw
-from provisioner.system.service_thread import ServiceThread, State, states
+from provisioner.system.service_thread import ServiceThread, ThreadState, states
 
 REQUEST_SECONDS = 10.0
 ANSWER_SECONDS = 2.0  # that whoever asks for the threads has to wait
@@ -132,7 +132,7 @@ class Counter:
         push.wait(self._home)
 
 
-def threads_of(path: str) -> list[State]:
+def threads_of(path: str) -> list[ThreadState]:
     """The threads of the daemon whose socket this is. Raises OSError where it does not answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(ANSWER_SECONDS)
@@ -143,7 +143,7 @@ def threads_of(path: str) -> list[State]:
         while piece := connection.recv(65536):
             data += piece
     try:
-        return [State(**each) for each in json.loads(data.removesuffix(END))]
+        return [ThreadState(**each) for each in json.loads(data.removesuffix(END))]
     except (ValueError, TypeError) as error:
         raise OSError("it answers something else") from error
 

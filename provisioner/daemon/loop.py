@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import Busy, summary
+from provisioner.core.errors import LockTimeout, summary
 from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import Counter, Push
 from provisioner.daemon.limit_monitor import LimitMonitor
 from provisioner.daemon.looks import Log, Look, Looked, Looks
-from provisioner.daemon.quorum_monitor import Watch
+from provisioner.daemon.quorum_monitor import QuorumMonitor
 from provisioner.daemon.stocktaking import look_through
 from provisioner.daemon.worker import misplaced, report_known
 from provisioner.engines.catalog import engine_of
-from provisioner.git.watch import Watcher
+from provisioner.git.watch import RefWatcher
 from provisioner.jobs.queue import Crew
 from provisioner.reconcile.apply.ownership import settle_everywhere
 from provisioner.reconcile.controller import Outcome
@@ -54,7 +54,7 @@ PROBE_SECONDS = 0.3  # who only asks whether a daemon runs holds its lock for an
 
 
 @dataclass(slots=True)
-class Watched:
+class WatchedApp:
     """What the daemon remembers of an app between two looks. Times are monotonic seconds."""
 
     git_dir: bytes = b""
@@ -76,7 +76,7 @@ class Daemon:
         self.home, self.log, self._ending = home, log, ending
         self._queue: queue.SimpleQueue[str | Push | Looked | None] = queue.SimpleQueue()
         self._heard: set[str] = set()
-        self._apps: dict[str, Watched] = {}
+        self._apps: dict[str, WatchedApp] = {}
         self._stopping = False
         self._inbox_watched = False
         self._short: dict[str, int] = {}
@@ -92,7 +92,7 @@ class Daemon:
         while (lock := try_lock(path)) is None and time.monotonic() < deadline:
             time.sleep(0.01)
         if lock is None:
-            raise Busy(f"a daemon is already running on {self.home.path}", "Stop it first, or let it work")
+            raise LockTimeout(f"a daemon is already running on {self.home.path}", "Stop it first, or let it work")
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._stop)
@@ -106,9 +106,9 @@ class Daemon:
         self._queue.put(None)
 
     def _run(self, registry: Registry) -> None:
-        self._watcher = Watcher(self._on_event, self._on_stir, self._on_trouble)
+        self._watcher = RefWatcher(self._on_event, self._on_stir, self._on_trouble)
         counter = Counter(self.home, self._queue.put)
-        promises = Watch(self.home, self._queue.put, self.log)
+        promises = QuorumMonitor(self.home, self._queue.put, self.log)
         limits = LimitMonitor(self.home, self.log)
         self._crew = Crew(self.home, self._queue.put, self._on_failure)
         self._looks = Looks(self.home, self._queue.put, self.log)
@@ -186,7 +186,7 @@ class Daemon:
         """Watch every app there is, and look at each: nobody knows what happened while no daemon ran."""
         now = time.monotonic()
         for app in registry.apps():
-            self._apps[app.id] = Watched(due=now)
+            self._apps[app.id] = WatchedApp(due=now)
             self._watch(app.id, app.git_dir)
         look_through(registry, self.log)
 
@@ -255,9 +255,9 @@ class Daemon:
         except Exception as error:  # of one instance: the others are looked after all the same
             self.log("warning", summary(error), instance=instance.slug)
 
-    def _wake(self, app_id: str) -> Watched:
+    def _wake(self, app_id: str) -> WatchedApp:
         """An app is due: at once where a hook waits, else after a rest as long as its last look makes it."""
-        watched = self._apps.setdefault(app_id, Watched())
+        watched = self._apps.setdefault(app_id, WatchedApp())
         when = watched.looked + watched.took * REST
         watched.due = when if watched.due is None else min(watched.due, when)
         return watched
@@ -278,7 +278,7 @@ class Daemon:
             if watched.due is not None and watched.due <= now and not self._wait_out(app_id, watched, now):
                 self._begin(registry, app_id, watched)
 
-    def _answer_known(self, registry: Registry, app_id: str, watched: Watched) -> bool:
+    def _answer_known(self, registry: Registry, app_id: str, watched: WatchedApp) -> bool:
         """Answer pushes whose branches an event has already brought here; look at the rest of the refs afterwards."""
         try:
             app = registry.app(app_id)
@@ -291,7 +291,7 @@ class Daemon:
         watched.waiting = [push for push, lines in zip(watched.waiting, answers, strict=True) if lines is None]
         return not watched.waiting
 
-    def _wait_out(self, app_id: str, watched: Watched, now: float) -> bool:
+    def _wait_out(self, app_id: str, watched: WatchedApp, now: float) -> bool:
         """Put off a look until refs hold still. False where it is time."""
         if not watched.changes or watched.first_change + LONGEST_WAIT <= now:
             return False
@@ -301,7 +301,7 @@ class Daemon:
         watched.due = watched.last_change + still
         return watched.due > now
 
-    def _begin(self, registry: Registry, app_id: str, watched: Watched) -> None:
+    def _begin(self, registry: Registry, app_id: str, watched: WatchedApp) -> None:
         """Have an app looked at, and remember that it is."""
         watched.due, watched.changes = None, 0
         self._heard.discard(app_id)
@@ -355,7 +355,7 @@ class Daemon:
         self._looked = time.monotonic()
         self._plan_next(watched, outcome, again)
 
-    def _plan_next(self, watched: Watched, outcome: Outcome | None, again: float | None) -> None:
+    def _plan_next(self, watched: WatchedApp, outcome: Outcome | None, again: float | None) -> None:
         now = time.monotonic()
         wait = max(POLL_SECONDS, watched.took / POLL_LOAD) if watched.polled else SAFETY_SECONDS
         if outcome is None:

@@ -25,7 +25,7 @@ Place = tuple[str, str]
 """An instance's id, and one of the locations that it has while it is being moved."""
 
 
-class Watch:
+class QuorumMonitor:
     """A thread of its own. `wake` is called with each app of an instance that has begun, or ceased, to keep its promise;
     `log` is told of it.
 

@@ -24,12 +24,12 @@ from provisioner.dashboard.charts.storage_sizes import Sizes
 from provisioner.dashboard.routes import routes
 from provisioner.dashboard.web import rendering
 from provisioner.dashboard.web.asgi_adapter import Adapter
-from provisioner.dashboard.web.background_tasks import Works
+from provisioner.dashboard.web.background_tasks import BackgroundTasks
 from provisioner.dashboard.web.context import BUSY_SECONDS, FAR_THREADS, THREADS, Facilities
 from provisioner.dashboard.web.form_body import Forms
 from provisioner.dashboard.web.roots import Roots
 from provisioner.dashboard.web.security import Guard
-from provisioner.dashboard.web.sessions import Sessions
+from provisioner.dashboard.web.sessions import LoginSessions
 from provisioner.dashboard.web.sse import Live
 from provisioner.registry.store import Registry
 
@@ -45,13 +45,13 @@ class Dashboard:
             home=around.home,
             options=around.options,
             databases=around.databases,
-            sessions=Sessions(around.home),
+            sessions=LoginSessions(around.home),
             forms=Forms(),
             attempts=Attempts(),
             live=Live(),
             sizes=Sizes(),
             samples=Samples(around.metrics),
-            works=Works(around.home, self._tell),
+            works=BackgroundTasks(around.home, self._tell),
             threads=ThreadPoolExecutor(THREADS, "dashboard"),
             far=ThreadPoolExecutor(FAR_THREADS, "dashboard far"),
             loop=asyncio.get_running_loop(),

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.connection import Attached, Connection, Reached, ReachedServer, variables
+from provisioner.core.connection import Attached, Reached, ReachedServer, TimelineConnection, variables
 from provisioner.core.errors import NotResolved, StorageFailed
 from provisioner.core.unconnected import NotYet
 from provisioner.engines.files.layout import OWNER_NAME, database_path
 from provisioner.system.home import Home
 
 
-def environment(home: Home, connection: Connection) -> dict[str, str]:
+def environment(home: Home, connection: TimelineConnection) -> dict[str, str]:
     """The variables of a timeline. Raises `NotResolved` where a database cannot be reached."""
     return variables(connection, all_reached(home, connection))
 
 
-def all_reached(home: Home, connection: Connection) -> list[Reached | ReachedServer]:
+def all_reached(home: Home, connection: TimelineConnection) -> list[Reached | ReachedServer]:
     """How an app reaches each of its databases. Raises `NotResolved` and `StorageFailed` where it cannot."""
     return [reached(home, connection.app_slug, each) for each in connection.databases]
 

@@ -14,12 +14,12 @@ from provisioner.engines.files.layout import file_in
 from provisioner.engines.postgres import names
 from provisioner.engines.protocol import location
 from provisioner.kv.local_store import DirectStore
-from provisioner.registry.locations import Place
+from provisioner.registry.locations import DatabaseLocation
 from provisioner.system import secret_key
 from provisioner.system.home import Home
 
 
-def open_store(found: Place, database_id: str, cache_kib: int) -> DirectStore:
+def open_store(found: DatabaseLocation, database_id: str, cache_kib: int) -> DirectStore:
     """It has to be there, and may be archived. `cache_kib`: of a file's connection. Raises KvError, StorageFailed."""
     archived = found.status is Status.ARCHIVED
     if location.is_server(found.location):
@@ -40,14 +40,14 @@ def open_store(found: Place, database_id: str, cache_kib: int) -> DirectStore:
     return SqliteStore(path, must_exist=True, lean=True, cache_kib=cache_kib)
 
 
-def _url(found: Place, database_id: str) -> str:
+def _url(found: DatabaseLocation, database_id: str) -> str:
     """What the database's role connects with: it gets at this one and at no other. Raises StorageFailed."""
     name = names.live(found.instance_id, database_id)
     password = secret_key.role_password(secret_key.secret(Home(found.home)), database_id, names.KV_GENERATION)
     return _authenticated(ReachedServer(location.variables(found.location), name, name, password).url(), found)
 
 
-def _authenticated(url: str, found: Place) -> str:
+def _authenticated(url: str, found: DatabaseLocation) -> str:
     """The URL, with what libpq has to know to send no password to another program that listens there."""
     word, variable = AUTHENTICATION
     return f"{url}{'&' if '?' in url else '?'}{word}={quoted(location.variables(found.location)[variable])}"

@@ -210,13 +210,13 @@ def _keeps_up(home: Home, checkout: Checkout, known: Variables | None) -> bool:
 
 def _is_anothers(home: Home, checkout: Checkout) -> bool:
     """Do git's hooks there lead to another home?"""
-    from provisioner.git.hooks import State, status
+    from provisioner.git.hooks import HookState, status
 
     try:
         found = status(checkout.common_dir, checkout.top, home.path)
     except (ProvisionerError, OSError):
         return False
-    return any(hook.state is State.OTHER_HOME for hook in found)
+    return any(hook.state is HookState.OTHER_HOME for hook in found)
 
 
 def _refresh(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.connection import Connection
+from provisioner.core.connection import TimelineConnection
 from provisioner.core.errors import Ambiguous, NotResolved, UsageError
 from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION
 from provisioner.core.unconnected import NotYet
@@ -72,7 +72,7 @@ class Selectors:
 
 def resolve(
     home: Home, selectors: Selectors, cwd: bytes, environ: Environ, *, patient: bool = True
-) -> tuple[Connection, dict[str, str]]:
+) -> tuple[TimelineConnection, dict[str, str]]:
     """The databases that `selectors` mean in the directory `cwd`, and their variables.
 
     A branch that git has and the registry does not know yet is reconciled first; who is `patient` also waits for
@@ -92,7 +92,7 @@ def resolve(
     revision = None if selectors.revision is None else _commit(app, selectors.revision, cwd)
     timeline = None if revision is not None else _timeline(app, selectors, cwd, environ)
 
-    def connect() -> tuple[Connection, dict[str, str]]:
+    def connect() -> tuple[TimelineConnection, dict[str, str]]:
         connection = resolver.connection(
             app, timeline=timeline, revision=revision, local=local, instance=selectors.instance
         )

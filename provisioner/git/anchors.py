@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from provisioner.git.lineage import anchor_name, anchors_directory
-from provisioner.git.reflog import Log, in_reftable, keeps_logs, parse, read_file, read_log
+from provisioner.git.reflog import BranchLog, in_reftable, keeps_logs, parse, read_file, read_log
 from provisioner.git.worktree import HEADS, LOGS
 
 NOWHERE = b""
@@ -75,7 +75,7 @@ def _files(top: bytes) -> Iterator[tuple[bytes, int]]:
             continue
 
 
-def last_words(common_dir: bytes, app_id: str, lineage: str) -> Log | None:
+def last_words(common_dir: bytes, app_id: str, lineage: str) -> BranchLog | None:
     """What a branch's log held until it was deleted, overwritten or rewritten; None if there is no anchor to tell."""
     name = anchor_name(lineage)
     path = os.path.join(anchors_directory(common_dir, app_id), os.fsencode(name))

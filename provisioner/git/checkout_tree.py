@@ -30,7 +30,7 @@ _RAISE = "If it is to be checked out, raise the limit: provisioner app set --che
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CheckoutLimits:
     """What a checkout may take: so many files, bytes and seconds, and bytes that are to be left on the disk. 0: any."""
 
     files: int
@@ -43,11 +43,11 @@ class TooLarge(ProvisionerError):  # noqa: N818
     """A revision is beyond the limits of a checkout."""
 
 
-class Stopped(ProvisionerError):  # noqa: N818
+class CheckoutStopped(ProvisionerError):  # noqa: N818
     """The checkout was given up, because its caller is to stop."""
 
 
-def check_out(git_dir: bytes, revision: str, directory: str, limits: Limits, stop: Callable[[], bool]) -> None:
+def check_out(git_dir: bytes, revision: str, directory: str, limits: CheckoutLimits, stop: Callable[[], bool]) -> None:
     """Put the files of a revision into a directory, which is empty.
 
     No worktree of git's: the index lies in a directory beside for the moment, and nothing is written to the repository.
@@ -77,14 +77,14 @@ def _wait(
     running: subprocess.Popen[bytes],
     revision: str,
     directory: str,
-    limits: Limits,
+    limits: CheckoutLimits,
     over: float | None,
     stop: Callable[[], bool],
 ) -> None:
     while running.poll() is None:
         try:
             if stop():
-                raise Stopped(f"the checkout of {revision} was stopped")
+                raise CheckoutStopped(f"the checkout of {revision} was stopped")
             if over is not None and time.monotonic() > over:
                 raise TooLarge(f"the checkout of {revision} took longer than {limits.seconds:g} s")
             if limits.keep_free and _free(directory) < limits.keep_free:
@@ -96,7 +96,7 @@ def _wait(
             running.wait(_LOOK_SECONDS)
 
 
-def _must_fit(git_dir: bytes, revision: str, limits: Limits, stop: Callable[[], bool]) -> None:
+def _must_fit(git_dir: bytes, revision: str, limits: CheckoutLimits, stop: Callable[[], bool]) -> None:
     """Ask git for the files of a revision and their sizes before any of them is written."""
     if not limits.files and not limits.size:
         return
@@ -110,7 +110,7 @@ def _must_fit(git_dir: bytes, revision: str, limits: Limits, stop: Callable[[], 
             size += sum(int(number) for entry in entries if (number := entry.split(maxsplit=4)[3]).isdigit())
             try:
                 if stop():
-                    raise Stopped(f"the checkout of {revision} was stopped")
+                    raise CheckoutStopped(f"the checkout of {revision} was stopped")
                 if limits.files and files > limits.files:
                     raise TooLarge(f"{revision} has more than {limits.files} files", _RAISE.format("files"))
                 if limits.size and size > limits.size:

@@ -33,7 +33,7 @@ def put_back(checkout: Checkout, home: str) -> str:
     return f"git does not run provisioner's hooks: it looks for them in {where}. Run: provisioner hooks install"
 
 
-_GONE = (hooks.State.MISSING, hooks.State.FOREIGN)
+_GONE = (hooks.HookState.MISSING, hooks.HookState.FOREIGN)
 
 
 def _is_private(checkout: Checkout, directory: bytes) -> bool:

@@ -29,7 +29,7 @@ LOCAL = ("post-checkout", "reference-transaction")
 RECEIVING = ("post-receive",)
 
 
-class State(StrEnum):
+class HookState(StrEnum):
     INSTALLED = "installed"
     MISSING = "missing"
     FOREIGN = "not installed: another hook is there"
@@ -43,7 +43,7 @@ class State(StrEnum):
 class HookStatus:
     name: str
     path: str
-    state: State
+    state: HookState
     kept: bool
 
 
@@ -99,7 +99,7 @@ def uninstall(common_dir: bytes, top: bytes | None, home: str, *, shared: bool) 
     """
     directory = hooks_directory(common_dir, top)
     paths = [os.path.join(directory, name.encode()) for name in (*LOCAL, *RECEIVING)]
-    own = [path for path in paths if _state(path, home) is not State.OTHER_HOME]
+    own = [path for path in paths if _state(path, home) is not HookState.OTHER_HOME]
     if own == paths:
         repository_id.release_from_hooks(common_dir)
         _forget_said(common_dir)
@@ -163,25 +163,25 @@ def within(prefix: str, top: bytes | None) -> str:
     )
 
 
-def _state(path: bytes, home: str) -> State:
+def _state(path: bytes, home: str) -> HookState:
     if not os.path.lexists(path):
-        return State.MISSING
+        return HookState.MISSING
     with open(path, "rb") as file:
         text = file.read()
     if BEGIN not in text:
-        return State.FOREIGN
+        return HookState.FOREIGN
     if b"provisioner_home=" + quoted(home) + b"\n" not in text:
-        return State.OTHER_HOME
+        return HookState.OTHER_HOME
     if not all(os.path.exists(unquoted(text, name)) for name in (b"provisioner_python=", b"provisioner_handover=")):
-        return State.ORPHANED
+        return HookState.ORPHANED
     if passing(os.fsdecode(os.path.dirname(unquoted(text, b"provisioner_python=")))):
-        return State.PASSING
-    return State.INSTALLED if os.access(path, os.X_OK) else State.NOT_EXECUTABLE
+        return HookState.PASSING
+    return HookState.INSTALLED if os.access(path, os.X_OK) else HookState.NOT_EXECUTABLE
 
 
 def _install_one(path: bytes, name: str, home: str) -> None:
     if os.path.lexists(path):
-        if _state(path, home) is State.OTHER_HOME:
+        if _state(path, home) is HookState.OTHER_HOME:
             raise HooksRefused(
                 f"{os.fsdecode(path)} is installed for another home", "Run 'provisioner hooks uninstall' with that home"
             )

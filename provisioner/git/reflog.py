@@ -26,7 +26,7 @@ DIGEST_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class LoggedRename:
     """A branch got another name, or was copied, at this line of its log. `mark`: how older registries know it again."""
 
     line: int
@@ -37,12 +37,12 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Log:
+class BranchLog:
     """A branch's log, first line first. `begins`: its first line is the creation of a branch, so that nothing is missing."""
 
     lines: tuple[bytes, ...]
     begins: bool
-    moves: tuple[Move, ...] = field(repr=False)
+    moves: tuple[LoggedRename, ...] = field(repr=False)
 
     @cached_property
     def digests(self) -> tuple[str, ...]:
@@ -69,14 +69,14 @@ def in_reftable(common_dir: bytes) -> bool:
     return os.path.isdir(os.path.join(common_dir, b"reftable"))
 
 
-def read_log(common_dir: bytes, branch: bytes) -> Log:
+def read_log(common_dir: bytes, branch: bytes) -> BranchLog:
     """The log of a branch; empty if it has none."""
     if in_reftable(common_dir):
         return _logs_of_git(common_dir, HEADS + branch).get(branch, parse(b""))
     return parse(read_file(os.path.join(common_dir, LOGS, HEADS + branch)))
 
 
-def read_logs(common_dir: bytes, branches: Iterable[bytes]) -> dict[bytes, Log]:
+def read_logs(common_dir: bytes, branches: Iterable[bytes]) -> dict[bytes, BranchLog]:
     """The logs of those of the `branches` that have one."""
     if in_reftable(common_dir):
         wanted = set(branches)
@@ -94,19 +94,21 @@ def read_file(path: bytes) -> bytes:
         return b""
 
 
-def parse(text: bytes) -> Log:
+def parse(text: bytes) -> BranchLog:
     """A log as git's files have it: ``<old> <new> <name> <<email>> <seconds> <zone>\\t<message>`` a line."""
     # what git rewrites has a tab also where there is no message
     lines = tuple(line.rstrip(b"\t") for line in text.split(b"\n")[:-1])
-    return Log(lines, bool(lines) and _CREATION.match(lines[0]) is not None, _moves(lines))
+    return BranchLog(lines, bool(lines) and _CREATION.match(lines[0]) is not None, _moves(lines))
 
 
-def _moves(lines: tuple[bytes, ...]) -> tuple[Move, ...]:
+def _moves(lines: tuple[bytes, ...]) -> tuple[LoggedRename, ...]:
     found = [(number, match) for number, line in enumerate(lines) if (match := _MESSAGE.search(line))]
     if not found:
         return ()
     marks = _marks(lines)
-    return tuple(Move(number, match[2], match[3], match[1] == b"copied", marks[number]) for number, match in found)
+    return tuple(
+        LoggedRename(number, match[2], match[3], match[1] == b"copied", marks[number]) for number, match in found
+    )
 
 
 def _marks(lines: tuple[bytes, ...]) -> list[str]:
@@ -123,7 +125,7 @@ def _marks(lines: tuple[bytes, ...]) -> list[str]:
     return marks
 
 
-def _logs_of_git(common_dir: bytes, pattern: bytes) -> dict[bytes, Log]:
+def _logs_of_git(common_dir: bytes, pattern: bytes) -> dict[bytes, BranchLog]:
     """The logs of the branches that match, from git itself: a reftable has no files of logs. One git process."""
     try:
         listing = git(common_dir, "log", "-g", b"--glob=" + pattern, "--date=raw", _FORMAT)
@@ -139,20 +141,20 @@ def _logs_of_git(common_dir: bytes, pattern: bytes) -> dict[bytes, Log]:
     return {name: _of_lines(found[::-1]) for name, found in lines.items()}
 
 
-def _of_lines(lines: list[bytes]) -> Log:
+def _of_lines(lines: list[bytes]) -> BranchLog:
     begins = lines[0].partition(b"\t")[2].startswith(_CREATIONS)
-    return Log(tuple(lines), begins, _moves(tuple(lines)))
+    return BranchLog(tuple(lines), begins, _moves(tuple(lines)))
 
 
 # what a log shows of names
 
 
-def last_name(log: Log, name: bytes) -> bytes:
+def last_name(log: BranchLog, name: bytes) -> bytes:
     """What a branch that was called `name` is called at the end of its log."""
     return log.moves[-1].new if log.moves else name
 
 
-def goes_on(log: Log, known: Log, name: bytes, end: bytes) -> int:
+def goes_on(log: BranchLog, known: BranchLog, name: bytes, end: bytes) -> int:
     """The last line of a log that is also one of a `known` log which it goes on from; -1 if it does not.
 
     git may have dropped lines of the known log, and nothing else: what is left of it stands first, and in its order. It is the
@@ -168,12 +170,12 @@ def goes_on(log: Log, known: Log, name: bytes, end: bytes) -> int:
     return _led_to(log, end, lambda line, then: line < len(places) and called[places[line]] == then)
 
 
-def goes_on_from(log: Log, digest: str, name: bytes, end: bytes) -> int:
+def goes_on_from(log: BranchLog, digest: str, name: bytes, end: bytes) -> int:
     """The same if only the digest of the known log is known, which has to be there as it was."""
     return _led_to(log, end, lambda line, then: log.digests[line] == digest and then == name)
 
 
-def _led_to(log: Log, end: bytes, known: Callable[[int, bytes], bool]) -> int:
+def _led_to(log: BranchLog, end: bytes, known: Callable[[int, bytes], bool]) -> int:
     """The last line that is `known` with the name that its branch had then, if renames lead from there to the name `end`."""
     moves = {move.line: move for move in log.moves}
     name = end
@@ -188,7 +190,7 @@ def _led_to(log: Log, end: bytes, known: Callable[[int, bytes], bool]) -> int:
     return -1
 
 
-def _names_by_line(log: Log, name: bytes) -> list[bytes | None]:
+def _names_by_line(log: BranchLog, name: bytes) -> list[bytes | None]:
     """What a branch called `name` at the end of its log was called after each line; None if that is from another's log."""
     moves = {move.line: move for move in log.moves}
     now: bytes | None = name
@@ -201,7 +203,7 @@ def _names_by_line(log: Log, name: bytes) -> list[bytes | None]:
     return found
 
 
-def names(log: Log, end: bytes, after: int, seen: Collection[str]) -> list[bytes]:
+def names(log: BranchLog, end: bytes, after: int, seen: Collection[str]) -> list[bytes]:
     """The names that a branch called `end` had since the line `after`, last to first, by renames that are not `seen`."""
     found = [end]
     for move in reversed(log.moves):
@@ -211,4 +213,4 @@ def names(log: Log, end: bytes, after: int, seen: Collection[str]) -> list[bytes
     return found
 
 
-Logs = Mapping[bytes, Log]
+Logs = Mapping[bytes, BranchLog]

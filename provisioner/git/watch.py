@@ -24,7 +24,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.utils import BaseThread
 
-from provisioner.system.service_thread import Watched, guarded
+from provisioner.system.service_thread import LibraryThreads, guarded
 
 if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver, ObservedWatch
@@ -49,7 +49,7 @@ _EVENTS: list[type[FileSystemEvent]] = [
 ]
 
 
-class Watcher:
+class RefWatcher:
     """Watches the common directories of repositories, and one inbox."""
 
     def __init__(self, heard: Heard, stirred: Heard, trouble: Trouble) -> None:
@@ -60,7 +60,7 @@ class Watcher:
         self._places: dict[str, bytes] = {}  # the common directories whose watches are whole
         _report_overflow(self._overflowed)
         self._threads: frozenset[BaseThread] = frozenset()
-        self._register = Watched("refs", self._expected)
+        self._register = LibraryThreads("refs", self._expected)
 
     def start(self) -> None:
         self._observer.start()
@@ -148,7 +148,7 @@ class Watcher:
 def why_unwatchable(common_dir: bytes) -> str:
     """Why the operating system would not tell of changes in this repository now; empty where it would."""
     troubles: list[str] = []
-    watcher = Watcher(lambda _: None, lambda _: None, lambda _, why: troubles.append(why))
+    watcher = RefWatcher(lambda _: None, lambda _: None, lambda _, why: troubles.append(why))
     watcher.start()
     try:
         watcher.add("", common_dir)

@@ -12,12 +12,12 @@ from dataclasses import replace
 
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import variables
-from provisioner.core.errors import Busy, ProvisionerError
+from provisioner.core.errors import LockTimeout, ProvisionerError
 from provisioner.core.model import App, Run, RunState, Status, Timeline, deploy_status
 from provisioner.core.naming import PRODUCTION
 from provisioner.core.redaction import Secret
 from provisioner.engines.endpoints import all_reached
-from provisioner.git.checkout_tree import Limits, Stopped, check_out
+from provisioner.git.checkout_tree import CheckoutLimits, CheckoutStopped, check_out
 from provisioner.jobs.copies_before import copy_before, identity
 from provisioner.reconcile.apply.locks import app_locked, timeline_locked
 from provisioner.reconcile.changes.command_access import confined
@@ -62,7 +62,7 @@ def deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop, *, wai
     try:
         with timeline_locked(registry, timeline_id, patience):
             _deploy(registry, app_id, timeline_id, stop)
-    except Busy:
+    except LockTimeout:
         if wait:
             raise
         return False
@@ -85,7 +85,7 @@ def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> No
         failpoints.point("deploy.snapshot")
         try:
             why = _run(registry, app, timeline, begun_run, stop)
-        except Busy:
+        except LockTimeout:
             raise
         except ProvisionerError as error:
             why = str(error)
@@ -108,10 +108,10 @@ def _run(registry: Registry, app: App, timeline: Timeline, begun_run: Run, stop:
         found, timeline=PRODUCTION if timeline.production else timeline.name, deploying=True
     )
     place = workplace.make(home, begun_run.id, app.run_as)
-    limits = Limits(app.checkout_files, app.checkout_bytes, app.pre_deploy_ms / 1000, KEEP_FREE)
+    limits = CheckoutLimits(app.checkout_files, app.checkout_bytes, app.pre_deploy_ms / 1000, KEEP_FREE)
     try:
         check_out(app.git_dir, timeline.revision, place.checkout, limits, stop)
-    except Stopped:
+    except CheckoutStopped:
         return STOPPED
     failpoints.point("deploy.checked-out")
     words = shell(app.pre_deploy) if app.pre_deploy else _words(place.checkout, app.pre_deploy_from)

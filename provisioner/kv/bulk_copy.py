@@ -22,7 +22,7 @@ MOST_ROWS: Final = 2000
 MOST_BYTES: Final = 4 << 20
 
 
-class Whole(Protocol):
+class BulkSource(Protocol):
     """For one thread. All of it raises KvError."""
 
     def batches(self) -> Iterator[list[StoredRow]]:
@@ -38,7 +38,7 @@ class Whole(Protocol):
         """That of the last write: no later one has a lower version, or the same."""
 
 
-class Copy(Whole, Protocol):
+class BulkTarget(BulkSource, Protocol):
     """What nobody but the caller knows yet."""
 
     def put(self, rows: Sequence[StoredRow]) -> None:
@@ -54,7 +54,7 @@ class Copy(Whole, Protocol):
         """Make these the messages, in the order in which they are due, and this the version."""
 
 
-def copy(source: Whole, target: Copy, heard: Heard) -> int:
+def copy(source: BulkSource, target: BulkTarget, heard: Heard) -> int:
     """Copy the entries as of one moment into an empty copy: how many."""
     total = 0
     for batch in source.batches():
@@ -64,7 +64,7 @@ def copy(source: Whole, target: Copy, heard: Heard) -> int:
     return total
 
 
-def settle(source: Whole, target: Copy, now: int) -> int:
+def settle(source: BulkSource, target: BulkTarget, now: int) -> int:
     """Make a copy the same as what nobody writes to any more: how many entries it differed in. `now` as for `letters`.
 
     Raises StoreFailed where it is not the same afterwards.
@@ -73,7 +73,7 @@ def settle(source: Whole, target: Copy, now: int) -> int:
     stay: list[StoredRow] = []
     gone: list[bytes] = []
     size = 0
-    for row, key in _differences(_Stream(source), _Stream(target)):
+    for row, key in _differences(_EntryStream(source), _EntryStream(target)):
         differed += 1
         if row is None:
             gone.append(key)
@@ -93,10 +93,10 @@ def settle(source: Whole, target: Copy, now: int) -> int:
     return differed
 
 
-class _Stream:
+class _EntryStream:
     """Entries in the order of their keys, of which the first are compared and taken off."""
 
-    def __init__(self, whole: Whole) -> None:
+    def __init__(self, whole: BulkSource) -> None:
         self._batches = whole.batches()
         self._rows: list[StoredRow] = []
         self._at = 0
@@ -111,7 +111,7 @@ class _Stream:
     def skip(self, count: int = 1) -> None:
         self._at += count
 
-    def alike(self, other: _Stream) -> int:
+    def alike(self, other: _EntryStream) -> int:
         """How many of the next ones, at once, are the same in both."""
         count = min(len(self._rows) - self._at, len(other._rows) - other._at)
         while count:
@@ -121,7 +121,7 @@ class _Stream:
         return 0
 
 
-def _differences(source: _Stream, target: _Stream) -> Iterator[tuple[StoredRow | None, bytes]]:
+def _differences(source: _EntryStream, target: _EntryStream) -> Iterator[tuple[StoredRow | None, bytes]]:
     """What is in the source and not so in the target; None where a key is to go."""
     while True:
         row, there = source.first(), target.first()
@@ -140,7 +140,7 @@ def _differences(source: _Stream, target: _Stream) -> Iterator[tuple[StoredRow |
                 target.skip()
 
 
-def _change(target: Copy, stay: Sequence[StoredRow], gone: Sequence[bytes]) -> None:
+def _change(target: BulkTarget, stay: Sequence[StoredRow], gone: Sequence[bytes]) -> None:
     if not (stay or gone):
         return
     target.change(stay, gone)

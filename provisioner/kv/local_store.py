@@ -13,7 +13,7 @@ Row: TypeAlias = tuple[bytes, bytes, int, int]
 """Key, value, encoding, and the version as a number."""
 
 
-class Pinned(Protocol):
+class ReadTransaction(Protocol):
     """One state of a database, until it is closed. For one thread."""
 
     def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
@@ -22,7 +22,7 @@ class Pinned(Protocol):
     def close(self) -> None: ...
 
 
-class Snapshot(Protocol):
+class StoreSnapshot(Protocol):
     """`whole`: all rows are of one moment; `expiry`: rows say when they expire. `version` is None where none is known."""
 
     whole: bool
@@ -36,7 +36,7 @@ class Snapshot(Protocol):
         """How many there are, if that can be said at once."""
 
 
-class Moment(Snapshot, Protocol):
+class TimedSnapshot(StoreSnapshot, Protocol):
     def end_by(self, deadline: float) -> None:
         """Whoever still reads from it then, by time.monotonic(), gets a KvError."""
 
@@ -56,7 +56,7 @@ class DirectStore(Store, Protocol):
     def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
         """What `read` makes its entries of."""
 
-    def pinned(self) -> Pinned:
+    def pinned(self) -> ReadTransaction:
         """For several reads at one instant. Short: it keeps a connection."""
 
     def row(self, key: bytes) -> StoredRow | None:
@@ -68,7 +68,7 @@ class DirectStore(Store, Protocol):
     def next_expiry(self) -> int | None:
         """When the first of its entries expires, which may be in the past."""
 
-    def moment(self, *, pages: bool = False) -> AbstractContextManager[Moment]:
+    def moment(self, *, pages: bool = False) -> AbstractContextManager[TimedSnapshot]:
         """One moment of all entries, for the block; with its `pages` where there are such."""
 
     def load(self, rows: Sequence[StoredRow], *, keep: bool, after: bytes | None, to_end: bool) -> int:

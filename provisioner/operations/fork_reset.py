@@ -17,7 +17,7 @@ from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.target import Target, all_used
 from provisioner.reconcile.apply.lost_data import lost
-from provisioner.reconcile.changes.replace import Change, Replaced, put_in_place
+from provisioner.reconcile.changes.replace import Replaced, ReplacementData, put_in_place
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
@@ -70,7 +70,7 @@ def fork(
 
     def do(told: Told) -> Iterator[str]:
         changes = [
-            Change(
+            ReplacementData(
                 goal,
                 Source(origin) if origin is not None else None,
                 f"a fork of {origin.name}" if origin is not None else "empty",

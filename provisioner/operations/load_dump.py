@@ -11,7 +11,7 @@ from provisioner.engines.catalog import engine_of
 from provisioner.operations.deploys import after_change
 from provisioner.operations.fork_reset import shared_by, was_kept
 from provisioner.operations.proposal import Proposal, Told
-from provisioner.reconcile.changes.replace import Change, put_in_place
+from provisioner.reconcile.changes.replace import ReplacementData, put_in_place
 from provisioner.reconcile.changes.snapshots import delete_snapshot
 from provisioner.registry import snapshots
 from provisioner.registry.store import Registry
@@ -31,7 +31,7 @@ def load(
         raise ProvisionerError(f"{database.name} is not empty", "Say --replace to have what the dump says instead")
 
     def do(told: Told) -> Iterator[str]:
-        change = Change(database, None, path, build=lambda: dumps.load(instance, database, path))
+        change = ReplacementData(database, None, path, build=lambda: dumps.load(instance, database, path))
         (done,) = put_in_place(registry, app, [change], now_ms(), action="load", deploy=deploy)
         yield f"loaded {path} into {database.name}, {done.made.size} bytes"
         if keep and not empty:

@@ -12,7 +12,7 @@ from provisioner.operations.deploys import after_change
 from provisioner.operations.fork_reset import becomes, own_of, pause, shared_by, was_kept, whose
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.operations.target import Target, all_used
-from provisioner.reconcile.changes.replace import Change, put_in_place
+from provisioner.reconcile.changes.replace import ReplacementData, put_in_place
 from provisioner.reconcile.changes.revision_snapshots import REVISION
 from provisioner.reconcile.changes.snapshots import BY_HAND, delete_snapshot, take_snapshots
 from provisioner.registry import snapshots
@@ -45,7 +45,7 @@ def restore(
     app = target.app
 
     def do(told: Told) -> Iterator[str]:
-        changes = [Change(goal, Source(goal, snapshot.id), f"as it was at {at}") for goal, snapshot in pairs]
+        changes = [ReplacementData(goal, Source(goal, snapshot.id), f"as it was at {at}") for goal, snapshot in pairs]
         done = put_in_place(registry, app, changes, now_ms(), action="restore", with_queue=with_queue, deploy=deploy)
         for item in done:
             yield f"{item.database.name} is as it was at {at}{pause(item.made)}"

@@ -11,11 +11,11 @@ from provisioner.core.errors import UnreadableRepository
 from provisioner.core.model import App
 from provisioner.git.anchors import Sight, last_words, look, remove_other_anchors
 from provisioner.git.lineage import anchor_name
-from provisioner.git.reflog import Log, in_reftable, read_logs
+from provisioner.git.reflog import BranchLog, in_reftable, read_logs
 from provisioner.git.refs import read_branches, still_there
 from provisioner.reconcile.apply.new_lineages import new_lineage
 from provisioner.reconcile.plan.actions import Rename
-from provisioner.reconcile.plan.lineages import Evidence, Known, Ownership, Standing, ownership
+from provisioner.reconcile.plan.lineages import Certainty, Evidence, KnownTimeline, Ownership, ownership
 from provisioner.registry.settled import Lineage
 from provisioner.registry.store import Registry
 
@@ -63,7 +63,7 @@ class _Moment:
 
     branches: dict[bytes, str]
     sight: Sight | None
-    logs: dict[bytes, Log]
+    logs: dict[bytes, BranchLog]
 
 
 class _Observation:
@@ -130,16 +130,16 @@ class _Observation:
         loose = self._loose([item.place for item in known if item.place]) if unclear else {}
         return ownership(known, Evidence(self.branches.keys(), self.app.production, loose, whole, self.marks))
 
-    def _known(self, item: Lineage) -> Known:
+    def _known(self, item: Lineage) -> KnownTimeline:
         assert self.sight is not None  # noqa: S101
         name, _, digest = item.lineage.partition(".")
         place = self.sight.places.get(name)
         words = None
         if place is None and name in self.sight.anchors:
             words = last_words(self.app.git_dir, self.app.id, item.lineage)
-        return Known(item.branch, item.lineage, place, words, digest, bool(item.holds), live=bool(item.live))
+        return KnownTimeline(item.branch, item.lineage, place, words, digest, bool(item.holds), live=bool(item.live))
 
-    def _loose(self, places: Sequence[bytes]) -> dict[bytes, Log]:
+    def _loose(self, places: Sequence[bytes]) -> dict[bytes, BranchLog]:
         if self.logs:
             return self.logs
         assert self.sight is not None  # noqa: S101
@@ -154,7 +154,7 @@ class _Observation:
     def renames(self, owned: Ownership) -> Iterator[Rename]:
         for old, new in owned.owners.items():
             if old != new:
-                proven = owned.standing[old] is Standing.PROVEN
+                proven = owned.standing[old] is Certainty.PROVEN
                 yield Rename(old, new, self.names[old].lineage if proven else self._new(new))
 
     def new(self) -> Iterator[tuple[bytes, str]]:
@@ -182,7 +182,7 @@ class _Observation:
 
     def _unmoved(self, item: Lineage, owned: Ownership) -> bool:
         """Is it known by its log's text, as before?"""
-        shown = owned.standing.get(item.branch) is Standing.SHOWN and owned.owners[item.branch] == item.branch
+        shown = owned.standing.get(item.branch) is Certainty.SHOWN and owned.owners[item.branch] == item.branch
         return shown and bool(item.lineage) and not anchor_name(item.lineage)
 
     def _over(self, item: Lineage) -> bool:

@@ -24,7 +24,15 @@ from provisioner.reconcile.changes.replace import settle
 from provisioner.reconcile.changes.revision_snapshots import Moved, keep, moves
 from provisioner.reconcile.changes.run_records import settle_runs
 from provisioner.reconcile.observation import Observation, observe
-from provisioner.reconcile.plan.actions import Action, Archive, Follow, Note, Open, Orphan, Plan
+from provisioner.reconcile.plan.actions import (
+    Action,
+    Archive,
+    OpenTimeline,
+    Orphan,
+    Plan,
+    RenameTimeline,
+    UpdateTimeline,
+)
 from provisioner.reconcile.plan.branch_limit import new_branches, within_limit
 from provisioner.reconcile.plan.planner import plan
 from provisioner.reconcile.plan.planner_context import Retry
@@ -126,11 +134,11 @@ def _passes(
             return unkept
         if not step.actions:
             return Outcome(done, step.next_at)
-        if renamed := [action for action in step.actions if isinstance(action, Follow)]:
+        if renamed := [action for action in step.actions if isinstance(action, RenameTimeline)]:
             follow(registry, current, renamed, now)
         applier = Applier(registry, current, now, cause, progress, give_way)
-        applier.apply([action for action in step.actions if not isinstance(action, Follow)])
-        if any(isinstance(action, Orphan | Follow) or _has_new_lineage(action) for action in step.actions):
+        applier.apply([action for action in step.actions if not isinstance(action, RenameTimeline)])
+        if any(isinstance(action, Orphan | RenameTimeline) or _has_new_lineage(action) for action in step.actions):
             remove_unused_anchors(registry, current)
         done += len(step.actions) - applier.left
         if applier.left:
@@ -141,13 +149,13 @@ def _passes(
 
 
 def _has_new_lineage(action: Action) -> bool:
-    return isinstance(action, Note) and action.lineage != action.timeline.lineage
+    return isinstance(action, UpdateTimeline) and action.lineage != action.timeline.lineage
 
 
 def _leads_to_nothing(action: Action) -> bool:
     """Is all that it leads to done with it? A branch that is back has had its credentials revoked."""
-    return isinstance(action, Open) or (
-        isinstance(action, Note) and (action.timeline.gone_at is None or action.gone_at is not None)
+    return isinstance(action, OpenTimeline) or (
+        isinstance(action, UpdateTimeline) and (action.timeline.gone_at is None or action.gone_at is not None)
     )
 
 
@@ -243,7 +251,7 @@ def describe(action: Action) -> dict[str, str | None]:
     timeline = getattr(action, "timeline", None) or getattr(action, "old", None)
     database = getattr(action, "database", None)
     cause = getattr(action, "cause", None) or getattr(action, "reason", None)
-    if isinstance(action, Follow):
+    if isinstance(action, RenameTimeline):
         cause = f"its branch was renamed to {os.fsdecode(action.new)}"
     if timeline is None:
         branch = os.fsdecode(action.branch)  # type: ignore[union-attr]

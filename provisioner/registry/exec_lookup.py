@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.connection import Attached, Connection
+from provisioner.core.connection import Attached, TimelineConnection
 from provisioner.core.errors import Ambiguous, NotReady, NotResolved, StorageFailed
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.core.unconnected import RECONCILE, NotYet, must_be_connected
@@ -132,7 +132,7 @@ class Resolver:
         local: bool = False,
         deploying: bool = False,
         instance: str | None = None,
-    ) -> Connection:
+    ) -> TimelineConnection:
         """The databases of a timeline named by its raw name, or by the commit it is at (at least 7 hex digits); with
         `instance` only the one on the instance with this slug.
 
@@ -185,7 +185,7 @@ class Resolver:
         if not deploying:
             self._must_be_deployed(app.id, shown, row)
         context = "production" if row[3] and not local else "development"
-        return Connection(
+        return TimelineConnection(
             org_id=row[0],
             org_slug=row[1],
             app_id=app.id,

@@ -14,7 +14,7 @@ from provisioner.system.home import Home
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DatabaseLocation:
     """`location` and `url` are its storage's; `home` the path of the home whose registry this is in, and `key` what is
     another whenever that has a new key. `archived_at` in milliseconds since 1970, None where it is not archived.
     `switching`: nobody can use it for a moment, for it is being moved."""
@@ -33,17 +33,17 @@ class Place:
     require_quorum: int = 0
     switching: bool = False
 
-    def same_storage(self, other: Place) -> bool:
+    def same_storage(self, other: DatabaseLocation) -> bool:
         """Does what opened the data of the one still open that of the other?"""
         return (self.location, self.url, self.key) == (other.location, other.url, other.key)
 
 
-def place_of(registry: Registry, database_id: str) -> Place | None:
+def place_of(registry: Registry, database_id: str) -> DatabaseLocation | None:
     """None where the registry never had such a database."""
     return places_of(registry, [database_id]).get(database_id)
 
 
-def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, Place]:
+def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, DatabaseLocation]:
     """Those of these that the registry has ever had, by their ids; a thousand take some milliseconds."""
     key = secret_key.mark(registry.home)
     rows = registry.rows(
@@ -71,8 +71,8 @@ def _place(
     url: object,
     require_quorum: object,
     switching: object,
-) -> Place:
-    return Place(
+) -> DatabaseLocation:
+    return DatabaseLocation(
         str(name),
         str(engine),
         home.absolute(str(location)),

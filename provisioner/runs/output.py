@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.redaction import Stream
+from provisioner.core.redaction import RedactedStream
 
 MOST_LOG_BYTES = 10_000_000
 
 
-class Log:
+class OutputLog:
     """A log that is written to a descriptor. At its limit it says that the rest is not kept."""
 
-    def __init__(self, fd: int, stream: Stream) -> None:
+    def __init__(self, fd: int, stream: RedactedStream) -> None:
         self._fd, self._stream, self._left = fd, stream, MOST_LOG_BYTES
 
     def write(self, data: bytes) -> None:

@@ -21,10 +21,10 @@ import time
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from provisioner.core.redaction import Redactor, Stream
+from provisioner.core.redaction import RedactedStream, Redactor
 from provisioner.runs import confinement
 from provisioner.runs.order import Order
-from provisioner.runs.output import Log
+from provisioner.runs.output import OutputLog
 
 MOST_DESCRIPTORS = 65536
 GRACE_SECONDS = 2.0  # between asking a command whose time is over to end, and ending it
@@ -53,7 +53,7 @@ def main(order: Order, log: int) -> str:
     with open(refusal, "rb") as pipe:
         why = pipe.read().decode("utf-8", "replace")
     os.set_blocking(output, False)
-    ended = _Watch(child, order, Log(log, Stream(Redactor(order.secrets))), output, told).until_it_ends()
+    ended = _Watch(child, order, OutputLog(log, RedactedStream(Redactor(order.secrets))), output, told).until_it_ends()
     return f"refused {why}" if why else ended
 
 
@@ -92,7 +92,7 @@ def _become(order: Order, written: int, refused: int) -> None:
 
 
 class _Watch:
-    def __init__(self, child: int, order: Order, log: Log, output: int, told: int) -> None:
+    def __init__(self, child: int, order: Order, log: OutputLog, output: int, told: int) -> None:
         self.child, self.order, self.log, self.output = child, order, log, output
         self.deadline = time.monotonic() + order.limit_ms / 1000
         self.why = ""

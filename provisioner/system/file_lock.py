@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from provisioner.core.errors import Busy, StorageFailed
+from provisioner.core.errors import LockTimeout, StorageFailed
 from provisioner.system.home import FILE_MODE
 
 
@@ -36,7 +36,7 @@ def locked(path: str, what: str, timeout: float = 60.0) -> Iterator[None]:
     pause = 0.001
     while (fd := try_lock(path)) is None:
         if time.monotonic() > deadline:
-            raise Busy(
+            raise LockTimeout(
                 f"another process has been working on {what} for {timeout:.0f} s", "Try again when it has finished"
             )
         time.sleep(pause)

@@ -24,22 +24,22 @@ class HomeState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class HomeFinding:
     """`identity` is what its file says; None if there is none, or one that is damaged."""
 
     state: HomeState
     identity: Identity | None
 
 
-def standing(home: Home) -> Standing:
+def standing(home: Home) -> HomeFinding:
     """What the directory is. Raises WrongHome if that cannot be read."""
     found = identity.read(home)
     said, inode = found or (None, "")
     if said is None:
-        return Standing(HomeState.UNKNOWN, None)
+        return HomeFinding(HomeState.UNKNOWN, None)
     if identity.is_at(said, home):
-        return Standing(HomeState.HERE if identity.fits(said, inode) else HomeState.RESTORED, said)
-    return Standing(HomeState.COPIED if _lives(said) else HomeState.MOVED, said)
+        return HomeFinding(HomeState.HERE if identity.fits(said, inode) else HomeState.RESTORED, said)
+    return HomeFinding(HomeState.COPIED if _lives(said) else HomeState.MOVED, said)
 
 
 def refusal(home: Home, registry_id: str = "") -> WrongHome:
@@ -52,7 +52,7 @@ def refusal(home: Home, registry_id: str = "") -> WrongHome:
     return WrongHome(f"{what}, so nothing was changed and no program was connected", hint)
 
 
-def explained(home: Home, found: Standing) -> str:
+def explained(home: Home, found: HomeFinding) -> str:
     """The state of a home, and what to do about it, as one sentence or two."""
     what, hint = _words(home, found)
     return f"{what}. {hint}" if hint else what
@@ -62,7 +62,7 @@ _MOVED, _COPIED = "provisioner home adopt --moved", "provisioner home adopt --co
 _EITHER = f"If it replaces the original, run: {_MOVED}. If the original is still in use, run: {_COPIED}"
 
 
-def _words(home: Home, found: Standing) -> tuple[str, str]:
+def _words(home: Home, found: HomeFinding) -> tuple[str, str]:
     was = found.identity.path if found.identity else ""
     match found.state:
         case HomeState.HERE:

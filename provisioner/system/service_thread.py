@@ -26,7 +26,7 @@ _log = logging.getLogger("provisioner.threads")
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ThreadState:
     """Of all threads of a process with the same name: is each of them there, and how often have they failed?"""
 
     name: str
@@ -76,7 +76,7 @@ class ServiceThread:
         self.failures += 1
 
 
-class Watched:
+class LibraryThreads:
     """Threads of a library, which nobody here starts or ends; `alive` tells whether all of them are there."""
 
     def __init__(self, name: str, threads: Callable[[], Iterable[threading.Thread]]) -> None:
@@ -125,12 +125,12 @@ def guarded(name: str, work: Callable[[], None]) -> None:
         _tell(name, error)
 
 
-def states() -> list[State]:
+def states() -> list[ThreadState]:
     """Of the threads that should be there, by name."""
-    found: dict[str, State] = {}
+    found: dict[str, ThreadState] = {}
     for thread in _expected.all():
-        before = found.get(thread.name, State(thread.name, True, 0))
-        found[thread.name] = State(thread.name, before.alive and thread.alive, before.failures + thread.failures)
+        before = found.get(thread.name, ThreadState(thread.name, True, 0))
+        found[thread.name] = ThreadState(thread.name, before.alive and thread.alive, before.failures + thread.failures)
     return [found[name] for name in sorted(found)]
 
 
@@ -173,17 +173,17 @@ class _Expected:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._threads: set[ServiceThread | Watched] = set()
+        self._threads: set[ServiceThread | LibraryThreads] = set()
 
-    def add(self, thread: ServiceThread | Watched) -> None:
+    def add(self, thread: ServiceThread | LibraryThreads) -> None:
         with self._lock:
             self._threads.add(thread)
 
-    def discard(self, thread: ServiceThread | Watched) -> None:
+    def discard(self, thread: ServiceThread | LibraryThreads) -> None:
         with self._lock:
             self._threads.discard(thread)
 
-    def all(self) -> list[ServiceThread | Watched]:
+    def all(self) -> list[ServiceThread | LibraryThreads]:
         with self._lock:
             return list(self._threads)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.cli.table import LEAST, Column, Row, columns_of, lines, shortened
+from provisioner.cli.table import LEAST, Column, TableRow, columns_of, lines, shortened
 
 COLUMNS = (Column("NAME"), Column("STATE"), Column("SIZE", right=True))
 
@@ -13,7 +13,7 @@ texts = st.text(st.characters(categories=("L", "N", "P", "S", "Mn")), max_size=3
 
 
 def test_columns_are_as_wide_as_their_cells_and_numbers_are_on_the_right() -> None:
-    rows = [Row(("a", "ok", "1 B")), Row(("long-name", "broken", "100 kB"))]
+    rows = [TableRow(("a", "ok", "1 B")), TableRow(("long-name", "broken", "100 kB"))]
     assert list(lines(COLUMNS, rows, width=None, styled=False)) == [
         "NAME       STATE     SIZE",
         "a          ok         1 B",
@@ -22,7 +22,7 @@ def test_columns_are_as_wide_as_their_cells_and_numbers_are_on_the_right() -> No
 
 
 def test_wide_characters_take_two_columns() -> None:
-    rows = [Row(("修正", "ok", "")), Row(("abcde", "ok", ""))]
+    rows = [TableRow(("修正", "ok", "")), TableRow(("abcde", "ok", ""))]
     assert [line.rstrip() for line in lines(COLUMNS, rows, width=None, styled=False)][1:] == [
         "修正   ok",
         "abcde  ok",
@@ -30,13 +30,13 @@ def test_wide_characters_take_two_columns() -> None:
 
 
 def test_styles_surround_the_text_alone() -> None:
-    (_, line) = lines(COLUMNS[:2], [Row(("a", "ok"), {1: "green"})], width=None, styled=True)
+    (_, line) = lines(COLUMNS[:2], [TableRow(("a", "ok"), {1: "green"})], width=None, styled=True)
     assert line == "a     \x1b[32mok\x1b[0m"
 
 
 @given(first=texts, second=texts, width=st.integers(20, 90))
 def test_a_row_is_one_line_that_fits_and_a_name_loses_only_its_middle(first: str, second: str, width: int) -> None:
-    heading, *found = lines(COLUMNS, [Row((first, second, "1kB"))], width=width, styled=False)
+    heading, *found = lines(COLUMNS, [TableRow((first, second, "1kB"))], width=width, styled=False)
     assert len(found) == 1
     assert all(columns_of(line) <= width for line in (heading, *found))
     for text in (first, second):
@@ -49,7 +49,7 @@ def test_a_row_is_one_line_that_fits_and_a_name_loses_only_its_middle(first: str
 
 def test_the_least_important_columns_go_before_names_become_unreadable() -> None:
     columns = (Column("NAME"), Column("SIZE", right=True, dropped=2), Column("AGE", right=True, dropped=1))
-    rows = [Row(("x" * 40, "36.9 kB", "3 min"))]
+    rows = [TableRow(("x" * 40, "36.9 kB", "3 min"))]
     headings = {width: next(lines(columns, rows, width=width, styled=False)).split() for width in (60, 36, 35, 25, 10)}
     assert headings == {
         60: ["NAME", "SIZE", "AGE"],

@@ -15,7 +15,7 @@ from provisioner.kv.codec.value import decode
 from provisioner.kv.codec.value import encode as value
 from provisioner.kv.model import AtomicWrite, Committed, Mutation, MutationKind
 from provisioner.kv.store import Store
-from provisioner.kv.stores.sqlite.reads import Pinned
+from provisioner.kv.stores.sqlite.reads import SqliteReadTransaction
 from provisioner.kv.stores.sqlite.store import SqliteStore
 
 CLIENTS = 16
@@ -29,9 +29,9 @@ def test_what_was_acknowledged_to_anybody_is_read_by_everybody(server: Served, m
     strange: list[object] = []
     shared: list[int] = []
 
-    def pinned(store: SqliteStore) -> Pinned:
+    def pinned(store: SqliteStore) -> SqliteReadTransaction:
         shared.append(1)
-        return Pinned(store._file)
+        return SqliteReadTransaction(store._file)
 
     monkeypatch.setattr(SqliteStore, "pinned", pinned)
 

@@ -14,7 +14,7 @@ from kv_server import Made, Served
 from support import until
 
 from provisioner.connect.server import auth, request_body
-from provisioner.connect.server.open_databases import Databases
+from provisioner.connect.server.open_databases import OpenDatabases
 from provisioner.connect.server.quickack import QuickAck
 from provisioner.core.errors import StorageFailed
 from provisioner.kv import Kv, open_kv
@@ -61,9 +61,9 @@ def test_what_happened_while_the_registry_could_not_be_read_is_done_when_it_can(
 ) -> None:
     made = server.database()
     looks: list[bool] = []
-    look_again = Databases.look_again
+    look_again = OpenDatabases.look_again
 
-    def once_in_vain(self: Databases) -> None:
+    def once_in_vain(self: OpenDatabases) -> None:
         looks.append(True)
         if len(looks) == 1:
             raise StorageFailed("the registry cannot be read")
@@ -72,7 +72,7 @@ def test_what_happened_while_the_registry_could_not_be_read_is_done_when_it_can(
     with wire.Wire() as client:
         path = client.opened(made.url, made.token)
         assert client.send(path.url("snapshot_read"), wire.get(A), path.headers()).status == 200
-        monkeypatch.setattr(Databases, "look_again", once_in_vain)
+        monkeypatch.setattr(OpenDatabases, "look_again", once_in_vain)
         server.archive(made)
         until(lambda: client.send(path.url("snapshot_read"), wire.get(A), path.headers()).status == 410)
     assert len(looks) > 1

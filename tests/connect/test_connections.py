@@ -17,7 +17,7 @@ from connect_world import Access, Server, access, serving
 from hostile_frames import PREFACE, headers_frame, opened, settings
 from support import provisioner, shop, until
 
-from provisioner.connect.server.connections import Asked, Connection, Limits, leaving
+from provisioner.connect.server.connections import ClientConnection, ConnectionLimits, RequestActivity, leaving
 
 NIGHTLY = "KV_NIGHTLY" in os.environ
 MOST, FLOOD = (4096, 5000) if NIGHTLY else (256, 400)
@@ -197,37 +197,37 @@ def test_whoever_may_not_listen_there_takes_no_connections_from_the_server(serve
 # what is decided
 
 
-def made(count: int, address: str, since: float = 0.0) -> list[Connection]:
-    return [Connection(f"{address}:{number}", address, since) for number in range(count)]
+def made(count: int, address: str, since: float = 0.0) -> list[ClientConnection]:
+    return [ClientConnection(f"{address}:{number}", address, since) for number in range(count)]
 
 
-NOBODY = Asked({}, ())
-LIMITS = Limits(64, 48)
+NOBODY = RequestActivity({}, ())
+LIMITS = ConnectionLimits(64, 48)
 
 
 def test_who_has_just_come_or_is_within_the_limits_stays() -> None:
     assert leaving(made(40, "a", 9.5), NOBODY, LIMITS, 10) == []
     assert leaving(made(8, "a", 5), NOBODY, LIMITS, 10) == []
     asked = {each.peer: 9.0 for each in made(40, "a")}
-    assert leaving(made(40, "a"), Asked(asked, ()), LIMITS, 1000) == []
+    assert leaving(made(40, "a"), RequestActivity(asked, ()), LIMITS, 1000) == []
 
 
 def test_strangers_leave_after_a_while_and_the_first_of_too_many_at_once() -> None:
     assert leaving(made(3, "a"), NOBODY, LIMITS, 11) == made(3, "a")
-    many = [*made(8, "a", 7), *made(4, "b", 6), Connection("a:99", "a", 5)]
-    assert leaving(many, NOBODY, LIMITS, 10) == [Connection("a:99", "a", 5)]
+    many = [*made(8, "a", 7), *made(4, "b", 6), ClientConnection("a:99", "a", 5)]
+    assert leaving(many, NOBODY, LIMITS, 10) == [ClientConnection("a:99", "a", 5)]
 
 
 def test_of_an_address_beyond_its_limit_those_leave_that_have_rested_longest() -> None:
     connections = made(50, "a")
-    asked = Asked({each.peer: float(number) for number, each in enumerate(connections)}, {"a:0"})
+    asked = RequestActivity({each.peer: float(number) for number, each in enumerate(connections)}, {"a:0"})
     assert leaving(connections, asked, LIMITS, 100) == connections[1:3]
 
 
 def test_where_all_are_taken_the_largest_groups_become_equal() -> None:
     connections = [*made(30, "a"), *made(28, "b"), *made(6, "c")]
     asked = {each.peer: float(number) for number, each in enumerate(connections)}
-    gone = leaving(connections, Asked(asked, ()), LIMITS, 1000)
+    gone = leaving(connections, RequestActivity(asked, ()), LIMITS, 1000)
     assert [sum(each.address == name for each in gone) for name in "abc"] == [3, 1, 0]
     under_way = {each.peer for each in connections}
-    assert leaving(connections, Asked(asked, under_way), LIMITS, 1000) == []
+    assert leaving(connections, RequestActivity(asked, under_way), LIMITS, 1000) == []

@@ -17,7 +17,7 @@ from connect_world import Server, free_port
 from support import ok, provisioner, shop, until
 
 from provisioner.connect.server.options import Options
-from provisioner.connect.server.runner import Running
+from provisioner.connect.server.runner import RunningServer
 from provisioner.system import pidfile
 from provisioner.system.home import Home
 
@@ -36,8 +36,8 @@ def page(port: int, name: str) -> int:
         return 0
 
 
-def running(home: Path, port: int, *, beside: bool = False) -> Running:
-    return Running(Home(str(home)), Options(port=port, beside=beside), lambda *_, **__: None, lambda: None)
+def running(home: Path, port: int, *, beside: bool = False) -> RunningServer:
+    return RunningServer(Home(str(home)), Options(port=port, beside=beside), lambda *_, **__: None, lambda: None)
 
 
 def told(home: Path) -> bool:

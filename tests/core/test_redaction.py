@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.core.redaction import HIDDEN, Redactor, Secret, Stream, secrets_in
+from provisioner.core.redaction import HIDDEN, RedactedStream, Redactor, Secret, secrets_in
 
 SECRET = "p$ss \"w'rd\\</é+%20"
 FORMS: dict[str, Callable[[str], str]] = {
@@ -84,7 +84,7 @@ def test_a_stream_says_what_the_whole_text_says_wherever_it_is_cut(
     data = "".join(parts).encode("utf-8", "surrogatepass")
     usable = [secret for secret in secrets if not any("\ud800" <= char <= "\udfff" for char in secret)]
     redactor = Redactor(map(Secret, usable))
-    stream, told, at = Stream(redactor), b"", 0
+    stream, told, at = RedactedStream(redactor), b"", 0
     for cut in [*sorted(cuts), len(data)]:
         told += stream.write(data[at : max(at, cut)])
         at = max(at, cut)
@@ -102,7 +102,7 @@ def test_a_secret_in_a_line_of_megabytes_is_hidden_wherever_it_is_cut(size: int)
     data = bytearray(chance.randbytes(amount).replace(b"\n", b""))
     for at in range(0, len(data) - 100, 9_973):
         data[at : at + 20] = b"s3cret-0123456789abc"
-    stream = Stream(Redactor([Secret("s3cret-0123456789abc"), Secret("x" * 16384)]))
+    stream = RedactedStream(Redactor([Secret("s3cret-0123456789abc"), Secret("x" * 16384)]))
     told = b"".join([*(stream.write(bytes(data[at : at + size])) for at in range(0, len(data), size)), stream.close()])
     assert b"s3cret-0123456789abc" not in told
     assert told.count(HIDDEN.encode()) >= len(data) // 9_973 - 1
@@ -112,7 +112,7 @@ def test_a_secret_in_a_line_of_megabytes_is_hidden_wherever_it_is_cut(size: int)
 def test_no_byte_is_looked_at_more_than_a_few_times(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command knows its secrets, may print what is nearly one of them, and may do so in small pieces."""
     redactor = Redactor([Secret("a" * 16_383 + "b")])
-    stream, looked = Stream(redactor), 0
+    stream, looked = RedactedStream(redactor), 0
     spans = Redactor.spans
 
     def counted(self: Redactor, data: bytes) -> list[tuple[int, int]]:

@@ -115,7 +115,7 @@ def test_the_quorum_monitor_goes_on_after_a_failure_that_is_none_of_ours(
 
     monkeypatch.setattr(quorum_monitor, "_problem", fails)
     with Registry.open(Home(str(home))):
-        monitor = quorum_monitor.Watch(Home(str(home)), lambda _: None, lambda *_, **__: None)
+        monitor = quorum_monitor.QuorumMonitor(Home(str(home)), lambda _: None, lambda *_, **__: None)
         monitor.start()
         try:
             until(lambda: len(looks) > 1)
@@ -140,7 +140,7 @@ def test_the_failure_of_one_app_keeps_no_other_from_being_provisioned(home: Path
 @pytest.mark.parametrize(
     ("module", "owner", "method", "thread"),
     [
-        ("provisioner.daemon.quorum_monitor", "Watch", "_look", "promises"),
+        ("provisioner.daemon.quorum_monitor", "QuorumMonitor", "_look", "promises"),
         ("watchdog.observers.inotify_c", "InotifyFD", "handle_event", "refs"),
     ],
 )
@@ -178,7 +178,7 @@ def test_doctor_and_the_metrics_name_a_thread_of_the_server_that_is_gone(home: P
     clone = repository(tmp_path / "shop")
     ok(clone, "init", "--no-hooks")
     trigger = tmp_path / "trigger"
-    text = ENDED.format(module="provisioner.daemon.quorum_monitor", owner="Watch", method="_look")
+    text = ENDED.format(module="provisioner.daemon.quorum_monitor", owner="QuorumMonitor", method="_look")
     port = free_port()
     command = (sys.executable, "-c", text, str(trigger), "up", "--port", str(port))
     with daemon(home, *command, announced="server") as running:

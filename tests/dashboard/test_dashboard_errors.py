@@ -19,8 +19,8 @@ from support import database_of, ok, rows, shop, statuses
 from timeline_world import timeline_page
 
 from provisioner.core.errors import ProvisionerError
-from provisioner.dashboard.web.background_tasks import Works
-from provisioner.dashboard.web.sessions import Note, Offer, Sessions
+from provisioner.dashboard.web.background_tasks import BackgroundTasks
+from provisioner.dashboard.web.sessions import LoginSessions, Notice, Offer
 from provisioner.kv import open_kv
 from provisioner.kv.codec.key import encode
 from provisioner.operations.proposal import Proposal, Told
@@ -115,8 +115,8 @@ def test_a_prefix_that_is_none_stays_in_the_explorer(world: World) -> None:
 
 
 def test_what_fails_after_a_while_has_its_form_beside_the_note(home: Path) -> None:
-    works = Works(Home(str(home)), lambda: None)
-    session = Sessions(Home(str(home))).begin("somebody", None, False, 0)
+    works = BackgroundTasks(Home(str(home)), lambda: None)
+    session = LoginSessions(Home(str(home))).begin("somebody", None, False, 0)
     again = Offer("Back to the form", "/apps/shop/variables", {"typed": '{"lines": "A=1"}'})
 
     def refuse(registry: Registry, told: Told) -> Proposal:
@@ -124,7 +124,7 @@ def test_what_fails_after_a_while_has_its_form_beside_the_note(home: Path) -> No
 
     work = works.begin(session, "Set A", 0, refuse, lambda _: None, again)
     assert work.over.wait(60)
-    assert work.note == Note("the disk is full. Free space", again, problem=True)
+    assert work.note == Notice("the disk is full. Free space", again, problem=True)
 
 
 def test_a_form_of_another_session_comes_back_and_is_not_done(world: World) -> None:

@@ -24,7 +24,7 @@ from provisioner.engines.postgres import names
 from provisioner.kv import open_kv
 from provisioner.kv.codec import json_notation
 from provisioner.kv.codec.key import encode
-from provisioner.kv.local_store import DirectStore, Pinned, Row
+from provisioner.kv.local_store import DirectStore, ReadTransaction, Row
 from provisioner.kv.model import ReadRange
 from provisioner.kv.stores.postgres.store import PostgresStore
 from provisioner.kv.stores.sqlite.store import SqliteStore
@@ -154,7 +154,7 @@ class Counted:
         self.store, self.asked = store, 0
 
     def pinned(self) -> Counted:
-        self._pinned: Pinned = self.store.pinned()
+        self._pinned: ReadTransaction = self.store.pinned()
         return self
 
     def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:

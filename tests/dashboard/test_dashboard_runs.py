@@ -16,8 +16,8 @@ from dashboard_world import Visitor, visited
 from support import events, ok, outside, provisioner, shop, statuses, until
 
 from provisioner.connect.server.runner import DRAIN_SECONDS
-from provisioner.dashboard.web.background_tasks import AT_ONCE, Works
-from provisioner.dashboard.web.sessions import Sessions
+from provisioner.dashboard.web.background_tasks import AT_ONCE, BackgroundTasks
+from provisioner.dashboard.web.sessions import LoginSessions
 from provisioner.operations.proposal import Proposal, Told
 from provisioner.system.home import Home
 
@@ -209,8 +209,8 @@ def test_who_stops_the_server_does_not_wait_for_a_command_that_hangs(
 
 def test_a_change_waits_only_while_many_others_are_being_made_and_says_so(home: Path, tmp_path: Path) -> None:
     shop(tmp_path / "shop")
-    works = Works(Home(str(home)), lambda: None)
-    session = Sessions(Home(str(home))).begin("somebody", None, False, 0)
+    works = BackgroundTasks(Home(str(home)), lambda: None)
+    session = LoginSessions(Home(str(home))).begin("somebody", None, False, 0)
     gate = threading.Event()
 
     def hangs(_: Told) -> Iterator[str]:

@@ -23,7 +23,7 @@ from support import events, ok, provisioner, shop
 
 from provisioner.dashboard.web import login_codes, session_files
 from provisioner.dashboard.web.session_files import IDLE_MS, LONGEST_MS
-from provisioner.dashboard.web.sessions import Session, Sessions
+from provisioner.dashboard.web.sessions import LoginSession, LoginSessions
 from provisioner.system import secret_key
 from provisioner.system.home import Home
 
@@ -228,12 +228,12 @@ def place(tmp_path: Path) -> Home:
     return home
 
 
-def found(place: Home, session: Session, now: int, *, used: bool = True) -> bool:
-    return Sessions(place).find(session.root, session.secret, now, used=used) is not None
+def found(place: Home, session: LoginSession, now: int, *, used: bool = True) -> bool:
+    return LoginSessions(place).find(session.root, session.secret, now, used=used) is not None
 
 
 def test_a_session_ends_when_it_was_idle_for_twelve_hours(place: Home) -> None:
-    session = Sessions(place).begin("link", None, False, 0)
+    session = LoginSessions(place).begin("link", None, False, 0)
     assert found(place, session, IDLE_MS - 1, used=False)
     assert found(place, session, IDLE_MS - 1)
     assert found(place, session, 2 * IDLE_MS - 2, used=False)
@@ -242,7 +242,7 @@ def test_a_session_ends_when_it_was_idle_for_twelve_hours(place: Home) -> None:
 
 
 def test_a_session_ends_after_a_week_however_often_it_is_used(place: Home) -> None:
-    session = Sessions(place).begin("link", None, False, 0)
+    session = LoginSessions(place).begin("link", None, False, 0)
     for now in range(0, LONGEST_MS, IDLE_MS // 2):
         assert found(place, session, now)
     assert not found(place, session, LONGEST_MS)
@@ -252,14 +252,14 @@ def test_of_too_many_sessions_the_one_that_was_used_least_recently_goes(
     place: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_files, "MOST", 3)
-    begun = [Sessions(place).begin("link", None, False, now) for now in range(0, 300_000, 100_000)]
+    begun = [LoginSessions(place).begin("link", None, False, now) for now in range(0, 300_000, 100_000)]
     assert found(place, begun[0], 300_000)
-    begun.append(Sessions(place).begin("link", None, False, 400_000))
+    begun.append(LoginSessions(place).begin("link", None, False, 400_000))
     assert [found(place, session, 400_000) for session in begun] == [True, False, True, True]
 
 
 def test_of_another_home_or_an_earlier_key_no_session_is_one(place: Home, tmp_path: Path) -> None:
-    session = Sessions(place).begin("link", None, False, 0)
+    session = LoginSessions(place).begin("link", None, False, 0)
     other = Home(str(tmp_path / "copy"))
     other.create()
     os.makedirs(other.sessions)
@@ -275,17 +275,17 @@ def test_of_another_home_or_an_earlier_key_no_session_is_one(place: Home, tmp_pa
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b'{"proof": 1}', b"\xff", b"[" * 100_000])
 def test_a_damaged_file_is_no_session(place: Home, content: bytes) -> None:
-    session = Sessions(place).begin("link", None, False, 0)
+    session = LoginSessions(place).begin("link", None, False, 0)
     (file,) = os.listdir(place.sessions)
     with open(os.path.join(place.sessions, file), "wb") as damaged:
         damaged.write(content)
     assert not found(place, session, 0)
     assert session_files.listing(place, 0) == []
-    Sessions(place).begin("link", None, False, 0)
+    LoginSessions(place).begin("link", None, False, 0)
 
 
 @pytest.mark.parametrize("strange", ["", "..", "a/b", "é" * 22, "\udc80" * 22, "x" * 21, "x" * 23, "x" * 100_000])
 def test_what_is_no_root_or_no_secret_opens_nothing(place: Home, strange: str) -> None:
-    session = Sessions(place).begin("link", None, False, 0)
-    assert Sessions(place).find(strange, session.secret, 0) is None
-    assert Sessions(place).find(session.root, strange, 0) is None
+    session = LoginSessions(place).begin("link", None, False, 0)
+    assert LoginSessions(place).find(strange, session.secret, 0) is None
+    assert LoginSessions(place).find(session.root, strange, 0) is None

@@ -11,9 +11,9 @@ import pytest
 from support import git, repository
 
 from provisioner.core.errors import UnreadableRepository
-from provisioner.git.checkout_tree import Limits, Stopped, TooLarge, check_out
+from provisioner.git.checkout_tree import CheckoutLimits, CheckoutStopped, TooLarge, check_out
 
-ANY = Limits(0, 0, 0)
+ANY = CheckoutLimits(0, 0, 0)
 
 
 def never() -> bool:
@@ -43,9 +43,9 @@ def names(place: Path) -> list[Path]:
 def test_files_beyond_the_limit_are_not_written(tmp_path: Path, place: Path) -> None:
     git_dir, commit = of_files(tmp_path / "repo", 1000)
     with pytest.raises(TooLarge, match="more than 999 files"):
-        check_out(git_dir, commit, str(place), Limits(999, 0, 0), never)
+        check_out(git_dir, commit, str(place), CheckoutLimits(999, 0, 0), never)
     assert names(place) == []
-    check_out(git_dir, commit, str(place), Limits(1000, 1000, 60), never)
+    check_out(git_dir, commit, str(place), CheckoutLimits(1000, 1000, 60), never)
     assert len(names(place)) == 1000
     assert not place.with_name("place.index").exists()
 
@@ -53,9 +53,9 @@ def test_files_beyond_the_limit_are_not_written(tmp_path: Path, place: Path) -> 
 def test_bytes_beyond_the_limit_are_not_written(tmp_path: Path, place: Path) -> None:
     git_dir, commit = of_files(tmp_path / "repo", 10, 10_000)
     with pytest.raises(TooLarge, match="more than 99999 bytes"):
-        check_out(git_dir, commit, str(place), Limits(0, 99_999, 0), never)
+        check_out(git_dir, commit, str(place), CheckoutLimits(0, 99_999, 0), never)
     assert names(place) == []
-    check_out(git_dir, commit, str(place), Limits(0, 100_000, 0), never)
+    check_out(git_dir, commit, str(place), CheckoutLimits(0, 100_000, 0), never)
 
 
 def test_it_ends_when_it_is_to_stop_or_its_time_is_over(tmp_path: Path, place: Path) -> None:
@@ -67,21 +67,21 @@ def test_it_ends_when_it_is_to_stop_or_its_time_is_over(tmp_path: Path, place: P
     (repo / ".git" / "info").mkdir(exist_ok=True)
     (repo / ".git" / "info" / "attributes").write_text("* filter=slow\n")
     answers = iter([False, False])
-    with pytest.raises(Stopped):
+    with pytest.raises(CheckoutStopped):
         check_out(git_dir, commit, str(place), ANY, lambda: next(answers, True))
     began = time.monotonic()
     with pytest.raises(TooLarge, match="took longer than 1 s"):
-        check_out(git_dir, commit, str(place), Limits(0, 0, 1), never)
+        check_out(git_dir, commit, str(place), CheckoutLimits(0, 0, 1), never)
     assert time.monotonic() - began < 60
 
 
 def test_a_disk_that_it_would_fill_is_left_alone(tmp_path: Path, place: Path) -> None:
     git_dir, commit = of_files(tmp_path / "repo", 2000)
     with pytest.raises(TooLarge, match="would fill the disk"):
-        check_out(git_dir, commit, str(place), Limits(0, 0, 0, 1 << 60), never)
+        check_out(git_dir, commit, str(place), CheckoutLimits(0, 0, 0, 1 << 60), never)
 
 
 def test_git_says_what_is_wrong_with_a_revision(tmp_path: Path, place: Path) -> None:
     git_dir, _ = of_files(tmp_path / "repo", 1)
     with pytest.raises(UnreadableRepository, match="cannot check out"):
-        check_out(git_dir, "0" * 40, str(place), Limits(1, 1, 0), never)
+        check_out(git_dir, "0" * 40, str(place), CheckoutLimits(1, 1, 0), never)

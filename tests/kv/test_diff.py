@@ -18,7 +18,7 @@ from support import IN_CI, git, ok, provisioner, shop
 from provisioner.kv import open_kv
 from provisioner.kv.codec.key import encode
 from provisioner.kv.codec.value import encode as encoded
-from provisioner.kv.dump.diff import Change, Kind, Side, diff
+from provisioner.kv.dump.diff import EntryChange, Kind, Side, diff
 from provisioner.kv.dump.full_scan import of_store
 from provisioner.kv.model import StoredRow
 from provisioner.kv.stores.sqlite import page_diff, shared_extents
@@ -71,7 +71,7 @@ class Pair:
             else:
                 store.load([self._row(("n", number))], keep=False, after=None, to_end=False)
 
-    def compare(self) -> tuple[list[Change], list[Change] | None]:
+    def compare(self) -> tuple[list[EntryChange], list[EntryChange] | None]:
         """By reading everything, and by pages; None where there was too much to compare so."""
         with ExitStack() as stack:
             one, other = (stack.enter_context(of_store(store, pages=True)) for store in self.stores)

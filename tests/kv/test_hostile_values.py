@@ -50,7 +50,7 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "decode with sets in order": lambda data: value.decode(data, Encoding.V8, ordered=True),
     "a line of a dump": lambda data: json_lines.entry_line(row(data)),
     "the entry's page": lambda data: value_display.entry(row(data)),
-    "a list's page": lambda data: value_display.Listing().entry(row(data)),
+    "a list's page": lambda data: value_display.EntryPage().entry(row(data)),
     "the entry's form": lambda data: value_form.fixed(row(data)),
     "a sum": sum_of,
 }

@@ -20,7 +20,7 @@ import pytest
 from support import repository
 
 from provisioner.connect.client import http1
-from provisioner.connect.client.metadata import Strange
+from provisioner.connect.client.metadata import ProtocolViolation
 from provisioner.connect.client.metadata import parse as metadata
 from provisioner.connect.protocol import datapath_pb2 as pb
 from provisioner.connect.protocol.http_errors import Refused
@@ -174,7 +174,7 @@ def took(reader: Callable[[bytes], object], data: bytes) -> float:
     gc.disable()  # which objects it looks through depends on what was there before
     try:
         began = time.thread_time()
-        with suppress(ProvisionerError, KvError, Refused, Strange, http1.Unanswered):
+        with suppress(ProvisionerError, KvError, Refused, ProtocolViolation, http1.Unanswered):
             reader(data)
         return time.thread_time() - began
     finally:

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from paths import ROOT
 from support import repository
 
-from provisioner.git.watch import Watcher
+from provisioner.git.watch import RefWatcher
 
 REFUSED = (
     ("apsw", "3.49.1.0", "SQLite 3.49.1: CVE-2025-3277"),
@@ -54,7 +54,7 @@ def test_what_is_installed_here_is_within_all_bounds() -> None:
 def test_one_inotify_instance_serves_every_repository(tmp_path: Path) -> None:
     """A user has 128 of them, for all programs together."""
     found: list[int] = []
-    watcher = Watcher(lambda _: None, lambda _: None, lambda _, why: pytest.fail(why))
+    watcher = RefWatcher(lambda _: None, lambda _: None, lambda _, why: pytest.fail(why))
     watcher.start()
     before = _inotify_instances()
     try:

@@ -17,7 +17,7 @@ from provisioner.core.clock import now_ms
 from provisioner.git import anchors, reflog
 from provisioner.git.lineage import anchors_directory, unchanged
 from provisioner.reconcile.controller import look
-from provisioner.reconcile.plan.actions import Note, Open
+from provisioner.reconcile.plan.actions import OpenTimeline, UpdateTimeline
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
@@ -361,5 +361,5 @@ def test_a_look_reads_no_log_if_no_branch_has_moved(
     monkeypatch.setattr(reflog, "read_file", read.append)
     with Registry.open(Home(os.environ["PROVISIONER_HOME"])) as registry:
         (app,) = registry.apps()
-        assert {type(action) for action in look(registry, app, now_ms()).actions} == {Note, Open}
+        assert {type(action) for action in look(registry, app, now_ms()).actions} == {UpdateTimeline, OpenTimeline}
     assert read == []

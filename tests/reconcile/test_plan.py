@@ -13,18 +13,18 @@ from provisioner.reconcile.plan import planner
 from provisioner.reconcile.plan.actions import (
     Actual,
     Archive,
+    ClearHold,
     Create,
     Desired,
     Ensure,
     Fail,
-    Follow,
-    Note,
-    Open,
+    OpenTimeline,
     Orphan,
     Purge,
-    Release,
     Rename,
+    RenameTimeline,
     Unshare,
+    UpdateTimeline,
 )
 from provisioner.reconcile.plan.planner import plan
 
@@ -71,12 +71,12 @@ def test_planning_copies_no_set_of_branches_for_each_branch(monkeypatch: pytest.
     databases = [replace(CONNECTED, id=f"d-{item.id}", timeline_id=item.id) for item in timelines]
     _CountedSet.copied = 0
     found = plan(wants(*branches, b"new"), Actual(tuple(timelines), tuple(databases)), NOW)
-    assert [type(action) for action in found.actions] == [Open]
+    assert [type(action) for action in found.actions] == [OpenTimeline]
     assert _CountedSet.copied <= 2 * len(branches)
 
 
 def test_a_new_branch_is_opened_and_a_new_assignment_makes_a_database() -> None:
-    assert kinds(wants(b"main"), Actual((), ())) == [Open]
+    assert kinds(wants(b"main"), Actual((), ())) == [OpenTimeline]
     assert kinds(wants(b"feature"), Actual((FEATURE,), ())) == [Create]
 
 
@@ -92,8 +92,8 @@ def test_a_timeline_whose_time_is_over_is_archived_and_comes_back_with_a_push() 
         assert archive.purge_at == NOW + APP.retention_ms
         assert plan(desired, Actual((timeline,), (ARCHIVED,)), NOW).actions == ()
         pushed = replace(desired, branches={b"feature": "c2"})
-        assert kinds(pushed, Actual((timeline,), (ARCHIVED,))) == [Note, Ensure]
-        assert kinds(pushed, Actual((timeline,), ())) == [Note, Create]
+        assert kinds(pushed, Actual((timeline,), (ARCHIVED,))) == [UpdateTimeline, Ensure]
+        assert kinds(pushed, Actual((timeline,), ())) == [UpdateTimeline, Create]
         assert kinds(desired, Actual((timeline,), ())) == [], "it is not made anew, empty"
 
 
@@ -127,11 +127,11 @@ def test_nothing_takes_the_place_of_a_protected_timeline_by_a_rename() -> None:
     others = replace(CONNECTED, id="d2", timeline_id="t2", name="shop--other-1")
     actual = Actual((FEATURE, other), (CONNECTED, others))
     renamed = wants(b"other", renames=(Rename(b"feature", b"other", "m"),))
-    assert kinds(renamed, actual) == [Note], "the old name's database waits for its grace"
+    assert kinds(renamed, actual) == [UpdateTimeline], "the old name's database waits for its grace"
     swapped = wants(
         b"other", b"feature", renames=(Rename(b"feature", b"other", "m"), Rename(b"other", b"feature", "n"))
     )
-    assert kinds(swapped, actual) == [Follow, Follow]
+    assert kinds(swapped, actual) == [RenameTimeline, RenameTimeline]
 
 
 def test_a_preview_stays_until_its_time_is_over_or_it_is_deleted() -> None:
@@ -151,7 +151,7 @@ def test_what_failed_is_tried_again_also_while_its_branch_is_gone_for_a_moment()
 
 def test_a_gone_branch_waits_for_its_grace_and_is_then_archived() -> None:
     first = plan(wants(), Actual((FEATURE,), (CONNECTED,)), NOW)
-    assert [type(action) for action in first.actions] == [Note]
+    assert [type(action) for action in first.actions] == [UpdateTimeline]
     assert first.next_at == NOW + APP.grace_ms
     gone = replace(FEATURE, gone_at=NOW - APP.grace_ms)
     (archive,) = plan(wants(), Actual((gone,), (CONNECTED,)), NOW).actions
@@ -162,7 +162,7 @@ def test_a_gone_branch_waits_for_its_grace_and_is_then_archived() -> None:
 def test_a_branch_that_is_back_within_its_grace_is_left_alone() -> None:
     gone = replace(FEATURE, gone_at=NOW - 1)
     (note,) = plan(wants(b"feature"), Actual((gone,), (CONNECTED,)), NOW).actions
-    assert isinstance(note, Note)
+    assert isinstance(note, UpdateTimeline)
     assert note.gone_at is None
 
 
@@ -193,13 +193,13 @@ def test_production_is_never_archived_because_its_ref_vanished() -> None:
     assert isinstance(fail, Fail)
     broken = replace(PRODUCTION_DATABASE, status=Status.ERROR, error=fail.reason)
     assert kinds(wants(b"feature"), Actual((gone, FEATURE), (broken, CONNECTED))) == []
-    assert kinds(wants(b"main"), Actual((gone,), (broken,))) == [Note, Ensure]
+    assert kinds(wants(b"main"), Actual((gone,), (broken,))) == [UpdateTimeline, Ensure]
 
 
 def test_a_rename_carries_the_database_along() -> None:
     desired = wants(b"new", renames=(Rename(b"feature", b"new", "m"),))
     (follow,) = plan(desired, Actual((FEATURE,), (CONNECTED,)), NOW).actions
-    assert isinstance(follow, Follow)
+    assert isinstance(follow, RenameTimeline)
     assert follow.databases == (CONNECTED,)
 
 
@@ -218,9 +218,9 @@ def test_a_rename_over_a_branch_first_archives_what_is_replaced() -> None:
 def test_production_neither_comes_nor_goes_by_a_rename() -> None:
     onto = wants(b"main", renames=(Rename(b"feature", b"main", "m"),))
     actual = Actual((PRODUCTION, FEATURE), (PRODUCTION_DATABASE, CONNECTED))
-    assert kinds(onto, actual) == [Note]
+    assert kinds(onto, actual) == [UpdateTimeline]
     away = wants(b"feature", b"new", renames=(Rename(b"main", b"new", "m"),))
-    assert kinds(away, actual) == [Note, Open]
+    assert kinds(away, actual) == [UpdateTimeline, OpenTimeline]
 
 
 def test_what_a_person_said_outranks_the_refs() -> None:
@@ -229,7 +229,7 @@ def test_what_a_person_said_outranks_the_refs() -> None:
     kept = replace(CONNECTED, hold=Hold.CONNECTED)
     gone = replace(FEATURE, gone_at=0)
     assert kinds(wants(), Actual((gone,), (kept,))) == []
-    assert kinds(wants(b"feature"), Actual((FEATURE,), (kept,))) == [Release]
+    assert kinds(wants(b"feature"), Actual((FEATURE,), (kept,))) == [ClearHold]
 
 
 def test_a_failure_is_tried_again_when_its_time_has_come_or_a_person_asks() -> None:
@@ -283,7 +283,7 @@ def test_a_shared_database_stays_when_its_branch_is_gone_and_goes_with_the_last_
     both = Actual((replace(FEATURE, gone_at=0), gone), (aside, OWNED), (SHARE,))
     assert kinds(wants(), both) == [Archive, Unshare, Archive]
     fresh = Actual((FEATURE, OWNER), (aside, OWNED), (SHARE,))
-    assert kinds(wants(b"owner"), fresh) == [Note]
+    assert kinds(wants(b"owner"), fresh) == [UpdateTimeline]
 
 
 def test_what_is_on_a_deleted_instance_is_archived_and_purged_when_its_time_is_over() -> None:

@@ -20,7 +20,7 @@ from support import DENO, commit, daemon, git, got, ok, provisioner, put, reposi
 
 import provisioner as package
 from provisioner.core.connection import Reached
-from provisioner.git.checkout_tree import Limits, check_out
+from provisioner.git.checkout_tree import CheckoutLimits, check_out
 from provisioner.reconcile.changes.command_access import confined, described
 from provisioner.registry.store import Registry
 from provisioner.runs import landlock, workplace
@@ -139,7 +139,11 @@ def test_where_nothing_can_be_hidden_landlock_alone_keeps_a_hostile_command_from
         place = workplace.make(registry.home, "one")
         hostile(repo, "login", target)
         check_out(
-            app.git_dir, git(repo, "rev-parse", "HEAD").stdout.strip(), place.checkout, Limits(0, 0, 0), lambda: False
+            app.git_dir,
+            git(repo, "rev-parse", "HEAD").stdout.strip(),
+            place.checkout,
+            CheckoutLimits(0, 0, 0),
+            lambda: False,
         )
         file = rows(repo)[1]["path"]
         found = confined(registry, app, place, [Reached(file)], ())

@@ -12,7 +12,7 @@ from pg_server import PgServer
 
 from provisioner.connect.client.store import RemoteStore
 from provisioner.connect.server.options import Options
-from provisioner.connect.server.runner import Running
+from provisioner.connect.server.runner import RunningServer
 from provisioner.core.clock import now_ms
 from provisioner.core.model import App, Database, Instance, Scope, Status, Timeline
 from provisioner.engines.files.layout import database_path
@@ -72,7 +72,7 @@ class Served:
             registry.assign(self._instance, self._app, 0)
         tls_cert, tls_key = certificate or (None, None)
         options = Options(port=0, tls_cert=tls_cert, tls_key=tls_key)
-        self._running = Running(self.home, options, lambda *_, **__: None, lambda: None, self.clock)
+        self._running = RunningServer(self.home, options, lambda *_, **__: None, lambda: None, self.clock)
         self._running.start()
 
     def database(self) -> Made:

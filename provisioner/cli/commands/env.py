@@ -9,7 +9,7 @@ import click
 
 from provisioner.cli.context import the_home
 from provisioner.cli.exec import execute
-from provisioner.cli.selectors import ALL, Wanted, exact, selector_options, target_argument
+from provisioner.cli.selectors import ALL, NamedTarget, exact, selector_options, target_argument
 from provisioner.core.errors import UsageError
 from provisioner.core.naming import shown
 from provisioner.environment import env_block, env_files
@@ -46,7 +46,7 @@ def exec_command(selectors: Selectors, context: str | None, command: tuple[str, 
 @context_option
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="Default: shell; with --write: dotenv.")
 @click.option("--write", "path", metavar="FILE", help="Keep a marked block in FILE, here and after every checkout.")
-def env(wanted: Wanted, context: str | None, format_name: str | None, path: str | None) -> None:
+def env(wanted: NamedTarget, context: str | None, format_name: str | None, path: str | None) -> None:
     """Print a timeline's environment variables.
 
     If it cannot be determined, nothing is printed and the exit code is 3.

@@ -87,5 +87,5 @@ def status(slug: str | None, as_json: bool) -> None:
     else:
         for hook in found:
             click.echo(shown(f"{hook.name}: {hook.state} ({hook.path})"))
-    if any(hook.state is not git_hooks.State.INSTALLED for hook in found):
+    if any(hook.state is not git_hooks.HookState.INSTALLED for hook in found):
         raise ProvisionerError("a hook is not in place", "Run 'provisioner hooks install', or 'provisioner watch'")

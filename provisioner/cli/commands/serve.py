@@ -121,7 +121,7 @@ def up(log_format: str, **options: Any) -> None:
 
 def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
     from provisioner.connect.server.options import Options
-    from provisioner.connect.server.runner import Running
+    from provisioner.connect.server.runner import RunningServer
 
     home = made_home()
     follows = replica.followed(home)
@@ -139,7 +139,7 @@ def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
         from provisioner.dashboard.app import Dashboard
 
         site = Dashboard
-    return Running(home, Options(**options, **renamed), log, died, site=site)
+    return RunningServer(home, Options(**options, **renamed), log, died, site=site)
 
 
 def _greet(server: Any) -> None:

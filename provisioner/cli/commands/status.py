@@ -16,7 +16,7 @@ import click
 
 from provisioner.cli import table
 from provisioner.cli.context import json_option, print_json, the_home
-from provisioner.cli.selectors import Wanted, filtered, target_argument
+from provisioner.cli.selectors import NamedTarget, filtered, target_argument
 from provisioner.core.naming import shown
 from provisioner.operations import documents as view
 from provisioner.operations.instance.moves_in_progress import moves_under_way
@@ -38,7 +38,7 @@ ALTERNATE_SCREEN, USUAL_SCREEN, CLEAR = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?
     help="Redraw every second until Ctrl-C; if not at a terminal, a line per change.",
 )
 @json_option
-def status(wanted: Wanted, everything: bool, archived: bool, wide: bool, keep_on: bool, as_json: bool) -> None:
+def status(wanted: NamedTarget, everything: bool, archived: bool, wide: bool, keep_on: bool, as_json: bool) -> None:
     """Show timelines with their databases, status, size, and age."""
     hidden = not (archived or everything or wanted.names_timeline)
     with Registry.open(the_home()) as registry:
@@ -190,7 +190,7 @@ def _table(documents: list[view.Document], width: int | None) -> Iterator[str]:
     return table.lines(columns, rows, width=width, styled=table.styled(sys.stdout))
 
 
-def _row(document: view.Document, database: view.Document | None, several: bool, *, whole: bool) -> table.Row:
+def _row(document: view.Document, database: view.Document | None, several: bool, *, whole: bool) -> table.TableRow:
     state, error = _state(document, database)
     name = database["name"] if database else "none assigned"
     if database and database["shared_from"]:
@@ -206,7 +206,7 @@ def _row(document: view.Document, database: view.Document | None, several: bool,
         view.size_text(database["size"]) if database else "",
         _age(database["created_at"]) if database else "",
     )
-    return table.Row(tuple(map(shown, cells)), {2 + several: _STYLES.get(state, "")})
+    return table.TableRow(tuple(map(shown, cells)), {2 + several: _STYLES.get(state, "")})
 
 
 def retries(database: view.Document) -> str:

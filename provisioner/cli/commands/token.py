@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.context import confirm, json_option, print_json, the_app, the_home, yes_option
-from provisioner.cli.selectors import ALL, Wanted, load, parse, selector_options
+from provisioner.cli.selectors import ALL, NamedTarget, load, parse, selector_options
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.durations import milliseconds
 from provisioner.core.errors import NotResolved
@@ -52,7 +52,7 @@ def create(
     With --branch, --timeline, --revision, --instance or --database it opens that one database; with --app alone, the app's
     development timelines, but never production; with --admin everything.
     """
-    wanted = Wanted(selectors) if database is None else parse(database, selectors)
+    wanted = NamedTarget(selectors) if database is None else parse(database, selectors)
     if admin == (wanted.narrowed or selectors.app is not None):
         raise click.UsageError("choose what it opens: a database (--branch BRANCH), --app APP or --admin")
     with Registry.open(the_home()) as registry:
@@ -122,7 +122,7 @@ def list_tokens(as_json: bool) -> None:
         )
 
 
-def _session(session: session_files.Stored) -> documents.Document:
+def _session(session: session_files.StoredSession) -> documents.Document:
     """A session of the dashboard as a token's document: it opens everything, and ends."""
     return {
         "id": session.id,
@@ -159,7 +159,7 @@ def revoke(token_id: str | None, selectors: Selectors, database: str | None) -> 
     ID is an id of 'provisioner token list', or the token itself. With selectors or --database: what 'exec' and 'env' have
     injected for these databases until now.
     """
-    wanted = Wanted(selectors) if database is None else parse(database, selectors)
+    wanted = NamedTarget(selectors) if database is None else parse(database, selectors)
     if (token_id is None) != wanted.narrowed:
         raise click.UsageError("choose one: the token's ID, or databases (--branch BRANCH, --database TARGET)")
     if token_id is not None and token_id.startswith(secret_key.INJECTED_PREFIX):

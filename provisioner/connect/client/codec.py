@@ -7,8 +7,8 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from provisioner.connect.client.metadata import Strange
-from provisioner.connect.client.retries import Refusal
+from provisioner.connect.client.metadata import ProtocolViolation
+from provisioner.connect.client.retries import RequestRefused
 from provisioner.connect.protocol import datapath_pb2 as pb
 from provisioner.connect.protocol.http_errors import FAILED
 from provisioner.kv import limits
@@ -54,15 +54,15 @@ def entries_of(body: bytes, ranges: Sequence[ReadRange], *, strong: bool) -> lis
     try:
         message = pb.SnapshotReadOutput.FromString(body)
     except DecodeError as error:
-        raise Strange("its answer to a read is no message of it") from error
+        raise ProtocolViolation("its answer to a read is no message of it") from error
     if message.read_disabled or message.status == pb.SR_READ_DISABLED:
         raise Disabled("reads are disabled")
     if message.status != pb.SR_SUCCESS:
-        raise Strange(f"its answer to a read has the status {message.status}")
+        raise ProtocolViolation(f"its answer to a read has the status {message.status}")
     if strong and not message.read_is_strongly_consistent:
         raise Disabled("the read was not strongly consistent")
     if len(message.ranges) != len(ranges):
-        raise Strange(f"it answers {len(ranges)} ranges with {len(message.ranges)}")
+        raise ProtocolViolation(f"it answers {len(ranges)} ranges with {len(message.ranges)}")
     return [_range(each.values, wanted) for each, wanted in zip(message.ranges, ranges, strict=True)]
 
 
@@ -70,10 +70,10 @@ def _range(values: Sequence[pb.KvEntry], wanted: ReadRange) -> list[RawEntry]:
     start, end, limit, _ = wanted
     entries = [RawEntry(each.key, each.value, each.encoding, each.versionstamp) for each in values]
     if len(entries) > limit:
-        raise Strange(f"it answers a range of at most {limit} entries with {len(entries)}")
+        raise ProtocolViolation(f"it answers a range of at most {limit} entries with {len(entries)}")
     for key, _, _, versionstamp in entries:
         if not start <= key < end or len(versionstamp) != VERSIONSTAMP_BYTES:
-            raise Strange("it answers with an entry that was not asked for, or without a versionstamp")
+            raise ProtocolViolation("it answers with an entry that was not asked for, or without a versionstamp")
     return entries
 
 
@@ -103,7 +103,7 @@ def outcome_of(body: bytes, write: AtomicWrite) -> Committed | ChecksFailed:
     try:
         message = pb.AtomicWriteOutput.FromString(body)
     except DecodeError as error:
-        raise Strange("its answer to a write is no message of it") from error
+        raise ProtocolViolation("its answer to a write is no message of it") from error
     if message.status == pb.AW_SUCCESS and len(message.versionstamp) == VERSIONSTAMP_BYTES:
         return Committed(message.versionstamp)
     if message.status == pb.AW_CHECK_FAILURE and write.checks:
@@ -112,7 +112,7 @@ def outcome_of(body: bytes, write: AtomicWrite) -> Committed | ChecksFailed:
             return ChecksFailed(failed)
     if message.status == pb.AW_WRITE_DISABLED:
         raise ReadOnly("the server takes no writes for this database")
-    raise Strange(f"its answer to a write has the status {message.status} and does not fit")
+    raise ProtocolViolation(f"its answer to a write has the status {message.status} and does not fit")
 
 
 def watch_request(keys: Sequence[bytes]) -> bytes:
@@ -124,14 +124,14 @@ def watch_frame(frame: bytes, keys: Sequence[bytes]) -> None:
     try:
         message = pb.WatchOutput.FromString(frame)
     except DecodeError as error:
-        raise Strange("a frame of its watch is no message of it") from error
+        raise ProtocolViolation("a frame of its watch is no message of it") from error
     if message.status == pb.SR_READ_DISABLED:
         raise Disabled("reads are disabled")
     if message.status != pb.SR_SUCCESS or len(message.keys) != len(keys):
-        raise Strange("a frame of its watch does not fit")
+        raise ProtocolViolation("a frame of its watch does not fit")
 
 
-def error_of(refusal: Refusal, *, writing: bool = False) -> KvError:
+def error_of(refusal: RequestRefused, *, writing: bool = False) -> KvError:
     """The error that a refusal is here."""
     status, text = refusal.status, refusal.text
     if status == FAILED and writing:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urljoin
 from uuid import UUID
 
-from provisioner.connect.client.transport import Fields, Place, Transport
+from provisioner.connect.client.transport import Fields, RequestTarget, Transport
 from provisioner.kv.model import Consistency
 
 VERSIONS: Final = (2, 3)
@@ -17,7 +17,7 @@ REQUEST: Final = json.dumps({"supportedVersions": VERSIONS}).encode()
 WATCH_VERSION: Final = 3
 
 
-class Strange(Exception):  # noqa: N818 - named for what happened
+class ProtocolViolation(Exception):  # noqa: N818 - named for what happened
     """An answer that is not of the protocol."""
 
 
@@ -27,12 +27,12 @@ class Metadata:
 
     version: int
     database_id: UUID
-    strong: tuple[Place, ...]
-    eventual: tuple[Place, ...]
+    strong: tuple[RequestTarget, ...]
+    eventual: tuple[RequestTarget, ...]
     fields: Fields
     expires_at: int
 
-    def place(self, consistency: Consistency, attempt: int) -> Place:
+    def place(self, consistency: Consistency, attempt: int) -> RequestTarget:
         """Where to ask: another endpoint for each attempt, those that may lag only for those who do not mind."""
         places = self.eventual + self.strong if consistency == "eventual" else self.strong
         return places[attempt % len(places)]
@@ -47,15 +47,15 @@ def parse(body: bytes, url: str, transport: Transport) -> Metadata:
         endpoints = found["endpoints"]
         strong, eventual = (_places(endpoints, consistency, url, transport) for consistency in ("strong", "eventual"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Strange(f"its metadata cannot be read: {type(error).__name__}: {error}") from error
+        raise ProtocolViolation(f"its metadata cannot be read: {type(error).__name__}: {error}") from error
     if version not in VERSIONS or isinstance(version, bool):
-        raise Strange(f"it speaks version {version!r}, not one of {VERSIONS}")
+        raise ProtocolViolation(f"it speaks version {version!r}, not one of {VERSIONS}")
     if not strong:
-        raise Strange("it has no endpoint with strong consistency")
+        raise ProtocolViolation("it has no endpoint with strong consistency")
     if not isinstance(token, str) or not is_token(token):
-        raise Strange("its token is none")
+        raise ProtocolViolation("its token is none")
     if expires_at.tzinfo is None:
-        raise Strange("the time at which its token expires has no time zone")
+        raise ProtocolViolation("the time at which its token expires has no time zone")
     fields = {
         "Authorization": f"Bearer {token}",
         "Content-Type": "application/x-protobuf",
@@ -70,7 +70,7 @@ def is_token(token: str) -> bool:
     return bool(token) and token.isascii() and token.isprintable() and " " not in token
 
 
-def _places(endpoints: Any, consistency: str, url: str, transport: Transport) -> tuple[Place, ...]:
+def _places(endpoints: Any, consistency: str, url: str, transport: Transport) -> tuple[RequestTarget, ...]:
     urls = [urljoin(url, endpoint["url"]) for endpoint in endpoints if endpoint["consistency"] == consistency]
     if url.startswith("https:") and not all(each.startswith("https:") for each in urls):
         raise ValueError("it sends from https to where data would cross the network in the clear")

@@ -9,8 +9,8 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Wire
 
 from provisioner.connect.client import codec
-from provisioner.connect.client.metadata import Strange
-from provisioner.connect.client.retries import Refusal, Remote
+from provisioner.connect.client.metadata import ProtocolViolation
+from provisioner.connect.client.retries import Remote, RequestRefused
 from provisioner.connect.protocol import queue_pb2
 from provisioner.kv.errors import Unsupported
 from provisioner.kv.model import Message
@@ -55,14 +55,14 @@ def news(frame: bytes) -> None:
 def _called(remote: Remote, path: str, request: Wire, answer: type[T]) -> T:
     try:
         return _parsed(answer.FromString, remote.call(path, request.SerializeToString()))
-    except Refusal as error:
+    except RequestRefused as error:
         if error.status in ABSENT:
             raise Unsupported(
                 "this server does not let its queue be listened to: that is an extension of `provisioner serve`."
                 " Listen where the database is"
             ) from error
         raise codec.error_of(error, writing=True) from error
-    except Strange as error:
+    except ProtocolViolation as error:
         raise remote.strange(str(error)) from error
 
 
@@ -70,7 +70,7 @@ def _parsed(parse: Callable[[bytes], T], body: bytes) -> T:
     try:
         return parse(body)
     except DecodeError as error:
-        raise Strange("its answer of the queue is no message of it") from error
+        raise ProtocolViolation("its answer of the queue is no message of it") from error
 
 
 def _batches(ids: Sequence[str]) -> Iterable[Sequence[str]]:

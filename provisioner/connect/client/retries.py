@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from provisioner.connect.client.metadata import Metadata
-from provisioner.connect.client.session import DENIED, SHOWN, TOO_MANY, Session, asked, said, shown
-from provisioner.connect.client.transport import MaybeDone, NotDone, Stream, Transport
+from provisioner.connect.client.session import DENIED, SHOWN, TOO_MANY, ConnectSession, asked, said, shown
+from provisioner.connect.client.transport import MaybeDone, NotDone, ResponseStream, Transport
 from provisioner.kv.errors import Closed, StoreFailed, Uncertain
 from provisioner.kv.model import Consistency
 
@@ -30,7 +30,7 @@ OCTETS: Final = "application/octet-stream"
 STALE: Final = (*DENIED, TOO_MANY)  # what a token that is no longer taken is answered; too many such, with the last
 
 
-class Refusal(Exception):  # noqa: N818 - named for what happened
+class RequestRefused(Exception):  # noqa: N818 - named for what happened
     """The server will not do this, however often it is asked."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -64,7 +64,7 @@ class Remote:
         self.closed = threading.Event()
         self._patience = patience
         self._transport = Transport()
-        self._session = Session(url, access_token, self._transport)
+        self._session = ConnectSession(url, access_token, self._transport)
         for attempt in self._attempts(min(OPENING, patience)):
             try:
                 self._session.open(attempt.seconds)
@@ -104,7 +104,7 @@ class Remote:
             if answer.status == TOO_MANY:
                 attempt.failure = NotDone(said(answer))
             elif answer.status != 200:
-                raise Refusal(answer.status, shown(answer.body))
+                raise RequestRefused(answer.status, shown(answer.body))
             elif answer.kind != PROTOBUF:
                 raise self.strange(f"its answer is of type {answer.kind!r}", doubt)
             else:
@@ -112,7 +112,7 @@ class Remote:
         raise AssertionError("attempts end by raising")
 
     @contextmanager
-    def stream(self, path: str, body: bytes) -> Iterator[Stream]:
+    def stream(self, path: str, body: bytes) -> Iterator[ResponseStream]:
         """An open stream. Raises NotDone, MaybeDone, Refusal, KvError; only after a refused token it is tried again."""
         metadata = self._session.current()
         stream = self._opened(metadata, path, body)
@@ -123,7 +123,7 @@ class Remote:
             if stream.status >= 500 or stream.status == TOO_MANY:
                 raise NotDone(f"the server answered {stream.status}: {shown(stream.rest(SHOWN))}")
             if stream.status != 200:
-                raise Refusal(stream.status, shown(stream.rest(SHOWN)))
+                raise RequestRefused(stream.status, shown(stream.rest(SHOWN)))
             if stream.kind != OCTETS:
                 raise self.strange(f"its stream is of type {stream.kind!r}")
             yield stream
@@ -148,7 +148,7 @@ class Remote:
         self.closed.set()
         self._transport.close()
 
-    def _opened(self, metadata: Metadata, path: str, body: bytes) -> Stream:
+    def _opened(self, metadata: Metadata, path: str, body: bytes) -> ResponseStream:
         return self._transport.stream(metadata.place("strong", 0), path, body, metadata.fields, SILENCE)
 
     def _attempts(self, patience: float) -> Iterator[Attempt]:

@@ -8,8 +8,8 @@ from typing import Final
 
 from provisioner.connect.client import metadata as exchange
 from provisioner.connect.client.http1 import Answer
-from provisioner.connect.client.metadata import Metadata, Strange
-from provisioner.connect.client.transport import Fields, MaybeDone, NotDone, Place, Transport
+from provisioner.connect.client.metadata import Metadata, ProtocolViolation
+from provisioner.connect.client.transport import Fields, MaybeDone, NotDone, RequestTarget, Transport
 from provisioner.kv.errors import AccessDenied, OptionInvalid, StoreFailed
 
 RENEWED_BEFORE: Final = 300_000  # milliseconds before a token expires
@@ -22,7 +22,7 @@ TOO_MANY: Final = 429
 UNAVAILABLE: Final = 503  # of the answers that say "later", the one that says that nothing was done
 
 
-class Session:
+class ConnectSession:
     """`url` is the connect URL. It has no metadata until it was opened."""
 
     metadata: Metadata
@@ -87,11 +87,11 @@ class Session:
             raise StoreFailed(f"{self.url} cannot be opened: {said(answer)}")
         try:
             return exchange.parse(answer.body, self.url, self._transport)
-        except Strange as error:
+        except ProtocolViolation as error:
             raise self.strange(str(error)) from error
 
 
-def asked(transport: Transport, place: Place, path: str, body: bytes, fields: Fields, seconds: float) -> Answer:
+def asked(transport: Transport, place: RequestTarget, path: str, body: bytes, fields: Fields, seconds: float) -> Answer:
     """An answer that is not a server's failure. Raises NotDone, MaybeDone, StoreFailed."""
     answer = transport.post(place, path, body, fields, seconds)
     if answer.status == UNAVAILABLE:

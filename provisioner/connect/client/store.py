@@ -10,9 +10,9 @@ from typing import Final
 
 from provisioner.connect.client import codec, queue_calls
 from provisioner.connect.client.codec import Disabled
-from provisioner.connect.client.metadata import WATCH_VERSION, Strange
-from provisioner.connect.client.retries import PATIENCE, Doubt, Refusal, Remote
-from provisioner.connect.client.stream_listener import Listening
+from provisioner.connect.client.metadata import WATCH_VERSION, ProtocolViolation
+from provisioner.connect.client.retries import PATIENCE, Doubt, Remote, RequestRefused
+from provisioner.connect.client.stream_listener import StreamListener
 from provisioner.kv.errors import AccessDenied, Closed, KvError, StoreFailed, Uncertain, Unsupported
 from provisioner.kv.model import AtomicWrite, Committed, Consistency, Message, MutationKind, RawEntry, ReadRange
 from provisioner.kv.store import Outcome
@@ -28,7 +28,7 @@ class RemoteStore:
 
     def __init__(self, url: str, access_token: str, *, patience: float = PATIENCE) -> None:
         self._remote = Remote(url, access_token, patience=patience)
-        self._listening: set[Listening] = set()
+        self._listening: set[StreamListener] = set()
 
     def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
         body = codec.read_request(ranges)
@@ -36,9 +36,9 @@ class RemoteStore:
             try:
                 answer = self._remote.call("/snapshot_read", body, consistency=consistency)
                 return codec.entries_of(answer, ranges, strong=consistency == "strong")
-            except Refusal as error:
+            except RequestRefused as error:
                 raise codec.error_of(error) from error
-            except Strange as error:
+            except ProtocolViolation as error:
                 raise self._remote.strange(str(error)) from error
             except Disabled as error:
                 disabled = error
@@ -60,13 +60,13 @@ class RemoteStore:
                 break
         return outcomes
 
-    def watch(self, keys: Sequence[bytes], wake: Callable[[], None]) -> Listening:
+    def watch(self, keys: Sequence[bytes], wake: Callable[[], None]) -> StreamListener:
         if self._remote.version < WATCH_VERSION:
             raise Unsupported(f"the server speaks version {self._remote.version} of the protocol, which has no watch")
         wanted = tuple(keys)
         return self._listen("/watch", codec.watch_request(wanted), lambda frame: codec.watch_frame(frame, wanted), wake)
 
-    def watch_queue(self, wake: Callable[[], None]) -> Listening:
+    def watch_queue(self, wake: Callable[[], None]) -> StreamListener:
         return self._listen(queue_calls.NEWS, b"", queue_calls.news, wake)
 
     def claim(self, now: int, most: int) -> tuple[list[Message], int | None]:
@@ -100,9 +100,9 @@ class RemoteStore:
         try:
             body = self._remote.call("/atomic_write", codec.write_request(write), doubt=doubt)
             outcome = codec.outcome_of(body, write)
-        except Strange as error:
+        except ProtocolViolation as error:
             outcome = self._remote.strange(str(error), doubt)
-        except Refusal as error:
+        except RequestRefused as error:
             outcome = codec.error_of(error, writing=True)
         except Closed:
             if doubt.cause is None:
@@ -114,10 +114,12 @@ class RemoteStore:
             return doubt.error()  # that its checks fail now may be because it was written
         return outcome
 
-    def _listen(self, path: str, body: bytes, judge: Callable[[bytes], None], wake: Callable[[], None]) -> Listening:
+    def _listen(
+        self, path: str, body: bytes, judge: Callable[[bytes], None], wake: Callable[[], None]
+    ) -> StreamListener:
         if self._remote.closed.is_set():
             raise Closed("the database is closed")
-        return Listening(self._remote, path, body, judge, wake, self._listening)
+        return StreamListener(self._remote, path, body, judge, wake, self._listening)
 
 
 def _changes(write: AtomicWrite) -> bool:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Final
 
 from provisioner.connect.client.codec import Disabled
-from provisioner.connect.client.metadata import Strange
-from provisioner.connect.client.retries import LONGEST_PAUSE, Refusal, Remote, pause
-from provisioner.connect.client.transport import MaybeDone, NotDone, Stream
+from provisioner.connect.client.metadata import ProtocolViolation
+from provisioner.connect.client.retries import LONGEST_PAUSE, Remote, RequestRefused, pause
+from provisioner.connect.client.transport import MaybeDone, NotDone, ResponseStream
 from provisioner.kv.errors import Closed, KvError
 from provisioner.system.service_thread import ServiceThread
 
@@ -20,7 +20,7 @@ LONGEST_REFUSED: Final = 30.0  # seconds between two tries where a server refuse
 _log = logging.getLogger("provisioner.kv")
 
 
-class Listening:
+class StreamListener:
     """A subscription: `wake` is called after each frame, and `judge` before, which raises Strange or Disabled.
 
     The first frame after each opening says how things are, so nothing that happened while there was no stream is lost.
@@ -34,7 +34,7 @@ class Listening:
         body: bytes,
         judge: Callable[[bytes], None],
         wake: Callable[[], None],
-        others: set[Listening],
+        others: set[StreamListener],
     ) -> None:
         self._remote = remote
         self._path = path
@@ -44,7 +44,7 @@ class Listening:
         self._others = others
         self._closed = threading.Event()
         self._lock = threading.Lock()
-        self._stream: Stream | None = None
+        self._stream: ResponseStream | None = None
         self._failures = 0
         others.add(self)
         self._thread = ServiceThread("kv stream", self._run)
@@ -67,7 +67,7 @@ class Listening:
                 return
             except (NotDone, MaybeDone) as error:
                 _log.debug("a stream broke: %s", error)
-            except (Refusal, Strange, Disabled, KvError) as error:
+            except (RequestRefused, ProtocolViolation, Disabled, KvError) as error:
                 longest = LONGEST_REFUSED
                 if not self._closed.is_set():
                     _log.warning("a stream is refused: %s", error)
@@ -88,10 +88,10 @@ class Listening:
                 with self._lock:
                     self._stream = None
 
-    def _frame(self, stream: Stream) -> None:
+    def _frame(self, stream: ResponseStream) -> None:
         size = int.from_bytes(stream.read(4), "little")
         if size > LONGEST_FRAME:
-            raise Strange(f"a frame of its stream has {size} bytes")
+            raise ProtocolViolation(f"a frame of its stream has {size} bytes")
         if size:
             self._judge(stream.read(size))
             self._failures = 0

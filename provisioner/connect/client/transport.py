@@ -43,7 +43,7 @@ class Fields:
         self.written = "".join(f"{name}: {value}\r\n" for name, value in named.items()).encode("latin-1")
 
 
-class Place(NamedTuple):
+class RequestTarget(NamedTuple):
     """Where requests go: a path of an origin, without a slash at its end."""
 
     origin: Origin
@@ -107,7 +107,7 @@ class Transport:
         self._lock = threading.Lock()
         self._origins: dict[tuple[str, str, int], Origin] = {}
 
-    def place(self, url: str) -> Place:
+    def place(self, url: str) -> RequestTarget:
         """The place of an http or https URL. Raises ValueError for what is none."""
         parts = urlsplit(url)
         if parts.scheme not in PORTS or not parts.hostname or parts.username is not None or not url.isascii():
@@ -120,9 +120,9 @@ class Transport:
         with self._lock:
             if (origin := self._origins.get(key)) is None:
                 origin = self._origins[key] = Origin(*key)
-        return Place(origin, parts.path.rstrip("/"))
+        return RequestTarget(origin, parts.path.rstrip("/"))
 
-    def post(self, place: Place, path: str, body: bytes, fields: Fields, seconds: float) -> Answer:
+    def post(self, place: RequestTarget, path: str, body: bytes, fields: Fields, seconds: float) -> Answer:
         """The answer, which the server may let be waited for so long. Raises NotDone, MaybeDone, StoreFailed."""
         origin = place.origin
         head = f"POST {place.path}{path} HTTP/1.1\r\nHost: {origin.authority}\r\n".encode() + fields.written
@@ -144,11 +144,11 @@ class Transport:
             origin.give(connection)
         return answer
 
-    def stream(self, place: Place, path: str, body: bytes, fields: Fields, silence: float) -> Stream:
+    def stream(self, place: RequestTarget, path: str, body: bytes, fields: Fields, silence: float) -> ResponseStream:
         """An answer that goes on. It may be silent for so many seconds. Raises as `post` does."""
         connection = place.origin.take(silence)
         try:
-            return Stream(connection, place.path + path, body, fields)
+            return ResponseStream(connection, place.path + path, body, fields)
         except (HTTPException, OSError) as error:
             connection.close()
             raise MaybeDone(f"the connection to {place.origin.name} broke: {error}") from error
@@ -159,7 +159,7 @@ class Transport:
                 origin.close()
 
 
-class Stream:
+class ResponseStream:
     """An answer that is read piece by piece, until it is closed, or interrupted from another thread."""
 
     def __init__(self, connection: HTTPConnection, path: str, body: bytes, fields: Fields) -> None:

@@ -27,24 +27,24 @@ from provisioner.connect.protocol.http_errors import (
     Refused,
 )
 from provisioner.connect.server import decode, health, queue_handlers
-from provisioner.connect.server.auth import Doorman, Session
+from provisioner.connect.server.auth import Doorman, TokenSession
 from provisioner.connect.server.connections import Connections
 from provisioner.connect.server.encode import read_answer
-from provisioner.connect.server.health import Pages, Readiness
+from provisioner.connect.server.health import HealthPages, Readiness
 from provisioner.connect.server.metadata import EVENTUAL, exchanged
 from provisioner.connect.server.metrics import Metrics
 from provisioner.connect.server.mounted_app import Site
-from provisioner.connect.server.open_databases import Database, Databases
+from provisioner.connect.server.open_databases import OpenDatabase, OpenDatabases
 from provisioner.connect.server.request_body import LATE, Bodies, ends_connection
 from provisioner.connect.server.streams import Streams
-from provisioner.connect.server.watch_stream import Frame, Subscribe, Watched
+from provisioner.connect.server.watch_stream import Frame, Subscribe, WatchedKeys
 from provisioner.core.errors import ProvisionerError
 from provisioner.engines.protocol.location import has_several
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed, Uncertain
 from provisioner.kv.model import ChecksFailed, Committed, ReadRange
 
 Headers = list[tuple[str, str]]
-Operation = Callable[[Any, Any, Any, Session], Awaitable[int]]
+Operation = Callable[[Any, Any, Any, TokenSession], Awaitable[int]]
 
 PREFIX: Final = "/v2/databases/"
 _OURS: Final = "/v2/"
@@ -59,7 +59,7 @@ _LIGHT: Final = 512 * 1024  # bytes, which take about a millisecond
 _log = logging.getLogger("provisioner.connect")
 
 
-class Server:
+class ConnectServer:
     """`log` is called with a level, a message and fields. `told` answers whether apps are told of a server of this home.
     `public_url` is what clients reach, where that is not said by their requests. `log_all` logs each request, not only
     refused ones. `site` answers what is not the server's own."""
@@ -67,7 +67,7 @@ class Server:
     def __init__(
         self,
         doorman: Doorman,
-        databases: Databases,
+        databases: OpenDatabases,
         metrics: Metrics,
         log: Callable[..., None],
         connections: Connections,
@@ -92,7 +92,7 @@ class Server:
         self._bodies = Bodies()
         self._streams = Streams(databases, doorman)
         self.readiness = Readiness(told)
-        self._pages = Pages(doorman, metrics, self._gauges, self.readiness)
+        self._pages = HealthPages(doorman, metrics, self._gauges, self.readiness)
         self._operations: dict[str, Operation] = {
             "snapshot_read": self._snapshot_read,
             f"{EVENTUAL}/snapshot_read": self._eventual_read,
@@ -159,7 +159,7 @@ class Server:
 
     # the data path
 
-    async def _snapshot_read(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
+    async def _snapshot_read(self, scope: Any, protocol: Any, headers: Any, session: TokenSession) -> int:
         ranges, total = decode.ranges_of(
             await self._bodies.read(scope, protocol, headers, decode.READ_BYTES, session.database_id)
         )
@@ -182,7 +182,7 @@ class Server:
         protocol.response_bytes(200, _PROTOBUF, answer)
         return 200
 
-    async def _eventual_read(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
+    async def _eventual_read(self, scope: Any, protocol: Any, headers: Any, session: TokenSession) -> int:
         """At the endpoint that may lag."""
         ranges, _ = decode.ranges_of(
             await self._bodies.read(scope, protocol, headers, decode.READ_BYTES, session.database_id)
@@ -200,7 +200,7 @@ class Server:
         protocol.response_bytes(200, _PROTOBUF, read_answer([rows for rows, _ in answers], latest=latest))
         return 200
 
-    async def _atomic_write(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
+    async def _atomic_write(self, scope: Any, protocol: Any, headers: Any, session: TokenSession) -> int:
         _must_write(session)
         write = decode.write_of(
             await self._bodies.read(scope, protocol, headers, decode.WRITE_BYTES, session.database_id)
@@ -225,16 +225,16 @@ class Server:
         protocol.response_bytes(200, _PROTOBUF, decode.write_answer(outcome))
         return 200
 
-    async def _watch(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
+    async def _watch(self, scope: Any, protocol: Any, headers: Any, session: TokenSession) -> int:
         keys = decode.watched_keys(
             await self._bodies.read(scope, protocol, headers, decode.WATCH_BYTES, session.database_id)
         )
         database = await self._database(session)
-        watched = Watched(database.work, keys)
+        watched = WatchedKeys(database.work, keys)
         return await self._stream(protocol, session, database, watched.subscribe, watched.frame)
 
     async def _queue(
-        self, handler: queue_handlers.Handler, scope: Any, protocol: Any, headers: Any, session: Session
+        self, handler: queue_handlers.Handler, scope: Any, protocol: Any, headers: Any, session: TokenSession
     ) -> int:
         _must_write(session)
         body = await self._bodies.read(scope, protocol, headers, queue_handlers.REQUEST_BYTES, session.database_id)
@@ -249,14 +249,14 @@ class Server:
         protocol.response_bytes(200, _PROTOBUF, answer)
         return 200
 
-    async def _news(self, scope: Any, protocol: Any, headers: Any, session: Session) -> int:
+    async def _news(self, scope: Any, protocol: Any, headers: Any, session: TokenSession) -> int:
         _must_write(session)
         await self._bodies.read(scope, protocol, headers, queue_handlers.REQUEST_BYTES, session.database_id)
         database = await self._database(session)
         return await self._stream(protocol, session, database, queue_handlers.subscribe, queue_handlers.news)
 
     async def _stream(
-        self, protocol: Any, session: Session, database: Database, subscribe: Subscribe, frame: Frame
+        self, protocol: Any, session: TokenSession, database: OpenDatabase, subscribe: Subscribe, frame: Frame
     ) -> int:
         self.in_flight -= 1
         try:
@@ -265,14 +265,14 @@ class Server:
             self.in_flight += 1
         return 200
 
-    async def _database(self, session: Session) -> Database:
+    async def _database(self, session: TokenSession) -> OpenDatabase:
         database = self._databases.opened.get(session.database_id)
         if database is None:
             database = await self._databases.get(session.database_id)
         database.used = self._databases.tick
         return database
 
-    def _may_be_tried_again(self, database: Database, error: KvError, last: bool) -> None:
+    def _may_be_tried_again(self, database: OpenDatabase, error: KvError, last: bool) -> None:
         """A database that was closed under a request is opened again, once. Raises Refused for all else."""
         if isinstance(error, Closed) and not last:
             return
@@ -375,10 +375,10 @@ def _refusal_headers(scope: Any, status: int) -> Headers:
     return headers
 
 
-def _must_write(session: Session) -> None:
+def _must_write(session: TokenSession) -> None:
     if session.read_only:
         raise Refused(FORBIDDEN, "this token may only read")
 
 
-def _answer(database: Database, ranges: Sequence[ReadRange]) -> bytes:
+def _answer(database: OpenDatabase, ranges: Sequence[ReadRange]) -> bytes:
     return read_answer(database.store.rows(ranges))

@@ -15,7 +15,7 @@ TRUSTED_SECONDS: Final = 30  # without having asked the registry whether anythin
 _VERSIONS: Final = ("2", "3", None)
 
 
-class Session:
+class TokenSession:
     """What a data-path token opens. `epoch` is the state of the registry that this was true in, `bearer` the header that
     clients send, without what else they may put into it."""
 
@@ -37,7 +37,7 @@ class Doorman:
         self.refused = 0
         self._access = access
         self._attempts = Attempts()
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, TokenSession] = {}
         self._epoch = 0
         self._unasked = 0
         self._now = now_ms()
@@ -45,7 +45,7 @@ class Doorman:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def session(self, scope: Any, headers: Any, database_id: str) -> Session:
+    def session(self, scope: Any, headers: Any, database_id: str) -> TokenSession:
         """For a request of the data path to this database. Raises Refused."""
         session = self._known(headers.get("authorization"))
         if session is None or session.database_id != database_id:
@@ -99,7 +99,7 @@ class Doorman:
             return Refused(TOO_MANY, "too many attempts with tokens that open nothing here")
         return Refused(UNAUTHORIZED, "this token does not open this database")
 
-    def _known(self, authorization: str | None) -> Session | None:
+    def _known(self, authorization: str | None) -> TokenSession | None:
         if authorization is None:
             return None
         session = self._sessions.get(authorization)
@@ -115,7 +115,7 @@ class Doorman:
             return None
         if bearer not in self._sessions and len(self._sessions) >= SESSIONS:
             del self._sessions[next(iter(self._sessions))]  # the one that came first
-        session = self._sessions[bearer] = Session(opened, self._epoch, bearer)
+        session = self._sessions[bearer] = TokenSession(opened, self._epoch, bearer)
         return session
 
 

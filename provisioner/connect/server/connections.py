@@ -41,7 +41,7 @@ Log = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ClientConnection:
     """`peer` is as in ``127.0.0.1:40312``, `address` is what limits count by; seen first at `since` (monotonic seconds)."""
 
     peer: str
@@ -50,7 +50,7 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """`most` connections at a time, `each` of one address."""
 
     most: int
@@ -63,17 +63,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestActivity:
     """When each peer began its last request (monotonic seconds), and whose requests of valid tokens are being answered."""
 
     last: Mapping[str, float]
     under_way: Collection[str]
 
 
-def leaving(connections: Sequence[Connection], asked: Asked, limits: Limits, now: float) -> list[Connection]:
+def leaving(
+    connections: Sequence[ClientConnection], asked: RequestActivity, limits: ConnectionLimits, now: float
+) -> list[ClientConnection]:
     """Those that have to go."""
-    going: set[Connection] = set()
-    strangers: defaultdict[str, list[Connection]] = defaultdict(list)
+    going: set[ClientConnection] = set()
+    strangers: defaultdict[str, list[ClientConnection]] = defaultdict(list)
     for each in connections:
         if each.peer in asked.last or each.peer in asked.under_way:
             continue
@@ -84,7 +86,7 @@ def leaving(connections: Sequence[Connection], asked: Asked, limits: Limits, now
     for several in strangers.values():
         several.sort(key=lambda each: each.since)
         going.update(several[: max(0, len(several) - limits.strangers)])
-    by_address: defaultdict[str, list[Connection]] = defaultdict(list)
+    by_address: defaultdict[str, list[ClientConnection]] = defaultdict(list)
     for each in connections:
         if each not in going:
             by_address[each.address].append(each)
@@ -99,7 +101,7 @@ def leaving(connections: Sequence[Connection], asked: Asked, limits: Limits, now
     return [each for each in connections if each in going]
 
 
-def _rested(groups: Iterable[list[Connection]], asked: Asked, room: int) -> Iterable[Connection]:
+def _rested(groups: Iterable[list[ClientConnection]], asked: RequestActivity, room: int) -> Iterable[ClientConnection]:
     """What makes the largest groups equal, until all fit into the `room`: of each what has rested longest."""
     groups = list(groups)
     level = _level([len(group) for group in groups], room)
@@ -123,7 +125,7 @@ def _level(sizes: Sequence[int], room: int) -> int:
 class Connections:
     """Those at one port. `asked` and `answering` are for the thread of the event loop, which counts what is asked."""
 
-    def __init__(self, port: int, limits: Limits, log: Log) -> None:
+    def __init__(self, port: int, limits: ConnectionLimits, log: Log) -> None:
         self.limits = limits
         self.open = 0
         self.ended = 0
@@ -133,7 +135,7 @@ class Connections:
         self._log = log
         self._last: dict[str, float] = {}
         self._now = time.monotonic()
-        self._known: dict[int, Connection | None] = {}  # by the inode of the socket; None: another port's
+        self._known: dict[int, ClientConnection | None] = {}  # by the inode of the socket; None: another port's
         self._told = 0.0
         self._stopping = threading.Event()
         self._thread = ServiceThread("connections", self._run)
@@ -167,7 +169,7 @@ class Connections:
         connections = [connection for connection, _, _ in found.values()]
         for peer in self._last.keys() - {each.peer for each in connections}:
             self._last.pop(peer, None)
-        asked = Asked(self._last, set(self.answering.values()))
+        asked = RequestActivity(self._last, set(self.answering.values()))
         going = leaving(connections, asked, self.limits, now)
         for each in going:
             _, descriptor, inode = found[each.peer]
@@ -177,10 +179,10 @@ class Connections:
             self._told = now
             self._log("warning", "connections were ended that ask for nothing, or are too many", count=len(going))
 
-    def _found(self, now: float) -> dict[str, tuple[Connection, int, int]]:
+    def _found(self, now: float) -> dict[str, tuple[ClientConnection, int, int]]:
         """By peer, with descriptor and inode. What was known before costs a microsecond each."""
-        known: dict[int, Connection | None] = {}
-        found: dict[str, tuple[Connection, int, int]] = {}
+        known: dict[int, ClientConnection | None] = {}
+        found: dict[str, tuple[ClientConnection, int, int]] = {}
         for name in os.listdir(_DESCRIPTORS):
             descriptor = int(name)
             try:
@@ -199,7 +201,7 @@ class Connections:
         return found
 
 
-def _connection(descriptor: int, port: int, now: float) -> Connection | None:
+def _connection(descriptor: int, port: int, now: float) -> ClientConnection | None:
     """The connection to our port that this descriptor is; None where it is something else."""
     try:
         found = socket.socket(fileno=descriptor)
@@ -214,7 +216,7 @@ def _connection(descriptor: int, port: int, now: float) -> Connection | None:
     finally:
         found.detach()
     peer = f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
-    return Connection(peer, network(address), now)
+    return ClientConnection(peer, network(address), now)
 
 
 def _end(descriptor: int, inode: int) -> None:

@@ -38,7 +38,7 @@ class Readiness:
         return "" if self._told() else "apps are told of no server of this home"
 
 
-class Pages:
+class HealthPages:
     """`gauges` tells the present numbers."""
 
     def __init__(self, doorman: Doorman, metrics: Metrics, gauges: Callable[[], Gauges], readiness: Readiness) -> None:

@@ -18,7 +18,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server as Granian
 
 from provisioner.connect.server.options import Options
-from provisioner.core.errors import Busy
+from provisioner.core.errors import LockTimeout
 
 IDLE_MS: Final = 30_000  # of a connection without a request, and of headers that do not come
 BACKLOG: Final = 4096  # connections that wait until they are taken; the system may allow fewer
@@ -70,6 +70,6 @@ def listening(options: Options) -> socket.socket:
         found.close()
         why = error.strerror if isinstance(error, OSError) else str(error)
         hint = "Choose another with --port" if getattr(error, "errno", 0) == errno.EADDRINUSE else "See --host"
-        raise Busy(f"cannot listen on {options.host}:{options.port}: {why}", hint) from error
+        raise LockTimeout(f"cannot listen on {options.host}:{options.port}: {why}", hint) from error
     found.setblocking(False)
     return found

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from provisioner.system.service_thread import State
+from provisioner.system.service_thread import ThreadState
 
 MICROSECONDS: Final = 1e-6
 _DOUBLINGS: Final = 24  # the last bucket with a bound ends at 8 s, or at eight million
@@ -53,7 +53,7 @@ class Metrics:
             histogram = self.seconds[operation] = Histogram(MICROSECONDS)
         histogram.add(seconds)
 
-    def text(self, gauges: Mapping[str, tuple[str, float]], threads: Sequence[State]) -> str:
+    def text(self, gauges: Mapping[str, tuple[str, float]], threads: Sequence[ThreadState]) -> str:
         """All of it; `gauges` are the present numbers: by name, what they are, and the value."""
         lines = _head("requests_total", "counter", "Requests answered.")
         lines += [

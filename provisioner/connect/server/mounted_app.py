@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from provisioner.connect.server.metrics import Metrics
-from provisioner.connect.server.open_databases import Databases
+from provisioner.connect.server.open_databases import OpenDatabases
 from provisioner.connect.server.options import Options
 from provisioner.system.home import Home
 
@@ -18,7 +18,7 @@ class Surroundings:
 
     home: Home
     options: Options
-    databases: Databases
+    databases: OpenDatabases
     metrics: Metrics
     log: Callable[..., None]
 

@@ -16,12 +16,12 @@ from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Intent, Status
 from provisioner.engines.open_store import open_store
 from provisioner.engines.protocol.location import is_server
-from provisioner.kv.client.async_bridge import Work
+from provisioner.kv.client.async_bridge import AsyncBridge
 from provisioner.kv.client.read_coalescing import Gathering
 from provisioner.kv.errors import Busy, KvError, Unreachable
-from provisioner.kv.local_store import DirectStore, Pinned, Replicated, Row
+from provisioner.kv.local_store import DirectStore, ReadTransaction, Replicated, Row
 from provisioner.kv.model import ReadRange
-from provisioner.registry.locations import Place, place_of, places_of
+from provisioner.registry.locations import DatabaseLocation, place_of, places_of
 from provisioner.registry.store import Registry
 
 Answer = TypeVar("Answer")
@@ -38,7 +38,7 @@ COLLECT_SECONDS: Final = 60  # what other processes wrote may expire unheard of 
 _ENGINE: Final = "deno-kv"
 
 
-class Database:
+class OpenDatabase:
     """An open one. `users` are the requests that have it in their hands, `watchers` what to call to end each watch.
     `light`: its last long answer was made in no time, so the next one need not be left to a thread."""
 
@@ -59,7 +59,9 @@ class Database:
         "work",
     )
 
-    def __init__(self, database_id: str, place: Place, store: DirectStore, work: Work, used: int) -> None:
+    def __init__(
+        self, database_id: str, place: DatabaseLocation, store: DirectStore, work: AsyncBridge, used: int
+    ) -> None:
         self.id = database_id
         self.place = place
         self.store = store
@@ -67,7 +69,7 @@ class Database:
         self.used = used
         self.users = 0
         self.light = False
-        self.pinned: Pinned | None = None
+        self.pinned: ReadTransaction | None = None
         self.reads: Gathering[list[Row]] | None = None
         self.eventual: Gathering[tuple[list[Row], bool]] | None = None
         self.watchers: set[Callable[[], None]] = set()
@@ -94,7 +96,7 @@ class Database:
             self.pinned = None
 
 
-class Databases:
+class OpenDatabases:
     """`most` may be open at a time. `opened` is for looking up; `get` opens. `together` hears of how many writes shared a
     transaction. By `clock` (milliseconds since 1970) entries expire and messages are due."""
 
@@ -106,7 +108,7 @@ class Databases:
         together: Callable[[int], None],
         clock: Callable[[], int] = now_ms,
     ) -> None:
-        self.opened: dict[str, Database] = {}
+        self.opened: dict[str, OpenDatabase] = {}
         self.tick = 0  # seconds since the start
         self.clock = clock
         self._registry = registry
@@ -117,10 +119,10 @@ class Databases:
         self._threads = ThreadPoolExecutor(THREADS, "connect")
         self._far: dict[str, ThreadPoolExecutor] = {}  # by the location of the server
         self._readers = ThreadPoolExecutor(READERS, "connect reads")
-        self._opening: dict[str, asyncio.Task[Database]] = {}
+        self._opening: dict[str, asyncio.Task[OpenDatabase]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def usable(self, database_id: str) -> Place:
+    def usable(self, database_id: str) -> DatabaseLocation:
         """Where it is. Raises Refused where nobody can use this database now."""
         place = place_of(self._registry, database_id)
         if (refused := _refusal(place)) is not None:
@@ -128,7 +130,7 @@ class Databases:
         assert place is not None  # noqa: S101
         return place
 
-    async def get(self, database_id: str) -> Database:
+    async def get(self, database_id: str) -> OpenDatabase:
         """Open it, unless it is. Raises Refused."""
         if (database := self.opened.get(database_id)) is not None:
             return database
@@ -139,36 +141,36 @@ class Databases:
             task.add_done_callback(lambda _: self._opening.pop(database_id, None))
         return await asyncio.shield(task)
 
-    async def call(self, database: Database, function: Callable[..., Answer], *arguments: object) -> Answer:
+    async def call(self, database: OpenDatabase, function: Callable[..., Answer], *arguments: object) -> Answer:
         """Ask the store in a thread; it stays open meanwhile."""
         return await self._in(self._threads_of(database.place), database, function, *arguments)
 
-    def _threads_of(self, place: Place) -> ThreadPoolExecutor:
+    def _threads_of(self, place: DatabaseLocation) -> ThreadPoolExecutor:
         if not is_server(place.location):
             return self._threads
         if place.location not in self._far:
             self._far[place.location] = ThreadPoolExecutor(FAR_THREADS, "connect far")
         return self._far[place.location]
 
-    async def read(self, database: Database, function: Callable[..., Answer], *arguments: object) -> Answer:
+    async def read(self, database: OpenDatabase, function: Callable[..., Answer], *arguments: object) -> Answer:
         """The same for what reads much and computes more than it waits: few of them at a time, for they would keep each
         other, and the event loop, from the interpreter."""
         return await self._in(self._readers, database, function, *arguments)
 
-    def gathered(self, database: Database, ranges: Sequence[ReadRange]) -> Awaitable[list[list[Row]]]:
+    def gathered(self, database: OpenDatabase, ranges: Sequence[ReadRange]) -> Awaitable[list[list[Row]]]:
         """Read from a store that is asked over a network, together with whoever asks for something now."""
         if database.reads is None:
             database.reads = Gathering(lambda wanted: self.call(database, database.store.rows, wanted))
         return database.reads.read(ranges)
 
-    def eventual(self, database: Database, ranges: Sequence[ReadRange]) -> Awaitable[list[tuple[list[Row], bool]]]:
+    def eventual(self, database: OpenDatabase, ranges: Sequence[ReadRange]) -> Awaitable[list[tuple[list[Row], bool]]]:
         """Read what may be somewhat older, in the same way: the rows of each range, and whether they are the latest."""
         if database.eventual is None:
             database.eventual = Gathering(lambda wanted: self.call(database, _eventual, database.store, wanted))
         return database.eventual.read(ranges)
 
     async def _in(
-        self, threads: ThreadPoolExecutor, database: Database, function: Callable[..., Answer], *arguments: object
+        self, threads: ThreadPoolExecutor, database: OpenDatabase, function: Callable[..., Answer], *arguments: object
     ) -> Answer:
         database.users += 1
         try:
@@ -176,7 +178,7 @@ class Databases:
         finally:
             self.release(database)
 
-    def release(self, database: Database) -> None:
+    def release(self, database: OpenDatabase) -> None:
         """One user less; the last one of a database that has ended lets it be closed."""
         database.users -= 1
         if not database.users and database.ended is not None:
@@ -208,7 +210,7 @@ class Databases:
             elif self.tick - database.used > IDLE_SECONDS:
                 self._end(database, Refused(UNAVAILABLE, "the database has just been closed"))
 
-    def expect(self, database: Database, at: int) -> None:
+    def expect(self, database: OpenDatabase, at: int) -> None:
         """Something expires at this time (milliseconds since 1970): then it is deleted, and watchers hear of it."""
         if database.ended is not None or (database.due is not None and database.due <= at):
             return
@@ -230,15 +232,15 @@ class Databases:
             threads.shutdown()
         self._readers.shutdown()
 
-    async def _open(self, database_id: str) -> Database:
+    async def _open(self, database_id: str) -> OpenDatabase:
         place = self.usable(database_id)
         self._make_room()
         try:
             store, due = await self._loop.run_in_executor(self._threads_of(place), _opened, place, database_id)
         except (KvError, StorageFailed) as error:
             raise self.storage_failed(place.name, error) from error
-        work = Work(store, self._threads_of(place), self._together)
-        database = Database(database_id, place, store, work, self.tick)
+        work = AsyncBridge(store, self._threads_of(place), self._together)
+        database = OpenDatabase(database_id, place, store, work, self.tick)
         self.opened[database_id] = database
         try:
             if not self.usable(database_id).same_storage(place):  # or archived, which raises
@@ -270,7 +272,7 @@ class Databases:
         for database in idle[: max(1, self._most // EVICTED_PART)]:
             self._end(database, Refused(UNAVAILABLE, "the database has just been closed"))
 
-    def _end(self, database: Database, refused: Refused) -> None:
+    def _end(self, database: OpenDatabase, refused: Refused) -> None:
         """No request gets it any more; it is closed when the last one that has it is done."""
         if database.ended is not None:
             return
@@ -284,21 +286,21 @@ class Databases:
         if not database.users:
             self._close(database)
 
-    def _close(self, database: Database) -> None:
+    def _close(self, database: OpenDatabase) -> None:
         self._start(self._closed(database))
 
-    async def _closed(self, database: Database) -> None:
+    async def _closed(self, database: OpenDatabase) -> None:
         try:
             await database.work.close()
         except KvError as error:
             self._log("error", str(error), database=database.place.name)
 
-    def _collect(self, database: Database) -> None:
+    def _collect(self, database: OpenDatabase) -> None:
         database.timer = database.due = None
         if database.ended is None:
             self._start(self._collected(database))
 
-    async def _collected(self, database: Database) -> None:
+    async def _collected(self, database: OpenDatabase) -> None:
         try:
             _, due = await self.call(database, database.store.collect, self.clock())
         except KvError as error:
@@ -313,7 +315,7 @@ class Databases:
         task.add_done_callback(self._tasks.discard)
 
 
-def _opened(place: Place, database_id: str) -> tuple[DirectStore, int | None]:
+def _opened(place: DatabaseLocation, database_id: str) -> tuple[DirectStore, int | None]:
     """The store, and when its first entry expires: known here, it need not be asked for beside the first request."""
     store = open_store(place, database_id, CACHE_KIB)
     try:
@@ -328,7 +330,7 @@ def _eventual(store: DirectStore, ranges: Sequence[ReadRange]) -> list[tuple[lis
     return [(rows, latest) for rows in answers]
 
 
-def _refusal(place: Place | None) -> Refused | None:
+def _refusal(place: DatabaseLocation | None) -> Refused | None:
     if place is None or place.engine != _ENGINE:
         return Refused(NOT_FOUND, "there is no such database")
     name, status, intent = place.name, place.status, place.intent

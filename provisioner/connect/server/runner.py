@@ -19,17 +19,17 @@ from typing import Final
 
 import uvloop
 
-from provisioner.connect.server.app import Server
+from provisioner.connect.server.app import ConnectServer
 from provisioner.connect.server.auth import Doorman
-from provisioner.connect.server.connections import Connections, Limits
+from provisioner.connect.server.connections import ConnectionLimits, Connections
 from provisioner.connect.server.listener import http_server, listening
 from provisioner.connect.server.metrics import Metrics
 from provisioner.connect.server.mounted_app import MakeSite, Surroundings
-from provisioner.connect.server.open_databases import Databases
+from provisioner.connect.server.open_databases import OpenDatabases
 from provisioner.connect.server.options import Options, checked
 from provisioner.connect.server.tokens import BUSY_SECONDS, Access
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import Busy, ProvisionerError, StorageFailed
+from provisioner.core.errors import LockTimeout, ProvisionerError, StorageFailed
 from provisioner.registry.store import Registry
 from provisioner.system import pidfile
 from provisioner.system.file_lock import try_lock
@@ -43,7 +43,7 @@ DESCRIPTORS_EACH: Final = 8  # of an open database, at most
 SPARE_DESCRIPTORS: Final = 64
 
 
-class Running:
+class RunningServer:
     """A server of a home. `start` returns when it answers, `stop` when all that was in flight has been answered.
 
     `died` is called, from the server's thread, where it ends without having been stopped. `site` makes what answers the
@@ -77,7 +77,7 @@ class Running:
         """Raises ProvisionerError where it cannot: the port is taken, a server of this home already runs."""
         self._lock = self._first()
         if self._lock is None and not self.options.beside:
-            raise Busy(
+            raise LockTimeout(
                 f"a server already runs on {self.home.path}",
                 "Stop it first, or use it; 'provisioner serve --beside' runs beside it",
             )
@@ -168,12 +168,12 @@ class Running:
         registry = Registry.open(self.home, busy_seconds=BUSY_SECONDS)
         assert self._listener is not None  # noqa: S101
         metrics = Metrics()
-        limits = Limits(self.options.connections, self.options.connections_each)
+        limits = ConnectionLimits(self.options.connections, self.options.connections_each)
         connections = Connections(self.options.port, limits, self._log)
         most = _most_databases(self.options)
-        databases = Databases(registry, most, self._log, metrics.groups.add, self._clock)
+        databases = OpenDatabases(registry, most, self._log, metrics.groups.add, self._clock)
         surroundings = Surroundings(self.home, self.options, databases, metrics, self._log)
-        server = Server(
+        server = ConnectServer(
             Doorman(access),
             databases,
             metrics,
@@ -233,7 +233,7 @@ async def _tick(work: Sequence[Callable[[], None]], log: Log) -> None:
             said = ""
 
 
-async def _idle(server: Server) -> None:
+async def _idle(server: ConnectServer) -> None:
     """What was begun is answered."""
     deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
     while not server.idle and asyncio.get_running_loop().time() < deadline:

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from provisioner.connect.protocol.http_errors import UNAVAILABLE, Refused
 from provisioner.connect.server.auth import Doorman
-from provisioner.connect.server.open_databases import Database, Databases
-from provisioner.connect.server.watch_stream import Frame, Subscribe, Watch
+from provisioner.connect.server.open_databases import OpenDatabase, OpenDatabases
+from provisioner.connect.server.watch_stream import Frame, Subscribe, WatchStream
 from provisioner.core.errors import ProvisionerError
 from provisioner.kv.errors import Closed, KvError
 
@@ -16,16 +16,18 @@ _HEADERS: Final = [("content-type", "application/octet-stream")]
 
 
 class Streams:
-    def __init__(self, databases: Databases, doorman: Doorman) -> None:
+    def __init__(self, databases: OpenDatabases, doorman: Doorman) -> None:
         self.count = 0
         self._databases = databases
         self._doorman = doorman
-        self._open: dict[str, set[Watch]] = {}
+        self._open: dict[str, set[WatchStream]] = {}
         self._draining = False
 
-    async def serve(self, protocol: Any, bearer: str, database: Database, subscribe: Subscribe, frame: Frame) -> None:
+    async def serve(
+        self, protocol: Any, bearer: str, database: OpenDatabase, subscribe: Subscribe, frame: Frame
+    ) -> None:
         """Serve one to its end. Raises Refused where it cannot begin, ProtocolClosed where the client leaves."""
-        began = Watch(database)
+        began = WatchStream(database)
         of_token = self._open.setdefault(bearer, set())
         of_token.add(began)
         self.count += 1
@@ -45,7 +47,9 @@ class Streams:
         if not began.streams:
             raise database.ended or Refused(UNAVAILABLE, "the stream ended before it began")
 
-    async def _run(self, began: Watch, protocol: Any, database: Database, subscribe: Subscribe, frame: Frame) -> None:
+    async def _run(
+        self, began: WatchStream, protocol: Any, database: OpenDatabase, subscribe: Subscribe, frame: Frame
+    ) -> None:
         try:
             subscription = await self._databases.call(database, subscribe, database.store, began.waker())
         except Closed:  # under the request
@@ -76,6 +80,6 @@ class Streams:
             _end(of_token)
 
 
-def _end(of_token: set[Watch]) -> None:
+def _end(of_token: set[WatchStream]) -> None:
     for began in list(of_token):
         began.end()

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from provisioner.connect.server.decode import KEEP_ALIVE, watch_frame
-from provisioner.connect.server.open_databases import Database
-from provisioner.kv.client.async_bridge import Work, waker
+from provisioner.connect.server.open_databases import OpenDatabase
+from provisioner.kv.client.async_bridge import AsyncBridge, waker
 from provisioner.kv.errors import Closed
 from provisioner.kv.model import ReadRange
 from provisioner.kv.store import Store, Subscription
@@ -21,7 +21,7 @@ KEEP_ALIVE_SECONDS: Final = 5.0
 MOST_BYTES: Final = 16 * 1024 * 1024
 
 
-class Stream(Protocol):
+class ByteStream(Protocol):
     async def send_bytes(self, data: bytes, /) -> None: ...
 
 
@@ -30,10 +30,10 @@ Frame = Callable[[bool], Awaitable[bytes | None]]
 """The next frame, if there is news. It is told whether something woke the stream, or only time has passed."""
 
 
-class Watch:
+class WatchStream:
     """One stream, of a watch or of the queue. `streams` is true once it has begun to answer."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: OpenDatabase) -> None:
         self.streams = False
         self._database = database
         self._ended = False
@@ -48,7 +48,7 @@ class Watch:
         """Lets the stream look for news, from any thread."""
         return waker(self._changed)
 
-    async def run(self, frame: Frame, begin: Callable[[], Stream]) -> None:
+    async def run(self, frame: Frame, begin: Callable[[], ByteStream]) -> None:
         """Serve it to its end. Raises KvError where the storage fails, ProtocolClosed where the client leaves."""
         self._database.watchers.add(self.end)
         try:
@@ -58,9 +58,9 @@ class Watch:
         finally:
             self._database.watchers.discard(self.end)
 
-    async def _send_all(self, frame: Frame, begin: Callable[[], Stream]) -> None:
+    async def _send_all(self, frame: Frame, begin: Callable[[], ByteStream]) -> None:
         sent = 0
-        stream: Stream | None = None
+        stream: ByteStream | None = None
         woken = True
         while not self._ended and self._database.ended is None and sent < MOST_BYTES:
             self._changed.clear()
@@ -80,10 +80,10 @@ class Watch:
                 await stream.send_bytes(KEEP_ALIVE)
 
 
-class Watched:
+class WatchedKeys:
     """The frames of a watch on some keys."""
 
-    def __init__(self, work: Work, keys: Sequence[bytes]) -> None:
+    def __init__(self, work: AsyncBridge, keys: Sequence[bytes]) -> None:
         self._work = work
         self._keys = keys
         self._ranges = [ReadRange(key, key + b"\0", 1) for key in keys]

@@ -18,7 +18,7 @@ _BOTTOM: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChartLine:
     name: str
     path: str
 
@@ -28,7 +28,7 @@ class Plot:
     """`summary` says it in words. `top` is what the upper edge stands for."""
 
     title: str
-    lines: list[Line]
+    lines: list[ChartLine]
     top: str
     summary: str
     begin: str
@@ -66,7 +66,7 @@ def _plot(title: str, samples: Sequence[Sample], wanted: list[tuple[str, Value]]
     summary = f"now {text(latest)}, at most {text(most)}" if latest is not None else "nothing yet"
     return Plot(
         title,
-        [Line(name, _path(samples, of, most or 1.0)) for name, of in wanted],
+        [ChartLine(name, _path(samples, of, most or 1.0)) for name, of in wanted],
         text(most) if known else "",
         summary,
         rfc3339(samples[0].at) or "",

@@ -11,7 +11,7 @@ from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import App, ConnectMode, Instance, Scrub
 from provisioner.core.naming import BRANCH_PREFIX
 from provisioner.dashboard.web.context import Missing, Visit
-from provisioner.dashboard.web.forms import Asked
+from provisioner.dashboard.web.forms import RequestedChange
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.engines.catalog import engine_of
 from provisioner.operations import assignments, instances
@@ -97,27 +97,29 @@ def form(visit: Visit, error: ProvisionerError | None = None) -> Response:
     )
 
 
-def assign(visit: Visit, _: Told) -> Asked:
+def assign(visit: Visit, _: Told) -> RequestedChange:
     """What a form does not say stays as it is, or was."""
     instance, app = _meant(visit)
     before = next((each for each in of_app(visit, app) if each.instance.id == instance.id), None)
     proposal = assignments.assign(visit.registry, app, instance, connect=_connect(visit), begins=_begins(visit))
     if before is None:
         offer = Offer("Take it away again", "/unassign", {"instance": instance.slug, "app": app.slug})
-        return Asked(f"Assign {instance.slug} to {app.slug}", proposal, _back(visit, instance, app), lambda _: offer)
+        return RequestedChange(
+            f"Assign {instance.slug} to {app.slug}", proposal, _back(visit, instance, app), lambda _: offer
+        )
     offer = Offer("Change it back", "/assign", before.fields)
     title = f"Change how {instance.slug} is assigned to {app.slug}"
-    return Asked(title, proposal, _back(visit, instance, app), lambda _: offer)
+    return RequestedChange(title, proposal, _back(visit, instance, app), lambda _: offer)
 
 
-def unassign(visit: Visit, _: Told) -> Asked:
+def unassign(visit: Visit, _: Told) -> RequestedChange:
     instance, app = _meant(visit)
     if all(each.id != instance.id for each in visit.registry.assigned(app.id)):
         raise ProvisionerError(f"{instance.slug} is not assigned to {app.slug}", "Nothing was done")
     proposal = assignments.unassign(visit.registry, app, instance)
     offer = Offer("Assign it again", "/assign", {"instance": instance.slug, "app": app.slug})
     title = f"Unassign {instance.slug} from {app.slug}"
-    return Asked(title, proposal, _back(visit, instance, app), lambda _: offer)
+    return RequestedChange(title, proposal, _back(visit, instance, app), lambda _: offer)
 
 
 def _meant(visit: Visit) -> tuple[Instance, App]:

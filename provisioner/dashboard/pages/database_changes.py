@@ -5,7 +5,7 @@ from __future__ import annotations
 from provisioner.core.model import App, Database
 from provisioner.dashboard.pages.database import found
 from provisioner.dashboard.web.context import Missing, Visit
-from provisioner.dashboard.web.forms import Asked
+from provisioner.dashboard.web.forms import RequestedChange
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.operations import archive as holding
 from provisioner.operations import retry
@@ -13,30 +13,30 @@ from provisioner.operations.proposal import Told
 from provisioner.operations.target import of_database
 
 
-def archive(visit: Visit, _: Told) -> Asked:
+def archive(visit: Visit, _: Told) -> RequestedChange:
     app, database, page = meant(visit)
     proposal = holding.archive(visit.registry, of_database(visit.registry, app, database))
     offer = Offer("Bring it back", f"{page}/recover", {})
-    return Asked(f"Archive {database.name}", proposal, page, lambda _: offer)
+    return RequestedChange(f"Archive {database.name}", proposal, page, lambda _: offer)
 
 
-def recover(visit: Visit, _: Told) -> Asked:
+def recover(visit: Visit, _: Told) -> RequestedChange:
     app, database, page = meant(visit)
-    return Asked(
+    return RequestedChange(
         f"Recover {database.name}", holding.recover(visit.registry, of_database(visit.registry, app, database)), page
     )
 
 
-def purge(visit: Visit, _: Told) -> Asked:
+def purge(visit: Visit, _: Told) -> RequestedChange:
     app, database, _page = meant(visit)
     proposal = holding.purge(visit.registry, of_database(visit.registry, app, database))
-    return Asked(f"Delete {database.name}", proposal, f"/apps/{app.slug}")
+    return RequestedChange(f"Delete {database.name}", proposal, f"/apps/{app.slug}")
 
 
-def fix(visit: Visit, _: Told) -> Asked:
+def fix(visit: Visit, _: Told) -> RequestedChange:
     app, database, page = meant(visit)
     timeline = visit.registry.timeline(database.timeline_id)
-    return Asked(f"Fix {database.name}", retry.databases(visit.registry, app, timeline, [database]), page)
+    return RequestedChange(f"Fix {database.name}", retry.databases(visit.registry, app, timeline, [database]), page)
 
 
 def meant(visit: Visit) -> tuple[App, Database, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from provisioner.core.model import Database, Timeline
-from provisioner.dashboard.pages.states import State, state_of
+from provisioner.dashboard.pages.states import StatusLabel, state_of
 from provisioner.dashboard.web.context import Visit
 from provisioner.operations import documents
 from provisioner.reconcile.plan.planner_context import expires_at
@@ -26,7 +26,7 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DatabaseRow:
     """`document` is what `provisioner database list --json` has of it; `expires_at` in milliseconds since 1970."""
 
     app: str
@@ -34,7 +34,7 @@ class Row:
     database: Database
     document: documents.Document
     expires_at: int | None
-    state: State
+    state: StatusLabel
     use: Use | None
     users: list[Timeline]
     """Who else uses it."""
@@ -46,37 +46,37 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class DatabasePage:
     """`skip` of each neighbouring page; None where there is none."""
 
-    rows: list[Row]
+    rows: list[DatabaseRow]
     text: str
     before: int | None
     after: int | None
 
 
-def rows(visit: Visit, *, app_id: str | None = None, instance_id: str | None = None) -> Rows:
+def rows(visit: Visit, *, app_id: str | None = None, instance_id: str | None = None) -> DatabasePage:
     """Those that the page's query asks for: `q` is in the name of the branch, `skip` are left out in front."""
     registry, text = visit.registry, visit.query("q")[:200]
     skip = int(visit.query("skip")) if visit.query("skip").isdecimal() and len(visit.query("skip")) < 9 else 0
     found = registry.listed(app_id=app_id, instance_id=instance_id, text=text, skip=skip, most=AT_ONCE + 1)
     apps = {app.id: app for app in registry.apps()}
     reaches: dict[str, documents.Reach] = {}
-    sharing: dict[str, _Sharing] = {}
+    sharing: dict[str, _AppShares] = {}
     made = []
     for slug, timeline, database in found[:AT_ONCE]:
         app = apps.get(timeline.app_id)
         reach = reaches.get(timeline.app_id)
         if reach is None:
             reach = reaches[timeline.app_id] = documents.Reach(registry, timeline.app_id)
-            sharing[timeline.app_id] = _Sharing(registry, timeline.app_id)
+            sharing[timeline.app_id] = _AppShares(registry, timeline.app_id)
         document = documents.document(database, reach)
         over = expires_at(app, timeline) if app is not None and timeline.gone_at is None else None
         shared = sharing[timeline.app_id]
         use, users = shared.use(timeline, database), shared.users(database)
         state = state_of(app, timeline, database, use.database if use is not None else None)
-        made.append(Row(slug, timeline, database, document, over, state, use, users))
-    return Rows(
+        made.append(DatabaseRow(slug, timeline, database, document, over, state, use, users))
+    return DatabasePage(
         made,
         text,
         max(0, skip - AT_ONCE) if skip else None,
@@ -86,10 +86,10 @@ def rows(visit: Visit, *, app_id: str | None = None, instance_id: str | None = N
 
 def use_of(registry: Registry, timeline: Timeline, database: Database) -> Use | None:
     """What the timeline uses instead of this database of its own."""
-    return _Sharing(registry, timeline.app_id).use(timeline, database)
+    return _AppShares(registry, timeline.app_id).use(timeline, database)
 
 
-class _Sharing:
+class _AppShares:
     """Who uses whose database in an app: asked of the registry once."""
 
     def __init__(self, registry: Registry, app_id: str) -> None:

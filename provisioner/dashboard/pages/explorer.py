@@ -25,7 +25,7 @@ from provisioner.dashboard.web.context import Missing, Visit
 from provisioner.engines.open_store import open_store
 from provisioner.kv.codec import json_notation
 from provisioner.kv.codec import key as keys_
-from provisioner.kv.dump.diff import Change, Kind, Side, diff
+from provisioner.kv.dump.diff import EntryChange, Kind, Side, diff
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, OptionInvalid
 from provisioner.kv.local_store import DirectStore, Row
 from provisioner.kv.model import NEVER, KvKey, ReadRange, StoredRow
@@ -41,7 +41,7 @@ _MARKS: Final = {Kind.ADDED: "added", Kind.CHANGED: "changed", Kind.REMOVED: "re
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class KeyNode:
     """One next part of keys: `path` is the key up to it. An `entry` has this key, and `below` are keys that go on."""
 
     part: str
@@ -79,7 +79,7 @@ def _keys(visit: Visit) -> Response:
 def _listing(
     visit: Visit,
     prefix: str,
-    branches: list[Branch],
+    branches: list[KeyNode],
     entries: list[value_display.Shown],
     following: str,
     *,
@@ -103,7 +103,7 @@ def _listing(
     )
 
 
-def tree(store: DirectStore, prefix: KvKey, cursor: str) -> tuple[list[Branch], str]:
+def tree(store: DirectStore, prefix: KvKey, cursor: str) -> tuple[list[KeyNode], str]:
     """The next parts after a prefix, and the cursor of those that follow (empty at the end).
 
     Where much lies below each, one look-up leads to the next, whatever it is; where little does, one finds many.
@@ -114,8 +114,8 @@ def tree(store: DirectStore, prefix: KvKey, cursor: str) -> tuple[list[Branch], 
         start = _place(cursor)
         if not root <= start <= end:
             raise CursorInvalid("the cursor lies outside of what is listed")
-    branches: list[Branch] = []
-    listing = value_display.Listing()
+    branches: list[KeyNode] = []
+    listing = value_display.EntryPage()
     most = LOOKED_AT
     with closing(store.pinned()) as moment:
         while len(branches) < BRANCHES:
@@ -131,13 +131,13 @@ def tree(store: DirectStore, prefix: KvKey, cursor: str) -> tuple[list[Branch], 
 
 
 def _branches(
-    listing: value_display.Listing, prefix: KvKey, rows: list[Row], start: bytes, whole: bool, most: int
-) -> tuple[list[Branch], bytes]:
+    listing: value_display.EntryPage, prefix: KvKey, rows: list[Row], start: bytes, whole: bool, most: int
+) -> tuple[list[KeyNode], bytes]:
     """The branches that these rows are on, and where the next one begins.
 
     If the rows are not the `whole` rest, nobody knows whether the last one has keys below it: it is looked at again.
     """
-    found: list[Branch] = []
+    found: list[KeyNode] = []
     at = 0
     while at < len(rows) and len(found) < most and (whole or at + 1 < len(rows)):
         branch, start = _branch(listing, prefix, rows[at : at + 2])
@@ -147,7 +147,7 @@ def _branches(
     return found, start
 
 
-def _branch(listing: value_display.Listing, prefix: KvKey, rows: list[Row]) -> tuple[Branch, bytes]:
+def _branch(listing: value_display.EntryPage, prefix: KvKey, rows: list[Row]) -> tuple[KeyNode, bytes]:
     """The branch that the first of these keys is on, and where the next one begins."""
     first = rows[0][0]
     try:
@@ -157,10 +157,10 @@ def _branch(listing: value_display.Listing, prefix: KvKey, rows: list[Row]) -> t
     except KvError:
         stem = b""
     if not stem or not first.startswith(stem):  # the bytes are no key: it stands for itself
-        return Branch(f"bytes {first.hex()}", "", False, listing.entry(_stored(rows[0]))), first + b"\0"
+        return KeyNode(f"bytes {first.hex()}", "", False, listing.entry(_stored(rows[0]))), first + b"\0"
     entry = listing.entry(_stored(rows[0])) if first == stem else None
     below = entry is None or (len(rows) > 1 and rows[1][0].startswith(stem) and rows[1][0] < stem + b"\xff")
-    return Branch(json_notation.text_of(json_notation.to_json(path[-1])), text_of(path), below, entry), stem + b"\xff"
+    return KeyNode(json_notation.text_of(json_notation.to_json(path[-1])), text_of(path), below, entry), stem + b"\xff"
 
 
 def listed(
@@ -171,7 +171,7 @@ def listed(
     last = json_notation.key_of(end) if end else None
     selector = keys_.Selector.of(None if first and last else prefix, first, last)
     (rows,) = store.rows([selector.read(AT_ONCE + 1, reverse, cursor or None)])
-    listing = value_display.Listing()
+    listing = value_display.EntryPage()
     shown = [listing.entry(_stored(row)) for row in rows[:AT_ONCE]]
     return shown, selector.cursor(rows[AT_ONCE - 1][0]) if len(rows) > AT_ONCE else ""
 
@@ -240,7 +240,7 @@ def compared(first: DirectStore, second: DirectStore, fork: int | None) -> tuple
     """The first differences, and whether these are all."""
     deadline = monotonic() + COMPARE_SECONDS
     differing: list[Difference] = []
-    listing = value_display.Listing()
+    listing = value_display.EntryPage()
     try:
         with first.moment(pages=True) as one, second.moment(pages=True) as two:
             for moment in (one, two):
@@ -254,7 +254,7 @@ def compared(first: DirectStore, second: DirectStore, fork: int | None) -> tuple
     return differing[:CHANGES], len(differing) <= CHANGES
 
 
-def _difference(listing: value_display.Listing, change: Change) -> Difference:
+def _difference(listing: value_display.EntryPage, change: EntryChange) -> Difference:
     who = {Side.FIRST: "in the source", Side.SECOND: "here", Side.BOTH: "in both", None: ""}[change.by]
     before, after = (None if row is None else listing.entry(row) for row in (change.before, change.after))
     return _MARKS[change.kind], who, before, after

@@ -8,7 +8,7 @@ from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import Instance
 from provisioner.dashboard.pages.instance import found
 from provisioner.dashboard.web.context import Missing, Visit
-from provisioner.dashboard.web.forms import Asked, Choice
+from provisioner.dashboard.web.forms import Choice, RequestedChange
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.engines.catalog import ENGINES, engine_of
 from provisioner.engines.protocol.engine import Where
@@ -51,12 +51,12 @@ def adding(visit: Visit, error: ProvisionerError | None = None) -> Response:
     )
 
 
-def add(visit: Visit, _: Told) -> Asked:
+def add(visit: Visit, _: Told) -> RequestedChange:
     name, engine = visit.form.get("name", "").strip(), visit.form.get("engine", "")
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine[:100]!r}", f"There are: {', '.join(ENGINES)}")
     proposal = instances.add(visit.registry, name, engine, _where(visit))
-    return Asked(f"Add the instance {name}", proposal, f"/instances/{name}", meanwhile="/")
+    return RequestedChange(f"Add the instance {name}", proposal, f"/instances/{name}", meanwhile="/")
 
 
 def editing(visit: Visit, error: ProvisionerError | None = None) -> Response:
@@ -74,13 +74,13 @@ def editing(visit: Visit, error: ProvisionerError | None = None) -> Response:
     )
 
 
-def edit(visit: Visit, _: Told) -> Asked:
+def edit(visit: Visit, _: Told) -> RequestedChange:
     instance = found(visit)
     name = visit.form.get("name", instance.slug).strip()
     proposal = instance_edit.edit(visit.registry, instance, name, _where(visit, instance))
     page = f"/instances/{name}"
     back = Offer("Change it back", f"{page}/edit", {"name": instance.slug}) if name != instance.slug else None
-    return Asked(f"Change the instance {instance.slug}", proposal, page, lambda _: back, meanwhile="/")
+    return RequestedChange(f"Change the instance {instance.slug}", proposal, page, lambda _: back, meanwhile="/")
 
 
 def _typed(visit: Visit) -> dict[str, str]:
@@ -141,21 +141,21 @@ def _status(error: ProvisionerError | None) -> int:
 # fixed, deleted and recovered
 
 
-def fix(visit: Visit, _: Told) -> Asked:
+def fix(visit: Visit, _: Told) -> RequestedChange:
     """All of its databases that are in error, or the one that the form names."""
     instance = found(visit)
     page, chosen = f"/instances/{instance.slug}", visit.form.get("database", "")
     if not chosen:
-        return Asked(f"Fix the databases of {instance.slug}", retry.instance(visit.registry, instance), page)
+        return RequestedChange(f"Fix the databases of {instance.slug}", retry.instance(visit.registry, instance), page)
     database = visit.registry.database(chosen)
     app = visit.registry.app(visit.registry.timeline(database.timeline_id).app_id) if database is not None else None
     if database is None or app is None or database.instance_id != instance.id:
         raise Missing(f"{instance.slug} has no such database", "See the list of its databases")
     timeline = visit.registry.timeline(database.timeline_id)
-    return Asked(f"Fix {database.name}", retry.databases(visit.registry, app, timeline, [database]), page)
+    return RequestedChange(f"Fix {database.name}", retry.databases(visit.registry, app, timeline, [database]), page)
 
 
-def delete(visit: Visit, _: Told) -> Asked:
+def delete(visit: Visit, _: Told) -> RequestedChange:
     instance = found(visit)
     backup = visit.form.get("backup", "yes") != "no"
     proposal = instance_deletion.delete(visit.registry, instance, backup=backup)
@@ -164,17 +164,17 @@ def delete(visit: Visit, _: Told) -> Asked:
         gone = any(item.instance.id == instance.id for item in deleted(registry))
         return Offer("Bring it back", f"/deleted/{instance.id}/recover", {}) if gone else None
 
-    return Asked(f"Delete {instance.slug}", proposal, "/", undo, choices=(_BACKUP,))
+    return RequestedChange(f"Delete {instance.slug}", proposal, "/", undo, choices=(_BACKUP,))
 
 
-def recover(visit: Visit, _: Told) -> Asked:
+def recover(visit: Visit, _: Told) -> RequestedChange:
     chosen = visit.parameter("instance_id")
     item = next((item for item in deleted(visit.registry) if item.instance.id == chosen), None)
     if item is None:
         raise Missing("no such instance is deleted", "See the list of instances")
     slug = item.instance.slug
     proposal = instance_deletion.recover(visit.registry, item)
-    return Asked(f"Recover {slug}", proposal, f"/instances/{slug}", meanwhile="/")
+    return RequestedChange(f"Recover {slug}", proposal, f"/instances/{slug}", meanwhile="/")
 
 
 def deleted_instances(visit: Visit) -> list[Deleted]:

@@ -20,7 +20,7 @@ from provisioner.dashboard.pages.database import connected, heading
 from provisioner.dashboard.values import value_display, value_form
 from provisioner.dashboard.values.value_form import Spelling
 from provisioner.dashboard.web.context import Missing, Visit
-from provisioner.dashboard.web.sessions import Kept, Offer
+from provisioner.dashboard.web.sessions import Offer, ReplacedEntry
 from provisioner.kv.codec import json_notation
 from provisioner.kv.codec import key as keys
 from provisioner.kv.dump import json_lines
@@ -202,7 +202,7 @@ def _changed(visit: Visit, action: str, key: bytes, row: StoredRow | None, wante
     if not isinstance(outcome, Committed):
         _record(visit, "key.refused", database, timeline, key, ": it was changed meanwhile")
         return None
-    name = visit.session.keep(Kept(database.id, key, row, outcome.versionstamp if wanted else None))
+    name = visit.session.keep(ReplacedEntry(database.id, key, row, outcome.versionstamp if wanted else None))
     return Offer(_LABEL, _path(visit, "undo"), {"change": name})
 
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from provisioner.core.model import Status, timeline_status
 from provisioner.dashboard.pages.instance_changes import deleted_instances
-from provisioner.dashboard.pages.states import FAILED, WAITING, State
+from provisioner.dashboard.pages.states import FAILED, WAITING, StatusLabel
 from provisioner.dashboard.web.context import Visit
 from provisioner.registry.store import Registry
 from provisioner.registry.trouble import troubles
@@ -41,7 +41,7 @@ class Tally:
         return self.counts[Status.ERROR] + self.failed
 
     @property
-    def state(self) -> State | None:
+    def state(self) -> StatusLabel | None:
         """What a user has to know of first; None without databases.
 
         Archived databases are those of branches that are gone: they count if nothing is live. Production's count always.
@@ -49,18 +49,18 @@ class Tally:
         live = [status for status, count in self.counts.items() if count and status not in _AWAY]
         worst = timeline_status(live)
         if worst is Status.ERROR:
-            return State(worst)
+            return StatusLabel(worst)
         if self.failed:
             return FAILED
         if live and worst is not Status.CONNECTED:
-            return State(worst)
+            return StatusLabel(worst)
         if self.waiting:
             return WAITING
         if self.withheld:
-            return State(Status.ARCHIVED, "production archived")
+            return StatusLabel(Status.ARCHIVED, "production archived")
         if live:
-            return State(worst)
-        return State(Status.ARCHIVED) if self.archived else None
+            return StatusLabel(worst)
+        return StatusLabel(Status.ARCHIVED) if self.archived else None
 
 
 _AWAY = (Status.ARCHIVED, Status.PURGED)

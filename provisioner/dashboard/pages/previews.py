@@ -12,7 +12,7 @@ from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import Database, Timeline
 from provisioner.dashboard.pages.suggest import app_of, names
 from provisioner.dashboard.web.context import Visit
-from provisioner.dashboard.web.forms import Asked, Filled, filling, form_of
+from provisioner.dashboard.web.forms import Filled, RequestedChange, filling, form_of
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.git.refs import commit_of
 from provisioner.operations import documents, previews
@@ -26,7 +26,7 @@ AT_ONCE: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PreviewRow:
     timeline: Timeline
     status: str
     databases: list[Database]
@@ -51,7 +51,7 @@ def _page(visit: Visit, form: Filled) -> Response:
         databases = queries.databases_of(visit.registry, timeline)
         held = databases + queries.used_of_others(visit.registry, timeline)
         over = None if timeline.gone_at else expires_at(app, timeline)
-        rows.append(Row(timeline, documents.status_of(app, timeline, held), databases, over))
+        rows.append(PreviewRow(timeline, documents.status_of(app, timeline, held), databases, over))
     return visit.page(
         "previews.html",
         status=form.status,
@@ -65,7 +65,7 @@ def _page(visit: Visit, form: Filled) -> Response:
     )
 
 
-def create(visit: Visit, told: Told) -> Asked:
+def create(visit: Visit, told: Told) -> RequestedChange:
     app = app_of(visit)
     given = visit.form
     revision, source = given.get("revision", "").strip(), given.get("source", "").strip()
@@ -83,7 +83,7 @@ def create(visit: Visit, told: Told) -> Asked:
         made = find_preview(registry, app, commit) if commit else None
         return Offer("Delete it again", f"/timelines/{made.id}/delete", {}) if made else None
 
-    return Asked(f"Make a preview of {revision[:64]}", proposal, f"/apps/{app.slug}/previews", undo)
+    return RequestedChange(f"Make a preview of {revision[:64]}", proposal, f"/apps/{app.slug}/previews", undo)
 
 
 def _known(registry: Registry, app_id: str, revision: str) -> str | None:

@@ -16,7 +16,7 @@ from provisioner.core.model import App
 from provisioner.dashboard.pages.assignments import of_app
 from provisioner.dashboard.pages.suggest import app_of
 from provisioner.dashboard.web.context import Visit
-from provisioner.dashboard.web.forms import Asked, Filled, filling, form_of
+from provisioner.dashboard.web.forms import Filled, RequestedChange, filling, form_of
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.operations import apps
 from provisioner.operations.proposal import Told
@@ -52,7 +52,7 @@ def _kept(app: App) -> Mapping[str, str]:
     return {"grace": written(app.grace_ms), "retention": written(app.retention_ms), "expire_after": expire}
 
 
-def change(visit: Visit, __: Told) -> Asked:
+def change(visit: Visit, __: Told) -> RequestedChange:
     """Those of the three that are given."""
     app = app_of(visit)
     said = {name: visit.form[name].strip() for name in ("grace", "retention", "expire_after") if name in visit.form}
@@ -69,4 +69,4 @@ def change(visit: Visit, __: Told) -> Asked:
     path = f"/apps/{app.slug}/settings"
     before = _kept(app)
     offer = Offer("As it was before", path, {name: before[name] for name in said})
-    return Asked(f"Changed what is kept of {app.slug}", proposal, path, lambda _: offer)
+    return RequestedChange(f"Changed what is kept of {app.slug}", proposal, path, lambda _: offer)

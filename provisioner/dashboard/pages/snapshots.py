@@ -12,7 +12,7 @@ from provisioner.dashboard.pages.database_changes import meant
 from provisioner.dashboard.pages.suggest import names
 from provisioner.dashboard.web.background_tasks import Undo
 from provisioner.dashboard.web.context import Visit
-from provisioner.dashboard.web.forms import Asked, Filled, filling, form_of
+from provisioner.dashboard.web.forms import Filled, RequestedChange, filling, form_of
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.engines.catalog import engine_of
 from provisioner.operations import fork_reset, lookup, snapshots
@@ -64,15 +64,15 @@ def _why_not(registry: Registry, database: Database) -> str:
     return ""
 
 
-def fork(visit: Visit, told: Told) -> Asked:
+def fork(visit: Visit, told: Told) -> RequestedChange:
     return _replaced(visit, told, "fork")
 
 
-def reset(visit: Visit, told: Told) -> Asked:
+def reset(visit: Visit, told: Told) -> RequestedChange:
     return _replaced(visit, told, "reset")
 
 
-def _replaced(visit: Visit, told: Told, action: str) -> Asked:
+def _replaced(visit: Visit, told: Told, action: str) -> RequestedChange:
     app, goal, path = meant(visit)
     source = visit.form.get("source", "").strip()
     registry = visit.registry
@@ -87,10 +87,10 @@ def _replaced(visit: Visit, told: Told, action: str) -> Asked:
         target = of_database(registry, app, goal)
         proposal = fork_reset.fork(registry, target, origin, action=action, with_queue=with_queue)
     title = f"Make {goal.name} {'a fork of ' + only_one(origin).name if origin else EMPTY}"
-    return Asked(title, proposal, f"{path}/copies", _put_back(goal, action))
+    return RequestedChange(title, proposal, f"{path}/copies", _put_back(goal, action))
 
 
-def keep(visit: Visit, _: Told) -> Asked:
+def keep(visit: Visit, _: Told) -> RequestedChange:
     app, database, path = meant(visit)
     label = " ".join(visit.form.get("label", "").split())
     with filling("label"):
@@ -102,26 +102,26 @@ def keep(visit: Visit, _: Told) -> Asked:
         made = _latest(registry, database, BY_HAND)
         return Offer("Delete it again", f"{path}/snapshots/delete", {"snapshot": made.id}) if made else None
 
-    return Asked(f"Take a snapshot of {database.name}", proposal, f"{path}/copies", undo)
+    return RequestedChange(f"Take a snapshot of {database.name}", proposal, f"{path}/copies", undo)
 
 
-def restore(visit: Visit, _: Told) -> Asked:
+def restore(visit: Visit, _: Told) -> RequestedChange:
     app, goal, path = meant(visit)
     with filling("snapshot"):
         kept = _named(visit.registry, goal, visit.form.get("snapshot", "").strip())
         target = of_database(visit.registry, app, goal)
         together = snapshots.of_target(visit.registry, target, kept)
         proposal = snapshots.restore(visit.registry, target, together, with_queue="with_queue" in visit.form)
-    return Asked(f"Restore {goal.name}", proposal, f"{path}/copies", _put_back(goal, "restore"))
+    return RequestedChange(f"Restore {goal.name}", proposal, f"{path}/copies", _put_back(goal, "restore"))
 
 
-def forget(visit: Visit, _: Told) -> Asked:
+def forget(visit: Visit, _: Told) -> RequestedChange:
     app, database, path = meant(visit)
     kept = snapshots.find(visit.registry, visit.form.get("snapshot", ""))
     if kept.database_id != database.id:
         raise NotResolved(f"snapshot {kept.id} is not one of {database.name}", "Choose one from the list")
     proposal = snapshots.delete(visit.registry, app, database, kept)
-    return Asked(f"Delete the snapshot {kept.id[:8]} of {database.name}", proposal, f"{path}/copies")
+    return RequestedChange(f"Delete the snapshot {kept.id[:8]} of {database.name}", proposal, f"{path}/copies")
 
 
 def _named(registry: Registry, database: Database, text: str) -> Snapshot:

@@ -8,27 +8,27 @@ from provisioner.core.model import App, Database, Status, Timeline, deploy_statu
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StatusLabel:
     """A status, which gives the color, and other words for it where it has some."""
 
     status: Status
     words: str = ""
 
 
-FAILED = State(Status.ERROR, "pre-deploy failed")
-WAITING = State(Status.PROVISIONING, "pre-deploy")
+FAILED = StatusLabel(Status.ERROR, "pre-deploy failed")
+WAITING = StatusLabel(Status.PROVISIONING, "pre-deploy")
 
 
-def state_of(app: App | None, timeline: Timeline, database: Database, used: Database | None = None) -> State:
+def state_of(app: App | None, timeline: Timeline, database: Database, used: Database | None = None) -> StatusLabel:
     """Of the database that a timeline has, or that it has `used` instead: nothing runs a pre-deploy command there."""
     if used is not None:
-        return State(used.status)
+        return StatusLabel(used.status)
     if database.status is not Status.CONNECTED or app is None or timeline.gone_at is not None:
-        return State(database.status)
+        return StatusLabel(database.status)
     match deploy_status(app, timeline):
         case Status.ERROR:
             return FAILED
         case Status.PROVISIONING:
             return WAITING
         case _:
-            return State(database.status)
+            return StatusLabel(database.status)

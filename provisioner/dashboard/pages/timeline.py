@@ -20,7 +20,7 @@ from provisioner.registry.runs import runs
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class TimelineDatabase:
     """A database that a timeline has or uses: with whose it is where it is another's, and who else uses it."""
 
     database: Database
@@ -42,8 +42,13 @@ def _page(visit: Visit, form: Filled) -> Response:
     registry = visit.registry
     own, others = queries.databases_of(registry, timeline), queries.used_of_others(registry, timeline)
     reach = documents.Reach(registry, app.id)
-    held = [Held(item, documents.document(item, reach), registry.timeline(item.timeline_id), []) for item in others]
-    held += [Held(item, documents.document(item, reach), None, queries.users_of(registry, item)) for item in own]
+    held = [
+        TimelineDatabase(item, documents.document(item, reach), registry.timeline(item.timeline_id), [])
+        for item in others
+    ]
+    held += [
+        TimelineDatabase(item, documents.document(item, reach), None, queries.users_of(registry, item)) for item in own
+    ]
     status = documents.status_of(app, timeline, [each.database for each in held])
     return visit.page(
         "timeline.html",

@@ -10,7 +10,7 @@ from provisioner.core.model import App, Timeline
 from provisioner.core.naming import shown
 from provisioner.dashboard.pages.suggest import timeline_of
 from provisioner.dashboard.web.context import Missing, Visit
-from provisioner.dashboard.web.forms import Asked, filling
+from provisioner.dashboard.web.forms import RequestedChange, filling
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.operations import instances, lookup, previews, retention, retry, shares
 from provisioner.operations.proposal import Told
@@ -20,25 +20,25 @@ from provisioner.registry import queries
 NEVER, DEFAULT = "never", "default"
 
 
-def protect(visit: Visit, _: Told) -> Asked:
+def protect(visit: Visit, _: Told) -> RequestedChange:
     return _protected(visit, protected=True)
 
 
-def unprotect(visit: Visit, _: Told) -> Asked:
+def unprotect(visit: Visit, _: Told) -> RequestedChange:
     return _protected(visit, protected=False)
 
 
-def _protected(visit: Visit, *, protected: bool) -> Asked:
+def _protected(visit: Visit, *, protected: bool) -> RequestedChange:
     app, timeline, page = _meant(visit)
     proposal = retention.protect(visit.registry, app, timeline, protected=protected)
     back = Offer("Protect it again", f"{page}/protect", {})
     if protected:
         back = Offer("Protect it no more", f"{page}/unprotect", {})
     what = "Protect" if protected else "Do not protect"
-    return Asked(f"{what} {shown(timeline.name)}", proposal, page, lambda _: back)
+    return RequestedChange(f"{what} {shown(timeline.name)}", proposal, page, lambda _: back)
 
 
-def expire(visit: Visit, _: Told) -> Asked:
+def expire(visit: Visit, _: Told) -> RequestedChange:
     """`after` is a time, or one of two words: never, or as the app says."""
     app, timeline, page = _meant(visit)
     text = visit.form.get("after", "").strip()
@@ -48,10 +48,10 @@ def expire(visit: Visit, _: Told) -> Asked:
     before = timeline.expire_ms
     said = DEFAULT if before is None else written(before) if before else NEVER
     offer = Offer(f"As before: {said}", f"{page}/expire", {"after": said}) if before != lasts else None
-    return Asked(f"Let {shown(timeline.name)} expire: {text}", proposal, page, lambda _: offer)
+    return RequestedChange(f"Let {shown(timeline.name)} expire: {text}", proposal, page, lambda _: offer)
 
 
-def share(visit: Visit, told: Told) -> Asked:
+def share(visit: Visit, told: Told) -> RequestedChange:
     """Let the timeline of the path use the database of the one that is named in `owner`."""
     app, timeline, page = _meant(visit)
     instance = visit.form.get("instance") or None
@@ -60,10 +60,12 @@ def share(visit: Visit, told: Told) -> Asked:
         targets = (of_timeline(visit.registry, app, each, instance) for each in (owner, timeline))
         proposal = shares.share(visit.registry, app, *targets)
     offer = Offer("Use its own again", f"{page}/unshare", {"instance": instance or ""})
-    return Asked(f"Let {shown(timeline.name)} use the database of {shown(owner.name)}", proposal, page, lambda _: offer)
+    return RequestedChange(
+        f"Let {shown(timeline.name)} use the database of {shown(owner.name)}", proposal, page, lambda _: offer
+    )
 
 
-def unshare(visit: Visit, _: Told) -> Asked:
+def unshare(visit: Visit, _: Told) -> RequestedChange:
     app, timeline, page = _meant(visit)
     slug = visit.form.get("instance", "")
     instance = instances.find(visit.registry, slug) if slug else None
@@ -76,22 +78,22 @@ def unshare(visit: Visit, _: Told) -> Asked:
     offer = (
         Offer("Share it again", f"{page}/share", {"owner": used[0].name, "instance": slug}) if len(used) == 1 else None
     )
-    return Asked(f"Give {shown(timeline.name)} its own database again", proposal, page, lambda _: offer)
+    return RequestedChange(f"Give {shown(timeline.name)} its own database again", proposal, page, lambda _: offer)
 
 
-def fix(visit: Visit, _: Told) -> Asked:
+def fix(visit: Visit, _: Told) -> RequestedChange:
     app, timeline, page = _meant(visit)
-    return Asked(f"Fix {shown(timeline.name)}", retry.timeline(visit.registry, app, timeline), page)
+    return RequestedChange(f"Fix {shown(timeline.name)}", retry.timeline(visit.registry, app, timeline), page)
 
 
-def delete_preview(visit: Visit, _: Told) -> Asked:
+def delete_preview(visit: Visit, _: Told) -> RequestedChange:
     app, timeline, page = _meant(visit)
     if not timeline.preview or timeline.gone_at is not None:
         raise Missing(f"{shown(timeline.name)} is no preview that is there", "See 'provisioner preview list'")
     lasts = written(timeline.expire_ms) if timeline.expire_ms else NEVER
     again = {"revision": timeline.revision, "source": previews.EMPTY, "ttl": lasts}
     offer = Offer("Bring it back", f"/apps/{app.slug}/previews", again)
-    return Asked(
+    return RequestedChange(
         f"Delete {shown(timeline.name)}", previews.delete(visit.registry, app, timeline), page, lambda _: offer
     )
 

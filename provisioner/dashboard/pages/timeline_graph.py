@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from provisioner.core.naming import shown
-from provisioner.dashboard.pages.database_rows import Row
+from provisioner.dashboard.pages.database_rows import DatabaseRow
 from provisioner.operations.documents import size_text
 
 MOST: Final = 30  # lanes
@@ -48,7 +48,7 @@ class Picture:
     marks: list[tuple[float, str]]
 
 
-def picture(rows: list[Row], now: int) -> Picture:
+def picture(rows: list[DatabaseRow], now: int) -> Picture:
     """Of rows in their order, but that forks come below what they were forked from."""
     ordered = _ordered(rows)[:MOST]
     first = min([now - _SHORTEST_MS, *(row.database.created_at for row in ordered)])
@@ -95,7 +95,7 @@ def picture(rows: list[Row], now: int) -> Picture:
     return Picture(lanes, max(0, len(rows) - MOST), _TOP + _LANE * len(lanes) + 24, marks)
 
 
-def _name(row: Row, *, several: bool) -> str:
+def _name(row: DatabaseRow, *, several: bool) -> str:
     """With the instance if a timeline has `several` databases in the picture: each has a lane."""
     text = shown(row.timeline.name).removeprefix("git-branch/")
     if row.timeline.preview:
@@ -105,7 +105,7 @@ def _name(row: Row, *, several: bool) -> str:
     return (text if len(text) <= room else f"{text[: room - 1]}…") + end
 
 
-def _title(row: Row) -> str:
+def _title(row: DatabaseRow) -> str:
     state = row.state.words or row.state.status
     text = f"{shown(row.timeline.name)} on {row.document['instance']}: {state}, {size_text(row.document['size'])}"
     if row.use is not None:
@@ -115,13 +115,13 @@ def _title(row: Row) -> str:
     return text
 
 
-def _ordered(rows: list[Row]) -> list[Row]:
+def _ordered(rows: list[DatabaseRow]) -> list[DatabaseRow]:
     here = {row.database.id for row in rows}
-    below: dict[str, list[Row]] = {}
+    below: dict[str, list[DatabaseRow]] = {}
     for row in rows:
         source = row.database.forked_from
         below.setdefault(source if source in here and source != row.database.id else "", []).append(row)
-    found: list[Row] = []
+    found: list[DatabaseRow] = []
     waiting = list(reversed(below.get("", [])))
     while waiting:
         row = waiting.pop()

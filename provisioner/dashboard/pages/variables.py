@@ -11,7 +11,7 @@ from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import App, Context
 from provisioner.dashboard.pages.suggest import app_of
 from provisioner.dashboard.web.context import Visit
-from provisioner.dashboard.web.forms import Asked, Filled, filling, form_of
+from provisioner.dashboard.web.forms import Filled, RequestedChange, filling, form_of
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.environment.dotenv import parse
 from provisioner.operations import variables as wanted
@@ -61,7 +61,7 @@ def _page(visit: Visit, app: App, form: Filled) -> Response:
     )
 
 
-def assign(visit: Visit, _: Told) -> Asked:
+def assign(visit: Visit, _: Told) -> RequestedChange:
     app = app_of(visit)
     given = visit.form
     contexts = [context for context in Context if f"context-{context}" in given]
@@ -72,7 +72,7 @@ def assign(visit: Visit, _: Told) -> Asked:
     proposal = wanted.assign(visit.registry, app, values, contexts, secret="secret" in given)
     path = f"/apps/{app.slug}/variables"
     offer = _as_before(visit.registry, app, values, contexts, path)
-    return Asked(f"Set {', '.join(values)}"[:400], proposal, path, lambda _: offer)
+    return RequestedChange(f"Set {', '.join(values)}"[:400], proposal, path, lambda _: offer)
 
 
 def _values(given: Mapping[str, str]) -> dict[str, str]:
@@ -108,7 +108,7 @@ def _as_before(
     return Offer("Put back what it was", path, {"way": "one", "name": name, "value": before[0].value, **where})
 
 
-def unset(visit: Visit, _: Told) -> Asked:
+def unset(visit: Visit, _: Told) -> RequestedChange:
     app = app_of(visit)
     name = visit.form.get("name", "")
     contexts = [context for context in Context if f"context-{context}" in visit.form]
@@ -120,4 +120,4 @@ def unset(visit: Visit, _: Told) -> Asked:
     if not any(item.secret for item in gone) and len({item.value for item in gone}) == 1:
         where = {f"context-{item.context}": "yes" for item in gone}
         offer = Offer("Set it again", path, {"way": "one", "name": name, "value": gone[0].value, **where})
-    return Asked(f"Forget {name[:128]}", proposal, path, lambda _: offer)
+    return RequestedChange(f"Forget {name[:128]}", proposal, path, lambda _: offer)

@@ -59,7 +59,7 @@ def entry(row: StoredRow) -> Shown:
     return _shown(row, lambda decoded: json_notation.indented(json_notation.to_json(decoded, size)))
 
 
-class Listing:
+class EntryPage:
     """The entries of one page of a list."""
 
     def __init__(self) -> None:

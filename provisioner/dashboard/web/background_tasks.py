@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from provisioner.core.errors import Busy, ProvisionerError
+from provisioner.core.errors import LockTimeout, ProvisionerError
 from provisioner.core.model import App
-from provisioner.dashboard.web.sessions import Note, Offer, Session
+from provisioner.dashboard.web.sessions import LoginSession, Notice, Offer
 from provisioner.operations.proposal import STEPS, Proposal, Told
 from provisioner.reconcile.apply.applier import Progress
 from provisioner.registry.redaction import mask
@@ -35,7 +35,7 @@ Undo = Callable[[Registry], Offer | None]
 
 
 @dataclass(slots=True)
-class Work:
+class BackgroundTask:
     """`heard` is what it has told on its way, `lines` what was done; `trouble` is what it failed with. It `waits` while as many
     others as may be are being done."""
 
@@ -56,14 +56,14 @@ class Work:
     """Nobody waits for it any more: what becomes of it is a note."""
 
     @property
-    def note(self) -> Note:
+    def note(self) -> Notice:
         if self.trouble is None:
-            return Note(" · ".join(self.lines) or self.title, self.offer)
+            return Notice(" · ".join(self.lines) or self.title, self.offer)
         done = "".join(f"{line} · " for line in self.lines)
-        return Note(f"{done}{self.trouble}", self.again, problem=True)
+        return Notice(f"{done}{self.trouble}", self.again, problem=True)
 
 
-class Works:
+class BackgroundTasks:
     """For all threads. `changed` is called from any of them when there is something to see."""
 
     def __init__(self, home: Home, changed: Callable[[], None]) -> None:
@@ -71,7 +71,7 @@ class Works:
         self._lock = threading.Lock()
         self._hands = threading.Semaphore(AT_ONCE)
         self._numbers = itertools.count(1)
-        self._works: dict[int, Work] = {}
+        self._works: dict[int, BackgroundTask] = {}
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -82,24 +82,24 @@ class Works:
     def idle(self) -> bool:
         return not self._works
 
-    def under_way(self) -> list[Work]:
+    def under_way(self) -> list[BackgroundTask]:
         with self._lock:
             return list(self._works.values())
 
     def begin(
         self,
-        session: Session,
+        session: LoginSession,
         title: str,
         now: int,
         propose: Callable[[Registry, Told], Proposal],
         undo: Undo,
         again: Offer | None = None,
-    ) -> Work:
+    ) -> BackgroundTask:
         """Do it. Raises Busy where too much is being done already."""
         with self._lock:
             if len(self._works) >= MOST:
-                raise Busy(f"{MOST} changes are being made already", "Wait for one of them to end")
-            work = Work(next(self._numbers), title, session.principal, now, again=again)
+                raise LockTimeout(f"{MOST} changes are being made already", "Wait for one of them to end")
+            work = BackgroundTask(next(self._numbers), title, session.principal, now, again=again)
             self._works[work.id] = work
         words = (work, session, propose, undo)
         try:
@@ -107,10 +107,10 @@ class Works:
         except RuntimeError as error:
             with self._lock:
                 del self._works[work.id]
-            raise Busy("the server has no thread to spare: nothing was done", "Ask for it again") from error
+            raise LockTimeout("the server has no thread to spare: nothing was done", "Ask for it again") from error
         return work
 
-    def leave(self, work: Work) -> bool:
+    def leave(self, work: BackgroundTask) -> bool:
         """Wait for it no more; False where it is over just now."""
         with self._lock:
             if work.over.is_set():
@@ -118,11 +118,13 @@ class Works:
             work.alone = True
         return True
 
-    def _do(self, work: Work, session: Session, propose: Callable[[Registry, Told], Proposal], undo: Undo) -> None:
+    def _do(
+        self, work: BackgroundTask, session: LoginSession, propose: Callable[[Registry, Told], Proposal], undo: Undo
+    ) -> None:
         try:
             with self._hands, Registry.open(self._home, who=work.who) as registry:
                 if self._stopping.is_set():
-                    raise Busy("the server is shutting down: nothing was done", "Ask for it again")
+                    raise LockTimeout("the server is shutting down: nothing was done", "Ask for it again")
                 work.waits = False
                 hide = mask(registry, *registry.apps()).text
                 telling = _Telling(work, hide, self._changed, self._stopping.is_set)
@@ -146,7 +148,9 @@ class Works:
 class _Telling:
     """Lets a work hear what is told. See `provisioner.operations.proposal.Told`."""
 
-    def __init__(self, work: Work, hide: Callable[[str], str], changed: Callable[[], None], stopping: Stop) -> None:
+    def __init__(
+        self, work: BackgroundTask, hide: Callable[[str], str], changed: Callable[[], None], stopping: Stop
+    ) -> None:
         self._work, self._hide, self._changed = work, hide, changed
         self.stopping = stopping
 

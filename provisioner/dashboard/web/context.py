@@ -15,7 +15,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from provisioner.connect.server.open_databases import Database, Databases
+from provisioner.connect.server.open_databases import OpenDatabase, OpenDatabases
 from provisioner.connect.server.options import Options
 from provisioner.connect.server.rate_limit import Attempts
 from provisioner.core.clock import now_ms
@@ -23,10 +23,10 @@ from provisioner.core.errors import ProvisionerError
 from provisioner.dashboard.charts.metrics_history import Samples
 from provisioner.dashboard.charts.storage_sizes import Sizes
 from provisioner.dashboard.web import places, rendering
-from provisioner.dashboard.web.background_tasks import Works
+from provisioner.dashboard.web.background_tasks import BackgroundTasks
 from provisioner.dashboard.web.form_body import Forms
 from provisioner.dashboard.web.roots import root_of
-from provisioner.dashboard.web.sessions import Note, Offer, Session, Sessions, cookie
+from provisioner.dashboard.web.sessions import LoginSession, LoginSessions, Notice, Offer, cookie
 from provisioner.dashboard.web.sse import Live
 from provisioner.kv.client.atomic import checked
 from provisioner.kv.errors import KvError
@@ -52,13 +52,13 @@ class Facilities:
 
     home: Home
     options: Options
-    databases: Databases
-    sessions: Sessions
+    databases: OpenDatabases
+    sessions: LoginSessions
     attempts: Attempts
     live: Live
     sizes: Sizes
     samples: Samples
-    works: Works
+    works: BackgroundTasks
     threads: ThreadPoolExecutor
     far: ThreadPoolExecutor
     loop: asyncio.AbstractEventLoop
@@ -70,7 +70,7 @@ class Facilities:
         header = ";".join(request.headers.getlist("cookie"))  # HTTP/2 may send one header for each
         return cookie(header, f"{SECURE}{self.cookie}") or cookie(header, self.cookie)
 
-    async def session(self, request: Request, *, used: bool = True) -> Session | None:
+    async def session(self, request: Request, *, used: bool = True) -> LoginSession | None:
         """Who asks. A page that fetches itself again is not used."""
         used = used and LIVE not in request.headers
         find = partial(self.sessions.find, root_of(request), self.secret(request), now_ms(), used=used)
@@ -86,11 +86,11 @@ class Visit:
 
     request: Request
     shared: Facilities
-    session: Session
+    session: LoginSession
     registry: Registry
     form: dict[str, str]
     now: int
-    opened: Database | None = None
+    opened: OpenDatabase | None = None
     seen: int = 0
     resumed: bool = False
 
@@ -151,7 +151,7 @@ class Visit:
 
     def done(self, path: str, text: str, offer: Offer | None = None) -> Response:
         """After a change: on to a page that tells of it once, and offers to take it back."""
-        self.session.tell(Note(text, offer, following=True))
+        self.session.tell(Notice(text, offer, following=True))
         return self.go(path)
 
 

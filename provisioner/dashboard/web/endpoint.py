@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from provisioner.connect.protocol.http_errors import CONFLICT, UNAVAILABLE, Refused
-from provisioner.connect.server.open_databases import Database
+from provisioner.connect.server.open_databases import OpenDatabase
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import Busy, ProvisionerError
+from provisioner.core.errors import LockTimeout, ProvisionerError
 from provisioner.dashboard.web import carried, places, rendering
 from provisioner.dashboard.web.context import BUSY_SECONDS, Facilities, Missing, Page, Visit
 from provisioner.dashboard.web.roots import root_of
-from provisioner.dashboard.web.sessions import Note, Session
+from provisioner.dashboard.web.sessions import LoginSession, Notice
 from provisioner.engines.catalog import ENGINES
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, LimitExceeded, OptionInvalid, ValueInvalid
 from provisioner.registry import tokens
@@ -41,12 +41,12 @@ class Sent(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SessionRequest:
     """A request of a session."""
 
     shared: Facilities
     request: Request
-    session: Session
+    session: LoginSession
     form: Mapping[str, str]
     sent: Sent
 
@@ -67,11 +67,11 @@ def endpoint(
             return await logged_out(shared, request)
         form = await shared.forms.of_session(request)
         typed = carried.unpacked(form)
-        asked = Asked(shared, request, session, form if typed is None else typed, sent)
+        asked = SessionRequest(shared, request, session, form if typed is None else typed, sent)
         if asked.changes and (refused := _may_not(asked, reads) if typed is None else _not_resumed(asked)):
             return refused
 
-        async def visited(opened: Database | None, page: Page = page) -> Response:
+        async def visited(opened: OpenDatabase | None, page: Page = page) -> Response:
             threads = shared.threads if opened is None or opened.store.prompt else shared.far
             arguments = (asked, page, opened, typed is not None)
             return await asyncio.get_running_loop().run_in_executor(threads, _visited, *arguments)
@@ -105,7 +105,7 @@ async def logged_out(shared: Facilities, request: Request) -> Response:
     return rendering.login(401, resume=places.here(request), typed=carried.packed(form))
 
 
-def _visited(asked: Asked, page: Page, opened: Database | None, resumed: bool) -> Response:
+def _visited(asked: SessionRequest, page: Page, opened: OpenDatabase | None, resumed: bool) -> Response:
     shared, session, now, seen = asked.shared, asked.session, now_ms(), asked.shared.live.registry
     try:
         with Registry.open(shared.home, busy_seconds=BUSY_SECONDS) as registry:
@@ -116,7 +116,7 @@ def _visited(asked: Asked, page: Page, opened: Database | None, resumed: bool) -
             return page(Visit(asked.request, shared, session, registry, form, now, opened, seen, resumed))
     except Missing as error:
         return rendering.failed(session, 404, error.message, error.hint)
-    except Busy as error:
+    except LockTimeout as error:
         return _failed(asked, 503, error.message, error.hint)
     except ProvisionerError as error:
         return _failed(asked, 409, error.message, error.hint)
@@ -129,23 +129,23 @@ def _visited(asked: Asked, page: Page, opened: Database | None, resumed: bool) -
         return _failed(asked, 500, "the dashboard failed on this page", "The server's log says why")
 
 
-def _failed(asked: Asked, status: int, message: str, hint: str) -> Response:
+def _failed(asked: SessionRequest, status: int, message: str, hint: str) -> Response:
     """A change that fails leaves people where they were, and loses nothing that they typed."""
     if not asked.changes:
         return rendering.failed(asked.session, status, message, hint, places.above(asked.request))
     back = places.came_from(asked.request, asked.form)
     if asked.sent is Sent.FORM:
         return rendering.failed(asked.session, status, message, hint, back, _typed(asked))
-    asked.session.tell(Note(f"{message}. {hint}" if hint else message, problem=True, following=True))
+    asked.session.tell(Notice(f"{message}. {hint}" if hint else message, problem=True, following=True))
     return RedirectResponse(back, 303)
 
 
-def _typed(asked: Asked) -> rendering.Again | None:
+def _typed(asked: SessionRequest) -> rendering.Again | None:
     """What was typed, to be shown in its form again."""
     return rendering.Again(places.here(asked.request), carried.packed(asked.form)) if asked.sent is Sent.FORM else None
 
 
-def _unopened(asked: Asked, refusal: Refused) -> Page:
+def _unopened(asked: SessionRequest, refusal: Refused) -> Page:
     """Says why a database could not be opened, and what to do."""
 
     def page(visit: Visit) -> Response:
@@ -164,7 +164,7 @@ def _unopened(asked: Asked, refusal: Refused) -> Page:
     return page
 
 
-def _still_valid(registry: Registry, session: Session, now: int) -> bool:
+def _still_valid(registry: Registry, session: LoginSession, now: int) -> bool:
     """A session ends with the token that opened it."""
     if session.token_id is None:
         return True
@@ -172,7 +172,7 @@ def _still_valid(registry: Registry, session: Session, now: int) -> bool:
     return found is not None and found[0].valid(now)
 
 
-def _may_not(asked: Asked, reads: bool) -> Response | None:
+def _may_not(asked: SessionRequest, reads: bool) -> Response | None:
     given = asked.form.get("csrf", "")
     if not given.isascii() or not compare_digest(given, asked.session.csrf):
         back = places.came_from(asked.request, asked.form)
@@ -186,9 +186,9 @@ def _may_not(asked: Asked, reads: bool) -> Response | None:
     return None
 
 
-def _not_resumed(asked: Asked) -> Response | None:
+def _not_resumed(asked: SessionRequest) -> Response | None:
     """Where there is nothing to show once more, people go back to the page that they came from."""
     if asked.sent is not Sent.BUTTON:
         return None
-    asked.session.tell(Note("The session had ended, so nothing was changed.", problem=True, following=True))
+    asked.session.tell(Notice("The session had ended, so nothing was changed.", problem=True, following=True))
     return RedirectResponse(places.came_from(asked.request, asked.form), 303)

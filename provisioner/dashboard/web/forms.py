@@ -41,7 +41,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedChange:
     """`title` says what it is while it is being done, `back` is the page to go on to, `undo` tells how to take it back.
 
     `meanwhile` is the page for who does not wait until it is done, where that is another.
@@ -55,7 +55,7 @@ class Asked:
     choices: tuple[Choice, ...] = ()
 
 
-Propose = Callable[[Visit, Told], Asked]
+Propose = Callable[[Visit, Told], RequestedChange]
 Form = Callable[[Visit, ProvisionerError], Response]
 """The page of a form once more, with what was typed and what is wrong with it."""
 
@@ -161,7 +161,7 @@ def _unanswered(visit: Visit, proposal: Proposal) -> str | None:
     return None
 
 
-def _ask(visit: Visit, asked: Asked, wrong: str) -> Response:
+def _ask(visit: Visit, asked: RequestedChange, wrong: str) -> Response:
     proposal = asked.proposal
     asked_here = {"csrf", "answer", "asked", *(choice.name for choice in asked.choices)}
     return visit.page(
@@ -183,7 +183,7 @@ def _ask(visit: Visit, asked: Asked, wrong: str) -> Response:
     )
 
 
-def _done(visit: Visit, propose: Propose, asked: Asked, form: Form | None) -> Response:
+def _done(visit: Visit, propose: Propose, asked: RequestedChange, form: Form | None) -> Response:
     works = visit.shared.works
 
     def proposed(registry: Registry, told: Told) -> Proposal:

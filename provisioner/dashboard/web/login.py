@@ -17,7 +17,7 @@ from provisioner.dashboard.web import carried, login_codes, places, rendering
 from provisioner.dashboard.web.context import BUSY_SECONDS, SECURE, Facilities, Visit
 from provisioner.dashboard.web.endpoint import Endpoint
 from provisioner.dashboard.web.roots import under
-from provisioner.dashboard.web.sessions import Note, Session
+from provisioner.dashboard.web.sessions import LoginSession, Notice
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 
@@ -26,7 +26,7 @@ _TOO_NARROW = "That token opens databases, not the dashboard"
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class LoginRefused:
     text: str
 
 
@@ -45,7 +45,7 @@ def log_in(shared: Facilities) -> Endpoint:
             )
         except ProvisionerError as error:
             return rendering.failed(None, 503, error.message, error.hint)
-        if isinstance(found, Refusal):
+        if isinstance(found, LoginRefused):
             address = request.client.host if request.client else ""
             many = shared.attempts.failed(address, perf_counter())
             wrong = "Too many failed attempts. Wait a minute, then try again" if many else found.text
@@ -87,29 +87,29 @@ def log_out(visit: Visit) -> Response:
     return answered
 
 
-def _opened(shared: Facilities, secret: str, now: int) -> Session | Refusal:
+def _opened(shared: Facilities, secret: str, now: int) -> LoginSession | LoginRefused:
     with Registry.open(shared.home, busy_seconds=BUSY_SECONDS) as registry:
         with login_codes.redeemed(shared.home, secret, now) as good:
             if good:
                 return _begun(shared, registry, "login link", None, read_only=False, now=now)
         token = tokens.known(registry, secret) if len(secret) <= LONGEST else None
         if token is None or not token.valid(now):
-            return Refusal(_WRONG)
+            return LoginRefused(_WRONG)
         if token.scope is not Scope.ADMIN:
-            return Refusal(_TOO_NARROW)
+            return LoginRefused(_TOO_NARROW)
         return _begun(shared, registry, f"token {token.id}", token.id, read_only=token.read_only, now=now)
 
 
 def _begun(
     shared: Facilities, registry: Registry, principal: str, token_id: str | None, *, read_only: bool, now: int
-) -> Session:
+) -> LoginSession:
     session = shared.sessions.begin(principal, token_id, read_only, now)
     try:
         registry.record(now, "dashboard.login", principal, detail=f"session {session.stored.id}")
     except ProvisionerError:
         shared.sessions.end(session)
         raise
-    session.tell(Note("Logged in. This session is read-only." if read_only else "Logged in."))
+    session.tell(Notice("Logged in. This session is read-only." if read_only else "Logged in."))
     return session
 
 

@@ -15,9 +15,9 @@ from starlette.responses import HTMLResponse
 
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.naming import shown
-from provisioner.dashboard.web.background_tasks import Work
+from provisioner.dashboard.web.background_tasks import BackgroundTask
 from provisioner.dashboard.web.roots import rooted
-from provisioner.dashboard.web.sessions import Note, Session
+from provisioner.dashboard.web.sessions import LoginSession, Notice
 from provisioner.operations.documents import size_text
 
 _HERE: Final = os.path.dirname(os.path.dirname(__file__))
@@ -90,7 +90,12 @@ _ENVIRONMENT: Final = _environment()
 
 
 def page(
-    template: str, *, status: int = 200, notes: Sequence[Note] = (), works: Sequence[Work] = (), **context: Any
+    template: str,
+    *,
+    status: int = 200,
+    notes: Sequence[Notice] = (),
+    works: Sequence[BackgroundTask] = (),
+    **context: Any,
 ) -> HTMLResponse:
     """A page from a template; it is given `session` (None: nobody is logged in), `now` (ms), and what it asks for."""
     text = _ENVIRONMENT.get_template(template).render(notes=notes, works=works, **context)
@@ -109,7 +114,7 @@ class Again:
 
 
 def failed(
-    session: Session | None, status: int, message: str, hint: str, back: str = "/", again: Again | None = None
+    session: LoginSession | None, status: int, message: str, hint: str, back: str = "/", again: Again | None = None
 ) -> HTMLResponse:
     """The page that says what failed, and leads back to another one."""
     return page(

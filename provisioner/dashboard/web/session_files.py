@@ -26,7 +26,7 @@ _USED_EVERY_MS: Final = 60_000  # a file is touched at most once a minute
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredSession:
     """`principal` names who it is, for the audit log. `token_id` is set if a token opened it: they end together. Times in
     milliseconds since 1970."""
 
@@ -43,7 +43,7 @@ class Stored:
         return min(self.seen_at + IDLE_MS, self.began_at + LONGEST_MS)
 
 
-def add(home: Home, opener: str, stored: Stored, now: int) -> None:
+def add(home: Home, opener: str, stored: StoredSession, now: int) -> None:
     """Raises StorageFailed."""
     key = secret_key.secret(home)
     path = _path(home, key, opener)
@@ -58,7 +58,7 @@ def add(home: Home, opener: str, stored: Stored, now: int) -> None:
         ) from error
 
 
-def find(home: Home, opener: str, now: int, *, used: bool) -> Stored | None:
+def find(home: Home, opener: str, now: int, *, used: bool) -> StoredSession | None:
     """The session that this opens and that has not ended. With `used`, its twelve hours restart. Raises StorageFailed."""
     key = secret_key.secret(home)
     path = _path(home, key, opener)
@@ -74,7 +74,7 @@ def find(home: Home, opener: str, now: int, *, used: bool) -> Stored | None:
     return found
 
 
-def listing(home: Home, now: int) -> list[Stored]:
+def listing(home: Home, now: int) -> list[StoredSession]:
     """Those that have not ended, the oldest first. Raises StorageFailed."""
     found = [stored for _, stored in _all(home, secret_key.secret(home)) if stored is not None]
     return sorted((each for each in found if each.ends_at > now), key=lambda each: (each.began_at, each.id))
@@ -84,7 +84,7 @@ def end(home: Home, opener: str) -> None:
     _delete(_path(home, secret_key.secret(home), opener))
 
 
-def revoke(home: Home, whether: Callable[[Stored], bool]) -> list[Stored]:
+def revoke(home: Home, whether: Callable[[StoredSession], bool]) -> list[StoredSession]:
     """End some sessions: those that were ended. Raises StorageFailed."""
     ended = []
     for path, stored in _all(home, secret_key.secret(home)):
@@ -106,7 +106,7 @@ def _make_room(home: Home, key: bytes, now: int) -> None:
         _delete(path)
 
 
-def _all(home: Home, key: bytes) -> Iterator[tuple[str, Stored | None]]:
+def _all(home: Home, key: bytes) -> Iterator[tuple[str, StoredSession | None]]:
     """Every file; None for one that opens nothing with this key."""
     try:
         names = os.listdir(home.sessions)
@@ -117,13 +117,13 @@ def _all(home: Home, key: bytes) -> Iterator[tuple[str, Stored | None]]:
         yield path, _read(path, key)
 
 
-def _read(path: str, key: bytes) -> Stored | None:
+def _read(path: str, key: bytes) -> StoredSession | None:
     try:
         with open(path, encoding="utf-8") as file:
             values = json.loads(file.read())
             seen = os.fstat(file.fileno()).st_mtime_ns // 1_000_000
         proof = values.pop("proof")
-        stored = Stored(**{**values, "seen_at": seen})
+        stored = StoredSession(**{**values, "seen_at": seen})
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):  # it was ended, or is damaged
         return None
     return stored if compare_digest(str(proof), _proof(key, stored.id)) else None

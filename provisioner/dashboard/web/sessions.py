@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import Final
 
 from provisioner.dashboard.web import session_files
-from provisioner.dashboard.web.session_files import MOST, Stored
+from provisioner.dashboard.web.session_files import MOST, StoredSession
 from provisioner.kv.model import StoredRow
 from provisioner.system.home import Home
 
@@ -39,7 +39,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class Notice:
     """What a change came to, for the next page; `following`: for the one that its sender is led to, and not for another that
     is open and fetches itself again."""
 
@@ -50,7 +50,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ReplacedEntry:
     """What a change of an entry replaced: what was `before` (None: nothing), and the versionstamp that it has got (None: it
     was deleted)."""
 
@@ -61,18 +61,18 @@ class Kept:
 
 
 @dataclass(slots=True)
-class Session:
+class LoginSession:
     """Somebody who is logged in. `stored` is what the home knows of it, `root` the part of each address that it lives under.
 
     ``csrf`` is in every form, ``notes`` are shown once, on the next page. What its last changes replaced is ``kept``.
     These two are lost with the server.
     """
 
-    stored: Stored
+    stored: StoredSession
     root: str
     secret: str = field(repr=False)
-    notes: list[Note] = field(default_factory=list)
-    kept: dict[str, Kept] = field(default_factory=dict)
+    notes: list[Notice] = field(default_factory=list)
+    kept: dict[str, ReplacedEntry] = field(default_factory=dict)
 
     @property
     def opener(self) -> str:
@@ -95,7 +95,7 @@ class Session:
         """The same after a restart, so that an open form is still good."""
         return hmac.new(self.secret.encode(), b"csrf", sha256).hexdigest()
 
-    def keep(self, replaced: Kept) -> str:
+    def keep(self, replaced: ReplacedEntry) -> str:
         """Its name."""
         name = secrets.token_hex(8)
         self.kept[name] = replaced
@@ -103,7 +103,7 @@ class Session:
             self.kept.pop(next(iter(self.kept)), None)
         return name
 
-    def tell(self, note: Note) -> None:
+    def tell(self, note: Notice) -> None:
         self.notes = [*self.notes[1 - NOTES :], note]
 
     @property
@@ -111,30 +111,30 @@ class Session:
         """Is it somebody who may write into the home anyway? So does who has made a login link."""
         return self.token_id is None
 
-    def take_notes(self, *, again: bool = False) -> list[Note]:
+    def take_notes(self, *, again: bool = False) -> list[Notice]:
         """Those for a page, or for one that is fetched again."""
         notes = self.notes
         self.notes = [note for note in notes if again and note.following]
         return [note for note in notes if note not in self.notes]
 
 
-class Sessions:
+class LoginSessions:
     """Those of a home. For all threads; each call looks into the home, so a session that was ended there has ended here."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self._lock = threading.Lock()
-        self._sessions: dict[str, Session] = {}  # by what opens them: their notes, and what their changes replaced
+        self._sessions: dict[str, LoginSession] = {}  # by what opens them: their notes, and what their changes replaced
 
-    def begin(self, principal: str, token_id: str | None, read_only: bool, now: int) -> Session:
+    def begin(self, principal: str, token_id: str | None, read_only: bool, now: int) -> LoginSession:
         """Raises StorageFailed."""
-        stored = Stored(secrets.token_hex(8), principal, token_id, read_only, now, now)
-        session = Session(stored, secrets.token_urlsafe(ROOT_BYTES), secrets.token_urlsafe(SECRET_BYTES))
+        stored = StoredSession(secrets.token_hex(8), principal, token_id, read_only, now, now)
+        session = LoginSession(stored, secrets.token_urlsafe(ROOT_BYTES), secrets.token_urlsafe(SECRET_BYTES))
         session_files.add(self._home, session.opener, stored, now)
         self._remember(session)
         return session
 
-    def find(self, root: str, secret: str, now: int, *, used: bool = True) -> Session | None:
+    def find(self, root: str, secret: str, now: int, *, used: bool = True) -> LoginSession | None:
         """The session under this root whose cookie has this secret. With `used`, its twelve hours restart."""
         if not (_ROOT.fullmatch(root) and _SECRET.fullmatch(secret)):
             return None
@@ -147,15 +147,15 @@ class Sessions:
         with self._lock:
             session = self._sessions.get(opener)
         if session is None:
-            session = self._remember(Session(stored, root, secret))
+            session = self._remember(LoginSession(stored, root, secret))
         return session
 
-    def end(self, session: Session) -> None:
+    def end(self, session: LoginSession) -> None:
         session_files.end(self._home, session.opener)
         with self._lock:
             self._sessions.pop(session.opener, None)
 
-    def _remember(self, session: Session) -> Session:
+    def _remember(self, session: LoginSession) -> LoginSession:
         with self._lock:
             while len(self._sessions) >= MOST:
                 del self._sessions[next(iter(self._sessions))]

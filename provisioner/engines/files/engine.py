@@ -32,7 +32,16 @@ from provisioner.engines.files.orphans import sweep
 from provisioner.engines.files.owner_files import OWNERS, OwnedFiles, forget
 from provisioner.engines.files.preflight import look, probe
 from provisioner.engines.files.staging import reason
-from provisioner.engines.protocol.engine import Check, Copied, Failures, Inspection, Kept, Source, UsageLimits, Where
+from provisioner.engines.protocol.engine import (
+    Copied,
+    Failures,
+    HealthCheck,
+    Inspection,
+    ReplicationStatus,
+    Source,
+    UsageLimits,
+    Where,
+)
 from provisioner.kv.stores.sqlite.schema import why_not_a_database
 from provisioner.system import failpoints
 from provisioner.system.atomic_file import sync_path
@@ -67,7 +76,7 @@ class DenoKv(OwnedFiles):
     def same_place(self, one: Instance, other: Instance) -> bool:
         return os.path.realpath(one.location) == os.path.realpath(other.location)
 
-    def kept(self, instance: Instance) -> Kept | None:
+    def kept(self, instance: Instance) -> ReplicationStatus | None:
         return None
 
     def limits(self, instance: Instance) -> UsageLimits | None:
@@ -76,7 +85,7 @@ class DenoKv(OwnedFiles):
     def end_overlong(self, instance: Instance) -> list[str]:
         return []
 
-    def look(self, instance: Instance) -> Check:
+    def look(self, instance: Instance) -> HealthCheck:
         return look(instance.location)
 
     def renew(self, instance: Instance, database: Database, shares: Sequence[str]) -> None:
@@ -105,7 +114,7 @@ class DenoKv(OwnedFiles):
                 "Make the directory writable for this user",
             ) from error
 
-    def test(self, instance: Instance) -> Iterable[Check]:
+    def test(self, instance: Instance) -> Iterable[HealthCheck]:
         return probe(instance.location, STAGES)
 
     def ensure(self, instance: Instance, databases: Sequence[Database]) -> Failures:

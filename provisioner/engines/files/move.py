@@ -18,7 +18,7 @@ from provisioner.engines.files.staging import make_anew, reason
 from provisioner.engines.protocol.engine import Source
 from provisioner.engines.protocol.move import mark
 from provisioner.kv.errors import KvError
-from provisioner.kv.stores.sqlite.bulk_copy import SqliteWhole
+from provisioner.kv.stores.sqlite.bulk_copy import SqliteBulkTarget
 from provisioner.kv.stores.sqlite.schema import empty_file
 from provisioner.system import failpoints, in_place
 from provisioner.system.atomic_file import sync_path, write_file
@@ -27,8 +27,8 @@ from provisioner.system.home import DIRECTORY_MODE
 MOVED = "moved"
 
 
-class Files:
-    """See `provisioner.engines.protocol.move.End`."""
+class FilesMoveEnd:
+    """See `provisioner.engines.protocol.move.MoveEnd`."""
 
     def alone(self, storage: Instance, other: Instance) -> str:
         one, two = os.path.realpath(storage.location), os.path.realpath(other.location)
@@ -47,15 +47,15 @@ class Files:
             in_place.overwrite_new_files(os.path.dirname(file))
 
     @contextmanager
-    def copy(self, storage: Instance, item: Source) -> Iterator[SqliteWhole]:
-        with _refusals("cannot copy"), SqliteWhole(file_in(_beside(storage, item)), quick=True) as found:
+    def copy(self, storage: Instance, item: Source) -> Iterator[SqliteBulkTarget]:
+        with _refusals("cannot copy"), SqliteBulkTarget(file_in(_beside(storage, item)), quick=True) as found:
             yield found
 
     def put_in_place(self, storage: Instance, item: Source) -> None:
         beside, there = _beside(storage, item), _place(storage, item)
         with _refusals(f"cannot put {beside} in its place"):
             file = file_in(beside)
-            with SqliteWhole(file, quick=True) as found:
+            with SqliteBulkTarget(file, quick=True) as found:
                 found.shut()
             for path in (file, os.path.dirname(file), beside):
                 sync_path(path)
@@ -72,9 +72,9 @@ class Files:
             _clear(storage, item)
 
     @contextmanager
-    def original(self, storage: Instance, item: Source) -> Iterator[SqliteWhole]:
+    def original(self, storage: Instance, item: Source) -> Iterator[SqliteBulkTarget]:
         path = file_in(copies.data_of(storage.location, item))
-        with _refusals("cannot read"), SqliteWhole(path) as found:
+        with _refusals("cannot read"), SqliteBulkTarget(path) as found:
             yield found
 
     def fence(self, storage: Instance, item: Source) -> None:
@@ -85,7 +85,7 @@ class Files:
         places = _places(storage, database)
         places += [copies.snapshot_place(storage.location, database.id, item) for item in snapshot_ids]
         for place in filter(os.path.isdir, places):
-            with _refusals("cannot let programs go on in"), SqliteWhole(file_in(place)) as found:
+            with _refusals("cannot let programs go on in"), SqliteBulkTarget(file_in(place)) as found:
                 found.unfence()
 
     def put_away(self, storage: Instance, database: Database) -> None:

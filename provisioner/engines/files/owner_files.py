@@ -17,7 +17,7 @@ from provisioner.engines.files.layout import OWNER_NAME, file_in
 from provisioner.engines.files.orphans import is_empty
 from provisioner.engines.files.staging import reason
 from provisioner.engines.protocol import instance_mark
-from provisioner.engines.protocol.engine import Failures, Stored
+from provisioner.engines.protocol.engine import Failures, StoredDatabase
 from provisioner.system import in_place
 from provisioner.system.atomic_file import SYNC_ALL_FROM, sync_file_system, sync_path, write_file
 from provisioner.system.home import DIRECTORY_MODE
@@ -33,17 +33,17 @@ class OwnedFiles:
     def record_owners(self, instance: Instance, owners: Sequence[Owner], *, durable: bool) -> Failures:
         return record(instance.location, owners, durable=durable)
 
-    def find(self, instance: Instance, database_ids: Sequence[str]) -> dict[str, Stored]:
+    def find(self, instance: Instance, database_ids: Sequence[str]) -> dict[str, StoredDatabase]:
         found = (find(instance.location, each) for each in database_ids)
         return {there.database_id: there for there in found if there is not None}
 
     def lost(self, instance: Instance, database_ids: Sequence[str]) -> set[str]:
         return lost(instance.location, database_ids)
 
-    def claims(self, instance: Instance, keys: Collection[str]) -> dict[str, Stored]:
+    def claims(self, instance: Instance, keys: Collection[str]) -> dict[str, StoredDatabase]:
         return claims(instance.location, keys)
 
-    def stored(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[Stored]:
+    def stored(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[StoredDatabase]:
         try:
             return stored(instance.location, known)
         except OSError as error:
@@ -81,7 +81,7 @@ def record(location: str, owners: Sequence[Owner], *, durable: bool) -> Failures
     return failures
 
 
-def claims(location: str, keys: Iterable[str]) -> dict[str, Stored]:
+def claims(location: str, keys: Iterable[str]) -> dict[str, StoredDatabase]:
     """By the key of its timeline, the database that is there and says that it is this timeline's."""
     found = {}
     for key in keys:
@@ -93,7 +93,7 @@ def claims(location: str, keys: Iterable[str]) -> dict[str, Stored]:
     return found
 
 
-def find(location: str, database_id: str) -> Stored | None:
+def find(location: str, database_id: str) -> StoredDatabase | None:
     """A database, live or archived; None if it is not there."""
     for stage, archived in _STAGES:
         directory = os.path.join(location, stage, database_id)
@@ -119,11 +119,11 @@ def lost(location: str, database_ids: Iterable[str]) -> set[str]:
     }
 
 
-def _stored(database_id: str, archived: bool, directory: str) -> Stored:
-    return Stored(database_id, archived, directory, Owner.parse(_read(os.path.join(directory, OWNER_NAME))))
+def _stored(database_id: str, archived: bool, directory: str) -> StoredDatabase:
+    return StoredDatabase(database_id, archived, directory, Owner.parse(_read(os.path.join(directory, OWNER_NAME))))
 
 
-def stored(location: str, known: Callable[[], Collection[str]]) -> list[Stored]:
+def stored(location: str, known: Callable[[], Collection[str]]) -> list[StoredDatabase]:
     """The databases there that are not `known`; not what a power cut has left of one that was never connected."""
     there = list(_there(location))
     ids = set(known())  # asked last: a row is written before its directory is made

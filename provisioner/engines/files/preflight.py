@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from provisioner.engines.files.layout import FILE_NAME
 from provisioner.engines.files.staging import reason
-from provisioner.engines.protocol.engine import Check
+from provisioner.engines.protocol.engine import HealthCheck
 from provisioner.kv.errors import KvError
 from provisioner.kv.stores.sqlite.schema import empty_file
 from provisioner.system.atomic_file import sync_path, write_file
@@ -20,14 +20,14 @@ LEAST_INODES = 100
 LOW_SPACE = 100 * 1024 * 1024
 
 
-def probe(location: str, stages: tuple[str, ...]) -> Iterator[Check]:
+def probe(location: str, stages: tuple[str, ...]) -> Iterator[HealthCheck]:
     """One look after another; after one that fails there may be no more."""
     if not os.path.isdir(location):
-        yield Check(
+        yield HealthCheck(
             "directory", False, f"{location} is missing: mount its disk, or say where it was moved to: --directory"
         )
         return
-    yield Check("directory", True, location)
+    yield HealthCheck("directory", True, location)
     yield _space(location)
     yield _one_file_system(location, stages)
     directory = os.path.join(location, "new", f"probe-{os.getpid()}")
@@ -39,41 +39,41 @@ def probe(location: str, stages: tuple[str, ...]) -> Iterator[Check]:
             shutil.rmtree(directory)
 
 
-def look(path: str) -> Check:
+def look(path: str) -> HealthCheck:
     """Can this user write there, and is there room?"""
     if not os.path.isdir(path):
         text = f"the directory {path} is missing. Mount its disk, or put it back: databases live there"
-        return Check("directory", False, text)
+        return HealthCheck("directory", False, text)
     if not os.access(path, os.W_OK | os.X_OK):
         text = f"this user may not write to {path}. Change its owner, or mount its disk for writing"
-        return Check("directory", False, text)
+        return HealthCheck("directory", False, text)
     space = os.statvfs(path)
     free = space.f_bavail * space.f_frsize
     text = f"{path}, {free // 1_000_000} MB and {space.f_favail} inodes free"
     if free >= LOW_SPACE and (space.f_files == 0 or space.f_favail > LEAST_INODES):
-        return Check("space", True, text)
-    return Check("space", False, f"{text}. Free some, then run 'provisioner database fix --all'")
+        return HealthCheck("space", True, text)
+    return HealthCheck("space", False, f"{text}. Free some, then run 'provisioner database fix --all'")
 
 
-def _space(location: str) -> Check:
+def _space(location: str) -> HealthCheck:
     found = os.statvfs(location)
     free, inodes = found.f_bavail * found.f_frsize, found.f_favail
     full = free < LEAST_BYTES or (0 <= inodes < LEAST_INODES and found.f_files > 0)
     text = f"{free >> 20} MB and {inodes if found.f_files else 'any number of'} inodes free"
-    return Check("space", not full, f"{text}{': free some' if full else ''}")
+    return HealthCheck("space", not full, f"{text}{': free some' if full else ''}")
 
 
-def _one_file_system(location: str, stages: tuple[str, ...]) -> Check:
+def _one_file_system(location: str, stages: tuple[str, ...]) -> HealthCheck:
     """Databases are moved between these by renaming them."""
     there = [path for stage in stages if os.path.isdir(path := os.path.join(location, stage))]
     away = [path for path in there if os.stat(path).st_dev != os.stat(location).st_dev]
     if away:
         text = f"{away[0]} is on another disk than {location}: let all of it be on one"
-        return Check("one file system", False, text)
-    return Check("one file system", True, "databases can be moved within it")
+        return HealthCheck("one file system", False, text)
+    return HealthCheck("one file system", True, "databases can be moved within it")
 
 
-def _database(directory: str) -> Check:
+def _database(directory: str) -> HealthCheck:
     from provisioner.kv.client.sync_client import open_kv
 
     try:
@@ -86,16 +86,16 @@ def _database(directory: str) -> Check:
         with open_kv(path) as kv:
             kv.set(("probe",), directory)
             if kv.get(("probe",)).value != directory:
-                return Check("database", False, f"{path} does not hold what was written to it: check the disk")
+                return HealthCheck("database", False, f"{path} does not hold what was written to it: check the disk")
     except KvError as error:  # some of which are OSErrors too, without a number
         text = f"SQLite refuses to work here: {error}. It needs a disk with room, locks and shared memory, not a network share"
-        return Check("database", False, text)
+        return HealthCheck("database", False, text)
     except OSError as error:
-        return Check("database", False, f"cannot be made: {reason(error)}. Let this user write to {directory}")
-    return Check("database", True, "one was made, written to, read and deleted")
+        return HealthCheck("database", False, f"cannot be made: {reason(error)}. Let this user write to {directory}")
+    return HealthCheck("database", True, "one was made, written to, read and deleted")
 
 
-def _sharing(directory: str) -> Check:
+def _sharing(directory: str) -> HealthCheck:
     from provisioner.kv import reflink
 
     source = os.path.join(directory, "source")
@@ -107,10 +107,10 @@ def _sharing(directory: str) -> Check:
         finally:
             os.close(fd)
     except OSError as error:
-        return Check("copies", False, f"cannot be made: {reason(error)}")
+        return HealthCheck("copies", False, f"cannot be made: {reason(error)}")
     how = (
         "share their blocks until they change: they cost next to nothing"
         if shared
         else "take the time and space of a copy"
     )
-    return Check("copies", True, f"forks and snapshots {how}")
+    return HealthCheck("copies", True, f"forks and snapshots {how}")

@@ -42,17 +42,17 @@ from provisioner.engines.postgres.schema_setup import Bare, Contents
 from provisioner.engines.postgres.session import Session, looking, why
 from provisioner.engines.protocol import location as place
 from provisioner.engines.protocol.engine import (
-    Check,
     Copied,
     Dumps,
     Failures,
+    HealthCheck,
     Inspection,
-    Kept,
+    ReplicationStatus,
     Source,
     UsageLimits,
     Where,
 )
-from provisioner.engines.protocol.looking import Stopped
+from provisioner.engines.protocol.looking import ServerStopped
 from provisioner.system import failpoints
 from provisioner.system.home import DIRECTORY_MODE
 
@@ -80,10 +80,10 @@ class Postgres(OwnedRows):
     def same_place(self, one: Instance, other: Instance) -> bool:
         return connection_string.same_place(one, other)
 
-    def kept(self, instance: Instance) -> Kept | None:
+    def kept(self, instance: Instance) -> ReplicationStatus | None:
         return quorum_check.kept(instance)
 
-    def look(self, instance: Instance) -> Check:
+    def look(self, instance: Instance) -> HealthCheck:
         return preflight.look(instance)
 
     def renew(self, instance: Instance, database: Database, shares: Sequence[str]) -> None:
@@ -112,7 +112,7 @@ class Postgres(OwnedRows):
         with administering(instance) as session:
             upkeep.bring_up_to_date(instance, session, limited=self.contents.limited)
 
-    def test(self, instance: Instance) -> Iterable[Check]:
+    def test(self, instance: Instance) -> Iterable[HealthCheck]:
         return preflight.probe(instance, self.contents)
 
     def limits(self, instance: Instance) -> UsageLimits | None:
@@ -298,7 +298,7 @@ class Postgres(OwnedRows):
     def problems(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         try:
             return lifecycle.problems(instance, databases)
-        except Stopped:
+        except ServerStopped:
             return {}
         except StorageFailed as error:
             return {database.id: str(error) for database in databases}

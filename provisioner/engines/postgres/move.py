@@ -23,7 +23,7 @@ from provisioner.engines.postgres.session import Session, patiently
 from provisioner.engines.protocol.engine import Source
 from provisioner.engines.protocol.move import mark
 from provisioner.kv.errors import KvError
-from provisioner.kv.stores.postgres.bulk_copy import PostgresWhole
+from provisioner.kv.stores.postgres.bulk_copy import PostgresBulkTarget
 from provisioner.system import failpoints
 
 _CONTENTS = KeyTables()
@@ -33,8 +33,8 @@ LEAVE_SECONDS = 3.0
 nobody could tell whether it happened."""
 
 
-class Server:
-    """See `provisioner.engines.protocol.move.End`."""
+class ServerMoveEnd:
+    """See `provisioner.engines.protocol.move.MoveEnd`."""
 
     def alone(self, storage: Instance, other: Instance) -> str:
         """By a lock that is taken there and looked for here: one server may have many addresses."""
@@ -58,7 +58,7 @@ class Server:
             databases.make_empty(storage, session, beside, owner, _CONTENTS.furnish)
 
     @contextmanager
-    def copy(self, storage: Instance, item: Source) -> Iterator[PostgresWhole]:
+    def copy(self, storage: Instance, item: Source) -> Iterator[PostgresBulkTarget]:
         with _inside(storage, _beside(storage, item)) as found:
             yield found
 
@@ -80,7 +80,7 @@ class Server:
             _retire(session, name_of(names.LIVE, storage, item.database))
 
     @contextmanager
-    def original(self, storage: Instance, item: Source) -> Iterator[PostgresWhole]:
+    def original(self, storage: Instance, item: Source) -> Iterator[PostgresBulkTarget]:
         with administering(storage) as session:
             fenced = _fenced(storage, item)
             found = fenced if databases.there(session, [fenced]) else lifecycle.data_of(storage, session, item)
@@ -153,7 +153,7 @@ _IS_LOCKED = """
 
 
 @contextmanager
-def _inside(storage: Instance, name: str) -> Iterator[PostgresWhole]:
+def _inside(storage: Instance, name: str) -> Iterator[PostgresBulkTarget]:
     try:
         with (
             administering_in(storage, name) as session,
@@ -161,7 +161,7 @@ def _inside(storage: Instance, name: str) -> Iterator[PostgresWhole]:
             administering_in(storage, name) as reading,
             patiently(reading),
         ):
-            yield PostgresWhole(session, reading, f"{storage.location}: {name}")
+            yield PostgresBulkTarget(session, reading, f"{storage.location}: {name}")
     except KvError as error:
         raise StorageFailed(str(error)) from error
 

@@ -20,7 +20,7 @@ from provisioner.engines.postgres.administration import administering, administe
 from provisioner.engines.postgres.schema_setup import Contents
 from provisioner.engines.postgres.session import Session
 from provisioner.engines.protocol import instance_mark, location
-from provisioner.engines.protocol.engine import Failures, Stored
+from provisioner.engines.protocol.engine import Failures, StoredDatabase
 from provisioner.engines.protocol.looking import may_start
 
 _SCHEMA = "pv_owners_"
@@ -35,16 +35,16 @@ class OwnedRows:
     def record_owners(self, instance: Instance, owners: Sequence[Owner], *, durable: bool) -> Failures:
         return record(instance, owners, durable=durable)
 
-    def find(self, instance: Instance, database_ids: Sequence[str]) -> dict[str, Stored]:
+    def find(self, instance: Instance, database_ids: Sequence[str]) -> dict[str, StoredDatabase]:
         return _there(instance, database_ids)
 
     def lost(self, instance: Instance, database_ids: Sequence[str]) -> set[str]:
         return lost(instance, database_ids)
 
-    def claims(self, instance: Instance, keys: Collection[str]) -> dict[str, Stored]:
+    def claims(self, instance: Instance, keys: Collection[str]) -> dict[str, StoredDatabase]:
         return claims(instance, keys)
 
-    def stored(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[Stored]:
+    def stored(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[StoredDatabase]:
         return stored(instance, known, self.contents.is_empty)
 
     def mark(self, instance: Instance, home_id: str) -> None:
@@ -98,7 +98,7 @@ def marked(instance: Instance, home_id: str) -> InstanceMark | None:
     return next((each for each in marks if (each.home_id, each.slug, each.engine) == wanted), None)
 
 
-def claims(instance: Instance, keys: Collection[str]) -> dict[str, Stored]:
+def claims(instance: Instance, keys: Collection[str]) -> dict[str, StoredDatabase]:
     with _opened(instance) as session:
         rows = _asked(
             session, instance, "select timeline, database_id from {table} where timeline = any(%s)", list(keys)
@@ -109,7 +109,7 @@ def claims(instance: Instance, keys: Collection[str]) -> dict[str, Stored]:
     return {key: there[database_id] for key, database_id in ordered}
 
 
-def _there(instance: Instance, database_ids: Sequence[str]) -> dict[str, Stored]:
+def _there(instance: Instance, database_ids: Sequence[str]) -> dict[str, StoredDatabase]:
     """Those of these databases that are on the server."""
     kinds = {
         names.name(kind, instance.id, each): (each, kind)
@@ -120,7 +120,7 @@ def _there(instance: Instance, database_ids: Sequence[str]) -> dict[str, Stored]
         found = databases.there(session, kinds)
     owned = _owners(instance, database_ids)
     return {
-        each: Stored(each, kind == names.ARCHIVED, f"{name} on {instance.location}", owned.get(each))
+        each: StoredDatabase(each, kind == names.ARCHIVED, f"{name} on {instance.location}", owned.get(each))
         for name, (each, kind) in kinds.items()
         if name in found
     }
@@ -140,7 +140,7 @@ def lost(instance: Instance, database_ids: Sequence[str]) -> set[str]:
 
 def stored(
     instance: Instance, known: Callable[[], Collection[str]], is_empty: Callable[[Instance, str], bool]
-) -> list[Stored]:
+) -> list[StoredDatabase]:
     with administering(instance) as session:
         there = [
             (names.id_of(name), kind == names.ARCHIVED, name)
@@ -151,7 +151,7 @@ def stored(
     unknown = [each for each in there if each[0] not in ids]
     owners = _owners(instance, [each[0] for each in unknown]) if unknown else {}
     return [
-        Stored(database_id, archived, f"{name} on {instance.location}", owners.get(database_id))
+        StoredDatabase(database_id, archived, f"{name} on {instance.location}", owners.get(database_id))
         for database_id, archived, name in unknown
         if database_id in owners or not is_empty(instance, name)
     ]

@@ -20,8 +20,8 @@ from provisioner.engines.postgres.roles import named, statement
 from provisioner.engines.postgres.schema_setup import Contents
 from provisioner.engines.postgres.session import Session, connected, looking
 from provisioner.engines.protocol import location
-from provisioner.engines.protocol.engine import Check
-from provisioner.engines.protocol.looking import Stopped
+from provisioner.engines.protocol.engine import HealthCheck
+from provisioner.engines.protocol.looking import ServerStopped
 
 OLDEST = 13
 _MAINTENANCE = ("postgres", "template1")
@@ -63,25 +63,25 @@ def close(session: Session, name: str) -> None:
         return  # the check says so
 
 
-def look(instance: Instance) -> Check:
+def look(instance: Instance) -> HealthCheck:
     """Does it answer, and does it keep timelines apart?"""
     try:
         with administering(instance) as session:
             if not (check := _isolation(session)).well:
                 return check
-            return Check("server", True, _connected(session, instance))
-    except Stopped as error:
-        return Check("server", True, f"{error.message}; it starts when it is needed")
+            return HealthCheck("server", True, _connected(session, instance))
+    except ServerStopped as error:
+        return HealthCheck("server", True, f"{error.message}; it starts when it is needed")
     except StorageFailed as error:
-        return Check("server", False, str(error))
+        return HealthCheck("server", False, str(error))
 
 
-def probe(instance: Instance, contents: Contents) -> Iterator[Check]:
+def probe(instance: Instance, contents: Contents) -> Iterator[HealthCheck]:
     """One look after another; after one that fails there may be no more."""
     forget_refusals()
     try:
         with looking(instance) as session:
-            yield Check("connection", True, _connected(session, instance))
+            yield HealthCheck("connection", True, _connected(session, instance))
             yield (version := _version(session))
             yield (rights := _rights(session))
             if not (version.well and rights.well):
@@ -96,7 +96,7 @@ def probe(instance: Instance, contents: Contents) -> Iterator[Check]:
                 yield _limits(session, instance)
             yield from _database(instance, session, contents)
     except StorageFailed as error:
-        yield Check("connection", False, str(error))
+        yield HealthCheck("connection", False, str(error))
 
 
 def _connected(session: Session, instance: Instance) -> str:
@@ -105,13 +105,13 @@ def _connected(session: Session, instance: Instance) -> str:
     return f"{instance.location} as {session.info.user}, {tls}"
 
 
-def _version(session: Session) -> Check:
+def _version(session: Session) -> HealthCheck:
     found = session.info.server_version // 10000
     text = f"PostgreSQL {session.info.parameter_status('server_version')}"
-    return Check("version", found >= OLDEST, text if found >= OLDEST else f"{text}: {OLDEST} or newer is needed")
+    return HealthCheck("version", found >= OLDEST, text if found >= OLDEST else f"{text}: {OLDEST} or newer is needed")
 
 
-def _rights(session: Session) -> Check:
+def _rights(session: Session) -> HealthCheck:
     row = session.execute(
         "select rolsuper, rolcreatedb, rolcreaterole from pg_roles where rolname = current_user"
     ).fetchone()
@@ -120,40 +120,40 @@ def _rights(session: Session) -> Check:
     user = session.info.user
     if missing:
         text = f"{user} lacks {' and '.join(missing)}: as superuser run: ALTER ROLE {user} {' '.join(missing)}"
-        return Check("rights", False, text)
-    return Check("rights", True, f"{user} {'is a superuser' if row[0] else 'may create databases and roles'}")
+        return HealthCheck("rights", False, text)
+    return HealthCheck("rights", True, f"{user} {'is a superuser' if row[0] else 'may create databases and roles'}")
 
 
 def _open_to_all(session: Session) -> list[str]:
     return [row[0] for row in session.execute(_OPEN_TO_ALL).fetchall()]
 
 
-def _isolation(session: Session) -> Check:
+def _isolation(session: Session) -> HealthCheck:
     found = _open_to_all(session)
     if found:
         text = f"{', '.join(found)} let every role connect, those of timelines too. As their owner run: " + "; ".join(
             f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC' for name in found
         )
-        return Check("isolation", False, f"{text}; and GRANT it to who needs it")
-    return Check("isolation", True, "no database lets every role connect")
+        return HealthCheck("isolation", False, f"{text}; and GRANT it to who needs it")
+    return HealthCheck("isolation", True, "no database lets every role connect")
 
 
-def _programs(session: Session) -> Check:
+def _programs(session: Session) -> HealthCheck:
     try:
         found = programs.programs(session.info.server_version // 10000)
     except StorageFailed as error:
-        return Check(
+        return HealthCheck(
             "programs", False, f"{error.message}: without them nothing is copied while programs use it. {error.hint}"
         )
-    return Check("programs", True, f"{found}, version {programs.version(found)}")
+    return HealthCheck("programs", True, f"{found}, version {programs.version(found)}")
 
 
-def _limits(session: Session, instance: Instance) -> Check:
+def _limits(session: Session, instance: Instance) -> HealthCheck:
     found = limits.shown(session, instance.allowance)
-    return Check("limits", True, f"a database may use {found.text()}")
+    return HealthCheck("limits", True, f"a database may use {found.text()}")
 
 
-def _database(instance: Instance, session: Session, contents: Contents) -> Iterator[Check]:
+def _database(instance: Instance, session: Session, contents: Contents) -> Iterator[HealthCheck]:
     """Make one as for a timeline, use it as its role, try to get out of it, and drop it."""
     spare = databases.make_spare(instance, session, contents.furnish, limited=contents.limited)
     try:
@@ -167,18 +167,18 @@ def _database(instance: Instance, session: Session, contents: Contents) -> Itera
                 found = own.execute("select value from probe").fetchall()
         except psycopg.Error as error:
             said = " ".join(str(error).split())
-            yield Check(
+            yield HealthCheck(
                 "database", False, f"its role cannot work in it: {said}. Let roles log in by password in pg_hba.conf"
             )
             return
-        yield Check("database", found == [("here",)], "one was made, written to, read and deleted")
+        yield HealthCheck("database", found == [("here",)], "one was made, written to, read and deleted")
         yield _confined(session, instance.location, spare, password)
     finally:
         databases.drop(session, spare)
         roles.drop(session, spare)
 
 
-def _confined(session: Session, where: str, role: str, password: str) -> Check:
+def _confined(session: Session, where: str, role: str, password: str) -> HealthCheck:
     """Does the server let it in anywhere else? Asked by trying, not of its tables."""
     others = session.execute(
         "select datname from pg_database where datallowconn and datname <> %s order by datname limit 50", (role,)
@@ -188,5 +188,5 @@ def _confined(session: Session, where: str, role: str, password: str) -> Check:
             connected(ReachedServer(location.variables(where), name, role, password).url(), where).close()
         except psycopg.Error:
             continue
-        return Check("confinement", False, f"the role of a timeline can connect to {name}; see isolation")
-    return Check("confinement", True, "the role of a database can connect to no other")
+        return HealthCheck("confinement", False, f"the role of a timeline can connect to {name}; see isolation")
+    return HealthCheck("confinement", True, "the role of a database can connect to no other")

@@ -19,7 +19,7 @@ from provisioner.core.model import Instance
 from provisioner.engines.postgres.access import authentication
 from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.protocol import location as place
-from provisioner.engines.protocol.looking import Stopped, may_start
+from provisioner.engines.protocol.looking import ServerStopped, may_start
 from provisioner.kv.stores.postgres.connection import FOR_EVER, NOTICING, Bounded
 
 Session = psycopg.Connection[tuple[Any, ...]]
@@ -55,7 +55,7 @@ def admin_url(instance: Instance) -> str:
         embedded.start(instance.location)
     elif not embedded.runs(instance.location):
         embedded.must_be_there(instance.location)
-        raise Stopped(
+        raise ServerStopped(
             f"the server in {instance.location} is stopped", f"To start it: provisioner instance start {instance.slug}"
         )
     return embedded.admin_url(instance.location)

@@ -30,7 +30,7 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class HealthCheck:
     """What was looked at, whether it is well, and a sentence that says what is, and what to do where it is not."""
 
     what: str
@@ -39,7 +39,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredDatabase:
     """A database that is stored at `where`, a path or a name on a server, and whose it says it is; None if it does not."""
 
     database_id: str
@@ -98,7 +98,7 @@ class Standby:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ReplicationStatus:
     """On how many `nodes` an acknowledged write lies, and who follows. `problem`: why that is not what is `wanted`; empty
     where it is, or nothing is wanted (0)."""
 
@@ -174,7 +174,7 @@ class Engine(Protocol):
     def same_place(self, one: Instance, other: Instance) -> bool:
         """Are the databases of both the same?"""
 
-    def kept(self, instance: Instance) -> Kept | None:
+    def kept(self, instance: Instance) -> ReplicationStatus | None:
         """How safely the instance keeps what is written there; None where there is only one of it. Raises StorageFailed."""
 
     def limits(self, instance: Instance) -> UsageLimits | None:
@@ -183,7 +183,7 @@ class Engine(Protocol):
     def end_overlong(self, instance: Instance) -> list[str]:
         """End what runs in its databases for longer than the instance allows: a line on each. Raises StorageFailed."""
 
-    def look(self, instance: Instance) -> Check:
+    def look(self, instance: Instance) -> HealthCheck:
         """Look, cheaply, whether the instance is there and has room."""
 
     def renew(self, instance: Instance, database: Database, shares: Sequence[str]) -> None:
@@ -211,7 +211,7 @@ class Engine(Protocol):
     def prepare(self, instance: Instance) -> None:
         """Make the instance usable. Raises `StorageFailed` with the reason where it is not."""
 
-    def test(self, instance: Instance) -> Iterable[Check]:
+    def test(self, instance: Instance) -> Iterable[HealthCheck]:
         """Find out whether databases can be stored there, by storing one. Nothing of it is left."""
 
     def ensure(self, instance: Instance, databases: Sequence[Database]) -> Failures:
@@ -285,18 +285,18 @@ class Engine(Protocol):
         Not `durable`, it may be lost with the power. A database that has no data there is skipped.
         """
 
-    def find(self, instance: Instance, database_ids: Sequence[str]) -> dict[str, Stored]:
+    def find(self, instance: Instance, database_ids: Sequence[str]) -> dict[str, StoredDatabase]:
         """By their ids, those of these databases that are there. Raises `StorageFailed`."""
 
     def lost(self, instance: Instance, database_ids: Sequence[str]) -> set[str]:
         """Those of these databases of which no data is there, neither live nor archived. Raises `StorageFailed` if the place of
         the instance does not answer, or is not the one that it has stored in."""
 
-    def claims(self, instance: Instance, keys: Collection[str]) -> dict[str, Stored]:
+    def claims(self, instance: Instance, keys: Collection[str]) -> dict[str, StoredDatabase]:
         """By the key of its timeline, the database that is there and says that it is this timeline's. Its cost does not grow
         with what else is there. Raises `StorageFailed`."""
 
-    def stored(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[Stored]:
+    def stored(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[StoredDatabase]:
         """The databases there whose ids are not `known`, which is asked after looking. Raises `StorageFailed`."""
 
     def mark(self, instance: Instance, home_id: str) -> None:

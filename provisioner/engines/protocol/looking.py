@@ -11,7 +11,7 @@ from provisioner.core.errors import StorageFailed
 _only = ContextVar("only_looking", default=False)
 
 
-class Stopped(StorageFailed):
+class ServerStopped(StorageFailed):
     """A server of the home's own does not run, and is not to be started for this. It starts when it is needed."""
 
 

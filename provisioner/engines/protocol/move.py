@@ -12,10 +12,10 @@ from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Database, Instance
 from provisioner.engines.protocol.engine import Source
 from provisioner.engines.protocol.location import is_server
-from provisioner.kv.bulk_copy import Copy, Whole
+from provisioner.kv.bulk_copy import BulkSource, BulkTarget
 
 
-class End(Protocol):
+class MoveEnd(Protocol):
     """`storage` is an instance, storing at this end. Every step may be done again; all raise StorageFailed."""
 
     def alone(self, storage: Instance, other: Instance) -> str:
@@ -24,7 +24,7 @@ class End(Protocol):
     def make(self, storage: Instance, item: Source) -> None:
         """Put aside whatever lies where this database, or this snapshot of it, is to lie, and begin an empty copy."""
 
-    def copy(self, storage: Instance, item: Source) -> AbstractContextManager[Copy]:
+    def copy(self, storage: Instance, item: Source) -> AbstractContextManager[BulkTarget]:
         """The copy that was begun."""
 
     def put_in_place(self, storage: Instance, item: Source) -> None:
@@ -33,7 +33,7 @@ class End(Protocol):
     def discard(self, storage: Instance, item: Source) -> None:
         """Remove the copy; one that is where it belongs, which nobody has used, is put away."""
 
-    def original(self, storage: Instance, item: Source) -> AbstractContextManager[Whole]:
+    def original(self, storage: Instance, item: Source) -> AbstractContextManager[BulkSource]:
         """What is to be moved, fenced or not."""
 
     def fence(self, storage: Instance, item: Source) -> None:
@@ -56,16 +56,16 @@ class End(Protocol):
 
 
 _ENDS = {
-    False: ("provisioner.engines.files.move", "Files"),
-    True: ("provisioner.engines.postgres.move", "Server"),
+    False: ("provisioner.engines.files.move", "FilesMoveEnd"),
+    True: ("provisioner.engines.postgres.move", "ServerMoveEnd"),
 }
 
 
-def end_of(storage: Instance) -> End:
+def end_of(storage: Instance) -> MoveEnd:
     """Raises StorageFailed where a library that it needs is not installed."""
     module, name = _ENDS[is_server(storage.location)]
     try:
-        found: End = getattr(import_module(module), name)()
+        found: MoveEnd = getattr(import_module(module), name)()
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("provisioner"):
             raise

@@ -25,7 +25,7 @@ ELSEWHERE: Final = 32  # threads for a store that is asked over a network, so re
 _log = logging.getLogger("provisioner.kv")
 
 
-class Work:
+class AsyncBridge:
     """A store, asked from an event loop. Its threads are its own, unless it is given some that others use too."""
 
     def __init__(
@@ -130,7 +130,7 @@ _handling: ContextVar[Listener | None] = ContextVar("_handling", default=None)
 
 
 class Listener:
-    def __init__(self, work: Work, clock: Callable[[], int], closing: asyncio.Event) -> None:
+    def __init__(self, work: AsyncBridge, clock: Callable[[], int], closing: asyncio.Event) -> None:
         self._work = work
         self._clock = clock
         self._closing = closing

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Self
 
 from provisioner.kv.client import reads, sync_client
-from provisioner.kv.client.async_bridge import Listener, Work, waker
+from provisioner.kv.client.async_bridge import AsyncBridge, Listener, waker
 from provisioner.kv.client.atomic import Atomic, Duration, lone_set, result_of
 from provisioner.kv.client.expiry import Collector
 from provisioner.kv.codec.key import encode, point
@@ -37,7 +37,7 @@ class Kv:
     """A key-value database in an event loop; see `provisioner.kv.Kv` for what each operation does."""
 
     def __init__(self, store: Store, *, clock: Callable[[], int] = sync_client.now) -> None:
-        self._work = Work(store)
+        self._work = AsyncBridge(store)
         self._clock = clock
         self._collector = Collector(store, clock)
         self._closing = asyncio.Event()
@@ -73,7 +73,7 @@ class Kv:
         consistency: Consistency = "strong",
     ) -> KvList:
         reads.consistent(consistency)
-        listing = reads.Listing(prefix, start, end, limit, reverse, cursor, batch_size)
+        listing = reads.ListProgress(prefix, start, end, limit, reverse, cursor, batch_size)
         return KvList(self._work, listing, consistency)
 
     def atomic(self) -> AtomicOperation:
@@ -131,7 +131,7 @@ class Kv:
 
 
 class AtomicOperation(Atomic):
-    def __init__(self, work: Work, clock: Callable[[], int], expect: Callable[[int], None]) -> None:
+    def __init__(self, work: AsyncBridge, clock: Callable[[], int], expect: Callable[[int], None]) -> None:
         super().__init__(clock, expect)
         self._work = work
 
@@ -141,7 +141,7 @@ class AtomicOperation(Atomic):
 
 
 class KvList:
-    def __init__(self, work: Work, listing: reads.Listing, consistency: Consistency) -> None:
+    def __init__(self, work: AsyncBridge, listing: reads.ListProgress, consistency: Consistency) -> None:
         self._work = work
         self._listing = listing
         self._consistency = consistency
@@ -165,7 +165,7 @@ class KvList:
 
 
 class KvWatch:
-    def __init__(self, work: Work, keys: Sequence[KeyLike]) -> None:
+    def __init__(self, work: AsyncBridge, keys: Sequence[KeyLike]) -> None:
         self._work = work
         self._watching = reads.Watching(keys)
         self._woken = asyncio.Event()

@@ -73,7 +73,7 @@ class Watching:
         return [found(key, entries, self._ordered) for key, entries in zip(self._wanted, found_now, strict=True)]
 
 
-class Listing:
+class ListProgress:
     """Where a list stands: what to read next, and the cursor behind what was handed out."""
 
     __slots__ = (

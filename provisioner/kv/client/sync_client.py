@@ -92,7 +92,7 @@ class Kv:
         and continues behind where it stood.
         """
         reads.consistent(consistency)
-        listing = reads.Listing(prefix, start, end, limit, reverse, cursor, batch_size, self._ordered)
+        listing = reads.ListProgress(prefix, start, end, limit, reverse, cursor, batch_size, self._ordered)
         return KvList(self._store, listing, consistency)
 
     def atomic(self) -> AtomicOperation:
@@ -186,7 +186,7 @@ def done(result: CommitResult | CommitFailed) -> CommitResult:
 class KvList:
     """The entries of a list, read as they are asked for. An entry that cannot be read raises; the next ones follow."""
 
-    def __init__(self, store: Store, listing: reads.Listing, consistency: Consistency) -> None:
+    def __init__(self, store: Store, listing: reads.ListProgress, consistency: Consistency) -> None:
         self._store = store
         self._listing = listing
         self._consistency = consistency

@@ -44,7 +44,7 @@ def dumps(value: object) -> bytes:
 def loads(data: bytes, ordered: bool = False) -> Any:
     """The value of V8 bytes, maybe with sets that are `ordered`. Raises v8read.Broken."""
     try:
-        stream = _Stream(HEADER + data[2:] if data[1] > 15 else data, ordered)
+        stream = _SurrogateStream(HEADER + data[2:] if data[1] > 15 else data, ordered)
         ctx = DefaultDecodeContext(stream=stream, decode_steps=[_READER])
         ctx.stream.read_header()
         return ctx.decode_object()
@@ -186,7 +186,7 @@ _WRITERS: list[tuple[Any, Any]] = [
 _VARINT_BITS = 64
 
 
-class _Stream(ReadableTagStream):
+class _SurrogateStream(ReadableTagStream):
     """The bytes of one value, whose strings may have halves of surrogate pairs, as JavaScript's may."""
 
     def __init__(self, data: bytes, ordered: bool) -> None:
@@ -216,24 +216,24 @@ class _Stream(ReadableTagStream):
             yield item
 
 
-class _Reader(TagReader):
+class _FallbackReader(TagReader):
     """The library's reader, which gives Python's own types where they lose nothing."""
 
     def register_tag_readers(self, tag_readers: TagReaderRegistry) -> None:
         super().register_tag_readers(tag_readers)
         for tag, reader in (
-            (SerializationTag.kError, _Reader.deserialize_js_error),
-            (SerializationTag.kBeginJSObject, _Reader.deserialize_js_object),
-            (SerializationTag.kBeginDenseJSArray, _Reader.deserialize_js_array_dense),
-            (SerializationTag.kBeginSparseJSArray, _Reader.deserialize_js_array_sparse),
-            (SerializationTag.kBeginJSSet, _Reader.deserialize_jsset),
-            (JS_ARRAY_BUFFER_TAGS, _Reader.deserialize_js_array_buffer),
-            (SerializationTag.kHostObject, _Reader.deserialize_host_object),
-            (SerializationTag.kObjectReference, _Reader.deserialize_object_reference),
-            (SerializationTag.kBigInt, _Reader.deserialize_js_bigint),
-            (SerializationTag.kDate, _Reader.deserialize_js_date),
-            (SerializationTag.kDouble, _Reader.deserialize_js_double),
-            (SerializationTag.kRegExp, _Reader.deserialize_js_regexp),
+            (SerializationTag.kError, _FallbackReader.deserialize_js_error),
+            (SerializationTag.kBeginJSObject, _FallbackReader.deserialize_js_object),
+            (SerializationTag.kBeginDenseJSArray, _FallbackReader.deserialize_js_array_dense),
+            (SerializationTag.kBeginSparseJSArray, _FallbackReader.deserialize_js_array_sparse),
+            (SerializationTag.kBeginJSSet, _FallbackReader.deserialize_jsset),
+            (JS_ARRAY_BUFFER_TAGS, _FallbackReader.deserialize_js_array_buffer),
+            (SerializationTag.kHostObject, _FallbackReader.deserialize_host_object),
+            (SerializationTag.kObjectReference, _FallbackReader.deserialize_object_reference),
+            (SerializationTag.kBigInt, _FallbackReader.deserialize_js_bigint),
+            (SerializationTag.kDate, _FallbackReader.deserialize_js_date),
+            (SerializationTag.kDouble, _FallbackReader.deserialize_js_double),
+            (SerializationTag.kRegExp, _FallbackReader.deserialize_js_regexp),
         ):
             tag_readers.register(tag, reader)  # type: ignore[arg-type]
 
@@ -262,7 +262,7 @@ class _Reader(TagReader):
     def deserialize_jsset(self, tag: Any, ctx: DecodeContext) -> Any:
         number = _next_number(ctx)
         items = super().deserialize_jsset(tag, ctx)
-        if isinstance(ctx.stream, _Stream) and ctx.stream.ordered:
+        if isinstance(ctx.stream, _SurrogateStream) and ctx.stream.ordered:
             return items
         gathered = v8_reader.gathered(list(items))
         return items if isinstance(gathered, JSSet) else _replaced(ctx, number, gathered)
@@ -320,7 +320,7 @@ def _plain(array: JSArray[Any], ctx: DecodeContext) -> Any:
 
 def _referred_to(ctx: DecodeContext) -> set[int]:
     stream = ctx.stream
-    assert isinstance(stream, _Stream)  # noqa: S101 nobody else makes one here
+    assert isinstance(stream, _SurrogateStream)  # noqa: S101 nobody else makes one here
     return stream.referred_to
 
 
@@ -337,7 +337,7 @@ _FEATURES = (
     | SerializationFeature.Float16Array
 )
 _ENCODER = Encoder(encode_steps=[_referred, _written, TagWriter()], features=_FEATURES)
-_READER = _Reader(
+_READER = _FallbackReader(
     js_constants={SerializationTag.kUndefined: UNDEFINED},
     js_primitive_objects=True,
     host_object_deserializer=NodeJsArrayBufferViewHostObjectHandler(),

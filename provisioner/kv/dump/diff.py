@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from provisioner.kv.codec import value
 from provisioner.kv.errors import KvError
-from provisioner.kv.local_store import Snapshot
+from provisioner.kv.local_store import StoreSnapshot
 from provisioner.kv.model import Encoding, StoredRow
 from provisioner.kv.stores.sqlite import page_diff
 from provisioner.kv.stores.sqlite.snapshot import SqliteSnapshot
@@ -30,7 +30,7 @@ class Side(enum.Enum):
     BOTH = "both"
 
 
-class Change(NamedTuple):
+class EntryChange(NamedTuple):
     """`by` is None where it is not known since when the two are two."""
 
     kind: Kind
@@ -45,7 +45,7 @@ class Change(NamedTuple):
         return row[0]
 
 
-def diff(first: Snapshot, second: Snapshot, *, fork_version: int | None = None) -> Iterator[Change]:
+def diff(first: StoreSnapshot, second: StoreSnapshot, *, fork_version: int | None = None) -> Iterator[EntryChange]:
     """What differs, in the order of the keys. `fork_version` is the version of the database when one became two: what has
     a higher one was written since."""
     expiry = first.expiry and second.expiry
@@ -55,7 +55,7 @@ def diff(first: Snapshot, second: Snapshot, *, fork_version: int | None = None) 
             yield change
 
 
-def _pairs(first: Snapshot, second: Snapshot) -> Iterable[tuple[StoredRow | None, StoredRow | None]]:
+def _pairs(first: StoreSnapshot, second: StoreSnapshot) -> Iterable[tuple[StoredRow | None, StoredRow | None]]:
     if isinstance(first, SqliteSnapshot) and isinstance(second, SqliteSnapshot):
         keys = page_diff.maybe_different(first, second)
         if keys is not None:
@@ -88,23 +88,23 @@ def merged(
         after = next(second, None)
 
 
-def _change(before: StoredRow | None, after: StoredRow | None, fork: int | None, expiry: bool) -> Change | None:
+def _change(before: StoredRow | None, after: StoredRow | None, fork: int | None, expiry: bool) -> EntryChange | None:
     if before is None or after is None:
         if before is None and after is None:
             return None
         return _one_has_it(before, after, fork)
     if _same_value(before, after) and (before[4] == after[4] or not expiry):
         return None
-    return Change(Kind.CHANGED, before, after, _writer(_since(before, fork), _since(after, fork)))
+    return EntryChange(Kind.CHANGED, before, after, _writer(_since(before, fork), _since(after, fork)))
 
 
-def _one_has_it(before: StoredRow | None, after: StoredRow | None, fork: int | None) -> Change:
+def _one_has_it(before: StoredRow | None, after: StoredRow | None, fork: int | None) -> EntryChange:
     """Written since by the one that has it; or else it was there, and the other has deleted it."""
     kind = Kind.ADDED if before is None else Kind.REMOVED
     written = _since(before or after, fork)
     if written is None:
-        return Change(kind, before, after, None)
-    return Change(kind, before, after, Side.SECOND if written == (kind is Kind.ADDED) else Side.FIRST)
+        return EntryChange(kind, before, after, None)
+    return EntryChange(kind, before, after, Side.SECOND if written == (kind is Kind.ADDED) else Side.FIRST)
 
 
 def _since(row: StoredRow | None, fork: int | None) -> bool | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from provisioner.kv import limits
 from provisioner.kv.dump.json_lines import Dump
-from provisioner.kv.local_store import DirectStore, Snapshot
+from provisioner.kv.local_store import DirectStore, StoreSnapshot
 from provisioner.kv.model import NEVER, ReadRange, StoredRow
 from provisioner.kv.store import Store
 
@@ -59,7 +59,7 @@ class Dumped:
 
 
 @contextmanager
-def of_store(store: Store, *, pages: bool = False) -> Iterator[Snapshot]:
+def of_store(store: Store, *, pages: bool = False) -> Iterator[StoreSnapshot]:
     """A snapshot for the block, with its `pages` where there are such; of a store that holds none, the nearest to it."""
     if isinstance(store, DirectStore):
         with store.moment(pages=pages) as found:

@@ -27,7 +27,7 @@ class Loaded(NamedTuple):
     deleted: int
 
 
-class Stopped(KvError):  # noqa: N818 named for what happened
+class LoadStopped(KvError):  # noqa: N818 named for what happened
     """It ended early, for `reason`; `loaded` is what had been done, and stays."""
 
     def __init__(self, loaded: Loaded, reason: BaseException) -> None:
@@ -36,7 +36,7 @@ class Stopped(KvError):  # noqa: N818 named for what happened
         self.reason = reason
 
 
-class Target(Protocol):
+class LoadTarget(Protocol):
     def check(self, row: StoredRow) -> None:
         """Raises KvError for what cannot be stored here."""
 
@@ -44,7 +44,7 @@ class Target(Protocol):
         """Store the rows, and delete other keys, see `DirectStore.load`."""
 
 
-class Files:
+class DirectLoadTarget:
     """By the store itself: `keep` the versionstamps of the dump."""
 
     def __init__(self, store: DirectStore, keep: bool) -> None:
@@ -58,7 +58,7 @@ class Files:
         return self._store.load(rows, keep=self._keep, after=after, to_end=to_end)
 
 
-class Writes:
+class WriteLoadTarget:
     """Any store by its atomic writes, within Deno's limits. Of one batch some may be stored and others not."""
 
     def __init__(self, store: Store) -> None:
@@ -117,13 +117,13 @@ def _writes(mutations: Sequence[Mutation]) -> Iterator[AtomicWrite]:
         yield AtomicWrite(mutations=tuple(batch))
 
 
-def target(store: Store, *, keep: bool) -> Target:
+def target(store: Store, *, keep: bool) -> LoadTarget:
     """Raises OptionInvalid where versionstamps cannot be kept."""
     if isinstance(store, DirectStore):
-        return Files(store, keep)
+        return DirectLoadTarget(store, keep)
     if keep:
         raise OptionInvalid("a server gives versionstamps of its own. Load where the database's file is, to keep them")
-    return Writes(store)
+    return WriteLoadTarget(store)
 
 
 def is_empty(store: Store) -> bool:
@@ -131,7 +131,7 @@ def is_empty(store: Store) -> bool:
     return not entries
 
 
-def load(dump: Dump, into: Target, *, replace: bool, start: int = 1) -> Iterator[Loaded]:
+def load(dump: Dump, into: LoadTarget, *, replace: bool, start: int = 1) -> Iterator[Loaded]:
     """Load the lines from `start` on, and say after each transaction how far it is. Raises Stopped.
 
     With `replace`, keys that the dump does not have are deleted on the way, so it has to be in the order of the keys: what
@@ -149,16 +149,16 @@ def load(dump: Dump, into: Target, *, replace: bool, start: int = 1) -> Iterator
         try:
             work.flush()
         except KvError as failure:
-            raise Stopped(work.loaded, failure) from failure
-        raise Stopped(work.loaded, error) from error
+            raise LoadStopped(work.loaded, failure) from failure
+        raise LoadStopped(work.loaded, error) from error
     except (KvError, KeyboardInterrupt, OSError) as error:
-        raise Stopped(work.loaded, error) from error
+        raise LoadStopped(work.loaded, error) from error
 
 
 class _Load:
     """The batch that is gathered, and how far all before it is."""
 
-    def __init__(self, into: Target, replace: bool, start: int) -> None:
+    def __init__(self, into: LoadTarget, replace: bool, start: int) -> None:
         self.loaded = Loaded(start - 1, 0, 0)
         self.swept = b""
         self._into = into

@@ -24,7 +24,7 @@ from provisioner.kv.model import (
 from provisioner.kv.rules import queue
 from provisioner.kv.rules.mutations import Effect, Stored, effects
 from provisioner.kv.store import Outcome
-from provisioner.kv.stores.subscriptions import Wakeups, Wanted
+from provisioner.kv.stores.subscriptions import Wakeups, WakeupSubscription
 
 
 class _Job(NamedTuple):
@@ -66,10 +66,10 @@ class MemoryStore:
         self._wakeups.changed(changed, queue=any(write.enqueues for write in writes))
         return outcomes
 
-    def watch(self, keys: Sequence[bytes], wake: Callable[[], None]) -> Wanted:
+    def watch(self, keys: Sequence[bytes], wake: Callable[[], None]) -> WakeupSubscription:
         return self._wakeups.add(keys, wake)
 
-    def watch_queue(self, wake: Callable[[], None]) -> Wanted:
+    def watch_queue(self, wake: Callable[[], None]) -> WakeupSubscription:
         return self._wakeups.add((), wake, queue=True)
 
     def claim(self, now: int, most: int) -> tuple[list[Message], int | None]:

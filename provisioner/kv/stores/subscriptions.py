@@ -11,14 +11,14 @@ class Wakeups:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._by_key: dict[bytes, set[Wanted]] = {}
-        self._queue: set[Wanted] = set()
+        self._by_key: dict[bytes, set[WakeupSubscription]] = {}
+        self._queue: set[WakeupSubscription] = set()
 
     def __bool__(self) -> bool:
         return bool(self._by_key or self._queue)
 
-    def add(self, keys: Sequence[bytes], wake: Callable[[], None], *, queue: bool = False) -> Wanted:
-        wanted = Wanted(self, tuple(keys), wake)
+    def add(self, keys: Sequence[bytes], wake: Callable[[], None], *, queue: bool = False) -> WakeupSubscription:
+        wanted = WakeupSubscription(self, tuple(keys), wake)
         with self._lock:
             for key in keys:
                 self._by_key.setdefault(key, set()).add(wanted)
@@ -26,7 +26,7 @@ class Wakeups:
                 self._queue.add(wanted)
         return wanted
 
-    def remove(self, wanted: Wanted) -> None:
+    def remove(self, wanted: WakeupSubscription) -> None:
         with self._lock:
             self._queue.discard(wanted)
             for key in wanted.keys:
@@ -59,7 +59,7 @@ class Wakeups:
             wanted.wake()
 
 
-class Wanted:
+class WakeupSubscription:
     """One subscription, until it is closed."""
 
     __slots__ = ("_home", "keys", "wake")

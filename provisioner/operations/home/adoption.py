@@ -26,7 +26,7 @@ from provisioner.registry.store import Registry
 from provisioner.system import identity, inbox, pidfile, secret_key
 from provisioner.system.file_lock import locked, try_lock
 from provisioner.system.home import Home, relative
-from provisioner.system.home_state import HomeState, Standing, explained, standing
+from provisioner.system.home_state import HomeFinding, HomeState, explained, standing
 
 _AT_WORK = ("daemon", "server", "worker")
 _LINKS = "Copy the home again so that the copy has its own files"
@@ -100,7 +100,7 @@ def _attach(app: App) -> str:
 
 
 @contextmanager
-def _adopting(home: Home) -> Iterator[Standing]:
+def _adopting(home: Home) -> Iterator[HomeFinding]:
     """What the directory is. Nobody else adopts it in the block. Raises ProvisionerError where there is nothing to adopt."""
     if not os.path.exists(home.registry):
         raise NotResolved(f"there is no registry in {home.path}", "Set PROVISIONER_HOME to the home to adopt")
@@ -114,7 +114,7 @@ def _adopting(home: Home) -> Iterator[Standing]:
         yield found
 
 
-def _origin(found: Standing) -> str:
+def _origin(found: HomeFinding) -> str:
     return found.identity.path if found.identity else ""
 
 

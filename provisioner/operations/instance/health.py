@@ -8,7 +8,7 @@ from dataclasses import asdict
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance, Status
 from provisioner.engines.catalog import engine_of
-from provisioner.engines.protocol.engine import Kept, UsageLimits
+from provisioner.engines.protocol.engine import ReplicationStatus, UsageLimits
 from provisioner.engines.protocol.looking import only_looking
 from provisioner.operations.documents import Document
 
@@ -59,7 +59,7 @@ def _limits(instance: Instance, limits: UsageLimits) -> Document:
     }
 
 
-def _replication(kept: Kept) -> Document:
+def _replication(kept: ReplicationStatus) -> Document:
     return {
         "required": kept.wanted,
         "nodes": kept.nodes,

@@ -11,7 +11,7 @@ from provisioner.registry import moves
 from provisioner.registry.store import Registry
 
 
-class Move(NamedTuple):
+class MoveProgress(NamedTuple):
     """Of `total` databases `moved` are in the new place. `going_on`: somebody is at it."""
 
     instance: Instance
@@ -28,8 +28,8 @@ class Move(NamedTuple):
         return f"{how_far}. Go on: provisioner instance move {slug}; or with --back to where it was"
 
 
-def moves_under_way(registry: Registry) -> Iterator[Move]:
+def moves_under_way(registry: Registry) -> Iterator[MoveProgress]:
     for instance in registry.instances():
         if instance.moving:
             with instance_if_free(registry, instance) as free:
-                yield Move(instance, *moves.counted(registry, instance), not free)
+                yield MoveProgress(instance, *moves.counted(registry, instance), not free)

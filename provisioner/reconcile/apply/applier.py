@@ -77,10 +77,10 @@ class Applier:
                     size = min(2 * size, BATCH)
 
     def _apply_batch(self, kind: type[planned.Action], batch: list[planned.Action]) -> None:
-        if kind is planned.Open:
-            self._open([action for action in batch if isinstance(action, planned.Open)])
-        elif kind is planned.Note:
-            notes = [action for action in batch if isinstance(action, planned.Note)]
+        if kind is planned.OpenTimeline:
+            self._open([action for action in batch if isinstance(action, planned.OpenTimeline)])
+        elif kind is planned.UpdateTimeline:
+            notes = [action for action in batch if isinstance(action, planned.UpdateTimeline)]
             note(self.registry, self.app, notes, self.now, self.cause)
         elif kind is planned.Orphan:
             orphans = [action for action in batch if isinstance(action, planned.Orphan)]
@@ -100,9 +100,9 @@ class Applier:
         elif kind is planned.Renew:
             self._renew([action for action in batch if isinstance(action, planned.Renew)])
         else:
-            self._release([action for action in batch if isinstance(action, planned.Release)])
+            self._release([action for action in batch if isinstance(action, planned.ClearHold)])
 
-    def _open(self, actions: list[planned.Open]) -> None:
+    def _open(self, actions: list[planned.OpenTimeline]) -> None:
         """New timelines with their databases; the databases are made in the same go."""
         ids = new_ids(len(actions))
         timelines = [opened(self.app, action, new_id, self.now) for new_id, action in zip(ids, actions, strict=True)]
@@ -257,7 +257,7 @@ class Applier:
                 ]
             )
 
-    def _release(self, actions: list[planned.Release]) -> None:
+    def _release(self, actions: list[planned.ClearHold]) -> None:
         self.registry.save_databases(replace(action.database, hold=None) for action in actions)
 
     def _unshare(self, actions: list[planned.Unshare]) -> None:

@@ -10,14 +10,14 @@ from dataclasses import replace
 from provisioner.core.model import App, Database, Hold, Instance, Share, Status, Timeline
 from provisioner.reconcile.apply.new_lineages import lineage_of
 from provisioner.reconcile.apply.new_rows import name_of
-from provisioner.reconcile.plan.actions import Follow
+from provisioner.reconcile.plan.actions import RenameTimeline
 from provisioner.registry import queries
 from provisioner.registry.shares import carry_shares
 from provisioner.registry.store import Registry
 from provisioner.system import failpoints
 
 
-def follow(registry: Registry, app: App, actions: Sequence[Follow], now: int) -> None:
+def follow(registry: Registry, app: App, actions: Sequence[RenameTimeline], now: int) -> None:
     """Carry out all renames of a plan in one transaction: branches may have exchanged their names."""
     failpoints.point("rename.begun")
     lineages = [lineage_of(app, action.new, action.lineage) for action in actions]
@@ -83,7 +83,7 @@ def _end_keeping(registry: Registry, app: App, ended: Sequence[Share], moved: se
     )
 
 
-def _arrived(known: Timeline | None, action: Follow, now: int) -> Timeline:
+def _arrived(known: Timeline | None, action: RenameTimeline, now: int) -> Timeline:
     """The timeline by its new name, with whatever was said of it by the old one."""
     return replace(
         action.old,
@@ -96,7 +96,7 @@ def _arrived(known: Timeline | None, action: Follow, now: int) -> Timeline:
     )
 
 
-def _left_behind(registry: Registry, actions: Sequence[Follow], moved: set[str]) -> list[Database]:
+def _left_behind(registry: Registry, actions: Sequence[RenameTimeline], moved: set[str]) -> list[Database]:
     """What older branches of a name have left in the archive: it is not the next one's that is called so."""
     return [
         replace(item, hold=Hold.ORPHANED)

@@ -16,11 +16,11 @@ from provisioner.core.model import App, Database, Instance, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.core.owner import timeline_key
 from provisioner.engines.catalog import engine_of
-from provisioner.engines.protocol.engine import Failures, Stored
+from provisioner.engines.protocol.engine import Failures, StoredDatabase
 from provisioner.reconcile.apply.isolation import each_alone
 from provisioner.reconcile.apply.locks import app_if_free
 from provisioner.registry.home import owners
-from provisioner.registry.home.owners import Known
+from provisioner.registry.home.owners import RecordedOwner
 from provisioner.registry.store import Registry
 
 
@@ -114,7 +114,7 @@ def unmakeable(
     return failures
 
 
-def _is_known(registry: Registry, claimant: Stored, timeline: Timeline) -> bool:
+def _is_known(registry: Registry, claimant: StoredDatabase, timeline: Timeline) -> bool:
     """Does the registry have it as this timeline's, or know that what is written beside it is out of date?"""
     found = registry.database(claimant.database_id)
     if found is None or found.status is Status.PURGED:
@@ -144,7 +144,7 @@ def disowned(registry: Registry, instance: Instance, databases: Sequence[Databas
     }
 
 
-def disagreement(there: Stored, known: Known, *, live: bool) -> str:
+def disagreement(there: StoredDatabase, known: RecordedOwner, *, live: bool) -> str:
     """What a database says of itself that the registry does not; empty if nothing."""
     if (said := there.owner) is not None and not known.admits(said):
         return f"it belongs to {shown(said.timeline)} of app {said.app}, according to its owner record"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from provisioner.core.model import App, Hold, Timeline
 from provisioner.reconcile.apply.new_lineages import lineage_of
-from provisioner.reconcile.plan.actions import Note, Open, Orphan
+from provisioner.reconcile.plan.actions import OpenTimeline, Orphan, UpdateTimeline
 from provisioner.registry.shares import end_shares
 from provisioner.registry.store import Registry
 
@@ -25,7 +25,7 @@ def record(registry: Registry, app: App, events: Sequence[Event], now: int) -> N
     )
 
 
-def opened(app: App, action: Open, new_id: str, now: int) -> Timeline:
+def opened(app: App, action: OpenTimeline, new_id: str, now: int) -> Timeline:
     """The row of a new timeline."""
     return Timeline(
         id=new_id,
@@ -42,7 +42,7 @@ def opened(app: App, action: Open, new_id: str, now: int) -> Timeline:
     )
 
 
-def note(registry: Registry, app: App, actions: Sequence[Note], now: int, cause: str) -> None:
+def note(registry: Registry, app: App, actions: Sequence[UpdateTimeline], now: int, cause: str) -> None:
     """Timelines are at another revision, their branches are gone or back, or have another reflog."""
     changed = [_noted(app, action, now) for action in actions]
     with registry.change():
@@ -59,7 +59,7 @@ def note(registry: Registry, app: App, actions: Sequence[Note], now: int, cause:
         )
 
 
-def _noted(app: App, action: Note, now: int) -> Timeline:
+def _noted(app: App, action: UpdateTimeline, now: int) -> Timeline:
     lineage = lineage_of(app, action.timeline.branch, action.lineage)
     return replace(
         action.timeline,
@@ -72,7 +72,7 @@ def _noted(app: App, action: Note, now: int) -> Timeline:
     )
 
 
-def _pushed(note: Note) -> bool:
+def _pushed(note: UpdateTimeline) -> bool:
     return note.gone_at is None and (note.revision != note.timeline.revision or note.timeline.gone_at is not None)
 
 

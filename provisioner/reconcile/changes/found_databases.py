@@ -14,7 +14,7 @@ from provisioner.core.model import App, Database, Instance, Intent, Status, Time
 from provisioner.core.naming import shown
 from provisioner.core.owner import Owner
 from provisioner.engines.catalog import engine_of
-from provisioner.engines.protocol.engine import Stored
+from provisioner.engines.protocol.engine import StoredDatabase
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.apply.new_rows import name_of
 from provisioner.reconcile.apply.ownership import disagreement
@@ -30,7 +30,7 @@ class Found:
     """A stored database on an instance, storing at one end if it is being moved. `known`: its row, which is not true."""
 
     instance: Instance
-    stored: Stored
+    stored: StoredDatabase
     known: Database | None = None
 
     @property

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from provisioner.core.errors import Busy, ProvisionerError
+from provisioner.core.errors import LockTimeout, ProvisionerError
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines.protocol.engine import Source
 from provisioner.engines.protocol.move import end_of
@@ -95,7 +95,7 @@ def move(registry: Registry, app: App, database_id: str, clock: Clock, heard: bu
                 return None
             if (done := _move(registry, app, current, clock, heard)) is not None:
                 return done
-    raise Busy(f"database {found.name} is changed again and again", "Go on: provisioner instance move INSTANCE")
+    raise LockTimeout(f"database {found.name} is changed again and again", "Go on: provisioner instance move INSTANCE")
 
 
 def _to_be_moved(registry: Registry, database_id: str) -> Database | None:

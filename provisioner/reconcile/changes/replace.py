@@ -38,7 +38,7 @@ RETRY_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ReplacementData:
     """What a database is to hold instead: a copy of the source that has passed `scrub`, or nothing; or what `build` builds
     beside it. `detail` is for the audit log."""
 
@@ -61,7 +61,7 @@ class Replaced:
 def put_in_place(
     registry: Registry,
     app: App,
-    changes: Sequence[Change],
+    changes: Sequence[ReplacementData],
     now: int,
     *,
     action: str,
@@ -129,7 +129,7 @@ def _settle_left(registry: Registry, app: App, databases: Sequence[Database], no
         _settle(registry, app, left, now)
 
 
-def _built(registry: Registry, app: App, change: Change, *, with_queue: bool) -> Copied:
+def _built(registry: Registry, app: App, change: ReplacementData, *, with_queue: bool) -> Copied:
     engine, instance = storage(registry, change.database)
     build = change.build or (lambda: engine.build(instance, change.database, change.source, with_queue=with_queue))
     made = scrubbed(registry, app, change.database, change.scrub, build)
@@ -137,7 +137,7 @@ def _built(registry: Registry, app: App, change: Change, *, with_queue: bool) ->
     return made
 
 
-def _ready(begun: Replacement, change: Change, current: Database, made: Copied, now: int) -> Replacement:
+def _ready(begun: Replacement, change: ReplacementData, current: Database, made: Copied, now: int) -> Replacement:
     source = change.source
     if source is None:
         return replace(begun, ready=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Database, Status, Timeline
 from provisioner.reconcile.changes.snapshots import keep_newest, take_snapshots
-from provisioner.reconcile.plan.actions import Action, Follow, Note
+from provisioner.reconcile.plan.actions import Action, RenameTimeline, UpdateTimeline
 from provisioner.registry.queries import databases_of
 from provisioner.registry.store import Registry
 
@@ -29,7 +29,13 @@ def moves(registry: Registry, app: App, actions: Sequence[Action]) -> list[Moved
 
 def _moved(actions: Sequence[Action]) -> Iterable[Timeline]:
     for action in actions:
-        timeline = action.timeline if isinstance(action, Note) else action.old if isinstance(action, Follow) else None
+        timeline = (
+            action.timeline
+            if isinstance(action, UpdateTimeline)
+            else action.old
+            if isinstance(action, RenameTimeline)
+            else None
+        )
         if timeline is not None and timeline.revision not in ("", getattr(action, "revision", "")):
             yield timeline
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from provisioner.core.clock import now_ms
-from provisioner.core.connection import Attached, Connection, Reached, ReachedServer, variables
-from provisioner.core.errors import Busy, ProvisionerError, StorageFailed, UsageError
+from provisioner.core.connection import Attached, Reached, ReachedServer, TimelineConnection, variables
+from provisioner.core.errors import LockTimeout, ProvisionerError, StorageFailed, UsageError
 from provisioner.core.model import App, Context, Database, Run, RunState, Scrub, Status, Timeline
 from provisioner.core.redaction import Secret
 from provisioner.engines.catalog import engine_of
@@ -125,7 +125,7 @@ def copy_aside(registry: Registry, app_id: str, database_id: str, stop: Stop, *,
             current = registry.database(database_id)
             if current is not None and current.copied_aside:
                 _copy_aside(registry, app, current, rule, stop)
-    except Busy:
+    except LockTimeout:
         if wait:
             raise
         return False
@@ -208,7 +208,7 @@ def _environment(
     """The variables of the timeline, with the copy as its only database."""
     organization, instance = registry.organization(), registry.storage_of(database)
     context = Context.PRODUCTION if timeline.production else Context.DEVELOPMENT
-    connection = Connection(
+    connection = TimelineConnection(
         org_id=organization.id,
         org_slug=organization.slug,
         app_id=app.id,

@@ -51,7 +51,7 @@ class Actual:
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenTimeline:
     """A branch has no timeline yet. With a `doubt` it gets no database either."""
 
     branch: bytes
@@ -62,7 +62,7 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class UpdateTimeline:
     """A timeline's row changes: its revision, or since when its ref has been gone (ms; None: it is there)."""
 
     timeline: Timeline
@@ -73,7 +73,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Follow:
+class RenameTimeline:
     """A branch was renamed: these databases of the timeline `old` go to the branch `new`, with what it shares.
 
     They are live, but for those in whose place it shares another's. `kept` come along as they are: their instances were
@@ -136,7 +136,7 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class ClearHold:
     """The branch is back, so what a person asked for while it was gone is no longer needed."""
 
     database: Database
@@ -167,7 +167,20 @@ class Unshare:
     cause: str
 
 
-Action = Open | Note | Follow | Orphan | Create | Ensure | Archive | Fail | Release | Purge | Unshare | Renew
+Action = (
+    OpenTimeline
+    | UpdateTimeline
+    | RenameTimeline
+    | Orphan
+    | Create
+    | Ensure
+    | Archive
+    | Fail
+    | ClearHold
+    | Purge
+    | Unshare
+    | Renew
+)
 
 
 @dataclass(frozen=True, slots=True)

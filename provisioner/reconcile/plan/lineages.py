@@ -1,11 +1,11 @@
 """Which branch owns the data of which timeline, by what git shows. Pure: values in, values out.
 
 Git shows it beyond doubt in two ways. The anchor of a timeline is the log of a branch: that branch is the one, whatever it is
-called (`Standing.PROVEN`). Or the anchor is no log any more, and what it holds says how the branch ended: by the last name
-in it, the branch is gone (`Standing.NAMED`), and a branch that is made under that name gets the data back.
+called (`Certainty.PROVEN`). Or the anchor is no log any more, and what it holds says how the branch ended: by the last name
+in it, the branch is gone (`Certainty.NAMED`), and a branch that is made under that name gets the data back.
 
 Only after all logs have been rewritten, as ``git gc`` does, and where there are no anchors, the text of the logs has to tell
-(`Standing.SHOWN`): a log that goes on from the last line that is known of it, by renames that lead to its branch without a
+(`Certainty.SHOWN`): a log that goes on from the last line that is known of it, by renames that lead to its branch without a
 gap. No time is read. If two branches may be the one, none is: nothing is told from order, and nothing from ties.
 """
 
@@ -16,10 +16,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from provisioner.git.reflog import Log, goes_on, goes_on_from, last_name, names
+from provisioner.git.reflog import BranchLog, goes_on, goes_on_from, last_name, names
 
 
-class Standing(IntEnum):
+class Certainty(IntEnum):
     """How sure it is that a branch is the one."""
 
     NAMED = 0
@@ -28,7 +28,7 @@ class Standing(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownTimeline:
     """A timeline of a branch, as it was at the last look.
 
     `place` is the branch whose log its anchor is now; empty if git has put the log aside, None if it is no branch's log. Then
@@ -39,7 +39,7 @@ class Known:
     branch: bytes
     lineage: str
     place: bytes | None
-    words: Log | None
+    words: BranchLog | None
     digest: str
     holds: bool
     live: bool = True
@@ -55,7 +55,7 @@ class Evidence:
 
     branches: Collection[bytes]
     production: bytes
-    loose: Mapping[bytes, Log]
+    loose: Mapping[bytes, BranchLog]
     whole: bool
     seen: Collection[str] = ()
 
@@ -70,25 +70,25 @@ class Ownership:
     """
 
     owners: dict[bytes, bytes] = field(default_factory=dict)
-    standing: dict[bytes, Standing] = field(default_factory=dict)
+    standing: dict[bytes, Certainty] = field(default_factory=dict)
     renewed: set[bytes] = field(default_factory=set)
     unowned: dict[bytes, str] = field(default_factory=dict)
     unclear: dict[bytes, set[bytes]] = field(default_factory=lambda: defaultdict(set))
 
 
-def ownership(known: Sequence[Known], evidence: Evidence) -> Ownership:
+def ownership(known: Sequence[KnownTimeline], evidence: Evidence) -> Ownership:
     """Who owns what, for all timelines of an app at once: no branch gets the data of two, and no data goes to two branches."""
     return _Settlement(known, evidence).settle()
 
 
 class _Settlement:
-    def __init__(self, known: Sequence[Known], evidence: Evidence) -> None:
+    def __init__(self, known: Sequence[KnownTimeline], evidence: Evidence) -> None:
         self.known, self.evidence = known, evidence
         self.result = Ownership()
-        self.claims: dict[bytes, list[tuple[Standing, Known]]] = defaultdict(list)
+        self.claims: dict[bytes, list[tuple[Certainty, KnownTimeline]]] = defaultdict(list)
         self.told = [item for item in known if item.place is None and not self._ended(item)]
 
-    def _ended(self, item: Known) -> bool:
+    def _ended(self, item: KnownTimeline) -> bool:
         """Does the anchor itself say how its branch ended?"""
         return item.words is not None and self.evidence.whole
 
@@ -97,12 +97,12 @@ class _Settlement:
             if item.place is not None:
                 self._proven(item, item.place)
             elif self._ended(item):
-                self._claim(item, _last(item), Standing.NAMED)
+                self._claim(item, _last(item), Certainty.NAMED)
         self._by_text()
         for branch, claims in self.claims.items():
             self._grant(branch, claims)
         for name, branch in list(self.result.owners.items()):
-            if branch in self.result.unclear and self.result.standing[name] is Standing.NAMED:
+            if branch in self.result.unclear and self.result.standing[name] is Certainty.NAMED:
                 del self.result.owners[name]  # its name alone is no proof, if it may be another one
                 self.result.unowned[name] = "git does not show which branch has its name now"
             else:
@@ -110,30 +110,30 @@ class _Settlement:
         self.result.unclear.pop(self.evidence.production, None)
         return self.result
 
-    def _claim(self, item: Known, branch: bytes, standing: Standing) -> None:
+    def _claim(self, item: KnownTimeline, branch: bytes, standing: Certainty) -> None:
         self.claims[branch].append((standing, item))
 
-    def _proven(self, item: Known, place: bytes) -> None:
+    def _proven(self, item: KnownTimeline, place: bytes) -> None:
         if place in self.evidence.branches:
-            self._claim(item, place, Standing.PROVEN)
+            self._claim(item, place, Certainty.PROVEN)
         elif not place:  # git is about to rename it, and was cut off if that lasts
-            self._claim(item, item.branch, Standing.NAMED)
+            self._claim(item, item.branch, Certainty.NAMED)
         elif item.branch in self.evidence.branches:
             self._disown(item, "its branch was renamed, and another one has its name")
         # else git is about to write the ref of its new name: the next look finds it
 
-    def _disown(self, item: Known, why: str, candidates: Iterable[bytes] = ()) -> None:
+    def _disown(self, item: KnownTimeline, why: str, candidates: Iterable[bytes] = ()) -> None:
         self.result.unowned[item.branch] = why
         for branch in candidates if item.holds else ():
             self.result.unclear[branch].add(item.branch)
 
-    def _grant(self, branch: bytes, claims: list[tuple[Standing, Known]]) -> None:
+    def _grant(self, branch: bytes, claims: list[tuple[Certainty, KnownTimeline]]) -> None:
         """Give a branch the data of the one timeline with the best claim; the others' goes to none."""
         best = max(standing for standing, _ in claims)
         winners = [item for standing, item in claims if standing is best]
         others = [item for standing, item in claims if standing is not best]
         if len(winners) > 1:
-            candidates = [branch] if best is Standing.SHOWN or not self.evidence.whole else []
+            candidates = [branch] if best is Certainty.SHOWN or not self.evidence.whole else []
             for item in (*winners, *others):
                 self._disown(item, "git does not show which of several branches it was", candidates)
             return
@@ -149,7 +149,7 @@ class _Settlement:
         else:
             self.result.owners[winner.branch] = branch
             self.result.standing[winner.branch] = best
-            if best is Standing.NAMED and self._ended(winner):
+            if best is Certainty.NAMED and self._ended(winner):
                 self.result.renewed.add(branch)
 
     # by the text of the logs
@@ -180,7 +180,7 @@ class _Settlement:
             able = [branch for branch in others if self._may_be(item, branch, paths[branch], lasts)]
             self._tell(item, stayed[item.branch] >= 0, able, opaque)
 
-    def _goes_on(self, item: Known, branch: bytes) -> int:
+    def _goes_on(self, item: KnownTimeline, branch: bytes) -> int:
         """Where the log of a branch goes on from what is known of an item's, by renames that lead there; -1: nowhere."""
         log = self.evidence.loose.get(branch)
         if log is None:
@@ -189,7 +189,7 @@ class _Settlement:
             return goes_on(log, item.words, item.branch, branch)
         return goes_on_from(log, item.digest, item.branch, branch)
 
-    def _may_be(self, item: Known, branch: bytes, path: list[bytes], lasts: Collection[bytes]) -> bool:
+    def _may_be(self, item: KnownTimeline, branch: bytes, path: list[bytes], lasts: Collection[bytes]) -> bool:
         """Is this the branch, by what its log says? `path` are the names that it had, the one that is sought among them."""
         if self._goes_on(item, branch) >= 0:
             return True
@@ -197,21 +197,21 @@ class _Settlement:
             return not item.lineage and item.live and path[-1] == _last(item)
         return next((name for name in reversed(path) if name in lasts), None) == _last(item)  # git has dropped lines
 
-    def _tell(self, item: Known, stayed: bool, able: Sequence[bytes], opaque: Sequence[bytes]) -> None:
+    def _tell(self, item: KnownTimeline, stayed: bool, able: Sequence[bytes], opaque: Sequence[bytes]) -> None:
         """`stayed`: the branch of its name may be it; `able` are those that had the name since, and may be it."""
         last = _last(item)
         if len(able) == 1 and not stayed:
-            self._claim(item, able[0], Standing.SHOWN)
+            self._claim(item, able[0], Certainty.SHOWN)
         elif able:
             self._disown(item, "git does not show which branch it was renamed to", [*able, *([last] if stayed else [])])
         elif stayed:
-            self._claim(item, last, Standing.SHOWN)
+            self._claim(item, last, Certainty.SHOWN)
         elif last not in self.evidence.branches and item.lineage and opaque:
             self._disown(item, "git does not show whether it was renamed", opaque)
         else:
-            self._claim(item, last, Standing.NAMED)
+            self._claim(item, last, Certainty.NAMED)
 
 
-def _last(item: Known) -> bytes:
+def _last(item: KnownTimeline) -> bytes:
     """The last name that is known of its branch."""
     return item.branch if item.words is None else last_name(item.words, item.branch)

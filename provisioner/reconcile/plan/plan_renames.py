@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from provisioner.core.model import Database, Hold, Timeline
-from provisioner.reconcile.plan.actions import Action, Ensure, Follow, Orphan
+from provisioner.reconcile.plan.actions import Action, Ensure, Orphan, RenameTimeline
 from provisioner.reconcile.plan.planner_context import Outlook, resting, settled, text
 
 
 def follows(look: Outlook) -> tuple[list[Action], set[bytes]]:
     """What following the renames takes now, and the branches that nothing else is to be done about before."""
     by_branch = {timeline.branch: timeline for timeline in look.actual.timelines if timeline.of_branch}
-    pending: list[Follow] = []
+    pending: list[RenameTimeline] = []
     for rename in look.desired.renames:
         old = by_branch.get(rename.old)
         if old is None or look.app.production in (rename.old, rename.new):
@@ -23,13 +23,13 @@ def follows(look: Outlook) -> tuple[list[Action], set[bytes]]:
         kept += tuple(item for item in look.newest(old) if item.hold is Hold.ARCHIVED and not item.live)
         if moving or shares or kept or old.doubt:
             revision = look.desired.branches[rename.new]
-            pending.append(Follow(old, rename.new, revision, rename.lineage, moving, shares, kept))
+            pending.append(RenameTimeline(old, rename.new, revision, rename.lineage, moving, shares, kept))
     leaving = {database.id for follow in pending for database in follow.databases}
     while barred := [follow for follow in pending if _protected(look, by_branch.get(follow.new), leaving)]:
         pending = [follow for follow in pending if follow not in barred]
         leaving -= {database.id for follow in barred for database in follow.databases}
     steps: list[Action] = []
-    going: dict[bytes, Follow] = {}
+    going: dict[bytes, RenameTimeline] = {}
     for follow in pending:
         first = list(_before(look, follow, by_branch.get(follow.new), leaving))
         steps += first
@@ -49,13 +49,13 @@ def _protected(look: Outlook, new: Timeline | None, leaving: Collection[str]) ->
     return any(new.protected or look.shared(database) for database in staying)
 
 
-def _used(follow: Follow) -> list[Database]:
+def _used(follow: RenameTimeline) -> list[Database]:
     """The databases that are to be live: not those in whose place another's is shared."""
     aside = {share.instance_id for share in follow.shares}
     return [database for database in follow.databases if database.live or database.instance_id not in aside]
 
 
-def _before(look: Outlook, follow: Follow, new: Timeline | None, leaving: set[str]) -> Iterator[Action]:
+def _before(look: Outlook, follow: RenameTimeline, new: Timeline | None, leaving: set[str]) -> Iterator[Action]:
     """First make room and have the data live, then move it: two plans, since each step may fail by itself."""
     cause = f"replaced: {text(follow.old.branch)} was renamed to {text(follow.new)}"
     if new is not None:

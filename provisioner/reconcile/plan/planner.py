@@ -12,18 +12,18 @@ from provisioner.reconcile.plan.actions import (
     Action,
     Actual,
     Archive,
+    ClearHold,
     Create,
     Desired,
     Ensure,
     Fail,
-    Note,
-    Open,
+    OpenTimeline,
     Orphan,
     Plan,
     Purge,
-    Release,
     Renew,
     Unshare,
+    UpdateTimeline,
 )
 from provisioner.reconcile.plan.plan_renames import follows
 from provisioner.reconcile.plan.planner_context import Outlook, Retry, resting, settled, text
@@ -70,7 +70,7 @@ class _Planner:
             new = not has_production if production else branch not in known
             if new:
                 lineage = "" if production else self.desired.lineages.get(branch, "")
-                actions.append(Open(branch, production, revision, lineage, self.look.doubts(branch)))
+                actions.append(OpenTimeline(branch, production, revision, lineage, self.look.doubts(branch)))
         return Plan(tuple(actions), self.look.next_at)
 
     def _orphan(self, timeline: Timeline, cause: str) -> Orphan | None:
@@ -117,7 +117,7 @@ class _Planner:
         lineage, doubt = self._lineage(timeline), self.look.doubt(timeline)
         pushed = timeline.gone_at is not None or timeline.revision != revision
         if pushed or timeline.lineage != lineage or timeline.doubt != doubt:
-            yield Note(timeline, revision, None, lineage, doubt)
+            yield UpdateTimeline(timeline, revision, None, lineage, doubt)
         if not pushed and self.look.expired(timeline):
             yield from self._put_away(timeline, "its time is over: nothing was pushed to it since")
         else:
@@ -177,7 +177,7 @@ class _Planner:
                 yield Archive(database, timeline, "archived by hand", None)
             return
         if database.hold is Hold.CONNECTED:
-            yield Release(database, timeline)
+            yield ClearHold(database, timeline)
         if settled(database) or not self.look.due(database) or database.copied_aside:
             return
         match database.status:
@@ -208,7 +208,7 @@ class _Planner:
             elif not database.live:
                 yield from self._keep_archived(database, timeline)
             elif database.hold is Hold.CONNECTED:
-                yield Release(database, timeline)
+                yield ClearHold(database, timeline)
             elif self.look.due(database):
                 yield self.look.archive(database, timeline, cause)
 
@@ -239,7 +239,7 @@ class _Planner:
         gone_at = timeline.gone_at if timeline.gone_at is not None else self.now
         lineage = self._lineage(timeline)
         if (used and timeline.gone_at is None) or lineage != timeline.lineage:
-            yield Note(timeline, timeline.revision, gone_at, lineage)
+            yield UpdateTimeline(timeline, timeline.revision, gone_at, lineage)
         if not used:
             return
         over = gone_at + self.app.grace_ms

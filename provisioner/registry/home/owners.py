@@ -30,7 +30,7 @@ _DUE = """
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class RecordedOwner:
     """Whose a database is by the registry, and of which timelines it was when that was last written beside the data."""
 
     owner: Owner
@@ -41,10 +41,10 @@ class Known:
         return said.key == self.owner.key or not self.past.isdisjoint((said.timeline, said.key.encode()))
 
 
-def known(registry: Tables, database_ids: Sequence[str]) -> list[Known]:
+def known(registry: Tables, database_ids: Sequence[str]) -> list[RecordedOwner]:
     """Of the databases with these ids, those that the registry has."""
     rows = registry.rows(_OWNERS, json.dumps(list(database_ids)))
-    return [Known(_owner(row[1:]), frozenset(_blob(row[0]).split(b"\n")) - {b""}) for row in rows]
+    return [RecordedOwner(_owner(row[1:]), frozenset(_blob(row[0]).split(b"\n")) - {b""}) for row in rows]
 
 
 def owners(registry: Tables, database_ids: Sequence[str]) -> list[Owner]:

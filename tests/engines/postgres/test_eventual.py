@@ -25,7 +25,7 @@ from provisioner.kv.codec import key
 from provisioner.kv.codec.value import from_v8
 from provisioner.kv.model import ReadRange
 from provisioner.kv.stores.postgres import standby_reads
-from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.pool import ConnectionPool
 from provisioner.kv.stores.postgres.store import PostgresStore
 
 
@@ -45,7 +45,7 @@ def standby(primary: PgServer) -> Iterator[PgServer]:
 def store(primary: PgServer, standby: PgServer) -> Iterator[PostgresStore]:
     with primary.database() as name:
         url = both(primary, standby).replace("/postgres", f"/{name}")
-        with closing(PostgresStore(url, lines=Lines())) as store:
+        with closing(PostgresStore(url, lines=ConnectionPool())) as store:
             yield store
 
 
@@ -139,7 +139,7 @@ def test_a_database_that_the_standby_has_not_yet_is_read_from_the_primary(
     paused(standby)
     with primary.database() as name:
         url = both(primary, standby).replace("/postgres", f"/{name}")
-        with closing(PostgresStore(url, lines=Lines())) as store:
+        with closing(PostgresStore(url, lines=ConnectionPool())) as store:
             done(store, put(A, "here"))
             refused = store._standby
             until(lambda: read(store) == ("here", True) and refused._refused_until > 0)

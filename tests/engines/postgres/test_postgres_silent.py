@@ -23,7 +23,7 @@ from provisioner.kv.errors import Closed, Uncertain, Unreachable
 from provisioner.kv.model import ReadRange
 from provisioner.kv.stores.postgres import store as postgres
 from provisioner.kv.stores.postgres import writer
-from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.pool import ConnectionPool
 from provisioner.kv.stores.postgres.store import PostgresStore
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
@@ -139,7 +139,7 @@ def test_sessions_that_are_kept_survive_a_restart_of_the_server(
 
 
 def test_key_values_end_with_a_reason(pg: PgServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pg.database() as name, closing(PostgresStore(proxy.url(pg.url(name)), lines=Lines())) as store:
+    with pg.database() as name, closing(PostgresStore(proxy.url(pg.url(name)), lines=ConnectionPool())) as store:
         done(store, put(A, "here"))
         monkeypatch.setattr(postgres, "PATIENCE", 1.0)
         monkeypatch.setattr(writer, "PATIENCE", 1.0)
@@ -156,7 +156,7 @@ def test_key_values_end_with_a_reason(pg: PgServer, proxy: Proxy, monkeypatch: p
 def test_who_waits_for_key_values_is_let_go_when_they_are_given_up_at_once(pg: PgServer, proxy: Proxy) -> None:
     with (
         pg.database() as name,
-        closing(PostgresStore(proxy.url(pg.url(name)), lines=Lines())) as store,
+        closing(PostgresStore(proxy.url(pg.url(name)), lines=ConnectionPool())) as store,
         ThreadPoolExecutor(2) as threads,
     ):
         done(store, put(A, "here"))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from provisioner.engines.postgres.quorum.promise import Follower, Override, Promise, Replica, Replication, promise
-from provisioner.engines.postgres.quorum.standby_names import Wanted, parse
+from provisioner.engines.postgres.quorum.standby_names import SynchronousStandbys, parse
 
 
 def _replica(name: str, sync: str = "quorum", state: str = "streaming") -> Replica:
@@ -32,22 +32,22 @@ def _broken(found: Replication, wanted: int = 2) -> str:
     [
         ("", None),
         ("  ", None),
-        ("a", Wanted(False, 1, ("a",))),
-        ("a, b", Wanted(False, 1, ("a", "b"))),
-        ("*", Wanted(False, 1, ("*",))),
-        ("2 (a, b,c)", Wanted(False, 2, ("a", "b", "c"))),
-        ("FIRST 2 (a,b)", Wanted(False, 2, ("a", "b"))),
-        ("first 1(a)", Wanted(False, 1, ("a",))),
-        ("ANY 1 (*)", Wanted(True, 1, ("*",))),
-        ('any 2 ("node-1", "say ""hi""", n3)', Wanted(True, 2, ("node-1", 'say "hi"', "n3"))),
-        ("any", Wanted(False, 1, ("any",))),
-        ("first, any", Wanted(False, 1, ("first", "any"))),
-        ('"ANY", b', Wanted(False, 1, ("ANY", "b"))),
-        ('"*"', Wanted(False, 1, ("*",))),
-        ('"a(b"', Wanted(False, 1, ("a(b",))),
+        ("a", SynchronousStandbys(False, 1, ("a",))),
+        ("a, b", SynchronousStandbys(False, 1, ("a", "b"))),
+        ("*", SynchronousStandbys(False, 1, ("*",))),
+        ("2 (a, b,c)", SynchronousStandbys(False, 2, ("a", "b", "c"))),
+        ("FIRST 2 (a,b)", SynchronousStandbys(False, 2, ("a", "b"))),
+        ("first 1(a)", SynchronousStandbys(False, 1, ("a",))),
+        ("ANY 1 (*)", SynchronousStandbys(True, 1, ("*",))),
+        ('any 2 ("node-1", "say ""hi""", n3)', SynchronousStandbys(True, 2, ("node-1", 'say "hi"', "n3"))),
+        ("any", SynchronousStandbys(False, 1, ("any",))),
+        ("first, any", SynchronousStandbys(False, 1, ("first", "any"))),
+        ('"ANY", b', SynchronousStandbys(False, 1, ("ANY", "b"))),
+        ('"*"', SynchronousStandbys(False, 1, ("*",))),
+        ('"a(b"', SynchronousStandbys(False, 1, ("a(b",))),
     ],
 )
-def test_the_names_of_standbys_are_read_as_the_server_reads_them(text: str, wanted: Wanted | None) -> None:
+def test_the_names_of_standbys_are_read_as_the_server_reads_them(text: str, wanted: SynchronousStandbys | None) -> None:
     assert parse(text) == wanted
 
 

@@ -25,7 +25,7 @@ from provisioner.kv.errors import Uncertain
 from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, KvU64, MutationKind
 from provisioner.kv.store import Store
 from provisioner.kv.stores.postgres import writer
-from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.pool import ConnectionPool
 from provisioner.kv.stores.postgres.store import PostgresStore
 
 LONG = "KV_NIGHTLY" in os.environ
@@ -37,7 +37,7 @@ def broken(pg: PgServer) -> Iterator[tuple[PostgresStore, Proxy]]:
     with (
         pg.database() as name,
         proxied(pg.port) as proxy,
-        closing(PostgresStore(proxy.url(pg.url(name)), lines=Lines())) as store,
+        closing(PostgresStore(proxy.url(pg.url(name)), lines=ConnectionPool())) as store,
     ):
         done(store)
         yield store, proxy
@@ -100,7 +100,7 @@ def test_a_message_is_claimed_and_fails_once(broken: tuple[PostgresStore, Proxy]
 
 
 def test_of_many_commits_no_trace_stays(pg: PgServer) -> None:
-    with pg.database() as name, closing(PostgresStore(pg.url(name), lines=Lines())) as store:
+    with pg.database() as name, closing(PostgresStore(pg.url(name), lines=ConnectionPool())) as store:
         for number in range(20):
             done(store, put(A, number))
             store.write([AtomicWrite((Check(A, None),), (put(A),))])  # refused, so not committed

@@ -16,7 +16,7 @@ from support import until
 from provisioner.kv.errors import StoreFailed, Uncertain, Unreachable
 from provisioner.kv.model import AtomicWrite, Check, KvU64, MutationKind
 from provisioner.kv.stores.postgres import writer as postgres_writing
-from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.pool import ConnectionPool
 from provisioner.kv.stores.postgres.store import PostgresStore
 
 WAITING = "select pid, query_start from pg_stat_activity where wait_event = 'SyncRep'"
@@ -31,7 +31,7 @@ def primary() -> Iterator[PgServer]:
 def test_versions_go_on_behind_those_of_commits_that_a_failover_lost(primary: PgServer) -> None:
     with standby_of(primary) as standby:
         url = both(primary, standby)
-        with closing(PostgresStore(url, lines=Lines())) as store:
+        with closing(PostgresStore(url, lines=ConnectionPool())) as store:
             kept = done(store, put(A, "kept"))
             caught_up(primary, standby)
             standby.stop()
@@ -53,7 +53,7 @@ def test_writers_are_carried_over_to_the_server_that_takes_over(primary: PgServe
     with standby_of(primary) as standby:
         set_standbys(primary, "*")
         until(lambda: primary.ask("select sync_state from pg_stat_replication") == [("sync",)])
-        with closing(PostgresStore(both(primary, standby), lines=Lines())) as store:
+        with closing(PostgresStore(both(primary, standby), lines=ConnectionPool())) as store:
             stamps: list[bytes] = []
             over = threading.Event()
 
@@ -80,7 +80,7 @@ def test_writers_are_carried_over_to_the_server_that_takes_over(primary: PgServe
 @pytest.mark.parametrize("checked", [False, True])
 def test_a_commit_that_no_standby_has_is_not_acknowledged(primary: PgServer, ending: str, checked: bool) -> None:
     """PostgreSQL itself reports it as done when somebody ends the wait."""
-    with closing(PostgresStore(primary.url(), lines=Lines())) as store:
+    with closing(PostgresStore(primary.url(), lines=ConnectionPool())) as store:
         done(store, put(N, KvU64(0)))
         set_standbys(primary, "nobody")
         stamps: list[bytes] = []
@@ -105,7 +105,10 @@ def end_a_wait(server: PgServer, ending: str) -> None:
 
 
 def test_a_write_of_which_nobody_can_tell_is_uncertain(primary: PgServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    with proxied(primary.port) as proxy, closing(PostgresStore(proxy.url(primary.url()), lines=Lines())) as store:
+    with (
+        proxied(primary.port) as proxy,
+        closing(PostgresStore(proxy.url(primary.url()), lines=ConnectionPool())) as store,
+    ):
         done(store, put(A))
         monkeypatch.setattr(postgres_writing, "PATIENCE", 0.3)
         proxy.plan.append(Cut.UNANSWERED)

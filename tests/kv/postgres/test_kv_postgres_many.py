@@ -25,8 +25,8 @@ from support import until
 from provisioner.kv import open_kv
 from provisioner.kv.errors import Unreachable
 from provisioner.kv.model import ReadRange
-from provisioner.kv.stores.postgres.pool import Lines
-from provisioner.kv.stores.postgres.pool_limits import Pool
+from provisioner.kv.stores.postgres.pool import ConnectionPool
+from provisioner.kv.stores.postgres.pool_limits import PoolLimits
 from provisioner.kv.stores.postgres.store import PostgresStore
 
 NIGHTLY = os.environ.get("KV_NIGHTLY") == "1"
@@ -78,7 +78,7 @@ def test_hundreds_of_databases_share_a_dozen_connections(tmp_path: Path, home: P
 def test_where_the_server_has_none_to_spare_those_that_are_idle_are_given_up(small: PgServer) -> None:
     with ExitStack() as stack:
         names = [stack.enter_context(small.database()) for _ in range(3)]
-        lines = Lines(Pool(100, 100))
+        lines = ConnectionPool(PoolLimits(100, 100))
         stores = [stack.enter_context(closing(PostgresStore(small.url(name), lines=lines))) for name in names[:2]]
         others = filled(small, stack)
         assert lines.count == 2

@@ -29,8 +29,8 @@ from provisioner.kv.codec import key
 from provisioner.kv.errors import Busy, StoreFailed
 from provisioner.kv.model import AtomicWrite, Check, ChecksFailed, Committed, Mutation, MutationKind, ReadRange
 from provisioner.kv.rules import batch
-from provisioner.kv.stores.postgres.pool import Lines
-from provisioner.kv.stores.postgres.pool_limits import Pool
+from provisioner.kv.stores.postgres.pool import ConnectionPool
+from provisioner.kv.stores.postgres.pool_limits import PoolLimits
 from provisioner.kv.stores.postgres.store import PostgresStore
 
 NIGHTLY = "KV_NIGHTLY" in os.environ
@@ -80,7 +80,7 @@ def test_64_writers_through_two_processes_are_linearizable(pg: PgServer, disturb
     began, over = threading.Event(), threading.Event()
     with pg.database() as name:
         url = pg.url(name)
-        PostgresStore(url, lines=Lines()).close()
+        PostgresStore(url, lines=ConnectionPool()).close()
 
         def terminate() -> None:
             began.wait()
@@ -204,7 +204,7 @@ def test_transfers_of_several_processes_keep_the_sum(pg: PgServer) -> None:
 
 
 def test_many_databases_share_few_connections(pg: PgServer) -> None:
-    lines = Lines(Pool(5, 3))
+    lines = ConnectionPool(PoolLimits(5, 3))
     seen = []
     with ExitStack() as stack:
         names = [stack.enter_context(pg.database()) for _ in range(8)]
@@ -234,7 +234,7 @@ def test_many_databases_share_few_connections(pg: PgServer) -> None:
 
 def test_a_crowd_of_large_writes_is_sent_in_portions(pg: PgServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "MOST_BYTES", 200_000)
-    with pg.database() as name, closing(PostgresStore(pg.url(name), lines=Lines())) as store:
+    with pg.database() as name, closing(PostgresStore(pg.url(name), lines=ConnectionPool())) as store:
         large = Mutation(MutationKind.SET, A, bytes(60_000), 3)
         writes = [AtomicWrite((), (large._replace(key=key.encode((number,))),)) for number in range(20)]
         outcomes = store.write([*writes, AtomicWrite((Check(A, b"x" * 10),), ())])
@@ -245,14 +245,14 @@ def test_a_crowd_of_large_writes_is_sent_in_portions(pg: PgServer, monkeypatch: 
 
 
 def test_what_cannot_be_sent_is_refused_at_once(pg: PgServer) -> None:
-    with pg.database() as name, closing(PostgresStore(pg.url(name), lines=Lines())) as store:
+    with pg.database() as name, closing(PostgresStore(pg.url(name), lines=ConnectionPool())) as store:
         with pytest.raises((StoreFailed, OverflowError)):
             done(store, put(A, expire_at=2**70))
         done(store, put(K))
 
 
 def test_who_finds_no_connection_in_time_is_told_so(pg: PgServer) -> None:
-    lines = Lines(Pool(1))
+    lines = ConnectionPool(PoolLimits(1))
     with pg.database() as name, closing(PostgresStore(pg.url(name), lines=lines)) as store:
         store.rest()
         now = time.monotonic()

@@ -14,8 +14,8 @@ from support import until
 from provisioner.kv import Kv
 from provisioner.kv.errors import Closed
 from provisioner.kv.model import AtomicWrite, KvU64, MutationKind
-from provisioner.kv.stores.postgres.pool import Lines
-from provisioner.kv.stores.postgres.pool_limits import Pool
+from provisioner.kv.stores.postgres.pool import ConnectionPool
+from provisioner.kv.stores.postgres.pool_limits import PoolLimits
 from provisioner.kv.stores.postgres.store import PostgresStore
 
 LISTENERS = "select count(*) from deno_kv.listeners"
@@ -33,14 +33,14 @@ def database(pg: PgServer) -> Iterator[str]:
 
 @pytest.fixture
 def here(pg: PgServer, database: str) -> Iterator[PostgresStore]:
-    with closing(PostgresStore(pg.url(database), lines=Lines())) as store:
+    with closing(PostgresStore(pg.url(database), lines=ConnectionPool())) as store:
         yield store
 
 
 @pytest.fixture
 def there(pg: PgServer, database: str, here: PostgresStore) -> Iterator[PostgresStore]:
     """Another server's, for which the first is somebody else."""
-    with closing(PostgresStore(pg.url(database), must_exist=True, lines=Lines())) as store:
+    with closing(PostgresStore(pg.url(database), must_exist=True, lines=ConnectionPool())) as store:
         yield store
 
 
@@ -140,7 +140,7 @@ def test_while_the_listener_is_cut_off_nothing_is_lost(
 def test_a_listener_is_no_listener_any_more_when_it_is_closed(
     pg: PgServer, database: str, there: PostgresStore, woken: Woken
 ) -> None:
-    with closing(PostgresStore(pg.url(database), lines=Lines())) as store:
+    with closing(PostgresStore(pg.url(database), lines=ConnectionPool())) as store:
         store.watch([A], woken.set)
         woken.ready()
     assert pg.ask(LISTENERS, database=database) == [(0,)]
@@ -162,7 +162,7 @@ def test_nothing_is_said_while_nobody_else_listens(pg: PgServer, database: str, 
 
 def test_where_too_many_listen_it_looks_now_and_then(pg: PgServer, database: str, there: PostgresStore) -> None:
     woken = threading.Event()
-    with closing(PostgresStore(pg.url(database), lines=Lines(Pool(1)))) as store:
+    with closing(PostgresStore(pg.url(database), lines=ConnectionPool(PoolLimits(1)))) as store:
         store.watch([A], woken.set)
         assert woken.wait(60)
         woken.clear()
@@ -174,8 +174,8 @@ def test_where_too_many_listen_it_looks_now_and_then(pg: PgServer, database: str
 def test_a_watch_goes_on_when_the_server_was_started_again() -> None:
     with (
         pg_running() as server,
-        Kv(PostgresStore(server.url(), lines=Lines())) as here,
-        Kv(PostgresStore(server.url(), lines=Lines())) as there,
+        Kv(PostgresStore(server.url(), lines=ConnectionPool())) as here,
+        Kv(PostgresStore(server.url(), lines=ConnectionPool())) as there,
         here.watch([("a",)]) as states,
     ):
         assert [entry.value for entry in next(states)] == [None]

@@ -26,14 +26,14 @@ from provisioner.kv.errors import StoreFailed
 from provisioner.kv.local_store import DirectStore
 from provisioner.kv.model import KvU64, MutationKind, ReadRange
 from provisioner.kv.stores.memory import MemoryStore
-from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.pool import ConnectionPool
 from provisioner.kv.stores.postgres.store import PostgresStore
 from provisioner.kv.stores.sqlite.store import SqliteStore
 
 
 @pytest.fixture
 def store(pg: PgServer) -> Iterator[PostgresStore]:
-    with pg.database() as name, closing(PostgresStore(pg.url(name), lines=Lines())) as made:
+    with pg.database() as name, closing(PostgresStore(pg.url(name), lines=ConnectionPool())) as made:
         yield made
 
 

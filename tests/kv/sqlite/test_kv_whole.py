@@ -11,39 +11,39 @@ import psycopg
 import pytest
 from pg_server import PgServer
 
-from provisioner.kv.bulk_copy import Copy, Letter, Whole, copy, settle
+from provisioner.kv.bulk_copy import BulkSource, BulkTarget, Letter, copy, settle
 from provisioner.kv.errors import Unreachable
 from provisioner.kv.model import AtomicWrite, Mutation, MutationKind, StoredRow
-from provisioner.kv.stores.postgres.bulk_copy import PostgresWhole
+from provisioner.kv.stores.postgres.bulk_copy import PostgresBulkTarget
 from provisioner.kv.stores.postgres.store import PostgresStore
-from provisioner.kv.stores.sqlite.bulk_copy import SqliteWhole
+from provisioner.kv.stores.sqlite.bulk_copy import SqliteBulkTarget
 from provisioner.kv.stores.sqlite.clone import clone
 from provisioner.kv.stores.sqlite.store import SqliteStore
 
 NOW = 5_000_000
 
 
-def rows_of(whole: Whole) -> list[StoredRow]:
+def rows_of(whole: BulkSource) -> list[StoredRow]:
     return [row for batch in whole.batches() for row in batch]
 
 
 @contextmanager
-def file(path: Path) -> Iterator[SqliteWhole]:
+def file(path: Path) -> Iterator[SqliteBulkTarget]:
     SqliteStore(path).close()
-    with SqliteWhole(str(path)) as found:
+    with SqliteBulkTarget(str(path)) as found:
         yield found
 
 
 @contextmanager
-def database(pg: PgServer) -> Iterator[PostgresWhole]:
+def database(pg: PgServer) -> Iterator[PostgresBulkTarget]:
     with pg.database() as name, ExitStack() as stack:
         PostgresStore(pg.url(name)).close()
         one, other = (stack.enter_context(psycopg.connect(pg.url(name), autocommit=True)) for _ in range(2))
-        yield PostgresWhole(one, other, name)
+        yield PostgresBulkTarget(one, other, name)
 
 
 @pytest.fixture(params=["files", "to a server", "from a server"])
-def ends(request: pytest.FixtureRequest, tmp_path: Path, pg: PgServer) -> Iterator[tuple[Copy, Copy]]:
+def ends(request: pytest.FixtureRequest, tmp_path: Path, pg: PgServer) -> Iterator[tuple[BulkTarget, BulkTarget]]:
     one = database(pg) if request.param == "from a server" else file(tmp_path / "one")
     other = database(pg) if request.param == "to a server" else file(tmp_path / "other")
     with one as source, other as target:
@@ -59,7 +59,9 @@ def some(chance: random.Random, count: int) -> list[StoredRow]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_whatever_is_written_while_it_is_copied_it_is_the_same_afterwards(ends: tuple[Copy, Copy], seed: int) -> None:
+def test_whatever_is_written_while_it_is_copied_it_is_the_same_afterwards(
+    ends: tuple[BulkTarget, BulkTarget], seed: int
+) -> None:
     source, target = ends
     chance = random.Random(seed)
     source.put(some(chance, 7000))
@@ -82,7 +84,7 @@ def test_nobody_writes_to_a_file_that_is_fenced_and_everybody_goes_on_when_it_is
     store = SqliteStore(path)
     write = [AtomicWrite((), (Mutation(MutationKind.SET, b"\2key\0", b"value"),))]
     store.write(write)
-    with SqliteWhole(str(path)) as whole:
+    with SqliteBulkTarget(str(path)) as whole:
         whole.fence()
         whole.fence()
         for again in (store, SqliteStore(path, must_exist=True)):

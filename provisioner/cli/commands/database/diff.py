@@ -13,15 +13,15 @@ import click
 from provisioner.cli.commands.database.dump import progress
 from provisioner.cli.commands.kv import kv_errors
 from provisioner.cli.context import json_option
-from provisioner.cli.data_source import Place, located, place, registered, snapshot, with_keys
-from provisioner.cli.selectors import Wanted, selector_options
+from provisioner.cli.data_source import DataSource, located, place, registered, snapshot, with_keys
+from provisioner.cli.selectors import NamedTarget, selector_options
 from provisioner.core.errors import Ambiguous, UsageError
 from provisioner.core.model import Database
 from provisioner.core.naming import shown
 from provisioner.environment.resolve import Selectors
 from provisioner.kv.codec import json_notation
 from provisioner.kv.dump import json_lines
-from provisioner.kv.dump.diff import Change, Kind, Side
+from provisioner.kv.dump.diff import EntryChange, Kind, Side
 from provisioner.kv.dump.diff import diff as differences
 from provisioner.kv.model import NEVER, StoredRow
 from provisioner.operations.target import Target
@@ -50,7 +50,7 @@ def diff(a: str, b: str, values: bool, stat: bool, exit_code: bool, selectors: S
     """
     if a == b == "-":
         raise UsageError("standard input can be one of the two, not both", "Name a file")
-    pairs = _pairs(Wanted(selectors, a), Wanted(selectors, b))
+    pairs = _pairs(NamedTarget(selectors, a), NamedTarget(selectors, b))
     if as_json and len(pairs) > 1:
         names = ", ".join(first.name for first, _ in pairs)
         raise Ambiguous(f"{a} has {len(pairs)} Deno KV databases: {names}", "Choose one: --instance INSTANCE")
@@ -59,7 +59,7 @@ def diff(a: str, b: str, values: bool, stat: bool, exit_code: bool, selectors: S
         sys.exit(1)
 
 
-def _pairs(one: Wanted, other: Wanted) -> list[tuple[Place, Place]]:
+def _pairs(one: NamedTarget, other: NamedTarget) -> list[tuple[DataSource, DataSource]]:
     """What is compared with what: of two timelines, the Deno KV databases on each instance that both have."""
     first, second = registered(one), registered(other)
     if first is None or second is None:
@@ -71,13 +71,13 @@ def _pairs(one: Wanted, other: Wanted) -> list[tuple[Place, Place]]:
     return [(_place(first, found[0][each]), _place(second, found[1][each])) for each in both]
 
 
-def _place(target: Target, database: Database) -> Place:
+def _place(target: Target, database: Database) -> DataSource:
     found = located(target.app, database)
-    assert isinstance(found, Place)  # noqa: S101 - it has keys
+    assert isinstance(found, DataSource)  # noqa: S101 - it has keys
     return found
 
 
-def _compared(first: Place, second: Place, *, values: bool, stat: bool, as_json: bool) -> bool:
+def _compared(first: DataSource, second: DataSource, *, values: bool, stat: bool, as_json: bool) -> bool:
     """Print how two databases differ; whether they do."""
     fork = fork_version(first, second)
     counts: Counter[Kind] = Counter()
@@ -100,7 +100,7 @@ def _compared(first: Place, second: Place, *, values: bool, stat: bool, as_json:
     return bool(counts)
 
 
-def fork_version(first: Place, second: Place) -> int | None:
+def fork_version(first: DataSource, second: DataSource) -> int | None:
     """The version of the database when one of the two was forked from the other; None where no fork is known of."""
     for one, other in ((first.database, second.database), (second.database, first.database)):
         if one is not None and other is not None and one.forked_from == other.id:
@@ -108,7 +108,7 @@ def fork_version(first: Place, second: Place) -> int | None:
     return None
 
 
-def _counted(changes: Iterable[Change], counts: Counter[Kind], advance: Any) -> Iterator[Change]:
+def _counted(changes: Iterable[EntryChange], counts: Counter[Kind], advance: Any) -> Iterator[EntryChange]:
     for change in changes:
         counts[change.kind] += 1
         if not counts.total() % 1000:
@@ -116,14 +116,16 @@ def _counted(changes: Iterable[Change], counts: Counter[Kind], advance: Any) -> 
         yield change
 
 
-def _line(change: Change, values: bool) -> str:
+def _line(change: EntryChange, values: bool) -> str:
     line = f"{_MARKS[change.kind]} {_json(json_lines.documents_of(change.before or change.after)[0])}"  # type: ignore[arg-type]
     if values:
         line += "".join(f"\t{_json(_value(row))}" for row in (change.before, change.after) if row is not None)
     return line
 
 
-def _print_json(first: Place, second: Place, fork: int | None, changes: Iterable[Change], values: bool) -> None:
+def _print_json(
+    first: DataSource, second: DataSource, fork: int | None, changes: Iterable[EntryChange], values: bool
+) -> None:
     """One document, printed as it is found, up to the counts that end it."""
     head = {"a": first.name, "b": second.name, "fork": None if fork is None else json_lines.stamp(fork)}
     click.echo(f'{_json(head)[:-1]}, "changes": [', nl=False)

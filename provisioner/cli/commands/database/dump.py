@@ -16,9 +16,17 @@ from provisioner.cli.commands.database.fork import deploy_option
 from provisioner.cli.commands.database.pg_dump import NO_DUMP, dump_whole, load_whole
 from provisioner.cli.commands.kv import kv_errors
 from provisioner.cli.context import confirm, json_option, print_json, the_home, yes_option
-from provisioner.cli.data_source import Place, Whole, must_be_connected, opened, readable, snapshot, source_of
+from provisioner.cli.data_source import (
+    DataSource,
+    WholeDatabase,
+    must_be_connected,
+    opened,
+    readable,
+    snapshot,
+    source_of,
+)
 from provisioner.cli.output_file import written
-from provisioner.cli.selectors import Wanted, target_argument
+from provisioner.cli.selectors import NamedTarget, target_argument
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import ProvisionerError, UsageError
@@ -47,7 +55,7 @@ Advance = Callable[[int], None]
 @json_option
 @kv_errors
 def dump(
-    wanted: Wanted,
+    wanted: NamedTarget,
     output: str | None,
     no_versionstamps: bool,
     form: str | None,
@@ -63,7 +71,7 @@ def dump(
     source = source_of(wanted)
     if output is not None and os.path.exists(output):
         confirm(f"Replace {output}?", yes)
-    if isinstance(source, Whole):
+    if isinstance(source, WholeDatabase):
         dump_whole(source, output, form, as_json=as_json)
         return
     if form is not None:
@@ -105,7 +113,7 @@ def dump(
 @json_option
 @kv_errors
 def load(
-    wanted: Wanted,
+    wanted: NamedTarget,
     words: list[str],
     replace: bool,
     merge: bool,
@@ -132,7 +140,7 @@ def load(
     if from_line > 1 and not (replace or merge):
         raise UsageError("--from-line goes on with a load that has begun", "Say --replace or --merge with it")
     target = source_of(wanted)
-    if isinstance(target, Whole):
+    if isinstance(target, WholeDatabase):
         if merge or keep_versionstamps or from_line > 1:
             raise UsageError(
                 "a postgres database is replaced as a whole", "Say --replace, or nothing where it is empty"
@@ -163,7 +171,7 @@ def load(
         _record(target, "database.load-begun", file)
         try:
             loaded = _load(source, into, _size(file), replace=replace, start=from_line)
-        except loading.Stopped as stopped:
+        except loading.LoadStopped as stopped:
             _record(target, "database.load-stopped", f"{stopped.loaded.entries} entries of {file}: {stopped}")
             how = "--merge" if not (replace or keep_versionstamps) else "--replace"
             raise _stopped(
@@ -178,7 +186,7 @@ def load(
     _deploy(target, wanted=not no_deploy, quiet=as_json)
 
 
-def _load(source: Dump, into: loading.Target, size: int | None, *, replace: bool, start: int) -> loading.Loaded:
+def _load(source: Dump, into: loading.LoadTarget, size: int | None, *, replace: bool, start: int) -> loading.Loaded:
     with progress("load", size, "bytes") as advance:
         loaded = loading.Loaded(start - 1, 0, 0)
         try:
@@ -186,11 +194,11 @@ def _load(source: Dump, into: loading.Target, size: int | None, *, replace: bool
                 loaded = step
                 advance(source.bytes_read)
         except KeyboardInterrupt as interrupted:
-            raise loading.Stopped(loaded, interrupted) from interrupted
+            raise loading.LoadStopped(loaded, interrupted) from interrupted
     return loaded
 
 
-def _stopped(stopped: loading.Stopped, target: Place, file: str, how: str) -> ProvisionerError:
+def _stopped(stopped: loading.LoadStopped, target: DataSource, file: str, how: str) -> ProvisionerError:
     done = stopped.loaded
     kept = "nothing was loaded"
     if done.entries:
@@ -206,14 +214,14 @@ def _stopped(stopped: loading.Stopped, target: Place, file: str, how: str) -> Pr
     return ProvisionerError(f"{what}; {kept}", f"Go on with: {again}")
 
 
-def _users(target: Place) -> str:
+def _users(target: DataSource) -> str:
     if target.app is None or target.database is None:
         return ""
     with Registry.open(the_home()) as registry:
         return shared_by(registry, [target.database])
 
 
-def _keep(target: Place) -> None:
+def _keep(target: DataSource) -> None:
     if target.database is None or target.app is None:
         return
     with Registry.open(the_home()) as registry:
@@ -221,7 +229,7 @@ def _keep(target: Place) -> None:
     click.echo(f"what {target.name} holds is kept as snapshot {kept.id}", err=True)
 
 
-def _record(target: Place, action: str, detail: str, *, deploy: bool | None = None) -> None:
+def _record(target: DataSource, action: str, detail: str, *, deploy: bool | None = None) -> None:
     """Add it to the database's history; with `deploy` as one that holds other data now."""
     if target.database is None or target.app is None:
         return
@@ -232,7 +240,7 @@ def _record(target: Place, action: str, detail: str, *, deploy: bool | None = No
             mark_changed(registry, database_id, deploy=deploy)
 
 
-def _deploy(target: Place, *, wanted: bool, quiet: bool) -> None:
+def _deploy(target: DataSource, *, wanted: bool, quiet: bool) -> None:
     """Run the pre-deploy command on what was loaded, and say so, or that it was not run."""
     if target.database is None or target.app is None:
         return

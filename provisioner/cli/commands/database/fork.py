@@ -7,7 +7,7 @@ import click
 from provisioner.cli.change import change
 from provisioner.cli.context import json_option, the_home, yes_option
 from provisioner.cli.scrub_options import scrub_options
-from provisioner.cli.selectors import HERE, Wanted, load, parse, selector_options, target_argument
+from provisioner.cli.selectors import HERE, NamedTarget, load, parse, selector_options, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.environment.resolve import Selectors
 from provisioner.operations import fork_reset
@@ -80,7 +80,7 @@ def fork(
 @yes_option
 @json_option
 def reset(
-    wanted: Wanted,
+    wanted: NamedTarget,
     source: str,
     with_queue: bool,
     no_deploy: bool,

@@ -11,7 +11,7 @@ from provisioner.cli.commands.database.fork import fork, reset
 from provisioner.cli.commands.database.snapshots import restore, snapshot
 from provisioner.cli.context import json_option, print_json, the_app, the_home, yes_option
 from provisioner.cli.groups import LazyGroup
-from provisioner.cli.selectors import Wanted, filtered, load, target_argument
+from provisioner.cli.selectors import NamedTarget, filtered, load, target_argument
 from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.clock import rfc3339
 from provisioner.core.errors import NotResolved
@@ -49,7 +49,7 @@ for _command in (fork, reset, snapshot, restore):
 @target_argument()
 @click.option("--all", "everything", is_flag=True, help="Of every app.")
 @json_option
-def list_databases(wanted: Wanted, everything: bool, as_json: bool) -> None:
+def list_databases(wanted: NamedTarget, everything: bool, as_json: bool) -> None:
     """List databases with their timeline and status."""
     with Registry.open(the_home()) as registry:
         documents = view.flat(filtered(registry, wanted, everything))
@@ -65,7 +65,7 @@ def list_databases(wanted: Wanted, everything: bool, as_json: bool) -> None:
 @database.command()
 @target_argument()
 @json_option
-def show(wanted: Wanted, as_json: bool) -> None:
+def show(wanted: NamedTarget, as_json: bool) -> None:
     """Show a database and its history.
 
     TARGET is a branch, a timeline, or a database by its name or id; by default, the branch that is checked out here.
@@ -92,7 +92,7 @@ def show(wanted: Wanted, as_json: bool) -> None:
 @target_argument()
 @click.option("--all", "everything", is_flag=True, help="Every database that is in error.")
 @json_option
-def fix(wanted: Wanted, everything: bool, as_json: bool) -> None:
+def fix(wanted: NamedTarget, everything: bool, as_json: bool) -> None:
     """Retry what failed: a database or its pre-deploy command.
 
     TARGET is a branch, a timeline, or one database by its name or id; by default, the branch that is checked out here.
@@ -119,7 +119,7 @@ def fix(wanted: Wanted, everything: bool, as_json: bool) -> None:
 @target_argument("TARGET", required=True)
 @yes_option
 @json_option
-def archive(wanted: Wanted, yes: bool, as_json: bool) -> None:
+def archive(wanted: NamedTarget, yes: bool, as_json: bool) -> None:
     """Archive a database, recoverable for the retention period.
 
     TARGET is a branch, a timeline, or one database by its name or id. 'recover' brings them back.
@@ -135,7 +135,7 @@ def archive(wanted: Wanted, yes: bool, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Every stored database that is not in the registry.")
 @click.option("--to", "branch", metavar="BRANCH", help="Give the data to this branch instead of its own.")
 @json_option
-def recover(wanted: Wanted, everything: bool, branch: str | None, as_json: bool) -> None:
+def recover(wanted: NamedTarget, everything: bool, branch: str | None, as_json: bool) -> None:
     """Recover an archived database.
 
     TARGET is a branch, a timeline, or one database by its name or id. If their branch is gone, archived databases stay until
@@ -170,7 +170,7 @@ def _messages(action: str) -> Describe:
     }
 
 
-def _found(registry: Registry, wanted: Wanted, branch: str | None) -> list[Found]:
+def _found(registry: Registry, wanted: NamedTarget, branch: str | None) -> list[Found]:
     """What is stored and not in the registry, by its id; or what a timeline has of it that has nothing archived."""
     if wanted.text is not None and (one := found_databases.with_id(registry, wanted.text)) is not None:
         if branch is None:
@@ -189,7 +189,7 @@ def _found(registry: Registry, wanted: Wanted, branch: str | None) -> list[Found
 @target_argument("TARGET", required=True)
 @yes_option
 @json_option
-def purge(wanted: Wanted, yes: bool, as_json: bool) -> None:
+def purge(wanted: NamedTarget, yes: bool, as_json: bool) -> None:
     """Permanently delete an archived database now.
 
     TARGET is a branch, a timeline, or one database by its name or id. Databases whose data is lost are discarded, including

@@ -12,7 +12,7 @@ import click
 
 from provisioner.cli import standard_input
 from provisioner.cli.context import confirm, print_json, the_home
-from provisioner.cli.data_source import Whole, readable
+from provisioner.cli.data_source import WholeDatabase, readable
 from provisioner.cli.output_file import written
 from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.errors import NotReady, ProvisionerError, UsageError
@@ -27,7 +27,7 @@ from provisioner.system.atomic_file import sync_path
 NO_DUMP = "Name a dump, or to empty the database: provisioner database reset TARGET"
 
 
-def dump_whole(whole: Whole, output: str | None, form: str | None, *, as_json: bool) -> None:
+def dump_whole(whole: WholeDatabase, output: str | None, form: str | None, *, as_json: bool) -> None:
     _, database, instance = whole
     dumps = _dumps(instance)
     form = form or dumps.formats[0]
@@ -51,7 +51,7 @@ def dump_whole(whole: Whole, output: str | None, form: str | None, *, as_json: b
         click.echo(shown(f"dumped {database.name} in the format {form}"), err=True)
 
 
-def _directory(dumps: Dumps, whole: Whole, output: str) -> None:
+def _directory(dumps: Dumps, whole: WholeDatabase, output: str) -> None:
     _, database, instance = whole
     target = os.path.abspath(output)
     try:
@@ -68,7 +68,9 @@ def _directory(dumps: Dumps, whole: Whole, output: str) -> None:
         raise ProvisionerError(f"{output} cannot be written: {error.strerror}") from error
 
 
-def load_whole(whole: Whole, file: str, *, replace: bool, keep: bool, deploy: bool, yes: bool, as_json: bool) -> None:
+def load_whole(
+    whole: WholeDatabase, file: str, *, replace: bool, keep: bool, deploy: bool, yes: bool, as_json: bool
+) -> None:
     app, database, _ = whole
     _must_be_connected(database)
     if file != "-" and not os.path.exists(file):

@@ -6,7 +6,7 @@ import click
 
 from provisioner.cli.change import change
 from provisioner.cli.context import json_option, the_home, yes_option
-from provisioner.cli.selectors import HERE, Wanted, load, load_timeline, parse, selector_options, target_argument
+from provisioner.cli.selectors import HERE, NamedTarget, load, load_timeline, parse, selector_options, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.environment.resolve import Selectors
 from provisioner.operations import shares
@@ -36,7 +36,7 @@ def share(source: str, target: str, selectors: Selectors, yes: bool, as_json: bo
 @click.command()
 @target_argument()
 @json_option
-def unshare(wanted: Wanted, as_json: bool) -> None:
+def unshare(wanted: NamedTarget, as_json: bool) -> None:
     """Stop sharing and give TO its own database again.
 
     TARGET is a branch or a timeline; by default, the branch that is checked out here.

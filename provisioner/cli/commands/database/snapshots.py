@@ -9,7 +9,7 @@ import click
 from provisioner.cli.change import change, snapshot_document
 from provisioner.cli.commands.database.fork import deploy_option, queue_option
 from provisioner.cli.context import apps_meant, json_option, print_json, the_home, yes_option
-from provisioner.cli.selectors import Wanted, load, target_argument
+from provisioner.cli.selectors import NamedTarget, load, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.naming import shown
 from provisioner.operations import snapshots
@@ -28,7 +28,7 @@ def snapshot() -> None:
 @target_argument()
 @click.option("--label", default="", help="A word to know it by.")
 @json_option
-def create(wanted: Wanted, label: str, as_json: bool) -> None:
+def create(wanted: NamedTarget, label: str, as_json: bool) -> None:
     """Take a snapshot of a database.
 
     TARGET is a branch, a timeline, or one database by its name or id; by default, the branch that is checked out here.
@@ -42,7 +42,7 @@ def create(wanted: Wanted, label: str, as_json: bool) -> None:
 @snapshot.command(name="list")
 @target_argument()
 @json_option
-def list_snapshots(wanted: Wanted, as_json: bool) -> None:
+def list_snapshots(wanted: NamedTarget, as_json: bool) -> None:
     """List snapshots, newest first.
 
     Default: of all of the app's databases.
@@ -107,7 +107,13 @@ def delete(identity: str, yes: bool, as_json: bool) -> None:
 @yes_option
 @json_option
 def restore(
-    wanted: Wanted, words: list[str], revision: str | None, with_queue: bool, no_deploy: bool, yes: bool, as_json: bool
+    wanted: NamedTarget,
+    words: list[str],
+    revision: str | None,
+    with_queue: bool,
+    no_deploy: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Restore a database from a snapshot.
 

@@ -9,7 +9,7 @@ from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Instance
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
-from provisioner.engines.protocol.looking import Stopped
+from provisioner.engines.protocol.looking import ServerStopped
 from provisioner.operations.home import found_databases
 from provisioner.operations.instances import lost
 from provisioner.registry.store import Registry
@@ -19,7 +19,7 @@ def unregistered(registry: Registry, instance: Instance) -> Iterator[Finding]:
     """On an instance whose place can be looked at."""
     try:
         found = found_databases.everything(registry, instance)
-    except Stopped:
+    except ServerStopped:
         return
     except ProvisionerError as error:
         yield f"instance {instance.slug}", False, str(error)

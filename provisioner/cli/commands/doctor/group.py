@@ -21,7 +21,7 @@ from provisioner.daemon.worker import LONGEST_STAY_SECONDS, daemon_runs
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.files.preflight import look as look_at
 from provisioner.engines.postgres.embedded import cleanup as embedded_cleanup
-from provisioner.engines.protocol.engine import Check
+from provisioner.engines.protocol.engine import HealthCheck
 from provisioner.engines.protocol.looking import only_looking
 from provisioner.git import hooks
 from provisioner.git.refs import read_branches
@@ -31,7 +31,7 @@ from provisioner.operations.instance.moves_in_progress import moves_under_way
 from provisioner.reconcile.apply.lost_data import lost, remedy
 from provisioner.reconcile.changes.command_access import described
 from provisioner.reconcile.controller import damaged, look
-from provisioner.reconcile.plan.actions import Note
+from provisioner.reconcile.plan.actions import UpdateTimeline
 from provisioner.reconcile.repository_identity import wrong
 from provisioner.registry.home import replica
 from provisioner.registry.store import Registry
@@ -139,7 +139,7 @@ def _private(home: Home) -> Finding:
     return "private", True, home.path
 
 
-def _looked_at(name: str, check: Check) -> Finding:
+def _looked_at(name: str, check: HealthCheck) -> Finding:
     return name, check.well, check.text
 
 
@@ -223,7 +223,7 @@ def _hooks(app: App, home: Home, daemon: bool) -> Finding:
         found = hooks.status(checkout.common_dir, checkout.top, home.path)
     except OSError as error:
         return name, False, f"cannot be read: {error.strerror} ({os.fsdecode(error.filename)}). Change its owner"
-    missing = [f"{hook.name} {hook.state}" for hook in found if hook.state is not hooks.State.INSTALLED]
+    missing = [f"{hook.name} {hook.state}" for hook in found if hook.state is not hooks.HookState.INSTALLED]
     if not missing:
         return name, True, "installed"
     meanwhile = " (the daemon watches meanwhile)" if daemon else ""
@@ -242,7 +242,7 @@ def _watches(app: App, daemon: bool) -> Finding:
 def _behind(registry: Registry, app: App, home: Home, daemon: bool) -> Finding:
     """Is there something to do that nobody is about to do?"""
     name = f"app {app.slug} refs"
-    due = [action for action in look(registry, app, now_ms()).actions if not isinstance(action, Note)]
+    due = [action for action in look(registry, app, now_ms()).actions if not isinstance(action, UpdateTimeline)]
     at_work = daemon or any(age <= FRESH_SECONDS for age in inbox.ages(home.inbox))
     if due and not at_work:
         text = f"{len(due)} steps are due and nobody takes them. Run 'provisioner reconcile --app {app.slug}'"

@@ -6,7 +6,7 @@ import click
 
 from provisioner.cli.change import timeline_after
 from provisioner.cli.context import json_option, the_home
-from provisioner.cli.selectors import TIMELINE, Wanted, load_timeline, target_argument
+from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.operations import deploys
 from provisioner.registry.store import Registry
@@ -15,7 +15,7 @@ from provisioner.registry.store import Registry
 @click.command()
 @target_argument(options=TIMELINE)
 @json_option
-def deploy(wanted: Wanted, as_json: bool) -> None:
+def deploy(wanted: NamedTarget, as_json: bool) -> None:
     """Run the pre-deploy command again on a timeline's data.
 
     TARGET is a branch or a timeline; by default, the branch that is checked out here. Programs are connected to it again

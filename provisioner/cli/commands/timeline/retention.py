@@ -9,7 +9,7 @@ from provisioner.cli.context import json_option, print_json, the_home
 from provisioner.cli.selectors import (
     ALL,
     TIMELINE,
-    Wanted,
+    NamedTarget,
     filtered,
     load_timeline,
     selector_options,
@@ -31,7 +31,7 @@ from provisioner.registry.store import Registry
 def list_timelines(selectors: Selectors, everything: bool, as_json: bool) -> None:
     """List timelines with revision, status, and expiry."""
     with Registry.open(the_home()) as registry:
-        documents = filtered(registry, Wanted(selectors), everything)
+        documents = filtered(registry, NamedTarget(selectors), everything)
     if as_json:
         print_json(documents)
         return
@@ -45,7 +45,7 @@ def list_timelines(selectors: Selectors, everything: bool, as_json: bool) -> Non
 @click.command()
 @target_argument(options=TIMELINE)
 @json_option
-def protect(wanted: Wanted, as_json: bool) -> None:
+def protect(wanted: NamedTarget, as_json: bool) -> None:
     """Protect a timeline from expiry, archiving, and replacement.
 
     It never expires, is never archived, and 'fork' and 'reset' can't replace its data.
@@ -63,7 +63,7 @@ def protect(wanted: Wanted, as_json: bool) -> None:
 @click.command()
 @target_argument(options=TIMELINE)
 @json_option
-def unprotect(wanted: Wanted, as_json: bool) -> None:
+def unprotect(wanted: NamedTarget, as_json: bool) -> None:
     """Remove a timeline's protection.
 
     If its branch is already gone, its databases are archived now.
@@ -82,7 +82,7 @@ def unprotect(wanted: Wanted, as_json: bool) -> None:
 @click.option("--never", is_flag=True, help="It does not expire, whatever its app says.")
 @click.option("--default", "as_app", is_flag=True, help="As its app says, counted from now.")
 @json_option
-def expire(wanted: Wanted, after: str | None, never: bool, as_app: bool, as_json: bool) -> None:
+def expire(wanted: NamedTarget, after: str | None, never: bool, as_app: bool, as_json: bool) -> None:
     """Set how long a timeline is kept after its last push.
 
     It begins anew with every push, and with this command.

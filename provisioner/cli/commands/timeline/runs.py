@@ -9,7 +9,7 @@ import click
 
 from provisioner.cli.change import timeline_after
 from provisioner.cli.context import json_option, print_json, the_home
-from provisioner.cli.selectors import TIMELINE, Wanted, load_timeline, target_argument
+from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.errors import NotResolved
 from provisioner.core.model import Run, RunState
@@ -29,7 +29,7 @@ LOOK_SECONDS = 0.1
 @click.command()
 @target_argument(options=TIMELINE)
 @json_option
-def show(wanted: Wanted, as_json: bool) -> None:
+def show(wanted: NamedTarget, as_json: bool) -> None:
     """Show a timeline, its databases, and its latest run.
 
     TARGET is a branch or a timeline; default: that of the branch checked out here.
@@ -67,7 +67,7 @@ def _print_deploy(deploy: view.Document) -> None:
 @click.command()
 @target_argument(options=TIMELINE)
 @click.option("--follow", "keep_on", is_flag=True, help="Go on until the command has ended.")
-def log(wanted: Wanted, keep_on: bool) -> None:
+def log(wanted: NamedTarget, keep_on: bool) -> None:
     """Show the log of the latest pre-deploy run."""
     with Registry.open(the_home()) as registry:
         app, found = load_timeline(registry, wanted)
@@ -95,7 +95,7 @@ def _runs(registry: Registry, run: Run) -> bool:
 @click.command()
 @target_argument(options=TIMELINE)
 @json_option
-def fix(wanted: Wanted, as_json: bool) -> None:
+def fix(wanted: NamedTarget, as_json: bool) -> None:
     """Retry a timeline's failed databases and pre-deploy command."""
     with Registry.open(the_home()) as registry:
         app, found = load_timeline(registry, wanted)

@@ -30,7 +30,7 @@ _OURS = "us"  # the unit that we give times in, and people do not: what a role h
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RoleLimits:
     """`connections` is -1 where there is no limit. `temp` and `timeout` are as PostgreSQL has them, None where nothing is to be
     set. `limits_temp`: the administrator may limit temporary files."""
 
@@ -44,7 +44,7 @@ class Limits:
         return temp | dict.fromkeys(_TIMEOUTS, self.timeout)
 
 
-def of(session: Session, allowance: Allowance) -> Limits:
+def of(session: Session, allowance: Allowance) -> RoleLimits:
     """What an allowance comes to on this server."""
     row = session.execute(_SERVER).fetchone()
     assert row is not None  # noqa: S101
@@ -55,7 +55,7 @@ def of(session: Session, allowance: Allowance) -> Limits:
     )
     wanted_kb = _usual(allowance.temp_bytes, USUAL_TEMP_BYTES) // 1024
     wanted_ms = _usual(allowance.statement_ms, USUAL_STATEMENT_MS)
-    return Limits(
+    return RoleLimits(
         connections or -1,
         None if not wanted_kb or 0 <= temp_kb <= wanted_kb else f"{wanted_kb}kB",
         None if not wanted_ms or 0 < statement_ms <= wanted_ms else f"{wanted_ms * 1000}{_OURS}",
@@ -63,7 +63,7 @@ def of(session: Session, allowance: Allowance) -> Limits:
     )
 
 
-def statements(role: str, limits: Limits, known: Iterable[str] = ()) -> list[Statement]:
+def statements(role: str, limits: RoleLimits, known: Iterable[str] = ()) -> list[Statement]:
     """What gives a role these limits, which has the settings `known`, each ``name=value``."""
     found = [sql.SQL("alter role {} connection limit {}").format(named(role), limits.connections)]
     there = dict(setting.split("=", 1) for setting in known)
@@ -83,7 +83,7 @@ def imposed(session: Session, instance: Instance, role: str) -> list[Statement]:
     return statements(role, of(session, instance.allowance), (rows[0][0] if rows else None) or ())
 
 
-def unlimited(session: Session, instance: Instance, limits: Limits) -> list[tuple[str, list[str]]]:
+def unlimited(session: Session, instance: Instance, limits: RoleLimits) -> list[tuple[str, list[str]]]:
     """The roles of an instance's databases that have other limits, with their settings."""
     starts = [f"{kind}_{instance.id[:8]}_" for kind in (names.LIVE, names.SPARE, names.SHARER)]
     ours = f"^({'|'.join(_TIMEOUTS)})=[0-9]+{_OURS}$" + (f"|^{_TEMP}=" if limits.limits_temp else "")

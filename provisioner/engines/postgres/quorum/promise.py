@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from provisioner.engines.postgres.quorum.standby_names import Wanted, parse
+from provisioner.engines.postgres.quorum.standby_names import SynchronousStandbys, parse
 
 _DURABLE = ("on", "remote_apply")
 
@@ -110,7 +110,7 @@ def promise(found: Replication, wanted: int) -> Promise:
     return Promise(wanted, nodes, tuple(broken), tuple(_warnings(asked, found)))
 
 
-def _nodes(found: Replication, asked: Wanted | None, impostors: int) -> int:
+def _nodes(found: Replication, asked: SynchronousStandbys | None, impostors: int) -> int:
     """At least so many have a write on disk when it is acknowledged."""
     if not found.fsync or _value(found) == "off":
         return 0
@@ -140,7 +140,7 @@ def _settings(found: Replication) -> list[str]:
     return broken
 
 
-def _names(asked: Wanted | None, found: Replication, wanted: int) -> list[str]:
+def _names(asked: SynchronousStandbys | None, found: Replication, wanted: int) -> list[str]:
     """What is wrong with the names of synchronous standbys, whoever is there."""
     if asked is None:
         return [
@@ -160,7 +160,7 @@ def _names(asked: Wanted | None, found: Replication, wanted: int) -> list[str]:
     return []
 
 
-def _missing(asked: Wanted, found: Replication) -> list[str]:
+def _missing(asked: SynchronousStandbys, found: Replication) -> list[str]:
     """Fewer standbys than a commit needs: nothing is acknowledged that does not lie there, but nothing else either."""
     there = [one for one in found.replicas if one.counts and one.follower is Follower.STANDBY]
     if len(there) >= asked.count:
@@ -169,7 +169,7 @@ def _missing(asked: Wanted, found: Replication) -> list[str]:
     return [f"{have} {'is' if len(there) == 1 else 'are'} there, so writes wait: {_state(asked, found)}"]
 
 
-def _state(asked: Wanted, found: Replication) -> str:
+def _state(asked: SynchronousStandbys, found: Replication) -> str:
     """Who is there, in what state, and who is not; ends in what to do."""
     said = [_described(one) for one in found.replicas if one.follower is Follower.STANDBY]
     said += [f"{name} is not connected" for name in _absent(asked, found)]
@@ -187,7 +187,7 @@ def _described(one: Replica) -> str:
     return f"{one.name} is in state {one.state}{behind}"
 
 
-def _absent(asked: Wanted, found: Replication) -> list[str]:
+def _absent(asked: SynchronousStandbys, found: Replication) -> list[str]:
     here = {one.name.lower() for one in found.replicas}
     return [name for name in asked.names if not asked.anybody and name.lower() not in here]
 
@@ -199,7 +199,7 @@ def _impostor(one: Replica, found: Replication) -> str:
     )
 
 
-def _warnings(asked: Wanted | None, found: Replication) -> list[str]:
+def _warnings(asked: SynchronousStandbys | None, found: Replication) -> list[str]:
     warnings = []
     if asked is not None and found.sees:
         counted = sum(one.counts and one.follower is Follower.STANDBY for one in found.replicas)

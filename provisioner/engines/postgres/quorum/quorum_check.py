@@ -17,7 +17,7 @@ from provisioner.core.model import Instance
 from provisioner.engines.postgres.quorum.promise import Promise, Replication, promise
 from provisioner.engines.postgres.quorum.replication_status import Session, acknowledged, replication
 from provisioner.engines.postgres.session import looking
-from provisioner.engines.protocol.engine import Check, Kept, Standby
+from provisioner.engines.protocol.engine import HealthCheck, ReplicationStatus, Standby
 from provisioner.system.service_thread import ServiceThread
 
 _KNOWN_SECONDS = 2.0  # of a thousand databases each asks
@@ -81,7 +81,7 @@ def forget() -> None:
     _known.clear()
 
 
-def kept(instance: Instance) -> Kept | None:
+def kept(instance: Instance) -> ReplicationStatus | None:
     """See `Engine.kept`."""
     found = _replication(instance)
     wanted = instance.require_quorum
@@ -89,19 +89,19 @@ def kept(instance: Instance) -> Kept | None:
         return None
     made = promise(found, wanted or 2)
     problem = made.broken_text if wanted else ""
-    return Kept(wanted, made.nodes, problem, made.warnings, _standbys(found))
+    return ReplicationStatus(wanted, made.nodes, problem, made.warnings, _standbys(found))
 
 
-def check(instance: Instance, session: Session) -> Check:
+def check(instance: Instance, session: Session) -> HealthCheck:
     """Is the promise kept, and does a commit come back that waits for it? Raises psycopg.Error."""
     made = promise(replication(session), instance.require_quorum)
     if not made.holds:
-        return Check("quorum", False, made.broken_text)
+        return HealthCheck("quorum", False, made.broken_text)
     took = acknowledged(session, _PATIENCE)
     if took is None:
         text = f"no standby has acknowledged a write within {_PATIENCE:.0f} s: look at the network between the nodes"
-        return Check("quorum", False, text)
-    return Check("quorum", True, f"{_said(made)}; a commit took {took * 1000:.1f} ms")
+        return HealthCheck("quorum", False, text)
+    return HealthCheck("quorum", True, f"{_said(made)}; a commit took {took * 1000:.1f} ms")
 
 
 def _replication(instance: Instance) -> Replication:

@@ -10,7 +10,7 @@ _TOKEN = re.compile(r'\s*(?:(?P<quoted>"(?:[^"]|"")+")|(?P<word>[^\s"(),]+)|(?P<
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SynchronousStandbys:
     """A commit waits for `count` of the standbys `names`: the first that are there, or (`quorum`) any."""
 
     quorum: bool
@@ -23,7 +23,7 @@ class Wanted:
         return ANYBODY in self.names
 
 
-def parse(text: str) -> Wanted | None:
+def parse(text: str) -> SynchronousStandbys | None:
     """None where nobody is waited for. The server has accepted `text`; raises ValueError where it could not have."""
     tokens = _tokens(text)
     if not tokens:
@@ -43,7 +43,7 @@ def parse(text: str) -> Wanted | None:
         raise ValueError(text)
     if any(kind not in ("word", "quoted") for kind, _ in names):
         raise ValueError(text)
-    return Wanted(quorum, count, tuple(value for _, value in names))
+    return SynchronousStandbys(quorum, count, tuple(value for _, value in names))
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:

@@ -29,7 +29,7 @@ _SET_VERSION: Final = (
 )
 
 
-class PostgresWhole:
+class PostgresBulkTarget:
     """Both sessions commit each statement by itself; `reading` is for one that goes on while `session` changes something.
     `place` is what it is called."""
 

@@ -81,7 +81,7 @@ class Bounded(psycopg.Connection[Row]):
             return end.value
 
 
-class Line(Bounded):
+class PooledConnection(Bounded):
     """`warned`: the server has said something since this was set to False."""
 
     warned: bool = False

@@ -21,8 +21,8 @@ from typing import Any, Final
 import psycopg
 
 from provisioner.kv.errors import Busy
-from provisioner.kv.stores.postgres.connection import Line, Row
-from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.connection import PooledConnection, Row
+from provisioner.kv.stores.postgres.pool import ConnectionPool
 from provisioner.kv.stores.postgres.schema import CHANNEL, WRITING
 from provisioner.kv.stores.postgres.writer import EVERYTHING, hashed
 from provisioner.kv.stores.subscriptions import Wakeups
@@ -53,10 +53,10 @@ _LAST_COMMITS: Final = "select writer, token from deno_kv.commits"
 _log = logging.getLogger("provisioner.kv")
 
 
-class Listening:
+class NotifyListener:
     """Of one store, from when somebody wants it."""
 
-    def __init__(self, lines: Lines, conninfo: str, me: str, wakeups: Wakeups) -> None:
+    def __init__(self, lines: ConnectionPool, conninfo: str, me: str, wakeups: Wakeups) -> None:
         self._lines = lines
         self._conninfo = conninfo
         self._me = me
@@ -106,7 +106,7 @@ class Listening:
         os.close(self._stop)
         os.close(self._tell)
 
-    def _listen(self, line: Line) -> None:
+    def _listen(self, line: PooledConnection) -> None:
         line.add_notify_handler(lambda said: self._hear(said.payload))
         self._put_down(line)
         while not self._ends(RENEWAL, line):
@@ -115,17 +115,17 @@ class Listening:
         with suppress(psycopg.Error):
             self._asked(line, _LEAVE, (self._me,))
 
-    def _put_down(self, line: Line) -> None:
+    def _put_down(self, line: PooledConnection) -> None:
         line.until = time.monotonic() + 3 * ANSWER
         line.ask(_LISTEN)
         line.ask_all(("begin", ()), (_LOCK, ()), (_REGISTER, (self._me,)), ("commit", ()))
         self._wakeups.everything()
 
-    def _asked(self, line: Line, statement: str, parameters: tuple[Any, ...] = ()) -> list[Row]:
+    def _asked(self, line: PooledConnection, statement: str, parameters: tuple[Any, ...] = ()) -> list[Row]:
         line.until = time.monotonic() + ANSWER
         return line.ask(statement, parameters)
 
-    def _ends(self, seconds: float, line: Line | None = None) -> bool:
+    def _ends(self, seconds: float, line: PooledConnection | None = None) -> bool:
         """Wait so long, and pass on what is said meanwhile. Is it over?"""
         end = time.monotonic() + seconds
         wanted = select.poll()

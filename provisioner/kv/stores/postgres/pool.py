@@ -19,30 +19,30 @@ from psycopg.conninfo import conninfo_to_dict
 
 from provisioner.kv.errors import Busy
 from provisioner.kv.stores.postgres import errors
-from provisioner.kv.stores.postgres.connection import Line, shown
-from provisioner.kv.stores.postgres.pool_limits import POOL, Pool
+from provisioner.kv.stores.postgres.connection import PooledConnection, shown
+from provisioner.kv.stores.postgres.pool_limits import POOL, PoolLimits
 
 KEPT_PART: Final = 2  # of all, at most one in so many listens
 _LEAVING: Final = 0.02  # seconds
 
 
-class Lines:
+class ConnectionPool:
     """At most as many as `pool` says."""
 
-    def __init__(self, pool: Pool = POOL) -> None:
+    def __init__(self, pool: PoolLimits = POOL) -> None:
         self._pool = pool
         self._changed = threading.Condition()
-        self._idle: list[tuple[str, Line]] = []  # the one that was used longest ago first
+        self._idle: list[tuple[str, PooledConnection]] = []  # the one that was used longest ago first
         self._open: Counter[str] = Counter()  # and those that are being opened
         self._kept = 0
-        self._lent: dict[Line, str] = {}
+        self._lent: dict[PooledConnection, str] = {}
 
     @property
     def count(self) -> int:
         return self._open.total() + self._kept
 
     @contextmanager
-    def lent(self, conninfo: str, until: float) -> Iterator[Line]:
+    def lent(self, conninfo: str, until: float) -> Iterator[PooledConnection]:
         """One for the caller alone. What it leaves in a transaction, or broken, is closed.
 
         Raises Busy where none is free `until` then, by time.monotonic(), and psycopg.Error where none can be made.
@@ -57,7 +57,7 @@ class Lines:
             self._give_back(conninfo, line)
 
     @contextmanager
-    def ready(self, conninfo: str, until: float) -> Iterator[Line | None]:
+    def ready(self, conninfo: str, until: float) -> Iterator[PooledConnection | None]:
         """As `lent`, but None where no connection is idle: nobody waits."""
         with self._changed:
             line = self._idle_one(conninfo)
@@ -71,7 +71,7 @@ class Lines:
             self._give_back(conninfo, line)
 
     @contextmanager
-    def kept(self, conninfo: str) -> Iterator[Line | None]:
+    def kept(self, conninfo: str) -> Iterator[PooledConnection | None]:
         """One for as long as the caller likes; None where there are so many of those that others would starve."""
         with self._changed:
             allowed = self._kept < self._pool.most // KEPT_PART
@@ -83,7 +83,7 @@ class Lines:
             yield None
             return
         try:
-            with Line.to(conninfo) as line:
+            with PooledConnection.to(conninfo) as line:
                 yield line
         finally:
             with self._changed:
@@ -107,16 +107,16 @@ class Lines:
             for line in [line for line, place in self._lent.items() if place == conninfo]:
                 line.until = 0.0
 
-    def _lend(self, conninfo: str, line: Line, until: float) -> None:
+    def _lend(self, conninfo: str, line: PooledConnection, until: float) -> None:
         with self._changed:
             line.until = until
             self._lent[line] = conninfo
 
-    def _made(self, conninfo: str) -> Line:
+    def _made(self, conninfo: str) -> PooledConnection:
         """A new one. A server that has none to spare gets back what is idle here. Raises psycopg.Error."""
         while True:
             try:
-                return Line.to(conninfo)
+                return PooledConnection.to(conninfo)
             except psycopg.Error as error:
                 if not errors.is_full(error):
                     raise
@@ -127,7 +127,7 @@ class Lines:
             oldest.close()
             time.sleep(_LEAVING)  # until the server has noticed
 
-    def _taken(self, conninfo: str, until: float) -> Line | None:
+    def _taken(self, conninfo: str, until: float) -> PooledConnection | None:
         """One that is idle; None where the caller may open one."""
         evicted = None
         with self._changed:
@@ -146,17 +146,17 @@ class Lines:
         _close(evicted)
         return None
 
-    def _idle_one(self, conninfo: str) -> Line | None:
+    def _idle_one(self, conninfo: str) -> PooledConnection | None:
         for at in range(len(self._idle) - 1, -1, -1):
             if self._idle[at][0] == conninfo:
                 return self._idle.pop(at)[1]
         return None
 
-    def _room(self) -> Line | None:
+    def _room(self) -> PooledConnection | None:
         """Take out the one used longest ago, where no more may be open."""
         return None if self.count < self._pool.most else self._oldest()
 
-    def _oldest(self) -> Line | None:
+    def _oldest(self) -> PooledConnection | None:
         if not self._idle:
             return None
         place, line = self._idle.pop(0)
@@ -168,7 +168,7 @@ class Lines:
         if not self._open[conninfo]:
             del self._open[conninfo]
 
-    def _give_back(self, conninfo: str, line: Line | None) -> None:
+    def _give_back(self, conninfo: str, line: PooledConnection | None) -> None:
         usable = line is not None and line.usable
         with self._changed:
             if line is not None:
@@ -183,17 +183,17 @@ class Lines:
 
 
 _WHERE: Final = ("host", "hostaddr", "port", "service")
-_of_servers: Final[defaultdict[tuple[object, ...], Lines]] = defaultdict(Lines)
+_of_servers: Final[defaultdict[tuple[object, ...], ConnectionPool]] = defaultdict(ConnectionPool)
 _making: Final = threading.Lock()
 
 
-def lines_to(conninfo: str) -> Lines:
+def lines_to(conninfo: str) -> ConnectionPool:
     """Those of this process to the server, or servers, that a connection string names."""
     said = conninfo_to_dict(conninfo)
     with _making:
         return _of_servers[tuple(said.get(word) for word in _WHERE)]
 
 
-def _close(line: Line | None) -> None:
+def _close(line: PooledConnection | None) -> None:
     if line is not None:
         line.close()

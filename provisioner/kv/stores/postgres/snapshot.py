@@ -10,7 +10,7 @@ import psycopg
 
 from provisioner.kv.model import ReadRange, StoredRow
 from provisioner.kv.stores.postgres import errors, statements
-from provisioner.kv.stores.postgres.connection import Line, Row, Statement
+from provisioner.kv.stores.postgres.connection import PooledConnection, Row, Statement
 from provisioner.kv.stores.postgres.schema import WRITING
 
 _HOLD: Final = f"select pg_advisory_lock({WRITING})"
@@ -32,7 +32,7 @@ class PostgresSnapshot:
     whole = True
     expiry = True
 
-    def __init__(self, line: Line, place: str, *, versioned: bool = True) -> None:
+    def __init__(self, line: PooledConnection, place: str, *, versioned: bool = True) -> None:
         self._line = line
         self._place = place
         self.version: int | None = _begun(line) if versioned else None
@@ -69,7 +69,7 @@ class PostgresSnapshot:
             raise errors.refused(self._place, error) from error
 
 
-def _begun(line: Line) -> int:
+def _begun(line: PooledConnection) -> int:
     """Begin behind every commit whose version is known: that of the last one."""
     line.ask(_HOLD)
     try:
@@ -80,7 +80,7 @@ def _begun(line: Line) -> int:
     return int(version)
 
 
-class PostgresPinned:
+class PostgresReadTransaction:
     """One moment, until it is closed: it keeps a connection."""
 
     def __init__(self, snapshot: PostgresSnapshot, stack: ExitStack) -> None:

@@ -24,7 +24,7 @@ from provisioner.kv.errors import Busy
 from provisioner.kv.model import ReadRange
 from provisioner.kv.stores.postgres import statements
 from provisioner.kv.stores.postgres.connection import Row
-from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.pool import ConnectionPool
 
 BOUND: Final = 5.0  # seconds: what was acknowledged longer ago than that is seen
 ANSWER: Final = 1.0  # seconds that a standby has
@@ -48,10 +48,10 @@ class _Mark(NamedTuple):
     history: str
 
 
-class Standby:
+class StandbyReader:
     """Of one store. `primary` is the connection string by which the store itself connects."""
 
-    def __init__(self, lines: Lines, primary: str) -> None:
+    def __init__(self, lines: ConnectionPool, primary: str) -> None:
         self._lines = lines
         self._primary = primary
         self._conninfo = _to_standbys(primary)

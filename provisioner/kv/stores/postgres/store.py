@@ -18,13 +18,21 @@ from provisioner.kv.store import Outcome
 from provisioner.kv.stores.group_commit import GroupCommit
 from provisioner.kv.stores.postgres import errors, schema
 from provisioner.kv.stores.postgres import statements as rows
-from provisioner.kv.stores.postgres.connection import Line, Row, completed, shown
-from provisioner.kv.stores.postgres.listener import Listening
-from provisioner.kv.stores.postgres.pool import Lines, lines_to
-from provisioner.kv.stores.postgres.snapshot import PostgresPinned, PostgresSnapshot
-from provisioner.kv.stores.postgres.standby_reads import Standby
-from provisioner.kv.stores.postgres.writer import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, Changes, Deed, Moment, Writing
-from provisioner.kv.stores.subscriptions import Wakeups, Wanted
+from provisioner.kv.stores.postgres.connection import PooledConnection, Row, completed, shown
+from provisioner.kv.stores.postgres.listener import NotifyListener
+from provisioner.kv.stores.postgres.pool import ConnectionPool, lines_to
+from provisioner.kv.stores.postgres.snapshot import PostgresReadTransaction, PostgresSnapshot
+from provisioner.kv.stores.postgres.standby_reads import StandbyReader
+from provisioner.kv.stores.postgres.writer import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    PATIENCE,
+    Changes,
+    Deed,
+    LockedState,
+    Writing,
+)
+from provisioner.kv.stores.subscriptions import Wakeups, WakeupSubscription
 
 T = TypeVar("T")
 
@@ -43,7 +51,7 @@ class PostgresStore:
     gathers = True
 
     def __init__(
-        self, url: str, *, dbname: str | None = None, must_exist: bool = False, lines: Lines | None = None
+        self, url: str, *, dbname: str | None = None, must_exist: bool = False, lines: ConnectionPool | None = None
     ) -> None:
         try:
             self._conninfo = completed(url, dbname)
@@ -54,8 +62,8 @@ class PostgresStore:
         self._closed = self._given_up = False
         self._wakeups = Wakeups()
         self._writing = Writing(lines, self._conninfo, self._tell)
-        self._listening = Listening(lines, self._conninfo, self._writing.me, self._wakeups)
-        self._standby = Standby(lines, self._conninfo)
+        self._listening = NotifyListener(lines, self._conninfo, self._writing.me, self._wakeups)
+        self._standby = StandbyReader(lines, self._conninfo)
         self._group = GroupCommit(self._transact)
         try:
             with lines.lent(self._conninfo, time.monotonic() + _OPENING) as line:
@@ -92,13 +100,13 @@ class PostgresStore:
         self._must_be_open()
         return self._group.write(writes)
 
-    def watch(self, keys: Sequence[bytes], wake: Callable[[], None]) -> Wanted:
+    def watch(self, keys: Sequence[bytes], wake: Callable[[], None]) -> WakeupSubscription:
         self._must_be_open()
         wanted = self._wakeups.add(keys, wake)
         self._listening.begin()
         return wanted
 
-    def watch_queue(self, wake: Callable[[], None]) -> Wanted:
+    def watch_queue(self, wake: Callable[[], None]) -> WakeupSubscription:
         self._must_be_open()
         wanted = self._wakeups.add((), wake, queue=True)
         self._listening.begin()
@@ -109,7 +117,7 @@ class PostgresStore:
         if due is None or due > now:
             return [], due
 
-        def work(moment: Moment) -> Deed[list[Message]]:
+        def work(moment: LockedState) -> Deed[list[Message]]:
             messages = [Message(id, data) for id, data in moment.answers[0]]  # noqa: A001
             taken = (rows.TAKE, (now + queue.DEADLINE, [message.id for message in messages]))
             return Deed(messages, Changes(statements=[taken]) if messages else None)
@@ -141,7 +149,7 @@ class PostgresStore:
         if expiry is None or expiry > now:
             return 0, expiry
 
-        def work(moment: Moment) -> Deed[int]:
+        def work(moment: LockedState) -> Deed[int]:
             keys = [key for (key,) in moment.answers[0]]
             if not keys:
                 return Deed(0)
@@ -171,10 +179,10 @@ class PostgresStore:
             stack.callback(line.end)
             yield snapshot
 
-    def pinned(self) -> PostgresPinned:
+    def pinned(self) -> PostgresReadTransaction:
         """For several reads at one moment. Short: it keeps a connection."""
         stack = ExitStack()
-        return PostgresPinned(stack.enter_context(self.moment(versioned=False)), stack)
+        return PostgresReadTransaction(stack.enter_context(self.moment(versioned=False)), stack)
 
     def load(self, entries: Sequence[StoredRow], *, keep: bool, after: bytes | None, to_end: bool) -> int:
         """Store these in one transaction: with their own versions if `keep`. How many others were deleted.
@@ -183,7 +191,7 @@ class PostgresStore:
         """
         swept = [] if after is None else rows.sweep(after, [entry[0] for entry in entries], to_end=to_end)
 
-        def work(moment: Moment) -> Deed[int]:
+        def work(moment: LockedState) -> Deed[int]:
             puts, version = loaded(entries, moment.version, moment.version + self._step(), keep=keep)
             changes = Changes(puts, version, statements=swept[1:], anything=True)
             return Deed(moment.answers[0][0][0] if swept else 0, changes)
@@ -230,20 +238,20 @@ class PostgresStore:
         wanted = batch.needs(writes)
         if wanted:
             return self._writing.do(rows.looking_up(wanted), lambda moment: self._done(writes, wanted, moment))
-        outcomes, changes = self._done(writes, wanted, Moment(0, ()))
+        outcomes, changes = self._done(writes, wanted, LockedState(0, ()))
         if changes is None:
             return outcomes
         base = self._writing.put(changes)
         return [_moved(outcome, base) for outcome in outcomes]
 
-    def _done(self, writes: Sequence[AtomicWrite], wanted: Needs, moment: Moment) -> Deed[list[Outcome]]:
+    def _done(self, writes: Sequence[AtomicWrite], wanted: Needs, moment: LockedState) -> Deed[list[Outcome]]:
         done = Batch(*rows.looked_up(wanted, moment.answers), moment.version, self._step)
         outcomes = [done.add(write) for write in writes]
         if done.version == moment.version:
             return Deed(outcomes)
         return Deed(outcomes, Changes(done.puts, done.version, done.enqueues))
 
-    def _failed(self, moment: Moment, now: int) -> Deed[int]:
+    def _failed(self, moment: LockedState, now: int) -> Deed[int]:
         """Messages whose handlers failed: how many."""
         (held,) = moment.answers
         if not held:
@@ -308,7 +316,7 @@ def _moved(outcome: Outcome, base: int) -> Outcome:
     return Committed(versionstamp(int.from_bytes(outcome.versionstamp[:8], "big", signed=True) + base))
 
 
-def _prepare(line: Line, place: str, *, must_exist: bool) -> None:
+def _prepare(line: PooledConnection, place: str, *, must_exist: bool) -> None:
     """Make the tables, unless they are there. Raises psycopg.Error, StoreFailed."""
     if line.ask(schema.FIND) == [(None,)]:
         if must_exist:

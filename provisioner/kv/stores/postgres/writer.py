@@ -25,8 +25,8 @@ from provisioner.kv.errors import Busy, Closed, Uncertain
 from provisioner.kv.model import Enqueue
 from provisioner.kv.rules.batch import Put
 from provisioner.kv.stores.postgres import errors
-from provisioner.kv.stores.postgres.connection import Line, Row, Statement, shown
-from provisioner.kv.stores.postgres.pool import Lines
+from provisioner.kv.stores.postgres.connection import PooledConnection, Row, Statement, shown
+from provisioner.kv.stores.postgres.pool import ConnectionPool
 from provisioner.kv.stores.postgres.statements import messages
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ _COMMIT: Final = ("commit", ())
 _FORGET: Final = "delete from deno_kv.commits where writer <> %b and at < now() - interval '1 day'"
 
 
-class Moment(NamedTuple):
+class LockedState(NamedTuple):
     """What holds while the lock is held: the version of the last commit, and the answers to the questions."""
 
     version: int
@@ -81,7 +81,7 @@ class Writing:
     """The transactions of one store. `tell` hears what was changed; None: maybe something was. `me` is its name among
     the writers."""
 
-    def __init__(self, lines: Lines, conninfo: str, tell: Callable[[Changes | None], None]) -> None:
+    def __init__(self, lines: ConnectionPool, conninfo: str, tell: Callable[[Changes | None], None]) -> None:
         self.me = uuid4().hex
         self.closed = False
         self.lines = lines
@@ -91,20 +91,20 @@ class Writing:
         self._token = 0
         self._last = 0  # the token of what was committed last
 
-    def do(self, questions: Sequence[Statement], work: Callable[[Moment], Deed[T]]) -> T:
+    def do(self, questions: Sequence[Statement], work: Callable[[LockedState], Deed[T]]) -> T:
         """Ask the questions and do what `work` makes of the answers, in one transaction. `work` may be called again.
 
         Raises KvError: Uncertain where nobody can tell whether it happened, else nothing was written.
         """
         deeds: list[Deed[T]] = []
 
-        def once(trial: _Trial, line: Line) -> T:
+        def once(trial: _Trial, line: PooledConnection) -> T:
             _, ((version, done),), *answers = line.ask_all(("begin", ()), (_BEGIN, trial.name), *questions)
             if done:
                 trial.end(line, self._ending(trial, Changes()), _FOR_EVER, _COMMIT)
                 return deeds[-1].result
             trial.unknown = False
-            deed = work(Moment(version, answers))
+            deed = work(LockedState(version, answers))
             deeds.append(deed)
             if deed.changes is None:
                 line.ask(*_COMMIT)
@@ -122,7 +122,7 @@ class Writing:
     def put(self, changes: Changes) -> int:
         """Put it down, whatever is there; its versions count from 0. What they really count from. Raises as `do`."""
 
-        def once(trial: _Trial, line: Line) -> int:
+        def once(trial: _Trial, line: PooledConnection) -> int:
             base: int = trial.end(line, self._ending(trial, changes))[0][0][0]
             return base
 
@@ -130,7 +130,7 @@ class Writing:
         self._tell(changes)
         return result
 
-    def _tried(self, once: Callable[[_Trial, Line], T]) -> T:
+    def _tried(self, once: Callable[[_Trial, PooledConnection], T]) -> T:
         until = time.monotonic() + PATIENCE
         if not self._turn.acquire(timeout=PATIENCE):
             raise Busy(f"{shown(self.conninfo)}: other writes of this process took too long")
@@ -170,7 +170,7 @@ class _Trial:
         self.name = (writing.me, token)
         self._writing = writing
 
-    def until(self, until: float, once: Callable[[_Trial, Line], T]) -> T:
+    def until(self, until: float, once: Callable[[_Trial, PooledConnection], T]) -> T:
         """Try it until then, by time.monotonic()."""
         lines, conninfo = self._writing.lines, self._writing.conninfo
         pause = FIRST_PAUSE
@@ -191,7 +191,7 @@ class _Trial:
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    def end(self, line: Line, *statements: Statement) -> list[list[Row]]:
+    def end(self, line: PooledConnection, *statements: Statement) -> list[list[Row]]:
         """What commits. Raises psycopg.Error; what the server has refused in words was not committed by this."""
         before, self.unknown = self.unknown, True
         line.warned = False

@@ -28,7 +28,7 @@ _PUT: Final = "insert into kv (k, v, v_encoding, version, expiration_ms) values 
 _LOOKED_UP: Final = 500  # keys in a statement
 
 
-class SqliteWhole:
+class SqliteBulkTarget:
     """The file at `path`, which is there, fenced or not. `quick`: it is a copy, which is synced as a whole in the end."""
 
     def __init__(self, path: str, *, quick: bool = False) -> None:
@@ -38,7 +38,7 @@ class SqliteWhole:
     def close(self) -> None:
         self._file.close()
 
-    def __enter__(self) -> SqliteWhole:
+    def __enter__(self) -> SqliteBulkTarget:
         return self
 
     def __exit__(self, *_: object) -> None:

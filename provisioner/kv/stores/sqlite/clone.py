@@ -87,7 +87,7 @@ def _copied(file: File, target: str) -> tuple[Clone, bool, bool]:
     """File and log, not synced; whether there is a log with it, and whether messages are in it."""
     reader = file.reader()
     source = names(reader)
-    log = _Log(source, target)
+    log = _WriteAheadLog(source, target)
     try:
         _read(reader)
         log.open()
@@ -102,7 +102,7 @@ def _copied(file: File, target: str) -> tuple[Clone, bool, bool]:
     return Clone(version, paused, shared), log.needed, queued
 
 
-def _pinned(file: File, reader: apsw.Connection, log: _Log) -> tuple[int, float]:
+def _pinned(file: File, reader: apsw.Connection, log: _WriteAheadLog) -> tuple[int, float]:
     """Choose the moment: the reader sees it from now on, and the log has been read up to it. Version and pause."""
     for tries in itertools.count(1):
         log.follow()
@@ -144,7 +144,7 @@ class _Index(NamedTuple):
         return 32 + frames * (24 + self.page_size) if frames else 0
 
 
-class _Log:
+class _WriteAheadLog:
     """A write-ahead log (sqlite.org/walformat.html) and its copy. No locks are on it, so it may be opened and closed."""
 
     _HEADER = Struct("=14xH I 12x 8s 8x")

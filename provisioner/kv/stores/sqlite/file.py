@@ -16,7 +16,7 @@ from provisioner.kv.stores.sqlite import last_write, open_files, schema
 from provisioner.kv.stores.sqlite.connection import connect
 from provisioner.kv.stores.sqlite.errors import refused
 from provisioner.kv.stores.sqlite.file_names import names
-from provisioner.kv.stores.sqlite.wal_watch import PATIENCE, Watcher
+from provisioner.kv.stores.sqlite.wal_watch import PATIENCE, WalWatcher
 
 Synchronous = Literal["full", "normal"]
 
@@ -62,7 +62,7 @@ class File:
         self._others = others
         self.closed = False
         self._idle: list[apsw.Connection] = []
-        self._watcher: Watcher | None = None
+        self._watcher: WalWatcher | None = None
         self._seen = 0
         self._writing = threading.Lock()
         self._patience = _Patience()
@@ -147,7 +147,7 @@ class File:
             except apsw.Error as error:
                 raise self.failure(error) from error
             self._seen = self._writer.data_version()
-            self._watcher = Watcher(names(self._writer).log, self._look)
+            self._watcher = WalWatcher(names(self._writer).log, self._look)
 
     def rest(self) -> None:
         """Keep only what opening again would have to make: one connection without its cache."""

@@ -20,7 +20,7 @@ import apsw
 
 from provisioner.kv.stores.sqlite import last_write, open_files
 from provisioner.kv.stores.sqlite.connection import connect
-from provisioner.kv.stores.sqlite.pages import Pages, Strange, varint
+from provisioner.kv.stores.sqlite.pages import FilePages, UnknownFileLayout, varint
 from provisioner.kv.stores.sqlite.schema import HEADER
 
 WHOLE: Final = 64 << 20  # bytes up to which all of a file is checked
@@ -80,10 +80,10 @@ def _inside(path: str, fd: int, size: int, whole: int, choose: random.Random) ->
     except apsw.Error as problem:
         return str(problem)
     page_size = int(sizes[0][0])
-    pages = Pages(fd, page_size, size // page_size, {})
+    pages = FilePages(fd, page_size, size // page_size, {})
     try:
         _Sample(pages, choose).take([1, *(root for _, root in rows)])
-    except (Strange, IndexError, error) as problem:
+    except (UnknownFileLayout, IndexError, error) as problem:
         return str(problem)
     return ""
 
@@ -128,7 +128,7 @@ def _first_complaint(
 class _Sample:
     """Pages of trees that are read and found in order, or not."""
 
-    def __init__(self, pages: Pages, choose: random.Random) -> None:
+    def __init__(self, pages: FilePages, choose: random.Random) -> None:
         self._pages, self._choose = pages, choose
         self._known: dict[int, tuple[int, list[int], list[tuple[int, int]]]] = {}
 
@@ -148,7 +148,7 @@ class _Sample:
             number = self._choose.choice(children)
             below, children, chains = self._page(number)
             if below not in (kind, _KINDS[kind]) or number in passed:
-                raise Strange(f"page {number} is not where it should be")
+                raise UnknownFileLayout(f"page {number} is not where it should be")
             passed.add(number)
         if chains:
             self._follow(*self._choose.choice(chains))
@@ -164,16 +164,16 @@ class _Sample:
         kind, free, count, content, _ = _page_header(page, start)
         inner = kind in _KINDS
         if not inner and kind not in _KINDS.values():
-            raise Strange(f"page {number} is of no tree")
+            raise UnknownFileLayout(f"page {number} is of no tree")
         content = content or 65536
         pointers = start + (12 if inner else 8)
         if pointers + 2 * count > content or content > self._pages.usable or free > self._pages.usable:
-            raise Strange(f"the cells of page {number} do not fit into it")
+            raise UnknownFileLayout(f"the cells of page {number} do not fit into it")
         children: list[int] = []
         chains: list[tuple[int, int]] = []
         for at in unpack_from(f">{count}H", page, pointers):
             if not content <= at < self._pages.usable:
-                raise Strange(f"a cell of page {number} is not in its place")
+                raise UnknownFileLayout(f"a cell of page {number} is not in its place")
             child, chain = self._cell(page, kind, at, number)
             children += child
             chains += chain
@@ -181,7 +181,7 @@ class _Sample:
             children.append(_number(page, start + 8)[0])
         for other in (*children, *(chain for chain, _ in chains)):
             if not 2 <= other <= self._pages.count:
-                raise Strange(f"page {number} leads to page {other}, which there is not")
+                raise UnknownFileLayout(f"page {number} leads to page {other}, which there is not")
         return kind, children, chains
 
     def _cell(self, page: bytes, kind: int, at: int, number: int) -> tuple[list[int], list[tuple[int, int]]]:
@@ -197,7 +197,7 @@ class _Sample:
             _, at = varint(page, at)
         local = self._local(size, table=kind == 0x0D)
         if at + local + (4 if local < size else 0) > self._pages.usable:
-            raise Strange(f"a cell of page {number} does not fit into it")
+            raise UnknownFileLayout(f"a cell of page {number} does not fit into it")
         return child, [(_number(page, at + local)[0], size - local)] if local < size else []
 
     def _local(self, size: int, *, table: bool) -> int:
@@ -216,7 +216,7 @@ class _Sample:
             (following,) = _number(self._pages[number], 0)
             left -= self._pages.usable - 4
             if (left > 0) != (2 <= following <= self._pages.count) or (left <= 0 and following):
-                raise Strange(f"the value that goes on at page {number} has another length")
+                raise UnknownFileLayout(f"the value that goes on at page {number} has another length")
             if left <= 0:
                 return
             number = following
@@ -228,7 +228,7 @@ class _Sample:
             if not number:
                 return
             if not 2 <= number <= self._pages.count:
-                raise Strange(f"the list of free pages leads to page {number}, which there is not")
+                raise UnknownFileLayout(f"the list of free pages leads to page {number}, which there is not")
             number, count = unpack_from(">2I", self._pages[number])
             if count > min(free, self._pages.usable // 4 - 2):
-                raise Strange("the list of free pages is longer than its page")
+                raise UnknownFileLayout("the list of free pages is longer than its page")

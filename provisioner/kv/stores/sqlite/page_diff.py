@@ -13,7 +13,7 @@ from struct import Struct, error, unpack_from
 from typing import Any, Final
 
 from provisioner.kv.stores.sqlite import shared_extents
-from provisioner.kv.stores.sqlite.pages import Pages, Strange, varint
+from provisioner.kv.stores.sqlite.pages import FilePages, UnknownFileLayout, varint
 from provisioner.kv.stores.sqlite.snapshot import SqliteSnapshot
 
 _CHUNK: Final = 64 * 1024
@@ -36,11 +36,11 @@ def maybe_different(first: object, second: object) -> set[bytes] | None:
         return None
     try:
         return _Comparison(first, second, one, other, changed).keys()
-    except (Strange, IndexError, error):
+    except (UnknownFileLayout, IndexError, error):
         return None
 
 
-def _changed(one: Pages, other: Pages) -> set[int]:
+def _changed(one: FilePages, other: FilePages) -> set[int]:
     """The numbers of the pages that differ, and of those that only one of the two has."""
     size, common = one.size, min(one.count, other.count)
     changed = set(range(common + 1, max(one.count, other.count) + 1))
@@ -60,7 +60,7 @@ def _changed(one: Pages, other: Pages) -> set[int]:
     return changed
 
 
-def _to_compare(one: Pages, other: Pages, length: int) -> Iterator[tuple[int, int]]:
+def _to_compare(one: FilePages, other: FilePages, length: int) -> Iterator[tuple[int, int]]:
     """From where to where the files have blocks of their own, in bytes, by whole pages."""
     at = 0
     for start, end in shared_extents.shared(one.descriptor, other.descriptor, length):
@@ -74,7 +74,7 @@ def _to_compare(one: Pages, other: Pages, length: int) -> Iterator[tuple[int, in
 
 class _Comparison:
     def __init__(
-        self, first: SqliteSnapshot, second: SqliteSnapshot, one: Pages, other: Pages, changed: set[int]
+        self, first: SqliteSnapshot, second: SqliteSnapshot, one: FilePages, other: FilePages, changed: set[int]
     ) -> None:
         self._sides = ((first, one), (second, other))
         self._changed = changed
@@ -100,7 +100,7 @@ class _Comparison:
             keys.update(self._large(one, same))
         return keys
 
-    def _cells(self, pages: Pages, number: int) -> Iterator[tuple[bytes, int]]:
+    def _cells(self, pages: FilePages, number: int) -> Iterator[tuple[bytes, int]]:
         """Of each entry on a page: what of it is there, with the number of the page that goes on, and its whole size."""
         page = pages[number]
         inner = 4 if page[0] == _INTERIOR else 0
@@ -110,14 +110,14 @@ class _Comparison:
             end = at + size if size <= most else at + self._local(size) + 4
             yield page[at:end], size
 
-    def _key(self, pages: Pages, cell: bytes, size: int) -> bytes:
+    def _key(self, pages: FilePages, cell: bytes, size: int) -> bytes:
         if size > self._most_local:
             rest = (pages[number][4 : pages.usable] for number in self._chain(pages, cell, size))
             cell = b"".join((cell[:-4], *rest))
         header, start = varint(cell, 0)
         kind, _ = varint(cell, start)
         if kind < 12 or kind % 2:
-            raise Strange("a key is no bytes")
+            raise UnknownFileLayout("a key is no bytes")
         return cell[header : header + (kind - 12) // 2]
 
     def _local(self, size: int) -> int:
@@ -125,14 +125,14 @@ class _Comparison:
         local = self._least_local + (size - self._least_local) % (self._sides[0][1].usable - 4)
         return local if local <= self._most_local else self._least_local
 
-    def _chain(self, pages: Pages, cell: bytes, size: int) -> Iterator[int]:
+    def _chain(self, pages: FilePages, cell: bytes, size: int) -> Iterator[int]:
         """The pages on which the rest of a large content is."""
         (number,) = _number(cell, len(cell) - 4)
         for _ in range(-(-(size - len(cell) + 4) // (pages.usable - 4))):
             yield number
             (number,) = _number(pages[number], 0)
 
-    def _large(self, pages: Pages, numbers: list[int]) -> Iterator[bytes]:
+    def _large(self, pages: FilePages, numbers: list[int]) -> Iterator[bytes]:
         """The keys of entries on these pages whose further pages differ."""
         for number in numbers:
             for cell, size in self._cells(pages, number):
@@ -141,7 +141,7 @@ class _Comparison:
 
 
 def _trees(
-    one: Pages, other: Pages, root: int, other_root: int, changed: set[int]
+    one: FilePages, other: FilePages, root: int, other_root: int, changed: set[int]
 ) -> tuple[list[int], list[int], list[int]]:
     """The pages of both trees of entries: those that both have and that are the same, and the others of each.
 
@@ -165,7 +165,7 @@ def _trees(
         }
         if leaves != {_INTERIOR}:
             if leaves != {_LEAF}:
-                raise Strange("the trees are not of the same depth")
+                raise UnknownFileLayout("the trees are not of the same depth")
             return same, ours, theirs
         level = _children(one, level)
         mine, its = _children(one, mine), _children(other, its)
@@ -175,12 +175,12 @@ def _trees(
             its = [number for number in its if number not in moved]
 
 
-def _root(side: SqliteSnapshot, pages: Pages) -> int:
+def _root(side: SqliteSnapshot, pages: FilePages) -> int:
     """Where the tree of the entries begins."""
     rows: list[Any] = side.connection.execute("select rootpage from sqlite_master where name = 'kv'").fetchall()
     root = int(rows[0][0]) if rows else 0
     if not root or pages[root][0] not in (_INTERIOR, _LEAF):
-        raise Strange("the table of the entries is another than Deno's")
+        raise UnknownFileLayout("the table of the entries is another than Deno's")
     return root
 
 
@@ -192,7 +192,7 @@ def _pointers(page: bytes, offset: int = 0) -> tuple[int, ...]:
     return found
 
 
-def _tree(pages: Pages, root: int) -> Iterator[int]:
+def _tree(pages: FilePages, root: int) -> Iterator[int]:
     """The numbers of all pages of any tree."""
     level = [root]
     while True:
@@ -201,11 +201,11 @@ def _tree(pages: Pages, root: int) -> Iterator[int]:
         if kind in (_LEAF, _TABLE_LEAF):
             return
         if kind not in (_INTERIOR, _TABLE_INTERIOR):
-            raise Strange(f"page {level[0]} is of no tree")
+            raise UnknownFileLayout(f"page {level[0]} is of no tree")
         level = _children(pages, level)
 
 
-def _children(pages: Pages, numbers: list[int]) -> list[int]:
+def _children(pages: FilePages, numbers: list[int]) -> list[int]:
     """The pages below inner ones."""
     found: list[int] = []
     for number in numbers:
@@ -216,7 +216,7 @@ def _children(pages: Pages, numbers: list[int]) -> list[int]:
     return found
 
 
-def _others(side: SqliteSnapshot, pages: Pages) -> set[int]:
+def _others(side: SqliteSnapshot, pages: FilePages) -> set[int]:
     """The pages of everything but the entries: other tables, indexes, and those that are free."""
     found = set(_tree(pages, 1))
     roots: list[Any] = side.connection.execute("select rootpage from sqlite_master where name <> 'kv'").fetchall()

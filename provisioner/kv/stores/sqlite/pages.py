@@ -20,11 +20,11 @@ _MX_FRAME: Final = 16  # where the index of the log says how many frames it has;
 _number = Struct(">I").unpack_from
 
 
-class Strange(Exception):  # noqa: N818 named for what happened
+class UnknownFileLayout(Exception):  # noqa: N818 named for what happened
     """The file is not built as it should be, or not of the tables that are known."""
 
 
-class Pages:
+class FilePages:
     """The pages of one moment of a file. `log` are those whose latest state is in the log."""
 
     def __init__(self, descriptor: int, size: int, count: int, log: Mapping[int, bytes]) -> None:
@@ -39,11 +39,11 @@ class Pages:
         if found is None:
             found = os.pread(self.descriptor, self.size, (number - 1) * self.size)
         if len(found) != self.size:
-            raise Strange(f"there is no page {number}")
+            raise UnknownFileLayout(f"there is no page {number}")
         return found
 
 
-def pages_of(connection: apsw.Connection) -> Pages | None:
+def pages_of(connection: apsw.Connection) -> FilePages | None:
     """The pages as the open transaction of `connection` sees them; None where the system does not let us at them.
 
     Somebody has to hold the write lock meanwhile, so that the log's end is that of the transaction. Afterwards the log may
@@ -61,7 +61,7 @@ def pages_of(connection: apsw.Connection) -> Pages | None:
     if len(data) != frames * width:
         return None
     states = {_number(data, at)[0]: data[at + _FRAME_HEADER : at + width] for at in range(0, len(data), width)}
-    return Pages(main, size, count, states)
+    return FilePages(main, size, count, states)
 
 
 def _asked(connection: apsw.Connection, question: str) -> Any:

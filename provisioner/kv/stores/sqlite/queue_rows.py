@@ -31,7 +31,7 @@ _EXPIRED = (
 _FIRST_EXPIRY = "select expiration_ms from kv where expiration_ms >= 0 order by expiration_ms limit 1"
 
 
-class Held(NamedTuple):
+class MessageLease(NamedTuple):
     """A message that is being handled; `renewed`: by one of us, who would renew the deadline."""
 
     id: str
@@ -81,10 +81,10 @@ def forget(connection: apsw.Connection, id: str) -> None:  # noqa: A002
     connection.execute(_FORGET, (id,))
 
 
-def held(connection: apsw.Connection) -> list[Held]:
+def held(connection: apsw.Connection) -> list[MessageLease]:
     """The running messages, those with the earliest deadlines first, a thousand at most."""
     rows: list[Any] = connection.execute(_HELD).fetchall()
-    return [Held(id, deadline, str(backoff).endswith(_RENEWED)) for deadline, id, backoff in rows]  # noqa: A001
+    return [MessageLease(id, deadline, str(backoff).endswith(_RENEWED)) for deadline, id, backoff in rows]  # noqa: A001
 
 
 def requeue(connection: apsw.Connection, id: str, now: int, version: int) -> queue.Retry | queue.GiveUp | None:  # noqa: A002

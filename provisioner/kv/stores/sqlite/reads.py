@@ -18,7 +18,7 @@ NO_ENCODING = -1
 _HOLD = "select version from data_version"
 
 
-class Pinned:
+class SqliteReadTransaction:
     """One state of the database, until it is closed: several reads, each in a third of the time. For one thread."""
 
     __slots__ = ("_connection", "_file", "_holding")

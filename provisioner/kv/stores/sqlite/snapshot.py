@@ -15,7 +15,7 @@ from provisioner.kv.stores.sqlite.errors import refused
 from provisioner.kv.stores.sqlite.file import File, number
 
 if TYPE_CHECKING:
-    from provisioner.kv.stores.sqlite.pages import Pages
+    from provisioner.kv.stores.sqlite.pages import FilePages
 
 # What another program stored as text is read as its bytes; keys that are no bytes nobody can see.
 _ALL: Final = "select k, cast(v as blob), cast(v_encoding as integer), version, expiration_ms from kv where k >= x''"
@@ -41,7 +41,7 @@ class SqliteSnapshot:
     def __init__(self, file: File, connection: apsw.Connection) -> None:
         self.file = file
         self.connection = connection
-        self.pages: Pages | None = None
+        self.pages: FilePages | None = None
         self.version: int | None = number(connection.execute(_VERSION).fetchall())
 
     def rows(self) -> Iterator[StoredRow]:

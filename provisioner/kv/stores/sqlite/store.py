@@ -31,9 +31,9 @@ from provisioner.kv.stores.group_commit import GroupCommit
 from provisioner.kv.stores.sqlite import queue_rows, reads, snapshot
 from provisioner.kv.stores.sqlite.file import File, Opening, Synchronous, number
 from provisioner.kv.stores.sqlite.pages import pages_of
-from provisioner.kv.stores.sqlite.reads import Pinned
+from provisioner.kv.stores.sqlite.reads import SqliteReadTransaction
 from provisioner.kv.stores.sqlite.snapshot import SqliteSnapshot
-from provisioner.kv.stores.subscriptions import Wakeups, Wanted
+from provisioner.kv.stores.subscriptions import Wakeups, WakeupSubscription
 
 Answer = TypeVar("Answer")
 
@@ -105,9 +105,9 @@ class SqliteStore:
         finally:
             self._release(connection)
 
-    def pinned(self) -> Pinned:
+    def pinned(self) -> SqliteReadTransaction:
         """For several reads at one instant. Short: it keeps a connection."""
-        return Pinned(self._file)
+        return SqliteReadTransaction(self._file)
 
     def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         if self._file.closed:
@@ -116,11 +116,11 @@ class SqliteStore:
             raise ReadOnly(f"{self._file.path} could only be opened for reading")
         return self._group.write(writes)
 
-    def watch(self, keys: Sequence[bytes], wake: Callable[[], None]) -> Wanted:
+    def watch(self, keys: Sequence[bytes], wake: Callable[[], None]) -> WakeupSubscription:
         self._file.hear()
         return self._wakeups.add(keys, wake)
 
-    def watch_queue(self, wake: Callable[[], None]) -> Wanted:
+    def watch_queue(self, wake: Callable[[], None]) -> WakeupSubscription:
         self._file.hear()
         return self._wakeups.add((), wake, queue=True)
 
@@ -156,7 +156,7 @@ class SqliteStore:
             count += len(fates)
         return count, min(self._ends.values(), default=None)
 
-    def _left_behind(self, held: Sequence[queue_rows.Held], now: int) -> list[str]:
+    def _left_behind(self, held: Sequence[queue_rows.MessageLease], now: int) -> list[str]:
         """Whose handlers died. Of Deno's nobody knows: it gets as long from when we saw it as Deno itself would wait."""
         ends = {}
         for message in held:

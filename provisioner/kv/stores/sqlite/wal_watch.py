@@ -29,7 +29,7 @@ POLL: Final = 0.02  # seconds between looks where the operating system reports n
 _log = logging.getLogger("provisioner.kv")
 
 
-class Watcher:
+class WalWatcher:
     """Calls `look` after each write to the log file, until it answers True: that no commit is on the way.
 
     `look` is given the seconds for which there was no other write. It is called from one thread, which serves all
@@ -78,9 +78,9 @@ class Hub:
         self._open_reports = reports
         self._reports: Reports | None = None
         self._lock = threading.Lock()
-        self._watchers: dict[Hashable, set[Watcher]] = {}
-        self._polled: list[Watcher] = []  # newly added
-        self._looks: list[tuple[float, int, Watcher]] = []
+        self._watchers: dict[Hashable, set[WalWatcher]] = {}
+        self._polled: list[WalWatcher] = []  # newly added
+        self._looks: list[tuple[float, int, WalWatcher]] = []
         self._numbers = itertools.count()
         self._told, self._tell = os.pipe()
         os.set_blocking(self._tell, False)
@@ -88,7 +88,7 @@ class Hub:
         self._poller.register(self._told, select.POLLIN)
         ServiceThread("kv watcher", self._run).start()
 
-    def add(self, watcher: Watcher) -> None:
+    def add(self, watcher: WalWatcher) -> None:
         with self._lock:
             try:
                 if self._reports is None:
@@ -102,7 +102,7 @@ class Hub:
             else:
                 self._watchers.setdefault(watcher.handle, set()).add(watcher)
 
-    def remove(self, watcher: Watcher) -> None:
+    def remove(self, watcher: WalWatcher) -> None:
         with self._lock:
             others = self._watchers.get(watcher.handle)
             if others is None or watcher not in others:
@@ -127,9 +127,9 @@ class Hub:
                     self._look(watcher, now)
             time.sleep(FIRST_PAUSE)  # what is reported meanwhile is read at once
 
-    def _reported(self, ready: list[int]) -> list[Watcher]:
+    def _reported(self, ready: list[int]) -> list[WalWatcher]:
         with self._lock:
-            found: list[Watcher] = []
+            found: list[WalWatcher] = []
             if self._told in ready:
                 os.read(self._told, 4096)
                 found, self._polled = self._polled, []
@@ -140,11 +140,11 @@ class Hub:
                 found += self._watchers.get(handle, ())
             return found
 
-    def _plan(self, watcher: Watcher, at: float) -> None:
+    def _plan(self, watcher: WalWatcher, at: float) -> None:
         watcher.due = at
         heapq.heappush(self._looks, (at, next(self._numbers), watcher))
 
-    def _look(self, watcher: Watcher, now: float) -> None:
+    def _look(self, watcher: WalWatcher, now: float) -> None:
         watcher.due = None
         try:
             settled = watcher.look(watcher.waited)
