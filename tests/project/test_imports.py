@@ -171,6 +171,22 @@ def test_no_folder_is_a_grab_bag() -> None:
     assert {name for name in _modules() if "." not in name} - set(FOLDERS) <= AT_THE_ROOT
 
 
+# `provisioner.kv.aio` documents that it has the same names as `provisioner.kv`, to be awaited.
+SAME_IN_AIO = {"AtomicOperation", "Kv", "KvList", "KvWatch"}
+
+
+def test_a_class_name_means_one_class_in_the_package() -> None:
+    found = defaultdict[str, list[str]](list)
+    for name, tree in _modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(name)
+    assert {name: modules for name, modules in found.items() if len(modules) > 1 and name not in SAME_IN_AIO} == {}
+    assert {name: found[name] for name in SAME_IN_AIO} == {
+        name: ["kv.client.async_client", "kv.client.sync_client"] for name in SAME_IN_AIO
+    }
+
+
 # Threads that end by themselves: why each of them needs no guard.
 SHORT_THREADS = {
     "daemon.worker": "what a push waits for, while its branches are read",
