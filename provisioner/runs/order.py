@@ -13,7 +13,9 @@ from provisioner.runs.sandbox import Sandbox
 class Order:
     """``environment`` is all of it; ``secrets`` are masked in its output; ``user`` is the account, if it is another.
 
-    ``keep_free``: bytes that stay free on the disk of its directory, else it is ended.
+    ``limit_ms`` is how long it may run, 0 for ever. ``keep_free``: bytes that stay free on the disk of its directory, else it
+    is ended; ``memory`` the bytes that it and all that it starts may have in memory, 0 for any number. ``rotated`` is the path
+    of a log that goes on in a new file when it is full; empty for one that ends there.
     """
 
     words: tuple[str, ...]
@@ -24,6 +26,8 @@ class Order:
     sandbox: Sandbox | None
     user: str
     keep_free: int
+    memory: int = 0
+    rotated: str = ""
 
     def line(self) -> bytes:
         document = {
@@ -35,6 +39,8 @@ class Order:
             "sandbox": self.sandbox and self.sandbox.document(),
             "user": self.user,
             "keep_free": self.keep_free,
+            "memory": self.memory,
+            "rotated": self.rotated,
         }
         return json.dumps(document).encode() + b"\n"
 
@@ -50,4 +56,6 @@ class Order:
             sandbox=None if found["sandbox"] is None else Sandbox.of(found["sandbox"]),
             user=found["user"],
             keep_free=found["keep_free"],
+            memory=found["memory"],
+            rotated=found["rotated"],
         )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from provisioner.core.redaction import RedactedStream
 
 MOST_LOG_BYTES = 10_000_000
+MOST_ROTATED_BYTES = 5_000_000  # of each of two files
+OLDER = ".1"  # what the name of the older one ends with
 
 
 class OutputLog:
@@ -39,3 +42,32 @@ class OutputLog:
             except OSError:  # a full disk is no reason to end the command
                 self._left = 0
                 return
+
+
+class RotatedLog:
+    """A log without an end: when the file at `path` is full, it becomes the older one, and that is forgotten."""
+
+    def __init__(self, path: str, stream: RedactedStream) -> None:
+        self._path, self._stream = path, stream
+        self._fd = self._open()
+
+    def write(self, data: bytes) -> None:
+        self._put(self._stream.write(data))
+
+    def close(self) -> None:
+        """Write what was held back."""
+        self._put(self._stream.close())
+        os.close(self._fd)
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def _put(self, data: bytes) -> None:
+        with suppress(OSError):  # a full disk is no reason to end the app; what it prints is lost until there is room
+            if os.fstat(self._fd).st_size + len(data) > MOST_ROTATED_BYTES:
+                os.rename(self._path, self._path + OLDER)
+                full, self._fd = self._fd, self._open()
+                os.close(full)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]

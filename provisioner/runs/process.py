@@ -53,7 +53,7 @@ class Confined:
 class Command:
     """What is run: a program with its arguments, in a directory, for so long at most, with these variables set.
 
-    ``secrets`` are masked in what it prints.
+    ``secrets`` are masked in what it prints. ``limit_ms`` 0 is no limit; ``memory``: bytes, 0 is any number.
     """
 
     words: Sequence[str]
@@ -62,6 +62,7 @@ class Command:
     variables: Mapping[str, str]
     secrets: Sequence[Secret] = ()
     confined: Confined = Confined()
+    memory: int = 0
 
 
 def shell(text: str) -> list[str]:
@@ -72,37 +73,44 @@ def log_path(home: Home, run_id: str) -> str:
     return os.path.join(home.runs, f"{run_id}.log")
 
 
-def run(home: Home, run_id: str, command: Command, stop: Stop) -> str:
-    """Run it to its end: what went wrong, empty where nothing did. Its log is at `log_path`. Raises StorageFailed."""
+def run(home: Home, run_id: str, command: Command, stop: Stop, path: str = "") -> str:
+    """Run it to its end: what went wrong, empty where nothing did. Its log is at `path`, or at `log_path`.
+
+    Raises StorageFailed.
+    """
+    order = order_of(run_id, command)
+    with supervised(run_id, command, path or log_path(home, run_id)) as supervisor:
+        return _wait(supervisor, run_id, order, stop)
+
+
+def supervised(run_id: str, command: Command, log: str) -> subprocess.Popen[bytes]:
+    """The supervisor of a command, which waits for its order and logs at the path `log`. Raises StorageFailed."""
     try:
-        os.makedirs(home.runs, mode=DIRECTORY_MODE, exist_ok=True)
-        log = os.open(log_path(home, run_id), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+        os.makedirs(os.path.dirname(log), mode=DIRECTORY_MODE, exist_ok=True)
+        written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
     except OSError as error:
-        raise StorageFailed(f"cannot log in {home.runs}: {error.strerror}", "Make room, or make it writable") from error
-    order = _order(run_id, command)
+        where = os.path.dirname(log)
+        raise StorageFailed(f"cannot log in {where}: {error.strerror}", "Make room, or make it writable") from error
     try:
         if command.confined.warning:
-            os.write(log, f"[provisioner: {command.confined.warning}]\n".encode())
-        with subprocess.Popen(
-            [sys.executable, "-I", "-S", _SUPERVISE, str(log)],
+            os.write(written, f"[provisioner: {command.confined.warning}]\n".encode())
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", _SUPERVISE, str(written)],
             env={RUN: run_id},  # what is the command's alone, or the daemon's, is not in the supervisor's environment
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=log,
-            pass_fds=(log,),
+            stderr=written,
+            pass_fds=(written,),
             start_new_session=True,
-        ) as supervisor:
-            os.close(log)
-            log = -1
-            return _wait(supervisor, run_id, order, stop)
+        )
     except OSError as error:
         raise StorageFailed(f"cannot start a process: {error.strerror}") from error
     finally:
-        if log >= 0:
-            os.close(log)
+        os.close(written)
 
 
-def _order(run_id: str, command: Command) -> Order:
+def order_of(run_id: str, command: Command, rotated: str = "") -> Order:
+    """What the supervisor of a command is told. `rotated` is the path of a log without an end, if it has one."""
     mine = command.confined
     kept = inherited_by_strangers(mine.home) if mine.home else inherited()
     stray = strays(dict(command.variables))
@@ -118,6 +126,8 @@ def _order(run_id: str, command: Command) -> Order:
         sandbox=mine.sandbox,
         user=mine.user,
         keep_free=KEEP_FREE,
+        memory=command.memory,
+        rotated=rotated,
     )
 
 
@@ -143,16 +153,27 @@ def _wait(supervisor: subprocess.Popen[bytes], run_id: str, order: Order, stop: 
     if not said:
         end_survivors(run_id)
         return "what supervises it was killed"
+    return what_went_wrong(said, order)
+
+
+def what_went_wrong(said: str, order: Order) -> str:
+    """What the supervisor's last line means; empty if nothing went wrong."""
     kind, _, rest = said.partition(" ")
-    if kind == "exit":
-        return "" if rest == "0" else f"it ended with exit code {rest}"
-    if kind == "signal":
-        return f"it was killed by signal {rest}"
-    if kind == "refused":
-        return rest
-    if kind == "space":
-        return f"the disk of {order.directory} was nearly full, so it was ended"
-    return STOPPED if kind == "stopped" else f"it took longer than {order.limit_ms / 1000:g} s"
+    match kind:
+        case "exit":
+            return "" if rest == "0" else f"it ended with exit code {rest}"
+        case "signal":
+            return f"it was killed by signal {rest}"
+        case "refused":
+            return rest
+        case "space":
+            return f"the disk of {order.directory} was nearly full, so it was ended"
+        case "memory":
+            return f"it used more than {order.memory / 1e6:.0f} MB of memory, so it was ended"
+        case "stopped":
+            return STOPPED
+        case _:
+            return f"it took longer than {order.limit_ms / 1000:g} s"
 
 
 def end_survivors(run_id: str) -> None:

@@ -1,9 +1,10 @@
 """The parent of a command that somebody else wrote: when that ends, everything that it has started ends too.
 
 Run as a file, ``python -I -S supervisor.py LOG``. Its standard input is a pipe that its starter holds open: one line says
-what to run (see `order`), and when the pipe ends, the starter has died or wants the command to end. It prints one line,
-how the command ended: ``exit N``, ``signal N``, ``time`` (its time was over), ``space`` (its disk was nearly full),
-``stopped``, or ``refused`` with the reason why it could not be started as it has to be.
+what to run (see `order`). A second line, ``end`` and a number of seconds, asks the command to end in that time; when the pipe
+ends, the starter has died, or wants the command to end at once. It prints one line, how the command ended: ``exit N``,
+``signal N``, ``time`` (its time was over), ``space`` (its disk was nearly full), ``memory`` (it took too much), ``stopped``, or
+``refused`` with the reason why it could not be started as it has to be.
 
 On Linux it adopts what the command leaves behind (``PR_SET_CHILD_SUBREAPER``), including a daemon that forked twice and
 began a session of its own; elsewhere it reaches the command's process group only.
@@ -12,6 +13,7 @@ began a session of its own; elsewhere it reaches the command's process group onl
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import selectors
 import signal
@@ -24,17 +26,17 @@ if __name__ == "__main__":
 from provisioner.core.redaction import RedactedStream, Redactor
 from provisioner.runs import confinement
 from provisioner.runs.order import Order
-from provisioner.runs.output import OutputLog
+from provisioner.runs.output import OutputLog, RotatedLog
 
 MOST_DESCRIPTORS = 65536
 GRACE_SECONDS = 2.0  # between asking a command whose time is over to end, and ending it
 PATIENCE_SECONDS = 10.0  # with what cannot be ended: another user's, or one that hangs in the kernel
-DISK_SECONDS = 1.0  # between two looks how full the disk is
+LOOK_SECONDS = 1.0  # between two looks how full the disk is, and how much memory is taken
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def main(order: Order, log: int) -> str:
-    """Run the command, with its output in the descriptor `log`; how it ended."""
+def main(order: Order, log: int, asked: bytes) -> str:
+    """Run the command, with its output in the descriptor `log`; how it ended. `asked` is what was said after the order."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     told, tell = os.pipe()
@@ -53,7 +55,11 @@ def main(order: Order, log: int) -> str:
     with open(refusal, "rb") as pipe:
         why = pipe.read().decode("utf-8", "replace")
     os.set_blocking(output, False)
-    ended = _Watch(child, order, OutputLog(log, RedactedStream(Redactor(order.secrets))), output, told).until_it_ends()
+    stream = RedactedStream(Redactor(order.secrets))
+    kept = RotatedLog(order.rotated, stream) if order.rotated else OutputLog(log, stream)
+    watch = _Watch(child, order, kept, output, told)
+    watch.listen(asked)
+    ended = watch.until_it_ends()
     return f"refused {why}" if why else ended
 
 
@@ -92,39 +98,52 @@ def _become(order: Order, written: int, refused: int) -> None:
 
 
 class _Watch:
-    def __init__(self, child: int, order: Order, log: OutputLog, output: int, told: int) -> None:
+    def __init__(self, child: int, order: Order, log: OutputLog | RotatedLog, output: int, told: int) -> None:
         self.child, self.order, self.log, self.output = child, order, log, output
-        self.deadline = time.monotonic() + order.limit_ms / 1000
+        self.deadline = time.monotonic() + order.limit_ms / 1000 if order.limit_ms else math.inf
         self.why = ""
         self.selector = selectors.DefaultSelector()
         for fd in (0, output, told):
             self.selector.register(fd, selectors.EVENT_READ)
 
+    def listen(self, said: bytes) -> None:
+        """Do what the starter asks for."""
+        word, _, seconds = said.strip().partition(b" ")
+        if word == b"end":
+            self._end("stopped", float(seconds))
+
     def until_it_ends(self) -> str:
         ended = ""
+        limited = self.order.keep_free or self.order.memory
         look = time.monotonic()
         while not ended:
-            wait = self.deadline - time.monotonic()
-            if self.order.keep_free:
-                wait = min(wait, DISK_SECONDS)
-            for key, _ in self.selector.select(max(0.0, wait)):
+            wait = min(self.deadline - time.monotonic(), LOOK_SECONDS if limited else math.inf)
+            for key, _ in self.selector.select(None if wait == math.inf else max(0.0, wait)):
                 if key.fd == self.output:
                     self._drain(65536)
-                elif not os.read(key.fd, 4096):
+                elif said := os.read(key.fd, 4096):
+                    if key.fd == 0:
+                        self.listen(said)
+                else:
                     self.selector.unregister(key.fd)
                     self._end("stopped", 0.0)
             now = time.monotonic()
             if now >= self.deadline:
                 self._end("time", GRACE_SECONDS)
-            elif self.order.keep_free and not self.why and now >= look:
-                look = now + DISK_SECONDS
-                if free_bytes(self.order.directory) < self.order.keep_free:
-                    self._end("space", 0.0)
+            elif limited and not self.why and now >= look:
+                look = now + LOOK_SECONDS
+                self._keep_to_limits()
             ended = self._ended()
         end_all(self.child)
         self._drain(1 << 24)
         self.log.close()
         return self.why or ended
+
+    def _keep_to_limits(self) -> None:
+        if self.order.keep_free and free_bytes(self.order.directory) < self.order.keep_free:
+            self._end("space", 0.0)
+        elif self.order.memory and resident_bytes(descendants()) > self.order.memory:
+            self._end("memory", 0.0)
 
     def _end(self, why: str, grace: float) -> None:
         """Ask the command to end; asked again, it is ended."""
@@ -169,6 +188,19 @@ def free_bytes(directory: str) -> int:
     except OSError:
         return sys.maxsize
     return disk.f_bavail * disk.f_frsize
+
+
+def resident_bytes(pids: list[int]) -> int:
+    """What these processes have in memory, without the files that they have mapped."""
+    total = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/statm", "rb") as file:
+                fields = file.read().split()
+        except OSError:
+            continue
+        total += (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
+    return total
 
 
 def end_all(child: int) -> None:
@@ -219,9 +251,9 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _ordered() -> bytes:
-    """The line that says what to run; empty if the starter has died before."""
+    """The line that says what to run, with whatever follows it; empty if the starter has died before."""
     data = bytearray()
-    while not data.endswith(b"\n"):
+    while b"\n" not in data:
         piece = os.read(0, 65536)
         if not piece:
             return b""
@@ -230,8 +262,8 @@ def _ordered() -> bytes:
 
 
 if __name__ == "__main__":
-    line = _ordered()
-    said = main(Order.parse(line), int(sys.argv[1])) if line else "stopped"
+    line, _, rest = _ordered().partition(b"\n")
+    said = main(Order.parse(line), int(sys.argv[1]), rest) if line else "stopped"
     try:
         os.write(1, f"{said}\n".encode())
     except BrokenPipeError:  # its starter has died
