@@ -378,6 +378,57 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         create index database_to_wait on database (id) where purge_at is not null and waits_from is null;
         """,
     ),
+    (
+        "0019_hosting",
+        """
+        create table run_command (
+          app_id text primary key references app (id),
+          command text not null,
+          install text not null,
+          build text not null,
+          directory text not null,
+          health text not null,
+          idle_ms integer,
+          from_repository integer not null,
+          public integer not null,
+          unfenced integer not null,
+          memory_bytes integer not null,
+          changed_at integer not null
+        ) strict;
+        create table hosted_app (
+          timeline_id text primary key references timeline (id),
+          app_id text not null references app (id),
+          label text not null,
+          state text not null,
+          error text not null,
+          active text not null,
+          locked text not null,
+          unique (app_id, label)
+        ) strict;
+        create table deployment (
+          id text primary key,
+          timeline_id text not null references timeline (id),
+          revision text not null,
+          state text not null,
+          error text not null,
+          cause text not null,
+          port integer,
+          created_at integer not null,
+          ended_at integer
+        ) strict;
+        create index deployment_timeline on deployment (timeline_id);
+        create index deployment_unfinished on deployment (state) where state in ('building', 'built', 'starting');
+        create table deployment_step (
+          deployment_id text not null references deployment (id),
+          name text not null,
+          state text not null,
+          error text not null,
+          started_at integer not null,
+          ended_at integer,
+          primary key (deployment_id, name)
+        ) strict;
+        """,
+    ),
 )
 
 

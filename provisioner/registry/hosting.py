@@ -1,0 +1,169 @@
+"""The apps that run for timelines, in the registry: how each app is run, each timeline's app, and its deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import astuple, fields
+from typing import Any, Final
+
+from provisioner.core.hosting import (
+    AppState,
+    Deployment,
+    DeploymentState,
+    DeploymentStep,
+    HostedApp,
+    RunCommand,
+    StepState,
+)
+from provisioner.registry.connection import Tables, printable
+from provisioner.registry.errors import member
+
+
+def _columns(kind: Any) -> str:
+    return ", ".join(field.name for field in fields(kind))
+
+
+_RUN_COMMAND: Final = _columns(RunCommand)
+_HOSTED: Final = _columns(HostedApp)
+_DEPLOYMENT: Final = _columns(Deployment)
+_STEP: Final = _columns(DeploymentStep)
+
+# how apps are run
+
+
+def run_command(registry: Tables, app_id: str) -> RunCommand | None:
+    rows = registry.rows(f"select {_RUN_COMMAND} from run_command where app_id = ?", app_id)
+    return _run_command(rows[0]) if rows else None
+
+
+def run_commands(registry: Tables) -> list[RunCommand]:
+    """Those of all apps that are registered."""
+    rows = registry.rows(
+        f"select {_RUN_COMMAND} from run_command where app_id in (select id from app where removed_at is null)"
+    )
+    return [_run_command(row) for row in rows]
+
+
+def save_run_command(registry: Tables, command: RunCommand) -> None:
+    _save(registry, "run_command", _RUN_COMMAND, astuple(command))
+
+
+def forget_run_command(registry: Tables, app_id: str) -> None:
+    registry.write("delete from run_command where app_id = ?", app_id)
+
+
+# the apps of timelines
+
+
+def hosted(registry: Tables, timeline_id: str) -> HostedApp | None:
+    rows = registry.rows(f"select {_HOSTED} from hosted_app where timeline_id = ?", timeline_id)
+    return _hosted(rows[0]) if rows else None
+
+
+def hosted_by_label(registry: Tables, app_id: str, label: str) -> HostedApp | None:
+    rows = registry.rows(f"select {_HOSTED} from hosted_app where app_id = ? and label = ?", app_id, label)
+    return _hosted(rows[0]) if rows else None
+
+
+def all_hosted(registry: Tables, app_id: str) -> list[HostedApp]:
+    rows = registry.rows(f"select {_HOSTED} from hosted_app where app_id = ?", app_id)
+    return [_hosted(row) for row in rows]
+
+
+def save_hosted(registry: Tables, app: HostedApp) -> None:
+    values = list(astuple(app))
+    values[_HOSTED.split(", ").index("error")] = printable(app.error)
+    _save(registry, "hosted_app", _HOSTED, values)
+
+
+def forget_hosted(registry: Tables, timeline_id: str) -> None:
+    """Forget a timeline's app with its deployments."""
+    registry.write(
+        "delete from deployment_step where deployment_id in (select id from deployment where timeline_id = ?)",
+        timeline_id,
+    )
+    registry.write("delete from deployment where timeline_id = ?", timeline_id)
+    registry.write("delete from hosted_app where timeline_id = ?", timeline_id)
+
+
+# deployments
+
+
+def deployment(registry: Tables, deployment_id: str) -> Deployment | None:
+    rows = registry.rows(f"select {_DEPLOYMENT} from deployment where id = ?", deployment_id)
+    return _deployment(rows[0]) if rows else None
+
+
+def deployments(registry: Tables, timeline_id: str) -> list[Deployment]:
+    """Those of a timeline that are remembered, the newest first."""
+    rows = registry.rows(f"select {_DEPLOYMENT} from deployment where timeline_id = ? order by rowid desc", timeline_id)
+    return [_deployment(row) for row in rows]
+
+
+def deployments_at(registry: Tables, app_id: str, beginning: str) -> list[Deployment]:
+    """Those of an app's revisions whose ids begin so, the newest first."""
+    columns = ", ".join(f"deployment.{name}" for name in _DEPLOYMENT.split(", "))
+    rows = registry.rows(
+        f"select {columns} from hosted_app join deployment using (timeline_id)"
+        " where app_id = ? and revision >= ? and revision < ? order by deployment.rowid desc",
+        *(app_id, beginning, f"{beginning}g"),
+    )
+    return [_deployment(row) for row in rows]
+
+
+def unfinished_deployments(registry: Tables) -> list[Deployment]:
+    """Those that are at work, or were when the daemon ended."""
+    rows = registry.rows(f"select {_DEPLOYMENT} from deployment where state in ('building', 'built', 'starting')")
+    return [_deployment(row) for row in rows]
+
+
+def save_deployment(registry: Tables, item: Deployment) -> None:
+    values = list(astuple(item))
+    values[_DEPLOYMENT.split(", ").index("error")] = printable(item.error)
+    _save(registry, "deployment", _DEPLOYMENT, values)
+
+
+def forget_deployment(registry: Tables, deployment_id: str) -> None:
+    registry.write("delete from deployment_step where deployment_id = ?", deployment_id)
+    registry.write("delete from deployment where id = ?", deployment_id)
+
+
+def steps(registry: Tables, deployment_id: str) -> list[DeploymentStep]:
+    """Of a deployment, in the order in which they began."""
+    rows = registry.rows(f"select {_STEP} from deployment_step where deployment_id = ? order by rowid", deployment_id)
+    return [DeploymentStep(str(row[0]), str(row[1]), member(StepState, row[2]), *row[3:]) for row in rows]  # type: ignore[arg-type]
+
+
+def save_step(registry: Tables, step: DeploymentStep) -> None:
+    values = list(astuple(step))
+    values[_STEP.split(", ").index("error")] = printable(step.error)
+    _save(registry, "deployment_step", _STEP, values, key=2)
+
+
+def _save(registry: Tables, table: str, columns: str, values: Iterable[object], key: int = 1) -> None:
+    """Insert a row, or change the one with the same key, which is in its first columns."""
+    names = columns.split(", ")
+    changes = ", ".join(f"{name} = excluded.{name}" for name in names[key:])
+    registry.write(
+        f"insert into {table} ({columns}) values ({', '.join('?' * len(names))})"
+        f" on conflict ({', '.join(names[:key])}) do update set {changes}",
+        *values,
+    )
+
+
+def _run_command(row: tuple[object, ...]) -> RunCommand:
+    values = dict(zip(_RUN_COMMAND.split(", "), row, strict=True))
+    values |= {name: bool(values[name]) for name in ("from_repository", "public", "unfenced")}
+    return RunCommand(**values)  # type: ignore[arg-type]
+
+
+def _hosted(row: tuple[object, ...]) -> HostedApp:
+    values = dict(zip(_HOSTED.split(", "), row, strict=True))
+    values["state"] = member(AppState, values["state"])
+    return HostedApp(**values)  # type: ignore[arg-type]
+
+
+def _deployment(row: tuple[object, ...]) -> Deployment:
+    values = dict(zip(_DEPLOYMENT.split(", "), row, strict=True))
+    values["state"] = member(DeploymentState, values["state"])
+    return Deployment(**values)  # type: ignore[arg-type]
