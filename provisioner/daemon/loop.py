@@ -28,7 +28,7 @@ from provisioner.git.watch import RefWatcher
 from provisioner.jobs.queue import Crew
 from provisioner.reconcile.apply.ownership import settle_everywhere
 from provisioner.reconcile.controller import Outcome
-from provisioner.registry.follower_guard import must_lead
+from provisioner.registry.home.follower_guard import must_lead
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
 from provisioner.system.file_lock import try_lock

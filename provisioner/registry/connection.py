@@ -11,7 +11,7 @@ from typing import Any, Self
 from provisioner.core.errors import NotResolved, StorageFailed
 from provisioner.registry.disk_reserve import Reserve
 from provisioner.registry.errors import refusal
-from provisioner.registry.follower_guard import must_lead
+from provisioner.registry.home.follower_guard import must_lead
 from provisioner.registry.schema import migrations
 from provisioner.system import in_place
 from provisioner.system.home import FILE_MODE, Home

@@ -7,7 +7,7 @@ from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Database
 from provisioner.reconcile.apply import renewals
 from provisioner.registry import tokens
-from provisioner.registry.follower_guard import must_lead
+from provisioner.registry.home.follower_guard import must_lead
 from provisioner.registry.store import Registry
 from provisioner.system import secret_key
 

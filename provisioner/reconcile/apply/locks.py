@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from provisioner.core.model import App, Database, Instance
-from provisioner.registry.follower_guard import must_lead
+from provisioner.registry.home.follower_guard import must_lead
 from provisioner.registry.store import Registry
 from provisioner.system.file_lock import locked, try_lock
 
