@@ -10,6 +10,7 @@ from provisioner.core.model import App, Database, Snapshot, Timeline
 from provisioner.operations import documents
 from provisioner.operations.documents import Document
 from provisioner.operations.lookup import timeline_of
+from provisioner.operations.proposal import Warned
 from provisioner.registry import queries
 from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
@@ -34,10 +35,15 @@ def change(registry: Registry, action: str, app: App, timeline: Timeline) -> Des
                 for database, kept in _snapshots(registry, timeline)
                 if kept.id not in known
             ],
-            "messages": list(lines),
+            **said(lines),
         }
 
     return describe
+
+
+def said(lines: Sequence[str]) -> Document:
+    """What people are told of a change: all of it, and that of it which they should act upon."""
+    return {"messages": list(lines), "warnings": [line for line in lines if isinstance(line, Warned)]}
 
 
 def timeline_after(registry: Registry, app: App, timeline: Timeline) -> Describe:

@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
+from provisioner.cli.common_options import note, settings
 from provisioner.cli.standard_input import can_ask
 from provisioner.core.errors import NotConfirmed, NotResolved, StorageFailed, WrongRepository
 from provisioner.core.model import App
+from provisioner.core.naming import shown
 from provisioner.environment.resolve import Selectors, find_app, here
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home, home_directory
@@ -47,17 +49,32 @@ def made_home() -> Home:
 
 def with_options(command: _Command, options: Mapping[str, Mapping[str, Any]]) -> _Command:
     """The command with these options, in this order in its help."""
-    for name, settings in reversed(list(options.items())):
-        command = click.option(name, **settings)(command)
+    for name, how in reversed(list(options.items())):
+        command = click.option(name, **how)(command)
     return command
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+def json_wanted(_: click.Context, __: click.Parameter, value: bool) -> bool:
+    """Was --json given, here or to a group?"""
+    return value or settings().as_json
+
+
+json_option = click.option("--json", "as_json", is_flag=True, callback=json_wanted, help="Print one JSON document.")
+yes_option = click.option(
+    "-y", "--yes", is_flag=True, callback=lambda _, __, value: value or settings().yes, help="Do not ask."
+)
 
 
 def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
+
+
+def say(line: str, document: object | None) -> None:
+    """What was done: the JSON document if there is one, else the line."""
+    if document is None:
+        click.echo(shown(line))
+    else:
+        print_json(document)
 
 
 def the_app(registry: Registry, slug: str | None) -> App:
@@ -85,7 +102,7 @@ def apps_meant(registry: Registry, slug: str | None, everything: bool) -> list[A
 
 def renamed(old: str, new: str) -> None:
     """Note that an old spelling was used. It works for one release."""
-    click.echo(f"provisioner: note: {old} is now {new}. The old name stops working in {OLD_NAMES_END}", err=True)
+    note(f"provisioner: note: {old} is now {new}. The old name stops working in {OLD_NAMES_END}")
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import click
 from click.exceptions import NoSuchCommand
 
+from provisioner.cli.common_options import add_common_options
+
 
 class LazyGroup(click.Group):
     """`elsewhere` has the commands by their names, each as ``module:attribute``; they come after the group's own."""
@@ -24,8 +26,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self._elsewhere:
             return super().get_command(ctx, cmd_name)
         module, _, name = self._elsewhere[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
+        return add_common_options(getattr(importlib.import_module(module), name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
+from provisioner.cli.context import json_wanted
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import summary
 from provisioner.core.naming import shown
@@ -19,10 +21,17 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def log_option(command: _Command) -> _Command:
-    """``--log-format``"""
-    return click.option(
-        "--log-format", type=click.Choice(["text", "json"]), default="text", help="How to log, to stderr."
-    )(command)
+    """``--log-format``, for which ``--json`` is short."""
+
+    @wraps(command)
+    def logging(*args: Any, log_format: str, as_json: bool, **others: Any) -> Any:
+        return command(*args, log_format="json" if as_json else log_format, **others)
+
+    short = click.option(
+        "--json", "as_json", is_flag=True, callback=json_wanted, help="The same as --log-format json."
+    )(logging)
+    formats = click.Choice(["text", "json"])
+    return click.option("--log-format", type=formats, default="text", help="How to log, to stderr.")(short)  # type: ignore[return-value]
 
 
 def log_in(log_format: str) -> Log:

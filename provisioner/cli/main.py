@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -11,11 +12,13 @@ import click
 
 from provisioner import __version__
 from provisioner.cli import failure, standard_output
+from provisioner.cli.common_options import COLORS, Settings, add_common_options
 from provisioner.cli.groups import SectionedGroup, words_of
 from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.system import failpoints
 from provisioner.system.home import Home, home_directory
 
+DEBUG = 2  # so often -v
 _IN = "provisioner.cli.commands"
 # The daily commands come first. Each command's module is imported when it is asked for.
 SECTIONS = {
@@ -66,6 +69,9 @@ def cli() -> None:
     """
 
 
+add_common_options(cli)
+
+
 def run() -> None:
     """Run the command line; a failure is one line on standard error and its exit code."""
     if fault := os.environ.get("PROVISIONER_FAULT"):
@@ -77,12 +83,12 @@ def run() -> None:
     sys.exit(code)
 
 
-def _invoke() -> int:
+def _invoke(settings: Settings) -> int:
     """The command's exit code, all of its output written."""
     code: object = 0
     try:
         try:
-            cli(words_of(sys.argv[1:]), prog_name="provisioner", standalone_mode=False)
+            cli(words_of(sys.argv[1:]), prog_name="provisioner", standalone_mode=False, obj=settings)
         finally:
             _keep_env_files_up()
     except SystemExit as end:
@@ -91,15 +97,18 @@ def _invoke() -> int:
     return code if isinstance(code, int) else int(code is not None)
 
 
-def _code(invoke: Callable[[], int]) -> int:
+def _code(invoke: Callable[[Settings], int]) -> int:
     """The exit code; of `exec` and `env` 3 for whatever keeps them from a connection."""
+    settings = Settings()
     try:
-        return invoke()
+        return invoke(settings)
     except standard_output.OutputFailed as error:
         failure.report(error, error.exit_code)
         return error.exit_code
     except ProvisionerError as error:
         _flush()
+        if settings.verbosity >= DEBUG:
+            traceback.print_exception(error)
         ours = _connects() and error.exit_code == ProvisionerError.exit_code
         code = NotResolved.exit_code if ours else error.exit_code
         failure.report(error, code)
@@ -122,14 +131,16 @@ def _code(invoke: Callable[[], int]) -> int:
         from provisioner.cli.unexpected import explained
 
         _flush()
-        problem = explained(error, Home(home_directory(os.environ)), os.environ)
+        environ = {**os.environ, **({"PROVISIONER_DEBUG": "1"} if settings.verbosity >= DEBUG else {})}
+        problem = explained(error, Home(home_directory(os.environ)), environ)
         code = NotResolved.exit_code if _connects() else problem.exit_code
         failure.report(problem, code)
         return code
 
 
 def _connects() -> bool:
-    return sys.argv[1:2] in (["exec"], ["env"])
+    named = next((word for word in sys.argv[1:] if not word.startswith("-") and word not in COLORS), "")
+    return named in ("exec", "env")
 
 
 def _flush() -> None:

@@ -55,11 +55,6 @@ def room(stream: TextIO) -> int | None:
     return shutil.get_terminal_size().columns
 
 
-def styled(stream: TextIO) -> bool:
-    """Are colors shown there? https://no-color.org"""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in ("dumb", "unknown")
-
-
 def columns_of(text: str) -> int:
     """How many columns of a terminal a text takes."""
     return len(text) if text.isascii() else sum(map(_columns_of, text))

@@ -9,20 +9,26 @@ from contextlib import contextmanager
 import click
 
 from provisioner.cli.change import Describe
+from provisioner.cli.common_options import note
 from provisioner.cli.context import confirm, print_json
 from provisioner.cli.standard_input import can_ask
 from provisioner.core.errors import NotConfirmed
 from provisioner.core.model import App
 from provisioner.core.naming import shown
-from provisioner.operations.proposal import STEPS, Proposal
+from provisioner.operations.proposal import STEPS, Proposal, Warned
 from provisioner.reconcile.apply.applier import Progress
 
 
 class Terminal:
     """Hears what takes a while on standard error: with counts that move on a terminal, elsewhere line by line."""
 
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
     def say(self, line: str) -> None:
-        click.echo(line, err=True)
+        if isinstance(line, Warned):
+            self.warnings.append(line)
+        note(line)
 
     def stopping(self) -> bool:
         return False
@@ -55,7 +61,7 @@ def _in_lines(app: App) -> Progress:
     def advance(verb: str, count: int) -> None:
         done[verb] = done.get(verb, 0) + count
         if count:
-            click.echo(f"{app.slug}: {STEPS.get(verb, verb)} {done[verb]} databases", err=True)
+            note(f"{app.slug}: {STEPS.get(verb, verb)} {done[verb]} databases")
 
     return advance
 
@@ -75,7 +81,9 @@ def carry_out(proposal: Proposal, *, yes: bool = False, document: Describe | Non
     elif proposal.question:
         confirm(proposal.question, yes)
     if document is not None:
-        print_json(document(list(proposal.do(TERMINAL))))
+        heard = Terminal()
+        lines = list(proposal.do(heard))
+        print_json(document([*heard.warnings, *lines]))
         return
     for line in proposal.do(TERMINAL):
         click.echo(shown(line))

@@ -11,7 +11,7 @@ from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.fork_reset import Scrubbing
 from provisioner.operations.instances import successor
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import Proposal, Told, Warned
 from provisioner.operations.reconcile_now import run, run_whole
 from provisioner.reconcile.apply.fork_sources import EMPTY, FORK, named
 from provisioner.registry.store import Registry
@@ -74,7 +74,9 @@ def _how_new_ones_begin(
     known = {timelines[database.timeline_id] for database in live if database.timeline_id in timelines}
     source = named(begins, known)
     if source is not None and source not in known:
-        told.say(f"{app.slug}: there is no branch {shown(source)} now: until there is, new databases begin empty")
+        told.say(
+            Warned(f"{app.slug}: there is no branch {shown(source)} now: until there is, new databases begin empty")
+        )
 
 
 def unassign(registry: Registry, app: App, instance: Instance) -> Proposal:

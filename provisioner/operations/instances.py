@@ -18,7 +18,7 @@ from provisioner.engines.catalog import engine_for, engine_of
 from provisioner.engines.protocol import instance_mark
 from provisioner.engines.protocol.engine import Where
 from provisioner.operations.home.found_databases import learn_aliases
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import Proposal, Told, Warned
 from provisioner.registry.instances import locations
 from provisioner.registry.store import Registry
 
@@ -120,7 +120,7 @@ def add(registry: Registry, name: str, engine: str, where: Where, allowed: Allow
         added = _create(registry, made)
         yield f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'"
         if not (check := engine_of(added).look(added)).well:
-            yield f"{check.what}: {check.text}"
+            yield Warned(f"{check.what}: {check.text}")
 
     return Proposal(do)
 

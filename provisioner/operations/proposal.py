@@ -48,6 +48,13 @@ class Nobody:
 
 NOBODY = Nobody()
 
+
+class Warned(str):
+    """A line that says what somebody should look at, though the change was made."""
+
+    __slots__ = ()
+
+
 Doing = Callable[[Told], Iterator[str]]
 """Does it, as far as one iterates; what was done comes as lines for people. Raises ProvisionerError, also after lines."""
 

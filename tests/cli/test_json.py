@@ -7,20 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import command_of
+from hostile import command_of, leaves
 from support import marked_shop, ok, provisioner
 
-CHANGING = [
-    *(
-        "database " + verb
-        for verb in ["fork", "reset", "share", "unshare", "archive", "purge", "recover", "fix", "restore", "load"]
-    ),
-    *("database snapshot create", "database snapshot delete"),
-    *("timeline protect", "timeline unprotect", "timeline expire", "timeline fix", "timeline deploy"),
-    *("app add", "app set", "app remove", "assign", "unassign", "instance add", "preview create", "preview delete"),
-    *("reconcile", "prune", "kv set", "token create"),
-]
-CHANGE = {"action", "app", "timeline", "databases", "snapshots", "messages"}
+NO_JSON = {"exec"}  # which becomes another program
+CHANGE = {"action", "app", "timeline", "databases", "snapshots", "messages", "warnings"}
 
 
 @pytest.fixture
@@ -32,9 +23,10 @@ def done(repo: Path, *words: str) -> Any:
     return json.loads(ok(repo, *words, "--json"))
 
 
-@pytest.mark.parametrize("name", CHANGING)
-def test_what_changes_something_has_json(name: str) -> None:
-    assert "--json" in {word for each in command_of(name).params for word in each.opts}
+@pytest.mark.parametrize("name", [name for name in leaves() if name not in NO_JSON])
+def test_every_command_has_json_and_the_common_options(name: str) -> None:
+    words = {word for each in command_of(name).params for word in each.opts}
+    assert {"--json", "--yes", "-y", "--quiet", "-q", "--verbose", "-v", "--color"} <= words
 
 
 def test_a_database_verb_prints_what_it_changed_and_the_snapshots_it_took(repo: Path) -> None:
@@ -70,6 +62,46 @@ def test_other_changes_print_the_object_as_its_show_does(repo: Path) -> None:
     assert kept["protected"]
     assert kept["timeline"] == "git-branch/login"
     assert done(repo, "app", "remove", "--yes")["app"] == "shop"
+
+
+def test_variables_keys_hooks_and_the_home_are_documents_too(repo: Path) -> None:
+    assert done(repo, "init")["app"] == "shop"
+    (made,) = done(repo, "var", "set", "A=1", "--context", "local")
+    assert (made["name"], made["context"], made["value"]) == ("A", "local", "1")
+    assert done(repo, "var", "unset", "A", "--yes") == [made]
+    done(repo, "kv", "set", '["a"]', "1")
+    assert done(repo, "kv", "delete", '["a"]', "--yes") == {"key": ["a"], "deleted": True}
+    assert done(repo, "kv", "delete", '["a"]', "--yes") == {"key": ["a"], "deleted": False}
+    assert {item["state"] for item in done(repo, "hooks", "install", "shop")} == {"installed"}
+    assert {item["state"] for item in done(repo, "hooks", "uninstall", "--app", "shop")} == {"missing"}
+    assert done(repo, "env")["DENO_TIMELINE"] == "production"
+    token = done(repo, "token", "create", "--branch", "login")["id"]
+    assert done(repo, "token", "revoke", token)["revoked_at"]
+    assert done(repo, "token", "revoke", "--branch", "login")["timeline"] == "git-branch/login"
+    assert done(repo, "token", "rotate-key", "--yes") == done(repo, "home", "show")
+
+
+def test_an_instance_is_a_document_after_each_change_of_it(repo: Path, tmp_path: Path) -> None:
+    done(repo, "instance", "add", "more")
+    edited = done(repo, "instance", "edit", "more", "--name", "other")
+    assert edited == done(repo, "instance", "show", "other")
+    assert done(repo, "instance", "move", "other", "--directory", str(tmp_path / "o"), "--yes")["instance"] == "other"
+    deleted = done(repo, "instance", "delete", "other", "--yes")
+    assert deleted["purge_at"]
+    assert done(repo, "instance", "recover", "other")["id"] == deleted["id"] == edited["id"]
+
+
+def test_common_options_work_anywhere_on_the_line(repo: Path) -> None:
+    assert json.loads(ok(repo, "--json", "-q", "status")) == done(repo, "status")
+    assert json.loads(ok(repo, "database", "--json", "list")) == done(repo, "database", "list")
+    assert provisioner(repo, "-q", "kv", "set", '["a"]', "1").stderr == ""
+    assert provisioner(repo, "kv", "set", '["a"]', "1", "-q").stderr == ""
+    assert ok(repo, "-y", "database", "reset", "login")
+    assert "\x1b[" in ok(repo, "status", "--color", "always")
+    assert "\x1b[" in ok(repo, "status", add={"FORCE_COLOR": "1"})
+    assert "\x1b[" not in ok(repo, "status", "--color", "never", add={"FORCE_COLOR": "1"})
+    assert "\x1b[" not in ok(repo, "status", add={"FORCE_COLOR": "1", "NO_COLOR": "1"})
+    assert "Traceback" in provisioner(repo, "database", "show", "nothing-is-called-so", "-vv").stderr
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from provisioner.cli.context import the_home
+from provisioner.cli.context import json_option, say, the_home
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved
 from provisioner.dashboard.web import login_codes
@@ -16,9 +16,15 @@ from provisioner.registry.store import Registry
 
 
 @click.command()
-@click.option("--print", "only_print", is_flag=True, help="Print a link instead. It works once, within ten minutes.")
+@click.option(
+    "--print",
+    "only_print",
+    is_flag=True,
+    help="Print a link instead, as --json does. It works once, within ten minutes.",
+)
 @click.option("--public", is_flag=True, help="Use the address that the server has for other machines.")
-def dashboard(only_print: bool, public: bool) -> None:
+@json_option
+def dashboard(only_print: bool, public: bool, as_json: bool) -> None:
     """Open the dashboard in a browser, already logged in.
 
     The server must be running: 'provisioner serve' or 'provisioner up'. The browser gets a file that only you can read, which
@@ -35,8 +41,9 @@ def dashboard(only_print: bool, public: bool) -> None:
     Registry.open(home).close()  # which asks whether it is this home that the server is of
     _, far, near = found
     base = far if public else near
-    if not only_print:
+    if not (only_print or as_json):
         path = login_codes.handed(home, base, now_ms())
         if webbrowser.open(Path(path).as_uri()):
             return
-    click.echo(login_codes.link(base, login_codes.make(home, now_ms())))
+    link = login_codes.link(base, login_codes.make(home, now_ms()))
+    say(link, {"url": link} if as_json else None)

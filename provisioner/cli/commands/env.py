@@ -7,7 +7,8 @@ import sys
 
 import click
 
-from provisioner.cli.context import the_home
+from provisioner.cli.common_options import note
+from provisioner.cli.context import json_option, the_home
 from provisioner.cli.exec import execute
 from provisioner.cli.selectors import ALL, NamedTarget, exact, selector_options, target_argument
 from provisioner.core.errors import UsageError
@@ -46,13 +47,18 @@ def exec_command(selectors: Selectors, context: str | None, command: tuple[str, 
 @context_option
 @click.option("--format", "format_name", type=click.Choice(list(FORMATS)), help="Default: shell; with --write: dotenv.")
 @click.option("--write", "path", metavar="FILE", help="Keep a marked block in FILE, here and after every checkout.")
-def env(wanted: NamedTarget, context: str | None, format_name: str | None, path: str | None) -> None:
+@json_option
+def env(wanted: NamedTarget, context: str | None, format_name: str | None, path: str | None, as_json: bool) -> None:
     """Print a timeline's environment variables.
 
     If it cannot be determined, nothing is printed and the exit code is 3.
 
     TARGET is a branch or a timeline; by default, the branch that is checked out here.
     """
+    if as_json:
+        if format_name not in (None, "json"):
+            raise UsageError(f"--json and --format {format_name} cannot be used together", "Choose one")
+        format_name = "json"
     selectors = exact(wanted)
     selectors.context = context
     home = the_home()
@@ -77,6 +83,6 @@ def _write(path: str, selectors: Selectors, format_name: str) -> None:
     if checkout is not None:
         env_files.remember(home, checkout, path, format_name, selectors.context)
         kept = " and follows the branch from now on"
-    click.echo(shown(f"{path} is connected to {values['DENO_TIMELINE']}{kept}"), err=True)
+    note(shown(f"{path} is connected to {values['DENO_TIMELINE']}{kept}"))
     if checkout is not None and (unignored := env_files.warning(checkout, relative)):
         click.echo(shown(f"provisioner: {unignored}"), err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,13 +11,17 @@ import time
 
 import click
 
-from provisioner.cli.context import any_home, confirm, json_option, made_home, print_json, the_home, yes_option
+from provisioner.cli.change import said
+from provisioner.cli.context import any_home, confirm, json_option, made_home, print_json, say, the_home, yes_option
 from provisioner.cli.output_file import written
+from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.durations import milliseconds
-from provisioner.core.errors import ProvisionerError
+from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.naming import shown
+from provisioner.operations.documents import Document
 from provisioner.operations.home.adoption import copied, moved
+from provisioner.operations.proposal import Proposal
 from provisioner.registry.home import replica
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
@@ -35,24 +40,36 @@ def home() -> None:
 def show(as_json: bool) -> None:
     """Show where this home is and which home it follows."""
     where = any_home()
+    if as_json:
+        print_json(home_document(where))
+        return
     found = replica.followed(where)
     received = rfc3339(found.received_at) if found and found.received_at else None
     state = standing(where) if os.path.exists(where.registry) else None
-    if as_json:
-        follows = {"command": list(found.command), "received_at": received} if found else None
-        home_id = state.identity.id if state and state.identity else None
-        print_json({"path": where.path, "follows": follows, "id": home_id, "state": state and str(state.state)})
-        return
     since = f"received at {received}" if received else "nothing received yet"
     click.echo(shown(f"{where.path} follows: {' '.join(found.command)} ({since})" if found else where.path))
     if state is not None and state.state is not HomeState.HERE:
         click.echo(shown(explained(where, state)))
 
 
+def home_document(where: Home) -> Document:
+    """A home as 'home show' has it."""
+    found = replica.followed(where)
+    received = rfc3339(found.received_at) if found and found.received_at else None
+    state = standing(where) if os.path.exists(where.registry) else None
+    return {
+        "path": where.path,
+        "follows": {"command": list(found.command), "received_at": received} if found else None,
+        "id": state.identity.id if state and state.identity else None,
+        "state": state and str(state.state),
+    }
+
+
 @home.command()
 @click.option("--moved", "as_moved", is_flag=True, help="It was moved here, or restored, and replaces the original.")
 @click.option("--copied", "as_copy", is_flag=True, help="It is a copy, and the original stays in use.")
-def adopt(as_moved: bool, as_copy: bool) -> None:
+@json_option
+def adopt(as_moved: bool, as_copy: bool, as_json: bool) -> None:
     """Declare that this home was moved or copied.
 
     A copy becomes a home of its own with its own id, key, ports, and embedded servers. Tokens and passwords of the original
@@ -61,29 +78,38 @@ def adopt(as_moved: bool, as_copy: bool) -> None:
     """
     if as_moved == as_copy:
         raise click.UsageError("choose one: --moved or --copied")
-    for line in moved(any_home()) if as_moved else copied(any_home()):
-        click.echo(shown(line))
+    where = any_home()
+    carry_out(
+        Proposal(lambda _: moved(where) if as_moved else copied(where)),
+        document=(lambda lines: {**home_document(where), **said(lines)}) if as_json else None,
+    )
 
 
 @home.command()
 @click.option("--output", "-o", metavar="FILE", help="Write to a file. Default: standard output.")
-def copy(output: str | None) -> None:
+@json_option
+def copy(output: str | None, as_json: bool) -> None:
     """Export this home's registry and key for a follower.
 
     Whoever has the copy has every database: it is for a pipe (ssh, kubectl exec), or a file that nobody else reads.
     """
     if output in (None, "-") and sys.stdout.isatty():
         raise ProvisionerError("a copy of a home is nothing to look at", "Pipe it, or say --output FILE")
+    if as_json and output in (None, "-"):
+        raise UsageError("--json describes what was written to a file", "Name it: --output FILE")
     where = the_home()
     with Registry.open(where), written(output) as file:
         replica.copy(where, file)  # type: ignore[arg-type]
+    if as_json:
+        print_json({**home_document(where), "file": output, "size": os.path.getsize(str(output))})
 
 
 @home.command(context_settings={"ignore_unknown_options": True})
 @click.option("--every", metavar="TIME", default="5s", show_default=True, help="How often to ask for a copy.")
 @click.option("--once", is_flag=True, help="Receive one copy and end; exit code 1 where that fails.")
 @click.argument("command", nargs=-1, required=True)
-def follow(every: str, once: bool, command: tuple[str, ...]) -> None:
+@json_option
+def follow(every: str, once: bool, command: tuple[str, ...], as_json: bool) -> None:
     """Follow another home by running COMMAND for copies.
 
     For example: provisioner home follow -- ssh first provisioner home copy
@@ -96,7 +122,8 @@ def follow(every: str, once: bool, command: tuple[str, ...]) -> None:
         while True:
             try:
                 if _received(where, command):
-                    click.echo(f"received at {rfc3339(now_ms())}")
+                    at = rfc3339(now_ms())
+                    click.echo(json.dumps({"received_at": at}) if as_json else f"received at {at}")
                 failed = ""
             except ProvisionerError as error:
                 if once:
@@ -111,7 +138,8 @@ def follow(every: str, once: bool, command: tuple[str, ...]) -> None:
 
 @home.command()
 @yes_option
-def promote(yes: bool) -> None:
+@json_option
+def promote(yes: bool, as_json: bool) -> None:
     """Make this home independent once its source is lost."""
     where = the_home()
     found = replica.followed(where)
@@ -122,7 +150,10 @@ def promote(yes: bool) -> None:
     replica.promote(where)
     with Registry.open(where) as registry:
         registry.record(now_ms(), "home.promote", registry.who)
-    click.echo(f"{where.path} goes by itself: start 'provisioner up', and end the one that was followed for good")
+    say(
+        f"{where.path} goes by itself: start 'provisioner up', and end the one that was followed for good",
+        home_document(where) if as_json else None,
+    )
 
 
 def _received(where: Home, command: tuple[str, ...]) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 import click
 
 from provisioner.cli.commands.app import hooks_are_shared
-from provisioner.cli.context import json_option, print_json, the_app, the_home
+from provisioner.cli.common_options import note
+from provisioner.cli.context import json_option, print_json, say, the_app, the_home
+from provisioner.cli.selectors import object_argument
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
 from provisioner.core.naming import shown
@@ -38,12 +41,25 @@ def _place(registry: Registry, app: App) -> Checkout:
     return place
 
 
-_app_option = click.option("--app", "slug", metavar="APP", help="Default: the one whose checkout this is.")
+_app = object_argument("slug", "app", required=False)
+
+
+def _document(found: Sequence[git_hooks.HookStatus]) -> list[dict[str, object]]:
+    return [{"hook": h.name, "path": h.path, "state": str(h.state), "keeps_another": h.kept} for h in found]
+
+
+def _print(found: Sequence[git_hooks.HookStatus], as_json: bool) -> None:
+    if as_json:
+        print_json(_document(found))
+        return
+    for hook in found:
+        click.echo(shown(f"{hook.name}: {hook.state} ({hook.path})"))
 
 
 @hooks.command()
-@_app_option
-def install(slug: str | None) -> None:
+@_app
+@json_option
+def install(slug: str | None, as_json: bool) -> None:
     """Install or update the hooks and keep existing ones.
 
     Hooks that are there are kept and still run.
@@ -52,25 +68,26 @@ def install(slug: str | None) -> None:
     with Registry.open(home) as registry:
         app = the_app(registry, slug)
         place = _place(registry, app)
-        for hook in git_hooks.install(place.common_dir, place.top, app.id, home.path):
-            click.echo(shown(f"{hook.name}: {hook.state} ({hook.path})"))
-        if note := git_hooks.within(sys.prefix, place.top):
-            click.echo(f"provisioner: {shown(note)}", err=True)
+        _print(git_hooks.install(place.common_dir, place.top, app.id, home.path), as_json)
+        if hint := git_hooks.within(sys.prefix, place.top):
+            note(f"provisioner: {shown(hint)}")
 
 
 @hooks.command()
-@_app_option
-def uninstall(slug: str | None) -> None:
+@_app
+@json_option
+def uninstall(slug: str | None, as_json: bool) -> None:
     """Remove the hooks and restore the previous ones exactly."""
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
         place = _place(registry, app)
         git_hooks.uninstall(place.common_dir, place.top, registry.home.path, shared=hooks_are_shared(registry, app))
-        click.echo(f"{app.slug}: hooks uninstalled")
+        left = git_hooks.status(place.common_dir, place.top, registry.home.path)
+        say(f"{app.slug}: hooks uninstalled", _document(left) if as_json else None)
 
 
 @hooks.command()
-@_app_option
+@_app
 @json_option
 def status(slug: str | None, as_json: bool) -> None:
     """Show which hooks are installed.
@@ -82,10 +99,6 @@ def status(slug: str | None, as_json: bool) -> None:
         app = the_app(registry, slug)
         place = _place(registry, app)
         found = git_hooks.status(place.common_dir, place.top, home.path)
-    if as_json:
-        print_json([{"hook": h.name, "path": h.path, "state": str(h.state), "keeps_another": h.kept} for h in found])
-    else:
-        for hook in found:
-            click.echo(shown(f"{hook.name}: {hook.state} ({hook.path})"))
+    _print(found, as_json)
     if any(hook.state is not git_hooks.HookState.INSTALLED for hook in found):
         raise ProvisionerError("a hook is not in place", "Run 'provisioner hooks install', or 'provisioner watch'")

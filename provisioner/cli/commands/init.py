@@ -7,7 +7,10 @@ import sys
 
 import click
 
-from provisioner.cli.context import the_home
+from provisioner.cli import failure
+from provisioner.cli.commands.app import app_document
+from provisioner.cli.common_options import note
+from provisioner.cli.context import json_option, print_json, the_home
 from provisioner.cli.registration import PRODUCTION_HELP, registered
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms
@@ -33,6 +36,7 @@ from provisioner.system import inbox
 @click.option("--grace", metavar="TIME", help="How long a branch is gone before its database is archived (10s).")
 @click.option("--retention", metavar="TIME", help="How long an archived database is kept (7d).")
 @click.option("--no-hooks", is_flag=True, help="Install no hooks: 'provisioner watch' or 'reconcile' does the work.")
+@json_option
 def init(
     path: str,
     name: str | None,
@@ -40,6 +44,7 @@ def init(
     grace: str | None,
     retention: str | None,
     no_hooks: bool,
+    as_json: bool,
 ) -> None:
     """Register a repository and provision its branches."""
     home = the_home()
@@ -54,20 +59,23 @@ def init(
         if not no_hooks and checkout is not None:
             try:
                 installed = hooks.install(checkout.common_dir, checkout.top, app.id, home.path)
-                click.echo(f"hooks: {', '.join(hook.name for hook in installed)}")
-                if note := hooks.within(sys.prefix, checkout.top):
-                    click.echo(f"provisioner: {shown(note)}", err=True)
+                note(f"hooks: {', '.join(hook.name for hook in installed)}")
+                if hint := hooks.within(sys.prefix, checkout.top):
+                    failure.line(hint)
             except ProvisionerError as error:
-                click.echo(f"provisioner: {shown(str(error))}", err=True)
+                failure.line(str(error))
         run_whole(registry, app, "init", TERMINAL)
         inbox.leave(home.inbox, app.id)  # a daemon that runs is to watch it from now on
         branches = sorted(timeline.branch for timeline in registry.timelines(app.id) if timeline.gone_at is None)
-        click.echo(f"app {app.slug}: {len(branches)} timelines, production branch {shown(app.production)}")
-        for line in report(registry, app, branches[:20]):
-            click.echo(line.removeprefix("provisioner: "))
-        if len(branches) > 20:
-            click.echo(f"… and {len(branches) - 20} more: provisioner status")
+        if not as_json:
+            click.echo(f"app {app.slug}: {len(branches)} timelines, production branch {shown(app.production)}")
+            for line in report(registry, app, branches[:20]):
+                click.echo(line.removeprefix("provisioner: "))
+            if len(branches) > 20:
+                click.echo(f"… and {len(branches) - 20} more: provisioner status")
         _must_be_made(registry, app)
+        if as_json:
+            print_json(app_document(registry, app))
 
 
 def _must_be_made(registry: Registry, app: App) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli import standard_input
+from provisioner.cli.common_options import note
 from provisioner.cli.context import confirm, json_option, renamed, the_home, yes_option
 from provisioner.cli.selectors import ALL, selector_options
 from provisioner.core.durations import milliseconds
@@ -128,22 +129,26 @@ def set_command(
     if as_json:
         click.echo(json_notation.text_of({"versionstamp": result.versionstamp}))
     else:
-        click.echo(shown(f"Set {key}"), err=True)
+        note(shown(f"Set {key}"))
 
 
 @kv.command()
 @selector_options(*ALL)
 @yes_option
+@json_option
 @click.argument("key")
 @kv_errors
-def delete(key: str, yes: bool, selectors: Selectors) -> None:
+def delete(key: str, yes: bool, as_json: bool, selectors: Selectors) -> None:
     """Delete KEY if it exists."""
     with _opened(selectors) as opened:
         parsed = json_notation.key_of(key)
         confirm(f"Deleting {key}", yes)
         there = opened.get(parsed).versionstamp is not None
         opened.delete(parsed)
-    click.echo(shown(f"Deleted {key}" if there else f"Nothing is stored under {key}"), err=True)
+    if as_json:
+        click.echo(json_notation.text_of({"key": [json_notation.to_json(part) for part in parsed], "deleted": there}))
+        return
+    note(shown(f"Deleted {key}" if there else f"Nothing is stored under {key}"))
 
 
 @kv.command("list")
@@ -214,9 +219,14 @@ def _print_all(entries: Iterator[KvEntry[Any]], as_json: bool) -> int:
 @selector_options(*ALL)
 @click.option("--count", type=click.IntRange(1), help="End after so many lines.")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY [KEY]...")
+@json_option
 @kv_errors
-def watch(keys: tuple[str, ...], count: int | None, selectors: Selectors) -> None:
-    """Watch up to 10 keys and print their entries as JSON."""
+def watch(keys: tuple[str, ...], count: int | None, selectors: Selectors, as_json: bool) -> None:
+    """Watch up to 10 keys and print their entries as JSON.
+
+    One array a line, with and without --json.
+    """
+    del as_json
     with _opened(selectors) as opened, opened.watch([json_notation.key_of(key) for key in keys]) as states:
         for entries in states:
             click.echo(json_notation.text_of([json_notation.entry_to_json(entry) for entry in entries]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from provisioner.cli.common_options import note
 from provisioner.cli.context import apps_meant, json_option, print_json, the_home
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms
@@ -71,7 +72,7 @@ def _say(done: list[dict[str, object]]) -> None:
         count = item["actions"]
         if count is not None:
             words = "no change" if not count else "1 change" if count == 1 else f"{count} changes"
-            click.echo(f"{item['app']}: {words}", err=True)
+            note(f"{item['app']}: {words}")
 
 
 def _of_app(app: App, error: Exception) -> ProvisionerError:

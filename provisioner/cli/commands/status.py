@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from provisioner.cli import table
+from provisioner.cli.common_options import colored, note
 from provisioner.cli.context import json_option, print_json, the_home
 from provisioner.cli.selectors import NamedTarget, filtered, target_argument
 from provisioner.core.naming import shown
@@ -69,7 +70,7 @@ def _print(documents: list[view.Document], *, hidden: bool, wide: bool) -> None:
             if count == 1
             else f"{count} archived timelines are hidden. To show them"
         )
-        click.echo(f"{are}: provisioner status --archived", err=True)
+        note(f"{are}: provisioner status --archived")
 
 
 def _listed(documents: list[view.Document]) -> list[view.Document]:
@@ -187,7 +188,7 @@ def _table(documents: list[view.Document], width: int | None) -> Iterator[str]:
         for document in documents
         for item in document["databases"] or [None]
     ]
-    return table.lines(columns, rows, width=width, styled=table.styled(sys.stdout))
+    return table.lines(columns, rows, width=width, styled=colored(sys.stdout))
 
 
 def _row(document: view.Document, database: view.Document | None, several: bool, *, whole: bool) -> table.TableRow:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.context import confirm, json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.change import change
+from provisioner.cli.commands.home import home_document
+from provisioner.cli.common_options import note
+from provisioner.cli.context import confirm, json_option, print_json, say, the_app, the_home, yes_option
 from provisioner.cli.selectors import ALL, NamedTarget, load, parse, selector_options
+from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.durations import milliseconds
 from provisioner.core.errors import NotResolved
@@ -76,7 +80,7 @@ def create(
             print_json({"token": text, **_document(registry, made)})
             return
     click.echo(text)
-    click.echo("This is shown once. It is revoked with: provisioner token revoke " + made.id, err=True)
+    note("This is shown once. It is revoked with: provisioner token revoke " + made.id)
 
 
 def _document(registry: Registry, token: Token) -> documents.Document:
@@ -153,7 +157,8 @@ def _state(token: Token) -> str:
 @click.argument("token_id", metavar="ID", required=False)
 @selector_options(*ALL)
 @click.option("--database", metavar="TARGET", help="A branch, a timeline, or a database by its name or id.")
-def revoke(token_id: str | None, selectors: Selectors, database: str | None) -> None:
+@json_option
+def revoke(token_id: str | None, selectors: Selectors, database: str | None, as_json: bool) -> None:
     """Revoke a token.
 
     ID is an id of 'provisioner token list', or the token itself. With selectors or --database: what 'exec' and 'env' have
@@ -167,25 +172,31 @@ def revoke(token_id: str | None, selectors: Selectors, database: str | None) -> 
     home = the_home()
     with Registry.open(home) as registry:
         if token_id is None:
-            for found in all_used(load(registry, wanted)):
-                credentials.revoke_injected(registry, found)
-                click.echo(f"what was injected for {found.name} opens nothing any more; start its apps anew")
+            target = load(registry, wanted)
+            carry_out(
+                credentials.revoke(registry, all_used(target)),
+                document=change(registry, "revoke", target.app, target.timeline) if as_json else None,
+            )
             return
         known = tokens.find(registry, tokens.split(str(token_id))[0])
         if known is None and (ended := session_files.revoke(home, lambda session: session.id == token_id)):
-            registry.record(now_ms(), "dashboard.revoke", registry.who, detail=f"session {ended[0].id}")
-            click.echo(f"ended the session {ended[0].id} by {ended[0].principal}")
+            now = now_ms()
+            registry.record(now, "dashboard.revoke", registry.who, detail=f"session {ended[0].id}")
+            document = {**_session(ended[0]), "revoked_at": rfc3339(now)}
+            say(f"ended the session {ended[0].id} by {ended[0].principal}", document if as_json else None)
             return
         if known is None:
             raise NotResolved(f"there is no token {tokens.split(str(token_id))[0]!r}", "See 'provisioner token list'")
         tokens.revoke(registry, known[0], now_ms())
         session_files.revoke(home, lambda session: session.token_id == known[0].id)
-        click.echo(f"revoked {known[0].id}")
+        now_known = tokens.find(registry, known[0].id) or known
+        say(f"revoked {known[0].id}", _document(registry, now_known[0]) if as_json else None)
 
 
 @token.command(name="rotate-key")
 @yes_option
-def rotate_key(yes: bool) -> None:
+@json_option
+def rotate_key(yes: bool, as_json: bool) -> None:
     """Replace the home's key and revoke injected credentials.
 
     Everything that 'exec' and 'env' have injected is revoked, and every session of the dashboard ends. Listed tokens stay valid.
@@ -194,6 +205,7 @@ def rotate_key(yes: bool) -> None:
     with Registry.open(home) as registry:
         confirm("Replace the key? Every app that is connected by URL has to be started anew", yes)
         credentials.rotate_key(registry)
-    click.echo(
-        "replaced; start the apps that are connected by URL anew, and write env files again: provisioner env --write"
+    say(
+        "replaced; start the apps that are connected by URL anew, and write env files again: provisioner env --write",
+        home_document(home) if as_json else None,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import click
 
 from provisioner.cli import standard_input
@@ -9,7 +11,7 @@ from provisioner.cli.context import json_option, print_json, the_app, the_home, 
 from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import rfc3339
 from provisioner.core.errors import ProvisionerError, UsageError
-from provisioner.core.model import Context
+from provisioner.core.model import App, Context
 from provisioner.core.naming import shown
 from provisioner.environment.dotenv import parse
 from provisioner.operations import variables as wanted
@@ -50,8 +52,14 @@ def var() -> None:
 @click.option("--secret", is_flag=True, help="Never print the value again; it stays secret until it is unset.")
 @click.option("--from-file", "path", type=click.Path(exists=True, dir_okay=False), help="Set those of a .env file too.")
 @app_option
+@json_option
 def set_variables(
-    words: tuple[str, ...], contexts: list[Context] | None, secret: bool, path: str | None, slug: str | None
+    words: tuple[str, ...],
+    contexts: list[Context] | None,
+    secret: bool,
+    path: str | None,
+    slug: str | None,
+    as_json: bool,
 ) -> None:
     """Set variables: all of them, or none if one is refused.
 
@@ -65,7 +73,31 @@ def set_variables(
         for word in words:
             name, equals, value = word.partition("=")
             values[name] = value if equals else _asked(name, len(words))
-        carry_out(wanted.assign(registry, app, values, contexts or [], secret=secret))
+        proposal = wanted.assign(registry, app, values, contexts or [], secret=secret)
+        carry_out(proposal, document=(lambda _: _set(registry, app, values, contexts)) if as_json else None)
+
+
+def _set(
+    registry: Registry, app: App, names: Collection[str], contexts: list[Context] | None
+) -> list[dict[str, object]]:
+    """The variables with these names as 'var list' has them, in the contexts in which they were set."""
+    there = contexts or wanted.USUAL
+    return [
+        _document(app, item)
+        for item in variables.listing(registry, app.id)
+        if item.name in names and item.context in there
+    ]
+
+
+def _document(app: App, item: variables.Variable) -> dict[str, object]:
+    return {
+        "app": app.slug,
+        "name": item.name,
+        "context": item.context,
+        "value": None if item.secret else item.value,
+        "secret": item.secret,
+        "changed_at": rfc3339(item.changed_at),
+    }
 
 
 def _file(path: str) -> dict[str, str]:
@@ -97,19 +129,7 @@ def list_variables(slug: str | None, as_json: bool) -> None:
         app = the_app(registry, slug)
         found = variables.listing(registry, app.id)
     if as_json:
-        print_json(
-            [
-                {
-                    "app": app.slug,
-                    "name": item.name,
-                    "context": item.context,
-                    "value": None if item.secret else item.value,
-                    "secret": item.secret,
-                    "changed_at": rfc3339(item.changed_at),
-                }
-                for item in found
-            ]
-        )
+        print_json([_document(app, item) for item in found])
         return
     for item in found:
         click.echo(shown(f"{item.name}  {item.context}  {'(secret)' if item.secret else item.value}"))
@@ -120,8 +140,10 @@ def list_variables(slug: str | None, as_json: bool) -> None:
 @click.option("--context", "contexts", metavar="CONTEXTS", callback=_contexts, help="Only there. Default: everywhere.")
 @app_option
 @yes_option
-def unset(names: tuple[str, ...], contexts: list[Context] | None, slug: str | None, yes: bool) -> None:
+@json_option
+def unset(names: tuple[str, ...], contexts: list[Context] | None, slug: str | None, yes: bool, as_json: bool) -> None:
     """Unset variables and delete their values."""
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
-        carry_out(wanted.unset(registry, app, names, contexts), yes=yes)
+        was = _set(registry, app, names, contexts or list(Context))
+        carry_out(wanted.unset(registry, app, names, contexts), yes=yes, document=(lambda _: was) if as_json else None)

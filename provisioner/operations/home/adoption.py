@@ -12,13 +12,13 @@ from contextlib import contextmanager, suppress
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, UsageError, WrongHome
 from provisioner.core.model import App, Database
-from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.move import end_of
 from provisioner.environment import env_files
 from provisioner.git import hooks
 from provisioner.git.worktree import find_checkout
 from provisioner.operations.home import credentials
+from provisioner.operations.proposal import Warned
 from provisioner.reconcile.apply.ownership import settle_everywhere
 from provisioner.registry.home.copied import all_instances, inside, separate
 from provisioner.registry.snapshots import snapshots
@@ -73,7 +73,7 @@ def copied(home: Home) -> Iterator[str]:
             secret_key.rotate(home)
             for instance in all_instances(registry):
                 if warning := engine_of(instance).separate(instance.location):
-                    yield warning
+                    yield Warned(warning)
             _renew(registry)
             registry.record(now_ms(), "home.adopt", registry.who, detail=f"a copy of {_origin(found) or 'another'}")
             _write_identity(home, home_id)
@@ -199,4 +199,4 @@ def _follow_home(home: Home, app: App, old: str) -> Iterator[str]:
         if checkout is not None and hooks.move_home(checkout.common_dir, checkout.top, app.id, old, home.path):
             yield f"{app.slug}: hooks lead here now"
     except (ProvisionerError, OSError) as error:
-        yield shown(f"{app.slug}: hooks still lead to {old}: {error}. Run: provisioner hooks install --app {app.slug}")
+        yield Warned(f"{app.slug}: hooks still lead to {old}: {error}. Run: provisioner hooks install --app {app.slug}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Database
+from provisioner.operations.proposal import Proposal, Told
 from provisioner.reconcile.apply import renewals
 from provisioner.registry import tokens
 from provisioner.registry.home.follower_guard import must_lead
@@ -16,6 +19,17 @@ def revoke_injected(registry: Registry, database: Database) -> None:
     """What `exec` and `env` have injected for a database is invalid from now on. Raises ProvisionerError."""
     tokens.raise_generation(registry, database.id, now_ms())
     renew(registry, [database])
+
+
+def revoke(registry: Registry, databases: Iterable[Database]) -> Proposal:
+    """Revoke what was injected for databases."""
+
+    def do(_: Told) -> Iterator[str]:
+        for found in databases:
+            revoke_injected(registry, found)
+            yield f"what was injected for {found.name} opens nothing any more; start its apps anew"
+
+    return Proposal(do)
 
 
 def rotate_key(registry: Registry) -> None:

@@ -11,7 +11,7 @@ from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.apps import RETENTION_MS
 from provisioner.operations.instances import must_be_alone, must_be_free, must_stay, successor
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import Proposal, Told, Warned
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.changes.backup import Held
 from provisioner.reconcile.changes.instance_deletion import delete_instance, recover_instance
@@ -42,7 +42,7 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
             purge_at,
             backup=backup and bool(held),
             progress=lambda count: told.say(f"{slug}: backed up {count} of {len(held)} databases"),
-            warn=lambda line: told.say(f"{slug}: {line}"),
+            warn=lambda line: told.say(Warned(f"{slug}: {line}")),
         )
         for app in _apps(registry, instance, held):
             archive_instance(registry, app, instance, now_ms(), "its instance was deleted")

@@ -15,6 +15,7 @@ from provisioner.cli import standard_input
 from provisioner.cli.commands.database.fork import deploy_option
 from provisioner.cli.commands.database.pg_dump import NO_DUMP, dump_whole, load_whole
 from provisioner.cli.commands.kv import kv_errors
+from provisioner.cli.common_options import note
 from provisioner.cli.context import confirm, json_option, print_json, the_home, yes_option
 from provisioner.cli.data_source import (
     DataSource,
@@ -92,7 +93,7 @@ def dump(
     if as_json:
         print_json({"database": source.name, "file": output, "entries": entries, "size": size, **header._asdict()})
     else:
-        click.echo(shown(f"dumped {entries:,} entries of {source.name}"), err=True)
+        note(shown(f"dumped {entries:,} entries of {source.name}"))
     if not found.whole:
         click.echo(
             "provisioner: over the network entries do not say when they expire, and what was written meanwhile may be in"
@@ -226,7 +227,7 @@ def _keep(target: DataSource) -> None:
         return
     with Registry.open(the_home()) as registry:
         (kept,) = take_snapshots(registry, target.app, [target.database], now_ms(), label="", cause="load")
-    click.echo(f"what {target.name} holds is kept as snapshot {kept.id}", err=True)
+    note(f"what {target.name} holds is kept as snapshot {kept.id}")
 
 
 def _record(target: DataSource, action: str, detail: str, *, deploy: bool | None = None) -> None:

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from provisioner.cli.change import Describe, change
+from provisioner.cli.change import Describe, change, said
 from provisioner.cli.commands.database.fork import fork, reset
 from provisioner.cli.commands.database.snapshots import restore, snapshot
 from provisioner.cli.context import json_option, print_json, the_app, the_home, yes_option
@@ -166,7 +166,7 @@ def _messages(action: str) -> Describe:
         "timeline": None,
         "databases": [],
         "snapshots": [],
-        "messages": list(lines),
+        **said(lines),
     }
 
 

@@ -8,9 +8,8 @@ import sys
 import tempfile
 from collections import deque
 
-import click
-
 from provisioner.cli import standard_input
+from provisioner.cli.common_options import note
 from provisioner.cli.context import confirm, print_json, the_home
 from provisioner.cli.data_source import WholeDatabase, readable
 from provisioner.cli.output_file import written
@@ -48,7 +47,7 @@ def dump_whole(whole: WholeDatabase, output: str | None, form: str | None, *, as
         size = os.path.getsize(str(output)) if os.path.isfile(str(output)) else None
         print_json({"database": database.name, "file": output, "format": form, "size": size})
     else:
-        click.echo(shown(f"dumped {database.name} in the format {form}"), err=True)
+        note(shown(f"dumped {database.name} in the format {form}"))
 
 
 def _directory(dumps: Dumps, whole: WholeDatabase, output: str) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.context import the_home, yes_option
+from provisioner.cli.change import Describe
+from provisioner.cli.commands.instance import documents
+from provisioner.cli.context import json_option, the_home, yes_option
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
+from provisioner.core.model import Instance
 from provisioner.operations.instance import deletion as instance_deletion
 from provisioner.operations.instances import find
+from provisioner.registry.instances import deleted
 from provisioner.registry.store import Registry
 
 
@@ -16,21 +20,32 @@ from provisioner.registry.store import Registry
 @object_argument("slug", "instance", required=True)
 @click.option("--no-backup", is_flag=True, help="Make no final backup.")
 @yes_option
-def delete(slug: str, no_backup: bool, yes: bool) -> None:
+@json_option
+def delete(slug: str, no_backup: bool, yes: bool, as_json: bool) -> None:
     """Back up and delete an instance and all its databases.
 
     Until the retention time of its apps is over, 'instance recover' brings all of it back.
     """
     with Registry.open(the_home()) as registry:
-        carry_out(instance_deletion.delete(registry, find(registry, slug), backup=not no_backup), yes=yes)
+        found = find(registry, slug)
+        proposal = instance_deletion.delete(registry, found, backup=not no_backup)
+        carry_out(proposal, yes=yes, document=_deleted(registry, found) if as_json else None)
+
+
+def _deleted(registry: Registry, instance: Instance) -> Describe:
+    """The instance as 'instance list --deleted' has it."""
+    return lambda _: next(documents.deleted(item) for item in deleted(registry) if item.instance.id == instance.id)
 
 
 @click.command()
 @object_argument("slug", "instance", required=True)
-def recover(slug: str) -> None:
+@json_option
+def recover(slug: str, as_json: bool) -> None:
     """Recover a deleted instance with its data and assignments.
 
     SLUG is its name, or its id.
     """
     with Registry.open(the_home()) as registry:
-        carry_out(instance_deletion.recover(registry, instance_deletion.find_deleted(registry, slug)))
+        found = instance_deletion.find_deleted(registry, slug)
+        document = documents.after(registry, found.instance) if as_json else None
+        carry_out(instance_deletion.recover(registry, found), document=document)

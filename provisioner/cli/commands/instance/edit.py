@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.commands.instance.allowance_options import allowance_options
+from provisioner.cli.commands.instance.documents import after
 from provisioner.cli.commands.instance.storage_options import where_options
-from provisioner.cli.context import the_home
+from provisioner.cli.context import json_option, the_home
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.allowance import AllowanceChange
@@ -21,10 +22,13 @@ from provisioner.registry.store import Registry
 @click.option("--name", metavar="SLUG", help="A new name. Its variables change with it.")
 @where_options("Where it was moved to. All of its databases have to be there.")
 @allowance_options
-def edit(slug: str, name: str | None, where: Where, allowed: AllowanceChange) -> None:
+@json_option
+def edit(slug: str, name: str | None, where: Where, allowed: AllowanceChange, as_json: bool) -> None:
     """Change an instance's settings without moving data.
 
     It moves nothing: where databases are moved to another disk, stop their programs first.
     """
     with Registry.open(the_home()) as registry:
-        carry_out(edited(registry, find(registry, slug), name, where, allowed))
+        found = find(registry, slug)
+        document = after(registry, found) if as_json else None
+        carry_out(edited(registry, found, name, where, allowed), document=document)

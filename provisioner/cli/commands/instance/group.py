@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from provisioner.cli.commands.instance import documents
 from provisioner.cli.commands.instance.allowance_options import allowance_options
 from provisioner.cli.commands.instance.delete import delete, recover
 from provisioner.cli.commands.instance.edit import edit
@@ -15,18 +16,14 @@ from provisioner.cli.context import json_option, print_json, the_home
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.allowance import AllowanceChange
-from provisioner.core.clock import now_ms, rfc3339
-from provisioner.core.model import Instance
+from provisioner.core.clock import now_ms
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import ENGINES
 from provisioner.engines.protocol.engine import Where
-from provisioner.operations import documents as view
 from provisioner.operations import instances
-from provisioner.operations.instance.health import lines, standing
-from provisioner.operations.instance.moves_in_progress import moves_under_way
+from provisioner.operations.instance.health import lines
 from provisioner.operations.instances import find
 from provisioner.registry.home.observed_time import recoverable
-from provisioner.registry.instances import Deleted, databases_of
 from provisioner.registry.store import Registry
 
 
@@ -53,18 +50,8 @@ def add(slug: str, engine: str, where: Where, allowed: AllowanceChange, as_json:
     slug = instances.parse_name(slug)
     with Registry.open(the_home(), create=True) as registry:
         proposal = instances.add(registry, slug, engine, where, allowed)
-        carry_out(proposal, document=(lambda _: instance_document(registry, find(registry, slug))) if as_json else None)
-
-
-def instance_document(registry: Registry, instance: Instance) -> view.Document:
-    return {
-        "id": instance.id,
-        "instance": instance.slug,
-        "engine": instance.engine,
-        "location": instance.location,
-        "apps": [app for name, app in registry.assignments() if name == instance.slug],
-        "created_at": rfc3339(instance.created_at),
-    }
+        document = (lambda _: documents.listed(registry, find(registry, slug))) if as_json else None
+        carry_out(proposal, document=document)
 
 
 @instance.command(name="list")
@@ -74,31 +61,19 @@ def list_instances(gone: bool, as_json: bool) -> None:
     """List instances with their engine, location, and apps."""
     with Registry.open(the_home()) as registry:
         if gone:
-            documents = [_deleted(item) for item in recoverable(registry, now_ms())]
+            found = [documents.deleted(item) for item in recoverable(registry, now_ms())]
         else:
-            documents = [instance_document(registry, instance) for instance in registry.instances()]
+            found = [documents.listed(registry, instance) for instance in registry.instances()]
     if as_json:
-        print_json(documents)
+        print_json(found)
         return
-    for document in documents:
+    for document in found:
         apps = ", ".join(document["apps"]) or "not assigned" if not gone else f"until {document['purge_at']}"
         click.echo(shown(f"{document['instance']}  {document['engine']}  {document['location']}  {apps}"))
-        if gone and sum(other["instance"] == document["instance"] for other in documents) > 1:
+        if gone and sum(other["instance"] == document["instance"] for other in found) > 1:
             click.echo(f"  id: {document['id']}, deleted at {document['deleted_at']}")
         if gone and document["backup"]:
             click.echo(shown(f"  backup: {document['backup']}"))
-
-
-def _deleted(item: Deleted) -> view.Document:
-    return {
-        "id": item.instance.id,
-        "instance": item.instance.slug,
-        "engine": item.instance.engine,
-        "location": item.instance.location,
-        "deleted_at": rfc3339(item.deleted_at),
-        "purge_at": rfc3339(item.purge_at),
-        "backup": item.backup,
-    }
 
 
 @instance.command()
@@ -110,23 +85,7 @@ def show(slug: str, as_json: bool) -> None:
     Of a server that others follow: which, how far behind, and on how many of them a write lies once it is acknowledged.
     """
     with Registry.open(the_home()) as registry:
-        found = find(registry, slug)
-        document = {**instance_document(registry, found), **standing(found)}
-        under_way = next((each for each in moves_under_way(registry) if each.instance.id == found.id), None)
-        document["moving"] = under_way and {
-            "to": found.moving_location,
-            "moved": under_way.moved,
-            "total": under_way.total,
-            "going_on": under_way.going_on,
-            "text": f"{slug} {under_way.text}",
-        }
-        mine = {database.id for database in databases_of(registry, found.id)}
-        document["databases"] = [
-            database
-            for app in registry.apps()
-            for database in view.databases(registry, app)
-            if database["id"] in mine and database["shared_from"] is None
-        ]
+        document = documents.whole(registry, find(registry, slug))
     if as_json:
         print_json(document)
         return

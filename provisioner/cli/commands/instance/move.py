@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from provisioner.cli.commands.instance.documents import after
 from provisioner.cli.commands.instance.storage_options import where_options
-from provisioner.cli.context import the_home, yes_option
+from provisioner.cli.context import json_option, the_home, yes_option
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.engines.protocol.engine import Where
@@ -20,11 +21,14 @@ from provisioner.registry.store import Registry
 @click.option("--back", is_flag=True, help="Move back what was moved, and leave the instance where it was.")
 @click.option("--forget", is_flag=True, help="Delete for good what an earlier move has left in the old place.")
 @yes_option
-def move(slug: str, where: Where, back: bool, forget: bool, yes: bool) -> None:
+@json_option
+def move(slug: str, where: Where, back: bool, forget: bool, yes: bool, as_json: bool) -> None:
     """Move an instance's Deno KV databases while in use.
 
     One database after the other is copied, compared and switched over; programs that use a server of ours wait for that
     moment. Cut off, it goes on where it was: run it again without saying where to.
     """
     with Registry.open(the_home()) as registry:
-        carry_out(instance_move.move(registry, find(registry, slug), where, back=back, forget=forget), yes=yes)
+        found = find(registry, slug)
+        document = after(registry, found) if as_json else None
+        carry_out(instance_move.move(registry, found, where, back=back, forget=forget), yes=yes, document=document)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.context import the_home
+from provisioner.cli.commands.instance.documents import whole
+from provisioner.cli.context import json_option, say, the_home
 from provisioner.cli.selectors import object_argument
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.instances import find
@@ -13,22 +14,25 @@ from provisioner.registry.store import Registry
 
 @click.command()
 @object_argument("slug", "instance", required=True)
-def start(slug: str) -> None:
+@json_option
+def start(slug: str, as_json: bool) -> None:
     """Start an embedded server, which also starts on demand."""
     with Registry.open(the_home()) as registry:
         instance = find(registry, slug)
-    engine_of(instance).start(instance.location)
-    click.echo(f"instance {slug} can be used")
+        engine_of(instance).start(instance.location)
+        say(f"instance {slug} can be used", whole(registry, instance) if as_json else None)
 
 
 @click.command()
 @object_argument("slug", "instance", required=True)
-def stop(slug: str) -> None:
+@json_option
+def stop(slug: str, as_json: bool) -> None:
     """Stop an embedded server and end its sessions.
 
     It starts again when it is needed.
     """
     with Registry.open(the_home()) as registry:
         instance = find(registry, slug)
-    ran = engine_of(instance).stop(instance.location)
-    click.echo(f"instance {slug} {'has stopped' if ran else 'did not run'}")
+        ran = engine_of(instance).stop(instance.location)
+        line = f"instance {slug} {'has stopped' if ran else 'did not run'}"
+        say(line, whole(registry, instance) if as_json else None)

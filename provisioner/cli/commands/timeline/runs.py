@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from collections.abc import Callable
 
 import click
 
@@ -67,7 +69,8 @@ def _print_deploy(deploy: view.Document) -> None:
 @click.command()
 @target_argument(options=TIMELINE)
 @click.option("--follow", "keep_on", is_flag=True, help="Go on until the command has ended.")
-def log(wanted: NamedTarget, keep_on: bool) -> None:
+@json_option
+def log(wanted: NamedTarget, keep_on: bool, as_json: bool) -> None:
     """Show the log of the latest pre-deploy run."""
     with Registry.open(the_home()) as registry:
         app, found = load_timeline(registry, wanted)
@@ -75,17 +78,17 @@ def log(wanted: NamedTarget, keep_on: bool) -> None:
         if run is None:
             where = os.fsdecode(found.name)
             raise NotResolved(f"no pre-deploy command was run on {where!r}", f"See 'provisioner app show {app.slug}'")
-        _print_log(registry, run, keep_on)
+        _print_log(registry, run, keep_on, (lambda line: json.dumps({"run": run.id, "line": line})) if as_json else str)
 
 
-def _print_log(registry: Registry, run: Run, keep_on: bool) -> None:
+def _print_log(registry: Registry, run: Run, keep_on: bool, form: Callable[[str], str]) -> None:
     tail = Tail(log_path(registry.home, run.id))
     while keep_on and _runs(registry, run):
         for line in tail.lines():
-            click.echo(line)
+            click.echo(form(line))
         time.sleep(LOOK_SECONDS)
     for line in tail.lines(last=True):
-        click.echo(line)
+        click.echo(form(line))
 
 
 def _runs(registry: Registry, run: Run) -> bool:

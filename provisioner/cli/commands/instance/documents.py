@@ -1,0 +1,70 @@
+"""Instances as --json prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from provisioner.cli.change import Describe
+from provisioner.core.clock import rfc3339
+from provisioner.core.model import Instance
+from provisioner.operations import documents as view
+from provisioner.operations.documents import Document
+from provisioner.operations.instance.health import standing
+from provisioner.operations.instance.moves_in_progress import moves_under_way
+from provisioner.registry.instances import Deleted, databases_of
+from provisioner.registry.store import Registry
+
+
+def listed(registry: Registry, instance: Instance) -> Document:
+    """As 'instance list' has it."""
+    return {
+        "id": instance.id,
+        "instance": instance.slug,
+        "engine": instance.engine,
+        "location": instance.location,
+        "apps": [app for name, app in registry.assignments() if name == instance.slug],
+        "created_at": rfc3339(instance.created_at),
+    }
+
+
+def whole(registry: Registry, instance: Instance) -> Document:
+    """As 'instance show' has it."""
+    document = {**listed(registry, instance), **standing(instance)}
+    under_way = next((each for each in moves_under_way(registry) if each.instance.id == instance.id), None)
+    document["moving"] = under_way and {
+        "to": instance.moving_location,
+        "moved": under_way.moved,
+        "total": under_way.total,
+        "going_on": under_way.going_on,
+        "text": f"{instance.slug} {under_way.text}",
+    }
+    mine = {database.id for database in databases_of(registry, instance.id)}
+    document["databases"] = [
+        database
+        for app in registry.apps()
+        for database in view.databases(registry, app)
+        if database["id"] in mine and database["shared_from"] is None
+    ]
+    return document
+
+
+def deleted(item: Deleted) -> Document:
+    """As 'instance list --deleted' has it."""
+    return {
+        "id": item.instance.id,
+        "instance": item.instance.slug,
+        "engine": item.instance.engine,
+        "location": item.instance.location,
+        "deleted_at": rfc3339(item.deleted_at),
+        "purge_at": rfc3339(item.purge_at),
+        "backup": item.backup,
+    }
+
+
+def after(registry: Registry, instance: Instance) -> Describe:
+    """The instance as 'instance show' has it, once a change of it is done."""
+
+    def describe(_: Sequence[str]) -> Document:
+        return whole(registry, registry.instance_of(instance.id))
+
+    return describe
