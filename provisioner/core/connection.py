@@ -38,7 +38,7 @@ STRAY_LIBPQ = (
 _URL_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 
 
-class Attached:
+class ConnectedDatabase:
     """A database that a timeline is connected to, and where it is: one for each instance that is assigned."""
 
     __slots__ = (
@@ -107,7 +107,7 @@ class TimelineConnection:
         production: bool,
         revision: str,
         context: str,
-        databases: list[Attached],
+        databases: list[ConnectedDatabase],
         variables: dict[str, str],
     ) -> None:
         self.org_id = org_id
@@ -122,7 +122,7 @@ class TimelineConnection:
         self.variables = variables  # of the app's own
 
 
-class Reached:
+class KvEndpoint:
     """How an app reaches one of its deno-kv databases: by the file `path`, or at `url` with `token`."""
 
     __slots__ = ("path", "token", "url")
@@ -148,7 +148,7 @@ class Reached:
         return {**found, "KV_ACCESS_TOKEN": self.token} if self.url else found
 
 
-class ReachedServer:
+class PostgresEndpoint:
     """How an app reaches one of its postgres databases: `server` are the variables that say where, such as PGHOST."""
 
     __slots__ = ("database", "password", "server", "user")
@@ -196,7 +196,7 @@ AUTHENTICATION = ("require_auth", "PGREQUIREAUTH")
 """How a server may ask for the password: the word that a URL has for it, and the variable."""
 
 
-def variables(connection: TimelineConnection, reached: list[Reached | ReachedServer]) -> dict[str, str]:
+def variables(connection: TimelineConnection, reached: list[KvEndpoint | PostgresEndpoint]) -> dict[str, str]:
     """The variables of a timeline whose databases are reached so.
 
     The first database of an engine fills the engine's own variables, and each has some with its instance's name besides.

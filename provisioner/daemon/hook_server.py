@@ -59,7 +59,7 @@ class Push:
             self.connection.close()
 
 
-class Counter:
+class HookServer:
     """The socket and its threads; `came` is called with each push from one of them.
 
     Without a descriptor to spare nothing can be accepted. What comes meanwhile stays in the socket's queue, and the guard

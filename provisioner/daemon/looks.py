@@ -20,8 +20,8 @@ from provisioner.daemon.worker import follow_push, report
 from provisioner.environment import env_files
 from provisioner.jobs.fair_queue import FairQueue
 from provisioner.jobs.progress import pushed_and_pending
-from provisioner.jobs.queue import Errand
-from provisioner.jobs.queue import waiting as errands_of
+from provisioner.jobs.queue import Job
+from provisioner.jobs.queue import waiting as jobs_waiting
 from provisioner.reconcile.controller import Outcome, reconcile
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
@@ -54,7 +54,7 @@ class Looked:
     app: App
     outcome: Outcome | None
     failure: str
-    errands: tuple[Errand, ...]
+    jobs: tuple[Job, ...]
     left: tuple[Push, ...]
     took: float
 
@@ -103,7 +103,7 @@ class Looks:
         outcome: Outcome | None = None
         failure = ""
         answers: list[list[str]] = []
-        errands: list[Errand] = []
+        jobs: list[Job] = []
         waiting: Sequence[Push] = look.pushes
 
         def give_way() -> bool:
@@ -114,7 +114,7 @@ class Looks:
             outcome = reconcile(registry, app, now_ms(), "watch", give_way=give_way)
             for line in env_files.refresh_app(self._home, app.id, app.git_dir):
                 self._log("info", line, app=app.slug)
-            errands = errands_of(registry, app)
+            jobs = jobs_waiting(registry, app)
             if not outcome.cut:
                 waiting = [push for push in waiting if not self._follow(registry, app, push)]
                 answers = [report(registry, app, [branch for _, branch in push.branches]) for push in waiting]
@@ -123,7 +123,7 @@ class Looks:
         left = tuple(waiting) if outcome is not None and outcome.cut and not failure else ()
         for number, push in enumerate(waiting if not left else ()):
             push.answer(answers[number] if answers else [shown(f"provisioner: {failure}")] if failure else [])
-        return Looked(app, outcome, failure, tuple(errands), left, time.monotonic() - began)
+        return Looked(app, outcome, failure, tuple(jobs), left, time.monotonic() - began)
 
     def _follow(self, registry: Registry, app: App, push: Push) -> bool:
         """Let a push whose branches wait for a step hear of it. False if they wait for none."""

@@ -1,7 +1,7 @@
 """`provisioner watch`: the composition root. The only place that wires the parts and owns threads and shutdown.
 
-One thread, the main one, decides which apps are due; others look at them, put names of apps into its queue, do errands, tell
-pushers of them, and see whether servers keep what they promised.
+One thread, the main one, decides which apps are due; others look at them, put names of apps into its queue, do jobs, tell
+pushers of them, and check the quorum of servers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import LockTimeout, summary
 from provisioner.core.naming import shown
-from provisioner.daemon.hook_server import Counter, Push
+from provisioner.daemon.hook_server import HookServer, Push
 from provisioner.daemon.limit_monitor import LimitMonitor
 from provisioner.daemon.looks import Log, Look, Looked, Looks
 from provisioner.daemon.quorum_monitor import QuorumMonitor
@@ -25,7 +25,7 @@ from provisioner.daemon.stocktaking import look_through
 from provisioner.daemon.worker import misplaced, report_known
 from provisioner.engines.catalog import engine_of
 from provisioner.git.watch import RefWatcher
-from provisioner.jobs.queue import Crew
+from provisioner.jobs.queue import WorkerPool
 from provisioner.reconcile.apply.ownership import settle_everywhere
 from provisioner.reconcile.controller import Outcome
 from provisioner.registry.home.follower_guard import must_lead
@@ -107,24 +107,24 @@ class Daemon:
 
     def _run(self, registry: Registry) -> None:
         self._watcher = RefWatcher(self._on_event, self._on_stir, self._on_trouble)
-        counter = Counter(self.home, self._queue.put)
-        promises = QuorumMonitor(self.home, self._queue.put, self.log)
+        hooks = HookServer(self.home, self._queue.put)
+        quorum_monitor = QuorumMonitor(self.home, self._queue.put, self.log)
         limits = LimitMonitor(self.home, self.log)
-        self._crew = Crew(self.home, self._queue.put, self._on_failure)
+        self._workers = WorkerPool(self.home, self._queue.put, self._on_failure)
         self._looks = Looks(self.home, self._queue.put, self.log)
         self._inbox_watched = self._watcher.watch_inbox(self.home.inbox, lambda: self._queue.put(""))
         self._watcher.start()
         try:
             self._looks.start()
             self._adopt(registry)
-            counter.open()
-            promises.start()
+            hooks.open()
+            quorum_monitor.start()
             limits.start()
             self.log("info", "watching", apps=len(self._apps), home=self.home.path, pid=os.getpid())
             keep_running("daemon", partial(self._loop, registry), self._rest)
         finally:
-            counter.close()
-            promises.close()
+            hooks.close()
+            quorum_monitor.close()
             limits.close()
             self._watcher.stop()
             self._end()
@@ -136,7 +136,7 @@ class Daemon:
         until = time.monotonic() + STOP_SECONDS
         self._ending()
         self._looks.stop()
-        ended = self._crew.close(until)
+        ended = self._workers.close(until)
         if not self._looks.join(until) or not ended:
             self.log("warning", "stopped before all that was being done had ended; it is done again at the next start")
 
@@ -344,7 +344,7 @@ class Daemon:
         watched.looked, watched.took = time.monotonic(), looked.took
         watched.waiting[:0] = looked.left
         inbox.done(self.home.inbox, app.id)
-        again = self._crew.offer(list(looked.errands))
+        again = self._workers.offer(list(looked.jobs))
         if looked.failure:
             self._watcher.remove(app.id)  # the repository may be another one when it can be read again
             self.log("error", looked.failure, app=app.slug)

@@ -34,7 +34,7 @@ class QuorumMonitor:
 
     def __init__(self, home: Home, wake: Callable[[str], None], log: Callable[..., None]) -> None:
         self._home, self._wake, self._log = home, wake, log
-        self._thread = ServiceThread("promises", self._run)
+        self._thread = ServiceThread("quorum monitor", self._run)
         self._broken: set[Place] = set()
         self._since: dict[Place, float] = {}  # when something was first found wrong
         self._stopping = threading.Event()

@@ -21,7 +21,7 @@ from provisioner.git.repository_id import found_elsewhere
 from provisioner.git.worktree import common_dir_of
 from provisioner.jobs.follow_log import follow
 from provisioner.jobs.progress import pending_step, pushed_and_pending, tell_steps
-from provisioner.jobs.queue import Crew, waiting
+from provisioner.jobs.queue import WorkerPool, waiting
 from provisioner.reconcile.apply.ownership import settle_everywhere
 from provisioner.reconcile.controller import reconcile
 from provisioner.registry import queries
@@ -186,43 +186,43 @@ def _doubt(registry: Registry, timeline: Timeline) -> Doubtful:
 
 def work_through(home: Home) -> None:
     """Act on every wake-up in the inbox, then on what falls due soon. The caller holds the worker's lock."""
-    crew = Crew(home, lambda app_id: inbox.leave(home.inbox, app_id), lambda *_: None)
+    workers = WorkerPool(home, lambda app_id: inbox.leave(home.inbox, app_id), lambda *_: None)
     try:
         with Registry.open(home) as registry:
-            _work_through(home, registry, crew)
+            _work_through(home, registry, workers)
             settle_everywhere(registry)
     finally:
-        crew.close()
+        workers.close()
 
 
-def _work_through(home: Home, registry: Registry, crew: Crew) -> None:
+def _work_through(home: Home, registry: Registry, workers: WorkerPool) -> None:
     leave_at = time.monotonic() + LONGEST_STAY_SECONDS
     looks: dict[str, float] = {}
-    while time.monotonic() < leave_at or crew.busy:
+    while time.monotonic() < leave_at or workers.busy:
         for app_id in inbox.take(home.inbox):
-            next_at = _look(registry, app_id, crew)
+            next_at = _look(registry, app_id, workers)
             inbox.done(home.inbox, app_id)
             looks[app_id] = min(time.monotonic() + SECOND_LOOK_SECONDS, next_at or leave_at)
         app_id, when = min(looks.items(), key=lambda item: item[1], default=("", leave_at))
-        if crew.busy:  # a daemon that has come meanwhile leaves it to us, and does not take what is being done
+        if workers.busy:  # a daemon that has come meanwhile leaves it to us, and does not take what is being done
             when = min(when, time.monotonic() + SECOND_LOOK_SECONDS)
         elif not looks or when >= leave_at or daemon_runs(home):
             return
         if not wait_until(when, lambda: inbox.pending(home.inbox)) and looks.get(app_id, leave_at) <= time.monotonic():
-            next_at = _look(registry, app_id, crew)
+            next_at = _look(registry, app_id, workers)
             del looks[app_id]
             if next_at is not None:
                 looks[app_id] = next_at
 
 
-def _look(registry: Registry, app_id: str, crew: Crew) -> float | None:
+def _look(registry: Registry, app_id: str, workers: WorkerPool) -> float | None:
     """Reconcile one app; when (monotonic seconds) to look again."""
     app = registry.app(app_id)
     if app is None:
         return None
     outcome = reconcile(registry, app, now_ms(), "hook")
     env_files.refresh_app(registry.home, app.id, app.git_dir)
-    again = crew.offer(waiting(registry, app))
+    again = workers.offer(waiting(registry, app))
     if outcome.next_at is not None:
         again = min(again or LONGEST_STAY_SECONDS, max(0.01, (outcome.next_at - now_ms()) / 1000))
     return None if again is None else time.monotonic() + again

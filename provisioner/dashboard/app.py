@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from provisioner.connect.server.mounted_app import Surroundings
-from provisioner.connect.server.rate_limit import Attempts
+from provisioner.connect.server.mounted_app import ServerContext
+from provisioner.connect.server.rate_limit import RateLimiter
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Status
@@ -25,7 +25,7 @@ from provisioner.dashboard.routes import routes
 from provisioner.dashboard.web import rendering
 from provisioner.dashboard.web.asgi_adapter import Adapter
 from provisioner.dashboard.web.background_tasks import BackgroundTasks
-from provisioner.dashboard.web.context import BUSY_SECONDS, FAR_THREADS, THREADS, Facilities
+from provisioner.dashboard.web.context import BUSY_SECONDS, FAR_THREADS, THREADS, SharedResources
 from provisioner.dashboard.web.form_body import Forms
 from provisioner.dashboard.web.roots import Roots
 from provisioner.dashboard.web.security import Guard
@@ -37,17 +37,17 @@ _SIZES_EVERY = 60  # seconds
 
 
 class Dashboard:
-    """See `provisioner.connect.server.mounted_app.Site`."""
+    """See `provisioner.connect.server.mounted_app.MountedApp`."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: ServerContext) -> None:
         self._log = around.log
-        self._shared = shared = Facilities(
+        self._shared = shared = SharedResources(
             home=around.home,
             options=around.options,
             databases=around.databases,
             sessions=LoginSessions(around.home),
             forms=Forms(),
-            attempts=Attempts(),
+            attempts=RateLimiter(),
             live=Live(),
             sizes=Sizes(),
             samples=Samples(around.metrics),
@@ -114,7 +114,7 @@ class Dashboard:
         self._shared.samples.take(now_ms(), self._size, connected)
 
 
-def _refused(shared: Facilities) -> Callable[[Request, Exception], Awaitable[Response]]:
+def _refused(shared: SharedResources) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
         text = {404: "there is nothing here", 405: "this page is not asked for like that"}.get(error.status_code)

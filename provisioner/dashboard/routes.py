@@ -32,7 +32,7 @@ from provisioner.dashboard.pages import (
 )
 from provisioner.dashboard.pages import database as one_database
 from provisioner.dashboard.web import login, rendering
-from provisioner.dashboard.web.context import Facilities
+from provisioner.dashboard.web.context import SharedResources
 from provisioner.dashboard.web.endpoint import Endpoint, Sent, endpoint
 from provisioner.dashboard.web.forms import Form, Propose, change
 from provisioner.dashboard.web.sse import MOST, State
@@ -40,7 +40,7 @@ from provisioner.kv.errors import KvError
 from provisioner.runs.process import log_path
 
 
-def routes(shared: Facilities) -> list[Route]:
+def routes(shared: SharedResources) -> list[Route]:
     """All there are. What is changed is changed by POST: a test asks each of those for what keeps it safe."""
 
     def page(path: str, visited: Any, **how: Any) -> Route:
@@ -127,7 +127,7 @@ async def _asset(request: Request) -> Response:
     return Response(content, media_type=kind, headers={"cache-control": caching})
 
 
-def _events(shared: Facilities) -> Endpoint:
+def _events(shared: SharedResources) -> Endpoint:
     """The stream of a page; of one on a database's content it also tells of writes, of one on a run of what that prints."""
 
     async def answer(request: Request) -> Response:
@@ -151,7 +151,7 @@ def _events(shared: Facilities) -> Endpoint:
     return answer
 
 
-def _version(shared: Facilities, database_id: str) -> State:
+def _version(shared: SharedResources, database_id: str) -> State:
     async def ask() -> object:
         try:
             database = await shared.databases.get(database_id)
@@ -163,7 +163,7 @@ def _version(shared: Facilities, database_id: str) -> State:
     return ask
 
 
-def _log_size(shared: Facilities, run_id: str) -> State:
+def _log_size(shared: SharedResources, run_id: str) -> State:
     """Of the log of a run, whose id is one or leads nowhere."""
     path = log_path(shared.home, run_id) if re.fullmatch("[0-9a-f-]{36}", run_id) else ""
 

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
-from provisioner.engines.protocol.engine import Engine, Where
+from provisioner.engines.protocol.engine import Engine, StorageTarget
 from provisioner.engines.protocol.location import is_server
 
 
@@ -61,6 +61,6 @@ def engine_of(instance: Instance) -> Engine:
     return (_ON_SERVERS if is_server(instance.location) else ENGINES)[instance.engine]
 
 
-def engine_for(name: str, where: Where) -> Engine:
+def engine_for(name: str, where: StorageTarget) -> Engine:
     """What would work on the databases of a new instance there. Raises StorageFailed."""
     return (ENGINES if where.url is None else _ON_SERVERS)[name]

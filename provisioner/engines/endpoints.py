@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.connection import Attached, Reached, ReachedServer, TimelineConnection, variables
+from provisioner.core.connection import ConnectedDatabase, KvEndpoint, PostgresEndpoint, TimelineConnection, variables
 from provisioner.core.errors import NotResolved, StorageFailed
 from provisioner.core.unconnected import NotYet
 from provisioner.engines.files.layout import OWNER_NAME, database_path
@@ -16,17 +16,17 @@ def environment(home: Home, connection: TimelineConnection) -> dict[str, str]:
     return variables(connection, all_reached(home, connection))
 
 
-def all_reached(home: Home, connection: TimelineConnection) -> list[Reached | ReachedServer]:
+def all_reached(home: Home, connection: TimelineConnection) -> list[KvEndpoint | PostgresEndpoint]:
     """How an app reaches each of its databases. Raises `NotResolved` and `StorageFailed` where it cannot."""
     return [reached(home, connection.app_slug, each) for each in connection.databases]
 
 
-def reached(home: Home, app_slug: str, database: Attached) -> Reached | ReachedServer:
+def reached(home: Home, app_slug: str, database: ConnectedDatabase) -> KvEndpoint | PostgresEndpoint:
     """How an app reaches one database. Raises `NotResolved` and `StorageFailed` where it cannot."""
     return _WAYS[database.engine](home, app_slug, database)
 
 
-def _postgres(home: Home, _: str, database: Attached) -> ReachedServer:
+def _postgres(home: Home, _: str, database: ConnectedDatabase) -> PostgresEndpoint:
     """Whether a server answers is not asked: that may take long, and its clients find out themselves."""
     from provisioner.engines.postgres import names
     from provisioner.engines.protocol import location
@@ -48,7 +48,7 @@ def _postgres(home: Home, _: str, database: Attached) -> ReachedServer:
     name = names.live(database.instance_id, database.database_id)
     role = names.of_share(database.instance_id, database.database_id, database.share) if database.share else name
     password = secret_key.role_password(key, database.database_id, database.generation, database.share)
-    return ReachedServer(server, name, role, password)
+    return PostgresEndpoint(server, name, role, password)
 
 
 def _start_embedded(directory: str) -> None:
@@ -72,16 +72,16 @@ def _start_embedded(directory: str) -> None:
         )
 
 
-def _deno_kv(home: Home, app_slug: str, database: Attached) -> Reached:
+def _deno_kv(home: Home, app_slug: str, database: ConnectedDatabase) -> KvEndpoint:
     if "://" in database.location:
         return _through_a_server(home, app_slug, database)
     path = _usable_file(database)
     _must_say_so(database)
     remote = _remote(home, app_slug, database)
-    return Reached(path, *remote) if remote else Reached(path)
+    return KvEndpoint(path, *remote) if remote else KvEndpoint(path)
 
 
-def _through_a_server(home: Home, app_slug: str, database: Attached) -> Reached:
+def _through_a_server(home: Home, app_slug: str, database: ConnectedDatabase) -> KvEndpoint:
     """Of a database that is no file: a server of ours is the only way to it, whatever the mode."""
     from provisioner.engines import server_endpoint
 
@@ -94,10 +94,10 @@ def _through_a_server(home: Home, app_slug: str, database: Attached) -> Reached:
     found = server_endpoint.remote(home, app_slug, database) if server_endpoint.served(home) else None
     if found is None:
         raise NotResolved(f"{why}, and none is up for {home.path}", "Start one: provisioner up")
-    return Reached("", *found)
+    return KvEndpoint("", *found)
 
 
-def _remote(home: Home, app_slug: str, database: Attached) -> tuple[str, str] | None:
+def _remote(home: Home, app_slug: str, database: ConnectedDatabase) -> tuple[str, str] | None:
     """URL and token where the server is to be used; where no server is up nothing more is imported to say so."""
     if database.connect == "file" or (database.connect == "auto" and not os.path.exists(home.server)):
         return None
@@ -106,7 +106,7 @@ def _remote(home: Home, app_slug: str, database: Attached) -> tuple[str, str] | 
     return server_endpoint.remote(home, app_slug, database)
 
 
-def _usable_file(database: Attached) -> str:
+def _usable_file(database: ConnectedDatabase) -> str:
     """The connected database's file, looked at: it is there, can be written, and is a database.
 
     No part of its path is a link: Deno follows none.
@@ -127,7 +127,7 @@ def _usable_file(database: Attached) -> str:
     return path
 
 
-def _must_say_so(database: Attached) -> None:
+def _must_say_so(database: ConnectedDatabase) -> None:
     """Raises NotYet where another timeline is written beside the data: the registry is an older one, or has just changed."""
     if not database.timeline:
         return
@@ -155,7 +155,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_WAYS: dict[str, Callable[[Home, str, Attached], Reached | ReachedServer]] = {
+_WAYS: dict[str, Callable[[Home, str, ConnectedDatabase], KvEndpoint | PostgresEndpoint]] = {
     "deno-kv": _deno_kv,
     "postgres": _postgres,
 }

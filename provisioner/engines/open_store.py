@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.connection import AUTHENTICATION, ReachedServer, quoted
+from provisioner.core.connection import AUTHENTICATION, PostgresEndpoint, quoted
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Status
 from provisioner.engines.files.layout import file_in
@@ -44,7 +44,7 @@ def _url(found: DatabaseLocation, database_id: str) -> str:
     """What the database's role connects with: it gets at this one and at no other. Raises StorageFailed."""
     name = names.live(found.instance_id, database_id)
     password = secret_key.role_password(secret_key.secret(Home(found.home)), database_id, names.KV_GENERATION)
-    return _authenticated(ReachedServer(location.variables(found.location), name, name, password).url(), found)
+    return _authenticated(PostgresEndpoint(location.variables(found.location), name, name, password).url(), found)
 
 
 def _authenticated(url: str, found: DatabaseLocation) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provisioner.core.connection import Attached, database_url
+from provisioner.core.connection import ConnectedDatabase, database_url
 from provisioner.core.errors import NotResolved, StorageFailed
 from provisioner.system import pidfile
 from provisioner.system.home import Home
@@ -21,7 +21,7 @@ def served(home: Home) -> tuple[int, str, str] | None:
     return found[0], public, near or public
 
 
-def remote(home: Home, app_slug: str, database: Attached) -> tuple[str, str] | None:
+def remote(home: Home, app_slug: str, database: ConnectedDatabase) -> tuple[str, str] | None:
     """URL and token of a database in mode ``url`` or ``auto``; None for its file.
 
     In mode ``auto`` the server is used while it is up. It is the same database both ways, so a server that has ended

@@ -18,7 +18,7 @@ LOOK_SECONDS = 0.05
 _PIECE = 65536
 
 
-class Tail:
+class LogFollower:
     """The lines of a run's log, as they come."""
 
     def __init__(self, path: str) -> None:
@@ -69,7 +69,7 @@ def _follow_one(
 ) -> None:
     name = os.fsdecode(timeline.name)
     until, beat = time.monotonic() + PUSH_SECONDS, time.monotonic() + BEAT_SECONDS
-    tails: dict[str, Tail] = {}
+    tails: dict[str, LogFollower] = {}
     told = ""
     while True:
         last = over() if over else time.monotonic() > until
@@ -79,7 +79,7 @@ def _follow_one(
             told, beat = step, time.monotonic() + BEAT_SECONDS
         run = latest_run(registry, timeline, PRE_DEPLOY)
         if run is not None and run.revision == timeline.revision and (run.ended_at is None or run.ended_at >= since):
-            tail = tails.setdefault(run.id, Tail(log_path(registry.home, run.id)))  # it may have begun before
+            tail = tails.setdefault(run.id, LogFollower(log_path(registry.home, run.id)))  # it may have begun before
             for line in tail.lines(last=run.state is not RunState.RUNNING):
                 say(line)
                 beat = time.monotonic() + BEAT_SECONDS

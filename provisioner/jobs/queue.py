@@ -1,7 +1,7 @@
 """What takes too long to be done while an app is reconciled: scrubbing new forks, and pre-deploy commands.
 
-Who reconciles looks afterwards what is waiting and does it, or lets a `Crew` do it. An errand names, it does not narrate:
-it may be done by somebody else meanwhile, and is then nothing.
+A reconcile looks afterwards which jobs wait, and does them or gives them to a `WorkerPool`. A job names what is to be done.
+If another process has done it meanwhile, there is nothing left to do.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class Job:
     """Run the pre-deploy command on a timeline, or make one of its databases a copy that passes a command."""
 
     app_id: str
@@ -42,17 +42,17 @@ class Errand:
     database_id: str | None = None
 
 
-def waiting(registry: Registry, app: App, timeline: bytes = b"", *, retry: Retry = False) -> list[Errand]:
+def waiting(registry: Registry, app: App, timeline: bytes = b"", *, retry: Retry = False) -> list[Job]:
     """What there is to do for an app; for the timeline of this name only, where one is given.
 
     `retry`: for what does not wait for the time to be tried again: everything, or the databases with these ids.
     """
-    errands = [Errand(app.id, item.timeline_id, item.id) for item in _aside(registry, app, retry)]
-    errands += [Errand(app.id, item.id) for item in due(registry, app)]
+    jobs = [Job(app.id, item.timeline_id, item.id) for item in _aside(registry, app, retry)]
+    jobs += [Job(app.id, item.id) for item in due(registry, app)]
     if not timeline:
-        return errands
+        return jobs
     meant = timeline_called(registry, app.id, timeline)
-    return [errand for errand in errands if meant is not None and errand.timeline_id == meant.id]
+    return [job for job in jobs if meant is not None and job.timeline_id == meant.id]
 
 
 def _aside(registry: Registry, app: App, retry: Retry) -> list[Database]:
@@ -68,10 +68,10 @@ def _aside(registry: Registry, app: App, retry: Retry) -> list[Database]:
     ]
 
 
-def _do(registry: Registry, errand: Errand, stop: Stop, *, wait: bool) -> bool:
-    if errand.database_id is None:
-        return deploy(registry, errand.app_id, errand.timeline_id, stop, wait=wait)
-    return copy_aside(registry, errand.app_id, errand.database_id, stop, wait=wait)
+def _do(registry: Registry, job: Job, stop: Stop, *, wait: bool) -> bool:
+    if job.database_id is None:
+        return deploy(registry, job.app_id, job.timeline_id, stop, wait=wait)
+    return copy_aside(registry, job.app_id, job.database_id, stop, wait=wait)
 
 
 def do_all(
@@ -84,28 +84,26 @@ def do_all(
     retry: Retry = False,
     stop: Stop | None = None,
 ) -> None:
-    """Do it here and now, until nothing is waiting or `stop` says so; `say` is told what is printed. What one errand raises keeps
+    """Do it here and now, until nothing is waiting or `stop` says so; `say` is told what is printed. What one job raises keeps
     no other one from being done: all of it is said, and the first is raised at the end."""
     stop = stop or _never
-    done: set[Errand] = set()
-    failed: dict[Errand, Exception] = {}
+    done: set[Job] = set()
+    failed: dict[Job, Exception] = {}
     for _ in range(MOST_ROUNDS):
         current = registry.app(app.id)
         found = waiting(registry, current, timeline, retry=False if done else retry) if current else []
-        errands = [
-            errand for errand in found if errand not in failed and (errand.database_id is None or errand not in done)
-        ]
-        if not errands:
+        jobs = [job for job in found if job not in failed and (job.database_id is None or job not in done)]
+        if not jobs:
             break
-        for errand in errands:
+        for job in jobs:
             try:
-                with _heard(registry.home, errand, say):
-                    _do(registry, errand, stop, wait=True)
+                with _heard(registry.home, job, say):
+                    _do(registry, job, stop, wait=True)
             except Exception as error:  # of one timeline, whatever it is
-                failed[errand] = error
+                failed[job] = error
             if stop():
                 break
-            done.add(errand)
+            done.add(job)
         if stop():
             break
         reconcile(registry, app, now_ms(), cause)
@@ -118,13 +116,13 @@ def do_all(
 
 
 @contextmanager
-def _heard(home: Home, errand: Errand, say: Callable[[str], None] | None) -> Iterator[None]:
+def _heard(home: Home, job: Job, say: Callable[[str], None] | None) -> Iterator[None]:
     """Tell the steps of the block, and what its command prints, from a thread."""
     if say is None:
         yield
         return
     over = threading.Event()
-    listener = threading.Thread(target=_listen, args=(home, errand, now_ms(), say, over), name="listener")
+    listener = threading.Thread(target=_listen, args=(home, job, now_ms(), say, over), name="listener")
     listener.start()
     try:
         yield
@@ -133,10 +131,10 @@ def _heard(home: Home, errand: Errand, say: Callable[[str], None] | None) -> Ite
         listener.join()
 
 
-def _listen(home: Home, errand: Errand, since: int, say: Callable[[str], None], over: threading.Event) -> None:
+def _listen(home: Home, job: Job, since: int, say: Callable[[str], None], over: threading.Event) -> None:
     with Registry.open(home) as registry:
-        app = registry.app(errand.app_id)
-        timeline = queries.timeline_by_id(registry, errand.timeline_id)
+        app = registry.app(job.app_id)
+        timeline = queries.timeline_by_id(registry, job.timeline_id)
         if app is not None and timeline is not None:
             follow(registry, app, [timeline], since, say, over.is_set)
 
@@ -145,33 +143,33 @@ def _never() -> bool:
     return False
 
 
-class Crew:
-    """Threads that do errands. `done` is called from one of them with the app of each that is over."""
+class WorkerPool:
+    """Threads that do jobs. `done` is called from one of them with the app of each that is over."""
 
     def __init__(self, home: Home, done: Callable[[str], None], trouble: Callable[[str, str], None]) -> None:
         self._home, self._done, self._trouble = home, done, trouble
-        self._queue: FairQueue[Errand] = FairQueue(EACH)
+        self._queue: FairQueue[Job] = FairQueue(EACH)
         self._lock = threading.Lock()
-        self._taken: set[Errand] = set()
-        self._failed: dict[Errand, tuple[int, float]] = {}
+        self._taken: set[Job] = set()
+        self._failed: dict[Job, tuple[int, float]] = {}
         self._stopping = threading.Event()
         self._threads: list[ServiceThread] = []
 
-    def offer(self, errands: list[Errand]) -> float | None:
+    def offer(self, jobs: list[Job]) -> float | None:
         """Have them done, those that are not being done already; in how many seconds to offer them again, if ever."""
         again = None
-        for errand in errands:
+        for job in jobs:
             with self._lock:
-                wait = self._failed.get(errand, (0, 0.0))[1] - time.monotonic()
+                wait = self._failed.get(job, (0, 0.0))[1] - time.monotonic()
                 if wait > 0:
                     again = min(wait, again or wait)
                     continue
-                if errand in self._taken:
+                if job in self._taken:
                     continue
-                self._taken.add(errand)
-            self._queue.put(errand)
+                self._taken.add(job)
+            self._queue.put(job)
         while len(self._threads) < min(HANDS, self._queue.wanted()):
-            thread = ServiceThread("errands", self._work)
+            thread = ServiceThread("jobs", self._work)
             thread.start()
             self._threads.append(thread)
         return again
@@ -192,28 +190,28 @@ class Crew:
 
     def _work(self) -> None:
         with Registry.open(self._home) as registry:
-            while (errand := self._queue.get()) is not None:
+            while (job := self._queue.get()) is not None:
                 failure = ""
                 over = False
                 try:
-                    over = _do(registry, errand, self._stopping.is_set, wait=False)
+                    over = _do(registry, job, self._stopping.is_set, wait=False)
                 except ProvisionerError as error:
                     failure = str(error)
-                except Exception as error:  # a fault of ours must not take a hand away, nor the errand for ever
+                except Exception as error:  # a fault of ours must not take a hand away, nor the job for ever
                     failure = summary(error)
                 finally:
-                    self._queue.done(errand)
+                    self._queue.done(job)
                     with self._lock:
-                        self._note(errand, failed=not over)
-                        self._taken.discard(errand)
+                        self._note(job, failed=not over)
+                        self._taken.discard(job)
                 if failure:
-                    self._trouble(errand.app_id, failure)
-                self._done(errand.app_id)
+                    self._trouble(job.app_id, failure)
+                self._done(job.app_id)
 
-    def _note(self, errand: Errand, *, failed: bool) -> None:
+    def _note(self, job: Job, *, failed: bool) -> None:
         if not failed:
-            self._failed.pop(errand, None)
+            self._failed.pop(job, None)
             return
-        times = self._failed.get(errand, (0, 0.0))[0]
+        times = self._failed.get(job, (0, 0.0))[0]
         wait = min(FIRST_RETRY_SECONDS * 2**times, LONGEST_RETRY_SECONDS)
-        self._failed[errand] = (times + 1, time.monotonic() + wait)
+        self._failed[job] = (times + 1, time.monotonic() + wait)

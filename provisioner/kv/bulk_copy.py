@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeAlias
 from provisioner.kv.errors import StoreFailed
 from provisioner.kv.model import StoredRow
 
-Letter: TypeAlias = tuple[int, str, bytes, str, str]
+QueuedMessage: TypeAlias = tuple[int, str, bytes, str, str]
 """A message that waits: when it is due (ms), its id, its payload, its schedule and its keys as JSON."""
 
 Heard = Callable[[int, int], None]
@@ -31,7 +31,7 @@ class BulkSource(Protocol):
     def count(self) -> int:
         """How many entries there are."""
 
-    def letters(self, now: int) -> list[Letter]:
+    def messages(self, now: int) -> list[QueuedMessage]:
         """All messages; one that is being handled waits since `now`."""
 
     def version(self) -> int:
@@ -50,7 +50,7 @@ class BulkTarget(BulkSource, Protocol):
     def found(self, keys: Sequence[bytes]) -> list[StoredRow]:
         """The entries of these keys, in any order."""
 
-    def post(self, letters: Sequence[Letter], version: int) -> None:
+    def replace_messages(self, messages: Sequence[QueuedMessage], version: int) -> None:
         """Make these the messages, in the order in which they are due, and this the version."""
 
 
@@ -65,7 +65,7 @@ def copy(source: BulkSource, target: BulkTarget, heard: Heard) -> int:
 
 
 def settle(source: BulkSource, target: BulkTarget, now: int) -> int:
-    """Make a copy the same as what nobody writes to any more: how many entries it differed in. `now` as for `letters`.
+    """Make a copy the same as what nobody writes to any more: how many entries it differed in. `now` as for `messages`.
 
     Raises StoreFailed where it is not the same afterwards.
     """
@@ -84,9 +84,9 @@ def settle(source: BulkSource, target: BulkTarget, now: int) -> int:
             _change(target, stay, gone)
             stay, gone, size = [], [], 0
     _change(target, stay, gone)
-    letters, version = source.letters(now), source.version()
-    target.post(letters, version)
-    if sorted(target.letters(now)) != sorted(letters):
+    messages, version = source.messages(now), source.version()
+    target.replace_messages(messages, version)
+    if sorted(target.messages(now)) != sorted(messages):
         raise StoreFailed("the messages of the copy are not those of the database")
     if target.version() != version or target.count() != source.count():
         raise StoreFailed("the copy is not what the database is")

@@ -20,7 +20,7 @@ from provisioner.git.worktree import find_checkout
 from provisioner.jobs.pre_deploy import forget_failures
 from provisioner.operations import repositories
 from provisioner.operations.home.found_databases import app_id_of
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.reconcile_now import must_be_deployed, must_be_renewed, run_whole
 from provisioner.reconcile.changes.command_access import secret_paths
 from provisioner.registry.queries import undeployed
@@ -198,7 +198,7 @@ def change(
     other = None if git_dir in (None, app.git_dir) else repositories.exchanged(registry, app, changed.git_dir)
     problem = None if git_dir is None else repositories.unlike(registry, app, changed.git_dir)
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         if git_dir is not None:
             repositories.make_way(registry, changed.git_dir, app)
         saved = _save(registry, changed) if other is None else registry.exchange_places(changed, other, now_ms())
@@ -213,7 +213,7 @@ def change(
         if _deploys(saved) != _deploys(app):  # what failed has not failed with this command
             forget_failures(registry, saved, undeployed(registry, saved.id), registry.who)
         inbox.leave(registry.home.inbox, saved.id)  # a daemon that runs is to watch the new place
-        run_whole(registry, saved, "app set", told)
+        run_whole(registry, saved, "app set", reporter)
         must_be_renewed(registry, saved)
         must_be_deployed(saved, undeployed(registry, saved.id))
 

@@ -12,7 +12,7 @@ from provisioner.core.model import App, Database, Hold, Intent, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.fork_reset import own_of, shared_by
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.reconcile_now import run
 from provisioner.operations.target import Target
 from provisioner.reconcile.apply.locks import app_locked
@@ -43,11 +43,11 @@ def archive(registry: Registry, target: Target) -> Proposal:
     if len(found) > 1:
         _must_be_whole(registry, target, found)
 
-    def do(told: Told) -> Iterator[str]:
-        before = _hold(registry, app, found, Hold.ARCHIVED, told)
+    def do(reporter: ProgressReporter) -> Iterator[str]:
+        before = _hold(registry, app, found, Hold.ARCHIVED, reporter)
         failed = [item for item in _current(registry, found) if item.error]
         if failed and len(found) > 1:
-            _take_back(registry, app, before, told)
+            _take_back(registry, app, before, reporter)
             raise ProvisionerError(
                 f"{failed[0].name}: {failed[0].error}; nothing was archived",
                 "Resolve this, then try again; for its other databases, add --instance INSTANCE",
@@ -81,8 +81,8 @@ def recover(registry: Registry, target: Target, to: Timeline | None = None) -> P
     for item in found:
         _must_be_recoverable(registry, item, goal)
 
-    def do(told: Told) -> Iterator[str]:
-        _hold(registry, app, found, Hold.CONNECTED, told, goal)
+    def do(reporter: ProgressReporter) -> Iterator[str]:
+        _hold(registry, app, found, Hold.CONNECTED, reporter, goal)
         yield from _states(registry, found)
 
     return Proposal(do)
@@ -91,12 +91,12 @@ def recover(registry: Registry, target: Target, to: Timeline | None = None) -> P
 def begin_empty(registry: Registry, app: App, timeline: Timeline) -> Proposal:
     """Let a branch that may own archived data have new databases: a person says that it does not."""
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         with app_locked(registry, app), registry.change():
             registry.save_timelines([replace(registry.timeline(timeline.id), doubt="")])
             name = os.fsdecode(timeline.name)
             registry.record(now_ms(), "timeline.begin-empty", registry.who, app_id=app.id, timeline=name)
-        run(registry, app, "database reset", told)
+        run(registry, app, "database reset", reporter)
         yield f"{shown(timeline.name)} has new databases; the archived data stays recoverable"
 
     return Proposal(do)
@@ -161,7 +161,7 @@ def purge(registry: Registry, target: Target) -> Proposal:
             f"Archive it first: provisioner database archive {live.id}" if live else "See 'provisioner status'",
         )
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         with app_locked(registry, app), registry.change():
             current = _current(registry, found)
             still = {item.id for item in lost(registry, current)}
@@ -175,7 +175,7 @@ def purge(registry: Registry, target: Target) -> Proposal:
                     f"If it is to be: provisioner timeline unprotect {shown(timeline.name)}",
                 )
             mark_for_purge(registry, app, [_archived(item) if item.id in still else item for item in current])
-        run(registry, app, "database purge", told, retry=_ids(found))
+        run(registry, app, "database purge", reporter, retry=_ids(found))
         for item in _current(registry, found):
             if item.status is not Status.PURGED:
                 raise ProvisionerError(
@@ -228,7 +228,12 @@ def _typed(target: Target, found: Sequence[Database]) -> str:
 
 
 def _hold(
-    registry: Registry, app: App, found: Sequence[Database], hold: Hold, told: Told, goal: Timeline | None = None
+    registry: Registry,
+    app: App,
+    found: Sequence[Database],
+    hold: Hold,
+    reporter: ProgressReporter,
+    goal: Timeline | None = None,
 ) -> list[Database]:
     """Say of all of them what outranks the refs, and act on it, as databases of the timeline `goal` if there is one. Their
     rows as they were."""
@@ -247,7 +252,7 @@ def _hold(
         for item in before:
             registry.record(now_ms(), f"database.hold-{hold}", registry.who, app_id=app.id, database_id=item.id)
     verb = "archive" if hold is Hold.ARCHIVED else "recover"
-    run(registry, app, f"database {verb}", told, retry=_ids(found))
+    run(registry, app, f"database {verb}", reporter, retry=_ids(found))
     return before
 
 
@@ -259,13 +264,13 @@ def _of(registry: Registry, app: App, timeline: Timeline, database: Database) ->
     return replace(database, timeline_id=timeline.id, name=name)
 
 
-def _take_back(registry: Registry, app: App, before: Sequence[Database], told: Told) -> None:
+def _take_back(registry: Registry, app: App, before: Sequence[Database], reporter: ProgressReporter) -> None:
     """Have the databases as they were before they were to be archived: one of them could not be."""
     holds = {item.id: item.hold for item in before}
     with app_locked(registry, app), registry.change():
         current = _current(registry, before)
         registry.save_databases(replace(item, hold=holds[item.id] or Hold.CONNECTED) for item in current)
-    run(registry, app, "database archive", told, retry=_ids(before))
+    run(registry, app, "database archive", reporter, retry=_ids(before))
     with app_locked(registry, app), registry.change():
         registry.save_databases(replace(item, hold=holds[item.id]) for item in _current(registry, before))
 

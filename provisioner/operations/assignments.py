@@ -11,7 +11,7 @@ from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.fork_reset import Scrubbing
 from provisioner.operations.instances import successor
-from provisioner.operations.proposal import Proposal, Told, Warned
+from provisioner.operations.proposal import ProgressReporter, Proposal, Warned
 from provisioner.operations.reconcile_now import run, run_whole
 from provisioner.reconcile.apply.fork_sources import EMPTY, FORK, named
 from provisioner.registry.store import Registry
@@ -45,15 +45,15 @@ def assign(
     if connect is ConnectMode.FILE and (why := next(filter(None, apart), "")):
         raise UsageError(f"{instance.slug} cannot be connected by file: {why}", "Say --connect auto or url, or nothing")
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         registry.assign(instance, app, now_ms(), connect, begins, scrub=scrubbing.command, scrub_ms=scrubbing.limit_ms)
-        told.say(f"{app.slug}: provisioning every timeline on {instance.slug}")
-        run_whole(registry, app, "assign", told, steps=True)
+        reporter.say(f"{app.slug}: provisioning every timeline on {instance.slug}")
+        run_whole(registry, app, "assign", reporter, steps=True)
         live = [database for database in registry.databases(app.id) if database.live]
         connected = sum(database.status == "connected" for database in live)
         how = f", {registry.connect_modes(app.id)[instance.id]}" if engine_of(instance).has_keys else ""
         yield f"{app.slug}: {connected} of {len(live)} databases connected{how}"
-        yield from _how_new_ones_begin(registry, app, instance, live, told)
+        yield from _how_new_ones_begin(registry, app, instance, live, reporter)
         rule = registry.scrubs(app.id).get(instance.id)
         if rule is not None:
             yield f"{app.slug}: copies have to pass, within {rule.limit_ms / 1000:g} s: {rule.command}"
@@ -65,7 +65,7 @@ def assign(
 
 
 def _how_new_ones_begin(
-    registry: Registry, app: App, instance: Instance, live: list[Database], told: Told
+    registry: Registry, app: App, instance: Instance, live: list[Database], reporter: ProgressReporter
 ) -> Iterator[str]:
     begins = registry.new_branches(app.id)[instance.id]
     if begins != EMPTY:
@@ -74,7 +74,7 @@ def _how_new_ones_begin(
     known = {timelines[database.timeline_id] for database in live if database.timeline_id in timelines}
     source = named(begins, known)
     if source is not None and source not in known:
-        told.say(
+        reporter.say(
             Warned(f"{app.slug}: there is no branch {shown(source)} now: until there is, new databases begin empty")
         )
 
@@ -84,9 +84,9 @@ def unassign(registry: Registry, app: App, instance: Instance) -> Proposal:
     heir = successor(registry, app, instance)
     then = f"; {heir}" if heir else ""
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         registry.unassign(instance, app, now_ms())
-        run(registry, app, "unassign", told)
+        run(registry, app, "unassign", reporter)
         slug = instance.slug
         yield f"{app.slug}: {slug} is no longer assigned; 'provisioner assign' brings its data back{then}"
 

@@ -10,7 +10,7 @@ from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Status, Timeline, deploy_status
 from provisioner.core.naming import shown
 from provisioner.jobs.queue import do_all
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.registry import queries
@@ -30,16 +30,18 @@ def deploy(registry: Registry, app: App, timeline: Timeline) -> Proposal:
             f"Give it its own first: provisioner database unshare {name}",
         )
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         with app_locked(registry, app), registry.change():
             registry.save_timelines([replace(registry.timeline(timeline.id), deployed="", failure=None)])
             registry.record(now_ms(), "timeline.deploy-asked", registry.who, app_id=app.id, timeline=name)
-        yield from _deployed(registry, app, timeline, told, "timeline deploy", "")
+        yield from _deployed(registry, app, timeline, reporter, "timeline deploy", "")
 
     return Proposal(do)
 
 
-def after_change(registry: Registry, app: App, timeline: Timeline, told: Told, *, wanted: bool) -> Iterator[str]:
+def after_change(
+    registry: Registry, app: App, timeline: Timeline, reporter: ProgressReporter, *, wanted: bool
+) -> Iterator[str]:
     """Run the command on data that has just taken the place of other data, or say that it was not `wanted`.
 
     Raises ProvisionerError where it fails: the data stays.
@@ -51,14 +53,18 @@ def after_change(registry: Registry, app: App, timeline: Timeline, told: Told, *
     if not wanted:
         yield f"The pre-deploy command was not run. To run it: provisioner timeline deploy {name}"
         return
-    yield from _deployed(registry, app, current, told, "deploy", "The new data stays. ")
+    yield from _deployed(registry, app, current, reporter, "deploy", "The new data stays. ")
 
 
-def _deployed(registry: Registry, app: App, timeline: Timeline, told: Told, cause: str, then: str) -> Iterator[str]:
+def _deployed(
+    registry: Registry, app: App, timeline: Timeline, reporter: ProgressReporter, cause: str, then: str
+) -> Iterator[str]:
     name = shown(timeline.name)
-    run(registry, app, cause, told, retry=queries.ids_of(registry, timeline))  # the revision may be a newer one by now
-    told.say(f"{name}: running the pre-deploy command at {registry.timeline(timeline.id).revision[:12]}")
-    do_all(registry, app, cause, timeline=timeline.name, say=told.say, stop=told.stopping)
+    run(
+        registry, app, cause, reporter, retry=queries.ids_of(registry, timeline)
+    )  # the revision may be a newer one by now
+    reporter.say(f"{name}: running the pre-deploy command at {registry.timeline(timeline.id).revision[:12]}")
+    do_all(registry, app, cause, timeline=timeline.name, say=reporter.say, stop=reporter.stopping)
     now = registry.timeline(timeline.id)
     status = deploy_status(app, now)
     again = f"run it again: provisioner timeline deploy {name}"

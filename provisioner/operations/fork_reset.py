@@ -11,10 +11,10 @@ from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.model import PRE_DEPLOY_MS, App, Database, Scrub
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
-from provisioner.engines.protocol.engine import Copied, Source
+from provisioner.engines.protocol.engine import CopyResult, Source
 from provisioner.operations.deploys import after_change
 from provisioner.operations.lookup import timeline_of
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.target import Target, all_used
 from provisioner.reconcile.apply.lost_data import lost
 from provisioner.reconcile.changes.replace import Replaced, ReplacementData, put_in_place
@@ -68,7 +68,7 @@ def fork(
             raise ProvisionerError(f"{goal.name} cannot be a fork of itself", "Name another branch")
     app = target.app
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         changes = [
             ReplacementData(
                 goal,
@@ -87,7 +87,7 @@ def fork(
             else:
                 yield f"Forked {origin.name} to {done.database.name}{pause(done.made)}"
             yield was_kept(registry, done)
-        yield from after_change(registry, app, target.timeline, told, wanted=deploy)
+        yield from after_change(registry, app, target.timeline, reporter, wanted=deploy)
 
     users = shared_by(registry, [goal for goal, _ in pairs])
     copied = f"Replace {whose(target, [goal for goal, _ in pairs])} data with a copy of"
@@ -182,7 +182,7 @@ def may_be_replaced(registry: Registry, database: Database, action: str) -> None
         )
 
 
-def pause(made: Copied) -> str:
+def pause(made: CopyResult) -> str:
     if made.how:
         return f", {made.size} bytes, {made.how}"
     return f", {made.size} bytes; writers waited for {made.paused * 1000:.1f} ms at most"

@@ -16,9 +16,9 @@ from provisioner.core.model import App, Instance
 from provisioner.core.owner import InstanceMark
 from provisioner.engines.catalog import engine_for, engine_of
 from provisioner.engines.protocol import instance_mark
-from provisioner.engines.protocol.engine import Where
+from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.operations.home.found_databases import learn_aliases
-from provisioner.operations.proposal import Proposal, Told, Warned
+from provisioner.operations.proposal import ProgressReporter, Proposal, Warned
 from provisioner.registry.instances import locations
 from provisioner.registry.store import Registry
 
@@ -103,7 +103,9 @@ def allowance_of(instance: Instance, change: AllowanceChange) -> Allowance:
     return change.of(instance.allowance)
 
 
-def add(registry: Registry, name: str, engine: str, where: Where, allowed: AllowanceChange = NO_CHANGE) -> Proposal:
+def add(
+    registry: Registry, name: str, engine: str, where: StorageTarget, allowed: AllowanceChange = NO_CHANGE
+) -> Proposal:
     """Add an instance, which stores there, or in a directory of its own in the home."""
     slug = parse_name(name)
     must_be_free(registry, slug)
@@ -115,7 +117,7 @@ def add(registry: Registry, name: str, engine: str, where: Where, allowed: Allow
     )
     made = replace(made, allowance=allowance_of(made, allowed))
 
-    def do(_: Told) -> Iterator[str]:
+    def do(_: ProgressReporter) -> Iterator[str]:
         registry.organization()
         added = _create(registry, made)
         yield f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'"

@@ -10,7 +10,7 @@ from provisioner.core.model import App, Database
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.deploys import after_change
 from provisioner.operations.fork_reset import shared_by, was_kept
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.reconcile.changes.replace import ReplacementData, put_in_place
 from provisioner.reconcile.changes.snapshots import delete_snapshot
 from provisioner.registry import snapshots
@@ -30,7 +30,7 @@ def load(
     if not (empty or replace):
         raise ProvisionerError(f"{database.name} is not empty", "Say --replace to have what the dump says instead")
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         change = ReplacementData(database, None, path, build=lambda: dumps.load(instance, database, path))
         (done,) = put_in_place(registry, app, [change], now_ms(), action="load", deploy=deploy)
         yield f"loaded {path} into {database.name}, {done.made.size} bytes"
@@ -40,7 +40,7 @@ def load(
             for snapshot in snapshots.snapshots(registry, database.id):
                 if snapshot.id == done.kept_as:
                     delete_snapshot(registry, app, database, snapshot, now_ms(), cause="superseded")
-        yield from after_change(registry, app, registry.timeline(database.timeline_id), told, wanted=deploy)
+        yield from after_change(registry, app, registry.timeline(database.timeline_id), reporter, wanted=deploy)
 
     if empty:
         return Proposal(do)

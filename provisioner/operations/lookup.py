@@ -10,7 +10,7 @@ from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION, shown
 from provisioner.engines.postgres import names
 from provisioner.git.lineage import unchanged
 from provisioner.operations import target as targets
-from provisioner.operations.proposal import Told
+from provisioner.operations.proposal import ProgressReporter
 from provisioner.operations.reconcile_now import run
 from provisioner.operations.target import Target
 from provisioner.registry import queries
@@ -47,7 +47,7 @@ def target(
     registry: Registry,
     app: App | None,
     text: str,
-    told: Told,
+    reporter: ProgressReporter,
     instance: str | None = None,
     *,
     anywhere: bool = False,
@@ -76,7 +76,7 @@ def target(
     if app is None:
         raise NotResolved(f"there is no database {text!r}", "See 'provisioner database list --all'")
     if timeline is None:
-        timeline = timeline_named(registry, app, os.fsencode(text), told)
+        timeline = timeline_named(registry, app, os.fsencode(text), reporter)
     if timeline is None:
         raise NotResolved(
             f"app {app.slug!r} has no branch, timeline or database {shown(text)!r}",
@@ -114,21 +114,25 @@ def is_as_known(app: App, timeline: Timeline) -> bool:
     return unchanged(app.git_dir, app.id, timeline.branch, timeline.lineage)
 
 
-def timeline_named(registry: Registry, app: App, name: bytes, told: Told, *, exact: bool = False) -> Timeline | None:
+def timeline_named(
+    registry: Registry, app: App, name: bytes, reporter: ProgressReporter, *, exact: bool = False
+) -> Timeline | None:
     """A timeline by its branch, or as ``DENO_TIMELINE`` has it, with `exact` only so; one that is new is made first.
 
     Raises NotResolved where the name is that of one timeline and of another's branch.
     """
     found = known_timeline(registry, app, name, exact=exact)
     if found is None:
-        run(registry, app, "timeline", told, retry=False)
+        run(registry, app, "timeline", reporter, retry=False)
         found = known_timeline(registry, app, name, exact=exact)
     return found
 
 
-def timeline_meant(registry: Registry, app: App, name: bytes, told: Told, *, exact: bool = False) -> Timeline:
+def timeline_meant(
+    registry: Registry, app: App, name: bytes, reporter: ProgressReporter, *, exact: bool = False
+) -> Timeline:
     """As `timeline_named`, which has to be there. Raises NotResolved."""
-    found = timeline_named(registry, app, name, told, exact=exact)
+    found = timeline_named(registry, app, name, reporter, exact=exact)
     if found is None:
         raise NotResolved(
             f"app {app.slug!r} has no branch or timeline {shown(name)!r}", "See 'provisioner timeline list'"

@@ -12,7 +12,7 @@ from provisioner.core.naming import shown
 from provisioner.engines.protocol.engine import Source
 from provisioner.operations import documents
 from provisioner.operations.lookup import timeline_meant
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.reconcile_now import run, run_whole
 from provisioner.operations.target import all_used, of_timeline
 from provisioner.reconcile.changes.previews import close_preview, find_preview, open_preview
@@ -25,7 +25,14 @@ EMPTY, SNAPSHOT = "empty", "snapshot"
 
 
 def create(
-    registry: Registry, app: App, revision: str, commit: str | None, told: Told, *, source: str, lasts_ms: int
+    registry: Registry,
+    app: App,
+    revision: str,
+    commit: str | None,
+    reporter: ProgressReporter,
+    *,
+    source: str,
+    lasts_ms: int,
 ) -> Proposal:
     """Give a revision databases of its own; what was there before comes back with what it held.
 
@@ -43,11 +50,11 @@ def create(
             f"preview/{commit} has data already",
             f"To begin anew: provisioner database reset preview/{commit} --from {source}",
         )
-    sources = _sources(registry, app, commit, source, told)
+    sources = _sources(registry, app, commit, source, reporter)
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         open_preview(registry, app, commit, now_ms(), lasts_ms=lasts_ms, sources=sources)
-        run_whole(registry, app, "preview", told)
+        run_whole(registry, app, "preview", reporter)
         made = document(registry, app, commit)
         assert made is not None  # noqa: S101 - it has just been made
         yield line(made)
@@ -63,9 +70,9 @@ def create(
 def delete(registry: Registry, app: App, timeline: Timeline) -> Proposal:
     """Archive a preview's databases."""
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         close_preview(registry, app, timeline, now_ms())
-        run(registry, app, "preview", told, retry=queries.ids_of(registry, timeline))
+        run(registry, app, "preview", reporter, retry=queries.ids_of(registry, timeline))
         left = document(registry, app, timeline.revision)
         yield line(left) if left else f"deleted {shown(timeline.name)}"
 
@@ -97,12 +104,12 @@ def line(preview: documents.Document) -> str:
     return shown(f"{preview['timeline']}  {preview['status']}  {names}{until}")
 
 
-def _sources(registry: Registry, app: App, commit: str, source: str, told: Told) -> dict[str, Source]:
+def _sources(registry: Registry, app: App, commit: str, source: str, reporter: ProgressReporter) -> dict[str, Source]:
     """By the id of each of the app's instances, what is to be copied there."""
     if source == EMPTY:
         return {}
     if source != SNAPSHOT:
-        timeline = timeline_meant(registry, app, os.fsencode(source), told)
+        timeline = timeline_meant(registry, app, os.fsencode(source), reporter)
         return {item.instance_id: Source(item) for item in all_used(of_timeline(registry, app, timeline))}
     found: dict[str, Source] = {}
     for database in registry.databases(app.id):

@@ -19,7 +19,7 @@ STEPS = {"ensure": "provisioned", "archive": "archived", "purge": "deleted"}
 """What a reconcile does with databases, in the words that people read."""
 
 
-class Told(Protocol):
+class ProgressReporter(Protocol):
     """Who is told of what takes a while."""
 
     def say(self, line: str) -> None: ...
@@ -33,7 +33,7 @@ class Told(Protocol):
         ...
 
 
-class Nobody:
+class NullReporter:
     """Who is told, and does not listen."""
 
     def say(self, line: str) -> None:
@@ -46,7 +46,7 @@ class Nobody:
         return nullcontext()
 
 
-NOBODY = Nobody()
+NULL_REPORTER = NullReporter()
 
 
 class Warned(str):
@@ -55,7 +55,7 @@ class Warned(str):
     __slots__ = ()
 
 
-Doing = Callable[[Told], Iterator[str]]
+Doing = Callable[[ProgressReporter], Iterator[str]]
 """Does it, as far as one iterates; what was done comes as lines for people. Raises ProvisionerError, also after lines."""
 
 

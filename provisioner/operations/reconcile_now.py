@@ -9,7 +9,7 @@ from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Status, Timeline, deploy_status
 from provisioner.jobs.queue import do_all
-from provisioner.operations.proposal import Told
+from provisioner.operations.proposal import ProgressReporter
 from provisioner.reconcile import controller
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.apply.ownership import settle_owners
@@ -19,19 +19,19 @@ from provisioner.registry.store import Registry
 
 
 def run(
-    registry: Registry, app: App, cause: str, told: Told, *, retry: Retry = True, steps: bool = False
+    registry: Registry, app: App, cause: str, reporter: ProgressReporter, *, retry: Retry = True, steps: bool = False
 ) -> controller.Outcome:
     """Reconcile one app; what failed is tried again."""
-    with told.reconciling(app, steps=steps) as progress:
+    with reporter.reconciling(app, steps=steps) as progress:
         return controller.reconcile(registry, app, now_ms(), cause, retry=retry, progress=progress)
 
 
 def run_whole(
-    registry: Registry, app: App, cause: str, told: Told, *, retry: Retry = True, steps: bool = False
+    registry: Registry, app: App, cause: str, reporter: ProgressReporter, *, retry: Retry = True, steps: bool = False
 ) -> controller.Outcome:
     """Reconcile one app, and run the commands that its timelines wait for."""
-    outcome = run(registry, app, cause, told, retry=retry, steps=steps)
-    do_all(registry, app, cause, say=told.say, retry=retry, stop=told.stopping)
+    outcome = run(registry, app, cause, reporter, retry=retry, steps=steps)
+    do_all(registry, app, cause, say=reporter.say, retry=retry, stop=reporter.stopping)
     with app_locked(registry, app):
         settle_owners(registry, app, new=True)
     return outcome
@@ -41,7 +41,7 @@ def must_be_renewed(registry: Registry, app: App) -> None:
     """Raises ProvisionerError where programs may still be connected to one of the app's databases that should not be."""
     for database in queries.to_renew(registry, app.id):
         raise ProvisionerError(
-            f"{database.name}: {database.error or 'its server has yet to be told who may log in'}",
+            f"{database.name}: {database.error or 'its server has yet to be reporter who may log in'}",
             f"Resolve this, then run: provisioner database fix {database.name}",
         )
 

@@ -11,7 +11,7 @@ from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Timeline
 from provisioner.core.naming import shown
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.plan.planner_context import expires_at
@@ -22,9 +22,9 @@ from provisioner.registry.store import Registry
 def protect(registry: Registry, app: App, timeline: Timeline, *, protected: bool) -> Proposal:
     """Keep a timeline whatever happens, or let it go as others do."""
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         action = "timeline.protect" if protected else "timeline.unprotect"
-        _change(registry, app, timeline, action, told, protected=protected)
+        _change(registry, app, timeline, action, reporter, protected=protected)
         yield f"{shown(timeline.name)} is {'' if protected else 'not '}protected"
 
     return Proposal(do)
@@ -37,8 +37,8 @@ def expire(registry: Registry, app: App, timeline: Timeline, lasts_ms: int | Non
     if timeline.preview and lasts_ms is None:
         raise ProvisionerError("a preview has a time of its own", "Say --after TIME or --never")
 
-    def do(told: Told) -> Iterator[str]:
-        changed = _change(registry, app, timeline, "timeline.expire", told, expire_ms=lasts_ms, active_at=now_ms())
+    def do(reporter: ProgressReporter) -> Iterator[str]:
+        changed = _change(registry, app, timeline, "timeline.expire", reporter, expire_ms=lasts_ms, active_at=now_ms())
         at = expires_at(app, changed)
         protected = ": it is protected" if changed.protected else ""
         yield f"{shown(timeline.name)} {f'expires at {rfc3339(at)}' if at else 'does not expire'}{protected}"
@@ -46,7 +46,9 @@ def expire(registry: Registry, app: App, timeline: Timeline, lasts_ms: int | Non
     return Proposal(do)
 
 
-def _change(registry: Registry, app: App, timeline: Timeline, action: str, told: Told, **said: Any) -> Timeline:
+def _change(
+    registry: Registry, app: App, timeline: Timeline, action: str, reporter: ProgressReporter, **said: Any
+) -> Timeline:
     """Save what was said of a timeline, and no more than that: somebody else may have said something meanwhile. See to
     what follows from it. The timeline as it is then."""
     with app_locked(registry, app), registry.change():
@@ -56,5 +58,5 @@ def _change(registry: Registry, app: App, timeline: Timeline, action: str, told:
         registry.save_timelines([changed])
         lasts = "" if changed.expire_ms is None else f"{changed.expire_ms} ms"
         registry.record(now_ms(), action, registry.who, app_id=app.id, timeline=os.fsdecode(changed.name), detail=lasts)
-    run(registry, app, action, told, retry=ids_of(registry, timeline))
+    run(registry, app, action, reporter, retry=ids_of(registry, timeline))
     return changed

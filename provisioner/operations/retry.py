@@ -9,7 +9,7 @@ from provisioner.core.model import App, Database, Instance, Timeline
 from provisioner.core.naming import shown
 from provisioner.jobs.pre_deploy import forget_failures
 from provisioner.operations import documents
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.reconcile_now import must_be_deployed, run_whole
 from provisioner.reconcile.plan.planner_context import Retry
 from provisioner.registry import queries
@@ -20,9 +20,9 @@ from provisioner.registry.store import Registry
 def databases(registry: Registry, app: App, found: Timeline, wanted: Sequence[Database]) -> Proposal:
     """Make databases of a timeline that could not be made, and run what the timeline waits for."""
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         forget_failures(registry, app, [registry.timeline(found.id)], registry.who)
-        run_whole(registry, app, "fix", told, retry=frozenset(item.id for item in wanted))
+        run_whole(registry, app, "fix", reporter, retry=frozenset(item.id for item in wanted))
         now = (registry.database(item.id) for item in wanted)
         _must_be_whole([item for item in now if item is not None])
         must_be_deployed(app, [registry.timeline(found.id)])
@@ -34,13 +34,13 @@ def databases(registry: Registry, app: App, found: Timeline, wanted: Sequence[Da
 def instance(registry: Registry, found: Instance) -> Proposal:
     """Whatever of an instance's databases failed; an app that cannot be looked at keeps no other waiting."""
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         failed = {item.id: item.timeline_id for item in databases_of(registry, found.id) if item.error}
         timelines = [registry.timeline(timeline_id) for timeline_id in sorted(set(failed.values()))]
         troubles = []
         for app in registry.apps():
             theirs = [item for item in timelines if item.app_id == app.id]
-            if theirs and (trouble := _tried(registry, app, told, theirs, frozenset(failed))):
+            if theirs and (trouble := _tried(registry, app, reporter, theirs, frozenset(failed))):
                 troubles.append(trouble)
         if troubles:
             raise troubles[0]
@@ -55,10 +55,12 @@ def instance(registry: Registry, found: Instance) -> Proposal:
 def everything(registry: Registry, only: App | None = None) -> Proposal:
     """Whatever failed, of every app or of one; one that cannot be looked at keeps no other waiting."""
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         apps = registry.apps() if only is None else [only]
         troubles = [
-            trouble for app in apps if (trouble := _tried(registry, app, told, queries.undeployed(registry, app.id)))
+            trouble
+            for app in apps
+            if (trouble := _tried(registry, app, reporter, queries.undeployed(registry, app.id)))
         ]
         if troubles:
             raise troubles[0]
@@ -73,9 +75,9 @@ def everything(registry: Registry, only: App | None = None) -> Proposal:
 def timeline(registry: Registry, app: App, found: Timeline) -> Proposal:
     """A timeline's databases, and its pre-deploy command."""
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         forget_failures(registry, app, [found], registry.who)
-        run_whole(registry, app, "fix", told, retry=queries.ids_of(registry, found))
+        run_whole(registry, app, "fix", reporter, retry=queries.ids_of(registry, found))
         current = registry.timeline(found.id)
         must_be_deployed(app, [current])
         for item in queries.databases_of(registry, current):
@@ -88,12 +90,12 @@ def timeline(registry: Registry, app: App, found: Timeline) -> Proposal:
 
 
 def _tried(
-    registry: Registry, app: App, told: Told, timelines: list[Timeline], retry: Retry = True
+    registry: Registry, app: App, reporter: ProgressReporter, timelines: list[Timeline], retry: Retry = True
 ) -> ProvisionerError | None:
     """What keeps an app from being looked at, or its commands from being tried."""
     try:
         forget_failures(registry, app, timelines, registry.who)
-        run_whole(registry, app, "fix", told, retry=retry)
+        run_whole(registry, app, "fix", reporter, retry=retry)
     except ProvisionerError as error:
         return error
     return None

@@ -10,7 +10,7 @@ from provisioner.core.model import App, Database, Instance, Share, Status, Timel
 from provisioner.core.naming import shown
 from provisioner.operations.fork_reset import own_of
 from provisioner.operations.lookup import timeline_of
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.reconcile_now import must_be_renewed, run
 from provisioner.operations.target import Target, of_timeline
 from provisioner.reconcile.changes import shares as sharing
@@ -30,10 +30,10 @@ def share(registry: Registry, app: App, owner: Target, sharer: Target) -> Propos
             _must_be_possible(registry, app, owner.timeline, sharer.timeline, instance)
     databases = own_of(registry, owner)
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         sharing.share(registry, app, sharer.timeline, databases, now_ms())
         ids = queries.ids_of(registry, sharer.timeline) | {item.id for item in databases}
-        run(registry, app, "database share", told, retry=ids)
+        run(registry, app, "database share", reporter, retry=ids)
         for database in databases:
             words = f"{sharer.name} uses {database.name}, the database of {owner.name}"
             yield _used(registry, database, words)
@@ -51,10 +51,10 @@ def unshare(registry: Registry, app: App, sharer: Timeline, instance: Instance |
     if not mine:
         raise ProvisionerError(f"{shown(sharer.name)} shares no database", "See 'provisioner status'")
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         sharing.unshare(registry, app, sharer, mine, now_ms())
         ended = {item.database_id for item in mine}
-        run(registry, app, "database unshare", told, retry=queries.ids_of(registry, sharer) | ended)
+        run(registry, app, "database unshare", reporter, retry=queries.ids_of(registry, sharer) | ended)
         must_be_renewed(registry, app)
         own = of_timeline(registry, app, registry.timeline(sharer.id)).used
         for item in mine:

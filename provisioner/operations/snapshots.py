@@ -10,7 +10,7 @@ from provisioner.core.model import App, Database, Snapshot, Status
 from provisioner.engines.protocol.engine import Source
 from provisioner.operations.deploys import after_change
 from provisioner.operations.fork_reset import becomes, own_of, pause, shared_by, was_kept, whose
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.target import Target, all_used
 from provisioner.reconcile.changes.replace import ReplacementData, put_in_place
 from provisioner.reconcile.changes.revision_snapshots import REVISION
@@ -27,7 +27,7 @@ def keep(registry: Registry, target: Target, label: str) -> Proposal:
     """Keep the databases that a timeline uses as they are now, while others write to them: all of them, or none."""
     databases = all_used(target)
 
-    def do(_: Told) -> Iterator[str]:
+    def do(_: ProgressReporter) -> Iterator[str]:
         made = take_snapshots(registry, target.app, databases, now_ms(), label=label, cause=BY_HAND)
         for database, snapshot in zip(databases, made, strict=True):
             yield f"snapshot {snapshot.id} of {database.name}, {snapshot.size} bytes"
@@ -44,13 +44,13 @@ def restore(
     at = rfc3339(min(snapshot.created_at for snapshot in kept))
     app = target.app
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         changes = [ReplacementData(goal, Source(goal, snapshot.id), f"as it was at {at}") for goal, snapshot in pairs]
         done = put_in_place(registry, app, changes, now_ms(), action="restore", with_queue=with_queue, deploy=deploy)
         for item in done:
             yield f"{item.database.name} is as it was at {at}{pause(item.made)}"
             yield was_kept(registry, item)
-        yield from after_change(registry, app, target.timeline, told, wanted=deploy)
+        yield from after_change(registry, app, target.timeline, reporter, wanted=deploy)
 
     databases = [goal for goal, _ in pairs]
     users = shared_by(registry, databases)
@@ -85,7 +85,7 @@ def of_revision(registry: Registry, target: Target, revision: str) -> list[Snaps
 
 
 def delete(registry: Registry, app: App, database: Database, kept: Snapshot) -> Proposal:
-    def do(_: Told) -> Iterator[str]:
+    def do(_: ProgressReporter) -> Iterator[str]:
         delete_snapshot(registry, app, database, kept, now_ms())
         yield f"deleted snapshot {kept.id}"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, UsageError
 from provisioner.core.model import App, Context
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.registry import variables
 from provisioner.registry.store import Registry
 
@@ -21,7 +21,7 @@ def assign(
     if not values:
         raise UsageError("there is nothing to set", "Say NAME=VALUE, or --from-file .env")
 
-    def do(_: Told) -> Iterator[str]:
+    def do(_: ProgressReporter) -> Iterator[str]:
         chosen = list(contexts or USUAL)
         variables.save(registry, app, dict(values), chosen, now_ms(), secret=secret)
         yield f"{app.slug}: {', '.join(values)} set for {', '.join(chosen)}"
@@ -38,7 +38,7 @@ def unset(registry: Registry, app: App, names: Sequence[str], contexts: Sequence
         raise NotResolved(f"{app.slug} has no variable {missing[0]!r} there", "See 'provisioner var list'")
     what = ", ".join(f"{item.name} in {item.context}" for item in found)
 
-    def do(_: Told) -> Iterator[str]:
+    def do(_: ProgressReporter) -> Iterator[str]:
         variables.unset(registry, app, found, now_ms())
         yield f"{app.slug}: forgot {what}"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.connection import Attached, TimelineConnection
+from provisioner.core.connection import ConnectedDatabase, TimelineConnection
 from provisioner.core.errors import Ambiguous, NotReady, NotResolved, StorageFailed
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.core.unconnected import RECONCILE, NotYet, must_be_connected
@@ -196,7 +196,7 @@ class Resolver:
             context="local" if local else context,
             variables=dict(self._rows(_VARIABLES, app.id, context, "local" if local else context)),
             databases=[
-                Attached(
+                ConnectedDatabase(
                     instance=row[4],
                     instance_id=row[19],
                     engine=row[5],

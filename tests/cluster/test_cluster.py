@@ -16,7 +16,7 @@ from pg_cluster import cluster_running
 from support import until
 
 from cluster.running import Cluster
-from provisioner.engines.postgres.quorum.promise import Promise, promise
+from provisioner.engines.postgres.quorum.quorum_status import QuorumStatus, quorum_status
 from provisioner.engines.postgres.quorum.replication_status import acknowledged, replication
 
 isolable = pytest.mark.skipif(os.geteuid() != 0, reason="nodes are cut off from each other by root alone")
@@ -34,9 +34,9 @@ def whole(cluster: Cluster) -> None:
     cluster.start()
 
 
-def _promised(cluster: Cluster, wanted: int = 2) -> Promise:
+def _promised(cluster: Cluster, wanted: int = 2) -> QuorumStatus:
     with psycopg.connect(cluster.layout.url(), autocommit=True, connect_timeout=2) as session:
-        return promise(replication(session), wanted)
+        return quorum_status(replication(session), wanted)
 
 
 def _leader(cluster: Cluster) -> str:
@@ -45,12 +45,12 @@ def _leader(cluster: Cluster) -> str:
 
 
 def test_it_keeps_what_it_promises(cluster: Cluster) -> None:
-    until(lambda: _promised(cluster) == Promise(2, 2))
+    until(lambda: _promised(cluster) == QuorumStatus(2, 2))
     made = _promised(cluster, 3)
     assert "a write waits for 1 standby and so lies on 2 nodes, and 3 are wanted" in made.broken_text
     (one, *_) = [node for node in cluster.layout.nodes if node.name != _leader(cluster)]
     with psycopg.connect(cluster.layout.url_of(one), autocommit=True) as session:
-        assert "this node is a standby" in promise(replication(session), 2).broken_text
+        assert "this node is a standby" in quorum_status(replication(session), 2).broken_text
 
 
 @isolable

@@ -27,25 +27,25 @@ from support import (
 )
 
 from provisioner.jobs.fair_queue import FairQueue
-from provisioner.jobs.queue import EACH, Errand
+from provisioner.jobs.queue import EACH, Job
 from provisioner.system.file_lock import locked
 
 
 def test_apps_take_turns_in_a_queue() -> None:
-    queue = FairQueue[Errand](2)
+    queue = FairQueue[Job](2)
     for number in range(3):
-        queue.put(Errand("many", f"{number}"))
-    queue.put(Errand("one", "0"))
+        queue.put(Job("many", f"{number}"))
+    queue.put(Job("one", "0"))
     assert queue.wanted() == 3
     first, second, third = (queue.get() for _ in range(3))
     assert [each and each.app_id for each in (first, second, third)] == ["many", "one", "many"]
-    taken: list[Errand | None] = []
+    taken: list[Job | None] = []
     waiting = threading.Thread(target=lambda: taken.append(queue.get()))
     waiting.start()
     assert first is not None
     queue.done(first)
     waiting.join(60)
-    assert taken == [Errand("many", "2")]
+    assert taken == [Job("many", "2")]
     queue.close()
     assert queue.get() is None
 

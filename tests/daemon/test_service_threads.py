@@ -140,7 +140,7 @@ def test_the_failure_of_one_app_keeps_no_other_from_being_provisioned(home: Path
 @pytest.mark.parametrize(
     ("module", "owner", "method", "thread"),
     [
-        ("provisioner.daemon.quorum_monitor", "QuorumMonitor", "_look", "promises"),
+        ("provisioner.daemon.quorum_monitor", "QuorumMonitor", "_look", "quorum monitor"),
         ("watchdog.observers.inotify_c", "InotifyFD", "handle_event", "refs"),
     ],
 )
@@ -182,14 +182,14 @@ def test_doctor_and_the_metrics_name_a_thread_of_the_server_that_is_gone(home: P
     port = free_port()
     command = (sys.executable, "-c", text, str(trigger), "up", "--port", str(port))
     with daemon(home, *command, announced="server") as running:
-        until(lambda: 'provisioner_thread_up{thread="promises"} 1' in _page(port, "metrics")[1])
+        until(lambda: 'provisioner_thread_up{thread="quorum monitor"} 1' in _page(port, "metrics")[1])
         assert _page(port, "healthz") == (200, "ok\n")
         assert _wrong(clone) == {}
         trigger.touch()
-        until(lambda: 'provisioner_thread_up{thread="promises"} 0' in _page(port, "metrics")[1])
-        assert _page(port, "healthz") == (503, "threads are gone: promises. Restart the server")
+        until(lambda: 'provisioner_thread_up{thread="quorum monitor"} 0' in _page(port, "metrics")[1])
+        assert _page(port, "healthz") == (503, "threads are gone: quorum monitor. Restart the server")
         assert _page(port, "readyz") == (200, "ok\n")  # what it serves, it serves
-        assert "threads are gone: promises" in _wrong(clone)["server"]
+        assert "threads are gone: quorum monitor" in _wrong(clone)["server"]
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(60) == 0
 

@@ -23,7 +23,7 @@ from provisioner.dashboard.web.background_tasks import BackgroundTasks
 from provisioner.dashboard.web.sessions import LoginSessions, Notice, Offer
 from provisioner.kv import open_kv
 from provisioner.kv.codec.key import encode
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
@@ -119,7 +119,7 @@ def test_what_fails_after_a_while_has_its_form_beside_the_note(home: Path) -> No
     session = LoginSessions(Home(str(home))).begin("somebody", None, False, 0)
     again = Offer("Back to the form", "/apps/shop/variables", {"typed": '{"lines": "A=1"}'})
 
-    def refuse(registry: Registry, told: Told) -> Proposal:
+    def refuse(registry: Registry, reporter: ProgressReporter) -> Proposal:
         raise ProvisionerError("the disk is full", "Free space")
 
     work = works.begin(session, "Set A", 0, refuse, lambda _: None, again)

@@ -18,7 +18,7 @@ from support import events, ok, outside, provisioner, shop, statuses, until
 from provisioner.connect.server.runner import DRAIN_SECONDS
 from provisioner.dashboard.web.background_tasks import AT_ONCE, BackgroundTasks
 from provisioner.dashboard.web.sessions import LoginSessions
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.system.home import Home
 
 LINES = 100_000
@@ -213,7 +213,7 @@ def test_a_change_waits_only_while_many_others_are_being_made_and_says_so(home: 
     session = LoginSessions(Home(str(home))).begin("somebody", None, False, 0)
     gate = threading.Event()
 
-    def hangs(_: Told) -> Iterator[str]:
+    def hangs(_: ProgressReporter) -> Iterator[str]:
         gate.wait(60)
         yield "done"
 

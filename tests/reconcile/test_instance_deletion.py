@@ -40,7 +40,7 @@ from support import (
 
 from provisioner.core.errors import ProvisionerError
 from provisioner.operations.instance import deletion as instance_deletion
-from provisioner.operations.proposal import NOBODY
+from provisioner.operations.proposal import NULL_REPORTER
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
@@ -371,5 +371,5 @@ def test_what_is_protected_between_question_and_deletion_keeps_its_instance(
         deletion = instance_deletion.delete(registry, instance, backup=backup)
         ok(repo, "timeline", "protect", "login")
         with pytest.raises(ProvisionerError, match="protected"):
-            list(deletion.do(NOBODY))
+            list(deletion.do(NULL_REPORTER))
     assert set(statuses(repo).values()) == {"connected"}

@@ -24,7 +24,7 @@ from support import (
 )
 
 from provisioner.operations import retention
-from provisioner.operations.proposal import NOBODY
+from provisioner.operations.proposal import NULL_REPORTER
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
@@ -239,5 +239,5 @@ def test_who_says_one_thing_of_a_timeline_does_not_take_back_what_another_said_m
         login = next(item for item in registry.timelines(app.id) if item.name == LOGIN.encode())
         expire = retention.expire(registry, app, login, 14 * 86_400_000)
         ok(repo, "timeline", "protect", "login")
-        assert ": it is protected" in "".join(expire.do(NOBODY))
+        assert ": it is protected" in "".join(expire.do(NULL_REPORTER))
     assert (timeline(repo, LOGIN)["protected"], bool(timeline(repo, LOGIN)["expires_at"])) == (True, False)

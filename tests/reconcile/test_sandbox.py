@@ -19,7 +19,7 @@ from pg_world import ask, pg_shop
 from support import DENO, commit, daemon, git, got, ok, provisioner, put, repository, rows, shop, until
 
 import provisioner as package
-from provisioner.core.connection import Reached
+from provisioner.core.connection import KvEndpoint
 from provisioner.git.checkout_tree import CheckoutLimits, check_out
 from provisioner.reconcile.changes.command_access import confined, described
 from provisioner.registry.store import Registry
@@ -146,7 +146,7 @@ def test_where_nothing_can_be_hidden_landlock_alone_keeps_a_hostile_command_from
             lambda: False,
         )
         file = rows(repo)[1]["path"]
-        found = confined(registry, app, place, [Reached(file)], ())
+        found = confined(registry, app, place, [KvEndpoint(file)], ())
     assert found.sandbox is not None
     visible = replace(found, sandbox=replace(found.sandbox, hidden=()))
     words = [sys.executable, "attack.py", "attack.json"]
@@ -289,7 +289,7 @@ def test_a_kernel_without_landlock_is_said_wherever_it_matters(
     with Registry.open(Home(str(home))) as registry:
         (app,) = registry.apps()
         place = workplace.make(registry.home, "one")
-        found = confined(registry, app, place, [Reached(rows(repo)[0]["path"])], ())
+        found = confined(registry, app, place, [KvEndpoint(rows(repo)[0]["path"])], ())
         other = confined(registry, replace(app, run_as="nobody"), place, [], ())
         told = [described(app), described(replace(app, run_as="nobody"))]
         command = Command(shell("echo done"), place.checkout, 60_000, {}, (), found)

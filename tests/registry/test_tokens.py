@@ -17,7 +17,7 @@ from access_world import ABSENT, EXPECTED, HOUR, NOW, World, world
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from provisioner.connect.server.rate_limit import ADDRESSES, Attempts
+from provisioner.connect.server.rate_limit import ADDRESSES, RateLimiter
 from provisioner.connect.server.tokens import Access, Opened
 from provisioner.core.errors import StorageFailed, WrongHome
 from provisioner.registry import tokens
@@ -308,7 +308,7 @@ def test_admitting_takes_microseconds(shop: World, access: Access) -> None:
 
 
 def test_ten_attempts_at_once_and_then_one_a_second() -> None:
-    attempts = Attempts()
+    attempts = RateLimiter()
     for start in (12_345.678, 99_999.1):
         assert [attempts.failed("10.0.0.1", start) for _ in range(12)] == [False] * 10 + [True] * 2
         assert not attempts.failed("10.0.0.2", start)
@@ -318,7 +318,7 @@ def test_ten_attempts_at_once_and_then_one_a_second() -> None:
 
 
 def test_whoever_owns_many_addresses_of_a_network_counts_once() -> None:
-    attempts = Attempts()
+    attempts = RateLimiter()
     assert [attempts.failed(f"2001:db8:0:1::{number:x}", 5.0) for number in range(11)] == [False] * 10 + [True]
     assert not attempts.failed("2001:db8:0:2::1", 5.0)
     assert [attempts.failed("::ffff:10.0.0.1", 5.0) for _ in range(10)] == [False] * 10
@@ -329,7 +329,7 @@ def test_whoever_owns_many_addresses_of_a_network_counts_once() -> None:
 
 
 def test_attempts_take_bounded_memory() -> None:
-    attempts = Attempts()
+    attempts = RateLimiter()
     for number in range(ADDRESSES + 5_000):
         attempts.failed(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1.0)
     assert len(attempts) == ADDRESSES

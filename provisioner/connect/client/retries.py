@@ -15,7 +15,7 @@ from typing import Final
 
 from provisioner.connect.client.metadata import Metadata
 from provisioner.connect.client.session import DENIED, SHOWN, TOO_MANY, ConnectSession, asked, said, shown
-from provisioner.connect.client.transport import MaybeDone, NotDone, ResponseStream, Transport
+from provisioner.connect.client.transport import RequestNotSent, ResponseLost, ResponseStream, Transport
 from provisioner.kv.errors import Closed, StoreFailed, Uncertain
 from provisioner.kv.model import Consistency
 
@@ -39,7 +39,7 @@ class RequestRefused(Exception):  # noqa: N818 - named for what happened
         self.text = text
 
 
-class Doubt:
+class AmbiguousWrite:
     """Whether a request may have been carried out without an answer; `twice`: and may be carried out once more."""
 
     def __init__(self, *, twice: bool) -> None:
@@ -68,7 +68,7 @@ class Remote:
         for attempt in self._attempts(min(OPENING, patience)):
             try:
                 self._session.open(attempt.seconds)
-            except NotDone as error:
+            except RequestNotSent as error:
                 attempt.failure = error
             else:
                 break
@@ -78,7 +78,9 @@ class Remote:
         """Of the protocol."""
         return self._session.metadata.version
 
-    def call(self, path: str, body: bytes, *, consistency: Consistency = "strong", doubt: Doubt | None = None) -> bytes:
+    def call(
+        self, path: str, body: bytes, *, consistency: Consistency = "strong", doubt: AmbiguousWrite | None = None
+    ) -> bytes:
         """What a data request answers. Without a `doubt` it is one that does no harm when it is carried out twice.
 
         Raises Refusal, StoreFailed, Closed, AccessDenied, and Uncertain where the doubt says so.
@@ -93,16 +95,16 @@ class Remote:
                     self._session.renewed(metadata)
                     renewed = True
                     continue
-            except NotDone as error:
+            except RequestNotSent as error:
                 attempt.failure = error
                 continue
-            except MaybeDone as error:
+            except ResponseLost as error:
                 if doubt is not None:
                     doubt.arise(error)
                 attempt.failure = error
                 continue
             if answer.status == TOO_MANY:
-                attempt.failure = NotDone(said(answer))
+                attempt.failure = RequestNotSent(said(answer))
             elif answer.status != 200:
                 raise RequestRefused(answer.status, shown(answer.body))
             elif answer.kind != PROTOBUF:
@@ -121,7 +123,7 @@ class Remote:
             stream = self._opened(self._session.renewed(metadata), path, body)
         try:
             if stream.status >= 500 or stream.status == TOO_MANY:
-                raise NotDone(f"the server answered {stream.status}: {shown(stream.rest(SHOWN))}")
+                raise RequestNotSent(f"the server answered {stream.status}: {shown(stream.rest(SHOWN))}")
             if stream.status != 200:
                 raise RequestRefused(stream.status, shown(stream.rest(SHOWN)))
             if stream.kind != OCTETS:
@@ -134,10 +136,10 @@ class Remote:
         """Ask for the metadata again: an endpoint said that it does not serve this any more."""
         try:
             self._session.renewed(self._session.metadata)
-        except NotDone as error:
+        except RequestNotSent as error:
             raise StoreFailed(str(error)) from error
 
-    def strange(self, what: str, doubt: Doubt | None = None) -> StoreFailed:
+    def strange(self, what: str, doubt: AmbiguousWrite | None = None) -> StoreFailed:
         """An answer that is not of the protocol. Raises Uncertain where it may have been to a write."""
         error = self._session.strange(what)
         if doubt is not None:

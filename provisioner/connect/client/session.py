@@ -9,7 +9,7 @@ from typing import Final
 from provisioner.connect.client import metadata as exchange
 from provisioner.connect.client.http1 import Answer
 from provisioner.connect.client.metadata import Metadata, ProtocolViolation
-from provisioner.connect.client.transport import Fields, MaybeDone, NotDone, RequestTarget, Transport
+from provisioner.connect.client.transport import Fields, RequestNotSent, RequestTarget, ResponseLost, Transport
 from provisioner.kv.errors import AccessDenied, OptionInvalid, StoreFailed
 
 RENEWED_BEFORE: Final = 300_000  # milliseconds before a token expires
@@ -54,7 +54,7 @@ class ConnectSession:
             return metadata
         try:
             return self.renewed(metadata)
-        except NotDone:
+        except RequestNotSent:
             return metadata
 
     def renewed(self, known: Metadata) -> Metadata:
@@ -77,10 +77,10 @@ class ConnectSession:
     def _exchanged(self, seconds: float) -> Metadata:
         try:
             answer = asked(self._transport, self._place, "", exchange.REQUEST, self._fields, seconds)
-        except MaybeDone as error:
-            raise NotDone(str(error)) from error
+        except ResponseLost as error:
+            raise RequestNotSent(str(error)) from error
         if answer.status == TOO_MANY:
-            raise NotDone(said(answer))
+            raise RequestNotSent(said(answer))
         if answer.status in (*DENIED, NOT_FOUND):
             raise AccessDenied(f"{self.url} is not open to this access token ({said(answer)})")
         if answer.status != 200:
@@ -95,9 +95,9 @@ def asked(transport: Transport, place: RequestTarget, path: str, body: bytes, fi
     """An answer that is not a server's failure. Raises NotDone, MaybeDone, StoreFailed."""
     answer = transport.post(place, path, body, fields, seconds)
     if answer.status == UNAVAILABLE:
-        raise NotDone(said(answer))
+        raise RequestNotSent(said(answer))
     if answer.status >= 500:
-        raise MaybeDone(said(answer))
+        raise ResponseLost(said(answer))
     return answer
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from provisioner.connect.client import codec, queue_calls
 from provisioner.connect.client.codec import Disabled
 from provisioner.connect.client.metadata import WATCH_VERSION, ProtocolViolation
-from provisioner.connect.client.retries import PATIENCE, Doubt, Remote, RequestRefused
+from provisioner.connect.client.retries import PATIENCE, AmbiguousWrite, Remote, RequestRefused
 from provisioner.connect.client.stream_listener import StreamListener
 from provisioner.kv.errors import AccessDenied, Closed, KvError, StoreFailed, Uncertain, Unsupported
 from provisioner.kv.model import AtomicWrite, Committed, Consistency, Message, MutationKind, RawEntry, ReadRange
@@ -95,7 +95,7 @@ class RemoteStore:
             listening.wake()
 
     def _write(self, write: AtomicWrite) -> Outcome:
-        doubt = Doubt(twice=not _changes(write) or _guarded(write))
+        doubt = AmbiguousWrite(twice=not _changes(write) or _guarded(write))
         outcome: Outcome
         try:
             body = self._remote.call("/atomic_write", codec.write_request(write), doubt=doubt)

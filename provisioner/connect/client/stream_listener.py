@@ -10,7 +10,7 @@ from typing import Final
 from provisioner.connect.client.codec import Disabled
 from provisioner.connect.client.metadata import ProtocolViolation
 from provisioner.connect.client.retries import LONGEST_PAUSE, Remote, RequestRefused, pause
-from provisioner.connect.client.transport import MaybeDone, NotDone, ResponseStream
+from provisioner.connect.client.transport import RequestNotSent, ResponseLost, ResponseStream
 from provisioner.kv.errors import Closed, KvError
 from provisioner.system.service_thread import ServiceThread
 
@@ -65,7 +65,7 @@ class StreamListener:
                 self._listen()
             except Closed:
                 return
-            except (NotDone, MaybeDone) as error:
+            except (RequestNotSent, ResponseLost) as error:
                 _log.debug("a stream broke: %s", error)
             except (RequestRefused, ProtocolViolation, Disabled, KvError) as error:
                 longest = LONGEST_REFUSED

@@ -27,11 +27,11 @@ KEPT: Final = 64  # connections of an origin that are kept
 PORTS: Final = {"http": 80, "https": 443}
 
 
-class NotDone(Exception):  # noqa: N818 - named for what happened
+class RequestNotSent(Exception):  # noqa: N818 - named for what happened
     """The request was not carried out, and may be another time."""
 
 
-class MaybeDone(Exception):  # noqa: N818 - named for what happened
+class ResponseLost(Exception):  # noqa: N818 - named for what happened
     """The request may have been carried out: its answer was lost."""
 
 
@@ -97,7 +97,7 @@ class Origin:
         except ssl.SSLCertVerificationError as error:
             raise StoreFailed(f"{self.name} cannot be trusted: {error}") from error
         except OSError as error:
-            raise NotDone(f"{self.name} cannot be reached: {error}") from error
+            raise RequestNotSent(f"{self.name} cannot be reached: {error}") from error
         connection.sock.settimeout(seconds)
         return connection
 
@@ -131,10 +131,10 @@ class Transport:
             answer = http1.asked(connection.sock, head, body)
         except Unsent as error:
             connection.close()
-            raise NotDone(f"the connection to {origin.name} broke: {error}") from error
+            raise RequestNotSent(f"the connection to {origin.name} broke: {error}") from error
         except Unanswered as error:
             connection.close()
-            raise MaybeDone(f"the connection to {origin.name} broke: {error}") from error
+            raise ResponseLost(f"the connection to {origin.name} broke: {error}") from error
         except BaseException:  # interrupted: the answer to this must not be taken for that to another
             connection.close()
             raise
@@ -151,7 +151,7 @@ class Transport:
             return ResponseStream(connection, place.path + path, body, fields)
         except (HTTPException, OSError) as error:
             connection.close()
-            raise MaybeDone(f"the connection to {place.origin.name} broke: {error}") from error
+            raise ResponseLost(f"the connection to {place.origin.name} broke: {error}") from error
 
     def close(self) -> None:
         with self._lock:
@@ -174,7 +174,7 @@ class ResponseStream:
         """So many bytes. Raises MaybeDone where it ends before, or is silent for too long."""
         data = self.rest(size)
         if len(data) != size:
-            raise MaybeDone("the stream ended")
+            raise ResponseLost("the stream ended")
         return data
 
     def rest(self, most: int) -> bytes:
@@ -182,7 +182,7 @@ class ResponseStream:
         try:
             return self._response.read(most)
         except (HTTPException, OSError, ValueError) as error:
-            raise MaybeDone(f"the stream broke: {error}") from error
+            raise ResponseLost(f"the stream broke: {error}") from error
 
     def interrupt(self) -> None:
         """Let who reads, in another thread, find the end."""

@@ -27,15 +27,15 @@ from provisioner.connect.protocol.http_errors import (
     Refused,
 )
 from provisioner.connect.server import decode, health, queue_handlers
-from provisioner.connect.server.auth import Doorman, TokenSession
+from provisioner.connect.server.auth import Authenticator, TokenSession
 from provisioner.connect.server.connections import Connections
 from provisioner.connect.server.encode import read_answer
 from provisioner.connect.server.health import HealthPages, Readiness
 from provisioner.connect.server.metadata import EVENTUAL, exchanged
 from provisioner.connect.server.metrics import Metrics
-from provisioner.connect.server.mounted_app import Site
+from provisioner.connect.server.mounted_app import MountedApp
 from provisioner.connect.server.open_databases import OpenDatabase, OpenDatabases
-from provisioner.connect.server.request_body import LATE, Bodies, ends_connection
+from provisioner.connect.server.request_body import LATE, RequestBodies, ends_connection
 from provisioner.connect.server.streams import Streams
 from provisioner.connect.server.watch_stream import Frame, Subscribe, WatchedKeys
 from provisioner.core.errors import ProvisionerError
@@ -66,7 +66,7 @@ class ConnectServer:
 
     def __init__(
         self,
-        doorman: Doorman,
+        authenticator: Authenticator,
         databases: OpenDatabases,
         metrics: Metrics,
         log: Callable[..., None],
@@ -75,24 +75,24 @@ class ConnectServer:
         *,
         public_url: str | None = None,
         log_all: bool = False,
-        site: Site | None = None,
+        site: MountedApp | None = None,
     ) -> None:
         self.draining = False
         self._looked = True  # at the databases, since the registry has changed
         self._loop = asyncio.get_running_loop()
         self.in_flight = 0
         self.metrics = metrics
-        self._doorman = doorman
+        self._authenticator = authenticator
         self._databases = databases
         self._log = log
         self._connections = connections
         self._public_url = public_url
         self._log_all = log_all
         self._site = site
-        self._bodies = Bodies()
-        self._streams = Streams(databases, doorman)
+        self._bodies = RequestBodies()
+        self._streams = Streams(databases, authenticator)
         self.readiness = Readiness(told)
-        self._pages = HealthPages(doorman, metrics, self._gauges, self.readiness)
+        self._pages = HealthPages(authenticator, metrics, self._gauges, self.readiness)
         self._operations: dict[str, Operation] = {
             "snapshot_read": self._snapshot_read,
             f"{EVENTUAL}/snapshot_read": self._eventual_read,
@@ -118,7 +118,7 @@ class ConnectServer:
                 if scope.method != "POST":
                     raise Refused(METHOD_NOT_ALLOWED, "this takes a POST")
                 headers = scope.headers
-                session = self._doorman.session(scope, headers, path[len(PREFIX) : _ID_END])
+                session = self._authenticator.session(scope, headers, path[len(PREFIX) : _ID_END])
                 principal = session.principal
                 self._connections.answering[protocol] = client
                 status = await operation(scope, protocol, headers, session)
@@ -287,10 +287,10 @@ class ConnectServer:
         """The metadata exchange."""
         if scope.method != "POST":
             raise Refused(METHOD_NOT_ALLOWED, "this takes a POST")
-        opened = self._doorman.exchange(scope, database_id)
+        opened = self._authenticator.exchange(scope, database_id)
         body = await self._bodies.read(scope, protocol, scope.headers, decode.READ_BYTES, database_id)
         place = self._databases.usable(database_id)
-        token, expires_at = self._doorman.sign(opened)
+        token, expires_at = self._authenticator.sign(opened)
         used = f"{scope.scheme}://{scope.headers.get('host') or scope.authority}"
         answer = exchanged(
             body, database_id, self._public_url, used, token, expires_at, lags=has_several(place.location)
@@ -301,10 +301,10 @@ class ConnectServer:
     def _gauges(self) -> dict[str, tuple[str, float]]:
         return {
             "open_databases": ("Databases that are open.", len(self._databases.opened)),
-            "refused_attempts_total": ("Requests so far whose token opened nothing.", self._doorman.refused),
+            "refused_attempts_total": ("Requests so far whose token opened nothing.", self._authenticator.refused),
             "watches": ("Watch streams.", self._streams.count),
             "requests_in_flight": ("Requests that are being answered.", self.in_flight),
-            "sessions": ("Data-path tokens that were seen.", len(self._doorman)),
+            "sessions": ("Data-path tokens that were seen.", len(self._authenticator)),
             "connections": ("Connections.", self._connections.open),
             "ended_connections_total": (
                 "Connections so far that asked for nothing, or were too many.",
@@ -323,7 +323,7 @@ class ConnectServer:
         self._bodies.each_second()
         self._databases.each_second()
         try:
-            changed = self._doorman.each_second()
+            changed = self._authenticator.each_second()
             self._looked = not changed and self._looked
             if self._site is not None:
                 self._site.each_second(changed)

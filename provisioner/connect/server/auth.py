@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from provisioner.connect.protocol.http_errors import BAD_REQUEST, TOO_MANY, UNAUTHORIZED, Refused
-from provisioner.connect.server.rate_limit import Attempts
+from provisioner.connect.server.rate_limit import RateLimiter
 from provisioner.connect.server.tokens import LONGEST, Access, Opened
 from provisioner.core.clock import now_ms
 
@@ -30,13 +30,13 @@ class TokenSession:
         self.epoch = epoch
 
 
-class Doorman:
+class Authenticator:
     """Tokens come as ``Bearer …`` in the header ``authorization``; for the thread of the event loop."""
 
     def __init__(self, access: Access) -> None:
         self.refused = 0
         self._access = access
-        self._attempts = Attempts()
+        self._attempts = RateLimiter()
         self._sessions: dict[str, TokenSession] = {}
         self._epoch = 0
         self._unasked = 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from provisioner.connect.protocol.http_errors import METHOD_NOT_ALLOWED, NOT_FOUND, UNAVAILABLE, Refused
-from provisioner.connect.server.auth import Doorman, address_of
+from provisioner.connect.server.auth import Authenticator, address_of
 from provisioner.connect.server.metrics import Metrics
 from provisioner.connect.server.options import is_loopback
 from provisioner.system.service_thread import gone, states
@@ -41,8 +41,10 @@ class Readiness:
 class HealthPages:
     """`gauges` tells the present numbers."""
 
-    def __init__(self, doorman: Doorman, metrics: Metrics, gauges: Callable[[], Gauges], readiness: Readiness) -> None:
-        self._doorman = doorman
+    def __init__(
+        self, authenticator: Authenticator, metrics: Metrics, gauges: Callable[[], Gauges], readiness: Readiness
+    ) -> None:
+        self._authenticator = authenticator
         self._metrics = metrics
         self._gauges = gauges
         self._readiness = readiness
@@ -60,6 +62,6 @@ class HealthPages:
             return 200
         near = is_loopback(address_of(scope.client)) and "x-forwarded-for" not in scope.headers
         if not near:
-            self._doorman.must_administer(scope)
+            self._authenticator.must_administer(scope)
         protocol.response_str(200, _METRICS, self._metrics.text(self._gauges(), states()))
         return 200

@@ -13,7 +13,7 @@ from provisioner.system.home import Home
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ServerContext:
     """What a site may use of the server that it is part of. `log` is called with a level, a message and fields."""
 
     home: Home
@@ -23,7 +23,7 @@ class Surroundings:
     log: Callable[..., None]
 
 
-class Site(Protocol):
+class MountedApp(Protocol):
     """For the thread of the event loop, which it must not keep from other requests."""
 
     @property
@@ -43,4 +43,4 @@ class Site(Protocol):
         """No request will come any more."""
 
 
-MakeSite = Callable[[Surroundings], Site]
+MakeSite = Callable[[ServerContext], MountedApp]

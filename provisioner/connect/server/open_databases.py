@@ -17,7 +17,7 @@ from provisioner.core.model import Intent, Status
 from provisioner.engines.open_store import open_store
 from provisioner.engines.protocol.location import is_server
 from provisioner.kv.client.async_bridge import AsyncBridge
-from provisioner.kv.client.read_coalescing import Gathering
+from provisioner.kv.client.read_coalescing import ReadCoalescer
 from provisioner.kv.errors import Busy, KvError, Unreachable
 from provisioner.kv.local_store import DirectStore, ReadTransaction, Replicated, Row
 from provisioner.kv.model import ReadRange
@@ -70,8 +70,8 @@ class OpenDatabase:
         self.users = 0
         self.light = False
         self.pinned: ReadTransaction | None = None
-        self.reads: Gathering[list[Row]] | None = None
-        self.eventual: Gathering[tuple[list[Row], bool]] | None = None
+        self.reads: ReadCoalescer[list[Row]] | None = None
+        self.eventual: ReadCoalescer[tuple[list[Row], bool]] | None = None
         self.watchers: set[Callable[[], None]] = set()
         self.ended: Refused | None = None
         self.due: int | None = None
@@ -160,13 +160,13 @@ class OpenDatabases:
     def gathered(self, database: OpenDatabase, ranges: Sequence[ReadRange]) -> Awaitable[list[list[Row]]]:
         """Read from a store that is asked over a network, together with whoever asks for something now."""
         if database.reads is None:
-            database.reads = Gathering(lambda wanted: self.call(database, database.store.rows, wanted))
+            database.reads = ReadCoalescer(lambda wanted: self.call(database, database.store.rows, wanted))
         return database.reads.read(ranges)
 
     def eventual(self, database: OpenDatabase, ranges: Sequence[ReadRange]) -> Awaitable[list[tuple[list[Row], bool]]]:
         """Read what may be somewhat older, in the same way: the rows of each range, and whether they are the latest."""
         if database.eventual is None:
-            database.eventual = Gathering(lambda wanted: self.call(database, _eventual, database.store, wanted))
+            database.eventual = ReadCoalescer(lambda wanted: self.call(database, _eventual, database.store, wanted))
         return database.eventual.read(ranges)
 
     async def _in(

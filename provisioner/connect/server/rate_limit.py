@@ -9,7 +9,7 @@ PER_SECOND = 1.0
 ADDRESSES = 10_000  # remembered at a time; whoever has more of them than that is not stopped by counting
 
 
-class Attempts:
+class RateLimiter:
     """A bucket of attempts for each address: ten at once, then one a second.
 
     Of a bucket only the time at which it will be full again is kept (seconds, of any clock that does not go back). An

@@ -19,7 +19,7 @@ _DIGITS: Final = 15
 LATE: Final = f"the body did not come within {SECONDS} seconds"
 
 
-class Bodies:
+class RequestBodies:
     """Those that are on their way. A task that waits too long for one is cancelled."""
 
     def __init__(self) -> None:

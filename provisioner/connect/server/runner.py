@@ -20,11 +20,11 @@ from typing import Final
 import uvloop
 
 from provisioner.connect.server.app import ConnectServer
-from provisioner.connect.server.auth import Doorman
+from provisioner.connect.server.auth import Authenticator
 from provisioner.connect.server.connections import ConnectionLimits, Connections
 from provisioner.connect.server.listener import http_server, listening
 from provisioner.connect.server.metrics import Metrics
-from provisioner.connect.server.mounted_app import MakeSite, Surroundings
+from provisioner.connect.server.mounted_app import MakeSite, ServerContext
 from provisioner.connect.server.open_databases import OpenDatabases
 from provisioner.connect.server.options import Options, checked
 from provisioner.connect.server.tokens import BUSY_SECONDS, Access
@@ -172,9 +172,9 @@ class RunningServer:
         connections = Connections(self.options.port, limits, self._log)
         most = _most_databases(self.options)
         databases = OpenDatabases(registry, most, self._log, metrics.groups.add, self._clock)
-        surroundings = Surroundings(self.home, self.options, databases, metrics, self._log)
+        surroundings = ServerContext(self.home, self.options, databases, metrics, self._log)
         server = ConnectServer(
-            Doorman(access),
+            Authenticator(access),
             databases,
             metrics,
             self._log,

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Final
 
 from provisioner.connect.protocol.http_errors import UNAVAILABLE, Refused
-from provisioner.connect.server.auth import Doorman
+from provisioner.connect.server.auth import Authenticator
 from provisioner.connect.server.open_databases import OpenDatabase, OpenDatabases
 from provisioner.connect.server.watch_stream import Frame, Subscribe, WatchStream
 from provisioner.core.errors import ProvisionerError
@@ -16,10 +16,10 @@ _HEADERS: Final = [("content-type", "application/octet-stream")]
 
 
 class Streams:
-    def __init__(self, databases: OpenDatabases, doorman: Doorman) -> None:
+    def __init__(self, databases: OpenDatabases, authenticator: Authenticator) -> None:
         self.count = 0
         self._databases = databases
-        self._doorman = doorman
+        self._authenticator = authenticator
         self._open: dict[str, set[WatchStream]] = {}
         self._draining = False
 
@@ -67,7 +67,7 @@ class Streams:
         """End those whose token was revoked, or is over, or of which nobody can tell any more."""
         for bearer, of_token in list(self._open.items()):
             try:
-                goes_on = self._doorman.still_opens(bearer)
+                goes_on = self._authenticator.still_opens(bearer)
             except ProvisionerError:  # what asked before says so
                 goes_on = False
             if not goes_on:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from provisioner.dashboard.charts.line_charts import plots
-from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.context import PageContext
 from provisioner.system import pidfile
 
 AT_ONCE = 100
 _UNDER_WAY = 20
 
 
-def page(visit: Visit) -> Response:
+def page(visit: PageContext) -> Response:
     registry = visit.registry
     text = visit.query("before")
     before = int(text) if text.isdecimal() and len(text) < 18 else None

@@ -10,10 +10,10 @@ from provisioner.dashboard.pages.assignments import of_app
 from provisioner.dashboard.pages.database_rows import rows
 from provisioner.dashboard.pages.suggest import app_of
 from provisioner.dashboard.pages.timeline_graph import picture
-from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.context import PageContext
 
 
-def page(visit: Visit) -> Response:
+def page(visit: PageContext) -> Response:
     found = app_of(visit)
     listed = rows(visit, app_id=found.id)
     return visit.page(

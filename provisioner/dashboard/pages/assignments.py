@@ -10,12 +10,12 @@ from starlette.responses import Response
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import App, ConnectMode, Instance, Scrub
 from provisioner.core.naming import BRANCH_PREFIX
-from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.context import Missing, PageContext
 from provisioner.dashboard.web.forms import RequestedChange
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.engines.catalog import engine_of
 from provisioner.operations import assignments, instances
-from provisioner.operations.proposal import Told
+from provisioner.operations.proposal import ProgressReporter
 from provisioner.reconcile.apply.fork_sources import EMPTY, FORK
 
 BRANCH: Final = "branch"
@@ -52,7 +52,7 @@ class Assignment:
         return {"instance": self.instance.slug, "app": self.app.slug, "connect": self.connect, "begins": self.begins}
 
 
-def of_app(visit: Visit, app: App) -> list[Assignment]:
+def of_app(visit: PageContext, app: App) -> list[Assignment]:
     """Those of an app, the first assigned first."""
     registry = visit.registry
     modes, rules, scrubs = registry.connect_modes(app.id), registry.new_branches(app.id), registry.scrubs(app.id)
@@ -61,13 +61,13 @@ def of_app(visit: Visit, app: App) -> list[Assignment]:
     ]
 
 
-def of_instance(visit: Visit, instance: Instance) -> list[Assignment]:
+def of_instance(visit: PageContext, instance: Instance) -> list[Assignment]:
     slugs = {app for slug, app in visit.registry.assignments() if slug == instance.slug}
     apps = [app for app in visit.registry.apps() if app.slug in slugs]
     return [each for app in apps for each in of_app(visit, app) if each.instance.id == instance.id]
 
 
-def form(visit: Visit, error: ProvisionerError | None = None) -> Response:
+def form(visit: PageContext, error: ProvisionerError | None = None) -> Response:
     """Of an assignment that is to be, or of the settings of one that is."""
     asked = {name: visit.form.get(name) or visit.query(name) for name in ("instance", "app")}
     every, apps = visit.registry.instances(), visit.registry.apps()
@@ -97,7 +97,7 @@ def form(visit: Visit, error: ProvisionerError | None = None) -> Response:
     )
 
 
-def assign(visit: Visit, _: Told) -> RequestedChange:
+def assign(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     """What a form does not say stays as it is, or was."""
     instance, app = _meant(visit)
     before = next((each for each in of_app(visit, app) if each.instance.id == instance.id), None)
@@ -112,7 +112,7 @@ def assign(visit: Visit, _: Told) -> RequestedChange:
     return RequestedChange(title, proposal, _back(visit, instance, app), lambda _: offer)
 
 
-def unassign(visit: Visit, _: Told) -> RequestedChange:
+def unassign(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     instance, app = _meant(visit)
     if all(each.id != instance.id for each in visit.registry.assigned(app.id)):
         raise ProvisionerError(f"{instance.slug} is not assigned to {app.slug}", "Nothing was done")
@@ -122,7 +122,7 @@ def unassign(visit: Visit, _: Told) -> RequestedChange:
     return RequestedChange(title, proposal, _back(visit, instance, app), lambda _: offer)
 
 
-def _meant(visit: Visit) -> tuple[Instance, App]:
+def _meant(visit: PageContext) -> tuple[Instance, App]:
     """Those that the form names. Raises Missing and ProvisionerError."""
     slug, other = visit.form.get("app", ""), visit.form.get("instance", "")
     app = next((app for app in visit.registry.apps() if app.slug == slug), None)
@@ -131,14 +131,14 @@ def _meant(visit: Visit) -> tuple[Instance, App]:
     return instances.find(visit.registry, other[:100]), app
 
 
-def _connect(visit: Visit) -> ConnectMode | None:
+def _connect(visit: PageContext) -> ConnectMode | None:
     text = visit.form.get("connect", "")
     if text and text not in list(ConnectMode):
         raise UsageError(f"{text[:100]!r} is no way to connect", f"There are: {', '.join(ConnectMode)}")
     return ConnectMode(text) if text else None
 
 
-def _begins(visit: Visit) -> str | None:
+def _begins(visit: PageContext) -> str | None:
     """The rule that a form says; None where it says none. Branches called as something else is have a longer name too."""
     begins, branch = visit.form.get("begins", ""), visit.form.get("branch", "").strip()
     if begins == BRANCH:
@@ -153,7 +153,7 @@ def _split(begins: str) -> tuple[str, str]:
     return BRANCH, begins.removeprefix(FORK)
 
 
-def _present(visit: Visit, apps: list[App], asked: dict[str, str]) -> list[Assignment]:
+def _present(visit: PageContext, apps: list[App], asked: dict[str, str]) -> list[Assignment]:
     found = [each for app in apps if app.slug == asked["app"] for each in of_app(visit, app)]
     return [each for each in found if each.instance.slug == asked["instance"]]
 
@@ -162,6 +162,6 @@ def _option(slug: str) -> tuple[str, str]:
     return slug, slug
 
 
-def _back(visit: Visit, instance: Instance, app: App) -> str:
+def _back(visit: PageContext, instance: Instance, app: App) -> str:
     """The page that it was asked from."""
     return f"/apps/{app.slug}" if visit.form.get("from") == "app" else f"/instances/{instance.slug}"

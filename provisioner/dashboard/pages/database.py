@@ -8,12 +8,12 @@ from typing import Any
 
 from starlette.responses import Response
 
-from provisioner.core.connection import Attached, database_url, instance_prefix
+from provisioner.core.connection import ConnectedDatabase, database_url, instance_prefix
 from provisioner.core.errors import NotResolved
 from provisioner.core.model import ConnectMode, Database, Status, Timeline
 from provisioner.dashboard.pages.database_rows import database_of, use_of
 from provisioner.dashboard.pages.states import state_of
-from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.context import Missing, PageContext
 from provisioner.engines.catalog import ENGINES, engine_of
 from provisioner.engines.endpoints import reached
 from provisioner.operations import documents
@@ -21,7 +21,7 @@ from provisioner.registry import tokens
 from provisioner.system import secret_key
 
 
-def page(visit: Visit) -> Response:
+def page(visit: PageContext) -> Response:
     database, _, timeline = shown = found(visit)
     document = documents.document(database, documents.Reach(visit.registry, timeline.app_id))
     app = visit.registry.app(timeline.app_id)
@@ -42,7 +42,7 @@ def page(visit: Visit) -> Response:
     )
 
 
-def reveal(visit: Visit) -> Response:
+def reveal(visit: PageContext) -> Response:
     """How it is reached, with what opens it: told to who asks for it, and noted in the audit log."""
     database, app_slug, timeline = connected(visit)
     engine = engine_of(visit.registry.storage_of(database))
@@ -63,7 +63,7 @@ def reveal(visit: Visit) -> Response:
     )
 
 
-def _with_token(visit: Visit, database: Database, timeline: Timeline) -> dict[str, str]:
+def _with_token(visit: PageContext, database: Database, timeline: Timeline) -> dict[str, str]:
     """By what each is called: the URL, the token, and where there is one the file."""
     owned = tokens.ownership(visit.registry, database.id)
     token = secret_key.injected(secret_key.secret(visit.shared.home), database.id, owned[2] if owned else 0)
@@ -72,10 +72,10 @@ def _with_token(visit: Visit, database: Database, timeline: Timeline) -> dict[st
     return {**found, "File": path} if path else found
 
 
-def _as_role(visit: Visit, database: Database, app_slug: str) -> dict[str, str]:
+def _as_role(visit: PageContext, database: Database, app_slug: str) -> dict[str, str]:
     """The variables that an app is given for it."""
     instance = visit.registry.storage_of(database)
-    attached = Attached(
+    attached = ConnectedDatabase(
         instance=instance.slug,
         instance_id=instance.id,
         engine=instance.engine,
@@ -95,7 +95,7 @@ def psql(app_slug: str, timeline: Timeline, instance: str) -> str:
     return f"provisioner exec --app {app_slug} --timeline {name} -- sh -c 'psql ${variable}'"
 
 
-def found(visit: Visit) -> tuple[Database, str, Timeline]:
+def found(visit: PageContext) -> tuple[Database, str, Timeline]:
     """The database of the path, with its app's slug and its timeline. Raises Missing."""
     database_id = visit.parameter("database_id")
     database = database_of(visit.registry, database_id)
@@ -106,13 +106,13 @@ def found(visit: Visit) -> tuple[Database, str, Timeline]:
     return database, app.slug if app else "", timeline
 
 
-def heading(visit: Visit, database: Database, app_slug: str, timeline: Timeline) -> dict[str, Any]:
+def heading(visit: PageContext, database: Database, app_slug: str, timeline: Timeline) -> dict[str, Any]:
     """What each page of a database says on top: the instance too, since a timeline may have several databases."""
     slug = visit.registry.instance_of(database.instance_id).slug
     return {"database": database, "app": app_slug, "timeline": timeline, "instance": slug}
 
 
-def connected(visit: Visit) -> tuple[Database, str, Timeline]:
+def connected(visit: PageContext) -> tuple[Database, str, Timeline]:
     """The same, of one that may be used now. Raises NotResolved."""
     database, app_slug, timeline = found(visit)
     if database.status is not Status.CONNECTED or database.intent is not None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from provisioner.core.model import Database, Timeline
 from provisioner.dashboard.pages.states import StatusLabel, state_of
-from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.context import PageContext
 from provisioner.operations import documents
 from provisioner.reconcile.plan.planner_context import expires_at
 from provisioner.registry.shares import shares
@@ -55,7 +55,7 @@ class DatabasePage:
     after: int | None
 
 
-def rows(visit: Visit, *, app_id: str | None = None, instance_id: str | None = None) -> DatabasePage:
+def rows(visit: PageContext, *, app_id: str | None = None, instance_id: str | None = None) -> DatabasePage:
     """Those that the page's query asks for: `q` is in the name of the branch, `skip` are left out in front."""
     registry, text = visit.registry, visit.query("q")[:200]
     skip = int(visit.query("skip")) if visit.query("skip").isdecimal() and len(visit.query("skip")) < 9 else 0

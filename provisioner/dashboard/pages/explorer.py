@@ -21,7 +21,7 @@ from provisioner.core.errors import NotResolved
 from provisioner.dashboard.pages.database import found, heading
 from provisioner.dashboard.pages.database_rows import database_of
 from provisioner.dashboard.values import value_display, value_form
-from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.context import Missing, PageContext
 from provisioner.engines.open_store import open_store
 from provisioner.kv.codec import json_notation
 from provisioner.kv.codec import key as keys_
@@ -50,7 +50,7 @@ class KeyNode:
     entry: value_display.Shown | None
 
 
-def keys(visit: Visit) -> Response:
+def keys(visit: PageContext) -> Response:
     """What is typed and cannot be is said beside its field."""
     wrong = {}
     for field in ("prefix", "start", "end"):
@@ -66,7 +66,7 @@ def keys(visit: Visit) -> Response:
     return _listing(visit, visit.query("prefix"), [], [], "", status=400, wrong=wrong)
 
 
-def _keys(visit: Visit) -> Response:
+def _keys(visit: PageContext) -> Response:
     prefix = json_notation.key_of(visit.query("prefix") or "[]")
     if visit.query("as") != "list":
         branches, following = tree(visit.store, prefix, visit.query("cursor"))
@@ -77,7 +77,7 @@ def _keys(visit: Visit) -> Response:
 
 
 def _listing(
-    visit: Visit,
+    visit: PageContext,
     prefix: str,
     branches: list[KeyNode],
     entries: list[value_display.Shown],
@@ -176,7 +176,7 @@ def listed(
     return shown, selector.cursor(rows[AT_ONCE - 1][0]) if len(rows) > AT_ONCE else ""
 
 
-def entry(visit: Visit) -> Response:
+def entry(visit: PageContext) -> Response:
     database, app, timeline = found(visit)
     key = asked(visit)
     row = visit.store.row(key)
@@ -196,7 +196,7 @@ def entry(visit: Visit) -> Response:
     )
 
 
-def asked(visit: Visit) -> bytes:
+def asked(visit: PageContext) -> bytes:
     """The key that the query names. Raises Missing."""
     try:
         return bytes.fromhex(visit.query("key"))
@@ -208,7 +208,7 @@ def key_named(key: bytes) -> str:
     return value_display.key_text(key) or f"bytes {key.hex()}"
 
 
-def changes(visit: Visit) -> Response:
+def changes(visit: PageContext) -> Response:
     """What differs from what the database was forked from: at most so much, found within a few seconds."""
     database, app, timeline = found(visit)
     source = database_of(visit.registry, database.forked_from) if database.forked_from else None

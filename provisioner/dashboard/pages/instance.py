@@ -9,13 +9,13 @@ from starlette.responses import Response
 from provisioner.core.model import Instance, Status
 from provisioner.dashboard.pages.assignments import of_instance
 from provisioner.dashboard.pages.database_rows import rows
-from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.context import Missing, PageContext
 from provisioner.engines.protocol.location import is_server
 from provisioner.operations.instance.health import standing
 from provisioner.operations.instance.moves_in_progress import moves_under_way
 
 
-def page(visit: Visit) -> Response:
+def page(visit: PageContext) -> Response:
     instance = found(visit)
     counts: Counter[Status] = Counter()
     for instance_id, _, status, count in visit.registry.counted():
@@ -37,7 +37,7 @@ def page(visit: Visit) -> Response:
     )
 
 
-def found(visit: Visit) -> Instance:
+def found(visit: PageContext) -> Instance:
     """The instance of the path. Raises Missing."""
     slug = visit.parameter("slug")
     instance = next((each for each in visit.registry.instances() if each.slug == slug), None)

@@ -7,16 +7,16 @@ from starlette.responses import Response
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import Instance
 from provisioner.dashboard.pages.instance import found
-from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.context import Missing, PageContext
 from provisioner.dashboard.web.forms import Choice, RequestedChange
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.engines.catalog import ENGINES, engine_of
-from provisioner.engines.protocol.engine import Where
+from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.engines.protocol.location import SSL_MODES, is_server, without_password
 from provisioner.operations import instances, retry
 from provisioner.operations.instance import deletion as instance_deletion
 from provisioner.operations.instance import edit as instance_edit
-from provisioner.operations.proposal import Told
+from provisioner.operations.proposal import ProgressReporter
 from provisioner.registry.home.observed_time import recoverable
 from provisioner.registry.instances import Deleted, deleted
 from provisioner.registry.store import Registry
@@ -26,7 +26,7 @@ _SSL_MODES = (("", "as the URL says"), *((mode, mode) for mode in SSL_MODES))
 _BACKUP = Choice("backup", "Final backup", (("yes", "of each database"), ("no", "none")))
 
 
-def test(visit: Visit) -> Response:
+def test(visit: PageContext) -> Response:
     """The page that says what `provisioner instance test` says."""
     instance = found(visit)
     checks = list(engine_of(instance).test(instance))
@@ -36,7 +36,7 @@ def test(visit: Visit) -> Response:
 # added and edited by forms
 
 
-def adding(visit: Visit, error: ProvisionerError | None = None) -> Response:
+def adding(visit: PageContext, error: ProvisionerError | None = None) -> Response:
     """The form."""
     typed = visit.form
     return visit.page(
@@ -51,7 +51,7 @@ def adding(visit: Visit, error: ProvisionerError | None = None) -> Response:
     )
 
 
-def add(visit: Visit, _: Told) -> RequestedChange:
+def add(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     name, engine = visit.form.get("name", "").strip(), visit.form.get("engine", "")
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {engine[:100]!r}", f"There are: {', '.join(ENGINES)}")
@@ -59,7 +59,7 @@ def add(visit: Visit, _: Told) -> RequestedChange:
     return RequestedChange(f"Add the instance {name}", proposal, f"/instances/{name}", meanwhile="/")
 
 
-def editing(visit: Visit, error: ProvisionerError | None = None) -> Response:
+def editing(visit: PageContext, error: ProvisionerError | None = None) -> Response:
     """The form."""
     instance = found(visit)
     return visit.page(
@@ -74,7 +74,7 @@ def editing(visit: Visit, error: ProvisionerError | None = None) -> Response:
     )
 
 
-def edit(visit: Visit, _: Told) -> RequestedChange:
+def edit(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     instance = found(visit)
     name = visit.form.get("name", instance.slug).strip()
     proposal = instance_edit.edit(visit.registry, instance, name, _where(visit, instance))
@@ -83,7 +83,7 @@ def edit(visit: Visit, _: Told) -> RequestedChange:
     return RequestedChange(f"Change the instance {instance.slug}", proposal, page, lambda _: back, meanwhile="/")
 
 
-def _typed(visit: Visit) -> dict[str, str]:
+def _typed(visit: PageContext) -> dict[str, str]:
     """What was typed of a place, as it may be shown again: without what opens it."""
     typed = {name: visit.form[name] for name in _PLACE if name in visit.form}
     return typed | ({"url": without_password(typed["url"])} if "url" in typed else {})
@@ -93,7 +93,7 @@ def _as_it_is(instance: Instance) -> dict[str, str]:
     return {"directory": instance.location, "url": without_password(instance.url)}
 
 
-def _where(visit: Visit, known: Instance | None = None) -> Where:
+def _where(visit: PageContext, known: Instance | None = None) -> StorageTarget:
     """What was typed and is not so already. Raises UsageError where that is not for this session to say.
 
     A password is kept as long as the URL is: it is not sent to another server.
@@ -109,7 +109,7 @@ def _where(visit: Visit, known: Instance | None = None) -> Where:
         )
     if new.get("sslmode") not in (None, *SSL_MODES):
         raise UsageError("there is no such way to use TLS", f"There are: {', '.join(SSL_MODES)}")
-    return Where(
+    return StorageTarget(
         directory=new.get("directory"),
         url=new.get("url"),
         ca_cert=new.get("ca_cert"),
@@ -118,7 +118,7 @@ def _where(visit: Visit, known: Instance | None = None) -> Where:
     )
 
 
-def _wrong(visit: Visit, name: str, old: str, error: ProvisionerError | None) -> dict[str, str]:
+def _wrong(visit: PageContext, name: str, old: str, error: ProvisionerError | None) -> dict[str, str]:
     """By the name of its field, what is wrong."""
     wrong = {"name": "", "directory": "", "url": "", "form": ""}
     if error is None:
@@ -141,7 +141,7 @@ def _status(error: ProvisionerError | None) -> int:
 # fixed, deleted and recovered
 
 
-def fix(visit: Visit, _: Told) -> RequestedChange:
+def fix(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     """All of its databases that are in error, or the one that the form names."""
     instance = found(visit)
     page, chosen = f"/instances/{instance.slug}", visit.form.get("database", "")
@@ -155,7 +155,7 @@ def fix(visit: Visit, _: Told) -> RequestedChange:
     return RequestedChange(f"Fix {database.name}", retry.databases(visit.registry, app, timeline, [database]), page)
 
 
-def delete(visit: Visit, _: Told) -> RequestedChange:
+def delete(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     instance = found(visit)
     backup = visit.form.get("backup", "yes") != "no"
     proposal = instance_deletion.delete(visit.registry, instance, backup=backup)
@@ -167,7 +167,7 @@ def delete(visit: Visit, _: Told) -> RequestedChange:
     return RequestedChange(f"Delete {instance.slug}", proposal, "/", undo, choices=(_BACKUP,))
 
 
-def recover(visit: Visit, _: Told) -> RequestedChange:
+def recover(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     chosen = visit.parameter("instance_id")
     item = next((item for item in deleted(visit.registry) if item.instance.id == chosen), None)
     if item is None:
@@ -177,6 +177,6 @@ def recover(visit: Visit, _: Told) -> RequestedChange:
     return RequestedChange(f"Recover {slug}", proposal, f"/instances/{slug}", meanwhile="/")
 
 
-def deleted_instances(visit: Visit) -> list[Deleted]:
+def deleted_instances(visit: PageContext) -> list[Deleted]:
     """The deleted instances that can be brought back now."""
     return recoverable(visit.registry, visit.now)

@@ -19,7 +19,7 @@ from provisioner.dashboard.pages import explorer
 from provisioner.dashboard.pages.database import connected, heading
 from provisioner.dashboard.values import value_display, value_form
 from provisioner.dashboard.values.value_form import Spelling
-from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.context import Missing, PageContext
 from provisioner.dashboard.web.sessions import Offer, ReplacedEntry
 from provisioner.kv.codec import json_notation
 from provisioner.kv.codec import key as keys
@@ -46,7 +46,7 @@ class Draft:
     wrong: dict[str, str] = field(default_factory=dict)
 
 
-def blank(visit: Visit) -> Response:
+def blank(visit: PageContext) -> Response:
     """The form for a new key."""
     if visit.session.read_only:
         return RedirectResponse(_path(visit, "keys"), 303)
@@ -55,7 +55,7 @@ def blank(visit: Visit) -> Response:
     return _form(visit, None, Draft(key=text))
 
 
-def create(visit: Visit) -> Response:
+def create(visit: PageContext) -> Response:
     form = visit.form
     draft = _typed(form, ABSENT)
     key = b""
@@ -74,7 +74,7 @@ def create(visit: Visit) -> Response:
     return _conflict(visit, key, draft)
 
 
-def form(visit: Visit) -> Response:
+def form(visit: PageContext) -> Response:
     """The form for an entry."""
     key = explorer.asked(visit)
     row = visit.store.row(key)
@@ -83,7 +83,7 @@ def form(visit: Visit) -> Response:
     return _form(visit, key, _drafted(row) if row else Draft())
 
 
-def edit(visit: Visit) -> Response:
+def edit(visit: PageContext) -> Response:
     key = explorer.asked(visit)
     row = visit.store.row(key)
     draft = _typed(visit.form, visit.form.get("versionstamp", ABSENT))
@@ -104,7 +104,7 @@ def edit(visit: Visit) -> Response:
     return _conflict(visit, key, draft)
 
 
-def delete(visit: Visit) -> Response:
+def delete(visit: PageContext) -> Response:
     key = explorer.asked(visit)
     row = visit.store.row(key)
     versionstamp = visit.form.get("versionstamp", "")
@@ -115,7 +115,7 @@ def delete(visit: Visit) -> Response:
     return _conflict(visit, key, draft, deleting=True)
 
 
-def undo(visit: Visit) -> Response:
+def undo(visit: PageContext) -> Response:
     """Take a change back, as long as nobody has changed the same key since."""
     database, *_ = connected(visit)
     kept = visit.session.kept.get(visit.form.get("change", ""))
@@ -156,7 +156,7 @@ def _drafted(row: StoredRow) -> Draft:
     return Draft(value=text, spelling=spelling, **common)
 
 
-def _stored(visit: Visit, draft: Draft, seen: StoredRow | None) -> tuple[bytes, int, int] | None:
+def _stored(visit: PageContext, draft: Draft, seen: StoredRow | None) -> tuple[bytes, int, int] | None:
     """Value, encoding and expiry as typed; what is typed as it was seen stays bit by bit. None where something is wrong."""
     before = _drafted(seen) if seen else None
     data, encoding, expire_at = b"", 0, NEVER
@@ -181,7 +181,9 @@ def _same(before: Draft, draft: Draft) -> bool:
     return before.spelling == draft.spelling and before.value == draft.value.replace("\r\n", "\n")
 
 
-def _changed(visit: Visit, action: str, key: bytes, row: StoredRow | None, wanted: StoredRow | None) -> Offer | None:
+def _changed(
+    visit: PageContext, action: str, key: bytes, row: StoredRow | None, wanted: StoredRow | None
+) -> Offer | None:
     """Put one entry in the place of another that is still there, and say so in the audit log. None where it is not.
 
     The log hears of it before it happens: there is no change that it does not tell of.
@@ -206,7 +208,7 @@ def _changed(visit: Visit, action: str, key: bytes, row: StoredRow | None, wante
     return Offer(_LABEL, _path(visit, "undo"), {"change": name})
 
 
-def _record(visit: Visit, action: str, database: Database, timeline: Timeline, key: bytes, why: str = "") -> None:
+def _record(visit: PageContext, action: str, database: Database, timeline: Timeline, key: bytes, why: str = "") -> None:
     visit.registry.record(
         visit.now,
         action,
@@ -217,7 +219,7 @@ def _record(visit: Visit, action: str, database: Database, timeline: Timeline, k
     )
 
 
-def _conflict(visit: Visit, key: bytes, draft: Draft, *, deleting: bool = False) -> Response:
+def _conflict(visit: PageContext, key: bytes, draft: Draft, *, deleting: bool = False) -> Response:
     """What was seen, what is there, what was to be written: and a form that goes on from what is there."""
     row = visit.store.row(key)
     seen = value_form.unsealed(draft.seen, key, draft.versionstamp)
@@ -238,7 +240,7 @@ def _conflict(visit: Visit, key: bytes, draft: Draft, *, deleting: bool = False)
     )
 
 
-def _form(visit: Visit, key: bytes | None, draft: Draft, *, status: int = 200, **context: Any) -> Response:
+def _form(visit: PageContext, key: bytes | None, draft: Draft, *, status: int = 200, **context: Any) -> Response:
     database, app, timeline = connected(visit)
     row = None if key is None else visit.store.row(key)
     now = _stamp(row) if row else ABSENT
@@ -266,9 +268,9 @@ def _check(row: StoredRow | None) -> bytes | None:
     return bytes.fromhex(_stamp(row)) if row else None
 
 
-def _path(visit: Visit, page: str) -> str:
+def _path(visit: PageContext, page: str) -> str:
     return f"/databases/{visit.parameter('database_id')}/{page}"
 
 
-def _entry(visit: Visit, key: bytes) -> str:
+def _entry(visit: PageContext, key: bytes) -> str:
     return f"{_path(visit, 'entry')}?key={key.hex()}"

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from provisioner.core.model import Status, timeline_status
 from provisioner.dashboard.pages.instance_changes import deleted_instances
 from provisioner.dashboard.pages.states import FAILED, WAITING, StatusLabel
-from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.context import PageContext
 from provisioner.registry.store import Registry
 from provisioner.registry.trouble import troubles
 
@@ -66,7 +66,7 @@ class Tally:
 _AWAY = (Status.ARCHIVED, Status.PURGED)
 
 
-def page(visit: Visit) -> Response:
+def page(visit: PageContext) -> Response:
     registry = visit.registry
     of_instance, of_app = tallies(registry)
     sizes = visit.shared.sizes.known()

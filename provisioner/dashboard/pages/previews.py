@@ -11,12 +11,12 @@ from provisioner.core.durations import lasting
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import Database, Timeline
 from provisioner.dashboard.pages.suggest import app_of, names
-from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.context import PageContext
 from provisioner.dashboard.web.forms import Filled, RequestedChange, filling, form_of
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.git.refs import commit_of
 from provisioner.operations import documents, previews
-from provisioner.operations.proposal import Told
+from provisioner.operations.proposal import ProgressReporter
 from provisioner.reconcile.changes.previews import find_preview
 from provisioner.reconcile.plan.planner_context import expires_at
 from provisioner.registry import queries
@@ -33,15 +33,15 @@ class PreviewRow:
     expires_at: int | None
 
 
-def page(visit: Visit) -> Response:
+def page(visit: PageContext) -> Response:
     return _page(visit, form_of(visit))
 
 
-def again(visit: Visit, error: ProvisionerError) -> Response:
+def again(visit: PageContext, error: ProvisionerError) -> Response:
     return _page(visit, form_of(visit, error))
 
 
-def _page(visit: Visit, form: Filled) -> Response:
+def _page(visit: PageContext, form: Filled) -> Response:
     app = app_of(visit)
     text = visit.query("skip")
     skip = int(text) if text.isdecimal() and len(text) < 9 else 0
@@ -65,7 +65,7 @@ def _page(visit: Visit, form: Filled) -> Response:
     )
 
 
-def create(visit: Visit, told: Told) -> RequestedChange:
+def create(visit: PageContext, reporter: ProgressReporter) -> RequestedChange:
     app = app_of(visit)
     given = visit.form
     revision, source = given.get("revision", "").strip(), given.get("source", "").strip()
@@ -76,7 +76,7 @@ def create(visit: Visit, told: Told) -> RequestedChange:
             raise UsageError("there is no preview without a revision", "Name a commit, a tag or a branch")
         commit = commit_of(app.git_dir, revision) or _known(visit.registry, app.id, revision)
         proposal = previews.create(
-            visit.registry, app, revision, commit, told, source=source or previews.EMPTY, lasts_ms=lasts
+            visit.registry, app, revision, commit, reporter, source=source or previews.EMPTY, lasts_ms=lasts
         )
 
     def undo(registry: Registry) -> Offer | None:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from provisioner.core.model import RunState
 from provisioner.dashboard.pages.suggest import timeline_of
-from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.context import Missing, PageContext
 from provisioner.registry import queries
 from provisioner.registry.redaction import mask
 from provisioner.runs.process import log_path
@@ -39,7 +39,7 @@ class Piece:
         return min(self.end + PIECE, self.size) if self.end < self.size else None
 
 
-def page(visit: Visit) -> Response:
+def page(visit: PageContext) -> Response:
     app, timeline = timeline_of(visit)
     run = queries.run_of(visit.registry, timeline, visit.parameter("run_id"))
     if run is None:

@@ -15,23 +15,23 @@ from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
 from provisioner.dashboard.pages.assignments import of_app
 from provisioner.dashboard.pages.suggest import app_of
-from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.context import PageContext
 from provisioner.dashboard.web.forms import Filled, RequestedChange, filling, form_of
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.operations import apps
-from provisioner.operations.proposal import Told
+from provisioner.operations.proposal import ProgressReporter
 from provisioner.reconcile.changes.command_access import described
 
 
-def page(visit: Visit) -> Response:
+def page(visit: PageContext) -> Response:
     return _page(visit, Filled({}))
 
 
-def again(visit: Visit, error: ProvisionerError) -> Response:
+def again(visit: PageContext, error: ProvisionerError) -> Response:
     return _page(visit, form_of(visit, error))
 
 
-def _page(visit: Visit, form: Filled) -> Response:
+def _page(visit: PageContext, form: Filled) -> Response:
     app = app_of(visit)
     return visit.page(
         "settings.html",
@@ -52,7 +52,7 @@ def _kept(app: App) -> Mapping[str, str]:
     return {"grace": written(app.grace_ms), "retention": written(app.retention_ms), "expire_after": expire}
 
 
-def change(visit: Visit, __: Told) -> RequestedChange:
+def change(visit: PageContext, __: ProgressReporter) -> RequestedChange:
     """Those of the three that are given."""
     app = app_of(visit)
     said = {name: visit.form[name].strip() for name in ("grace", "retention", "expire_after") if name in visit.form}

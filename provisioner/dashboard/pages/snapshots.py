@@ -11,12 +11,12 @@ from provisioner.dashboard.pages.database import found, heading
 from provisioner.dashboard.pages.database_changes import meant
 from provisioner.dashboard.pages.suggest import names
 from provisioner.dashboard.web.background_tasks import Undo
-from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.context import PageContext
 from provisioner.dashboard.web.forms import Filled, RequestedChange, filling, form_of
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.engines.catalog import engine_of
 from provisioner.operations import fork_reset, lookup, snapshots
-from provisioner.operations.proposal import Told
+from provisioner.operations.proposal import ProgressReporter
 from provisioner.operations.target import of_database, only_one
 from provisioner.reconcile.changes.snapshots import BY_HAND
 from provisioner.registry.snapshots import find_snapshots
@@ -27,15 +27,15 @@ EMPTY = "empty"
 LONGEST_LABEL = 200
 
 
-def page(visit: Visit) -> Response:
+def page(visit: PageContext) -> Response:
     return _page(visit, form_of(visit))
 
 
-def again(visit: Visit, error: ProvisionerError) -> Response:
+def again(visit: PageContext, error: ProvisionerError) -> Response:
     return _page(visit, form_of(visit, error))
 
 
-def _page(visit: Visit, form: Filled) -> Response:
+def _page(visit: PageContext, form: Filled) -> Response:
     database, slug, timeline = found(visit)
     app = visit.registry.app(timeline.app_id)
     connected = database.status is Status.CONNECTED
@@ -64,15 +64,15 @@ def _why_not(registry: Registry, database: Database) -> str:
     return ""
 
 
-def fork(visit: Visit, told: Told) -> RequestedChange:
-    return _replaced(visit, told, "fork")
+def fork(visit: PageContext, reporter: ProgressReporter) -> RequestedChange:
+    return _replaced(visit, reporter, "fork")
 
 
-def reset(visit: Visit, told: Told) -> RequestedChange:
-    return _replaced(visit, told, "reset")
+def reset(visit: PageContext, reporter: ProgressReporter) -> RequestedChange:
+    return _replaced(visit, reporter, "reset")
 
 
-def _replaced(visit: Visit, told: Told, action: str) -> RequestedChange:
+def _replaced(visit: PageContext, reporter: ProgressReporter, action: str) -> RequestedChange:
     app, goal, path = meant(visit)
     source = visit.form.get("source", "").strip()
     registry = visit.registry
@@ -82,7 +82,7 @@ def _replaced(visit: Visit, told: Told, action: str) -> RequestedChange:
         origin = None
         if source not in ("", EMPTY):
             slug = registry.instance_of(goal.instance_id).slug
-            origin = lookup.target(registry, app, source, told, slug, anywhere=True)
+            origin = lookup.target(registry, app, source, reporter, slug, anywhere=True)
         with_queue = "queue_too" in visit.form
         target = of_database(registry, app, goal)
         proposal = fork_reset.fork(registry, target, origin, action=action, with_queue=with_queue)
@@ -90,7 +90,7 @@ def _replaced(visit: Visit, told: Told, action: str) -> RequestedChange:
     return RequestedChange(title, proposal, f"{path}/copies", _put_back(goal, action))
 
 
-def keep(visit: Visit, _: Told) -> RequestedChange:
+def keep(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     app, database, path = meant(visit)
     label = " ".join(visit.form.get("label", "").split())
     with filling("label"):
@@ -105,7 +105,7 @@ def keep(visit: Visit, _: Told) -> RequestedChange:
     return RequestedChange(f"Take a snapshot of {database.name}", proposal, f"{path}/copies", undo)
 
 
-def restore(visit: Visit, _: Told) -> RequestedChange:
+def restore(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     app, goal, path = meant(visit)
     with filling("snapshot"):
         kept = _named(visit.registry, goal, visit.form.get("snapshot", "").strip())
@@ -115,7 +115,7 @@ def restore(visit: Visit, _: Told) -> RequestedChange:
     return RequestedChange(f"Restore {goal.name}", proposal, f"{path}/copies", _put_back(goal, "restore"))
 
 
-def forget(visit: Visit, _: Told) -> RequestedChange:
+def forget(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     app, database, path = meant(visit)
     kept = snapshots.find(visit.registry, visit.form.get("snapshot", ""))
     if kept.database_id != database.id:

@@ -9,13 +9,13 @@ from starlette.responses import JSONResponse, Response
 
 from provisioner.core.model import App, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX
-from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.context import Missing, PageContext
 from provisioner.registry import queries
 
 NAMES: Final = 50
 
 
-def app_of(visit: Visit) -> App:
+def app_of(visit: PageContext) -> App:
     slug = visit.parameter("slug")
     found = next((each for each in visit.registry.apps() if each.slug == slug), None)
     if found is None:
@@ -23,7 +23,7 @@ def app_of(visit: Visit) -> App:
     return found
 
 
-def timeline_of(visit: Visit) -> tuple[App, Timeline]:
+def timeline_of(visit: PageContext) -> tuple[App, Timeline]:
     found = queries.timeline_by_id(visit.registry, visit.parameter("timeline_id"))
     app = visit.registry.app(found.app_id) if found else None
     if found is None or app is None:
@@ -31,7 +31,7 @@ def timeline_of(visit: Visit) -> tuple[App, Timeline]:
     return app, found
 
 
-def names(visit: Visit, app: App, text: str = "") -> list[str]:
+def names(visit: PageContext, app: App, text: str = "") -> list[str]:
     """What can be typed where a timeline is to be named, of those whose branch has `text` in its name: of names that
     cannot be typed, or do not show what they are, that of their database."""
     for prefix in (BRANCH_PREFIX, PREVIEW_PREFIX):
@@ -43,12 +43,12 @@ def names(visit: Visit, app: App, text: str = "") -> list[str]:
     return list(dict.fromkeys(name for name in named if name))
 
 
-def suggest(visit: Visit) -> Response:
+def suggest(visit: PageContext) -> Response:
     """The names, for a field in which somebody types."""
     return JSONResponse(names(visit, app_of(visit), visit.query("q")[:200]))
 
 
-def _name(visit: Visit, timeline: Timeline) -> str:
+def _name(visit: PageContext, timeline: Timeline) -> str:
     name = os.fsdecode(timeline.name)
     if name.isprintable():  # which the surrogates that stand for other bytes are not
         return name

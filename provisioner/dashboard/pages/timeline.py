@@ -10,7 +10,7 @@ from provisioner.core.durations import written
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Database, Status, Timeline
 from provisioner.dashboard.pages.suggest import names, timeline_of
-from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.context import PageContext
 from provisioner.dashboard.web.forms import Filled, form_of
 from provisioner.operations import documents
 from provisioner.reconcile.plan.planner_context import expires_at
@@ -29,15 +29,15 @@ class TimelineDatabase:
     users: list[Timeline]
 
 
-def page(visit: Visit) -> Response:
+def page(visit: PageContext) -> Response:
     return _page(visit, form_of(visit))
 
 
-def again(visit: Visit, error: ProvisionerError) -> Response:
+def again(visit: PageContext, error: ProvisionerError) -> Response:
     return _page(visit, form_of(visit, error))
 
 
-def _page(visit: Visit, form: Filled) -> Response:
+def _page(visit: PageContext, form: Filled) -> Response:
     app, timeline = timeline_of(visit)
     registry = visit.registry
     own, others = queries.databases_of(registry, timeline), queries.used_of_others(registry, timeline)

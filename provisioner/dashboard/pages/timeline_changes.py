@@ -9,26 +9,26 @@ from provisioner.core.errors import UsageError
 from provisioner.core.model import App, Timeline
 from provisioner.core.naming import shown
 from provisioner.dashboard.pages.suggest import timeline_of
-from provisioner.dashboard.web.context import Missing, Visit
+from provisioner.dashboard.web.context import Missing, PageContext
 from provisioner.dashboard.web.forms import RequestedChange, filling
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.operations import instances, lookup, previews, retention, retry, shares
-from provisioner.operations.proposal import Told
+from provisioner.operations.proposal import ProgressReporter
 from provisioner.operations.target import of_timeline
 from provisioner.registry import queries
 
 NEVER, DEFAULT = "never", "default"
 
 
-def protect(visit: Visit, _: Told) -> RequestedChange:
+def protect(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     return _protected(visit, protected=True)
 
 
-def unprotect(visit: Visit, _: Told) -> RequestedChange:
+def unprotect(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     return _protected(visit, protected=False)
 
 
-def _protected(visit: Visit, *, protected: bool) -> RequestedChange:
+def _protected(visit: PageContext, *, protected: bool) -> RequestedChange:
     app, timeline, page = _meant(visit)
     proposal = retention.protect(visit.registry, app, timeline, protected=protected)
     back = Offer("Protect it again", f"{page}/protect", {})
@@ -38,7 +38,7 @@ def _protected(visit: Visit, *, protected: bool) -> RequestedChange:
     return RequestedChange(f"{what} {shown(timeline.name)}", proposal, page, lambda _: back)
 
 
-def expire(visit: Visit, _: Told) -> RequestedChange:
+def expire(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     """`after` is a time, or one of two words: never, or as the app says."""
     app, timeline, page = _meant(visit)
     text = visit.form.get("after", "").strip()
@@ -51,12 +51,12 @@ def expire(visit: Visit, _: Told) -> RequestedChange:
     return RequestedChange(f"Let {shown(timeline.name)} expire: {text}", proposal, page, lambda _: offer)
 
 
-def share(visit: Visit, told: Told) -> RequestedChange:
+def share(visit: PageContext, reporter: ProgressReporter) -> RequestedChange:
     """Let the timeline of the path use the database of the one that is named in `owner`."""
     app, timeline, page = _meant(visit)
     instance = visit.form.get("instance") or None
     with filling("owner"):
-        owner = _named(visit, app, visit.form.get("owner", "").strip(), told)
+        owner = _named(visit, app, visit.form.get("owner", "").strip(), reporter)
         targets = (of_timeline(visit.registry, app, each, instance) for each in (owner, timeline))
         proposal = shares.share(visit.registry, app, *targets)
     offer = Offer("Use its own again", f"{page}/unshare", {"instance": instance or ""})
@@ -65,7 +65,7 @@ def share(visit: Visit, told: Told) -> RequestedChange:
     )
 
 
-def unshare(visit: Visit, _: Told) -> RequestedChange:
+def unshare(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     app, timeline, page = _meant(visit)
     slug = visit.form.get("instance", "")
     instance = instances.find(visit.registry, slug) if slug else None
@@ -81,12 +81,12 @@ def unshare(visit: Visit, _: Told) -> RequestedChange:
     return RequestedChange(f"Give {shown(timeline.name)} its own database again", proposal, page, lambda _: offer)
 
 
-def fix(visit: Visit, _: Told) -> RequestedChange:
+def fix(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     app, timeline, page = _meant(visit)
     return RequestedChange(f"Fix {shown(timeline.name)}", retry.timeline(visit.registry, app, timeline), page)
 
 
-def delete_preview(visit: Visit, _: Told) -> RequestedChange:
+def delete_preview(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     app, timeline, page = _meant(visit)
     if not timeline.preview or timeline.gone_at is not None:
         raise Missing(f"{shown(timeline.name)} is no preview that is there", "See 'provisioner preview list'")
@@ -98,16 +98,16 @@ def delete_preview(visit: Visit, _: Told) -> RequestedChange:
     )
 
 
-def _named(visit: Visit, app: App, text: str, told: Told) -> Timeline:
+def _named(visit: PageContext, app: App, text: str, reporter: ProgressReporter) -> Timeline:
     """By its name, its branch, or the name of its database."""
     if not text:
         raise UsageError("there is no timeline without a name", "Name one")
     called = [found for owner, found in lookup.called(visit.registry, text) if owner.id == app.id]
     if len(called) == 1:
         return visit.registry.timeline(called[0].timeline_id)
-    return lookup.timeline_meant(visit.registry, app, os.fsencode(text), told)
+    return lookup.timeline_meant(visit.registry, app, os.fsencode(text), reporter)
 
 
-def _meant(visit: Visit) -> tuple[App, Timeline, str]:
+def _meant(visit: PageContext) -> tuple[App, Timeline, str]:
     app, timeline = timeline_of(visit)
     return app, timeline, f"/timelines/{timeline.id}"

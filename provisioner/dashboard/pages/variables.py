@@ -10,12 +10,12 @@ from starlette.responses import Response
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import App, Context
 from provisioner.dashboard.pages.suggest import app_of
-from provisioner.dashboard.web.context import Visit
+from provisioner.dashboard.web.context import PageContext
 from provisioner.dashboard.web.forms import Filled, RequestedChange, filling, form_of
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.environment.dotenv import parse
 from provisioner.operations import variables as wanted
-from provisioner.operations.proposal import Told
+from provisioner.operations.proposal import ProgressReporter
 from provisioner.registry import variables
 from provisioner.registry.store import Registry
 
@@ -23,7 +23,7 @@ WAYS: Final = ("one", "secret", "lines")
 """What a form sets: a variable, a secret one, or those of the lines of a .env file."""
 
 
-def page(visit: Visit) -> Response:
+def page(visit: PageContext) -> Response:
     """With a `name` and a `context` in its address, to change what is set there."""
     app = app_of(visit)
     form = form_of(visit)
@@ -37,7 +37,7 @@ def page(visit: Visit) -> Response:
     return _page(visit, app, Filled(values))
 
 
-def again(visit: Visit, error: ProvisionerError) -> Response:
+def again(visit: PageContext, error: ProvisionerError) -> Response:
     """Of what is secret nothing comes back."""
     form, app = form_of(visit, error), app_of(visit)
     secret = {item.name for item in variables.listing(visit.registry, app.id) if item.secret}
@@ -46,7 +46,7 @@ def again(visit: Visit, error: ProvisionerError) -> Response:
     return _page(visit, app, form)
 
 
-def _page(visit: Visit, app: App, form: Filled) -> Response:
+def _page(visit: PageContext, app: App, form: Filled) -> Response:
     way = form.value("way")
     contexts = [context for context in Context if f"context-{context}" in form.values]
     return visit.page(
@@ -61,7 +61,7 @@ def _page(visit: Visit, app: App, form: Filled) -> Response:
     )
 
 
-def assign(visit: Visit, _: Told) -> RequestedChange:
+def assign(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     app = app_of(visit)
     given = visit.form
     contexts = [context for context in Context if f"context-{context}" in given]
@@ -108,7 +108,7 @@ def _as_before(
     return Offer("Put back what it was", path, {"way": "one", "name": name, "value": before[0].value, **where})
 
 
-def unset(visit: Visit, _: Told) -> RequestedChange:
+def unset(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     app = app_of(visit)
     name = visit.form.get("name", "")
     contexts = [context for context in Context if f"context-{context}" in visit.form]

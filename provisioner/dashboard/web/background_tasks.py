@@ -17,7 +17,7 @@ from typing import Final
 from provisioner.core.errors import LockTimeout, ProvisionerError
 from provisioner.core.model import App
 from provisioner.dashboard.web.sessions import LoginSession, Notice, Offer
-from provisioner.operations.proposal import STEPS, Proposal, Told
+from provisioner.operations.proposal import STEPS, ProgressReporter, Proposal
 from provisioner.reconcile.apply.applier import Progress
 from provisioner.registry.redaction import mask
 from provisioner.registry.store import Registry
@@ -91,7 +91,7 @@ class BackgroundTasks:
         session: LoginSession,
         title: str,
         now: int,
-        propose: Callable[[Registry, Told], Proposal],
+        propose: Callable[[Registry, ProgressReporter], Proposal],
         undo: Undo,
         again: Offer | None = None,
     ) -> BackgroundTask:
@@ -119,7 +119,11 @@ class BackgroundTasks:
         return True
 
     def _do(
-        self, work: BackgroundTask, session: LoginSession, propose: Callable[[Registry, Told], Proposal], undo: Undo
+        self,
+        work: BackgroundTask,
+        session: LoginSession,
+        propose: Callable[[Registry, ProgressReporter], Proposal],
+        undo: Undo,
     ) -> None:
         try:
             with self._hands, Registry.open(self._home, who=work.who) as registry:
@@ -146,7 +150,7 @@ class BackgroundTasks:
 
 
 class _Telling:
-    """Lets a work hear what is told. See `provisioner.operations.proposal.Told`."""
+    """Lets a work hear what is told. See `provisioner.operations.proposal.ProgressReporter`."""
 
     def __init__(
         self, work: BackgroundTask, hide: Callable[[str], str], changed: Callable[[], None], stopping: Stop

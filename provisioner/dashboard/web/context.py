@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 
 from provisioner.connect.server.open_databases import OpenDatabase, OpenDatabases
 from provisioner.connect.server.options import Options
-from provisioner.connect.server.rate_limit import Attempts
+from provisioner.connect.server.rate_limit import RateLimiter
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.dashboard.charts.metrics_history import Samples
@@ -47,14 +47,14 @@ class Missing(ProvisionerError):  # noqa: N818
 
 
 @dataclass(frozen=True, slots=True)
-class Facilities:
+class SharedResources:
     """What all pages share."""
 
     home: Home
     options: Options
     databases: OpenDatabases
     sessions: LoginSessions
-    attempts: Attempts
+    attempts: RateLimiter
     live: Live
     sizes: Sizes
     samples: Samples
@@ -78,14 +78,14 @@ class Facilities:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PageContext:
     """`opened` is the database in the path, where the page asked for it; `seen` is the state that all else is no older than.
 
     `resumed`: the form was sent when its session had ended. It is shown again, and nothing is done.
     """
 
     request: Request
-    shared: Facilities
+    shared: SharedResources
     session: LoginSession
     registry: Registry
     form: dict[str, str]
@@ -155,4 +155,4 @@ class Visit:
         return self.go(path)
 
 
-Page = Callable[[Visit], Response]
+Page = Callable[[PageContext], Response]

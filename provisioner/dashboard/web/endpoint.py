@@ -18,7 +18,7 @@ from provisioner.connect.server.open_databases import OpenDatabase
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import LockTimeout, ProvisionerError
 from provisioner.dashboard.web import carried, places, rendering
-from provisioner.dashboard.web.context import BUSY_SECONDS, Facilities, Missing, Page, Visit
+from provisioner.dashboard.web.context import BUSY_SECONDS, Missing, Page, PageContext, SharedResources
 from provisioner.dashboard.web.roots import root_of
 from provisioner.dashboard.web.sessions import LoginSession, Notice
 from provisioner.engines.catalog import ENGINES
@@ -44,7 +44,7 @@ class Sent(Enum):
 class SessionRequest:
     """A request of a session."""
 
-    shared: Facilities
+    shared: SharedResources
     request: Request
     session: LoginSession
     form: Mapping[str, str]
@@ -56,7 +56,7 @@ class SessionRequest:
 
 
 def endpoint(
-    shared: Facilities, page: Page, *, store: bool = False, reads: bool = False, sent: Sent = Sent.BUTTON
+    shared: SharedResources, page: Page, *, store: bool = False, reads: bool = False, sent: Sent = Sent.BUTTON
 ) -> Endpoint:
     """A page for a session; a change, by POST, only for one that may change, unless it only `reads`. With `store` that of
     the path's database. A visit that is resumed is shown what the change is `sent` by, and nothing is done."""
@@ -92,7 +92,7 @@ def endpoint(
     return answer
 
 
-async def logged_out(shared: Facilities, request: Request) -> Response:
+async def logged_out(shared: SharedResources, request: Request) -> Response:
     """To the login: a page is found again after it, and a form comes back with what was typed."""
     if request.method == "GET":
         if request.headers.get("accept") == "text/event-stream":
@@ -113,7 +113,7 @@ def _visited(asked: SessionRequest, page: Page, opened: OpenDatabase | None, res
                 shared.sessions.end(session)
                 return RedirectResponse("/login", 303)
             form = dict(asked.form)
-            return page(Visit(asked.request, shared, session, registry, form, now, opened, seen, resumed))
+            return page(PageContext(asked.request, shared, session, registry, form, now, opened, seen, resumed))
     except Missing as error:
         return rendering.failed(session, 404, error.message, error.hint)
     except LockTimeout as error:
@@ -148,7 +148,7 @@ def _typed(asked: SessionRequest) -> rendering.Again | None:
 def _unopened(asked: SessionRequest, refusal: Refused) -> Page:
     """Says why a database could not be opened, and what to do."""
 
-    def page(visit: Visit) -> Response:
+    def page(visit: PageContext) -> Response:
         place = place_of(visit.registry, visit.parameter("database_id"))
         if place is None:
             return rendering.failed(visit.session, refusal.status, refusal.text, "")

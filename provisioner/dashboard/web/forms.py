@@ -15,9 +15,9 @@ from starlette.responses import Response
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.dashboard.web import carried, places
 from provisioner.dashboard.web.background_tasks import Undo
-from provisioner.dashboard.web.context import Missing, Page, Visit
+from provisioner.dashboard.web.context import Missing, Page, PageContext
 from provisioner.dashboard.web.sessions import Offer
-from provisioner.operations.proposal import NOBODY, Proposal, Told
+from provisioner.operations.proposal import NULL_REPORTER, ProgressReporter, Proposal
 from provisioner.registry.store import Registry
 
 PATIENCE_SECONDS: Final = 0.7
@@ -55,8 +55,8 @@ class RequestedChange:
     choices: tuple[Choice, ...] = ()
 
 
-Propose = Callable[[Visit, Told], RequestedChange]
-Form = Callable[[Visit, ProvisionerError], Response]
+Propose = Callable[[PageContext, ProgressReporter], RequestedChange]
+Form = Callable[[PageContext, ProvisionerError], Response]
 """The page of a form once more, with what was typed and what is wrong with it."""
 
 
@@ -66,11 +66,11 @@ def change(propose: Propose, form: Form | None = None) -> Page:
     A form that was sent when its session had ended is shown again; where there is none, the change is asked back.
     """
 
-    def page(visit: Visit) -> Response:
+    def page(visit: PageContext) -> Response:
         if visit.resumed and form is not None:
             return form(visit, LoggedOut())
         try:
-            asked = propose(visit, NOBODY)
+            asked = propose(visit, NULL_REPORTER)
             wrong = "" if visit.resumed else _unanswered(visit, asked.proposal)
             return _done(visit, propose, asked, form) if wrong is None else _ask(visit, asked, wrong)
         except Missing:
@@ -136,14 +136,14 @@ class Filled:
         return "" if self.error is None or any(map(self.wrong, fields)) else str(self.error)
 
 
-def form_of(visit: Visit, error: ProvisionerError | None = None) -> Filled:
+def form_of(visit: PageContext, error: ProvisionerError | None = None) -> Filled:
     """Of a page that is asked for, what its address says; of a form that was sent, what was typed."""
     if error is None:
         return Filled({name: value[:MOST_GIVEN] for name, value in visit.request.query_params.items()})
     return Filled(visit.form, error)
 
 
-def _unanswered(visit: Visit, proposal: Proposal) -> str | None:
+def _unanswered(visit: PageContext, proposal: Proposal) -> str | None:
     """Why the question has to be asked, "" where it was not yet; None where there is none, or it was answered."""
     answer = visit.form.get("answer", "")
     if not proposal.question:
@@ -161,7 +161,7 @@ def _unanswered(visit: Visit, proposal: Proposal) -> str | None:
     return None
 
 
-def _ask(visit: Visit, asked: RequestedChange, wrong: str) -> Response:
+def _ask(visit: PageContext, asked: RequestedChange, wrong: str) -> Response:
     proposal = asked.proposal
     asked_here = {"csrf", "answer", "asked", *(choice.name for choice in asked.choices)}
     return visit.page(
@@ -183,11 +183,11 @@ def _ask(visit: Visit, asked: RequestedChange, wrong: str) -> Response:
     )
 
 
-def _done(visit: Visit, propose: Propose, asked: RequestedChange, form: Form | None) -> Response:
+def _done(visit: PageContext, propose: Propose, asked: RequestedChange, form: Form | None) -> Response:
     works = visit.shared.works
 
-    def proposed(registry: Registry, told: Told) -> Proposal:
-        found = propose(replace(visit, registry=registry), told).proposal
+    def proposed(registry: Registry, reporter: ProgressReporter) -> Proposal:
+        found = propose(replace(visit, registry=registry), reporter).proposal
         if found.mark != asked.proposal.mark:  # it has waited for others
             raise ProvisionerError(_OTHER, "Ask for it again")
         return found

@@ -14,7 +14,7 @@ from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Scope
 from provisioner.dashboard.web import carried, login_codes, places, rendering
-from provisioner.dashboard.web.context import BUSY_SECONDS, SECURE, Facilities, Visit
+from provisioner.dashboard.web.context import BUSY_SECONDS, SECURE, PageContext, SharedResources
 from provisioner.dashboard.web.endpoint import Endpoint
 from provisioner.dashboard.web.roots import under
 from provisioner.dashboard.web.sessions import LoginSession, Notice
@@ -34,7 +34,7 @@ async def form(request: Request) -> Response:
     return rendering.login(following=request.query_params.get("next", ""))
 
 
-def log_in(shared: Facilities) -> Endpoint:
+def log_in(shared: SharedResources) -> Endpoint:
     async def answer(request: Request) -> Response:
         given = await shared.forms.of_stranger(request)
         following, resume, typed = (given.get(name, "") for name in ("next", "resume", carried.TYPED))
@@ -68,7 +68,7 @@ def log_in(shared: Facilities) -> Endpoint:
     return answer
 
 
-def alive(shared: Facilities) -> Endpoint:
+def alive(shared: SharedResources) -> Endpoint:
     """Whether the session of a root is still one: a tab asks that was opened without it, or that another tab has left behind."""
 
     async def answer(request: Request) -> Response:
@@ -77,7 +77,7 @@ def alive(shared: Facilities) -> Endpoint:
     return answer
 
 
-def log_out(visit: Visit) -> Response:
+def log_out(visit: PageContext) -> Response:
     """Only for the session itself, so also for one that may only read."""
     shared, session = visit.shared, visit.session
     shared.sessions.end(session)
@@ -87,7 +87,7 @@ def log_out(visit: Visit) -> Response:
     return answered
 
 
-def _opened(shared: Facilities, secret: str, now: int) -> LoginSession | LoginRefused:
+def _opened(shared: SharedResources, secret: str, now: int) -> LoginSession | LoginRefused:
     with Registry.open(shared.home, busy_seconds=BUSY_SECONDS) as registry:
         with login_codes.redeemed(shared.home, secret, now) as good:
             if good:
@@ -101,7 +101,7 @@ def _opened(shared: Facilities, secret: str, now: int) -> LoginSession | LoginRe
 
 
 def _begun(
-    shared: Facilities, registry: Registry, principal: str, token_id: str | None, *, read_only: bool, now: int
+    shared: SharedResources, registry: Registry, principal: str, token_id: str | None, *, read_only: bool, now: int
 ) -> LoginSession:
     session = shared.sessions.begin(principal, token_id, read_only, now)
     try:
@@ -113,7 +113,7 @@ def _begun(
     return session
 
 
-def _encrypted(shared: Facilities, request: Request) -> bool:
+def _encrypted(shared: SharedResources, request: Request) -> bool:
     """Did the browser come over TLS, to us or to the proxy in front?"""
     public = shared.options.public_url or ""
     return request.url.scheme == "https" or request.headers.get("host", "") == public.removeprefix("https://")

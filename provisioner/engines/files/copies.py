@@ -13,7 +13,7 @@ from provisioner.core.model import Database
 from provisioner.engines.files.layout import FILE_NAME, lay_out, size_of
 from provisioner.engines.files.owner_files import carry_over
 from provisioner.engines.files.staging import make_anew, reason, staging
-from provisioner.engines.protocol.engine import Copied, Source
+from provisioner.engines.protocol.engine import CopyResult, Source
 from provisioner.kv.errors import KvError
 from provisioner.kv.stores.sqlite.schema import empty_file
 from provisioner.system import failpoints, in_place
@@ -47,7 +47,7 @@ def data_of(location: str, source: Source) -> str:
     raise StorageFailed(f"the data of {name} is missing: neither of {', '.join(places)} is there", "Put it back")
 
 
-def fork(location: str, database_id: str, source: Source) -> Copied:
+def fork(location: str, database_id: str, source: Source) -> CopyResult:
     """Make a database that never held data as a copy. Raises StorageFailed."""
     from provisioner.kv.stores.sqlite.clone import version_of
 
@@ -55,7 +55,7 @@ def fork(location: str, database_id: str, source: Source) -> Copied:
     try:
         if os.path.isdir(live):  # cut off when all was done; nobody was connected since
             file = os.path.join(live, FILE_NAME)
-            made = Copied(version_of(file), os.path.getsize(file), 0.0)
+            made = CopyResult(version_of(file), os.path.getsize(file), 0.0)
         else:
             beside = place(location, "new", database_id)
             made = copy_of(location, source, beside, with_queue=False)
@@ -70,7 +70,7 @@ def fork(location: str, database_id: str, source: Source) -> Copied:
     return made
 
 
-def build_beside(location: str, database_id: str, source: Source | None, *, with_queue: bool) -> Copied:
+def build_beside(location: str, database_id: str, source: Source | None, *, with_queue: bool) -> CopyResult:
     """What is to replace a database's data. Raises StorageFailed.
 
     Versionstamps go on growing: a program may still hold one of what was there, to check a key by it.
@@ -89,7 +89,7 @@ def build_beside(location: str, database_id: str, source: Source | None, *, with
         advance(file, beyond)
         sync_path(os.path.dirname(file))
         sync_path(beside)
-        return Copied(0, os.path.getsize(file), 0.0)
+        return CopyResult(0, os.path.getsize(file), 0.0)
     except KvError as error:
         raise StorageFailed(str(error)) from error
     except OSError as error:
@@ -102,7 +102,7 @@ class Unreadable(StorageFailed):
 
 def copy_of(
     location: str, source: Source, directory: str, *, with_queue: bool, replaces: bool = False, beyond: int = 0
-) -> Copied:
+) -> CopyResult:
     """Make `directory`, with a copy of the source that was checked; synced. Raises StorageFailed, also for a damaged source.
 
     `replaces`: it is to take the place of another, see layout.py. What an attempt that was cut off has left there is
@@ -136,7 +136,7 @@ def damaged(source: Source, problem: str) -> StorageFailed:
 
 def copy(
     source: str, directory: str, *, with_queue: bool, replaces: bool = False, beyond: int = 0
-) -> tuple[Copied, str]:
+) -> tuple[CopyResult, str]:
     """Make `directory`, with a copy of the database in the directory `source`; synced. What is found to be wrong with the
     copy, quickly; empty if nothing is. Raises StorageFailed, and then leaves nothing."""
     from provisioner.kv.stores.sqlite.clone import clone  # imports SQLite, which hooks would wait for
@@ -152,7 +152,7 @@ def copy(
             sync_path(os.path.dirname(target))
         sync_path(directory)
         problem = damage(target, whole=WHOLE if made.shared else WHOLE * _READ_ANYWAY)
-        return Copied(made.version, os.path.getsize(target), made.paused), problem
+        return CopyResult(made.version, os.path.getsize(target), made.paused), problem
     except KvError as error:
         shutil.rmtree(directory, ignore_errors=True)
         kind = Unreadable if is_damage(error) else StorageFailed
@@ -162,7 +162,7 @@ def copy(
         raise StorageFailed(f"cannot copy {source}: {reason(error)}", "Mend that, and try again") from error
 
 
-def take_snapshot(location: str, database: Database, snapshot_id: str) -> Copied:
+def take_snapshot(location: str, database: Database, snapshot_id: str) -> CopyResult:
     """A copy with everything in it, in its place when it is whole. Raises StorageFailed."""
     beside = beside_snapshot(location, snapshot_id)
     made = copy_of(location, Source(database), beside, with_queue=True)

@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
-from provisioner.core.connection import Reached, ReachedServer
+from provisioner.core.connection import KvEndpoint, PostgresEndpoint
 from provisioner.core.errors import StorageFailed, UsageError
 from provisioner.core.model import Database, Instance
 from provisioner.engines.files import copies, prewarmed, staging
@@ -33,14 +33,14 @@ from provisioner.engines.files.owner_files import OWNERS, OwnedFiles, forget
 from provisioner.engines.files.preflight import look, probe
 from provisioner.engines.files.staging import reason
 from provisioner.engines.protocol.engine import (
-    Copied,
+    CopyResult,
     Failures,
     HealthCheck,
     Inspection,
     ReplicationStatus,
     Source,
+    StorageTarget,
     UsageLimits,
-    Where,
 )
 from provisioner.kv.stores.sqlite.schema import why_not_a_database
 from provisioner.system import failpoints
@@ -63,7 +63,7 @@ class DenoKv(OwnedFiles):
         " in that snapshot"
     )
 
-    def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
+    def locate(self, where: StorageTarget, directory: str, known: Instance | None = None) -> tuple[str, str]:
         if any(said is not None for said in (where.url, where.ca_cert, where.sslmode, where.password)):
             raise UsageError(
                 "this instance stores in a directory, not on a server",
@@ -158,21 +158,21 @@ class DenoKv(OwnedFiles):
                 f"cannot make databases ahead in {instance.location}: {reason(error)}", "They are made when needed"
             ) from error
 
-    def fork(self, instance: Instance, database: Database, source: Source) -> Copied:
+    def fork(self, instance: Instance, database: Database, source: Source) -> CopyResult:
         return copies.fork(instance.location, database.id, source)
 
-    def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
+    def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> CopyResult:
         return copies.build_beside(instance.location, database.id, source, with_queue=with_queue)
 
-    def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
+    def copy_beside(self, instance: Instance, database: Database, source: Source) -> CopyResult:
         beside = self._place(instance, "new", database.id)
         return copies.copy_of(instance.location, source, beside, with_queue=False)
 
-    def beside(self, instance: Instance, database: Database) -> Reached | ReachedServer:
-        return Reached(file_in(self._place(instance, "new", database.id)))
+    def beside(self, instance: Instance, database: Database) -> KvEndpoint | PostgresEndpoint:
+        return KvEndpoint(file_in(self._place(instance, "new", database.id)))
 
-    def script(self, beside: Reached | ReachedServer, path: str) -> list[str]:
-        assert isinstance(beside, Reached)  # noqa: S101 - its own
+    def script(self, beside: KvEndpoint | PostgresEndpoint, path: str) -> list[str]:
+        assert isinstance(beside, KvEndpoint)  # noqa: S101 - its own
         return [
             sys.executable,
             "-I",
@@ -190,12 +190,12 @@ class DenoKv(OwnedFiles):
     def discard(self, instance: Instance, database: Database) -> None:
         copies.discard(instance.location, database.id)
 
-    def copy_out(self, instance: Instance, database: Database, directory: str) -> tuple[str, Copied]:
+    def copy_out(self, instance: Instance, database: Database, directory: str) -> tuple[str, CopyResult]:
         source = copies.data_of(instance.location, Source(database))
         copied, damage = copies.copy(source, directory, with_queue=True)
         return os.path.join(directory, FILE_NAME), replace(copied, damage=damage)
 
-    def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> Copied:
+    def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> CopyResult:
         return copies.take_snapshot(instance.location, database, snapshot_id)
 
     def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> None:

@@ -27,7 +27,7 @@ from provisioner.engines.postgres.session import (
     patiently,
 )
 from provisioner.engines.protocol import location
-from provisioner.engines.protocol.engine import Copied
+from provisioner.engines.protocol.engine import CopyResult
 from provisioner.kv import reflink
 from provisioner.system import failpoints, temp_dirs
 from provisioner.system.home import Home
@@ -42,7 +42,7 @@ _BLOCK = 4096
 _JOBS = "2"
 
 
-def copy(instance: Instance, source: str, target: str, *, old: str, new: str) -> Copied:
+def copy(instance: Instance, source: str, target: str, *, old: str, new: str) -> CopyResult:
     """Make the database `target` a copy of `source` in which all that was the role `old`'s is the role `new`'s.
 
     Nobody but the administrator can connect to it. Raises StorageFailed, and then leaves what is for the caller to drop.
@@ -66,7 +66,7 @@ def copy(instance: Instance, source: str, target: str, *, old: str, new: str) ->
             how = BY_DUMP
         databases.wait_until_left(session, target)
         failpoints.point("postgres.owned")
-        return Copied(None, databases.size(session, target), 0.0, how)
+        return CopyResult(None, databases.size(session, target), 0.0, how)
 
 
 def _by_files(instance: Instance, session: Session, source: str, target: str, size: int) -> bool:

@@ -8,17 +8,17 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from provisioner.core.connection import AUTHENTICATION, SERVER_OPTIONS, ReachedServer
+from provisioner.core.connection import AUTHENTICATION, SERVER_OPTIONS, PostgresEndpoint
 from provisioner.core.errors import StorageFailed, UsageError
 from provisioner.core.model import Instance
 from provisioner.engines.postgres.session import looking, masked
 from provisioner.engines.protocol import location as place
-from provisioner.engines.protocol.engine import Where
+from provisioner.engines.protocol.engine import StorageTarget
 
 _EXAMPLE = "It looks like postgresql://user:password@host:5432/postgres"
 
 
-def locate(where: Where, directory: str, known: Instance | None) -> tuple[str, str]:
+def locate(where: StorageTarget, directory: str, known: Instance | None) -> tuple[str, str]:
     """See `Engine.locate`: a server's URL, or the directory of an embedded one."""
     url = where.url if where.url is not None else known.url if known is not None else ""
     if where.directory is not None and where.url is not None:
@@ -52,7 +52,7 @@ def _identity(instance: Instance) -> object:
         return row[0] if row else None
 
 
-def _parse(text: str, where: Where) -> tuple[str, str]:
+def _parse(text: str, where: StorageTarget) -> tuple[str, str]:
     """Location and administrator's URL of a URL, or of libpq's ``host=… user=…``. Raises UsageError."""
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
@@ -73,7 +73,7 @@ def _parse(text: str, where: Where) -> tuple[str, str]:
         raise UsageError("the URL of a server names who administers it", _EXAMPLE)
     secret = given.get("password", "") if where.password is None else where.password
     location = place.location_of(list(zip(hosts, ports, strict=True)), options)
-    reached = ReachedServer(place.variables(location), given.get("dbname", "postgres"), given["user"], secret)
+    reached = PostgresEndpoint(place.variables(location), given.get("dbname", "postgres"), given["user"], secret)
     return location, reached.url()
 
 

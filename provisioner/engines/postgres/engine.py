@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import psycopg
 
-from provisioner.core.connection import Reached, ReachedServer
+from provisioner.core.connection import KvEndpoint, PostgresEndpoint
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Database, Instance
 from provisioner.engines.postgres import (
@@ -38,19 +38,19 @@ from provisioner.engines.postgres.lifecycle import name_of
 from provisioner.engines.postgres.owners import OwnedRows
 from provisioner.engines.postgres.quorum import quorum_check
 from provisioner.engines.postgres.roles import statement
-from provisioner.engines.postgres.schema_setup import Bare, Contents
+from provisioner.engines.postgres.schema_setup import EmptySchema, SchemaSetup
 from provisioner.engines.postgres.session import Session, looking, why
 from provisioner.engines.protocol import location as place
 from provisioner.engines.protocol.engine import (
-    Copied,
+    CopyResult,
     Dumps,
     Failures,
     HealthCheck,
     Inspection,
     ReplicationStatus,
     Source,
+    StorageTarget,
     UsageLimits,
-    Where,
 )
 from provisioner.engines.protocol.looking import ServerStopped
 from provisioner.system import failpoints
@@ -63,7 +63,7 @@ AT_ONCE = 2  # spares made at a call
 class Postgres(OwnedRows):
     """See `provisioner.engines.protocol.engine.Engine`."""
 
-    contents: Contents = Bare()
+    contents: SchemaSetup = EmptySchema()
     first = "DATABASE_URL leads to the databases of"
     has_keys = False
     kept_in = "database"
@@ -74,7 +74,7 @@ class Postgres(OwnedRows):
         " committed is in that snapshot"
     )
 
-    def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
+    def locate(self, where: StorageTarget, directory: str, known: Instance | None = None) -> tuple[str, str]:
         return connection_string.locate(where, directory, known)
 
     def same_place(self, one: Instance, other: Instance) -> bool:
@@ -167,11 +167,11 @@ class Postgres(OwnedRows):
                 databases.make_spare(instance, session, self.contents.furnish, limited=self.contents.limited)
             return missing > AT_ONCE
 
-    def fork(self, instance: Instance, database: Database, source: Source) -> Copied:
+    def fork(self, instance: Instance, database: Database, source: Source) -> CopyResult:
         live = name_of(names.LIVE, instance, database)
         with administering(instance) as session:
             if databases.there(session, [live]):  # cut off when all was done; nobody was connected since
-                made = Copied(None, databases.size(session, live), 0.0)
+                made = CopyResult(None, databases.size(session, live), 0.0)
             else:
                 made = self.copy_beside(instance, database, source)
                 failpoints.point("fork.copied")
@@ -179,7 +179,7 @@ class Postgres(OwnedRows):
             failpoints.point("fork.moved")
             return made
 
-    def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
+    def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> CopyResult:
         if source is not None:
             return self.copy_beside(instance, database, source)
         beside = name_of(names.BESIDE, instance, database)
@@ -188,22 +188,22 @@ class Postgres(OwnedRows):
             owner = name_of(names.LIVE, instance, database)
             roles.make(session, owner)
             databases.make_empty(instance, session, beside, owner, self.contents.furnish)
-            return Copied(None, databases.size(session, beside), 0.0)
+            return CopyResult(None, databases.size(session, beside), 0.0)
 
-    def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
+    def copy_beside(self, instance: Instance, database: Database, source: Source) -> CopyResult:
         beside = name_of(names.BESIDE, instance, database)
         with administering(instance) as session:
             found = lifecycle.data_of(instance, session, source)
         old, new = (name_of(names.LIVE, instance, item) for item in (source.database, database))
         return clone.copy(instance, found, beside, old=old, new=new)
 
-    def beside(self, instance: Instance, database: Database) -> Reached | ReachedServer:
+    def beside(self, instance: Instance, database: Database) -> KvEndpoint | PostgresEndpoint:
         beside, owner = (name_of(kind, instance, database) for kind in (names.BESIDE, names.LIVE))
         with administering(instance) as session:
             password = visitors.let_in(session, beside, owner)
-        return ReachedServer(place.variables(instance.location), beside, beside, password)
+        return PostgresEndpoint(place.variables(instance.location), beside, beside, password)
 
-    def script(self, beside: Reached | ReachedServer, path: str) -> list[str]:
+    def script(self, beside: KvEndpoint | PostgresEndpoint, path: str) -> list[str]:
         return [
             sys.executable,
             "-I",
@@ -242,7 +242,7 @@ class Postgres(OwnedRows):
             databases.drop(session, beside)
             roles.drop(session, beside)
 
-    def copy_out(self, instance: Instance, database: Database, directory: str) -> tuple[str, Copied]:
+    def copy_out(self, instance: Instance, database: Database, directory: str) -> tuple[str, CopyResult]:
         path = os.path.join(directory, f"{database.name}.dump")
         with administering(instance) as session:
             found = lifecycle.data_of(instance, session, Source(database))
@@ -252,9 +252,9 @@ class Postgres(OwnedRows):
                 raise StorageFailed(f"cannot make {directory}: {error.strerror}", "Make room there") from error
             arguments = ("--format=custom", f"--file={path}")
             pg_dump.run(instance, session, found, arguments, f"dumping {database.name}")
-        return path, Copied(None, os.path.getsize(path), 0.0)
+        return path, CopyResult(None, os.path.getsize(path), 0.0)
 
-    def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> Copied:
+    def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> CopyResult:
         begun, kept = (
             names.name(kind, instance.id, database.id, snapshot_id) for kind in (names.BEGUN, names.SNAPSHOT)
         )

@@ -18,14 +18,14 @@ from provisioner.engines.postgres.engine import Postgres
 from provisioner.engines.postgres.lifecycle import name_of
 from provisioner.engines.postgres.roles import Statement, statement
 from provisioner.engines.postgres.session import Session, patiently
-from provisioner.engines.protocol.engine import Copied, Inspection, Source
+from provisioner.engines.protocol.engine import CopyResult, Inspection, Source
 from provisioner.kv.stores.postgres import schema
 
 _AHEAD = 1 << 20  # versions; more than are written while a replacement is built
 
 
 class KeyTables:
-    """See `provisioner.engines.postgres.schema_setup.Contents`."""
+    """See `provisioner.engines.postgres.schema_setup.SchemaSetup`."""
 
     limited = False
 
@@ -61,7 +61,7 @@ class DenoKvOnPostgres(Postgres):
             if databases.there(session, [name_of(names.LIVE, instance, database)]):
                 roles.at_once(session, lifecycle.settled(self.contents, instance, session, database))
 
-    def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
+    def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> CopyResult:
         """Versionstamps go on growing: a program may still hold one of what was there, to check a key by it."""
         beyond = self._version_of_live(instance, database) + _AHEAD
         if source is None:
@@ -70,7 +70,7 @@ class DenoKvOnPostgres(Postgres):
             made = super().copy_beside(instance, database, source)
         return self._freed(instance, database, made, with_queue=with_queue, beyond=beyond)
 
-    def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
+    def copy_beside(self, instance: Instance, database: Database, source: Source) -> CopyResult:
         made = super().copy_beside(instance, database, source)
         return self._freed(instance, database, made, with_queue=False, beyond=0)
 
@@ -87,7 +87,9 @@ class DenoKvOnPostgres(Postgres):
             return 0
         return int(row[0]) if row else 0
 
-    def _freed(self, instance: Instance, database: Database, made: Copied, *, with_queue: bool, beyond: int) -> Copied:
+    def _freed(
+        self, instance: Instance, database: Database, made: CopyResult, *, with_queue: bool, beyond: int
+    ) -> CopyResult:
         """Take out of what was built beside what is not data: who writes to the source, and who listens there."""
         beside = name_of(names.BESIDE, instance, database)
         with administering_in(instance, beside) as inside, patiently(inside):
@@ -99,7 +101,7 @@ class DenoKvOnPostgres(Postgres):
             inside.execute(_BEYOND, (beyond,))
         with administering(instance) as session:
             databases.wait_until_left(session, beside)
-            return Copied(version, databases.size(session, beside), made.paused, made.how)
+            return CopyResult(version, databases.size(session, beside), made.paused, made.how)
 
 
 _WRITTEN = """

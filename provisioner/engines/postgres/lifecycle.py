@@ -13,7 +13,7 @@ from provisioner.engines.postgres.access import eviction, limits
 from provisioner.engines.postgres.administration import administering
 from provisioner.engines.postgres.databases import renamed
 from provisioner.engines.postgres.roles import statement
-from provisioner.engines.postgres.schema_setup import Contents
+from provisioner.engines.postgres.schema_setup import SchemaSetup
 from provisioner.engines.postgres.session import Session
 from provisioner.engines.protocol.engine import Failures, Source
 from provisioner.system import failpoints
@@ -38,7 +38,7 @@ def put_away(instance: Instance, session: Session, database: Database) -> str:
     return ""
 
 
-def settled(contents: Contents, instance: Instance, session: Session, database: Database) -> list[roles.Statement]:
+def settled(contents: SchemaSetup, instance: Instance, session: Session, database: Database) -> list[roles.Statement]:
     """See `roles.settled`; with the limits of the instance, and without members that the role has given itself."""
     statements = roles.settled(session, instance, database, contents.password(instance, database))
     role = name_of(names.LIVE, instance, database)
@@ -54,7 +54,7 @@ def sharers(session: Session, instance: Instance, database: Database) -> list[st
     return [str(row[0]) for row in found.fetchall()]
 
 
-def bring_back(contents: Contents, instance: Instance, session: Session, database: Database) -> None:
+def bring_back(contents: SchemaSetup, instance: Instance, session: Session, database: Database) -> None:
     live, archived = (name_of(kind, instance, database) for kind in (names.LIVE, names.ARCHIVED))
     statements = settled(contents, instance, session, database)
     eviction.insist(instance, session, archived, [renamed(archived, live), *statements])
@@ -81,7 +81,7 @@ def delete(instance: Instance, session: Session, database: Database) -> str:
     return ""
 
 
-def take(contents: Contents, instance: Instance, session: Session, database: Database, spares: list[str]) -> None:
+def take(contents: SchemaSetup, instance: Instance, session: Session, database: Database, spares: list[str]) -> None:
     """Give a database that waited for an owner to this one, or make one for it."""
     live = name_of(names.LIVE, instance, database)
     while True:
@@ -111,7 +111,7 @@ def take(contents: Contents, instance: Instance, session: Session, database: Dat
 
 
 def move_in(
-    contents: Contents,
+    contents: SchemaSetup,
     instance: Instance,
     session: Session,
     database: Database,

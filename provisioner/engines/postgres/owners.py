@@ -17,7 +17,7 @@ from provisioner.core.model import Database, Instance
 from provisioner.core.owner import InstanceMark, Owner
 from provisioner.engines.postgres import databases, names
 from provisioner.engines.postgres.administration import administering, administering_in
-from provisioner.engines.postgres.schema_setup import Contents
+from provisioner.engines.postgres.schema_setup import SchemaSetup
 from provisioner.engines.postgres.session import Session
 from provisioner.engines.protocol import instance_mark, location
 from provisioner.engines.protocol.engine import Failures, StoredDatabase
@@ -30,7 +30,7 @@ _MISSING = (psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedTable)
 class OwnedRows:
     """See `provisioner.engines.protocol.engine.Engine`."""
 
-    contents: Contents
+    contents: SchemaSetup
 
     def record_owners(self, instance: Instance, owners: Sequence[Owner], *, durable: bool) -> Failures:
         return record(instance, owners, durable=durable)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
-from provisioner.core.connection import ReachedServer
+from provisioner.core.connection import PostgresEndpoint
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
 from provisioner.engines.postgres import databases, names, programs, roles
@@ -17,7 +17,7 @@ from provisioner.engines.postgres.administration import administering, forget_re
 from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.postgres.quorum import quorum_check
 from provisioner.engines.postgres.roles import named, statement
-from provisioner.engines.postgres.schema_setup import Contents
+from provisioner.engines.postgres.schema_setup import SchemaSetup
 from provisioner.engines.postgres.session import Session, connected, looking
 from provisioner.engines.protocol import location
 from provisioner.engines.protocol.engine import HealthCheck
@@ -76,7 +76,7 @@ def look(instance: Instance) -> HealthCheck:
         return HealthCheck("server", False, str(error))
 
 
-def probe(instance: Instance, contents: Contents) -> Iterator[HealthCheck]:
+def probe(instance: Instance, contents: SchemaSetup) -> Iterator[HealthCheck]:
     """One look after another; after one that fails there may be no more."""
     forget_refusals()
     try:
@@ -153,7 +153,7 @@ def _limits(session: Session, instance: Instance) -> HealthCheck:
     return HealthCheck("limits", True, f"a database may use {found.text()}")
 
 
-def _database(instance: Instance, session: Session, contents: Contents) -> Iterator[HealthCheck]:
+def _database(instance: Instance, session: Session, contents: SchemaSetup) -> Iterator[HealthCheck]:
     """Make one as for a timeline, use it as its role, try to get out of it, and drop it."""
     spare = databases.make_spare(instance, session, contents.furnish, limited=contents.limited)
     try:
@@ -161,7 +161,7 @@ def _database(instance: Instance, session: Session, contents: Contents) -> Itera
         session.execute(roles.opened(session, spare, password))
         server = location.variables(instance.location)
         try:
-            with connected(ReachedServer(server, spare, spare, password).url(), instance.location) as own:
+            with connected(PostgresEndpoint(server, spare, spare, password).url(), instance.location) as own:
                 own.execute("create table probe (value text)")
                 own.execute("insert into probe values ('here')")
                 found = own.execute("select value from probe").fetchall()
@@ -185,7 +185,7 @@ def _confined(session: Session, where: str, role: str, password: str) -> HealthC
     ).fetchall()
     for (name,) in others:
         try:
-            connected(ReachedServer(location.variables(where), name, role, password).url(), where).close()
+            connected(PostgresEndpoint(location.variables(where), name, role, password).url(), where).close()
         except psycopg.Error:
             continue
         return HealthCheck("confinement", False, f"the role of a timeline can connect to {name}; see isolation")

@@ -9,7 +9,7 @@ from provisioner.engines.postgres import databases, roles
 from provisioner.engines.postgres.session import Session
 
 
-class Contents(Protocol):
+class SchemaSetup(Protocol):
     limited: bool
     """Apps log in to the databases themselves, so that their roles have to have limits."""
 
@@ -23,7 +23,7 @@ class Contents(Protocol):
         """What its role logs in with. Raises StorageFailed where the home's key cannot be read."""
 
 
-class Bare:
+class EmptySchema:
     """Nothing but what PostgreSQL has in a new database."""
 
     limited = True

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from provisioner.core.connection import Reached, ReachedServer
+from provisioner.core.connection import KvEndpoint, PostgresEndpoint
 from provisioner.core.durations import written
 from provisioner.core.model import Database, Instance
 from provisioner.core.owner import InstanceMark, Owner
@@ -57,7 +57,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
+class CopyResult:
     """`version`: that of the last write that copy and source both have, None where others have changed the copy since;
     `size` its bytes. `paused`: how many seconds writers waited for it; `how` it was made, where that is worth telling.
     `damage`: what is wrong with it, in a backup; everything else is not copied if it is damaged."""
@@ -70,7 +70,7 @@ class Copied:
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class StorageTarget:
     """What a user says of where an instance stores: a directory, or a server with what its certificate is checked by.
 
     `password` is the administrator's, in the place of one that the URL has.
@@ -142,7 +142,7 @@ class Dumps(Protocol):
     def is_empty(self, instance: Instance, database: Database) -> bool:
         """Has nobody made anything in it? Raises StorageFailed."""
 
-    def load(self, instance: Instance, database: Database, path: str) -> Copied:
+    def load(self, instance: Instance, database: Database, path: str) -> CopyResult:
         """Build beside a database what is in a dump. Raises StorageFailed, and ProvisionerError where it is none."""
 
 
@@ -167,7 +167,7 @@ class Engine(Protocol):
     anew: str
     """What becomes of programs when other data takes the place of a database's, which becomes a snapshot: a sentence."""
 
-    def locate(self, where: Where, directory: str, known: Instance | None = None) -> tuple[str, str]:
+    def locate(self, where: StorageTarget, directory: str, known: Instance | None = None) -> tuple[str, str]:
         """Location and administrator's URL of an instance; `directory` is one of its own in the home. Of a `known` one what
         is not said stays. Raises UsageError."""
 
@@ -220,22 +220,22 @@ class Engine(Protocol):
     def stock(self, instance: Instance, wanted: int) -> bool:
         """Make databases ahead of need, a few at a call, until `wanted` are there. True where more are missing."""
 
-    def fork(self, instance: Instance, database: Database, source: Source) -> Copied:
+    def fork(self, instance: Instance, database: Database, source: Source) -> CopyResult:
         """Make a database that never held data, as a copy of the source at one moment, while others write to that.
 
         Of queues nothing is copied. Raises `StorageFailed`.
         """
 
-    def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> Copied:
+    def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> CopyResult:
         """Build beside a database what is to replace it: a copy of the source, or nothing. Raises `StorageFailed`."""
 
-    def copy_beside(self, instance: Instance, database: Database, source: Source) -> Copied:
+    def copy_beside(self, instance: Instance, database: Database, source: Source) -> CopyResult:
         """Build beside its place a database that never held data, as a copy of the source. Raises `StorageFailed`."""
 
-    def beside(self, instance: Instance, database: Database) -> Reached | ReachedServer:
+    def beside(self, instance: Instance, database: Database) -> KvEndpoint | PostgresEndpoint:
         """How the database is reached that was built beside: for commands that change it before anybody is connected."""
 
-    def script(self, beside: Reached | ReachedServer, path: str) -> list[str]:
+    def script(self, beside: KvEndpoint | PostgresEndpoint, path: str) -> list[str]:
         """The words of a command that runs a file of SQL there, with the variables that say where that is."""
 
     def seal(self, instance: Instance, database: Database) -> None:
@@ -254,11 +254,11 @@ class Engine(Protocol):
     def discard(self, instance: Instance, database: Database) -> None:
         """Remove what was built beside. Raises `StorageFailed`."""
 
-    def copy_out(self, instance: Instance, database: Database, directory: str) -> tuple[str, Copied]:
+    def copy_out(self, instance: Instance, database: Database, directory: str) -> tuple[str, CopyResult]:
         """Make the directory with a copy of everything as it is at one moment, in one file: its path. Raises
         `StorageFailed`."""
 
-    def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> Copied:
+    def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> CopyResult:
         """Keep a copy of everything as it is at one moment. Raises `StorageFailed`."""
 
     def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> None:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
-from provisioner.kv.client.read_coalescing import Gathering
+from provisioner.kv.client.read_coalescing import ReadCoalescer
 from provisioner.kv.codec import value
 from provisioner.kv.errors import Closed
 from provisioner.kv.model import AtomicWrite, Consistency, Message, RawEntry, ReadRange
@@ -41,9 +41,9 @@ class AsyncBridge:
         self._threads = threads or ThreadPoolExecutor(THREADS if store.prompt else ELSEWHERE, "kv")
         self._waiting: list[tuple[AtomicWrite, asyncio.Future[Outcome]]] = []
         self._writing: asyncio.Task[None] | None = None
-        self._reads: dict[Consistency, Gathering[list[RawEntry]]] = {
-            "strong": Gathering(lambda ranges: self.call(store.read, ranges, "strong")),
-            "eventual": Gathering(lambda ranges: self.call(store.read, ranges, "eventual")),
+        self._reads: dict[Consistency, ReadCoalescer[list[RawEntry]]] = {
+            "strong": ReadCoalescer(lambda ranges: self.call(store.read, ranges, "strong")),
+            "eventual": ReadCoalescer(lambda ranges: self.call(store.read, ranges, "eventual")),
         }
         self._alone: set[asyncio.Task[Outcome]] = set()
 

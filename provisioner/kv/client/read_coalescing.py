@@ -16,7 +16,7 @@ MOST_READS: Final = 128  # of one journey
 MOST_ENTRIES: Final = 2000
 
 
-class Gathering(Generic[T]):
+class ReadCoalescer(Generic[T]):
     """`fetch` reads ranges from one snapshot, and gives an answer for each; the snapshot is none that began before it was
     called, but where reads may be older. For one event loop."""
 

@@ -14,7 +14,8 @@ from provisioner.kv.rules.mutations import Stored, effects
 from provisioner.kv.store import Outcome
 
 MOST_BYTES: Final = 16 * 1024 * 1024
-NOBODY: Final = b"\0\0"  # the end of each versionstamp
+ORDER_IN_BATCH: Final = b"\0\0"
+"""The end of each versionstamp: this store gives each write a version of its own."""
 _SET: Final = MutationKind.SET
 _SUFFIXED: Final = MutationKind.SET_VERSIONSTAMPED
 _COMPUTED: Final = (MutationKind.SUM, MutationKind.MIN, MutationKind.MAX)
@@ -58,7 +59,7 @@ def portions(writes: Sequence[AtomicWrite]) -> Iterator[Sequence[AtomicWrite]]:
 
 
 def versionstamp(version: int) -> bytes:
-    return version.to_bytes(8, "big", signed=True) + NOBODY
+    return version.to_bytes(8, "big", signed=True) + ORDER_IN_BATCH
 
 
 def needs(writes: Sequence[AtomicWrite]) -> Needs:

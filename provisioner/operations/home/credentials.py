@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Database
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.reconcile.apply import renewals
 from provisioner.registry import tokens
 from provisioner.registry.home.follower_guard import must_lead
@@ -24,7 +24,7 @@ def revoke_injected(registry: Registry, database: Database) -> None:
 def revoke(registry: Registry, databases: Iterable[Database]) -> Proposal:
     """Revoke what was injected for databases."""
 
-    def do(_: Told) -> Iterator[str]:
+    def do(_: ProgressReporter) -> Iterator[str]:
         for found in databases:
             revoke_injected(registry, found)
             yield f"what was injected for {found.name} opens nothing any more; start its apps anew"

@@ -12,7 +12,7 @@ from provisioner.core.model import App, Instance, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION, shown
 from provisioner.core.owner import InstanceMark, Owner
 from provisioner.git.repository_id import app_ids
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.changes import found_databases as changes
 from provisioner.reconcile.changes.found_databases import Found
@@ -57,7 +57,7 @@ def take_back(registry: Registry, found: Sequence[Found], *, named: bool = False
     pairs = [(changes.app_of(registry, each), each) for each in found]
     apps = list({app.id: app for app, _ in pairs}.values())
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         troubles: list[ProvisionerError] = []
         for app in () if named else apps:  # what git has renamed since has its name before anything is given back
             reconcile(registry, app, now_ms(), "database recover")
@@ -67,7 +67,7 @@ def take_back(registry: Registry, found: Sequence[Found], *, named: bool = False
             except ProvisionerError as error:
                 troubles.append(error)
         for app in apps:
-            run(registry, app, "database recover", told)
+            run(registry, app, "database recover", reporter)
         for _, each in pairs:
             database = registry.database(each.id)
             if database is not None and database.timeline_id:

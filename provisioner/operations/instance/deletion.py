@@ -11,7 +11,7 @@ from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.apps import RETENTION_MS
 from provisioner.operations.instances import must_be_alone, must_be_free, must_stay, successor
-from provisioner.operations.proposal import Proposal, Told, Warned
+from provisioner.operations.proposal import ProgressReporter, Proposal, Warned
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.changes.backup import Held
 from provisioner.reconcile.changes.instance_deletion import delete_instance, recover_instance
@@ -31,7 +31,7 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
     until = rfc3339(now_ms() + retention_ms(registry, instance))
     question = f"Delete {slug} with all of these? Until {until} all of it can be brought back."
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         now = now_ms()
         purge_at = now + retention_ms(registry, instance)
         path = delete_instance(
@@ -41,8 +41,8 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
             now,
             purge_at,
             backup=backup and bool(held),
-            progress=lambda count: told.say(f"{slug}: backed up {count} of {len(held)} databases"),
-            warn=lambda line: told.say(Warned(f"{slug}: {line}")),
+            progress=lambda count: reporter.say(f"{slug}: backed up {count} of {len(held)} databases"),
+            warn=lambda line: reporter.say(Warned(f"{slug}: {line}")),
         )
         for app in _apps(registry, instance, held):
             archive_instance(registry, app, instance, now_ms(), "its instance was deleted")
@@ -72,9 +72,9 @@ def recover(registry: Registry, found: Deleted) -> Proposal:
     must_be_free(registry, instance.slug)
     must_be_alone(registry, instance.location, but=instance.id)
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         recover_instance(registry, instance, now_ms())
-        failed = _bring_back(registry, instance, told)
+        failed = _bring_back(registry, instance, reporter)
         live = sum(database.live for _, _, database in _held(registry, instance))
         yield f"{instance.slug} is back with {live} live databases; see 'provisioner instance show {instance.slug}'"
         if failed:
@@ -157,12 +157,12 @@ def _list(registry: Registry, instance: Instance, held: list[Held]) -> Iterator[
         yield shown(f"  {'  '.join(words)}")
 
 
-def _bring_back(registry: Registry, instance: Instance, told: Told) -> str:
+def _bring_back(registry: Registry, instance: Instance, reporter: ProgressReporter) -> str:
     """Reconcile each app of it, whatever is wrong with another. What went wrong first; empty where nothing did."""
     failed = ""
     for app in _apps(registry, instance, _held(registry, instance)):
         try:
-            run(registry, app, "instance recover", told)
+            run(registry, app, "instance recover", reporter)
         except ProvisionerError as error:
             failed = failed or f"{app.slug}: {error}"
         for database in queries.failed(registry, app.id):

@@ -12,9 +12,9 @@ from provisioner.core.connection import instance_prefix
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines.catalog import engine_of
-from provisioner.engines.protocol.engine import Where
+from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.operations.instances import allowance_of, must_be_alone, must_be_free, must_stay, parse_name
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.registry.instances import databases_of, save_instance
@@ -23,23 +23,23 @@ from provisioner.registry.store import Registry
 
 
 def edit(
-    registry: Registry, instance: Instance, name: str | None, where: Where, allowed: AllowanceChange = NO_CHANGE
+    registry: Registry, instance: Instance, name: str | None, where: StorageTarget, allowed: AllowanceChange = NO_CHANGE
 ) -> Proposal:
     """Change an instance; what is None stays. It moves nothing."""
-    if name is None and where == Where() and allowed == NO_CHANGE:
+    if name is None and where == StorageTarget() and allowed == NO_CHANGE:
         raise UsageError("there is nothing to change", "Use --name, an option that says where it is now, or a limit")
     must_stay(instance)
     changed = replace(instance, allowance=allowance_of(instance, allowed))
     if name is not None and name != instance.slug:
         must_be_free(registry, parse_name(name))
         changed = replace(changed, slug=name)
-    if where != Where():
+    if where != StorageTarget():
         location, url = engine_of(instance).locate(where, instance.location, instance)
         changed = replace(changed, location=location, url=url)
         if where.require_quorum is not None:
             changed = replace(changed, require_quorum=where.require_quorum)
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         apps = [app for app in registry.apps() if any(item.id == instance.id for item in registry.assigned(app.id))]
         with ExitStack() as stack:
             for app in sorted(apps, key=lambda app: app.id):
@@ -50,7 +50,7 @@ def edit(
             if replace(changed, slug=instance.slug) != instance:
                 engine_of(changed).prepare(changed)
             save_instance(registry, changed, now_ms(), _what(instance, changed))
-        _mend(registry, apps, told)
+        _mend(registry, apps, reporter)
         yield f"instance {changed.slug}: {changed.location}"
         if changed.slug != instance.slug:
             yield f"its variables begin with {instance_prefix(changed.slug)}_ from now on: start programs anew"
@@ -97,8 +97,8 @@ def _has_data(database: Database) -> bool:
     return database.connected_at is not None and database.status is not Status.PURGED
 
 
-def _mend(registry: Registry, apps: list[App], told: Told) -> None:
+def _mend(registry: Registry, apps: list[App], reporter: ProgressReporter) -> None:
     """What was missed in the old place is there again."""
     for app in apps:
         if failed(registry, app.id):
-            run(registry, app, "instance edit", told)
+            run(registry, app, "instance edit", reporter)

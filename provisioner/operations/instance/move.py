@@ -10,13 +10,13 @@ from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
 from provisioner.core.model import ConnectMode, Database, Instance
 from provisioner.engines.catalog import engine_for, engine_of
-from provisioner.engines.protocol.engine import Where
+from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.engines.protocol.location import is_server
 from provisioner.engines.protocol.move import end_of
 from provisioner.engines.server_endpoint import served
 from provisioner.operations.documents import size_text
 from provisioner.operations.instances import must_be_alone, must_stay
-from provisioner.operations.proposal import Proposal, Told
+from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.reconcile.apply.locks import instance_locked
 from provisioner.reconcile.changes import instance_move
 from provisioner.registry import moves
@@ -28,18 +28,18 @@ SAID_EVERY = 1.0  # seconds
 LOCK_SECONDS = 1.0
 
 
-def move(registry: Registry, instance: Instance, where: Where, *, back: bool, forget: bool) -> Proposal:
+def move(registry: Registry, instance: Instance, where: StorageTarget, *, back: bool, forget: bool) -> Proposal:
     """What `provisioner instance move` proposes. Raises ProvisionerError where that cannot be."""
     if instance.engine != MOVABLE:
         raise ProvisionerError(
             f"{instance.slug} is an instance of the engine {instance.engine}, whose databases cannot be moved",
             "Add another instance and assign it, then take each over: provisioner database dump, and load --replace",
         )
-    if back + forget + (where != Where()) > 1:
+    if back + forget + (where != StorageTarget()) > 1:
         raise UsageError("that is more than one thing", "Say where to, or --back, or --forget")
     if forget:
         return _forget(registry, instance)
-    if where != Where():
+    if where != StorageTarget():
         must_stay(instance)
         return _begin(registry, instance, _target(registry, instance, where))
     if not instance.moving:
@@ -47,7 +47,7 @@ def move(registry: Registry, instance: Instance, where: Where, *, back: bool, fo
     return _go_back(registry, instance) if back else _go_on(registry, instance)
 
 
-def _target(registry: Registry, instance: Instance, where: Where) -> Instance:
+def _target(registry: Registry, instance: Instance, where: StorageTarget) -> Instance:
     """The instance as it is to be."""
     if (where.url is None) == (where.directory is None):
         raise UsageError("where to?", "Say --url URL or --directory PATH, one of them")
@@ -89,7 +89,7 @@ def _begin(registry: Registry, instance: Instance, target: Instance) -> Proposal
         lines.append(f"It will not be kept on {instance.require_quorum} nodes any more")
     lines += [f"{each.name} is in error, and stays until that is mended: {each.error}" for each in held if each.error]
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         with instance_locked(registry, instance, LOCK_SECONDS):
             current = registry.instance_of(instance.id)
             must_stay(current)
@@ -98,7 +98,7 @@ def _begin(registry: Registry, instance: Instance, target: Instance) -> Proposal
             if alike and (why := end_of(target).alone(target, current)):
                 raise ProvisionerError(f"{instance.slug} cannot be moved there: {why}", "Say another place")
             instance_move.begin(registry, instance, target, now_ms())
-            yield from _carry_on(registry, instance, told)
+            yield from _carry_on(registry, instance, reporter)
 
     return Proposal(
         do, f"Move {instance.slug} to {target.location}?", tuple(lines), about=f"move {instance.id} {lines[0]}"
@@ -114,9 +114,9 @@ def _must_be_usable(target: Instance) -> None:
 
 
 def _go_on(registry: Registry, instance: Instance) -> Proposal:
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         with instance_locked(registry, instance, LOCK_SECONDS):
-            yield from _carry_on(registry, instance, told)
+            yield from _carry_on(registry, instance, reporter)
 
     return Proposal(do)
 
@@ -124,10 +124,10 @@ def _go_on(registry: Registry, instance: Instance) -> Proposal:
 def _go_back(registry: Registry, instance: Instance) -> Proposal:
     moved, total = moves.counted(registry, instance)
 
-    def do(told: Told) -> Iterator[str]:
+    def do(reporter: ProgressReporter) -> Iterator[str]:
         with instance_locked(registry, instance, LOCK_SECONDS):
             instance_move.turn_back(registry, _under_way(registry, instance), now_ms())
-            yield from _carry_on(registry, instance, told)
+            yield from _carry_on(registry, instance, reporter)
 
     question = f"Move {moved} of {total} databases of {instance.slug} back to {instance.location}?"
     return Proposal(do, question, about=f"move back {instance.id}")
@@ -143,13 +143,13 @@ def _under_way(registry: Registry, instance: Instance) -> Instance:
     return current
 
 
-def _carry_on(registry: Registry, instance: Instance, told: Told) -> Iterator[str]:
+def _carry_on(registry: Registry, instance: Instance, reporter: ProgressReporter) -> Iterator[str]:
     """Move what is not moved. Raises ProvisionerError, after all that could be moved was."""
     instance = _under_way(registry, instance)
     target = instance.storage(moved=True)
     engine_of(target).prepare(target)
     failed: dict[str, ProvisionerError] = {}
-    meter = _Meter(registry, instance, told)
+    meter = _Meter(registry, instance, reporter)
     entries = late = 0
     longest = 0.0
     while todo := [each for each in moves.waiting(registry, instance) if each not in failed]:
@@ -202,7 +202,7 @@ def _forget(registry: Registry, instance: Instance) -> Proposal:
     if not lines and not instance.left_location:
         raise ProvisionerError(f"no move has left anything of {instance.slug}")
 
-    def do(_: Told) -> Iterator[str]:
+    def do(_: ProgressReporter) -> Iterator[str]:
         with instance_locked(registry, instance, LOCK_SECONDS):
             must_stay(registry.instance_of(instance.id))
             for end, count, _where in found:
@@ -228,8 +228,8 @@ def _size(instance: Instance, database: Database) -> int:
 class _Meter:
     """Says how far it is: databases, entries, bytes, and how long it will take, by the bytes."""
 
-    def __init__(self, registry: Registry, instance: Instance, told: Told) -> None:
-        self._told = told
+    def __init__(self, registry: Registry, instance: Instance, reporter: ProgressReporter) -> None:
+        self._reporter = reporter
         self._slug = instance.slug
         held = [each for each in _with_data(registry, instance) if not each.moved]
         self._sizes = {each.id: _size(instance, each) for each in held}
@@ -256,7 +256,7 @@ class _Meter:
         if self._done:
             seconds = (now - self._begun) / self._done * sum(self._sizes.values())
             left = f", about {seconds:.0f} s left"
-        self._told.say(
+        self._reporter.say(
             f"{self._slug}: {self._number} of {max(self._number, len(self._names))}, {self._of}:"
             f" {self._entries} entries, {size_text(self._bytes)}{left}"
         )

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import provisioner
-from provisioner.core.connection import Reached, ReachedServer
+from provisioner.core.connection import KvEndpoint, PostgresEndpoint
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
 from provisioner.engines.protocol.location import FOR_ROOT
@@ -26,10 +26,10 @@ OPEN = "this command can read the home and all that its user can read"
 
 
 def confined(
-    registry: Registry, app: App, place: Workplace, ways: Sequence[Reached | ReachedServer], words: Sequence[str]
+    registry: Registry, app: App, place: Workplace, ways: Sequence[KvEndpoint | PostgresEndpoint], words: Sequence[str]
 ) -> Confined:
     """What a command of the app may reach, whose databases are reached in these ways. Raises ProvisionerError."""
-    files = [way.path for way in ways if isinstance(way, Reached) and way.path]
+    files = [way.path for way in ways if isinstance(way, KvEndpoint) and way.path]
     if app.run_as and files:
         raise ProvisionerError(
             f"the commands of {app.slug} run as {app.run_as}, who cannot open the file {files[0]}",
@@ -37,9 +37,11 @@ def confined(
         )
     if not app.sandbox or not landlock.abi():
         return Confined(user=app.run_as, home=place.home if app.run_as else "", warning="" if app.run_as else _why(app))
-    hosts = [way.server.get("PGHOST", "") for way in ways if isinstance(way, ReachedServer)]
+    hosts = [way.server.get("PGHOST", "") for way in ways if isinstance(way, PostgresEndpoint)]
     certificates = [
-        way.server["PGSSLROOTCERT"] for way in ways if isinstance(way, ReachedServer) and "PGSSLROOTCERT" in way.server
+        way.server["PGSSLROOTCERT"]
+        for way in ways
+        if isinstance(way, PostgresEndpoint) and "PGSSLROOTCERT" in way.server
     ]
     path = inherited().get("PATH", os.defpath)
     secret = secret_paths(registry)

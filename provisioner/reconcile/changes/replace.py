@@ -24,7 +24,7 @@ from provisioner.core.model import (
     SnapshotState,
     Status,
 )
-from provisioner.engines.protocol.engine import Copied, Source
+from provisioner.engines.protocol.engine import CopyResult, Source
 from provisioner.reconcile.apply.isolation import problem_of
 from provisioner.reconcile.apply.locks import app_locked, database_if_free, database_locked
 from provisioner.reconcile.changes.move_recovery import settle_move
@@ -46,7 +46,7 @@ class ReplacementData:
     source: Source | None
     detail: str
     scrub: Scrub | None = None
-    build: Callable[[], Copied] | None = None
+    build: Callable[[], CopyResult] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Replaced:
     """A database that holds other data now, and the id of the snapshot that its old data became; None if none was there."""
 
     database: Database
-    made: Copied
+    made: CopyResult
     kept_as: str | None
 
 
@@ -129,7 +129,7 @@ def _settle_left(registry: Registry, app: App, databases: Sequence[Database], no
         _settle(registry, app, left, now)
 
 
-def _built(registry: Registry, app: App, change: ReplacementData, *, with_queue: bool) -> Copied:
+def _built(registry: Registry, app: App, change: ReplacementData, *, with_queue: bool) -> CopyResult:
     engine, instance = storage(registry, change.database)
     build = change.build or (lambda: engine.build(instance, change.database, change.source, with_queue=with_queue))
     made = scrubbed(registry, app, change.database, change.scrub, build)
@@ -137,7 +137,7 @@ def _built(registry: Registry, app: App, change: ReplacementData, *, with_queue:
     return made
 
 
-def _ready(begun: Replacement, change: ReplacementData, current: Database, made: Copied, now: int) -> Replacement:
+def _ready(begun: Replacement, change: ReplacementData, current: Database, made: CopyResult, now: int) -> Replacement:
     source = change.source
     if source is None:
         return replace(begun, ready=True)

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from provisioner.core.clock import now_ms
-from provisioner.core.connection import Attached, Reached, ReachedServer, TimelineConnection, variables
+from provisioner.core.connection import ConnectedDatabase, KvEndpoint, PostgresEndpoint, TimelineConnection, variables
 from provisioner.core.errors import LockTimeout, ProvisionerError, StorageFailed, UsageError
 from provisioner.core.model import App, Context, Database, Run, RunState, Scrub, Status, Timeline
 from provisioner.core.redaction import Secret
 from provisioner.engines.catalog import engine_of
-from provisioner.engines.protocol.engine import Copied, Engine, Source
+from provisioner.engines.protocol.engine import CopyResult, Engine, Source
 from provisioner.reconcile.apply.locks import app_locked, database_locked
 from provisioner.reconcile.apply.ownership import record_new, unmakeable
 from provisioner.reconcile.changes.command_access import confined
@@ -57,9 +57,9 @@ def scrubbed(
     app: App,
     database: Database,
     rule: Scrub | None,
-    build: Callable[[], Copied],
+    build: Callable[[], CopyResult],
     stop: Stop | None = None,
-) -> Copied:
+) -> CopyResult:
     """What `build` builds beside the database, when it has passed `rule`. The caller holds the database's lock.
 
     Raises NotScrubbed, and what `build` raises; what was built is then for the caller to discard.
@@ -93,7 +93,7 @@ def scrubbed(
 
 
 def _command(
-    registry: Registry, app: App, database: Database, rule: Scrub, run_row: Run, beside: Reached | ReachedServer
+    registry: Registry, app: App, database: Database, rule: Scrub, run_row: Run, beside: KvEndpoint | PostgresEndpoint
 ) -> Command:
     timeline = registry.timeline(database.timeline_id)
     place = workplace.make(registry.home, run_row.id, app.run_as)
@@ -203,7 +203,7 @@ def _save(registry: Registry, app: App, database: Database, action: str, detail:
 
 
 def _environment(
-    registry: Registry, app: App, timeline: Timeline, database: Database, beside: Reached | ReachedServer
+    registry: Registry, app: App, timeline: Timeline, database: Database, beside: KvEndpoint | PostgresEndpoint
 ) -> dict[str, str]:
     """The variables of the timeline, with the copy as its only database."""
     organization, instance = registry.organization(), registry.storage_of(database)
@@ -218,7 +218,7 @@ def _environment(
         revision=timeline.revision,
         context=context,
         databases=[
-            Attached(
+            ConnectedDatabase(
                 instance=instance.slug,
                 instance_id=instance.id,
                 engine=instance.engine,
@@ -234,7 +234,7 @@ def _environment(
     return variables(connection, [beside])
 
 
-def _words(engine: Engine, command: str, beside: Reached | ReachedServer) -> list[str]:
+def _words(engine: Engine, command: str, beside: KvEndpoint | PostgresEndpoint) -> list[str]:
     if os.path.isabs(command) and command.endswith(".sql"):
         return engine.script(beside, command)
     if os.path.isabs(command) and command.endswith(".py"):

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator
 
 from provisioner.core.model import Database, Hold, Timeline
 from provisioner.reconcile.plan.actions import Action, Ensure, Orphan, RenameTimeline
-from provisioner.reconcile.plan.planner_context import Outlook, resting, settled, text
+from provisioner.reconcile.plan.planner_context import PlannerContext, resting, settled, text
 
 
-def follows(look: Outlook) -> tuple[list[Action], set[bytes]]:
+def follows(look: PlannerContext) -> tuple[list[Action], set[bytes]]:
     """What following the renames takes now, and the branches that nothing else is to be done about before."""
     by_branch = {timeline.branch: timeline for timeline in look.actual.timelines if timeline.of_branch}
     pending: list[RenameTimeline] = []
@@ -41,7 +41,7 @@ def follows(look: Outlook) -> tuple[list[Action], set[bytes]]:
     return [*steps, *going.values()], {name for follow in pending for name in (follow.old.branch, follow.new)}
 
 
-def _protected(look: Outlook, new: Timeline | None, leaving: Collection[str]) -> bool:
+def _protected(look: PlannerContext, new: Timeline | None, leaving: Collection[str]) -> bool:
     """Would data that is not to go have to make room?"""
     if new is None:
         return False
@@ -55,7 +55,7 @@ def _used(follow: RenameTimeline) -> list[Database]:
     return [database for database in follow.databases if database.live or database.instance_id not in aside]
 
 
-def _before(look: Outlook, follow: RenameTimeline, new: Timeline | None, leaving: set[str]) -> Iterator[Action]:
+def _before(look: PlannerContext, follow: RenameTimeline, new: Timeline | None, leaving: set[str]) -> Iterator[Action]:
     """First make room and have the data live, then move it: two plans, since each step may fail by itself."""
     cause = f"replaced: {text(follow.old.branch)} was renamed to {text(follow.new)}"
     if new is not None:

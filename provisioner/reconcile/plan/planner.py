@@ -26,16 +26,16 @@ from provisioner.reconcile.plan.actions import (
     UpdateTimeline,
 )
 from provisioner.reconcile.plan.plan_renames import follows
-from provisioner.reconcile.plan.planner_context import Outlook, Retry, resting, settled, text
+from provisioner.reconcile.plan.planner_context import PlannerContext, Retry, resting, settled, text
 
 
 def plan(desired: Desired, actual: Actual, now: int, *, retry: Retry = False) -> Plan:
     """The difference between `desired` and `actual` at `now` (ms). `retry` does not wait for a retry's time."""
-    return _Planner(Outlook(desired, actual, now, retry)).plan()
+    return _Planner(PlannerContext(desired, actual, now, retry)).plan()
 
 
 class _Planner:
-    def __init__(self, look: Outlook) -> None:
+    def __init__(self, look: PlannerContext) -> None:
         self.look, self.desired, self.app, self.now = look, look.desired, look.app, look.now
 
     def plan(self) -> Plan:

@@ -12,7 +12,7 @@ Retry = bool | frozenset[str]
 """Whether to wait for the time at which what failed is tried again: all of it, none, or the databases with these ids."""
 
 
-class Outlook:
+class PlannerContext:
     """`next_at` becomes when (ms) time alone changes something; None where it does not."""
 
     def __init__(self, desired: Desired, actual: Actual, now: int, retry: Retry) -> None:

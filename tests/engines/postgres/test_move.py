@@ -34,12 +34,12 @@ from support import (
 )
 
 from provisioner.core.errors import ProvisionerError
-from provisioner.engines.protocol.engine import Where
+from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.kv.model import AtomicWrite, Enqueue, Mutation, MutationKind
 from provisioner.kv.stores.sqlite.store import SqliteStore
 from provisioner.operations.instance.move import move
 from provisioner.operations.instances import find
-from provisioner.operations.proposal import NOBODY
+from provisioner.operations.proposal import NULL_REPORTER
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
@@ -348,10 +348,10 @@ def test_a_move_that_is_over_is_not_gone_on_with(tmp_path: Path, home: Path) -> 
     repo = shop(tmp_path / "shop", "login")
     killed(repo, "move.put-away", "instance", "move", "default", "--directory", str(tmp_path / "disk"), "--yes")
     with Registry.open(Home(str(home))) as registry:
-        asked = move(registry, find(registry, "default"), Where(), back=False, forget=False)
+        asked = move(registry, find(registry, "default"), StorageTarget(), back=False, forget=False)
         moved(repo)
         before = everything(tmp_path / "disk")
         with pytest.raises(ProvisionerError, match="not being moved any more"):
-            list(asked.do(NOBODY))
+            list(asked.do(NULL_REPORTER))
     assert everything(tmp_path / "disk") == before
     assert len(before) == 2

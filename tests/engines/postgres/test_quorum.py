@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from provisioner.engines.postgres.quorum.promise import Follower, Override, Promise, Replica, Replication, promise
+from provisioner.engines.postgres.quorum.quorum_status import (
+    Follower,
+    Override,
+    QuorumStatus,
+    Replica,
+    Replication,
+    quorum_status,
+)
 from provisioner.engines.postgres.quorum.standby_names import SynchronousStandbys, parse
 
 
@@ -20,7 +27,7 @@ WELL = Replication("admin", True, False, True, "ANY 1 (node2,node3)", "on", (), 
 
 def _broken(found: Replication, wanted: int = 2) -> str:
     """The one reason why a promise does not hold."""
-    made = promise(found, wanted)
+    made = quorum_status(found, wanted)
     assert len(made.broken) == 1, made
     assert not made.holds
     assert f"{made.broken_text}." == made.broken[0]
@@ -69,7 +76,7 @@ def test_what_no_server_accepts_is_no_list_of_names(text: str) -> None:
     ],
 )
 def test_a_write_lies_on_the_primary_and_on_those_it_waits_for(names: str, nodes: int) -> None:
-    made = promise(replace(WELL, names=names), 2)
+    made = quorum_status(replace(WELL, names=names), 2)
     assert made.holds
     assert made.nodes == nodes
 
@@ -78,13 +85,13 @@ def test_a_standby_that_would_take_another_ones_place_counts() -> None:
     found = replace(
         WELL, names="FIRST 1 (node2,node3)", replicas=(_replica("node2", "sync"), _replica("node3", "potential"))
     )
-    assert promise(found, 2) == Promise(2, 2)
+    assert quorum_status(found, 2) == QuorumStatus(2, 2)
 
 
 def test_of_a_standby_nothing_is_promised() -> None:
     found = replace(WELL, in_recovery=True, replicas=())
     assert "target_session_attrs=read-write" in _broken(found)
-    assert promise(found, 2).nodes == 0
+    assert quorum_status(found, 2).nodes == 0
 
 
 def test_without_names_only_the_primary_has_it() -> None:
@@ -93,7 +100,7 @@ def test_without_names_only_the_primary_has_it() -> None:
     assert "on the primary alone" in text
     assert "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (node2, node3)'" in text
     assert "synchronous_mode=quorum" in text
-    assert promise(found, 2).nodes == 1
+    assert quorum_status(found, 2).nodes == 1
 
 
 def test_names_are_proposed_as_sql_has_them() -> None:
@@ -106,7 +113,7 @@ def test_fewer_than_are_wanted_are_too_few() -> None:
     text = _broken(WELL, 3)
     assert "waits for 1 standby and so lies on 2 nodes, and 3 are wanted" in text
     assert "'ANY 2 (node2, node3)'" in text
-    assert promise(WELL, 3).nodes == 2
+    assert quorum_status(WELL, 3).nodes == 2
 
 
 @pytest.mark.parametrize(
@@ -124,21 +131,21 @@ def test_a_commit_that_does_not_wait_promises_nothing(value: str, nodes: int, wo
     assert f"synchronous_commit is {value}" in text
     assert words in text
     assert "ALTER SYSTEM RESET synchronous_commit" in text
-    assert promise(found, 2).nodes == nodes
+    assert quorum_status(found, 2).nodes == nodes
 
 
 def test_a_commit_that_waits_longer_than_it_has_to_is_well() -> None:
-    assert promise(replace(WELL, commit="remote_apply"), 2).holds
+    assert quorum_status(replace(WELL, commit="remote_apply"), 2).holds
 
 
 def test_what_is_set_for_every_role_counts_for_every_role() -> None:
     assert "ALTER ROLE ALL RESET" in _broken(replace(WELL, overrides=(Override("", "", "off"),)))
-    assert promise(replace(WELL, commit="off", overrides=(Override("", "", "on"),)), 2).holds
+    assert quorum_status(replace(WELL, commit="off", overrides=(Override("", "", "on"),)), 2).holds
 
 
 def test_what_a_role_chose_for_itself_stops_nobody_else() -> None:
     chosen = (Override("", "pv_1", "off"), Override("pv_2", "", "local"), Override("pv-3", "pv_3", "off"))
-    made = promise(replace(WELL, overrides=(*chosen, Override("", "pv_4", "remote_apply"))), 2)
+    made = quorum_status(replace(WELL, overrides=(*chosen, Override("", "pv_4", "remote_apply"))), 2)
     assert made.holds
     assert [text.partition("undo it: ")[2] for text in made.warnings] == [
         "ALTER ROLE pv_1 RESET synchronous_commit.",
@@ -150,7 +157,7 @@ def test_what_a_role_chose_for_itself_stops_nobody_else() -> None:
 def test_without_syncing_no_node_has_anything() -> None:
     found = replace(WELL, fsync=False)
     assert "fsync is off" in _broken(found)
-    assert promise(found, 2).nodes == 0
+    assert quorum_status(found, 2).nodes == 0
 
 
 def test_who_may_not_see_the_standbys_cannot_promise() -> None:
@@ -181,7 +188,7 @@ def test_a_standby_that_nobody_named_is_not_waited_for() -> None:
 
 
 def test_more_standbys_than_are_named_are_never_there() -> None:
-    made = promise(replace(WELL, names="ANY 3 (node2,node3)"), 2)
+    made = quorum_status(replace(WELL, names="ANY 3 (node2,node3)"), 2)
     assert "more standbys than it names" in made.broken[0]
 
 
@@ -190,13 +197,13 @@ def test_who_could_not_take_over_does_not_count(follower: Follower) -> None:
     other = replace(_replica("reports"), follower=follower)
     found = replace(WELL, names="ANY 1 (*)", replicas=(NODE2, other))
     assert f"reports is a {follower}" in _broken(found)
-    assert promise(found, 2).nodes == 1
+    assert quorum_status(found, 2).nodes == 1
     uncounted = replace(other, sync="async")
-    assert promise(replace(WELL, replicas=(NODE2, NODE3, uncounted)), 2) == Promise(2, 2)
+    assert quorum_status(replace(WELL, replicas=(NODE2, NODE3, uncounted)), 2) == QuorumStatus(2, 2)
 
 
 def test_it_is_said_when_no_standby_can_be_spared() -> None:
-    made = promise(replace(WELL, replicas=(NODE3,)), 2)
+    made = quorum_status(replace(WELL, replicas=(NODE3,)), 2)
     assert made.holds
     assert made.warnings == (
         "node2 is not connected.",
@@ -205,6 +212,6 @@ def test_it_is_said_when_no_standby_can_be_spared() -> None:
 
 
 def test_every_reason_is_named_at_once() -> None:
-    made = promise(replace(WELL, names="", commit="off", fsync=False), 2)
+    made = quorum_status(replace(WELL, names="", commit="off", fsync=False), 2)
     assert len(made.broken) == 3
     assert " Also: " in made.broken_text

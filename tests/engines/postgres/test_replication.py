@@ -16,7 +16,7 @@ from pg_standby import standby_of
 from psycopg import sql
 from support import until
 
-from provisioner.engines.postgres.quorum.promise import Promise, Replication, promise
+from provisioner.engines.postgres.quorum.quorum_status import QuorumStatus, Replication, quorum_status
 from provisioner.engines.postgres.quorum.replication_status import acknowledged, replication
 
 NAMES = ("node2", "node3")
@@ -65,8 +65,8 @@ def asked(server: PgServer, url: str = "") -> Replication:
         return replication(session)
 
 
-def promised(server: PgServer, wanted: int = 2) -> Promise:
-    return promise(asked(server), wanted)
+def promised(server: PgServer, wanted: int = 2) -> QuorumStatus:
+    return quorum_status(asked(server), wanted)
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def test_a_quorum_is_told_with_who_is_in_it(nodes: Node) -> None:
     assert [(one.name, one.state, one.sync, one.address) for one in found.replicas] == [
         (name, "streaming", "quorum", "127.0.0.1") for name in NAMES
     ]
-    assert promise(found, 2).holds
+    assert quorum_status(found, 2).holds
     until(lambda: all(one.lag_bytes == 0 for one in asked(nodes[0]).replicas))
 
 
@@ -108,7 +108,7 @@ def test_what_the_session_that_asks_has_set_for_itself_is_not_what_others_have(n
     set_to(nodes[0], synchronous_commit="off")
     with closing(nodes[0].connect()) as session:
         session.execute("set synchronous_commit to on")
-        assert not promise(replication(session), 2).holds
+        assert not quorum_status(replication(session), 2).holds
 
 
 def test_without_names_nothing_is_promised(nodes: Node) -> None:
@@ -149,10 +149,10 @@ def test_what_a_role_chose_is_told(nodes: Node) -> None:
 def test_who_may_not_look_is_told_what_to_grant(nodes: Node) -> None:
     with role(nodes[0], "createdb", "createrole") as name:
         url = nodes[0].url(user=name, password=name)
-        text = promise(asked(nodes[0], url), 2).broken_text
+        text = quorum_status(asked(nodes[0], url), 2).broken_text
         assert f"GRANT pg_monitor TO {name}" in text
         nodes[0].ask(f"grant pg_monitor to {name}")
-        assert promise(asked(nodes[0], url), 2).holds
+        assert quorum_status(asked(nodes[0], url), 2).holds
 
 
 def test_a_subscriber_does_not_stand_in_for_a_standby(nodes: Node) -> None:

@@ -17,7 +17,7 @@ from paths import DOCS
 from pg_server import PgServer
 
 from provisioner.kv.client import async_client
-from provisioner.kv.client.read_coalescing import MOST_READS, Gathering
+from provisioner.kv.client.read_coalescing import MOST_READS, ReadCoalescer
 from provisioner.kv.codec import key
 from provisioner.kv.dump.diff import diff
 from provisioner.kv.dump.full_scan import of_store
@@ -169,7 +169,7 @@ def test_a_journey_that_fails_fails_those_who_took_part_alone() -> None:
         return [[wanted.start] for wanted in ranges]
 
     async def read() -> list[object]:
-        reads = Gathering(fetch)
+        reads = ReadCoalescer(fetch)
         bad = reads.read([ReadRange(B, C, 1)])
         rest = [reads.read([ReadRange(A, B, 1), ReadRange(C, D, 1)]) for _ in range(MOST_READS + 10)]
         found = await asyncio.gather(bad, *rest, return_exceptions=True)

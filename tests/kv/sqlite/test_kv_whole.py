@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from pg_server import PgServer
 
-from provisioner.kv.bulk_copy import BulkSource, BulkTarget, Letter, copy, settle
+from provisioner.kv.bulk_copy import BulkSource, BulkTarget, QueuedMessage, copy, settle
 from provisioner.kv.errors import Unreachable
 from provisioner.kv.model import AtomicWrite, Mutation, MutationKind, StoredRow
 from provisioner.kv.stores.postgres.bulk_copy import PostgresBulkTarget
@@ -70,11 +70,11 @@ def test_whatever_is_written_while_it_is_copied_it_is_the_same_afterwards(
     part = (0.001, 0.3, 1.0)[seed]
     changed = some(chance, int(7000 * part))  # with the same versions and times as others have, too
     source.change(changed, [row[0] for row in there if chance.random() < part])
-    letters: list[Letter] = [(n, f"message {n}", chance.randbytes(4), "[1,2]", "[]") for n in range(100)]
-    source.post(letters, 1000 + seed)
+    messages: list[QueuedMessage] = [(n, f"message {n}", chance.randbytes(4), "[1,2]", "[]") for n in range(100)]
+    source.replace_messages(messages, 1000 + seed)
     differed = settle(source, target, NOW)
     assert rows_of(target) == rows_of(source)
-    assert (target.letters(NOW), target.version()) == (letters, 1000 + seed)
+    assert (target.messages(NOW), target.version()) == (messages, 1000 + seed)
     assert differed > 0
     assert settle(source, target, NOW) == 0
 

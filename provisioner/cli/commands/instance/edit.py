@@ -11,7 +11,7 @@ from provisioner.cli.context import json_option, the_home
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.allowance import AllowanceChange
-from provisioner.engines.protocol.engine import Where
+from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.operations.instance.edit import edit as edited
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
@@ -23,7 +23,7 @@ from provisioner.registry.store import Registry
 @where_options("Where it was moved to. All of its databases have to be there.")
 @allowance_options
 @json_option
-def edit(slug: str, name: str | None, where: Where, allowed: AllowanceChange, as_json: bool) -> None:
+def edit(slug: str, name: str | None, where: StorageTarget, allowed: AllowanceChange, as_json: bool) -> None:
     """Change an instance's settings without moving data.
 
     It moves nothing: where databases are moved to another disk, stop their programs first.

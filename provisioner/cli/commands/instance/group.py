@@ -19,7 +19,7 @@ from provisioner.core.allowance import AllowanceChange
 from provisioner.core.clock import now_ms
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import ENGINES
-from provisioner.engines.protocol.engine import Where
+from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.operations import instances
 from provisioner.operations.instance.health import lines
 from provisioner.operations.instances import find
@@ -42,7 +42,7 @@ for _command in (test, edit, move, delete, recover, start, stop):
 @where_options("Where to store. Default: in the home directory.")
 @allowance_options
 @json_option
-def add(slug: str, engine: str, where: Where, allowed: AllowanceChange, as_json: bool) -> None:
+def add(slug: str, engine: str, where: StorageTarget, allowed: AllowanceChange, as_json: bool) -> None:
     """Add an instance.
 
     Without --url, deno-kv stores in files, and postgres starts a server of its own.

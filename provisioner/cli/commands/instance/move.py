@@ -9,7 +9,7 @@ from provisioner.cli.commands.instance.storage_options import where_options
 from provisioner.cli.context import json_option, the_home, yes_option
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
-from provisioner.engines.protocol.engine import Where
+from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.operations.instance import move as instance_move
 from provisioner.operations.instances import find
 from provisioner.registry.store import Registry
@@ -22,7 +22,7 @@ from provisioner.registry.store import Registry
 @click.option("--forget", is_flag=True, help="Delete for good what an earlier move has left in the old place.")
 @yes_option
 @json_option
-def move(slug: str, where: Where, back: bool, forget: bool, yes: bool, as_json: bool) -> None:
+def move(slug: str, where: StorageTarget, back: bool, forget: bool, yes: bool, as_json: bool) -> None:
     """Move an instance's Deno KV databases while in use.
 
     One database after the other is copied, compared and switched over; programs that use a server of ours wait for that

@@ -12,7 +12,7 @@ from provisioner.cli import standard_input
 from provisioner.cli.context import with_options
 from provisioner.core.connection import quoted
 from provisioner.core.errors import UsageError
-from provisioner.engines.protocol.engine import Where
+from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.engines.protocol.location import SSL_MODES
 
 
@@ -52,7 +52,7 @@ def where_options(directory: str) -> Callable[[Callable[..., None]], Callable[..
         ) -> None:
             if require_quorum is not None and (require_quorum < 0 or require_quorum == 1):
                 raise UsageError("a quorum is of two nodes or more", "Of three nodes it is --require-quorum 2")
-            where = Where(directory, _url(url, host, port, user), ca_cert, sslmode, require_quorum)
+            where = StorageTarget(directory, _url(url, host, port, user), ca_cert, sslmode, require_quorum)
             command(*arguments, where=where, **others)
 
         return with_options(called, options)

@@ -16,7 +16,7 @@ from provisioner.cli.terminal import carry_out
 from provisioner.core.errors import NotResolved
 from provisioner.core.model import Run, RunState
 from provisioner.core.naming import shown
-from provisioner.jobs.follow_log import Tail
+from provisioner.jobs.follow_log import LogFollower
 from provisioner.operations import documents as view
 from provisioner.operations import retry
 from provisioner.reconcile.changes.run_records import PRE_DEPLOY
@@ -62,7 +62,7 @@ def _print_deploy(deploy: view.Document) -> None:
     if run["state"] != deploy["state"]:
         click.echo(shown(f"  last run: {run['state']}" + (f": {run['detail']}" if run["detail"] else "")))
     click.echo(shown(f"  {run['revision']}  {run['started_at']}  {run['log']}"))
-    for line in Tail(run["log"]).lines(last=True)[-TAIL_LINES:]:
+    for line in LogFollower(run["log"]).lines(last=True)[-TAIL_LINES:]:
         click.echo(f"    {line}")
 
 
@@ -82,7 +82,7 @@ def log(wanted: NamedTarget, keep_on: bool, as_json: bool) -> None:
 
 
 def _print_log(registry: Registry, run: Run, keep_on: bool, form: Callable[[str], str]) -> None:
-    tail = Tail(log_path(registry.home, run.id))
+    tail = LogFollower(log_path(registry.home, run.id))
     while keep_on and _runs(registry, run):
         for line in tail.lines():
             click.echo(form(line))

@@ -18,14 +18,16 @@ from provisioner.engines.postgres import lifecycle, names, roles
 from provisioner.engines.postgres.access import eviction, limits
 from provisioner.engines.postgres.administration import administering_in
 from provisioner.engines.postgres.roles import Statement, statement
-from provisioner.engines.postgres.schema_setup import Contents
+from provisioner.engines.postgres.schema_setup import SchemaSetup
 from provisioner.engines.postgres.session import Session, admin_url, connected
 
 _LEAVE_SECONDS = 10.0
 _LOOK_SECONDS = 0.01
 
 
-def renew(contents: Contents, instance: Instance, session: Session, database: Database, shares: Sequence[str]) -> None:
+def renew(
+    contents: SchemaSetup, instance: Instance, session: Session, database: Database, shares: Sequence[str]
+) -> None:
     """Let in who has what is valid now. End the sessions of all others, and roll back what their roles have prepared.
 
     Raises StorageFailed.

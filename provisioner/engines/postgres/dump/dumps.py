@@ -11,7 +11,7 @@ from provisioner.engines.postgres import databases, names, roles
 from provisioner.engines.postgres.access import visitors
 from provisioner.engines.postgres.administration import administering
 from provisioner.engines.postgres.dump import extensions, pg_dump, restore, script
-from provisioner.engines.protocol.engine import Copied
+from provisioner.engines.protocol.engine import CopyResult
 
 _WHAT_IS_OURS = ("--no-owner", "--no-privileges")  # roles mean nothing on another server
 _MAGIC = b"PGDMP"
@@ -50,7 +50,7 @@ class PgDumps:
     def is_empty(self, instance: Instance, database: Database) -> bool:
         return databases.is_empty(instance, names.live(instance.id, database.id))
 
-    def load(self, instance: Instance, database: Database, path: str) -> Copied:
+    def load(self, instance: Instance, database: Database, path: str) -> CopyResult:
         beside, owner = (names.name(kind, instance.id, database.id) for kind in (names.BESIDE, names.LIVE))
         with administering(instance) as session:
             databases.drop(session, beside)
@@ -61,7 +61,7 @@ class PgDumps:
             else:
                 _run_script(instance, path, beside, owner)
             databases.wait_until_left(session, beside)
-            return Copied(None, databases.size(session, beside), 0.0)
+            return CopyResult(None, databases.size(session, beside), 0.0)
 
 
 def _is_archive(path: str) -> bool:

@@ -30,7 +30,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from provisioner.core.connection import ReachedServer
+from provisioner.core.connection import PostgresEndpoint
 from provisioner.core.errors import StorageFailed
 from provisioner.engines.postgres import programs as tools
 from provisioner.engines.postgres.access import authentication
@@ -122,7 +122,7 @@ def admin_url(directory: str) -> str:
     with open(os.path.join(directory, PASSWORD_FILE)) as file:
         server = location.variables(directory)
         server["PGHOST"] = location.socket_directory(directory) or server["PGHOST"]
-        return ReachedServer(server, "postgres", ADMIN, file.read().strip()).url()
+        return PostgresEndpoint(server, "postgres", ADMIN, file.read().strip()).url()
 
 
 def programs(data: str) -> str:

@@ -14,7 +14,7 @@ import psycopg
 
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
-from provisioner.engines.postgres.quorum.promise import Promise, Replication, promise
+from provisioner.engines.postgres.quorum.quorum_status import QuorumStatus, Replication, quorum_status
 from provisioner.engines.postgres.quorum.replication_status import Session, acknowledged, replication
 from provisioner.engines.postgres.session import looking
 from provisioner.engines.protocol.engine import HealthCheck, ReplicationStatus, Standby
@@ -33,7 +33,7 @@ def must_hold(instance: Instance) -> None:
     key = (instance.url, instance.require_quorum)
     until, problem = _known.get(key, (0.0, ""))
     if time.monotonic() >= until:
-        problem = promise(_replication(instance), instance.require_quorum).broken_text
+        problem = quorum_status(_replication(instance), instance.require_quorum).broken_text
         _known[key] = (time.monotonic() + _KNOWN_SECONDS, problem)
     if problem:
         raise StorageFailed(
@@ -87,14 +87,14 @@ def kept(instance: Instance) -> ReplicationStatus | None:
     wanted = instance.require_quorum
     if not wanted and not found.replicas and not found.names:
         return None
-    made = promise(found, wanted or 2)
+    made = quorum_status(found, wanted or 2)
     problem = made.broken_text if wanted else ""
     return ReplicationStatus(wanted, made.nodes, problem, made.warnings, _standbys(found))
 
 
 def check(instance: Instance, session: Session) -> HealthCheck:
     """Is the promise kept, and does a commit come back that waits for it? Raises psycopg.Error."""
-    made = promise(replication(session), instance.require_quorum)
+    made = quorum_status(replication(session), instance.require_quorum)
     if not made.holds:
         return HealthCheck("quorum", False, made.broken_text)
     took = acknowledged(session, _PATIENCE)
@@ -109,7 +109,7 @@ def _replication(instance: Instance) -> Replication:
         return replication(session)
 
 
-def _said(made: Promise) -> str:
+def _said(made: QuorumStatus) -> str:
     return " ".join(
         [f"an acknowledged write lies on {made.nodes} nodes or more", *(f"({one})" for one in made.warnings)]
     )

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 
-from provisioner.engines.postgres.quorum.promise import Follower, Override, Replica, Replication
+from provisioner.engines.postgres.quorum.quorum_status import Follower, Override, Replica, Replication
 
 Session: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import psycopg
 
-from provisioner.kv.bulk_copy import MOST_ROWS, Letter
+from provisioner.kv.bulk_copy import MOST_ROWS, QueuedMessage
 from provisioner.kv.model import StoredRow
 from provisioner.kv.stores.postgres import errors
 
@@ -54,7 +54,7 @@ class PostgresBulkTarget:
     def count(self) -> int:
         return int(self._ask("select count(*) from deno_kv.kv")[0][0])
 
-    def letters(self, now: int) -> list[Letter]:
+    def messages(self, now: int) -> list[QueuedMessage]:
         return [(row[0], row[1], bytes(row[2]), row[3], row[4]) for row in self._ask(_LETTERS, now)]
 
     def version(self) -> int:
@@ -77,13 +77,13 @@ class PostgresBulkTarget:
     def found(self, keys: Sequence[bytes]) -> list[StoredRow]:
         return [(row[0], row[1], row[2], row[3], row[4]) for row in self._ask(_FOUND, list(keys))]
 
-    def post(self, letters: Sequence[Letter], version: int) -> None:
+    def replace_messages(self, messages: Sequence[QueuedMessage], version: int) -> None:
         with self._refusals(), self._session.transaction(), self._session.cursor() as cursor:
             cursor.execute("delete from deno_kv.queue")
             cursor.executemany(
                 "insert into deno_kv.queue (at_ms, id, data, backoff_schedule, keys_if_undelivered)"
                 " values (%s, %s, %s, %s, %s)",
-                letters,
+                messages,
             )
             cursor.execute(_SET_VERSION, (version,))
         self._ask("analyze deno_kv.kv")

@@ -4,7 +4,7 @@ How old they are is known, without clocks that agree. Who reads so makes the sto
 beside the reads, how far its log goes. A standby that has come as far shows everything that was acknowledged before that
 was asked. Where none has come far enough, or none is there, or it is slow, the primary answers.
 
-Nobody waits for a standby to be found: that is an errand, and whoever comes meanwhile is answered by the primary.
+Nobody waits for a standby to be found: another thread does that, and whoever comes meanwhile is answered by the primary.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REFUSED: Final = 5.0  # seconds for which none is asked after one has failed
 BEHIND: Final = 1.0  # the same after one was too far behind
 _EVERY: Final = 1.0  # seconds between two questions to the primary
 _CONNECTING: Final = "2"  # seconds
-_ERRANDS: Final = threading.BoundedSemaphore(4)  # of a process, at a time
+_SEARCHES: Final = threading.BoundedSemaphore(4)  # of a process, at a time
 
 # Which history it is, too: a standby that goes on with that of a primary which was given up shows what nobody has any more.
 _HISTORY: Final = "(select wal_timeline from deno_kv.state)"
@@ -58,7 +58,7 @@ class StandbyReader:
         self._marks: deque[_Mark] = deque(maxlen=int(2 * BOUND / _EVERY))
         self._next_mark = 0.0
         self._refused_until = 0.0
-        self._busy = threading.Lock()  # with an errand
+        self._busy = threading.Lock()  # with a search
         self._closed = False
 
     def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]] | None:
@@ -110,7 +110,7 @@ class StandbyReader:
         """Ask the primary again, and find a standby, unless somebody does or too many are at it."""
         if not self._busy.acquire(blocking=False):
             return
-        if not _ERRANDS.acquire(blocking=False):
+        if not _SEARCHES.acquire(blocking=False):
             self._busy.release()
             return
         try:
@@ -132,7 +132,7 @@ class StandbyReader:
                 self.rest()
 
     def _over(self) -> None:
-        _ERRANDS.release()
+        _SEARCHES.release()
         self._busy.release()
 
     def _ask_the_primary(self, now: float) -> None:

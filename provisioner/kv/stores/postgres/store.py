@@ -28,8 +28,8 @@ from provisioner.kv.stores.postgres.writer import (
     LONGEST_PAUSE,
     PATIENCE,
     Changes,
-    Deed,
     LockedState,
+    TransactionResult,
     Writing,
 )
 from provisioner.kv.stores.subscriptions import Wakeups, WakeupSubscription
@@ -117,10 +117,10 @@ class PostgresStore:
         if due is None or due > now:
             return [], due
 
-        def work(moment: LockedState) -> Deed[list[Message]]:
+        def work(moment: LockedState) -> TransactionResult[list[Message]]:
             messages = [Message(id, data) for id, data in moment.answers[0]]  # noqa: A001
             taken = (rows.TAKE, (now + queue.DEADLINE, [message.id for message in messages]))
-            return Deed(messages, Changes(statements=[taken]) if messages else None)
+            return TransactionResult(messages, Changes(statements=[taken]) if messages else None)
 
         return self._writing.do([(rows.DUE, (now, most))], work), self._first(rows.FIRST_DUE)
 
@@ -149,11 +149,11 @@ class PostgresStore:
         if expiry is None or expiry > now:
             return 0, expiry
 
-        def work(moment: LockedState) -> Deed[int]:
+        def work(moment: LockedState) -> TransactionResult[int]:
             keys = [key for (key,) in moment.answers[0]]
             if not keys:
-                return Deed(0)
-            return Deed(len(keys), Changes(dict.fromkeys(keys, GONE), moment.version + 1))
+                return TransactionResult(0)
+            return TransactionResult(len(keys), Changes(dict.fromkeys(keys, GONE), moment.version + 1))
 
         return self._writing.do([(rows.EXPIRED, (now, _COLLECTED_AT_ONCE))], work), self.next_expiry()
 
@@ -191,10 +191,10 @@ class PostgresStore:
         """
         swept = [] if after is None else rows.sweep(after, [entry[0] for entry in entries], to_end=to_end)
 
-        def work(moment: LockedState) -> Deed[int]:
+        def work(moment: LockedState) -> TransactionResult[int]:
             puts, version = loaded(entries, moment.version, moment.version + self._step(), keep=keep)
             changes = Changes(puts, version, statements=swept[1:], anything=True)
-            return Deed(moment.answers[0][0][0] if swept else 0, changes)
+            return TransactionResult(moment.answers[0][0][0] if swept else 0, changes)
 
         return self._writing.do(swept[:1], work)
 
@@ -244,22 +244,24 @@ class PostgresStore:
         base = self._writing.put(changes)
         return [_moved(outcome, base) for outcome in outcomes]
 
-    def _done(self, writes: Sequence[AtomicWrite], wanted: Needs, moment: LockedState) -> Deed[list[Outcome]]:
+    def _done(
+        self, writes: Sequence[AtomicWrite], wanted: Needs, moment: LockedState
+    ) -> TransactionResult[list[Outcome]]:
         done = Batch(*rows.looked_up(wanted, moment.answers), moment.version, self._step)
         outcomes = [done.add(write) for write in writes]
         if done.version == moment.version:
-            return Deed(outcomes)
-        return Deed(outcomes, Changes(done.puts, done.version, done.enqueues))
+            return TransactionResult(outcomes)
+        return TransactionResult(outcomes, Changes(done.puts, done.version, done.enqueues))
 
-    def _failed(self, moment: LockedState, now: int) -> Deed[int]:
+    def _failed(self, moment: LockedState, now: int) -> TransactionResult[int]:
         """Messages whose handlers failed: how many."""
         (held,) = moment.answers
         if not held:
-            return Deed(0)
+            return TransactionResult(0)
         version = moment.version + self._step()
         failed = rows.failing(held, now, version)
         given = version if failed.puts else 0
-        return Deed(len(held), Changes(failed.puts, given, (), failed.statements, failed.again))
+        return TransactionResult(len(held), Changes(failed.puts, given, (), failed.statements, failed.again))
 
     def _step(self) -> int:
         return 1 + int(self._random.random() * 9)

@@ -70,7 +70,7 @@ class Changes(NamedTuple):
         return self.again or bool(self.enqueues)
 
 
-class Deed(NamedTuple, Generic[T]):
+class TransactionResult(NamedTuple, Generic[T]):
     """What comes of a transaction once it is durable, and what it changes; None: nothing, so it need not be committed."""
 
     result: T
@@ -91,56 +91,60 @@ class Writing:
         self._token = 0
         self._last = 0  # the token of what was committed last
 
-    def do(self, questions: Sequence[Statement], work: Callable[[LockedState], Deed[T]]) -> T:
+    def do(self, questions: Sequence[Statement], work: Callable[[LockedState], TransactionResult[T]]) -> T:
         """Ask the questions and do what `work` makes of the answers, in one transaction. `work` may be called again.
 
         Raises KvError: Uncertain where nobody can tell whether it happened, else nothing was written.
         """
-        deeds: list[Deed[T]] = []
+        outcomes: list[TransactionResult[T]] = []
 
-        def once(trial: _Trial, line: PooledConnection) -> T:
-            _, ((version, done),), *answers = line.ask_all(("begin", ()), (_BEGIN, trial.name), *questions)
+        def once(attempt: _Attempt, line: PooledConnection) -> T:
+            _, ((version, done),), *answers = line.ask_all(("begin", ()), (_BEGIN, attempt.name), *questions)
             if done:
-                trial.end(line, self._ending(trial, Changes()), _FOR_EVER, _COMMIT)
-                return deeds[-1].result
-            trial.unknown = False
-            deed = work(LockedState(version, answers))
-            deeds.append(deed)
-            if deed.changes is None:
+                attempt.end(line, self._ending(attempt, Changes()), _FOR_EVER, _COMMIT)
+                return outcomes[-1].result
+            attempt.unknown = False
+            outcome = work(LockedState(version, answers))
+            outcomes.append(outcome)
+            if outcome.changes is None:
                 line.ask(*_COMMIT)
             else:
-                trial.end(
-                    line, *deed.changes.statements, self._ending(trial, deed.changes, version), _FOR_EVER, _COMMIT
+                attempt.end(
+                    line,
+                    *outcome.changes.statements,
+                    self._ending(attempt, outcome.changes, version),
+                    _FOR_EVER,
+                    _COMMIT,
                 )
-            return deed.result
+            return outcome.result
 
         result = self._tried(once)
-        if (changes := deeds[-1].changes) is not None:
+        if (changes := outcomes[-1].changes) is not None:
             self._tell(changes)
         return result
 
     def put(self, changes: Changes) -> int:
         """Put it down, whatever is there; its versions count from 0. What they really count from. Raises as `do`."""
 
-        def once(trial: _Trial, line: PooledConnection) -> int:
-            base: int = trial.end(line, self._ending(trial, changes))[0][0][0]
+        def once(attempt: _Attempt, line: PooledConnection) -> int:
+            base: int = attempt.end(line, self._ending(attempt, changes))[0][0][0]
             return base
 
         result = self._tried(once)
         self._tell(changes)
         return result
 
-    def _tried(self, once: Callable[[_Trial, PooledConnection], T]) -> T:
+    def _tried(self, once: Callable[[_Attempt, PooledConnection], T]) -> T:
         until = time.monotonic() + PATIENCE
         if not self._turn.acquire(timeout=PATIENCE):
             raise Busy(f"{shown(self.conninfo)}: other writes of this process took too long")
         try:
             self._token += 1
-            trial = _Trial(self, self._token)
+            attempt = _Attempt(self, self._token)
             if self._token == 1:
-                trial.until(until, lambda _, line: line.ask(_FORGET, (self.me,)))
-            result = trial.until(until, once)
-            if trial.committed:
+                attempt.until(until, lambda _, line: line.ask(_FORGET, (self.me,)))
+            result = attempt.until(until, once)
+            if attempt.committed:
                 self._last = self._token
             return result
         except Uncertain:
@@ -149,7 +153,7 @@ class Writing:
         finally:
             self._turn.release()
 
-    def _ending(self, trial: _Trial, changes: Changes, base: int = 0) -> Statement:
+    def _ending(self, attempt: _Attempt, changes: Changes, base: int = 0) -> Statement:
         stay = [(key, *put) for key, put in changes.puts.items() if put.value is not None]
         entries: list[Any] = [list(column) for column in zip(*stay, strict=True)] or [None] * 5
         if stay:
@@ -159,10 +163,10 @@ class Writing:
         news = None
         if changes.puts or changes.queue or changes.anything:
             news = notification(self.me, None if changes.anything else changes.puts, queue=changes.queue)
-        return _END, (*trial.name, self._last, total, *entries, gone, *messages(changes.enqueues), news)
+        return _END, (*attempt.name, self._last, total, *entries, gone, *messages(changes.enqueues), news)
 
 
-class _Trial:
+class _Attempt:
     """One transaction, as often as it takes. `unknown`: it may have been committed; `committed`: it was."""
 
     def __init__(self, writing: Writing, token: int) -> None:
@@ -170,7 +174,7 @@ class _Trial:
         self.name = (writing.me, token)
         self._writing = writing
 
-    def until(self, until: float, once: Callable[[_Trial, PooledConnection], T]) -> T:
+    def until(self, until: float, once: Callable[[_Attempt, PooledConnection], T]) -> T:
         """Try it until then, by time.monotonic()."""
         lines, conninfo = self._writing.lines, self._writing.conninfo
         pause = FIRST_PAUSE

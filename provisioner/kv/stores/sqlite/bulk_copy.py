@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import apsw
 
-from provisioner.kv.bulk_copy import MOST_ROWS, Letter
+from provisioner.kv.bulk_copy import MOST_ROWS, QueuedMessage
 from provisioner.kv.errors import StoreFailed
 from provisioner.kv.model import StoredRow
 from provisioner.kv.stores.sqlite.connection import renaming
@@ -32,7 +32,7 @@ class SqliteBulkTarget:
     """The file at `path`, which is there, fenced or not. `quick`: it is a copy, which is synced as a whole in the end."""
 
     def __init__(self, path: str, *, quick: bool = False) -> None:
-        self._file = File(path, Opening("normal" if quick else "full", must_exist=True, cache_kib=_CACHE_KIB), _nobody)
+        self._file = File(path, Opening("normal" if quick else "full", must_exist=True, cache_kib=_CACHE_KIB), _ignore)
         self._writes = 0
 
     def close(self) -> None:
@@ -66,14 +66,14 @@ class SqliteBulkTarget:
     def count(self) -> int:
         return number(self._ask("select count(*) from {}kv where k >= x''"))
 
-    def letters(self, now: int) -> list[Letter]:
+    def messages(self, now: int) -> list[QueuedMessage]:
         rows = self._ask(
             "select ts, id, data, backoff_schedule, keys_if_undelivered from {0}queue union all"
             " select ?, id, data, backoff_schedule, keys_if_undelivered from {0}queue_running order by 1, 2",
             now,
         )
-        letters = {row[1]: (row[0], row[1], _bytes(row[2]), _text(row[3]).rstrip(), _text(row[4])) for row in rows}
-        return list(letters.values())
+        messages = {row[1]: (row[0], row[1], _bytes(row[2]), _text(row[3]).rstrip(), _text(row[4])) for row in rows}
+        return list(messages.values())
 
     def version(self) -> int:
         told = number(self._ask("select version from {}data_version where k = 0"))
@@ -96,13 +96,13 @@ class SqliteBulkTarget:
             rows += self._ask(_FOUND.format("{}", marks), *some)
         return rows
 
-    def post(self, letters: Sequence[Letter], version: int) -> None:
+    def replace_messages(self, messages: Sequence[QueuedMessage], version: int) -> None:
         with self._file.transaction() as connection:
             connection.execute("delete from queue")
             connection.execute("delete from queue_running")
             connection.executemany(
                 "insert into queue (ts, id, data, backoff_schedule, keys_if_undelivered) values (?, ?, ?, ?, ?)",
-                letters,
+                messages,
             )
             connection.execute("update data_version set version = ? where k = 0", (version,))
 
@@ -142,7 +142,7 @@ class SqliteBulkTarget:
         return FENCED if fenced else ""
 
 
-def _nobody() -> None:
+def _ignore() -> None:
     pass
 
 

@@ -25,6 +25,7 @@ from provisioner.kv.model import (
     StoredRow,
 )
 from provisioner.kv.rules import queue
+from provisioner.kv.rules.batch import ORDER_IN_BATCH
 from provisioner.kv.rules.mutations import Effect, Stored, effects
 from provisioner.kv.store import Outcome
 from provisioner.kv.stores.group_commit import GroupCommit
@@ -37,7 +38,7 @@ from provisioner.kv.stores.subscriptions import Wakeups, WakeupSubscription
 
 Answer = TypeVar("Answer")
 
-_NOBODY = b"\0\0"
+
 _SET: Final = MutationKind.SET  # an enum's member is found slowly
 
 _STORED = "select v, v_encoding from kv where k = ?"
@@ -83,7 +84,7 @@ class SqliteStore:
     def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
         return [
             [
-                RawEntry(key, value, encoding, version.to_bytes(8, "big", signed=True) + _NOBODY)
+                RawEntry(key, value, encoding, version.to_bytes(8, "big", signed=True) + ORDER_IN_BATCH)
                 for key, value, encoding, version in rows
             ]
             for rows in self.rows(ranges)
@@ -290,7 +291,7 @@ class SqliteStore:
 
     def _one(self, connection: apsw.Connection, write: AtomicWrite, version: int, changed: list[bytes]) -> Outcome:
         """One write in the open transaction. What cannot be done is known before anything of it is written."""
-        versionstamp = version.to_bytes(8, "big", signed=True) + _NOBODY
+        versionstamp = version.to_bytes(8, "big", signed=True) + ORDER_IN_BATCH
         if len(write.mutations) == 1 and write.mutations[0].kind is _SET and not write.checks and not write.enqueues:
             _, key, value, encoding, expire_at, *_ = write.mutations[0]  # most writes are this
             connection.execute(_PUT, (key, value, int(encoding), version, expire_at))
@@ -323,7 +324,7 @@ def _holds(connection: apsw.Connection, check: Check) -> bool:
     version = rows[0][0]
     if not isinstance(version, int):  # a row that no store of ours or of Deno's has written: no versionstamp is its own
         return False
-    return bool(version.to_bytes(8, "big", signed=True) + _NOBODY == check.versionstamp)
+    return bool(version.to_bytes(8, "big", signed=True) + ORDER_IN_BATCH == check.versionstamp)
 
 
 def _put(connection: apsw.Connection, effect: Effect, version: int) -> None:

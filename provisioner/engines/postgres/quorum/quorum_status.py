@@ -69,7 +69,7 @@ class Replication:
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class QuorumStatus:
     """Does a write that was acknowledged lie on `wanted` nodes, and are there enough for the next one?
 
     It lies on `nodes`. `broken` says why the promise does not hold, and what to do; `warnings` what it does not depend on
@@ -91,10 +91,10 @@ class Promise:
         return " Also: ".join(self.broken).removesuffix(".")
 
 
-def promise(found: Replication, wanted: int) -> Promise:
+def quorum_status(found: Replication, wanted: int) -> QuorumStatus:
     """`wanted` is at least 2: of three nodes a quorum is two."""
     if found.in_recovery:
-        return Promise(wanted, 0, (_STANDBY,))
+        return QuorumStatus(wanted, 0, (_STANDBY,))
     asked = parse(found.names)
     impostors = tuple(one for one in found.replicas if one.counts and one.follower is not Follower.STANDBY)
     nodes = _nodes(found, asked, len(impostors))
@@ -107,7 +107,7 @@ def promise(found: Replication, wanted: int) -> Promise:
     elif asked is not None:
         broken += [_impostor(one, found) for one in impostors]
         broken += _missing(asked, found)
-    return Promise(wanted, nodes, tuple(broken), tuple(_warnings(asked, found)))
+    return QuorumStatus(wanted, nodes, tuple(broken), tuple(_warnings(asked, found)))
 
 
 def _nodes(found: Replication, asked: SynchronousStandbys | None, impostors: int) -> int:
