@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -22,14 +23,14 @@ def wants_json() -> bool:
 def report(error: ProvisionerError, exit_code: int) -> None:
     """Say what failed and what to do."""
     if wants_json():
-        _document(_code(error), error.message, error.hint, exit_code)
+        _document(_code(error), error.message, error.hint, exit_code, error.candidates)
     else:
         line(str(error))
 
 
 def report_usage(error: click.ClickException) -> None:
     if wants_json():
-        _document("usage", error.format_message(), "", error.exit_code)
+        _document("usage", error.format_message(), "", error.exit_code, getattr(error, "possibilities", None) or ())
     else:
         error.show()
 
@@ -53,12 +54,12 @@ def _code(error: ProvisionerError) -> str:
     return "not-confirmed" if isinstance(error, NotConfirmed) else "failed"
 
 
-def _document(code: str, message: str, hint: str, exit_code: int) -> None:
+def _document(code: str, message: str, hint: str, exit_code: int, candidates: Sequence[str] = ()) -> None:
     error: dict[str, object] = {
         "code": code,
         "message": message,
         "hint": hint or None,
         "exit_code": exit_code,
-        "candidates": [],
+        "candidates": [shown(name) for name in candidates],
     }
     click.echo(json.dumps({"error": error}), err=True)

@@ -1,15 +1,25 @@
 """What went wrong, in the user's words, with the next step. Exit codes are made at the boundary from these."""
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class ProvisionerError(Exception):
     """Something failed. ``str()`` is one line: what, then what to do next."""
 
     exit_code = 1
+    suggests = True  # candidates are said with it; if not, the hint has them
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, candidates: Sequence[str] = ()) -> None:
+        """`candidates` are what may have been meant, each in a spelling that has one meaning."""
         self.message = message
         self.hint = hint
-        super().__init__(f"{message}. {hint}" if hint else message)
+        self.candidates = tuple(candidates)
+        meant = f"Did you mean {' or '.join(candidates)}?" if candidates and self.suggests else ""
+        super().__init__(" ".join(part for part in (f"{message}." if hint or meant else message, meant, hint) if part))
 
 
 class NotConfirmed(ProvisionerError):  # noqa: N818
@@ -34,6 +44,7 @@ class Ambiguous(NotResolved):
     """What was named has several meanings."""
 
     code = "ambiguous"
+    suggests = False
 
 
 class NotReady(NotResolved):

@@ -7,6 +7,7 @@ import os
 from provisioner.core.connection import TimelineConnection
 from provisioner.core.errors import Ambiguous, NotResolved, UsageError
 from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION
+from provisioner.core.nearest import nearest
 from provisioner.core.unconnected import NotYet
 from provisioner.engines.endpoints import environment
 from provisioner.git.repository_id import app_ids, found_elsewhere
@@ -130,6 +131,7 @@ def keyed_instance(home: Home, selectors: Selectors, cwd: bytes) -> str | None:
         raise Ambiguous(
             f"app {app.slug!r} has {len(keyed)} deno-kv instances: {', '.join(keyed)}",
             "Choose one: --instance INSTANCE",
+            candidates=keyed,
         )
     return keyed[0]
 
@@ -158,7 +160,8 @@ def _find_app(resolver: Resolver, selectors: Selectors, cwd: bytes) -> FoundApp:
     if selectors.app is not None:
         app = resolver.app(slug=selectors.app)
         if app is None:
-            raise NotResolved(f"there is no app {selectors.app!r}", "See 'provisioner app list'")
+            near = nearest(selectors.app, resolver.slugs())
+            raise NotResolved(f"there is no app {selectors.app!r}", "See 'provisioner app list'", candidates=near)
         return app
     checkout = find_checkout(cwd)
     if checkout is None:

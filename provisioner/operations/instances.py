@@ -13,6 +13,7 @@ from provisioner.core.clock import now_ms
 from provisioner.core.connection import RESERVED_INSTANCES, instance_prefix
 from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, UsageError
 from provisioner.core.model import App, Instance
+from provisioner.core.nearest import nearest
 from provisioner.core.owner import InstanceMark
 from provisioner.engines.catalog import engine_for, engine_of
 from provisioner.engines.protocol import instance_mark
@@ -27,7 +28,8 @@ def find(registry: Registry, slug: str) -> Instance:
     for instance in registry.instances():
         if instance.slug == slug:
             return instance
-    raise NotResolved(f"there is no instance {slug!r}", "See 'provisioner instance list'")
+    near = nearest(slug, [instance.slug for instance in registry.instances()])
+    raise NotResolved(f"there is no instance {slug!r}", "See 'provisioner instance list'", candidates=near)
 
 
 def successor(registry: Registry, app: App, leaving: Instance) -> str:

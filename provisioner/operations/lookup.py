@@ -7,6 +7,7 @@ import os
 from provisioner.core.errors import Ambiguous, NotResolved
 from provisioner.core.model import App, Database, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION, shown
+from provisioner.core.nearest import nearest
 from provisioner.engines.postgres import names
 from provisioner.git.lineage import unchanged
 from provisioner.operations import target as targets
@@ -34,7 +35,11 @@ def _only(registry: Registry, name: str, found: list[tuple[App, Database]]) -> t
         return found[0]
     if found:
         each = (f"{item.id} ({item.status} on {registry.instance_of(item.instance_id).slug})" for _, item in found)
-        raise Ambiguous(f"there are {len(found)} databases {name!r}", f"Say which by its id: {', '.join(each)}")
+        raise Ambiguous(
+            f"there are {len(found)} databases {name!r}",
+            f"Say which by its id: {', '.join(each)}",
+            candidates=[item.id for _, item in found],
+        )
     raise NotResolved(f"there is no database {name!r}", "See 'provisioner database list --all'")
 
 
@@ -67,6 +72,7 @@ def target(
                 f"{text!r} is a database of {shown(registry.timeline(database.timeline_id).name)}, and {shown(timeline.name)}"
                 " is called so too",
                 f"Say {database.id} for the one, {shown(timeline.name)} for the other",
+                candidates=[database.id, shown(timeline.name)],
             )
         meant = targets.of_database(registry, owner, database)
         slug = meant.instances[0].slug
@@ -81,6 +87,7 @@ def target(
         raise NotResolved(
             f"app {app.slug!r} has no branch, timeline or database {shown(text)!r}",
             f"See 'provisioner status', or 'provisioner database list --app {app.slug}'",
+            candidates=near(registry, app, text),
         )
     return targets.of_timeline(registry, app, timeline, instance)
 
@@ -99,7 +106,11 @@ def at_revision(registry: Registry, app: App, revision: str, *, missing_ok: bool
     found = [item for item in found if item.preview] or found
     if len(found) > 1:
         there = ", ".join(shown(item.name) for item in found)
-        raise Ambiguous(f"{len(found)} timelines are at revision {revision}: {there}", "Choose one: --branch BRANCH")
+        raise Ambiguous(
+            f"{len(found)} timelines are at revision {revision}: {there}",
+            "Choose one: --branch BRANCH",
+            candidates=[shown(item.name) for item in found],
+        )
     if not found and not missing_ok:
         raise NotResolved(
             f"no timeline of app {app.slug!r} is at revision {revision}", "See 'provisioner timeline list'"
@@ -135,9 +146,17 @@ def timeline_meant(
     found = timeline_named(registry, app, name, reporter, exact=exact)
     if found is None:
         raise NotResolved(
-            f"app {app.slug!r} has no branch or timeline {shown(name)!r}", "See 'provisioner timeline list'"
+            f"app {app.slug!r} has no branch or timeline {shown(name)!r}",
+            "See 'provisioner timeline list'",
+            candidates=near(registry, app, os.fsdecode(name)),
         )
     return found
+
+
+def near(registry: Registry, app: App, text: str) -> tuple[str, ...]:
+    """The branches, and else the timelines, of an app whose names are most like this."""
+    there = [item for item in registry.timelines(app.id) if not item.preview]
+    return nearest(text, [item.branch for item in there]) or nearest(text, [item.name for item in there])
 
 
 def timeline_of(registry: Registry, database: Database) -> Timeline:
@@ -159,5 +178,6 @@ def known_timeline(registry: Registry, app: App, name: bytes, *, exact: bool) ->
         raise Ambiguous(
             f"{shown(name)} is a timeline of app {app.slug!r}, and a branch is called so too",
             f"Say {shown(branch.name)} for the branch's, {other}",
+            candidates=[shown(branch.name), shown(app.production) if timeline.production else shown(name)],
         )
     return timeline or branch

@@ -99,7 +99,11 @@ def find(registry: Registry, identity: str) -> Snapshot:
     if len(found) == 1:
         return found[0]
     if found:
-        raise Ambiguous(f"{len(found)} snapshots begin with {identity!r}", "Give more of the id")
+        raise Ambiguous(
+            f"{len(found)} snapshots begin with {identity!r}",
+            "Give more of the id",
+            candidates=[item.id for item in found],
+        )
     raise NotResolved(f"there is no snapshot {identity!r}", "See 'provisioner database snapshot list'")
 
 
@@ -114,7 +118,8 @@ def at_revision(registry: Registry, database: Database, revision: str) -> Snapsh
             "'provisioner app set --snapshot-revisions N' keeps it from now on",
         )
     if len({item.revision for item in found}) > 1:
-        raise Ambiguous(f"several revisions begin with {revision!r}", "Give more of it")
+        several = dict.fromkeys(item.revision for item in found)
+        raise Ambiguous(f"several revisions begin with {revision!r}", "Give more of it", candidates=list(several))
     return found[0]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from provisioner.core.errors import Ambiguous, NotReady, NotResolved
 from provisioner.core.model import App, Database, Instance, Status, Timeline
 from provisioner.core.naming import shown
+from provisioner.core.nearest import nearest
 from provisioner.operations.instances import find
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
@@ -77,8 +78,12 @@ def of_timeline(registry: Registry, app: App, timeline: Timeline, instance: str 
     meant = [item for item in instances if item.slug == instance]
     if not meant:
         find(registry, instance)
-        there = ", ".join(item.slug for item in assigned) or "none"
-        raise NotResolved(f"instance {instance!r} is not assigned to app {app.slug!r}", f"Its instances: {there}")
+        there = [item.slug for item in assigned]
+        raise NotResolved(
+            f"instance {instance!r} is not assigned to app {app.slug!r}",
+            f"Its instances: {', '.join(there) or 'none'}",
+            candidates=nearest(instance, there),
+        )
     return target.on(frozenset([meant[0].id]))
 
 
@@ -109,9 +114,11 @@ def only_one(target: Target) -> Database:
     """The only database that programs on it are connected to. Raises NotResolved, with the instances, for several."""
     found = all_used(target)
     if len(found) > 1:
-        slugs = ", ".join(target.instance_of(item).slug for item in found)
+        slugs = [target.instance_of(item).slug for item in found]
         raise Ambiguous(
-            f"{target.name} has {len(found)} databases, on the instances {slugs}", "Choose one: --instance INSTANCE"
+            f"{target.name} has {len(found)} databases, on the instances {', '.join(slugs)}",
+            "Choose one: --instance INSTANCE",
+            candidates=slugs,
         )
     return found[0]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, UsageError
 from provisioner.core.model import App, Context
+from provisioner.core.nearest import nearest
 from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.registry import variables
 from provisioner.registry.store import Registry
@@ -35,7 +36,10 @@ def unset(registry: Registry, app: App, names: Sequence[str], contexts: Sequence
     found = [item for item in found if contexts is None or item.context in contexts]
     missing = [name for name in names if name not in {item.name for item in found}]
     if missing:
-        raise NotResolved(f"{app.slug} has no variable {missing[0]!r} there", "See 'provisioner var list'")
+        near = nearest(missing[0], {item.name for item in variables.listing(registry, app.id)})
+        raise NotResolved(
+            f"{app.slug} has no variable {missing[0]!r} there", "See 'provisioner var list'", candidates=near
+        )
     what = ", ".join(f"{item.name} in {item.context}" for item in found)
 
     def do(_: ProgressReporter) -> Iterator[str]:

@@ -11,6 +11,7 @@ import os
 from provisioner.core.connection import ConnectedDatabase, TimelineConnection
 from provisioner.core.errors import Ambiguous, NotReady, NotResolved, StorageFailed
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
+from provisioner.core.nearest import nearest
 from provisioner.core.unconnected import RECONCILE, NotYet, must_be_connected
 from provisioner.git.lineage import unchanged
 from provisioner.registry import fast_sqlite, schema_version
@@ -114,6 +115,13 @@ class Resolver:
         rows = self._rows(f"{_APPS}{column} = ?", slug or app_id or git_dir)
         return FoundApp(*rows[0]) if rows else None
 
+    def slugs(self) -> list[str]:
+        """The names of all apps."""
+        return [row[0] for row in self._rows("select slug from app where removed_at is null")]
+
+    def _branches(self, app: FoundApp) -> list[bytes]:
+        return [row[0] for row in self._rows("select branch from timeline where app_id = ? and not preview", app.id)]
+
     def engines(self, app: FoundApp) -> dict[str, str]:
         """The engines of the app's instances by their slugs, the first assigned first."""
         rows = self._rows(
@@ -154,7 +162,10 @@ class Resolver:
             where = "timeline.preview = ? and not timeline.production and timeline.branch = ?"
             rows = self._rows(_DATABASES.format(where=where), app.id, preview, branch)
         if not rows:
-            raise NotYet(f"app {app.slug!r} has no timeline {shown!r}{self._beyond_limit(app)}", _LIST)
+            near = (
+                () if self.wary else nearest(os.fsdecode(branch), self._branches(app)) if timeline != PRODUCTION else ()
+            )
+            raise NotYet(f"app {app.slug!r} has no timeline {shown!r}{self._beyond_limit(app)}", _LIST, candidates=near)
         lineage = rows[0][21]
         of_branch = timeline != PRODUCTION and not preview
         follows = not app.git_dir.startswith(_DETACHED)
@@ -258,7 +269,10 @@ class Resolver:
             return PRODUCTION if production else (PREVIEW_PREFIX if preview else BRANCH_PREFIX) + branch
         if not rows:
             raise NotYet(f"no timeline of app {app.slug!r} is at revision {revision}", _LIST)
-        raise Ambiguous(f"{len(rows)} timelines are at revision {revision}", "Say which: --branch NAME")
+        there = [os.fsdecode(app.production if row[0] else row[1]) for row in rows if not row[2]]
+        raise Ambiguous(
+            f"{len(rows)} timelines are at revision {revision}", "Say which: --branch NAME", candidates=there
+        )
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         try:
@@ -281,8 +295,12 @@ def _on(instance: str, assigned: list[tuple[Any, ...]], app: FoundApp) -> list[t
     """The row of the instance that is meant."""
     found = [row for row in assigned if row[4] == instance]
     if not found:
-        slugs = ", ".join(row[4] for row in assigned)
-        raise NotResolved(f"instance {instance!r} is not assigned to app {app.slug!r}", f"Its instances: {slugs}")
+        slugs = [row[4] for row in assigned]
+        raise NotResolved(
+            f"instance {instance!r} is not assigned to app {app.slug!r}",
+            f"Its instances: {', '.join(slugs)}",
+            candidates=nearest(instance, slugs),
+        )
     return found
 
 

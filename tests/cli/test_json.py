@@ -129,3 +129,31 @@ def test_what_is_there_and_not_connected_is_not_ready_and_not_not_found(repo: Pa
     ok(repo, "database", "archive", "login", "--yes")
     failed = provisioner(repo, "database", "dump", "login", "-o", "out", "--json")
     assert json.loads(failed.stderr)["error"]["code"] == "not-ready"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "candidates"),
+    [
+        (("database", "reset", "logn"), "not-found", ["login"]),
+        (("exec", "--branch", "logn", "--", "true"), "not-found", ["login"]),
+        (("env", "--branch", "logn"), "not-found", ["login"]),
+        (("app", "show", "shpo"), "not-found", ["shop"]),
+        (("instance", "show", "defualt"), "not-found", ["default"]),
+        (("status", "--instance", "defualt", "--branch", "login"), "not-found", ["default"]),
+        (("var", "unset", "NMAE"), "not-found", ["NAME"]),
+        (("database", "dump", "main", "-o", "x"), "ambiguous", ["default", "more"]),
+        (("statsu",), "usage", ["status"]),
+        (("status", "--archivd"), "usage", ["--archived"]),
+    ],
+)
+def test_a_failure_names_what_may_have_been_meant(
+    repo: Path, words: tuple[str, ...], code: str, candidates: list[str]
+) -> None:
+    ok(repo, "var", "set", "NAME=value")
+    ok(repo, "instance", "add", "more")
+    ok(repo, "assign", "more")
+    failed = provisioner(repo, *words)
+    assert all(name in failed.stderr for name in candidates)
+    if words[0] != "exec":
+        error = json.loads(provisioner(repo, *words, "--json").stderr)["error"]
+        assert (error["code"], error["candidates"][: len(candidates)]) == (code, candidates)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.core.clock import now_ms, rfc3339
-from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.errors import Ambiguous, NotResolved, ProvisionerError
 from provisioner.core.model import App, Instance, Status
 from provisioner.core.naming import shown
+from provisioner.core.nearest import nearest
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.apps import RETENTION_MS
 from provisioner.operations.instances import must_be_alone, must_be_free, must_stay, successor
@@ -95,7 +96,10 @@ def find_deleted(registry: Registry, slug: str) -> Deleted:
     """The instance of a name, or an id, that was deleted and can be brought back, if any can. Raises ProvisionerError."""
     found = [item for item in deleted(registry) if slug in (item.instance.slug, item.instance.id)]
     if not found:
-        raise NotResolved(f"no instance {slug!r} was deleted", "See 'provisioner instance list --deleted'")
+        near = nearest(slug, {item.instance.slug for item in deleted(registry)})
+        raise NotResolved(
+            f"no instance {slug!r} was deleted", "See 'provisioner instance list --deleted'", candidates=near
+        )
     now = now_ms()
     there = [item for item in found if recoverable_until(registry, item, now) > now]
     if len(there) > 1:
@@ -103,7 +107,11 @@ def find_deleted(registry: Registry, slug: str) -> Deleted:
             f"{item.instance.id} ({len(_held(registry, item.instance))} databases, deleted {rfc3339(item.deleted_at)})"
             for item in there
         )
-        raise NotResolved(f"{len(there)} instances {slug!r} were deleted", f"Say which by its id: {each}")
+        raise Ambiguous(
+            f"{len(there)} instances {slug!r} were deleted",
+            f"Say which by its id: {each}",
+            candidates=[item.instance.id for item in there],
+        )
     return (there or found)[0]
 
 
