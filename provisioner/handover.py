@@ -30,9 +30,10 @@ def main(job: str, home: str, app_id: str = "") -> None:
     import site
 
     site.main()  # catch up on what -S left out
+    from provisioner.core.ids import AppId
     from provisioner.daemon.worker import work
 
-    work(job, home, app_id, pushed)
+    work(job, home, AppId(app_id), pushed)
 
 
 def ask_daemon(home: str, app_id: str, pushed: list[bytes]) -> bool:

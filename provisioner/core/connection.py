@@ -5,6 +5,10 @@ Facts: the variables of Deno, Deno Deploy and of ours are in docs/environment.md
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from provisioner.core.ids import AppId
+
 # What the names of instances may not be: variables that begin so mean something to others.
 RESERVED_INSTANCES = ("database", "deno", "dyld", "git", "ld", "otel", "pg", "provisioner")
 
@@ -101,7 +105,7 @@ class TimelineConnection:
         *,
         org_id: str,
         org_slug: str,
-        app_id: str,
+        app_id: AppId,
         app_slug: str,
         timeline: str,
         production: bool,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from provisioner.core.ids import AppId
+
 IDLE_MS = 15 * 60_000
 BUILD_MS = 15 * 60_000
 MEMORY_BYTES = 1 << 30
@@ -52,7 +54,7 @@ class RunCommand:
     that are older are deployed at their first request.
     """
 
-    app_id: str
+    app_id: AppId
     command: str
     install: str = ""
     build: str = ""
@@ -75,7 +77,7 @@ class HostedApp:
     """
 
     timeline_id: str
-    app_id: str
+    app_id: AppId
     label: str
     state: AppState
     error: str = ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from provisioner.core.allowance import USUAL_ALLOWANCE, Allowance
+from provisioner.core.ids import AppId
 from provisioner.core.naming import timeline_name
 
 PRE_DEPLOY_MS = 600_000
@@ -159,7 +160,7 @@ class App:
     most ``checkout_files`` files with ``checkout_bytes`` bytes; 0 is any number.
     """
 
-    id: str
+    id: AppId
     slug: str
     git_dir: bytes
     production: bytes
@@ -208,7 +209,7 @@ class Timeline:
     """
 
     id: str
-    app_id: str
+    app_id: AppId
     branch: bytes
     production: bool
     revision: str
@@ -370,7 +371,7 @@ class Token:
     id: str
     label: str
     scope: Scope
-    app_id: str | None
+    app_id: AppId | None
     database_id: str | None
     read_only: bool
     created_at: int

@@ -9,6 +9,10 @@ import os
 
 from provisioner.core.errors import UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from provisioner.core.ids import AppId
+
 PRODUCTION = b"production"
 BRANCH_PREFIX = b"git-branch/"
 PREVIEW_PREFIX = b"preview/"
@@ -34,7 +38,7 @@ def slug(text: str, limit: int) -> str:
     return "-".join(part for part in kept.split("-") if part)[:limit].rstrip("-")
 
 
-def database_name(app_slug: str, app_id: str, timeline: bytes, instance: tuple[str, str] | None = None) -> str:
+def database_name(app_slug: str, app_id: AppId, timeline: bytes, instance: tuple[str, str] | None = None) -> str:
     """The name of a timeline's database: readable in front, distinct by its hash, at most 63 bytes.
 
     `instance` is the slug and the id of the database's instance, None if the app was assigned that one first: two

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+from provisioner.core.ids import AppId
 from provisioner.core.naming import timeline_name
 
 FORMAT: Final = 1
@@ -48,7 +49,7 @@ class Owner:
     """
 
     instance: InstanceMark
-    app_id: str
+    app_id: AppId
     app: str
     repository: bytes
     branch: bytes
@@ -94,7 +95,7 @@ class Owner:
             app, timeline, database = read["app"], read["timeline"], read["database"]
             return cls(
                 mark,
-                str(app["id"]),
+                AppId(str(app["id"])),
                 str(app["name"]),
                 os.fsencode(app["repository"]),
                 os.fsencode(timeline["branch"]),
@@ -108,7 +109,7 @@ class Owner:
             return None
 
 
-def timeline_key(app_id: str, timeline: bytes) -> str:
+def timeline_key(app_id: AppId, timeline: bytes) -> str:
     """What the databases of a timeline are looked up by where they are stored, whichever they are."""
     return sha256(app_id.encode() + b"\0" + timeline).hexdigest()[:KEY_DIGITS]
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
+from provisioner.core.ids import AppId
 from provisioner.jobs.progress import tell_steps
 from provisioner.system.home import Home
 from provisioner.system.pidfile import announce, withdraw
@@ -32,7 +33,7 @@ class Push:
     """A hook that waits for an answer about branches of an app, each with the commit it was pushed to (hex). `place` is the
     repository that it was pushed to."""
 
-    app_id: str
+    app_id: AppId
     place: bytes
     branches: list[tuple[str, bytes]]
     connection: socket.socket
@@ -127,7 +128,7 @@ class HookServer:
             return
         first, *lines = bytes(data).removesuffix(b"\n").split(b"\n")
         app_id, _, place = first.partition(b" ")
-        push = Push(app_id.decode("ascii", "replace"), place, parse(lines), connection)
+        push = Push(AppId(app_id.decode("ascii", "replace")), place, parse(lines), connection)
         self._came(push)
         push.wait(self._home)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import summary
+from provisioner.core.ids import AppId
 from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import Push
@@ -42,7 +43,7 @@ class Look:
     pushes: tuple[Push, ...] = ()
 
     @property
-    def app_id(self) -> str:
+    def app_id(self) -> AppId:
         return self.app.id
 
 

@@ -16,6 +16,7 @@ from functools import partial
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import LockTimeout, summary
+from provisioner.core.ids import AppId
 from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import HookServer, Push
 from provisioner.daemon.limit_monitor import LimitMonitor
@@ -74,9 +75,9 @@ class Daemon:
     def __init__(self, home: Home, log: Log, ending: Callable[[], None] = lambda: None) -> None:
         """`ending` is called when it begins to end, for what ends along with it."""
         self.home, self.log, self._ending = home, log, ending
-        self._queue: queue.SimpleQueue[str | Push | Looked | None] = queue.SimpleQueue()
-        self._heard: set[str] = set()
-        self._apps: dict[str, WatchedApp] = {}
+        self._queue: queue.SimpleQueue[AppId | Push | Looked | None] = queue.SimpleQueue()
+        self._heard: set[AppId] = set()
+        self._apps: dict[AppId, WatchedApp] = {}
         self._stopping = False
         self._inbox_watched = False
         self._short: dict[str, int] = {}
@@ -112,7 +113,7 @@ class Daemon:
         limits = LimitMonitor(self.home, self.log)
         self._workers = WorkerPool(self.home, self._queue.put, self._on_failure)
         self._looks = Looks(self.home, self._queue.put, self.log)
-        self._inbox_watched = self._watcher.watch_inbox(self.home.inbox, lambda: self._queue.put(""))
+        self._inbox_watched = self._watcher.watch_inbox(self.home.inbox, lambda: self._queue.put(AppId("")))
         self._watcher.start()
         try:
             self._looks.start()
@@ -152,13 +153,13 @@ class Daemon:
 
     # what other threads call
 
-    def _on_event(self, app_id: str) -> None:
+    def _on_event(self, app_id: AppId) -> None:
         self._on_stir(app_id)
         if app_id not in self._heard:  # once until the app is looked at
             self._heard.add(app_id)
             self._queue.put(app_id)
 
-    def _on_stir(self, app_id: str) -> None:
+    def _on_stir(self, app_id: AppId) -> None:
         watched = self._apps.get(app_id)
         if watched is None:
             return
@@ -170,14 +171,14 @@ class Daemon:
         if watched.changes == MANY:
             self._queue.put(app_id)
 
-    def _on_trouble(self, app_id: str, why: str) -> None:
+    def _on_trouble(self, app_id: AppId, why: str) -> None:
         watched = self._apps.get(app_id)
         if watched is not None and not watched.polled:
             watched.polled = True
         self.log("warning", f"{why}; polling instead", app=app_id or None)
         self._queue.put(app_id)
 
-    def _on_failure(self, app_id: str, why: str) -> None:
+    def _on_failure(self, app_id: AppId, why: str) -> None:
         self.log("error", why, app=app_id)
 
     # the main thread
@@ -190,7 +191,7 @@ class Daemon:
             self._watch(app.id, app.git_dir)
         look_through(registry, self.log)
 
-    def _watch(self, app_id: str, git_dir: bytes) -> None:
+    def _watch(self, app_id: AppId, git_dir: bytes) -> None:
         """Listen to an app's refs; where that failed before, polling goes on without trying at every look."""
         watched = self._apps[app_id]
         watched.git_dir, watched.deaf = git_dir, False
@@ -214,7 +215,7 @@ class Daemon:
         try:
             item = self._queue.get(timeout=max(0.0, due - now))
         except queue.Empty:
-            item = ""
+            item = AppId("")
         while True:
             if isinstance(item, Looked):
                 self._finish(registry, item)
@@ -229,7 +230,9 @@ class Daemon:
                 item = self._queue.get_nowait()
             except queue.Empty:
                 break
-        for app_id in inbox.take(self.home.inbox, {app_id for app_id, each in self._apps.items() if each.busy}):
+        for app_id in map(
+            AppId, inbox.take(self.home.inbox, {app_id for app_id, each in self._apps.items() if each.busy})
+        ):
             self._wake(app_id)
 
     def _poll_if_deaf(self, now: float) -> None:
@@ -255,7 +258,7 @@ class Daemon:
         except Exception as error:  # of one instance: the others are looked after all the same
             self.log("warning", summary(error), instance=instance.slug)
 
-    def _wake(self, app_id: str) -> WatchedApp:
+    def _wake(self, app_id: AppId) -> WatchedApp:
         """An app is due: at once where a hook waits, else after a rest as long as its last look makes it."""
         watched = self._apps.setdefault(app_id, WatchedApp())
         when = watched.looked + watched.took * REST
@@ -278,7 +281,7 @@ class Daemon:
             if watched.due is not None and watched.due <= now and not self._wait_out(app_id, watched, now):
                 self._begin(registry, app_id, watched)
 
-    def _answer_known(self, registry: Registry, app_id: str, watched: WatchedApp) -> bool:
+    def _answer_known(self, registry: Registry, app_id: AppId, watched: WatchedApp) -> bool:
         """Answer pushes whose branches an event has already brought here; look at the rest of the refs afterwards."""
         try:
             app = registry.app(app_id)
@@ -291,7 +294,7 @@ class Daemon:
         watched.waiting = [push for push, lines in zip(watched.waiting, answers, strict=True) if lines is None]
         return not watched.waiting
 
-    def _wait_out(self, app_id: str, watched: WatchedApp, now: float) -> bool:
+    def _wait_out(self, app_id: AppId, watched: WatchedApp, now: float) -> bool:
         """Put off a look until refs hold still. False where it is time."""
         if not watched.changes or watched.first_change + LONGEST_WAIT <= now:
             return False
@@ -301,7 +304,7 @@ class Daemon:
         watched.due = watched.last_change + still
         return watched.due > now
 
-    def _begin(self, registry: Registry, app_id: str, watched: WatchedApp) -> None:
+    def _begin(self, registry: Registry, app_id: AppId, watched: WatchedApp) -> None:
         """Have an app looked at, and remember that it is."""
         watched.due, watched.changes = None, 0
         self._heard.discard(app_id)

@@ -9,6 +9,7 @@ from typing import Final
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, StorageFailed
+from provisioner.core.ids import AppId
 from provisioner.core.model import Instance
 from provisioner.engines.catalog import engine_of
 from provisioner.registry.instances import call_broken, retry_now
@@ -32,7 +33,7 @@ class QuorumMonitor:
     What passes by itself, as a takeover in a cluster does, is none of that.
     """
 
-    def __init__(self, home: Home, wake: Callable[[str], None], log: Callable[..., None]) -> None:
+    def __init__(self, home: Home, wake: Callable[[AppId], None], log: Callable[..., None]) -> None:
         self._home, self._wake, self._log = home, wake, log
         self._thread = ServiceThread("quorum monitor", self._run)
         self._broken: set[Place] = set()

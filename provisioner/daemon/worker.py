@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, WrongRepository, summary
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Status, Timeline, deploy_status, timeline_status
 from provisioner.core.naming import shown
 from provisioner.core.unconnected import Doubtful
@@ -34,7 +35,7 @@ SECOND_LOOK_SECONDS = 0.25  # `git branch -m` tells its hook of the deletion onl
 LONGEST_STAY_SECONDS = 120.0
 
 
-def work(job: str, home_path: str, app_id: str, pushed: Sequence[bytes]) -> None:
+def work(job: str, home_path: str, app_id: AppId, pushed: Sequence[bytes]) -> None:
     """Do what a hook has handed over: ``receive`` a push, or see to a ``checkout``."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         del os.environ[name]  # they speak of the repository that the hook runs in
@@ -44,7 +45,7 @@ def work(job: str, home_path: str, app_id: str, pushed: Sequence[bytes]) -> None
         checked_out(home_path, app_id)
 
 
-def receive(home_path: str, app_id: str, branches: Sequence[bytes]) -> None:
+def receive(home_path: str, app_id: AppId, branches: Sequence[bytes]) -> None:
     """Do the work of a push here and now, and tell the pusher."""
     home = Home(home_path)
     if not os.access(home.path, os.W_OK):
@@ -79,7 +80,7 @@ def misplaced(app: App, place: bytes) -> WrongRepository | None:
 
 
 @contextmanager
-def _told_meanwhile(home: Home, app_id: str, branches: Sequence[bytes]) -> Iterator[None]:
+def _told_meanwhile(home: Home, app_id: AppId, branches: Sequence[bytes]) -> Iterator[None]:
     """Tell the pusher now and again what the block is at."""
     over = threading.Event()
     teller = threading.Thread(target=tell_steps, args=(home, app_id, branches, _print, over), name="steps", daemon=True)
@@ -197,13 +198,13 @@ def work_through(home: Home) -> None:
 
 def _work_through(home: Home, registry: Registry, workers: WorkerPool) -> None:
     leave_at = time.monotonic() + LONGEST_STAY_SECONDS
-    looks: dict[str, float] = {}
+    looks: dict[AppId, float] = {}
     while time.monotonic() < leave_at or workers.busy:
-        for app_id in inbox.take(home.inbox):
+        for app_id in map(AppId, inbox.take(home.inbox)):
             next_at = _look(registry, app_id, workers)
             inbox.done(home.inbox, app_id)
             looks[app_id] = min(time.monotonic() + SECOND_LOOK_SECONDS, next_at or leave_at)
-        app_id, when = min(looks.items(), key=lambda item: item[1], default=("", leave_at))
+        app_id, when = min(looks.items(), key=lambda item: item[1], default=(AppId(""), leave_at))
         if workers.busy:  # a daemon that has come meanwhile leaves it to us, and does not take what is being done
             when = min(when, time.monotonic() + SECOND_LOOK_SECONDS)
         elif not looks or when >= leave_at or daemon_runs(home):
@@ -215,7 +216,7 @@ def _work_through(home: Home, registry: Registry, workers: WorkerPool) -> None:
                 looks[app_id] = next_at
 
 
-def _look(registry: Registry, app_id: str, workers: WorkerPool) -> float | None:
+def _look(registry: Registry, app_id: AppId, workers: WorkerPool) -> float | None:
     """Reconcile one app; when (monotonic seconds) to look again."""
     app = registry.app(app_id)
     if app is None:
@@ -259,7 +260,7 @@ def detach(home: Home) -> None:
     os.close(null)
 
 
-def checked_out(home_path: str, app_id: str) -> None:
+def checked_out(home_path: str, app_id: AppId) -> None:
     """Keep the env files that were asked for in step with the branch that was just checked out."""
     home = Home(home_path)
     with Registry.open(home) as registry:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 
 from provisioner.core.errors import ProvisionerError, UsageError, WrongHome
+from provisioner.core.ids import AppId
 from provisioner.engines.protocol.looking import only_looking
 from provisioner.environment import env_block
 from provisioner.environment.formats import FORMATS, Variables
@@ -128,7 +129,7 @@ def refresh(
     return said
 
 
-def refresh_app(home: Home, app_id: str, git_dir: bytes) -> list[str]:
+def refresh_app(home: Home, app_id: AppId, git_dir: bytes) -> list[str]:
     """Bring the files of every checkout of an app up to date. Returns a line for each change. Starts no server for that."""
     with only_looking():
         return [
@@ -151,7 +152,7 @@ def refresh_all(home: Home) -> list[str]:
     said = []
     try:
         with Registry.open(home) as registry:
-            apps = [(app_id, registry.app(app_id)) for app_id in os.listdir(_directory(home))]
+            apps = [(app_id, registry.app(app_id)) for app_id in map(AppId, os.listdir(_directory(home)))]
     except ProvisionerError:
         return []
     for app_id, app in apps:
@@ -162,7 +163,7 @@ def refresh_all(home: Home) -> list[str]:
     return said
 
 
-def forget_app(home: Home, app_id: str, git_dir: bytes | None) -> list[str]:
+def forget_app(home: Home, app_id: AppId, git_dir: bytes | None) -> list[str]:
     """Take our blocks out of the files of every checkout of an app that was removed. Returns the paths of the files."""
     removed = []
     for common_dir in _common_dirs(home, app_id, git_dir):
@@ -185,7 +186,7 @@ def forget_all(home: Home) -> None:
     rmtree(_directory(home), ignore_errors=True)
 
 
-def _common_dirs(home: Home, app_id: str, git_dir: bytes | None) -> list[bytes]:
+def _common_dirs(home: Home, app_id: AppId, git_dir: bytes | None) -> list[bytes]:
     """The repositories with such files: the app's own, and its clones that are known."""
     registered = _registered(home, app_id)
     own = [] if git_dir is None or git_dir in registered or not entries(git_dir) else [git_dir]
@@ -196,7 +197,7 @@ def _common_dirs(home: Home, app_id: str, git_dir: bytes | None) -> list[bytes]:
 
 def _keeps_up(home: Home, checkout: Checkout, known: Variables | None) -> bool:
     """Does this home keep the files of the checkout up? They may be those of another home."""
-    app_id = known["DENO_DEPLOY_APP_ID"] if known else None
+    app_id = AppId(known["DENO_DEPLOY_APP_ID"]) if known else None
     if app_id is None:
         try:
             app = app_of_checkout(home, checkout)
@@ -272,11 +273,11 @@ def _directory(home: Home) -> str:
     return os.path.join(home.path, "env-files")
 
 
-def _registration(home: Home, app_id: str) -> str:
+def _registration(home: Home, app_id: AppId) -> str:
     return os.path.join(_directory(home), app_id)
 
 
-def _registered(home: Home, app_id: str) -> list[bytes]:
+def _registered(home: Home, app_id: AppId) -> list[bytes]:
     """The common directories of an app's repository and of its clones that have such files."""
     try:
         with open(_registration(home, app_id), "rb") as file:

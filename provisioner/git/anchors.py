@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from provisioner.core.ids import AppId
 from provisioner.git.lineage import anchor_name, anchors_directory
 from provisioner.git.reflog import BranchLog, in_reftable, keeps_logs, parse, read_file, read_log
 from provisioner.git.worktree import HEADS, LOGS
@@ -32,7 +33,7 @@ class Sight:
     whole: bool
 
 
-def look(common_dir: bytes, app_id: str) -> Sight | None:
+def look(common_dir: bytes, app_id: AppId) -> Sight | None:
     """None if the repository keeps no logs. 10,000 branches take about 20 ms."""
     if not keeps_logs(common_dir):
         return None
@@ -51,7 +52,7 @@ def look(common_dir: bytes, app_id: str) -> Sight | None:
     return Sight(logs, frozenset(anchors), places, whole)
 
 
-def _anchors(common_dir: bytes, app_id: str) -> dict[str, int]:
+def _anchors(common_dir: bytes, app_id: AppId) -> dict[str, int]:
     try:
         with os.scandir(os.fsdecode(anchors_directory(common_dir, app_id))) as entries:
             return {entry.name: entry.inode() for entry in entries}
@@ -75,14 +76,14 @@ def _files(top: bytes) -> Iterator[tuple[bytes, int]]:
             continue
 
 
-def last_words(common_dir: bytes, app_id: str, lineage: str) -> BranchLog | None:
+def last_words(common_dir: bytes, app_id: AppId, lineage: str) -> BranchLog | None:
     """What a branch's log held until it was deleted, overwritten or rewritten; None if there is no anchor to tell."""
     name = anchor_name(lineage)
     path = os.path.join(anchors_directory(common_dir, app_id), os.fsencode(name))
     return parse(read_file(path)) if name and os.path.exists(path) else None
 
 
-def make_anchor(common_dir: bytes, app_id: str, branch: bytes, expected: int | None) -> str | None:
+def make_anchor(common_dir: bytes, app_id: AppId, branch: bytes, expected: int | None) -> str | None:
     """Give a branch an anchor. Returns its lineage: without an anchor if there can be none, empty if it has no log.
 
     None: the branch's log is no longer the file with the `expected` inode.
@@ -114,7 +115,7 @@ def _link(path: bytes, link: bytes) -> bool:
     return True
 
 
-def remove_other_anchors(common_dir: bytes, app_id: str, kept: Collection[str]) -> None:
+def remove_other_anchors(common_dir: bytes, app_id: AppId, kept: Collection[str]) -> None:
     """Remove all anchors but those of the lineages that are `kept`. The caller holds the app's lock."""
     directory = anchors_directory(common_dir, app_id)
     names = {anchor_name(lineage) for lineage in kept} | {_HEAD, _NEXT_HEAD}
@@ -122,7 +123,7 @@ def remove_other_anchors(common_dir: bytes, app_id: str, kept: Collection[str]) 
         _unlink(os.path.join(directory, os.fsencode(name)))
 
 
-def remove_anchors(common_dir: bytes, app_id: str) -> None:
+def remove_anchors(common_dir: bytes, app_id: AppId) -> None:
     """Leave nothing of an app's anchors in the repository. Raises OSError."""
     directory = anchors_directory(common_dir, app_id)
     for name in (_HEAD, _NEXT_HEAD, *_anchors(common_dir, app_id)):
@@ -132,7 +133,7 @@ def remove_anchors(common_dir: bytes, app_id: str) -> None:
         directory = os.path.dirname(directory.rstrip(b"/"))
 
 
-def begin_watch(common_dir: bytes, app_id: str) -> None:
+def begin_watch(common_dir: bytes, app_id: AppId) -> None:
     """Make what shows whether all logs are rewritten from now on: an anchor of HEAD's log. See `complete_watch`."""
     head = _inode(_log_of_head(common_dir))
     if head is None or head == _inode(_anchor_of_head(common_dir, app_id, _HEAD)):
@@ -143,17 +144,17 @@ def begin_watch(common_dir: bytes, app_id: str) -> None:
         _link(_log_of_head(common_dir), following)
 
 
-def watch_begun(common_dir: bytes, app_id: str) -> bool:
+def watch_begun(common_dir: bytes, app_id: AppId) -> bool:
     """Is there a `begin_watch` that was not completed?"""
     return _inode(_anchor_of_head(common_dir, app_id, _NEXT_HEAD)) is not None
 
 
-def complete_watch(common_dir: bytes, app_id: str) -> None:
+def complete_watch(common_dir: bytes, app_id: AppId) -> None:
     """Rely on the last `begin_watch`: every branch has got an anchor of its log since."""
     os.replace(_anchor_of_head(common_dir, app_id, _NEXT_HEAD), _anchor_of_head(common_dir, app_id, _HEAD))
 
 
-def _anchor_of_head(common_dir: bytes, app_id: str, name: str) -> bytes:
+def _anchor_of_head(common_dir: bytes, app_id: AppId, name: str) -> bytes:
     return os.path.join(anchors_directory(common_dir, app_id), name.encode())
 
 

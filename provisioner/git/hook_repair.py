@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from provisioner.core.errors import ProvisionerError
+from provisioner.core.ids import AppId
 from provisioner.git import hooks
 from provisioner.git.repository_id import hooks_app
 from provisioner.git.tracking import would_ignore
@@ -16,7 +17,7 @@ def put_back(checkout: Checkout, home: str) -> str:
 
     Never among files that git tracks. Returns what to tell the user; empty if nothing is missing.
     """
-    app_id = hooks_app(checkout.common_dir)
+    app_id = AppId(hooks_app(checkout.common_dir))
     if not app_id:
         return ""
     missing = [hook for hook in hooks.status(checkout.common_dir, checkout.top, home) if hook.state in _GONE]

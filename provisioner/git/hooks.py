@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
+from provisioner.core.ids import AppId
 from provisioner.git import repository_id
 from provisioner.git.command import config_value, git
 from provisioner.git.hook_scripts import BEGIN, END, KEPT, HooksRefused, guest_script, own_script, quoted, unquoted
@@ -69,7 +70,7 @@ def hooks_directory(common_dir: bytes, top: bytes | None) -> bytes:
     return os.path.normpath(os.path.join(start, path))
 
 
-def install(common_dir: bytes, top: bytes | None, app_id: str, home: str) -> list[HookStatus]:
+def install(common_dir: bytes, top: bytes | None, app_id: AppId, home: str) -> list[HookStatus]:
     """Install the hooks the repository wants; those that are there already are brought up to date."""
     must_stay(sys.prefix)
     directory = hooks_directory(common_dir, top)
@@ -107,7 +108,7 @@ def uninstall(common_dir: bytes, top: bytes | None, home: str, *, shared: bool) 
         _uninstall_one(path)
 
 
-def move_home(common_dir: bytes, top: bytes | None, app_id: str, old: str, new: str) -> bool:
+def move_home(common_dir: bytes, top: bytes | None, app_id: AppId, old: str, new: str) -> bool:
     """Hooks that were installed for the home when it was at `old` are for it at `new` from here on; False without any."""
     directory = hooks_directory(common_dir, top)
     must_stay(sys.prefix)

@@ -16,10 +16,14 @@ import os
 
 from provisioner.git.worktree import HEADS, LOGS
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from provisioner.core.ids import AppId
+
 ANCHORS = b"provisioner/branches/"
 
 
-def anchors_directory(common_dir: bytes, app_id: str) -> bytes:
+def anchors_directory(common_dir: bytes, app_id: AppId) -> bytes:
     """Where an app's anchors are: two homes that register one repository do not get into each other's way."""
     return os.path.join(common_dir, ANCHORS + app_id.encode())
 
@@ -29,7 +33,7 @@ def anchor_name(lineage: str) -> str:
     return lineage.partition(".")[0]
 
 
-def unchanged(common_dir: bytes, app_id: str, branch: bytes, lineage: str) -> bool:
+def unchanged(common_dir: bytes, app_id: AppId, branch: bytes, lineage: str) -> bool:
     """Is the branch of this name the one with this lineage, beyond doubt? False: a look at the reflogs has to tell."""
     log = os.path.join(common_dir, LOGS, HEADS + branch)
     name = anchor_name(lineage)

@@ -24,14 +24,15 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.utils import BaseThread
 
+from provisioner.core.ids import AppId
 from provisioner.system.service_thread import LibraryThreads, guarded
 
 if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver, ObservedWatch
 
-Heard = Callable[[str], None]
+Heard = Callable[[AppId], None]
 """Called from a thread of the watcher with an app's id."""
-Trouble = Callable[[str, str], None]
+Trouble = Callable[[AppId, str], None]
 """Called with an app's id and why its events cannot be trusted."""
 
 STOP_SECONDS = 5.0
@@ -56,8 +57,8 @@ class RefWatcher:
         """`heard`: refs may have changed; `stirred`: somebody is about to change them."""
         self.heard, self.stirred, self.trouble = heard, stirred, trouble
         self._observer: BaseObserver = Observer()
-        self._watches: dict[str, list[ObservedWatch]] = {}
-        self._places: dict[str, bytes] = {}  # the common directories whose watches are whole
+        self._watches: dict[AppId, list[ObservedWatch]] = {}
+        self._places: dict[AppId, bytes] = {}  # the common directories whose watches are whole
         _report_overflow(self._overflowed)
         self._threads: frozenset[BaseThread] = frozenset()
         self._register = LibraryThreads("refs", self._expected)
@@ -98,12 +99,12 @@ class RefWatcher:
         try:
             self._observer.schedule(_Inbox(left), inbox)
         except OSError as error:
-            self.trouble("", f"cannot watch {inbox}: {_why(error)}")
+            self.trouble(AppId(""), f"cannot watch {inbox}: {_why(error)}")
             return False
         self._find_threads()
         return True
 
-    def add(self, app_id: str, common_dir: bytes) -> bool:
+    def add(self, app_id: AppId, common_dir: bytes) -> bool:
         """Watch an app's refs, anew where its repository is in another place or was replaced.
 
         False (after `trouble` was told) where that is not possible.
@@ -132,10 +133,10 @@ class RefWatcher:
         self._find_threads()
         return True
 
-    def _lost(self, app_id: str) -> None:
+    def _lost(self, app_id: AppId) -> None:
         self._places.pop(app_id, None)
 
-    def remove(self, app_id: str) -> None:
+    def remove(self, app_id: AppId) -> None:
         self._lost(app_id)
         for watch in self._watches.pop(app_id, []):
             self._observer.unschedule(watch)
@@ -151,7 +152,7 @@ def why_unwatchable(common_dir: bytes) -> str:
     watcher = RefWatcher(lambda _: None, lambda _: None, lambda _, why: troubles.append(why))
     watcher.start()
     try:
-        watcher.add("", common_dir)
+        watcher.add(AppId(""), common_dir)
     finally:
         watcher.stop()
     return troubles[0] if troubles else ""
@@ -183,7 +184,7 @@ def _report_overflow(call: Callable[[], None]) -> None:
 class _Refs(FileSystemEventHandler):
     """Lets through what can be a change of refs: not git's lock files, nor what it only reads."""
 
-    def __init__(self, app_id: str, common_dir: bytes, heard: Heard, stirred: Heard, lost: Heard) -> None:
+    def __init__(self, app_id: AppId, common_dir: bytes, heard: Heard, stirred: Heard, lost: Heard) -> None:
         self.app_id, self.heard, self.stirred, self.lost = app_id, heard, stirred, lost
         self.refs = os.path.join(common_dir, b"refs")
 

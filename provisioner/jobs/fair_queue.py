@@ -6,12 +6,14 @@ import threading
 from collections import Counter, OrderedDict, deque
 from typing import Generic, Protocol, TypeVar
 
+from provisioner.core.ids import AppId
+
 
 class OfApp(Protocol):
     """A request that is made for an app."""
 
     @property
-    def app_id(self) -> str: ...
+    def app_id(self) -> AppId: ...
 
 
 _T = TypeVar("_T", bound=OfApp)
@@ -22,8 +24,8 @@ class FairQueue(Generic[_T]):
 
     def __init__(self, each: int) -> None:
         self._each = each
-        self._waiting: OrderedDict[str, deque[_T]] = OrderedDict()
-        self._under_way: Counter[str] = Counter()
+        self._waiting: OrderedDict[AppId, deque[_T]] = OrderedDict()
+        self._under_way: Counter[AppId] = Counter()
         self._changed = threading.Condition()
         self._closed = False
 
@@ -67,7 +69,7 @@ class FairQueue(Generic[_T]):
             self._closed = True
             self._changed.notify_all()
 
-    def _taken(self, app_id: str, requests: deque[_T]) -> _T:
+    def _taken(self, app_id: AppId, requests: deque[_T]) -> _T:
         request = requests.popleft()
         self._under_way[app_id] += 1
         if requests:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import variables
 from provisioner.core.errors import LockTimeout, ProvisionerError
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Run, RunState, Status, Timeline, deploy_status
 from provisioner.core.naming import PRODUCTION
 from provisioner.core.redaction import Secret
@@ -49,7 +50,7 @@ def _is_connected(registry: Registry, timeline: Timeline) -> bool:
     return bool(live) and all(item.status is Status.CONNECTED and item.intent is None for item in live)
 
 
-def deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop, *, wait: bool) -> bool:
+def deploy(registry: Registry, app_id: AppId, timeline_id: str, stop: Stop, *, wait: bool) -> bool:
     """Run the command on a timeline, if it is due; what comes of it is in the registry.
 
     Where another process is at it, `wait` for its end; else that is False. Raises ProvisionerError where it could not
@@ -69,7 +70,7 @@ def deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop, *, wai
     return True
 
 
-def _deploy(registry: Registry, app_id: str, timeline_id: str, stop: Stop) -> None:
+def _deploy(registry: Registry, app_id: AppId, timeline_id: str, stop: Stop) -> None:
     app = registry.app(app_id)
     timeline = registry.timeline(timeline_id)
     if app is None or not is_due(app, timeline) or not _is_connected(registry, timeline):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from provisioner.core.errors import ProvisionerError
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Database, Intent, Run, RunState, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.jobs.pre_deploy import is_due
@@ -55,7 +56,7 @@ def pushed_and_pending(registry: Registry, app: App, branches: Sequence[bytes]) 
 
 
 def tell_steps(
-    home: Home, app_id: str, branches: Sequence[bytes], say: Callable[[str], None], over: threading.Event
+    home: Home, app_id: AppId, branches: Sequence[bytes], say: Callable[[str], None], over: threading.Event
 ) -> bool:
     """Say now and again what the pushed branches wait for, until it is `over`. False if that took PUSH_SECONDS."""
     for _ in range(int(PUSH_SECONDS / BEAT_SECONDS)):
@@ -66,7 +67,7 @@ def tell_steps(
     return False
 
 
-def _steps(home: Home, app_id: str, branches: Sequence[bytes]) -> list[str]:
+def _steps(home: Home, app_id: AppId, branches: Sequence[bytes]) -> list[str]:
     try:
         with Registry.open(home) as registry:
             app = registry.app(app_id)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, summary
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Database
 from provisioner.jobs.fair_queue import FairQueue
 from provisioner.jobs.follow_log import follow
@@ -37,7 +38,7 @@ FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
 class Job:
     """Run the pre-deploy command on a timeline, or make one of its databases a copy that passes a command."""
 
-    app_id: str
+    app_id: AppId
     timeline_id: str
     database_id: str | None = None
 
@@ -146,7 +147,7 @@ def _never() -> bool:
 class WorkerPool:
     """Threads that do jobs. `done` is called from one of them with the app of each that is over."""
 
-    def __init__(self, home: Home, done: Callable[[str], None], trouble: Callable[[str, str], None]) -> None:
+    def __init__(self, home: Home, done: Callable[[AppId], None], trouble: Callable[[AppId, str], None]) -> None:
         self._home, self._done, self._trouble = home, done, trouble
         self._queue: FairQueue[Job] = FairQueue(EACH)
         self._lock = threading.Lock()

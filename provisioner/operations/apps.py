@@ -12,6 +12,7 @@ from provisioner.core import naming
 from provisioner.core.clock import now_ms
 from provisioner.core.durations import lasting, limit, milliseconds
 from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Copies
 from provisioner.git import production_branch
 from provisioner.git.command import must_be_trusted
@@ -147,7 +148,7 @@ def register(
         known = replace(known, git_dir=checkout.common_dir)
     slug = naming.parse_slug(name, "an app") if name else naming.slug_of_repository(checkout.common_dir)
     app = known or App(
-        id=app_id_of(registry, checkout.common_dir) or str(uuid.uuid4()),
+        id=app_id_of(registry, checkout.common_dir) or AppId(str(uuid.uuid4())),
         slug=slug if name else _free(registry, slug),
         git_dir=checkout.common_dir,
         production=production_branch.found(checkout.common_dir) if production is None else os.fsencode(production),

@@ -8,6 +8,7 @@ from typing import Any
 
 from provisioner.core.clock import rfc3339
 from provisioner.core.connection import database_url, sqlite_url
+from provisioner.core.ids import AppId
 from provisioner.core.model import (
     App,
     ConnectMode,
@@ -38,7 +39,7 @@ Document = dict[str, Any]
 class Reach:
     """Where an app's databases lie and how they are reached: asked of the registry and the home once."""
 
-    def __init__(self, registry: Registry, app_id: str) -> None:
+    def __init__(self, registry: Registry, app_id: AppId) -> None:
         self._registry = registry
         self._instances: dict[str, Instance] = {}
         self._names: dict[str, str] = {}

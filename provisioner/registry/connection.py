@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from provisioner.core.errors import NotResolved, StorageFailed
+from provisioner.core.ids import AppId
 from provisioner.registry.disk_reserve import Reserve
 from provisioner.registry.errors import refusal
 from provisioner.registry.home.follower_guard import must_lead
@@ -193,7 +194,7 @@ class Tables:
         action: str,
         cause: str,
         *,
-        app_id: str | None = None,
+        app_id: AppId | None = None,
         timeline: str | None = None,
         database_id: str | None = None,
         detail: str = "",

@@ -23,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any  # its import costs more than the look-up
 
+    from provisioner.core.ids import AppId
+
 BUSY_SECONDS = 5.0
 
 _APPS = "select id, slug, production, git_dir from app where removed_at is null and "
@@ -69,7 +71,7 @@ _VARIABLES = "select name, value from variable where app_id = ? and context in (
 class FoundApp:
     __slots__ = ("git_dir", "id", "production", "slug")
 
-    def __init__(self, id: str, slug: str, production: bytes, git_dir: bytes) -> None:  # noqa: A002
+    def __init__(self, id: AppId, slug: str, production: bytes, git_dir: bytes) -> None:  # noqa: A002
         self.id = id
         self.slug = slug
         self.production = production
@@ -231,7 +233,7 @@ class Resolver:
     def _names(self, database_ids: str) -> list[str]:
         return [row[0] for row in self._rows("select name from database where instr(?, id)", database_ids)]
 
-    def _must_be_deployed(self, app_id: str, timeline: str, row: tuple[Any, ...]) -> None:
+    def _must_be_deployed(self, app_id: AppId, timeline: str, row: tuple[Any, ...]) -> None:
         revision = row[2]
         deployed, failure, command = row[15:18]
         if not command:
@@ -304,7 +306,7 @@ def _on(instance: str, assigned: list[tuple[Any, ...]], app: FoundApp) -> list[t
     return found
 
 
-def _stirred(home: Home, app_id: str) -> bool:
+def _stirred(home: Home, app_id: AppId) -> bool:
     """Is there a wake-up that nobody has acted on yet?"""
     path = os.path.join(home.inbox, app_id)
     return os.path.exists(path) or os.path.exists(path + ".taken")

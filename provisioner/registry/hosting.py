@@ -15,6 +15,7 @@ from provisioner.core.hosting import (
     RunCommand,
     StepState,
 )
+from provisioner.core.ids import AppId
 from provisioner.registry.connection import Tables, printable
 from provisioner.registry.errors import member
 
@@ -31,7 +32,7 @@ _STEP: Final = _columns(DeploymentStep)
 # how apps are run
 
 
-def run_command(registry: Tables, app_id: str) -> RunCommand | None:
+def run_command(registry: Tables, app_id: AppId) -> RunCommand | None:
     rows = registry.rows(f"select {_RUN_COMMAND} from run_command where app_id = ?", app_id)
     return _run_command(rows[0]) if rows else None
 
@@ -48,7 +49,7 @@ def save_run_command(registry: Tables, command: RunCommand) -> None:
     _save(registry, "run_command", _RUN_COMMAND, astuple(command))
 
 
-def forget_run_command(registry: Tables, app_id: str) -> None:
+def forget_run_command(registry: Tables, app_id: AppId) -> None:
     registry.write("delete from run_command where app_id = ?", app_id)
 
 
@@ -60,12 +61,12 @@ def hosted(registry: Tables, timeline_id: str) -> HostedApp | None:
     return _hosted(rows[0]) if rows else None
 
 
-def hosted_by_label(registry: Tables, app_id: str, label: str) -> HostedApp | None:
+def hosted_by_label(registry: Tables, app_id: AppId, label: str) -> HostedApp | None:
     rows = registry.rows(f"select {_HOSTED} from hosted_app where app_id = ? and label = ?", app_id, label)
     return _hosted(rows[0]) if rows else None
 
 
-def all_hosted(registry: Tables, app_id: str) -> list[HostedApp]:
+def all_hosted(registry: Tables, app_id: AppId) -> list[HostedApp]:
     rows = registry.rows(f"select {_HOSTED} from hosted_app where app_id = ?", app_id)
     return [_hosted(row) for row in rows]
 
@@ -100,7 +101,7 @@ def deployments(registry: Tables, timeline_id: str) -> list[Deployment]:
     return [_deployment(row) for row in rows]
 
 
-def deployments_at(registry: Tables, app_id: str, beginning: str) -> list[Deployment]:
+def deployments_at(registry: Tables, app_id: AppId, beginning: str) -> list[Deployment]:
     """Those of an app's revisions whose ids begin so, the newest first."""
     columns = ", ".join(f"deployment.{name}" for name in _DEPLOYMENT.split(", "))
     rows = registry.rows(

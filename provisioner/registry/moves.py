@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from provisioner.core.ids import AppId
 from provisioner.core.model import Database, Instance
 from provisioner.registry.connection import Tables
 from provisioner.registry.store import Registry
@@ -64,7 +65,7 @@ def set_moved(registry: Tables, database: Database, *, moved: bool) -> None:
     registry.write("update database set moved = ? where id = ?", moved, database.id)
 
 
-def on_their_way(registry: Registry, app_id: str) -> list[Database]:
+def on_their_way(registry: Registry, app_id: AppId) -> list[Database]:
     """Those of an app's databases whose moving was begun and not ended."""
     rows = registry.rows(
         "select database.id from database cross join timeline on timeline.id = timeline_id"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Database, Run, Share, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.registry.runs import runs
@@ -23,11 +24,11 @@ def timeline_by_id(registry: Registry, timeline_id: str) -> Timeline | None:
     return _one(registry.timelines_where("id = ?", timeline_id))
 
 
-def production(registry: Registry, app_id: str) -> Timeline | None:
+def production(registry: Registry, app_id: AppId) -> Timeline | None:
     return _one(registry.timelines_where("app_id = ? and production", app_id))
 
 
-def timeline_called(registry: Registry, app_id: str, name: bytes) -> Timeline | None:
+def timeline_called(registry: Registry, app_id: AppId, name: bytes) -> Timeline | None:
     """The timeline with this name: ``production``, ``git-branch/<branch>`` or ``preview/<revision>``."""
     if name == PRODUCTION:
         return production(registry, app_id)
@@ -42,11 +43,11 @@ def timeline_called(registry: Registry, app_id: str, name: bytes) -> Timeline | 
     )
 
 
-def preview(registry: Registry, app_id: str, revision: bytes) -> Timeline | None:
+def preview(registry: Registry, app_id: AppId, revision: bytes) -> Timeline | None:
     return _one(registry.timelines_where("app_id = ? and branch = ? and not production and preview", app_id, revision))
 
 
-def previews_like(registry: Registry, app_id: str, beginning: str) -> list[Timeline]:
+def previews_like(registry: Registry, app_id: AppId, beginning: str) -> list[Timeline]:
     """The previews of revisions whose ids begin so."""
     return registry.timelines_where(
         "app_id = ? and not production and preview = 1 and branch >= ? and branch < ?",
@@ -60,14 +61,14 @@ def timelines_of(registry: Registry, ids: Iterable[str]) -> list[Timeline]:
     return [timeline for some in found for timeline in some]
 
 
-def of_branches(registry: Registry, app_id: str, branches: Iterable[bytes]) -> list[Timeline]:
+def of_branches(registry: Registry, app_id: AppId, branches: Iterable[bytes]) -> list[Timeline]:
     """The timelines of these branches; production's too, if its branch is one of them."""
     condition = "app_id = ? and branch in ({}) and not preview"
     found = (registry.timelines_where(condition.format(marks), app_id, *batch) for marks, batch in _batches(branches))
     return [timeline for some in found for timeline in some]
 
 
-def previews(registry: Registry, app_id: str, skip: int, most: int) -> list[Timeline]:
+def previews(registry: Registry, app_id: AppId, skip: int, most: int) -> list[Timeline]:
     """Those that are there, or have data, the latest first."""
     return registry.timelines_where(
         "app_id = ? and not production and preview = 1 and (gone_at is null"
@@ -77,7 +78,7 @@ def previews(registry: Registry, app_id: str, skip: int, most: int) -> list[Time
     )
 
 
-def timelines_like(registry: Registry, app_id: str, text: str, most: int) -> list[Timeline]:
+def timelines_like(registry: Registry, app_id: AppId, text: str, most: int) -> list[Timeline]:
     """Some that are there and have `text` in the name of their branch; production first, then the latest."""
     return registry.timelines_where(
         "app_id = ? and gone_at is null and (? = '' or instr(lower(cast(branch as text)), lower(?)))"
@@ -86,7 +87,7 @@ def timelines_like(registry: Registry, app_id: str, text: str, most: int) -> lis
     )
 
 
-def timelines_at(registry: Registry, app_id: str, revision: str) -> list[Timeline]:
+def timelines_at(registry: Registry, app_id: AppId, revision: str) -> list[Timeline]:
     """Those with a live database that are at the commit whose id begins so."""
     return registry.timelines_where(
         "app_id = ?1 and revision >= ?2 and revision < ?2 || 'g' and (exists (select 1 from database"
@@ -96,7 +97,7 @@ def timelines_at(registry: Registry, app_id: str, revision: str) -> list[Timelin
     )
 
 
-def undeployed(registry: Registry, app_id: str) -> list[Timeline]:
+def undeployed(registry: Registry, app_id: AppId) -> list[Timeline]:
     """The timelines on which the pre-deploy command has failed."""
     return registry.timelines_where("app_id = ? and failure is not null order by not production, rowid", app_id)
 
@@ -104,7 +105,7 @@ def undeployed(registry: Registry, app_id: str) -> list[Timeline]:
 # databases
 
 
-def branches_there(registry: Registry, app_id: str) -> int:
+def branches_there(registry: Registry, app_id: AppId) -> int:
     """How many branches but production's have a timeline, and are not gone."""
     rows = registry.rows(
         "select count(*) from timeline where app_id = ? and not production and not preview and gone_at is null", app_id
@@ -151,7 +152,7 @@ def app_of(registry: Registry, database: Database) -> App | None:
     return registry.app(registry.timeline(database.timeline_id).app_id)
 
 
-def failed(registry: Registry, app_id: str) -> list[Database]:
+def failed(registry: Registry, app_id: AppId) -> list[Database]:
     """An app's databases that have an error."""
     return registry.databases_where(
         "error is not null and status <> 'purged'"
@@ -160,7 +161,7 @@ def failed(registry: Registry, app_id: str) -> list[Database]:
     )
 
 
-def to_renew(registry: Registry, app_id: str) -> list[Database]:
+def to_renew(registry: Registry, app_id: AppId) -> list[Database]:
     """An app's connected databases whose server has yet to be told who may log in."""
     return registry.databases_where(
         "renewals <> renewed and status = 'connected' and intent is null"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 
+from provisioner.core.ids import AppId
 from provisioner.core.model import Run, RunState
 from provisioner.registry.connection import Tables, printable
 from provisioner.registry.errors import member
@@ -35,7 +36,7 @@ def last_run(registry: Tables, timeline_id: str, kind: str) -> Run | None:
     return next((run for run in runs(registry, timeline_id) if run.kind == kind), None)
 
 
-def unfinished_runs(registry: Tables, app_id: str) -> list[Run]:
+def unfinished_runs(registry: Tables, app_id: AppId) -> list[Run]:
     """Those of an app that have begun and not ended, or were cut off."""
     columns = ", ".join(f"run.{name}" for name in _RUN.split(", "))
     rows = registry.rows(

@@ -6,12 +6,13 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 
+from provisioner.core.ids import AppId
 from provisioner.core.model import Share
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
 
-def shares(registry: Registry, app_id: str) -> list[Share]:
+def shares(registry: Registry, app_id: AppId) -> list[Share]:
     """Those of an app's timelines."""
     rows = registry.rows(
         "select share.timeline_id, share.instance_id, share.database_id, share.created_at, share.id from share"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from operator import attrgetter
 
+from provisioner.core.ids import AppId
 from provisioner.core.model import Replacement, Snapshot, SnapshotState
 from provisioner.registry.connection import Tables, printable
 from provisioner.registry.errors import member
@@ -51,7 +52,7 @@ def taken_with(registry: Tables, snapshot: Snapshot) -> list[Snapshot]:
     return [_snapshot(row) for row in rows]
 
 
-def unfinished_snapshots(registry: Tables, app_id: str) -> list[Snapshot]:
+def unfinished_snapshots(registry: Tables, app_id: AppId) -> list[Snapshot]:
     """Those of an app's databases that are being made or deleted."""
     columns = ", ".join(f"snapshot.{name}" for name in _SNAPSHOT.split(", "))
     rows = registry.rows(
@@ -86,7 +87,7 @@ def end_snapshots(registry: Tables, database_ids: list[str], now: int) -> None:
     )
 
 
-def replacements(registry: Tables, app_id: str) -> list[Replacement]:
+def replacements(registry: Tables, app_id: AppId) -> list[Replacement]:
     """Those of an app's databases that were begun and are not finished."""
     columns = ", ".join(f"replacement.{name}" for name in _REPLACEMENT.split(", "))
     rows = registry.rows(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from operator import attrgetter
 
 from provisioner.core.allowance import Allowance
+from provisioner.core.ids import AppId
 from provisioner.core.model import (
     App,
     ConnectMode,
@@ -138,7 +139,7 @@ class Registry(Tables):
         rows = self.rows(f"select {_APP} from app where ? or removed_at is null order by slug", removed)
         return [_app(row) for row in rows]
 
-    def app(self, app_id: str) -> App | None:
+    def app(self, app_id: AppId) -> App | None:
         rows = self.rows(f"select {_APP} from app where id = ? and removed_at is null", app_id)
         return _app(rows[0]) if rows else None
 
@@ -146,7 +147,7 @@ class Registry(Tables):
         """Add an app, change it, or bring back one that was removed with the same repository (it keeps its id)."""
         with self.change():
             known = self.rows("select id from app where git_dir in (?, ?)", app.git_dir, detached(app.git_dir))
-            app_id = str(known[0][0]) if known else app.id
+            app_id = AppId(str(known[0][0])) if known else app.id
             kept = ("id", "created_at")
             changed = ", ".join(f"{name} = excluded.{name}" for name in _app_columns if name not in kept)
             self.write(
@@ -182,7 +183,7 @@ class Registry(Tables):
             self.write("update app set removed_at = ? where id = ?", now, app.id)
             self.record(now, "app.remove", self.who, app_id=app.id, detail=app.slug)
 
-    def assigned(self, app_id: str) -> list[Instance]:
+    def assigned(self, app_id: AppId) -> list[Instance]:
         """The app's instances, the first assigned first."""
         rows = self.rows(
             f"select {_qualified(INSTANCE, 'instance')} from assignment join instance"
@@ -192,7 +193,7 @@ class Registry(Tables):
         )
         return [self.instance(row) for row in rows]
 
-    def first_assigned(self, app_id: str) -> str:
+    def first_assigned(self, app_id: AppId) -> str:
         """The id of the instance that the app was assigned first, whether it still is or not; empty where it had none."""
         rows = self.rows("select instance_id from assignment where app_id = ? order by id limit 1", app_id)
         return str(rows[0][0]) if rows else ""
@@ -206,12 +207,12 @@ class Registry(Tables):
         )
         return [(str(a), str(b)) for a, b in rows]
 
-    def connect_modes(self, app_id: str) -> dict[str, ConnectMode]:
+    def connect_modes(self, app_id: AppId) -> dict[str, ConnectMode]:
         """How the databases of each of the app's instances, by its id, are connected to."""
         rows = self.rows("select instance_id, connect from assignment where app_id = ? and removed_at is null", app_id)
         return {str(instance_id): member(ConnectMode, mode) for instance_id, mode in rows}
 
-    def new_branches(self, app_id: str) -> dict[str, str]:
+    def new_branches(self, app_id: AppId) -> dict[str, str]:
         """What the database of a new branch begins with on each of the app's instances, by its id: ``empty``,
         ``fork:production``, ``fork:parent`` or ``fork:<branch>``."""
         rows = self.rows(
@@ -219,7 +220,7 @@ class Registry(Tables):
         )
         return {str(instance_id): str(new_branch) for instance_id, new_branch in rows}
 
-    def scrubs(self, app_id: str) -> dict[str, Scrub]:
+    def scrubs(self, app_id: AppId) -> dict[str, Scrub]:
         """What copies on the app's instances, by their ids, have to pass; only instances that have such a rule."""
         rows = self.rows(
             "select instance_id, scrub, scrub_ms from assignment"
@@ -268,7 +269,7 @@ class Registry(Tables):
 
     # timelines and databases
 
-    def timelines(self, app_id: str) -> list[Timeline]:
+    def timelines(self, app_id: AppId) -> list[Timeline]:
         return self.timelines_where("app_id = ?", app_id)
 
     def timelines_where(self, condition: str, *values: object) -> list[Timeline]:
@@ -284,7 +285,7 @@ class Registry(Tables):
         """The timeline with this id; their rows are never deleted."""
         return self.timelines_where("id = ?", timeline_id)[0]
 
-    def databases(self, app_id: str) -> list[Database]:
+    def databases(self, app_id: AppId) -> list[Database]:
         """The app's databases that still have, or are to have, data."""
         rows = self.rows(
             f"select {_qualified(_DATABASE, 'database')} from database join timeline on timeline.id = timeline_id"
@@ -296,7 +297,7 @@ class Registry(Tables):
     def listed(
         self,
         *,
-        app_id: str | None = None,
+        app_id: AppId | None = None,
         instance_id: str | None = None,
         text: str = "",
         skip: int = 0,
@@ -334,7 +335,7 @@ class Registry(Tables):
             most,
         )
 
-    def databases_aside(self, app_id: str) -> list[Database]:
+    def databases_aside(self, app_id: AppId) -> list[Database]:
         """Those of the app's databases that are to be made as copies which have to pass a command."""
         rows = self.rows(
             f"select {_qualified(_DATABASE, 'database')} from database cross join timeline on timeline.id = timeline_id"
@@ -347,7 +348,7 @@ class Registry(Tables):
         """A database, whatever became of it."""
         return next(iter(self.databases_where("id = ?", database_id)), None)
 
-    def statuses(self, app_id: str, branch: bytes) -> list[tuple[Timeline, Status | None, str, str | None]]:
+    def statuses(self, app_id: AppId, branch: bytes) -> list[tuple[Timeline, Status | None, str, str | None]]:
         """A branch's timelines, each with the status, name and error of the databases it has or shares; status None where
         there are none."""
         rows = self.rows(

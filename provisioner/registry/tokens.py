@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from hmac import compare_digest
 
+from provisioner.core.ids import AppId
 from provisioner.core.model import Database, Scope, Token
 from provisioner.registry.connection import Tables, printable
 from provisioner.registry.errors import member
@@ -41,7 +42,7 @@ def create(
     scope: Scope,
     now: int,
     *,
-    app_id: str | None = None,
+    app_id: AppId | None = None,
     database_id: str | None = None,
     read_only: bool = False,
     expires_at: int | None = None,
@@ -95,14 +96,14 @@ def raise_generation(registry: Tables, database_id: str, now: int) -> None:
         registry.record(now, "token.revoke-injected", registry.who, database_id=database_id)
 
 
-def ownership(registry: Tables, database_id: str) -> tuple[str, bool, int] | None:
+def ownership(registry: Tables, database_id: str) -> tuple[AppId, bool, int] | None:
     """Of a database that is or was: its app's id, whether it is production's, and its token generation."""
     rows = registry.rows(
         "select app_id, production, token_generation from database join timeline on timeline.id = timeline_id"
         " where database.id = ?",
         database_id,
     )
-    return (str(rows[0][0]), bool(rows[0][1]), int(str(rows[0][2]))) if rows else None
+    return (AppId(str(rows[0][0])), bool(rows[0][1]), int(str(rows[0][2]))) if rows else None
 
 
 def sharers(registry: Tables, database_id: str) -> list[str]:

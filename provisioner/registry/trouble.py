@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Instance
 from provisioner.registry.connection import Tables
 
@@ -25,7 +26,7 @@ class Trouble:
     of production that a person has archived (`withheld`)."""
 
     instance_id: str
-    app_id: str
+    app_id: AppId
     failed: int
     waiting: int
     withheld: int

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from provisioner.core.connection import NOT_AN_APPS, instance_variables
 from provisioner.core.errors import UsageError
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Context
 from provisioner.registry.errors import member
 from provisioner.registry.store import Registry
@@ -89,7 +90,7 @@ def save(
                 registry.record(now, "var.set", registry.who, app_id=app.id, detail=f"{name} in {context}")
 
 
-def listing(registry: Registry, app_id: str) -> list[Variable]:
+def listing(registry: Registry, app_id: AppId) -> list[Variable]:
     """All of an app's, by name and context."""
     rows = registry.rows(
         "select name, context, value, secret, changed_at from variable where app_id = ? order by name, context", app_id

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from support import git, ok, provisioner, repository, rows, status
 
 from provisioner.core import naming
+from provisioner.core.ids import AppId
 
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^/|/$|\.$|^@$|(^|/)\.|\.lock(/|$)")
 
@@ -32,7 +33,7 @@ _names = st.one_of(
     _texts.map(lambda text: unicodedata.normalize("NFD", text).encode()),
     _texts.map(lambda text: text.swapcase().encode()),
     st.text("aA-", min_size=1, max_size=200).map(str.encode),
-    _texts.map(lambda text: naming.database_name("shop", "id", b"git-branch/" + text.encode()).encode()),
+    _texts.map(lambda text: naming.database_name("shop", AppId("id"), b"git-branch/" + text.encode()).encode()),
 ).filter(legal)
 _slugs = st.text("abz09-", min_size=1, max_size=60).map(lambda text: naming.slug(text, 40) or "app")
 
@@ -40,14 +41,14 @@ _slugs = st.text("abz09-", min_size=1, max_size=60).map(lambda text: naming.slug
 @given(_slugs, st.sets(_names, min_size=2, max_size=30))
 def test_every_timeline_has_a_name_of_its_own(app: str, branches: set[bytes]) -> None:
     timelines = [naming.timeline_name(branch, production=False) for branch in branches] + [naming.PRODUCTION]
-    names = [naming.database_name(app, "id", timeline) for timeline in timelines]
+    names = [naming.database_name(app, AppId("id"), timeline) for timeline in timelines]
     assert len({name.casefold() for name in names}) == len(timelines)
 
 
 @given(_slugs, _names)
 def test_a_name_is_short_plain_and_ends_in_its_hash(app: str, branch: bytes) -> None:
     for production in (True, False):
-        name = naming.database_name(app, "id", naming.timeline_name(branch, production=production))
+        name = naming.database_name(app, AppId("id"), naming.timeline_name(branch, production=production))
         assert len(name.encode()) <= naming.NAME_LIMIT
         assert re.fullmatch(r"[a-z0-9-]+-[0-9a-z]{25}", name)
 
@@ -56,7 +57,9 @@ def test_a_name_is_short_plain_and_ends_in_its_hash(app: str, branch: bytes) -> 
 def test_databases_of_a_timeline_on_several_instances_have_several_names(app: str, branch: bytes, slug: str) -> None:
     for production in (True, False):
         timeline = naming.timeline_name(branch, production=production)
-        names = {naming.database_name(app, "id", timeline, each) for each in (None, (slug, "one"), (slug, "other"))}
+        names = {
+            naming.database_name(app, AppId("id"), timeline, each) for each in (None, (slug, "one"), (slug, "other"))
+        }
         assert len(names) == 3
         for name in names:
             assert len(name.encode()) <= naming.NAME_LIMIT
@@ -67,7 +70,7 @@ def test_names_that_agree_in_48_bits_of_a_hash_are_two_names() -> None:
     """A pair that was found in a minute: a name once had so many bits, and everything before them is cut alike."""
     timelines = [b"git-branch/" + b"a" * 44 + end for end in (b"/76ac16", b"/14aac2c")]
     assert len({sha256(b"shop\0" + timeline).hexdigest()[:12] for timeline in timelines}) == 1
-    assert len({naming.database_name("shop", "id", timeline) for timeline in timelines}) == 2
+    assert len({naming.database_name("shop", AppId("id"), timeline) for timeline in timelines}) == 2
 
 
 def test_branches_that_were_chosen_to_be_called_alike_stop_no_other(tmp_path: Path) -> None:
@@ -81,12 +84,14 @@ def test_branches_that_were_chosen_to_be_called_alike_stop_no_other(tmp_path: Pa
 
 def test_a_name_has_at_least_128_bits_of_a_hash() -> None:
     assert len(set(naming._DIGITS)) ** naming.HASH_DIGITS >= 2**128
-    assert naming.database_name("shop", "one", b"production") != naming.database_name("shop", "other", b"production")
+    assert naming.database_name("shop", AppId("one"), b"production") != naming.database_name(
+        "shop", "other", b"production"
+    )
 
 
 @given(_slugs, _names)
 def test_app_and_branch_share_the_room_in_front(app: str, branch: bytes) -> None:
-    name = naming.database_name(app, "id", b"git-branch/" + branch)
+    name = naming.database_name(app, AppId("id"), b"git-branch/" + branch)
     said = name[: -naming.HASH_DIGITS - 1]
     whole = naming.slug(os.fsdecode(branch), 63)
     assert said.startswith(app[:17].rstrip("-"))
@@ -98,7 +103,9 @@ def test_case_and_normalization_make_other_names(branch: bytes) -> None:
     text = os.fsdecode(branch)
     variants = {branch, text.swapcase().encode("utf-8", "surrogateescape")}
     variants |= {unicodedata.normalize(form, text).encode("utf-8", "surrogateescape") for form in ("NFC", "NFD")}
-    assert len({naming.database_name("shop", "id", b"git-branch/" + variant) for variant in variants}) == len(variants)
+    assert len({naming.database_name("shop", AppId("id"), b"git-branch/" + variant) for variant in variants}) == len(
+        variants
+    )
 
 
 NASTY = [
@@ -128,7 +135,7 @@ NASTY = [
     b"\xff\xfe",
     b"x" * 200,
     b"x" * 199 + b"y",
-    b"shop--login-" + naming.database_name("shop", "id", b"git-branch/login")[-25:].encode(),
+    b"shop--login-" + naming.database_name("shop", AppId("id"), b"git-branch/login")[-25:].encode(),
 ]
 
 

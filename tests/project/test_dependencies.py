@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from paths import ROOT
 from support import repository
 
+from provisioner.core.ids import AppId
 from provisioner.git.watch import RefWatcher
 
 REFUSED = (
@@ -60,7 +61,7 @@ def test_one_inotify_instance_serves_every_repository(tmp_path: Path) -> None:
     try:
         for number in range(3):
             repo = repository(tmp_path / f"repo{number}")
-            assert watcher.add(str(number), os.fsencode(repo / ".git"))
+            assert watcher.add(AppId(str(number)), os.fsencode(repo / ".git"))
             found.append(_inotify_instances() - before)
     finally:
         watcher.stop()

@@ -14,6 +14,7 @@ import pytest
 from support import add_branches, commit, daemon, events, files, git, got, ok, provisioner, put, repository, until
 
 from provisioner.core.clock import now_ms
+from provisioner.core.ids import AppId
 from provisioner.git import anchors, reflog
 from provisioner.git.lineage import anchors_directory, unchanged
 from provisioner.reconcile.controller import look
@@ -316,26 +317,26 @@ def test_without_anchors_what_the_logs_do_not_tell_is_nobodys(unanchored: Path) 
 def test_an_anchor_is_the_log_of_its_branch_whatever_that_is_called(tmp_path: Path) -> None:
     repo = repository(tmp_path / "shop", "a")
     common = os.fsencode(repo / ".git")
-    lineage = anchors.make_anchor(common, "app", b"a", None)
+    lineage = anchors.make_anchor(common, AppId("app"), b"a", None)
     assert lineage
-    assert unchanged(common, "app", b"a", lineage)
+    assert unchanged(common, AppId("app"), b"a", lineage)
     branch(repo, "-m a b/c")
-    assert unchanged(common, "app", b"b/c", lineage)
+    assert unchanged(common, AppId("app"), b"b/c", lineage)
     branch(repo, "-c b/c a", "-c b/c copy")
-    assert not unchanged(common, "app", b"a", lineage)
-    assert not unchanged(common, "app", b"copy", lineage)
+    assert not unchanged(common, AppId("app"), b"a", lineage)
+    assert not unchanged(common, AppId("app"), b"copy", lineage)
     commit(repo, "second")
     branch(repo, "-f b/c main")
     git(repo, "pack-refs", "--all")
-    assert unchanged(common, "app", b"b/c", lineage)
+    assert unchanged(common, AppId("app"), b"b/c", lineage)
     git(repo, "gc", "-q")
-    assert not unchanged(common, "app", b"b/c", lineage)
-    words = anchors.last_words(common, "app", lineage)
+    assert not unchanged(common, AppId("app"), b"b/c", lineage)
+    words = anchors.last_words(common, AppId("app"), lineage)
     assert words is not None
     assert reflog.last_name(words, b"a") == b"b/c"
     for _ in range(20):  # an inode that is free again goes to the next file
         branch(repo, "-D b/c", "b/c main")
-        assert not unchanged(common, "app", b"b/c", lineage)
+        assert not unchanged(common, AppId("app"), b"b/c", lineage)
 
 
 def test_anchors_of_no_timeline_are_removed(shop: Callable[[str], Path]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import git, repository
 
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
 from provisioner.git.refs import read_branches
 from provisioner.git.repository_id import claim
@@ -25,7 +26,7 @@ from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
 NOW = 1_000_000_000
-APP = App("app", "shop", b"", b"main", 0, 60_000, 0)
+APP = App(AppId("app"), "shop", b"", b"main", 0, 60_000, 0)
 NAMES = (b"main", b"a", b"a/b", b"zz", b"c")
 INSTANCES = ("assigned", "second", "loose", "deleted")
 ENOUGH = 2_000 if os.environ.get("KV_NIGHTLY") else 80
@@ -91,7 +92,7 @@ def timelines(draw: st.DrawFn, branch: bytes, production: bool, preview: bool) -
     number = f"{branch.hex()}-{production:d}{preview:d}"
     return Timeline(
         id=number,
-        app_id="app",
+        app_id=AppId("app"),
         branch=branch,
         production=production,
         revision=draw(st.sampled_from(["c1", "c1", "c2"])),

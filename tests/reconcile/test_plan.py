@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
 from provisioner.reconcile.plan import planner
 from provisioner.reconcile.plan.actions import (
@@ -29,10 +30,10 @@ from provisioner.reconcile.plan.actions import (
 from provisioner.reconcile.plan.planner import plan
 
 NOW = 1_000_000
-APP = App("app", "shop", b"/srv/shop.git", b"main", 10_000, 60_000, 0)
+APP = App(AppId("app"), "shop", b"/srv/shop.git", b"main", 10_000, 60_000, 0)
 STORE = Instance("store", "default", "deno-kv", "/srv/databases", 0)
-FEATURE = Timeline("t1", "app", b"feature", False, "c1", 0, None, "")
-PRODUCTION = Timeline("t0", "app", b"main", True, "c1", 0, None, "")
+FEATURE = Timeline("t1", AppId("app"), b"feature", False, "c1", 0, None, "")
+PRODUCTION = Timeline("t0", AppId("app"), b"main", True, "c1", 0, None, "")
 CONNECTED = Database(
     "d1", "t1", "store", "shop--feature-1", Status.CONNECTED, None, None, 0, None, None, 0, 1, None, None
 )

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Database, Instance, Scope, Status, Timeline
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
@@ -36,7 +37,7 @@ EXPECTED = {
 class World:
     home: Home
     databases: dict[str, str]
-    apps: dict[str, str]
+    apps: dict[str, AppId]
 
     def token(self, name: str, *, read_only: bool = False, expires_at: int | None = None) -> str:
         kind, _, what = name.partition(":")
@@ -65,7 +66,7 @@ def world(path: Path) -> World:
             ("shop", {"production": "main", "login": "login", "cart": "cart", "archived": "old", "purged": "older"}),
             ("other", {"foreign production": "main", "foreign": "login"}),
         ):
-            app = App(str(uuid.uuid4()), slug, str(path / slug).encode(), b"main", 0, 0, NOW)
+            app = App(AppId(str(uuid.uuid4())), slug, str(path / slug).encode(), b"main", 0, 0, NOW)
             apps[slug] = registry.save_app(app, NOW).id
             registry.assign(instance, app, NOW)
             for name, branch in branches.items():

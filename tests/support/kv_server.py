@@ -14,6 +14,7 @@ from provisioner.connect.client.store import RemoteStore
 from provisioner.connect.server.options import Options
 from provisioner.connect.server.runner import RunningServer
 from provisioner.core.clock import now_ms
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Database, Instance, Scope, Status, Timeline
 from provisioner.engines.files.layout import database_path
 from provisioner.engines.postgres import names
@@ -63,7 +64,7 @@ class Served:
         self.clock = Clock()
         self.home = Home(str(directory / "home"))
         self._instance = Instance(str(uuid.uuid4()), "kv", "deno-kv", str(directory / "databases"), 0)
-        self._app = App(str(uuid.uuid4()), "shop", b"/shop.git", b"main", 0, 0, 0)
+        self._app = App(AppId(str(uuid.uuid4())), "shop", b"/shop.git", b"main", 0, 0, 0)
         self.home.create()
         with Registry.open(self.home, create=True) as registry:
             registry.organization()

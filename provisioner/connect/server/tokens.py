@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from hmac import compare_digest
 
+from provisioner.core.ids import AppId
 from provisioner.core.model import Scope, Token
 from provisioner.registry import tokens
 from provisioner.registry.connection import Tables
@@ -144,7 +145,7 @@ class Access:
         return self._secret
 
 
-def _covers(token: Token, database_id: str, app_id: str, production: bool) -> bool:
+def _covers(token: Token, database_id: str, app_id: AppId, production: bool) -> bool:
     match token.scope:
         case Scope.DATABASE:
             return token.database_id == database_id

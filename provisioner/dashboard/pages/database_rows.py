@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from provisioner.core.ids import AppId
 from provisioner.core.model import Database, Timeline
 from provisioner.dashboard.pages.states import StatusLabel, state_of
 from provisioner.dashboard.web.context import PageContext
@@ -55,7 +56,7 @@ class DatabasePage:
     after: int | None
 
 
-def rows(visit: PageContext, *, app_id: str | None = None, instance_id: str | None = None) -> DatabasePage:
+def rows(visit: PageContext, *, app_id: AppId | None = None, instance_id: str | None = None) -> DatabasePage:
     """Those that the page's query asks for: `q` is in the name of the branch, `skip` are left out in front."""
     registry, text = visit.registry, visit.query("q")[:200]
     skip = int(visit.query("skip")) if visit.query("skip").isdecimal() and len(visit.query("skip")) < 9 else 0
@@ -92,7 +93,7 @@ def use_of(registry: Registry, timeline: Timeline, database: Database) -> Use | 
 class _AppShares:
     """Who uses whose database in an app: asked of the registry once."""
 
-    def __init__(self, registry: Registry, app_id: str) -> None:
+    def __init__(self, registry: Registry, app_id: AppId) -> None:
         self._registry = registry
         self._shares = shares(registry, app_id)
         self._by_place = {(share.timeline_id, share.instance_id): share for share in self._shares}

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from provisioner.core.durations import lasting
 from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.ids import AppId
 from provisioner.core.model import Database, Timeline
 from provisioner.dashboard.pages.suggest import app_of, names
 from provisioner.dashboard.web.context import PageContext
@@ -86,7 +87,7 @@ def create(visit: PageContext, reporter: ProgressReporter) -> RequestedChange:
     return RequestedChange(f"Make a preview of {revision[:64]}", proposal, f"/apps/{app.slug}/previews", undo)
 
 
-def _known(registry: Registry, app_id: str, revision: str) -> str | None:
+def _known(registry: Registry, app_id: AppId, revision: str) -> str | None:
     """The repository may have lost the commit of a preview that comes back."""
     found = queries.preview(registry, app_id, revision.encode("utf-8", "surrogateescape"))
     return found.revision if found is not None else None

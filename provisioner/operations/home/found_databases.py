@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, UsageError
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Instance, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION, shown
 from provisioner.core.owner import InstanceMark, Owner
@@ -113,7 +114,7 @@ def named_for(registry: Registry, found: Found, app: App, name: str) -> Found:
     return replace(found, stored=replace(found.stored, owner=owner))
 
 
-def app_id_of(registry: Registry, common_dir: bytes) -> str | None:
+def app_id_of(registry: Registry, common_dir: bytes) -> AppId | None:
     """The id of the app that this repository was before the registry was lost, by the databases that are still stored.
 
     What the repository says itself counts; only if it says nothing, its path. A copy of the repository is an app of its own.

@@ -89,8 +89,13 @@ def disconnect(registry: Registry, instance: Instance, now: int) -> list[str]:
             why = refused(registry, storage, [database], to_use=True).get(database.id)
             if why is not None:
                 registry.save_databases([failure_of(database, why, now)])
-                detail = {"app_id": app.id, "timeline": os.fsdecode(timeline.name), "database_id": database.id}
-                registry.record(now, "database.error", registry.who, **detail, detail=why)
+                registry.record(
+                    *(now, "database.error", registry.who),
+                    app_id=app.id,
+                    timeline=os.fsdecode(timeline.name),
+                    database_id=database.id,
+                    detail=why,
+                )
                 told.append(f"{database.name}: {why}")
     return told
 

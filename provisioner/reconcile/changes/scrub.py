@@ -15,6 +15,7 @@ from dataclasses import replace
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import ConnectedDatabase, KvEndpoint, PostgresEndpoint, TimelineConnection, variables
 from provisioner.core.errors import LockTimeout, ProvisionerError, StorageFailed, UsageError
+from provisioner.core.ids import AppId
 from provisioner.core.model import App, Context, Database, Run, RunState, Scrub, Status, Timeline
 from provisioner.core.redaction import Secret
 from provisioner.engines.catalog import engine_of
@@ -110,7 +111,7 @@ def _command(
     )
 
 
-def copy_aside(registry: Registry, app_id: str, database_id: str, stop: Stop, *, wait: bool) -> bool:
+def copy_aside(registry: Registry, app_id: AppId, database_id: str, stop: Stop, *, wait: bool) -> bool:
     """Make a database that is to be a copy which passes its instance's rule; what comes of it is in the registry.
 
     Where another process is at it, `wait` for its end; else that is False.

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from provisioner.core.ids import AppId
 from provisioner.core.owner import InstanceMark, Owner
 from provisioner.registry.connection import Tables
 
@@ -73,18 +74,18 @@ def begin_anew(registry: Tables, said: Owner, now: int) -> None:
     )
 
 
-def add_alias(registry: Tables, old_id: str, app_id: str) -> None:
+def add_alias(registry: Tables, old_id: str, app_id: AppId) -> None:
     """Databases are stored that say that they are of the app `old_id`, which is this one in a registry that was lost."""
     registry.write("insert into app_alias values (?, ?) on conflict (id) do update set app_id = ?2", old_id, app_id)
 
 
-def app_ids(registry: Tables, app_id: str) -> list[str]:
+def app_ids(registry: Tables, app_id: AppId) -> list[AppId]:
     """By which ids its databases say whose they are."""
     rows = registry.rows("select id from app_alias where app_id = ?", app_id)
-    return [app_id, *(str(row[0]) for row in rows)]
+    return [app_id, *(AppId(str(row[0])) for row in rows)]
 
 
-def due(registry: Tables, app_id: str, *, new: bool) -> list[str]:
+def due(registry: Tables, app_id: AppId, *, new: bool) -> list[str]:
     """The ids of an app's databases beside which it is to be written whose they are: changed ones, or also `new` ones.
 
     Reads no others.
@@ -105,7 +106,7 @@ def _owner(row: tuple[object, ...]) -> Owner:
     app_id, app, repository, branch, production, preview, database_id, name, created_at = row[4:]
     return Owner(
         instance=mark,
-        app_id=str(app_id),
+        app_id=AppId(str(app_id)),
         app=str(app),
         repository=_blob(repository),
         branch=_blob(branch),
