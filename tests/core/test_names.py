@@ -85,7 +85,7 @@ def test_branches_that_were_chosen_to_be_called_alike_stop_no_other(tmp_path: Pa
 def test_a_name_has_at_least_128_bits_of_a_hash() -> None:
     assert len(set(naming._DIGITS)) ** naming.HASH_DIGITS >= 2**128
     assert naming.database_name("shop", AppId("one"), b"production") != naming.database_name(
-        "shop", "other", b"production"
+        "shop", AppId("other"), b"production"
     )
 
 
