@@ -1,4 +1,4 @@
-"""Every branch of a git repository gets isolated databases of its own, by itself."""
+"""Every Git branch gets its own isolated databases, automatically."""
 
 __version__ = "0.1.0"
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """`open_kv`, when somebody asks for it: the hooks and `exec` start without it."""
+    """`open_kv`, imported when it is used: the hooks and `exec` start without it."""
     if name == "open_kv":
         from provisioner.kv.client.sync_client import open_kv
 

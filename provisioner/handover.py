@@ -1,12 +1,12 @@
-"""What a hook starts: hand a push over to the daemon, or do the daemon's work where there is none.
+"""What a hook starts: it hands a push over to the daemon, or does the daemon's work if none runs.
 
-Run as a file by ``python -E -P -S``: compiled anew at every start, so it is short, and it imports nothing before it has
-to, not even ``os``. What needs more is in `provisioner.daemon.worker` and `provisioner.daemon.worker_bootstrap`. Never
-fails git: whatever goes wrong is said and the exit code is 0. Installed hooks name this path: the file never moves.
+Run as a file by ``python -E -P -S``, and compiled at every start, so it is short and imports nothing unless it must, not
+even ``os``. The rest is in `provisioner.daemon.worker` and `provisioner.daemon.worker_bootstrap`. It never
+fails git: it reports every failure, with exit code 0. Installed hooks name this path, so the file never moves.
 
-The talk with the daemon, over a stream socket whose path is in ``<home>/daemon``: the hook sends the app's id and
-the directory it runs in, which is the repository, and ``<commit> <branch>`` for each branch that was pushed, a line each,
-and closes its side; the daemon answers with what the pusher is to read, and a NUL when that is all.
+The protocol with the daemon, over a stream socket whose path is in ``<home>/daemon``: the hook sends the app's id and
+its directory, which is the repository, and ``<commit> <branch>`` for each pushed branch, a line each,
+and closes its side; the daemon answers with the lines for the pusher, and a NUL at the end.
 """
 
 import sys
@@ -37,7 +37,7 @@ def main(job: str, home: str, app_id: str = "") -> None:
 
 
 def ask_daemon(home: str, app_id: str, pushed: list[bytes]) -> bool:
-    """Let the daemon do it and print its answer. False where none is there to do it."""
+    """Let the daemon do it and print its answer. False if no daemon runs."""
     import _socket
     import posix
 
@@ -60,7 +60,7 @@ def ask_daemon(home: str, app_id: str, pushed: list[bytes]) -> bool:
     except OSError:
         answered = False
     if not answered:
-        print("provisioner: the daemon is still at work, or has ended; see 'provisioner status'")  # noqa: T201
+        print("provisioner: the daemon is still working, or has ended; see 'provisioner status'")  # noqa: T201
     return True
 
 

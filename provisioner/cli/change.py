@@ -42,7 +42,7 @@ def change(registry: Registry, action: str, app: App, timeline: Timeline) -> Des
 
 
 def said(lines: Sequence[str]) -> Document:
-    """What people are told of a change: all of it, and that of it which they should act upon."""
+    """The lines about a change for people: all of them, and the warnings."""
     return {"messages": list(lines), "warnings": [line for line in lines if isinstance(line, Warned)]}
 
 

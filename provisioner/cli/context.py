@@ -1,4 +1,4 @@
-"""What several commands begin with: the home, the app that is meant, the selectors."""
+"""What several commands start with: the home, the app, the selectors."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def any_home() -> Home:
-    """The directory that is meant, whether or not it is the home that it says it is: for looking at it, and adopting it."""
+    """The home's directory, whether or not it is the home that it claims to be: to inspect it, and to adopt it."""
     return Home(home_directory(os.environ))
 
 
 def the_home() -> Home:
-    """Raises WrongHome if the directory is not the home that it says it is."""
+    """Raises WrongHome if the directory is not the home that it claims to be."""
     home = any_home()
     must_be_home(home)
     return home
 
 
 def made_home() -> Home:
-    """The home with its directories, for what is to run in it."""
+    """The home with its directories created, for a process that works in it."""
     home = the_home()
     try:
         home.create()
     except OSError as error:
         raise StorageFailed(
-            f"cannot make {home.path} this user's own: {error.strerror}", "Change its owner, or set PROVISIONER_HOME"
+            f"cannot make {home.path} private to this user: {error.strerror}",
+            "Change its owner, or set PROVISIONER_HOME",
         ) from error
     return home
 
@@ -59,9 +60,13 @@ def json_wanted(_: click.Context, __: click.Parameter, value: bool) -> bool:
     return value or settings().as_json
 
 
-json_option = click.option("--json", "as_json", is_flag=True, callback=json_wanted, help="Print one JSON document.")
+json_option = click.option("--json", "as_json", is_flag=True, callback=json_wanted, help="Print JSON.")
 yes_option = click.option(
-    "-y", "--yes", is_flag=True, callback=lambda _, __, value: value or settings().yes, help="Do not ask."
+    "-y",
+    "--yes",
+    is_flag=True,
+    callback=lambda _, __, value: value or settings().yes,
+    help="Skip the confirmation prompt.",
 )
 
 
@@ -78,7 +83,7 @@ def say(line: str, document: object | None) -> None:
 
 
 def the_app(registry: Registry, slug: str | None) -> App:
-    """The app with this slug, else the one whose checkout the working directory is."""
+    """The app with this slug, else the app for the current directory."""
     found = find_app(registry.home, Selectors(app=slug), here())
     app = registry.app(found.id)
     if app is None:
@@ -87,7 +92,7 @@ def the_app(registry: Registry, slug: str | None) -> App:
 
 
 def apps_meant(registry: Registry, slug: str | None, everything: bool) -> list[App]:
-    """The app that is named or checked out here; all of them where asked for or where this is no checkout of one."""
+    """The app that is named, or the app for the current directory; all of them with `everything`, or outside of checkouts."""
     if everything:
         return registry.apps()
     try:
@@ -106,10 +111,10 @@ def renamed(old: str, new: str) -> None:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask before something is taken away; without a terminal only ``--yes`` is an answer."""
+    """Ask before something is deleted; without a terminal, only ``--yes`` confirms."""
     if yes:
         return
     if not can_ask():
-        raise NotConfirmed(f"{question} was not confirmed", "There is no terminal to ask at: add --yes")
+        raise NotConfirmed(f"confirmation required: {question}", "Add --yes to skip the prompt")
     if not click.confirm(question, err=True):
         raise NotConfirmed("not confirmed", "Nothing was changed")

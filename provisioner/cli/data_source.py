@@ -1,4 +1,4 @@
-"""What NAME means where a command takes a database, a timeline, a branch, a file or a URL."""
+"""What a NAME refers to in commands that accept a database, a timeline, a branch, a file, or a URL."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class WholeDatabase(NamedTuple):
 
 
 def source_of(wanted: NamedTarget) -> DataSource | WholeDatabase:
-    """A URL, or a path if it begins like one; else the only database of a target, or a path."""
+    """A URL, or a path if it starts like one; else the only database of a target, or a path."""
     target = registered(wanted)
     if target is None:
         return _outside(wanted)
@@ -64,7 +64,7 @@ def source_of(wanted: NamedTarget) -> DataSource | WholeDatabase:
 
 
 def place(wanted: NamedTarget) -> DataSource:
-    """The same, where that holds keys: of a target the only database that does."""
+    """The same, if that holds keys: of a target, the only database that does."""
     target = registered(wanted)
     if target is None:
         return _outside(wanted)
@@ -74,19 +74,19 @@ def place(wanted: NamedTarget) -> DataSource:
     found = located(target.app, keyed[0] if keyed else only_one(target))
     if isinstance(found, WholeDatabase):
         raise ProvisionerError(
-            f"{found.database.name} is a {found.instance.engine} database, and no Deno KV database",
-            "Use its own clients: provisioner exec -- COMMAND; or name another instance: --instance INSTANCE",
+            f"{found.database.name} is a {found.instance.engine} database, not a Deno KV database",
+            "Use its own clients: provisioner exec -- COMMAND; or choose another instance: --instance INSTANCE",
         )
     return found
 
 
 def with_keys(target: Target) -> tuple[Database, ...]:
-    """Of what programs on it are connected to, the Deno KV databases."""
+    """The Deno KV databases among those that the target's programs are connected to."""
     return tuple(item for item in all_used(target) if engine_of(target.instance_of(item)).dumps is None)
 
 
 def located(app: App, database: Database) -> DataSource | WholeDatabase:
-    """Where a database of the registry is. Raises NotResolved where it has no data."""
+    """The location of a database in the registry. Raises NotResolved if it has no data."""
     with Registry.open(the_home()) as registry:
         on = registry.storage_of(database)
     if engine_of(on).dumps is not None:
@@ -120,7 +120,7 @@ def registered(wanted: NamedTarget) -> Target | None:
 
 
 def _is_known(registry: Registry, name: str, slug: str | None) -> bool:
-    """Whether a database or a timeline is called so; if not, it is worth looking for a file."""
+    """Whether a database or a timeline has this name; if not, it may be a file."""
     if called(registry, name):
         return True
     try:
@@ -132,7 +132,7 @@ def _is_known(registry: Registry, name: str, slug: str | None) -> bool:
 
 @contextmanager
 def snapshot(wanted: DataSource, *, pages: bool = False) -> Iterator[StoreSnapshot]:
-    """What is there at this moment: in a database, or in a dump; see `of_store`."""
+    """The entries at this moment, of a database or of a dump; see `of_store`."""
     if wanted.where == "-":
         with standard_input.stream("a dump", "Pipe one in, or name a file") as stream:
             yield Dumped(Dump(stream))
@@ -146,7 +146,7 @@ def snapshot(wanted: DataSource, *, pages: bool = False) -> Iterator[StoreSnapsh
 
 @contextmanager
 def opened(wanted: DataSource, *, create: bool = False) -> Iterator[Store]:
-    """The store of a database; with `create` also of a file that is not there yet."""
+    """The store of a database; `create` allows a file that does not exist yet."""
     path = wanted.where
     if wanted.database is not None and not path:
         if wanted.database.status is not Status.ARCHIVED:
@@ -168,7 +168,7 @@ def opened(wanted: DataSource, *, create: bool = False) -> Iterator[Store]:
 def must_be_connected(wanted: DataSource) -> None:
     if wanted.database is not None and wanted.database.status is not Status.CONNECTED:
         raise NotReady(
-            f"database {wanted.name!r} is {wanted.database.status}", f"See 'provisioner database show {wanted.name}'"
+            f"database {wanted.name!r} is {wanted.database.status}", f"See: provisioner database show {wanted.name}"
         )
 
 
@@ -188,6 +188,6 @@ def _is_database(path: str) -> bool:
 
 def _must_be_a_database(path: str) -> None:
     if not os.path.isfile(path):
-        raise NotResolved(f"there is no file {path}")
+        raise NotResolved(f"no file {path}")
     if not has_entries(path):
-        raise ProvisionerError(f"{path} is no Deno KV database", "Name a file that Deno or provisioner has made")
+        raise ProvisionerError(f"{path} is not a Deno KV database", "Use a file that Deno or provisioner has created")

@@ -1,4 +1,4 @@
-"""What `provisioner app set` says of new revisions: the command that is run for them, and the data that is kept."""
+"""The options of `provisioner app set` for new revisions: the command that runs for them, and the data that is kept."""
 
 from __future__ import annotations
 
@@ -68,60 +68,60 @@ def deploying_options(command: _Command) -> _Command:
 _OPTIONS: dict[str, dict[str, Any]] = {
     "--pre-deploy": {
         "metavar": "CMD",
-        "help": "A shell command that is run once for each new revision of each timeline, before it is connected.",
+        "help": "Shell command to run once per new revision of each timeline, before it is ready.",
     },
     "--pre-deploy-from": {
         "metavar": "PATH",
-        "help": "Run this file of the revision instead: whoever may push then says what is run.",
+        "help": "Run this file of the revision instead. Anyone who can push then decides what runs.",
     },
-    "--no-pre-deploy": {"is_flag": True, "help": "Run nothing any more."},
-    "--pre-deploy-timeout": {"metavar": "TIME", "help": "How long that may take (10min)."},
+    "--no-pre-deploy": {"is_flag": True, "help": "Remove the pre-deploy command."},
+    "--pre-deploy-timeout": {"metavar": "TIME", "help": "Time limit. Default: 10min."},
     "--pre-deploy-copies": {
         "type": click.Choice([str(each) for each in Copies]),
-        "help": "Copy the data before a command that changed (the default), before each run, or never.",
+        "help": "When to take a snapshot: when the command has changed (default), before each run, or never.",
     },
     "--pre-deploy-inputs": {
         "metavar": "PATH",
         "multiple": True,
-        "help": "A file or directory of the revision that counts as part of the command. Repeat for more; '' for none.",
+        "help": "A file or directory of the revision that is part of the command. Repeat for more; '' for none.",
     },
     "--snapshot-revisions": {
         "type": click.IntRange(0, 1000),
         "metavar": "N",
-        "help": "Keep each database as it was at the last N revisions; 0 keeps none.",
+        "help": "Keep each database's data at its last N revisions; 0 keeps none.",
     },
     "--sandbox/--no-sandbox": {
         "default": None,
-        "help": "Confine commands to their checkout, temporary files, and database (default, if the kernel has Landlock).",
+        "help": "Confine commands to their checkout, temporary files, and database. Default if the kernel has Landlock.",
     },
     "--allow-read": {
         "metavar": "PATH",
         "multiple": True,
-        "help": "A path outside that commands may read and execute. Repeat for more; '' for none.",
+        "help": "Another path that commands may read and execute. Repeat for more; '' for none.",
     },
     "--allow-write": {
         "metavar": "PATH",
         "multiple": True,
-        "help": "A directory outside that commands may change. Repeat for more; '' for none.",
+        "help": "Another directory that commands may change. Repeat for more; '' for none.",
     },
     "--unix-sockets/--no-unix-sockets": {
         "default": None,
-        "help": "Let commands use Unix sockets, such as Docker's: whoever listens there may do anything for them.",
+        "help": "Let commands use Unix sockets, such as Docker's. Programs that listen there can do anything for them.",
     },
-    "--run-as": {"metavar": "USER", "help": "Run commands as this account; provisioner has to run as root."},
+    "--run-as": {"metavar": "USER", "help": "Run commands as this account. Requires that provisioner runs as root."},
     "--no-run-as": {"is_flag": True, "help": "Run commands as the user that runs provisioner."},
     "--max-branches": {
         "type": click.IntRange(0),
         "metavar": "N",
-        "help": "The most branches that get databases, besides production's (10000); 0 is any number.",
+        "help": "The most branches that get databases, besides production. Default: 10000; 0: no limit.",
     },
     "--checkout-files": {
         "type": click.IntRange(0),
         "metavar": "N",
-        "help": "The most files of a revision that a command runs in (100000); 0 is any number.",
+        "help": "The most files of a revision that a command runs in. Default: 100000; 0: no limit.",
     },
     "--checkout-bytes": {
         "metavar": "SIZE",
-        "help": "The most that those files may hold together (4GB); 0 is any amount.",
+        "help": "The most that those files may hold together. Default: 4GB; 0: no limit.",
     },
 }

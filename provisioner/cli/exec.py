@@ -49,7 +49,7 @@ def _tell(text: str) -> None:
 
 
 def execute(selectors: Selectors, command: list[str]) -> None:
-    """Replace this process by `command` in the timeline's environment. Raises where it cannot be told or started."""
+    """Replace this process by `command` in the timeline's environment. Raises if the environment or the command fails."""
     environ = dict(os.environ)
     home, directory = Home(home_directory(environ)), here()
     try:
@@ -72,7 +72,7 @@ def execute(selectors: Selectors, command: list[str]) -> None:
 
 
 def _keep_env_files_up(home: Home, directory: bytes, environ: dict[str, str], values: dict[str, str] | None) -> None:
-    """The files that `env --write` keeps up follow `exec` too: git may not run our hooks (husky takes their place)."""
+    """Update the files of `env --write` on `exec` too, because another hook manager such as husky can replace the hooks."""
     checkout = find_checkout(directory)
     if checkout is None or not os.path.exists(os.path.join(checkout.common_dir, b"provisioner", b"env-files")):
         return

@@ -1,4 +1,4 @@
-"""A failure as people read it, or as one JSON document on standard error for a program that has asked for --json."""
+"""A failure as a line for people, or as one JSON document on standard error for a program that uses --json."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ INTERRUPTED = 130
 
 
 def wants_json() -> bool:
-    """Is --json among the words, before the ones of a command that is run?"""
+    """Whether --json is among the words, before those of a command to run."""
     words = sys.argv[1:]
     return "--json" in (words[: words.index("--")] if "--" in words else words)
 
 
 def report(error: ProvisionerError, exit_code: int) -> None:
-    """Say what failed and what to do."""
+    """Print what failed and what to do."""
     if wants_json():
         _document(_code(error), error.message, error.hint, exit_code, error.candidates)
     else:

@@ -1,4 +1,4 @@
-"""Groups of commands: each command's module is imported when it is asked for, and a mistyped name gets the nearest one."""
+"""Groups of commands that import a command's module when it is used, and suggest the nearest name for a mistyped one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provisioner.cli.common_options import add_common_options
 
 
 class LazyGroup(click.Group):
-    """`elsewhere` has the commands by their names, each as ``module:attribute``; they come after the group's own."""
+    """`elsewhere` has the commands by their names, each as ``module:attribute``; they follow the group's own commands."""
 
     def __init__(self, *args: Any, elsewhere: Mapping[str, str], **options: Any) -> None:
         super().__init__(*args, **options)

@@ -31,13 +31,15 @@ def log_option(command: _Command) -> _Command:
         "--json", "as_json", is_flag=True, callback=json_wanted, help="The same as --log-format json."
     )(logging)
     formats = click.Choice(["text", "json"])
-    return click.option("--log-format", type=formats, default="text", help="How to log, to stderr.")(short)  # type: ignore[return-value]
+    return click.option(  # type: ignore[return-value]
+        "--log-format", type=formats, default="text", help="The format of the log on standard error."
+    )(short)
 
 
 def log_in(log_format: str) -> Log:
-    """``log(level, message, **fields)``, one line each. Failures of threads are told so as well."""
+    """``log(level, message, **fields)``, one line each. Failures of threads are logged too."""
     log = _json if log_format == "json" else _text
-    report_to(lambda name, error: log("error", f"the thread {name} failed, and goes on: {summary(error)}"))
+    report_to(lambda name, error: log("error", f"the thread {name} failed and continues: {summary(error)}"))
     return log
 
 

@@ -20,7 +20,7 @@ from provisioner.system.home import Home, home_directory
 
 DEBUG = 2  # so often -v
 _IN = "provisioner.cli.commands"
-# The daily commands come first. Each command's module is imported when it is asked for.
+# The daily commands come first. Each command's module is imported when the command is used.
 SECTIONS = {
     "Daily": {
         "init": f"{_IN}.init:init",
@@ -98,7 +98,7 @@ def _invoke(settings: Settings) -> int:
 
 
 def _code(invoke: Callable[[Settings], int]) -> int:
-    """The exit code; of `exec` and `env` 3 for whatever keeps them from a connection."""
+    """The exit code; for `exec` and `env` it is 3 for every failure that prevents a connection."""
     settings = Settings()
     try:
         return invoke(settings)
@@ -123,7 +123,7 @@ def _code(invoke: Callable[[Settings], int]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         _flush()
-        failure.report_interrupt("stopped; nothing is half done, 'provisioner reconcile' goes on")
+        failure.report_interrupt("interrupted; nothing is half done. To continue: provisioner reconcile")
         return failure.INTERRUPTED
     except (standard_output.ReaderGone, BrokenPipeError):
         return 141
@@ -144,13 +144,13 @@ def _connects() -> bool:
 
 
 def _flush() -> None:
-    """Print what was said before a failure; that this fails, too, is not worth saying."""
+    """Write the output that precedes a failure; if that fails too, report only the first failure."""
     with suppress(OSError, ProvisionerError, standard_output.ReaderGone):
         sys.stdout.flush()
 
 
 def _keep_env_files_up() -> None:
-    """Whatever the command has changed, files such as .env.local say what is true now."""
+    """Bring files such as .env.local up to date with what the command has changed."""
     home = Home(home_directory(os.environ))
     if os.path.isdir(os.path.join(home.path, "env-files")):
         from provisioner.environment.env_files import refresh_all

@@ -1,4 +1,4 @@
-"""Output that is there when it is complete."""
+"""Output that appears when it is complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from provisioner.system.atomic_file import sync_path
 
 @contextmanager
 def written(output: str | None) -> Iterator[IO[bytes]]:
-    """Standard output, or a file that appears when the block has ended well."""
+    """Standard output, or a file that appears when the block ends without an error."""
     if output is None or output == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

@@ -18,7 +18,7 @@ PRODUCTION_HELP = "Default: the remote's default branch, or the only one of main
 def registered(
     registry: Registry, path: str, name: str | None, production: str | None, grace: str | None, retention: str | None
 ) -> App:
-    """The app, registered. A person at a terminal is asked which branch is production if that is unclear."""
+    """The registered app. Asks at a terminal which branch is production if that is unclear."""
     try:
         return register(registry, path, name, production, grace, retention)
     except UnclearProductionBranch as unclear:

@@ -1,4 +1,4 @@
-"""``--scrub``, ``--no-scrub`` and ``--scrub-timeout``: what a copy has to pass before anybody is connected to it."""
+"""``--scrub``, ``--no-scrub`` and ``--scrub-timeout``: the command that removes sensitive data from copies."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def scrub_options(command: _Command) -> _Command:
-    """The options, handed on as `scrub` (None: as it is; empty: none) and `limit_ms` (None: as it is)."""
+    """The options, handed on as `scrub` (None: unchanged; empty: none) and `limit_ms` (None: unchanged)."""
 
     @wraps(command)
     def with_scrub(*args: Any, scrub: str | None, no_scrub: bool, scrub_timeout: str | None, **others: Any) -> Any:
         if scrub is not None and no_scrub:
-            raise UsageError("--scrub and --no-scrub exclude each other", "Give one of them")
+            raise UsageError("--scrub and --no-scrub cannot be used together", "Choose one")
         chosen = "" if no_scrub else None if scrub is None else parse(scrub)
         return command(*args, scrub=chosen, limit_ms=limit(scrub_timeout) if scrub_timeout else None, **others)
 
@@ -30,8 +30,8 @@ def scrub_options(command: _Command) -> _Command:
 _OPTIONS: dict[str, dict[str, Any]] = {
     "--scrub": {
         "metavar": "CMD|FILE.sql|FILE.py",
-        "help": "What is run on a copy before anybody is connected to it; where it fails, nobody ever is.",
+        "help": "Run on a copy before anyone can connect. If it fails, no one can.",
     },
     "--no-scrub": {"is_flag": True, "help": "Connect copies as they are."},
-    "--scrub-timeout": {"metavar": "TIME", "help": "How long that may take (10min)."},
+    "--scrub-timeout": {"metavar": "TIME", "help": "Time limit. Default: 10min."},
 }

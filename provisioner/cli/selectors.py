@@ -1,4 +1,4 @@
-"""What a command is about, parsed in one place: a TARGET, the options that stand for one, or the branch checked out here.
+"""The target of a command, parsed in one place: a TARGET, the options that stand for one, or the branch checked out here.
 
 ``[APP:]NAME``: NAME is a branch, a timeline as ``DENO_TIMELINE`` has it, a commit, or a database by its name or id; ``@``
 is the timeline of this checkout. ``--branch``, ``--timeline`` and ``--revision`` each stand for a NAME that has one
@@ -30,10 +30,10 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 HERE = "@"
 HELP = {
-    "app": "The app. Default: the one whose checkout this is.",
-    "branch": "The branch's timeline. Default: the branch that is checked out here.",
+    "app": "The app. Default: the app for the current directory.",
+    "branch": "Use this branch's timeline. Default: the checked-out branch.",
     "timeline": "The timeline: production, git-branch/NAME, or preview/COMMIT.",
-    "revision": "The timeline at this commit, which may be anything that git resolves to one.",
+    "revision": "The timeline at this commit, as anything that git resolves to one.",
     "instance": "Only the timeline's database on this instance.",
 }
 TIMELINE = ("app", "branch", "timeline", "revision")
@@ -42,8 +42,8 @@ ALL = (*TIMELINE, "instance")
 
 @dataclass(frozen=True, slots=True)
 class NamedTarget:
-    """What is meant, not looked up yet. `text` is a NAME; None: what the selectors say, else the checkout, which is said to
-    be meant where it is `checked_out`."""
+    """What a command is about, not looked up yet. `text` is a NAME; None: what the selectors say, else the checkout, which is
+    named explicitly if it is `checked_out`."""
 
     selectors: Selectors
     text: str | None = None
@@ -55,7 +55,7 @@ class NamedTarget:
 
     @property
     def narrowed(self) -> bool:
-        """Is anything said but the app?"""
+        """Whether more than the app is given."""
         return self.names_timeline or self.selectors.instance is not None
 
     @property
@@ -82,14 +82,14 @@ def selector_options(*names: str) -> Callable[[_Command], _Command]:
 
 
 def object_argument(name: str, kind: str, *, required: bool) -> Callable[[_Command], _Command]:
-    """What a command works on, by its position or by the option of its kind (``app``, ``instance``), handed on as `name`."""
+    """A command's object, by its position or by the option of its kind (``app``, ``instance``), handed on as `name`."""
     option, metavar = f"--{kind}", kind.upper()
 
     def decorate(command: _Command) -> _Command:
         @wraps(command)
         def with_object(*args: Any, positional: str | None, selected: str | None, **others: Any) -> Any:
             if None not in (positional, selected) and positional != selected:
-                raise UsageError(f"{positional!r} and {option} {selected} are two things", "Omit one")
+                raise UsageError(f"{positional!r} and {option} {selected} cannot be used together", "Omit one")
             found = positional if selected is None else selected
             if found is None and required:
                 raise click.UsageError(f"Missing argument '{metavar}'.")
@@ -111,8 +111,8 @@ def target_argument(
     options: tuple[str, ...] = ALL,
     unparsed: bool = False,
 ) -> Callable[[_Command], _Command]:
-    """A TARGET and the options that can stand for it, handed on as `wanted`; behind it `least` to `most` other words, handed
-    on as `words` where there can be any. `unparsed`: it may be a file or a URL."""
+    """A TARGET and the options that can stand for it, handed on as `wanted`; after it `least` to `most` other words, handed
+    on as `words` if there can be any. `unparsed`: it may be a file or a URL."""
 
     def decorate(command: _Command) -> _Command:
         @wraps(command)
@@ -140,7 +140,7 @@ def target_argument(
 
 
 def parse(text: str, selectors: Selectors) -> NamedTarget:
-    """A TARGET as it was typed. Raises UsageError where it and a selector are two things."""
+    """A TARGET as it was typed. Raises UsageError if a selector is given as well as it."""
     said = NamedTarget(selectors)
     if said.by_selector:
         raise UsageError(f"{text!r} and --branch, --timeline or --revision cannot be used together", "Choose one")
@@ -157,8 +157,8 @@ def parse(text: str, selectors: Selectors) -> NamedTarget:
 
 
 def load(registry: Registry, wanted: NamedTarget, app: App | None = None) -> Target:
-    """The timeline and the databases that are meant, of `app` where no other is said. A branch that git has and the
-    registry does not know yet is provisioned first. Raises NotResolved."""
+    """The timeline and its databases, in `app` unless another app is given. A branch that git has and the registry does not
+    know yet is provisioned first. Raises NotResolved."""
     target = _loaded(registry, wanted, app)
     by_itself = wanted.text is not None and lookup.called(registry, wanted.text)
     if not by_itself and not lookup.is_as_known(
@@ -170,7 +170,7 @@ def load(registry: Registry, wanted: NamedTarget, app: App | None = None) -> Tar
 
 
 def exact(wanted: NamedTarget) -> Selectors:
-    """Selectors that mean the same, for what looks a timeline up by them. Raises NotResolved."""
+    """Selectors with the same meaning, for code that looks a timeline up by them. Raises NotResolved."""
     if wanted.text is None:
         return wanted.selectors
     with Registry.open(the_home()) as registry:
@@ -180,7 +180,7 @@ def exact(wanted: NamedTarget) -> Selectors:
 
 
 def load_timeline(registry: Registry, wanted: NamedTarget) -> tuple[App, Timeline]:
-    """The timeline that is meant, or that of the database that is named."""
+    """The named timeline, or that of the named database."""
     found = load(registry, wanted)
     return found.app, found.timeline
 
@@ -214,7 +214,7 @@ def _selected(registry: Registry, app: App, selectors: Selectors) -> Timeline:
 
 
 def filtered(registry: Registry, wanted: NamedTarget, everything: bool) -> list[Document]:
-    """The documents of an app's timelines, or of `everything`, or of the timeline and the instance that are meant."""
+    """The documents of an app's timelines, of `everything`, or of one timeline and instance."""
     if everything and wanted.narrowed:
         raise UsageError("--all and a target cannot be used together", "Omit one")
     instance = wanted.selectors.instance
@@ -226,7 +226,7 @@ def filtered(registry: Registry, wanted: NamedTarget, everything: bool) -> list[
     target = load(registry, wanted)
     document = timeline(registry, target.app, target.timeline)
     if document is None:
-        raise NotResolved(f"timeline {target.name} is gone, and so is its data", "See 'provisioner status'")
+        raise NotResolved(f"timeline {target.name} and its data were permanently deleted", "See: provisioner status")
     if wanted.text is not None and target.narrowed and instance is None:  # one database
         ids = {item.id for item in target.own}
         document["databases"] = [item for item in document["databases"] if item["id"] in ids]
@@ -234,6 +234,6 @@ def filtered(registry: Registry, wanted: NamedTarget, everything: bool) -> list[
 
 
 def _keep_only(document: Document, instance: str) -> bool:
-    """Of a timeline's databases leave those on the instance; whether it has any."""
+    """Keep only the timeline's databases on the instance. Returns whether it has any."""
     document["databases"] = [item for item in document["databases"] if item["instance"] == instance]
     return bool(document["databases"])

@@ -14,7 +14,7 @@ import click
 from provisioner.core.errors import UsageError
 
 _PIECE = 1 << 16
-_LOOKED_AT = 1 << 20  # bytes: if these are white space, what reads them may say what is wrong
+_LOOKED_AT = 1 << 20  # bytes: if these are white space, the reader may report what is wrong
 
 
 def can_ask() -> bool:
@@ -23,7 +23,7 @@ def can_ask() -> bool:
 
 
 def secret(what: str, instead: str) -> str:
-    """One line, which so is in no history of a shell: typed at a terminal, where it is not shown, else standard input.
+    """One line, which stays out of the shell's history: typed at a terminal without being shown, else from standard input.
 
     Raises UsageError if there is none; `instead` is what to do then.
     """
@@ -45,7 +45,7 @@ def value(what: str, instead: str) -> str:
 
 @contextmanager
 def stream(what: str, instead: str) -> Iterator[BinaryIO]:
-    """Standard input, to be read as it comes. Raises UsageError if there is nothing but white space in it."""
+    """Standard input as a stream. Raises UsageError if there is nothing but white space in it."""
     with filled(_stream(), "standard input", what, instead) as found:
         yield found
 

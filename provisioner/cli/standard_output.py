@@ -1,4 +1,4 @@
-"""Standard output and error, whatever the caller has made of them."""
+"""Standard output and error, even if the caller has closed them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class OutputFailed(ProvisionerError):  # noqa: N818
 
 
 class ReaderGone(Exception):  # noqa: N818
-    """Whoever read standard output has closed it, which is no failure."""
+    """The reader of standard output has closed it, which is not a failure."""
 
 
 class _Output(io.FileIO):
@@ -22,18 +22,18 @@ class _Output(io.FileIO):
         try:
             return super().write(data)  # type: ignore[arg-type]
         except BrokenPipeError as error:
-            raise ReaderGone from error  # of the error itself click would make exit code 1
+            raise ReaderGone from error  # click would turn the error itself into exit code 1
         except OSError as error:
             raise OutputFailed(f"standard output cannot be written: {error.strerror}") from error
 
 
 def guard() -> None:
-    """Make what cannot be written an error, and let no file that is opened later take the place of a closed stream."""
+    """Make a failed write an error, and keep files that are opened later from taking the number of a closed stream."""
     for descriptor, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, flags)  # of 1: nothing can be written there, as if it were still closed
+            os.open(os.devnull, flags)  # for 1: writing fails, as if it were still closed
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     given = sys.stdout
@@ -49,7 +49,7 @@ def guard() -> None:
 
 
 def give_up() -> None:
-    """Let nothing that is still to be written be written."""
+    """Discard the output that is not written yet."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

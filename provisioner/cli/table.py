@@ -1,4 +1,4 @@
-"""A table of text: columns as wide as their cells; if the terminal is narrower, names lose their middle and columns go.
+"""A table of text with columns as wide as their cells. On a narrow terminal, names lose their middle and columns go.
 
 It is plain text and a few colors. rich, which can do more, takes a third of a millisecond for each row: seconds for an
 app with thousands of branches.
@@ -49,7 +49,7 @@ def lines(columns: Sequence[Column], rows: Sequence[TableRow], *, width: int | N
 
 
 def room(stream: TextIO) -> int | None:
-    """How wide a table may be there: as wide as the terminal, or `COLUMNS`; None for a file or a pipe, which cuts nothing."""
+    """The width for a table: that of the terminal, or `COLUMNS`; None for a file or a pipe, where nothing is cut."""
     if not stream.isatty() and not os.environ.get("COLUMNS", "").isdecimal():
         return None
     return shutil.get_terminal_size().columns
@@ -85,7 +85,7 @@ def _taken(shown: Sequence[int], widths: Sequence[int]) -> int:
 
 
 def _shortened(columns: Sequence[Column], shown: Sequence[int], widths: list[int], width: int, least: int) -> list[int]:
-    """The widths, with what is too much taken from the widest columns that are shown."""
+    """The widths, with the excess taken from the widest columns that are shown."""
     fitted = list(widths)
     while (over := _taken(shown, fitted) - width) > 0:
         wide = [number for number in shown if not columns[number].right and fitted[number] > least]

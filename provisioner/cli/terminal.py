@@ -1,4 +1,4 @@
-"""Asking and telling on a terminal, or where none is."""
+"""Prompts and progress, with or without a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from provisioner.reconcile.apply.applier import Progress
 
 
 class Terminal:
-    """Hears what takes a while on standard error: with counts that move on a terminal, elsewhere line by line."""
+    """Reports long work on standard error: with moving counts on a terminal, else line by line."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -70,7 +70,7 @@ TERMINAL = Terminal()
 
 
 def carry_out(proposal: Proposal, *, yes: bool = False, document: Describe | None = None) -> None:
-    """Ask, unless `yes`, and do it; print what was done, or the JSON `document` of it.
+    """Ask, unless `yes`, and do it. Print what was done, or the JSON `document` of it.
 
     Raises NotConfirmed if the answer is not yes.
     """
@@ -93,5 +93,5 @@ def _typed(proposal: Proposal, yes: bool) -> None:
     if yes:
         return
     if not can_ask():
-        raise NotConfirmed(f"{proposal.question} was not confirmed", "There is no terminal to ask at: add --yes")
-    proposal.answered(click.prompt(f"{proposal.question} Type {proposal.typed}", err=True))
+        raise NotConfirmed(f"confirmation required: {proposal.question}", "Add --yes to skip the prompt")
+    proposal.answered(click.prompt(f"{proposal.question} Type {proposal.typed} to confirm", err=True))

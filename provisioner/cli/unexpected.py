@@ -1,4 +1,4 @@
-"""What went wrong where nothing of ours has said it: by the system, by a registry that is damaged, or by a bug."""
+"""Unexpected errors: from the system, from a damaged registry, or from a bug."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DEBUG = "PROVISIONER_DEBUG"
 
 
 def explained(error: Exception, home: Home, environ: os._Environ[str] | dict[str, str]) -> ProvisionerError:
-    """The error in words of ours. With PROVISIONER_DEBUG its traceback is printed."""
+    """The error in provisioner's words. With PROVISIONER_DEBUG its traceback is printed."""
     if environ.get(_DEBUG):
         traceback.print_exception(error)
     if isinstance(error, sqlite3.Error):
@@ -24,7 +24,7 @@ def explained(error: Exception, home: Home, environ: os._Environ[str] | dict[str
         return corrupt(home, problem)
     if isinstance(error, OSError):
         where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
-        return StorageFailed(f"{error.strerror or error}{where}", "Let the user that runs provisioner use it")
+        return StorageFailed(f"{error.strerror or error}{where}", "Give the user that runs provisioner access to it")
     return ProvisionerError(
         f"this is a bug in provisioner: {type(error).__name__}: {error} ({_place(error)})",
         f"Please report it, with what {_DEBUG}=1 prints",
@@ -32,7 +32,7 @@ def explained(error: Exception, home: Home, environ: os._Environ[str] | dict[str
 
 
 def _damage(home: Home) -> str:
-    """What is wrong with the registry; empty if nothing is, or if there is none. It is only read."""
+    """The problem with the registry; empty if it is intact or missing. It is only read."""
     if not os.path.isfile(home.registry):
         return ""
     try:
@@ -44,7 +44,7 @@ def _damage(home: Home) -> str:
         return str(error)
     if answers != ["b'ok'"]:
         return answers[0]
-    return "rows refer to others that are not there" if broken else ""
+    return "rows refer to missing rows" if broken else ""
 
 
 def _place(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What an instance on a PostgreSQL server allows its databases, and how a person says that."""
+"""The limits of an instance on a PostgreSQL server for each of its databases, and their notation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from provisioner.core.durations import milliseconds
 from provisioner.core.errors import UsageError
 
 USUAL = "default"
-"""In a list of trusted extensions: those that PostgreSQL lets the owner of a database make."""
+"""In a list of trusted extensions: those that PostgreSQL lets a database's owner create."""
 
 NONE = "none"
 
@@ -38,7 +38,7 @@ USUAL_ALLOWANCE = Allowance()
 
 @dataclass(frozen=True, slots=True)
 class AllowanceChange:
-    """What is said of an allowance, as it was typed. What is None stays as it is."""
+    """The parts of an allowance that a person typed. None keeps a part."""
 
     connections: str | None = None
     temp: str | None = None
@@ -46,7 +46,7 @@ class AllowanceChange:
     trusted_extensions: str | None = None
 
     def of(self, allowance: Allowance) -> Allowance:
-        """The allowance with that. Raises UsageError."""
+        """The allowance with these changes. Raises UsageError."""
         if self.connections is not None:
             allowance = replace(allowance, connections=_limit(self.connections, _number))
         if self.temp is not None:
@@ -69,7 +69,7 @@ def _limit(text: str, parse: Callable[[str], int]) -> int | None:
 
 def _number(text: str) -> int:
     if not text.isdecimal() or not int(text[:_LONGEST_NUMBER]) > 0 or len(text) > _LONGEST_NUMBER:
-        raise UsageError(f"{text!r} is not a number of connections", f"Use for example 20, {USUAL} or {NONE}")
+        raise UsageError(f"{text!r} is not a number of connections", f"Use a value such as 20, {USUAL}, or {NONE}")
     return int(text)
 
 
@@ -77,14 +77,16 @@ def _bytes(text: str) -> int:
     number = text.rstrip("kMGTB").strip()
     unit = _UNITS.get(text[len(number) :].strip())
     if unit is None or not number.isdecimal() or len(number) > _LONGEST_NUMBER or not int(number):
-        raise UsageError(f"{text!r} is not a size", f"Use for example 500MB, 10GB, {USUAL} or {NONE}")
+        raise UsageError(f"{text!r} is not a size", f"Use a value such as 500MB, 10GB, {USUAL}, or {NONE}")
     return int(number) * unit
 
 
 def _statement_ms(text: str) -> int:
     found = milliseconds(text)
     if found < _LEAST_STATEMENT_MS:
-        raise UsageError(f"{text!r} is too short for a statement", f"Use for example 30s, 10min, {USUAL} or {NONE}")
+        raise UsageError(
+            f"{text!r} is too short for a statement", f"Use a value such as 30s, 10min, {USUAL}, or {NONE}"
+        )
     return found
 
 
@@ -96,6 +98,6 @@ def _extensions(text: str) -> str:
     if wrong:
         raise UsageError(
             f"{wrong[0]!r} is not the name of an extension",
-            f"Use names with commas between them, {USUAL} for those that PostgreSQL itself trusts, or {NONE} alone",
+            f"Use names separated by commas, {USUAL} for those that PostgreSQL itself trusts, or {NONE} alone",
         )
     return ",".join(dict.fromkeys(names))

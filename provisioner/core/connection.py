@@ -1,6 +1,6 @@
-"""What an app on a timeline finds in its environment, and how that is written for whoever reads it.
+"""The environment variables of an app on a timeline, and their notation for each reader.
 
-Facts: the variables of Deno, Deno Deploy and of ours are in docs/environment.md. Light imports only: `exec` is here.
+Facts: docs/environment.md lists the variables of Deno, Deno Deploy, and provisioner. Light imports only: `exec` is here.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from provisioner.core.ids import AppId
 
-# What the names of instances may not be: variables that begin so mean something to others.
+# What the names of instances must not be, because variables that start so have another meaning.
 RESERVED_INSTANCES = ("database", "deno", "dyld", "git", "ld", "otel", "pg", "provisioner")
 
-# They say how programs and a shell's words are found: with another value nothing would start.
+# They control how programs and a shell's words are found: with another value nothing would start.
 NOT_AN_APPS = ("BASH_ENV", "BASHOPTS", "IFS", "PATH", "SHELLOPTS")
 
-# Inherited from somebody's shell, these would lead an app to another database or to none.
+# Inherited from a person's shell, these would lead an app to another database or to none.
 STRAY = (
     "DENO_KV_PATH_PREFIX",
     "DENO_KV_DB_MODE",
@@ -23,7 +23,7 @@ STRAY = (
     "DENO_KV_REQUIRES_DISTRIBUTED_DATABASE",
 )
 
-# The same for an app with a postgres database: libpq, and what is made like it, would follow these elsewhere.
+# The same for an app with a postgres database: libpq and similar clients would follow these elsewhere.
 STRAY_LIBPQ = (
     *(
         "PGHOSTADDR",
@@ -43,7 +43,7 @@ _URL_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123
 
 
 class ConnectedDatabase:
-    """A database that a timeline is connected to, and where it is: one for each instance that is assigned."""
+    """A database that a timeline is connected to, with its location: one for each assigned instance."""
 
     __slots__ = (
         "connect",
@@ -80,12 +80,12 @@ class ConnectedDatabase:
         self.database_name = database_name
         self.connect = connect  # file, url or auto
         self.generation = generation  # of the tokens and passwords that are injected
-        self.share = share  # the id of what lets the timeline use it; empty where it is its own
-        self.timeline = timeline  # whose it has to say it is; empty where it may say something else
+        self.share = share  # the id of the share that lets the timeline use it; empty if it is the timeline's own
+        self.timeline = timeline  # the owner that its owner record must name; empty if it may name another
 
 
 class TimelineConnection:
-    """A timeline and the databases it is connected to, the first assigned first: what a registry look-up answers."""
+    """A timeline and the databases it is connected to, the first assigned first: the answer of a registry look-up."""
 
     __slots__ = (
         "app_id",
@@ -123,7 +123,7 @@ class TimelineConnection:
         self.revision = revision
         self.context = context  # production, development or local
         self.databases = databases
-        self.variables = variables  # of the app's own
+        self.variables = variables  # those of the app
 
 
 class KvEndpoint:
@@ -144,7 +144,7 @@ class KvEndpoint:
         return {**found, "PROVISIONER_KV_URL": self.url or sqlite_url(self.path)}
 
     def credentials(self) -> list[str]:
-        """What opens the database."""
+        """The credential that opens the database."""
         return [self.token] if self.token else []
 
     def named(self) -> dict[str, str]:
@@ -153,7 +153,7 @@ class KvEndpoint:
 
 
 class PostgresEndpoint:
-    """How an app reaches one of its postgres databases: `server` are the variables that say where, such as PGHOST."""
+    """How an app reaches one of its postgres databases: `server` has the variables of its location, such as PGHOST."""
 
     __slots__ = ("database", "password", "server", "user")
 
@@ -167,7 +167,7 @@ class PostgresEndpoint:
         return {"DATABASE_URL": self.url(), **self.named_by_libpq()}
 
     def credentials(self) -> list[str]:
-        """What opens the database."""
+        """The credential that opens the database."""
         return [self.password]
 
     def named(self) -> dict[str, str]:
@@ -177,7 +177,7 @@ class PostgresEndpoint:
         return {**self.server, "PGDATABASE": self.database, "PGUSER": self.user, "PGPASSWORD": self.password}
 
     def url(self) -> str:
-        """``postgresql://user:password@host:port/database``; what else a client has to know comes after a ``?``."""
+        """``postgresql://user:password@host:port/database``; other settings for clients come after a ``?``."""
         hosts, ports = self.server["PGHOST"].split(","), self.server["PGPORT"].split(",")
         where = ",".join(
             f"[{host}]:{port}" if ":" in host and "/" not in host else f"{quoted(host)}:{port}"
@@ -193,17 +193,17 @@ SERVER_OPTIONS = (
     ("sslrootcert", "PGSSLROOTCERT"),
     ("target_session_attrs", "PGTARGETSESSIONATTRS"),
 )
-"""What a server's URL may say besides, and the variable that says it."""
+"""Additional settings in a server's URL, and their variables."""
 
-# Not in the URLs of apps: postgres.js, pgx and asyncpg send words that they do not know to the server, which refuses them.
+# Not in the URLs of apps: postgres.js, pgx, and asyncpg send unknown settings to the server, which refuses them.
 AUTHENTICATION = ("require_auth", "PGREQUIREAUTH")
-"""How a server may ask for the password: the word that a URL has for it, and the variable."""
+"""The ways in which a server may ask for the password: the word in a URL, and the variable."""
 
 
 def variables(connection: TimelineConnection, reached: list[KvEndpoint | PostgresEndpoint]) -> dict[str, str]:
-    """The variables of a timeline whose databases are reached so.
+    """The variables of a timeline whose databases are reached this way.
 
-    The first database of an engine fills the engine's own variables, and each has some with its instance's name besides.
+    The first database of an engine fills the engine's own variables. In addition, each has some with its instance's name.
     """
     found: dict[str, str] = {}
     named: dict[str, str] = {}
@@ -215,19 +215,19 @@ def variables(connection: TimelineConnection, reached: list[KvEndpoint | Postgre
         prefix = instance_prefix(database.instance)
         for name, value in {**way.named(), "DATABASE": database.database_name}.items():
             named[f"{prefix}_{name}"] = value
-    # what leads to the databases is not the user's to change
+    # users must not change what leads to the databases
     own = {name: value for name, value in connection.variables.items() if name not in NOT_AN_APPS}
     return {**own, **found, **_timeline(connection), **named}
 
 
 def strays(values: dict[str, str]) -> list[str]:
-    """What an environment with these variables must not have besides."""
+    """Variables that an environment with these must not have in addition."""
     libpq = STRAY_LIBPQ if "PGDATABASE" in values else ()
     return [name for name in (*STRAY, *libpq) if name not in values]
 
 
 def instance_prefix(slug: str) -> str:
-    """What the variables of one instance begin with. No two slugs share one, and no variable of one is another's."""
+    """The start of the names of an instance's variables. No two slugs share one, and no variable belongs to two instances."""
     return slug.upper().replace("-", "_")
 
 
@@ -271,6 +271,6 @@ def quoted(text: str, safe: frozenset[int] = _URL_SAFE - {ord("/")}) -> str:
 
 
 def unquoted(text: str) -> str:
-    """What `quoted` was given."""
+    """The argument that `quoted` was given."""
     first, *rest = text.encode().split(b"%")
     return (first + b"".join(bytes([int(part[:2], 16)]) + part[2:] for part in rest)).decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Lengths of time as users write them."""
+"""Durations as users write them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ def milliseconds(text: str) -> int:
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = text[len(number) :] or "s"
     if unit not in _UNITS or not number.strip().isdecimal() or len(number) > len(str(LONGEST_MS)):
-        raise UsageError(f"{text!r} is no time", "Say for example 10s, 90min, 12h or 7d")
+        raise UsageError(f"{text!r} is not a duration", "Use a value such as 10s, 90min, 12h, or 7d")
     found = int(number) * _UNITS[unit]
     if found > LONGEST_MS:
-        raise UsageError(f"{text!r} is too long a time", "Say at most 36500d")
+        raise UsageError(f"{text!r} is too long", "Use at most 36500d")
     return found
 
 
 def written(length_ms: int) -> str:
-    """A length of time as `milliseconds` takes it, in the largest unit that has it whole."""
+    """A duration in the notation of `milliseconds`, in the largest unit that gives a whole number."""
     for unit in ("d", "h", "min", "s"):
         if length_ms and not length_ms % _UNITS[unit]:
             return f"{length_ms // _UNITS[unit]}{unit}"
@@ -29,18 +29,18 @@ def written(length_ms: int) -> str:
 
 
 def lasting(text: str) -> int | None:
-    """A time as `milliseconds` has it, or ``never``: None."""
+    """A duration in the notation of `milliseconds`, or ``never``: None."""
     if text == "never":
         return None
     found = milliseconds(text)
     if found == 0:
-        raise UsageError("a timeline cannot expire at once", "Say for example 14d, or never")
+        raise UsageError("a timeline cannot expire at once", "Use a value such as 14d, or never")
     return found
 
 
 def limit(text: str) -> int:
-    """How long a command may take: some time, and at most a day, for which nothing else happens to its timeline."""
+    """A time limit for a command: at most a day, because it blocks its timeline."""
     found = milliseconds(text)
     if not 0 < found <= 86_400_000:
-        raise UsageError(f"{text!r} is no time limit", "Say for example 30s or 10min, at most 1d")
+        raise UsageError(f"{text!r} is not a time limit", "Use a value such as 30s or 10min, at most 1d")
     return found

@@ -1,4 +1,4 @@
-"""What went wrong, in the user's words, with the next step. Exit codes are made at the boundary from these."""
+"""Errors in the user's words, each with its next step. The command line turns them into exit codes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class ProvisionerError(Exception):
-    """Something failed. ``str()`` is one line: what, then what to do next."""
+    """Something failed. ``str()`` is one line: what failed, then what to do next."""
 
     exit_code = 1
     suggests = True  # candidates are said with it; if not, the hint has them
@@ -27,13 +27,13 @@ class NotConfirmed(ProvisionerError):  # noqa: N818
 
 
 class UsageError(ProvisionerError):
-    """The words of a command are off."""
+    """A command or a form has invalid input."""
 
     exit_code = 2
 
 
-class NotResolved(ProvisionerError):  # noqa: N818 - the field says "not resolved", and it is no bug
-    """A timeline or its database cannot be told, or is not connected: nothing may run."""
+class NotResolved(ProvisionerError):  # noqa: N818 - the JSON field is "not-resolved", and it is not a bug
+    """A timeline or its database cannot be determined, or is not connected: nothing may run."""
 
     exit_code = 3
     code = "not-found"
@@ -41,26 +41,26 @@ class NotResolved(ProvisionerError):  # noqa: N818 - the field says "not resolve
 
 
 class Ambiguous(NotResolved):
-    """What was named has several meanings."""
+    """A name has several meanings."""
 
     code = "ambiguous"
     suggests = False
 
 
 class NotReady(NotResolved):
-    """A timeline or its database is there, and is not connected."""
+    """A timeline or its database exists, but is not connected."""
 
     code = "not-ready"
 
 
 class WrongHome(NotResolved):
-    """A directory is not, or not beyond doubt, the home that it says it is: nothing is changed and nobody is connected."""
+    """A directory is not certainly the home that it claims to be: nothing is changed and no program is connected."""
 
     code = "refused"
 
 
 class WrongRepository(NotResolved):
-    """A repository is not, or not beyond doubt, the one that an app was registered with: nothing is changed for it."""
+    """A repository is not certainly the one that an app was registered with: nothing is changed for it."""
 
     code = "refused"
 
@@ -74,7 +74,7 @@ class UnreadableRepository(ProvisionerError):  # noqa: N818
 
 
 class StorageFailed(ProvisionerError):  # noqa: N818
-    """The disk, the directory or the registry refused."""
+    """The disk, the directory, or the registry refused."""
 
 
 def summary(error: BaseException) -> str:

@@ -14,7 +14,7 @@ LOCALHOST = "localhost"
 
 
 class AppState(StrEnum):
-    """What a user is told of a timeline's app."""
+    """The state of a timeline's app, as users see it."""
 
     BUILDING = "building"
     STARTING = "starting"

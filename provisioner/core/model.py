@@ -16,7 +16,7 @@ _DETACHED = b"detached:"
 
 
 class Status(StrEnum):
-    """What a user is told of a database."""
+    """The status of a database, as users see it."""
 
     PENDING = "pending"
     PROVISIONING = "provisioning"
@@ -27,26 +27,26 @@ class Status(StrEnum):
 
 
 class Intent(StrEnum):
-    """A step that was begun and not yet finished. Written before the step, cleared with its result."""
+    """A step that has started and not yet finished. Written before the step, cleared with its result."""
 
     PROVISION = "provision"
     ARCHIVE = "archive"
     RECOVER = "recover"
     PURGE = "purge"
     REPLACE = "replace"
-    SCRUB = "scrub"  # provisioned as a copy that a command has to pass, which takes long and so is done aside
+    SCRUB = "scrub"  # provisioned as a copy with a scrub command, which takes long and so runs as a job
 
 
 class Hold(StrEnum):
-    """What outranks the refs until a person takes it back."""
+    """A state that outranks the refs until a person ends it."""
 
     ARCHIVED = "archived"
     CONNECTED = "connected"
-    ORPHANED = "orphaned"  # git's word: its branch is another one by now, or git does not show which
+    ORPHANED = "orphaned"  # according to git, its branch is now another one, or its branch is unclear
 
 
 class ConnectMode(StrEnum):
-    """What an app gets of its databases: the file, the server's URL, or the URL while a server is up."""
+    """How an app connects: by file, by the server's URL, or by the URL while a server runs."""
 
     AUTO = "auto"
     FILE = "file"
@@ -54,7 +54,7 @@ class ConnectMode(StrEnum):
 
 
 class Context(StrEnum):
-    """Which of an app's variables a process gets."""
+    """The set of an app's variables that a process gets."""
 
     PRODUCTION = "production"
     DEVELOPMENT = "development"
@@ -62,7 +62,7 @@ class Context(StrEnum):
 
 
 class SnapshotState(StrEnum):
-    """Whether a snapshot's data is all there; what is being made or deleted is found by the next reconcile."""
+    """Whether a snapshot's data is complete; the next reconcile finds those that are being created or deleted."""
 
     MAKING = "making"
     KEPT = "kept"
@@ -71,7 +71,7 @@ class SnapshotState(StrEnum):
 
 
 class RunState(StrEnum):
-    """How a run went. One that is ``running`` though nobody is at it was cut off, which the next look finds."""
+    """The state of a run. One that is ``running`` without a process was interrupted, which the next look finds."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -80,8 +80,8 @@ class RunState(StrEnum):
 
 
 class Copies(StrEnum):
-    """Before which runs of a pre-deploy command the data is copied: those of a command that is another than before, or
-    whose inputs are; all; none."""
+    """Before which runs of a pre-deploy command the data is copied: when the command or its inputs have changed, always,
+    or never."""
 
     CHANGED = "changed"
     ALWAYS = "always"
@@ -149,15 +149,15 @@ class Instance:
 class App:
     """A git repository. ``git_dir`` is its common directory, ``production`` its production branch, both raw bytes.
 
-    ``expire_ms``: how long development timelines are kept after their last push, unless they say otherwise themselves;
-    None for ever. ``pre_deploy`` is a shell command for each new revision, ``pre_deploy_from`` a file of the revision
-    that holds it, ``pre_deploy_ms`` its time limit. ``snapshot_revisions``: of how many revisions the data is kept.
+    ``expire_ms``: how long development timelines are kept after their last push, unless they have their own setting;
+    None is indefinitely. ``pre_deploy`` is a shell command for each new revision, ``pre_deploy_from`` a file of the revision
+    that holds it, ``pre_deploy_ms`` its time limit. ``snapshot_revisions``: the number of revisions whose data is kept.
 
-    Commands may reach what `provisioner.runs.sandbox` says, if ``sandbox``, and besides ``allow_read`` and
-    ``allow_write``; with ``unix_sockets`` also services that listen on those. They run as the account ``run_as``, if it is
-    not empty. ``pre_deploy_copies``: before which runs the data is copied; ``pre_deploy_inputs`` are files and directories
-    of a revision that count as part of the command. At most ``max_branches`` branches have databases, and a checkout at
-    most ``checkout_files`` files with ``checkout_bytes`` bytes; 0 is any number.
+    Commands may reach what `provisioner.runs.sandbox` allows, if ``sandbox``, and also ``allow_read`` and ``allow_write``;
+    with ``unix_sockets`` also services that listen on those. They run as the account ``run_as``, if it is not empty.
+    ``pre_deploy_copies``: before which runs the data is copied; ``pre_deploy_inputs`` are files and directories of a revision
+    that count as part of the command. At most ``max_branches`` branches have databases, and a checkout has at most
+    ``checkout_files`` files with ``checkout_bytes`` bytes; 0 means no limit.
     """
 
     id: AppId
@@ -185,7 +185,7 @@ class App:
 
     @property
     def detached_from(self) -> bytes | None:
-        """The repository that the app of the original home has, if this is a copy's that nobody has given one yet."""
+        """The repository of the original home's app, if this app belongs to a copied home and has none yet."""
         return self.git_dir.removeprefix(_DETACHED) if self.git_dir.startswith(_DETACHED) else None
 
     @property
@@ -198,10 +198,10 @@ class App:
 class Timeline:
     """The history of a branch, or of one revision: then ``preview`` is set and ``branch`` is that commit's id.
 
-    ``expire_ms`` is how long it is kept after ``active_at``: None as its app says, 0 for ever. ``deployed`` is the
-    revision that the pre-deploy command was last run for, ``failure`` what went wrong then. ``deployed_by`` tells the
-    command that last succeeded, with its inputs, from any other. It is not run while the
-    timeline is ``sharing``, that is, uses a database of another one's.
+    ``expire_ms`` is how long it is kept after ``active_at``: None is the app's setting, 0 indefinitely. ``deployed`` is the
+    revision that the pre-deploy command last ran for, ``failure`` its error. ``deployed_by`` identifies the command that
+    last succeeded, with its inputs. It does not run while the timeline is ``sharing``, which means that it uses another
+    timeline's database.
 
     ``lineage`` tells its branch from others that are called so before or after it (see `provisioner.git.lineage`). ``doubt``
     holds the ids of databases that may be its branch's: it gets none until a person has decided. ``rename_mark`` is what
@@ -239,12 +239,12 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """One isolated database. ``connected_at`` is set once it has held data: from then on it is never made anew.
+    """One isolated database. ``connected_at`` is set once it has held data: from then on it is never created again.
 
-    ``forked_from`` is the id of the database that it began as a copy of, ``forked_snapshot`` of which of its snapshots
-    (None: as it was then), ``forked_at`` when that copy was made (None: it is still to be), ``fork_version`` the version
-    of the last write that both have. ``token_generation`` is that of what apps are given to open it. ``moved``: it is
-    where its instance is moving to. Its server has yet to be told who may log in while ``renewed`` is not ``renewals``.
+    ``forked_from`` is the id of the database that it started as a copy of, ``forked_snapshot`` the snapshot that was copied
+    (None: the data at that time), ``forked_at`` the time of the copy (None: it is still due), ``fork_version`` the version
+    of the last write that both have. ``token_generation`` is the generation of its credentials. ``moved``: it is already at
+    the location that its instance is moving to. While ``renewed`` is not ``renewals``, its server has old logins.
     """
 
     id: str
@@ -276,7 +276,7 @@ class Database:
 
     @property
     def copied_aside(self) -> bool:
-        """Is it to become a copy that has to pass a command first?"""
+        """Whether a job is to make it a scrubbed copy."""
         return self.intent is Intent.SCRUB and self.live
 
     @property
@@ -317,9 +317,9 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Other data is to take the place of a database's. ``kept_as`` is the snapshot that what is there becomes.
+    """A replacement of a database's data. ``kept_as`` is the snapshot that the current data becomes.
 
-    Not ``ready``: it is being built beside, and given up when whoever builds it dies. ``ready``: from here it is finished.
+    Not ``ready``: the new data is being built, and discarded if its process dies. ``ready``: from here on it is finished.
     Those of one command become ready together, and their snapshots have the same ``set_id``. ``deploy``: the pre-deploy
     command runs on the timeline afterwards.
     """
@@ -339,7 +339,7 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True)
 class Scrub:
-    """A command that a copy has to pass before anybody is connected to it; ``limit_ms`` is how long it may take."""
+    """A command that must succeed on a copy before a program can connect to it, within ``limit_ms``."""
 
     command: str
     limit_ms: int

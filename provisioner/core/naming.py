@@ -1,4 +1,4 @@
-"""Names of apps, timelines and databases: made here, once, and never parsed back.
+"""Names of apps, timelines, and databases: made here, once, and never parsed back.
 
 Branch names are bytes, because git's are. A timeline's name is what ``DENO_TIMELINE`` holds.
 """
@@ -33,7 +33,7 @@ def timeline_name(branch: bytes, *, production: bool, preview: bool = False) -> 
 
 
 def slug(text: str, limit: int) -> str:
-    """`text` in lowercase ASCII letters, digits and single inner dashes; empty where nothing of it is left."""
+    """`text` in lowercase ASCII letters, digits, and single inner dashes; empty if nothing of it is left."""
     kept = "".join(char if char in _SAFE else "-" for char in text.lower())
     return "-".join(part for part in kept.split("-") if part)[:limit].rstrip("-")
 
@@ -42,8 +42,8 @@ def database_name(app_slug: str, app_id: AppId, timeline: bytes, instance: tuple
     """The name of a timeline's database: readable in front, distinct by its hash, at most 63 bytes.
 
     `instance` is the slug and the id of the database's instance, None if the app was assigned that one first: two
-    databases of a timeline have different names. The hash has 129 bits and is never cut, so nobody can find a branch whose
-    database is called as another's; it is of the app's id, because another app may have the slug later. What is in
+    databases of a timeline have different names. The hash has 129 bits and is never cut, so no one can find a branch whose
+    database has another's name; it includes the app's id, because another app may have the slug later. The part in
     front of it is for people only.
     """
     from hashlib import sha256  # costs more to import than all of `provisioner exec` may
@@ -74,18 +74,18 @@ def _digits(digest: bytes) -> str:
 
 
 def parse_slug(text: str, what: str) -> str:
-    """`text` where it is a slug already, else an error that proposes one."""
+    """`text` if it is a slug, else an error that proposes one."""
     if text and slug(text, APP_SLUG_LIMIT) == text:
         return text
     proposal = slug(text, APP_SLUG_LIMIT) or "shop"
     raise UsageError(
-        f"{text!r} cannot be the name of {what}: lowercase letters, digits and single dashes, at most {APP_SLUG_LIMIT}",
+        f"{text!r} cannot be the name of {what}: use lowercase letters, digits, and single dashes, at most {APP_SLUG_LIMIT}",
         f"Try {proposal!r}",
     )
 
 
 def slug_of_repository(git_dir: bytes) -> str:
-    """A slug from where a repository lies: ``/srv/Shop.git`` and ``~/code/Shop/.git`` are both ``shop``."""
+    """A slug for a repository by its path: ``/srv/Shop.git`` and ``~/code/Shop/.git`` are both ``shop``."""
     path = os.fsdecode(git_dir).rstrip("/")
     head, tail = os.path.split(path)
     if tail == ".git":
@@ -94,7 +94,7 @@ def slug_of_repository(git_dir: bytes) -> str:
 
 
 def shown(raw: bytes | str) -> str:
-    """A name, or a text with names in it, on one line of a terminal: what would steer it, or is not UTF-8, is escaped.
+    """A name, or a text with names in it, on one line of a terminal: control characters and invalid UTF-8 are escaped.
 
     Git allows what terminals obey: U+009B begins an escape sequence as ESC [ does, U+202E turns the line around.
     """

@@ -1,4 +1,4 @@
-"""Names that somebody may have meant who typed another."""
+"""The names nearest to one that was mistyped."""
 
 from __future__ import annotations
 

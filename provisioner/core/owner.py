@@ -1,4 +1,4 @@
-"""Whose a stored database is, as it is written down beside the data: enough to find it again without the registry.
+"""The owner of a stored database, recorded beside the data: enough to find it again without the registry.
 
 The text is JSON; names that are not UTF-8 are in it as `os.fsdecode` has them, with surrogates that JSON escapes.
 """
@@ -20,7 +20,7 @@ KEY_DIGITS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class InstanceMark:
-    """Which instance of which home stores in a place."""
+    """The instance, and its home, that stores in a location."""
 
     home_id: str
     id: str
@@ -32,7 +32,7 @@ class InstanceMark:
 
     @classmethod
     def parse(cls, text: str) -> InstanceMark | None:
-        """None for what is none."""
+        """None for text that is not a mark."""
         try:
             read = json.loads(text)
             instance = read["instance"]
@@ -86,7 +86,7 @@ class Owner:
 
     @classmethod
     def parse(cls, text: str) -> Owner | None:
-        """None for what is none, as a power cut may leave it."""
+        """None for text that is not an owner record, as a power cut may leave it."""
         mark = InstanceMark.parse(text)
         if mark is None:
             return None
@@ -110,7 +110,7 @@ class Owner:
 
 
 def timeline_key(app_id: AppId, timeline: bytes) -> str:
-    """What the databases of a timeline are looked up by where they are stored, whichever they are."""
+    """The key by which the stored databases of a timeline are looked up."""
     return sha256(app_id.encode() + b"\0" + timeline).hexdigest()[:KEY_DIGITS]
 
 

@@ -1,7 +1,7 @@
-"""Credentials taken out of text, in each form in which programs write them.
+"""Removing credentials from text, in each form in which programs write them.
 
-A secret is found as it is, percent-encoded, as JSON, HTML, Python or a shell quote it, in base64 at any alignment, and in
-hexadecimal. One that a program takes apart, reverses or encrypts is not found: no log can promise that.
+A secret is found verbatim, percent-encoded, as JSON, HTML, Python or a shell quote it, in base64 at any alignment, and in
+hexadecimal. A secret that a program splits, reverses, or encrypts is not found: no log can promise that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 HIDDEN: Final = "•••"
 SHORTEST: Final = 6
-"""Characters. A shorter secret is hidden only as a whole word, or after its name: it may be in any text by chance."""
+"""Characters. A shorter secret is hidden only as a whole word, or after its name, because it may be in any text by chance."""
 
 _WORD: Final = 4  # characters: what is shorter is hidden only after its name
 _SHORTEST_ENCODED: Final = 8  # of base64 that is only the middle of what was encoded
@@ -29,12 +29,12 @@ _URL_PASSWORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s:@]*:([^@/?
 _LONGEST_LINE: Final = 1 << 16
 
 CREDENTIAL_NAMES: Final = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|API_?KEY|PRIVATE_?KEY|CREDENTIAL", re.IGNORECASE)
-"""What the names of variables with credentials have in them; for those that nobody has marked as secret."""
+"""Parts of the names of variables with credentials, for those that are not marked as secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A value that opens something. ``name``: that of the variable it is in, if it is in one."""
+    """A secret value. ``name``: that of the variable it is in, if it is in one."""
 
     value: str = field(repr=False)
     name: str = ""
@@ -49,7 +49,7 @@ def secrets_in(variables: Mapping[str, str]) -> Iterator[Secret]:
 
 
 class Redactor:
-    """Takes secrets, and access tokens, out of text. Takes time in proportion to the text times the number of secrets."""
+    """Removes secrets, and access tokens, from text. Takes time in proportion to the text times the number of secrets."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         literals: set[bytes] = set()
@@ -61,21 +61,21 @@ class Redactor:
                 elif line.strip():
                     words.add(_short(line, secret.name))
         words.discard(b"")
-        # text is looked at line by line, and each line of a secret is one of its own
+        # text is processed line by line, and each line of a secret is a separate secret
         self._literals = sorted(literal for literal in literals if b"\n" not in literal)
         self._patterns = [_TOKEN, *map(re.compile, sorted(words))]
         self.longest = max(map(len, self._literals), default=0)
 
     def text(self, text: str) -> str:
-        """The same with what is hidden replaced."""
+        """The same text with secrets replaced."""
         return os.fsdecode(self.data(os.fsencode(text)))
 
     def data(self, data: bytes) -> bytes:
-        """The same with what is hidden replaced."""
+        """The same bytes with secrets replaced."""
         return self._replaced(data, self.spans(data))
 
     def spans(self, data: bytes) -> list[tuple[int, int]]:
-        """Where something is to be hidden: in order, none of them overlapping or touching another."""
+        """The ranges to hide: in order, none of them overlapping or touching another."""
         found: list[tuple[int, int]] = []
         for literal in self._literals:
             at = data.find(literal)
@@ -100,7 +100,7 @@ class Redactor:
         return b"".join([*pieces, data[at:]])
 
     def until(self, data: bytes, end: int) -> tuple[bytes, int]:
-        """The redacted beginning of `data`, up to `end` or to the end of what is hidden there; and where that is."""
+        """The redacted start of `data`, up to `end` or to the end of a secret there; and its length."""
         spans = [span for span in self.spans(data) if span[0] < end]
         end = max([end, *(span[1] for span in spans[-1:])])
         return self._replaced(data[:end], spans), end
@@ -109,7 +109,7 @@ class Redactor:
 class RedactedStream:
     """Text that comes in pieces, redacted as a whole: a secret may be cut anywhere.
 
-    A line is held back until it has ended. Of one that is very long, only as much as may be the beginning of a secret.
+    A line is held back until it has ended; of a very long one, only as much as may be the start of a secret.
     """
 
     def __init__(self, redactor: Redactor) -> None:
@@ -117,7 +117,7 @@ class RedactedStream:
         self._rest = bytearray()
 
     def write(self, data: bytes) -> bytes:
-        """What can be told after this piece."""
+        """The text that is safe to print after this piece."""
         ended = data.rfind(b"\n") + 1
         if ended:
             whole = bytes(self._rest) + data[:ended]
@@ -135,7 +135,7 @@ class RedactedStream:
         return told
 
     def close(self) -> bytes:
-        """What was held back."""
+        """The text that was held back."""
         rest, self._rest = bytes(self._rest), bytearray()
         return self._redactor.data(rest)
 
@@ -159,7 +159,7 @@ def written_forms(value: str) -> set[bytes]:
 
 
 def _in_base64(raw: bytes) -> Iterator[bytes]:
-    """What is the same wherever the value is in that which is encoded."""
+    """The part of an encoding that does not depend on the text around the value."""
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + raw)
         first = (0, 2, 3)[before]
@@ -169,13 +169,13 @@ def _in_base64(raw: bytes) -> Iterator[bytes]:
 
 
 def _short(value: str, name: str) -> bytes:
-    """A pattern for a secret of a few characters; empty where nothing tells it from other text."""
+    """A pattern for a secret of a few characters; empty if nothing distinguishes it from other text."""
     escaped = re.escape(os.fsencode(value))
     if len(value) >= _WORD:
         return rb"(?<![A-Za-z0-9_])" + escaped + rb"(?![A-Za-z0-9_])"
     if not name:
         return b""
-    # the pattern has to begin where the value does: what stands before it is not hidden
+    # the pattern must start where the value does: the text before it is not hidden
     before = [re.escape(name.encode()) + between for between in (b"=", b": ", b":", b'="', b"='", b'": "', b'":"')]
     looks = b"|".join(rb"(?<=" + one + rb")" for one in before)
     return rb"(?:" + looks + rb")" + escaped + rb"(?![A-Za-z0-9_])"

@@ -1,4 +1,4 @@
-"""Amounts of bytes as users write them."""
+"""Sizes in bytes as users write them."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def size(text: str) -> int:
     number = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
     unit = text[len(number) :].strip().upper()
     if unit not in _UNITS or not number.isdecimal() or len(number) > 19 or int(number) * _UNITS[unit] > LARGEST:
-        raise UsageError(f"{text!r} is not a size", "Use, for example, 500MB or 4GB")
+        raise UsageError(f"{text!r} is not a size", "Use a value such as 500MB or 4GB")
     return int(number) * _UNITS[unit]

@@ -1,4 +1,4 @@
-"""Why a program cannot be connected to a database now. Light: `provisioner exec` imports it."""
+"""The reasons why a program cannot be connected to a database now. Light: `provisioner exec` imports it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NotYet(NotResolved):
 
 
 class Doubtful(NotResolved):
-    """A branch may be the one that databases in the archive belong to, or a new one: it gets neither these nor new ones."""
+    """A branch may own archived databases or may be a new one: it gets neither these nor new ones."""
 
     def __init__(self, branch: str, databases: Sequence[str]) -> None:
         names = ", ".join(databases)
@@ -41,10 +41,10 @@ def must_be_connected(
     the names of databases that may be its branch's; `untold`: its server does not know yet what the branch logs in with."""
     status, error, hold, intent = state
     if switching == 2:
-        raise NotYet(f"database {name!r} is being moved to another place", "Try again in a moment")
+        raise NotYet(f"database {name!r} is being moved to another location", "Try again in a moment")
     if status == "connected" and intent is None and untold:
         why = f": {error}" if error else ""
-        raise NotYet(f"the server of database {name!r} has yet to be told who may log in{why}", RECONCILE)
+        raise NotYet(f"the server of database {name!r} still has the old logins{why}", RECONCILE)
     if status == "connected" and intent is None:
         return
     if status is None:
@@ -52,16 +52,14 @@ def must_be_connected(
             raise Doubtful(timeline.removeprefix("git-branch/"), doubtful)
         raise NotYet(f"timeline {timeline!r} has no database on instance {instance!r} yet", RECONCILE)
     if status == "archived" and hold == "archived":
-        raise NotResolved(
-            f"database {name!r} was archived by hand", f"Bring it back: provisioner database recover {name}"
-        )
+        raise NotResolved(f"database {name!r} was archived by hand", f"Recover it: provisioner database recover {name}")
     if status == "archived":
         raise NotYet(
             f"database {name!r} is archived",
-            f"'provisioner database show {name}' says why; bring it back: provisioner database recover {name}",
+            f"To see why: provisioner database show {name}. To recover it: provisioner database recover {name}",
         )
     if status == "error":
         raise NotResolved(
-            f"database {name!r} is in error: {error}", f"Mend that, then run: provisioner database fix {name}"
+            f"database {name!r} failed: {error}", f"Resolve this, then run: provisioner database fix {name}"
         )
     raise NotYet(f"database {name!r} is {status}, not connected", RECONCILE)

@@ -1,6 +1,6 @@
-"""Where hooks hand a push over to the daemon: a socket that only this user can reach, and who to find there.
+"""The socket on which hooks hand a push over to the daemon; only this user can reach it.
 
-What is said over it is in `provisioner.handover`, the other end. `doctor` asks here as well: for the threads of the daemon.
+The protocol is in `provisioner.handover`, the other end. `doctor` uses it too, to list the daemon's threads.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from provisioner.system.pidfile import announce, withdraw
 from provisioner.system.service_thread import ServiceThread, ThreadState, states
 
 REQUEST_SECONDS = 10.0
-ANSWER_SECONDS = 2.0  # that whoever asks for the threads has to wait
+ANSWER_SECONDS = 2.0  # that a client waits for the list of threads
 END = b"\0"  # of an answer; handover.py has it too, and imports nothing
-THREADS = b"threads\n"  # asks for them; no app has this id
+THREADS = b"threads\n"  # requests the list; no app has this id
 SOCKET_PATH_LIMIT = 100  # bytes; the system's own is 104 to 108
 
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A hook that waits for an answer about branches of an app, each with the commit it was pushed to (hex). `place` is the
-    repository that it was pushed to."""
+    """A hook that waits for an answer about branches of an app, each with the pushed commit (hex). `place` is the repository
+    that received the push."""
 
     app_id: AppId
     place: bytes
     branches: list[tuple[str, bytes]]
     connection: socket.socket
     followed: threading.Event = field(default_factory=threading.Event)
-    """Set once somebody else tells it what happens, or has answered it."""
+    """Set once another thread reports progress to it, or has answered it."""
 
     def say(self, line: str) -> None:
-        """Tell it something before its answer. Raises OSError if it has gone away."""
+        """Send it a line before its answer. Raises OSError if it has disconnected."""
         self.connection.sendall(line.encode("utf-8", "surrogateescape") + b"\n")
 
     def wait(self, home: Home) -> None:
-        """Tell it now and again what it waits for, until it is followed or answered."""
-        with suppress(OSError):  # it has gone away
+        """Report at intervals what it waits for, until it is followed or answered."""
+        with suppress(OSError):  # it has disconnected
             tell_steps(home, self.app_id, [branch for _, branch in self.branches], self.say, self.followed)
 
     def answer(self, lines: Sequence[str]) -> None:
-        """Tell it what to print. One that has gone away needs no answer."""
+        """Send its final lines. One that has disconnected needs no answer."""
         self.followed.set()
         try:
             self.connection.sendall("\n".join(lines).encode("utf-8", "surrogateescape") + b"\n" + END)
@@ -63,8 +63,8 @@ class Push:
 class HookServer:
     """The socket and its threads; `came` is called with each push from one of them.
 
-    Without a descriptor to spare nothing can be accepted. What comes meanwhile stays in the socket's queue, and the guard
-    of the thread tries again.
+    Without a free descriptor no connection can be accepted. New ones stay in the socket's queue, and the thread's guard
+    retries.
     """
 
     def __init__(self, home: Home, came: Callable[[Push], None]) -> None:
@@ -72,7 +72,7 @@ class HookServer:
         self._path = os.path.join(home.path, "daemon.sock")
         if len(os.fsencode(self._path)) > SOCKET_PATH_LIMIT:
             self._path = os.path.join(tempfile.mkdtemp(prefix="provisioner-"), "daemon.sock")
-        if os.path.exists(self._path):  # a daemon that was killed left it; the lock says that it is gone
+        if os.path.exists(self._path):  # a killed daemon left it; the lock shows that it is gone
             os.unlink(self._path)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self._path)
@@ -83,7 +83,7 @@ class HookServer:
         self._thread.start()
 
     def open(self) -> None:
-        """Say to hooks that somebody answers here."""
+        """Announce the socket to hooks."""
         announce(self._home.daemon, self._path)
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class HookServer:
         while not self._closing.is_set():
             try:
                 connection, _ = self._listener.accept()
-            except ConnectionAbortedError:  # it left before its turn
+            except ConnectionAbortedError:  # it disconnected before its turn
                 continue
             except OSError:
                 if self._closing.is_set():
@@ -110,7 +110,7 @@ class HookServer:
                 raise
             try:
                 threading.Thread(target=self._receive, args=(connection,), daemon=True, name="hook").start()
-            except RuntimeError:  # the system has no thread to spare: the hook is told by the end of its connection
+            except RuntimeError:  # the system has no thread to spare: closing the connection tells the hook
                 connection.close()
                 raise
 
@@ -134,7 +134,7 @@ class HookServer:
 
 
 def threads_of(path: str) -> list[ThreadState]:
-    """The threads of the daemon whose socket this is. Raises OSError where it does not answer."""
+    """The threads of the daemon whose socket this is. Raises OSError if it does not answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(ANSWER_SECONDS)
         connection.connect(path)
@@ -155,6 +155,6 @@ def _tell_threads(connection: socket.socket) -> None:
 
 
 def parse(lines: Sequence[bytes]) -> list[tuple[str, bytes]]:
-    """What a hook says of the branches that were pushed: pairs of commit and name."""
+    """The pushed branches in a hook's request: pairs of commit and name."""
     pairs = [line.partition(b" ") for line in lines]
     return [(revision.decode("ascii", "replace"), branch) for revision, _, branch in pairs]

@@ -1,4 +1,4 @@
-"""Ends what runs on servers for longer than their instances allow: a role can raise the time limit that its server has for it."""
+"""Ends statements that run longer than their instance allows, because a role can raise its own time limit."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ EVERY_SECONDS: Final = 5.0
 
 
 class LimitMonitor:
-    """A thread of its own. `log` is told of what was ended, and of servers that cannot be asked."""
+    """A thread. `log` gets what was ended, and the servers that do not answer."""
 
     def __init__(self, home: Home, log: Callable[..., None]) -> None:
         self._home, self._log = home, log
         self._thread = ServiceThread("limits", self._run)
         self._stopping = threading.Event()
-        self._silent: set[str] = set()  # ids of instances that could not be asked, which is logged once
+        self._silent: set[str] = set()  # ids of instances that do not answer, which is logged once
 
     def start(self) -> None:
         self._thread.start()

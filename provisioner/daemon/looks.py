@@ -1,7 +1,7 @@
-"""Looks at apps: reconcile one, answer the pushes that wait for it, and find what is to be run for it.
+"""Looks at apps: reconcile one, answer the pushes that wait for it, and find the jobs to run for it.
 
-Several threads look, at one app each, so that an app whose disk or server is slow does not make the others wait. If more
-apps wait than there are threads, a look that takes long gives way, and goes on when the others have had their turn.
+Several threads look, at one app each, so that an app with a slow disk or server does not delay the others. If more apps
+wait than there are threads, a long look yields, and continues when the others have had their turn.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What came of a look. `left` are pushes that still wait: it gave way before all was done. `failure` is empty if it
-    could be done. `took`: seconds."""
+    """The outcome of a look. `left` are pushes that still wait: it yielded before everything was done. `failure` is empty if
+    it succeeded. `took`: seconds."""
 
     app: App
     outcome: Outcome | None
@@ -61,7 +61,7 @@ class Looked:
 
 
 class Looks:
-    """The threads. `done` is called from one of them with what came of each look."""
+    """The threads. `done` is called from one of them with the outcome of each look."""
 
     def __init__(self, home: Home, done: Callable[[Looked], None], log: Log) -> None:
         self._home, self._done, self._log = home, done, log
@@ -77,14 +77,14 @@ class Looks:
         self._queue.put(look)
 
     def stop(self) -> None:
-        """Begin nothing more; what is being done ends after its next step."""
+        """Start no more looks; those in progress end after their next step."""
         self._stopping.set()
         for thread in self._threads:
             thread.stop()
         self._queue.close()
 
     def join(self, until: float) -> bool:
-        """Wait until this time (monotonic seconds). Have all of them ended?"""
+        """Wait until this time (monotonic seconds). Returns whether all of them have ended."""
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
         return not any(thread.alive for thread in self._threads)
@@ -119,7 +119,7 @@ class Looks:
             if not outcome.cut:
                 waiting = [push for push in waiting if not self._follow(registry, app, push)]
                 answers = [report(registry, app, [branch for _, branch in push.branches]) for push in waiting]
-        except Exception as error:  # of one app, whatever it is: the others are looked after all the same
+        except Exception as error:  # any failure of one app: the others are looked after all the same
             failure = summary(error)
         left = tuple(waiting) if outcome is not None and outcome.cut and not failure else ()
         for number, push in enumerate(waiting if not left else ()):
@@ -127,7 +127,7 @@ class Looks:
         return Looked(app, outcome, failure, tuple(jobs), left, time.monotonic() - began)
 
     def _follow(self, registry: Registry, app: App, push: Push) -> bool:
-        """Let a push whose branches wait for a step hear of it. False if they wait for none."""
+        """Report steps to a push whose branches wait for one. False if they wait for none."""
         branches = [branch for _, branch in push.branches]
         since, timelines = now_ms(), pushed_and_pending(registry, app, branches)
         if timelines:

@@ -1,7 +1,7 @@
 """`provisioner watch`: the composition root. The only place that wires the parts and owns threads and shutdown.
 
-One thread, the main one, decides which apps are due; others look at them, put names of apps into its queue, do jobs, tell
-pushers of them, and check the quorum of servers.
+The main thread decides which apps are due. Other threads look at them, put names of apps into its queue, run jobs, report
+their progress to pushers, and check the quorum of servers.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ from provisioner.system.home import Home
 from provisioner.system.service_thread import keep_running
 
 SAFETY_SECONDS = 300.0  # even where events come: look at everything this often
-POLL_SECONDS = 2.0  # where they do not
-LISTEN_SECONDS = 10.0  # how often to look whether what hears of events is there
+POLL_SECONDS = 2.0  # without events
+LISTEN_SECONDS = 10.0  # how often to check the thread that receives events
 POLL_LOAD = 0.05  # the part of its time that polling may take
-REST = 3.0  # times as long as a look took: refs that come one by one must not keep a core busy
-# While refs are written one after the other they are waited out: git syncs each, and beside other writing that takes
-# long. Where they rain, nobody listens: hearing of a ref takes longer than writing it.
+REST = 3.0  # times as long as a look took: refs that arrive one by one must not keep a core busy
+# While refs are written one after the other, wait for the last: git syncs each, and other writing slows that down. With
+# many refs at once, stop listening: receiving an event takes longer than writing the ref.
 FEW, MANY = 8, 64  # lock files and refs: `git switch -c` makes four
 STILL_SECONDS, STILL_AFTER_MORE = 0.005, 0.02
 DEAF_SECONDS = 0.03
 LONGEST_WAIT = 2.0
 FAILURE_SECONDS = 5.0
-QUIET_SECONDS = 1.0  # nothing has happened for so long: time to make databases ahead
-LEAST_SPARES, MOST_SPARES = 16, 1024  # the most also where people push to: a push may bring any number of branches
-STOP_SECONDS = 15.0  # with what is being done when the daemon is to stop
-PROBE_SECONDS = 0.3  # who only asks whether a daemon runs holds its lock for an instant
+QUIET_SECONDS = 1.0  # without events for this long, create databases ahead
+LEAST_SPARES, MOST_SPARES = 16, 1024  # also for repositories with pushes: a push may bring any number of branches
+STOP_SECONDS = 15.0  # for the work in progress when the daemon stops
+PROBE_SECONDS = 0.3  # a process that checks whether a daemon runs holds its lock for an instant
 
 
 @dataclass(slots=True)
 class WatchedApp:
-    """What the daemon remembers of an app between two looks. Times are monotonic seconds."""
+    """The daemon's state for an app between two looks. Times are monotonic seconds."""
 
     git_dir: bytes = b""
     due: float | None = None
@@ -73,7 +73,7 @@ class WatchedApp:
 
 class Daemon:
     def __init__(self, home: Home, log: Log, ending: Callable[[], None] = lambda: None) -> None:
-        """`ending` is called when it begins to end, for what ends along with it."""
+        """`ending` is called when it starts to end, to end other parts with it."""
         self.home, self.log, self._ending = home, log, ending
         self._queue: queue.SimpleQueue[AppId | Push | Looked | None] = queue.SimpleQueue()
         self._heard: set[AppId] = set()
@@ -86,14 +86,14 @@ class Daemon:
         self._listened = 0.0
 
     def run(self) -> None:
-        """Watch and reconcile until SIGTERM or SIGINT. Raises `Busy` where a daemon already runs on this home."""
+        """Watch and reconcile until SIGTERM or SIGINT. Raises `Busy` if a daemon already runs for this home."""
         must_lead(self.home)
         path = os.path.join(self.home.locks, "daemon.lock")
         deadline = time.monotonic() + PROBE_SECONDS
         while (lock := try_lock(path)) is None and time.monotonic() < deadline:
             time.sleep(0.01)
         if lock is None:
-            raise LockTimeout(f"a daemon is already running on {self.home.path}", "Stop it first, or let it work")
+            raise LockTimeout(f"a daemon is already running for {self.home.path}", "Stop it first, or let it work")
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._stop)
@@ -132,14 +132,14 @@ class Daemon:
             self.log("info", "stopped")
 
     def _end(self) -> None:
-        """End what is being done within STOP_SECONDS. What cannot end by then is cut off with the process: the next look
+        """End the work in progress within STOP_SECONDS. Work that cannot end by then is cut off with the process: the next look
         finishes or undoes it, as after a kill."""
         until = time.monotonic() + STOP_SECONDS
         self._ending()
         self._looks.stop()
         ended = self._workers.close(until)
         if not self._looks.join(until) or not ended:
-            self.log("warning", "stopped before all that was being done had ended; it is done again at the next start")
+            self.log("warning", "stopped before all work had ended; the next start repeats it")
 
     def _loop(self, registry: Registry) -> None:
         while not self._stopping:
@@ -147,11 +147,11 @@ class Daemon:
             self._work(registry)
 
     def _rest(self, seconds: float) -> bool:
-        """After a failure. No event to wait for: the handler of a signal must not need a lock that this thread has."""
+        """After a failure. It waits for no event, because a signal handler must not need a lock that this thread holds."""
         time.sleep(seconds)
         return self._stopping
 
-    # what other threads call
+    # called by other threads
 
     def _on_event(self, app_id: AppId) -> None:
         self._on_stir(app_id)
@@ -184,7 +184,7 @@ class Daemon:
     # the main thread
 
     def _adopt(self, registry: Registry) -> None:
-        """Watch every app there is, and look at each: nobody knows what happened while no daemon ran."""
+        """Watch every app, and look at each, because changes made without a daemon are unknown."""
         now = time.monotonic()
         for app in registry.apps():
             self._apps[app.id] = WatchedApp(due=now)
@@ -192,14 +192,14 @@ class Daemon:
         look_through(registry, self.log)
 
     def _watch(self, app_id: AppId, git_dir: bytes) -> None:
-        """Listen to an app's refs; where that failed before, polling goes on without trying at every look."""
+        """Listen to an app's refs; if that failed before, polling continues without an attempt at every look."""
         watched = self._apps[app_id]
         watched.git_dir, watched.deaf = git_dir, False
-        if not watched.polled and os.path.isdir(git_dir):  # one that is away is tried again at the next look
+        if not watched.polled and os.path.isdir(git_dir):  # one that is missing is tried again at the next look
             watched.polled = not self._watcher.add(app_id, git_dir)
 
     def _wait(self, registry: Registry) -> None:
-        """Sleep until something is to be done; take in everything that came."""
+        """Sleep until work is due; read all new messages."""
         now = time.monotonic()
         self._poll_if_deaf(now)
         idle = (watched.due for watched in self._apps.values() if watched.due is not None and not watched.busy)
@@ -243,10 +243,10 @@ class Daemon:
             self._inbox_watched = False
             for app_id, watched in self._apps.items():
                 if not watched.polled:
-                    self._on_trouble(app_id, "the thread that hears of file events is gone")
+                    self._on_trouble(app_id, "the thread that receives file events has ended")
 
     def _stock(self, registry: Registry) -> None:
-        """Use an idle moment to make some databases ahead: in proportion to what is there."""
+        """Use an idle moment to create some databases ahead, in proportion to the existing ones."""
         instance_id, live = self._short.popitem()
         instance = registry.instance_of(instance_id).storage(moved=True)
         wanted = MOST_SPARES if self._pushed_to else min(max(live, LEAST_SPARES), MOST_SPARES)
@@ -259,7 +259,7 @@ class Daemon:
             self.log("warning", summary(error), instance=instance.slug)
 
     def _wake(self, app_id: AppId) -> WatchedApp:
-        """An app is due: at once where a hook waits, else after a rest as long as its last look makes it."""
+        """When an app is due: at once if a hook waits, else after a rest of the length of its last look."""
         watched = self._apps.setdefault(app_id, WatchedApp())
         when = watched.looked + watched.took * REST
         watched.due = when if watched.due is None else min(watched.due, when)
@@ -282,11 +282,11 @@ class Daemon:
                 self._begin(registry, app_id, watched)
 
     def _answer_known(self, registry: Registry, app_id: AppId, watched: WatchedApp) -> bool:
-        """Answer pushes whose branches an event has already brought here; look at the rest of the refs afterwards."""
+        """Answer pushes whose branches are already provisioned after an event; look at the other refs afterwards."""
         try:
             app = registry.app(app_id)
             answers = [report_known(registry, app, push.branches) if app else None for push in watched.waiting]
-        except Exception:  # the look meets it too, and says so
+        except Exception:  # the look meets it too, and reports it
             return False
         for push, lines in zip(watched.waiting, answers, strict=True):
             if lines is not None:
@@ -295,7 +295,7 @@ class Daemon:
         return not watched.waiting
 
     def _wait_out(self, app_id: AppId, watched: WatchedApp, now: float) -> bool:
-        """Put off a look until refs hold still. False where it is time."""
+        """Postpone a look until the refs are stable. False if it is time."""
         if not watched.changes or watched.first_change + LONGEST_WAIT <= now:
             return False
         if watched.deaf:
@@ -305,13 +305,13 @@ class Daemon:
         return watched.due > now
 
     def _begin(self, registry: Registry, app_id: AppId, watched: WatchedApp) -> None:
-        """Have an app looked at, and remember that it is."""
+        """Have an app looked at, and record that."""
         watched.due, watched.changes = None, 0
         self._heard.discard(app_id)
         waiting, watched.waiting = watched.waiting, []
         try:
             app = registry.app(app_id)
-        except Exception as error:  # of the registry: it is tried again
+        except Exception as error:  # of the registry: it is retried
             self._answer(waiting, summary(error))
             self.log("error", summary(error), app=app_id)
             watched.due = time.monotonic() + FAILURE_SECONDS
@@ -327,7 +327,7 @@ class Daemon:
         self._looks.put(Look(app, tuple(waiting)))
 
     def _misplaced(self, registry: Registry, push: Push) -> bool:
-        """Was it pushed to another repository than the app's? Then it is told so, and waits for nothing."""
+        """Whether it was pushed to another repository than the app's. Then its hook gets that answer, and does not wait."""
         app = registry.app(push.app_id)
         problem = misplaced(app, push.place) if app is not None else None
         if problem is not None:
@@ -340,7 +340,7 @@ class Daemon:
             push.answer([shown(f"provisioner: {failure}")] if failure else [])
 
     def _finish(self, registry: Registry, looked: Looked) -> None:
-        """Take in what came of a look."""
+        """Process the outcome of a look."""
         app, outcome = looked.app, looked.outcome
         watched = self._apps[app.id]
         watched.busy = False
@@ -349,7 +349,7 @@ class Daemon:
         inbox.done(self.home.inbox, app.id)
         again = self._workers.offer(list(looked.jobs))
         if looked.failure:
-            self._watcher.remove(app.id)  # the repository may be another one when it can be read again
+            self._watcher.remove(app.id)  # the path may have another repository when it can be read again
             self.log("error", looked.failure, app=app.slug)
         elif outcome is not None and outcome.actions:
             self.log("info", "reconciled", app=app.slug, actions=outcome.actions, ms=round(watched.took * 1000, 1))

@@ -1,4 +1,4 @@
-"""Looks again and again whether servers keep what was asked of them, so that nobody has to wait for the next event."""
+"""Checks regularly whether servers keep writes on enough nodes, so that recovery does not wait for the next event."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from provisioner.system.home import Home
 from provisioner.system.service_thread import ServiceThread
 
 EVERY_SECONDS: Final = 5.0
-AGAIN_SECONDS: Final = 1.0  # while something is wrong
+AGAIN_SECONDS: Final = 1.0  # while a quorum is missing
 BROKEN_SECONDS: Final = 10.0  # a standby needs some of them to follow a new primary
-SILENT_SECONDS: Final = 60.0  # a server that nobody reaches promises nothing; another node may be about to take over
+SILENT_SECONDS: Final = 60.0  # a server that no one can reach keeps no quorum; another node may be about to take over
 
 Place = tuple[str, str]
-"""An instance's id, and one of the locations that it has while it is being moved."""
+"""An instance's id, and one of the locations that it has during a move."""
 
 
 class QuorumMonitor:
-    """A thread of its own. `wake` is called with each app of an instance that has begun, or ceased, to keep its promise;
-    `log` is told of it.
+    """A thread. `wake` is called with each app of an instance whose quorum is lost or back; `log` gets that too.
 
-    What passes by itself, as a takeover in a cluster does, is none of that.
+
+    A short loss during a takeover in a cluster does not count.
     """
 
     def __init__(self, home: Home, wake: Callable[[AppId], None], log: Callable[..., None]) -> None:
         self._home, self._wake, self._log = home, wake, log
         self._thread = ServiceThread("quorum monitor", self._run)
         self._broken: set[Place] = set()
-        self._since: dict[Place, float] = {}  # when something was first found wrong
+        self._since: dict[Place, float] = {}  # when a problem was first found
         self._stopping = threading.Event()
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
-        """It ends by itself: a server that does not answer must not keep the daemon from ending."""
+        """It ends on its own: a server that does not answer must not keep the daemon from ending."""
         self._stopping.set()
         self._thread.stop()
 
@@ -87,7 +87,7 @@ class QuorumMonitor:
 
 
 def _problem(instance: Instance) -> tuple[str, float]:
-    """What is wrong, empty where nothing is; and for how many seconds it may be."""
+    """The problem, empty if there is none; and for how many seconds it may last."""
     if not instance.require_quorum:
         return "", 0
     try:

@@ -1,4 +1,4 @@
-"""What a daemon looks at once, when it starts: is what is stored what the registry has?"""
+"""The check at the start of a daemon: whether the stored databases are those in the registry."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from provisioner.registry.store import Registry
 
 
 def look_through(registry: Registry, log: Log) -> None:
-    """Disconnect what the registry has otherwise than it says of itself, and tell of what the registry does not have."""
+    """Disconnect databases whose owner record contradicts the registry, and log those that are missing from the registry."""
     for instance in registry.instances():
         unknown: list[str] = []
         try:
             for line in found_databases.disconnect(registry, instance, now_ms()):
                 log("error", line, instance=instance.slug)
-            if not instance.moving:  # what lies there is accounted for when it is all moved
+            if not instance.moving:  # the databases there are checked when all have moved
                 unknown = engine_of(instance).sweep(instance, partial(registry.database_ids, instance.id))
         except Exception as error:  # of one instance: the others are watched all the same
             log("warning", summary(error), instance=instance.slug)
             continue
         for path in unknown:
-            log("warning", f"the registry does not know {path}; it is left alone", instance=instance.slug)
+            log("warning", f"{path} is not in the registry; it is left alone", instance=instance.slug)

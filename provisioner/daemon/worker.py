@@ -1,4 +1,4 @@
-"""What a hook has done where no daemon runs: reconcile, answer the pusher, and see grace periods through."""
+"""The worker, which hooks start if no daemon runs: it reconciles, answers the pusher, and waits for grace periods."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from provisioner.system import inbox
 from provisioner.system.file_lock import try_lock
 from provisioner.system.home import Home
 
-SECOND_LOOK_SECONDS = 0.25  # `git branch -m` tells its hook of the deletion only, before the new name is there
+SECOND_LOOK_SECONDS = 0.25  # `git branch -m` reports the deletion to its hook before the new name exists
 LONGEST_STAY_SECONDS = 120.0
 
 
 def work(job: str, home_path: str, app_id: AppId, pushed: Sequence[bytes]) -> None:
-    """Do what a hook has handed over: ``receive`` a push, or see to a ``checkout``."""
+    """Do what a hook has handed over: ``receive`` a push, or handle a ``checkout``."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
-        del os.environ[name]  # they speak of the repository that the hook runs in
+        del os.environ[name]  # they describe the repository that the hook runs in
     if job == "receive":
         receive(home_path, app_id, [branch for _, branch in parse(pushed)])
     else:
@@ -46,14 +46,14 @@ def work(job: str, home_path: str, app_id: AppId, pushed: Sequence[bytes]) -> No
 
 
 def receive(home_path: str, app_id: AppId, branches: Sequence[bytes]) -> None:
-    """Do the work of a push here and now, and tell the pusher."""
+    """Do the work of a push in this process, and report to the pusher."""
     home = Home(home_path)
     if not os.access(home.path, os.W_OK):
         from getpass import getuser
 
         raise ProvisionerError(
-            f"the user {getuser()} may not write to {home.path}: this push is not provisioned",
-            "Give that user the directory, or run 'provisioner watch' as its owner",
+            f"user {getuser()} cannot write to {home.path}, so this push is not provisioned",
+            "Make that user the owner of the directory, or run 'provisioner watch' as its owner",
         )
     with Registry.open(home) as registry:
         app = registry.app(app_id)
@@ -72,7 +72,7 @@ def receive(home_path: str, app_id: AppId, branches: Sequence[bytes]) -> None:
 
 
 def misplaced(app: App, place: bytes) -> WrongRepository | None:
-    """What is the matter with a push to a repository that says it is the app, if it is not the one that the app has."""
+    """The error for a push to a repository that claims to be the app's, if it is not the one that the app has."""
     common_dir = common_dir_of(place)
     if os.path.realpath(app.git_dir) == common_dir:
         return None
@@ -81,7 +81,7 @@ def misplaced(app: App, place: bytes) -> WrongRepository | None:
 
 @contextmanager
 def _told_meanwhile(home: Home, app_id: AppId, branches: Sequence[bytes]) -> Iterator[None]:
-    """Tell the pusher now and again what the block is at."""
+    """Report to the pusher at intervals what the block is doing."""
     over = threading.Event()
     teller = threading.Thread(target=tell_steps, args=(home, app_id, branches, _print, over), name="steps", daemon=True)
     teller.start()
@@ -95,14 +95,14 @@ def _told_meanwhile(home: Home, app_id: AppId, branches: Sequence[bytes]) -> Ite
 def follow_push(
     home: Home, app: App, branches: Sequence[bytes], timelines: Sequence[Timeline], since: int, push: Push
 ) -> None:
-    """Tell a push the steps that it waits for and what its command prints, and then how it went."""
+    """Report to a push the steps that it waits for, the output of its command, and then the outcome."""
     try:
         with Registry.open(home) as registry:
             follow(registry, app, timelines, since, push.say)
             lines = report(registry, app, branches)
-    except OSError:  # it has gone away; the command goes on
+    except OSError:  # it has disconnected; the command continues
         lines = []
-    except Exception as error:  # whatever it is, the pusher does not wait in vain
+    except Exception as error:  # any failure: the pusher gets an answer in every case
         lines = [shown(f"provisioner: {summary(error)}")]
     push.answer(lines)
 
@@ -113,7 +113,7 @@ def _print(text: str) -> None:
 
 
 def report(registry: Registry, app: App, branches: Sequence[bytes]) -> list[str]:
-    """A line for each branch that was pushed: timeline, status, database name, and why it is not connected."""
+    """A line for each pushed branch: timeline, status, database name, and the reason if it is not connected."""
     lines = []
     for branch in branches:
         if rows := _rows(registry, app, branch):
@@ -124,19 +124,19 @@ def report(registry: Registry, app: App, branches: Sequence[bytes]) -> list[str]
 
 
 def _beyond_limit(registry: Registry, app: App) -> str:
-    """Why new branches of an app get no databases; empty if they do."""
+    """The reason why new branches of an app get no databases; empty if they do."""
     if not app.max_branches or queries.branches_there(registry, app.id) < app.max_branches:
         return ""
     return (
-        f"{app.max_branches} branches of {app.slug} have some, which is its limit. Delete branches, or raise it:"
+        f"the limit of {app.max_branches} branches of {app.slug} is reached. Delete branches, or raise it:"
         f" provisioner app set {app.slug} --max-branches N"
     )
 
 
 def report_known(registry: Registry, app: App, pushed: Sequence[tuple[str, bytes]]) -> list[str] | None:
-    """`report` where each branch is connected at the commit that was pushed; None where a look is needed first."""
+    """`report` if each branch is connected at the pushed commit; None if a look is needed first."""
     lines = []
-    for revision, branch in reversed(pushed):  # what was pushed last is what may not be there yet
+    for revision, branch in reversed(pushed):  # the last one may not be connected yet
         rows = _rows(registry, app, branch)
         if not rows or any(
             (timeline.revision, timeline.gone_at, status) != (revision, None, Status.CONNECTED)
@@ -152,10 +152,10 @@ _Row = tuple[Timeline, Status | None, str, str | None]
 
 
 def _rows(registry: Registry, app: App, branch: bytes) -> list[_Row]:
-    """The databases of a branch's timeline: the live ones, else the archived ones; one row where it has none."""
+    """The databases of a branch's timeline: the live ones, else the archived ones; one row if it has none."""
     found = registry.statuses(app.id, branch)
     if len(found) > 1:
-        # a branch that was or becomes production has a second timeline by its name: what is live is its own
+        # a branch that was or becomes production has a second timeline by its name: the live one is its own
         found.sort(key=lambda row: row[0].production != (branch == app.production))
         found = [row for row in found if row[0].id == found[0][0].id]
     return [row for row in found if row[1] is not Status.ARCHIVED] or found
@@ -169,13 +169,15 @@ def _line(registry: Registry, app: App, rows: Sequence[_Row]) -> str:
     deployed = deploy_status(app, timeline)
     status = str(timeline_status([*known, deployed] if deployed else known)) if known else "no database assigned"
     if timeline.gone_at is not None and status == Status.CONNECTED:
-        status = f"archived in {max(0, timeline.gone_at + app.grace_ms - now_ms()) / 1000:.0f} s unless it comes back"
+        status = (
+            f"archived in {max(0, timeline.gone_at + app.grace_ms - now_ms()) / 1000:.0f} s unless the branch returns"
+        )
     words = " ".join([os.fsdecode(timeline.name), status, *(row[2] for row in rows if row[2])])
     reasons = [row[3] for row in rows if row[3]]
     if deployed is Status.ERROR and timeline.failure:
-        reasons.append(f"{timeline.failure}. Mend that and push it, or run it again: provisioner timeline fix")
+        reasons.append(f"{timeline.failure}. Push a fix, or run it again: provisioner timeline fix")
     elif step := pending_step(registry, app, timeline):
-        reasons.append(f"{step}. It goes on; see 'provisioner status'")
+        reasons.append(f"{step}. It continues; see 'provisioner status'")
     why = "".join(f": {reason}" for reason in reasons)
     return shown(f"provisioner: {words}{why}")
 
@@ -186,7 +188,7 @@ def _doubt(registry: Registry, timeline: Timeline) -> Doubtful:
 
 
 def work_through(home: Home) -> None:
-    """Act on every wake-up in the inbox, then on what falls due soon. The caller holds the worker's lock."""
+    """Act on every wake-up in the inbox, then on steps that are due soon. The caller holds the worker's lock."""
     workers = WorkerPool(home, lambda app_id: inbox.leave(home.inbox, app_id), lambda *_: None)
     try:
         with Registry.open(home) as registry:
@@ -205,7 +207,7 @@ def _work_through(home: Home, registry: Registry, workers: WorkerPool) -> None:
             inbox.done(home.inbox, app_id)
             looks[app_id] = min(time.monotonic() + SECOND_LOOK_SECONDS, next_at or leave_at)
         app_id, when = min(looks.items(), key=lambda item: item[1], default=(AppId(""), leave_at))
-        if workers.busy:  # a daemon that has come meanwhile leaves it to us, and does not take what is being done
+        if workers.busy:  # a daemon that has started since leaves these jobs to this process, and does not take them
             when = min(when, time.monotonic() + SECOND_LOOK_SECONDS)
         elif not looks or when >= leave_at or daemon_runs(home):
             return
@@ -230,7 +232,7 @@ def _look(registry: Registry, app_id: AppId, workers: WorkerPool) -> float | Non
 
 
 def wait_until(when: float, interrupted: Callable[[], bool]) -> bool:
-    """Wait until `when` (monotonic seconds). True where something interrupted it."""
+    """Wait until `when` (monotonic seconds). True if it was interrupted."""
     while (left := when - time.monotonic()) > 0:
         if interrupted():
             return True
@@ -239,9 +241,9 @@ def wait_until(when: float, interrupted: Callable[[], bool]) -> bool:
 
 
 def daemon_runs(home: Home) -> bool:
-    """Does a daemon hold this home? Its lock tells, which dies with it."""
+    """Whether a daemon holds this home's lock, which dies with it."""
     path = os.path.join(home.locks, "daemon.lock")
-    if not os.path.exists(path):  # then none ever ran; it is not made, for this only looks
+    if not os.path.exists(path):  # then none ever ran; the file is not created by a mere check
         return False
     lock = try_lock(path)
     if lock is None:
@@ -261,7 +263,7 @@ def detach(home: Home) -> None:
 
 
 def checked_out(home_path: str, app_id: AppId) -> None:
-    """Keep the env files that were asked for in step with the branch that was just checked out."""
+    """Update the env files that are kept up to date for the branch that was just checked out."""
     home = Home(home_path)
     with Registry.open(home) as registry:
         app = registry.app(app_id)

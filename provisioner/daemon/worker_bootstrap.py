@@ -1,7 +1,7 @@
-"""The worker that a local hook starts where no daemon runs: it acts on the inbox, one of it at a time.
+"""The worker that a local hook starts if no daemon runs: it acts on the inbox, one process at a time.
 
-Twenty git commands at once start it once or a few times: it says that it is at work, so that later hooks need not start
-another, and all but one leave before they have imported what takes ten times as long as the rest.
+Twenty git commands at once start it once or a few times: it records that it runs, so that later hooks do not start
+another, and all but one exit before they have imported the modules, which takes ten times as long as the rest.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from provisioner.system.pidfile import announce, withdraw
 
 
 def drain(home_path: str) -> None:
-    """Act on every wake-up in the inbox, then on what falls due soon; leave as soon as a daemon or nobody needs it.
+    """Act on every wake-up in the inbox, then on steps that are due soon; exit when a daemon runs or nothing is left.
 
-    Who finds another at work leaves, as do hooks that read of it: that one looks into the inbox once more after it has
-    said that it goes and let go.
+    A process that finds another worker exits, as do hooks that find its record: that worker reads the inbox once more after
+    it has deleted its record and released the lock.
     """
     home = Home(home_path)
     for name in [name for name in os.environ if name.startswith("GIT_")]:
-        del os.environ[name]  # they speak of the repository that the hook runs in
+        del os.environ[name]  # they describe the repository that the hook runs in
     os.setsid()
     while inbox.pending(home.inbox):
         lock = try_lock(os.path.join(home.locks, "worker.lock"))
@@ -32,7 +32,7 @@ def drain(home_path: str) -> None:
             announce(home.worker)
             import site
 
-            site.main()  # catch up on what -S left out
+            site.main()  # catch up on what -S omitted
             from provisioner.daemon.worker import work_through
 
             work_through(home)

@@ -1,4 +1,4 @@
-"""The dashboard as a part of the server: what it shares, and what it does every second."""
+"""The dashboard as a part of the server: its shared state, and its work every second."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ class Dashboard:
             self._answering -= 1
 
     def _tell(self) -> None:
-        """From any thread: something is to be seen that is not in the registry."""
-        with suppress(RuntimeError):  # the server has ended meanwhile
+        """From any thread: something has changed that is not in the registry."""
+        with suppress(RuntimeError):  # the server has ended in the meantime
             self._shared.loop.call_soon_threadsafe(self._shared.live.changed)
 
     def each_second(self, changed: bool) -> None:
@@ -98,7 +98,9 @@ class Dashboard:
 
     def close(self) -> None:
         for work in self._shared.works.under_way():
-            self._log("warning", "a change was cut off; the next reconcile finishes or undoes it", change=work.title)
+            self._log(
+                "warning", "a change was interrupted; the next reconcile finishes or undoes it", change=work.title
+            )
         self._shared.threads.shutdown()
         self._shared.far.shutdown()
 
@@ -108,8 +110,8 @@ class Dashboard:
                 if look:
                     self._size = self._shared.sizes.look(registry)
                 connected = sum(count for *_, status, count in registry.counted() if status is Status.CONNECTED)
-        except ProvisionerError as error:  # who asks for a page hears of it, too
-            self._log("warning", f"the dashboard cannot look at the registry: {error}")
+        except ProvisionerError as error:  # requests for pages report it, too
+            self._log("warning", f"the dashboard cannot read the registry: {error}")
             return
         self._shared.samples.take(now_ms(), self._size, connected)
 
@@ -117,7 +119,7 @@ class Dashboard:
 def _refused(shared: SharedResources) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
-        text = {404: "there is nothing here", 405: "this page is not asked for like that"}.get(error.status_code)
+        text = {404: "this page does not exist", 405: "this page does not accept that method"}.get(error.status_code)
         session = await shared.session(request)
         return rendering.failed(session, error.status_code, text or error.detail, "")
 

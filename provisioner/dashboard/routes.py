@@ -1,4 +1,4 @@
-"""Which address is which page, and which change."""
+"""The addresses of pages and of changes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from provisioner.runs.process import log_path
 
 
 def routes(shared: SharedResources) -> list[Route]:
-    """All there are. What is changed is changed by POST: a test asks each of those for what keeps it safe."""
+    """All routes. Every change is a POST: a test sends each of those requests without its protections."""
 
     def page(path: str, visited: Any, **how: Any) -> Route:
         return Route(path, endpoint(shared, visited, **how), methods=["GET"])
@@ -120,7 +120,7 @@ def routes(shared: SharedResources) -> list[Route]:
 async def _asset(request: Request) -> Response:
     found = rendering.ASSETS.get(request.path_params["name"])
     if found is None:
-        return PlainTextResponse("there is nothing here", 404)
+        return PlainTextResponse("this page does not exist", 404)
     content, kind = found
     lasting = request.query_params.get("v") == rendering.VERSION
     caching = "public, max-age=31536000, immutable" if lasting else "no-cache"
@@ -128,7 +128,7 @@ async def _asset(request: Request) -> Response:
 
 
 def _events(shared: SharedResources) -> Endpoint:
-    """The stream of a page; of one on a database's content it also tells of writes, of one on a run of what that prints."""
+    """The stream of a page; on a page of a database's content it includes writes, on that of a run its output."""
 
     async def answer(request: Request) -> Response:
         session = await shared.session(request, used=False)

@@ -12,7 +12,7 @@ from provisioner.engines.protocol.location import is_server
 
 
 class _Engines(Mapping[str, Engine]):
-    """Each is imported when it is first asked for: who has deno-kv databases only needs nothing of PostgreSQL's."""
+    """Each engine is imported when it is first used: a home with only deno-kv databases needs no PostgreSQL client."""
 
     def __init__(self, classes: dict[str, tuple[str, str, str]]) -> None:
         self._classes = classes

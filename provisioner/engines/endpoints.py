@@ -82,10 +82,12 @@ def _deno_kv(home: Home, app_slug: str, database: ConnectedDatabase) -> KvEndpoi
 
 
 def _through_a_server(home: Home, app_slug: str, database: ConnectedDatabase) -> KvEndpoint:
-    """Of a database that is no file: a server of ours is the only way to it, whatever the mode."""
+    """The endpoint of a database that is not a file: only the provisioner server reaches it, whatever the mode."""
     from provisioner.engines import server_endpoint
 
-    why = f"instance {database.instance!r} stores on {database.location}, which apps reach through a server of ours"
+    why = (
+        f"instance {database.instance!r} stores on {database.location}, which apps reach through the provisioner server"
+    )
     if database.connect == "file":
         raise NotResolved(
             f"app {app_slug!r} is connected by file, but {why}",

@@ -20,7 +20,7 @@ from provisioner.system.home import Home
 
 
 def open_store(found: DatabaseLocation, database_id: str, cache_kib: int) -> DirectStore:
-    """It has to be there, and may be archived. `cache_kib`: of a file's connection. Raises KvError, StorageFailed."""
+    """The database must exist, and may be archived. `cache_kib`: of a file's connection. Raises KvError, StorageFailed."""
     archived = found.status is Status.ARCHIVED
     if location.is_server(found.location):
         try:

@@ -1,4 +1,4 @@
-"""Where an app reaches its database: in its file, or at the home's server. Light: `exec` imports it."""
+"""How an app reaches its database: by its file, or at the home's server. Light: `exec` imports it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def served(home: Home) -> tuple[int, str, str] | None:
 def remote(home: Home, app_slug: str, database: ConnectedDatabase) -> tuple[str, str] | None:
     """URL and token of a database in mode ``url`` or ``auto``; None for its file.
 
-    In mode ``auto`` the server is used while it is up. It is the same database both ways, so a server that has ended
-    or was killed is no reason to stop; one that lives and does not answer is. Raises `NotResolved`.
+    In mode ``auto`` the server is used while it runs. It is the same database both ways, so a server that has ended or was
+    killed does not stop the app; one that runs and does not answer does. Raises `NotResolved`.
     """
     found = served(home)
     if found is None:
@@ -54,7 +54,7 @@ def remote(home: Home, app_slug: str, database: ConnectedDatabase) -> tuple[str,
 
 
 def _accepts(base: str) -> bool:
-    """Does somebody accept a connection there? The bare `_socket`, because `socket` takes longer to import."""
+    """Whether a server accepts a connection there. The bare `_socket`, because `socket` takes longer to import."""
     import _socket
 
     scheme, _, rest = base.partition("://")

@@ -1,4 +1,4 @@
-"""Reading a ``.env`` file. What its readers do not agree on is an error with its line, never a guess."""
+"""Reading a ``.env`` file. Syntax that its readers do not agree on is an error with its line, never a guess."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _PLAIN = re.compile(r"[^\n]*")
 _BEGIN = "\n" + BEGIN[:20]
 _END = "\n" + END.rstrip("\n")
 Where = Callable[[], str]
-"""The file and the line, for an error: only then somebody counts lines."""
+"""The file and the line, for an error: lines are counted only then."""
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$", "`": "`"}
 
 
 def parse(path: str, text: str) -> dict[str, str]:
-    """The variables of a file, of which `path` is for messages; what stands in our own block is left out.
+    """The variables of a file, of which `path` is for messages; provisioner's own block is ignored.
 
     A value is taken literally in single quotes, with ``\\n`` and the like in double quotes, and up to a `` #`` without any.
     """
     if len(text) > MOST:
-        raise UsageError(f"{path} has more than {MOST} characters", "Name a file of variables")
+        raise UsageError(f"{path} has more than {MOST} characters", "Use a file of variables")
     text = _without_ours(text.removeprefix("\ufeff").replace("\r\n", "\n"))
 
     def where(position: int) -> str:
@@ -42,14 +42,14 @@ def parse(path: str, text: str) -> dict[str, str]:
             continue
         name = _NAME.match(text, position)
         if name is None:
-            raise UsageError(f"{where(position)}: this is no NAME=VALUE", "Mend it, or put a # in front")
+            raise UsageError(f"{where(position)}: this is not NAME=VALUE", "Correct it, or put a # in front")
         value, position = _value(partial(where, position), text, name.end())
         found[name[1]] = value
     return found
 
 
 def _without_ours(text: str) -> str:
-    """Our own blocks as empty lines; one without an end is none."""
+    """The text with provisioner's blocks as empty lines; one without an end does not count."""
     pieces: list[str] = []
     at, text = 0, "\n" + text
     while (begin := text.find(_BEGIN, at)) >= 0 and (end := text.find(_END, begin + 1)) >= 0:
@@ -59,7 +59,7 @@ def _without_ours(text: str) -> str:
 
 
 def _value(where: Where, text: str, start: int) -> tuple[str, int]:
-    """A value, and where the next line begins."""
+    """A value, and the position of the next line."""
     quote = text[start : start + 1]
     if quote not in ("'", '"'):
         plain = _PLAIN.match(text, start)
@@ -72,7 +72,7 @@ def _value(where: Where, text: str, start: int) -> tuple[str, int]:
     rest = _REST.match(text, end + 1) if end < len(text) else None
     if rest is None:
         problem = "something follows the quote" if end < len(text) else "the quote has no end"
-        raise UsageError(f"{where()}: {problem}", "Mend it, or put a # in front")
+        raise UsageError(f"{where()}: {problem}", "Correct it, or put a # in front")
     inner = text[start + 1 : end]
     return (inner if quote == "'" else _unescaped(where, inner)), rest.end()
 

@@ -1,6 +1,6 @@
-"""A marked block in a file such as ``.env.local``. Everything outside of the block is the user's and stays as it is.
+"""A marked block in a file such as ``.env.local``. Everything outside of the block belongs to the user and stays as it is.
 
-Light: `exec` imports it where a checkout has such files.
+Light: `exec` imports it for checkouts with such files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def write(path: str, text: str, *, crlf: bool = True) -> None:
 
 
 def remove(path: str) -> bool:
-    """Take the block out of the file, and delete a file that holds nothing else. False if there is no block.
+    """Remove the block from the file, and delete a file that holds nothing else. False if there is no block.
 
     Raises as `write`.
     """
@@ -57,7 +57,7 @@ def remove(path: str) -> bool:
 
 
 def holds(path: str, text: str) -> bool:
-    """Is exactly `text` in the block of the file? Line ends do not count."""
+    """Whether the block of the file is exactly `text`. Line ends do not count."""
     try:
         with open(path, "rb") as file:
             found = file.read(4 * MOST).replace(b"\r\n", b"\n")
@@ -68,38 +68,38 @@ def holds(path: str, text: str) -> bool:
 
 
 def _read(path: str) -> tuple[str, str, str, int]:
-    """The file that `path` leads to, the text before and behind its block, and its mode."""
+    """The file that `path` leads to, the text before and after its block, and its mode."""
     target = os.path.realpath(path)
     if not os.path.lexists(target):
         return target, "", "", 0o600
     if not os.path.isfile(target):
-        raise UsageError(f"{path} is not a regular file", "Name a file such as .env.local")
+        raise UsageError(f"{path} is not a regular file", "Use a file such as .env.local")
     with open(target, encoding="utf-8", errors="surrogateescape", newline="") as file:
         text = file.read(MOST + 1)
     if len(text) > MOST:
-        raise UsageError(f"{path} has more than {MOST} characters", "Name a file such as .env.local")
+        raise UsageError(f"{path} has more than {MOST} characters", "Use a file such as .env.local")
     return target, *_around_blocks(path, text), stat.S_IMODE(os.stat(target).st_mode)
 
 
 def _failed(path: str, error: OSError) -> StorageFailed:
     return StorageFailed(
         f"cannot write the provisioner block in {path}: {error.strerror}",
-        "Let this user read and write the file and its directory",
+        "Give this user access to the file and its directory",
     )
 
 
 def _around_blocks(path: str, text: str) -> tuple[str, str]:
-    """The text before and behind our block. Of several blocks, the first one's place counts; none of them stays."""
+    """The text before and after provisioner's block. If there are several, the first one's place counts; all are removed."""
     import re
 
     marks = list(re.finditer(_MARK, text, re.MULTILINE))
     for number, mark in enumerate(marks):
         if mark["kind"] == ">>>" and number % 2:
-            _refuse(path, "end", f"Put this line behind it: {END.strip()}")
+            _refuse(path, "end", f"Add this line after it: {END.strip()}")
         if mark["kind"] == "<<<" and not number % 2:
-            _refuse(path, "beginning", f"Remove what is left of it, up to this line: {END.strip()}")
+            _refuse(path, "beginning", f"Remove its remains, up to this line: {END.strip()}")
     if len(marks) % 2:
-        _refuse(path, "end", f"Put this line behind it: {END.strip()}")
+        _refuse(path, "end", f"Add this line after it: {END.strip()}")
     pieces = []
     position = 0
     for begin, end in zip(marks[::2], marks[1::2], strict=True):
@@ -122,5 +122,5 @@ def _with_block(before: str, block: str, after: str, *, crlf: bool) -> str:
 
 
 def takes_crlf(format_name: str, values: Variables) -> bool:
-    """May its lines end in CRLF? A shell takes the CR for a part of the value, and so does a value of several lines."""
+    """Whether its lines may end in CRLF. A shell takes the CR for a part of the value, and so does a value of several lines."""
     return format_name != "shell" and not any("\n" in value for value in values.values())

@@ -4,11 +4,11 @@ Which files these are is in ``provisioner/env-files`` of the repository's common
 and the path below the top, which is the same in every worktree. Which repositories have such a list is in
 ``<home>/env-files/<app id>``, so that a change to the app reaches all of them, those cloned from it included.
 
-A file follows every change of what is in it, no matter what makes the change: `refresh` brings one checkout up to date
-(post-checkout, `exec`), `refresh_app` and `refresh_all` every checkout of an app or of a home (daemon, worker, commands).
-If the branch has no connected database, the block is emptied and says why: it never keeps the variables of another one.
+A file follows every change of its content, whatever the cause: `refresh` brings one checkout up to date (post-checkout,
+`exec`), `refresh_app` and `refresh_all` every checkout of an app or of a home (daemon, worker, commands). If the branch
+has no connected database, the block holds only the reason: it never keeps the variables of another branch.
 
-Light: `exec` imports it where a checkout has such files.
+Light: `exec` imports it for checkouts with such files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LIST = b"provisioner/env-files"
 
 
 class Entry:
-    """A file to keep up: its format, the context that was asked for (None: the timeline's own), its path below the top."""
+    """A file to keep up to date: its format, its context (None: the timeline's own), its path below the top."""
 
     __slots__ = ("context", "format_name", "relative")
 
@@ -48,7 +48,7 @@ class Entry:
 
 
 def entries(common_dir: bytes) -> list[Entry]:
-    """The files to keep up in the worktrees of a repository; usually none."""
+    """The files to keep up to date in the worktrees of a repository; usually none."""
     try:
         with open(os.path.join(common_dir, _LIST), "rb") as file:
             lines = os.fsdecode(file.read()).split("\n")
@@ -58,7 +58,7 @@ def entries(common_dir: bytes) -> list[Entry]:
 
 
 def remember(home: Home, checkout: Checkout, path: str, format_name: str, context: str | None = None) -> None:
-    """Keep this file up from now on, in every worktree at the same place."""
+    """Keep this file up to date from now on, in every worktree at the same path."""
     relative = place(checkout, path)
     kept = [entry for entry in entries(checkout.common_dir) if entry.relative != relative]
     _write_list(checkout.common_dir, [*kept, Entry(format_name, context, relative)])
@@ -66,10 +66,10 @@ def remember(home: Home, checkout: Checkout, path: str, format_name: str, contex
 
 
 def place(checkout: Checkout, path: str) -> str:
-    """The path below the top of the checkout of a file that is to be kept up.
+    """The path below the top of the checkout of a file that is to be kept up to date.
 
-    Raises `UsageError` if the file, or what it links to, is not among the checkout's files or is tracked by git: what a
-    branch brings along must not make us write anywhere else, nor put credentials into a commit.
+    Raises `UsageError` if the file, or the target of its link, is not among the checkout's files or is tracked by git: the
+    content of a branch must not direct a write elsewhere, nor get credentials into a commit.
     """
     from provisioner.git.tracking import is_tracked
 
@@ -83,22 +83,22 @@ def place(checkout: Checkout, path: str) -> str:
         if parts[0] == os.pardir or ".git" in parts:
             raise UsageError(
                 f"{path} is outside of the checkout's files and cannot be kept up to date",
-                "Name a file in it, such as .env.local, or write it once: --branch NAME",
+                "Use a file in the checkout, such as .env.local, or write it once: --branch NAME",
             )
     if "\n" in lexical:
-        raise UsageError(f"{path!r} has a line break in its name", "Name a file such as .env.local")
+        raise UsageError(f"{path!r} has a line break in its name", "Use a file such as .env.local")
     for relative in candidates:
         if is_tracked(checkout, relative):
             link = "" if relative == candidates[0] else f" (it links to {relative})"
             raise UsageError(
                 f"{path} is tracked by git{link}: credentials in it would be committed",
-                "Name a file that git ignores, such as .env.local, or stop tracking it: git rm --cached",
+                "Use a file that git ignores, such as .env.local, or stop tracking it: git rm --cached",
             )
     return candidates[0]
 
 
 def warning(checkout: Checkout, relative: str) -> str:
-    """What to tell the user of a file that `git add` would take; empty if git ignores it."""
+    """A warning about a file that `git add` would add; empty if git ignores it."""
     from provisioner.git.tracking import is_ignored
 
     if is_ignored(checkout, relative):
@@ -109,9 +109,9 @@ def warning(checkout: Checkout, relative: str) -> str:
 def refresh(
     home: Home, cwd: bytes, environ: Environ, known: Variables | None = None, *, every: bool = False
 ) -> list[str]:
-    """Bring the files of the checkout in `cwd` up to date. Returns what its user should know: a line for each change.
+    """Bring the files of the checkout in `cwd` up to date. Returns lines for its user: one for each change.
 
-    `known`: the variables of its branch, if they have been resolved already. `every`: also a line for each other file.
+    `known`: the variables of its branch, if they have been resolved already. `every`: also a line for each unchanged file.
     """
     checkout = find_checkout(cwd)
     if checkout is None or checkout.top is None:
@@ -130,7 +130,7 @@ def refresh(
 
 
 def refresh_app(home: Home, app_id: AppId, git_dir: bytes) -> list[str]:
-    """Bring the files of every checkout of an app up to date. Returns a line for each change. Starts no server for that."""
+    """Bring the files of every checkout of an app up to date. Returns a line for each change. Starts no server."""
     with only_looking():
         return [
             line
@@ -141,9 +141,9 @@ def refresh_app(home: Home, app_id: AppId, git_dir: bytes) -> list[str]:
 
 
 def refresh_all(home: Home) -> list[str]:
-    """The same for every app of a home that has such files: for after whatever may have changed any of them.
+    """The same for every app of a home that has such files: after a change that may affect any of them.
 
-    Does nothing in a home that cannot be opened: it says nothing about what the files should hold.
+    Does nothing in a home that cannot be opened, because the content of the files is then unknown.
     """
     if not os.path.isdir(_directory(home)):
         return []
@@ -159,12 +159,12 @@ def refresh_all(home: Home) -> list[str]:
         if app is not None:
             said += refresh_app(home, app_id, app.git_dir)
         else:
-            said += [f"{path} is not connected any more" for path in forget_app(home, app_id, None)]
+            said += [f"{path} is no longer connected" for path in forget_app(home, app_id, None)]
     return said
 
 
 def forget_app(home: Home, app_id: AppId, git_dir: bytes | None) -> list[str]:
-    """Take our blocks out of the files of every checkout of an app that was removed. Returns the paths of the files."""
+    """Remove the blocks from the files of every checkout of a removed app. Returns the paths of the files."""
     removed = []
     for common_dir in _common_dirs(home, app_id, git_dir):
         for top in worktree_tops(common_dir):
@@ -180,7 +180,7 @@ def forget_app(home: Home, app_id: AppId, git_dir: bytes | None) -> list[str]:
 
 
 def forget_all(home: Home) -> None:
-    """Keep no file up any more, and leave all of them as they are: they are those of the home that this is a copy of."""
+    """Stop updating files, and leave all of them as they are: they belong to the home that this is a copy of."""
     from shutil import rmtree
 
     rmtree(_directory(home), ignore_errors=True)
@@ -196,7 +196,7 @@ def _common_dirs(home: Home, app_id: AppId, git_dir: bytes | None) -> list[bytes
 
 
 def _keeps_up(home: Home, checkout: Checkout, known: Variables | None) -> bool:
-    """Does this home keep the files of the checkout up? They may be those of another home."""
+    """Whether this home keeps the files of the checkout up to date. They may belong to another home."""
     app_id = AppId(known["DENO_DEPLOY_APP_ID"]) if known else None
     if app_id is None:
         try:
@@ -210,7 +210,7 @@ def _keeps_up(home: Home, checkout: Checkout, known: Variables | None) -> bool:
 
 
 def _is_anothers(home: Home, checkout: Checkout) -> bool:
-    """Do git's hooks there lead to another home?"""
+    """Whether git's hooks there lead to another home."""
     from provisioner.git.hooks import HookState, status
 
     try:
@@ -234,7 +234,7 @@ def _refresh(
         text = FORMATS[entry.format_name](values)
         crlf = env_block.takes_crlf(entry.format_name, values)
         said = f"{entry.relative} is connected to {values['DENO_TIMELINE']}"
-    except WrongHome:  # the file is of another one
+    except WrongHome:  # the file belongs to another home
         return ""
     except ProvisionerError as error:
         text = "".join(f"# not connected: {line}\n" for line in str(error).splitlines())

@@ -67,7 +67,7 @@ def _dotenv_quoted(name: str, value: str) -> str:
 
 
 def _escapes(value: str) -> bool:
-    """Does some reader take a backslash in it, between double quotes, for the beginning of an escape?"""
+    """Whether some reader takes a backslash in it, between double quotes, for the start of an escape."""
     return any(part[:1] in ("", *"\\'abfnrtv\n") for part in value.split("\\")[1:])
 
 
@@ -88,7 +88,7 @@ def docker(variables: Variables) -> str:
 def github(variables: Variables) -> str:
     """For ``>> "$GITHUB_ENV"``; stray variables of the job are emptied, since they cannot be unset there.
 
-    But for those of libpq's, which takes some of them for an error when they are empty.
+    Except for some of libpq's variables, which cause an error when they are empty.
     """
     blocks = []
     for name, value in [*((name, "") for name in STRAY if name not in variables), *variables.items()]:

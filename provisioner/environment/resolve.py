@@ -1,4 +1,4 @@
-"""From where a command is run and what its selectors say to variables. Shared by `exec`, `env` and the env files."""
+"""The app, timeline, and variables for a directory and selectors. Shared by `exec`, `env`, and the env files."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Environ = dict[str, str] | os._Environ[str]
 LOCAL = "local"
 SHORTEST_REVISION = 7
 KEYED = "deno-kv"  # the engine whose databases hold keys
-RUN = "PROVISIONER_RUN"  # has who is run before its timeline is connected, and must not wait for that
+RUN = "PROVISIONER_RUN"  # set for commands that run before their timeline is connected, and must not wait for it
 
 
 def here() -> bytes:
-    """The working directory. Raises NotResolved where it was deleted."""
+    """The working directory. Raises NotResolved if it was deleted."""
     try:
         return os.getcwdb()
     except OSError as error:
@@ -34,9 +34,9 @@ def here() -> bytes:
 
 
 class Selectors:
-    """Which timeline is meant, on which instance, and whose variables. What is None is told from the checkout.
+    """The selected timeline, instance, and context. None means that the checkout decides.
 
-    They mean the same in every command. `revision` is a commit's id, or whatever git resolves to one.
+    They mean the same in every command. `revision` is a commit's id, or anything that git resolves to one.
     """
 
     __slots__ = ("app", "branch", "context", "instance", "revision", "timeline")
@@ -58,7 +58,7 @@ class Selectors:
         self.instance = instance
 
     def must_be_one(self) -> None:
-        """Raises UsageError where they name a timeline in two ways."""
+        """Raises UsageError if they name a timeline in two ways."""
         ways = ("branch", self.branch), ("timeline", self.timeline), ("revision", self.revision)
         said = [f"--{name}" for name, value in ways if value is not None]
         if len(said) > 1:
@@ -66,7 +66,7 @@ class Selectors:
 
     @property
     def of_the_checkout(self) -> bool:
-        """Is nothing named, so that all of it is what the directory says?"""
+        """Whether nothing is named, so that the directory decides all of it."""
         names = (self.app, self.branch, self.timeline, self.revision, self.instance, self.context)
         return not any(names)
 
@@ -74,15 +74,15 @@ class Selectors:
 def resolve(
     home: Home, selectors: Selectors, cwd: bytes, environ: Environ, *, patient: bool = True
 ) -> tuple[TimelineConnection, dict[str, str]]:
-    """The databases that `selectors` mean in the directory `cwd`, and their variables.
+    """The databases that `selectors` select in the directory `cwd`, and their variables.
 
-    A branch that git has and the registry does not know yet is reconciled first; who is `patient` also waits for
-    commands that have to run before it is connected. Raises `NotResolved`.
+    A branch that git has and the registry does not know yet is reconciled first; with `patient`, it also waits for commands
+    that must run before it is connected. Raises `NotResolved`.
     """
     if selectors.context not in (None, LOCAL):
         raise UsageError(
-            f"--context takes {LOCAL}, not {selectors.context!r}: production or development is what the timeline is",
-            "Say which timeline: --branch NAME",
+            f"--context takes {LOCAL}, not {selectors.context!r}: production and development follow from the timeline",
+            "Choose the timeline: --branch NAME",
         )
     local = selectors.context == LOCAL
     selectors.must_be_one()
@@ -108,8 +108,8 @@ def resolve(
 
 
 def keyed_instance(home: Home, selectors: Selectors, cwd: bytes) -> str | None:
-    """The slug of the only one of the app's instances that holds keys, or of the one that the selectors name; None where
-    the app has none at all. Raises NotResolved where that holds none, or where there are several."""
+    """The slug of the app's only instance that holds keys, or of the one that the selectors name; None if the app has no
+    instance. Raises NotResolved if that one holds none, or if there are several."""
     resolver = Resolver(home)
     app = _find_app(resolver, selectors, cwd)
     engines = resolver.engines(app)
@@ -137,22 +137,22 @@ def keyed_instance(home: Home, selectors: Selectors, cwd: bytes) -> str | None:
 
 
 def timeline_here(home: Home, selectors: Selectors, cwd: bytes, environ: Environ) -> bytes:
-    """The timeline's name that `selectors` mean in the directory `cwd`; whether it is there is another question."""
+    """The timeline's name that `selectors` select in the directory `cwd`; the timeline may not exist."""
     return _timeline(_find_app(Resolver(home), selectors, cwd), selectors, cwd, environ)
 
 
 def commit_meant(home: Home, selectors: Selectors, cwd: bytes) -> str:
-    """The id, or the beginning of one, of the commit that the selectors' revision means in the directory `cwd`."""
+    """The id, or the start of one, of the commit that the selectors' revision means in the directory `cwd`."""
     return _commit(_find_app(Resolver(home), selectors, cwd), selectors.revision or "", cwd)
 
 
 def find_app(home: Home, selectors: Selectors, cwd: bytes) -> FoundApp:
-    """The app of a slug, else the one whose repository `cwd` is in, else the one it was cloned from."""
+    """The app of a slug, else the one whose repository `cwd` is in, else the one that it was cloned from."""
     return _find_app(Resolver(home), selectors, cwd)
 
 
 def app_of_checkout(home: Home, checkout: Checkout) -> FoundApp | None:
-    """The app whose repository, or whose clone, the checkout is of."""
+    """The app whose repository or clone the checkout belongs to."""
     return _app_of(Resolver(home), checkout)
 
 
@@ -161,24 +161,24 @@ def _find_app(resolver: Resolver, selectors: Selectors, cwd: bytes) -> FoundApp:
         app = resolver.app(slug=selectors.app)
         if app is None:
             near = nearest(selectors.app, resolver.slugs())
-            raise NotResolved(f"there is no app {selectors.app!r}", "See 'provisioner app list'", candidates=near)
+            raise NotResolved(f"no app named {selectors.app!r}", "List apps: provisioner app list", candidates=near)
         return app
     checkout = find_checkout(cwd)
     if checkout is None:
         raise NotResolved(
-            f"{os.fsdecode(cwd)} is in no git repository", "Go to one, or say which: --app APP --branch NAME"
+            f"{os.fsdecode(cwd)} is not in a git repository", "Change to one, or add --app APP --branch NAME"
         )
     app = _app_of(resolver, checkout)
     if app is None:
         raise NotResolved(
             f"the repository {os.fsdecode(checkout.common_dir)} is not registered",
-            "Register it with 'provisioner init', or say which app: --app APP",
+            "Register it with 'provisioner init', or add --app APP",
         )
     return app
 
 
 def _commit(app: FoundApp, revision: str, cwd: bytes) -> str:
-    """What git makes of a revision, in the checkout that `cwd` is in if it is the app's; an id is taken as it is."""
+    """The commit of a revision, resolved in the checkout that `cwd` is in if it is the app's; an id is taken as it is."""
     if len(revision) >= SHORTEST_REVISION and not revision.lower().strip("0123456789abcdef"):
         return revision.lower()
     from provisioner.git.refs import commit_of
@@ -207,7 +207,7 @@ def _app_of(resolver: Resolver, checkout: Checkout) -> FoundApp | None:
 
 
 def _must_be_its_own(home: Home, app: FoundApp) -> None:
-    """Raises `WrongRepository` if the repository at the app's path is another one."""
+    """Raises `WrongRepository` if another repository is at the app's path."""
     if app.id in app_ids(app.git_dir):
         return
     from provisioner.reconcile.repository_identity import must_be_its_own
@@ -227,20 +227,20 @@ def _timeline(app: FoundApp, selectors: Selectors, cwd: bytes, environ: Environ)
         return PRODUCTION if branch == app.production else BRANCH_PREFIX + branch
     checkout = find_checkout(cwd)
     if checkout is None:
-        raise NotResolved(f"{os.fsdecode(cwd)} is in no git repository", "Say which branch: --branch NAME")
+        raise NotResolved(f"{os.fsdecode(cwd)} is not in a git repository", "Add --branch NAME")
     if checkout.top is None:
-        raise NotResolved("a bare repository has no branch checked out", "Say which: --branch NAME")
+        raise NotResolved("a bare repository has no branch checked out", "Add --branch NAME")
     current = current_branch(checkout, environ)
     if current.unborn:
         raise NotResolved(
-            f"branch {os.fsdecode(current.name)!r} has no commit yet, so it has no database", "Commit something to it"
+            f"branch {os.fsdecode(current.name)!r} has no commit yet, so it has no database", "Commit something on it"
         )
     production = current.name == app.production
     if production and current.merge_request:
         raise NotResolved(
             f"the CI variables say that this is a merge request from a branch named {os.fsdecode(current.name)!r}, like"
             " the production branch; it does not get production's data",
-            "Say which timeline is meant: --timeline production, or --branch NAME",
+            "Choose the timeline: --timeline production, or --branch NAME",
         )
     if selectors.app is not None:
         _must_be_of_app(app, checkout)
@@ -248,12 +248,12 @@ def _timeline(app: FoundApp, selectors: Selectors, cwd: bytes, environ: Environ)
 
 
 def _must_be_of_app(app: FoundApp, checkout: Checkout) -> None:
-    """A branch of one repository says nothing about another's: `main` there would be production here."""
+    """A branch of one repository does not determine another's timeline: `main` there would be production here."""
     here = (checkout.common_dir, origin_directory(checkout.common_dir))
     if app.git_dir not in here:
         raise NotResolved(
-            f"this directory is not a checkout of app {app.slug!r}, so its branch does not say which timeline is meant",
-            "Say it: --branch NAME",
+            f"this directory is not a checkout of app {app.slug!r}, so its branch does not determine the timeline",
+            "Add --branch NAME",
         )
 
 
@@ -274,7 +274,7 @@ def _make_ready(home: Home, app: FoundApp, waiting: bytes | None) -> None:
 
 
 def _tell(line: str) -> None:
-    """What is done before a program can start; its own output is not mixed with it."""
+    """The steps before a program can start; their output is not mixed with the program's."""
     import sys
 
     sys.stderr.write(f"{line}\n")

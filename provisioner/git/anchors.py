@@ -21,10 +21,10 @@ _HEAD, _NEXT_HEAD = "HEAD", "HEAD.next"
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Where the files of an app's anchors and of all logs of branches were at one moment.
+    """The inodes of an app's anchors and of all logs of branches at one moment.
 
     `logs` has the inode of each branch's log, `places` by the anchor's name the branch whose log it is. `whole`: since the
-    last look not all logs were rewritten, so that an anchor which is nobody's log is that of a branch which is gone.
+    last look not all logs were rewritten, so an anchor that belongs to no log is that of a deleted branch.
     """
 
     logs: dict[bytes, int]

@@ -1,4 +1,4 @@
-"""The files of one revision in a directory of their own, without a trace in the repository."""
+"""The files of one revision in their own directory, without a trace in the repository."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RAISE = "If it is to be checked out, raise the limit: provisioner app set --che
 
 @dataclass(frozen=True, slots=True)
 class CheckoutLimits:
-    """What a checkout may take: so many files, bytes and seconds, and bytes that are to be left on the disk. 0: any."""
+    """The limits of a checkout: files, bytes, seconds, and bytes that must stay free on the disk. 0: no limit."""
 
     files: int
     size: int
@@ -50,7 +50,7 @@ class CheckoutStopped(ProvisionerError):  # noqa: N818
 def check_out(git_dir: bytes, revision: str, directory: str, limits: CheckoutLimits, stop: Callable[[], bool]) -> None:
     """Put the files of a revision into a directory, which is empty.
 
-    No worktree of git's: the index lies in a directory beside for the moment, and nothing is written to the repository.
+    It is not a git worktree: the index is in a directory beside it for the moment, and nothing is written to the repository.
     Raises UnreadableRepository, TooLarge, and Stopped once `stop` is true; then something may be in the directory.
     """
     over = time.monotonic() + limits.seconds if limits.seconds else None

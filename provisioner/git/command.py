@@ -11,7 +11,7 @@ from provisioner.core.errors import UnreadableRepository
 def scrubbed_environment() -> dict[str, str]:
     """The process's environment without what git sets for its hooks, in English.
 
-    Everything that begins with ``GIT_`` goes but the variables that say how git is to behave, not where.
+    Everything that starts with ``GIT_`` is removed, except for variables that control git's behavior, not its paths.
     """
     kept = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_EXEC_PATH", "GIT_TRACE")
     environ = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key in kept}
@@ -44,10 +44,10 @@ def config_value(git_dir: bytes, key: str) -> str:
 
 
 def must_be_trusted(directory: bytes) -> None:
-    """Raise `UnreadableRepository` where git would not work in this directory because somebody else owns it.
+    """Raise `UnreadableRepository` if git would not work in this directory because another user owns it.
 
-    Its configuration says where hooks go and what git starts. Naming a repository with ``--git-dir``, as all of our
-    reading does, is for git a sign of trust, so it is asked once, without.
+    Its configuration determines hooks and the programs that git starts. For git, ``--git-dir``, which all reading here
+    uses, is a sign of trust, so this calls it once without.
     """
     try:
         done = subprocess.run(
@@ -58,6 +58,6 @@ def must_be_trusted(directory: bytes) -> None:
     if b"dubious ownership" in done.stderr:
         where = os.fsdecode(directory)
         raise UnreadableRepository(
-            f"{where} belongs to somebody else, whose settings git would follow",
+            f"{where} belongs to another user, whose settings git would follow",
             f"Run this as its owner, or trust it: git config --global --add safe.directory {where}",
         )

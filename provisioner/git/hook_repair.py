@@ -1,4 +1,4 @@
-"""Hooks that git no longer runs: husky and others point ``core.hooksPath`` to a directory that they write anew."""
+"""Hooks that git no longer runs: husky and others point ``core.hooksPath`` to a directory that they rewrite."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def quoted(text: str) -> bytes:
 
 
 def unquoted(text: bytes, name: bytes) -> bytes:
-    """The value that a script of ours gives to a variable."""
+    """The value that provisioner's script gives to a variable."""
     return text.partition(name)[2].partition(b"\n")[0][1:-1].replace(b"'\\''", b"'")
 
 
@@ -79,7 +79,7 @@ fi"""
 
 
 def own_script(name: str, home: str, *, kept: bool) -> bytes:
-    """A whole hook of ours; it starts the kept one, whose exit code is then the hook's."""
+    """A whole hook; it starts the kept one, whose exit code is then the hook's."""
     if not kept:
         return b"#!/bin/sh\n" + BEGIN + _body(name, home, guest=False, last=True) + END
     aside = b'"$0"' + quoted(os.fsdecode(KEPT))  # beside the hook, wherever the repository has been moved to

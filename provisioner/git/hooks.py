@@ -1,6 +1,6 @@
-"""Installing, finding and removing the hooks. Only one file per hook name exists, and it may be somebody else's.
+"""Installing, finding and removing the hooks. Only one file per hook name exists, and it may be another program's.
 
-A hook that is a shell script keeps its file, its ``$0``, arguments and standard input: a block of ours goes in behind
+A hook that is a shell script keeps its file, its ``$0``, arguments and standard input: provisioner's block goes in after
 its first line (husky and others find their parts by ``$0``, so it cannot be moved). Any other hook is moved aside and
 started by ours. Both are undone byte for byte.
 """
@@ -64,7 +64,7 @@ def wanted_hooks(common_dir: bytes) -> tuple[str, ...]:
 
 
 def hooks_directory(common_dir: bytes, top: bytes | None) -> bytes:
-    """Where git looks for the repository's hooks: ``core.hooksPath``, else ``hooks`` in the common directory."""
+    """The directory of the repository's hooks: ``core.hooksPath``, else ``hooks`` in the common directory."""
     start = top or common_dir
     path = git(common_dir, "rev-parse", "--git-path", "hooks", cwd=start).removesuffix(b"\n")
     return os.path.normpath(os.path.join(start, path))
@@ -77,7 +77,7 @@ def install(common_dir: bytes, top: bytes | None, app_id: AppId, home: str) -> l
     try:
         if os.path.lexists(directory) and not os.path.isdir(directory):
             raise HooksRefused(
-                f"core.hooksPath is {os.fsdecode(directory)}, which is no directory: hooks are switched off here",
+                f"core.hooksPath is {os.fsdecode(directory)}, which is not a directory: hooks are switched off here",
                 "Use 'provisioner watch', or unset core.hooksPath",
             )
         os.makedirs(directory, exist_ok=True)
@@ -94,7 +94,7 @@ def install(common_dir: bytes, top: bytes | None, app_id: AppId, home: str) -> l
 
 
 def uninstall(common_dir: bytes, top: bytes | None, home: str, *, shared: bool) -> None:
-    """Take the home's hooks out and put back what was there. `shared`: another app still uses the hooks directory.
+    """Remove the home's hooks and restore the previous ones. `shared`: another app still uses the hooks directory.
 
     Those of another home stay, with what tells them which app the repository is.
     """
@@ -159,8 +159,8 @@ def within(prefix: str, top: bytes | None) -> str:
     if top is None or not os.path.realpath(prefix).startswith(os.path.realpath(os.fsdecode(top)) + "/"):
         return ""
     return (
-        f"the hooks run {prefix}, which is in this worktree: if it is removed, they say so and do nothing. An installation"
-        " of its own stays: uv tool install timeline-provisioner"
+        f"the hooks run {prefix}, which is in this worktree: if it is removed, they say so and do nothing. A separate"
+        " installation stays: uv tool install timeline-provisioner"
     )
 
 
@@ -226,7 +226,7 @@ def _is_ours(path: bytes) -> bool:
 
 
 def _takes_a_block(path: bytes) -> bool:
-    """Is it an executable shell script of its own, so that a block behind its first line runs first?"""
+    """Whether it is an executable shell script itself, so that a block after its first line runs first."""
     if os.path.islink(path) or not os.access(path, os.X_OK):
         return False
     with open(path, "rb") as file:

@@ -24,7 +24,7 @@ ANCHORS = b"provisioner/branches/"
 
 
 def anchors_directory(common_dir: bytes, app_id: AppId) -> bytes:
-    """Where an app's anchors are: two homes that register one repository do not get into each other's way."""
+    """The directory of an app's anchors: two homes that register one repository do not conflict."""
     return os.path.join(common_dir, ANCHORS + app_id.encode())
 
 

@@ -24,7 +24,7 @@ class _Entry(NamedTuple):
 
 
 def parent(common_dir: bytes, branch: bytes, known: Collection[bytes], production: bytes) -> bytes | None:
-    """The branch that `branch` was made from, one of the `known`; None where that cannot be told.
+    """The branch that `branch` was created from, one of the `known`; None if that is unknown.
 
     A bare repository keeps no reflogs, and neither does one of reftables: there it is the branch that has the commit at
     which `branch` began, where that is one alone, or production among others.
@@ -120,7 +120,7 @@ def _by_history(common_dir: bytes, branch: bytes, others: set[bytes]) -> set[byt
     revisions = b"".join(line + b"\n" for line in (HEADS + branch, *(b"^" + HEADS + name for name in sorted(others))))
     own = git(common_dir, "rev-list", "--topo-order", "--parents", "--stdin", stdin=revisions).split(b"\n")
     commits = [line.split(b" ") for line in own if line]
-    if commits and len(commits[-1]) == 1:  # a history of its own
+    if commits and len(commits[-1]) == 1:  # a separate history
         return set()
     begun = commits[-1][1] if commits else HEADS + branch
     containing = git(common_dir, "for-each-ref", "--format=%(refname)", b"--contains=" + begun, "refs/heads/")

@@ -155,9 +155,9 @@ def last_name(log: BranchLog, name: bytes) -> bytes:
 
 
 def goes_on(log: BranchLog, known: BranchLog, name: bytes, end: bytes) -> int:
-    """The last line of a log that is also one of a `known` log which it goes on from; -1 if it does not.
+    """The last line of a log that is also one of a `known` log which it continues; -1 if it does not.
 
-    git may have dropped lines of the known log, and nothing else: what is left of it stands first, and in its order. It is the
+    git may have dropped lines of the known log, and nothing else: its remaining lines come first, and in its order. It is the
     log of a branch that was called `name` at the end; renames lead from there to the name `end` without a gap.
     """
     places: list[int] = []
@@ -171,7 +171,7 @@ def goes_on(log: BranchLog, known: BranchLog, name: bytes, end: bytes) -> int:
 
 
 def goes_on_from(log: BranchLog, digest: str, name: bytes, end: bytes) -> int:
-    """The same if only the digest of the known log is known, which has to be there as it was."""
+    """The same if only the digest of the known log is known, which must match."""
     return _led_to(log, end, lambda line, then: log.digests[line] == digest and then == name)
 
 

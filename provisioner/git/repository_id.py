@@ -38,7 +38,7 @@ def claim_for_hooks(common_dir: bytes, app_id: str) -> None:
 
 
 def release_from_hooks(common_dir: bytes) -> None:
-    """The hooks wake no app any more. Raises OSError."""
+    """The hooks no longer wake an app. Raises OSError."""
     first, *others = _lines(common_dir)
     if first:
         _write(common_dir, ["", *(others if first in others else [*others, first])])
@@ -57,7 +57,7 @@ def found_elsewhere(app_id: str, slug: str, git_dir: bytes, here: bytes) -> Wron
     if app_id in app_ids(git_dir):
         return WrongRepository(
             f"{place} is a copy of the repository of app {slug!r} in {there}",
-            "Register the copy as an app of its own: provisioner init",
+            "Register the copy as a separate app: provisioner init",
         )
     return WrongRepository(
         f"the repository of app {slug!r} has moved from {there} to {place}",

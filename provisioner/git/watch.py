@@ -1,6 +1,6 @@
 """Hearing that refs may have changed. watchdog is used here and nowhere else.
 
-An event says "look again" and which app, never what happened. Where the operating system runs out of watches or
+An event says "look again" and which app, never what happened. If the operating system runs out of watches or
 drops events, the watcher says so, and the daemon polls.
 """
 
@@ -38,7 +38,7 @@ Trouble = Callable[[AppId, str], None]
 STOP_SECONDS = 5.0
 _FILES = (b"HEAD", b"packed-refs")
 _TREES = (b"refs", b"reftable", b"worktrees")
-# The kernel keeps the others to itself: a push of a thousand branches causes ten thousand of them. Whoever writes refs
+# The kernel keeps the others to itself: a push of a thousand branches causes ten thousand of them. A program that writes refs
 # writes a lock file and renames it.
 _EVENTS: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
@@ -54,7 +54,7 @@ class RefWatcher:
     """Watches the common directories of repositories, and one inbox."""
 
     def __init__(self, heard: Heard, stirred: Heard, trouble: Trouble) -> None:
-        """`heard`: refs may have changed; `stirred`: somebody is about to change them."""
+        """`heard`: refs may have changed; `stirred`: a program is about to change them."""
         self.heard, self.stirred, self.trouble = heard, stirred, trouble
         self._observer: BaseObserver = Observer()
         self._watches: dict[AppId, list[ObservedWatch]] = {}
@@ -82,7 +82,7 @@ class RefWatcher:
 
     @property
     def deaf(self) -> bool:
-        """A thread of watchdog has ended by a failure: nothing may be heard any more."""
+        """A thread of watchdog has ended by a failure: events may be missing."""
         return not all(thread.is_alive() for thread in self._expected())
 
     def _expected(self) -> list[BaseThread]:
@@ -105,9 +105,9 @@ class RefWatcher:
         return True
 
     def add(self, app_id: AppId, common_dir: bytes) -> bool:
-        """Watch an app's refs, anew where its repository is in another place or was replaced.
+        """Watch an app's refs, again if its repository is at another path or was replaced.
 
-        False (after `trouble` was told) where that is not possible.
+        False (after `trouble` was called) if that is not possible.
         """
         if self._places.get(app_id) == common_dir:
             return True

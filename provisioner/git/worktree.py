@@ -1,7 +1,7 @@
 """Which repository a directory belongs to and which branch it is on, read from git's files.
 
-No git process and no library: `provisioner exec` and the hooks ask this on every start. Where the branch cannot be
-told the answer is an error, never a guess. Facts: gitrepository-layout(5), git-worktree(1).
+No git process and no library: `provisioner exec` and the hooks use this on every start. If the branch is unclear, the result
+is an error, never a guess. Sources: gitrepository-layout(5), git-worktree(1).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Branch:
 
 
 def find_checkout(start: bytes) -> Checkout | None:
-    """The checkout, linked worktree, submodule or bare repository that `start` lies in; None outside of any."""
+    """The checkout, linked worktree, submodule, or bare repository that contains `start`; None outside of any."""
     directory = os.path.realpath(start)
     while True:
         dot_git = os.path.join(directory, b".git")
@@ -69,7 +69,7 @@ def find_checkout(start: bytes) -> Checkout | None:
             git_dir = os.path.realpath(os.path.join(directory, git_dir))
             if not _is_git_dir(git_dir):
                 raise NotResolved(
-                    f"{os.fsdecode(dot_git)} points to {os.fsdecode(git_dir)}, which is no git directory",
+                    f"{os.fsdecode(dot_git)} points to {os.fsdecode(git_dir)}, which is not a git directory",
                     "Repair the checkout: git worktree repair, or git submodule update",
                 )
             return Checkout(git_dir, common_dir_of(git_dir), directory)
@@ -107,7 +107,7 @@ def common_dir_of(git_dir: bytes) -> bytes:
 def current_branch(checkout: Checkout, environ: dict[str, str] | os._Environ[str]) -> Branch:
     """The branch that `checkout` is on: HEAD, else what a rebase or bisect goes back to, else a CI system's word.
 
-    Raises `NotResolved` where nobody says, or where they disagree.
+    Raises `NotResolved` if no source names a branch, or if they disagree.
     """
     head = _read(os.path.join(checkout.git_dir, b"HEAD"))
     if head.startswith(b"ref: "):
@@ -115,7 +115,7 @@ def current_branch(checkout: Checkout, environ: dict[str, str] | os._Environ[str
         if ref == HEADS + b".invalid":  # what a reftable repository has in HEAD for those who cannot read it
             return _branch_by_git(checkout)
         if not ref.startswith(HEADS):
-            raise NotResolved(f"HEAD names {os.fsdecode(ref)}, which is no branch", "Say which: --branch NAME")
+            raise NotResolved(f"HEAD names {os.fsdecode(ref)}, which is not a branch", "Add --branch NAME")
         return Branch(ref.removeprefix(HEADS), unborn=not _exists(checkout.common_dir, ref))
     for name in (b"rebase-merge/head-name", b"rebase-apply/head-name", b"BISECT_START"):
         path = os.path.join(checkout.git_dir, name)
@@ -130,7 +130,7 @@ def current_branch(checkout: Checkout, environ: dict[str, str] | os._Environ[str
 
 def _branch_by_ci(environ: dict[str, str] | os._Environ[str]) -> Branch:
     if any(environ.get(name) for name in CI_TAG) or environ.get("GITHUB_REF_TYPE") == "tag":
-        raise NotResolved("this is the checkout of a tag, which has no timeline", "Say which branch: --branch NAME")
+        raise NotResolved("this is the checkout of a tag, which has no timeline", "Add --branch NAME")
     merge_request = any(environ.get(name, "false") not in ("", "false") for name in CI_MERGE_REQUEST)
     said: dict[str, str] = {}
     for name in CI_BRANCH:
@@ -146,9 +146,9 @@ def _branch_by_ci(environ: dict[str, str] | os._Environ[str]) -> Branch:
         return Branch(os.fsencode(next(iter(said.values()))), merge_request=merge_request)
     if said:
         claims = ", ".join(f"{name}={value}" for name, value in said.items())
-        raise NotResolved(f"HEAD is detached and the CI variables disagree ({claims})", "Say which: --branch NAME")
+        raise NotResolved(f"HEAD is detached and the CI variables disagree ({claims})", "Add --branch NAME")
     raise NotResolved(
-        "HEAD is detached, so this checkout is on no branch", "Say which: --branch NAME, or 'git switch' to one"
+        "HEAD is detached, so there is no current branch", "Add --branch NAME, or 'git switch' to a branch"
     )
 
 
@@ -157,7 +157,7 @@ def _branch_by_git(checkout: Checkout) -> Branch:
 
     name = git(checkout.git_dir, "symbolic-ref", "--quiet", "HEAD").removesuffix(b"\n")
     if not name.startswith(HEADS):
-        raise NotResolved("HEAD is detached, so this checkout is on no branch", "Say which: --branch NAME")
+        raise NotResolved("HEAD is detached, so there is no current branch", "Add --branch NAME")
     listed = git(checkout.git_dir, "for-each-ref", "--format=%(refname)", name)
     return Branch(name.removeprefix(HEADS), unborn=name not in listed.split(b"\n"))
 

@@ -1,8 +1,8 @@
-"""Copies of the data from before a pre-deploy command, to go back to if it does harm.
+"""Snapshots taken before a pre-deploy command, to restore if it does harm.
 
-On disks that cannot share blocks each copy takes as much as the database. So by default one is made only before a command
-that is another than the one that succeeded last, or has other inputs: the files and directories of the revision that its
-words name, and those that its app says.
+On disks that cannot share blocks, each takes as much space as the database. So by default one is taken only if the
+command differs from the one that last succeeded, or has other inputs: the files and directories of the revision in its
+words, and those in the app's settings.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
 MOST = 5
-"""Of so many runs the data before them is kept."""
+"""The data from before this many runs is kept."""
 
 _MOST_WORDS = 100
 
 
 def identity(app: App, revision: str) -> str:
-    """What tells the command at a revision, with its inputs, from any other. Raises `UnreadableRepository`."""
+    """A value that identifies the command at a revision, with its inputs. Raises `UnreadableRepository`."""
     words = [_inside(word) for word in _words(app.pre_deploy)[:_MOST_WORDS]]
     inputs = contents(app.git_dir, revision, [app.pre_deploy_from, *app.pre_deploy_inputs, *filter(None, words)])
     document = (app.pre_deploy, app.pre_deploy_from, sorted(inputs.items()))
@@ -35,9 +35,9 @@ def identity(app: App, revision: str) -> str:
 
 
 def copy_before(registry: Registry, app: App, timeline: Timeline, command: str) -> None:
-    """Copy the data of a timeline before this command, if its app wants that. Raises StorageFailed and Busy.
+    """Take snapshots of a timeline before this command, if its app wants that. Raises StorageFailed and Busy.
 
-    The oldest copy makes room first.
+    The oldest one is deleted first.
     """
     match app.pre_deploy_copies:
         case Copies.NEVER:
@@ -59,7 +59,7 @@ def _words(command: str) -> list[str]:
 
 
 def _inside(word: str) -> str:
-    """The word as a path of the repository; empty if it is none."""
+    """The word as a path of the repository; empty if it is not one."""
     if not word or word.startswith(("-", "/")):
         return ""
     path = os.path.normpath(word)

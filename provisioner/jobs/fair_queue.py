@@ -1,4 +1,4 @@
-"""A queue in which many requests of one app do not make those of another wait: apps take turns."""
+"""A queue in which many requests of one app do not delay those of another: apps take turns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _T = TypeVar("_T", bound=OfApp)
 
 
 class FairQueue(Generic[_T]):
-    """Requests of apps, of each of which at most `each` are under way at once."""
+    """Requests of apps, of which each has at most `each` in progress at once."""
 
     def __init__(self, each: int) -> None:
         self._each = each
@@ -35,7 +35,7 @@ class FairQueue(Generic[_T]):
             self._changed.notify()
 
     def get(self) -> _T | None:
-        """The next request, of the app whose last turn is the longest ago; it waits for one. None once it is closed."""
+        """The next request, of the app with the earliest last turn; it waits for one. None once the queue is closed."""
         with self._changed:
             while not self._closed:
                 for app_id, requests in self._waiting.items():
@@ -45,7 +45,7 @@ class FairQueue(Generic[_T]):
         return None
 
     def done(self, request: _T) -> None:
-        """It is over: another of its app may be begun."""
+        """It is over: another request of its app may start."""
         with self._changed:
             self._under_way[request.app_id] -= 1
             if not self._under_way[request.app_id]:
@@ -53,12 +53,12 @@ class FairQueue(Generic[_T]):
             self._changed.notify()
 
     def waiting(self) -> bool:
-        """Is there a request that no thread has taken?"""
+        """Whether there is a request that no thread has taken."""
         with self._changed:
             return bool(self._waiting)
 
     def wanted(self) -> int:
-        """How many threads would have something to do."""
+        """How many threads could be busy."""
         with self._changed:
             apps = self._waiting.keys() | self._under_way.keys()
             return sum(min(self._each, len(self._waiting.get(app, ())) + self._under_way[app]) for app in apps)

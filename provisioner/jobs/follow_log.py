@@ -1,4 +1,4 @@
-"""The steps of a timeline, and what its pre-deploy command prints, told to those who wait for it."""
+"""Reports the steps of a timeline, and the output of its pre-deploy command, to pushers and `exec`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LogFollower:
         self._path, self._at, self._rest = path, 0, b""
 
     def lines(self, *, last: bool = False) -> list[str]:
-        """What is new; the `last` time also a line that has no end."""
+        """The new lines; the `last` time also a line without an end."""
         try:
             with open(self._path, "rb") as file:
                 file.seek(self._at)
@@ -49,12 +49,12 @@ def follow(
     say: Callable[[str], None],
     over: Callable[[], bool] | None = None,
 ) -> None:
-    """Tell the steps of each of these timelines, which were pending at `since` (ms), and what the command prints.
+    """Report the steps of these timelines, which were pending at `since` (ms), and the output of the command.
 
-    Until no step is left, or until it is `over`; without that, for PUSH_SECONDS at most: the step then goes on alone.
-    What a scrub command prints is not told: it may be data of production.
+    Until no step is left, or until it is `over`; without that, for PUSH_SECONDS at most: the step then continues alone. The
+    output of a scrub command is not reported: it may contain production data.
     """
-    hide = mask(registry, app).text  # a pusher may be someone who is not to know what the command itself has in it
+    hide = mask(registry, app).text  # a pusher may not be allowed to see the command's secrets
     for timeline in timelines:
         _follow_one(registry, timeline, app, since, lambda line: say(hide(line)), over)
 
@@ -79,12 +79,12 @@ def _follow_one(
             told, beat = step, time.monotonic() + BEAT_SECONDS
         run = latest_run(registry, timeline, PRE_DEPLOY)
         if run is not None and run.revision == timeline.revision and (run.ended_at is None or run.ended_at >= since):
-            tail = tails.setdefault(run.id, LogFollower(log_path(registry.home, run.id)))  # it may have begun before
+            tail = tails.setdefault(run.id, LogFollower(log_path(registry.home, run.id)))  # it may have started before
             for line in tail.lines(last=run.state is not RunState.RUNNING):
                 say(line)
                 beat = time.monotonic() + BEAT_SECONDS
         if last and step and over is None:
-            say(shown(f"provisioner: {name}: this goes on without you. See 'provisioner status'"))
+            say(shown(f"provisioner: {name}: this continues in the background. See 'provisioner status'"))
         if last or not step:
             return
         time.sleep(LOOK_SECONDS)

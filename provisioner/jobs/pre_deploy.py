@@ -1,7 +1,7 @@
-"""The pre-deploy command: once for each new revision of each timeline, before anybody is connected to it there.
+"""The pre-deploy command: once for each new revision of each timeline, before programs connect to it.
 
-It holds the timeline's lock, which nobody else waits for, and the app's for moments only. Cut off at any instant, it is
-run again: so it should be written that it may be.
+It holds the timeline's lock, which no other app or timeline waits for, and the app's lock only for moments. If it is
+interrupted, it runs again, so it should be idempotent.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from provisioner.runs import workplace
 from provisioner.runs.process import KEEP_FREE, STOPPED, Command, Stop, failed, run, shell
 from provisioner.system import failpoints
 
-PATIENCE_SECONDS = 60.0  # over the time limit, with another process that is at it
+PATIENCE_SECONDS = 60.0  # beyond the time limit, for another process that runs it
 
 
 def due(registry: Registry, app: App) -> list[Timeline]:
-    """The timelines whose databases are connected and whose revision the command was not run for."""
+    """The timelines whose databases are connected and for whose revision the command has not run."""
     if not app.deploys:
         return []
     moved_on = registry.timelines_where(
@@ -51,10 +51,10 @@ def _is_connected(registry: Registry, timeline: Timeline) -> bool:
 
 
 def deploy(registry: Registry, app_id: AppId, timeline_id: str, stop: Stop, *, wait: bool) -> bool:
-    """Run the command on a timeline, if it is due; what comes of it is in the registry.
+    """Run the command on a timeline, if it is due; the outcome is in the registry.
 
-    Where another process is at it, `wait` for its end; else that is False. Raises ProvisionerError where it could not
-    even be tried; then it is still due.
+    If another process is running it, `wait` for its end; else return False. Raises ProvisionerError if it could not even be
+    started; then it is still due.
     """
     app = registry.app(app_id)
     if app is None:
@@ -117,7 +117,7 @@ def _run(registry: Registry, app: App, timeline: Timeline, begun_run: Run, stop:
     failpoints.point("deploy.checked-out")
     words = shell(app.pre_deploy) if app.pre_deploy else _words(place.checkout, app.pre_deploy_from)
     if words is None:
-        return ""  # a revision from before there was such a file
+        return ""  # a revision without this file
     if app.run_as:
         workplace.give(place, app.run_as)
     ways = all_reached(home, connection)
@@ -134,7 +134,7 @@ def _run(registry: Registry, app: App, timeline: Timeline, begun_run: Run, stop:
 
 
 def _words(directory: str, name: str) -> list[str] | None:
-    """How to run a file of the revision: itself where it says that it is a program, else as a shell script."""
+    """How to run a file of the revision: directly if it is executable, else as a shell script."""
     path = os.path.join(directory, name)
     if not os.path.isfile(path):
         return None
@@ -142,7 +142,7 @@ def _words(directory: str, name: str) -> list[str] | None:
 
 
 def _record(registry: Registry, app: App, begun_run: Run, command: str, why: str, before: dict[str, int]) -> None:
-    """What came of it counts for the data that it ran on: if that was replaced meanwhile, it is run again."""
+    """The outcome counts for the data that it ran on: if that was replaced in the meantime, it runs again."""
     with app_locked(registry, app), registry.change():
         if kept.replaced_counts(registry, begun_run.timeline_id) != before:
             end(registry, begun_run, RunState.CUT_OFF, "the data was replaced while it ran; it runs again")
@@ -158,7 +158,7 @@ def _record(registry: Registry, app: App, begun_run: Run, command: str, why: str
 
 
 def forget_failures(registry: Registry, app: App, timelines: list[Timeline], cause: str) -> int:
-    """Let the command be run again where it failed: on how many timelines."""
+    """Let the command run again where it failed. Returns on how many timelines."""
     ids = {item.id for item in timelines}
     with app_locked(registry, app), registry.change():
         again = [
@@ -174,5 +174,5 @@ def forget_failures(registry: Registry, app: App, timelines: list[Timeline], cau
 
 
 def is_due(app: App, timeline: Timeline) -> bool:
-    """Has the command still to be run at the timeline's revision, once its databases are connected?"""
+    """Whether the command must run at the timeline's revision, once its databases are connected."""
     return timeline.gone_at is None and bool(timeline.revision) and deploy_status(app, timeline) is Status.PROVISIONING

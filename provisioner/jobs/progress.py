@@ -1,4 +1,4 @@
-"""What a timeline waits for before programs can connect to it, for those who wait with it: a pusher, or `exec`."""
+"""The step that a timeline waits for before programs can connect to it, for a pusher or `exec` that waits too."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from provisioner.registry.runs import runs
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
-BEAT_SECONDS: Final = 10.0  # between two words to somebody who waits
-PUSH_SECONDS: Final = 300.0  # that a push waits; what is not finished by then goes on without it
+BEAT_SECONDS: Final = 10.0  # between two lines to a waiting process
+PUSH_SECONDS: Final = 300.0  # that a push waits; unfinished steps continue without it
 
 
 def pending_step(registry: Registry, app: App, timeline: Timeline) -> str:
-    """The step that is under way or comes next; empty if there is none, also because one failed."""
+    """The step in progress or the next one; empty if there is none, or if one failed."""
     current = queries.timeline_by_id(registry, timeline.id)
     if current is None or current.gone_at is not None or current.revision != timeline.revision:
         return ""
@@ -58,7 +58,7 @@ def pushed_and_pending(registry: Registry, app: App, branches: Sequence[bytes]) 
 def tell_steps(
     home: Home, app_id: AppId, branches: Sequence[bytes], say: Callable[[str], None], over: threading.Event
 ) -> bool:
-    """Say now and again what the pushed branches wait for, until it is `over`. False if that took PUSH_SECONDS."""
+    """Report at intervals what the pushed branches wait for, until it is `over`. False if that took PUSH_SECONDS."""
     for _ in range(int(PUSH_SECONDS / BEAT_SECONDS)):
         if over.wait(BEAT_SECONDS):
             return True
@@ -91,4 +91,4 @@ def _making(registry: Registry, timeline: Timeline, database: Database) -> str:
     begun = latest_run(registry, timeline, SCRUB)
     if begun is not None and begun.state is RunState.RUNNING:
         return f"{copying} and scrubbing the copy: {begun.command}"
-    return f"{copying}, which is to be scrubbed"
+    return f"{copying} to be scrubbed"

@@ -1,7 +1,7 @@
-"""What takes too long to be done while an app is reconciled: scrubbing new forks, and pre-deploy commands.
+"""Work that takes too long for a reconcile: scrubbing new forks, and pre-deploy commands.
 
-A reconcile looks afterwards which jobs wait, and does them or gives them to a `WorkerPool`. A job names what is to be done.
-If another process has done it meanwhile, there is nothing left to do.
+After a reconcile, its process looks for waiting jobs and runs them, or gives them to a `WorkerPool`. A job names its work and
+does not describe it: if another process has done it in the meantime, nothing is left to do.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from provisioner.system.home import Home
 from provisioner.system.service_thread import ServiceThread
 
 MOST_ROUNDS = 8
-EACH, HANDS = 2, 16  # commands of one app at a time, and of all apps: one with thousands must not stop the others
+EACH, HANDS = 2, 16  # commands of one app at a time, and of all apps: an app with thousands must not block the others
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Run the pre-deploy command on a timeline, or make one of its databases a copy that passes a command."""
+    """Run the pre-deploy command on a timeline, or make one of its databases a scrubbed copy."""
 
     app_id: AppId
     timeline_id: str
@@ -44,9 +44,9 @@ class Job:
 
 
 def waiting(registry: Registry, app: App, timeline: bytes = b"", *, retry: Retry = False) -> list[Job]:
-    """What there is to do for an app; for the timeline of this name only, where one is given.
+    """The work for an app; only for the timeline of this name, if one is given.
 
-    `retry`: for what does not wait for the time to be tried again: everything, or the databases with these ids.
+    `retry`: without waiting for the next retry: everything, or the databases with these ids.
     """
     jobs = [Job(app.id, item.timeline_id, item.id) for item in _aside(registry, app, retry)]
     jobs += [Job(app.id, item.id) for item in due(registry, app)]
@@ -57,7 +57,7 @@ def waiting(registry: Registry, app: App, timeline: bytes = b"", *, retry: Retry
 
 
 def _aside(registry: Registry, app: App, retry: Retry) -> list[Database]:
-    """The databases that are to be made as copies now: their sources are there."""
+    """The databases that can become copies now: their sources exist."""
     databases = registry.databases_aside(app.id)
     unmade = {item.id for item in databases}
     now = now_ms()
@@ -85,8 +85,8 @@ def do_all(
     retry: Retry = False,
     stop: Stop | None = None,
 ) -> None:
-    """Do it here and now, until nothing is waiting or `stop` says so; `say` is told what is printed. What one job raises keeps
-    no other one from being done: all of it is said, and the first is raised at the end."""
+    """Do it in this process, until no work is left or `stop` returns True; `say` gets the output. A failure does not keep the
+    rest from being done: all of it is reported, and the first is raised at the end."""
     stop = stop or _never
     done: set[Job] = set()
     failed: dict[Job, Exception] = {}
@@ -100,7 +100,7 @@ def do_all(
             try:
                 with _heard(registry.home, job, say):
                     _do(registry, job, stop, wait=True)
-            except Exception as error:  # of one timeline, whatever it is
+            except Exception as error:  # any failure of one timeline
                 failed[job] = error
             if stop():
                 break
@@ -118,7 +118,7 @@ def do_all(
 
 @contextmanager
 def _heard(home: Home, job: Job, say: Callable[[str], None] | None) -> Iterator[None]:
-    """Tell the steps of the block, and what its command prints, from a thread."""
+    """Report the steps of the block, and the output of its command, from a thread."""
     if say is None:
         yield
         return
@@ -145,7 +145,7 @@ def _never() -> bool:
 
 
 class WorkerPool:
-    """Threads that do jobs. `done` is called from one of them with the app of each that is over."""
+    """Threads that run jobs. `done` is called from one of them with the app of each job that is over."""
 
     def __init__(self, home: Home, done: Callable[[AppId], None], trouble: Callable[[AppId, str], None]) -> None:
         self._home, self._done, self._trouble = home, done, trouble
@@ -157,7 +157,7 @@ class WorkerPool:
         self._threads: list[ServiceThread] = []
 
     def offer(self, jobs: list[Job]) -> float | None:
-        """Have them done, those that are not being done already; in how many seconds to offer them again, if ever."""
+        """Have work done, unless it is in progress. Returns in how many seconds to offer it again, if ever."""
         again = None
         for job in jobs:
             with self._lock:
@@ -180,7 +180,7 @@ class WorkerPool:
         return bool(self._taken)
 
     def close(self, until: float | None = None) -> bool:
-        """End what is being done; it is begun anew by whoever comes next. Have all ended by `until` (monotonic seconds)?"""
+        """End the work in progress; the next process starts it again. Returns whether all has ended by `until` (monotonic s)."""
         self._stopping.set()
         for thread in self._threads:
             thread.stop()
@@ -198,7 +198,7 @@ class WorkerPool:
                     over = _do(registry, job, self._stopping.is_set, wait=False)
                 except ProvisionerError as error:
                     failure = str(error)
-                except Exception as error:  # a fault of ours must not take a hand away, nor the job for ever
+                except Exception as error:  # a bug must neither end a thread nor keep the job marked as in progress
                     failure = summary(error)
                 finally:
                     self._queue.done(job)

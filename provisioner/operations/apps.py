@@ -1,4 +1,4 @@
-"""Registering a repository as an app, and what is said of one."""
+"""Registering a repository as an app, and changing its settings."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ RETENTION_MS = 7 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Deploying:
-    """The settings of the command that runs for new revisions, of what it may reach, and of the data that is kept.
+    """The settings of the command that runs for new revisions, of what it can reach, and of the data that is kept.
 
-    What is None stays as it is. Lists replace what they were, and an empty word in one empties it.
+    None keeps a setting. A list replaces the previous one, and an empty word in it empties it.
     """
 
     command: str | None = None
@@ -56,13 +56,13 @@ class Deploying:
     max_branches: int | None = None
 
     def of(self, app: App, private: Sequence[str]) -> App:
-        """The app with these settings; no command may be allowed what is `private`. Raises UsageError."""
+        """The app with these settings; no command may be given access to what is `private`. Raises UsageError."""
         if sum((self.command is not None, self.from_file is not None, self.off)) > 1:
             raise UsageError(
-                "there is one pre-deploy command", "Give --pre-deploy, --pre-deploy-from or --no-pre-deploy"
+                "an app has one pre-deploy command", "Choose one: --pre-deploy, --pre-deploy-from, or --no-pre-deploy"
             )
         if self.command is not None and not self.command.strip():
-            raise UsageError("the pre-deploy command is empty", "To have none, say --no-pre-deploy")
+            raise UsageError("the pre-deploy command is empty", "To remove it, use --no-pre-deploy")
         if self.command is not None or self.from_file is not None or self.off:
             app = replace(app, pre_deploy=self.command or "", pre_deploy_from=_inside(self.from_file))
         if self.timeout is not None:
@@ -92,7 +92,7 @@ def _account(user: str) -> str:
     try:
         account = pwd.getpwnam(user)
     except KeyError as error:
-        raise UsageError(f"there is no account {user!r} on this machine", "Create it: useradd --system NAME") from error
+        raise UsageError(f"no account {user!r} on this machine", "Create it: useradd --system NAME") from error
     if os.geteuid() != 0 or account.pw_uid == 0:
         raise UsageError(
             f"commands cannot run as {user!r}",
@@ -102,14 +102,12 @@ def _account(user: str) -> str:
 
 
 def _allowed(paths: Sequence[str], private: Sequence[str]) -> tuple[str, ...]:
-    """Absolute paths, none of which has something private in it or around it. Raises UsageError."""
+    """Absolute paths, none of which contains or is in something private. Raises UsageError."""
     found = tuple(os.path.realpath(os.path.expanduser(path)) for path in paths if path)
     for path in found:
         for other in map(os.path.realpath, private):
             if os.path.commonpath([path, other]) in (path, other):
-                raise UsageError(
-                    f"{path} has {other} in it, or is in it, which no command may reach", "Use another path"
-                )
+                raise UsageError(f"{path} contains {other} or is in it, which no command may reach", "Use another path")
     return found
 
 
@@ -119,7 +117,7 @@ def _inside(path: str | None) -> str:
     normal = os.path.normpath(path)
     if not path or os.path.isabs(normal) or normal.startswith("..") or normal == ".":
         raise UsageError(
-            f"{path!r} is no file of a revision", "Name it from the top of the repository: scripts/migrate.sh"
+            f"{path!r} is not a file of a revision", "Give its path from the top of the repository: scripts/migrate.sh"
         )
     return normal
 
@@ -132,13 +130,13 @@ def register(
     grace: str | None,
     retention: str | None,
 ) -> App:
-    """Register the repository at `path`, or change what is said of one that is registered.
+    """Register the repository at `path`, or change the settings of one that is registered.
 
-    Raises `UnclearProductionBranch` if a person has to name the production branch.
+    Raises `UnclearProductionBranch` if a person must choose the production branch.
     """
     checkout = find_checkout(os.fsencode(path))
     if checkout is None:
-        raise ProvisionerError(f"{os.path.abspath(path)} is in no git repository", "Make one with 'git init'")
+        raise ProvisionerError(f"{os.path.abspath(path)} is not in a git repository", "Create one with 'git init'")
     must_be_trusted(checkout.top or checkout.common_dir)
     read_branches(checkout.common_dir)
     known = repositories.known(registry, checkout.common_dir)
@@ -186,9 +184,9 @@ def change(
     git_dir: bytes | None = None,
     deploying: Deploying | None = None,
 ) -> Proposal:
-    """Say something else of an app, and see to what follows from it; what is None stays as it is.
+    """Change an app's settings, and apply the consequences. None keeps a setting.
 
-    Raises UsageError where something of it is not to be understood, before anything is done.
+    Raises UsageError for a value that cannot be understood, before anything is changed.
     """
     changed = _changed(app, name, production, grace, retention, expire_after, git_dir)
     if changed.production != app.production:
@@ -209,18 +207,20 @@ def change(
                 with suppress(OSError):
                     repositories.leave(app, app.git_dir)
         if other is not None:
-            yield f"app {other.slug} has its repository in {os.fsdecode(app.git_dir)} now"
+            yield f"App {other.slug} now has its repository in {os.fsdecode(app.git_dir)}"
             inbox.leave(registry.home.inbox, other.id)
-        if _deploys(saved) != _deploys(app):  # what failed has not failed with this command
+        if _deploys(saved) != _deploys(app):  # the failure was not that of the new command
             forget_failures(registry, saved, undeployed(registry, saved.id), registry.who)
-        inbox.leave(registry.home.inbox, saved.id)  # a daemon that runs is to watch the new place
+        inbox.leave(registry.home.inbox, saved.id)  # so that a running daemon watches the new location
         run_whole(registry, saved, "app set", reporter)
         must_be_renewed(registry, saved)
         must_be_deployed(saved, undeployed(registry, saved.id))
 
     if problem is None:
         return Proposal(do)
-    return Proposal(do, f"{problem.message}. Its branches get the data of the app's branches of their names. Use it?")
+    return Proposal(
+        do, f"{problem.message}. Its branches will get the data of the app's branches of the same names. Use it?"
+    )
 
 
 def _deploys(app: App) -> tuple[object, ...]:
@@ -250,5 +250,5 @@ def _changed(
 
 def _save(registry: Registry, changed: App) -> App:
     if any(other.slug == changed.slug and other.id != changed.id for other in registry.apps()):
-        raise ProvisionerError(f"there is an app {changed.slug!r} already", "Choose another name: --name NAME")
+        raise ProvisionerError(f"app {changed.slug!r} already exists", "Choose another name: --name NAME")
     return registry.save_app(changed, now_ms())

@@ -1,4 +1,4 @@
-"""Archiving a timeline's databases by hand, recovering them, and deleting what was archived: all of them, or none."""
+"""Archiving a timeline's databases by hand, recovering them, and deleting archived ones: all of them, or none."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from provisioner.registry.store import Registry
 
 
 def archive(registry: Registry, target: Target) -> Proposal:
-    """Archive databases; they are kept for the retention period. If one cannot be archived, none is."""
+    """Archive databases for the retention period. If one cannot be archived, none is."""
     app = target.app
     if target.timeline.protected:
         raise ProvisionerError(
-            f"{_names(target.own)} is of a protected timeline, which is never archived",
-            f"If it is to be: provisioner timeline unprotect {target.name}",
+            f"cannot archive {_names(target.own)}: its timeline is protected",
+            f"To allow this, run: provisioner timeline unprotect {target.name}",
         )
     found = target.live or own_of(registry, target)
     if orphaned := [item.name for item in found if item.hold is Hold.ORPHANED and not item.live]:
         raise ProvisionerError(
-            f"{orphaned[0]} is of an earlier branch and archived already", "See 'provisioner status'"
+            f"{orphaned[0]} belongs to an earlier branch and is already archived", "See: provisioner status"
         )
     if gone := lost(registry, [item for item in found if item.live]):
         raise ProvisionerError(
@@ -50,13 +50,13 @@ def archive(registry: Registry, target: Target) -> Proposal:
             _take_back(registry, app, before, reporter)
             raise ProvisionerError(
                 f"{failed[0].name}: {failed[0].error}; nothing was archived",
-                "Resolve this, then try again; for its other databases, add --instance INSTANCE",
+                "Resolve this, then retry; to archive its other databases, add --instance INSTANCE",
             )
         yield from _states(registry, found)
 
     users = shared_by(registry, found)
-    loses = "it until it is" if len(found) == 1 else "them until they are"
-    question = f"Archive {_names(found)}?{users} Apps on {app.slug} lose {loses} recovered."
+    loses = "it until you recover it" if len(found) == 1 else "them until you recover them"
+    question = f"Archive {_names(found)}?{users} Apps on {app.slug} lose access to {loses}."
     return Proposal(do, question, typed=_typed(target, found))
 
 
@@ -66,14 +66,14 @@ def _must_be_whole(registry: Registry, target: Target, found: Sequence[Database]
         if item.connected_at is not None and (problem := engine_of(instance).problems(instance, [item]).get(item.id)):
             raise ProvisionerError(
                 f"{item.name} cannot be archived: {problem}; nothing was archived",
-                f"Resolve this, or choose others of {target.name}: --instance INSTANCE",
+                f"Resolve this, or choose other databases of {target.name}: --instance INSTANCE",
             )
 
 
 def recover(registry: Registry, target: Target, to: Timeline | None = None) -> Proposal:
-    """Bring archived databases back, on the timeline `to` instead of their own if there is one.
+    """Recover archived databases, on the timeline `to` if there is one.
 
-    Where their branch is gone, they stay until they are archived by hand.
+    If their branch is gone, they stay until they are archived by hand.
     """
     app = target.app
     found = _to_recover(target)
@@ -89,7 +89,7 @@ def recover(registry: Registry, target: Target, to: Timeline | None = None) -> P
 
 
 def begin_empty(registry: Registry, app: App, timeline: Timeline) -> Proposal:
-    """Let a branch that may own archived data have new databases: a person says that it does not."""
+    """Give new databases to a branch that may own archived data, after a person has declared that it does not."""
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         with app_locked(registry, app), registry.change():
@@ -103,7 +103,7 @@ def begin_empty(registry: Registry, app: App, timeline: Timeline) -> Proposal:
 
 
 def _to_recover(target: Target) -> tuple[Database, ...]:
-    """The one that is named; of a timeline the latest archived one on each instance that has no live one."""
+    """The named database; for a timeline, the latest archived one on each instance without a live one."""
     if target.narrowed and len(target.own) == 1:
         return target.own
     live = {item.instance_id for item in target.live}
@@ -112,7 +112,7 @@ def _to_recover(target: Target) -> tuple[Database, ...]:
     if not found:
         raise NotResolved(
             f"{target.name} has no archived database to recover",
-            f"See 'provisioner database list --app {target.app.slug}'",
+            f"List databases: provisioner database list --app {target.app.slug}",
         )
     return tuple(found.values())
 
@@ -126,14 +126,14 @@ def _must_be_recoverable(registry: Registry, found: Database, timeline: Timeline
     if all(item.id != found.instance_id for item in registry.instances()):
         slug = registry.instance_of(found.instance_id).slug
         raise ProvisionerError(
-            f"the instance {slug} of {found.name} was deleted", f"Recover that: provisioner instance recover {slug}"
+            f"the instance {slug} of {found.name} was deleted", f"Recover it first: provisioner instance recover {slug}"
         )
     for share in queries.shares_of(registry, timeline):
         if share.instance_id == found.instance_id:
             name = shown(timeline.name)
             raise ProvisionerError(
-                f"{name} shares another timeline's database in the place of {found.name}",
-                f"Let it go first: provisioner database unshare {name}",
+                f"{name} shares another timeline's database instead of {found.name}",
+                f"Stop sharing first: provisioner database unshare {name}",
             )
     rivals = [
         other
@@ -143,22 +143,22 @@ def _must_be_recoverable(registry: Registry, found: Database, timeline: Timeline
     if rivals:
         raise ProvisionerError(
             f"the timeline has a live database, {rivals[0].name} ({rivals[0].id})",
-            f"Archive that first: provisioner database archive {rivals[0].id}",
+            f"Archive it first: provisioner database archive {rivals[0].id}",
         )
 
 
 def purge(registry: Registry, target: Target) -> Proposal:
-    """Delete archived databases permanently now, with their snapshots; and discard those whose data is lost."""
+    """Permanently delete archived databases now, with their snapshots; and discard those whose data is lost."""
     app = target.app
     gone = lost(registry, [*target.archived, *target.live])
     found = (*target.archived, *(item for item in gone if item.live))
     if not found:
         live = target.own[0] if target.own else None
         raise ProvisionerError(
-            f"{live.name} is {live.status}; only what is archived is deleted"
+            f"cannot delete {live.name}: it is {live.status}, not archived"
             if live
             else f"{target.name} has no database",
-            f"Archive it first: provisioner database archive {live.id}" if live else "See 'provisioner status'",
+            f"Archive it first: provisioner database archive {live.id}" if live else "See: provisioner status",
         )
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
@@ -167,21 +167,22 @@ def purge(registry: Registry, target: Target) -> Proposal:
             still = {item.id for item in lost(registry, current)}
             for item in current:
                 if item.status is not Status.ARCHIVED and item.id not in still:
-                    raise ProvisionerError(f"{item.name} is not archived any more", "See 'provisioner status'")
+                    raise ProvisionerError(f"{item.name} is no longer archived", "See: provisioner status")
             timeline = registry.timeline(found[0].timeline_id)
             if timeline.protected and any(item.hold is not Hold.ARCHIVED for item in current):
                 raise ProvisionerError(
-                    f"{current[0].name} is of a protected timeline, whose data is not deleted",
-                    f"If it is to be: provisioner timeline unprotect {shown(timeline.name)}",
+                    f"cannot delete {current[0].name}: its timeline is protected",
+                    f"To allow this, run: provisioner timeline unprotect {shown(timeline.name)}",
                 )
             mark_for_purge(registry, app, [_archived(item) if item.id in still else item for item in current])
         run(registry, app, "database purge", reporter, retry=_ids(found))
         for item in _current(registry, found):
             if item.status is not Status.PURGED:
                 raise ProvisionerError(
-                    f"{item.name} is not deleted yet: {item.error or item.status}", "Then run: provisioner reconcile"
+                    f"{item.name} is not deleted yet: {item.error or item.status}",
+                    "Resolve this, then run: provisioner reconcile",
                 )
-            yield f"deleted {item.name}"
+            yield f"Permanently deleted {item.name}"
 
     users = shared_by(registry, found)
     what = f"Permanently delete {', '.join(f'{item.name} ({item.id})' for item in found)}"
@@ -191,7 +192,7 @@ def purge(registry: Registry, target: Target) -> Proposal:
 
 
 def mark_for_purge(registry: Registry, app: App, archived: Iterable[Database]) -> None:
-    """A person has confirmed that these go: the next reconcile deletes them, however long they have waited."""
+    """Record that a person confirmed their deletion: the next reconcile deletes them, whatever their age."""
     found = list(archived)
     with registry.change():
         registry.save_databases(replace(item, intent=Intent.PURGE, retry_at=None) for item in found)
@@ -200,7 +201,7 @@ def mark_for_purge(registry: Registry, app: App, archived: Iterable[Database]) -
 
 
 def _archived(database: Database) -> Database:
-    """The row of a lost database that is to be deleted: there is nothing to archive first."""
+    """The row of a lost database to delete: it has nothing to archive first."""
     return replace(
         database,
         status=Status.ARCHIVED,
@@ -212,16 +213,16 @@ def _archived(database: Database) -> Database:
 
 
 def _loss(registry: Registry, gone: Sequence[Database]) -> str:
-    """For the question whether to discard lost databases: what is not there, and what still is."""
+    """For the question whether to discard lost databases: what is missing, and what still exists."""
     if not gone:
         return ""
     kept = sum(len(snapshots.snapshots(registry, item.id)) for item in gone)
-    of_it = f", but {kept} snapshot{'s' if kept > 1 else ''} of it" if kept else ""
-    return f" No data of {_names(gone)} is there{of_it}."
+    of_it = f", but {kept} snapshot{'s' if kept > 1 else ''} exist{'' if kept > 1 else 's'}" if kept else ""
+    return f" The data of {_names(gone)} is missing{of_it}."
 
 
 def _typed(target: Target, found: Sequence[Database]) -> str:
-    """What has to be typed, for production's data: the name of the database, or the app's for several."""
+    """The text to type to confirm the loss of production's data: the database's name, or the app's for several."""
     if not target.timeline.production:
         return ""
     return found[0].name if len(found) == 1 else target.app.slug
@@ -235,16 +236,16 @@ def _hold(
     reporter: ProgressReporter,
     goal: Timeline | None = None,
 ) -> list[Database]:
-    """Say of all of them what outranks the refs, and act on it, as databases of the timeline `goal` if there is one. Their
-    rows as they were."""
+    """Hold databases against the refs, and act on it, as databases of the timeline `goal` if there is one. Returns their
+    previous rows."""
     with app_locked(registry, app), registry.change():
         before = _current(registry, found)
         for item in before:
             if item.status is Status.PURGED:
-                raise ProvisionerError(f"{item.name} was deleted meanwhile", "See 'provisioner status'")
+                raise ProvisionerError(f"{item.name} was deleted in the meantime", "See: provisioner status")
         moved = before if goal is None else [_of(registry, app, goal, item) for item in before]
         registry.save_databases(replace(item, hold=hold, purge_at=None) for item in moved)
-        if hold is Hold.CONNECTED:  # its time begins anew
+        if hold is Hold.CONNECTED:  # its expiry starts again
             timeline = registry.timeline(moved[0].timeline_id)
             gone_at = None if timeline.preview else timeline.gone_at
             doubt = " ".join(item for item in timeline.doubt.split() if item not in _ids(moved))
@@ -265,7 +266,7 @@ def _of(registry: Registry, app: App, timeline: Timeline, database: Database) ->
 
 
 def _take_back(registry: Registry, app: App, before: Sequence[Database], reporter: ProgressReporter) -> None:
-    """Have the databases as they were before they were to be archived: one of them could not be."""
+    """Restore the databases' previous rows: one of them could not be archived."""
     holds = {item.id: item.hold for item in before}
     with app_locked(registry, app), registry.change():
         current = _current(registry, before)
@@ -291,6 +292,8 @@ def _names(databases: Sequence[Database]) -> str:
 def _states(registry: Registry, found: Sequence[Database]) -> Iterator[str]:
     for item in _current(registry, found):
         if item.error:
-            raise ProvisionerError(f"{item.name}: {item.error}", f"Then run: provisioner database fix {item.name}")
+            raise ProvisionerError(
+                f"{item.name}: {item.error}", f"Resolve this, then run: provisioner database fix {item.name}"
+            )
         until = f" until {rfc3339(item.purge_at)}" if item.status is Status.ARCHIVED and item.purge_at else ""
         yield f"{item.name} is {item.status}{until}"

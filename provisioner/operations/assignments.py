@@ -1,4 +1,4 @@
-"""Attaching an instance to an app, and detaching it."""
+"""Assigning an instance to an app, and unassigning it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ NOTHING_SAID = Scrubbing()
 
 
 def new_branch(text: str) -> str:
-    """What the database of a new branch begins with: ``empty`` or ``fork:`` and a branch. Raises UsageError."""
+    """What the database of a new branch starts from: ``empty`` or ``fork:`` and a branch. Raises UsageError."""
     if text != EMPTY and (not text.startswith(FORK) or not text.removeprefix(FORK).strip()):
         raise UsageError(
-            f"{text!r} is not what a new branch can begin with",
-            "Say empty, fork:production, fork:parent or fork:BRANCH",
+            f"{text!r} is not what a new branch can start from",
+            "Use empty, fork:production, fork:parent, or fork:BRANCH",
         )
     return text
 
@@ -39,11 +39,11 @@ def assign(
     begins: str | None = None,
     scrubbing: Scrubbing = NOTHING_SAID,
 ) -> Proposal:
-    """Give every timeline of the app a database on the instance; what is None stays as it is, or as is usual."""
+    """Give every timeline of the app a database on the instance. None keeps a setting, or gives a new one its default."""
 
     apart = [engine_of(instance.storage(moved=moved)).apart for moved in (False, True)]
     if connect is ConnectMode.FILE and (why := next(filter(None, apart), "")):
-        raise UsageError(f"{instance.slug} cannot be connected by file: {why}", "Say --connect auto or url, or nothing")
+        raise UsageError(f"{instance.slug} cannot be connected by file: {why}", "Use --connect auto or url, or omit it")
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         registry.assign(instance, app, now_ms(), connect, begins, scrub=scrubbing.command, scrub_ms=scrubbing.limit_ms)
@@ -56,10 +56,12 @@ def assign(
         yield from _how_new_ones_begin(registry, app, instance, live, reporter)
         rule = registry.scrubs(app.id).get(instance.id)
         if rule is not None:
-            yield f"{app.slug}: copies have to pass, within {rule.limit_ms / 1000:g} s: {rule.command}"
+            yield f"{app.slug}: scrub command, within {rule.limit_ms / 1000:g} s: {rule.command}"
         failed = next((database for database in live if database.error), None)
         if failed is not None:
-            raise ProvisionerError(f"{failed.name}: {failed.error}", "Then run: provisioner database fix --all")
+            raise ProvisionerError(
+                f"{failed.name}: {failed.error}", "Resolve this, then run: provisioner database fix --all"
+            )
 
     return Proposal(do)
 
@@ -69,18 +71,16 @@ def _how_new_ones_begin(
 ) -> Iterator[str]:
     begins = registry.new_branches(app.id)[instance.id]
     if begins != EMPTY:
-        yield f"{app.slug}: the database of a new branch is a {begins.replace(FORK, 'fork of ')}"
+        yield f"{app.slug}: new branches start from {begins.replace(FORK, 'a fork of ')}"
     timelines = {timeline.id: timeline.branch for timeline in registry.timelines(app.id) if not timeline.preview}
     known = {timelines[database.timeline_id] for database in live if database.timeline_id in timelines}
     source = named(begins, known)
     if source is not None and source not in known:
-        reporter.say(
-            Warned(f"{app.slug}: there is no branch {shown(source)} now: until there is, new databases begin empty")
-        )
+        reporter.say(Warned(f"{app.slug}: no branch {shown(source)} exists; until it does, new databases start empty"))
 
 
 def unassign(registry: Registry, app: App, instance: Instance) -> Proposal:
-    """Detach an instance: its databases are archived and kept."""
+    """Unassign an instance: its databases are archived and kept."""
     heir = successor(registry, app, instance)
     then = f"; {heir}" if heir else ""
 
@@ -88,7 +88,7 @@ def unassign(registry: Registry, app: App, instance: Instance) -> Proposal:
         registry.unassign(instance, app, now_ms())
         run(registry, app, "unassign", reporter)
         slug = instance.slug
-        yield f"{app.slug}: {slug} is no longer assigned; 'provisioner assign' brings its data back{then}"
+        yield f"Unassigned {slug} from {app.slug}. To get its data back: provisioner assign {slug} {app.slug}{then}"
 
     typed = app.slug if holds_production(registry, app, instance) else ""
     question = f"Unassign {instance.slug} from {app.slug}? Its data is kept{then}."

@@ -1,4 +1,4 @@
-"""The pre-deploy command on data that was just put in place, and when somebody asks for it."""
+"""Running the pre-deploy command after data was replaced, and on request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from provisioner.registry.store import Registry
 
 
 def deploy(registry: Registry, app: App, timeline: Timeline) -> Proposal:
-    """Run the pre-deploy command on a timeline at its revision, also where it has succeeded there."""
+    """Run the pre-deploy command on a timeline at its revision, even if it has succeeded there."""
     name = shown(timeline.name)
     if not app.deploys:
         raise ProvisionerError(
@@ -42,9 +42,9 @@ def deploy(registry: Registry, app: App, timeline: Timeline) -> Proposal:
 def after_change(
     registry: Registry, app: App, timeline: Timeline, reporter: ProgressReporter, *, wanted: bool
 ) -> Iterator[str]:
-    """Run the command on data that has just taken the place of other data, or say that it was not `wanted`.
+    """Run the command after data was replaced, or report that it was not `wanted`.
 
-    Raises ProvisionerError where it fails: the data stays.
+    Raises ProvisionerError if it fails: the data stays.
     """
     current = registry.timeline(timeline.id)
     if not app.deploys or current.sharing or current.gone_at is not None or not current.revision:

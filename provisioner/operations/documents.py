@@ -37,7 +37,7 @@ Document = dict[str, Any]
 
 
 class Reach:
-    """Where an app's databases lie and how they are reached: asked of the registry and the home once."""
+    """The location of an app's databases and how they are reached, looked up once in the registry and the home."""
 
     def __init__(self, registry: Registry, app_id: AppId) -> None:
         self._registry = registry
@@ -60,7 +60,7 @@ class Reach:
         return self._names[database_id]
 
     def url(self, database: Database, path: str | None) -> str | None:
-        """What an app that is started now gets as its URL; None where it cannot be started. `path` is that of its file."""
+        """The URL for an app that starts now; None if it cannot start. `path` is that of its file."""
         mode = self._modes.get(database.instance_id, ConnectMode.AUTO)
         if not database.live:
             return None
@@ -70,7 +70,7 @@ class Reach:
 
 
 class _Sharing:
-    """Which databases of others an app's timelines use."""
+    """Which databases of other timelines an app's timelines use."""
 
     def __init__(self, registry: Registry, app: App) -> None:
         self._registry = registry
@@ -81,7 +81,7 @@ class _Sharing:
             self._users.setdefault(share.database_id, []).append(share.timeline_id)
 
     def used_by(self, timeline: Timeline) -> list[Database]:
-        """The databases of others that it uses."""
+        """The databases of other timelines that it uses."""
         found = (self._registry.database(database_id) for database_id in self._used.get(timeline.id, []))
         return [database for database in found if database is not None]
 
@@ -109,7 +109,7 @@ def timelines(registry: Registry, app: App) -> list[Document]:
 
 
 def timeline(registry: Registry, app: App, found: Timeline) -> Document | None:
-    """The same for one timeline; None if it is gone, and its data too."""
+    """The same for one timeline; None if it and its data are gone."""
     return next(iter(_documents(registry, app, [(found, queries.databases_of(registry, found))])), None)
 
 
@@ -117,7 +117,7 @@ def _documents(registry: Registry, app: App, listed: Iterable[tuple[Timeline, li
     sharing, reach = _Sharing(registry, app), Reach(registry, app.id)
     documents = []
     for timeline, own in listed:
-        held = sharing.used_by(timeline) + own  # what it uses of others first: that is what its apps are connected to
+        held = sharing.used_by(timeline) + own  # shared databases first: its apps are connected to those
         if held or timeline.gone_at is None:
             documents.append(
                 _timeline(app, timeline, held, sharing, reach) | {"pre_deploy": pre_deploy(registry, app, timeline)}
@@ -126,7 +126,7 @@ def _documents(registry: Registry, app: App, listed: Iterable[tuple[Timeline, li
 
 
 def pre_deploy(registry: Registry, app: App, timeline: Timeline) -> Document | None:
-    """What became of the pre-deploy command at the timeline's revision; None where the app has none."""
+    """The state of the pre-deploy command at the timeline's revision; None if the app has none."""
     status = deploy_status(app, timeline)
     if status is None:
         return None
@@ -151,9 +151,9 @@ def pre_deploy(registry: Registry, app: App, timeline: Timeline) -> Document | N
 
 
 def status_of(app: App, timeline: Timeline, held: list[Database]) -> Status:
-    """One word for a timeline with these databases, its own and what it uses of others.
+    """One word for a timeline with these databases, its own and shared ones.
 
-    A database in the archive counts if a person put it there, and nothing has replaced it on its instance. Without live
+    An archived database counts if a person archived it and nothing has replaced it on its instance. Without live
     databases, all count.
     """
     live = {database.instance_id for database in held if database.live}
@@ -180,10 +180,10 @@ def doubt_of(timeline: Timeline, reach: Reach) -> str | None:
 
 
 def orphan_of(database: Database) -> str | None:
-    """Why a database is archived though a branch has the name of its timeline; None if that is not so."""
+    """Why a database is archived although a branch has the name of its timeline; None if that is not so."""
     if database.hold is not Hold.ORPHANED:
         return None
-    return f"of an earlier branch of this name. Recover it: provisioner database recover {database.id}"
+    return f"belongs to an earlier branch of this name. Recover it: provisioner database recover {database.id}"
 
 
 def _timeline(app: App, timeline: Timeline, held: list[Database], sharing: _Sharing, reach: Reach) -> Document:
@@ -209,7 +209,7 @@ def _timeline(app: App, timeline: Timeline, held: list[Database], sharing: _Shar
 
 
 def document(database: Database, reach: Reach) -> Document:
-    """A database as it is now: its file is looked at."""
+    """A database in its current state, including its file."""
     instance = reach.instance(database.instance_id).storage(moved=database.moved)
     with only_looking():
         inspection = engine_of(instance).inspect(instance, database)
@@ -235,7 +235,7 @@ def document(database: Database, reach: Reach) -> Document:
 
 
 def database(registry: Registry, app: App, found: Database) -> Document:
-    """A database that has, or is to have, data, with its app and timeline."""
+    """A database that has data, or will have it, with its app and timeline."""
     whole = timeline(registry, app, registry.timeline(found.timeline_id))
     assert whole is not None  # noqa: S101 - it has this database
     return next(item for item in flat([whole]) if item["id"] == found.id and item["shared_from"] is None)
@@ -256,7 +256,7 @@ def flat(documents: list[Document]) -> list[Document]:
 
 
 def size_text(size: int | None) -> str:
-    """``1.4 MB``; a dash where it is not known."""
+    """``1.4 MB``; a dash if it is unknown."""
     if size is None:
         return "-"
     amount = float(size)

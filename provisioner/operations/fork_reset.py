@@ -1,4 +1,4 @@
-"""Other data, or none, in the place of what a timeline's databases hold: fork, reset, and what both and a restore share."""
+"""Replacing the data of a timeline's databases: fork, reset, and what both share with restore."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from provisioner.registry.store import Registry
 
 @dataclass(frozen=True, slots=True)
 class Scrubbing:
-    """What was said of scrubbing: None is nothing, and an empty command none."""
+    """The scrub options: None means not given, and an empty command means none."""
 
     command: str | None = None
     limit_ms: int | None = None
 
     def rule(self, registry: Registry, app: App, origin: Database | None) -> Scrub | None:
-        """What a copy of `origin` has to pass: what was said, else for a copy of production what its assignment says."""
+        """The scrub of a copy of `origin`: the given one, else the assignment's if it copies production."""
         if origin is None:
             return None
         assigned = registry.scrubs(app.id).get(origin.instance_id)
@@ -55,17 +55,17 @@ def fork(
     scrubbing: Scrubbing = _AS_ASSIGNED,
     deploy: bool = True,
 ) -> Proposal:
-    """Make the databases of a timeline copies of another's as they are now, or empty, while others write to them: all of
+    """Make a timeline's databases copies of another's current data, or empty, while programs write to them: all of
     them, or none if one cannot be copied.
 
-    `action` is what it is called, ``fork`` or ``reset``. `deploy`: the pre-deploy command is run on them afterwards. Raises
-    ProvisionerError where that cannot be.
+    `action` is ``fork`` or ``reset``. `deploy`: run the pre-deploy command on them afterwards. Raises ProvisionerError if
+    that cannot be done.
     """
     pairs = _pairs(registry, target, source)
     for goal, origin in pairs:
         may_be_replaced(registry, goal, action)
         if origin is not None and origin.id == goal.id:
-            raise ProvisionerError(f"{goal.name} cannot be a fork of itself", "Name another branch")
+            raise ProvisionerError(f"{goal.name} cannot be a fork of itself", "Choose another branch")
     app = target.app
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
@@ -99,13 +99,13 @@ def fork(
 
 
 def _pairs(registry: Registry, target: Target, source: Target | None) -> list[tuple[Database, Database | None]]:
-    """Each database that is to be replaced, and what it becomes a copy of: they are on the same instance."""
+    """Each database to replace, and the database on the same instance that it becomes a copy of."""
     if source is not None and source.narrowed:
         wanted = frozenset(item.id for item in source.instances)
         if not wanted & {item.id for item in target.instances}:
             raise ProvisionerError(
-                f"{source.own[0].name if source.own else source.name} and {target.name} are on two instances",
-                "Choose an instance on which both are: --instance INSTANCE",
+                f"{source.own[0].name if source.own else source.name} and {target.name} are on different instances",
+                "Choose an instance that both have: --instance INSTANCE",
             )
         target = target.on(wanted)
     goals = own_of(registry, target)
@@ -122,19 +122,19 @@ def _pairs(registry: Registry, target: Target, source: Target | None) -> list[tu
 
 
 def own_of(registry: Registry, target: Target) -> tuple[Database, ...]:
-    """All of a timeline's databases that are meant. Raises ProvisionerError where one is another timeline's that it only
-    shares."""
+    """All of a timeline's databases in question. Raises ProvisionerError if one belongs to another timeline that shares
+    it."""
     for item in target.shared:
         owner = shown(registry.timeline(item.timeline_id).name)
         raise ProvisionerError(
             f"{target.name} shares {item.name}, which is the database of {owner}",
-            f"Name that one if it is meant, or first: provisioner database unshare {target.name}",
+            f"To replace that one's data, use its name; or first run: provisioner database unshare {target.name}",
         )
     return all_used(target)
 
 
 def _what(target: Target, databases: Sequence[Database]) -> str:
-    """What is named in a question: the timeline where all of its databases are meant."""
+    """The name in a question: the timeline's if it is about all of its databases."""
     return ", ".join(item.name for item in databases) if target.narrowed else target.name
 
 
@@ -143,7 +143,7 @@ def whose(target: Target, databases: Sequence[Database]) -> str:
 
 
 def becomes(registry: Registry, databases: Sequence[Database]) -> str:
-    """For a question about other data in their place: what is kept of the current data."""
+    """For a question about replacing data: what becomes of the current data."""
     gone = lost(registry, databases)
     count = len(databases) - len(gone)
     said = [f"The data of {', '.join(item.name for item in gone)} is lost, so none of it is kept"] if gone else []
@@ -153,7 +153,7 @@ def becomes(registry: Registry, databases: Sequence[Database]) -> str:
 
 
 def shared_by(registry: Registry, databases: Iterable[Database]) -> str:
-    """For a question about what happens to databases: a sentence that names who else uses them, if somebody does."""
+    """For a question about databases: a sentence that names the other timelines that use them, if there are any."""
     users = {os.fsdecode(item.name) for database in databases for item in queries.users_of(registry, database)}
     names = shown(", ".join(sorted(users)))
     return f" {names} {'uses' if len(users) == 1 else 'use'} it too." if users else ""
@@ -167,22 +167,22 @@ def was_kept(registry: Registry, done: Replaced) -> str:
 
 
 def may_be_replaced(registry: Registry, database: Database, action: str) -> None:
-    """Raises ProvisionerError where nobody may put other data in this database's place."""
+    """Raises ProvisionerError if this database's data must not be replaced."""
     timeline = timeline_of(registry, database)
     if timeline.protected:
         name = shown(timeline.name)
         raise ProvisionerError(
-            f"{database.name} is of a protected timeline, which is never the target of a {action}",
-            f"If it is to be: provisioner timeline unprotect {name}",
+            f"cannot {action} {database.name}: its timeline is protected",
+            f"To allow this, run: provisioner timeline unprotect {name}",
         )
     if timeline.production:
         raise ProvisionerError(
-            f"{database.name} holds production's data, which is never the target of a {action}",
-            f"To go back to what it was, see: provisioner database snapshot list {database.name}",
+            f"cannot {action} {database.name}: it holds production data",
+            f"To restore a snapshot instead, see: provisioner database snapshot list {database.name}",
         )
 
 
 def pause(made: CopyResult) -> str:
     if made.how:
         return f", {made.size} bytes, {made.how}"
-    return f", {made.size} bytes; writers waited for {made.paused * 1000:.1f} ms at most"
+    return f", {made.size} bytes; writers waited at most {made.paused * 1000:.1f} ms"

@@ -1,4 +1,4 @@
-"""Instances by their names, what they may be called, and how they are added."""
+"""Instances by their names, the rules for names, and adding instances."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def find(registry: Registry, slug: str) -> Instance:
         if instance.slug == slug:
             return instance
     near = nearest(slug, [instance.slug for instance in registry.instances()])
-    raise NotResolved(f"there is no instance {slug!r}", "See 'provisioner instance list'", candidates=near)
+    raise NotResolved(f"no instance named {slug!r}", "List instances: provisioner instance list", candidates=near)
 
 
 def successor(registry: Registry, app: App, leaving: Instance) -> str:
-    """What an app has of another instance once this one is away, as a sentence; empty where that does not change."""
+    """A sentence about another instance of an app that becomes its first once this one is gone; empty if none does."""
     mine = [item.slug for item in registry.assigned(app.id) if item.engine == leaving.engine]
     if len(mine) < 2 or mine[0] != leaving.slug:
         return ""
@@ -41,17 +41,17 @@ def successor(registry: Registry, app: App, leaving: Instance) -> str:
 
 
 def parse_name(text: str) -> str:
-    """`text` where an instance may be called so: its variables begin with its name."""
+    """`text` if an instance may have this name: its variables start with it."""
     slug = naming.parse_slug(text, "an instance")
     if slug in RESERVED_INSTANCES:
         raise UsageError(
-            f"{slug!r} cannot be the name of an instance: variables that begin with {instance_prefix(slug)}_ mean"
-            " something else",
+            f"{slug!r} cannot be the name of an instance: variables that start with {instance_prefix(slug)}_ have another"
+            " meaning",
             f"Try {slug + '-data'!r}",
         )
     if slug[0].isdigit():
         raise UsageError(
-            f"{slug!r} cannot be the name of an instance: its variables begin with it, and none may begin with a digit",
+            f"{slug!r} cannot be the name of an instance: its variables start with it, and none may start with a digit",
             f"Try {'kv-' + slug!r}",
         )
     return slug
@@ -59,27 +59,27 @@ def parse_name(text: str) -> str:
 
 def must_be_free(registry: Registry, slug: str) -> None:
     if any(other.slug == slug for other in registry.instances()):
-        raise ProvisionerError(f"there is an instance {slug!r} already", "Choose another name")
+        raise ProvisionerError(f"instance {slug!r} already exists", "Choose another name")
 
 
 def must_be_alone(registry: Registry, location: str, *, but: str = "") -> None:
-    """Raises ProvisionerError where another instance stores in the directory, or did so before it was deleted."""
+    """Raises ProvisionerError if another instance stores in the directory, or did so before it was deleted."""
     for other, slug, directory in locations(registry):
         if other != but and "://" not in location and os.path.realpath(directory) == os.path.realpath(location):
             raise ProvisionerError(f"instance {slug!r} stores in {location}", "Choose another directory")
 
 
 def must_stay(instance: Instance) -> None:
-    """Raises ProvisionerError where it is being moved: that has to come to its end before anything else."""
+    """Raises ProvisionerError if it is being moved: that must end before anything else."""
     if instance.moving:
         raise ProvisionerError(
             f"instance {instance.slug!r} is being moved to {instance.moving_location}",
-            f"Go on: provisioner instance move {instance.slug}, or with --back to where it was",
+            f"To continue, run: provisioner instance move {instance.slug}; to undo it, add --back",
         )
 
 
 def free_directory(registry: Registry, slug: str) -> str:
-    """A directory in the home that no instance has, or had: what was deleted may come back."""
+    """A directory in the home that no instance has or had: a deleted instance may be recovered."""
     location = os.path.join(registry.home.instances, slug)
     taken = {os.path.realpath(directory) for _, _, directory in locations(registry)}
     number = 2
@@ -90,7 +90,7 @@ def free_directory(registry: Registry, slug: str) -> str:
 
 
 def allowance_of(instance: Instance, change: AllowanceChange) -> Allowance:
-    """The instance's allowance, changed. Raises UsageError where it has no such limits."""
+    """The instance's allowance, changed. Raises UsageError if its engine has no such limits."""
     said = {
         "--max-connections-per-database": change.connections,
         "--max-temp-per-connection": change.temp,
@@ -108,7 +108,7 @@ def allowance_of(instance: Instance, change: AllowanceChange) -> Allowance:
 def add(
     registry: Registry, name: str, engine: str, where: StorageTarget, allowed: AllowanceChange = NO_CHANGE
 ) -> Proposal:
-    """Add an instance, which stores there, or in a directory of its own in the home."""
+    """Add an instance at this location, by default in its own directory in the home."""
     slug = parse_name(name)
     must_be_free(registry, slug)
     location, url = engine_for(engine, where).locate(where, free_directory(registry, slug))
@@ -122,7 +122,7 @@ def add(
     def do(_: ProgressReporter) -> Iterator[str]:
         registry.organization()
         added = _create(registry, made)
-        yield f"instance {made.slug}: assign it with 'provisioner assign {made.slug} APP'"
+        yield f"Added instance {made.slug}. To assign it, run: provisioner assign {made.slug} APP"
         if not (check := engine_of(added).look(added)).well:
             yield Warned(f"{check.what}: {check.text}")
 
@@ -130,7 +130,7 @@ def add(
 
 
 def default(registry: Registry) -> Instance:
-    """The first deno-kv instance, made in the home directory where there is none."""
+    """The first deno-kv instance; if there is none, a new one in the home directory."""
     for instance in registry.instances():
         if instance.engine == "deno-kv":
             return instance
@@ -140,14 +140,14 @@ def default(registry: Registry) -> Instance:
 
 
 def restore_default(registry: Registry) -> None:
-    """Have the default instance in the registry if that was lost: databases are stored in its directory."""
+    """Add the default instance to a registry that has lost it: databases are stored in its directory."""
     directory = free_directory(registry, "default")
     if not registry.instances() and instance_mark.read(directory) is not None:
         default(registry)
 
 
 def lost(registry: Registry) -> list[tuple[str, InstanceMark]]:
-    """Directories in the home in which an instance stores that the registry does not have."""
+    """Directories in the home with the mark of an instance that is missing from the registry."""
     known = {str(row[0]) for row in registry.rows("select id from instance")}
     try:
         there = sorted(os.listdir(registry.home.instances))
@@ -162,9 +162,9 @@ def _create(registry: Registry, instance: Instance) -> Instance:
     slug = instance.slug
     try:
         engine_of(instance).prepare(instance)
-    except StorageFailed as error:  # there is no instance of that name yet, of which anything could be asked
-        hint = error.hint.replace(f"provisioner instance test {slug}", "this again")
-        hint = hint.replace(f"provisioner instance edit {slug}", "this again, with")
+    except StorageFailed as error:  # the instance does not exist yet, so the hint must not name it
+        hint = error.hint.replace(f"provisioner instance test {slug}", "the same command again")
+        hint = hint.replace(f"provisioner instance edit {slug}", "the same command again, with")
         raise StorageFailed(error.message, hint) from error
     known = _as_before(registry, instance)
     registry.add_instance(known)
@@ -175,9 +175,9 @@ def _create(registry: Registry, instance: Instance) -> Instance:
 
 
 def _as_before(registry: Registry, instance: Instance) -> Instance:
-    """The instance with the id that it had in a registry that was lost: names on servers have it in them.
+    """The instance with the id that it had in a lost registry, because names on servers contain the id.
 
-    Raises ProvisionerError where another home stores.
+    Raises ProvisionerError if another home stores there.
     """
     mark = engine_of(instance).marked(instance, registry.home_id())
     if mark is None:

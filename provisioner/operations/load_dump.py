@@ -1,4 +1,4 @@
-"""What is in a dump in the place of a database's data, where an engine loads dumps as a whole."""
+"""Replacing a database's data with a dump, for engines that load dumps as a whole."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from provisioner.registry.store import Registry
 def load(
     registry: Registry, app: App, database: Database, path: str, *, replace: bool, keep: bool, deploy: bool = True
 ) -> Proposal:
-    """Make a database what a dump says. Unless it is empty, `replace` has to be said, and what it held becomes a snapshot,
-    which stays where `keep`. `deploy`: the pre-deploy command is run on it afterwards."""
+    """Replace a database's data with a dump. Unless it is empty, this needs `replace`, and the old data becomes a snapshot,
+    which stays if `keep`. `deploy`: run the pre-deploy command on it afterwards."""
     instance = registry.storage_of(database)
     dumps = engine_of(instance).dumps
     if dumps is None:
         raise ProvisionerError(f"a {instance.engine} database is not loaded as a whole")
     empty = dumps.is_empty(instance, database)
     if not (empty or replace):
-        raise ProvisionerError(f"{database.name} is not empty", "Say --replace to have what the dump says instead")
+        raise ProvisionerError(f"{database.name} is not empty", "Use --replace to replace its data with the dump")
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         change = ReplacementData(database, None, path, build=lambda: dumps.load(instance, database, path))
         (done,) = put_in_place(registry, app, [change], now_ms(), action="load", deploy=deploy)
-        yield f"loaded {path} into {database.name}, {done.made.size} bytes"
+        yield f"Loaded {path} into {database.name}, {done.made.size} bytes"
         if keep and not empty:
             yield was_kept(registry, done)
         else:
@@ -45,4 +45,4 @@ def load(
     if empty:
         return Proposal(do)
     users = shared_by(registry, [database])
-    return Proposal(do, f"Replace all that {database.name} holds?{users}")
+    return Proposal(do, f"Replace all data in {database.name} with the dump?{users}")

@@ -1,4 +1,4 @@
-"""Databases by their names and ids, and timelines by theirs: what a name on a command line or in a form means."""
+"""Databases and timelines by their names and ids: what a name on a command line or in a form refers to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PARTS = 2  # the kind and the instance, before the id in a name that a server h
 
 
 def find(registry: Registry, name: str) -> tuple[App, Database]:
-    """A database by its name, or by its id (or the beginning of one). The live one of a name goes before archived."""
+    """A database by its name, or by its id (or its first characters). A live one precedes archived ones of its name."""
     return _only(registry, name, called(registry, name))
 
 
@@ -36,15 +36,15 @@ def _only(registry: Registry, name: str, found: list[tuple[App, Database]]) -> t
     if found:
         each = (f"{item.id} ({item.status} on {registry.instance_of(item.instance_id).slug})" for _, item in found)
         raise Ambiguous(
-            f"there are {len(found)} databases {name!r}",
-            f"Say which by its id: {', '.join(each)}",
+            f"{len(found)} databases are named {name!r}",
+            f"Choose one by its id: {', '.join(each)}",
             candidates=[item.id for _, item in found],
         )
-    raise NotResolved(f"there is no database {name!r}", "See 'provisioner database list --all'")
+    raise NotResolved(f"no database named {name!r}", "List databases: provisioner database list --all")
 
 
 def called(registry: Registry, text: str) -> list[tuple[App, Database]]:
-    """The databases of this name, or whose id begins so, or that a server has under this name."""
+    """The databases with this name, with an id that starts with it, or with this name on a server."""
     return queries.databases_called(registry, text, names.id_of(text) if text.count("_") >= _PARTS else text)
 
 
@@ -57,11 +57,11 @@ def target(
     *,
     anywhere: bool = False,
 ) -> Target:
-    """What a name means: a database by its name or id, of the app or `anywhere`; in the app, a timeline as
-    ``DENO_TIMELINE`` has it or by its branch, or the one at a commit.
+    """What a name refers to: a database by its name or id, in the app or `anywhere`; in the app, a timeline by its name as in
+    ``DENO_TIMELINE`` or by its branch, or the timeline at a commit.
 
-    A branch that git has and the registry does not know yet is provisioned first. Raises NotResolved, also where the name
-    means two things.
+    A branch that git has and the registry does not know yet is provisioned first. Raises NotResolved, including for a name
+    with two meanings.
     """
     found = [pair for pair in called(registry, text) if anywhere or (app is not None and pair[0].id == app.id)]
     timeline = _known(registry, app, text) if app is not None else None
@@ -71,7 +71,7 @@ def target(
             raise Ambiguous(
                 f"{text!r} is a database of {shown(registry.timeline(database.timeline_id).name)}, and {shown(timeline.name)}"
                 " is called so too",
-                f"Say {database.id} for the one, {shown(timeline.name)} for the other",
+                f"Use {database.id} for the one, {shown(timeline.name)} for the other",
                 candidates=[database.id, shown(timeline.name)],
             )
         meant = targets.of_database(registry, owner, database)
@@ -80,7 +80,7 @@ def target(
             raise NotResolved(f"database {database.name!r} is on instance {slug!r}, not on {instance!r}", "Omit one")
         return meant
     if app is None:
-        raise NotResolved(f"there is no database {text!r}", "See 'provisioner database list --all'")
+        raise NotResolved(f"no database named {text!r}", "List databases: provisioner database list --all")
     if timeline is None:
         timeline = timeline_named(registry, app, os.fsencode(text), reporter)
     if timeline is None:
@@ -93,7 +93,7 @@ def target(
 
 
 def _known(registry: Registry, app: App, text: str) -> Timeline | None:
-    """A timeline by what it or its branch is called, else by its commit."""
+    """A timeline by its own or its branch's name, else by its commit."""
     found = known_timeline(registry, app, os.fsencode(text), exact=False)
     if found is None and len(text) >= SHORTEST_REVISION and _HEX.issuperset(text.lower()):
         return at_revision(registry, app, text, missing_ok=True)
@@ -101,7 +101,7 @@ def _known(registry: Registry, app: App, text: str) -> Timeline | None:
 
 
 def at_revision(registry: Registry, app: App, revision: str, *, missing_ok: bool = False) -> Timeline | None:
-    """The preview of a commit, whose id begins so, else the only timeline that is at it. Raises NotResolved."""
+    """The preview of a commit whose id starts so, else the only timeline at it. Raises NotResolved."""
     found = queries.timelines_at(registry, app.id, revision.lower())
     found = [item for item in found if item.preview] or found
     if len(found) > 1:
@@ -113,13 +113,13 @@ def at_revision(registry: Registry, app: App, revision: str, *, missing_ok: bool
         )
     if not found and not missing_ok:
         raise NotResolved(
-            f"no timeline of app {app.slug!r} is at revision {revision}", "See 'provisioner timeline list'"
+            f"no timeline of app {app.slug!r} is at revision {revision}", "List timelines: provisioner timeline list"
         )
     return found[0] if found else None
 
 
 def is_as_known(app: App, timeline: Timeline) -> bool:
-    """Is the branch of this name the one that had it at the last look? If the repository is away, there is no other look."""
+    """Whether the branch of this name is the one that had it at the last look. Without the repository, that look counts."""
     if not timeline.of_branch or not os.path.isdir(app.git_dir):
         return True
     return unchanged(app.git_dir, app.id, timeline.branch, timeline.lineage)
@@ -128,9 +128,9 @@ def is_as_known(app: App, timeline: Timeline) -> bool:
 def timeline_named(
     registry: Registry, app: App, name: bytes, reporter: ProgressReporter, *, exact: bool = False
 ) -> Timeline | None:
-    """A timeline by its branch, or as ``DENO_TIMELINE`` has it, with `exact` only so; one that is new is made first.
+    """A timeline by its branch, or by its name as in ``DENO_TIMELINE``, with `exact` only by that. A new one is created first.
 
-    Raises NotResolved where the name is that of one timeline and of another's branch.
+    Raises NotResolved if the name is that of one timeline and of another one's branch.
     """
     found = known_timeline(registry, app, name, exact=exact)
     if found is None:
@@ -142,12 +142,12 @@ def timeline_named(
 def timeline_meant(
     registry: Registry, app: App, name: bytes, reporter: ProgressReporter, *, exact: bool = False
 ) -> Timeline:
-    """As `timeline_named`, which has to be there. Raises NotResolved."""
+    """Like `timeline_named`, for a timeline that must exist. Raises NotResolved."""
     found = timeline_named(registry, app, name, reporter, exact=exact)
     if found is None:
         raise NotResolved(
             f"app {app.slug!r} has no branch or timeline {shown(name)!r}",
-            "See 'provisioner timeline list'",
+            "List timelines: provisioner timeline list",
             candidates=near(registry, app, os.fsdecode(name)),
         )
     return found
@@ -164,7 +164,7 @@ def timeline_of(registry: Registry, database: Database) -> Timeline:
 
 
 def known_timeline(registry: Registry, app: App, name: bytes, *, exact: bool) -> Timeline | None:
-    """By the name of a timeline or, not `exact`, of a branch. Raises NotResolved where it is both."""
+    """By the name of a timeline or, unless `exact`, of a branch. Raises NotResolved if it is both."""
     if exact:
         return queries.timeline_called(registry, app.id, name)
     if name == app.production:
@@ -176,8 +176,8 @@ def known_timeline(registry: Registry, app: App, name: bytes, *, exact: bool) ->
             f"{shown(app.production)} for production's" if timeline.production else "its database's name for the other"
         )
         raise Ambiguous(
-            f"{shown(name)} is a timeline of app {app.slug!r}, and a branch is called so too",
-            f"Say {shown(branch.name)} for the branch's, {other}",
+            f"{shown(name)} is a timeline of app {app.slug!r}, and also the name of a branch",
+            f"Use {shown(branch.name)} for the branch's, {other}",
             candidates=[shown(branch.name), shown(app.production) if timeline.production else shown(name)],
         )
     return timeline or branch

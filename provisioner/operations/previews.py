@@ -1,4 +1,4 @@
-"""Revisions with databases of their own, for a while."""
+"""Previews: revisions that have their own databases for a while."""
 
 from __future__ import annotations
 
@@ -34,21 +34,23 @@ def create(
     source: str,
     lasts_ms: int,
 ) -> Proposal:
-    """Give a revision databases of its own; what was there before comes back with what it held.
+    """Give a revision its own databases. A preview that existed before is recovered with its data.
 
-    `commit` is its full id, as whoever asks has found it: HEAD is another one in each checkout. `source` is ``empty``,
-    ``snapshot`` for the data as it was at the revision, or a timeline or branch to copy. 0 `lasts_ms` is for ever.
+    `commit` is its full id, resolved by the caller, because HEAD differs in each checkout. `source` is ``empty``,
+    ``snapshot`` for the data as it was at the revision, or a timeline or branch to copy. `lasts_ms` 0 is without end.
     """
     if commit is None:
-        raise NotResolved(f"{revision[:100]!r} is no commit of {os.fsdecode(app.git_dir)}", "Push it, or name another")
+        raise NotResolved(
+            f"{revision[:100]!r} is not a commit of {os.fsdecode(app.git_dir)}", "Push it, or choose another"
+        )
     if not registry.assigned(app.id):
         raise NotResolved(
             f"app {app.slug!r} has no database instance assigned", f"Run: provisioner assign INSTANCE {app.slug}"
         )
     if source != EMPTY and document(registry, app, commit) is not None:
         raise ProvisionerError(
-            f"preview/{commit} has data already",
-            f"To begin anew: provisioner database reset preview/{commit} --from {source}",
+            f"preview/{commit} already has data",
+            f"To replace it: provisioner database reset preview/{commit} --from {source}",
         )
     sources = _sources(registry, app, commit, source, reporter)
 
@@ -61,7 +63,8 @@ def create(
         failed = next((item for item in made["databases"] if item["error"]), None)
         if failed is not None:
             raise ProvisionerError(
-                f"{failed['name']}: {failed['error']}", f"Then run: provisioner database fix {failed['name']}"
+                f"{failed['name']}: {failed['error']}",
+                f"Resolve this, then run: provisioner database fix {failed['name']}",
             )
 
     return Proposal(do)
@@ -74,13 +77,13 @@ def delete(registry: Registry, app: App, timeline: Timeline) -> Proposal:
         close_preview(registry, app, timeline, now_ms())
         run(registry, app, "preview", reporter, retry=queries.ids_of(registry, timeline))
         left = document(registry, app, timeline.revision)
-        yield line(left) if left else f"deleted {shown(timeline.name)}"
+        yield line(left) if left else f"Deleted {shown(timeline.name)}"
 
-    return Proposal(do, f"Delete {shown(timeline.name)}? Its data is kept for the retention time")
+    return Proposal(do, f"Delete {shown(timeline.name)}? Its data is recoverable for the retention period.")
 
 
 def find(registry: Registry, app: App, revision: str, commit: str | None) -> Timeline:
-    """The preview of a commit, or of one whose id begins as `revision` does: the commit itself may be gone."""
+    """The preview of a commit, or of one whose id starts with `revision`: the commit itself may be gone."""
     found = find_preview(registry, app, commit) if commit else None
     if found is not None:
         return found
@@ -88,11 +91,11 @@ def find(registry: Registry, app: App, revision: str, commit: str | None) -> Tim
         begins = queries.previews_like(registry, app.id, revision)
         if len(begins) == 1:
             return begins[0]
-    raise NotResolved(f"app {app.slug!r} has no preview of {revision!r}", "See 'provisioner preview list'")
+    raise NotResolved(f"app {app.slug!r} has no preview of {revision!r}", "List previews: provisioner preview list")
 
 
 def document(registry: Registry, app: App, commit: str) -> documents.Document | None:
-    """What `preview list --json` has of it; None where it has no databases."""
+    """Its document in `preview list --json`; None if it has no databases."""
     found = find_preview(registry, app, commit)
     made = documents.timeline(registry, app, found) if found is not None else None
     return made if made is not None and made["databases"] else None
@@ -105,7 +108,7 @@ def line(preview: documents.Document) -> str:
 
 
 def _sources(registry: Registry, app: App, commit: str, source: str, reporter: ProgressReporter) -> dict[str, Source]:
-    """By the id of each of the app's instances, what is to be copied there."""
+    """The database to copy on each of the app's instances, by the instance's id."""
     if source == EMPTY:
         return {}
     if source != SNAPSHOT:
@@ -119,7 +122,7 @@ def _sources(registry: Registry, app: App, commit: str, source: str, reporter: P
     missing = [item.slug for item in registry.assigned(app.id) if item.id not in found]
     if missing:
         raise NotResolved(
-            f"on instance {missing[0]!r} no data is kept as it was at {commit}",
-            f"Have it kept for later ones: provisioner app set {app.slug} --snapshot-revisions 10",
+            f"instance {missing[0]!r} has no data as it was at {commit}",
+            f"To keep the data of later revisions: provisioner app set {app.slug} --snapshot-revisions 10",
         )
     return found

@@ -1,6 +1,6 @@
-"""What somebody wants done: checked, put into a question, and done once the answer is yes.
+"""A change that a person has requested: checked, stated as a question, and done after the answer is yes.
 
-The command line and the dashboard ask in their own ways; what they ask, and what is done then, is the same.
+The command line and the dashboard have their own prompts for the same questions and the same changes.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from provisioner.core.model import App
 from provisioner.reconcile.apply.applier import Progress
 
 STEPS = {"ensure": "provisioned", "archive": "archived", "purge": "deleted"}
-"""What a reconcile does with databases, in the words that people read."""
+"""A reconcile's actions on databases, in words for people."""
 
 
 class ProgressReporter(Protocol):
-    """Who is told of what takes a while."""
+    """A reporter of progress."""
 
     def say(self, line: str) -> None: ...
 
     def stopping(self) -> bool:
-        """Shall commands that take long be ended? Whoever comes next begins them anew."""
+        """Whether to end commands that take long. The next process starts them again."""
         ...
 
     def reconciling(self, app: App, *, steps: bool) -> AbstractContextManager[Progress | None]:
-        """Hears of an app's steps inside the block; with `steps` each is of interest, also to who reads it later."""
+        """Reports an app's steps inside the block; with `steps` it reports every step, for example to a log."""
         ...
 
 
 class NullReporter:
-    """Who is told, and does not listen."""
+    """A reporter that discards everything."""
 
     def say(self, line: str) -> None:
         pass
@@ -50,21 +50,21 @@ NULL_REPORTER = NullReporter()
 
 
 class Warned(str):
-    """A line that says what somebody should look at, though the change was made."""
+    """A line with a warning about a change that was made."""
 
     __slots__ = ()
 
 
 Doing = Callable[[ProgressReporter], Iterator[str]]
-"""Does it, as far as one iterates; what was done comes as lines for people. Raises ProvisionerError, also after lines."""
+"""Does it while it is iterated; yields lines for people about what was done. Raises ProvisionerError, even after lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """`question` says what will happen, with the question mark in it; empty where nothing is taken from anybody.
+    """`question` states the effect as a question; empty if no confirmation is needed.
 
-    `details` come before the question. Where `typed` is not empty, that word is the answer, and not yes. An answer is good
-    for one question: `about` says which where its words, as a time does, are others each time that it is asked.
+    `details` precede the question. If `typed` is not empty, that word must be typed instead of yes. An answer is valid
+    for one question: `about` identifies it if its words change each time, as a time does.
     """
 
     do: Doing
@@ -75,7 +75,7 @@ class Proposal:
 
     @property
     def mark(self) -> str:
-        """The same for the same question; empty where there is none."""
+        """A token for this question; empty if there is none."""
         return (
             sha256((self.about or self.question).encode("utf-8", "surrogateescape")).hexdigest()
             if self.question
@@ -83,6 +83,6 @@ class Proposal:
         )
 
     def answered(self, text: str) -> None:
-        """Raises ProvisionerError where the word to be typed is another."""
+        """Raises ProvisionerError if another word was typed."""
         if text != self.typed:
             raise ProvisionerError(f"{text[:64]!r} is not {self.typed!r}: nothing was done", "Try again")

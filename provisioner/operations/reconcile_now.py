@@ -1,4 +1,4 @@
-"""Reconciling what somebody has just said, and the commands that wait for it."""
+"""Reconciling a change that a person has just made, and running the commands that wait for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from provisioner.registry.store import Registry
 def run(
     registry: Registry, app: App, cause: str, reporter: ProgressReporter, *, retry: Retry = True, steps: bool = False
 ) -> controller.Outcome:
-    """Reconcile one app; what failed is tried again."""
+    """Reconcile one app, and retry what failed."""
     with reporter.reconciling(app, steps=steps) as progress:
         return controller.reconcile(registry, app, now_ms(), cause, retry=retry, progress=progress)
 
@@ -38,20 +38,20 @@ def run_whole(
 
 
 def must_be_renewed(registry: Registry, app: App) -> None:
-    """Raises ProvisionerError where programs may still be connected to one of the app's databases that should not be."""
+    """Raises ProvisionerError if programs may still be connected to one of the app's databases that should not be."""
     for database in queries.to_renew(registry, app.id):
         raise ProvisionerError(
-            f"{database.name}: {database.error or 'its server has yet to be reporter who may log in'}",
+            f"{database.name}: {database.error or 'its server still has the old logins'}",
             f"Resolve this, then run: provisioner database fix {database.name}",
         )
 
 
 def must_be_deployed(app: App, timelines: Iterable[Timeline]) -> None:
-    """Raises ProvisionerError where the pre-deploy command has failed on one of the timelines."""
+    """Raises ProvisionerError if the pre-deploy command has failed on one of the timelines."""
     for timeline in timelines:
         if timeline.gone_at is None and deploy_status(app, timeline) is Status.ERROR:
             name = os.fsdecode(timeline.name)
             raise ProvisionerError(
-                f"timeline {name!r} is in error: {timeline.failure}",
-                f"Mend that and push it, or run it again: provisioner timeline fix {name}",
+                f"timeline {name!r} failed: {timeline.failure}",
+                f"Push a fix, or run it again: provisioner timeline fix {name}",
             )

@@ -1,4 +1,4 @@
-"""Which repository an app has: found when one is registered, and changed when a person says so."""
+"""The repository of an app: found at registration, and changed by a person."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from provisioner.registry.store import Registry
 
 
 def known(registry: Registry, common_dir: bytes) -> App | None:
-    """The app that has this repository, or had it before it was removed or in the home that this one is a copy of.
+    """The app that has this repository, or had it before it was removed, or has it in the home that this one is a copy of.
 
-    Raises `WrongRepository` if the repository is another one by now, or that of an app that has a path elsewhere.
+    Raises `WrongRepository` if another repository has its place, or if it belongs to an app with another path.
     """
     for app in registry.apps():
         if app.git_dir == common_dir:
@@ -39,8 +39,8 @@ def known(registry: Registry, common_dir: bytes) -> App | None:
 
 
 def make_way(registry: Registry, common_dir: bytes, new: App | None = None) -> None:
-    """An app that was removed keeps its path for when it comes back, unless another repository is there by now, or a person
-    says that the path is that of a `new` one."""
+    """A removed app keeps its path for its recovery, unless another repository is there by then, or a person registers the
+    path as a `new` app."""
     for app in registry.apps(removed=True):
         if app.git_dir == common_dir and registry.app(app.id) is None:
             back = app.id in app_ids(common_dir) or knows_history(registry, app, common_dir)
@@ -49,8 +49,8 @@ def make_way(registry: Registry, common_dir: bytes, new: App | None = None) -> N
 
 
 def take(registry: Registry, app: App, common_dir: bytes) -> None:
-    """Let the repository say that it is this app, and no other one of this home: a copy does, of what it was copied from."""
-    with suppress(OSError):  # one that this user cannot write to is told by its history each time
+    """Write the app's id into the repository, and into no copy of it that is another app of this home."""
+    with suppress(OSError):  # without it, the repository is recognized by its history each time
         for other in registry.apps(removed=True):
             if other.id != app.id and other.id in app_ids(common_dir):
                 leave(other, common_dir)
@@ -58,13 +58,13 @@ def take(registry: Registry, app: App, common_dir: bytes) -> None:
 
 
 def leave(app: App, common_dir: bytes) -> None:
-    """Take out of a repository what says that it is the app. Raises OSError."""
+    """Remove the app's id from a repository. Raises OSError."""
     remove_anchors(common_dir, app.id)
     release(common_dir, app.id)
 
 
 def exchanged(registry: Registry, app: App, common_dir: bytes) -> App | None:
-    """The app whose path the repository of `app` has now, if its own repository has that of `app`; None if the path is free.
+    """The app whose path the repository of `app` now has, if that app has the path of `app`; None if the path is free.
 
     Raises ProvisionerError if the path is another app's.
     """
@@ -75,12 +75,12 @@ def exchanged(registry: Registry, app: App, common_dir: bytes) -> App | None:
         return other
     raise ProvisionerError(
         f"{os.fsdecode(common_dir)} is the repository of app {other.slug!r}",
-        f"Say first where that is now: provisioner app set {other.slug} --repository PATH",
+        f"First give its new location: provisioner app set {other.slug} --repository PATH",
     )
 
 
 def unlike(registry: Registry, app: App, common_dir: bytes) -> WrongRepository | None:
-    """Why a repository does not seem to be the app's; None if it says that it is, or has its history."""
+    """Why a repository does not seem to be the app's; None if it has the app's id or history."""
     if app.id in app_ids(common_dir) or knows_history(registry, app, common_dir):
         return None
     return WrongRepository(f"{os.fsdecode(common_dir)} has none of the history of app {app.slug!r}")

@@ -20,7 +20,7 @@ from provisioner.registry.store import Registry
 
 
 def protect(registry: Registry, app: App, timeline: Timeline, *, protected: bool) -> Proposal:
-    """Keep a timeline whatever happens, or let it go as others do."""
+    """Protect a timeline, or remove its protection."""
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         action = "timeline.protect" if protected else "timeline.unprotect"
@@ -31,11 +31,11 @@ def protect(registry: Registry, app: App, timeline: Timeline, *, protected: bool
 
 
 def expire(registry: Registry, app: App, timeline: Timeline, lasts_ms: int | None) -> Proposal:
-    """Let a timeline end so long after now, or its last push; 0: never, None: as its app says."""
+    """Set a timeline's expiry, counted from now or its last push; 0: never, None: the app's setting."""
     if timeline.production:
-        raise ProvisionerError("the production timeline never expires", "Name another")
+        raise ProvisionerError("the production timeline never expires", "Choose another")
     if timeline.preview and lasts_ms is None:
-        raise ProvisionerError("a preview has a time of its own", "Say --after TIME or --never")
+        raise ProvisionerError("a preview has its own expiry", "Use --after TIME or --never")
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         changed = _change(registry, app, timeline, "timeline.expire", reporter, expire_ms=lasts_ms, active_at=now_ms())
@@ -49,8 +49,8 @@ def expire(registry: Registry, app: App, timeline: Timeline, lasts_ms: int | Non
 def _change(
     registry: Registry, app: App, timeline: Timeline, action: str, reporter: ProgressReporter, **said: Any
 ) -> Timeline:
-    """Save what was said of a timeline, and no more than that: somebody else may have said something meanwhile. See to
-    what follows from it. The timeline as it is then."""
+    """Save a change of a timeline's settings, only of those that were given, because another process may have changed
+    others. Apply it, and return the timeline."""
     with app_locked(registry, app), registry.change():
         current = registry.timeline(timeline.id)
         changed = replace(current, **said)

@@ -1,4 +1,4 @@
-"""Trying again, now, what failed: making databases, and the pre-deploy commands of timelines."""
+"""Retrying failed steps now: creating databases, and the pre-deploy commands of timelines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from provisioner.registry.store import Registry
 
 
 def databases(registry: Registry, app: App, found: Timeline, wanted: Sequence[Database]) -> Proposal:
-    """Make databases of a timeline that could not be made, and run what the timeline waits for."""
+    """Create the databases of a timeline that failed, and run what the timeline waits for."""
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         forget_failures(registry, app, [registry.timeline(found.id)], registry.who)
@@ -32,7 +32,7 @@ def databases(registry: Registry, app: App, found: Timeline, wanted: Sequence[Da
 
 
 def instance(registry: Registry, found: Instance) -> Proposal:
-    """Whatever of an instance's databases failed; an app that cannot be looked at keeps no other waiting."""
+    """All failed databases of an instance; an app that fails does not stop the others."""
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         failed = {item.id: item.timeline_id for item in databases_of(registry, found.id) if item.error}
@@ -46,14 +46,14 @@ def instance(registry: Registry, found: Instance) -> Proposal:
             raise troubles[0]
         _must_be_whole([item for item in databases_of(registry, found.id) if item.id in failed])
         yield (
-            f"{len(failed)} databases of {found.slug} fixed" if failed else f"no database of {found.slug} was in error"
+            f"Fixed {len(failed)} databases of {found.slug}" if failed else f"No database of {found.slug} had failed"
         )
 
     return Proposal(do)
 
 
 def everything(registry: Registry, only: App | None = None) -> Proposal:
-    """Whatever failed, of every app or of one; one that cannot be looked at keeps no other waiting."""
+    """Everything that failed, of every app or of one; an app that fails does not stop the others."""
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         apps = registry.apps() if only is None else [only]
@@ -82,7 +82,9 @@ def timeline(registry: Registry, app: App, found: Timeline) -> Proposal:
         must_be_deployed(app, [current])
         for item in queries.databases_of(registry, current):
             if item.error:
-                raise NotResolved(f"{item.name}: {item.error}", f"Then run: provisioner database fix {item.name}")
+                raise NotResolved(
+                    f"{item.name}: {item.error}", f"Resolve this, then run: provisioner database fix {item.name}"
+                )
         document = documents.timeline(registry, app, current)
         yield f"{shown(current.name)} is {document['status'] if document else 'gone'}"
 
@@ -92,7 +94,7 @@ def timeline(registry: Registry, app: App, found: Timeline) -> Proposal:
 def _tried(
     registry: Registry, app: App, reporter: ProgressReporter, timelines: list[Timeline], retry: Retry = True
 ) -> ProvisionerError | None:
-    """What keeps an app from being looked at, or its commands from being tried."""
+    """The failure of an app's reconcile or of its commands."""
     try:
         forget_failures(registry, app, timelines, registry.who)
         run_whole(registry, app, "fix", reporter, retry=retry)
@@ -105,6 +107,6 @@ def _must_be_whole(databases: list[Database]) -> None:
     for item in databases:
         if item.error:
             raise ProvisionerError(
-                f'database "{item.name}" is still in error: {item.error}',
-                f"Mend that, then run: provisioner database fix {item.name}",
+                f'database "{item.name}" failed again: {item.error}',
+                f"Resolve this, then run: provisioner database fix {item.name}",
             )

@@ -1,4 +1,4 @@
-"""One database of several timelines, on purpose."""
+"""Databases that several timelines use deliberately."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from provisioner.registry.store import Registry
 
 
 def share(registry: Registry, app: App, owner: Target, sharer: Target) -> Proposal:
-    """Let a timeline use another's databases: on each instance that is meant, or on none if one cannot be shared."""
+    """Let a timeline use another's databases: on each instance in question, or on none if one cannot be shared."""
     if owner.app.id != app.id:
         raise ProvisionerError(f"{owner.name} is a timeline of app {owner.app.slug}", f"Choose one of {app.slug}")
     if sharer.narrowed:
@@ -44,12 +44,12 @@ def share(registry: Registry, app: App, owner: Target, sharer: Target) -> Propos
 
 
 def unshare(registry: Registry, app: App, sharer: Timeline, instance: Instance | None) -> Proposal:
-    """Give a timeline its own databases again, on `instance` or wherever it shares one."""
+    """Give a timeline its own databases again, on `instance` or on every instance where it shares one."""
     mine = queries.shares_of(registry, sharer)
     if instance is not None:
         mine = [item for item in mine if item.instance_id == instance.id]
     if not mine:
-        raise ProvisionerError(f"{shown(sharer.name)} shares no database", "See 'provisioner status'")
+        raise ProvisionerError(f"{shown(sharer.name)} shares no database", "See: provisioner status")
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         sharing.unshare(registry, app, sharer, mine, now_ms())
@@ -66,28 +66,28 @@ def unshare(registry: Registry, app: App, sharer: Timeline, instance: Instance |
 
 
 def _must_be_possible(registry: Registry, app: App, owner: Timeline, sharer: Timeline, instance: Instance) -> None:
-    """Raises ProvisionerError where the one cannot use the other's database."""
+    """Raises ProvisionerError if the one cannot use the other's database."""
     name, other = shown(sharer.name), shown(owner.name)
     if owner.id == sharer.id:
-        raise ProvisionerError(f"{name} uses its own database already", "Name another timeline")
+        raise ProvisionerError(f"{name} already uses its own database", "Choose another timeline")
     if sharer.production or sharer.protected:
         what = "is protected" if sharer.protected else "holds production's data"
-        raise ProvisionerError(f"{name} {what}: its database is never put away for another's", "Name another timeline")
+        raise ProvisionerError(f"{name} {what}: it cannot share another timeline's database", "Choose another timeline")
     for share in shares(registry, app.id):
         if share.instance_id != instance.id:
             continue
         if share.timeline_id == owner.id:
             whose = _owner(registry, share)
-            raise ProvisionerError(f"{other} itself uses the database of {whose}", f"Share that one's: {whose}")
+            raise ProvisionerError(f"{other} itself uses the database of {whose}", f"Share that one instead: {whose}")
         if share.timeline_id == sharer.id and _owner(registry, share) != other:
             whose = _owner(registry, share)
             raise ProvisionerError(
-                f"{name} uses the database of {whose} already", f"End that first: provisioner database unshare {name}"
+                f"{name} already uses the database of {whose}", f"End that first: provisioner database unshare {name}"
             )
         database = registry.database(share.database_id)
         if database is not None and database.timeline_id == sharer.id:
             raise ProvisionerError(
-                f"the database of {name} is shared itself", "Let the others go first: provisioner database unshare"
+                f"the database of {name} is shared itself", "End that first: provisioner database unshare TIMELINE"
             )
 
 
@@ -98,11 +98,11 @@ def _owner(registry: Registry, share: Share) -> str:
 
 
 def _used(registry: Registry, database: Database, words: str) -> str:
-    """The words, where they are true. Raises ProvisionerError where the database is not connected."""
+    """The line, if the database is connected. Raises ProvisionerError if it is not."""
     now = registry.database(database.id)
     if now is not None and now.status is not Status.CONNECTED:
         raise ProvisionerError(
             f"{words}, which is {now.status}{f': {now.error}' if now.error else ''}",
-            f"See 'provisioner database show {now.name}'",
+            f"See: provisioner database show {now.name}",
         )
     return words

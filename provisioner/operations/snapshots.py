@@ -1,4 +1,4 @@
-"""Databases as they were at one moment: keeping them, going back, forgetting them."""
+"""Snapshots of databases: taking, restoring, and deleting them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SHORTEST_REVISION = 7
 
 
 def keep(registry: Registry, target: Target, label: str) -> Proposal:
-    """Keep the databases that a timeline uses as they are now, while others write to them: all of them, or none."""
+    """Take snapshots of the databases that a timeline uses, while programs write to them: of all of them, or none."""
     databases = all_used(target)
 
     def do(_: ProgressReporter) -> Iterator[str]:
         made = take_snapshots(registry, target.app, databases, now_ms(), label=label, cause=BY_HAND)
         for database, snapshot in zip(databases, made, strict=True):
-            yield f"snapshot {snapshot.id} of {database.name}, {snapshot.size} bytes"
+            yield f"Took snapshot {snapshot.id} of {database.name}, {snapshot.size} bytes"
 
     return Proposal(do)
 
@@ -38,7 +38,7 @@ def keep(registry: Registry, target: Target, label: str) -> Proposal:
 def restore(
     registry: Registry, target: Target, kept: Sequence[Snapshot], *, with_queue: bool = False, deploy: bool = True
 ) -> Proposal:
-    """Make a timeline's databases what they were when these snapshots, one of each, were taken: all of them, or none."""
+    """Restore a timeline's databases from these snapshots, one of each: all of them, or none."""
     goals = {item.id: item for item in own_of(registry, target)}
     pairs = [(goals[snapshot.database_id], snapshot) for snapshot in kept]
     at = rfc3339(min(snapshot.created_at for snapshot in kept))
@@ -48,85 +48,83 @@ def restore(
         changes = [ReplacementData(goal, Source(goal, snapshot.id), f"as it was at {at}") for goal, snapshot in pairs]
         done = put_in_place(registry, app, changes, now_ms(), action="restore", with_queue=with_queue, deploy=deploy)
         for item in done:
-            yield f"{item.database.name} is as it was at {at}{pause(item.made)}"
+            yield f"Restored {item.database.name} to {at}{pause(item.made)}"
             yield was_kept(registry, item)
         yield from after_change(registry, app, target.timeline, reporter, wanted=deploy)
 
     databases = [goal for goal, _ in pairs]
     users = shared_by(registry, databases)
-    return Proposal(
-        do, f"Replace {whose(target, databases)} data with that of {at}?{users} {becomes(registry, databases)}"
-    )
+    return Proposal(do, f"Restore {whose(target, databases)} data to {at}?{users} {becomes(registry, databases)}")
 
 
 def of_target(registry: Registry, target: Target, kept: Snapshot) -> list[Snapshot]:
-    """The snapshots of all of a target's databases that were taken together with this one. Raises NotResolved where one
-    of the databases has none."""
+    """The snapshots of all of a target's databases that were taken together with this one. Raises NotResolved if one of
+    the databases has none."""
     goals = own_of(registry, target)
     found = {item.database_id: item for item in snapshots.taken_with(registry, kept)}
     if kept.database_id not in {goal.id for goal in goals}:
         names = " or ".join(goal.name for goal in goals)
         raise NotResolved(
-            f"snapshot {kept.id} is not one of {names}", f"See: provisioner database snapshot list {goals[0].name}"
+            f"snapshot {kept.id} does not belong to {names}", f"See: provisioner database snapshot list {goals[0].name}"
         )
     for goal in goals:
         if goal.id not in found:
             slugs = [target.instance_of(each).slug for each in goals if each.id in found]
             raise NotResolved(
-                f"snapshot {kept.id} was taken without {goal.name}, so it is not one of all databases of {target.name}",
-                f"To restore what it holds: --instance {slugs[0]}",
+                f"snapshot {kept.id} was taken without {goal.name}, so it does not cover all databases of {target.name}",
+                f"To restore its data alone, add --instance {slugs[0]}",
             )
     return [found[goal.id] for goal in goals]
 
 
 def of_revision(registry: Registry, target: Target, revision: str) -> list[Snapshot]:
-    """The data of all of a target's databases as it was at a commit. Raises NotResolved where one has none."""
+    """The data of all of a target's databases as it was at a commit. Raises NotResolved if one has none."""
     return [at_revision(registry, goal, revision) for goal in own_of(registry, target)]
 
 
 def delete(registry: Registry, app: App, database: Database, kept: Snapshot) -> Proposal:
     def do(_: ProgressReporter) -> Iterator[str]:
         delete_snapshot(registry, app, database, kept, now_ms())
-        yield f"deleted snapshot {kept.id}"
+        yield f"Permanently deleted snapshot {kept.id}"
 
     at = rfc3339(kept.created_at)
-    return Proposal(do, f"Delete snapshot {kept.id} of {database.name}, taken {at}? It is gone then")
+    return Proposal(do, f"Permanently delete snapshot {kept.id} of {database.name}, taken {at}? This cannot be undone.")
 
 
 def find(registry: Registry, identity: str) -> Snapshot:
-    """A snapshot by its id, or by the beginning of one."""
+    """A snapshot by its id, or by the first characters of one."""
     found = snapshots.find_snapshots(registry, identity) if len(identity) >= SHORTEST_ID else []
     if len(found) == 1:
         return found[0]
     if found:
         raise Ambiguous(
-            f"{len(found)} snapshots begin with {identity!r}",
-            "Give more of the id",
+            f"{len(found)} snapshot ids start with {identity!r}",
+            "Enter more of the id",
             candidates=[item.id for item in found],
         )
-    raise NotResolved(f"there is no snapshot {identity!r}", "See 'provisioner database snapshot list'")
+    raise NotResolved(f"no snapshot {identity!r}", "List snapshots: provisioner database snapshot list")
 
 
 def at_revision(registry: Registry, database: Database, revision: str) -> Snapshot:
-    """The data as it was at a commit, or at the one whose id begins so."""
+    """The data as it was at a commit, or at the one whose id starts so."""
     kept = [item for item in snapshots.snapshots(registry, database.id) if item.cause == REVISION]
     found = [item for item in kept if item.revision.startswith(revision.lower())]
     if len(revision) < SHORTEST_REVISION or not found:
         there = ", ".join(dict.fromkeys(item.revision[:12] for item in kept)) or "none"
         raise NotResolved(
-            f"of {database.name} no data is kept at revision {revision!r}, but at: {there}",
-            "'provisioner app set --snapshot-revisions N' keeps it from now on",
+            f"{database.name} has no snapshot at revision {revision!r}, but at: {there}",
+            "To keep them from now on: provisioner app set --snapshot-revisions N",
         )
     if len({item.revision for item in found}) > 1:
         several = dict.fromkeys(item.revision for item in found)
-        raise Ambiguous(f"several revisions begin with {revision!r}", "Give more of it", candidates=list(several))
+        raise Ambiguous(f"several revisions start with {revision!r}", "Enter more of it", candidates=list(several))
     return found[0]
 
 
 def owner(registry: Registry, kept: Snapshot) -> tuple[App, Database]:
-    """The app and the database that a snapshot is of."""
+    """The app and the database of a snapshot."""
     database = registry.database(kept.database_id)
     app = app_of(registry, database) if database is not None and database.status is not Status.PURGED else None
     if app is not None and database is not None:
         return app, database
-    raise NotResolved(f"the database of snapshot {kept.id} is gone", "Its app was removed: add it again")
+    raise NotResolved(f"the database of snapshot {kept.id} is gone", "If its app was removed, add it again")

@@ -15,11 +15,11 @@ from provisioner.registry.store import Registry
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`own` are the timeline's databases that have, or are to have, data, the live ones first; `shared` are live ones of
-    other timelines that it uses instead. `instances` are those that are assigned, in that order, then others that hold
-    something of it.
+    """`own` are the timeline's databases that have data, or will have it, the live ones first; `shared` are live ones of
+    other timelines that it uses instead. `instances` are the assigned ones, in their order, then others that have data of
+    the timeline.
 
-    ``narrowed``: one database is meant, or those on one instance, and not the timeline's others.
+    ``narrowed``: it is one database, or those on one instance, without the timeline's others.
     """
 
     app: App
@@ -45,7 +45,7 @@ class Target:
 
     @property
     def used(self) -> tuple[Database, ...]:
-        """What programs on the timeline are connected to: on each instance what it shares, else its own."""
+        """What programs on the timeline are connected to: on each instance the shared one, else its own."""
         found = {item.instance_id: item for item in (*self.live, *self.shared)}
         return tuple(found[item.id] for item in self.instances if item.id in found)
 
@@ -65,7 +65,7 @@ class Target:
 
 
 def of_timeline(registry: Registry, app: App, timeline: Timeline, instance: str | None = None) -> Target:
-    """The timeline's databases, or those on one instance. Raises NotResolved where it has nothing to do with that."""
+    """The timeline's databases, or those on one instance. Raises NotResolved if the timeline has none there."""
     assigned = registry.assigned(app.id)
     own = queries.databases_of(registry, timeline)
     shared = [item for item in queries.used_of_others(registry, timeline) if item.live]
@@ -94,8 +94,8 @@ def of_database(registry: Registry, app: App, database: Database) -> Target:
 
 
 def all_used(target: Target) -> tuple[Database, ...]:
-    """What programs on the timeline are connected to, one database for each instance; a single one that is named also
-    where it is archived. Raises NotResolved where one is missing."""
+    """What programs on the timeline are connected to, one database for each instance; a single named one even if it is
+    archived. Raises NotResolved if one is missing."""
     if target.named and not target.used and len(target.archived) == len(target.own) == 1:
         return target.archived
     there = {item.instance_id for item in target.used}
@@ -129,7 +129,7 @@ def _missing(target: Target, instance: Instance) -> NotResolved:
         if item.instance_id == instance.id:
             return NotReady(
                 f"database {item.name!r} of {target.name} is archived",
-                f"Bring it back: provisioner database recover {item.name}{others}",
+                f"Recover it: provisioner database recover {item.name}{others}",
             )
     return NotReady(
         f"{target.name} has no live database on instance {instance.slug!r}", f"Run: provisioner reconcile{others}"

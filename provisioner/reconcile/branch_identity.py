@@ -186,7 +186,7 @@ class _Observation:
         return shown and bool(item.lineage) and not anchor_name(item.lineage)
 
     def _over(self, item: Lineage) -> bool:
-        """Is nothing to be expected of its log any more? As long as its data is live, git may be renaming it."""
+        """Whether its log cannot change any longer. As long as its data is live, git may be renaming it."""
         assert self.sight is not None  # noqa: S101
         place = self.sight.places.get(anchor_name(item.lineage))
         return not item.live if place is None else place in self.branches
@@ -209,7 +209,7 @@ def anchored(registry: Registry, app: App) -> bool:
 
 
 def remove_unused_anchors(registry: Registry, app: App) -> None:
-    """Remove those that no timeline has any more. The caller holds the app's lock."""
+    """Remove those that no timeline uses any longer. The caller holds the app's lock."""
     kept = registry.timelines_where("app_id = ? and lineage <> ''", app.id)
     remove_other_anchors(app.git_dir, app.id, {item.lineage for item in kept})
 

@@ -49,8 +49,8 @@ MOST_PASSES = 8  # a rename over an existing branch takes three
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a reconcile did, and when (ms) time alone will make the next one necessary. `cut`: it gave way before all was
-    done. `problems`: what could not be finished of what others had begun, which keeps nothing else from being done."""
+    """The result of a reconcile, and when (ms) time alone will require the next one. `cut`: it yielded before everything was
+    done. `problems`: steps of other processes that could not be finished, which does not stop the rest."""
 
     actions: int
     next_at: int | None
@@ -70,8 +70,8 @@ def reconcile(
 ) -> Outcome:
     """Bring the app's databases to what its refs say.
 
-    `cause` goes into the audit log. `retry` tries at once again what has failed: everything, or the databases with these
-    ids. Where `give_way` is given, it is asked between steps, and ends this once it is true.
+    `cause` goes into the audit log. `retry` retries failed steps at once: everything, or the databases with these ids. If
+    `give_way` is given, it is called between steps, and True ends this.
 
     Raises `UnreadableRepository` (then nothing was changed), `Busy` and `StorageFailed`. Failures of single databases are
     in their status, not raised.
@@ -144,7 +144,7 @@ def _passes(
         if applier.left:
             return Outcome(done, now, cut=True)
         if not applier.failed and all(map(_leads_to_nothing, step.actions)):
-            return Outcome(done, step.next_at)  # a push need not wait for another look
+            return Outcome(done, step.next_at)  # a push does not wait for another look
     return Outcome(done, now)
 
 
@@ -160,7 +160,7 @@ def _leads_to_nothing(action: Action) -> bool:
 
 
 def _retire(registry: Registry, now: int) -> list[str]:
-    """Of instances that were deleted for good, servers of the home's own go, too: which do not, and why."""
+    """Remove embedded servers of permanently deleted instances. Returns the failures."""
     empty = {instance.id for instance in emptied(registry)}
     problems = []
     for item in deleted(registry) if empty else ():
@@ -193,7 +193,7 @@ def archive_instance(registry: Registry, app: App, instance: Instance, now: int,
 
 
 def preview(registry: Registry, app: App, now: int) -> Plan:
-    """What `reconcile` with `retry` would begin with; changes nothing."""
+    """What `reconcile` with `retry` would do first; changes nothing."""
     with only_looking():
         found = {database.id: database for database in damaged(registry, app)}
     seen = observe(registry, app, now, {database.timeline_id for database in found.values()})

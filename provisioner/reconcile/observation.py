@@ -23,7 +23,7 @@ from provisioner.registry.store import Registry
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a plan is made of. `next_at`: when (ms) time alone changes something about what was left out."""
+    """The input of a plan. `next_at`: when (ms) time alone changes something about the omitted timelines."""
 
     desired: Desired
     actual: Actual

@@ -24,7 +24,7 @@ def must_be_its_own(registry: Registry, app: App) -> None:
         return
     if problem := wrong(registry, app):
         raise problem
-    with suppress(OSError):  # a repository that this user cannot write to is told by its history each time
+    with suppress(OSError):  # without it, the repository is recognized by its history each time
         claim(app.git_dir, app.id)
 
 

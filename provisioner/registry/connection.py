@@ -67,7 +67,7 @@ class Tables:
 
     @classmethod
     def of_another(cls, home: Home, *, who: str = "user") -> Self:
-        """The registry of a home that is to be adopted: nothing is asked of which home it is."""
+        """The registry of a home that is to be adopted, without a check of the home's identity."""
         return cls(home, cls._connected(home, create=False, busy_seconds=BUSY_SECONDS), who, adopting=True)
 
     @staticmethod
@@ -77,7 +77,7 @@ class Tables:
                 must_lead(home)
             else:
                 raise NotResolved(
-                    f"there is no registry in {home.path}",
+                    f"no registry in {home.path}",
                     "Run 'provisioner init' in a repository, or set PROVISIONER_HOME",
                 )
             try:
@@ -154,13 +154,13 @@ class Tables:
             self._db.commit()
         except sqlite3.OperationalError as error:
             full = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
-            # SQLite may have rolled back by itself: then a second commit would do nothing and call it done
+            # SQLite may have rolled back automatically: then a second commit would do nothing and report success
             if not full or not self._db.in_transaction or not self._reserve.spend():
                 raise
             self._db.commit()
 
     def data_version(self) -> int:
-        """A number that is another one whenever somebody else has changed the registry."""
+        """A number that changes whenever another process has changed the registry."""
         return int(str(self.rows("pragma data_version")[0][0]))
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
@@ -241,9 +241,9 @@ def _to_look_at(home: Home, busy_seconds: float) -> sqlite3.Connection:
 
 
 def _must_be_ours_alone(home: Home) -> None:
-    """Where everybody may write, anybody may have put a registry that leads to other databases."""
+    """If everyone may write there, another user may have put a registry there that leads to other databases."""
     if os.stat(home.path).st_mode & 0o002:
-        raise StorageFailed(f"everybody may write to {home.path}", f"Run: chmod 700 {home.path}")
+        raise StorageFailed(f"{home.path} is writable by everyone", f"Run: chmod 700 {home.path}")
 
 
 def printable(text: str | None) -> str | None:

@@ -17,7 +17,7 @@ Known = TypeVar("Known", bound=StrEnum)
 
 
 def member(kind: type[Known], value: object) -> Known:
-    """The member with this value. Raises StorageFailed for one that nobody has written: then the registry is damaged."""
+    """The member with this value. Raises StorageFailed for an unknown one, because then the registry is damaged."""
     try:
         return kind(str(value))
     except ValueError as error:

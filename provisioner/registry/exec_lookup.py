@@ -83,10 +83,10 @@ class Resolver:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self.wary = True  # of what nobody may have looked at since git has changed it
+        self.wary = True  # of refs that may have changed since the last look
         if not _has_registry(home):
             raise NotResolved(
-                f"there is no registry in {home.path}",
+                f"no registry in {home.path}",
                 "Run 'provisioner init' in the repository, or set PROVISIONER_HOME",
             )
         if not os.access(home.path, os.W_OK | os.X_OK):
@@ -95,7 +95,7 @@ class Resolver:
                 "Make it so, or set PROVISIONER_HOME: databases live there",
             )
         if os.stat(home.path).st_mode & 0o002:
-            raise NotResolved(f"everybody may write to {home.path}", f"Run: chmod 700 {home.path}")
+            raise NotResolved(f"{home.path} is writable by everyone", f"Run: chmod 700 {home.path}")
         self._identity = must_be_home(home)
         in_place.make(f"{home.registry}-shm", FILE_MODE)
         try:
@@ -179,7 +179,7 @@ class Resolver:
             if lost:
                 raise NotReady(
                     f"the database instance {lost[0][0]!r} of app {app.slug!r} was deleted",
-                    f"Bring it back: provisioner instance recover {lost[0][1]}",
+                    f"Recover it: provisioner instance recover {lost[0][1]}",
                 )
             raise NotResolved(
                 f"app {app.slug!r} has no database instance assigned",
@@ -242,19 +242,19 @@ class Resolver:
             raise NotYet(f"the refs of timeline {timeline!r} may just have changed", RECONCILE)
         if deployed != revision:
             raise NotYet(
-                f"timeline {timeline!r} waits for its pre-deploy command at {revision[:12]}",
-                f"See 'provisioner timeline show {timeline}'",
+                f"timeline {timeline!r} is waiting for its pre-deploy command at {revision[:12]}",
+                f"See: provisioner timeline show {timeline}",
             )
         if failure is not None:
             raise NotReady(
-                f"timeline {timeline!r} is in error: {failure}",
-                f"Mend that and push it, or run it again: provisioner timeline fix {timeline}",
+                f"timeline {timeline!r} failed: {failure}",
+                f"Push a fix, or run it again: provisioner timeline fix {timeline}",
             )
 
     def _timeline_at(self, app: FoundApp, revision: str) -> bytes:
         text = revision.lower()
         if len(text) < 7 or any(char not in "0123456789abcdef" for char in text):
-            raise NotResolved(f"{revision!r} is no revision", "Give at least 7 hex digits of a commit")
+            raise NotResolved(f"{revision!r} is not a revision", "Enter at least 7 hex digits of a commit")
         rows = self._rows(
             "select production, branch, preview from timeline where app_id = ? and revision >= ? and revision < ?"
             " and (exists (select 1 from database where timeline_id = timeline.id"
@@ -273,7 +273,7 @@ class Resolver:
             raise NotYet(f"no timeline of app {app.slug!r} is at revision {revision}", _LIST)
         there = [os.fsdecode(app.production if row[0] else row[1]) for row in rows if not row[2]]
         raise Ambiguous(
-            f"{len(rows)} timelines are at revision {revision}", "Say which: --branch NAME", candidates=there
+            f"{len(rows)} timelines are at revision {revision}", "Choose one: --branch NAME", candidates=there
         )
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
@@ -288,7 +288,7 @@ class Resolver:
         return _unresolved(
             StorageFailed(
                 f"the registry {self.home.registry} cannot be read: {error}",
-                "Run 'provisioner doctor'; nothing was started, because nobody can tell which database is the right one",
+                "No program was started, because the right database is unknown. Run 'provisioner doctor'",
             )
         )
 
@@ -307,7 +307,7 @@ def _on(instance: str, assigned: list[tuple[Any, ...]], app: FoundApp) -> list[t
 
 
 def _stirred(home: Home, app_id: AppId) -> bool:
-    """Is there a wake-up that nobody has acted on yet?"""
+    """Whether there is a wake-up that no process has acted on yet."""
     path = os.path.join(home.inbox, app_id)
     return os.path.exists(path) or os.path.exists(path + ".taken")
 

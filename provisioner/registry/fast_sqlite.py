@@ -1,7 +1,7 @@
 """SQLite as `provisioner exec` can afford it.
 
 The bare `_sqlite3` module takes 1 ms where `sqlite3` takes 9. Of `functools`, whose import takes 2 more, it wants one
-function for its cache of statements; whoever asks a question or two gets that function alone.
+function for its cache of statements; a process that asks one question or two gets that function alone.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def forget_deployment(registry: Tables, deployment_id: str) -> None:
 
 
 def steps(registry: Tables, deployment_id: str) -> list[DeploymentStep]:
-    """Of a deployment, in the order in which they began."""
+    """The steps of a deployment, in the order in which they started."""
     rows = registry.rows(f"select {_STEP} from deployment_step where deployment_id = ? order by rowid", deployment_id)
     return [DeploymentStep(str(row[0]), str(row[1]), member(StepState, row[2]), *row[3:]) for row in rows]  # type: ignore[arg-type]
 

@@ -44,8 +44,8 @@ def save_instance(registry: Registry, instance: Instance, now: int, detail: str)
 
 
 def call_broken(registry: Registry, instance: Instance, now: int, why: str, *, moved: bool = False) -> None:
-    """Nothing on an instance is connected any more, until it is tried again; of one that is being moved, nothing of what
-    was `moved`, or was not."""
+    """No database on an instance stays connected, until the next retry; during a move, only the `moved` ones, or only the
+    others."""
     with registry.change():
         registry.write(
             "update database set status = 'error', error = ? where instance_id = ? and status = 'connected' and intent is null"
@@ -97,7 +97,7 @@ def deleted(registry: Registry) -> list[Deleted]:
 
 
 def emptied(registry: Registry) -> list[Instance]:
-    """The instances that were deleted, have no databases any more, and whose places no other uses."""
+    """The instances that were deleted, have no databases left, and whose locations no other instance uses."""
     rows = registry.rows(
         f"select {INSTANCE} from instance gone where deleted_at is not null and {_NO_DATA.format('gone')}"
         " and not exists (select 1 from instance other where other.id <> gone.id"
@@ -111,7 +111,7 @@ _NO_DATA = "not exists (select 1 from database where instance_id = {}.id and sta
 
 
 def locations(registry: Registry) -> list[tuple[str, str, str]]:
-    """Where data of instances is, also of those that were deleted and may be recovered: id, slug, directory or URL.
+    """The locations with data of instances, including deleted ones that may be recovered: id, slug, directory or URL.
 
     Of one that is being moved, and of one whose old place was not forgotten, both places.
     """

@@ -1,4 +1,4 @@
-"""Where the database with an id is, and how it is: what the server asks before it opens one."""
+"""The location and state of a database by its id, which the server looks up before it opens the database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from provisioner.system.home import Home
 class DatabaseLocation:
     """`location` and `url` are its storage's; `home` the path of the home whose registry this is in, and `key` what is
     another whenever that has a new key. `archived_at` in milliseconds since 1970, None where it is not archived.
-    `switching`: nobody can use it for a moment, for it is being moved."""
+    `switching`: no program can use it for a moment, because it is being moved."""
 
     name: str
     engine: str

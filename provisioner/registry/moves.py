@@ -8,8 +8,8 @@ from provisioner.registry.connection import Tables
 from provisioner.registry.store import Registry
 
 MAKING, FENCED = 1, 2
-"""How far a database is that is on its way: its snapshots may be fenced; nobody can use it. Then, too, what is left of it
-in its old place is to be put away where it was `moved`."""
+"""The progress of a database in a move: its snapshots may be fenced; no program can use it. In the latter case, the data
+at its old location is to be archived if it was `moved`."""
 
 
 def begin_move(registry: Registry, instance: Instance, location: str, url: str, quorum: int, now: int) -> None:
@@ -66,7 +66,7 @@ def set_moved(registry: Tables, database: Database, *, moved: bool) -> None:
 
 
 def on_their_way(registry: Registry, app_id: AppId) -> list[Database]:
-    """Those of an app's databases whose moving was begun and not ended."""
+    """An app's databases whose move has started and not ended."""
     rows = registry.rows(
         "select database.id from database cross join timeline on timeline.id = timeline_id"
         " where switching and app_id = ?",

@@ -1,4 +1,4 @@
-"""What is asked of one timeline, or of a few among many: nothing here reads all of an app's."""
+"""Queries about one timeline, or a few among many: none of them reads all of an app's."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def databases_of_all(registry: Registry, timeline_ids: Iterable[str]) -> list[Da
 
 
 def ids_of(registry: Registry, timeline: Timeline) -> frozenset[str]:
-    """The ids of its own databases that have, or are to have, data."""
+    """The ids of the databases that belong to it and have data, or will have it."""
     return frozenset(database.id for database in databases_of(registry, timeline))
 
 
@@ -162,7 +162,7 @@ def failed(registry: Registry, app_id: AppId) -> list[Database]:
 
 
 def to_renew(registry: Registry, app_id: AppId) -> list[Database]:
-    """An app's connected databases whose server has yet to be told who may log in."""
+    """An app's connected databases whose server has old logins."""
     return registry.databases_where(
         "renewals <> renewed and status = 'connected' and intent is null"
         " and exists (select 1 from timeline where timeline.id = timeline_id and app_id = ?) order by rowid",

@@ -37,7 +37,7 @@ def last_run(registry: Tables, timeline_id: str, kind: str) -> Run | None:
 
 
 def unfinished_runs(registry: Tables, app_id: AppId) -> list[Run]:
-    """Those of an app that have begun and not ended, or were cut off."""
+    """An app's runs that have started and not ended, or were interrupted."""
     columns = ", ".join(f"run.{name}" for name in _RUN.split(", "))
     rows = registry.rows(
         f"select {columns} from run cross join timeline on timeline.id = timeline_id where state = 'running' and app_id = ?",

@@ -1,4 +1,4 @@
-"""Which of an app's timelines a plan need not look at: most of them, most of the time.
+"""The timelines of an app that a plan can skip: most of them, most of the time.
 
 One question to SQLite classifies all of them, in a fifth of the time that it takes to read them and their databases as
 values. `tests/reconcile/test_observation.py` compares what it leaves out with what the planner says of the whole.
@@ -69,7 +69,7 @@ class Lineage(NamedTuple):
 class Settled:
     """`revisions`, by branch: nothing is to be done about its timeline while the branch is there at this revision. `live`
     are those of them that have databases in use: they are expected to be there. `unsettled` are the ids of timelines
-    that have to be looked at whatever the refs say. `lineages` are those of branches whose identity matters; `marks` are
+    that a plan must include whatever the refs are. `lineages` are those of branches whose identity matters; `marks` are
     renames that were followed before there were lineages.
     """
 

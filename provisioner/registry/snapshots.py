@@ -79,7 +79,7 @@ def forget_snapshot(registry: Tables, snapshot: Snapshot) -> None:
 
 
 def end_snapshots(registry: Tables, database_ids: list[str], now: int) -> None:
-    """The databases were deleted for good, and their snapshots with them."""
+    """The databases were permanently deleted, and their snapshots with them."""
     registry.write_all(
         "update snapshot set state = 'deleted', deleted_at = ifnull(deleted_at, ?)"
         " where database_id = ? and state <> 'deleted'",
@@ -88,7 +88,7 @@ def end_snapshots(registry: Tables, database_ids: list[str], now: int) -> None:
 
 
 def replacements(registry: Tables, app_id: AppId) -> list[Replacement]:
-    """Those of an app's databases that were begun and are not finished."""
+    """The unfinished replacements of an app's databases."""
     columns = ", ".join(f"replacement.{name}" for name in _REPLACEMENT.split(", "))
     rows = registry.rows(
         f"select {columns} from replacement cross join database on database.id = database_id"
@@ -106,7 +106,7 @@ def save_replacement(registry: Tables, replacement: Replacement) -> None:
 
 
 def replacements_of(registry: Tables, database_ids: Iterable[str]) -> list[Replacement]:
-    """Those of these databases that were begun and are not finished."""
+    """The unfinished replacements of these databases."""
     rows = registry.rows(
         f"select {_REPLACEMENT} from replacement where database_id in (select value from json_each(?))",
         json.dumps(list(database_ids)),

@@ -213,7 +213,7 @@ class Registry(Tables):
         return {str(instance_id): member(ConnectMode, mode) for instance_id, mode in rows}
 
     def new_branches(self, app_id: AppId) -> dict[str, str]:
-        """What the database of a new branch begins with on each of the app's instances, by its id: ``empty``,
+        """What the database of a new branch starts from on each of the app's instances, by its id: ``empty``,
         ``fork:production``, ``fork:parent`` or ``fork:<branch>``."""
         rows = self.rows(
             "select instance_id, new_branch from assignment where app_id = ? and removed_at is null", app_id
@@ -221,7 +221,7 @@ class Registry(Tables):
         return {str(instance_id): str(new_branch) for instance_id, new_branch in rows}
 
     def scrubs(self, app_id: AppId) -> dict[str, Scrub]:
-        """What copies on the app's instances, by their ids, have to pass; only instances that have such a rule."""
+        """The scrub commands for copies on the app's instances, by their ids; only instances that have one."""
         rows = self.rows(
             "select instance_id, scrub, scrub_ms from assignment"
             " where app_id = ? and removed_at is null and scrub <> ''",
@@ -240,8 +240,8 @@ class Registry(Tables):
         scrub: str | None = None,
         scrub_ms: int | None = None,
     ) -> None:
-        """Assign it, or change how its databases are connected to, what those of new branches begin with and what copies
-        have to pass; what is None stays as it is (``auto``, ``empty`` and nothing for ten minutes at first)."""
+        """Assign it, or change how its databases are connected to, what new branches start from, and the scrub command of
+        copies. None keeps a setting (at first ``auto``, ``empty``, and none with ten minutes)."""
         with self.change():
             self.write(
                 "insert into assignment (app_id, instance_id, created_at, connect, new_branch, scrub, scrub_ms)"
@@ -336,7 +336,7 @@ class Registry(Tables):
         )
 
     def databases_aside(self, app_id: AppId) -> list[Database]:
-        """Those of the app's databases that are to be made as copies which have to pass a command."""
+        """The app's databases that are to become scrubbed copies."""
         rows = self.rows(
             f"select {_qualified(_DATABASE, 'database')} from database cross join timeline on timeline.id = timeline_id"
             " where app_id = ? and intent = 'scrub' and status <> 'archived'",

@@ -1,4 +1,4 @@
-"""Access tokens in the registry. Of a token's secret only the SHA-256 is kept: 32 random bytes need no slower hash."""
+"""Access tokens in the registry. Only the SHA-256 of a token's secret is stored: 32 random bytes need no slower hash."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def create(
     expires_at: int | None = None,
     label: str = "",
 ) -> tuple[Token, str]:
-    """A new token and its text, which nobody can tell again."""
+    """A new token and its text, which cannot be shown again."""
     label = printable(label) or ""
     token = Token(secrets.token_hex(8), label, scope, app_id, database_id, read_only, now, expires_at, None)
     secret = secrets.token_urlsafe(32)
@@ -90,14 +90,14 @@ def revoke(registry: Tables, token: Token, now: int) -> None:
 
 
 def raise_generation(registry: Tables, database_id: str, now: int) -> None:
-    """Make what `exec` and `env` have injected for a database worthless; what they inject from now on is another."""
+    """Revoke the credentials that `exec` and `env` have injected for a database; they inject new ones from now on."""
     with registry.change():
         registry.write("update database set token_generation = token_generation + 1 where id = ?", database_id)
         registry.record(now, "token.revoke-injected", registry.who, database_id=database_id)
 
 
 def ownership(registry: Tables, database_id: str) -> tuple[AppId, bool, int] | None:
-    """Of a database that is or was: its app's id, whether it is production's, and its token generation."""
+    """Facts of an existing or former database: its app's id, whether it is production's, and its token generation."""
     rows = registry.rows(
         "select app_id, production, token_generation from database join timeline on timeline.id = timeline_id"
         " where database.id = ?",
@@ -112,7 +112,7 @@ def sharers(registry: Tables, database_id: str) -> list[str]:
 
 
 def renew_all(registry: Tables) -> None:
-    """Every server has to be told who may log in: the home has another key."""
+    """Every server needs new logins: the home has another key."""
     registry.write("update database set renewals = renewals + 1 where status not in ('archived', 'purged')")
 
 

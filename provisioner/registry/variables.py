@@ -1,4 +1,4 @@
-"""An app's own variables, per context. Values are in the registry as they are: whoever may run the app may read them."""
+"""An app's variables, per context. The registry stores values as they are, because users who run the app can read them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REST = _FIRST | frozenset("0123456789")
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """``changed_at`` is in milliseconds since 1970. Of a secret the value is shown to nobody but the app."""
+    """``changed_at`` is in milliseconds since 1970. The value of a secret is shown only to the app."""
 
     name: str
     context: Context
@@ -45,9 +45,11 @@ def check(name: str, value: str, taken: Iterable[str] = ()) -> None:
         raise UsageError(f"{name[:20]}… has {len(name)} bytes, more than the {LONGEST_NAME} of a name", "Shorten it")
     for prefix in RESERVED_PREFIXES:
         if name.startswith(prefix):
-            raise UsageError(f"{name} cannot be set: what begins with {prefix} is not for users", "Name it otherwise")
+            raise UsageError(
+                f"{name} cannot be set: names that start with {prefix} are reserved", "Choose another name"
+            )
     if name in RESERVED or name in taken:
-        raise UsageError(f"{name} cannot be set: it tells an app where its database is", "Name it otherwise")
+        raise UsageError(f"{name} cannot be set: it contains the location of the app's database", "Choose another name")
     if name in NOT_AN_APPS:
         raise UsageError(f"{name} cannot be set: it says where programs are found", "Set it where the app is started")
     try:

@@ -1,4 +1,4 @@
-"""Putting a process into a sandbox, or under another account, before it becomes a command. What is refused stays refused."""
+"""Putting a process into a sandbox, or under another account, before it becomes a command. A refusal is final."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LAST_CAPABILITY = 63
 
 
 def hide(sandbox: Sandbox) -> None:
-    """Hide what is private, if the kernel lets this user. Before the account is changed. Raises OSError."""
+    """Hide private directories, if the kernel lets this user. Before the account is changed. Raises OSError."""
     namespace.hide(sandbox.hidden, (*sandbox.readable, *sandbox.writable, *sandbox.databases))
 
 
 def enter(sandbox: Sandbox) -> None:
-    """Confine this process and what it starts, for good. Raises OSError."""
+    """Confine this process and what it starts, permanently. Raises OSError."""
     _give_up_privileges()
     rules = landlock.Ruleset(listen=sandbox.listen, connect=sandbox.connect)
     for paths, access in (
@@ -51,11 +51,11 @@ def die_with_parent(number: int) -> None:
 
 
 def _give_up_privileges() -> None:
-    """Programs of other owners and with capabilities are run as any other from now on."""
+    """From now on, programs with other owners or capabilities run without them."""
     libc = ctypes.CDLL(None, use_errno=True)
     for capability in range(_LAST_CAPABILITY + 1):
         if capability not in _KEPT:
-            libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0)  # refused to all but root, who alone has any
+            libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0)  # refused to all but root, and only root has any
     libc.prctl(_CAP_AMBIENT, _CLEAR_ALL, 0, 0, 0)
     if libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         code = ctypes.get_errno()

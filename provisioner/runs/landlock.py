@@ -1,4 +1,4 @@
-"""Landlock: the kernel refuses a process, and all that it starts, what no rule allows. See landlock(7).
+"""Landlock: the kernel refuses a process, and its children, whatever no rule allows. See landlock(7).
 
 Light, and nothing but the standard library: the supervisor of a command imports it.
 """
@@ -40,7 +40,7 @@ def abi() -> int:
 
 
 def missing(version: int) -> tuple[str, ...]:
-    """What a kernel with this version of the interface does not refuse."""
+    """What a kernel with this version of the interface does not enforce."""
     since = (
         (3, "truncating files by name"),
         (4, "listening on TCP ports"),
@@ -69,7 +69,7 @@ class Ruleset:
                 _checked(_ADD_RULE, self._fd, _NET_PORT, struct.pack("=QQ", bit, port), 0)
 
     def allow(self, path: str, access: int) -> None:
-        """Allow this at a path and below. What is not there is not allowed, should it come later."""
+        """Allow this at a path and below. A path that does not exist yet is not allowed later either."""
         try:
             fd = os.open(path, _O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -82,7 +82,7 @@ class Ruleset:
             os.close(fd)
 
     def restrict(self) -> None:
-        """Enforce the rules from now on, for good. The process has to have no way to gain privileges."""
+        """Enforce the rules permanently. The process must have no way to gain privileges."""
         _checked(_RESTRICT_SELF, self._fd, 0)
         os.close(self._fd)
 

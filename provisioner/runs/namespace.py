@@ -1,7 +1,7 @@
 """A mount namespace in which private directories are empty, if the kernel lets this user have one.
 
-Landlock refuses to open what is there; but not to change its mode, owner or times, nor to talk to sockets there. Where it
-is not visible, that is refused, too.
+Landlock prevents opening existing files, but not changing their mode, owner, or times, nor connecting to sockets. In
+this namespace they are invisible, which prevents that too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _RDONLY, _NOSUID, _NODEV, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 32, 4096, 1
 
 
 def hide(directories: Iterable[str], shown: Sequence[str]) -> bool:
-    """Have each directory empty for this process and what it starts, but for the paths `shown` in it, for good.
+    """Make each directory permanently empty for this process and its children, except for the paths `shown` in it.
 
     False, and nothing is changed, if this user may not. Raises OSError if it cannot be finished.
     """

@@ -1,4 +1,4 @@
-"""What the supervisor of a command is told, in one line of JSON: the command, its limits, and what it may reach."""
+"""The order of a supervisor, in one line of JSON: the command, its limits, and what it may reach."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from provisioner.runs.sandbox import Sandbox
 class Order:
     """``environment`` is all of it; ``secrets`` are masked in its output; ``user`` is the account, if it is another.
 
-    ``limit_ms`` is how long it may run, 0 for ever. ``keep_free``: bytes that stay free on the disk of its directory, else it
-    is ended; ``memory`` the bytes that it and all that it starts may have in memory, 0 for any number. ``rotated`` is the path
-    of a log that goes on in a new file when it is full; empty for one that ends there.
+    ``limit_ms`` is its time limit, 0 for none. ``keep_free``: bytes that stay free on the disk of its directory, else it
+    is ended; ``memory`` the bytes that it and its children may have in memory, 0 for any number. ``rotated`` is the path
+    of a log that continues in a new file when it is full; empty for one that ends there.
     """
 
     words: tuple[str, ...]

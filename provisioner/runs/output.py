@@ -1,4 +1,4 @@
-"""The log of a command: what it printed, without its credentials, up to a limit."""
+"""The log of a command: its output, without credentials, up to a limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OLDER = ".1"  # what the name of the older one ends with
 
 
 class OutputLog:
-    """A log that is written to a descriptor. At its limit it says that the rest is not kept."""
+    """A log that is written to a descriptor. At its limit it notes that the rest is not kept."""
 
     def __init__(self, fd: int, stream: RedactedStream) -> None:
         self._fd, self._stream, self._left = fd, stream, MOST_LOG_BYTES
@@ -23,7 +23,7 @@ class OutputLog:
             self._keep(self._stream.write(data))
 
     def close(self) -> None:
-        """Write what was held back."""
+        """Write the text that was held back."""
         if self._left > 0:
             self._keep(self._stream.close())
 
@@ -39,7 +39,7 @@ class OutputLog:
         while view:
             try:
                 view = view[os.write(self._fd, view) :]
-            except OSError:  # a full disk is no reason to end the command
+            except OSError:  # a full disk must not end the command
                 self._left = 0
                 return
 
@@ -55,7 +55,7 @@ class RotatedLog:
         self._put(self._stream.write(data))
 
     def close(self) -> None:
-        """Write what was held back."""
+        """Write the text that was held back."""
         self._put(self._stream.close())
         os.close(self._fd)
 
@@ -63,7 +63,7 @@ class RotatedLog:
         return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def _put(self, data: bytes) -> None:
-        with suppress(OSError):  # a full disk is no reason to end the app; what it prints is lost until there is room
+        with suppress(OSError):  # a full disk must not end the app; its output is lost until there is room
             if os.fstat(self._fd).st_size + len(data) > MOST_ROTATED_BYTES:
                 os.rename(self._path, self._path + OLDER)
                 full, self._fd = self._fd, self._open()

@@ -1,4 +1,4 @@
-"""Running a user's command to its end, with a time limit and a log, and with nothing of it left afterwards."""
+"""Running a user's command to its end, with a time limit and a log, and without leaving processes behind."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from provisioner.system import failpoints
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home, inherited, inherited_by_strangers
 
 RUN = "PROVISIONER_RUN"
-"""The variable that all processes of a run have; how they are found when their supervisor was killed."""
+"""The variable that all processes of a run have, by which they are found if their supervisor was killed."""
 
 STOPPED = "it was stopped"
 LAST_WORDS = 300  # characters of a log that go into an error
-_TAIL = 65_536  # bytes that are looked at for them
+_TAIL = 65_536  # bytes that are read for them
 _LOOK_SECONDS = 0.2
 _PATIENCE_SECONDS = 5.0
 KEEP_FREE = 64 << 20  # bytes on the home's disk, which all branches need
 _SUPERVISE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervisor.py")
 
 Stop = Callable[[], bool]
-"""Asked several times a second; once it is true, the command is ended."""
+"""Called several times a second; once it returns True, the command is ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Confined:
     """What a command may reach: ``sandbox`` as the kernel enforces it, and the account ``user``, if it is another.
 
-    Then ``home`` is its own, empty home directory, with one for temporary files in it. With neither, it may do what the
-    user may who runs provisioner, and ``warning`` says so in its log.
+    Then ``home`` is its own, empty home directory, with one for temporary files in it. With neither, it may do whatever the
+    user that runs provisioner may, and ``warning`` says so in its log.
     """
 
     sandbox: Sandbox | None = None
@@ -51,9 +51,9 @@ class Confined:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is run: a program with its arguments, in a directory, for so long at most, with these variables set.
+    """A program with its arguments, its directory, its time limit, and its variables.
 
-    ``secrets`` are masked in what it prints. ``limit_ms`` 0 is no limit; ``memory``: bytes, 0 is any number.
+    ``secrets`` are masked in its output. ``limit_ms`` 0 means no limit; ``memory``: bytes, 0 is any number.
     """
 
     words: Sequence[str]
@@ -74,7 +74,7 @@ def log_path(home: Home, run_id: str) -> str:
 
 
 def run(home: Home, run_id: str, command: Command, stop: Stop, path: str = "") -> str:
-    """Run it to its end: what went wrong, empty where nothing did. Its log is at `path`, or at `log_path`.
+    """Run it to its end. Returns the failure, empty if there is none. Its log is at `path`, or at `log_path`.
 
     Raises StorageFailed.
     """
@@ -96,7 +96,7 @@ def supervised(run_id: str, command: Command, log: str) -> subprocess.Popen[byte
             os.write(written, f"[provisioner: {command.confined.warning}]\n".encode())
         return subprocess.Popen(
             [sys.executable, "-I", "-S", _SUPERVISE, str(written)],
-            env={RUN: run_id},  # what is the command's alone, or the daemon's, is not in the supervisor's environment
+            env={RUN: run_id},  # variables of the command or the daemon are not in the supervisor's environment
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=written,
@@ -110,7 +110,7 @@ def supervised(run_id: str, command: Command, log: str) -> subprocess.Popen[byte
 
 
 def order_of(run_id: str, command: Command, rotated: str = "") -> Order:
-    """What the supervisor of a command is told. `rotated` is the path of a log without an end, if it has one."""
+    """The order of a command's supervisor. `rotated` is the path of a log without an end, if it has one."""
     mine = command.confined
     kept = inherited_by_strangers(mine.home) if mine.home else inherited()
     stray = strays(dict(command.variables))
@@ -135,7 +135,7 @@ def _wait(supervisor: subprocess.Popen[bytes], run_id: str, order: Order, stop: 
     assert supervisor.stdin is not None  # noqa: S101
     assert supervisor.stdout is not None  # noqa: S101
     try:
-        with suppress(BrokenPipeError):  # it was killed, which the end of its output says
+        with suppress(BrokenPipeError):  # it was killed, which the end of its output shows
             supervisor.stdin.write(order.line())
             supervisor.stdin.flush()
         failpoints.point("run.started")
@@ -152,7 +152,7 @@ def _wait(supervisor: subprocess.Popen[bytes], run_id: str, order: Order, stop: 
         raise
     if not said:
         end_survivors(run_id)
-        return "what supervises it was killed"
+        return "its supervisor was killed"
     return what_went_wrong(said, order)
 
 
@@ -177,7 +177,7 @@ def what_went_wrong(said: str, order: Order) -> str:
 
 
 def end_survivors(run_id: str) -> None:
-    """End the processes of a run whose supervisor was killed, where the system tells which they are."""
+    """End the processes of a run whose supervisor was killed, if the system shows them."""
     mark = f"{RUN}={run_id}".encode()
     patience = time.monotonic() + _PATIENCE_SECONDS
     while (left := _marked(mark)) and time.monotonic() < patience:
@@ -203,7 +203,7 @@ def _marked(mark: bytes) -> list[int]:
 
 
 def last_words(path: str) -> str:
-    """How a log ends, on one line; empty where it holds nothing."""
+    """The end of a log, on one line; empty if it holds nothing."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.path.getsize(path) - _TAIL))
@@ -214,7 +214,7 @@ def last_words(path: str) -> str:
 
 
 def failed(home: Home, run_id: str, what: str, why: str) -> str:
-    """The sentence about a run that went wrong: what, why, its last words, and where all of them are."""
+    """The sentence about a failed run: what, why, its last words, and the path of its output."""
     path = log_path(home, run_id)
     said = last_words(path)
     return f"{what} failed: {why}{f' ({said})' if said else ''}; its output is in {path}"

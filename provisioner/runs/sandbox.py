@@ -15,7 +15,7 @@ SYSTEM = (
     *("/snap", "/proc", "/sys", "/var/lib/ca-certificates", "/run/systemd/resolve", "/run/resolvconf", "/run/nscd"),
     *("/run/NetworkManager/resolv.conf", "/run/current-system", "/etc/resolv.conf", "/etc/localtime"),
 )
-"""What programs need to start, to resolve names and to check certificates. Of it, what every user may read."""
+"""What programs need to start, to resolve names, and to check certificates, as far as every user may read it."""
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 
@@ -32,11 +32,11 @@ _BESIDE_PROGRAMS = ("lib", "lib64", "libexec", "share", "include", "pyvenv.cfg")
 @dataclass(frozen=True, slots=True)
 class Sandbox:
     """``readable`` are files and directories to read and execute; ``writable`` directories for anything; ``databases``
-    directories whose files may be read, written, made and removed, but are no programs and no links.
+    directories whose files may be read, written, created, and deleted, but not programs or links.
 
     ``listen`` and ``connect`` are TCP ports; None is any. ``unix_sockets``: may it make any? With them it can talk to
-    every service of this machine that has one, such as Docker's and systemd's, and have those do what it may not.
-    ``hidden`` are directories that are empty for it, apart from what else it may reach, if the kernel allows that.
+    every service of this machine that has one, such as Docker's and systemd's, and let those do what it may not.
+    ``hidden`` are directories that are empty for it, except for what else it may reach, if the kernel allows that.
     """
 
     readable: tuple[str, ...] = ()

@@ -46,9 +46,9 @@ def supported() -> bool:
 
 
 def restrict(*, unix_sockets: bool, listening: bool) -> None:
-    """Filter the calls of this thread and of what it starts, for good. Raises OSError.
+    """Permanently filter the calls of this thread and its children. Raises OSError.
 
-    The process has to have no way to gain privileges.
+    The process must have no way to gain privileges.
     """
     program = _program(_MACHINES[platform.machine()], unix_sockets=unix_sockets, listening=listening)
     code = ctypes.create_string_buffer(program)

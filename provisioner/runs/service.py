@@ -28,7 +28,7 @@ class Service:
         return self._supervisor.pid
 
     def ended(self, wait: float = 0.0) -> str | None:
-        """How it ended, if it has, or does within so many seconds: a sentence, also where it ended well."""
+        """A sentence about how it ended, if it has, or does within `wait` seconds, even if it ended well."""
         if self._ended is None:
             assert self._supervisor.stdout is not None  # noqa: S101
             if not select.select([self._supervisor.stdout], [], [], wait)[0]:
@@ -47,7 +47,7 @@ class Service:
         self._say(f"end {seconds}\n".encode())
 
     def stop(self, seconds: float = 0.0) -> str:
-        """End it: it has so many seconds of its own. How it ended."""
+        """End it within `seconds`. Returns how it ended."""
         if self._ended is None:
             if seconds:
                 self.ask_to_end(seconds)

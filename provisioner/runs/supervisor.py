@@ -1,13 +1,13 @@
-"""The parent of a command that somebody else wrote: when that ends, everything that it has started ends too.
+"""The parent of a user's command: when the command ends, everything that it has started ends too.
 
 Run as a file, ``python -I -S supervisor.py LOG``. Its standard input is a pipe that its starter holds open: one line says
 what to run (see `order`). A second line, ``end`` and a number of seconds, asks the command to end in that time; when the pipe
 ends, the starter has died, or wants the command to end at once. It prints one line, how the command ended: ``exit N``,
 ``signal N``, ``time`` (its time was over), ``space`` (its disk was nearly full), ``memory`` (it took too much), ``stopped``, or
-``refused`` with the reason why it could not be started as it has to be.
+``refused`` with the reason why it could not be started as ordered.
 
 On Linux it adopts what the command leaves behind (``PR_SET_CHILD_SUBREAPER``), including a daemon that forked twice and
-began a session of its own; elsewhere it reaches the command's process group only.
+started its own session; elsewhere it reaches only the command's process group.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class _Watch:
 
 
 def free_bytes(directory: str) -> int:
-    """What this user may still write there; as if endless where nobody can say."""
+    """The space that this user may still fill there; unlimited if the system does not report it."""
     try:
         disk = os.statvfs(directory)
     except OSError:

@@ -1,6 +1,6 @@
-"""Where a command works: a directory of its run's own in the home, which is removed when the run is over.
+"""The working directory of a command: in its run's directory in the home, which is deleted when the run is over.
 
-A command that runs as another account, which cannot get into the home, has it in ``/var/tmp``.
+A command that runs as another account, which cannot enter the home, has it in ``/var/tmp``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from provisioner.core.errors import StorageFailed
 from provisioner.system.home import DIRECTORY_MODE, Home
 
-OUTSIDE = "/var/tmp"  # noqa: S108 - the directory below has a name that nobody can guess, and is made anew
+OUTSIDE = "/var/tmp"  # noqa: S108 - the directory below is new, and its name cannot be guessed
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +40,21 @@ def make(home: Home, run_id: str, user: str = "") -> Workplace:
         for path in (place.root, place.checkout, place.home, os.path.join(place.home, "tmp")):
             os.mkdir(path, DIRECTORY_MODE)
     except OSError as error:
-        raise StorageFailed(f"cannot make {place.root}: {error.strerror}", "Make room, or make it writable") from error
+        raise StorageFailed(
+            f"cannot create {place.root}: {error.strerror}", "Make room, or make it writable"
+        ) from error
     return place
 
 
 def give(place: Workplace, user: str) -> None:
-    """Let another account own everything there. Raises StorageFailed."""
+    """Make another account the owner of everything there. Raises StorageFailed."""
     try:
         account = pwd.getpwnam(user)
         for directory, _, names in os.walk(place.root):
             for path in (directory, *(os.path.join(directory, name) for name in names)):
                 os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
     except (KeyError, OSError) as error:
-        why = error.strerror if isinstance(error, OSError) else "there is no such account"
+        why = error.strerror if isinstance(error, OSError) else "no such account"
         raise StorageFailed(f"cannot give {place.root} to {user}: {why}", "Only root can") from error
 
 

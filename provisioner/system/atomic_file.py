@@ -1,4 +1,4 @@
-"""Files that are there after a power cut, or not at all: write beside, sync, rename, sync the directory."""
+"""Files that survive a power cut whole or not at all: write beside, sync, rename, sync the directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SYNC_ALL_FROM = 8  # files; from here one syncfs is cheaper than an fsync each
 
 
 def write_file(path: str, data: bytes) -> None:
-    """Write a new file; not synced, and an error where the path is taken."""
+    """Write a new file without syncing it; an error if the path exists."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     try:
         view = memoryview(data)
@@ -35,7 +35,7 @@ def sync_path(path: str) -> None:
 
 
 def sync_file_system(path: str) -> bool:
-    """syncfs(2) on the file system that holds `path`; False where the platform has no such call.
+    """syncfs(2) on the file system that holds `path`; False if the platform has no such call.
 
     Linux reports write-back errors through it since 5.8, so a success means that all of it is on disk.
     """
@@ -55,9 +55,9 @@ def sync_file_system(path: str) -> bool:
 
 
 def replace_file(path: str, data: bytes | Callable[[int], bytes], mode: int) -> None:
-    """Put a whole file in the place of `path`, atomically. `data` may be made from the new file's descriptor."""
+    """Replace `path` atomically with a whole file. `data` may be written through the new file's descriptor."""
     beside = f"{path}.{os.getpid()}.new"
-    if os.path.lexists(beside):  # left by a process that was killed, or a link that somebody put there
+    if os.path.lexists(beside):  # left by a process that was killed, or a link that another user put there
         os.unlink(beside)
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:

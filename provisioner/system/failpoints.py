@@ -85,7 +85,7 @@ def arm(spec: str) -> None:
     global _armed, _left
     name, _, count = spec.partition(":")
     if name not in POINTS:
-        raise ValueError(f"no fault point {name!r}; there are: {', '.join(POINTS)}")
+        raise ValueError(f"no fault point {name!r}; choose one of {', '.join(POINTS)}")
     _armed, _left = name, int(count or 1)
 
 

@@ -14,11 +14,11 @@ from provisioner.system.home import FILE_MODE
 
 
 def try_lock(path: str) -> int | None:
-    """A descriptor that holds the lock until it is closed, or None where another process holds it."""
+    """A descriptor that holds the lock until it is closed, or None if another process holds it."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     except OSError as error:
-        raise StorageFailed(f"cannot open the lock {path}: {error.strerror}", "Mend the home directory") from error
+        raise StorageFailed(f"cannot open the lock {path}: {error.strerror}", "Check the home directory") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -48,7 +48,7 @@ def locked(path: str, what: str, timeout: float = 60.0) -> Iterator[None]:
 
 
 def held_by(*paths: str) -> str:
-    """Which other processes keep these files locked for writing, for people; empty where the system does not tell."""
+    """The other processes that keep these files locked for writing, for people; empty if the system does not show them."""
     inodes = {str(os.stat(path).st_ino) for path in paths if os.path.exists(path)}
     if not os.path.exists("/proc/locks"):
         return ""

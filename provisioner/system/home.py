@@ -1,4 +1,4 @@
-"""Where the organization lives. The only reader of ``os.environ`` besides ``cli/``."""
+"""The home's directory. The only reader of ``os.environ`` besides ``cli/``."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def home_directory(environ: os._Environ[str] | dict[str, str]) -> str:
 
 
 def inherited() -> dict[str, str]:
-    """This process's environment, for commands of the user's: without what git says to hooks, and what is for us alone."""
+    """This process's environment for a user's commands: without git's variables for hooks, and without provisioner's."""
     return {key: value for key, value in os.environ.items() if not key.startswith("GIT_") and key not in _OURS}
 
 
 def inherited_by_strangers(directory: str) -> dict[str, str]:
-    """Of that what every program needs, with this as its home directory: for commands that may not know what else this
-    process was given."""
+    """The part of it that every program needs, with this as its home directory: for commands that must not get the rest of
+    this process's environment."""
     kept = {
         key: value
         for key, value in inherited().items()
@@ -93,31 +93,31 @@ class Home:
         self.worker = os.path.join(path, "worker")
 
     def absolute(self, location: str) -> str:
-        """Where a location of the registry is: what lies in the home is recorded relative to it."""
+        """The path of a location in the registry: locations in the home are recorded relative to it."""
         if not location or location.startswith("/") or "://" in location:
             return location
         return os.path.join(os.path.realpath(self.path), location)
 
     def recorded(self, location: str) -> str:
-        """A location as the registry has it: a directory in the home relative to that, so that it goes where the home goes."""
+        """A location as the registry has it: a directory in the home relative to that, so that it moves with the home."""
         return relative(location, os.path.realpath(self.path))
 
     def create(self) -> None:
-        """Make what is missing of it, private to its owner."""
+        """Create the missing directories, private to their owner."""
         for path in (self.path, self.inbox, self.locks, self.instances, self.log):
             os.makedirs(path, mode=DIRECTORY_MODE, exist_ok=True)
         os.chmod(self.path, DIRECTORY_MODE)
 
     def has_registry(self) -> bool:
-        """Raises StorageFailed if this user may not find that out: that is another thing than a home without one."""
+        """Raises StorageFailed if this user cannot find out, which differs from a home without a registry."""
         try:
             os.stat(self.registry)
         except FileNotFoundError:
             return False
         except OSError as error:
             raise StorageFailed(
-                f"the registry {self.registry} cannot be reached: {error.strerror}",
-                f"Let the user that runs provisioner own {self.path}, or set PROVISIONER_HOME",
+                f"the registry {self.registry} cannot be read: {error.strerror}",
+                f"Make the user that runs provisioner the owner of {self.path}, or set PROVISIONER_HOME",
             ) from error
         return True
 

@@ -1,4 +1,4 @@
-"""Nothing is done in a directory that is not the home that it says it is. Light: `exec` imports it."""
+"""Refuses to work in a directory that is not the home that it claims to be. Light: `exec` imports it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def must_be_home(home: Home) -> Identity | None:
 
 
 def _had_one(home: Home) -> bool:
-    """Is there a registry of a version that only homes with an identity have? Read without opening a database."""
+    """Whether the registry has a version that only homes with an identity have. Read without opening a database."""
     try:
         fd = os.open(home.registry, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -38,7 +38,7 @@ def _had_one(home: Home) -> bool:
 
 
 def must_be_the_home_of(registry_id: str, home: Home, identity: Identity | None) -> None:
-    """Raises WrongHome if a registry with this id is not that of the home; of one that follows another, it is the other's."""
+    """Raises WrongHome if a registry with this id is not that of the home; a home that follows has the other home's."""
     if identity is None or (identity.id != registry_id and not os.path.exists(home.follows)):
         from provisioner.system.home_state import refusal
 

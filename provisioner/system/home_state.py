@@ -1,4 +1,4 @@
-"""What became of a directory that is not the home that it says it is, in the user's words with the next step."""
+"""The state of a directory that is not the home that it claims to be, in the user's words with the next step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provisioner.system.identity import Identity
 
 
 class HomeState(StrEnum):
-    """``here``: it is where it was made. ``copied``: so is the home that it is a copy of."""
+    """``here``: it is where it was created. ``copied``: so is the home that it is a copy of."""
 
     HERE = "here"
     MOVED = "moved"
@@ -25,14 +25,14 @@ class HomeState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HomeFinding:
-    """`identity` is what its file says; None if there is none, or one that is damaged."""
+    """`identity` is the content of its file; None if it is missing or damaged."""
 
     state: HomeState
     identity: Identity | None
 
 
 def standing(home: Home) -> HomeFinding:
-    """What the directory is. Raises WrongHome if that cannot be read."""
+    """The standing of the directory. Raises WrongHome if that cannot be read."""
     found = identity.read(home)
     said, inode = found or (None, "")
     if said is None:
@@ -43,12 +43,12 @@ def standing(home: Home) -> HomeFinding:
 
 
 def refusal(home: Home, registry_id: str = "") -> WrongHome:
-    """Why nothing is done in this directory. `registry_id` is the home's that its registry is of, if that is what is wrong."""
+    """The error for this directory. `registry_id` is the home of its registry, if that is the problem."""
     found = standing(home)
     what, hint = _words(home, found)
     if found.state is HomeState.HERE and registry_id:
         what = f"{home.registry} is the registry of another home"
-        hint = "Put the registry of this home back; see 'provisioner doctor'"
+        hint = "Restore the registry of this home. See: provisioner doctor"
     return WrongHome(f"{what}, so nothing was changed and no program was connected", hint)
 
 
@@ -68,18 +68,18 @@ def _words(home: Home, found: HomeFinding) -> tuple[str, str]:
         case HomeState.HERE:
             return home.path, ""
         case HomeState.MOVED:
-            return f"the home {home.path} was made at {was} and is not there now", _EITHER
+            return f"the home {home.path} was created at {was}, which no longer exists", _EITHER
         case HomeState.COPIED:
-            return f"the home {home.path} is a copy of {was}, which is still there", f"Run: {_COPIED}"
+            return f"the home {home.path} is a copy of {was}, which still exists", f"Run: {_COPIED}"
         case HomeState.RESTORED:
             return f"the home {home.path} was restored, or comes from another disk or machine", _EITHER
         case HomeState.UNKNOWN:
-            return f"the home {home.path} does not say which home it is: {home.identity} is missing or damaged", _EITHER
+            return f"the home {home.path} has no identity: {home.identity} is missing or damaged", _EITHER
     assert_never(found.state)
 
 
 def _lives(said: Identity) -> bool:
-    """Is the home with this identity there where it was made? One that cannot be looked at may be."""
+    """Whether the home with this identity is where it was created. One that cannot be read may be."""
     there = Home(said.path)
     try:
         found = identity.read(there)

@@ -1,11 +1,11 @@
-"""Which home a directory says it is. Light: `exec` imports it.
+"""The identity that a directory claims to be a home by. Light: `exec` imports it.
 
     <home>/identity    one line each: format, id, inode of this file, machine; then the path at which the home is
 
-An inode is its number and its generation, which tells it from another file that gets the same number later.
+An inode is its number and its generation, which distinguishes it from a later file with the same number.
 
-A copy, a home that was moved and one that was restored have the file, too, and find that something in it is not so. Then
-nothing is changed and nobody is connected until its operator has said what it is: see `provisioner home adopt`.
+A copied, moved, or restored home has this file too, but a part of it no longer matches. Then nothing is changed and no
+program is connected until its operator has declared what it is: see `provisioner home adopt`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Identity:
 
 
 def read(home: Home) -> tuple[Identity | None, str] | None:
-    """What the file says, None for something that is no identity, with the file's inode; None if there is no file.
+    """The content of the file, None if it is not an identity, with the file's inode; None if there is no file.
 
     Raises WrongHome if it cannot be read.
     """
@@ -46,7 +46,8 @@ def read(home: Home) -> tuple[Identity | None, str] | None:
         return None
     except OSError as error:
         raise WrongHome(
-            f"{home.identity} cannot be read: {error.strerror}", f"Let the user that runs provisioner own {home.path}"
+            f"{home.identity} cannot be read: {error.strerror}",
+            f"Make the user that runs provisioner the owner of {home.path}",
         ) from error
     try:
         return _parsed(os.read(fd, _MOST_BYTES)), inode_of(fd)
@@ -59,7 +60,7 @@ def is_here(identity: Identity, home: Home, inode: str) -> bool:
 
 
 def inode_of(fd: int) -> str:
-    """Number and generation of an open file's inode; without the latter where the file system does not tell it."""
+    """Number and generation of an open file's inode; without the generation if the file system has none."""
     number = os.fstat(fd).st_ino
     try:
         generation = fcntl.ioctl(fd, _GET_GENERATION, bytes(8))
@@ -69,7 +70,7 @@ def inode_of(fd: int) -> str:
 
 
 def fits(identity: Identity, inode: str) -> bool:
-    """Is this file the one that was written then, on this machine?"""
+    """Whether this file is the one that was written then, on this machine."""
     if identity.inode:
         was, is_now = identity.inode.split(" "), inode.split(" ")
         if was[0] != is_now[0] or (was[-1] and is_now[-1] and was[-1] != is_now[-1]):
@@ -79,7 +80,7 @@ def fits(identity: Identity, inode: str) -> bool:
 
 
 def is_at(identity: Identity, home: Home) -> bool:
-    """Does the path that the home was made at lead to this directory, also by another name? A file may be linked."""
+    """Whether the path that the home was created at leads to this directory, even by another name. A file may be linked."""
     if identity.path == home.path:
         return True
     try:
@@ -89,7 +90,7 @@ def is_at(identity: Identity, home: Home) -> bool:
 
 
 def establish(home: Home, home_id: str) -> None:
-    """From here on, this directory is the home with this id. Raises OSError."""
+    """Make this directory the home with this id. Raises OSError."""
     record(home, home_id, os.path.realpath(home.path), machine(), known=True)
 
 

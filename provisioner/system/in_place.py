@@ -17,17 +17,17 @@ _IN_PLACE = 0x00800000  # FS_NOCOW_FL
 
 
 def overwrite_new_files(directory: str) -> None:
-    """Have files and directories that are made in this one from now on overwritten in place, if the file system can."""
+    """Make btrfs overwrite files and directories that are created in this one from now on in place, if it can."""
     _set(directory, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def make(path: str, mode: int) -> None:
-    """Make an empty file that is overwritten in place, if there is none. SQLite uses what it finds."""
+    """Create an empty file that is overwritten in place, if there is none. SQLite uses an existing file."""
     _set(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
 
 
 def alike(source: int, target: int) -> None:
-    """Have an open empty file overwritten as another one is: only then can the two share blocks."""
+    """Set an open empty file to be overwritten like another one: only then can the two share blocks."""
     if sys.platform != "linux":
         return
     try:
@@ -42,7 +42,7 @@ def _set(path: str, flags: int, mode: int = 0) -> None:
     try:
         fd = os.open(path, flags | os.O_CLOEXEC, mode)
     except OSError:
-        return  # it is there already, or whoever needs it says why it cannot be made
+        return  # it exists, or its user will report why it cannot be created
     try:
         _change(fd, _IN_PLACE)
     except OSError:

@@ -1,4 +1,4 @@
-"""Durable wake-ups: one empty file per app that somebody should look at. Standard library only.
+"""Durable wake-ups: one empty file per app that needs a look. Standard library only.
 
 Leaving one is creating a file, which a shell can do without starting a process; leaving it twice changes nothing. A
 taker renames the file before it looks at the refs, so a wake-up left later is a new file; it removes the renamed file
@@ -21,9 +21,9 @@ def leave(inbox: str, app_id: str) -> None:
 
 
 def take(inbox: str, busy: Collection[str] = ()) -> list[str]:
-    """The ids of the apps to look at, each once; also those whose last taker did not finish.
+    """The ids of the apps to look at, each once, including those whose last taker did not finish.
 
-    What is there for a `busy` app is left: its taker is still at it, and would remove what is taken now.
+    A wake-up of a `busy` app stays: its taker is still working, and would remove the one that is taken now.
     """
     ids = set()
     for name in os.listdir(inbox):
@@ -53,7 +53,7 @@ def pending(inbox: str) -> bool:
 
 
 def ages(inbox: str) -> list[float]:
-    """For how many seconds each wake-up has waited, also one whose taker has not finished."""
+    """For how many seconds each wake-up has waited, including one whose taker has not finished."""
     now = time.time()
     found = []
     with os.scandir(inbox) as entries:

@@ -1,4 +1,4 @@
-"""Whether the installation that runs stays where it is: hooks that lead into it stop working with it."""
+"""Whether the running installation is permanent: hooks that lead into a deleted one stop working."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - it is compared, an
 
 
 def passing(path: str) -> str:
-    """What kind of place this is, if its contents may be deleted at any time; empty for one that stays."""
+    """The kind of place, if its contents may be deleted at any time; empty for a permanent one."""
     real = os.path.realpath(path)
     parts = real.split("/")
     if any(_UVS.fullmatch(part) for part in parts) or _is_in(real, os.environ.get("UV_CACHE_DIR")):

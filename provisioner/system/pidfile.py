@@ -1,7 +1,7 @@
-"""Who is at work, said in a file: a shell script can check it without starting a process.
+"""A running process, recorded in a file that a shell script can check without starting a process.
 
-``<process id> <its start time> <more>``. The start time (of ``/proc/<id>/stat``; 0 where the system does not tell) is
-what makes the word of a process that was killed known for what it is.
+``<process id> <its start time> <more>``. The start time (from ``/proc/<id>/stat``; 0 if the system does not show it)
+reveals a record that a killed process left behind.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 
 
 def announce(path: str, more: str = "") -> None:
-    """Say in the file `path` that this process is at work."""
+    """Record in the file `path` that this process runs."""
     beside = path + ".new"
     with open(beside, "w") as file:
         file.write(f"{os.getpid()} {_started(os.getpid())} {more}\n")
@@ -23,7 +23,7 @@ def withdraw(path: str) -> None:
 
 
 def at_work(path: str) -> tuple[int, str] | None:
-    """Process id and further words of whoever announced itself in the file and lives; None where nobody does."""
+    """Process id and further words of the process in the file, if it is alive; else None."""
     try:
         with open(path, errors="surrogateescape") as file:
             pid, start, more = file.read().rstrip("\n").split(" ", 2)
@@ -33,7 +33,7 @@ def at_work(path: str) -> tuple[int, str] | None:
 
 
 def _started(pid: int) -> str:
-    """When a process started; 0 where the system does not tell, and empty for one that ended or waits to be buried."""
+    """When a process started; 0 if the system does not show it, and empty for one that has ended or is a zombie."""
     if not os.path.exists("/proc/self/stat"):
         os.kill(pid, 0)
         return "0"

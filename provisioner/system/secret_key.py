@@ -1,7 +1,7 @@
-"""The home's secret key, and what is derived from it. Light: `exec` imports it in url mode.
+"""The home's secret key, and the credentials derived from it. Light: `exec` imports it in url mode.
 
-The key is never in the registry: whoever has only a copy of that opens nothing. Each purpose has its own keyed hash, so
-that what was made for one is worth nothing for another.
+The key is never in the registry, so a copy of only the registry contains no credential. Each purpose has its own keyed
+hash, so a credential for one is invalid for another.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SESSION = b"session"
 
 
 def secret(home: Home) -> bytes:
-    """The key; it is made where there is none. Raises `StorageFailed`."""
+    """The key; it is created if there is none. Raises `StorageFailed`."""
     try:
         with open(home.key, "rb") as file:
             found = file.read(KEY_BYTES + 1)
@@ -37,14 +37,14 @@ def secret(home: Home) -> bytes:
         raise _refused(home, error) from error
     if len(found) != KEY_BYTES:
         raise StorageFailed(
-            f"the key {home.key} is damaged: it has to be {KEY_BYTES} bytes",
-            "Put it back from a back-up, or make a new one: provisioner token rotate-key",
+            f"the key {home.key} is damaged: it must be {KEY_BYTES} bytes",
+            "Restore it from a backup, or create a new one: provisioner token rotate-key",
         )
     return found
 
 
 def mark(home: Home) -> tuple[int, int] | None:
-    """What is another whenever the key has been replaced; None without a key."""
+    """A value that changes whenever the key is replaced; None without a key."""
     try:
         found = os.stat(home.key)
     except OSError:
@@ -53,18 +53,18 @@ def mark(home: Home) -> tuple[int, int] | None:
 
 
 def rotate(home: Home) -> None:
-    """Replace the key: nothing that was derived from or signed with the old one opens anything any more."""
+    """Replace the key: everything that was derived from the old one, or signed with it, becomes invalid."""
     _make(home, anew=True)
 
 
 def injected(key: bytes, database_id: str, generation: int, share: str = "") -> str:
-    """The token that opens one database, until its generation is raised, the key replaced, or the `share` with this id ends
-    that lets another's timeline use it. The same each time."""
+    """The token that opens one database, until its generation is raised, the key is replaced, or the `share` with this id,
+    which lets another timeline use it, ends. It is the same each time."""
     return f"{INJECTED_PREFIX}{database_id}_{_keyed(key, _INJECTED, _issue(database_id, generation, share))}"
 
 
 def role_password(key: bytes, database_id: str, generation: int, share: str = "") -> str:
-    """The password of a database's role on its server, or of the role of a share, for as long."""
+    """The password of a database's role on its server, or of the role of a share, valid equally long."""
     return _keyed(key, _ROLE, _issue(database_id, generation, share))
 
 
@@ -78,12 +78,12 @@ def signature(key: bytes, text: str) -> str:
 
 
 def login_name(key: bytes, code: str) -> str:
-    """What a code that logs in to the dashboard is known by; it says nothing of the code."""
+    """The identifier of a code that logs in to the dashboard; it does not reveal the code."""
     return _keyed(key, _LOGIN, code)
 
 
 def session_name(key: bytes, opener: str) -> str:
-    """What a session of the dashboard is known by; it says nothing of what opens the session."""
+    """The identifier of a session of the dashboard; it does not reveal the session's secrets."""
     return _keyed(key, _SESSION, opener)
 
 
@@ -112,6 +112,6 @@ def _make(home: Home, *, anew: bool = False) -> bytes:
 
 def _refused(home: Home, error: OSError) -> StorageFailed:
     return StorageFailed(
-        f"the key {home.key} cannot be read or made: {error.strerror}",
-        f"Let the user that runs provisioner own {home.path}",
+        f"the key {home.key} cannot be read or created: {error.strerror}",
+        f"Make the user that runs provisioner the owner of {home.path}",
     )

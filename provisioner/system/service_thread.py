@@ -1,8 +1,8 @@
-"""Threads that live as long as what they serve: one guard for all of them, and a register of those that should be there.
+"""Threads that live as long as the daemon or the server: one guard for all of them, and a register of expected threads.
 
-What such a thread does may fail; the guard reports the failure and begins again after a pause. A thread that is gone all
-the same (a native library may end one) stays in the register, so that `doctor` and ``/metrics`` can name it. This module
-imports nothing of the package: `provisioner.kv` uses it in the programs of others.
+The work of such a thread may fail; the guard reports the failure and restarts it after a pause. A thread that has ended
+in spite of that (a native library may end one) stays in the register, so that `doctor` and ``/metrics`` can name it.
+This module imports nothing of the package: `provisioner.kv` uses it in other people's programs.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ LONGEST_PAUSE: Final = 5.0
 QUIET: Final = 30.0  # seconds without a failure, after which pauses are short again
 
 Report = Callable[[str, BaseException], None]
-"""Told the name of a thread, and what its work failed with."""
+"""Called with the name of a thread, and its failure."""
 
 _log = logging.getLogger("provisioner.threads")
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadState:
-    """Of all threads of a process with the same name: is each of them there, and how often have they failed?"""
+    """The state of all threads of a process with the same name: whether all are alive, and their failures."""
 
     name: str
     alive: bool
@@ -35,7 +35,7 @@ class ThreadState:
 
 
 class ServiceThread:
-    """A thread that runs `work` until that returns. If it raises, it is run again: it must be able to begin anew."""
+    """A thread that runs `work` until that returns. If it raises, it runs again, so it must be able to restart."""
 
     def __init__(self, name: str, work: Callable[[], None], *, daemon: bool = True) -> None:
         self.name = name
@@ -45,7 +45,7 @@ class ServiceThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=daemon)
 
     def start(self) -> None:
-        """Raises RuntimeError where the system has no thread to spare; then it is not expected to be there either."""
+        """Raises RuntimeError if the system has no thread to spare; then it is not expected either."""
         _expected.add(self)
         try:
             self._thread.start()
@@ -54,7 +54,7 @@ class ServiceThread:
             raise
 
     def stop(self) -> None:
-        """Run the work no more if it fails; where it has failed just now, end at once."""
+        """Don't restart the work if it fails; if it is between two attempts, end at once."""
         self._stopping.set()
 
     def join(self, seconds: float | None = None) -> None:
@@ -77,7 +77,7 @@ class ServiceThread:
 
 
 class LibraryThreads:
-    """Threads of a library, which nobody here starts or ends; `alive` tells whether all of them are there."""
+    """Threads of a library, which this package neither starts nor ends; `alive` reports whether all of them are alive."""
 
     def __init__(self, name: str, threads: Callable[[], Iterable[threading.Thread]]) -> None:
         self.name = name
@@ -98,8 +98,8 @@ class LibraryThreads:
 def keep_running(
     name: str, work: Callable[[], None], wait: Callable[[float], bool], failed: Callable[[], None] = lambda: None
 ) -> None:
-    """The guard: run `work` until it returns. At each failure `failed` is called, and then `wait`, with seconds; where that
-    answers True, it is over."""
+    """The guard: run `work` until it returns. At each failure call `failed`, and then `wait` with seconds; if that
+    returns True, it is over."""
     pause = FIRST_PAUSE
     while True:
         began = time.monotonic()
@@ -118,7 +118,7 @@ def keep_running(
 
 
 def guarded(name: str, work: Callable[[], None]) -> None:
-    """Run it once, for threads that are a library's: a failure is reported and ends here."""
+    """Run it once, for threads of a library: a failure is reported and ends here."""
     try:
         work()
     except Exception as error:
@@ -126,7 +126,7 @@ def guarded(name: str, work: Callable[[], None]) -> None:
 
 
 def states() -> list[ThreadState]:
-    """Of the threads that should be there, by name."""
+    """The states of the expected threads, by name."""
     found: dict[str, ThreadState] = {}
     for thread in _expected.all():
         before = found.get(thread.name, ThreadState(thread.name, True, 0))
@@ -135,12 +135,12 @@ def states() -> list[ThreadState]:
 
 
 def gone() -> list[str]:
-    """Names of threads that should be there and are not."""
+    """Names of expected threads that have ended."""
     return [state.name for state in states() if not state.alive]
 
 
 def is_alive(thread: threading.Thread) -> bool:
-    """Python believes in a thread that ended without its knowledge; Linux has a directory for each that there is."""
+    """Python does not notice a thread that a library ends; Linux has a directory for each thread that is alive."""
     if not thread.is_alive():
         return False
     number = thread.native_id
@@ -148,20 +148,20 @@ def is_alive(thread: threading.Thread) -> bool:
 
 
 def report_to(report: Report) -> None:
-    """Have the failures of all threads of this process told here, instead of to `logging`."""
+    """Report the failures of all threads of this process here, instead of to `logging`."""
     global _report
     _report = report
 
 
 def _log_failure(name: str, error: BaseException) -> None:
-    _log.error("the thread %s failed, and goes on", name, exc_info=error)
+    _log.error("the thread %s failed and continues", name, exc_info=error)
 
 
 _report: Report = _log_failure
 
 
 def _tell(name: str, error: BaseException) -> None:
-    """Whatever happens: telling must not end what it tells of."""
+    """Report a failure, and ignore a failure of the report."""
     try:
         _report(name, error)
     except Exception:
@@ -169,7 +169,7 @@ def _tell(name: str, error: BaseException) -> None:
 
 
 class _Expected:
-    """The threads that should be there."""
+    """The expected threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -188,7 +188,7 @@ class _Expected:
             return list(self._threads)
 
     def forget(self) -> None:
-        """In a child after a fork, which has none of them; the lock may be held by one."""
+        """In a child after a fork, which has none of the threads; one of them may have held the lock."""
         self._lock = threading.Lock()
         self._threads = set()
 

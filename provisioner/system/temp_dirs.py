@@ -1,7 +1,7 @@
-"""Directories for what is only needed while something is done: copies and dumps, which hold whatever the data holds.
+"""Directories for the duration of a step: for copies and dumps, which contain data.
 
-Each is gone with the block that it is for, and where its process was killed with the next look: a lock in it says whether
-somebody is still at it.
+Each is deleted at the end of its block; if its process was killed, at the next look: a lock in it shows whether a process
+still uses it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def clear(home: Home) -> None:
         return
     with _making(home):
         for path in _all(home):
-            with suppress(StorageFailed):  # it goes away at this moment
+            with suppress(StorageFailed):  # another process is removing it
                 held = try_lock(os.path.join(path, _LOCK))
                 if held is not None:
                     shutil.rmtree(path, ignore_errors=True)
@@ -54,7 +54,7 @@ def clear(home: Home) -> None:
 
 
 def _making(home: Home) -> AbstractContextManager[None]:
-    """Held while one is made, and has no lock yet."""
+    """Held while one is created, before it has a lock."""
     os.makedirs(home.locks, mode=DIRECTORY_MODE, exist_ok=True)
     return locked(os.path.join(home.locks, "scratch.lock"), "the home's scratch directories")
 
@@ -62,5 +62,5 @@ def _making(home: Home) -> AbstractContextManager[None]:
 def _all(home: Home) -> list[str]:
     try:
         return [entry.path for entry in os.scandir(home.work) if entry.name.startswith(_PREFIX)]
-    except OSError:  # whoever needs the directory says so
+    except OSError:  # code that needs the directory reports it
         return []

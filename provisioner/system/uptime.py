@@ -1,4 +1,4 @@
-"""A clock that only runs forward, and only while this machine is up: nobody sets it, and no time server does."""
+"""A clock that only runs forward, and only while this machine is up: neither people nor time servers set it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """So many milliseconds into the boot with this id, without those that the machine slept."""
+    """Milliseconds since the boot with this id, without the time that the machine slept."""
 
     boot: str
     ms: int
 
 
 def reading() -> Reading | None:
-    """None if the system does not tell one boot from another."""
+    """None if the system does not distinguish one boot from another."""
     boot = _boot()
     return Reading(boot, time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000) if boot else None
 

@@ -33,7 +33,7 @@ def _wrong(cwd: Path) -> dict[str, str]:
     done = provisioner(cwd, "doctor", "--json")
     wrong = {row["check"]: row["message"] for row in json.loads(done.stdout) if not row["ok"]}
     assert done.returncode == (1 if wrong else 0), done.stderr
-    assert provisioner(cwd, "doctor").stdout.count("WRONG ") == len(wrong)
+    assert provisioner(cwd, "doctor").stdout.count("FAIL ") == len(wrong)
     return wrong
 
 
@@ -54,7 +54,7 @@ def test_a_daemon_that_was_killed(shop: Path, home: Path) -> None:
     assert "systemctl restart provisioner" in wrong["daemon"]
     (home / "daemon").unlink()
     assert _wrong(shop) == {}
-    assert "is left of an earlier one, and harmless" in provisioner(shop, "doctor").stdout
+    assert "an earlier one left" in provisioner(shop, "doctor").stdout
 
 
 def test_a_daemon_that_nobody_can_reach(shop: Path, home: Path) -> None:
@@ -73,7 +73,7 @@ def test_hooks_that_are_missing_or_start_what_is_gone(shop: Path, home: Path) ->
     hook.write_text(text.replace(sys.executable, "/opt/removed/bin/python"))
     wrong = _wrong(shop)
     assert "post-checkout installed by a provisioner that is no longer there" in wrong["app shop hooks"]
-    assert "Run 'provisioner hooks install --app shop'" in wrong["app shop hooks"]
+    assert "Run: provisioner hooks install --app shop" in wrong["app shop hooks"]
     hook.unlink()
     assert "post-checkout missing" in _wrong(shop)["app shop hooks"]
     with daemon(home):
@@ -202,7 +202,7 @@ def test_what_nobody_has_followed(shop: Path, home: Path) -> None:
     git(shop, "branch", "new", add={"PROVISIONER_SKIP": "1"})
     wrong = _wrong(shop)
     assert wrong.keys() == {"app shop refs"}
-    assert "Run 'provisioner reconcile --app shop'" in wrong["app shop refs"]
+    assert "Run: provisioner reconcile --app shop" in wrong["app shop refs"]
     (wake,) = (home / "inbox").iterdir()
     wake.touch()
     assert _wrong(shop) == {}  # somebody is probably about to
@@ -229,7 +229,7 @@ def test_a_daemon_that_hangs(shop: Path, home: Path) -> None:
 def test_a_grace_period_that_outlives_the_hook(shop: Path, home: Path) -> None:
     ok(shop, "app", "set", "--grace", "1h")
     said = ok(shop, "doctor")
-    assert "its grace period of 3600 s ends at the next event only" in said
-    assert "have cron run 'provisioner reconcile --all'" in said
+    assert "its grace period of 3600 s ends only at the next event" in said
+    assert "run 'provisioner reconcile --all' from cron" in said
     with daemon(home):
         assert "cron" not in ok(shop, "doctor")

@@ -61,16 +61,16 @@ def test_test_says_what_is_wrong_and_what_to_do(repo: Path, tmp_path: Path) -> N
         ok(repo, "instance", "test", "small")
         remount(disk, "size=8m")
         full = provisioner(repo, "instance", "test", "small")
-        assert (full.returncode, "WRONG space" in full.stdout) == (1, True)
+        assert (full.returncode, "FAIL space" in full.stdout) == (1, True)
         assert "free some" in full.stderr
         place = os.statvfs(disk)
         (disk / "fill").write_bytes(bytes(place.f_bavail * place.f_frsize - 45056))  # a database, and no log
         refused = provisioner(repo, "instance", "test", "small").stdout
-        assert "WRONG database: SQLite refuses to work here" in refused
+        assert "FAIL database: SQLite refuses to work here" in refused
         (disk / "fill").unlink()
         remount(disk, "size=32m,ro")
         unwritable = provisioner(repo, "instance", "test", "small")
-        assert (unwritable.returncode, "WRONG database" in unwritable.stdout) == (1, True)
+        assert (unwritable.returncode, "FAIL database" in unwritable.stdout) == (1, True)
         assert "Read-only file system" in unwritable.stderr
         remount(disk, "size=32m,rw")
         shutil.rmtree(disk / "kv")
@@ -140,7 +140,7 @@ def test_retries_are_visible_and_fix_tries_one_database_only(repo: Path, home: P
     assert provisioner(repo, "reconcile").returncode == 1
     listed = {row["timeline"]: row for row in rows(repo)}
     assert all(row["status"] == "error" and row["attempts"] >= 2 and row["retry_at"] for row in listed.values())
-    assert "times, again at 20" in ok(repo, "status")
+    assert "times, next retry at 20" in ok(repo, "status")
     shown = ok(repo, "database", "show", found["production"]["name"])
     assert "attempts: " in shown
     assert "retry_at: " in shown
@@ -164,12 +164,12 @@ def test_fix_can_be_for_one_instance_only(repo: Path, tmp_path: Path) -> None:
             remount(disk, "ro")
             assert provisioner(repo, "assign", disk.name).returncode == 1
         refused = provisioner(repo, "database", "fix", "--all", "--instance", "one")
-        assert (refused.returncode, "is still in error" in refused.stderr) == (1, True)
+        assert (refused.returncode, "failed again" in refused.stderr) == (1, True)
         remount(one, "rw")
-        assert "2 databases of one fixed" in ok(repo, "database", "fix", "--all", "--instance", "one")
+        assert "Fixed 2 databases of one" in ok(repo, "database", "fix", "--all", "--instance", "one")
         found = {(row["instance"], row["status"]) for row in rows(repo)}
         assert found == {("default", "connected"), ("one", "connected"), ("two", "error")}
-        assert "no database of one was in error" in ok(repo, "database", "fix", "--all", "--instance", "one")
+        assert "No database of one had failed" in ok(repo, "database", "fix", "--all", "--instance", "one")
         assert provisioner(repo, "database", "fix", "login", "--all", "--instance", "one").returncode == 2
 
 

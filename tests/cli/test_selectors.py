@@ -111,7 +111,7 @@ def test_each_verb_does_the_same_to_it(repo: Path, tmp_path: Path, words: tuple[
         return got(database_of(repo, "git-branch/login")["path"])
 
     git(repo, "switch", "-q", "main")
-    kept = ok(repo, "database", "snapshot", "create", *words).split(" ")[1]
+    kept = ok(repo, "database", "snapshot", "create", *words).split(" ")[2]
     ok(repo, "database", "reset", *words, "--yes")
     assert holds() == ""
     assert kept in ok(repo, "database", "snapshot", "list", *words)

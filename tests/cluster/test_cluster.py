@@ -47,7 +47,7 @@ def _leader(cluster: Cluster) -> str:
 def test_it_keeps_what_it_promises(cluster: Cluster) -> None:
     until(lambda: _promised(cluster) == QuorumStatus(2, 2))
     made = _promised(cluster, 3)
-    assert "a write waits for 1 standby and so lies on 2 nodes, and 3 are wanted" in made.broken_text
+    assert "a write waits for 1 standby and so is stored on 2 nodes, and 3 are wanted" in made.broken_text
     (one, *_) = [node for node in cluster.layout.nodes if node.name != _leader(cluster)]
     with psycopg.connect(cluster.layout.url_of(one), autocommit=True) as session:
         assert "this node is a standby" in quorum_status(replication(session), 2).broken_text

@@ -95,7 +95,7 @@ def test_a_moved_home_does_nothing_until_it_is_adopted(repo: Path, home: Path, t
     with at(new):
         _refuses(repo, new, next_step="provisioner home adopt --moved")
         told = ok(repo, "home", "adopt", "--moved")
-        assert "hooks lead here now" in told
+        assert "updated the hooks" in told
         assert {branch: got(file) for branch, file in files(repo).items()} == {
             "main": "production",
             "login": "git-branch/login",
@@ -107,7 +107,7 @@ def test_a_moved_home_does_nothing_until_it_is_adopted(repo: Path, home: Path, t
         assert str(new) in (repo / ".env.local").read_text()
         ok(repo, "doctor")
         again = provisioner(repo, "home", "adopt", "--moved")
-        assert (again.returncode, "where it was made" in again.stderr) == (2, True)
+        assert (again.returncode, "where it was created" in again.stderr) == (2, True)
     assert not home.exists()
 
 

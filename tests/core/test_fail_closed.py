@@ -86,12 +86,12 @@ def test_another_repository_says_nothing_about_an_apps_branch(repo: Path, tmp_pa
 
 
 def test_no_repository_and_no_such_app(repo: Path, tmp_path: Path) -> None:
-    refused(tmp_path, says="is in no git repository", hint="--app APP")
-    refused(repo, "--app", "nope", says="there is no app 'nope'", hint="app list")
+    refused(tmp_path, says="is not in a git repository", hint="--app APP")
+    refused(repo, "--app", "nope", says="no app named 'nope'", hint="app list")
 
 
 def test_no_home(tmp_path: Path, home: Path) -> None:
-    refused(repository(tmp_path / "shop"), says="there is no registry", hint="provisioner init")
+    refused(repository(tmp_path / "shop"), says="no registry", hint="provisioner init")
 
 
 def test_an_app_without_an_instance(repo: Path) -> None:
@@ -146,7 +146,7 @@ def test_an_instance_that_cannot_be_used(repo: Path, home: Path) -> None:
     assert (result.returncode, result.stdout) == (1, "")
     assert "database fix --all" in result.stderr
     assert database_of(repo, "git-branch/late")["status"] == "error"
-    refused(repo, "--branch", "late", says="is in error: ", hint="database fix")
+    refused(repo, "--branch", "late", says="failed: ", hint="database fix")
 
     live.unlink()
     shutil.move(live.with_name("elsewhere"), live)

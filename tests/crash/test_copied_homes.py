@@ -190,7 +190,7 @@ def _adopted(world: World) -> None:
         if world.chance.random() < 0.5:
             _killed_while_it_is_adopted(world)
         done = provisioner(world.repo, "home", "adopt", "--copied")
-        assert done.returncode == 0 or (done.returncode == 2 and "where it was made" in done.stderr), done
+        assert done.returncode == 0 or (done.returncode == 2 and "where it was created" in done.stderr), done
 
 
 @pytest.fixture

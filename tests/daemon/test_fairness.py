@@ -154,8 +154,7 @@ def test_branches_beyond_the_limit_of_an_app_get_no_databases_and_a_push_says_so
         assert [f"git-branch/{name} connected" in pushed for name in "abcd"] == [True, True, False, False]
         for name in "cd":
             assert (
-                f"provisioner: git-branch/{name} has no database: 2 branches of shop have some, which is its limit"
-                in pushed
+                f"provisioner: git-branch/{name} has no database: the limit of 2 branches of shop is reached" in pushed
             )
         commit(origin, "second")
         assert "production connected" in git(origin, "push", "hub", "main").stderr  # the limit is not production's

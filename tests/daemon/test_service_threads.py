@@ -79,11 +79,11 @@ def test_a_daemon_that_had_no_descriptor_to_spare_answers_pushes_again(home: Pat
         usual = _leave_no_descriptor(pid)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
             knocking.connect(str(home / "daemon.sock"))
-            until(lambda: "the thread hooks failed, and goes on" in running.log.read_text())
+            until(lambda: "the thread hooks failed and continues" in running.log.read_text())
             resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
             pushed = git(clone, "push", "hub", "main:second").stderr
         assert "git-branch/second connected" in pushed
-        assert "still at work" not in pushed
+        assert "still working" not in pushed
         assert _wrong(hub) == {}
 
 
@@ -157,7 +157,7 @@ def test_doctor_names_a_thread_of_the_daemon_that_is_gone(
         git(clone, "branch", "login")
         until(lambda: _wrong(clone))
         found = _wrong(clone)["daemon"]
-        assert f"process {running.process.pid} runs, but its threads are gone: {thread}" in found
+        assert f"process {running.process.pid} runs, but these threads have ended: {thread}" in found
         assert "Restart it" in found
 
 

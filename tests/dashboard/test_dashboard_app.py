@@ -44,25 +44,25 @@ def test_a_preview_is_made_deleted_and_comes_back(world: tuple[Visitor, Path], h
     assert (asked.status, "Its data is kept" in asked.text) == (200, True)
     gone = undone(visitor, note, answer="yes")
     assert last(home, "timeline.gone") == WHO
-    assert "Bring it back" in visitor.get(previews).text
+    assert "Recover" in visitor.get(previews).text
     undone(visitor, gone)
     (document,) = [item for item in status(repo) if item["timeline"] == f"preview/{revision}"]
     assert got(document["databases"][0]["path"]) == "production"
     refused = sent(visitor, previews, revision=revision, source="login", ttl="1d")
-    assert (wrong(refused), "has data already" in refused.text) == (True, True)
+    assert (wrong(refused), "already has data" in refused.text) == (True, True)
     assert sent(visitor, f"{timeline_page(repo, 'main')}/delete", answer="yes").status == 404
 
 
 @pytest.mark.parametrize(
     ("fields", "field", "words"),
     [
-        ({"revision": "nothing"}, "revision", "is no commit of"),
-        ({"revision": ""}, "revision", "Name a commit"),
-        ({"revision": "--all"}, "revision", "is no commit of"),
-        ({"revision": "main", "ttl": "soon"}, "ttl", "is no time"),
+        ({"revision": "nothing"}, "revision", "is not a commit of"),
+        ({"revision": ""}, "revision", "Enter a commit"),
+        ({"revision": "--all"}, "revision", "is not a commit of"),
+        ({"revision": "main", "ttl": "soon"}, "ttl", "is not a duration"),
         ({"revision": "login~0", "source": "snapshot"}, "revision", ""),
-        ({"revision": "x" * 300_000}, "revision", "is no commit"),
-        ({"revision": "a\0b"}, "revision", "is no commit"),
+        ({"revision": "x" * 300_000}, "revision", "is not a commit"),
+        ({"revision": "a\0b"}, "revision", "is not a commit"),
     ],
     ids=["unknown", "nothing", "option", "time", "no snapshot", "long", "zero byte"],
 )
@@ -143,7 +143,7 @@ def test_the_lines_of_a_file_are_set_together_or_not_at_all(world: tuple[Visitor
     note = done(visitor, page, way="lines", lines=lines, **{"context-local": "yes"})
     assert "ONE, TWO set for local" in html.unescape(note)
     assert (values(repo)["ONE", "local"], values(repo)["TWO", "local"]) == ("1", "2 # 2")
-    for bad, words in (("ONE=3\nwhat", "line 2: this is no NAME=VALUE"), ("ONE=3\nDENO_X=1", "cannot be set")):
+    for bad, words in (("ONE=3\nwhat", "line 2: this is not NAME=VALUE"), ("ONE=3\nDENO_X=1", "cannot be set")):
         refused = sent(visitor, page, way="lines", lines=bad, **{"context-local": "yes"})
         assert (wrong(refused), words in plain(refused), bad in plain(refused)) == (True, True, True)
     assert values(repo)["ONE", "local"] == "1"
@@ -153,9 +153,9 @@ def test_the_lines_of_a_file_are_set_together_or_not_at_all(world: tuple[Visitor
     ("fields", "field", "words"),
     [
         ({"name": "1X"}, "name", "cannot be the name of a variable"),
-        ({"name": "PGHOST"}, "name", "it tells an app where its database is"),
+        ({"name": "PGHOST"}, "name", "it contains the location of the app"),
         ({"name": "X", "value": "x" * 20_000}, "value", "more than 16384"),
-        ({"name": "X", "value": "x"}, "contexts", "Choose one at least"),
+        ({"name": "X", "value": "x"}, "contexts", "Choose at least one"),
     ],
     ids=["name", "taken", "value", "context"],
 )

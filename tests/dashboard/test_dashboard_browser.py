@@ -117,7 +117,7 @@ def test_an_error_appears_and_goes_without_a_reload(page: Page, world: World) ->
     file.write_bytes(b"this is no database" * 100)
     assert provisioner(world.repo, "reconcile").returncode == 1
     expect(status).to_have_text("error")
-    expect(page.get_by_role("heading", name="In error")).to_be_visible()
+    expect(page.get_by_role("heading", name="Error")).to_be_visible()
     file.write_bytes(content)
     ok(world.repo, "database", "fix", "--all")
     expect(status).to_have_text("connected")
@@ -161,15 +161,15 @@ def test_what_a_real_deno_writes_while_it_is_edited_is_told_of_and_not_overwritt
     page.get_by_role("link", name="Edit").click()
     page.get_by_label("Value", exact=True).fill("100")
     deno(script, login.url, "2", add=login.variables)
-    expect(page.get_by_role("alert")).to_contain_text("It was changed while you had it open")
-    expect(page.get_by_label("What is there now")).to_have_text("2")
+    expect(page.get_by_role("alert")).to_contain_text("This key changed while you were editing")
+    expect(page.get_by_label("Current value")).to_have_text("2")
     expect(page.get_by_label("Value", exact=True)).to_have_value("100")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("heading", name="It was changed meanwhile")).to_be_visible()
+    expect(page.get_by_role("heading", name="This key changed while you were editing")).to_be_visible()
     deno(script, login.url, "3", add=login.variables)
-    expect(page.get_by_text("while you had it open")).to_be_visible()
+    expect(page.get_by_text("while you were editing")).to_be_visible()
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("heading", name="It was changed meanwhile")).to_be_visible()
+    expect(page.get_by_role("heading", name="This key changed while you were editing")).to_be_visible()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text('Saved ["live", "count"]')).to_be_visible()
     expect(other.get_by_text("100", exact=True)).to_be_visible()
@@ -229,7 +229,7 @@ def test_everything_can_be_reached_by_the_keyboard(page: Page, world: World) -> 
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
         if reached[-1] == "shop":
             break
-    assert reached[:5] == ["To the content", "provisioner", "Databases", "Activity", "Log out"]
+    assert reached[:5] == ["Skip to content", "provisioner", "Databases", "Activity", "Log out"]
     page.keyboard.press("Enter")
     page.wait_for_url("**/apps/shop")
 
@@ -286,7 +286,7 @@ def _of_instances(world: World, page: Page) -> Iterator[str]:
     visit(page, f"{world.server.base}/add-instance")
     page.get_by_label("Name").fill("default")
     page.get_by_role("button", name="Add").click()
-    expect(page.get_by_text("there is an instance 'default' already")).to_be_visible()
+    expect(page.get_by_text("instance 'default' already exists")).to_be_visible()
     yield "a name that is taken"
     visit(page, instance)
     page.get_by_role("button", name="Test connection").click()
@@ -313,33 +313,33 @@ def _changing(world: World, page: Page) -> Iterator[str]:
         page.get_by_label("Value", exact=True).fill('{"name": ')
         page.get_by_label("Expires").fill("soon")
         page.get_by_role("button", name="Save").click()
-        expect(page.get_by_text("is no time")).to_be_visible()
+        expect(page.get_by_text("is not a duration")).to_be_visible()
         yield "what is wrong"
         page.get_by_label("Expires").fill("7d")
         kv.set(("users", 3), {"name": "Katherine"})
-        expect(page.get_by_text("while you had it open")).to_be_visible()
+        expect(page.get_by_text("while you were editing")).to_be_visible()
         yield "changed while it was open"
         page.get_by_label("Value", exact=True).fill('{"name": "Ada"}')
         page.get_by_role("button", name="Save").click()
-        expect(page.get_by_role("heading", name="What is there now")).to_be_visible()
+        expect(page.get_by_role("heading", name="Current value")).to_be_visible()
         yield "changed meanwhile"
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("button", name="Undo")).to_be_visible()
         yield "saved"
         kv.set(("users", 3), 1)
         page.get_by_role("button", name="Undo").click()
-        expect(page.get_by_text("nothing was taken back")).to_be_visible()
+        expect(page.get_by_text("nothing was undone")).to_be_visible()
         yield "not taken back"
         visit(page, f"{_of(world, 'production')}/entry?key={encode(('users', 3)).hex()}")
         page.get_by_role("button", name="Delete").click()
         expect(page.get_by_text("Deleted [")).to_be_visible()
         yield "deleted"
     visit(page, f"{_of(world, 'git-branch/login')}/copies")
-    page.get_by_label("Make it a copy of").fill("none")
+    page.get_by_label("Source").fill("none")
     page.get_by_role("button", name="Fork", exact=True).click()
-    expect(page.get_by_label("Make it a copy of")).to_have_value("none")
+    expect(page.get_by_label("Source")).to_have_value("none")
     yield "what cannot be copied"
-    page.get_by_label("Make it a copy of").fill("production")
+    page.get_by_label("Source").fill("production")
     page.get_by_role("button", name="Fork", exact=True).click()
     yield "asked back"
     visit(page, f"{world.server.base}/apps/shop/variables")
@@ -347,7 +347,7 @@ def _changing(world: World, page: Page) -> Iterator[str]:
         page.get_by_label(context, exact=True).uncheck()
     page.get_by_label("Name").fill("X")
     page.get_by_role("button", name="Set", exact=True).click()
-    expect(page.get_by_text("Choose one at least")).to_be_visible()
+    expect(page.get_by_text("Choose at least one")).to_be_visible()
     yield "set for nobody"
 
 

@@ -32,7 +32,7 @@ def test_what_takes_something_away_is_asked_back_and_can_be_undone(world: tuple[
     page = f"/databases/{database_of(repo, LOGIN)['id']}"
     asked = sent(visitor, f"{page}/archive")
     assert (asked.status, statuses(repo)[LOGIN]) == (200, "connected")
-    assert "lose it until it is recovered" in asked.text
+    assert "lose access to it until you recover it" in asked.text
     assert sent(visitor, f"{page}/archive", answer="no").status == 200
     assert statuses(repo)[LOGIN] == "connected"
     assert sent(visitor, f"{page}/archive", answer="yes").location == page
@@ -49,7 +49,7 @@ def test_what_cannot_be_done_says_why_and_what_to_do(world: tuple[Path, Visitor]
     repo, visitor = world
     ok(repo, "timeline", "protect", "login")
     why = refusal(visitor, sent(visitor, f"/databases/{database_of(repo, LOGIN)['id']}/archive", answer="yes"))
-    assert "is of a protected timeline" in why
+    assert "its timeline is protected" in why
     assert "provisioner timeline unprotect" in why
 
 
@@ -89,7 +89,11 @@ def test_an_answer_is_good_for_the_question_that_was_read(world: tuple[Path, Vis
     ok(repo, "reconcile")
     ok(repo, "database", "share", "login", "other")
     again = visitor.post(archive, read)
-    assert (again.status, "has changed meanwhile" in again.text, "git-branch/other uses it too" in again.text) == (
+    assert (
+        again.status,
+        "changed while you were deciding" in again.text,
+        "git-branch/other uses it too" in again.text,
+    ) == (
         409,
         True,
         True,
@@ -106,7 +110,11 @@ def test_an_instance_that_has_got_the_name_of_another_is_not_deleted_in_its_plac
     ok(repo, "instance", "edit", "spare", "--name", "third")
     ok(repo, "instance", "edit", "default", "--name", "spare")
     again = visitor.post("/instances/spare/delete", {**read, "answer": "spare", "backup": "no"})
-    assert (again.status, "has changed meanwhile" in again.text, "PRODUCTION" in again.text) == (409, True, True)
+    assert (again.status, "changed while you were deciding" in again.text, "PRODUCTION" in again.text) == (
+        409,
+        True,
+        True,
+    )
     assert set(statuses(repo).values()) == {"connected"}
     assert visitor.post("/instances/third/delete", {**read, "answer": "third", "backup": "no"}).status == 303
 
@@ -119,7 +127,7 @@ def test_what_takes_long_goes_on_and_says_when_it_is_over(world: tuple[Path, Vis
     go_on.touch()
     page = f"/databases/{database_of(repo, LOGIN)['id']}"
     assert sent(visitor, f"{page}/fix").location == page
-    assert "is being done" in visitor.get("/").text
+    assert "being applied" in visitor.get("/").text
     seen: list[str] = []
 
     def over() -> bool:
@@ -127,5 +135,5 @@ def test_what_takes_long_goes_on_and_says_when_it_is_over(world: tuple[Path, Vis
         return ">fixed<" in seen[-1]
 
     until(over)
-    assert "is being done" not in seen[-1]
+    assert "being applied" not in seen[-1]
     assert ">fixed<" not in visitor.get("/").text

@@ -79,7 +79,7 @@ def test_what_was_changed_since_is_not_taken_back(world: World) -> None:
     answer = world.create('["since"]', "1")
     world.set(("since",), 2)
     refused = world.undo(answer)
-    assert "was changed meanwhile" in world.visitor.get(refused.location).text
+    assert "has changed since" in world.visitor.get(refused.location).text
     assert world.get(("since",)).value == 2
     unknown = world.visitor.post(f"{world.path}/undo", {"csrf": world.visitor.csrf, "change": "0"})
     assert unknown.status == 404
@@ -118,7 +118,7 @@ def test_an_edit_of_what_was_deleted_meanwhile_can_create_it(world: World) -> No
     with open_kv(str(world.file)) as kv:
         kv.delete(("gone",))
     answer = world.send(page, {"value": "2"}, "edit", ("gone",))
-    assert (answer.status, "deleted meanwhile" in answer.text) == (409, True)
+    assert (answer.status, "was deleted while you were editing" in answer.text) == (409, True)
     assert world.get(("gone",)).versionstamp is None
     assert world.send(answer.text, {}, "edit", ("gone",)).status == 303
     assert world.get(("gone",)).value == 2
@@ -127,7 +127,7 @@ def test_an_edit_of_what_was_deleted_meanwhile_can_create_it(world: World) -> No
 def test_a_key_that_is_there_is_not_created(world: World) -> None:
     world.set(("there",), "before")
     answer = world.create('["there"]', '"after"')
-    assert (answer.status, "such a key already" in answer.text) == (409, True)
+    assert (answer.status, "This key already exists" in answer.text) == (409, True)
     assert "before" in answer.text
     assert world.get(("there",)).value == "before"
     assert world.send(answer.text, {}, "edit", ("there",)).status == 303

@@ -65,7 +65,7 @@ def test_a_change_that_fails_leads_back_to_its_page_and_says_why_there(world: Wo
         refused = sent(visitor, page, f"{database}/archive")
         assert (refused.status, refused.location) == (303, page)
         shown = visitor.get(page)
-        assert "is of a protected timeline" in alert(shown.text)
+        assert "its timeline is protected" in alert(shown.text)
         assert "Request failed" not in shown.text
         assert 'role="alert"' not in visitor.get(page).text
 
@@ -79,7 +79,7 @@ def test_a_change_that_fails_after_its_question_leads_back_past_the_question(wor
     ok(repo, "timeline", "protect", "login")
     refused = visitor.post(f"/databases/{database['id']}/archive", {**fields, "csrf": visitor.csrf})
     assert (refused.status, refused.location) == (303, page)
-    assert "is of a protected timeline" in alert(visitor.get(page).text)
+    assert "its timeline is protected" in alert(visitor.get(page).text)
     ok(repo, "timeline", "unprotect", "login")
 
 
@@ -131,7 +131,7 @@ def test_a_form_of_another_session_comes_back_and_is_not_done(world: World) -> N
     _, repo, visitor = world
     fields = {"csrf": "x", "way": "lines", "lines": "OTHER=1", "context-production": "yes"}
     refused = visitor.post("/apps/shop/variables", fields)
-    assert (refused.status, "this form is of another session" in refused.text) == (403, True)
+    assert (refused.status, "this form is from another session" in refused.text) == (403, True)
     back = visitor.post("/apps/shop/variables", form(refused.text) | {"csrf": visitor.csrf})
     assert form(back.text)["lines"] == "OTHER=1"
     assert "OTHER" not in ok(repo, "var", "list")

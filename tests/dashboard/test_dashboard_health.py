@@ -145,7 +145,7 @@ def test_archiving_production_asks_for_its_name(world: World) -> None:
         assert f"Type {database['name']}" in plain(asked.text), answer
         assert statuses(repo)["production"] == "connected"
     refused = provisioner(repo, "database", "archive", database["name"])
-    assert (refused.returncode, "was not confirmed" in refused.stderr) == (1, True)
+    assert (refused.returncode, "confirmation required" in refused.stderr) == (1, True)
     assert sent(visitor, archive, answer=database["name"]).status == 303
     assert statuses(repo)["production"] == "archived"
     purge = f"/databases/{database['id']}/purge"

@@ -63,10 +63,10 @@ def test_an_instance_is_added_and_stores_in_the_home(world: tuple[Path, Desk], h
 
 
 WRONG_NAMES = (
-    ("default", "there is an instance &#39;default&#39; already", 409),
+    ("default", "instance &#39;default&#39; already exists", 409),
     ("", "an instance", 400),
     (HOSTILE, "cannot be the name", 400),
-    ("1st", "none may begin with a digit", 400),
+    ("1st", "none may start with a digit", 400),
     ("x" * 100, "an instance", 400),
 )
 
@@ -126,7 +126,7 @@ def test_an_instance_gets_another_name_and_gets_it_back(world: tuple[Path, Desk]
     assert (refused.status, 'value="x_y"' in refused.text) == (400, True)
     assert desk.send("/instances/default/edit", name="main-data").location == "/instances/main-data"
     assert list(listed(repo)) == ["main-data"]
-    assert desk.press("/instances/main-data", "Change it back").location == "/instances/default"
+    assert desk.press("/instances/main-data", "Undo").location == "/instances/default"
     assert list(listed(repo)) == ["default"]
     assert events(home, "instance.edit") == ["login link", "login link"]
 
@@ -173,17 +173,17 @@ def test_the_settings_of_an_assignment_are_changed_and_changed_back(world: tuple
     form = desk.get("/assign?instance=default&app=shop&from=app").text
     assert '<option value="branch" selected>' in form
     assert 'value="login"' in form
-    assert "Copies have to pass, within 600 s: <code>true</code>" in form
+    assert "Scrub command, within 600 s: <code>true</code>" in form
     fields = {"instance": "default", "app": "shop", "connect": "url", "from_": "app"}
     refused = desk.send("/assign", begins="branch", branch=" ", **fields)
     assert (refused.status, 'id="branch-wrong"' in refused.text, '"url" selected' in refused.text) == (400, True, True)
     assert desk.send("/assign", begins="branch", branch="parent", **fields).location == "/apps/shop"
     page = desk.get("/apps/shop").text
     assert "fork:git-branch/parent" in page
-    assert 'data-label="Connect">url<' in page
+    assert 'data-label="Connection">url<' in page
     offer = desk.send("/assign", begins="empty", **fields)
     assert offer.status == 303
-    assert desk.press("/apps/shop", "Change it back").location == "/instances/default"
+    assert desk.press("/apps/shop", "Undo").location == "/instances/default"
     assert "fork:git-branch/parent" in desk.get("/apps/shop").text
     for wrong in ({"connect": "socket"}, {"begins": "nonsense"}):
         assert desk.send("/assign", **{**fields, "begins": "empty", **wrong}).status == 400
@@ -227,7 +227,7 @@ def test_what_is_unassigned_is_asked_back_and_comes_back_with_its_settings(
     assert "This app has no instance" in desk.get("/apps/shop").text
     assert desk.send("/assign", instance="default", app="shop").location == "/instances/default"
     assert set(statuses(repo).values()) == {"connected"}
-    assert desk.press("/instances/default", "Take it away again").status == 200
+    assert desk.press("/instances/default", "Undo").status == 200
     assert "fork:parent" in desk.get("/apps/shop").text
     assert events(home, "unassign") == ["login link"]
 
@@ -241,8 +241,8 @@ def test_where_there_is_nothing_to_assign_the_page_says_what_to_do(home: Path, t
         ok(repo, "app", "add", "--name", "shop")
         assert "<select" in desk.get("/assign?app=shop").text
         desk.send("/assign", instance="first", app="shop")
-        assert "This app has every instance already" in desk.get("/assign?app=shop").text
-        assert "Every app has this instance already" in desk.get("/assign?instance=first").text
+        assert "This app already has every instance" in desk.get("/assign?app=shop").text
+        assert "Every app already has this instance" in desk.get("/assign?instance=first").text
 
 
 # what is in error
@@ -258,7 +258,7 @@ def test_databases_in_error_are_fixed_one_by_one_or_all(world: tuple[Path, Desk]
         page = desk.get("/instances/small").text
         assert "Fix all" in page
         assert "Read-only file system" in page
-        assert "4 in error" in page
+        assert "4 failed" in page
         database = next(row["id"] for row in rows(repo) if row["instance"] == "small")
         assert f'href="/databases/{database}#history"' in page
         assert "Read-only" in refusal(desk.visitor, desk.send("/instances/small/fix", database=database))
@@ -280,7 +280,7 @@ def test_an_instance_is_deleted_by_typing_its_name_and_comes_back(world: tuple[P
     repo, desk = world
     before = {row["id"]: row["status"] for row in rows(repo)}
     asked = desk.send("/instances/default/delete")
-    assert (asked.status, "PRODUCTION" in asked.text, "all of it can be brought back" in asked.text) == (
+    assert (asked.status, "PRODUCTION" in asked.text, "Recoverable until" in asked.text) == (
         200,
         True,
         True,
@@ -301,7 +301,7 @@ def test_an_instance_is_deleted_by_typing_its_name_and_comes_back(world: tuple[P
     assert {row["id"]: row["status"] for row in rows(repo)} == before
     assert desk.send(f"/deleted/{gone['id']}/recover").status == 404
     assert desk.send("/instances/default/delete", answer="default", backup="no").location == "/"
-    assert desk.press("/", "Bring it back").location == "/instances/default"
+    assert desk.press("/", "Undo").location == "/instances/default"
     assert {row["id"]: row["status"] for row in rows(repo)} == before
     assert events(home, "instance.delete") == events(home, "instance.recover") == ["login link"] * 2
 

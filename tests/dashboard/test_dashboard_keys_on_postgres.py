@@ -88,7 +88,7 @@ def test_keys_are_made_edited_deleted_and_taken_back_unless_somebody_was_faster(
     page = world.page("entry", key).text
     world.set(key, "somebody else's", expire_in=3_600_000)
     refused = world.send(page, {}, "delete", key)
-    assert (refused.status, "It was changed meanwhile" in refused.text) == (409, True)
+    assert (refused.status, "This key changed while you were editing" in refused.text) == (409, True)
     assert world.get(key).value == "somebody else's"
     deleted = world.send(world.page("entry", key).text, {}, "delete", key)
     assert world.get(key).versionstamp is None
@@ -126,7 +126,7 @@ def test_what_differs_since_a_fork_is_shown(world: World, home: Path, pg: PgServ
     world.set(("there",), 3)
     text = world.visitor.get(f"/databases/{identity}/changes").text
     assert "1 added, 0 changed, 1 removed" in text
-    assert [re.sub("<[^>]+>", "", row) for row in re.findall(r'<td data-label="What">.*?</td>', text)] == [
+    assert [re.sub("<[^>]+>", "", row) for row in re.findall(r'<td data-label="Change">.*?</td>', text)] == [
         "added here",
         "removed in the source",
     ]

@@ -41,7 +41,7 @@ def test_a_fork_takes_the_place_of_what_was_there_and_goes_back(world: tuple[Vis
     note = done(visitor, f"{page}/fork", **fields, answer="yes")
     assert held(repo, "forked") == "git-branch/login"
     assert database_of(repo, "git-branch/forked")["forked_from"] == database_of(repo, "git-branch/login")["name"]
-    assert "Its file gets another path" in note
+    assert "Its file has a new path" in note
     assert last(home, "database.fork") == WHO
     undone(visitor, note, answer="yes")
     assert held(repo, "forked") == "forked"
@@ -64,7 +64,7 @@ def test_a_reset_leaves_nothing_or_a_copy_and_goes_back(world: tuple[Visitor, Pa
     ("source", "words"),
     [
         ("none", "has no branch, timeline or database 'none'"),
-        ("", "Name a timeline"),
+        ("", "Enter a timeline"),
         ("git-branch/refusing", "cannot be a fork of itself"),
         (HOSTILE, "has no branch, timeline or database"),
     ],
@@ -90,7 +90,7 @@ def test_nothing_is_put_in_the_place_of_production_or_of_what_is_protected(world
     visitor, repo = world
     production = f"/databases/{database_of(repo, 'production')['id']}"
     refused = sent(visitor, f"{production}/fork", source="login", answer="yes")
-    assert (wrong(refused), "is never the target of a fork" in plain(refused)) == (True, True)
+    assert (wrong(refused), "it holds production data" in plain(refused)) == (True, True)
     shown = visitor.get(f"{production}/copies").text
     assert (f"{production}/fork" in shown, f"{production}/restore" in shown) == (False, True)
     _, page, timeline = made(repo, "kept")
@@ -115,15 +115,15 @@ def test_a_snapshot_is_taken_with_a_label_gone_back_to_and_deleted(world: tuple[
     undone(visitor, restored, answer="yes")
     assert got(database_of(repo, "git-branch/snapped")["path"], b"more") == "later"
     asked = sent(visitor, f"{page}/snapshots/delete", snapshot=kept["id"])
-    assert (asked.status, "It is gone then" in asked.text) == (200, True)
+    assert (asked.status, "This cannot be undone" in asked.text) == (200, True)
     undone(visitor, note, answer="yes")
     assert kept["id"] not in ok(repo, "database", "snapshot", "list", "snapped")
     assert last(home, "database.snapshot-delete") == WHO
     refused = sent(visitor, f"{page}/restore", snapshot=kept["id"], answer="yes")
-    assert (wrong(refused), "no data is kept at revision" in plain(refused)) == (True, True)
+    assert (wrong(refused), "has no snapshot at revision" in plain(refused)) == (True, True)
     other = f"/databases/{database_of(repo, 'production')['id']}"
     kept_id = re.findall(r'name="snapshot" value="([^"]+)"', visitor.get(f"{page}/copies").text)[0]
-    assert "is not one of" in refusal(
+    assert "does not belong to" in refusal(
         visitor, sent(visitor, f"{other}/snapshots/delete", snapshot=kept_id, answer="yes")
     )
     assert "at most 200 characters" in plain(sent(visitor, f"{page}/snapshots", label="x" * 201))
@@ -148,11 +148,11 @@ def test_what_is_archived_can_be_deleted_for_good_once_that_is_said(world: tuple
     visitor, repo = world
     database, page, _ = made(repo, "leaving")
     refused = sent(visitor, f"{page}/purge", answer="yes")
-    assert "only what is archived is deleted" in refusal(visitor, refused)
+    assert "not archived" in refusal(visitor, refused)
     done(visitor, f"{page}/archive", answer="yes")
     asked = sent(visitor, f"{page}/purge")
     assert (asked.status, "This cannot be undone" in asked.text) == (200, True)
-    assert "deleted shop--leaving" in done(visitor, f"{page}/purge", answer="yes")
+    assert "Permanently deleted shop--leaving" in done(visitor, f"{page}/purge", answer="yes")
     assert database["id"] not in {row["id"] for row in rows(repo)}
     assert last(home, "database.purge-asked") == WHO
     assert visitor.get(page).status == 404
@@ -170,7 +170,7 @@ def test_a_timeline_is_protected_and_not_any_more(world: tuple[Visitor, Path], h
 
     note = done(visitor, f"{timeline}/protect")
     assert protected()
-    assert "does not expire, and stays when its branch goes" in visitor.get(timeline).text
+    assert "doesn't expire, and it stays when its branch is deleted" in visitor.get(timeline).text
     undone(visitor, note)
     assert not protected()
     assert (last(home, "timeline.protect"), last(home, "timeline.unprotect")) == (WHO, WHO)
@@ -191,7 +191,11 @@ def test_a_timeline_expires_when_it_is_said_to(world: tuple[Visitor, Path], home
     assert expires() is None
     assert "does not expire" in done(visitor, f"{timeline}/expire", after="never")
     refused = sent(visitor, f"{timeline}/expire", after="soon")
-    assert (wrong(refused), "'soon' is no time" in plain(refused), 'value="soon"' in refused.text) == (True, True, True)
+    assert (wrong(refused), "'soon' is not a duration" in plain(refused), 'value="soon"' in refused.text) == (
+        True,
+        True,
+        True,
+    )
     production = timeline_page(repo, "main")
     assert "never expires" in plain(sent(visitor, f"{production}/expire", after="1d"))
     assert last(home, "timeline.expire") == WHO
@@ -209,7 +213,7 @@ def test_sharing_is_seen_on_both_sides_and_ends(world: tuple[Visitor, Path], hom
     there = next(item for item in status(repo) if item["branch"] == "borrower")["databases"][0]
     assert there["id"] == owner["id"]
     assert "git-branch/lender" in visitor.get(borrower).text
-    assert "used too by" in visitor.get(owner_page).text
+    assert "also used by" in visitor.get(owner_page).text
     listed = visitor.get("/apps/shop?q=er").text
     assert re.search(r"uses the database of <a [^>]*><bdi>git-branch/lender", listed)
     assert re.search(r"used by <a [^>]*><bdi>git-branch/borrower", listed)
@@ -231,8 +235,8 @@ def test_sharing_productions_database_is_asked_back(world: tuple[Visitor, Path])
     assert (asked.status, "the data of PRODUCTION" in asked.text) == (200, True)
     assert held(repo, "bold") == "bold"
     refused = sent(visitor, f"{timeline}/share", owner="bold")
-    assert (wrong(refused), "uses its own database already" in refused.text) == (True, True)
-    assert "Name one" in sent(visitor, f"{timeline}/share", owner="").text
+    assert (wrong(refused), "already uses its own database" in refused.text) == (True, True)
+    assert "Enter one" in sent(visitor, f"{timeline}/share", owner="").text
     assert "has no branch or timeline" in plain(sent(visitor, f"{timeline}/share", owner=HOSTILE))
 
 

@@ -62,7 +62,7 @@ def test_a_fork_is_chosen_by_typing_asked_back_and_taken_back(world: World) -> N
     ok(repo, "reconcile")
     database = database_of(repo, "git-branch/login")["id"]
     visit(page, f"{server.base}/databases/{database}/copies")
-    field = page.get_by_label("Make it a copy of")
+    field = page.get_by_label("Source")
     field.press_sequentially("many/57")
     expect(page.locator("#source-names option")).to_have_count(1)
     assert page.locator("#source-names option").get_attribute("value") == "git-branch/many/57"
@@ -73,11 +73,11 @@ def test_a_fork_is_chosen_by_typing_asked_back_and_taken_back(world: World) -> N
     page.get_by_role("button", name="Fork", exact=True).click()
     expect(page.get_by_text("Its current data becomes a snapshot")).to_be_visible()
     ok(repo, "timeline", "protect", "meanwhile")  # a page that asks is not sent again by a change
-    page.get_by_role("button", name=re.compile("^Make shop--login")).click()
-    page.get_by_role("button", name="Put back what was there").click()
+    page.get_by_role("button", name=re.compile("^Replace shop--login")).click()
+    page.get_by_role("button", name="Restore previous data").click()
     assert got(database_of(repo, "git-branch/login")["path"]) == "production"
     page.get_by_role("button", name="Restore").click()
-    expect(page.get_by_text("is as it was at")).to_be_visible()
+    expect(page.get_by_text("Restored ")).to_be_visible()
     assert got(database_of(repo, "git-branch/login")["path"]) == "git-branch/login"
 
 

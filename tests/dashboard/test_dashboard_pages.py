@@ -134,7 +134,7 @@ def test_a_hundred_timelines_are_a_page(world: tuple[Visitor, Path]) -> None:
         found |= set(re.findall(r"git-branch/(many/\d+)</bdi>", text))
         path = f"/apps/shop?q=many/&skip={len(found)}"
     assert len(found) == 150
-    assert "more are in the table only" in visitor.get("/apps/shop").text
+    assert "more databases are only in the table" in visitor.get("/apps/shop").text
     assert visitor.get("/apps/shop?skip=100000").status == 200
 
 
@@ -217,7 +217,7 @@ def test_what_is_large_is_cut_and_what_cannot_be_read_says_so(world: tuple[Visit
     broken = visitor.get(f"{page}/entry?key={encode(('large', 'bad')).hex()}")
     assert "not what V8 serializes" in broken.text
     assert visitor.get(f"{page}/entry?key=zz").status == 404
-    assert "nothing under this key" in visitor.get(f"{page}/entry?key=00").text
+    assert "Nothing is stored under this key" in visitor.get(f"{page}/entry?key=00").text
 
 
 def test_an_entry_says_when_it_expires(world: tuple[Visitor, Path]) -> None:

@@ -58,7 +58,7 @@ def test_every_page_of_an_app_with_both_tells_what_is_there(world: tuple[Path, D
         assert pg.password not in answer.text, path
     instance = desk.get("/instances/main").text
     assert f"<dt>Server</dt><dd><code><bdi>postgresql://127.0.0.1:{pg.port}</bdi>" in instance
-    assert "The server cannot be used" not in instance
+    assert "Server can't be used" not in instance
     assert instance.count('data-label="Last write">–<') == 2  # nobody knows
     assert "MB</td>" in instance
     database = desk.get(ours).text
@@ -68,10 +68,10 @@ def test_every_page_of_an_app_with_both_tells_what_is_there(world: tuple[Path, D
     assert command is not None
     query = html.unescape(command[0]).replace("_URL'", '_URL -Atc "select text from mark"\'')
     assert run(repo, "sh", "-c", query, check=True).stdout == "here\n"
-    assert 'data-label="Connect">url<' in instance
-    assert 'data-label="Connect">auto<' in desk.get("/instances/keys").text
+    assert 'data-label="Connection">url<' in instance
+    assert 'data-label="Connection">auto<' in desk.get("/instances/keys").text
     tabs = re.findall(r'<nav class="tabs".*?</nav>', database, re.DOTALL)[0]
-    assert ("Explorer" in tabs, "Since the fork" in tabs, "Snapshots and forks" in tabs) == (False, False, True)
+    assert ("Explorer" in tabs, "Changes since fork" in tabs, "Snapshots and forks" in tabs) == (False, False, True)
     assert "Explorer" in desk.get(theirs).text
     copies = desk.get(f"{ours}/copies").text
     assert ("queued messages" in copies, "are disconnected" in copies, "another path" in copies) == (False, True, False)
@@ -115,7 +115,7 @@ def test_data_is_put_back_from_its_pages(world: tuple[Path, Desk]) -> None:
     assert "Its current data becomes a snapshot" in asked.text
     desk.send(f"{page}/fork", source="production", answer="yes")
     assert marked(repo, "login") == "production"
-    assert desk.press(f"{page}/copies", "Put back what was there").status == 200
+    assert desk.press(f"{page}/copies", "Restore previous data").status == 200
     snapshot = re.findall(r'name="snapshot" value="([^"]+)"', desk.get(f"{page}/copies").text)[-1]
     desk.send(f"{page}/restore", snapshot=snapshot, answer="yes")
     assert marked(repo, "login") == "before"
@@ -222,14 +222,14 @@ def test_a_server_that_is_followed_or_away_is_told_of_and_no_page_fails(home: Pa
             page = page_of(repo, "git-branch/login")
             with standby_of(server, "node2"):
                 until(lambda: ">node2<" in desk.get("/instances/main").text)
-                assert "A write that is acknowledged lies on</dt><dd>at least " in desk.get("/instances/main").text
+                assert "Acknowledged writes are stored on</dt><dd>at least " in desk.get("/instances/main").text
             with connected_to(repo, "login"):
                 server.stop()
             for path in ("/", "/instances/main", "/apps/shop", page, f"{page}/copies", "/activity"):
                 assert desk.get(path).status == 200, path
             away = desk.get("/instances/main").text
             assert 'data-label="Size" class="number">-<' in away
-            assert "The server cannot be used" in away
+            assert "Server can't be used" in away
             assert "nothing listens there" in away
             wrong = desk.send("/instances/main/test").text
             assert "main cannot store databases" in wrong

@@ -34,7 +34,7 @@ def test_a_server_is_linked_used_deleted_and_brought_back(home: Path, tmp_path: 
         visit(page, f"{server.base}/instances/main")
         page.get_by_role("button", name=re.compile("^Reveal")).first.click()
         url = _revealed(page, pg)
-        page.get_by_role("link", name="Hide it again").click()
+        page.get_by_role("link", name="Hide").click()
         _accessible(page, axe, page.url, f"{page.url}/copies", f"{page.url}/keys")
         visit(page, f"{server.base}/instances/main")
         _delete_and_undo(page)
@@ -78,8 +78,8 @@ def _delete_and_undo(page: Page) -> None:
     page.get_by_label("Type main").fill("main")
     page.get_by_role("button", name="Delete main").click()
     expect(page.get_by_role("heading", name="Deleted instances")).to_be_visible()
-    page.get_by_role("button", name="Bring it back").click()
-    expect(page.get_by_text("main is back with 3 live databases")).to_be_visible()
+    page.get_by_role("button", name="Recover").click()
+    expect(page.get_by_text("Recovered main with 3 live databases")).to_be_visible()
 
 
 def _accessible(page: Page, axe: str, *addresses: str) -> None:

@@ -176,7 +176,7 @@ def test_no_note_error_or_entry_of_the_audit_log_has_a_secret_that_a_command_pri
     until(lambda: "<code>before" in reader.get("/").text)
     seen = [reader.get("/").text]
     end.touch()
-    until(lambda: "is being done" not in reader.get("/").text)
+    until(lambda: "being applied" not in reader.get("/").text)
     assert provisioner(repo, "app", "set", "--no-pre-deploy").returncode == 0
     ok(repo, "assign", "default", "--scrub", "echo $PASS; exit 5")
     fork = {"csrf": visitor.csrf, "source": "production", "answer": "yes"}

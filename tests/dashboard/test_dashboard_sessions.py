@@ -180,7 +180,7 @@ def test_sessions_are_listed_with_who_and_until_when_and_ended_by_their_id(world
     assert ended(visitor)
     assert not ended(other)
     assert [each["id"] for each in sessions(repo)] == [each["id"] for each in listed if each != mine]
-    assert "there is no token" in provisioner(repo, "token", "revoke", mine["id"]).stderr
+    assert "no token" in provisioner(repo, "token", "revoke", mine["id"]).stderr
 
 
 def test_a_session_goes_with_the_token_that_began_it(world: World, home: Path) -> None:

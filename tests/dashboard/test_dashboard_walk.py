@@ -81,10 +81,10 @@ def _break_and_mend(page: Page, clone: Path, place: Path) -> None:
     row = _row(page, "git-branch/a-second")
     expect(row).to_contain_text("Read-only file system")
     expect(row.locator(".pill")).to_have_text("error")
-    expect(page.get_by_text("1 in error")).to_be_visible()
+    expect(page.get_by_text("1 failed")).to_be_visible()
     assert page.evaluate("window.loaded")
     row.get_by_role("link", name=re.compile("^Error and history")).click()
-    expect(page.get_by_role("heading", name="In error")).to_be_visible()
+    expect(page.get_by_role("heading", name="Error")).to_be_visible()
     expect(page.get_by_role("cell", name="database.error").first).to_be_visible()
     page.go_back()
     remount(place, "rw")
@@ -95,8 +95,8 @@ def _break_and_mend(page: Page, clone: Path, place: Path) -> None:
 
 def _delete_and_undo(page: Page) -> None:
     page.get_by_role("button", name="Delete").click()
-    expect(page.get_by_text("all of it can be brought back")).to_be_visible()
-    expect(page.get_by_role("region", name="What it is about")).to_contain_text(
+    expect(page.get_by_text("Recoverable until")).to_be_visible()
+    expect(page.get_by_role("region", name="Affected databases")).to_contain_text(
         re.compile(r"databases\s+shop  PRODUCTION")
     )
     page.get_by_label("Final backup").select_option("no")
@@ -106,8 +106,8 @@ def _delete_and_undo(page: Page) -> None:
     page.get_by_label("Type main").fill("main")
     page.get_by_role("button", name="Delete main").click()
     expect(page.get_by_role("heading", name="Deleted instances")).to_be_visible()
-    page.get_by_role("button", name="Bring it back").click()
-    expect(page.get_by_text(f"main is back with {BRANCHES + 3} live databases")).to_be_visible()
+    page.get_by_role("button", name="Recover").click()
+    expect(page.get_by_text(f"Recovered main with {BRANCHES + 3} live databases")).to_be_visible()
 
 
 def _row(page: Page, timeline: str) -> Locator:

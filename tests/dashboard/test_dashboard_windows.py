@@ -63,7 +63,7 @@ def test_a_restart_of_the_server_ends_no_session_and_loses_nothing_that_was_type
     expect(page.get_by_text("Live", exact=True)).to_be_attached()
     expect(lines).to_have_value(LINES)
     page.get_by_role("button", name="Set", exact=True).click()
-    expect(page.get_by_text("A, B set for")).to_be_visible()
+    expect(page.get_by_text("Set A, B of")).to_be_visible()
 
 
 def test_what_is_typed_outlives_the_session_and_is_sent_after_a_login_in_another_tab(world: World, home: Path) -> None:
@@ -76,7 +76,7 @@ def test_what_is_typed_outlives_the_session_and_is_sent_after_a_login_in_another
     expect(page.get_by_text("Live", exact=True)).to_be_attached()
     expect(lines).to_have_value(LINES)
     page.get_by_role("button", name="Set", exact=True).click()
-    expect(page.get_by_text("A, B set for")).to_be_visible()
+    expect(page.get_by_text("Set A, B of")).to_be_visible()
 
 
 @pytest.mark.parametrize("scripts", [True, False])
@@ -99,7 +99,7 @@ def test_what_is_sent_when_the_session_has_ended_is_in_the_form_again_after_the_
     expect(page.get_by_text("the session had ended, so nothing was changed")).to_be_visible()
     assert json.loads(ok(repo, "var", "list", "--json")) == []
     page.get_by_role("button", name="Set", exact=True).click()
-    expect(page.get_by_text("A, B set for")).to_be_visible()
+    expect(page.get_by_text("Set A, B of")).to_be_visible()
 
 
 def test_what_is_sent_from_a_tab_whose_session_another_has_replaced_is_in_its_form_at_once(
@@ -114,7 +114,7 @@ def test_what_is_sent_from_a_tab_whose_session_another_has_replaced_is_in_its_fo
     page.evaluate("document.querySelector('form.stack').submit()")
     expect(page.get_by_role("textbox", name="Lines")).to_have_value(LINES)
     page.get_by_role("button", name="Set", exact=True).click()
-    expect(page.get_by_text("A, B set for")).to_be_visible()
+    expect(page.get_by_text("Set A, B of")).to_be_visible()
 
 
 def test_a_link_that_is_pasted_into_an_open_tab_logs_in(world: World, home: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_reset_begins_anew(repo: Path, source: str) -> None:
 
 
 def test_production_can_go_back_and_is_never_forked_to_or_reset(repo: Path) -> None:
-    kept = ok(repo, "database", "snapshot", "create", "production", "--label", "before").split(" ")[1]
+    kept = ok(repo, "database", "snapshot", "create", "production", "--label", "before").split(" ")[2]
     for command in (("fork", "login", "production"), ("reset", "production")):
         refused = provisioner(repo, "database", *command, "--yes")
         assert refused.returncode == 1
@@ -156,14 +156,14 @@ def test_what_is_refused_changes_nothing(repo: Path, command: tuple[str, ...], w
 def test_a_snapshot_of_another_database_is_not_restored(repo: Path) -> None:
     ok(repo, "database", "snapshot", "create", "cart")
     (kept,) = snapshots(repo)
-    assert "is not one of" in provisioner(repo, "database", "restore", "login", kept["id"], "--yes").stderr
+    assert "does not belong to" in provisioner(repo, "database", "restore", "login", kept["id"], "--yes").stderr
     assert marks(repo) == AS_THEY_WERE
 
 
 @pytest.mark.parametrize("command", ["fork production login", "reset login", "restore login SNAPSHOT"])
 def test_versionstamps_go_on_growing(repo: Path, command: str) -> None:
     """One of what was there never becomes one of something else."""
-    kept = ok(repo, "database", "snapshot", "create", "login").split(" ")[1]
+    kept = ok(repo, "database", "snapshot", "create", "login").split(" ")[2]
     path = database_of(repo, "git-branch/login")["path"]
     with open_kv(path) as kv:
         for number in range(20):
@@ -178,7 +178,7 @@ def test_versionstamps_go_on_growing(repo: Path, command: str) -> None:
 @pytest.mark.parametrize("how", ["damaged", "lost"])
 @pytest.mark.parametrize("by", ["restore", "reset"])
 def test_a_database_whose_data_is_damaged_or_lost_comes_back(repo: Path, how: str, by: str) -> None:
-    kept = ok(repo, "database", "snapshot", "create", "login").split(" ")[1]
+    kept = ok(repo, "database", "snapshot", "create", "login").split(" ")[2]
     path = Path(database_of(repo, "git-branch/login")["path"])
     if how == "damaged":
         path.write_bytes(b"no database")

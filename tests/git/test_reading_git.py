@@ -143,7 +143,7 @@ def test_a_rebase_and_a_bisect_are_on_the_branch_they_go_back_to(repository: Pat
 
 def test_a_detached_checkout_is_on_no_branch_unless_a_ci_system_says(repository: Path) -> None:
     git(repository, "switch", "--quiet", "--detach")
-    with pytest.raises(NotResolved, match="on no branch"):
+    with pytest.raises(NotResolved, match="no current branch"):
         on(repository)
     assert on(repository, GITHUB_REF_NAME="topic", GITHUB_REF_TYPE="branch") == "topic"
     assert on(repository, GITHUB_REF_NAME="12/merge", GITHUB_HEAD_REF="topic") == "topic"

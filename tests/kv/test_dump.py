@@ -292,7 +292,7 @@ def test_a_load_goes_on_where_it_stopped(tmp_path: Path) -> None:
     broken.write_text("".join([*lines[:10], "oops\n", *lines[11:]]))
     load = ("database", "load", "./into.sqlite3", "d.jsonl", "--replace", "--yes")
     done = provisioner(tmp_path, *load)
-    assert "9 entries, all up to line 10, are loaded" in done.stderr
+    assert "9 entries, up to line 10, are loaded" in done.stderr
     assert "--replace --from-line 11" in done.stderr
     with open_kv(tmp_path / "into.sqlite3") as kv:
         assert [entry.key[1] for entry in kv.list(("n",))] == [*range(9), 15.5, 99]

@@ -201,7 +201,7 @@ def test_a_person_may_delete_what_has_not_waited_for_long_enough(tmp_path: Path)
         git(repo, "branch", "-D", branch)
     ok(repo, "reconcile")
     name = database_of(repo, "git-branch/login")["name"]
-    assert "nothing to prune" in ok(repo, "prune", "--yes")
+    assert "Nothing to prune" in ok(repo, "prune", "--yes")
     ok(repo, "database", "purge", name, "--yes")
     with Registry.open(Home(os.environ["PROVISIONER_HOME"])) as registry:
         (app,) = registry.apps()

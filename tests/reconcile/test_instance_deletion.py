@@ -156,7 +156,7 @@ def test_several_apps_are_named_and_all_come_back(repo: Path, tmp_path: Path) ->
 
 def test_nothing_is_deleted_unasked(repo: Path) -> None:
     refused = provisioner(repo, "instance", "delete", "default")
-    assert (refused.returncode, "was not confirmed" in refused.stderr) == (1, True)
+    assert (refused.returncode, "confirmation required" in refused.stderr) == (1, True)
     assert "login" in refused.stdout
     assert set(statuses(repo).values()) == {"connected"}
 

@@ -89,7 +89,7 @@ def test_commands_that_want_the_data_of_an_archived_database_say_how_it_comes_ba
     for words in (("fork", "production", "login"), ("fork", "login", "cart")):
         refused = provisioner(repo, "database", *words)
         assert refused.returncode == 3
-        assert f"is archived. Bring it back: provisioner database recover {name}" in refused.stderr
+        assert f"is archived. Recover it: provisioner database recover {name}" in refused.stderr
 
 
 def test_an_expired_branch_that_was_purged_stays_so_until_it_is_wanted_again(repo: Path) -> None:
@@ -160,7 +160,7 @@ def pruned(repo: Path) -> list[tuple[str, str, bool]]:
 
 
 def test_prune_says_what_will_go_and_when(repo: Path) -> None:
-    assert ok(repo, "prune", "--dry-run") == "nothing to prune, now or later\n"
+    assert ok(repo, "prune", "--dry-run") == "Nothing to prune, now or later\n"
     ok(repo, "app", "set", "--expire-after", "30d")
     ok(repo, "timeline", "protect", "cart")
     assert pruned(repo) == [(LOGIN, "archive", False)]
@@ -168,7 +168,7 @@ def test_prune_says_what_will_go_and_when(repo: Path) -> None:
     git(repo, "branch", "-q", "-D", "login", "cart")
     ok(repo, "reconcile")
     assert pruned(repo) == [(LOGIN, "purge", False)]
-    assert ok(repo, "prune") == "nothing to prune\n"
+    assert ok(repo, "prune") == "Nothing to prune\n"
     assert statuses(repo) == {"production": "connected", LOGIN: "archived", "git-branch/cart": "connected"}
 
 
@@ -191,13 +191,13 @@ def test_prune_asks_and_then_does_what_is_due(repo: Path, home: Path) -> None:
     past(home, "timeline", "active_at")
     assert pruned(repo) == [(LOGIN, "archive", True)]
     refused = provisioner(repo, "prune")
-    assert (refused.returncode, "was not confirmed" in refused.stderr) == (1, True)
+    assert (refused.returncode, "confirmation required" in refused.stderr) == (1, True)
     assert statuses(repo)[LOGIN] == "connected"
-    assert ok(repo, "prune", "--yes") == "archived 1, deleted 0\n"
+    assert ok(repo, "prune", "--yes") == "Archived 1 and permanently deleted 0 databases\n"
     assert statuses(repo)[LOGIN] == "archived"
     past(home, "database", "purge_at")
     assert pruned(repo) == [(LOGIN, "purge", True)]
-    assert ok(repo, "prune", "--yes") == "archived 0, deleted 1\n"
+    assert ok(repo, "prune", "--yes") == "Archived 0 and permanently deleted 1 databases\n"
     assert statuses(repo) == {"production": "connected", "git-branch/cart": "connected"}
 
 
@@ -227,7 +227,7 @@ def test_only_what_is_archived_is_purged_before_its_time(repo: Path) -> None:
     assert provisioner(repo, "database", "purge", found["name"]).returncode == 1, "nobody can be asked"
     directory = Path(database_of(repo, LOGIN)["path"]).parent
     assert directory.is_dir()
-    assert ok(repo, "database", "purge", found["name"], "--yes") == f"deleted {found['name']}\n"
+    assert ok(repo, "database", "purge", found["name"], "--yes") == f"Permanently deleted {found['name']}\n"
     assert not directory.exists()
 
 

@@ -76,7 +76,7 @@ def _wrong(repo: Path) -> str:
 def test_what_is_lost_and_whose_branch_is_gone_is_discarded_by_the_command_that_is_named(shop: Shop) -> None:
     repo, found = shop.repo, database_of(shop.repo, "git-branch/login")
     shop.mark("login")
-    kept = ok(repo, "database", "snapshot", "create", "login").split()[1]
+    kept = ok(repo, "database", "snapshot", "create", "login").split()[2]
     shop.lose(found)
     git(repo, "branch", "-q", "-D", "login")
     git(repo, "branch", "other")
@@ -92,7 +92,7 @@ def test_what_is_lost_and_whose_branch_is_gone_is_discarded_by_the_command_that_
     assert "--yes" in asked.stderr
     assert database_of(repo, "git-branch/login")["status"] == "error"
     said = ok(repo, *command.split()[1:], "--yes")
-    assert said == f"deleted {found['name']}\n"
+    assert said == f"Permanently deleted {found['name']}\n"
     assert "git-branch/login" not in statuses(repo)
     assert not shop.left(found["id"]), kept
     ok(repo, "reconcile")
@@ -124,7 +124,7 @@ def test_what_is_lost_and_whose_branch_is_there_is_emptied_and_no_snapshot_is_na
 def test_what_is_lost_can_be_restored_from_a_snapshot(shop: Shop) -> None:
     repo, found = shop.repo, database_of(shop.repo, "git-branch/login")
     shop.mark("login")
-    kept = ok(repo, "database", "snapshot", "create", "login").split()[1]
+    kept = ok(repo, "database", "snapshot", "create", "login").split()[2]
     shop.lose(found)
     done = provisioner(repo, "reconcile")
     assert f"provisioner database snapshot list {found['id']}" in done.stderr

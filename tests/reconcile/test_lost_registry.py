@@ -60,7 +60,7 @@ def test_init_makes_no_empty_databases_where_there_are_some(tmp_path: Path, home
         assert (closed.returncode, STEP in closed.stderr) == (3, True)
     told = provisioner(repo, "doctor").stdout
     for name in ("production", "git-branch/login", "git-branch/cart"):
-        assert f"WRONG app shop {name}: its database" in told
+        assert f"FAIL app shop {name}: its database" in told
     login = Path(data["login"]).parent.name
     assert ok(repo, "database", "recover", login).endswith(" is connected\n")
     assert got(data["login"]) == "git-branch/login"
@@ -143,7 +143,7 @@ def test_an_older_registry_gives_no_branch_anothers_data_and_loses_none(
     now = marks()
     assert {branch: text for branch, text in now.items() if truth.get(branch) != text} == {}, "crossed, or emptied"
     told = provisioner(repo, "doctor").stdout
-    assert "is not what the registry has, which may be older than the data" in told
+    assert "differs from the registry, which may be older than the data" in told
     assert "git-branch/new: its database" in told
     ok(repo, "database", "recover", "--all")
     provisioner(repo, "reconcile")
@@ -259,7 +259,7 @@ def test_an_embedded_server_is_known_again_by_its_directory(tmp_path: Path, home
     lose_registry(home)
     ok(repo, "app", "add", "--name", "shop", "--grace", "0s")
     told = provisioner(repo, "doctor").stdout
-    assert "WRONG instance own: it stores in" in told
+    assert "FAIL instance own: it stores data in" in told
     assert "Run: provisioner instance add own --engine postgres" in told
     ok(repo, "instance", "add", "own", "--engine", "postgres")
     assert provisioner(repo, "assign", "own", "shop").returncode == 1

@@ -131,20 +131,20 @@ def test_a_parent_that_cannot_be_told_is_said_and_nothing_is_copied(repo: Path) 
     ok(repo, "assign", "default", "--new-branch", "fork:parent")
     git(repo, "update-ref", "refs/heads/new", "login")  # nobody says from where
     assert begun_with(repo, "new") == ""
-    assert "from which branch it was made cannot be told: it begins empty" in history(repo, "new")
+    assert "git does not record which branch it was created from: it starts empty" in history(repo, "new")
 
 
 def test_a_branch_that_is_not_there_is_said_and_nothing_is_copied(repo: Path) -> None:
     ok(repo, "assign", "default", "--new-branch", "fork:nowhere")
     add_branches(repo, "new")
     assert begun_with(repo, "new") == ""
-    assert "nowhere has no database: it begins empty" in history(repo, "new")
+    assert "nowhere has no database: it starts empty" in history(repo, "new")
 
 
 def test_a_branch_that_is_not_there_is_noted_when_it_is_named(repo: Path) -> None:
     noted = provisioner(repo, "assign", "default", "--new-branch", "fork:chart")
     assert noted.returncode == 0
-    assert "there is no branch chart now: until there is, new databases begin empty" in noted.stderr
+    assert "no branch chart exists; until it does, new databases start empty" in noted.stderr
     for rule in ("empty", "fork:production", "fork:parent", "fork:main", "fork:cart"):
         assert "begin empty" not in provisioner(repo, "assign", "default", "--new-branch", rule).stderr
 

@@ -326,7 +326,7 @@ def test_what_it_left_running_when_all_were_killed_is_ended_before_it_is_run_aga
         f" while [ ! -s {here}/pid ]; do :; done; kill -9 $PPID; sleep 60; }}"
     )
     refused = provisioner(repo, "app", "set", "--no-sandbox", "--pre-deploy", command)
-    assert "what supervises it was killed" in refused.stderr
+    assert "its supervisor was killed" in refused.stderr
     assert not alive(int((here / "pid").read_text()))
     ok(repo, "database", "fix", "--all")
 

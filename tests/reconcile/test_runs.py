@@ -147,5 +147,5 @@ def test_a_command_does_not_outlive_its_supervisor(place: Home, tmp_path: Path) 
     (tmp_path / "daemon.py").write_text(DAEMON)
     text = f"{sys.executable} {tmp_path}/daemon.py {tmp_path}/pid; while [ ! -s {tmp_path}/pid ]; do :; done"
     text = f"{text}; kill -9 $PPID; sleep 60"
-    assert ran(place, text)[0] == "what supervises it was killed"
+    assert ran(place, text)[0] == "its supervisor was killed"
     assert not alive(int((tmp_path / "pid").read_text()))

@@ -116,8 +116,8 @@ def test_a_secret_comes_out_in_the_environment_and_nowhere_else(repo: Path, home
         ("LD_PRELOAD=x", "begins with LD_"),
         ("OTEL_X=x", "begins with OTEL_"),
         ("PROVISIONER_APP=x", "begins with PROVISIONER_"),
-        ("DATABASE_URL=x", "where its database is"),
-        ("DEFAULT_KV_URL=x", "where its database is"),
+        ("DATABASE_URL=x", "the location of the app's database"),
+        ("DEFAULT_KV_URL=x", "the location of the app's database"),
         ("=x", "cannot be the name"),
         ("2ND=x", "cannot be the name"),
         ("A-B=x", "cannot be the name"),
@@ -183,9 +183,9 @@ def test_a_file_is_imported(repo: Path, ends: str) -> None:
         ("A='open", "no end"),
         ("A='x' y", "follows the quote"),
         ('A="\\q"', "escape"),
-        ("nonsense", "no NAME=VALUE"),
+        ("nonsense", "not NAME=VALUE"),
         ("DENO_X=1", "begins with DENO_"),
-        ("A B=1", "no NAME=VALUE"),
+        ("A B=1", "not NAME=VALUE"),
     ],
 )
 def test_a_file_that_readers_disagree_on_is_refused_whole(repo: Path, line: str, says: str) -> None:

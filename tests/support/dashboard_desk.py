@@ -29,7 +29,7 @@ class Desk:
 
     def waited(self, answer: Answer) -> Answer:
         if answer.status == 303:
-            until(lambda: "is being done" not in self.other.get("/activity").text)
+            until(lambda: "being applied" not in self.other.get("/activity").text)
         return answer
 
     def press(self, page: str, button: str) -> Answer:

@@ -40,8 +40,8 @@ def app() -> None:
 @click.argument("path", default=".")
 @click.option("--name", metavar="SLUG", help="Default: the directory's name.")
 @click.option("--production-branch", metavar="BRANCH", help=PRODUCTION_HELP)
-@click.option("--grace", metavar="TIME", help="How long a branch is gone before its database is archived (10s).")
-@click.option("--retention", metavar="TIME", help="How long an archived database is kept (7d).")
+@click.option("--grace", metavar="TIME", help="Archive this long after a branch is gone. Default: 10s.")
+@click.option("--retention", metavar="TIME", help="Keep archived databases this long. Default: 7d.")
 @json_option
 def add(
     path: str, name: str | None, production_branch: str | None, grace: str | None, retention: str | None, as_json: bool
@@ -54,7 +54,7 @@ def add(
         if as_json:
             print_json(app_document(registry, added))
             return
-        click.echo(f"app {added.slug}: assign an instance with 'provisioner assign INSTANCE {added.slug}'")
+        click.echo(f"Added app {added.slug}. To assign an instance, run: provisioner assign INSTANCE {added.slug}")
 
 
 def app_document(registry: Registry, app: App) -> view.Document:
@@ -110,7 +110,7 @@ def list_apps(as_json: bool) -> None:
 def show(slug: str | None, as_json: bool) -> None:
     """Show an app.
 
-    Default: the one whose checkout this is.
+    Default: the app for the current directory.
     """
     with Registry.open(the_home()) as registry:
         document = app_document(registry, the_app(registry, slug))
@@ -131,14 +131,14 @@ def _text(value: object) -> str:
 @object_argument("slug", "app", required=False)
 @click.option("--name", metavar="SLUG", help="A new name. Databases keep theirs.")
 @click.option("--production-branch", metavar="BRANCH", help="The branch whose pushes go to the production timeline.")
-@click.option("--grace", metavar="TIME", help="How long a branch is gone before its database is archived.")
-@click.option("--retention", metavar="TIME", help="How long an archived database is kept.")
+@click.option("--grace", metavar="TIME", help="Archive this long after a branch is gone.")
+@click.option("--retention", metavar="TIME", help="Keep archived databases this long.")
 @click.option(
     "--expire-after",
     metavar="TIME|never",
-    help="How long after its last push a branch's database is archived, unless its timeline says otherwise.",
+    help="Archive a branch's databases this long after its last push, unless its timeline has its own setting.",
 )
-@click.option("--repository", metavar="PATH", help="Where the repository has been moved to.")
+@click.option("--repository", metavar="PATH", help="The repository's new location, if it has moved.")
 @deploying_options
 @yes_option
 @json_option
@@ -164,7 +164,9 @@ def set_app(
         if repository is not None:
             checkout = find_checkout(os.fsencode(repository))
             if checkout is None:
-                raise ProvisionerError(f"{repository} is no git repository", "Name the repository's new place")
+                raise ProvisionerError(
+                    f"{repository} is not a git repository", "Use --repository with its new location"
+                )
             must_be_trusted(checkout.top or checkout.common_dir)
             git_dir = checkout.common_dir
         name = naming.parse_slug(name, "an app") if name else None
@@ -193,7 +195,7 @@ def _now(registry: Registry, app: App) -> view.Document:
 def remove(slug: str | None, yes: bool, as_json: bool) -> None:
     """Remove an app and its hooks, and archive its databases.
 
-    'provisioner init' in the same repository brings all of it back.
+    To recover them, run 'provisioner init' in the same repository.
     """
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
@@ -217,11 +219,11 @@ def remove(slug: str | None, yes: bool, as_json: bool) -> None:
         if as_json:
             print_json(was)
             return
-        click.echo(f"removed {app.slug}; its databases are kept, and 'provisioner init' there brings them back")
+        click.echo(f"Removed app {app.slug}. Its databases are archived; 'provisioner init' there recovers them")
 
 
 def hooks_are_shared(registry: Registry, app: App) -> bool:
-    """Does another app of this home find its hooks in the same directory?"""
+    """Whether another app of this home has its hooks in the same directory."""
     mine = _hooks_directory(app)
     return any(_hooks_directory(other) == mine for other in registry.apps() if other.id != app.id)
 

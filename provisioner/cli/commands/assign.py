@@ -27,14 +27,14 @@ def _new_branch(_: click.Context, __: click.Parameter, value: str | None) -> str
     "--new-branch",
     metavar="empty|fork:production|fork:parent|fork:BRANCH",
     callback=_new_branch,
-    help="What the database of a new branch begins with. Its parent is the branch it was made from; where git does not"
-    " tell, it begins empty. Default: as it is; empty.",
+    help="What a new branch's database starts from: nothing, the branch that it was created from (if git records it), or"
+    " another branch. Default: unchanged; empty at first.",
 )
 @click.option(
     "--connect",
     "mode",
     type=click.Choice([str(mode) for mode in ConnectMode]),
-    help="What apps get: the file, the server's URL, or auto, the URL while a server is up. Default: as it is; auto.",
+    help="How apps connect: by file, by the server's URL, or auto (by URL while a server runs). Default: unchanged; auto.",
 )
 @scrub_options
 @json_option
@@ -49,7 +49,7 @@ def assign(
 ) -> None:
     """Assign an instance to an app.
 
-    Re-assigning brings the old data back.
+    Reassigning brings the old data back.
     """
     with Registry.open(the_home()) as registry:
         chosen = the_app(registry, app)

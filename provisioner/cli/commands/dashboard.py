@@ -1,4 +1,4 @@
-"""`provisioner dashboard`: a way into the dashboard of the server that is up."""
+"""`provisioner dashboard`: a link that logs in to the dashboard of the running server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def dashboard(only_print: bool, public: bool, as_json: bool) -> None:
         raise NotResolved(
             f"no server is running for {home.path}", "Start it with 'provisioner serve' or 'provisioner up'"
         )
-    Registry.open(home).close()  # which asks whether it is this home that the server is of
+    Registry.open(home).close()  # raises if the server belongs to another home
     _, far, near = found
     base = far if public else near
     if not (only_print or as_json):

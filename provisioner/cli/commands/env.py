@@ -1,4 +1,4 @@
-"""`provisioner env`, and what click knows of `provisioner exec`."""
+"""`provisioner env`, and the declaration of `provisioner exec`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from provisioner.git.worktree import find_checkout
 context_option = click.option(
     "--context",
     type=click.Choice([LOCAL]),
-    help="local: development's variables with local ones in their place, whatever the timeline. The database stays its.",
+    help="local: development's variables, overridden by local ones, on any timeline. The database stays the same.",
 )
 
 
@@ -32,9 +32,9 @@ context_option = click.option(
 def exec_command(selectors: Selectors, context: str | None, command: tuple[str, ...]) -> None:
     """Run a command with a timeline's environment.
 
-    Where that cannot be told, CMD is not run and the exit code is 3.
+    If the environment can't be determined, CMD doesn't run and the exit code is 3.
 
-    A process keeps the environment it was started with: after 'git switch', start it anew.
+    A process keeps the environment it started with: after 'git switch', restart it.
     """
     if command[0].startswith("-"):
         raise UsageError(f"'provisioner exec' has no option {command[0]}", "See 'provisioner exec --help'")
@@ -51,7 +51,7 @@ def exec_command(selectors: Selectors, context: str | None, command: tuple[str, 
 def env(wanted: NamedTarget, context: str | None, format_name: str | None, path: str | None, as_json: bool) -> None:
     """Print a timeline's environment variables.
 
-    If it cannot be determined, nothing is printed and the exit code is 3.
+    If the environment can't be determined, nothing is printed and the exit code is 3.
 
     TARGET is a branch or a timeline; by default, the branch that is checked out here.
     """

@@ -1,4 +1,4 @@
-"""`provisioner home`: one home that follows another, for servers on several machines."""
+"""`provisioner home`: this home, and homes that follow another one to serve it on several machines."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def home_document(where: Home) -> Document:
 
 
 @home.command()
-@click.option("--moved", "as_moved", is_flag=True, help="It was moved here, or restored, and replaces the original.")
+@click.option("--moved", "as_moved", is_flag=True, help="It was moved here or restored, and replaces the original.")
 @click.option("--copied", "as_copy", is_flag=True, help="It is a copy, and the original stays in use.")
 @json_option
 def adopt(as_moved: bool, as_copy: bool, as_json: bool) -> None:
     """Declare that this home was moved or copied.
 
-    A copy becomes a home of its own with its own id, key, ports, and embedded servers. Tokens and passwords of the original
+    A copy becomes its own home, with its own id, key, ports, and embedded servers. Tokens and passwords of the original
     do not open it. Its apps have no repository until 'provisioner app set APP --repository PATH'. Databases outside of
     the home stay with the original.
     """
@@ -91,12 +91,12 @@ def adopt(as_moved: bool, as_copy: bool, as_json: bool) -> None:
 def copy(output: str | None, as_json: bool) -> None:
     """Export this home's registry and key for a follower.
 
-    Whoever has the copy has every database: it is for a pipe (ssh, kubectl exec), or a file that nobody else reads.
+    Anyone with the copy can open every database. Write it to a pipe (ssh, kubectl exec) or to a file that only you can read.
     """
     if output in (None, "-") and sys.stdout.isatty():
-        raise ProvisionerError("a copy of a home is nothing to look at", "Pipe it, or say --output FILE")
+        raise ProvisionerError("a copy of a home cannot be shown on a terminal", "Pipe it, or add --output FILE")
     if as_json and output in (None, "-"):
-        raise UsageError("--json describes what was written to a file", "Name it: --output FILE")
+        raise UsageError("--json requires --output", "Add --output FILE")
     where = the_home()
     with Registry.open(where), written(output) as file:
         replica.copy(where, file)  # type: ignore[arg-type]
@@ -106,14 +106,14 @@ def copy(output: str | None, as_json: bool) -> None:
 
 @home.command(context_settings={"ignore_unknown_options": True})
 @click.option("--every", metavar="TIME", default="5s", show_default=True, help="How often to ask for a copy.")
-@click.option("--once", is_flag=True, help="Receive one copy and end; exit code 1 where that fails.")
+@click.option("--once", is_flag=True, help="Receive one copy and end, with exit code 1 if that fails.")
 @click.argument("command", nargs=-1, required=True)
 @json_option
 def follow(every: str, once: bool, command: tuple[str, ...], as_json: bool) -> None:
     """Follow another home by running COMMAND for copies.
 
     For example: provisioner home follow -- ssh first provisioner home copy
-    Nothing is changed in a home that follows; 'provisioner serve' there serves what the other one has.
+    A home that follows is read-only; 'provisioner serve' there serves the databases of the other home.
     """
     pause = milliseconds(every) / 1000
     where = made_home()
@@ -145,19 +145,19 @@ def promote(yes: bool, as_json: bool) -> None:
     found = replica.followed(where)
     if found is not None:
         since = rfc3339(found.received_at) if found.received_at else "never"
-        text = f"Go by itself, with what was received last at {since}? The home that it followed must not be used again"
+        text = f"Make this home independent, with the copy from {since}? Don't use the other home again."
         confirm(text, yes)
     replica.promote(where)
     with Registry.open(where) as registry:
         registry.record(now_ms(), "home.promote", registry.who)
     say(
-        f"{where.path} goes by itself: start 'provisioner up', and end the one that was followed for good",
+        f"{where.path} is independent. Start 'provisioner up' here, and never use the other home again",
         home_document(where) if as_json else None,
     )
 
 
 def _received(where: Home, command: tuple[str, ...]) -> bool:
-    """Ask for a copy and take it: whether it brought anything new. Raises ProvisionerError."""
+    """Ask for a copy and store it. Returns whether it was new. Raises ProvisionerError."""
     with tempfile.TemporaryFile(dir=where.path) as file:
         try:
             done = subprocess.run(

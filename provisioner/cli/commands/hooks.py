@@ -28,7 +28,7 @@ def hooks() -> None:
 
 
 def _place(registry: Registry, app: App) -> Checkout:
-    """The checkout we are in where it is the app's: its hooks path may be relative to it. Else the app's repository."""
+    """The current checkout if it is the app's, because its hooks path may be relative to it. Else the app's repository."""
     must_be_its_own(registry, app)
     checkout = find_checkout(here())
     ours = checkout is not None and checkout.common_dir == app.git_dir
@@ -36,7 +36,7 @@ def _place(registry: Registry, app: App) -> Checkout:
     if place is None:
         raise ProvisionerError(
             f"the repository {os.fsdecode(app.git_dir)} is gone",
-            f"Say where it is now: provisioner app set {app.slug} --repository PATH",
+            f"If it has moved, run: provisioner app set {app.slug} --repository PATH",
         )
     return place
 
@@ -62,7 +62,7 @@ def _print(found: Sequence[git_hooks.HookStatus], as_json: bool) -> None:
 def install(slug: str | None, as_json: bool) -> None:
     """Install or update the hooks and keep existing ones.
 
-    Hooks that are there are kept and still run.
+    Existing hooks are kept and still run.
     """
     home = the_home()
     with Registry.open(home) as registry:
@@ -92,7 +92,7 @@ def uninstall(slug: str | None, as_json: bool) -> None:
 def status(slug: str | None, as_json: bool) -> None:
     """Show which hooks are installed.
 
-    Exit code 1 where one is not.
+    Exit code 1 if one is missing.
     """
     home = the_home()
     with Registry.open(home) as registry:
@@ -101,4 +101,4 @@ def status(slug: str | None, as_json: bool) -> None:
         found = git_hooks.status(place.common_dir, place.top, home.path)
     _print(found, as_json)
     if any(hook.state is not git_hooks.HookState.INSTALLED for hook in found):
-        raise ProvisionerError("a hook is not in place", "Run 'provisioner hooks install', or 'provisioner watch'")
+        raise ProvisionerError("a hook is missing", "Run 'provisioner hooks install', or 'provisioner watch'")

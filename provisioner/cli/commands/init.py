@@ -33,9 +33,9 @@ from provisioner.system import inbox
 @click.argument("path", default=".")
 @click.option("--name", metavar="SLUG", help="The app's name. Default: the directory's.")
 @click.option("--production-branch", metavar="BRANCH", help=PRODUCTION_HELP)
-@click.option("--grace", metavar="TIME", help="How long a branch is gone before its database is archived (10s).")
-@click.option("--retention", metavar="TIME", help="How long an archived database is kept (7d).")
-@click.option("--no-hooks", is_flag=True, help="Install no hooks: 'provisioner watch' or 'reconcile' does the work.")
+@click.option("--grace", metavar="TIME", help="Archive this long after a branch is gone. Default: 10s.")
+@click.option("--retention", metavar="TIME", help="Keep archived databases this long. Default: 7d.")
+@click.option("--no-hooks", is_flag=True, help="Don't install hooks; rely on 'watch' or 'reconcile'.")
 @json_option
 def init(
     path: str,
@@ -65,7 +65,7 @@ def init(
             except ProvisionerError as error:
                 failure.line(str(error))
         run_whole(registry, app, "init", TERMINAL)
-        inbox.leave(home.inbox, app.id)  # a daemon that runs is to watch it from now on
+        inbox.leave(home.inbox, app.id)  # so that a running daemon watches it from now on
         branches = sorted(timeline.branch for timeline in registry.timelines(app.id) if timeline.gone_at is None)
         if not as_json:
             click.echo(f"app {app.slug}: {len(branches)} timelines, production branch {shown(app.production)}")
@@ -79,7 +79,7 @@ def init(
 
 
 def _must_be_made(registry: Registry, app: App) -> None:
-    """Raises ProvisionerError where databases are stored that the registry does not have, for whose timelines none was made."""
+    """Raises ProvisionerError if stored databases are missing from the registry, so that none was created for their timelines."""
     refused = [
         item
         for item in queries.failed(registry, app.id)
@@ -94,12 +94,12 @@ def _must_be_made(registry: Registry, app: App) -> None:
 
 
 def _must_not_be_deleted(registry: Registry, app: App) -> None:
-    """Raises ProvisionerError where the app's data is on an instance that was deleted: nobody asked for empty databases."""
+    """Raises ProvisionerError if the app's data is on a deleted instance, instead of creating empty databases."""
     mine = {database.instance_id for database in registry.databases(app.id)}
     for item in recoverable(registry, now_ms()):
         if item.instance.id in mine:
             raise ProvisionerError(
                 f"the database instance {item.instance.slug!r} of app {app.slug!r} was deleted",
-                f"Bring it back: provisioner instance recover {item.instance.id}. Or begin anew:"
+                f"To recover it, run: provisioner instance recover {item.instance.id}. To start with empty databases, run:"
                 f" provisioner instance add NAME, and provisioner assign NAME {app.slug}",
             )

@@ -1,4 +1,4 @@
-"""`provisioner kv`: look into a timeline's key-value database, and change it."""
+"""`provisioner kv`: read and change a timeline's key-value database."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from provisioner.kv.errors import CursorInvalid, KeyInvalid, OptionInvalid, Valu
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-raw_option = click.option("--raw", is_flag=True, help="The text or bytes themselves instead of JSON.")
+raw_option = click.option("--raw", is_flag=True, help="Plain text or bytes instead of JSON.")
 
 
 @click.group()
 def kv() -> None:
     """Read and write a timeline's key-value database.
 
-    A KEY is a JSON array, as '["users", 1]'. What JSON lacks is written {"$bigint": "5"}, {"$u64": "5"},
+    A KEY is a JSON array, for example '["users", 1]'. Values that JSON lacks are {"$bigint": "5"}, {"$u64": "5"},
     {"$bytes": "AAE="} (base64), {"$number": "NaN"}, {"$date": "2026-01-02T03:04:05Z"}.
     """
 
 
 def kv_errors(command: _Command) -> _Command:
-    """What the library refuses, as errors of the command line."""
+    """Turn the library's refusals into errors of the command line."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -55,7 +55,7 @@ def kv_errors(command: _Command) -> _Command:
 
 @contextmanager
 def _opened(selectors: Selectors) -> Iterator[Kv]:
-    """The Deno KV database that the selectors mean, reached as an app would reach it."""
+    """The Deno KV database that the selectors name, opened the way an app opens it."""
     home, directory = the_home(), here()
     selectors.instance = keyed_instance(home, selectors, directory)
     _, values = resolve(home, selectors, directory, os.environ)
@@ -73,14 +73,14 @@ def _opened(selectors: Selectors) -> Iterator[Kv]:
 def get(key: str, as_json: bool, raw: bool, selectors: Selectors) -> None:
     """Print the value of KEY.
 
-    Exit code 1 if there is none; with --json, nulls.
+    Exit code 1 if there is none; --json then prints nulls.
     """
     with _opened(selectors) as opened:
         entry = opened.get(json_notation.key_of(key))
     if as_json:
         click.echo(json_notation.text_of(json_notation.entry_to_json(entry)))
     elif entry.versionstamp is None:
-        raise ProvisionerError(f"there is nothing under {key}", "See 'provisioner kv list'")
+        raise ProvisionerError(f"nothing is stored under {key}", "List the keys: provisioner kv list")
     elif raw:
         sys.stdout.buffer.write(_raw(entry.value))
     else:
@@ -92,14 +92,14 @@ def _raw(value: object) -> bytes:
         return value
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
-    raise UsageError(f"a {type(value).__name__} has no raw form", "Leave --raw away")
+    raise UsageError(f"a {type(value).__name__} has no raw form", "Omit --raw")
 
 
 @kv.command("set")
 @selector_options(*ALL)
 @json_option
 @raw_option
-@click.option("--expires-in", metavar="DURATION", help="Delete it this long after now: for example 90s or 12h.")
+@click.option("--expires-in", metavar="DURATION", help="Delete it this long after now, for example 90s or 12h.")
 @click.option("--expire-in", type=click.IntRange(0), metavar="MS", hidden=True)
 @click.argument("key")
 @click.argument("value")
@@ -142,7 +142,7 @@ def delete(key: str, yes: bool, as_json: bool, selectors: Selectors) -> None:
     """Delete KEY if it exists."""
     with _opened(selectors) as opened:
         parsed = json_notation.key_of(key)
-        confirm(f"Deleting {key}", yes)
+        confirm(f"Delete {key}?", yes)
         there = opened.get(parsed).versionstamp is not None
         opened.delete(parsed)
     if as_json:
@@ -154,11 +154,11 @@ def delete(key: str, yes: bool, as_json: bool, selectors: Selectors) -> None:
 @kv.command("list")
 @selector_options(*ALL)
 @json_option
-@click.option("--start", metavar="KEY", help="From this key on.")
-@click.option("--end", metavar="KEY", help="To before this key.")
-@click.option("--reverse", is_flag=True, help="The last ones first.")
+@click.option("--start", metavar="KEY", help="The first key.")
+@click.option("--end", metavar="KEY", help="Stop before this key.")
+@click.option("--reverse", is_flag=True, help="List in reverse order.")
 @click.option(
-    "--limit", type=click.IntRange(1), help="At most so many; the cursor for the others goes to standard error."
+    "--limit", type=click.IntRange(1), help="At most this many entries; the cursor to continue goes to standard error."
 )
 @click.option("--cursor", help="Continue where an earlier list ended.")
 @click.argument("prefix", required=False)
@@ -175,7 +175,7 @@ def list_command(
 ) -> None:
     """List entries by prefix or key range.
 
-    One line each, key and value with a tab between; as they are read, so that large lists take no memory.
+    Prints one line per entry, the key and the value separated by a tab, without loading the whole list into memory.
     """
     bounds = [None if each is None else json_notation.key_of(each) for each in (prefix, start, end)]
     if bounds[0] is None and (bounds[1] is None or bounds[2] is None):
@@ -192,7 +192,7 @@ def list_command(
 
 
 def _print_all(entries: Iterator[KvEntry[Any]], as_json: bool) -> int:
-    """Prints each entry as it comes; how many cannot be read."""
+    """Print each entry as it is read. Returns how many cannot be read."""
     unreadable = 0
     before = "[\n" if as_json else ""
     while True:
@@ -217,7 +217,7 @@ def _print_all(entries: Iterator[KvEntry[Any]], as_json: bool) -> int:
 
 @kv.command()
 @selector_options(*ALL)
-@click.option("--count", type=click.IntRange(1), help="End after so many lines.")
+@click.option("--count", type=click.IntRange(1), help="End after this many lines.")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY [KEY]...")
 @json_option
 @kv_errors

@@ -1,4 +1,4 @@
-"""`provisioner preview`: a revision with databases of its own, for a while."""
+"""`provisioner preview`: a revision with its own databases, for a while."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def preview() -> None:
     metavar="empty|production|BRANCH|snapshot",
     default=EMPTY,
     show_default=True,
-    help="What its databases begin with: nothing, a copy of another timeline's, or the data as it was at REV, where"
+    help="What its databases start from: nothing, a copy of another timeline, or the data as it was at COMMIT, if"
     " snapshots of revisions are kept.",
 )
 @click.option(
@@ -51,9 +51,9 @@ def create(
 ) -> None:
     """Create databases for a single revision.
 
-    Run code with them by 'provisioner exec --revision REV'.
+    To run code with them, use 'provisioner exec --revision COMMIT'.
 
-    One that was there before comes back with what it held.
+    If the preview existed before, its data is recovered.
     """
     if ttl is not None and expires_in is not None:
         raise UsageError("--expires-in and --ttl cannot be used together", "Use --expires-in")
@@ -76,7 +76,7 @@ def create(
 
 
 @preview.command(name="list")
-@click.option("--app", "slug", metavar="APP", help="Only this app. Default: the one whose checkout this is, else all.")
+@click.option("--app", "slug", metavar="APP", help="Only this app. Default: the app for the current directory, or all.")
 @click.option("--all", "everything", is_flag=True, help="Every app.")
 @json_option
 def list_previews(slug: str | None, everything: bool, as_json: bool) -> None:
@@ -111,7 +111,7 @@ def delete(revision: str, slug: str | None, yes: bool, as_json: bool) -> None:
 
 
 def _commit(app: App, revision: str, slug: str | None) -> str | None:
-    """The commit of the app that is meant: HEAD is that of the checkout one is in, also of a clone or a linked worktree."""
+    """The full id of the commit. HEAD is that of the current checkout, also in a clone or a linked worktree."""
     checkout = find_checkout(here()) if slug is None else None
     found = commit_of(checkout.git_dir, revision) if checkout else None
     return commit_of(app.git_dir, found or revision)

@@ -1,4 +1,4 @@
-"""`provisioner prune`: what time has made superfluous."""
+"""`provisioner prune`: archive or delete what is due."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Item = dict[str, str | None]
 
 
 @click.command()
-@click.option("--app", "slug", metavar="APP", help="Only this app. Default: the one whose checkout this is, else all.")
+@click.option("--app", "slug", metavar="APP", help="Only this app. Default: the app for the current directory, or all.")
 @click.option("--all", "everything", is_flag=True, help="Every app.")
-@click.option("--dry-run", is_flag=True, help="Print what would go and why, and what will go when; do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what is due and why, and what comes next; change nothing.")
 @json_option
 @yes_option
 def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes: bool) -> None:
     """Archive or permanently delete databases that are due.
 
-    The daemon, and every reconcile, does so by itself, if the time has passed twice: by the clock, and while this machine was
-    up. This goes by the clock alone, and shows first what goes. Production and protected timelines stay.
+    The daemon and every reconcile do this too, once the time has passed both by the clock and while this machine was up.
+    This command goes by the clock alone, and lists first what it will do. Production and protected timelines stay.
     """
     with Registry.open(the_home()) as registry:
         apps = apps_meant(registry, slug, everything)
@@ -48,7 +48,7 @@ def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes:
             _print(due, False)
         if due:
             purged = sum(item["action"] == "purge" for item in due)
-            confirm(f"Archive {len(due) - purged} databases, and delete {purged} for good?", yes)
+            confirm(f"Archive {len(due) - purged} databases and permanently delete {purged}?", yes)
         for app in apps:
             if any(item["app"] == app.slug for item in due):
                 with app_locked(registry, app):
@@ -57,10 +57,10 @@ def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes:
         if as_json:
             print_json(due)
         elif not due:
-            click.echo("nothing to prune")
+            click.echo("Nothing to prune")
         _must_be_done(registry, due)
         if due and not as_json:
-            click.echo(f"archived {len(due) - purged}, deleted {purged}")
+            click.echo(f"Archived {len(due) - purged} and permanently deleted {purged} databases")
 
 
 def _due(registry: Registry, app: App) -> Iterator[Item]:
@@ -84,7 +84,7 @@ def _purges(registry: Registry, app: App) -> list[Database]:
 
 
 def _coming(registry: Registry, app: App, due: list[Item]) -> Iterator[Item]:
-    """What will go by itself if nothing happens until then, the next first."""
+    """What becomes due later if nothing happens until then, the next first."""
     timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
     known = {item["id"] for item in due}
     shared = {share.database_id for share in shares(registry, app.id)}
@@ -93,7 +93,7 @@ def _coming(registry: Registry, app: App, due: list[Item]) -> Iterator[Item]:
     for database in registry.databases(app.id):
         over = lost.get(database.instance_id)
         if database.live and database.id in shared and over is None:
-            continue  # stays until it is let go
+            continue  # stays until its hold ends
         timeline = timelines[database.timeline_id]
         if database.id in known:
             continue
@@ -106,7 +106,7 @@ def _coming(registry: Registry, app: App, due: list[Item]) -> Iterator[Item]:
             at, action = gone if gone is not None and not timeline.protected else expires_at(app, timeline), "archive"
             cause = "it expires" if gone is None else "its branch is gone"
         else:
-            at, action, cause = database.purge_at, "purge", "its retention time ends"
+            at, action, cause = database.purge_at, "purge", "its retention period ends"
         if at is None or (over is None and (timeline.production or database.hold is not None)):
             continue
         item = {"app": app.slug, "timeline": os.fsdecode(timeline.name), "database": database.name, "id": database.id}
@@ -124,7 +124,7 @@ def _print(items: list[Item], as_json: bool) -> None:
             shown(f"{when}  {item['action']}  {item['app']}  {item['timeline']}  {item['database']}  ({item['cause']})")
         )
     if not items:
-        click.echo("nothing to prune, now or later")
+        click.echo("Nothing to prune, now or later")
 
 
 def _must_be_done(registry: Registry, due: list[Item]) -> None:
@@ -132,4 +132,6 @@ def _must_be_done(registry: Registry, due: list[Item]) -> None:
         found = registry.database(str(item["id"]))
         wanted = Status.PURGED if item["action"] == "purge" else Status.ARCHIVED
         if found is not None and found.status is not wanted and found.error:
-            raise ProvisionerError(f"{found.name}: {found.error}", f"Then run: provisioner database fix {found.name}")
+            raise ProvisionerError(
+                f"{found.name}: {found.error}", f"Resolve this, then run: provisioner database fix {found.name}"
+            )

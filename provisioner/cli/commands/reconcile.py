@@ -18,9 +18,9 @@ from provisioner.registry.store import Registry
 
 
 @click.command()
-@click.option("--app", "slug", metavar="APP", help="Only this app. Default: the one whose checkout this is, else all.")
+@click.option("--app", "slug", metavar="APP", help="Only this app. Default: the app for the current directory, or all.")
 @click.option("--all", "everything", is_flag=True, help="Every app.")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @json_option
 def reconcile(slug: str | None, everything: bool, dry_run: bool, as_json: bool) -> None:
     """Bring databases in line with the refs, once."""
@@ -34,7 +34,7 @@ def reconcile(slug: str | None, everything: bool, dry_run: bool, as_json: bool) 
         for app in apps:
             try:
                 done.append({"app": app.slug, "actions": _reconciled(registry, app), "error": None})
-            except Exception as error:  # of one app, whatever it is: the others are reconciled all the same
+            except Exception as error:  # any failure of one app: the others are reconciled all the same
                 failures.append(_of_app(app, error))
                 done.append({"app": app.slug, "actions": None, "error": str(failures[-1])})
         if as_json:
@@ -48,7 +48,7 @@ def reconcile(slug: str | None, everything: bool, dry_run: bool, as_json: bool) 
 
 
 def _reconciled(registry: Registry, app: App) -> int:
-    """How many actions it took. Raises ProvisionerError if something could not be done."""
+    """The number of actions taken. Raises ProvisionerError if one failed."""
     outcome = run_whole(registry, app, "reconcile", TERMINAL)
     for problem in outcome.problems:
         TERMINAL.say(f"provisioner: {shown(problem)}")
@@ -60,7 +60,7 @@ def _reconciled(registry: Registry, app: App) -> int:
         )
     if outcome.problems:
         raise ProvisionerError(
-            f"{len(outcome.problems)} of the things that were begun could not be finished",
+            f"{len(outcome.problems)} steps could not be finished",
             "Resolve this, then run: provisioner reconcile",
         )
     must_be_deployed(app, queries.undeployed(registry, app.id))
@@ -76,7 +76,7 @@ def _say(done: list[dict[str, object]]) -> None:
 
 
 def _of_app(app: App, error: Exception) -> ProvisionerError:
-    """What failed, with the app's name."""
+    """The failure, with the app's name."""
     if not isinstance(error, ProvisionerError):
         return ProvisionerError(f"app {app.slug}: {summary(error)}", "Run: provisioner doctor")
     named = ProvisionerError(f"app {app.slug}: {error.message}", error.hint)

@@ -28,38 +28,38 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "default": 4512,
         "show_default": True,
         "type": click.IntRange(0, 65535),
-        "help": "The port; 0: any free one.",
+        "help": "The port; 0: any free port.",
     },
-    "--tls-cert": {"metavar": "FILE", "help": "Speak TLS with this certificate (PEM, with its chain)."},
+    "--tls-cert": {"metavar": "FILE", "help": "Use TLS with this certificate (PEM, with its chain)."},
     "--tls-key": {"metavar": "FILE", "help": "Its key (PEM, PKCS#8)."},
-    "--insecure-bind": {"is_flag": True, "help": "Listen beyond this machine without TLS."},
-    "--public-url": {"metavar": "URL", "help": "What clients are told to connect to, where a proxy stands in front."},
+    "--insecure-bind": {"is_flag": True, "help": "Accept connections from other machines without TLS."},
+    "--public-url": {"metavar": "URL", "help": "URL that clients connect to, if the server is behind a proxy."},
     "--access-log": {"is_flag": True, "help": "Log every request, not only refused ones."},
     "--max-connections": {
         "default": 4096,
         "show_default": True,
         "type": click.IntRange(16),
-        "help": "Connections at a time.",
+        "help": "The most connections at the same time.",
     },
     "--max-connections-per-address": {
         "type": click.IntRange(8),
-        "help": "Connections of one address at a time. Default: three quarters of all.",
+        "help": "The most connections from one address. Default: three quarters of all.",
     },
     "--max-databases": {
         "type": click.IntRange(16),
-        "help": "Databases open at a time. Default: 4096, or what open files allow.",
+        "help": "The most open databases. Default: 4096, or what the limit on open files allows.",
     },
     "--pool-size": {
         "default": POOL.most,
         "show_default": True,
         "type": click.IntRange(4),
-        "help": "Connections to each PostgreSQL server at a time, of Deno KV databases there.",
+        "help": "The most connections to each PostgreSQL server that stores Deno KV databases.",
     },
     "--pool-per-database": {
         "default": POOL.each,
         "show_default": True,
         "type": click.IntRange(1),
-        "help": "Those to one database.",
+        "help": "The most connections to one database.",
     },
     "--no-dashboard": {"is_flag": True, "help": "Serve no web pages, only KV Connect."},
 }
@@ -74,17 +74,16 @@ def server_options(command: _Command) -> _Command:
 @click.option(
     "--beside",
     is_flag=True,
-    help="Serve also while another server of this home does. Apps that are started are told of the first one; when that"
-    " ends, of this one.",
+    help="Serve beside another server of this home. Apps connect to the first one, and to this one when that ends.",
 )
 @log_option
 def serve(log_format: str, **options: Any) -> None:
     """Serve every database over KV Connect, plus the dashboard.
 
-    Stops on SIGTERM and SIGINT when what is in flight is answered.
+    Stops on SIGTERM and SIGINT, after requests in progress are answered.
 
-    On a terminal it prints a link that logs in to the dashboard, once; 'provisioner dashboard' makes more of them.
-    /healthz and /readyz say that it lives, /metrics counts for Prometheus.
+    On a terminal it prints a link that logs in to the dashboard, once; 'provisioner dashboard' creates more. /healthz and
+    /readyz report its health, and /metrics has counters for Prometheus.
     """
     stopped = threading.Event()
     server = _server(log_in(log_format), options, stopped.set)
@@ -143,7 +142,7 @@ def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:
 
 
 def _greet(server: Any) -> None:
-    """A login link for who sits at the terminal; never for a log."""
+    """Print a login link on a terminal; never into a log."""
     if server.site is not None and sys.stderr.isatty():
         code = login_codes.make(server.home, now_ms())
         click.echo(f"dashboard: {login_codes.link(server.options.url, code)} (once, within 10 minutes)", err=True)

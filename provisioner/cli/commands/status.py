@@ -29,14 +29,14 @@ ALTERNATE_SCREEN, USUAL_SCREEN, CLEAR = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?
 
 @click.command()
 @target_argument()
-@click.option("--all", "everything", is_flag=True, help="Every app, or all of --app; also archived timelines.")
-@click.option("--archived", is_flag=True, help="Also archived timelines.")
-@click.option("--wide", is_flag=True, help="Shorten nothing, however narrow the terminal is.")
+@click.option("--all", "everything", is_flag=True, help="Every app, or all of --app, including archived timelines.")
+@click.option("--archived", is_flag=True, help="Include archived timelines.")
+@click.option("--wide", is_flag=True, help="Don't shorten columns to fit the terminal.")
 @click.option(
     "--watch",
     "keep_on",
     is_flag=True,
-    help="Redraw every second until Ctrl-C; if not at a terminal, a line per change.",
+    help="Redraw every second until Ctrl-C. Not on a terminal: print a line per change.",
 )
 @json_option
 def status(wanted: NamedTarget, everything: bool, archived: bool, wide: bool, keep_on: bool, as_json: bool) -> None:
@@ -55,7 +55,7 @@ def status(wanted: NamedTarget, everything: bool, archived: bool, wide: bool, ke
 
 
 def _print(documents: list[view.Document], *, hidden: bool, wide: bool) -> None:
-    """The table, and behind it whatever found no room in it."""
+    """The table, and below it the errors that did not fit into it."""
     listed = _listed(documents) if hidden else documents
     width = None if wide else table.room(sys.stdout)
     if listed or not documents:
@@ -74,7 +74,7 @@ def _print(documents: list[view.Document], *, hidden: bool, wide: bool) -> None:
 
 
 def _listed(documents: list[view.Document]) -> list[view.Document]:
-    """Without what is archived and needs nobody's attention."""
+    """The documents without archived timelines that need no attention."""
     return [item for item in documents if item["status"] != "archived" or _needs_attention(item)]
 
 
@@ -85,7 +85,7 @@ def _needs_attention(document: view.Document) -> bool:
 
 
 def _reasons(documents: list[view.Document]) -> Iterator[str]:
-    """Why what is shown has failed or waits, of each in a line."""
+    """Why databases have failed or are waiting, one line each."""
     for document in documents:
         for database in document["databases"] or [None]:
             state, why = _state(document, database)
@@ -94,7 +94,7 @@ def _reasons(documents: list[view.Document]) -> Iterator[str]:
 
 
 class Interrupt:
-    """Ctrl-C, remembered: where Python drops an exception, in a destructor for one, the next pause raises it again."""
+    """A Ctrl-C that is remembered: if Python drops the exception, in a destructor for example, the next pause raises it."""
 
     def __init__(self) -> None:
         self._came = False
@@ -115,7 +115,7 @@ class Interrupt:
 def _watch(
     documents: Callable[[], list[view.Document]], interrupt: Interrupt, as_json: bool, *, hidden: bool
 ) -> NoReturn:
-    """Until interrupted: a screen at a terminal, elsewhere a line per change."""
+    """Until interrupted: a screen on a terminal, else a line per change."""
     if sys.stdout.isatty() and not as_json:
         _redraw((lambda: _listed(documents())) if hidden else documents, interrupt)
     known: dict[_Key, str] = {}
@@ -135,7 +135,7 @@ _Key = tuple[str, ...]
 
 
 def _lines(documents: list[view.Document], as_json: bool) -> dict[_Key, tuple[str, str]]:
-    """What is printed of each timeline, or in words of each database, and what of it is compared: not how large it is."""
+    """What is printed of each timeline, or each database, and the part that is compared for changes: not its size."""
     found: dict[_Key, tuple[str, str]] = {}
     for document in documents:
         if as_json:
@@ -158,7 +158,7 @@ def _without(document: view.Document, keys: tuple[str, ...]) -> view.Document:
 
 
 def _redraw(documents: Callable[[], list[view.Document]], interrupt: Interrupt) -> NoReturn:
-    """Show as many rows as the terminal has room for, on a screen of their own, until interrupted."""
+    """Show as many rows as fit, on the terminal's alternate screen, until interrupted."""
     click.echo(ALTERNATE_SCREEN, nl=False)
     try:
         while True:
@@ -178,7 +178,7 @@ _DROPPED = {"AGE": 1, "SIZE": 2, "INSTANCE": 3, "APP": 4}
 
 def _table(documents: list[view.Document], width: int | None) -> Iterator[str]:
     if not documents:
-        return iter(["no timelines yet: run 'provisioner init' in a repository"])
+        return iter(["No timelines yet. Run 'provisioner init' in a repository"])
     several = len({database["instance"] for document in documents for database in document["databases"]}) > 1
     titles = ("APP", "TIMELINE", *(["INSTANCE"] if several else []), "STATUS", "DATABASE")
     columns = [table.Column(title, dropped=_DROPPED.get(title)) for title in titles]
@@ -211,15 +211,15 @@ def _row(document: view.Document, database: view.Document | None, several: bool,
 
 
 def retries(database: view.Document) -> str:
-    """How often it was tried, and when it is tried again without being asked."""
+    """How many attempts there were, and when the next automatic retry is."""
     if not database["attempts"]:
         return ""
     tried = "once" if database["attempts"] == 1 else f"{database['attempts']} times"
-    return f" (tried {tried}{', again at ' + database['retry_at'] if database['retry_at'] else ''})"
+    return f" (tried {tried}{', next retry at ' + database['retry_at'] if database['retry_at'] else ''})"
 
 
 def _state(document: view.Document, database: view.Document | None) -> tuple[str, str]:
-    """The status of a row, and what is to be said of it: of its database, else of the timeline's pre-deploy command."""
+    """The status of a row and its reason: that of its database, else that of the timeline's pre-deploy command."""
     if database is None or (document["doubt"] and not database["orphan"]):
         return document["status"], f": {document['doubt']}" if document["doubt"] else ""
     if database["orphan"]:
@@ -231,7 +231,7 @@ def _state(document: view.Document, database: view.Document | None) -> tuple[str
 
 
 def _why_not_yet(deploy: view.Document) -> str:
-    """What keeps a pre-deploy command, if somebody has tried to run it."""
+    """Why a pre-deploy command has not run yet, if it was tried."""
     run = deploy["run"]
     tried = f": {run['detail']}" if deploy["state"] == "waiting" and run and run["detail"] else ""
     return f"its pre-deploy command is {deploy['state']}{tried}"

@@ -1,4 +1,4 @@
-"""`provisioner token`: who may open databases at the server."""
+"""`provisioner token`: credentials that open databases at the server."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from provisioner.system import secret_key
 def token() -> None:
     """Manage access tokens for the server.
 
-    'exec' and 'env' need none of these: they inject a token of the one database that they connect to.
+    'exec' and 'env' need no token from here: they inject one for the database that they connect to.
     """
 
 
 @token.command()
 @selector_options(*ALL)
 @click.option("--database", metavar="TARGET", help="Opens this database: a branch, a timeline, or its name or id.")
-@click.option("--admin", is_flag=True, help="Opens every database, production included.")
-@click.option("--read-only", is_flag=True, help="Writes are refused.")
+@click.option("--admin", is_flag=True, help="Opens every database, including production.")
+@click.option("--read-only", is_flag=True, help="Refuse writes.")
 @click.option("--expires-in", metavar="TIME", help="For example 12h or 90d. Default: never.")
-@click.option("--label", default="", help="What it is for; 'token list' shows it.")
+@click.option("--label", default="", help="Its purpose, which 'token list' shows.")
 @json_option
 def create(
     selectors: Selectors,
@@ -53,8 +53,8 @@ def create(
 ) -> None:
     """Create an access token and print it, once.
 
-    With --branch, --timeline, --revision, --instance or --database it opens that one database; with --app alone, the app's
-    development timelines, but never production; with --admin everything.
+    With --branch, --timeline, --revision, --instance, or --database it opens one database. With --app alone it opens the
+    app's development timelines, never production. With --admin it opens everything. Only a hash is stored.
     """
     wanted = NamedTarget(selectors) if database is None else parse(database, selectors)
     if admin == (wanted.narrowed or selectors.app is not None):
@@ -80,11 +80,11 @@ def create(
             print_json({"token": text, **_document(registry, made)})
             return
     click.echo(text)
-    note("This is shown once. It is revoked with: provisioner token revoke " + made.id)
+    note(f"Copy it now; it won't be shown again. To revoke: provisioner token revoke {made.id}")
 
 
 def _document(registry: Registry, token: Token) -> documents.Document:
-    """`app` and `database` are ids where what they name is gone."""
+    """`app` and `database` are ids if what they name is gone."""
     app = registry.app(token.app_id) if token.app_id else None
     database = registry.database(token.database_id) if token.database_id else None
     there = database is not None and database.status is not Status.PURGED and app_of(registry, database) is not None
@@ -106,7 +106,7 @@ def _document(registry: Registry, token: Token) -> documents.Document:
 def list_tokens(as_json: bool) -> None:
     """List tokens, including revoked and expired ones.
 
-    No token is shown itself.
+    The tokens themselves are not shown.
     """
     home = the_home()
     with Registry.open(home) as registry:
@@ -127,7 +127,7 @@ def list_tokens(as_json: bool) -> None:
 
 
 def _session(session: session_files.StoredSession) -> documents.Document:
-    """A session of the dashboard as a token's document: it opens everything, and ends."""
+    """A session of the dashboard as a token's document: it opens everything, and expires."""
     return {
         "id": session.id,
         "scope": "session",
@@ -161,8 +161,8 @@ def _state(token: Token) -> str:
 def revoke(token_id: str | None, selectors: Selectors, database: str | None, as_json: bool) -> None:
     """Revoke a token.
 
-    ID is an id of 'provisioner token list', or the token itself. With selectors or --database: what 'exec' and 'env' have
-    injected for these databases until now.
+    ID is an id from 'provisioner token list', or the token itself. With selectors or --database, the credentials that 'exec'
+    and 'env' have injected for these databases are revoked. Open connections lose access within a minute.
     """
     wanted = NamedTarget(selectors) if database is None else parse(database, selectors)
     if (token_id is None) != wanted.narrowed:
@@ -183,14 +183,14 @@ def revoke(token_id: str | None, selectors: Selectors, database: str | None, as_
             now = now_ms()
             registry.record(now, "dashboard.revoke", registry.who, detail=f"session {ended[0].id}")
             document = {**_session(ended[0]), "revoked_at": rfc3339(now)}
-            say(f"ended the session {ended[0].id} by {ended[0].principal}", document if as_json else None)
+            say(f"Ended session {ended[0].id} of {ended[0].principal}", document if as_json else None)
             return
         if known is None:
-            raise NotResolved(f"there is no token {tokens.split(str(token_id))[0]!r}", "See 'provisioner token list'")
+            raise NotResolved(f"no token {tokens.split(str(token_id))[0]!r}", "List tokens: provisioner token list")
         tokens.revoke(registry, known[0], now_ms())
         session_files.revoke(home, lambda session: session.token_id == known[0].id)
         now_known = tokens.find(registry, known[0].id) or known
-        say(f"revoked {known[0].id}", _document(registry, now_known[0]) if as_json else None)
+        say(f"Revoked token {known[0].id}", _document(registry, now_known[0]) if as_json else None)
 
 
 @token.command(name="rotate-key")
@@ -199,13 +199,13 @@ def revoke(token_id: str | None, selectors: Selectors, database: str | None, as_
 def rotate_key(yes: bool, as_json: bool) -> None:
     """Replace the home's key and revoke injected credentials.
 
-    Everything that 'exec' and 'env' have injected is revoked, and every session of the dashboard ends. Listed tokens stay valid.
+    Revokes everything that 'exec' and 'env' have injected, and ends every session of the dashboard. Listed tokens stay valid.
     """
     home = the_home()
     with Registry.open(home) as registry:
-        confirm("Replace the key? Every app that is connected by URL has to be started anew", yes)
+        confirm("Replace the key? Every app that connects by URL must be restarted.", yes)
         credentials.rotate_key(registry)
     say(
-        "replaced; start the apps that are connected by URL anew, and write env files again: provisioner env --write",
+        "Replaced the key. Restart the apps that connect by URL, and write env files again: provisioner env --write FILE",
         home_document(home) if as_json else None,
     )

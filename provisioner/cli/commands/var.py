@@ -1,4 +1,4 @@
-"""`provisioner var`: an app's own variables, per context."""
+"""`provisioner var`: an app's variables, per context."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from provisioner.operations import variables as wanted
 from provisioner.registry import variables
 from provisioner.registry.store import Registry
 
-app_option = click.option("--app", "slug", metavar="APP", help="The app. Default: the one whose checkout this is.")
+app_option = click.option("--app", "slug", metavar="APP", help="The app. Default: the app for the current directory.")
 
 
 def _contexts(_: click.Context, __: click.Parameter, value: str | None) -> list[Context] | None:
@@ -27,7 +27,7 @@ def _contexts(_: click.Context, __: click.Parameter, value: str | None) -> list[
     words = [word.strip() for word in value.split(",") if word.strip()]
     known = [str(context) for context in Context]
     if not words or any(word not in known for word in words):
-        raise click.BadParameter(f"some of {', '.join(known)}, with commas between them")
+        raise click.BadParameter(f"use one or more of {', '.join(known)}, separated by commas")
     return [Context(word) for word in dict.fromkeys(words)]
 
 
@@ -35,8 +35,8 @@ def _contexts(_: click.Context, __: click.Parameter, value: str | None) -> list[
 def var() -> None:
     """Manage an app's variables and secrets.
 
-    Each has a value per context: production for the production timeline, development for all others, and local where
-    'exec --context local' or 'env --context local' asks for it.
+    Each has a value per context: production for the production timeline, development for all others, and local for
+    'exec --context local' and 'env --context local'.
     """
 
 
@@ -47,10 +47,12 @@ def var() -> None:
     "contexts",
     metavar="CONTEXTS",
     callback=_contexts,
-    help="production, development, local; several with commas. Default: production,development.",
+    help="production, development, local; separate several with commas. Default: production,development.",
 )
 @click.option("--secret", is_flag=True, help="Never print the value again; it stays secret until it is unset.")
-@click.option("--from-file", "path", type=click.Path(exists=True, dir_okay=False), help="Set those of a .env file too.")
+@click.option(
+    "--from-file", "path", type=click.Path(exists=True, dir_okay=False), help="Also set the variables of a .env file."
+)
 @app_option
 @json_option
 def set_variables(
@@ -63,9 +65,10 @@ def set_variables(
 ) -> None:
     """Set variables: all of them, or none if one is refused.
 
-    Programs that run keep what they were started with.
+    Running programs keep their old values.
 
-    The value of a NAME without one is asked for, or read from standard input: so it is in no history of a shell.
+    For a NAME without a value, provisioner asks for the value or reads it from standard input, which keeps it out of the
+    shell's history.
     """
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
@@ -115,7 +118,7 @@ def _asked(name: str, count: int) -> str:
         value: str = click.prompt(name, hide_input=True)
         return value
     if count > 1:
-        raise UsageError(f"{name} has no value", "Say NAME=VALUE; one NAME alone is read from standard input")
+        raise UsageError(f"{name} has no value", "Use NAME=VALUE; only a single NAME is read from standard input")
     text = standard_input.value("a value", f"To set an empty value: provisioner var set {name}=")
     return text.removesuffix("\n").removesuffix("\r")
 
@@ -137,7 +140,9 @@ def list_variables(slug: str | None, as_json: bool) -> None:
 
 @var.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--context", "contexts", metavar="CONTEXTS", callback=_contexts, help="Only there. Default: everywhere.")
+@click.option(
+    "--context", "contexts", metavar="CONTEXTS", callback=_contexts, help="Only in these. Default: everywhere."
+)
 @app_option
 @yes_option
 @json_option

@@ -1,4 +1,4 @@
-"""Numbers over time as lines."""
+"""Metrics over time as lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ChartLine:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """`summary` says it in words. `top` is what the upper edge stands for."""
+    """`summary` describes it in words. `top` is the value at the upper edge."""
 
     title: str
     lines: list[ChartLine]
@@ -39,7 +39,7 @@ Value = Callable[[Sample], float | None]
 
 
 def plots(samples: Sequence[Sample]) -> list[Plot]:
-    """Empty where there are fewer than two samples: a line needs two ends."""
+    """Empty if there are fewer than two samples, because a line needs two ends."""
     if len(samples) < 2:
         return []
     return [
@@ -47,7 +47,7 @@ def plots(samples: Sequence[Sample]) -> list[Plot]:
         _plot(
             "Commit latency",
             samples,
-            [("half of them", lambda each: each.median), ("all but 1 in 100", lambda each: each.slow)],
+            [("p50", lambda each: each.median), ("p99", lambda each: each.slow)],
             lambda value: f"{value:.3g} ms",
         ),
         _plot(
@@ -75,7 +75,7 @@ def _plot(title: str, samples: Sequence[Sample], wanted: list[tuple[str, Value]]
 
 
 def _path(samples: Sequence[Sample], of: Value, most: float) -> str:
-    """Where there is no value the line has a gap."""
+    """The line has a gap where a value is missing."""
     first, last = samples[0].at, samples[-1].at
     span = max(1, last - first)
     pieces = []

@@ -1,4 +1,4 @@
-"""The server's numbers over time, in memory: a sample every ten seconds for the last hour, one a minute for a day."""
+"""The server's metrics over time, in memory: a sample every ten seconds for the last hour, one a minute for a day."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _DAY: Final = 1440
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """`at` in milliseconds since 1970; `requests` a second; what half of the commits, and all but one in a hundred, took
-    in milliseconds (None: there were none); bytes of all databases; connected databases."""
+    """`at` in milliseconds since 1970; requests per second; p50 and p99 of the commit latency in milliseconds (None if none
+    (None: without; bytes of all databases; connected databases."""
 
     at: int
     requests: float
@@ -64,7 +64,7 @@ class Samples:
 
 
 def quantile(counts: list[int], part: float, unit: float) -> float | None:
-    """Below what this part of the values lies, as near as buckets of doubling width say it."""
+    """The value below which this part of the values is, as precisely as buckets of doubling width allow."""
     wanted = sum(counts) * part
     if not wanted:
         return None

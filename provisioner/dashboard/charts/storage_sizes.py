@@ -1,6 +1,6 @@
-"""How large the databases of an instance are together: looked at in the background, a few at a time.
+"""The total size of an instance's databases, measured in the background, a few at a time.
 
-Ten thousand take the interpreter for a second. In one go, apps that are served by it would feel that.
+Ten thousand take a second of the interpreter's time. In one go, that would delay apps on the same server.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ REST_SECONDS: Final = 0.02
 
 
 class Sizes:
-    """Bytes by the ids of instances, without those that do not tell. For all threads."""
+    """Bytes by the ids of instances, without those that do not report a size. For all threads."""
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
         self._ended = threading.Event()
 
     def known(self) -> dict[str, int]:
-        """As of the last time that all were looked at."""
+        """As of the last complete round."""
         return self._known
 
     def look(self, registry: Registry) -> int:
-        """Look at all databases there are; how large they are together, as far as it was not ended before."""
+        """Measure all databases. Returns their total size, up to the point where it was stopped."""
         sizes = {instance.id: self._of_instance(registry, instance) for instance in registry.instances()}
         found = {instance_id: size for instance_id, size in sizes.items() if size is not None}
         if not self._ended.is_set():
@@ -44,7 +44,7 @@ class Sizes:
         try:
             ends = {moved: instance.storage(moved=moved) for moved in (False, True)}
             engines = {moved: engine_of(storage) for moved, storage in ends.items()}
-        except StorageFailed:  # its library is not installed: the instance's page says so
+        except StorageFailed:  # its library is not installed, which the instance's page reports
             return None
         sizes = []
         for number, database_id in enumerate(registry.database_ids(instance.id), 1):

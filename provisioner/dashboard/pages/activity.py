@@ -1,4 +1,4 @@
-"""The audit log, what is being done now, and the server's numbers over time."""
+"""The audit log, the work in progress, and the server's metrics over time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of an app: its timelines as a table and as a picture."""
+"""The page of an app: its timelines as a table and as a graph."""
 
 from __future__ import annotations
 

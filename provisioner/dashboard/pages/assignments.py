@@ -1,4 +1,4 @@
-"""Which instance is assigned to which app, and how: shown, and changed as `provisioner assign` and `unassign` do it."""
+"""Assignments of instances to apps: shown, and changed as `provisioner assign` and `unassign` do it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from provisioner.reconcile.apply.fork_sources import EMPTY, FORK
 
 BRANCH: Final = "branch"
 _MODES: Final = (
-    (ConnectMode.AUTO, "auto: the URL while a server is up, else the file"),
-    (ConnectMode.FILE, "file: the file of the database"),
-    (ConnectMode.URL, "url: the URL of the server"),
+    (ConnectMode.AUTO, "auto: by URL while a server runs, else by file"),
+    (ConnectMode.FILE, "file: by the database's file"),
+    (ConnectMode.URL, "url: by the server's URL"),
 )
 _RULES: Final = (
     (EMPTY, "empty"),
     ("fork:production", "a fork of production"),
-    ("fork:parent", "a fork of the branch it was made from"),
+    ("fork:parent", "a fork of the branch that it was created from"),
     (BRANCH, "a fork of another branch"),
 )
 _MEANT_OTHERWISE: Final = ("production", "parent")
@@ -43,12 +43,12 @@ class Assignment:
 
     @property
     def way(self) -> str:
-        """What apps are given; of a database without keys that is always its URL."""
+        """How apps connect; to a database without keys always by its URL."""
         return self.connect if engine_of(self.instance).has_keys else ConnectMode.URL
 
     @property
     def fields(self) -> dict[str, str]:
-        """Of a form that makes it what it is."""
+        """The fields of a form that restores this assignment."""
         return {"instance": self.instance.slug, "app": self.app.slug, "connect": self.connect, "begins": self.begins}
 
 
@@ -68,7 +68,7 @@ def of_instance(visit: PageContext, instance: Instance) -> list[Assignment]:
 
 
 def form(visit: PageContext, error: ProvisionerError | None = None) -> Response:
-    """Of an assignment that is to be, or of the settings of one that is."""
+    """The form for a new assignment, or for the settings of an existing one."""
     asked = {name: visit.form.get(name) or visit.query(name) for name in ("instance", "app")}
     every, apps = visit.registry.instances(), visit.registry.apps()
     pairs = set(visit.registry.assignments())
@@ -98,16 +98,16 @@ def form(visit: PageContext, error: ProvisionerError | None = None) -> Response:
 
 
 def assign(visit: PageContext, _: ProgressReporter) -> RequestedChange:
-    """What a form does not say stays as it is, or was."""
+    """Settings that the form does not contain stay unchanged."""
     instance, app = _meant(visit)
     before = next((each for each in of_app(visit, app) if each.instance.id == instance.id), None)
     proposal = assignments.assign(visit.registry, app, instance, connect=_connect(visit), begins=_begins(visit))
     if before is None:
-        offer = Offer("Take it away again", "/unassign", {"instance": instance.slug, "app": app.slug})
+        offer = Offer("Undo", "/unassign", {"instance": instance.slug, "app": app.slug})
         return RequestedChange(
             f"Assign {instance.slug} to {app.slug}", proposal, _back(visit, instance, app), lambda _: offer
         )
-    offer = Offer("Change it back", "/assign", before.fields)
+    offer = Offer("Undo", "/assign", before.fields)
     title = f"Change how {instance.slug} is assigned to {app.slug}"
     return RequestedChange(title, proposal, _back(visit, instance, app), lambda _: offer)
 
@@ -117,29 +117,29 @@ def unassign(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     if all(each.id != instance.id for each in visit.registry.assigned(app.id)):
         raise ProvisionerError(f"{instance.slug} is not assigned to {app.slug}", "Nothing was done")
     proposal = assignments.unassign(visit.registry, app, instance)
-    offer = Offer("Assign it again", "/assign", {"instance": instance.slug, "app": app.slug})
+    offer = Offer("Undo", "/assign", {"instance": instance.slug, "app": app.slug})
     title = f"Unassign {instance.slug} from {app.slug}"
     return RequestedChange(title, proposal, _back(visit, instance, app), lambda _: offer)
 
 
 def _meant(visit: PageContext) -> tuple[Instance, App]:
-    """Those that the form names. Raises Missing and ProvisionerError."""
+    """The instance and the app that the form names. Raises Missing and ProvisionerError."""
     slug, other = visit.form.get("app", ""), visit.form.get("instance", "")
     app = next((app for app in visit.registry.apps() if app.slug == slug), None)
     if app is None:
-        raise Missing(f"there is no app {slug[:100]!r}", "See the list of apps")
+        raise Missing(f"no app named {slug[:100]!r}", "See the list of apps")
     return instances.find(visit.registry, other[:100]), app
 
 
 def _connect(visit: PageContext) -> ConnectMode | None:
     text = visit.form.get("connect", "")
     if text and text not in list(ConnectMode):
-        raise UsageError(f"{text[:100]!r} is no way to connect", f"There are: {', '.join(ConnectMode)}")
+        raise UsageError(f"{text[:100]!r} is not a way to connect", f"Choose one of {', '.join(ConnectMode)}")
     return ConnectMode(text) if text else None
 
 
 def _begins(visit: PageContext) -> str | None:
-    """The rule that a form says; None where it says none. Branches called as something else is have a longer name too."""
+    """The rule that a form contains; None if it contains none. A branch whose name is a keyword also has a longer name."""
     begins, branch = visit.form.get("begins", ""), visit.form.get("branch", "").strip()
     if begins == BRANCH:
         begins = FORK + (BRANCH_PREFIX.decode() if branch in _MEANT_OTHERWISE else "") + branch
@@ -147,7 +147,7 @@ def _begins(visit: PageContext) -> str | None:
 
 
 def _split(begins: str) -> tuple[str, str]:
-    """A rule as the two fields of the form have it."""
+    """A rule as the two fields of the form."""
     if any(begins == value for value, _ in _RULES):
         return begins, ""
     return BRANCH, begins.removeprefix(FORK)
@@ -163,5 +163,5 @@ def _option(slug: str) -> tuple[str, str]:
 
 
 def _back(visit: PageContext, instance: Instance, app: App) -> str:
-    """The page that it was asked from."""
+    """The page that it was sent from."""
     return f"/apps/{app.slug}" if visit.form.get("from") == "app" else f"/instances/{instance.slug}"

@@ -1,4 +1,4 @@
-"""The page of one database: how it is, what was done to it, and how it is reached."""
+"""The page of one database: its state, its history, and its connection."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def page(visit: PageContext) -> Response:
 
 
 def reveal(visit: PageContext) -> Response:
-    """How it is reached, with what opens it: told to who asks for it, and noted in the audit log."""
+    """The connection with its credential: shown on request, and recorded in the audit log."""
     database, app_slug, timeline = connected(visit)
     engine = engine_of(visit.registry.storage_of(database))
     opening = _with_token(visit, database, timeline) if engine.has_keys else _as_role(visit, database, app_slug)
@@ -64,7 +64,7 @@ def reveal(visit: PageContext) -> Response:
 
 
 def _with_token(visit: PageContext, database: Database, timeline: Timeline) -> dict[str, str]:
-    """By what each is called: the URL, the token, and where there is one the file."""
+    """By their names: the URL, the token, and the file if there is one."""
     owned = tokens.ownership(visit.registry, database.id)
     token = secret_key.injected(secret_key.secret(visit.shared.home), database.id, owned[2] if owned else 0)
     found = {"URL": database_url(visit.shared.options.url, database.id), "Token": token}
@@ -73,7 +73,7 @@ def _with_token(visit: PageContext, database: Database, timeline: Timeline) -> d
 
 
 def _as_role(visit: PageContext, database: Database, app_slug: str) -> dict[str, str]:
-    """The variables that an app is given for it."""
+    """The variables that an app gets for it."""
     instance = visit.registry.storage_of(database)
     attached = ConnectedDatabase(
         instance=instance.slug,
@@ -89,7 +89,7 @@ def _as_role(visit: PageContext, database: Database, app_slug: str) -> dict[str,
 
 
 def psql(app_slug: str, timeline: Timeline, instance: str) -> str:
-    """The command that looks into a timeline's database on an instance, which may not be its first on PostgreSQL."""
+    """The command that opens psql on a timeline's database on an instance, which may not be its first on PostgreSQL."""
     name = shlex.quote(os.fsdecode(timeline.name))
     variable = f"{instance_prefix(instance)}_DATABASE_URL"
     return f"provisioner exec --app {app_slug} --timeline {name} -- sh -c 'psql ${variable}'"
@@ -100,20 +100,20 @@ def found(visit: PageContext) -> tuple[Database, str, Timeline]:
     database_id = visit.parameter("database_id")
     database = database_of(visit.registry, database_id)
     if database is None:
-        raise Missing("there is no such database", "See 'provisioner database list --all'")
+        raise Missing("no such database", "List databases: provisioner database list --all")
     timeline = visit.registry.timeline(database.timeline_id)
     app = visit.registry.app(timeline.app_id)
     return database, app.slug if app else "", timeline
 
 
 def heading(visit: PageContext, database: Database, app_slug: str, timeline: Timeline) -> dict[str, Any]:
-    """What each page of a database says on top: the instance too, since a timeline may have several databases."""
+    """The heading of each page of a database: it includes the instance, since a timeline may have several databases."""
     slug = visit.registry.instance_of(database.instance_id).slug
     return {"database": database, "app": app_slug, "timeline": timeline, "instance": slug}
 
 
 def connected(visit: PageContext) -> tuple[Database, str, Timeline]:
-    """The same, of one that may be used now. Raises NotResolved."""
+    """The same, for a database that can be used now. Raises NotResolved."""
     database, app_slug, timeline = found(visit)
     if database.status is not Status.CONNECTED or database.intent is not None:
         state = database.status if database.status is not Status.CONNECTED else f"busy ({database.intent})"

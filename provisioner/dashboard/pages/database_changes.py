@@ -1,4 +1,4 @@
-"""What is done to one database: each as `provisioner database` does it."""
+"""Changes of one database: each as `provisioner database` does it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from provisioner.operations.target import of_database
 def archive(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     app, database, page = meant(visit)
     proposal = holding.archive(visit.registry, of_database(visit.registry, app, database))
-    offer = Offer("Bring it back", f"{page}/recover", {})
+    offer = Offer("Undo", f"{page}/recover", {})
     return RequestedChange(f"Archive {database.name}", proposal, page, lambda _: offer)
 
 

@@ -1,4 +1,4 @@
-"""Databases as rows of a page: a hundred at a time, each as it is now where its instance stores."""
+"""Databases as rows of a page: a hundred at a time, each in its current state on its instance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AT_ONCE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """In the place of its own, a timeline uses this database of another one's."""
+    """A shared database that a timeline uses instead of one that belongs to it."""
 
     owner: Timeline
     database: Database
@@ -28,7 +28,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseRow:
-    """`document` is what `provisioner database list --json` has of it; `expires_at` in milliseconds since 1970."""
+    """`document` is its document in `provisioner database list --json`; `expires_at` in milliseconds since 1970."""
 
     app: str
     timeline: Timeline
@@ -38,17 +38,17 @@ class DatabaseRow:
     state: StatusLabel
     use: Use | None
     users: list[Timeline]
-    """Who else uses it."""
+    """The other timelines that use it."""
 
     @property
     def away(self) -> bool:
-        """Is nobody to be connected to what this row is about?"""
+        """Whether no program may connect to this row's database."""
         return not self.database.live and self.use is None
 
 
 @dataclass(frozen=True, slots=True)
 class DatabasePage:
-    """`skip` of each neighbouring page; None where there is none."""
+    """`skip` of each neighboring page; None if there is none."""
 
     rows: list[DatabaseRow]
     text: str
@@ -57,7 +57,7 @@ class DatabasePage:
 
 
 def rows(visit: PageContext, *, app_id: AppId | None = None, instance_id: str | None = None) -> DatabasePage:
-    """Those that the page's query asks for: `q` is in the name of the branch, `skip` are left out in front."""
+    """The rows that the page's query selects: `q` is part of the branch's name, `skip` are omitted in front."""
     registry, text = visit.registry, visit.query("q")[:200]
     skip = int(visit.query("skip")) if visit.query("skip").isdecimal() and len(visit.query("skip")) < 9 else 0
     found = registry.listed(app_id=app_id, instance_id=instance_id, text=text, skip=skip, most=AT_ONCE + 1)
@@ -86,12 +86,12 @@ def rows(visit: PageContext, *, app_id: AppId | None = None, instance_id: str | 
 
 
 def use_of(registry: Registry, timeline: Timeline, database: Database) -> Use | None:
-    """What the timeline uses instead of this database of its own."""
+    """The database that the timeline uses instead of this one."""
     return _AppShares(registry, timeline.app_id).use(timeline, database)
 
 
 class _AppShares:
-    """Who uses whose database in an app: asked of the registry once."""
+    """Which timelines of an app use which other timeline's database: read from the registry once."""
 
     def __init__(self, registry: Registry, app_id: AppId) -> None:
         self._registry = registry
@@ -99,7 +99,7 @@ class _AppShares:
         self._by_place = {(share.timeline_id, share.instance_id): share for share in self._shares}
 
     def use(self, timeline: Timeline, database: Database) -> Use | None:
-        """What is used in the place of this one, which was put away for it."""
+        """What is used instead of this one, which was archived for it."""
         share = self._by_place.get((timeline.id, database.instance_id))
         if share is None or database.live or database.purge_at is not None:
             return None
@@ -111,6 +111,6 @@ class _AppShares:
 
 
 def database_of(registry: Registry, database_id: str) -> Database | None:
-    """A database by its id, as long as there is something of it."""
+    """A database by its id, as long as it is not purged."""
     found = registry.database(database_id)
     return found if found is not None and found.status != "purged" else None

@@ -1,4 +1,4 @@
-"""The content of a database: keys as a tree by their parts, and as a list; an entry; what changed since a fork.
+"""The content of a database: keys as a tree of their parts, and as a list; an entry; and the changes since a fork.
 
 Nothing here counts keys or skips over them: each step is a look-up by key, so a million keys are as fast as ten.
 """
@@ -33,7 +33,7 @@ from provisioner.registry.locations import place_of
 
 AT_ONCE: Final = 50
 BRANCHES: Final = 100
-LOOKED_AT: Final = 8  # keys at first, to find branches by
+LOOKED_AT: Final = 8  # keys that are read first, to find branches
 MOST_LOOKED_AT: Final = 64
 CHANGES: Final = 200
 COMPARE_SECONDS: Final = 3.0
@@ -42,7 +42,7 @@ _MARKS: Final = {Kind.ADDED: "added", Kind.CHANGED: "changed", Kind.REMOVED: "re
 
 @dataclass(frozen=True, slots=True)
 class KeyNode:
-    """One next part of keys: `path` is the key up to it. An `entry` has this key, and `below` are keys that go on."""
+    """One next part of keys: `path` is the key up to it. An `entry` has exactly this key, and `below` are longer keys."""
 
     part: str
     path: str
@@ -51,7 +51,7 @@ class KeyNode:
 
 
 def keys(visit: PageContext) -> Response:
-    """What is typed and cannot be is said beside its field."""
+    """Invalid input is reported beside its field."""
     wrong = {}
     for field in ("prefix", "start", "end"):
         try:
@@ -106,14 +106,14 @@ def _listing(
 def tree(store: DirectStore, prefix: KvKey, cursor: str) -> tuple[list[KeyNode], str]:
     """The next parts after a prefix, and the cursor of those that follow (empty at the end).
 
-    Where much lies below each, one look-up leads to the next, whatever it is; where little does, one finds many.
+    If there is much below each, one look-up leads to the next part; if there is little, one look-up finds many.
     """
     root = keys_.encode(prefix)
     start, end = root + b"\0", root + b"\xff"
     if cursor:
         start = _place(cursor)
         if not root <= start <= end:
-            raise CursorInvalid("the cursor lies outside of what is listed")
+            raise CursorInvalid("the cursor is outside of the list")
     branches: list[KeyNode] = []
     listing = value_display.EntryPage()
     most = LOOKED_AT
@@ -133,9 +133,9 @@ def tree(store: DirectStore, prefix: KvKey, cursor: str) -> tuple[list[KeyNode],
 def _branches(
     listing: value_display.EntryPage, prefix: KvKey, rows: list[Row], start: bytes, whole: bool, most: int
 ) -> tuple[list[KeyNode], bytes]:
-    """The branches that these rows are on, and where the next one begins.
+    """The branches that these rows are on, and where the next one starts.
 
-    If the rows are not the `whole` rest, nobody knows whether the last one has keys below it: it is looked at again.
+    If the rows are not the `whole` rest, the last one may have keys below it, so it is looked up again.
     """
     found: list[KeyNode] = []
     at = 0
@@ -148,7 +148,7 @@ def _branches(
 
 
 def _branch(listing: value_display.EntryPage, prefix: KvKey, rows: list[Row]) -> tuple[KeyNode, bytes]:
-    """The branch that the first of these keys is on, and where the next one begins."""
+    """The branch that the first of these keys is on, and where the next one starts."""
     first = rows[0][0]
     try:
         whole = keys_.decode(first)
@@ -156,7 +156,7 @@ def _branch(listing: value_display.EntryPage, prefix: KvKey, rows: list[Row]) ->
         stem = keys_.encode(path)
     except KvError:
         stem = b""
-    if not stem or not first.startswith(stem):  # the bytes are no key: it stands for itself
+    if not stem or not first.startswith(stem):  # the bytes are not a key: it is a branch alone
         return KeyNode(f"bytes {first.hex()}", "", False, listing.entry(_stored(rows[0]))), first + b"\0"
     entry = listing.entry(_stored(rows[0])) if first == stem else None
     below = entry is None or (len(rows) > 1 and rows[1][0].startswith(stem) and rows[1][0] < stem + b"\xff")
@@ -201,7 +201,7 @@ def asked(visit: PageContext) -> bytes:
     try:
         return bytes.fromhex(visit.query("key"))
     except ValueError as error:
-        raise Missing("that is no key", "Choose one from the list") from error
+        raise Missing("that is not a key", "Choose one from the list") from error
 
 
 def key_named(key: bytes) -> str:
@@ -209,13 +209,13 @@ def key_named(key: bytes) -> str:
 
 
 def changes(visit: PageContext) -> Response:
-    """What differs from what the database was forked from: at most so much, found within a few seconds."""
+    """The differences from the database's source: a limited number, found within a few seconds."""
     database, app, timeline = found(visit)
     source = database_of(visit.registry, database.forked_from) if database.forked_from else None
     if source is None:
         raise NotResolved(
-            f"database {database.name} was not forked from one that is still there",
-            "Compare any two with: provisioner database diff A B",
+            f"database {database.name} has no source that still exists",
+            "To compare any two databases: provisioner database diff A B",
         )
     place = place_of(visit.registry, source.id)
     assert place is not None  # noqa: S101 - it was found
@@ -233,7 +233,7 @@ def changes(visit: PageContext) -> Response:
 
 
 Difference = tuple[str, str, value_display.Shown | None, value_display.Shown | None]
-"""What happened, who did it, the entry before and after."""
+"""The kind of change, its origin, the entry before and after."""
 
 
 def compared(first: DirectStore, second: DirectStore, fork: int | None) -> tuple[list[Difference], bool]:
@@ -288,4 +288,4 @@ def _place(cursor: str) -> bytes:
     try:
         return base64.urlsafe_b64decode(cursor)
     except (binascii.Error, ValueError) as error:
-        raise CursorInvalid("that is no cursor") from error
+        raise CursorInvalid("that is not a cursor") from error

@@ -42,5 +42,5 @@ def found(visit: PageContext) -> Instance:
     slug = visit.parameter("slug")
     instance = next((each for each in visit.registry.instances() if each.slug == slug), None)
     if instance is None:
-        raise Missing(f"there is no instance {slug[:100]!r}", "See the list of databases")
+        raise Missing(f"no instance named {slug[:100]!r}", "See the list of databases")
     return instance

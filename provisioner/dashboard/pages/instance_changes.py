@@ -1,4 +1,4 @@
-"""What is done to instances: each as `provisioner instance` does it."""
+"""Changes of instances: each as `provisioner instance` does it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from provisioner.registry.instances import Deleted, deleted
 from provisioner.registry.store import Registry
 
 _PLACE = ("directory", "url", "ca_cert", "sslmode")
-_SSL_MODES = (("", "as the URL says"), *((mode, mode) for mode in SSL_MODES))
+_SSL_MODES = (("", "as in the URL"), *((mode, mode) for mode in SSL_MODES))
 _BACKUP = Choice("backup", "Final backup", (("yes", "of each database"), ("no", "none")))
 
 
 def test(visit: PageContext) -> Response:
-    """The page that says what `provisioner instance test` says."""
+    """The page with the results of `provisioner instance test`."""
     instance = found(visit)
     checks = list(engine_of(instance).test(instance))
     return visit.page("checks.html", instance=instance, checks=checks, well=all(check.well for check in checks))
@@ -54,7 +54,7 @@ def adding(visit: PageContext, error: ProvisionerError | None = None) -> Respons
 def add(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     name, engine = visit.form.get("name", "").strip(), visit.form.get("engine", "")
     if engine not in ENGINES:
-        raise UsageError(f"there is no engine {engine[:100]!r}", f"There are: {', '.join(ENGINES)}")
+        raise UsageError(f"no engine named {engine[:100]!r}", f"Choose one of {', '.join(ENGINES)}")
     proposal = instances.add(visit.registry, name, engine, _where(visit))
     return RequestedChange(f"Add the instance {name}", proposal, f"/instances/{name}", meanwhile="/")
 
@@ -79,12 +79,12 @@ def edit(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     name = visit.form.get("name", instance.slug).strip()
     proposal = instance_edit.edit(visit.registry, instance, name, _where(visit, instance))
     page = f"/instances/{name}"
-    back = Offer("Change it back", f"{page}/edit", {"name": instance.slug}) if name != instance.slug else None
+    back = Offer("Undo", f"{page}/edit", {"name": instance.slug}) if name != instance.slug else None
     return RequestedChange(f"Change the instance {instance.slug}", proposal, page, lambda _: back, meanwhile="/")
 
 
 def _typed(visit: PageContext) -> dict[str, str]:
-    """What was typed of a place, as it may be shown again: without what opens it."""
+    """The typed location, in a form that may be shown again: without its credentials."""
     typed = {name: visit.form[name] for name in _PLACE if name in visit.form}
     return typed | ({"url": without_password(typed["url"])} if "url" in typed else {})
 
@@ -94,9 +94,9 @@ def _as_it_is(instance: Instance) -> dict[str, str]:
 
 
 def _where(visit: PageContext, known: Instance | None = None) -> StorageTarget:
-    """What was typed and is not so already. Raises UsageError where that is not for this session to say.
+    """The typed location, if it differs from the current one. Raises UsageError if this session must not set it.
 
-    A password is kept as long as the URL is: it is not sent to another server.
+    A password stays only with its URL: it is not sent to another server.
     """
     said = {name: visit.form.get(name, "").strip() for name in _PLACE}
     there = _as_it_is(known) if known else {}
@@ -104,11 +104,11 @@ def _where(visit: PageContext, known: Instance | None = None) -> StorageTarget:
     password = visit.form.get("password") or None
     if not visit.session.at_home and (any(new.values()) or password):
         raise UsageError(
-            "a token does not say where data is stored: no place on this machine, and no server that it connects to",
-            "Log in by a link: provisioner dashboard",
+            "a session that was opened with a token can't choose where data is stored",
+            "Log in with a link: provisioner dashboard",
         )
     if new.get("sslmode") not in (None, *SSL_MODES):
-        raise UsageError("there is no such way to use TLS", f"There are: {', '.join(SSL_MODES)}")
+        raise UsageError("no such TLS mode", f"Choose one of {', '.join(SSL_MODES)}")
     return StorageTarget(
         directory=new.get("directory"),
         url=new.get("url"),
@@ -119,7 +119,7 @@ def _where(visit: PageContext, known: Instance | None = None) -> StorageTarget:
 
 
 def _wrong(visit: PageContext, name: str, old: str, error: ProvisionerError | None) -> dict[str, str]:
-    """By the name of its field, what is wrong."""
+    """The error, by the name of its field."""
     wrong = {"name": "", "directory": "", "url": "", "form": ""}
     if error is None:
         return wrong
@@ -142,7 +142,7 @@ def _status(error: ProvisionerError | None) -> int:
 
 
 def fix(visit: PageContext, _: ProgressReporter) -> RequestedChange:
-    """All of its databases that are in error, or the one that the form names."""
+    """All failed databases of the instance, or the one that the form names."""
     instance = found(visit)
     page, chosen = f"/instances/{instance.slug}", visit.form.get("database", "")
     if not chosen:
@@ -162,7 +162,7 @@ def delete(visit: PageContext, _: ProgressReporter) -> RequestedChange:
 
     def undo(registry: Registry) -> Offer | None:
         gone = any(item.instance.id == instance.id for item in deleted(registry))
-        return Offer("Bring it back", f"/deleted/{instance.id}/recover", {}) if gone else None
+        return Offer("Undo", f"/deleted/{instance.id}/recover", {}) if gone else None
 
     return RequestedChange(f"Delete {instance.slug}", proposal, "/", undo, choices=(_BACKUP,))
 
@@ -171,12 +171,12 @@ def recover(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     chosen = visit.parameter("instance_id")
     item = next((item for item in deleted(visit.registry) if item.instance.id == chosen), None)
     if item is None:
-        raise Missing("no such instance is deleted", "See the list of instances")
+        raise Missing("no such deleted instance", "See the list of instances")
     slug = item.instance.slug
     proposal = instance_deletion.recover(visit.registry, item)
     return RequestedChange(f"Recover {slug}", proposal, f"/instances/{slug}", meanwhile="/")
 
 
 def deleted_instances(visit: PageContext) -> list[Deleted]:
-    """The deleted instances that can be brought back now."""
+    """The deleted instances that can be recovered now."""
     return recoverable(visit.registry, visit.now)

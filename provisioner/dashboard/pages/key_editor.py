@@ -1,7 +1,7 @@
-"""Changing what is in a database: a key made, edited, deleted, and each of these taken back.
+"""Changing the content of a database: creating, editing, and deleting keys, and undoing each of these.
 
-Each is an atomic write that checks the versionstamp which its asker saw: where it is another by now, nothing is written,
-and a page shows what was seen, what is there, and what was to be written. The audit log says who asked, and of which key;
+Each is an atomic write that checks the versionstamp that the visitor saw. If it has changed, nothing is written, and a
+page shows the entry that was seen, the current entry, and the edit. The audit log records the principal and the key;
 values stay in the database.
 """
 
@@ -27,14 +27,14 @@ from provisioner.kv.dump import json_lines
 from provisioner.kv.errors import KvError, Uncertain
 from provisioner.kv.model import NEVER, AtomicWrite, Check, Committed, Mutation, MutationKind, StoredRow
 
-ABSENT: Final = "absent"  # where otherwise a versionstamp stands
+ABSENT: Final = "absent"  # instead of a versionstamp
 _LABEL: Final = "Undo"
 _DETAIL: Final = 4000  # characters of a key in the audit log
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What stands in a form. `wrong` says of its fields what is wrong with them; `fixed` why the value cannot be edited."""
+    """The values of a form. `wrong` has the errors of its fields; `fixed` the reason why the value cannot be edited."""
 
     key: str = ""
     value: str = ""
@@ -88,10 +88,10 @@ def edit(visit: PageContext) -> Response:
     row = visit.store.row(key)
     draft = _typed(visit.form, visit.form.get("versionstamp", ABSENT))
     seen = row if row and _stamp(row) == draft.versionstamp else None
-    if seen and "value" not in visit.form:  # only when it expires was to be changed
+    if seen and "value" not in visit.form:  # only the expiry was to be changed
         draft = replace(draft, fixed=value_form.fixed(seen))
     if seen is None and value_display.key_text(key) is None:
-        raise Missing("that is no key", "Choose one from the list")
+        raise Missing("that is not a key", "Choose one from the list")
     if seen is None and "value" not in visit.form:
         return _conflict(visit, key, draft)
     stored = _stored(visit, draft, seen)
@@ -116,19 +116,19 @@ def delete(visit: PageContext) -> Response:
 
 
 def undo(visit: PageContext) -> Response:
-    """Take a change back, as long as nobody has changed the same key since."""
+    """Undo a change, unless the same key has changed since."""
     database, *_ = connected(visit)
     kept = visit.session.kept.get(visit.form.get("change", ""))
     if kept is None or kept.database_id != database.id:
-        raise Missing("that cannot be taken back any more", "Only the last changes of a session can")
+        raise Missing("that can no longer be undone", "Only the last changes of a session can")
     row = visit.store.row(kept.key)
     named = explorer.key_named(kept.key)
     if kept.before and NEVER != kept.before[4] <= visit.now:
-        raise ProvisionerError(f"{named} would have expired meanwhile, so it stays away", "Create it anew")
+        raise ProvisionerError(f"{named} would have expired by now, so it was not restored", "Create it again")
     if _check(row) == kept.after and (offer := _changed(visit, "key.undo", kept.key, row, kept.before)):
         visit.session.kept.pop(visit.form["change"], None)
         return visit.done(_entry(visit, kept.key), f"{named} is what it was before.", offer)
-    raise ProvisionerError(f"{named} was changed meanwhile, so nothing was taken back", "Look at it in the explorer")
+    raise ProvisionerError(f"{named} has changed since, so nothing was undone", "See it in the explorer")
 
 
 def _typed(form: dict[str, str], versionstamp: str) -> Draft:
@@ -143,7 +143,7 @@ def _typed(form: dict[str, str], versionstamp: str) -> Draft:
 
 
 def _drafted(row: StoredRow) -> Draft:
-    """Of an entry, as it is."""
+    """The draft of an unchanged entry."""
     common: dict[str, Any] = {
         "expiry": value_form.expiry_text(row[4]),
         "versionstamp": _stamp(row),
@@ -157,7 +157,7 @@ def _drafted(row: StoredRow) -> Draft:
 
 
 def _stored(visit: PageContext, draft: Draft, seen: StoredRow | None) -> tuple[bytes, int, int] | None:
-    """Value, encoding and expiry as typed; what is typed as it was seen stays bit by bit. None where something is wrong."""
+    """Value, encoding, and expiry as typed; an unchanged value stays bit by bit. None if something is invalid."""
     before = _drafted(seen) if seen else None
     data, encoding, expire_at = b"", 0, NEVER
     try:
@@ -184,9 +184,9 @@ def _same(before: Draft, draft: Draft) -> bool:
 def _changed(
     visit: PageContext, action: str, key: bytes, row: StoredRow | None, wanted: StoredRow | None
 ) -> Offer | None:
-    """Put one entry in the place of another that is still there, and say so in the audit log. None where it is not.
+    """Replace an entry that is unchanged, and record that in the audit log. None if it has changed.
 
-    The log hears of it before it happens: there is no change that it does not tell of.
+    The log is written before the change, so there is no change without a record.
     """
     database, _, timeline = connected(visit)
     mutation = Mutation(MutationKind.DELETE, key)
@@ -202,7 +202,7 @@ def _changed(
         _record(visit, "key.refused", database, timeline, key, f": {error}")
         raise
     if not isinstance(outcome, Committed):
-        _record(visit, "key.refused", database, timeline, key, ": it was changed meanwhile")
+        _record(visit, "key.refused", database, timeline, key, ": it has changed in the meantime")
         return None
     name = visit.session.keep(ReplacedEntry(database.id, key, row, outcome.versionstamp if wanted else None))
     return Offer(_LABEL, _path(visit, "undo"), {"change": name})
@@ -220,7 +220,7 @@ def _record(visit: PageContext, action: str, database: Database, timeline: Timel
 
 
 def _conflict(visit: PageContext, key: bytes, draft: Draft, *, deleting: bool = False) -> Response:
-    """What was seen, what is there, what was to be written: and a form that goes on from what is there."""
+    """The entry that was seen, the current entry, and the edit: with a form that continues from the current entry."""
     row = visit.store.row(key)
     seen = value_form.unsealed(draft.seen, key, draft.versionstamp)
     if row and not deleting and "value" not in visit.form:

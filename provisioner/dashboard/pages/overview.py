@@ -1,4 +1,4 @@
-"""The first page: instances and apps, with how their databases are."""
+"""The first page: instances and apps, with the state of their databases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from provisioner.registry.trouble import troubles
 
 @dataclass(slots=True)
 class Tally:
-    """The databases of an instance or an app, by status, and what is wrong with their timelines."""
+    """The databases of an instance or an app, by status, and the failures of their timelines."""
 
     counts: Counter[Status] = field(default_factory=Counter)
     failed: int = 0
@@ -42,7 +42,7 @@ class Tally:
 
     @property
     def state(self) -> StatusLabel | None:
-        """What a user has to know of first; None without databases.
+        """The most important state for a user; None without databases.
 
         Archived databases are those of branches that are gone: they count if nothing is live. Production's count always.
         """
@@ -92,7 +92,7 @@ def page(visit: PageContext) -> Response:
 
 
 def tallies(registry: Registry) -> tuple[dict[str, Tally], dict[str, Tally]]:
-    """By the ids of instances, and by those of apps."""
+    """By the ids of instances, and by the ids of apps."""
     of_instance: dict[str, Tally] = defaultdict(Tally)
     of_app: dict[str, Tally] = defaultdict(Tally)
     for instance_id, app_id, status, count in registry.counted():

@@ -1,4 +1,4 @@
-"""Revisions of an app with databases of their own: as `provisioner preview` has and makes them."""
+"""Previews: revisions of an app that have their own databases, listed and created as by `provisioner preview`."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def create(visit: PageContext, reporter: ProgressReporter) -> RequestedChange:
         lasts = lasting(given.get("ttl", "").strip() or previews.LASTS) or 0
     with filling("revision"):
         if not revision:
-            raise UsageError("there is no preview without a revision", "Name a commit, a tag or a branch")
+            raise UsageError("no revision was given", "Enter a commit, a tag, or a branch")
         commit = commit_of(app.git_dir, revision) or _known(visit.registry, app.id, revision)
         proposal = previews.create(
             visit.registry, app, revision, commit, reporter, source=source or previews.EMPTY, lasts_ms=lasts
@@ -82,12 +82,12 @@ def create(visit: PageContext, reporter: ProgressReporter) -> RequestedChange:
 
     def undo(registry: Registry) -> Offer | None:
         made = find_preview(registry, app, commit) if commit else None
-        return Offer("Delete it again", f"/timelines/{made.id}/delete", {}) if made else None
+        return Offer("Undo", f"/timelines/{made.id}/delete", {}) if made else None
 
-    return RequestedChange(f"Make a preview of {revision[:64]}", proposal, f"/apps/{app.slug}/previews", undo)
+    return RequestedChange(f"Create a preview of {revision[:64]}", proposal, f"/apps/{app.slug}/previews", undo)
 
 
 def _known(registry: Registry, app_id: AppId, revision: str) -> str | None:
-    """The repository may have lost the commit of a preview that comes back."""
+    """The repository may no longer have the commit of a preview that is recovered."""
     found = queries.preview(registry, app_id, revision.encode("utf-8", "surrogateescape"))
     return found.revision if found is not None else None

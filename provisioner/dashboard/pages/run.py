@@ -1,4 +1,4 @@
-"""The page of one run of a command: what it was, what came of it, and its log, of which a piece is shown at a time."""
+"""The page of one run of a command: its facts, its outcome, and its log, one piece at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLOURS: Final = re.compile("\x1b\\[[0-9;:]*m")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some lines of a log, from one byte to another of so many; `older` and `newer` are where the next pieces end."""
+    """Some lines of a log, as a range of its bytes; `older` and `newer` are where the next pieces end."""
 
     text: str
     start: int
@@ -43,7 +43,7 @@ def page(visit: PageContext) -> Response:
     app, timeline = timeline_of(visit)
     run = queries.run_of(visit.registry, timeline, visit.parameter("run_id"))
     if run is None:
-        raise Missing("there is no such run any more", "Of each timeline the last 20 are kept")
+        raise Missing("this run no longer exists", "The last 20 runs of each timeline are kept")
     given = visit.query("before")
     before = int(given) if given.isdecimal() and len(given) < 12 else None
     hide = mask(visit.registry, app).text
@@ -60,7 +60,7 @@ def page(visit: PageContext) -> Response:
 
 
 def size(path: str) -> int:
-    """Of a log, in bytes; 0 where there is none yet."""
+    """The size of a log in bytes; 0 if there is none yet."""
     try:
         return os.path.getsize(path)
     except OSError:
@@ -87,6 +87,6 @@ def read(path: str, before: int | None, hide: Callable[[str], str]) -> Piece:
 
 
 def _plain(data: bytes) -> str:
-    """Without colours and with spaces for tabs; what else steers a terminal the template shows as text."""
+    """The text without colors and with spaces for tabs; the template escapes all other control characters."""
     text = data.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
     return _COLOURS.sub("", text).expandtabs(8)

@@ -1,6 +1,6 @@
-"""What is said of an app: shown with the command that changes it; how long things are kept is changed here, too.
+"""The settings of an app: each shown with the command that changes it, and those about retention changed here.
 
-Commands that are run on the server are set by who may write into its home, so only on its command line.
+Commands that run on the server are set by a person who may write into its home, so only on its command line.
 """
 
 from __future__ import annotations
@@ -68,5 +68,5 @@ def change(visit: PageContext, __: ProgressReporter) -> RequestedChange:
     )
     path = f"/apps/{app.slug}/settings"
     before = _kept(app)
-    offer = Offer("As it was before", path, {name: before[name] for name in said})
-    return RequestedChange(f"Changed what is kept of {app.slug}", proposal, path, lambda _: offer)
+    offer = Offer("Undo", path, {name: before[name] for name in said})
+    return RequestedChange(f"Changed the retention settings of {app.slug}", proposal, path, lambda _: offer)

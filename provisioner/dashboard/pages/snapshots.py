@@ -1,5 +1,5 @@
-"""A database's snapshots, and other data in the place of what it holds: as `provisioner database snapshot`, `restore`,
-`fork` and `reset` do it. What was there is kept, so that each can be taken back."""
+"""A database's snapshots, and the replacement of its data: as `provisioner database snapshot`, `restore`, `fork`, and
+`reset` do it. The previous data is kept, so each can be undone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _page(visit: PageContext, form: Filled) -> Response:
 
 
 def _why_not(registry: Registry, database: Database) -> str:
-    """Why nothing may be put in its place; empty where it may."""
+    """Why its data must not be replaced; empty if it may be."""
     try:
         fork_reset.may_be_replaced(registry, database, "fork or reset")
     except ProvisionerError as error:
@@ -78,7 +78,7 @@ def _replaced(visit: PageContext, reporter: ProgressReporter, action: str) -> Re
     registry = visit.registry
     with filling("source"):
         if not source and action == "fork":
-            raise UsageError("there is nothing to copy", "Name a timeline")
+            raise UsageError("no source was given", "Enter a timeline")
         origin = None
         if source not in ("", EMPTY):
             slug = registry.instance_of(goal.instance_id).slug
@@ -86,7 +86,7 @@ def _replaced(visit: PageContext, reporter: ProgressReporter, action: str) -> Re
         with_queue = "queue_too" in visit.form
         target = of_database(registry, app, goal)
         proposal = fork_reset.fork(registry, target, origin, action=action, with_queue=with_queue)
-    title = f"Make {goal.name} {'a fork of ' + only_one(origin).name if origin else EMPTY}"
+    title = f"Replace {goal.name} with a fork of {only_one(origin).name}" if origin else f"Reset {goal.name} to {EMPTY}"
     return RequestedChange(title, proposal, f"{path}/copies", _put_back(goal, action))
 
 
@@ -100,7 +100,7 @@ def keep(visit: PageContext, _: ProgressReporter) -> RequestedChange:
 
     def undo(registry: Registry) -> Offer | None:
         made = _latest(registry, database, BY_HAND)
-        return Offer("Delete it again", f"{path}/snapshots/delete", {"snapshot": made.id}) if made else None
+        return Offer("Undo", f"{path}/snapshots/delete", {"snapshot": made.id}) if made else None
 
     return RequestedChange(f"Take a snapshot of {database.name}", proposal, f"{path}/copies", undo)
 
@@ -119,13 +119,13 @@ def forget(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     app, database, path = meant(visit)
     kept = snapshots.find(visit.registry, visit.form.get("snapshot", ""))
     if kept.database_id != database.id:
-        raise NotResolved(f"snapshot {kept.id} is not one of {database.name}", "Choose one from the list")
+        raise NotResolved(f"snapshot {kept.id} does not belong to {database.name}", "Choose one from the list")
     proposal = snapshots.delete(visit.registry, app, database, kept)
     return RequestedChange(f"Delete the snapshot {kept.id[:8]} of {database.name}", proposal, f"{path}/copies")
 
 
 def _named(registry: Registry, database: Database, text: str) -> Snapshot:
-    """By its id, or the beginning of one, or by the revision whose data it holds."""
+    """By its id, or its first characters, or by the revision whose data it holds."""
     if len(text) >= snapshots.SHORTEST_ID and find_snapshots(registry, text):
         return snapshots.find(registry, text)
     return snapshots.at_revision(registry, database, text)
@@ -136,7 +136,7 @@ def _put_back(database: Database, action: str) -> Undo:
         kept = _latest(registry, database, action)
         if kept is None:
             return None
-        return Offer("Put back what was there", f"/databases/{database.id}/restore", {"snapshot": kept.id})
+        return Offer("Restore previous data", f"/databases/{database.id}/restore", {"snapshot": kept.id})
 
     return undo
 

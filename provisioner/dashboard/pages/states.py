@@ -1,4 +1,4 @@
-"""The state that a person has to know of: that of a database, or of what is wrong with its timeline."""
+"""The state that matters to a person: that of a database, or the failure of its timeline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from provisioner.core.model import App, Database, Status, Timeline, deploy_statu
 
 @dataclass(frozen=True, slots=True)
 class StatusLabel:
-    """A status, which gives the color, and other words for it where it has some."""
+    """A status, which gives the color, and other words for it if it has some."""
 
     status: Status
     words: str = ""
@@ -20,7 +20,7 @@ WAITING = StatusLabel(Status.PROVISIONING, "pre-deploy")
 
 
 def state_of(app: App | None, timeline: Timeline, database: Database, used: Database | None = None) -> StatusLabel:
-    """Of the database that a timeline has, or that it has `used` instead: nothing runs a pre-deploy command there."""
+    """Of the timeline's own database, or of the one `used` instead: nothing runs a pre-deploy command there."""
     if used is not None:
         return StatusLabel(used.status)
     if database.status is not Status.CONNECTED or app is None or timeline.gone_at is not None:

@@ -1,4 +1,4 @@
-"""The page of a timeline: its databases, whose it uses, how long it is kept, and what its pre-deploy command did."""
+"""The page of a timeline: its databases and their owners, its expiry, and the runs of its pre-deploy command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from provisioner.registry.runs import runs
 
 @dataclass(frozen=True, slots=True)
 class TimelineDatabase:
-    """A database that a timeline has or uses: with whose it is where it is another's, and who else uses it."""
+    """A database that a timeline has or uses: with its owner if it is another timeline, and the other users."""
 
     database: Database
     document: documents.Document

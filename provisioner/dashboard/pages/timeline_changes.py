@@ -1,4 +1,4 @@
-"""What is said of a timeline: each as `provisioner timeline`, `database share` and `preview delete` do it."""
+"""Changes of a timeline: each as `provisioner timeline`, `database share`, and `preview delete` do it."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def unprotect(visit: PageContext, _: ProgressReporter) -> RequestedChange:
 def _protected(visit: PageContext, *, protected: bool) -> RequestedChange:
     app, timeline, page = _meant(visit)
     proposal = retention.protect(visit.registry, app, timeline, protected=protected)
-    back = Offer("Protect it again", f"{page}/protect", {})
+    back = Offer("Undo", f"{page}/protect", {})
     if protected:
-        back = Offer("Protect it no more", f"{page}/unprotect", {})
-    what = "Protect" if protected else "Do not protect"
+        back = Offer("Undo", f"{page}/unprotect", {})
+    what = "Protect" if protected else "Remove the protection of"
     return RequestedChange(f"{what} {shown(timeline.name)}", proposal, page, lambda _: back)
 
 
 def expire(visit: PageContext, _: ProgressReporter) -> RequestedChange:
-    """`after` is a time, or one of two words: never, or as the app says."""
+    """`after` is a duration, or one of two words: never, or the app's setting."""
     app, timeline, page = _meant(visit)
     text = visit.form.get("after", "").strip()
     with filling("after"):
@@ -47,19 +47,19 @@ def expire(visit: PageContext, _: ProgressReporter) -> RequestedChange:
         proposal = retention.expire(visit.registry, app, timeline, lasts)
     before = timeline.expire_ms
     said = DEFAULT if before is None else written(before) if before else NEVER
-    offer = Offer(f"As before: {said}", f"{page}/expire", {"after": said}) if before != lasts else None
-    return RequestedChange(f"Let {shown(timeline.name)} expire: {text}", proposal, page, lambda _: offer)
+    offer = Offer("Undo", f"{page}/expire", {"after": said}) if before != lasts else None
+    return RequestedChange(f"Set the expiry of {shown(timeline.name)}: {text}", proposal, page, lambda _: offer)
 
 
 def share(visit: PageContext, reporter: ProgressReporter) -> RequestedChange:
-    """Let the timeline of the path use the database of the one that is named in `owner`."""
+    """Let the timeline of the path use the database of the timeline in `owner`."""
     app, timeline, page = _meant(visit)
     instance = visit.form.get("instance") or None
     with filling("owner"):
         owner = _named(visit, app, visit.form.get("owner", "").strip(), reporter)
         targets = (of_timeline(visit.registry, app, each, instance) for each in (owner, timeline))
         proposal = shares.share(visit.registry, app, *targets)
-    offer = Offer("Use its own again", f"{page}/unshare", {"instance": instance or ""})
+    offer = Offer("Undo", f"{page}/unshare", {"instance": instance or ""})
     return RequestedChange(
         f"Let {shown(timeline.name)} use the database of {shown(owner.name)}", proposal, page, lambda _: offer
     )
@@ -75,9 +75,7 @@ def unshare(visit: PageContext, _: ProgressReporter) -> RequestedChange:
         for item in queries.used_of_others(visit.registry, timeline)
         if instance is None or item.instance_id == instance.id
     ]
-    offer = (
-        Offer("Share it again", f"{page}/share", {"owner": used[0].name, "instance": slug}) if len(used) == 1 else None
-    )
+    offer = Offer("Undo", f"{page}/share", {"owner": used[0].name, "instance": slug}) if len(used) == 1 else None
     return RequestedChange(f"Give {shown(timeline.name)} its own database again", proposal, page, lambda _: offer)
 
 
@@ -89,10 +87,10 @@ def fix(visit: PageContext, _: ProgressReporter) -> RequestedChange:
 def delete_preview(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     app, timeline, page = _meant(visit)
     if not timeline.preview or timeline.gone_at is not None:
-        raise Missing(f"{shown(timeline.name)} is no preview that is there", "See 'provisioner preview list'")
+        raise Missing(f"{shown(timeline.name)} is not an existing preview", "List previews: provisioner preview list")
     lasts = written(timeline.expire_ms) if timeline.expire_ms else NEVER
     again = {"revision": timeline.revision, "source": previews.EMPTY, "ttl": lasts}
-    offer = Offer("Bring it back", f"/apps/{app.slug}/previews", again)
+    offer = Offer("Undo", f"/apps/{app.slug}/previews", again)
     return RequestedChange(
         f"Delete {shown(timeline.name)}", previews.delete(visit.registry, app, timeline), page, lambda _: offer
     )
@@ -101,7 +99,7 @@ def delete_preview(visit: PageContext, _: ProgressReporter) -> RequestedChange:
 def _named(visit: PageContext, app: App, text: str, reporter: ProgressReporter) -> Timeline:
     """By its name, its branch, or the name of its database."""
     if not text:
-        raise UsageError("there is no timeline without a name", "Name one")
+        raise UsageError("no timeline was given", "Enter one")
     called = [found for owner, found in lookup.called(visit.registry, text) if owner.id == app.id]
     if len(called) == 1:
         return visit.registry.timeline(called[0].timeline_id)

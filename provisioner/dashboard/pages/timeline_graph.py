@@ -1,4 +1,4 @@
-"""Timelines as a picture: a line for each, from its beginning until now, and where it was forked from another."""
+"""Timelines as a graph: a line for each, from its creation until now, and the point where it was forked from another."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _SHORTEST_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Where things are, in the units of the picture. `fork` is a path from the source's line, `share` one to that of a
-    database that is used in the place of this one; empty where there is none."""
+    """Positions in the units of the graph. `fork` is a path from the source's line, `share` one to the line of the
+    shared database; empty if there is none."""
 
     id: str
     title: str
@@ -49,7 +49,7 @@ class Picture:
 
 
 def picture(rows: list[DatabaseRow], now: int) -> Picture:
-    """Of rows in their order, but that forks come below what they were forked from."""
+    """The lanes in the order of the rows, but with forks below their sources."""
     ordered = _ordered(rows)[:MOST]
     first = min([now - _SHORTEST_MS, *(row.database.created_at for row in ordered)])
     span = now - first
@@ -96,7 +96,7 @@ def picture(rows: list[DatabaseRow], now: int) -> Picture:
 
 
 def _name(row: DatabaseRow, *, several: bool) -> str:
-    """With the instance if a timeline has `several` databases in the picture: each has a lane."""
+    """With the instance if a timeline has `several` databases in the graph: each has a lane."""
     text = shown(row.timeline.name).removeprefix("git-branch/")
     if row.timeline.preview:
         text = text[: len("preview/") + 12]
@@ -109,9 +109,9 @@ def _title(row: DatabaseRow) -> str:
     state = row.state.words or row.state.status
     text = f"{shown(row.timeline.name)} on {row.document['instance']}: {state}, {size_text(row.document['size'])}"
     if row.use is not None:
-        text += f"; it uses the database of {shown(row.use.owner.name)}"
+        text += f"; uses the database of {shown(row.use.owner.name)}"
     if row.users:
-        text += f"; used by {', '.join(shown(user.name) for user in row.users)}, too"
+        text += f"; also used by {', '.join(shown(user.name) for user in row.users)}"
     return text
 
 

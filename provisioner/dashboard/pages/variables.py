@@ -1,4 +1,4 @@
-"""An app's own variables, per context: as `provisioner var` has and sets them. What is secret is written and never shown."""
+"""An app's variables, per context, listed and set as by `provisioner var`. Secrets can be written and are never shown."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from provisioner.registry import variables
 from provisioner.registry.store import Registry
 
 WAYS: Final = ("one", "secret", "lines")
-"""What a form sets: a variable, a secret one, or those of the lines of a .env file."""
+"""What a form sets: a variable, a secret, or the lines of a .env file."""
 
 
 def page(visit: PageContext) -> Response:
-    """With a `name` and a `context` in its address, to change what is set there."""
+    """With a `name` and a `context` in the address, it edits that variable."""
     app = app_of(visit)
     form = form_of(visit)
     name, context = form.value("name"), form.value("context")
@@ -38,7 +38,7 @@ def page(visit: PageContext) -> Response:
 
 
 def again(visit: PageContext, error: ProvisionerError) -> Response:
-    """Of what is secret nothing comes back."""
+    """The value of a secret is never sent back."""
     form, app = form_of(visit, error), app_of(visit)
     secret = {item.name for item in variables.listing(visit.registry, app.id) if item.secret}
     if "secret" in form.values or form.value("name").strip() in secret:
@@ -68,7 +68,7 @@ def assign(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     values = _values(given)
     with filling("contexts"):
         if not contexts:
-            raise UsageError("there is no context to set it for", "Choose one at least")
+            raise UsageError("no context was chosen", "Choose at least one")
     proposal = wanted.assign(visit.registry, app, values, contexts, secret="secret" in given)
     path = f"/apps/{app.slug}/variables"
     offer = _as_before(visit.registry, app, values, contexts, path)
@@ -76,10 +76,10 @@ def assign(visit: PageContext, _: ProgressReporter) -> RequestedChange:
 
 
 def _values(given: Mapping[str, str]) -> dict[str, str]:
-    """What is to be set. Browsers send every line break of a field as two characters."""
+    """The variables to set. Browsers send every line break of a field as two characters."""
     if given.get("way") == "lines":
         with filling("lines"):
-            values = parse("what you typed", given.get("lines", ""))
+            values = parse("your input", given.get("lines", ""))
             for name, value in values.items():
                 variables.check(name, value)
             return values
@@ -94,7 +94,7 @@ def _values(given: Mapping[str, str]) -> dict[str, str]:
 def _as_before(
     registry: Registry, app: App, values: Mapping[str, str], contexts: list[Context], path: str
 ) -> Offer | None:
-    """How one variable gets back the value that it had; of secrets nobody knows that any more, and should not."""
+    """How to restore the value of one variable; the old value of a secret is unknown, and must stay so."""
     if len(values) != 1:
         return None
     (name,) = values
@@ -102,10 +102,10 @@ def _as_before(
     before = [item for item in named if item.context in contexts]
     where = {f"context-{context}": "yes" for context in contexts}
     if not before:
-        return Offer("Take it away again", f"{path}/unset", {"name": name, **where})
+        return Offer("Undo", f"{path}/unset", {"name": name, **where})
     if any(item.secret for item in named) or len({item.value for item in before}) > 1 or len(before) < len(contexts):
         return None
-    return Offer("Put back what it was", path, {"way": "one", "name": name, "value": before[0].value, **where})
+    return Offer("Undo", path, {"way": "one", "name": name, "value": before[0].value, **where})
 
 
 def unset(visit: PageContext, _: ProgressReporter) -> RequestedChange:
@@ -119,5 +119,5 @@ def unset(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     offer = None
     if not any(item.secret for item in gone) and len({item.value for item in gone}) == 1:
         where = {f"context-{item.context}": "yes" for item in gone}
-        offer = Offer("Set it again", path, {"way": "one", "name": name, "value": gone[0].value, **where})
-    return RequestedChange(f"Forget {name[:128]}", proposal, path, lambda _: offer)
+        offer = Offer("Undo", path, {"way": "one", "name": name, "value": gone[0].value, **where})
+    return RequestedChange(f"Unset {name[:128]}", proposal, path, lambda _: offer)

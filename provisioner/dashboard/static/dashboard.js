@@ -1,4 +1,4 @@
-// Progressive enhancement: every page works without this, and a reload then shows what would have appeared by itself.
+// Progressive enhancement: every page works without this, and a reload then shows what would have appeared automatically.
 "use strict";
 
 const said = document.getElementById("said");
@@ -22,7 +22,7 @@ const tell = () => {
 };
 setInterval(tell, 1000);
 
-// A session lives under a root of its own, which only its addresses tell. Tabs of this origin share the latest one.
+// A session has its own root, which only its addresses contain. Tabs of this origin share the latest one.
 
 const ROOT = /^\/~[^/]+/;
 const here = () => location.pathname.match(ROOT)?.[0] ?? "";
@@ -44,7 +44,7 @@ const enter = () => {
   return true;
 };
 
-// Another tab may be logged in: then this one need not.
+// Another tab may be logged in: then this one uses its session.
 
 const join = async () => {
   const root = kept();
@@ -94,7 +94,7 @@ let events = document.body.dataset.events;
 let source = null;
 let fetching = false;
 let again = false;
-let leaving = false; // a form was sent: what it comes to is told on the page that follows, which it must not be told before
+let leaving = false; // a form was sent: its outcome is a note on the next page, which must not appear before
 
 const busy = (part) => {
   const selection = document.getSelection();
@@ -102,7 +102,7 @@ const busy = (part) => {
   return [...part.querySelectorAll("input, textarea, select")].some((field) => field === document.activeElement || changed(field));
 };
 
-// what somebody has typed or chosen is not taken away
+// keep what a person has typed or chosen
 
 const changed = (field) => {
   if (!field.options) return field.value !== field.defaultValue || field.checked !== field.defaultChecked;
@@ -134,7 +134,7 @@ const place = (part) => {
 
 const typed = () => [...document.querySelectorAll("main :is(input:not([type=hidden]), textarea, select)")].some(changed);
 
-// what is there instead takes its place, unless somebody would lose what is typed
+// show the other page instead, unless typed text would be lost
 
 const instead = (text) => { if (typed()) say(text); else location.reload(); };
 
@@ -144,7 +144,7 @@ const parsed = (text) => new DOMParser().parseFromString(text, "text/html");
 const tokenOf = (page) => page.querySelector("input[name=csrf]")?.value;
 const sign = (token) => { for (const field of document.querySelectorAll("input[name=csrf]")) field.value = token; };
 
-// the session of this page has ended, and another tab has begun one: the page goes over to it
+// this page's session has ended, and another tab has started one: the page continues in that
 
 const adopt = async () => {
   const before = here();
@@ -180,7 +180,7 @@ const refresh = async () => {
     if (answer.status >= 500) { say("Reconnecting…"); setTimeout(refresh, 3000); return; }
     const fresh = parsed(await answer.text());
     const parts = [...document.querySelectorAll("[data-live]")];
-    if (!answer.ok && parts.length) { instead("What this page shows is gone"); return; }
+    if (!answer.ok && parts.length) { instead("This page's subject no longer exists"); return; }
     document.body.dataset.seen = fresh.body.dataset.seen;
     sign(tokenOf(fresh));
     for (const part of parts) {

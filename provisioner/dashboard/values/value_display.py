@@ -1,7 +1,7 @@
 """Keys and values for people: every type by its name, and in the notation that `provisioner kv` takes.
 
-Whoever stores a value must not decide how long a page takes: lists show the beginnings of values, and a page that has read
-for a second names the others without reading them.
+A writer must not control how long a page takes: lists show only the start of each value, and a page that has read
+for a second lists the remaining ones without reading them.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (  # in order: a bool is an int, a
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An entry: `key` in notation (None: the bytes are no key), `id` its bytes in hex. `text` is the whole value, or in a list
-    its beginning, `dump` its bytes where it is some. `problem` says why it cannot be read. `expire_at` in milliseconds since
-    1970."""
+    """An entry: `key` in notation (None: the bytes are not a key), `id` its bytes in hex. `text` is the whole value, or in a
+    list its start, `dump` its bytes if it is binary. `problem` is the reason if it cannot be read. `expire_at` in milliseconds
+    since 1970."""
 
     id: str
     key: str | None
@@ -66,7 +66,7 @@ class EntryPage:
         self._until = thread_time() + SECONDS
 
     def entry(self, row: StoredRow) -> Shown:
-        """With the beginning of its value."""
+        """With the start of its value."""
         if thread_time() > self._until:
             return _shown(row, None)
         return _shown(row, lambda decoded: json_preview.preview(decoded, PREVIEW))
@@ -78,7 +78,7 @@ def _shown(row: StoredRow, spell: Callable[[Any], str] | None) -> Shown:
     kind, text, problem = "", "", ""
     try:
         if spell is None:
-            raise ValueInvalid("the values above took long to read: open it to see it")
+            raise ValueInvalid("the values above took long to read: open this one to see it")
         decoded = value.decode(stored, encoding, ordered=True)
         kind = _kind(decoded)
         text = spell(decoded)
@@ -99,12 +99,12 @@ def _shown(row: StoredRow, spell: Callable[[Any], str] | None) -> Shown:
 
 
 def as_bytes(stored: object) -> bytes:
-    """Also what another program stored as text or a number."""
+    """Includes what another program stored as text or a number."""
     return stored if isinstance(stored, bytes) else str(stored).encode("utf-8", "surrogatepass")
 
 
 def key_text(data: bytes) -> str | None:
-    """The key as JSON; None for bytes that are no key."""
+    """The key as JSON; None for bytes that are not a key."""
     try:
         return json_notation.text_of([json_notation.to_json(part) for part in key.decode(data)])
     except KvError:
@@ -119,7 +119,7 @@ def dump(data: bytes) -> str:
         letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in piece)
         lines.append(f"{at:08x}  {piece.hex(' '):<47}  {letters}")
     if len(data) > DUMPED:
-        lines.append(f"… {len(data) - DUMPED} bytes more")
+        lines.append(f"… {len(data) - DUMPED} more bytes")
     return "\n".join(lines)
 
 

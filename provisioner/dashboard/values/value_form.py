@@ -1,7 +1,7 @@
-"""Entries in a form: how a value and its expiry are spelled there, and what was typed, as it is stored.
+"""Entries in a form: how a value and its expiry are written there, and the typed values as they are stored.
 
-A value is typed as JSON in the notation of `provisioner kv`, as plain text, or as bytes in hex. A value is offered for
-editing only if its JSON says all of it: what was typed is stored instead, and nothing may get lost on the way.
+A value is typed as JSON in the notation of `provisioner kv`, as plain text, or as bytes in hex. A value can be
+edited only if its JSON represents all of it, because the typed text replaces it and nothing may get lost.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from provisioner.kv.codec import json_notation, value
 from provisioner.kv.errors import KvError, OptionInvalid, ValueInvalid
 from provisioner.kv.model import NEVER, RegExp, StoredRow
 
-LONGEST: Final = 700_000  # bytes of a form, and of a page, which both have to stay below a million
+_NOTATION: Final = "Use a value such as 90min, 7d, or 2030-01-31T12:00:00Z, or leave it empty"
+LONGEST: Final = 700_000  # bytes of a form, and of a page, which both must stay below a million
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _SEALED: Final = struct.Struct(">Bq")
@@ -63,7 +64,7 @@ def _value(spelling: str, text: str) -> Any:
 
 
 def spelled(row: StoredRow) -> tuple[Spelling, str]:
-    """A value that is to be edited. Raises ValueInvalid, whose text says why it cannot be."""
+    """A value for editing. Raises ValueInvalid, with the reason if it cannot be edited."""
     try:
         decoded = value.decode(row[1], row[2], ordered=True)
         if type(decoded) is bytes:
@@ -92,11 +93,11 @@ def _written(decoded: Any, size: int) -> str:
     if other := next(_others(document), ""):
         raise ValueInvalid(f"JSON has no notation for what it is or holds: {other:.200}")
     if _shares(decoded, set()):
-        raise ValueInvalid("it holds the same object in several places, which JSON would make several objects")
+        raise ValueInvalid("it holds the same object in several places, which JSON would turn into several objects")
     text = json.dumps(document, ensure_ascii=False)
     again = value.decode(*value.encode(json_notation.value_of(text)), ordered=True)
     if json.dumps(json_notation.to_json(again, size), ensure_ascii=False) != text:
-        raise ValueInvalid("its JSON does not say all of it")
+        raise ValueInvalid("its JSON does not represent all of it")
     return _visible(json_notation.indented(document))
 
 
@@ -113,7 +114,7 @@ def _others(document: Any) -> Iterator[str]:
 
 
 def _shares(decoded: Any, seen: set[int]) -> bool:
-    """Is an object in it twice?"""
+    """Whether an object is in it twice."""
     if isinstance(decoded, (datetime, bytes, RegExp)):
         again = len(decoded) > 1 if isinstance(decoded, bytes) else True  # Python has each of the shortest once
         return again and _again(decoded, seen)
@@ -132,19 +133,19 @@ def _again(found: object, seen: set[int]) -> bool:
 
 
 def _visible(text: str) -> str:
-    """JSON in which what steers a reader's eye is escaped, which is the same JSON."""
+    """JSON with control characters escaped, which is equal JSON."""
     if text.replace("\n", "").isprintable():
         return text
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
 def expiry_text(expire_at: int) -> str:
-    """Empty for what does not expire."""
+    """Empty for an entry that does not expire."""
     return "" if expire_at == NEVER else rfc3339(expire_at) or ""
 
 
 def expiry(text: str, now: int) -> int:
-    """When what was typed says, in milliseconds since 1970, or NEVER. Raises OptionInvalid."""
+    """The typed time in milliseconds since 1970, or NEVER. Raises OptionInvalid."""
     text = text.strip()
     if text in ("", "never"):
         return NEVER
@@ -152,15 +153,13 @@ def expiry(text: str, now: int) -> int:
         try:
             return now + durations.milliseconds(text)
         except UsageError as error:
-            raise OptionInvalid(f"{error.message}. {error.hint}, or 2030-01-31T12:00:00Z, or nothing") from error
+            raise OptionInvalid(f"{error.message}. {_NOTATION}") from error
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise OptionInvalid(
-            f"{text!r} is no time. Say for example 90min, 7d, 2030-01-31T12:00:00Z, or nothing"
-        ) from error
+        raise OptionInvalid(f"{text!r} is not a time. {_NOTATION}") from error
     if moment.tzinfo is None:
-        raise OptionInvalid(f"{text!r} has no time zone. Say for example {text}Z")
+        raise OptionInvalid(f"{text!r} has no time zone. Use a value such as {text}Z")
     at = (moment - _EPOCH) // _MILLISECOND
     if at <= now:
         raise OptionInvalid(f"{text!r} has passed")
@@ -168,7 +167,7 @@ def expiry(text: str, now: int) -> int:
 
 
 def sealed(row: StoredRow) -> str:
-    """What was seen, for a hidden field."""
+    """The entry that was seen, for a hidden field."""
     return (
         base64.urlsafe_b64encode(_SEALED.pack(row[2] & 0xFF, row[4]) + value_display.as_bytes(row[1]))
         .decode()
@@ -177,7 +176,7 @@ def sealed(row: StoredRow) -> str:
 
 
 def unsealed(text: str, key: bytes, versionstamp: str) -> StoredRow | None:
-    """What was seen, as a hidden field says it: for its reader's own eyes only. None where it says nothing."""
+    """The entry that was seen, from a hidden field: only for its own reader. None if the field is invalid."""
     try:
         data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         encoding, expire_at = _SEALED.unpack_from(data)

@@ -1,4 +1,4 @@
-"""ASGI on RSGI: what Starlette speaks, on what the server speaks. Of HTTP only what the dashboard uses.
+"""ASGI, which Starlette speaks, on RSGI, which the server speaks. Only the parts of HTTP that the dashboard uses.
 
 https://asgi.readthedocs.io/en/latest/specs/www.html and https://github.com/emmett-framework/granian describe the two.
 """
@@ -21,13 +21,13 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Adapter:
-    """Answers RSGI requests by an ASGI application. It keeps no body: the application reads one as far as it wants."""
+    """Answers RSGI requests with an ASGI application. It stores no body: the application reads as much as it needs."""
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     async def __call__(self, scope: Any, protocol: Any) -> int:
-        """The status that was answered. Raises ProtocolClosed."""
+        """The status of the answer. Raises ProtocolClosed."""
         exchange = _Exchange(scope, protocol, None if scope.method in ("GET", "HEAD") else aiter(protocol))
         try:
             await self._app(_scope(scope), exchange.receive, exchange.send)
@@ -37,7 +37,7 @@ class Adapter:
 
 
 class _Exchange:
-    """One request: its body, piece by piece, then word that the client has left; and its answer."""
+    """One request: its body, piece by piece, then the notice that the client has left; and its answer."""
 
     def __init__(self, scope: Any, protocol: Any, body: AsyncIterator[bytes] | None) -> None:
         self.status = LEFT
@@ -56,11 +56,11 @@ class _Exchange:
             return {"type": "http.request", "body": piece or b"", "more_body": not self._ended}
         if self._gone is None:
             self._gone = asyncio.ensure_future(self._protocol.client_disconnect())
-        await asyncio.wait({self._gone})  # not the future itself: whoever waits may be cancelled and ask again
+        await asyncio.wait({self._gone})  # not the future itself: a waiting task may be canceled and ask again
         return {"type": "http.disconnect"}
 
     async def _piece(self) -> bytes | None:
-        """The next one of the body; None at its end."""
+        """The next piece of the body; None at its end."""
         if self._body is None:
             return None
         try:

@@ -1,7 +1,7 @@
-"""Changes that are being made: each in a thread of its own, since some take as long as a disk or a command does.
+"""Changes in progress: each in its own thread, since some take as long as a disk or a command does.
 
-Who asked waits a moment; then the page goes on, and what became of it comes as a note when it is over. One that is cut off
-with the server is finished or undone by the next reconcile, as everywhere.
+The request waits a moment. Then the page continues, and the outcome appears as a note. A change that is interrupted
+with the server is finished or undone by the next reconcile.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from provisioner.registry.store import Registry
 from provisioner.runs.process import Stop
 from provisioner.system.home import Home
 
-AT_ONCE: Final = 8  # some are commands that hang: they must not keep the others
+AT_ONCE: Final = 8  # some are commands that hang: they must not block the others
 MOST: Final = 32
 LINES: Final = 200
 
 _log = logging.getLogger("provisioner.dashboard")
 
 Undo = Callable[[Registry], Offer | None]
-"""Asked when it is done: how it is taken back."""
+"""Called when the change is done: how to undo it."""
 
 
 @dataclass(slots=True)
 class BackgroundTask:
-    """`heard` is what it has told on its way, `lines` what was done; `trouble` is what it failed with. It `waits` while as many
-    others as may be are being done."""
+    """`heard` are its progress messages, `lines` its results; `trouble` is its failure. It `waits` while the maximum number of
+    changes is in progress."""
 
     id: int
     title: str
@@ -49,11 +49,11 @@ class BackgroundTask:
     trouble: ProvisionerError | None = None
     offer: Offer | None = None
     again: Offer | None = None
-    """How its form comes back with what was typed, if it fails."""
+    """How its form is shown again with the typed values, if it fails."""
     over: threading.Event = field(default_factory=threading.Event)
     waits: bool = True
     alone: bool = False
-    """Nobody waits for it any more: what becomes of it is a note."""
+    """No request waits for it any longer: its outcome becomes a note."""
 
     @property
     def note(self) -> Notice:
@@ -64,7 +64,7 @@ class BackgroundTask:
 
 
 class BackgroundTasks:
-    """For all threads. `changed` is called from any of them when there is something to see."""
+    """For all threads. `changed` is called from any of them when the page has to change."""
 
     def __init__(self, home: Home, changed: Callable[[], None]) -> None:
         self._home, self._changed = home, changed
@@ -75,7 +75,7 @@ class BackgroundTasks:
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """End the commands that are being run."""
+        """End the running commands."""
         self._stopping.set()
 
     @property
@@ -95,10 +95,10 @@ class BackgroundTasks:
         undo: Undo,
         again: Offer | None = None,
     ) -> BackgroundTask:
-        """Do it. Raises Busy where too much is being done already."""
+        """Do it. Raises Busy if too many changes are in progress."""
         with self._lock:
             if len(self._works) >= MOST:
-                raise LockTimeout(f"{MOST} changes are being made already", "Wait for one of them to end")
+                raise LockTimeout(f"{MOST} changes are already in progress", "Wait for one of them to end")
             work = BackgroundTask(next(self._numbers), title, session.principal, now, again=again)
             self._works[work.id] = work
         words = (work, session, propose, undo)
@@ -107,11 +107,11 @@ class BackgroundTasks:
         except RuntimeError as error:
             with self._lock:
                 del self._works[work.id]
-            raise LockTimeout("the server has no thread to spare: nothing was done", "Ask for it again") from error
+            raise LockTimeout("the server has no thread to spare: nothing was done", "Try again") from error
         return work
 
     def leave(self, work: BackgroundTask) -> bool:
-        """Wait for it no more; False where it is over just now."""
+        """Stop waiting for it; False if it has just ended."""
         with self._lock:
             if work.over.is_set():
                 return False
@@ -128,7 +128,7 @@ class BackgroundTasks:
         try:
             with self._hands, Registry.open(self._home, who=work.who) as registry:
                 if self._stopping.is_set():
-                    raise LockTimeout("the server is shutting down: nothing was done", "Ask for it again")
+                    raise LockTimeout("the server is shutting down: nothing was done", "Try again")
                 work.waits = False
                 hide = mask(registry, *registry.apps()).text
                 telling = _Telling(work, hide, self._changed, self._stopping.is_set)
@@ -150,7 +150,7 @@ class BackgroundTasks:
 
 
 class _Telling:
-    """Lets a work hear what is told. See `provisioner.operations.proposal.ProgressReporter`."""
+    """Records the progress of a change. See `provisioner.operations.proposal.ProgressReporter`."""
 
     def __init__(
         self, work: BackgroundTask, hide: Callable[[str], str], changed: Callable[[], None], stopping: Stop

@@ -1,6 +1,6 @@
-"""What was typed into a form whose session had ended, on its way through the login: two hidden fields of the login's form.
+"""What was typed into a form whose session had ended, carried through the login in two hidden fields of the login form.
 
-It is shown again after the login, in a form with the token of the new session, and done only when that is sent. So a page of
+After the login it is shown again, in a form with the token of the new session, and done only when that is sent. So a page of
 another site gains nothing by sending it.
 """
 
@@ -12,11 +12,11 @@ from typing import Final
 
 TYPED: Final = "typed"
 _NOT_TYPED: Final = ("csrf", "answer", "asked", TYPED)
-"""What belongs to the session that has ended: its token, and an answer to a question that is asked again."""
+"""Fields of the session that has ended: its token, and an answer to a question that will be shown again."""
 
 
 def packed(form: Mapping[str, str]) -> str:
-    """The fields of a form, or those that it carries already."""
+    """The fields of a form, or those that it already carries."""
     before = unpacked(form)
     fields = form if before is None else before
     return json.dumps({name: value for name, value in fields.items() if name not in _NOT_TYPED})

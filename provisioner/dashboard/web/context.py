@@ -1,6 +1,6 @@
-"""A visit to a page: who asks, what was sent, and an open registry, in a thread of a small pool.
+"""A visit to a page: its session, what was sent, and an open registry, in a thread of a small pool.
 
-The event loop serves KV Connect to apps: nothing here keeps it waiting for a disk or a template.
+The event loop serves KV Connect to apps, so it never waits for a disk or a template.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from provisioner.system.home import Home
 
 BUSY_SECONDS: Final = 2.0
 THREADS: Final = 4
-FAR_THREADS: Final = 16  # what is asked over a network may hold one for as long as it is patient
-SECURE: Final = "__Secure-"  # browsers take a cookie that is called so over TLS alone
+FAR_THREADS: Final = 16  # a request to another machine may hold one until it times out
+SECURE: Final = "__Secure-"  # browsers accept a cookie with this prefix only over TLS
 LIVE: Final = "x-live"
 
 
 class Missing(ProvisionerError):  # noqa: N818
-    """There is no such thing."""
+    """The subject of the path does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ class SharedResources:
     cookie: str
 
     def secret(self, request: Request) -> str:
-        """What the cookie of a session says; empty without one."""
+        """The content of the session's cookie; empty without one."""
         header = ";".join(request.headers.getlist("cookie"))  # HTTP/2 may send one header for each
         return cookie(header, f"{SECURE}{self.cookie}") or cookie(header, self.cookie)
 
     async def session(self, request: Request, *, used: bool = True) -> LoginSession | None:
-        """Who asks. A page that fetches itself again is not used."""
+        """The session of the request. A page that fetches itself again does not count as use."""
         used = used and LIVE not in request.headers
         find = partial(self.sessions.find, root_of(request), self.secret(request), now_ms(), used=used)
         return await asyncio.get_running_loop().run_in_executor(self.threads, find)
@@ -79,9 +79,9 @@ class SharedResources:
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """`opened` is the database in the path, where the page asked for it; `seen` is the state that all else is no older than.
+    """`opened` is the database in the path, if the page requires it; `seen` is the state that everything else is no older than.
 
-    `resumed`: the form was sent when its session had ended. It is shown again, and nothing is done.
+    `resumed`: the form was sent after its session had ended. It is shown again, and nothing is done.
     """
 
     request: Request
@@ -100,7 +100,7 @@ class PageContext:
         return self.opened.store
 
     def write(self, write: AtomicWrite) -> Committed | ChecksFailed:
-        """As an app's write: it may share a transaction with theirs, who watches hears of it, and expiry is in time."""
+        """A write like an app's: it may share a transaction with theirs, watchers see it, and expiry is on time."""
         opened = self.opened
         assert opened is not None  # noqa: S101
         (outcome,) = opened.store.write([checked(write)])
@@ -112,7 +112,7 @@ class PageContext:
         return outcome
 
     def parameter(self, name: str) -> str:
-        """Of the path."""
+        """A part of the path."""
         return str(self.request.path_params[name])
 
     def query(self, name: str) -> str:
@@ -120,16 +120,16 @@ class PageContext:
 
     @property
     def here(self) -> str:
-        """The path and the query that were asked for."""
+        """The path and the query of the request."""
         return places.here(self.request)
 
     @property
     def live(self) -> str:
-        """What a page that fetches itself again says it was made from; empty where a browser asks for a whole page."""
+        """The state that a page that fetches itself again was made from; empty if a browser requests a whole page."""
         return str(self.request.headers.get(LIVE, ""))
 
     def page(self, template: str, *, status: int = 200, **context: Any) -> Response:
-        """`watched` in the template: it can be fetched again, which the answer to a form cannot."""
+        """`watched` in the template: the page can be fetched again, which the answer to a form cannot."""
         works = self.shared.works.under_way()
         notes = self.session.take_notes(again=bool(self.live))
         watched = self.request.method == "GET" and status == 200
@@ -150,7 +150,7 @@ class PageContext:
         return RedirectResponse(path, 303)
 
     def done(self, path: str, text: str, offer: Offer | None = None) -> Response:
-        """After a change: on to a page that tells of it once, and offers to take it back."""
+        """After a change: redirect to a page that reports it once, and offers to undo it."""
         self.session.tell(Notice(text, offer, following=True))
         return self.go(path)
 

@@ -1,4 +1,4 @@
-"""How a page or a change is asked for: by whom, whether they may, and what is answered where that fails."""
+"""How a page or a change is requested: by which session, whether it may, and the answer if it fails."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _log = logging.getLogger("provisioner.dashboard")
 
 
 class Sent(Enum):
-    """What a change is sent by: that is what can be shown once more before it is sent again."""
+    """What a change is sent by: it is shown once more before the change is sent again."""
 
     BUTTON = "nothing"
-    QUESTION = "what it takes away, to be confirmed"
-    FORM = "the form with what was typed"
+    QUESTION = "its effect, to be confirmed"
+    FORM = "the form with the typed values"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ class SessionRequest:
 def endpoint(
     shared: SharedResources, page: Page, *, store: bool = False, reads: bool = False, sent: Sent = Sent.BUTTON
 ) -> Endpoint:
-    """A page for a session; a change, by POST, only for one that may change, unless it only `reads`. With `store` that of
-    the path's database. A visit that is resumed is shown what the change is `sent` by, and nothing is done."""
+    """A page for a session; a change, by POST, only for a session that may change, unless it only `reads`. With `store`, it
+    gets the store of the path's database. A resumed visit shows what the change is `sent` by, and nothing is done."""
 
     async def answer(request: Request) -> Response:
         session = await shared.session(request)
@@ -93,7 +93,7 @@ def endpoint(
 
 
 async def logged_out(shared: SharedResources, request: Request) -> Response:
-    """To the login: a page is found again after it, and a form comes back with what was typed."""
+    """Redirect to the login: a page is shown after it, and a form comes back with the typed values."""
     if request.method == "GET":
         if request.headers.get("accept") == "text/event-stream":
             return PlainTextResponse("the session has ended", 401)
@@ -121,16 +121,16 @@ def _visited(asked: SessionRequest, page: Page, opened: OpenDatabase | None, res
     except ProvisionerError as error:
         return _failed(asked, 409, error.message, error.hint)
     except (KeyInvalid, ValueInvalid, OptionInvalid, CursorInvalid, LimitExceeded) as error:
-        return _failed(asked, 400, str(error), "Write it as provisioner kv does")
+        return _failed(asked, 400, str(error), "Use the notation of 'provisioner kv'")
     except KvError as error:
         return _failed(asked, 409, str(error), "")
     except Exception:
         _log.exception("a page failed: %s", asked.request.url.path)
-        return _failed(asked, 500, "the dashboard failed on this page", "The server's log says why")
+        return _failed(asked, 500, "the dashboard failed on this page", "See the server's log")
 
 
 def _failed(asked: SessionRequest, status: int, message: str, hint: str) -> Response:
-    """A change that fails leaves people where they were, and loses nothing that they typed."""
+    """A change that fails leaves the visitor on the same page, with everything that they typed."""
     if not asked.changes:
         return rendering.failed(asked.session, status, message, hint, places.above(asked.request))
     back = places.came_from(asked.request, asked.form)
@@ -146,26 +146,26 @@ def _typed(asked: SessionRequest) -> rendering.Again | None:
 
 
 def _unopened(asked: SessionRequest, refusal: Refused) -> Page:
-    """Says why a database could not be opened, and what to do."""
+    """Report why a database could not be opened, and what to do."""
 
     def page(visit: PageContext) -> Response:
         place = place_of(visit.registry, visit.parameter("database_id"))
         if place is None:
             return rendering.failed(visit.session, refusal.status, refusal.text, "")
         if not ENGINES[place.engine].has_keys:
-            text = f"{place.name} is a {place.engine} database, which has no keys to be shown here"
-            return _failed(asked, refusal.status, text, "Its own page says how to look into it")
+            text = f"{place.name} is a {place.engine} database, which has no keys to show"
+            return _failed(asked, refusal.status, text, "Its page has the command to open it")
         hint = ""
         if refusal.status in (CONFLICT, UNAVAILABLE):
             instance = visit.registry.instance_of(place.instance_id).slug
-            hint = f"Look at its own page, and run: provisioner instance test {instance}"
+            hint = f"See its page, and run: provisioner instance test {instance}"
         return _failed(asked, refusal.status, refusal.text, hint)
 
     return page
 
 
 def _still_valid(registry: Registry, session: LoginSession, now: int) -> bool:
-    """A session ends with the token that opened it."""
+    """End the session if the token that opened it has ended."""
     if session.token_id is None:
         return True
     found = tokens.find(registry, session.token_id)
@@ -177,7 +177,7 @@ def _may_not(asked: SessionRequest, reads: bool) -> Response | None:
     if not given.isascii() or not compare_digest(given, asked.session.csrf):
         back = places.came_from(asked.request, asked.form)
         return rendering.failed(
-            asked.session, 403, "this form is of another session, so nothing was changed", "", back, _typed(asked)
+            asked.session, 403, "this form is from another session, so nothing was changed", "", back, _typed(asked)
         )
     if asked.session.read_only and not reads:
         return rendering.failed(
@@ -187,7 +187,7 @@ def _may_not(asked: SessionRequest, reads: bool) -> Response | None:
 
 
 def _not_resumed(asked: SessionRequest) -> Response | None:
-    """Where there is nothing to show once more, people go back to the page that they came from."""
+    """If there is nothing to show once more, visitors return to the page that they came from."""
     if asked.sent is not Sent.BUTTON:
         return None
     asked.session.tell(Notice("The session had ended, so nothing was changed.", problem=True, following=True))

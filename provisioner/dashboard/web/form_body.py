@@ -1,4 +1,4 @@
-"""The fields of a form that was sent, within bounds: whoever has no session makes the server keep little."""
+"""The fields of a form, within bounds: a client without a session can make the server store only a little."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from starlette.requests import Request
 from provisioner.connect.protocol.http_errors import LENGTH_REQUIRED, TIMEOUT, TOO_LARGE, UNAVAILABLE
 
 BODY_BYTES: Final = 1024 * 1024
-STRANGER_BYTES: Final = 256 * 1024  # without a session: what was typed before it ended is carried through the login
+STRANGER_BYTES: Final = 256 * 1024  # without a session: typed values are carried through the login
 STRANGERS_BYTES: Final = 4 * 1024 * 1024  # of all of these together
 FREE_BYTES: Final = 4096  # not counted: a login always fits
 BODY_SECONDS: Final = 30
 FIELDS: Final = 100
-_DIGITS: Final = 15  # of a length that are read: more would be too large as well
+_DIGITS: Final = 15  # of a length that are read: with more, it is too large in any case
 
 
 class Forms:
@@ -27,9 +27,9 @@ class Forms:
         self.kept = 0
 
     async def of_stranger(self, request: Request) -> dict[str, str]:
-        """Of a request without a session, which says its length, as browsers do. Raises HTTPException.
+        """The fields of a request without a session, which must state its length, as browsers do. Raises HTTPException.
 
-        Nothing is read before there is room for all of it: the HTTP library keeps what comes faster than it is read.
+        Nothing is read before there is room for all of it, because the HTTP library buffers what arrives faster than it is read.
         """
         size = _length(request)
         if size is None:
@@ -67,7 +67,7 @@ async def _body(request: Request, most: int) -> bytes:
 
 
 def _length(request: Request) -> int | None:
-    """Of a body, in bytes. None if the request does not say it."""
+    """The length of a body, in bytes. None if the request does not state it."""
     said = request.headers.get("content-length")
     if said is None:
         empty = request.scope["http_version"].startswith("1") and "transfer-encoding" not in request.headers
@@ -78,7 +78,7 @@ def _length(request: Request) -> int | None:
 
 
 def _parsed(body: bytes) -> dict[str, str]:
-    """None of what is no form."""
+    """The fields of a body; none if it is not a form."""
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS))
     except ValueError:

@@ -1,6 +1,6 @@
-"""Changes by forms: what is asked for is checked, asked back where it takes something away, and done.
+"""Changes by forms: a request is checked, confirmed if it deletes or replaces something, and done.
 
-A form is sent once to ask, and again, from the page that asks back, with the answer.
+A form is sent once to ask, and again, with the answer, from the confirmation page.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from provisioner.registry.store import Registry
 
 PATIENCE_SECONDS: Final = 0.7
 DETAILS: Final = 100
-_OTHER: Final = "what is asked has changed meanwhile: nothing was done. Read it once more"
+_OTHER: Final = "this changed while you were deciding, and nothing was done. Review it again"
 MOST_GIVEN: Final = 1000  # characters of an address for a field
 
 
@@ -32,8 +32,8 @@ def _none(_: Registry) -> Offer | None:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is to be said with the answer to a question: a field, its label, and the values with their words. The first is
-    what is usual."""
+    """A choice that belongs to the answer: a field, its label, and the values with their labels. The first is the
+    default."""
 
     name: str
     label: str
@@ -42,9 +42,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class RequestedChange:
-    """`title` says what it is while it is being done, `back` is the page to go on to, `undo` tells how to take it back.
+    """`title` describes the change, `back` is the page that follows, `undo` returns the way to undo it.
 
-    `meanwhile` is the page for who does not wait until it is done, where that is another.
+    `meanwhile` is the page that follows if the change is still in progress, if it is another one.
     """
 
     title: str
@@ -57,13 +57,13 @@ class RequestedChange:
 
 Propose = Callable[[PageContext, ProgressReporter], RequestedChange]
 Form = Callable[[PageContext, ProvisionerError], Response]
-"""The page of a form once more, with what was typed and what is wrong with it."""
+"""Shows the form again, with the typed values and the error."""
 
 
 def change(propose: Propose, form: Form | None = None) -> Page:
-    """The page that a form is sent to. Raises ProvisionerError where that cannot be.
+    """The page that a form is sent to. Raises ProvisionerError if that fails.
 
-    A form that was sent when its session had ended is shown again; where there is none, the change is asked back.
+    A form that was sent after its session had ended is shown again; if there is none, the confirmation page is shown.
     """
 
     def page(visit: PageContext) -> Response:
@@ -87,13 +87,11 @@ class LoggedOut(ProvisionerError):  # noqa: N818
     """The session had ended when a form was sent."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "the session had ended, so nothing was changed", "Check what you typed, then send the form again"
-        )
+        super().__init__("the session had ended, so nothing was changed", "Check your input, then send the form again")
 
 
 class Misfilled(ProvisionerError):  # noqa: N818
-    """What was typed into one field cannot be."""
+    """The value of one field is invalid."""
 
     def __init__(self, field: str, error: ProvisionerError) -> None:
         super().__init__(error.message, error.hint)
@@ -102,7 +100,7 @@ class Misfilled(ProvisionerError):  # noqa: N818
 
 @contextmanager
 def filling(field: str) -> Iterator[None]:
-    """What goes wrong in the block is said beside this field."""
+    """Errors in the block are shown beside this field."""
     try:
         yield
     except Misfilled:
@@ -113,7 +111,7 @@ def filling(field: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A form as it was sent, or as it is at first, and what is wrong with it."""
+    """A form as it was sent, or with its initial values, and its error."""
 
     values: Mapping[str, str]
     error: ProvisionerError | None = None
@@ -128,23 +126,23 @@ class Filled:
         return self.values.get(field, otherwise)
 
     def wrong(self, field: str) -> str:
-        """With this field."""
+        """The error of this field."""
         return str(self.error) if isinstance(self.error, Misfilled) and self.error.field == field else ""
 
     def elsewhere(self, *fields: str) -> str:
-        """What is wrong with none of these fields, which are there to say it."""
+        """The error, if it belongs to none of these fields, which the form shows."""
         return "" if self.error is None or any(map(self.wrong, fields)) else str(self.error)
 
 
 def form_of(visit: PageContext, error: ProvisionerError | None = None) -> Filled:
-    """Of a page that is asked for, what its address says; of a form that was sent, what was typed."""
+    """For the request of a page, the values in its address; for a form that was sent, the typed values."""
     if error is None:
         return Filled({name: value[:MOST_GIVEN] for name, value in visit.request.query_params.items()})
     return Filled(visit.form, error)
 
 
 def _unanswered(visit: PageContext, proposal: Proposal) -> str | None:
-    """Why the question has to be asked, "" where it was not yet; None where there is none, or it was answered."""
+    """Why the question must be shown: "" if it was not yet shown; None if there is none, or it was answered."""
     answer = visit.form.get("answer", "")
     if not proposal.question:
         return None
@@ -188,8 +186,8 @@ def _done(visit: PageContext, propose: Propose, asked: RequestedChange, form: Fo
 
     def proposed(registry: Registry, reporter: ProgressReporter) -> Proposal:
         found = propose(replace(visit, registry=registry), reporter).proposal
-        if found.mark != asked.proposal.mark:  # it has waited for others
-            raise ProvisionerError(_OTHER, "Ask for it again")
+        if found.mark != asked.proposal.mark:  # it has waited for other changes
+            raise ProvisionerError(_OTHER, "Try again")
         return found
 
     again = Offer("Back to the form", visit.here, {carried.TYPED: carried.packed(visit.form)}) if form else None

@@ -50,7 +50,7 @@ def log_in(shared: SharedResources) -> Endpoint:
             many = shared.attempts.failed(address, perf_counter())
             wrong = "Too many failed attempts. Wait a minute, then try again" if many else found.text
             return rendering.login(429 if many else 401, wrong, following=following, resume=resume, typed=typed)
-        if places.inside(resume):  # the browser sends the same form there
+        if places.inside(resume):  # the browser then sends the same form
             answered = RedirectResponse(under(found.root, resume), 307)
         else:
             answered = RedirectResponse(under(found.root, following if places.inside(following) else "/"), 303)
@@ -69,7 +69,7 @@ def log_in(shared: SharedResources) -> Endpoint:
 
 
 def alive(shared: SharedResources) -> Endpoint:
-    """Whether the session of a root is still one: a tab asks that was opened without it, or that another tab has left behind."""
+    """Whether the session of a root still exists, for a tab that was opened without one or that another tab has replaced."""
 
     async def answer(request: Request) -> Response:
         return JSONResponse(await shared.session(request, used=False) is not None)
@@ -78,7 +78,7 @@ def alive(shared: SharedResources) -> Endpoint:
 
 
 def log_out(visit: PageContext) -> Response:
-    """Only for the session itself, so also for one that may only read."""
+    """Only for the session itself, so it is allowed in a read-only session."""
     shared, session = visit.shared, visit.session
     shared.sessions.end(session)
     answered = RedirectResponse("/login", 303)
@@ -114,6 +114,6 @@ def _begun(
 
 
 def _encrypted(shared: SharedResources, request: Request) -> bool:
-    """Did the browser come over TLS, to us or to the proxy in front?"""
+    """Whether the browser uses TLS, with this server or with the proxy in front."""
     public = shared.options.public_url or ""
     return request.url.scheme == "https" or request.headers.get("host", "") == public.removeprefix("https://")

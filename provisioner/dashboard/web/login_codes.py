@@ -1,9 +1,9 @@
-"""One-time codes that log somebody in who may write into the home: whoever can do that has everything already.
+"""One-time codes that log in a person who may write into the home, and so already has full access.
 
-A code is a file in the home, named by a keyed hash of it. Deleting a file succeeds once, so a code is worth something once,
-whatever becomes of the processes; with a new key of the home it is worth nothing. It is 256 random bits.
+A code is a file in the home, named by a keyed hash of it. Deleting a file succeeds only once, so a code is valid once,
+whatever happens to the processes. A new key of the home invalidates all codes. A code has 256 random bits.
 
-A browser is given a code in a file that only this user can read: every local user can read the arguments of a process.
+A browser gets a code in a file that only this user can read, because every local user can read a process's arguments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
 PREFIX: Final = "ptl_"
 LIFETIME_MS: Final = 600_000
 HANDED_MS: Final = 60_000
-"""Of a code that a browser is given at once."""
+"""For a code that is handed to a browser at once."""
 _PAGE_END: Final = ".html"
 _PAGE: Final = """\
 <!doctype html>
@@ -48,7 +48,7 @@ def make(home: Home, now: int, lasts_ms: int = LIFETIME_MS) -> str:
 
 
 def handed(home: Home, base: str, now: int) -> str:
-    """The path of a file that leads a browser to the dashboard, logged in. It goes with its code. Raises StorageFailed."""
+    """The path of a file that leads a browser to the dashboard, logged in. It ends with its code. Raises StorageFailed."""
     code = make(home, now, HANDED_MS)
     path = f"{_path(home, code)}{_PAGE_END}"
     try:
@@ -60,8 +60,8 @@ def handed(home: Home, base: str, now: int) -> str:
 
 @contextmanager
 def redeemed(home: Home, code: str, now: int) -> Iterator[bool]:
-    """Is this a code that is good now? It is not any more for anybody else, and after the block for nobody; where that
-    raises, it is as good as before. Raises StorageFailed."""
+    """Whether the code is valid. Inside the block it is reserved, and after the block it is used; if the block raises, it is
+    valid again. Raises StorageFailed."""
     if not code.startswith(PREFIX) or not code.isascii():
         yield False
         return
@@ -83,7 +83,7 @@ def redeemed(home: Home, code: str, now: int) -> Iterator[bool]:
 
 
 def link(base: str, code: str) -> str:
-    """The address to open. The code is behind the #: browsers send that to nobody, so no log has it."""
+    """The address to open. Browsers do not send the part behind the #, so no log contains the code."""
     return f"{base.rstrip('/')}/login#{code}"
 
 
@@ -98,25 +98,25 @@ def _write(path: str, text: str) -> None:
 
 def _unwritable(home: Home, error: OSError) -> StorageFailed:
     return StorageFailed(
-        f"no login link can be made in {home.logins}: {error.strerror}", f"Let this user own {home.path}"
+        f"no login link can be created in {home.logins}: {error.strerror}", f"Make this user the owner of {home.path}"
     )
 
 
 def _sweep(home: Home, now: int) -> None:
-    """Delete what is over: codes with their pages."""
+    """Delete expired codes and their pages."""
     over = set()
     names = sorted(os.listdir(home.logins))  # a code comes before its page
     for name in names:
         code = name.removesuffix(_PAGE_END)
         path = os.path.join(home.logins, name)
-        with suppress(FileNotFoundError):  # somebody has just used it
+        with suppress(FileNotFoundError):  # another process has just used it
             if code in over or code not in names or _expiry(os.path.join(home.logins, code)) <= now:
                 over.add(code)
                 os.unlink(path)
 
 
 def _expiry(path: str) -> int:
-    """When (ms) the code of a file ends; one that was cut off is over."""
+    """When (ms) the code of a file expires; an incomplete file has expired."""
     with open(path) as file:
         text = file.read()
     return int(text) if text.isdigit() else 0

@@ -1,4 +1,4 @@
-"""Where somebody is in the dashboard: the page that a form was sent from, to which they go back."""
+"""The visitor's position in the dashboard: the page that a form was sent from, to which they return."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from starlette.routing import BaseRoute, Match
 from provisioner.dashboard.web.roots import root_of, under
 
 PAGE: Final = "page"
-"""The field of a form that says which page it was sent from, once that is not the one before any longer."""
+"""The field of a form with the page that it was sent from, if that is no longer the previous page."""
 
 
 def came_from(request: Request, form: Mapping[str, str]) -> str:
-    """The page that a form was sent from, or else the one that its address is below of."""
+    """The page that a form was sent from, or else the page above its address."""
     for place in (form.get(PAGE, ""), _referrer(request)):
         if inside(place) and _is_page(request, urlsplit(place).path):
             return place
@@ -24,12 +24,12 @@ def came_from(request: Request, form: Mapping[str, str]) -> str:
 
 
 def here(request: Request) -> str:
-    """The path and the query that were asked for."""
+    """The path and the query of the request."""
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def above(request: Request) -> str:
-    """The nearest page whose path the path of a request begins with."""
+    """The nearest page whose path is the start of the request's path."""
     parts = request.url.path.split("/")
     for length in range(len(parts) - 1, 1, -1):
         path = "/".join(parts[:length])
@@ -39,12 +39,12 @@ def above(request: Request) -> str:
 
 
 def inside(path: str) -> bool:
-    """Is it a page of ours? Nobody is sent to another site."""
+    """Whether it is a page of this dashboard, so that no redirect leads to another site."""
     return path.startswith("/") and not path.startswith(("//", "/\\")) and path.isascii() and path.isprintable()
 
 
 def _referrer(request: Request) -> str:
-    """The path and the query of the page before, in this session; empty if that is none of it."""
+    """The path and the query of the previous page, in this session; empty if that is not a page of the dashboard."""
     found = urlsplit(request.headers.get("referer", ""))
     start = under(root_of(request), "/")
     if found.netloc.lower() != request.headers.get("host", "").lower() or not found.path.startswith(start):

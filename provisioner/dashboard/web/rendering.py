@@ -39,7 +39,7 @@ VERSION: Final = sha256(b"".join(content for content, _ in ASSETS.values())).hex
 
 
 def ago(milliseconds: int | str | None, now: int) -> Markup:
-    """A time element: how long ago, or in how long, with the exact time when pointed at."""
+    """A time element: how long ago or in how long, with the exact time as its tooltip."""
     if milliseconds is None:
         return Markup("–")
     if isinstance(milliseconds, str):
@@ -58,12 +58,12 @@ def _distance(seconds: int) -> str:
 
 
 def name(raw: bytes | str) -> Markup:
-    """A name in a place of its own, so that its letters' direction changes nothing around it."""
+    """A name that is isolated, so that its writing direction does not affect the text around it."""
     return Markup("<bdi>{}</bdi>").format(shown(raw))
 
 
 def visible(text: str, most: int = 65_536) -> str:
-    """Text of any length and any characters: what steers a reader's eye is escaped, what is too long is cut."""
+    """Text of any length with any characters: control characters are escaped, and excess length is cut."""
     cut = text[:most]
     if not cut.isprintable():
         cut = "".join(
@@ -97,7 +97,7 @@ def page(
     works: Sequence[BackgroundTask] = (),
     **context: Any,
 ) -> HTMLResponse:
-    """A page from a template; it is given `session` (None: nobody is logged in), `now` (ms), and what it asks for."""
+    """A page from a template, with `session` (None: not logged in), `now` (ms), and its own variables."""
     text = _ENVIRONMENT.get_template(template).render(notes=notes, works=works, **context)
     session = context["session"]
     if session is not None:
@@ -107,7 +107,7 @@ def page(
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """A form that was sent to this path and could not be done: what was typed can be shown in it again."""
+    """A form that was sent to this path and failed: its values can be shown in it again."""
 
     path: str
     typed: str
@@ -116,7 +116,7 @@ class Again:
 def failed(
     session: LoginSession | None, status: int, message: str, hint: str, back: str = "/", again: Again | None = None
 ) -> HTMLResponse:
-    """The page that says what failed, and leads back to another one."""
+    """The page that shows the error, and leads to another page."""
     return page(
         "failed.html",
         status=status,
@@ -132,7 +132,7 @@ def failed(
 def login(
     status: int = 200, wrong: str = "", *, following: str = "", resume: str = "", typed: str = ""
 ) -> HTMLResponse:
-    """The form to log in, and where to go then: to a page that is `following`, or to `resume` a form with what was typed."""
+    """The login form, with the page to show afterwards: a `following` page, or a form to `resume` with its values."""
     return page(
         "login.html",
         status=status,

@@ -1,6 +1,6 @@
-"""The root of a session: the first part of each of its addresses, `/~SECRET`. Routes and pages do not know of it.
+"""The root of a session: the first part of each of its addresses, `/~SECRET`. Routes and pages do not contain it.
 
-It is taken out of what is asked for, and put into each redirect and each link of what is answered. See
+It is removed from each request, and added to each redirect and link in the answer. See
 `provisioner.dashboard.web.sessions`.
 """
 

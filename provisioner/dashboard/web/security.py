@@ -1,6 +1,6 @@
-"""What every request has to pass and every answer carries, whatever the page: see docs/dashboard.md, "What keeps it safe".
+"""The checks for every request and the headers of every answer: see docs/dashboard.md, "What keeps it safe".
 
-A name that somebody else's DNS lets point here is refused (rebinding), and so is a change that another site's page asks
+A name that another person's DNS resolves to this server is refused (rebinding), and so is a change that another site's page
 for. https://fetch.spec.whatwg.org says when browsers send Origin and Sec-Fetch-Site.
 """
 
@@ -63,14 +63,14 @@ class Guard:
     def _refused(self, method: str, headers: Headers) -> PlainTextResponse | None:
         host = headers.get("host", "")
         if not self._known(host):
-            text = "this server is not known by that name. If it shall be: provisioner serve --public-url https://NAME"
+            text = "this server is not known by that name. To allow it: provisioner serve --public-url https://NAME"
             return PlainTextResponse(text, _MISDIRECTED)
         if method not in ("GET", "HEAD") and not _from_here(headers, host):
-            return PlainTextResponse("a change is asked for from a page of this server only", 403)
+            return PlainTextResponse("changes are only accepted from pages of this server", 403)
         return None
 
     def _known(self, host: str) -> bool:
-        """Addresses are: a name is what somebody else could let point here."""
+        """Addresses are known; a name may be one that another person's DNS resolves to this server."""
         name = urlsplit(f"//{host}").hostname if host.isascii() and "/" not in host and "@" not in host else None
         if not name:
             return False
@@ -84,7 +84,7 @@ class Guard:
 
 
 def _from_here(headers: Headers, host: str) -> bool:
-    """Does a page of this server ask? Browsers say so by one of these headers at least, and nobody's page can forge them."""
+    """Whether a page of this server sent it. Browsers state that in at least one of these headers, which no page can forge."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None and site != "same-origin":
         return False

@@ -1,7 +1,7 @@
 """Sessions of the dashboard in the home: they outlive a restart of the server, are listed, and end when they are revoked.
 
-A session is a file. Its name is a keyed hash of what opens the session, its contents say whose it is, and its time is when it
-was last used. Deleting the file ends the session. A new key of the home ends all of them: no name fits any longer.
+A session is a file. Its name is a keyed hash of its secrets, its contents are its owner, and its modification time is its
+last use. Deleting the file ends the session. A new key of the home ends all sessions, because no name matches any longer.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
 
 IDLE_MS: Final = 12 * 3_600_000
 LONGEST_MS: Final = 7 * 24 * 3_600_000
-MOST: Final = 1000  # at a time; the one that was used least recently goes first
+MOST: Final = 1000  # sessions at the same time; the least recently used one is deleted first
 _USED_EVERY_MS: Final = 60_000  # a file is touched at most once a minute
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSession:
-    """`principal` names who it is, for the audit log. `token_id` is set if a token opened it: they end together. Times in
+    """`principal` is the visitor's name in the audit log. `token_id` is set if a token opened it: they end together. Times in
     milliseconds since 1970."""
 
     id: str
@@ -39,7 +39,7 @@ class StoredSession:
 
     @property
     def ends_at(self) -> int:
-        """Unless it is used until then; and at the latest."""
+        """When it ends unless it is used before, and its latest end."""
         return min(self.seen_at + IDLE_MS, self.began_at + LONGEST_MS)
 
 
@@ -54,12 +54,13 @@ def add(home: Home, opener: str, stored: StoredSession, now: int) -> None:
         os.utime(path, ns=(now * 1_000_000, now * 1_000_000))
     except OSError as error:
         raise StorageFailed(
-            f"the session cannot be stored in {home.sessions}: {error.strerror}", f"Let this user own {home.path}"
+            f"the session cannot be stored in {home.sessions}: {error.strerror}",
+            f"Make this user the owner of {home.path}",
         ) from error
 
 
 def find(home: Home, opener: str, now: int, *, used: bool) -> StoredSession | None:
-    """The session that this opens and that has not ended. With `used`, its twelve hours restart. Raises StorageFailed."""
+    """The session that has these secrets and has not ended. With `used`, its twelve hours restart. Raises StorageFailed."""
     key = secret_key.secret(home)
     path = _path(home, key, opener)
     found = _read(path, key)
@@ -85,7 +86,7 @@ def end(home: Home, opener: str) -> None:
 
 
 def revoke(home: Home, whether: Callable[[StoredSession], bool]) -> list[StoredSession]:
-    """End some sessions: those that were ended. Raises StorageFailed."""
+    """End some sessions. Returns those that were ended. Raises StorageFailed."""
     ended = []
     for path, stored in _all(home, secret_key.secret(home)):
         if stored is not None and whether(stored):
@@ -95,7 +96,7 @@ def revoke(home: Home, whether: Callable[[StoredSession], bool]) -> list[StoredS
 
 
 def _make_room(home: Home, key: bytes, now: int) -> None:
-    """Delete what has ended, or is of an earlier key, and what was used least recently of too many."""
+    """Delete sessions that have ended or belong to an earlier key, and the least recently used of too many."""
     living = []
     for path, stored in _all(home, key):
         if stored is None or stored.ends_at <= now:
@@ -107,7 +108,7 @@ def _make_room(home: Home, key: bytes, now: int) -> None:
 
 
 def _all(home: Home, key: bytes) -> Iterator[tuple[str, StoredSession | None]]:
-    """Every file; None for one that opens nothing with this key."""
+    """Every file; None for one that does not match this key."""
     try:
         names = os.listdir(home.sessions)
     except OSError:
@@ -130,7 +131,7 @@ def _read(path: str, key: bytes) -> StoredSession | None:
 
 
 def _proof(key: bytes, session_id: str) -> str:
-    """That the file was written under this key: the name shows it only to who knows what opens the session."""
+    """Proves that the file was written under this key: its name reveals nothing without the session's secrets."""
     return secret_key.session_name(key, f"id {session_id}")
 
 

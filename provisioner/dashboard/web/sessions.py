@@ -1,8 +1,8 @@
-"""Who is logged in.
+"""Logged-in sessions.
 
 A session is opened by two secrets together: one in its cookie, and one in its addresses (`/~SECRET/…`, its root). Browsers send
-cookies to every port of a host, so any program that serves one of its pages may get a cookie of ours. They send addresses to
-nobody else. The cookie is for its root alone, so a browser does not even send it to another program.
+cookies to every port of a host, so any program that serves a page may receive this cookie. They send addresses only to
+this server. The cookie is for its root alone, so a browser does not even send it to another program.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A button beside a note, which takes back what the note tells of: a form of these ``fields``, sent to ``path``."""
+    """A button beside a note, which undoes the change in the note: a form of these ``fields``, sent to ``path``."""
 
     text: str
     path: str
@@ -40,8 +40,8 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a change came to, for the next page; `following`: for the one that its sender is led to, and not for another that
-    is open and fetches itself again."""
+    """The outcome of a change, for the next page; `following`: for the page that its sender is redirected to, not for another
+    open page that fetches itself again."""
 
     text: str
     offer: Offer | None = None
@@ -51,8 +51,8 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class ReplacedEntry:
-    """What a change of an entry replaced: what was `before` (None: nothing), and the versionstamp that it has got (None: it
-    was deleted)."""
+    """The entry before a change (`before`, None: there was none), and its new versionstamp (None: it was
+    deleted)."""
 
     database_id: str
     key: bytes
@@ -62,9 +62,9 @@ class ReplacedEntry:
 
 @dataclass(slots=True)
 class LoginSession:
-    """Somebody who is logged in. `stored` is what the home knows of it, `root` the part of each address that it lives under.
+    """A logged-in session. `stored` is its record in the home, `root` the part of each address that it lives under.
 
-    ``csrf`` is in every form, ``notes`` are shown once, on the next page. What its last changes replaced is ``kept``.
+    ``csrf`` is in every form, ``notes`` are shown once, on the next page. The entries before its last changes are ``kept``.
     These two are lost with the server.
     """
 
@@ -92,7 +92,7 @@ class LoginSession:
 
     @property
     def csrf(self) -> str:
-        """The same after a restart, so that an open form is still good."""
+        """The same token after a restart, so that an open form stays valid."""
         return hmac.new(self.secret.encode(), b"csrf", sha256).hexdigest()
 
     def keep(self, replaced: ReplacedEntry) -> str:
@@ -108,23 +108,25 @@ class LoginSession:
 
     @property
     def at_home(self) -> bool:
-        """Is it somebody who may write into the home anyway? So does who has made a login link."""
+        """Whether the visitor may write into the home anyway, as anyone who has created a login link may."""
         return self.token_id is None
 
     def take_notes(self, *, again: bool = False) -> list[Notice]:
-        """Those for a page, or for one that is fetched again."""
+        """The notes for a page, or for one that is fetched again."""
         notes = self.notes
         self.notes = [note for note in notes if again and note.following]
         return [note for note in notes if note not in self.notes]
 
 
 class LoginSessions:
-    """Those of a home. For all threads; each call looks into the home, so a session that was ended there has ended here."""
+    """The sessions of a home. For all threads; each call reads the home, so a session that was ended there has ended here."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self._lock = threading.Lock()
-        self._sessions: dict[str, LoginSession] = {}  # by what opens them: their notes, and what their changes replaced
+        self._sessions: dict[
+            str, LoginSession
+        ] = {}  # by their secrets: their notes, and the entries before their changes
 
     def begin(self, principal: str, token_id: str | None, read_only: bool, now: int) -> LoginSession:
         """Raises StorageFailed."""
@@ -163,9 +165,9 @@ class LoginSessions:
 
 
 def cookie(header: str, name: str) -> str:
-    """The value of a cookie in the header of a request, as it stands there; empty where there is none.
+    """The value of a cookie in the header of a request, as it is written there; empty if there is none.
 
-    Python's own parser takes values out of their quotes, in a time that grows with the square: anybody could stop the server.
+    Python's own parser unquotes values in quadratic time, so any client could stop the server with it.
     """
     for pair in header.split(";"):
         found, _, value = pair.partition("=")

@@ -1,4 +1,4 @@
-"""Server-sent events: a page is told that it has changed, and fetches itself again.
+"""Server-sent events: they notify a page of a change, and it fetches itself again.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html is what browsers do with them.
 """
@@ -11,15 +11,15 @@ from typing import Final
 
 KEEP_ALIVE_SECONDS: Final = 10.0
 LOOK_SECONDS: Final = 1.0
-MOST: Final = 256  # streams at a time
+MOST: Final = 256  # streams at the same time
 _CHANGED: Final = "event: changed\ndata:\n\n"
 
 State = Callable[[], Awaitable[object]]
-"""Something that is another whenever the page is; None where there is nothing to look at any more."""
+"""A value that changes whenever the page does; None if there is nothing left to show."""
 
 
 class Live:
-    """The streams that are open, on one event loop. All wait for the registry; some ask something else each second."""
+    """The open streams, on one event loop. All wait for the registry; some also query a store each second."""
 
     def __init__(self) -> None:
         self.registry = 0
@@ -28,7 +28,7 @@ class Live:
         self._waiting: set[asyncio.Event] = set()
 
     def changed(self) -> None:
-        """The registry has."""
+        """The registry has changed."""
         self.registry += 1
         self._wake()
 
@@ -39,9 +39,9 @@ class Live:
     async def stream(
         self, may_go_on: Callable[[], Awaitable[bool]], state: State | None = None, made_from: str | None = None
     ) -> AsyncIterator[str]:
-        """Events for one page, until it may not go on, which is asked every ten seconds, and before each.
+        """Events for one page, until its session ends, which is checked every ten seconds, and before each event.
 
-        What the page was `made_from` may be another already: it took a while to come, or its last stream was cut off.
+        The state may already differ from the one that the page was `made_from`, if the page or its stream was delayed.
         """
         news = asyncio.Event()
         self._waiting.add(news)

@@ -1,4 +1,4 @@
-"""Copies of a deno-kv database: forks, snapshots, and putting one in the place of what is there.
+"""Copies of a deno-kv database: forks, snapshots, and replacing the live database with one.
 
 <location>/snapshots/<id>/<snapshot>/  kv.sqlite3 as it was; written to only by who had read it when it was replaced
 """
@@ -53,7 +53,7 @@ def fork(location: str, database_id: str, source: Source) -> CopyResult:
 
     live = place(location, "live", database_id)
     try:
-        if os.path.isdir(live):  # cut off when all was done; nobody was connected since
+        if os.path.isdir(live):  # interrupted at the very end; no program was connected since
             file = os.path.join(live, FILE_NAME)
             made = CopyResult(version_of(file), os.path.getsize(file), 0.0)
         else:
@@ -73,7 +73,7 @@ def fork(location: str, database_id: str, source: Source) -> CopyResult:
 def build_beside(location: str, database_id: str, source: Source | None, *, with_queue: bool) -> CopyResult:
     """What is to replace a database's data. Raises StorageFailed.
 
-    Versionstamps go on growing: a program may still hold one of what was there, to check a key by it.
+    Versionstamps keep growing: a program may still hold one of the old data, to check a key by it.
     """
     from provisioner.kv.stores.sqlite.clone import advance
 
@@ -93,7 +93,7 @@ def build_beside(location: str, database_id: str, source: Source | None, *, with
     except KvError as error:
         raise StorageFailed(str(error)) from error
     except OSError as error:
-        raise StorageFailed(f"cannot build {beside}: {reason(error)}", "Mend that, and try again") from error
+        raise StorageFailed(f"cannot build {beside}: {reason(error)}", "Resolve this, then try again") from error
 
 
 class Unreadable(StorageFailed):
@@ -103,7 +103,7 @@ class Unreadable(StorageFailed):
 def copy_of(
     location: str, source: Source, directory: str, *, with_queue: bool, replaces: bool = False, beyond: int = 0
 ) -> CopyResult:
-    """Make `directory`, with a copy of the source that was checked; synced. Raises StorageFailed, also for a damaged source.
+    """Create `directory`, with a checked copy of the source; synced. Raises StorageFailed, including for a damaged source.
 
     `replaces`: it is to take the place of another, see layout.py. What an attempt that was cut off has left there is
     removed; after a failure nothing is left.
@@ -159,7 +159,7 @@ def copy(
         raise kind(f"cannot copy {source}: {error}") from error
     except OSError as error:
         shutil.rmtree(directory, ignore_errors=True)
-        raise StorageFailed(f"cannot copy {source}: {reason(error)}", "Mend that, and try again") from error
+        raise StorageFailed(f"cannot copy {source}: {reason(error)}", "Resolve this, then try again") from error
 
 
 def take_snapshot(location: str, database: Database, snapshot_id: str) -> CopyResult:
@@ -192,11 +192,11 @@ def delete_snapshot(location: str, database_id: str, snapshot_id: str) -> None:
 
 
 def swap(location: str, database_id: str, kept_as: str) -> int | None:
-    """Put what was built beside in the place of what is live, which becomes a snapshot: how many bytes that holds, None
+    """Replace the live database with the new one; the live one becomes a snapshot. Returns its size in bytes, None
     where there was nothing to keep.
 
-    Done again, it goes on where it was cut off. Who has read the old file goes on in it; who has only opened it gets an
-    error from SQLite, see layout.py. Raises StorageFailed.
+    Called again, it continues after an interruption. A program that has read the old file continues with it; one that has
+    only opened it gets an error from SQLite, see layout.py. Raises StorageFailed.
     """
     live, new = place(location, "live", database_id), place(location, "new", database_id)
     kept = snapshot_place(location, database_id, kept_as)
@@ -209,11 +209,11 @@ def swap(location: str, database_id: str, kept_as: str) -> int | None:
         if os.path.isdir(new):
             os.rename(new, live)
         failpoints.point("replace.moved")
-        sync_path(os.path.dirname(kept))  # first: what was there is to be somewhere, whatever a power cut takes
+        sync_path(os.path.dirname(kept))  # first, so that the old data survives a power cut
         sync_path(os.path.dirname(live))
         return size_of(kept) if os.path.isdir(kept) else None
     except OSError as error:
-        raise StorageFailed(f"cannot put {new} in the place of {live}: {reason(error)}", "Mend that") from error
+        raise StorageFailed(f"cannot replace {live} with {new}: {reason(error)}", "Resolve this") from error
 
 
 def discard(location: str, database_id: str) -> None:
@@ -225,7 +225,7 @@ def discard(location: str, database_id: str) -> None:
 
 
 def beside_snapshot(location: str, snapshot_id: str) -> str:
-    """Where a snapshot is built. Not named as a database would be: the sweep is not to take it for one."""
+    """The path at which a snapshot is built. Its name differs from a database's, so that the sweep does not take it for one."""
     return place(location, "new", snapshot_id).removesuffix(snapshot_id) + f"snapshot-{snapshot_id}"
 
 

@@ -1,4 +1,4 @@
-"""The deno-kv engine on SQLite: every database a directory of its own, named by its id.
+"""The deno-kv engine on SQLite: every database has its own directory, named by its id.
 
     <location>/new/<0|1>/<id>/  being built
     <location>/spare/<any>/     built before it is needed
@@ -9,7 +9,7 @@
     <location>/owners/          whose each database is; see owner_files.py
 
 A directory, because a database in WAL mode is up to three files that belong together: one rename moves them all, also
-under a process that has them open, which goes on in the same database. And because an app that was started with the
+under a process that has them open, which continues in the same database. And because an app that was started with the
 path of a database that is no longer there gets an error from SQLite instead of a new, empty file. The id, because a
 path then survives the renaming of a branch and means the same on disks that fold case.
 """
@@ -59,8 +59,8 @@ class DenoKv(OwnedFiles):
     dumps = None
     apart = ""
     anew = (
-        "Its file gets another path: start programs anew. Those that have it open go on in what it was; what they write is"
-        " in that snapshot"
+        "Its file has a new path, so restart programs that use it. Programs that have it open continue with the old data; their"
+        " writes are in that snapshot"
     )
 
     def locate(self, where: StorageTarget, directory: str, known: Instance | None = None) -> tuple[str, str]:
@@ -95,7 +95,7 @@ class DenoKv(OwnedFiles):
         """Files need no server."""
 
     def stop(self, location: str) -> bool:
-        raise StorageFailed("a deno-kv instance is files, and no server of its own")
+        raise StorageFailed("a deno-kv instance consists of files and has no server")
 
     def separate(self, location: str) -> str:
         return ""
@@ -127,7 +127,7 @@ class DenoKv(OwnedFiles):
             try:
                 if os.path.isdir(live):
                     self._check(instance, database)
-                    moved = moved or database.connected_at is None  # whether that move was synced, nobody knows
+                    moved = moved or database.connected_at is None  # it is unknown whether that move was synced
                 elif os.path.isdir(self._place(instance, "archive", database.id)):
                     self._move(instance, database.id, "archive", "live")
                     moved = True
@@ -282,7 +282,7 @@ class DenoKv(OwnedFiles):
                 os.rename(self._place(instance, "new", database_id), self._place(instance, "live", database_id))
             failpoints.point("provision.renamed")
             sync_path(live)
-        except OSError as error:  # of a batch nobody can tell which one it was: none of it is called connected
+        except OSError as error:  # it is unknown which one of the batch failed: none of them is connected
             failures = dict.fromkeys(asked, reason(error))
         return failures
 

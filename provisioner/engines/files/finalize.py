@@ -37,7 +37,7 @@ def seal(directory: str) -> None:
     if found != "ok":
         raise StorageFailed(f"{path} is not whole: {found}")
     if known != 2:
-        raise StorageFailed(f"{path} is no Deno KV database any more: its tables are gone")
+        raise StorageFailed(f"{path} is no longer a Deno KV database: its tables are gone")
     try:
         for each in (path, os.path.dirname(path), directory):
             sync_path(each)

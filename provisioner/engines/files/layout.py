@@ -1,17 +1,17 @@
-"""Where a deno-kv database lies in its instance's directory. Light: `exec` imports it.
+"""The layout of a deno-kv database in its instance's directory. Light: `exec` imports it.
 
 A database that took the place of another is laid out so that no program which has opened the other one ever gets at this
-one's log. SQLite opens a database when it is told to, and its log at the first read, by a name that it made of the file's.
+one's log. SQLite opens a database when it is asked to, and its log at the first read, by a name that it made of the file's.
 Were that the same as before, the old file would be read, and written, by the new log.
 
     <directory>/kv.sqlite3                       a new database: a file with its -wal and -shm
 
     <directory>/kv.sqlite3                       one that took the place of another: a link to <generation>/kv.sqlite3
-    <directory>/<generation>/kv.sqlite3          the file with its -wal and -shm; no other ever lies in such a directory
-    <directory>/kv.sqlite3-wal/ kv.sqlite3-shm/  empty, so that nobody makes logs of these names
+    <directory>/<generation>/kv.sqlite3          the file with its -wal and -shm; such a directory never has another one
+    <directory>/kv.sqlite3-wal/ kv.sqlite3-shm/  empty, so that no program creates logs with these names
 
-A program that comes too late is told "unable to open database file". So is Deno, which follows no links, when it is given
-the path that was: apps are given the file's own.
+A program that comes too late gets the error "unable to open database file". So does Deno, which follows no links, with
+the old path: apps get the path of the file itself.
 """
 
 from __future__ import annotations

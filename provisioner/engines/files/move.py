@@ -1,6 +1,6 @@
 """Moving databases to and from SQLite files.
 
-<location>/moved/<id>-<random>/  live/, archive/, snapshots/: as they were, fenced; no database of anybody's any more
+<location>/moved/<id>-<random>/  live/, archive/, snapshots/: as they were, fenced; no database uses them any longer
 """
 
 from __future__ import annotations
@@ -85,13 +85,13 @@ class FilesMoveEnd:
         places = _places(storage, database)
         places += [copies.snapshot_place(storage.location, database.id, item) for item in snapshot_ids]
         for place in filter(os.path.isdir, places):
-            with _refusals("cannot let programs go on in"), SqliteBulkTarget(file_in(place)) as found:
+            with _refusals("cannot unlock"), SqliteBulkTarget(file_in(place)) as found:
                 found.unfence()
 
     def put_away(self, storage: Instance, database: Database) -> None:
         stages = ("live", "archive", "new", copies.SNAPSHOTS)
         places = [copies.place(storage.location, stage, database.id) for stage in stages]
-        with _refusals("cannot put away"):
+        with _refusals("cannot archive"):
             _aside(storage, database, [place for place in places if os.path.isdir(place)])
 
     def left(self, storage: Instance) -> tuple[int, str]:
@@ -156,6 +156,6 @@ def _refusals(what: str) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, KvError):
             raise StorageFailed(str(error)) from error
-        raise StorageFailed(f"{what}: {reason(error)}", "Mend that, and go on") from error
+        raise StorageFailed(f"{what}: {reason(error)}", "Resolve this, then continue") from error
     except KvError as error:
         raise StorageFailed(str(error)) from error

@@ -1,8 +1,8 @@
 """What a power cut can leave: a database's directory that is on disk where its row in the registry is not.
 
-The row of a new database is written first, but not synced by itself: nothing was promised yet. Such a directory holds
-an empty database that nobody was ever connected to, and so has no owner. Whatever else the registry does not know (it may
-be an old copy that was put back) holds somebody's data, or is in use, and stays.
+The row of a new database is written first, but not synced alone: nothing was acknowledged yet. Such a directory holds
+an empty database that no program was ever connected to, and so has no owner. Any other database that the registry does not
+know (it may be an old copy that was put back) holds data, or is in use, and stays.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _listing(directory: str) -> list[str]:
 
 
 def is_empty(directory: str) -> bool:
-    """Has it nothing, or a part of what a new database begins with? Anything an app did would show."""
+    """Whether it has nothing, or a part of a new database's content. Any write of an app would show."""
     names = _listing(directory)
     if names not in ([], [FILE_NAME]):
         return False

@@ -1,4 +1,4 @@
-"""Whose each deno-kv database is: a small file in its directory, and for each timeline a link by which it is found.
+"""Owner records of deno-kv databases: a small file in each directory, and for each timeline a link by which it is found.
 
 <location>/<stage>/<id>/owner.json the home, app, timeline and instance that the database is of
 <location>/owners/<key>            a link whose text is the id of the database of the timeline with this key

@@ -1,6 +1,6 @@
-"""Empty databases made and synced before anybody needs them: connecting a branch is then a rename.
+"""Empty databases created and synced ahead: connecting a branch is then a rename.
 
-The daemon stocks them while it is idle; whoever provisions takes them. A spare belongs to nobody and has never been
+The daemon stocks them while it is idle; a reconcile takes them. A spare has no owner and has never been
 handed out, so one that is lost, or left over, costs nothing but its 40 kB.
 """
 

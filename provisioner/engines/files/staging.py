@@ -15,7 +15,7 @@ from provisioner.system import in_place
 from provisioner.system.atomic_file import write_file
 from provisioner.system.home import DIRECTORY_MODE
 
-# Two at once, each in a directory of its own, take half as long: the kernel does the work, and locks the parent.
+# Two at once, each in a separate directory, take half as long: the kernel does the work, and locks the parent.
 _TWO_FROM = 64
 
 

@@ -1,4 +1,4 @@
-"""Sessions in which the administrator changes a server: only while it keeps the quorum that was asked of it."""
+"""Sessions in which the administrator changes a server: only while it keeps its required quorum."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from provisioner.engines.postgres.session import Session, admin_url, connect, lo
 
 @contextmanager
 def administering(instance: Instance) -> Iterator[Session]:
-    """A session in the server's own database, each statement a transaction of its own. Raises StorageFailed.
+    """A session in the server's own database, each statement in its own transaction. Raises StorageFailed.
 
-    On a server that does not keep what was asked of it there is none.
+    A server without its required quorum has none.
     """
     quorum_check.must_hold(instance)
     with looking(instance) as session, quorum_check.watched(instance, session):

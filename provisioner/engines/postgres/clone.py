@@ -1,9 +1,9 @@
-"""Copies of a database on its server, while others use it: nobody is disconnected, or kept waiting for long.
+"""Copies of a database on its server while programs use it: none is disconnected, or kept waiting for long.
 
-PostgreSQL copies the files of a database that nobody is connected to, and lets nobody in meanwhile; that is fast. So it is
-tried where nobody is connected, and given up when somebody comes who would wait. Otherwise the copy is a dump, which is
-consistent however much is written meanwhile, and restored by a role that may do nothing else: what is in the dump (the
-expressions of checks, of indexes) is code of whoever made the source.
+PostgreSQL copies the files of a database without connections, and admits none during that; that is fast. So it is
+tried if no program is connected, and given up when one connects and would wait. Otherwise the copy is a dump, which is
+consistent whatever is written at the same time, and restored by a role without other rights, because the dump contains
+code (in checks and indexes) of the person who created the source.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from provisioner.kv import reflink
 from provisioner.system import failpoints, temp_dirs
 from provisioner.system.home import Home
 
-BY_FILES = "its files were copied, because nobody was connected"
+BY_FILES = "its files were copied, because no program was connected"
 BY_DUMP = "from a dump, because programs are connected, which were not disturbed"
 
-_LONGEST_WAIT = 0.5  # seconds that somebody who connects may have to wait
+_LONGEST_WAIT = 0.5  # seconds that a connecting program may have to wait
 _LOOK_SECONDS = 0.05
 _SMALL = 24 << 20  # bytes up to which writing the copy to the log is faster than two checkpoints
 _BLOCK = 4096
@@ -45,7 +45,7 @@ _JOBS = "2"
 def copy(instance: Instance, source: str, target: str, *, old: str, new: str) -> CopyResult:
     """Make the database `target` a copy of `source` in which all that was the role `old`'s is the role `new`'s.
 
-    Nobody but the administrator can connect to it. Raises StorageFailed, and then leaves what is for the caller to drop.
+    Only the administrator can connect to it. Raises StorageFailed, and then leaves the rest for the caller to drop.
     """
     with administering(instance) as session:
         databases.drop(session, target)
@@ -70,7 +70,7 @@ def copy(instance: Instance, source: str, target: str, *, old: str, new: str) ->
 
 
 def _by_files(instance: Instance, session: Session, source: str, target: str, size: int) -> bool:
-    """False where somebody is connected, or came and would have had to wait: nothing is left of it then."""
+    """False if a program is connected, or came and would have waited: nothing is left of the copy then."""
     if databases.sessions(session, source):
         return False
     if problem := verification.damage(instance, source, verification.SAMPLE):
@@ -111,7 +111,7 @@ def _by_files(instance: Instance, session: Session, source: str, target: str, si
 
 
 def _may_share_blocks(instance: Instance) -> bool:
-    """Of a server elsewhere nobody knows: there, where blocks cannot be shared, cloning takes a quarter longer than copying."""
+    """On a server elsewhere it is unknown. If blocks cannot be shared, cloning takes a quarter longer than copying."""
     if location.is_server(instance.location):
         return True
     try:
@@ -127,7 +127,7 @@ def _may_share_blocks(instance: Instance) -> bool:
 
 
 def _kept_waiting(watching: Session, source: str) -> bool:
-    """Does somebody wait for the copy to end, to connect; or the copy for somebody, who keeps others waiting by that?"""
+    """Whether a program waits for the copy to end; or the copy for a program, while others wait for the copy."""
     row = watching.execute(_WAITING, {"source": source}).fetchone()
     return row is not None and bool(row[0])
 

@@ -22,28 +22,28 @@ def locate(where: StorageTarget, directory: str, known: Instance | None) -> tupl
     """See `Engine.locate`: a server's URL, or the directory of an embedded one."""
     url = where.url if where.url is not None else known.url if known is not None else ""
     if where.directory is not None and where.url is not None:
-        raise UsageError("--directory is for a server of the home's own, --url for another", "Say one")
+        raise UsageError("--directory is for an embedded server, --url for another server", "Choose one")
     if where.directory is None and url:
         return _parse(url, where)
     if where.password is not None:
-        raise UsageError("a password is for a server that is linked", "Say which: --url URL")
+        raise UsageError("a password is for a linked server", "Add --url URL")
     if where.ca_cert is not None or where.sslmode is not None:
-        raise UsageError("--ca-cert and --sslmode say how a server is reached", "Say which: --url URL")
+        raise UsageError("--ca-cert and --sslmode are for a linked server", "Add --url URL")
     if where.require_quorum:
-        raise UsageError("a server of the home's own has no standbys: --require-quorum is for others", "Say --url URL")
+        raise UsageError("an embedded server has no standbys: --require-quorum is for linked servers", "Add --url URL")
     if known is not None and known.url:
-        raise UsageError("this instance is on a server that you have linked", "Say --url URL")
+        raise UsageError("this instance is on a linked server", "Use --url URL")
     return os.path.realpath(where.directory or (known.location if known else directory)), ""
 
 
 def same_place(one: Instance, other: Instance) -> bool:
-    """Do both lead to one server? Each cluster has a number of its own, which its standbys have too."""
+    """Whether both lead to one server. Each cluster has its own number, which its standbys have too."""
     if one.location == other.location:
         return True
     try:
         return _identity(one) == _identity(other)
     except StorageFailed:
-        return False  # what does not answer any more, nobody can be writing to
+        return False  # no program can write to a server that no longer answers
 
 
 def _identity(instance: Instance) -> object:
@@ -57,12 +57,14 @@ def _parse(text: str, where: StorageTarget) -> tuple[str, str]:
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
     except psycopg.ProgrammingError as error:
-        raise UsageError(f"this is no URL of a PostgreSQL server: {_without_secret(error, text)}", _EXAMPLE) from error
+        raise UsageError(
+            f"this is not a URL of a PostgreSQL server: {_without_secret(error, text)}", _EXAMPLE
+        ) from error
     options = {word: given.get(word, "") for word, _ in (*SERVER_OPTIONS, AUTHENTICATION)}
     options["sslrootcert"] = os.path.abspath(where.ca_cert) if where.ca_cert else options["sslrootcert"]
     options["sslmode"] = where.sslmode or options["sslmode"] or ("verify-full" if options["sslrootcert"] else "")
     if options["sslrootcert"] not in ("", "system") and not os.path.isfile(options["sslrootcert"]):
-        raise UsageError(f"there is no file {options['sslrootcert']}", "Name the certificate of the server's authority")
+        raise UsageError(f"no file {options['sslrootcert']}", "Use the certificate of the server's authority")
     hosts = given.get("host", "").split(",")
     ports = given.get("port", place.DEFAULT_PORT).split(",")
     if len(ports) == 1:

@@ -19,7 +19,7 @@ from provisioner.engines.postgres.session import Session, patiently
 from provisioner.system import failpoints
 
 _LEAVE_SECONDS = 10.0
-_DROP_SECONDS = (2, 4, 8, 16, 32, 64, 600)  # what is left of one that was interrupted is dropped by the next
+_DROP_SECONDS = (2, 4, 8, 16, 32, 64, 600)  # the next one drops the rest of an interrupted one
 _SILENT_LOOKS, _SILENT_SECONDS = 6, 0.05
 _LOOK_SECONDS = 0.005
 
@@ -53,11 +53,11 @@ def bare(inside: Session, name: str, owner: str) -> None:
 
 
 def make_empty(instance: Instance, session: Session, name: str, owner: str, furnish: Furnish = bare) -> None:
-    """Make an empty database whose schema `public` is `owner`'s, and which nobody but the administrator can connect to."""
+    """Create an empty database whose schema `public` is `owner`'s, and which only the administrator can connect to."""
     with patiently(session):
         try:
             session.execute(statement("create database {name}", name=name))
-        except psycopg.errors.ObjectInUse:  # somebody is connected to template1
+        except psycopg.errors.ObjectInUse:  # a program is connected to template1
             session.execute(statement("create database {name} template template0", name=name))
     session.execute(roles.locked_up(name))
     failpoints.point("postgres.created")
@@ -70,16 +70,16 @@ def give_public(instance: Instance, session: Session, name: str, owner: str, fur
         try:
             inside.execute(statement("alter schema public owner to {owner}", owner=owner))
         except psycopg.errors.InsufficientPrivilege:
-            # before PostgreSQL 15 it is the superuser's, and everybody may write to it
+            # before PostgreSQL 15 it is the superuser's, and every role may write to it
             inside.execute(statement("grant all on schema public to {owner}", owner=owner))
         except psycopg.errors.InvalidSchemaName:
-            pass  # what template1 has not, nobody misses
+            pass  # without it in template1, no program expects it
         furnish(inside, name, owner)
     wait_until_left(session, name)
 
 
 def drop(session: Session, name: str) -> None:
-    """Drop a database, whoever is connected to it. Raises StorageFailed where sessions of others prevent that.
+    """Drop a database, whatever is connected to it. Raises StorageFailed where sessions of others prevent that.
 
     From PostgreSQL 15 on, all sessions of the server have to take notice first, which one does not that waits for its client
     in the middle of a statement: those of timelines are ended.
@@ -143,7 +143,7 @@ def end_sessions(session: Session, name: str) -> None:
 
 
 def is_empty(instance: Instance, name: str) -> bool:
-    """Has nobody ever made anything in it?"""
+    """Whether nothing was ever created in it."""
     with administering_in(instance, name) as inside:
         row = inside.execute(_THINGS).fetchone()
     return row is not None and not row[0]
@@ -206,7 +206,7 @@ def make_spare(instance: Instance, session: Session, furnish: Furnish, *, limite
 
 
 def remove_unfinished(instance: Instance, session: Session) -> None:
-    """Drop the spares that a process had begun which was killed, and their roles."""
+    """Drop the spares that a killed process has left incomplete, and their roles."""
     for begun in named_like(session, f"{names.BEGUN}_{instance.id[:8]}_"):
         if begun.count("_") == 2 and held(session, begun):
             try:

@@ -1,7 +1,7 @@
-"""The postgres engine: every database one of a server's, with a role of its own; see pg/names.py for what they are called.
+"""The postgres engine: every database is one on a server, with its own role; see pg/names.py for their names.
 
-Each step looks first at what is there, and changes names in one transaction: a step that was cut off is found done or
-undone, and what was only begun is begun anew.
+Each step first reads the current state, and changes names in one transaction: an interrupted step is found done or
+undone, and one that had only started starts again.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class Postgres(OwnedRows):
     def fork(self, instance: Instance, database: Database, source: Source) -> CopyResult:
         live = name_of(names.LIVE, instance, database)
         with administering(instance) as session:
-            if databases.there(session, [live]):  # cut off when all was done; nobody was connected since
+            if databases.there(session, [live]):  # interrupted at the very end; no program was connected since
                 made = CopyResult(None, databases.size(session, live), 0.0)
             else:
                 made = self.copy_beside(instance, database, source)
@@ -291,7 +291,7 @@ class Postgres(OwnedRows):
             return orphans.sweep(instance, session, known, self._is_free)
 
     def _is_free(self, instance: Instance, name: str) -> bool:
-        """Is it empty, and has it never been anybody's?"""
+        """Whether it is empty, and has never had an owner."""
         found = self.find(instance, [names.id_of(name)])
         return all(each.owner is None for each in found.values()) and self.contents.is_empty(instance, name)
 

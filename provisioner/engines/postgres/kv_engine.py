@@ -1,7 +1,7 @@
 """The deno-kv engine on a server: databases as the postgres engine makes them, with the tables of Deno KV in each.
 
-Apps never connect to them. A server of ours does, as the database's role, so that it gets at that one database and not at
-the others; nobody else knows that password, which therefore stays when the tokens of apps are replaced.
+Apps never connect to them. The provisioner server does, as the database's role, so that it reaches that one database and no
+other; the password is only for the server, and therefore stays when the tokens of apps are replaced.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class DenoKvOnPostgres(Postgres):
     first = "Deno.openKv() opens the databases of"
     has_keys = True
     dumps = None
-    apart = "apps reach it through a server of ours"
-    anew = "Programs go on where they are, in the new data; what they have committed is in that snapshot"
+    apart = "apps reach it through the provisioner server"
+    anew = "Programs continue with the new data; their earlier commits are in that snapshot"
 
     def renew(self, instance: Instance, database: Database, shares: Sequence[str]) -> None:
         """Apps do not log in, whether it is theirs or shared."""
@@ -62,7 +62,7 @@ class DenoKvOnPostgres(Postgres):
                 roles.at_once(session, lifecycle.settled(self.contents, instance, session, database))
 
     def build(self, instance: Instance, database: Database, source: Source | None, *, with_queue: bool) -> CopyResult:
-        """Versionstamps go on growing: a program may still hold one of what was there, to check a key by it."""
+        """Versionstamps keep growing: a program may still hold one of the old data, to check a key by it."""
         beyond = self._version_of_live(instance, database) + _AHEAD
         if source is None:
             made = super().build(instance, database, None, with_queue=with_queue)
@@ -90,7 +90,7 @@ class DenoKvOnPostgres(Postgres):
     def _freed(
         self, instance: Instance, database: Database, made: CopyResult, *, with_queue: bool, beyond: int
     ) -> CopyResult:
-        """Take out of what was built beside what is not data: who writes to the source, and who listens there."""
+        """Remove everything but data from the copy: the writers of the source, and its listeners."""
         beside = name_of(names.BESIDE, instance, database)
         with administering_in(instance, beside) as inside, patiently(inside):
             row = inside.execute(_LAST_OF_A_DUMP if made.how == clone.BY_DUMP else _LAST).fetchone()

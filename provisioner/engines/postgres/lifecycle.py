@@ -1,4 +1,4 @@
-"""The steps of one database's life on a server. Names change in one transaction: each is done, or it is not begun."""
+"""The steps of one database's life on a server. Names change in one transaction: each is done, or it has not started."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def move_in(
     database: Database,
     first: Sequence[roles.Statement] = (),
 ) -> None:
-    """Put what was built beside into its place, after what has to be done `first`: all of it or nothing."""
+    """Move the new database into place, after the statements that come `first`: all of it or nothing."""
     live, beside = (name_of(kind, instance, database) for kind in (names.LIVE, names.BESIDE))
     statements = settled(contents, instance, session, database)
     eviction.insist(instance, session, live, [*first, renamed(beside, live), *statements])

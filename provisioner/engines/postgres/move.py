@@ -1,7 +1,7 @@
-"""Moving Deno KV databases to and from a server; see names.py for what they are called meanwhile, and afterwards.
+"""Moving Deno KV databases to and from a server; see names.py for their names during and after a move.
 
-A database is fenced by another name: its role is closed, its sessions have ended, and nobody who knows the name that it
-had gets in, nor takes it for lost and makes another.
+A database is fenced by another name: its role is closed, its sessions have ended, and no program with its old
+name gets in, nor takes it for lost and creates another.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from provisioner.system import failpoints
 _CONTENTS = KeyTables()
 _ARCHIVED = "archived"
 LEAVE_SECONDS = 3.0
-"""That servers of ours are given to see that a database is being moved, and to leave it: of a commit whose session is ended,
-nobody could tell whether it happened."""
+"""For provisioner servers to notice that a database is being moved, and to leave it: if the session of a commit is ended,
+it is unknown whether it happened."""
 
 
 class ServerMoveEnd:
@@ -88,7 +88,7 @@ class ServerMoveEnd:
             yield whole
 
     def fence(self, storage: Instance, item: Source) -> None:
-        """Closed to others first, then left by those of ours that see it is being moved, then by all."""
+        """Closed to other programs first, then left by provisioner servers that see the move, then by all."""
         fenced, there = _fenced(storage, item), _place(storage, item)
         with administering(storage) as session:
             found = databases.there(session, [fenced, there])
@@ -127,7 +127,7 @@ class ServerMoveEnd:
     def left(self, storage: Instance) -> tuple[int, str]:
         with administering(storage) as session:
             found = _left(storage, session)
-        return len(found), f"{storage.location}, in databases whose names begin with {_start(storage)}"
+        return len(found), f"{storage.location}, in databases whose names start with {_start(storage)}"
 
     def forget(self, storage: Instance) -> None:
         with administering(storage) as session:
@@ -173,7 +173,7 @@ def _place(storage: Instance, item: Source) -> str:
 
 
 def _places(storage: Instance, item: Source) -> list[str]:
-    """Where there may be what belongs where the item is to be put."""
+    """The names at the item's target that may be taken."""
     if item.snapshot_id is not None:
         return [_place(storage, item), _fenced(storage, item)]
     kinds = (names.LIVE, names.ARCHIVED, names.MOVING)
@@ -201,7 +201,7 @@ def _close(storage: Instance, session: Session, name: str, closed: str, role: st
 
 
 def _aside(storage: Instance, session: Session, database: Database, name: str) -> None:
-    """Put a database where nobody takes it for data."""
+    """Rename a database so that no program takes it for data."""
     left = names.name(names.LEFT, storage.id, database.id, mark())
     _close(storage, session, name, left, name_of(names.LIVE, storage, database))
 

@@ -1,19 +1,19 @@
 """Names of databases and roles on a server, at most 63 bytes. Light: `exec` imports it.
 
     pv_<instance>_<id>              what apps are connected to; its role has the same name
-    pvn_<instance>_<id>             being built beside it; the role of a command that it has to pass has the same name
+    pvn_<instance>_<id>             being built beside it; the role of its scrub command has the same name
     pva_<instance>_<id>             archived
     pvs_<instance>_<id>_<snapshot>  one of its snapshots
     pvb_<instance>_<id>_<snapshot>  one that is being made
     pvt_<instance>_<id>_<share>     no database: what a timeline logs in with that shares another's
     pvx_<instance>_<random>         made ahead of need, with its role
     pvm_<instance>_<id>[_…]         closed, because it is being moved to another place; with a snapshot's digits, or archived
-    pvr_<instance>                  whose each of them is, if the administrator's own database cannot hold that; see owners.py
-    pvo_<instance>_<id>_<random>    closed for good, because it was moved, or because it lay where it was moved to
+    pvr_<instance>                  their owners, if the administrator's own database cannot hold those; see owners.py
+    pvo_<instance>_<id>_<random>    closed permanently, because it was moved, or was at the target of a move
 
 Instance is the beginning of its id: several instances, and homes, may share a server. The id, because names then survive
 the renaming of a branch, which cannot rename a database that programs are connected to, and because every role can read
-the names and the comments of all databases of a server. A comment therefore holds ids only, and begins with NOTE.
+the names and the comments of all databases of a server. A comment therefore holds ids only, and starts with NOTE.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def live(instance_id: str, database_id: str) -> str:
 
 
 def name(kind: str, instance_id: str, database_id: str, snapshot_id: str | None = None) -> str:
-    """Of a snapshot's id 16 digits have room: 64 bits, which tell apart those of one database."""
+    """16 digits of a snapshot's id fit: 64 bits, which distinguish those of one database."""
     made = f"{kind}_{instance_id[:8]}_{database_id.replace('-', '')}"
     return made if snapshot_id is None else f"{made}_{snapshot_id.replace('-', '')[:16]}"
 

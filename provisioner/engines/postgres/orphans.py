@@ -1,7 +1,7 @@
 """What a power cut of the home can leave on a server: databases and roles that the registry does not know.
 
-A row of a new database is written first, but not synced by itself: nothing was promised yet. Such a database is empty, and
-nobody was ever connected to it. Whatever else the registry does not know holds somebody's data and stays.
+A row of a new database is written first, but not synced alone: nothing was acknowledged yet. Such a database is empty, and
+no program was ever connected to it. Any other database that the registry does not know holds data and stays.
 """
 
 from __future__ import annotations

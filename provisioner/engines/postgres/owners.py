@@ -1,4 +1,4 @@
-"""Whose each database on a server is: rows of a table that only the administrator can read.
+"""Owner records of the databases on a server: rows of a table that only the administrator can read.
 
 Not in comments, for every role reads those of all databases. The table is in a schema of the instance's in the database that
 the administrator's URL names; an administrator who may make none there makes a database for it.
@@ -164,7 +164,7 @@ def forget(instance: Instance, database: Database) -> None:
 
 
 def drop(instance: Instance) -> None:
-    """Nothing of the instance is on the server any more. Raises StorageFailed."""
+    """Remove the instance's last traces from the server. Raises StorageFailed."""
     with administering(instance) as session:
         session.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(_schema(instance))))
         databases.drop(session, _apart(instance))

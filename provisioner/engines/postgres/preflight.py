@@ -36,7 +36,7 @@ _USERS = "select rolname from pg_roles where rolcanlogin and not rolsuper and ro
 
 
 def prepare(instance: Instance) -> None:
-    """See that we may work there, and close the server's own databases to roles that nobody has named.
+    """Check that provisioner may work there, and close the server's own databases to roles that were not granted access.
 
     Raises StorageFailed with the reason where that cannot be.
     """

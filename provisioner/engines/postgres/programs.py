@@ -28,7 +28,7 @@ _LOOK_SECONDS = 0.25
 LIVELY = "--dbname=" + " ".join(f"{word}={value}" for word, value in NOTICING.items())
 """The argument with which a program notices that the server's host is gone; to which database is in its variables."""
 
-# Scripts of these programs begin with a setting that older servers do not know, whatever server they are for.
+# Scripts of these programs start with a setting that older servers do not know, whatever server they are for.
 _SINCE = 17
 
 

@@ -42,7 +42,7 @@ def exists(session: Session, role: str) -> bool:
 
 
 def make(session: Session, role: str) -> None:
-    """Have a role there that nobody can log in as yet. The administrator becomes a member, to give away what it owns."""
+    """Create a role that cannot log in yet. The administrator becomes a member, to give away what it owns."""
     if not exists(session, role):
         session.execute(sql.SQL("create role {} nologin {}").format(named(role), _LIMITS))
         failpoints.point("postgres.role")
@@ -51,7 +51,7 @@ def make(session: Session, role: str) -> None:
 
 
 def make_visitor(session: Session, role: str, of: str) -> str:
-    """Have a role there that may do what the role `of` may, with a password that nobody knew before: the password."""
+    """Create a role with the rights of the role `of`, and return its new password."""
     password = secrets.token_hex(32)
     make(session, role)
     at_once(session, [statement("grant {of} to {role}", of=of, role=role), opened(session, role, password)])
@@ -63,8 +63,8 @@ def drop(session: Session, role: str) -> None:
 
 
 def retire(session: Session, role: str) -> None:
-    """Drop the role of a database that is gone. Where somebody has made a copy of that by hand it owns things there: then
-    nobody can log in as it any more."""
+    """Drop the role of a database that is gone. If a copy of the database was made by hand, it owns objects there: then
+    it stays without a login."""
     try:
         drop(session, role)
     except psycopg.errors.DependentObjectsStillExist:
@@ -74,7 +74,7 @@ def retire(session: Session, role: str) -> None:
 def opened(session: Session, role: str, password: str) -> sql.Composed:
     """The statement after which one can log in as it. Only a hash of the password leaves this process."""
     hashed = session.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    limits = _LIMITS if is_superuser(session) else sql.SQL("")  # nobody else may even say that it stays none
+    limits = _LIMITS if is_superuser(session) else sql.SQL("")  # only a superuser may even state that it stays none
     return sql.SQL("alter role {} login {} password {}").format(named(role), limits, hashed)
 
 
@@ -126,9 +126,9 @@ def settled(session: Session, instance: Instance, database: Database, password: 
 
 
 def hand_over(session: Session, old: str, new: str, database: str) -> None:
-    """Of a copy, in a session in it: give to `new` all that `old` owned or was granted in the original.
+    """In a session in a copy: give to `new` all that `old` owned or was granted in the original.
 
-    In one transaction: what is left to `old` can only be dropped together with what it has elsewhere, which is given back.
+    In one transaction: the rest of `old` can only be dropped together with its objects elsewhere, which are given back.
     """
     if old == new or not exists(session, old):
         return

@@ -17,7 +17,7 @@ class SchemaSetup(Protocol):
         """See `databases.Furnish`."""
 
     def is_empty(self, instance: Instance, name: str) -> bool:
-        """Has nobody ever put anything into the database of this name? Raises StorageFailed."""
+        """Whether nothing was ever stored in the database of this name. Raises StorageFailed."""
 
     def password(self, instance: Instance, database: Database) -> str:
         """What its role logs in with. Raises StorageFailed where the home's key cannot be read."""

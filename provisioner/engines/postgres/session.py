@@ -26,7 +26,7 @@ Session = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 60  # of one that does not take the longer the more data there is
-LOCK_SECONDS = 5  # that a statement of ours waits for a lock of somebody else's
+LOCK_SECONDS = 5  # that a statement waits for a lock of another session
 _SLACK_SECONDS = 10  # after which a server that ought to have ended a statement itself is taken for gone
 _KEPT_OPEN = 4
 # How long a refusal holds for all who come: as many times as long as it took, so that a server that swallows what it is
@@ -93,7 +93,7 @@ def looking(instance: Instance) -> Iterator[Session]:
 
 @contextmanager
 def patiently(session: Session, seconds: int = 0) -> Iterator[None]:
-    """What takes the longer the more data there is, may take its time: only a host that is gone ends it, or so many seconds."""
+    """Lets work that grows with the data take its time: it ends only with its host, or after `seconds`."""
     session.execute(sql.SQL("set statement_timeout to {}").format(f"{seconds}s"))
     _set_longest(session, FOR_EVER)
     try:
@@ -129,7 +129,7 @@ def variables_for_tools(instance: Instance, database: str) -> dict[str, str]:
 
 
 def connected(url: str, location: str, **options: str) -> Bounded:
-    """A new connection to the server of an instance on which nobody waits for ever. Raises psycopg.Error and StorageFailed."""
+    """A new connection to an instance's server that never waits indefinitely. Raises psycopg.Error and StorageFailed."""
     options |= authentication.required(location)
     own = {"connect_timeout": str(CONNECT_SECONDS), "application_name": "provisioner"}
     session = Bounded.connect(make_conninfo(url, **own, **_unsaid(url), **options), autocommit=True)
@@ -186,7 +186,7 @@ def _forget(kept: list[Bounded]) -> None:
 
 
 def _alive(session: Bounded) -> bool:
-    """Has nobody closed it since? A server that was started anew has."""
+    """Whether it is still open. A restarted server has closed it."""
     if session.closed:
         return False
     longest, session.longest = session.longest, CONNECT_SECONDS
@@ -249,8 +249,8 @@ _MEANINGS = (
     ),
     (
         ("no encryption",),
-        "accepts nobody without TLS",
-        f"Ask for it: provisioner instance edit {_NAME} --sslmode require",
+        "accepts only TLS",
+        f"Run: provisioner instance edit {_NAME} --sslmode require",
     ),
     (
         ("no pg_hba.conf entry",),
@@ -265,7 +265,7 @@ _MEANINGS = (
     (
         ("certificate", "SSL error", "sslmode", "SSL connection"),
         "cannot be trusted by TLS",
-        f"Name the certificate of its authority: provisioner instance edit {_NAME} --ca-cert FILE",
+        f"Give the certificate of its authority: provisioner instance edit {_NAME} --ca-cert FILE",
     ),
     (
         ("permission denied for database",),

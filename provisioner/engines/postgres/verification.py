@@ -1,4 +1,4 @@
-"""Whether the pages of a database can be read: some of them before its files are copied, all of them if somebody asks.
+"""Whether the pages of a database can be read: some of them before its files are copied, all of them on request.
 
 PostgreSQL looks at the head of each page that it reads, and at its checksum where the server keeps checksums. Nothing of
 what a tenant has made is run: rows are counted, not shown.
@@ -27,7 +27,7 @@ _DAMAGE: Final = (
 
 
 def damage(instance: Instance, database: str, most: int | None = None, on: Callable[[], None] | None = None) -> str:
-    """What is wrong with a database, by its name on the server; empty if nothing is found. At most so many bytes are read,
+    """The damage of a database, by its name on the server; empty if none is found. At most `most` bytes are read,
     of tables in proportion to their sizes; None: everything. `on` is called now and then. Raises StorageFailed."""
     with (
         closing(connect(instance, admin_url(instance), dbname=database)) as session,

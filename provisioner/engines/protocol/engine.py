@@ -17,10 +17,10 @@ Failures = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is there of a database: where, and how many bytes (None: it cannot be looked at).
+    """The state of a stored database: its location, and its size in bytes (None: it cannot be read).
 
-    `path` is its file, `url` where it is on a server, without what opens it; of each kind one is None. `written_at`: when
-    (ms) something was last written to it, None where that cannot be told.
+    `path` is its file, `url` its address on a server, without credentials; one of them is None. `written_at`: when (ms) it was
+    last written to, None if that is unknown.
     """
 
     path: str | None
@@ -73,7 +73,7 @@ class CopyResult:
 class StorageTarget:
     """What a user says of where an instance stores: a directory, or a server with what its certificate is checked by.
 
-    `password` is the administrator's, in the place of one that the URL has.
+    `password` is the administrator's, instead of one in the URL.
     """
 
     directory: str | None = None
@@ -86,8 +86,8 @@ class StorageTarget:
 
 @dataclass(frozen=True, slots=True)
 class Standby:
-    """A server that follows another one. `sync`: how commits wait for it, in the server's word; both lags are None where
-    nobody knows."""
+    """A server that follows another one. `sync`: how commits wait for it, in the server's word; both lags are None if
+    unknown."""
 
     name: str
     address: str
@@ -140,10 +140,10 @@ class Dumps(Protocol):
         """Write everything as it is at one moment, to a file descriptor or as a new directory. Raises StorageFailed."""
 
     def is_empty(self, instance: Instance, database: Database) -> bool:
-        """Has nobody made anything in it? Raises StorageFailed."""
+        """Whether nothing was ever created in it. Raises StorageFailed."""
 
     def load(self, instance: Instance, database: Database, path: str) -> CopyResult:
-        """Build beside a database what is in a dump. Raises StorageFailed, and ProvisionerError where it is none."""
+        """Build beside a database from a dump. Raises StorageFailed, and ProvisionerError for a file that is not a dump."""
 
 
 class Engine(Protocol):
@@ -153,7 +153,7 @@ class Engine(Protocol):
     """What an app has of the first instance of this engine, as the beginning of a sentence that ends in its name."""
 
     has_keys: bool
-    """It holds keys and values: apps find them in a file or at a server of ours, and people in the explorer."""
+    """It holds keys and values: apps find them in a file or at the provisioner server, and people in the explorer."""
 
     kept_in: str
     """What holds a database's data, in a word."""
@@ -168,8 +168,8 @@ class Engine(Protocol):
     """What becomes of programs when other data takes the place of a database's, which becomes a snapshot: a sentence."""
 
     def locate(self, where: StorageTarget, directory: str, known: Instance | None = None) -> tuple[str, str]:
-        """Location and administrator's URL of an instance; `directory` is one of its own in the home. Of a `known` one what
-        is not said stays. Raises UsageError."""
+        """Location and administrator's URL of an instance; `directory` is one in the home for it. For a `known` one, settings
+        that are not given stay. Raises UsageError."""
 
     def same_place(self, one: Instance, other: Instance) -> bool:
         """Are the databases of both the same?"""
@@ -187,7 +187,7 @@ class Engine(Protocol):
         """Look, cheaply, whether the instance is there and has room."""
 
     def renew(self, instance: Instance, database: Database, shares: Sequence[str]) -> None:
-        """Who may open the database has changed: let in who has what is valid now, and end the sessions of all others.
+        """The valid credentials of the database have changed: admit those, and end the sessions of all others.
 
         `shares` are the ids of those by which other timelines use it. Raises StorageFailed.
         """
@@ -196,7 +196,7 @@ class Engine(Protocol):
         """Have the server run that is of the home's own, if there is one there. Raises StorageFailed."""
 
     def stop(self, location: str) -> bool:
-        """Stop that; False where it did not run. Raises StorageFailed, also where there is none."""
+        """Stop that; False if it did not run. Raises StorageFailed, including if there is no server."""
 
     def separate(self, location: str) -> str:
         """Make what was copied in this directory, with its home, the copy's own: nothing in it leads to the original's.
@@ -215,7 +215,7 @@ class Engine(Protocol):
         """Find out whether databases can be stored there, by storing one. Nothing of it is left."""
 
     def ensure(self, instance: Instance, databases: Sequence[Database]) -> Failures:
-        """Make each database exist: new where it never held data, otherwise what it held. Never empties one."""
+        """Make each database exist: new if it never held data, otherwise with its data. Never empties one."""
 
     def stock(self, instance: Instance, wanted: int) -> bool:
         """Make databases ahead of need, a few at a call, until `wanted` are there. True where more are missing."""
@@ -233,7 +233,7 @@ class Engine(Protocol):
         """Build beside its place a database that never held data, as a copy of the source. Raises `StorageFailed`."""
 
     def beside(self, instance: Instance, database: Database) -> KvEndpoint | PostgresEndpoint:
-        """How the database is reached that was built beside: for commands that change it before anybody is connected."""
+        """How the new database beside it is reached: for commands that change it before any program is connected."""
 
     def script(self, beside: KvEndpoint | PostgresEndpoint, path: str) -> list[str]:
         """The words of a command that runs a file of SQL there, with the variables that say where that is."""
@@ -245,10 +245,10 @@ class Engine(Protocol):
         """
 
     def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:
-        """Put what was built beside in the place of the data, which becomes the snapshot `kept_as`: how many bytes that
-        holds, None where there was no data to keep.
+        """Replace the data with the new database; the old data becomes the snapshot `kept_as`. Returns the bytes that it
+        holds, None if there was no data to keep.
 
-        Done again, it goes on where it was cut off. Raises `StorageFailed`.
+        Called again, it continues after an interruption. Raises `StorageFailed`.
         """
 
     def discard(self, instance: Instance, database: Database) -> None:
@@ -262,21 +262,21 @@ class Engine(Protocol):
         """Keep a copy of everything as it is at one moment. Raises `StorageFailed`."""
 
     def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> None:
-        """Delete a snapshot for good, or what there is of it. Raises `StorageFailed`."""
+        """Permanently delete a snapshot, or what exists of it. Raises `StorageFailed`."""
 
     def archive(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         """Put each database where no app finds it. Nothing is lost, not even what is being written."""
 
     def purge(self, instance: Instance, databases: Sequence[Database]) -> Failures:
-        """Delete the data of archived databases, or what is left of ones never made, for good."""
+        """Permanently delete the data of archived databases, and the remains of incomplete ones."""
 
     def retire(self, instance: Instance) -> None:
-        """Give back what the instance itself has: it was deleted for good, with all its databases. Raises `StorageFailed`."""
+        """Release what the instance itself has: it was permanently deleted, with all its databases. Raises `StorageFailed`."""
 
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:
         """Remove empty databases that the registry does not know and that have no owner; where the unknown others are.
 
-        `known` gives the ids of all databases that the registry has; it is asked after looking at what is there.
+        `known` returns the ids of all databases in the registry; it is called after the stored ones are listed.
         """
 
     def record_owners(self, instance: Instance, owners: Sequence[Owner], *, durable: bool) -> Failures:
@@ -297,20 +297,20 @@ class Engine(Protocol):
         with what else is there. Raises `StorageFailed`."""
 
     def stored(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[StoredDatabase]:
-        """The databases there whose ids are not `known`, which is asked after looking. Raises `StorageFailed`."""
+        """The databases there whose ids are not `known`, which is called after they are listed. Raises `StorageFailed`."""
 
     def mark(self, instance: Instance, home_id: str) -> None:
-        """Write in the place of the instance that it stores there. Raises `StorageFailed`."""
+        """Record at the instance's location that it stores there. Raises `StorageFailed`."""
 
     def marked(self, instance: Instance, home_id: str) -> InstanceMark | None:
-        """Which instance has stored in the place of this one before; on a server, which of this home and with its name.
+        """The instance that has stored at this one's location before; on a server, the one of this home with its name.
         Raises `StorageFailed`."""
 
     def problems(self, instance: Instance, databases: Sequence[Database]) -> Failures:
-        """What is wrong with the data of databases, by their ids. Cheap: it is asked of all of them at once."""
+        """The problems of databases' data, by their ids. Cheap: it is called for all of them at once."""
 
     def deep_damage(self, instance: Instance, source: Source, on: Callable[[], None]) -> str:
-        """What is wrong with a database or a snapshot, found by reading all of it; empty if nothing is. Others go on using it.
+        """The damage of a database or a snapshot, found by reading all of it; empty if there is none. Programs keep using it.
         `on` is called now and then. Raises StorageFailed if it cannot be read now."""
 
     def inspect(self, instance: Instance, database: Database) -> Inspection:

@@ -1,4 +1,4 @@
-"""Where the databases of a postgres instance are: its location, and what it says to clients. Light: `exec` imports it.
+"""The location of a postgres instance, and its connection settings for clients. Light: `exec` imports it.
 
 A location is the URL of a server without what opens it, ``postgresql://host:port?sslmode=verify-full&sslrootcert=/ca.pem``
 (several hosts with commas between them), or the directory of an embedded server.
@@ -18,11 +18,11 @@ PORT_FILE = "port"
 PASSWORD_FILE = "password"  # noqa: S105 - its name
 _LONGEST_SOCKET = 80  # bytes of its directory's path; the system takes 108 for all of it
 FOR_ROOT = "/var/lib/timeline-provisioner"
-"""Where the files of embedded servers are as root, each one's in a directory of its own."""
+"""The files of embedded servers that root runs, each in its own directory."""
 
 
 def is_server(location: str) -> bool:
-    """Is it somebody's server, and not one of the home's own?"""
+    """Whether it is a linked server, and not an embedded one."""
     return location.startswith(SCHEME)
 
 
@@ -39,7 +39,7 @@ def location_of(hosts: list[tuple[str, str]], options: dict[str, str]) -> str:
 
 
 def data_of(directory: str) -> str:
-    """Where an embedded server has its files: beside, or as root elsewhere."""
+    """The directory of an embedded server's files: beside, or as root elsewhere."""
     try:
         with open(os.path.join(directory, "elsewhere")) as file:
             return os.path.join(file.read().strip(), "data")
@@ -53,7 +53,7 @@ def is_kept(location: str) -> bool:
 
 
 def socket_directory(directory: str) -> str:
-    """Where an embedded server has its socket, which no other user can reach or replace; empty where the path is too long."""
+    """The directory of an embedded server's socket, which no other user can reach or replace; empty if the path is too long."""
     beside = os.path.dirname(data_of(directory))
     return beside if len(os.fsencode(beside)) < _LONGEST_SOCKET and "," not in beside else ""
 
@@ -80,7 +80,7 @@ def listens(directory: str) -> bool:
 
 
 def _is_owners(port: int, data: str) -> bool:
-    """Does who owns the files of a server listen on the port, and no other user? True where the system does not tell."""
+    """Whether the owner of a server's files listens on the port, and no other user. True if the system does not show it."""
     owner = str(os.stat(data).st_uid)
     try:
         with open("/proc/net/tcp") as file:
@@ -92,7 +92,7 @@ def _is_owners(port: int, data: str) -> bool:
 
 
 def port(directory: str) -> str:
-    """Where an embedded server listens on loopback; empty where it has never been started."""
+    """The loopback port of an embedded server; empty if it has never been started."""
     try:
         with open(os.path.join(directory, PORT_FILE)) as file:
             return file.read().strip()
@@ -101,7 +101,7 @@ def port(directory: str) -> str:
 
 
 def shown_url(location: str, database: str) -> str | None:
-    """Where a database is; nothing that opens it. None for an embedded server that was never started."""
+    """The URL of a database, without credentials. None for an embedded server that was never started."""
     if not is_server(location):
         number = port(location)
         return f"{SCHEME}127.0.0.1:{number}/{database}" if number else None
@@ -110,7 +110,7 @@ def shown_url(location: str, database: str) -> str | None:
 
 
 def without_password(url: str) -> str:
-    """What somebody gave as a server's URL, to be shown: of what cannot be one, rather too little is left."""
+    """A server's URL as it was typed, to be shown: of an invalid one, rather too little is shown."""
     scheme = next((word for word in (SCHEME, "postgres://") if url.startswith(word)), "")
     rest = url.removeprefix(scheme)
     who, at, where = rest.rpartition("@")

@@ -25,34 +25,34 @@ class MoveEnd(Protocol):
         """Put aside whatever lies where this database, or this snapshot of it, is to lie, and begin an empty copy."""
 
     def copy(self, storage: Instance, item: Source) -> AbstractContextManager[BulkTarget]:
-        """The copy that was begun."""
+        """The copy that was started."""
 
     def put_in_place(self, storage: Instance, item: Source) -> None:
         """Have the copy on disk, and where it belongs."""
 
     def discard(self, storage: Instance, item: Source) -> None:
-        """Remove the copy; one that is where it belongs, which nobody has used, is put away."""
+        """Remove the copy; one at its target, which no program has used, is archived."""
 
     def original(self, storage: Instance, item: Source) -> AbstractContextManager[BulkSource]:
         """What is to be moved, fenced or not."""
 
     def fence(self, storage: Instance, item: Source) -> None:
-        """Nobody writes to it from here on, and what was acknowledged is in it."""
+        """From here on no program writes to it, and all acknowledged writes are in it."""
 
     def unfence(self, storage: Instance, database: Database, snapshot_ids: Sequence[str]) -> None:
-        """Let everybody go on with a database and its snapshots, as far as they were fenced."""
+        """Let programs use a database and its snapshots again, as far as they were fenced."""
 
     def put_away(self, storage: Instance, database: Database) -> None:
-        """Keep what was moved where nobody takes it for data."""
+        """Archive the moved data, so that no program takes it for a database."""
 
     def left(self, storage: Instance) -> tuple[int, str]:
-        """How many databases were put away there, and where they are."""
+        """How many databases were archived there, and their location."""
 
     def forget(self, storage: Instance) -> None:
-        """Delete for good what was put away."""
+        """Permanently delete what was archived."""
 
     def tidy(self, storage: Instance) -> None:
-        """Remove what is no database of anybody's, where all that were there were put away."""
+        """Remove the last traces of an instance whose databases were all archived."""
 
 
 _ENDS = {
@@ -77,5 +77,5 @@ def end_of(storage: Instance) -> MoveEnd:
 
 
 def mark() -> str:
-    """Part of the name of what is put away, which is another each time."""
+    """Part of the name of archived data, different each time."""
     return secrets.token_hex(8)

@@ -1,4 +1,4 @@
-"""Run a file of SQL on the database that libpq's variables name: ``python -I postgres.py FILE``. Nothing of ours is imported."""
+"""Run a file of SQL on the database of libpq's variables: ``python -I postgres.py FILE``. It imports no provisioner module."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Run a file of SQL on a database: ``python -I script.py DATABASE FILE``. Nothing of ours is imported."""
+"""Run a file of SQL on a database: ``python -I script.py DATABASE FILE``. It imports no provisioner module."""
 
 import contextlib
 import sqlite3

@@ -1,4 +1,4 @@
-"""Saying what a home is that was moved, copied or restored: until then nothing is done in it."""
+"""Declaring whether a home was moved, copied, or restored: until then, nothing is done in it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LINKS = "Copy the home again so that the copy has its own files"
 
 
 def moved(home: Home) -> Iterator[str]:
-    """It is the home that it says it is, in another place, on another disk or machine. Raises ProvisionerError."""
+    """Adopt the home as the one that it claims to be, on another path, disk, or machine. Raises ProvisionerError."""
     with _adopting(home) as found:
         if found.state is HomeState.COPIED:
             raise ProvisionerError(
@@ -53,15 +53,15 @@ def moved(home: Home) -> Iterator[str]:
 
 
 def copied(home: Home) -> Iterator[str]:
-    """It is another home from here on, with the data of the one that it is a copy of. Raises ProvisionerError.
+    """Adopt the home as a new home, with the data of the one that it is a copy of. Raises ProvisionerError.
 
-    Cut off, it begins again: the identity is written last.
+    If interrupted, it starts again: the identity is written last.
     """
     with _adopting(home) as found:
         _must_be_a_whole_copy(home)
         with Registry.of_another(home) as registry:
             _must_be_whole(registry)
-            if os.path.exists(home.follows):  # whose registry and key it goes on receiving
+            if os.path.exists(home.follows):  # it continues to receive that home's registry and key
                 _write_identity(home, registry.home_id())
                 yield f"Adopted {home.path} as a copy, which follows the same home"
                 return
@@ -86,7 +86,7 @@ def copied(home: Home) -> Iterator[str]:
 
 
 def _take_up(home: Home, old: str) -> Iterator[str]:
-    """What leads to the home leads to its new path, and every app is looked at."""
+    """Update the paths that lead to the home, and reconcile every app."""
     with Registry.open(home) as registry:
         registry.record(now_ms(), "home.adopt", registry.who, detail=f"moved from {old or 'an unknown path'}")
         for app in registry.apps():
@@ -101,16 +101,16 @@ def _attach(app: App) -> str:
 
 @contextmanager
 def _adopting(home: Home) -> Iterator[HomeFinding]:
-    """What the directory is. Nobody else adopts it in the block. Raises ProvisionerError where there is nothing to adopt."""
+    """The home's standing, locked against another adoption. Raises ProvisionerError if there is nothing to adopt."""
     if not os.path.exists(home.registry):
-        raise NotResolved(f"there is no registry in {home.path}", "Set PROVISIONER_HOME to the home to adopt")
+        raise NotResolved(f"no registry in {home.path}", "Set PROVISIONER_HOME to the home to adopt")
     os.makedirs(home.locks, exist_ok=True)
     with locked(os.path.join(home.locks, "adopt.lock"), "the home", 1.0):
-        with suppress(WrongHome):  # a home of an older version says only now which it is
+        with suppress(WrongHome):  # a home of an older version only now records which it is
             Registry.open(home).close()
         found = standing(home)
         if found.state is HomeState.HERE:
-            raise UsageError(f"the home {home.path} is where it was made", "There is nothing to adopt")
+            raise UsageError(f"the home {home.path} is where it was created", "There is nothing to adopt")
         yield found
 
 
@@ -119,7 +119,7 @@ def _origin(found: HomeFinding) -> str:
 
 
 def _must_be_whole(registry: Registry) -> None:
-    """A registry that was copied while somebody wrote to it may be torn."""
+    """Check the registry: one that was copied while a process wrote to it may be damaged."""
     if (found := registry.rows("pragma quick_check(1)")[0][0]) != "ok":
         raise StorageFailed(
             f"the registry {registry.home.registry} is damaged: {found}",
@@ -128,7 +128,7 @@ def _must_be_whole(registry: Registry) -> None:
 
 
 def _must_be_a_whole_copy(home: Home) -> None:
-    """What a link leads to is the original's, too. Raises ProvisionerError."""
+    """Refuse links, because their targets belong to the original as well as the copy. Raises ProvisionerError."""
     here = os.path.realpath(home.path)
     for directory, directories, names in os.walk(here):
         for name in (*directories, *names):
@@ -141,12 +141,14 @@ def _must_be_a_whole_copy(home: Home) -> None:
 
 
 def _forget_processes(home: Home) -> None:
-    """Take back what processes have said that do not work here. Raises ProvisionerError where one does."""
+    """Delete the records of processes that do not run here. Raises ProvisionerError if one does."""
     for name in _AT_WORK:
         path = os.path.join(home.path, name)
         lock = try_lock(os.path.join(home.locks, f"{name}.lock"))
         if lock is None:
-            raise ProvisionerError(f"a {name} of {home.path} still runs, from before it was moved", "Stop it first")
+            raise ProvisionerError(
+                f"a {name} of {home.path} that was started before the move still runs", "Stop it first"
+            )
         os.close(lock)
         pidfile.withdraw(path)
     for directory in (home.inbox, home.logins, home.work):
@@ -157,7 +159,7 @@ def _forget_processes(home: Home) -> None:
 
 
 def _let_go(registry: Registry) -> None:
-    """Files that were fenced when the home was copied, for they were on their way to a place that is the original's."""
+    """Unlock files that were locked when the home was copied, because they were moving to a location of the original."""
     for row in registry.rows("select id from database where switching and not moved"):
         database = registry.database(str(row[0]))
         assert database is not None  # noqa: S101 - rows of databases are never deleted
@@ -167,7 +169,7 @@ def _let_go(registry: Registry) -> None:
 
 
 def _renew(registry: Registry) -> None:
-    """Servers of the home's own let in who has a password of the new key."""
+    """Set the passwords of embedded servers to those of the new key."""
     mine = [item for app in registry.apps() for item in registry.databases(app.id)]
     for instance in all_instances(registry):
         held: list[Database] = [item for item in mine if item.instance_id == instance.id]
@@ -179,7 +181,7 @@ def _renew(registry: Registry) -> None:
 
 
 def _rest(registry: Registry) -> None:
-    """Servers of the home's own have been started for this alone: they start again when they are needed."""
+    """Stop the embedded servers that were started for this: they start again on demand."""
     for instance in all_instances(registry):
         with suppress(StorageFailed):
             engine_of(instance).stop(instance.location)
@@ -193,10 +195,10 @@ def _write_identity(home: Home, home_id: str) -> None:
 
 
 def _follow_home(home: Home, app: App, old: str) -> Iterator[str]:
-    """The hooks of an app lead to the home's new path."""
+    """Point the hooks of each app to the home's new path."""
     try:
         checkout = find_checkout(app.git_dir) if os.path.isdir(app.git_dir) else None
         if checkout is not None and hooks.move_home(checkout.common_dir, checkout.top, app.id, old, home.path):
-            yield f"{app.slug}: hooks lead here now"
+            yield f"{app.slug}: updated the hooks"
     except (ProvisionerError, OSError) as error:
-        yield Warned(f"{app.slug}: hooks still lead to {old}: {error}. Run: provisioner hooks install --app {app.slug}")
+        yield Warned(f"{app.slug}: its hooks still use {old}: {error}. Run: provisioner hooks install --app {app.slug}")

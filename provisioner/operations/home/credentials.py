@@ -1,4 +1,4 @@
-"""Making worthless what was handed out to open databases."""
+"""Revoking the credentials that programs were given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from provisioner.system import secret_key
 
 
 def revoke_injected(registry: Registry, database: Database) -> None:
-    """What `exec` and `env` have injected for a database is invalid from now on. Raises ProvisionerError."""
+    """Revoke what `exec` and `env` have injected for a database. Raises ProvisionerError."""
     tokens.raise_generation(registry, database.id, now_ms())
     renew(registry, [database])
 
@@ -27,13 +27,13 @@ def revoke(registry: Registry, databases: Iterable[Database]) -> Proposal:
     def do(_: ProgressReporter) -> Iterator[str]:
         for found in databases:
             revoke_injected(registry, found)
-            yield f"what was injected for {found.name} opens nothing any more; start its apps anew"
+            yield f"Revoked the injected credentials of {found.name}. Restart its apps"
 
     return Proposal(do)
 
 
 def rotate_key(registry: Registry) -> None:
-    """Replace the home's key. Raises ProvisionerError where not everything that is derived from it could be replaced."""
+    """Replace the home's key. Raises ProvisionerError if something that is derived from it could not be replaced."""
     must_lead(registry.home)
     secret_key.rotate(registry.home)
     with registry.change():
@@ -43,7 +43,7 @@ def rotate_key(registry: Registry) -> None:
 
 
 def renew(registry: Registry, databases: list[Database]) -> None:
-    """Let in who has what is valid now, and nobody else. Raises ProvisionerError where some could not be changed."""
+    """Apply the currently valid credentials. Raises ProvisionerError if a database could not be changed."""
     problems = [(database, renewals.renew(registry, database.id, now_ms())) for database in databases]
     failed = [(database, problem) for database, problem in problems if problem]
     if failed:

@@ -1,4 +1,4 @@
-"""Taking back databases that are stored and that the registry does not know, or knows as another timeline's."""
+"""Recovering stored databases that are missing from the registry, or recorded there for another timeline."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from provisioner.registry.store import Registry
 
 
 def everything(registry: Registry, instance: Instance) -> list[Found]:
-    """Whatever is found on an instance. Raises StorageFailed."""
+    """All of them on an instance. Raises StorageFailed."""
     return [*changes.unregistered(registry, instance), *changes.disowned(registry, instance)]
 
 
 def with_id(registry: Registry, text: str) -> Found | None:
-    """The one whose id begins so. Raises NotResolved where there are several, and StorageFailed."""
+    """The one whose id starts with this. Raises NotResolved if there are several, and StorageFailed."""
     if len(text) < SHORTEST_ID or not set(text) <= set("0123456789abcdef-"):
         return None
     found = [each for each in _unregistered(registry) if each.id.startswith(text)]
@@ -39,12 +39,12 @@ def with_id(registry: Registry, text: str) -> Found | None:
     for instance in registry.instances() if known else ():
         found += changes.disowned(registry, instance, known)
     if len(found) > 1:
-        raise NotResolved(f"{len(found)} databases begin with {text!r}", "Give more of the id")
+        raise NotResolved(f"{len(found)} database ids start with {text!r}", "Enter more of the id")
     return found[0] if found else None
 
 
 def of_timeline(registry: Registry, app: App, timeline: Timeline) -> list[Found]:
-    """Those that say that they are this timeline's. Raises StorageFailed."""
+    """Those whose owner record names this timeline. Raises StorageFailed."""
     return [
         each
         for each in _all(registry)
@@ -53,14 +53,14 @@ def of_timeline(registry: Registry, app: App, timeline: Timeline) -> list[Found]
 
 
 def take_back(registry: Registry, found: Sequence[Found], *, named: bool = False) -> Proposal:
-    """Register them, and connect them if their branches are there. Nothing is taken from anyone. `named`: not by what is
-    written beside them."""
+    """Register them, and connect them if their branches exist. No timeline loses a database. `named`: a person chose the
+    timeline, instead of the owner record."""
     pairs = [(changes.app_of(registry, each), each) for each in found]
     apps = list({app.id: app for app, _ in pairs}.values())
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         troubles: list[ProvisionerError] = []
-        for app in () if named else apps:  # what git has renamed since has its name before anything is given back
+        for app in () if named else apps:  # so that branches renamed in the meantime have their new names
             reconcile(registry, app, now_ms(), "database recover")
         for app, each in pairs:
             try:
@@ -80,20 +80,20 @@ def take_back(registry: Registry, found: Sequence[Found], *, named: bool = False
 
 
 def take_back_all(registry: Registry) -> Proposal:
-    """All that can be found, and whose apps are registered. Raises ProvisionerError without any."""
+    """All that can be found and whose apps are registered. Raises ProvisionerError if there are none."""
     found = [each for each in _all(registry) if each.owner is not None]
     if not found:
         raise ProvisionerError("every stored database is in the registry", "There is nothing to recover")
     newest = sorted(
         found, key=lambda each: each.stored.archived
-    )  # live ones first: an archived one does not replace them
+    )  # live ones first, because an archived one does not replace them
     return take_back(registry, newest)
 
 
 def named_for(registry: Registry, found: Found, app: App, name: str) -> Found:
-    """One that does not say whose it is, for this timeline of the app. Raises UsageError."""
+    """One without an owner record, for this timeline of the app. Raises UsageError."""
     if found.owner is not None:
-        raise UsageError(f"database {found.id} says whose it is: {shown(found.owner.timeline)}", "Omit --to")
+        raise UsageError(f"database {found.id} belongs to {shown(found.owner.timeline)}", "Omit --to")
     raw = os.fsencode(name)
     production = raw in (PRODUCTION, app.production)
     preview = raw.startswith(PREVIEW_PREFIX)
@@ -115,10 +115,10 @@ def named_for(registry: Registry, found: Found, app: App, name: str) -> Found:
 
 
 def app_id_of(registry: Registry, common_dir: bytes) -> AppId | None:
-    """The id of the app that this repository was before the registry was lost, by the databases that are still stored.
+    """The id that this repository's app had before the registry was lost, according to the stored databases.
 
-    What the repository says itself counts; only if it says nothing, its path. A copy of the repository is an app of its own.
-    An instance that cannot be asked says nothing.
+    The id in the repository counts; only without one, its path. A copy of the repository is another app. An instance that
+    does not answer contributes nothing.
     """
     ids = app_ids(common_dir)
     registered = {app.id for app in registry.apps(removed=True)}
@@ -140,7 +140,7 @@ def _says_so(owner: Owner, ids: Sequence[str], common_dir: bytes) -> bool:
 
 
 def learn_aliases(registry: Registry, instance: Instance) -> None:
-    """An instance that was lost is back: which registered apps have databases there. Raises StorageFailed."""
+    """A lost instance is back: the registered apps that have databases there. Raises StorageFailed."""
     apps = {app.git_dir: app.id for app in registry.apps()}
     known = {app.id for app in registry.apps(removed=True)}
     owners_there = [each.owner for each in changes.unregistered(registry, instance) if each.owner is not None]

@@ -1,4 +1,4 @@
-"""Deleting an instance with all of its databases, and bringing it back."""
+"""Deleting an instance with all of its databases, and recovering it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from provisioner.registry.store import Registry
 
 
 def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
-    """Delete an instance after a final backup of each of its databases; until the retention time of its apps is over it
-    comes back."""
+    """Delete an instance after a final backup of each of its databases. It can be recovered until the retention period of
+    its apps ends."""
     must_stay(instance)
     slug = instance.slug
     held = _deletable(registry, instance)
     until = rfc3339(now_ms() + retention_ms(registry, instance))
-    question = f"Delete {slug} with all of these? Until {until} all of it can be brought back."
+    question = f"Delete {slug} and all of its databases? Recoverable until {until}."
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         now = now_ms()
@@ -47,14 +47,14 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
         )
         for app in _apps(registry, instance, held):
             archive_instance(registry, app, instance, now_ms(), "its instance was deleted")
-        yield f"deleted {slug}; 'provisioner instance recover {slug}' brings it back until {rfc3339(purge_at)}"
+        yield f"Deleted instance {slug}. Recover it until {rfc3339(purge_at)}: provisioner instance recover {slug}"
         if path is not None:
-            yield shown(f"backup: {path}")
+            yield shown(f"Backup: {path}")
         left = [item for _, _, item in _held(registry, instance) if item.live]
         if left:
             raise ProvisionerError(
                 f"{len(left)} databases are not archived yet; {left[0].name}: {left[0].error or left[0].status}",
-                "Mend that, then run: provisioner reconcile --all",
+                "Resolve this, then run: provisioner reconcile --all",
             )
 
     apps = sorted(app.id for app in _apps(registry, instance, held))
@@ -63,12 +63,12 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
 
 
 def recover(registry: Registry, found: Deleted) -> Proposal:
-    """Bring a deleted instance back, with its databases and its assignments."""
+    """Recover a deleted instance, with its databases and its assignments."""
     instance = found.instance
     if any(other.slug == instance.slug for other in registry.instances()):
         raise ProvisionerError(
-            f"another instance is called {instance.slug!r} now",
-            f"Rename that first: provisioner instance edit {instance.slug} --name NAME",
+            f"another instance is now called {instance.slug!r}",
+            f"Rename that one first: provisioner instance edit {instance.slug} --name NAME",
         )
     must_be_free(registry, instance.slug)
     must_be_alone(registry, instance.location, but=instance.id)
@@ -77,28 +77,28 @@ def recover(registry: Registry, found: Deleted) -> Proposal:
         recover_instance(registry, instance, now_ms())
         failed = _bring_back(registry, instance, reporter)
         live = sum(database.live for _, _, database in _held(registry, instance))
-        yield f"{instance.slug} is back with {live} live databases; see 'provisioner instance show {instance.slug}'"
+        yield f"Recovered {instance.slug} with {live} live databases. See: provisioner instance show {instance.slug}"
         if failed:
             raise ProvisionerError(
-                f"not everything is connected yet: {failed}", "Then run: provisioner reconcile --all"
+                f"not everything is connected yet: {failed}", "Resolve this, then run: provisioner reconcile --all"
             )
 
     return Proposal(do)
 
 
 def retention_ms(registry: Registry, instance: Instance) -> int:
-    """For how long a deleted instance can be brought back."""
+    """How long a deleted instance can be recovered."""
     apps = _apps(registry, instance, _held(registry, instance))
     return max([app.retention_ms for app in apps] or [RETENTION_MS])
 
 
 def find_deleted(registry: Registry, slug: str) -> Deleted:
-    """The instance of a name, or an id, that was deleted and can be brought back, if any can. Raises ProvisionerError."""
+    """A deleted instance by its name or id, recoverable if one of that name is. Raises ProvisionerError."""
     found = [item for item in deleted(registry) if slug in (item.instance.slug, item.instance.id)]
     if not found:
         near = nearest(slug, {item.instance.slug for item in deleted(registry)})
         raise NotResolved(
-            f"no instance {slug!r} was deleted", "See 'provisioner instance list --deleted'", candidates=near
+            f"no deleted instance {slug!r}", "List them: provisioner instance list --deleted", candidates=near
         )
     now = now_ms()
     there = [item for item in found if recoverable_until(registry, item, now) > now]
@@ -109,7 +109,7 @@ def find_deleted(registry: Registry, slug: str) -> Deleted:
         )
         raise Ambiguous(
             f"{len(there)} instances {slug!r} were deleted",
-            f"Say which by its id: {each}",
+            f"Choose one by its id: {each}",
             candidates=[item.instance.id for item in there],
         )
     return (there or found)[0]
@@ -127,7 +127,7 @@ def _held(registry: Registry, instance: Instance) -> list[Held]:
 
 
 def _apps(registry: Registry, instance: Instance, held: list[Held]) -> list[App]:
-    """The registered apps that the instance is assigned to, or has data of."""
+    """The registered apps that the instance is assigned to, or that have data on it."""
     with_data = {app.id for app, _, _ in held}
     return [
         app
@@ -137,15 +137,15 @@ def _apps(registry: Registry, instance: Instance, held: list[Held]) -> list[App]
 
 
 def _deletable(registry: Registry, instance: Instance) -> list[Held]:
-    """The databases on it. Raises ProvisionerError where one is protected, or it is being moved."""
+    """The databases on it. Raises ProvisionerError if one is protected, or the instance is being moved."""
     must_stay(registry.instance_of(instance.id))
     held = _held(registry, instance)
     for _, timeline, database in held:
         if timeline.protected and database.status is not Status.ARCHIVED:
             name = shown(timeline.name)
             raise ProvisionerError(
-                f"{database.name} is of the protected timeline {name}, whose data is not deleted",
-                f"If it is to be: provisioner timeline unprotect {name}",
+                f"cannot delete {database.name}: its timeline {name} is protected",
+                f"To allow this, run: provisioner timeline unprotect {name}",
             )
     return held
 
@@ -166,7 +166,7 @@ def _list(registry: Registry, instance: Instance, held: list[Held]) -> Iterator[
 
 
 def _bring_back(registry: Registry, instance: Instance, reporter: ProgressReporter) -> str:
-    """Reconcile each app of it, whatever is wrong with another. What went wrong first; empty where nothing did."""
+    """Reconcile each of its apps, even if another one fails. Returns the first failure; empty if there is none."""
     failed = ""
     for app in _apps(registry, instance, _held(registry, instance)):
         try:

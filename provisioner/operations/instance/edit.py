@@ -1,4 +1,4 @@
-"""Another name for an instance, or another place that it was moved to."""
+"""Changing an instance: its name, its limits, or the location that it was moved to."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from provisioner.registry.store import Registry
 def edit(
     registry: Registry, instance: Instance, name: str | None, where: StorageTarget, allowed: AllowanceChange = NO_CHANGE
 ) -> Proposal:
-    """Change an instance; what is None stays. It moves nothing."""
+    """Change an instance without moving data. None keeps a setting."""
     if name is None and where == StorageTarget() and allowed == NO_CHANGE:
-        raise UsageError("there is nothing to change", "Use --name, an option that says where it is now, or a limit")
+        raise UsageError("there is nothing to change", "Use --name, an option for its new location, or a limit")
     must_stay(instance)
     changed = replace(instance, allowance=allowance_of(instance, allowed))
     if name is not None and name != instance.slug:
@@ -53,7 +53,7 @@ def edit(
         _mend(registry, apps, reporter)
         yield f"instance {changed.slug}: {changed.location}"
         if changed.slug != instance.slug:
-            yield f"its variables begin with {instance_prefix(changed.slug)}_ from now on: start programs anew"
+            yield f"Its variables now start with {instance_prefix(changed.slug)}_. Restart its programs"
 
     return Proposal(do)
 
@@ -70,7 +70,7 @@ def _what(old: Instance, new: Instance) -> str:
 
 
 def _must_be_there(registry: Registry, old: Instance, new: Instance) -> None:
-    """Believe in a new place only where all data is there, and nobody can go on in the old one."""
+    """Accept a new location only if all data is there, and no program can use the old one."""
     must_be_alone(registry, new.location, but=old.id)
     kept = [item for item in databases_of(registry, old.id) if _has_data(item)]
     engine = engine_of(old)
@@ -88,7 +88,7 @@ def _must_be_there(registry: Registry, old: Instance, new: Instance) -> None:
     left = [item for item in kept if item.id not in problems]
     if left:
         raise ProvisionerError(
-            f"{left[0].name} is still in {old.location} too, where programs may be writing to it",
+            f"{left[0].name} is still in {old.location} too, where programs may write to it",
             "Stop them, copy it once more, and rename or remove the old directory",
         )
 
@@ -98,7 +98,7 @@ def _has_data(database: Database) -> bool:
 
 
 def _mend(registry: Registry, apps: list[App], reporter: ProgressReporter) -> None:
-    """What was missed in the old place is there again."""
+    """Retry what failed at the old location."""
     for app in apps:
         if failed(registry, app.id):
             run(registry, app, "instance edit", reporter)

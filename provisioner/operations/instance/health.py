@@ -1,4 +1,4 @@
-"""How an instance stands: does it answer, and on how many nodes does it keep what is written there?"""
+"""The health of an instance: whether it answers, and on how many nodes it stores a write."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from provisioner.operations.documents import Document
 
 
 def standing(instance: Instance) -> Document:
-    """``status`` is connected or error, ``error`` why, ``replication`` null where there is only one of the server, ``limits``
-    null where there are none."""
+    """``status`` is connected or error, ``error`` the reason, ``replication`` null if there is only one server, ``limits``
+    null if there are none."""
     engine = engine_of(instance)
     with only_looking():
         check = engine.look(instance)
         try:
             kept, limits = engine.kept(instance), engine.limits(instance)
-        except StorageFailed:  # the look says the same
+        except StorageFailed:  # the check reports the same
             kept = limits = None
     return {
         "status": str(Status.CONNECTED if check.well else Status.ERROR),
@@ -41,7 +41,7 @@ def lines(found: Document) -> Iterator[str]:
     if replication is None:
         return
     asked = f", {replication['required']} are required" if replication["required"] else ""
-    yield f"replication: an acknowledged write lies on at least {replication['nodes']} nodes{asked}"
+    yield f"replication: an acknowledged write is stored on at least {replication['nodes']} nodes{asked}"
     for warning in replication["warnings"]:
         yield f"  {warning}"
     for standby in replication["standbys"]:

@@ -1,4 +1,4 @@
-"""Moving an instance to another place, going on with that, going back, and forgetting what is left behind."""
+"""Moving an instance to another location, continuing and undoing a move, and deleting what it left behind."""
 
 from __future__ import annotations
 
@@ -29,44 +29,44 @@ LOCK_SECONDS = 1.0
 
 
 def move(registry: Registry, instance: Instance, where: StorageTarget, *, back: bool, forget: bool) -> Proposal:
-    """What `provisioner instance move` proposes. Raises ProvisionerError where that cannot be."""
+    """The proposal of `provisioner instance move`. Raises ProvisionerError if that cannot be done."""
     if instance.engine != MOVABLE:
         raise ProvisionerError(
-            f"{instance.slug} is an instance of the engine {instance.engine}, whose databases cannot be moved",
-            "Add another instance and assign it, then take each over: provisioner database dump, and load --replace",
+            f"{instance.slug} is a {instance.engine} instance, whose databases cannot be moved",
+            "Add and assign another instance, then copy each database: provisioner database dump, and load --replace",
         )
     if back + forget + (where != StorageTarget()) > 1:
-        raise UsageError("that is more than one thing", "Say where to, or --back, or --forget")
+        raise UsageError("only one action is possible", "Choose one: a new location, --back, or --forget")
     if forget:
         return _forget(registry, instance)
     if where != StorageTarget():
         must_stay(instance)
         return _begin(registry, instance, _target(registry, instance, where))
     if not instance.moving:
-        raise UsageError(f"where {instance.slug} is to be moved to was not said", "Say --url URL or --directory PATH")
+        raise UsageError(f"no new location for {instance.slug} was given", "Add --url URL or --directory PATH")
     return _go_back(registry, instance) if back else _go_on(registry, instance)
 
 
 def _target(registry: Registry, instance: Instance, where: StorageTarget) -> Instance:
-    """The instance as it is to be."""
+    """The instance after the move."""
     if (where.url is None) == (where.directory is None):
-        raise UsageError("where to?", "Say --url URL or --directory PATH, one of them")
+        raise UsageError("no new location was given", "Choose one: --url URL or --directory PATH")
     location, url = engine_for(instance.engine, where).locate(where, "")
     quorum = where.require_quorum
     if quorum is None:
         quorum = instance.require_quorum if is_server(location) else 0
     target = replace(instance, location=location, url=url, require_quorum=quorum)
-    if instance.left_location not in ("", location):  # what is there would be nobody's any more
+    if instance.left_location not in ("", location):  # the data there would have no owner
         raise ProvisionerError(
-            f"what an earlier move of {instance.slug} has left in {instance.left_location} is still kept",
-            f"First delete it: provisioner instance move {instance.slug} --forget",
+            f"an earlier move of {instance.slug} left data in {instance.left_location}",
+            f"Delete it first: provisioner instance move {instance.slug} --forget",
         )
     must_be_alone(registry, location, but=instance.id)
     if is_server(location):
         for app in registry.apps():
             if registry.connect_modes(app.id).get(instance.id) is ConnectMode.FILE:
                 raise ProvisionerError(
-                    f"app {app.slug!r} is connected to {instance.slug} by file, which there will be none of",
+                    f"app {app.slug!r} connects to {instance.slug} by file, which is not possible on a server",
                     f"First run: provisioner assign --connect auto {instance.slug} {app.slug}",
                 )
     return target
@@ -80,14 +80,14 @@ def _begin(registry: Registry, instance: Instance, target: Instance) -> Proposal
     ]
     if not is_server(instance.location):
         lines.append(
-            "Programs that have a file open get errors once it is moved, and have to be started anew; through a server of"
-            " ours nobody notices more than a pause"
+            "Programs that have a file open get errors after the move and must be restarted. Programs on the provisioner"
+            " server only wait briefly"
         )
     if is_server(target.location) and served(registry.home) is None:
-        lines.append("Apps will need a server of ours to reach it: provisioner up")
+        lines.append("Apps will need the provisioner server to reach it: provisioner up")
     if instance.require_quorum and not target.require_quorum:
-        lines.append(f"It will not be kept on {instance.require_quorum} nodes any more")
-    lines += [f"{each.name} is in error, and stays until that is mended: {each.error}" for each in held if each.error]
+        lines.append(f"Writes will no longer be stored on {instance.require_quorum} nodes")
+    lines += [f"{each.name} failed, and stays until you resolve this: {each.error}" for each in held if each.error]
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         with instance_locked(registry, instance, LOCK_SECONDS):
@@ -96,7 +96,7 @@ def _begin(registry: Registry, instance: Instance, target: Instance) -> Proposal
             _must_be_usable(target)
             alike = is_server(current.location) == is_server(target.location)
             if alike and (why := end_of(target).alone(target, current)):
-                raise ProvisionerError(f"{instance.slug} cannot be moved there: {why}", "Say another place")
+                raise ProvisionerError(f"{instance.slug} cannot be moved there: {why}", "Choose another location")
             instance_move.begin(registry, instance, target, now_ms())
             yield from _carry_on(registry, instance, reporter)
 
@@ -134,17 +134,17 @@ def _go_back(registry: Registry, instance: Instance) -> Proposal:
 
 
 def _under_way(registry: Registry, instance: Instance) -> Instance:
-    """The instance as it is now: somebody else may have ended the move while a question was asked."""
+    """The instance as it is now: another process may have ended the move while the question was open."""
     current = registry.instance_of(instance.id)
     if not current.moving:
         raise ProvisionerError(
-            f"{instance.slug} is not being moved any more", f"See 'provisioner instance show {instance.slug}'"
+            f"{instance.slug} is no longer being moved", f"See: provisioner instance show {instance.slug}"
         )
     return current
 
 
 def _carry_on(registry: Registry, instance: Instance, reporter: ProgressReporter) -> Iterator[str]:
-    """Move what is not moved. Raises ProvisionerError, after all that could be moved was."""
+    """Move the remaining databases. Raises ProvisionerError at the end if one could not be moved."""
     instance = _under_way(registry, instance)
     target = instance.storage(moved=True)
     engine_of(target).prepare(target)
@@ -167,14 +167,15 @@ def _carry_on(registry: Registry, instance: Instance, reporter: ProgressReporter
         first = next(iter(failed.values()))
         raise ProvisionerError(
             f"{len(failed)} databases of {instance.slug} are not moved; {first.message}",
-            f"Mend that, then go on: provisioner instance move {instance.slug}",
+            f"Resolve this, then run: provisioner instance move {instance.slug}",
         )
     if not instance_move.end(registry, instance, now_ms()):
         raise ProvisionerError(
-            f"not everything of {instance.slug} is moved yet", f"Go on: provisioner instance move {instance.slug}"
+            f"not everything of {instance.slug} is moved yet",
+            f"To continue, run: provisioner instance move {instance.slug}",
         )
-    yield f"{instance.slug} is in {target.location}: {entries} entries, {late} of them written meanwhile"
-    yield f"nobody waited for longer than {longest * 1000:.0f} ms"
+    yield f"Moved {instance.slug} to {target.location}: {entries} entries, {late} of them written during the move"
+    yield f"Programs waited at most {longest * 1000:.0f} ms"
     yield from _what_is_left(registry, instance)
 
 
@@ -182,12 +183,12 @@ def _what_is_left(registry: Registry, old: Instance) -> Iterator[str]:
     try:
         end_of(old).tidy(old)
         count, where = end_of(old).left(old)
-    except StorageFailed as error:  # it is no place of ours any more: what was to be done is done
-        yield f"what is left in {old.location} cannot be looked at: {error}"
+    except StorageFailed as error:  # it is no longer an instance's location: nothing is left to do
+        yield f"the data left in {old.location} cannot be read: {error}"
         return
     if count:
-        yield f"what it was before is kept: {count} databases in {where}"
-        yield f"to delete that for good: provisioner instance move {old.slug} --forget"
+        yield f"The old data is kept: {count} databases in {where}"
+        yield f"To delete it permanently: provisioner instance move {old.slug} --forget"
     else:
         moves.forget_left(registry, registry.instance_of(old.id), now_ms())
 
@@ -200,7 +201,7 @@ def _forget(registry: Registry, instance: Instance) -> Proposal:
     found = [(end, *end_of(end).left(end)) for end in ends]
     lines = tuple(f"{count} databases in {where}" for _, count, where in found if count)
     if not lines and not instance.left_location:
-        raise ProvisionerError(f"no move has left anything of {instance.slug}")
+        raise ProvisionerError(f"moves of {instance.slug} have left nothing behind")
 
     def do(_: ProgressReporter) -> Iterator[str]:
         with instance_locked(registry, instance, LOCK_SECONDS):
@@ -211,9 +212,9 @@ def _forget(registry: Registry, instance: Instance) -> Proposal:
             for end in ends[1:]:
                 end_of(end).tidy(end)
             moves.forget_left(registry, instance, now_ms())
-        yield f"{instance.slug}: what was moved is in {instance.location} only"
+        yield f"{instance.slug}: the old data is deleted; {instance.location} has the only copy"
 
-    question = f"Delete for good what moves of {instance.slug} have left?" if lines else ""
+    question = f"Permanently delete the data that moves of {instance.slug} left behind?" if lines else ""
     return Proposal(do, question, lines, about=f"forget {instance.id} {lines}" if lines else "")
 
 
@@ -226,7 +227,7 @@ def _size(instance: Instance, database: Database) -> int:
 
 
 class _Meter:
-    """Says how far it is: databases, entries, bytes, and how long it will take, by the bytes."""
+    """Reports progress: databases, entries, bytes, and the remaining time, estimated by the bytes."""
 
     def __init__(self, registry: Registry, instance: Instance, reporter: ProgressReporter) -> None:
         self._reporter = reporter

@@ -1,4 +1,4 @@
-"""Moves of instances that have begun and not ended: how far they are, and how they go on."""
+"""Unfinished moves of instances: their progress, and how to continue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from provisioner.registry.store import Registry
 
 
 class MoveProgress(NamedTuple):
-    """Of `total` databases `moved` are in the new place. `going_on`: somebody is at it."""
+    """`moved` of `total` databases are in the new location. `going_on`: a process is moving them."""
 
     instance: Instance
     moved: int
@@ -25,7 +25,7 @@ class MoveProgress(NamedTuple):
         how_far = f"is being moved to {self.instance.moving_location}: {self.moved} of {self.total} databases are there"
         if self.going_on:
             return how_far
-        return f"{how_far}. Go on: provisioner instance move {slug}; or with --back to where it was"
+        return f"{how_far}. To continue, run: provisioner instance move {slug}; to undo it, add --back"
 
 
 def moves_under_way(registry: Registry) -> Iterator[MoveProgress]:

@@ -33,7 +33,7 @@ BATCH = 1000  # databases that share a transaction and a sync
 FIRST_BATCH, QUICK_SECONDS = 64, 0.2  # where others may wait: a server takes long over each, and a disk over none
 
 Progress = Callable[[str, int], None]
-"""Called with what is being done and how many more of it are done: 0 when the registry says that it has begun."""
+"""Called with the current step and the number of newly finished ones: 0 when the registry records the start."""
 
 _T = TypeVar("_T")
 
@@ -107,7 +107,7 @@ class Applier:
         ids = new_ids(len(actions))
         timelines = [opened(self.app, action, new_id, self.now) for new_id, action in zip(ids, actions, strict=True)]
         instances = self.registry.assigned(self.app.id)
-        with self.registry.change(synced=False):  # cut off with the power, nothing was promised: it is opened anew
+        with self.registry.change(synced=False):  # if lost in a power cut, nothing was acknowledged: it is opened again
             self.registry.save_timelines(timelines)
             self._record([(timeline.name, None, "timeline.open", "", self.cause) for timeline in timelines])
             clear = [timeline for timeline in timelines if not timeline.doubt]
@@ -145,7 +145,7 @@ class Applier:
         ]
 
     def _aside(self, database: Database) -> Database:
-        """The same; one that is to be a copy, and has to pass a command first, is not made here: that takes long."""
+        """The same; one that is to be a scrubbed copy is not created here, because that takes long."""
         if database.forked_from is None or database.forked_at is not None or database.connected_at is not None:
             return database
         if self._scrubs is None:
@@ -277,7 +277,7 @@ class Applier:
                 self._record([(action.timeline.name, action.database.id, "database.error", problem, self.cause)])
 
     def _storage(self, instance_id: str, *, moved: bool) -> Instance:
-        """The instance, storing where its databases are that were `moved`, or not: nobody moves one of this app now."""
+        """The instance at the location of its `moved` databases, or of the others: none of this app's is being moved now."""
         where = (instance_id, moved)
         if where not in self._instances:
             self._instances[where] = self.registry.instance_of(instance_id).storage(moved=moved)

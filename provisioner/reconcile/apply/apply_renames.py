@@ -25,7 +25,7 @@ def follow(registry: Registry, app: App, actions: Sequence[RenameTimeline], now:
         replace(action, lineage=found) for action, found in zip(actions, lineages, strict=True) if found is not None
     ]
     if len(actions) < len(lineages):
-        return  # git has gone on meanwhile: the next look sees what has become of all of them
+        return  # git has changed again: the next look sees the outcome for all of them
     there = queries.of_branches(registry, app.id, [action.new for action in actions])
     known = {timeline.branch: timeline for timeline in there if timeline.of_branch}
     arrived = {action.new: _arrived(known.get(action.new), action, now) for action in actions}
@@ -73,7 +73,7 @@ class _Names:
 
 
 def _end_keeping(registry: Registry, app: App, ended: Sequence[Share], moved: set[str], now: int) -> None:
-    """What was kept while its timeline used another's database was replaced: from now on it has its time."""
+    """A database that was archived while its timeline used another's was replaced: its retention period starts."""
     places = {(share.timeline_id, share.instance_id) for share in ended}
     registry.save_databases(
         replace(item, purge_at=now + app.retention_ms)

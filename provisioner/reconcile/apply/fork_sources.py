@@ -1,4 +1,4 @@
-"""What the database of a new timeline begins with: nothing, or another database's data, as its assignment says."""
+"""What the database of a new timeline starts from: nothing, or another database's data, as its assignment says."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def origins(registry: Registry, app: App, made: Sequence[Made]) -> Iterator[tupl
             continue
         source = _branch(app, timeline, rule, branches)
         if source is None:
-            yield database, None, "from which branch it was made cannot be told: it begins empty"
+            yield database, None, "git does not record which branch it was created from: it starts empty"
             continue
         origin = found.get((source, database.instance_id))
         if origin == database.id:
             continue  # the others are forks of this one
         shown = os.fsdecode(source)
-        yield database, origin, f"a fork of {shown}" if origin else f"{shown} has no database: it begins empty"
+        yield database, origin, f"a fork of {shown}" if origin else f"{shown} has no database: it starts empty"
 
 
 def _there(registry: Registry, app: App, rules: Collection[str]) -> list[Timeline]:
-    """The timelines that a database may be a fork of by these rules: all of an app's only if git has to be asked which branch
-    another was made from."""
+    """The timelines that a database may be a fork of by these rules: all of an app's only if git must show which branch
+    another was created from."""
     if _PARENT in rules:
         return [timeline for timeline in registry.timelines(app.id) if not timeline.preview]
     branches = {app.production}

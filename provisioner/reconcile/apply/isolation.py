@@ -10,7 +10,7 @@ from provisioner.core.model import Database
 from provisioner.engines.protocol.engine import Failures
 
 PATIENCE_SECONDS = 20.0
-"""For so long it is found out whose failure it is. A server that does not answer would take that long for each."""
+"""The time for finding out whose failure it is. A server that does not answer would take that long for each."""
 
 
 def each_alone(

@@ -1,4 +1,4 @@
-"""Who may change what: one process at a time an app's timelines and databases, and one a database's data."""
+"""Locks for changes: one process at a time for an app's timelines and databases, and one for a database's data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def app_locked(registry: Registry, app: App) -> Iterator[None]:
 
 @contextmanager
 def app_if_free(registry: Registry, app: App) -> Iterator[bool]:
-    """The same, if nobody works on the app now; else False."""
+    """The same, if no other process works on the app now; else False."""
     must_lead(registry.home)
     fd = try_lock(os.path.join(registry.home.locks, f"app-{app.id}.lock"))
     try:
@@ -51,7 +51,7 @@ def database_locked(registry: Registry, database: Database, timeout: float = 60.
 
 @contextmanager
 def database_if_free(registry: Registry, database_id: str) -> Iterator[bool]:
-    """True: whoever began to work on the database is gone, and nobody else begins until the block ends."""
+    """True: no other process works on the database, nor can one start before the block ends."""
     fd = try_lock(_database(registry, database_id))
     try:
         yield fd is not None
@@ -69,7 +69,7 @@ def timeline_locked(registry: Registry, timeline_id: str, timeout: float) -> Ite
 
 @contextmanager
 def timeline_if_free(registry: Registry, timeline_id: str) -> Iterator[bool]:
-    """True: nobody runs a command on the timeline, and nobody begins to until the block ends."""
+    """True: no other process runs a command on the timeline, nor can one start before the block ends."""
     fd = try_lock(_timeline(registry, timeline_id))
     try:
         yield fd is not None
@@ -91,7 +91,7 @@ def instance_locked(registry: Registry, instance: Instance, timeout: float = 60.
 
 @contextmanager
 def instance_if_free(registry: Registry, instance: Instance) -> Iterator[bool]:
-    """True: nobody is at it, and nobody begins until the block ends."""
+    """True: no other process works on the instance, nor can one start before the block ends."""
     fd = try_lock(_instance(registry, instance))
     try:
         yield fd is not None

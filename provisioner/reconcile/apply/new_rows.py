@@ -1,4 +1,4 @@
-"""What the registry is told first of something that is to be made."""
+"""The first rows in the registry for something new."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def name_of(app: App, timeline: Timeline, instance: Instance, first: str) -> str
 
 
 def new_ids(count: int) -> Iterator[str]:
-    """So many random UUIDs, from one question to the system: asked for each, it is a tenth of provisioning many."""
+    """Random UUIDs, all from one system call: one call for each would be a tenth of the time to provision many."""
     random = os.urandom(16 * count)
     for start in range(0, len(random), 16):
         yield str(uuid.UUID(bytes=random[start : start + 16], version=4))

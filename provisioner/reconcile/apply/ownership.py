@@ -1,7 +1,7 @@
-"""Whose the databases are, written beside their data and kept true; and what is refused where the data says otherwise.
+"""Owner records: written beside the data and kept up to date; and the refusals when they contradict the registry.
 
-The registry may be an older one, from a backup, or new, where the old one was lost. Then there are databases that it does not
-know, or knows as another timeline's. None of them gets an empty one in its place, and none is archived or deleted.
+The registry may be older than the data, from a backup, or new after a loss. Then there are databases that it does not
+know, or knows as another timeline's. None of them is replaced by an empty one, and none is archived or deleted.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _record(registry: Registry, instance: Instance, databases: Sequence[Database
 
 
 def settle_everywhere(registry: Registry) -> None:
-    """The same for every app that nobody works on now: also what new databases have is on disk then."""
+    """The same for every app that no process works on now; the owner records of new databases are then on disk too."""
     for app in registry.apps():
         if owners.due(registry, app.id, new=True):
             with app_if_free(registry, app) as free:

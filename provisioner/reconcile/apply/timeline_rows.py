@@ -1,4 +1,4 @@
-"""What the registry is told of timelines: opened, moved on, gone, and without their data."""
+"""Rows of timelines in the registry: opened, at a new revision, gone, and without data."""
 
 from __future__ import annotations
 

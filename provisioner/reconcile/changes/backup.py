@@ -37,10 +37,10 @@ def make_backup(
     progress: Callable[[int], None],
     warn: Callable[[str], None],
 ) -> str:
-    """Write the backup: its path. It is there whole, on disk, or not at all. `progress` is told how many are in it, `warn`
-    which of them are damaged.
+    """Write the backup and return its path. It is on disk whole, or not at all. `progress` gets the number of databases in
+    it, `warn` the damaged ones.
 
-    Programs may go on writing: of each database it holds one moment. The caller holds the instance's lock. Raises
+    Programs may continue to write: it has one moment of each database. The caller holds the instance's lock. Raises
     StorageFailed and Busy.
     """
     directory = registry.home.backups
@@ -70,7 +70,7 @@ def make_backup(
     return target
 
 
-_NOTHING = "Nothing was deleted. Mend that, or do without: --no-backup"
+_NOTHING = "Nothing was deleted. Resolve this, or use --no-backup"
 
 
 def forget_unfinished(registry: Registry, instance: Instance) -> None:

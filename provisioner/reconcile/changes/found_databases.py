@@ -1,6 +1,6 @@
-"""Databases that are stored and not in the registry, or in it as another timeline's: taken back by what is written beside them.
+"""Recovering databases that are stored but missing from the registry, or recorded there for another timeline.
 
-The registry was lost, or is an older one. What is written beside the data says whose it is, and it is the newer word.
+The registry was lost, or is older than the data. The owner record beside the data is newer, so it decides.
 """
 
 from __future__ import annotations
@@ -103,14 +103,14 @@ def disconnect(registry: Registry, instance: Instance, now: int) -> list[str]:
 def take_back(registry: Registry, app: App, found: Found, now: int) -> Database:
     """Register it for the timeline that it says it is of. What reconciling makes of it is the next step.
 
-    What was injected for it is not valid any more: whether it was revoked, the registry that knew is gone. Raises
+    Credentials that were injected for it become invalid: the registry that recorded revocations is gone. Raises
     ProvisionerError if that timeline has another live database.
     """
     with app_locked(registry, app), registry.change():
         current = registry.database(found.id)
         if current is not None and current.status is not Status.PURGED:
             if not disowned(registry, registry.instance_of(current.instance_id), [found.id]):
-                return current  # it was taken back meanwhile
+                return current  # it was recovered in the meantime
             found = replace(found, known=current)
         return _take_back(registry, app, found, now, frozenset())
 
@@ -118,7 +118,7 @@ def take_back(registry: Registry, app: App, found: Found, now: int) -> Database:
 def _take_back(registry: Registry, app: App, found: Found, now: int, under_way: frozenset[str]) -> Database:
     """`under_way` are those that had to go elsewhere before, and make room themselves."""
     owner = found.owner
-    assert owner is not None  # noqa: S101 - whose it is was found out by whoever asks
+    assert owner is not None  # noqa: S101 - the caller has found out the owner
     timeline = _timeline(registry, app, owner, now)
     if found.known is not None:  # it is not where it was, so that what belongs there has room
         registry.save_databases([replace(found.known, status=Status.ARCHIVED)])
@@ -201,7 +201,7 @@ def _timeline(registry: Registry, app: App, owner: Owner, now: int) -> Timeline:
 def _make_room(
     registry: Registry, app: App, timeline: Timeline, found: Found, now: int, under_way: frozenset[str]
 ) -> None:
-    """What never held data goes, and what is another timeline's goes there; the timeline's own must not be replaced."""
+    """Databases without data are removed, and another timeline's returns there; the timeline's own must not be replaced."""
     for other in queries.databases_of(registry, timeline):
         if not other.live or other.instance_id != found.instance.id or other.id in under_way:
             continue

@@ -28,12 +28,14 @@ def delete_instance(
 ) -> str | None:
     """Back it up and call it deleted, until `purge_at` (ms) for the time being; the path of the backup.
 
-    `held` gives its databases with data, and raises ProvisionerError where they may not go; it is asked when nobody else can
+    `held` returns its databases with data, and raises ProvisionerError if they must stay; it is called when no other process can
     change them, and once more before it is said. Raises ProvisionerError, and then nothing was deleted.
     """
     with instance_locked(registry, instance):
         if all(item.id != instance.id for item in registry.instances()):
-            raise ProvisionerError(f"instance {instance.slug} was deleted meanwhile", "See: instance list --deleted")
+            raise ProvisionerError(
+                f"instance {instance.slug} was deleted in the meantime", "See: provisioner instance list --deleted"
+            )
         path = make_backup(registry, instance, held(), now, progress, warn) if backup else None
         failpoints.point("delete.backed")
         with ExitStack() as stack:

@@ -1,8 +1,8 @@
 """Moving an instance's databases to another place, one by one, while programs use them.
 
-Of each, a copy is made beside its new place. Then it is fenced: from there on nobody's write to it is acknowledged. What
-was written since is put into the copy, which is compared with it; the copy is put in its place; and one transaction of the
-registry says that the database is there now. Cut off before that, it goes on where it was; behind it, where it is.
+Each is copied to its new location. Then it is fenced, and from there on no write to it is acknowledged. Later writes are
+added to the copy, which is compared with it; the copy becomes the database there; and one transaction of the registry
+records the new location. If interrupted before that, it stays at the old location; after it, at the new one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Clock = Callable[[], int]
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """`late` entries were written while it was copied; `paused`: for how many seconds nobody could use it."""
+    """`late` entries were written while it was copied; `paused`: for how many seconds no program could use it."""
 
     name: str
     entries: int
@@ -46,7 +46,7 @@ class NotMoved(ProvisionerError):  # noqa: N818 - what it is
 
 
 def begin(registry: Registry, instance: Instance, target: Instance, now: int) -> None:
-    """Say where an instance goes to. The caller holds its lock."""
+    """Record the target of a move. The caller holds the instance's lock."""
     with all_locked(registry):
         moves.begin_move(registry, instance, target.location, target.url, target.require_quorum, now)
     failpoints.point("move.begun")
@@ -78,7 +78,7 @@ def end(registry: Registry, instance: Instance, now: int) -> bool:
 def move(registry: Registry, app: App, database_id: str, clock: Clock, heard: bulk_copy.Heard) -> Moved | None:
     """Move one database with its snapshots; None where there was nothing of it to move.
 
-    Raises NotMoved, StorageFailed and Busy; then it goes on where it was.
+    Raises NotMoved, StorageFailed and Busy; then it stays at the old location.
     """
     found = registry.database(database_id)
     assert found is not None  # noqa: S101 - rows of databases are never deleted
@@ -110,10 +110,10 @@ def _to_be_moved(registry: Registry, database_id: str) -> Database | None:
         moves.set_moved(registry, database, moved=True)
         return None
     if database.intent is not None or database.status not in (Status.CONNECTED, Status.ARCHIVED):
-        state = f"busy ({database.intent})" if database.error is None else f"in error: {database.error}"
+        state = f"busy ({database.intent})" if database.error is None else f"failed: {database.error}"
         raise NotMoved(
-            f"database {database.name} is not moved, for it is {state}",
-            f"See 'provisioner database show {database.name}', then go on: provisioner instance move INSTANCE",
+            f"database {database.name} is not moved, because it is {state}",
+            f"See 'provisioner database show {database.name}', then run: provisioner instance move INSTANCE",
         )
     return database
 
@@ -131,7 +131,9 @@ def _move(registry: Registry, app: App, database: Database, clock: Clock, heard:
             if registry.database(database.id) != database:
                 settle_move(registry, app, database.id, clock())
                 return None
-            inbox.leave(registry.home.inbox, app.id)  # whoever looks there waits for this lock, and finds what is left
+            inbox.leave(
+                registry.home.inbox, app.id
+            )  # the process that takes it waits for this lock, and finds the rest
             for item in items[:-1]:
                 _switch(old, new, item, clock())
             moves.set_switching(registry, database, moves.FENCED)

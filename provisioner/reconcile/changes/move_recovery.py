@@ -1,4 +1,4 @@
-"""Databases that are being moved, and whoever moved them is gone: let go where they were, or put away where they were."""
+"""Databases of an interrupted move: released at the old location, or archived there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from provisioner.registry.store import Registry
 
 
 def settle_moves(registry: Registry, app: App, now: int) -> list[str]:
-    """Finish or undo what a process that is gone had begun: what could not be, and why. The caller holds the app's lock."""
+    """Finish or undo the steps of an ended process. Returns the failures. The caller holds the app's lock."""
     problems = []
     for database in moves.on_their_way(registry, app.id):
         with database_if_free(registry, database.id) as free:
@@ -38,7 +38,7 @@ def settle_move(registry: Registry, app: App, database_id: str, now: int) -> Non
         if database.id != database_id:
             continue
         instance = registry.instance_of(database.instance_id)
-        if not instance.moving:  # one place is both ends then, and its data must not be put away
+        if not instance.moving:  # both ends are then one location, whose data must stay
             raise StorageFailed(f"database {database.name} is on its way, and {instance.slug} goes nowhere")
         old, new = instance.storage(moved=False), instance.storage(moved=True)
         if database.moved:
@@ -51,7 +51,7 @@ def settle_move(registry: Registry, app: App, database_id: str, now: int) -> Non
             moves.set_switching(registry, database, 0)
             record(registry, app, database, now, "database.move-undone", instance.moving_location)
         for snapshot_id in (*kept, None):
-            with suppress(StorageFailed):  # programs go on; whoever moves it next begins by this
+            with suppress(StorageFailed):  # programs continue; the next move starts with this
                 end_of(new).discard(new, Source(database, snapshot_id))
 
 

@@ -18,7 +18,7 @@ from provisioner.registry.store import Registry
 def open_preview(
     registry: Registry, app: App, revision: str, now: int, *, lasts_ms: int, sources: Mapping[str, Source]
 ) -> Timeline:
-    """The timeline of a revision (a commit's full id), which it has from `now` on for `lasts_ms`; 0 for ever.
+    """The timeline of a revision (a commit's full id), which it has from `now` on for `lasts_ms`; 0 is without end.
 
     A new database is a copy of the source for its instance's id, empty where there is none; one that was there comes
     back as it was. Raises Busy and StorageFailed.

@@ -1,7 +1,7 @@
-"""Putting other data in the place of what databases hold: begun by a person, finished or undone here.
+"""Replacing the data of databases: started by a person, finished or undone here.
 
-Databases go on while their replacements are built beside them, which may take as long as the disk does; nobody waits for
-that but who asked. From ``ready`` on, which all of one command's become in one transaction, they are finished whatever
+Databases stay in use while their replacements are built, which may take as long as the disk does; only the command waits
+for that. From ``ready`` on, which all databases of one command become in one transaction, they are finished whatever
 happens.
 """
 
@@ -122,7 +122,7 @@ def _begun(database: Database, action: str, detail: str, now: int, deploy: bool)
 
 
 def _settle_left(registry: Registry, app: App, databases: Sequence[Database], now: int) -> None:
-    """Finish or undo what was begun on these databases, whose locks are held: who began it is gone."""
+    """Finish or undo the replacements of these databases, whose locks are held: their process has ended."""
     for database in databases:
         settle_move(registry, app, database.id, now)
     for left in snapshots.replacements_of(registry, [database.id for database in databases]):
@@ -166,7 +166,7 @@ def _finish_all(registry: Registry, app: App, begun: Sequence[Replacement], now:
 
 
 def settle(registry: Registry, app: App, now: int) -> list[str]:
-    """Finish or undo what a process that is gone had begun: what could not be, and why. The caller holds the app's lock."""
+    """Finish or undo the steps of an ended process. Returns the failures. The caller holds the app's lock."""
     problems = []
     for begun in snapshots.replacements(registry, app.id):
         with database_if_free(registry, begun.database_id) as free:
@@ -258,6 +258,6 @@ def _must_be_beside(registry: Registry, database: Database, source: Database) ->
     if goal.moved != origin.moved:
         slug = registry.instance_of(goal.instance_id).slug
         raise ProvisionerError(
-            f"{origin.name} and {goal.name} are in two places, because instance {slug} is being moved",
-            f"When it is there, try again; to go on with it: provisioner instance move {slug}",
+            f"{origin.name} and {goal.name} are in two locations, because instance {slug} is being moved",
+            f"Try again after the move. To continue it, run: provisioner instance move {slug}",
         )

@@ -43,17 +43,17 @@ def _moved(actions: Sequence[Action]) -> Iterable[Timeline]:
 def keep(registry: Registry, app: App, moved: Sequence[Moved], now: int) -> None:
     """Snapshot the databases of these timelines, and delete what is older than the app says.
 
-    The timeline moves on also where that fails: it would have to stay behind for ever on a disk that is full. Then the
+    The timeline moves on even if that fails, because a full disk would hold it back indefinitely. Then the
     history of the database says so.
     """
     for timeline_id, revision in moved:
         timeline = registry.timeline(timeline_id)
-        if timeline.revision == revision:  # else somebody else has seen to it, and the timeline has moved on
+        if timeline.revision == revision:  # else another process has done it, and the timeline has moved on
             _keep(registry, app, timeline, [item for item in databases_of(registry, timeline) if _has_data(item)], now)
 
 
 def _keep(registry: Registry, app: App, timeline: Timeline, databases: Sequence[Database], now: int) -> None:
-    """Together, so that a restore has all of them; if one of them fails, the others by themselves."""
+    """Together, so that a restore has all of them; if one of them fails, the others one by one."""
     try:
         take_snapshots(registry, app, databases, now, label="", cause=REVISION)
         for database in databases:

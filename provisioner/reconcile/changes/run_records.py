@@ -29,7 +29,7 @@ REMEMBERED = 20  # runs of a timeline, with their logs
 def begun(
     registry: Registry, timeline: Timeline, kind: str, command: str, *, database: Database | None = None
 ) -> Iterator[Run]:
-    """A run that is recorded as running; in the block it is ended with `end`. Where it is not, it was cut off."""
+    """A run that is recorded as running; the block ends it with `end`. If it does not, the run was interrupted."""
     run = Run(
         id=str(uuid.uuid4()),
         timeline_id=timeline.id,
@@ -66,8 +66,8 @@ def end(registry: Registry, run: Run, state: RunState, detail: str) -> None:
 
 
 def settle_runs(registry: Registry, app: App, now: int) -> list[str]:
-    """Find the runs whose process is gone, and end whatever is left of them: what could not be ended, and why. What they
-    were for is begun anew."""
+    """Find the runs whose process has ended, and end their remaining processes. Returns the failures. Their work starts
+    again."""
     problems = []
     for run in runs.unfinished_runs(registry, app.id):
         if run.database_id is None:
@@ -82,7 +82,7 @@ def settle_runs(registry: Registry, app: App, now: int) -> list[str]:
 
 
 def cut_off(registry: Registry, app: App, run: Run, now: int) -> None:
-    """Nobody is at a run that is called running. The caller holds the lock under which it ran."""
+    """No process works on a run that is recorded as running. The caller holds the lock under which it ran."""
     end_survivors(run.id)
     workplace.remove(registry.home, run.id)
     database = registry.database(run.database_id) if run.database_id else None
@@ -91,7 +91,7 @@ def cut_off(registry: Registry, app: App, run: Run, now: int) -> None:
         engine_of(instance).discard(instance, database)
     timeline = registry.timeline(run.timeline_id)
     with registry.change():
-        end(registry, run, RunState.CUT_OFF, "it was cut off: whoever ran it was killed")
+        end(registry, run, RunState.CUT_OFF, "it was interrupted: its process was killed")
         registry.record(
             now,
             f"timeline.{run.kind}-cut-off",

@@ -1,7 +1,7 @@
-"""Copies that have to pass a command before anybody can connect to them: of production's data, personal data is taken out.
+"""Copies with a scrub command, which removes personal data from copies of production before anyone can connect to them.
 
-The command runs on the copy where that is built, which nobody is ever connected to. Only when it has succeeded, all that
-it started is gone and the copy is whole, is it moved to its place.
+The command runs on the copy before it is at its final location, where no program can connect to it. Only when it has
+succeeded, all of its processes have ended, and the copy is intact, the copy moves to its place.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ _FILES = (".sql", ".py")
 
 
 class NotScrubbed(ProvisionerError):  # noqa: N818
-    """The copy did not pass; nobody was connected to it."""
+    """The scrub command failed; no program was connected to the copy."""
 
 
 def parse(text: str) -> str:
     """A scrub as it is kept: a shell command, or the absolute path of a file of SQL or Python. Raises UsageError."""
     if not text.strip():
-        raise UsageError("the scrub command is empty", "To have none, say --no-scrub")
+        raise UsageError("the scrub command is empty", "To remove it, use --no-scrub")
     if not text.endswith(_FILES):
         return text
     if os.path.isfile(text):
         return os.path.abspath(text)
     if len(text.split()) == 1:
-        raise UsageError(f"there is no file {text}", "Name one that is there, or a command with its arguments")
+        raise UsageError(f"no file {text}", "Use an existing file, or a command with its arguments")
     return text
 
 
@@ -77,7 +77,7 @@ def scrubbed(
         why = run(registry.home, run_row.id, _command(registry, app, database, rule, run_row, beside), stop or _never)
         failpoints.point("scrub.ran")
         if why == STOPPED:
-            raise NotScrubbed("the scrub command was stopped", "It is run again")
+            raise NotScrubbed("the scrub command was stopped", "It will run again")
         try:
             if not why:
                 engine.seal(instance, database)
@@ -86,7 +86,7 @@ def scrubbed(
         if why:
             why = mask(registry, app).text(failed(registry.home, run_row.id, "the scrub command", why))
             end(registry, run_row, RunState.FAILED, why)
-            raise NotScrubbed(why, "Nobody was connected to the copy, which is gone")
+            raise NotScrubbed(why, "No program was connected to the copy, which was deleted")
         failpoints.point("scrub.sealed")
         end(registry, run_row, RunState.SUCCEEDED, "")
     # what it has changed has no versions that a diff could go by
@@ -156,7 +156,7 @@ def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | 
             return
     with app_locked(registry, app):
         current = registry.database(database.id)
-        if current is None or not current.copied_aside:  # its branch has gone meanwhile
+        if current is None or not current.copied_aside:  # its branch has been deleted in the meantime
             engine.discard(instance, database)
             return
         engine.swap(instance, database, str(uuid.uuid4()))

@@ -1,4 +1,4 @@
-"""Sharing a database between timelines: said by a person; reconciling puts away what is not used meanwhile."""
+"""Sharing a database between timelines: requested by a person; a reconcile archives the databases that are not used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeping databases as they are, and deleting what was kept: begun by a person, finished or undone by a reconcile."""
+"""Taking and deleting snapshots: started by a person, finished or undone by a reconcile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from provisioner.registry.store import Registry
 from provisioner.system import failpoints
 
 BY_HAND = "user"
-"""The cause of a snapshot that somebody asked for."""
+"""The cause of a snapshot that a person has taken."""
 
 
 def take_snapshots(
@@ -64,7 +64,7 @@ def _made(registry: Registry, database: Database, snapshot: Snapshot) -> Snapsho
 
 
 def keep_newest(registry: Registry, app: App, database: Database, cause: str, most: int, now: int) -> None:
-    """Of a database's snapshots of one cause delete all but the newest. Raises StorageFailed and Busy."""
+    """Delete all but the newest of a database's snapshots of one cause. Raises StorageFailed and Busy."""
     kept = [snapshot for snapshot in snapshots.snapshots(registry, database.id) if snapshot.cause == cause]
     for snapshot in kept[most:]:
         delete_snapshot(registry, app, database, snapshot, now, cause="superseded")
@@ -73,7 +73,7 @@ def keep_newest(registry: Registry, app: App, database: Database, cause: str, mo
 def delete_snapshot(
     registry: Registry, app: App, database: Database, snapshot: Snapshot, now: int, cause: str = ""
 ) -> None:
-    """Delete it for good; without a cause it is who asks. Raises StorageFailed and Busy."""
+    """Delete it permanently. `cause` None is a person. Raises StorageFailed and Busy."""
     with database_locked(registry, database):
         with registry.change():
             snapshot = replace(snapshot, state=SnapshotState.DELETING, deleted_at=now)

@@ -1,4 +1,4 @@
-"""What a plan is made of: what is wanted, what is there, and the actions that lead from one to the other. Values only."""
+"""The desired state, the actual state, and the actions that lead from one to the other. Values only."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """A database is not usable for a reason that only a person can mend."""
+    """A database is unusable for a reason that only a person can resolve."""
 
     database: Database
     timeline: Timeline
@@ -152,7 +152,7 @@ class Purge:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Who may log in to a database has changed, and its server has to be told."""
+    """The logins of a database have changed, and its server still has the old ones."""
 
     database: Database
     timeline: Timeline

@@ -1,12 +1,12 @@
 """Which branch owns the data of which timeline, by what git shows. Pure: values in, values out.
 
-Git shows it beyond doubt in two ways. The anchor of a timeline is the log of a branch: that branch is the one, whatever it is
-called (`Certainty.PROVEN`). Or the anchor is no log any more, and what it holds says how the branch ended: by the last name
-in it, the branch is gone (`Certainty.NAMED`), and a branch that is made under that name gets the data back.
+Git shows it beyond doubt in two ways. The anchor of a timeline is the log of a branch: that branch is the one, whatever its
+name (`Certainty.PROVEN`). Or the anchor is the log of no branch, and its content shows how the branch ended: by the last name
+in it, the branch is gone (`Certainty.NAMED`), and a branch that is created under that name gets the data back.
 
-Only after all logs have been rewritten, as ``git gc`` does, and where there are no anchors, the text of the logs has to tell
-(`Certainty.SHOWN`): a log that goes on from the last line that is known of it, by renames that lead to its branch without a
-gap. No time is read. If two branches may be the one, none is: nothing is told from order, and nothing from ties.
+Only after all logs have been rewritten, as ``git gc`` does, and without anchors, the text of the logs decides
+(`Certainty.SHOWN`): a log that continues from the last known line of it, by renames that lead to its branch without a
+gap. No time is read. If two branches may be the one, none is: neither order nor ties decide.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Certainty(IntEnum):
 class KnownTimeline:
     """A timeline of a branch, as it was at the last look.
 
-    `place` is the branch whose log its anchor is now; empty if git has put the log aside, None if it is no branch's log. Then
-    `words` is what the anchor holds. `digest` is that of the log when it was anchored. `holds`: there is data. Not `live`: its
+    `place` is the branch whose log its anchor is now; empty if git has put the log aside, None if it is not a branch's log. Then
+    `words` is the content of the anchor. `digest` is that of the log when it was anchored. `holds`: it has data. Not `live`: its
     branch has ended, and only one that is made under its name gets the data back.
     """
 
@@ -49,7 +49,7 @@ class KnownTimeline:
 class Evidence:
     """What git shows: its branches, and the logs of those that no anchor is of (`loose`; only where they are asked for).
 
-    `whole`: all other logs are as they were, so that an anchor which is no log tells of a branch that is gone. `seen` are
+    `whole`: all other logs are as they were, so an anchor that belongs to no log proves that its branch is gone. `seen` are
     renames that a registry without anchors has followed.
     """
 
@@ -64,7 +64,7 @@ class Evidence:
 class Ownership:
     """`owners` has for each timeline's branch the branch that has its data now, where both are there.
 
-    Those of them that are `renewed` are other branches by now, which were made under the names of their own that had ended.
+    Those of them that are `renewed` are other branches by now, created under a name whose branch had ended.
     `unowned` are timelines whose data no branch gets, and why. `unclear` are branches that may own the data of timelines, by
     their branches: they get nothing until a person has decided.
     """
@@ -103,7 +103,7 @@ class _Settlement:
             self._grant(branch, claims)
         for name, branch in list(self.result.owners.items()):
             if branch in self.result.unclear and self.result.standing[name] is Certainty.NAMED:
-                del self.result.owners[name]  # its name alone is no proof, if it may be another one
+                del self.result.owners[name]  # its name alone does not prove it, if it may be another one
                 self.result.unowned[name] = "git does not show which branch has its name now"
             else:
                 self.result.unclear.pop(branch, None)
@@ -181,7 +181,7 @@ class _Settlement:
             self._tell(item, stayed[item.branch] >= 0, able, opaque)
 
     def _goes_on(self, item: KnownTimeline, branch: bytes) -> int:
-        """Where the log of a branch goes on from what is known of an item's, by renames that lead there; -1: nowhere."""
+        """The position in a branch's log after the known part of an item's, by renames that lead there; -1: none."""
         log = self.evidence.loose.get(branch)
         if log is None:
             return -1

@@ -36,7 +36,7 @@ def follows(look: PlannerContext) -> tuple[list[Action], set[bytes]]:
         if not first and all(settled(database) for database in _used(follow)):
             going[follow.new] = follow
     while stuck := going.keys() & {follow.old.branch for follow in pending if follow.new not in going}:
-        for name in stuck:  # what is there cannot leave yet
+        for name in stuck:  # its current database cannot leave yet
             del going[name]
     return [*steps, *going.values()], {name for follow in pending for name in (follow.old.branch, follow.new)}
 
@@ -56,7 +56,7 @@ def _used(follow: RenameTimeline) -> list[Database]:
 
 
 def _before(look: PlannerContext, follow: RenameTimeline, new: Timeline | None, leaving: set[str]) -> Iterator[Action]:
-    """First make room and have the data live, then move it: two plans, since each step may fail by itself."""
+    """First make room and have the data live, then move it: two plans, since each step may fail separately."""
     cause = f"replaced: {text(follow.old.branch)} was renamed to {text(follow.new)}"
     if new is not None:
         staying = tuple(item for item in look.databases[new.id] if item.live and item.id not in leaving)

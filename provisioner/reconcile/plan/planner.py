@@ -1,6 +1,6 @@
-"""What has to be done so that the databases are what the refs say. Pure: values in, values out.
+"""The actions that make the databases match the refs. Pure: values in, values out.
 
-A plan may be carried out in part, and planned again: what is left is then what the next plan says.
+A plan may be carried out in part, and planned again: the next plan contains the rest.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class _Planner:
         return Plan(tuple(actions), self.look.next_at)
 
     def _orphan(self, timeline: Timeline, cause: str) -> Orphan | None:
-        """What takes a timeline's databases from whatever branch has its name now; None if it has none any more."""
+        """Takes a timeline's databases from the branch that has its name now; None if it has no databases."""
         mine = self.look.databases[timeline.id] + self.look.lost[timeline.id]
         databases = tuple(
             item for item in mine if item.hold in (None, Hold.CONNECTED) and item.intent is not Intent.PURGE
@@ -151,17 +151,17 @@ class _Planner:
         if not database.live:
             yield from self._keep_archived(database, timeline)
         elif self.look.due(database):
-            yield self.look.archive(database, timeline, "it is no branch's: see its history")
+            yield self.look.archive(database, timeline, "it belongs to no branch: see its history")
 
     def _keep_aside(self, database: Database, timeline: Timeline) -> Iterator[Action]:
-        """Another's database is used in the place of this one."""
+        """A shared database is used instead of this one."""
         if not database.live:
             yield from self._keep_archived(database, timeline)
         elif self.look.due(database):
             yield Archive(database, timeline, "another timeline's database is shared", None)
 
     def _end_shares(self, timeline: Timeline, cause: str) -> Iterator[Action]:
-        """What was kept aside has a time to be kept from now on, as if it had been live until now."""
+        """The retention period of the databases archived for a share starts now, as if they had been live until now."""
         shares = self.look.shares[timeline.id]
         for database in self.look.databases[timeline.id]:
             if resting(database) and database.instance_id in shares and database.purge_at is None:
@@ -258,7 +258,7 @@ class _Planner:
             yield from self._left(database, timeline)
 
     def _endless(self, timeline: Timeline) -> Iterator[Database]:
-        """What was kept for as long as its branch is there: its instance was not assigned, or another's was shared."""
+        """Databases kept for as long as their branch exists: their instance was not assigned, or another's was shared."""
         for database in self.look.databases[timeline.id]:
             kept = resting(database) and database.purge_at is None and database.instance_id in self.look.instances
             if kept and not self.look.shared(database):
@@ -298,6 +298,6 @@ class _Planner:
             return
         elif (over := self.look.over_at(database)) is not None:
             if over <= self.now:
-                yield Purge(database, timeline, "its retention time is over")
+                yield Purge(database, timeline, "its retention period is over")
             else:
                 self.look.at(over)

@@ -1,4 +1,4 @@
-"""What a plan is made from: what is wanted and what is there, with the time, and what all parts of a plan ask of them."""
+"""The input of a plan: the desired and the actual state, with the time, and queries that all parts of a plan use."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PlannerContext:
         self.next_at = when if self.next_at is None else min(self.next_at, when)
 
     def newest(self, timeline: Timeline) -> list[Database]:
-        """Of each instance the database that a timeline goes on with: the live one, else the last archived."""
+        """On each instance the database that a timeline continues with: the live one, else the last archived."""
         best: dict[str, Database] = {}
         for database in self.databases[timeline.id]:
             over = self.over_at(database)
@@ -130,7 +130,7 @@ def settled(database: Database) -> bool:
 
 
 def resting(database: Database) -> bool:
-    """Is it archived, and does neither a person nor a step that was begun want anything else of it?"""
+    """Whether it is archived, and neither a person nor an unfinished step wants to change it."""
     return database.status is Status.ARCHIVED and database.intent is None and database.hold is None
 
 

@@ -18,5 +18,5 @@ def failure_of(database: Database, why: str, now: int) -> Database:
 
 
 def retry_at(attempts: int, now: int) -> int:
-    """After so many failures."""
+    """After this many failures."""
     return now + min(FIRST_RETRY_MS << min(attempts - 1, 20), LONGEST_RETRY_MS)

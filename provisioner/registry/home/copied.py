@@ -16,7 +16,7 @@ from provisioner.registry.store import Registry
 
 @dataclass(frozen=True, slots=True)
 class LeftBehind:
-    """So many databases of an instance, in this place, stay with the original."""
+    """This many databases of an instance, at this location, stay with the original."""
 
     instance: str
     location: str

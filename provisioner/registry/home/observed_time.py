@@ -15,8 +15,8 @@ from provisioner.registry.store import Registry
 from provisioner.system import uptime
 from provisioner.system.uptime import Reading
 
-LONGEST_GAP_MS: Final = 26 * 3_600_000  # who reconciles once a day looks after a home
-SAVED_MS: Final = 600_000  # so much is lost at most when the machine goes down
+LONGEST_GAP_MS: Final = 26 * 3_600_000  # a home with a daily reconcile is maintained
+SAVED_MS: Final = 600_000  # the most that is lost when the machine goes down
 
 
 def observed_ms(registry: Registry) -> int:
@@ -26,7 +26,7 @@ def observed_ms(registry: Registry) -> int:
 
 
 def observe(registry: Registry) -> None:
-    """Count the time since the last look, and start the waiting times that have not begun."""
+    """Count the time since the last look, and start the waiting periods that have not started."""
     known, now = _known(registry), uptime.reading()
     if now is None:
         return

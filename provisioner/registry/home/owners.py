@@ -1,4 +1,4 @@
-"""Whose each database is, by the registry, and of which that is still to be written beside the data.
+"""The owners of databases in the registry, and the owner records that are still to be written beside the data.
 
 Triggers set `owner_due` whenever something of it changes, whatever makes the change.
 """
@@ -32,7 +32,7 @@ _DUE = """
 
 @dataclass(frozen=True, slots=True)
 class RecordedOwner:
-    """Whose a database is by the registry, and of which timelines it was when that was last written beside the data."""
+    """The owner of a database in the registry, and the timelines that it belonged to at the last owner record."""
 
     owner: Owner
     past: frozenset[bytes]
@@ -64,7 +64,7 @@ def with_data(registry: Tables, instance_id: str) -> list[str]:
 
 
 def begin_anew(registry: Tables, said: Owner, now: int) -> None:
-    """A database was taken back that says this: it is to be written whose it is, and nothing that was injected is valid.
+    """A database with this owner record was recovered: its record is due again, and injected credentials are invalid.
 
     The generation is one that no registry has ever come to by counting.
     """

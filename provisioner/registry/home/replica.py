@@ -1,8 +1,8 @@
 """A home that follows another one, usually on another machine: its registry and key are copies of that one's.
 
-Servers of ours may run in as many homes as one likes, over databases that every machine reaches. Only the home that is
-followed changes anything. A copy is a tar archive: `SUMS`, which says what the others have to be, the key, and the registry as
-it was at one moment. Whoever has it has all databases.
+Provisioner servers may run in any number of homes, over databases that every machine reaches. Only the home that is
+followed changes anything. A copy is a tar archive: `SUMS`, with the checksums of the others, the key, and the registry as
+it was at one moment. Anyone with a copy can open all databases.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Followed:
 
 
 def followed(home: Home) -> Followed | None:
-    """None for a home that goes by itself. Raises StorageFailed."""
+    """None for an independent home. Raises StorageFailed."""
     try:
         with open(home.follows, encoding="utf-8") as file:
             read = json.load(file)
@@ -75,7 +75,7 @@ def copy(home: Home, output: BinaryIO) -> None:
         except sqlite3.Error as error:
             raise StorageFailed(f"the registry {home.registry} cannot be copied: {error}") from error
         if organization is None:
-            raise ProvisionerError(f"there is nothing in {home.path} to follow", "Run 'provisioner init' there first")
+            raise ProvisionerError(f"{home.path} has nothing to follow", "Run 'provisioner init' there first")
         sums = {
             "format": FORMAT,
             "version": found,
@@ -90,7 +90,7 @@ def copy(home: Home, output: BinaryIO) -> None:
 
 
 def _locate(home: Home, copied: sqlite3.Connection) -> None:
-    """What lies in the home lies there for those that follow it, too: they have none of it."""
+    """Make the locations in the home absolute for homes that follow it, which do not have those directories."""
     for column in ("location", "moving_location", "left_location", "backup"):
         rows = copied.execute(f"select id, {column} from instance where {column} <> ''").fetchall()
         copied.executemany(
@@ -102,13 +102,13 @@ def _locate(home: Home, copied: sqlite3.Connection) -> None:
 def receive(home: Home, copied: BinaryIO, command: tuple[str, ...], now: int) -> bool:
     """Make the home what a copy says, whole or not at all: whether anything was another. Raises ProvisionerError.
 
-    Whoever has the registry open goes on in it.
+    Processes that have the registry open continue with the new one.
     """
     before = followed(home)
     if before is None and os.path.exists(home.registry):
         raise ProvisionerError(
-            f"{home.path} has a registry of its own, which following would overwrite",
-            "Set PROVISIONER_HOME to a directory that is not there yet",
+            f"{home.path} has its own registry, which following would overwrite",
+            "Set PROVISIONER_HOME to a directory that does not exist yet",
         )
     with temp_dirs.directory(home) as directory:
         path = os.path.join(directory, _REGISTRY)
@@ -133,13 +133,13 @@ def receive(home: Home, copied: BinaryIO, command: tuple[str, ...], now: int) ->
 
 
 def promote(home: Home) -> None:
-    """Have a home that followed another go by itself. Raises ProvisionerError."""
+    """Make a home that followed another one independent. Raises ProvisionerError."""
     found = followed(home)
     if found is None:
-        raise UsageError(f"{home.path} follows no other home", "Nothing is to be done")
+        raise UsageError(f"{home.path} does not follow another home", "Nothing to do")
     if not found.sums:
         raise ProvisionerError(
-            f"{home.path} has not received a whole copy", "Let 'provisioner home follow' succeed once"
+            f"{home.path} has not received a complete copy", "Wait until 'provisioner home follow' has succeeded once"
         )
     with following_alone(home):
         identity.establish(home, found.sums.split(" ")[0])
@@ -179,12 +179,12 @@ def _unpacked(copied: BinaryIO, path: str) -> tuple[dict[str, object], bytes]:
             return sums, found[_KEY]
     except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError, FileExistsError, sqlite3.Error) as error:
         raise ProvisionerError(
-            f"this is no whole copy of a home: {error}", "It has to be what 'provisioner home copy' writes"
+            f"this is not a complete copy of a home: {error}", "Use the output of 'provisioner home copy'"
         ) from error
     except OSError as error:
         raise StorageFailed(f"a copy cannot be kept: {error.strerror}", "Make room in the home") from error
     raise ProvisionerError(
-        "this is no copy of a home that is understood here", "Have the same version of provisioner in both homes"
+        "this copy of a home is from another version", "Use the same version of provisioner in both homes"
     )
 
 

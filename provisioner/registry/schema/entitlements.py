@@ -8,15 +8,15 @@ about:
 event                                       what changes
 ==========================================  ===========================================================
 a share ends, or leads elsewhere            the share's id: only what was handed out for the share ends
-an archived database comes back             the generation (whoever has had it may be someone else now)
+an archived database comes back             the generation (its credentials may be in other hands now)
 another branch becomes production           the generation of production's databases
 a branch is there again, within its grace   the generation of its databases, and the ids of its shares
 credentials are revoked                     the generation
 ==========================================  ===========================================================
 
-``renewals`` counts what a server has to be told of: who may log in there. ``renewed`` is how far it was told, and
-``told_generation`` the generation that it was told; a reconcile tells it the rest. What is read from the registry at each
-request, as tokens are, needs no telling.
+``renewals`` counts the changes that a server must get to its logins. ``renewed`` is the last one that it got, and
+``told_generation`` the generation of its logins; a reconcile applies the rest. Credentials that are read from the registry
+at each request, as tokens are, need no such step.
 
 This module holds the SQL, for a migration; see tokens.py for what asks for it.
 """

@@ -319,7 +319,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """,
     ),
     (
-        # owner_due: 1, whose it is has to be written beside the data; 2, that was written, and may not be on disk yet
+        # owner_due: 1, the owner record must be written beside the data; 2, it was written, and may not be on disk yet
         # owner_was: what may be written there until then, one name of a timeline a line
         "0017_owners",
         """
@@ -486,7 +486,7 @@ def _identified(home: Home, connection: sqlite3.Connection, found: int) -> Ident
 
 
 def _made_at(home: Home, connection: sqlite3.Connection) -> str:
-    """Where an older home was made: what it has in ``instances`` was recorded with its whole path then."""
+    """The path at which an older home was created: its ``instances`` were recorded with their whole path then."""
     here = os.path.realpath(home.path)
     for (location,) in connection.execute("select location from instance order by created_at").fetchall():
         directory, name = os.path.split(location)

@@ -252,8 +252,8 @@ def test_new_branches_and_forks_go_where_they_belong_while_it_is_moved(tmp_path:
         ("instance", "move", "default", "--directory", str(tmp_path / "third")),
     ):
         assert "is being moved to" in refused(repo, *command)
-    assert "in two places" in refused(repo, "database", "fork", "production", gone, "--yes")
-    assert "3 of 6 databases are there. Go on: provisioner instance move default" in ok(repo, "status")
+    assert "in two locations" in refused(repo, "database", "fork", "production", gone, "--yes")
+    assert "3 of 6 databases are there. To continue, run: provisioner instance move default" in ok(repo, "status")
     assert "is being moved" in ok(repo, "instance", "show", "default")
     assert "is being moved" in provisioner(repo, "doctor").stdout
     ok(repo, "instance", "move", "default", "--back", "--yes")
@@ -296,7 +296,7 @@ def test_it_says_why_it_cannot_be_moved(tmp_path: Path, pg: PgServer) -> None:
     moved(repo, "--url", pg.url())
     other = pg.url().replace("127.0.0.1", "localhost")
     third = ("--directory", str(tmp_path / "third"))
-    assert "is still kept. First delete it" in refused(repo, "instance", "move", "default", *third, "--yes")
+    assert "Delete it first" in refused(repo, "instance", "move", "default", *third, "--yes")
     moved(repo, "--forget")
     assert "the same server" in refused(repo, "instance", "move", "default", "--url", other, "--yes")
 
@@ -351,7 +351,7 @@ def test_a_move_that_is_over_is_not_gone_on_with(tmp_path: Path, home: Path) -> 
         asked = move(registry, find(registry, "default"), StorageTarget(), back=False, forget=False)
         moved(repo)
         before = everything(tmp_path / "disk")
-        with pytest.raises(ProvisionerError, match="not being moved any more"):
+        with pytest.raises(ProvisionerError, match="no longer being moved"):
             list(asked.do(NULL_REPORTER))
     assert everything(tmp_path / "disk") == before
     assert len(before) == 2

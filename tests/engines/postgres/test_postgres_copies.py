@@ -268,7 +268,7 @@ def test_copies_of_production_have_to_pass_a_scrub(repo: Path, tmp_path: Path, p
         repo, "database", "fork", "production", "login", "--scrub", "psql -c 'select nothing'", "--yes"
     )
     assert refused.returncode == 1
-    assert "Nobody was connected to the copy" in refused.stderr
+    assert "No program was connected to the copy" in refused.stderr
     assert marked(repo, "login") == "login"
     ok(repo, "database", "fork", "production", "login", "--scrub", "psql -c 'delete from person'", "--yes")
     assert ask(repo, "login", "select count(*) from person") == [(0,)]

@@ -40,7 +40,7 @@ def test_branches_have_databases_on_it_and_it_comes_back(repo: Path, home: Path)
     given = environment(repo, "login")
     assert given["PGHOST"] == "127.0.0.1"
     first = pid(home)
-    assert ok(repo, "instance", "stop", "main") == "instance main has stopped\n"
+    assert ok(repo, "instance", "stop", "main") == "Stopped instance main\n"
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(given["DATABASE_URL"])
     told = ok(repo, "exec", "--branch", "login", "--", "psql", "-Atc", "select text from mark")

@@ -32,11 +32,11 @@ def test_why_a_server_cannot_be_linked(tmp_path: Path, pg: PgServer) -> None:
     assert "no DNS server knows that host" in refused(tmp_path, f"postgresql://admin:{SECRET}@nowhere.invalid/postgres")
     told = refused(tmp_path, f"postgresql://admin:{SECRET}@127.0.0.1:1/postgres")
     assert "nothing listens there" in told
-    assert told.endswith("Then run: this again\n")
+    assert told.endswith("Then run: the same command again\n")
     assert "does not accept this user and password" in refused(tmp_path, pg.url(password=SECRET))
     told = refused(tmp_path, pg.url(), "--sslmode", "require")
     assert "offers no TLS" in told
-    assert told.endswith("or say: this again, with --sslmode disable\n")
+    assert told.endswith("or say: the same command again, with --sslmode disable\n")
     assert 'database "nothing" does not exist' in refused(tmp_path, pg.url(database="nothing"))
     pg.ask(f"create role humble login password '{SECRET}'; grant connect on database postgres to humble")
     try:

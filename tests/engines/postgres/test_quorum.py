@@ -111,7 +111,7 @@ def test_names_are_proposed_as_sql_has_them() -> None:
 
 def test_fewer_than_are_wanted_are_too_few() -> None:
     text = _broken(WELL, 3)
-    assert "waits for 1 standby and so lies on 2 nodes, and 3 are wanted" in text
+    assert "waits for 1 standby and so is stored on 2 nodes, and 3 are wanted" in text
     assert "'ANY 2 (node2, node3)'" in text
     assert quorum_status(WELL, 3).nodes == 2
 

@@ -66,9 +66,9 @@ def test_an_instance_tells_who_follows_and_on_how_many_nodes_a_write_lies(repo: 
     assert (standby["name"], standby["state"], standby["sync"]) == ("node2", "streaming", "quorum")
     assert isinstance(standby["lag_bytes"], int)
     told = ok(repo, "instance", "show", "main")
-    assert "replication: an acknowledged write lies on at least 2 nodes, 2 are required" in told
+    assert "replication: an acknowledged write is stored on at least 2 nodes, 2 are required" in told
     assert "node2  127.0.0.1  streaming  quorum" in told
-    assert "ok    quorum: an acknowledged write lies on 2 nodes or more" in ok(repo, "instance", "test", "main")
+    assert "ok   quorum: an acknowledged write is stored on 2 nodes or more" in ok(repo, "instance", "test", "main")
 
 
 def test_a_server_that_does_not_promise_is_not_added(tmp_path: Path, primary: PgServer) -> None:
@@ -105,8 +105,8 @@ def test_while_the_promise_is_broken_databases_are_in_error_and_then_mended(
     assert all("so writes wait" in database["error"] for database in found["databases"])
     assert provisioner(repo, "exec", "--branch", "login", "--", "true").returncode == 3
     done = provisioner(repo, "instance", "test", "main")
-    assert "WRONG quorum: 0 of 1 standby" in done.stdout
-    assert "WRONG" in provisioner(repo, "doctor").stdout
+    assert "FAIL quorum: 0 of 1 standby" in done.stdout
+    assert "FAIL" in provisioner(repo, "doctor").stdout
     pair[1].start()
     until(lambda: promised(pair[0]).holds)
     ok(repo, "database", "fix", "--all")

@@ -81,7 +81,7 @@ def test_without_a_server_of_ours_nothing_runs(repo: Path) -> None:
         assert "provisioner up" in done.stderr
     assert not trace.exists()
     done = provisioner(repo, "assign", "--connect", "file", "keys")
-    assert "apps reach it through a server" in done.stderr
+    assert "apps reach it through the provisioner server" in done.stderr
     assert done.returncode == 2
 
 

@@ -1,4 +1,4 @@
-"""`provisioner database diff`: what one database has that another has not."""
+"""`provisioner database diff`: the keys that differ between two databases."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _SIDES = {Side.FIRST: "a", Side.SECOND: "b", Side.BOTH: "both"}
 @click.command()
 @click.argument("a")
 @click.argument("b")
-@click.option("--values", is_flag=True, help="With the values: the one in A, and the one in B.")
-@click.option("--stat", is_flag=True, help="Only how many.")
-@click.option("--exit-code", is_flag=True, help="Exit with 1 if there are differences.")
+@click.option("--values", is_flag=True, help="Also print the values in A and in B.")
+@click.option("--stat", is_flag=True, help="Print only the counts.")
+@click.option("--exit-code", is_flag=True, help="Exit with code 1 if there are differences.")
 @selector_options("app", "instance")
 @json_option
 @kv_errors
@@ -45,11 +45,11 @@ def diff(a: str, b: str, values: bool, stat: bool, exit_code: bool, selectors: S
     + only in B, - only in A, ~ different in B.
 
     A and B are databases, timelines, branches, files, dumps, or connect URLs. Databases of two timelines are compared on
-    each instance that both have. Where one is a fork of the other, what was written since is told from what was deleted;
-    and where both are files, only pages that differ are looked at.
+    each instance that both have. If one is a fork of the other, keys deleted in one are distinguished from keys added
+    in the other. If both are files, only the pages that differ are read.
     """
     if a == b == "-":
-        raise UsageError("standard input can be one of the two, not both", "Name a file")
+        raise UsageError("A and B cannot both be standard input", "Use a file for one of them")
     pairs = _pairs(NamedTarget(selectors, a), NamedTarget(selectors, b))
     if as_json and len(pairs) > 1:
         names = ", ".join(first.name for first, _ in pairs)
@@ -60,7 +60,7 @@ def diff(a: str, b: str, values: bool, stat: bool, exit_code: bool, selectors: S
 
 
 def _pairs(one: NamedTarget, other: NamedTarget) -> list[tuple[DataSource, DataSource]]:
-    """What is compared with what: of two timelines, the Deno KV databases on each instance that both have."""
+    """The pairs to compare: for two timelines, their Deno KV databases on each instance that both have."""
     first, second = registered(one), registered(other)
     if first is None or second is None:
         return [(place(one), place(other))]
@@ -78,7 +78,7 @@ def _place(target: Target, database: Database) -> DataSource:
 
 
 def _compared(first: DataSource, second: DataSource, *, values: bool, stat: bool, as_json: bool) -> bool:
-    """Print how two databases differ; whether they do."""
+    """Print how two databases differ, and return whether they do."""
     fork = fork_version(first, second)
     counts: Counter[Kind] = Counter()
     with ExitStack() as stack:
@@ -90,7 +90,7 @@ def _compared(first: DataSource, second: DataSource, *, values: bool, stat: bool
         elif not stat:
             for change in found:
                 click.echo(_line(change, values))
-        for _ in found:  # what was not printed is counted
+        for _ in found:  # count what is not printed
             pass
         if as_json:
             click.echo(f"{_json({kind.value: counts[kind] for kind in Kind})[1:-1]}}}")
@@ -101,7 +101,7 @@ def _compared(first: DataSource, second: DataSource, *, values: bool, stat: bool
 
 
 def fork_version(first: DataSource, second: DataSource) -> int | None:
-    """The version of the database when one of the two was forked from the other; None where no fork is known of."""
+    """The version at which one of the two was forked from the other; None if no fork is known."""
     for one, other in ((first.database, second.database), (second.database, first.database)):
         if one is not None and other is not None and one.forked_from == other.id:
             return one.fork_version
@@ -126,7 +126,7 @@ def _line(change: EntryChange, values: bool) -> str:
 def _print_json(
     first: DataSource, second: DataSource, fork: int | None, changes: Iterable[EntryChange], values: bool
 ) -> None:
-    """One document, printed as it is found, up to the counts that end it."""
+    """One document, printed as changes are found, with the counts at its end."""
     head = {"a": first.name, "b": second.name, "fork": None if fork is None else json_lines.stamp(fork)}
     click.echo(f'{_json(head)[:-1]}, "changes": [', nl=False)
     before = "\n"

@@ -1,4 +1,4 @@
-"""`provisioner database dump` and `load`: a database as lines of JSON, which docs/dump.md describes."""
+"""`provisioner database dump` and `load`: a database as lines of JSON, in the format that docs/dump.md describes."""
 
 from __future__ import annotations
 
@@ -47,10 +47,13 @@ Advance = Callable[[int], None]
 
 @click.command()
 @target_argument("TARGET", required=True, unparsed=True)
-@click.option("-o", "--output", metavar="FILE", help="Into this file, which is there when it is complete.")
-@click.option("--no-versionstamps", is_flag=True, help="Leave them away: two dumps of the same data are then the same.")
+@click.option("-o", "--output", metavar="FILE", help="Write to this file, which appears when it is complete.")
+@click.option("--no-versionstamps", is_flag=True, help="Omit versionstamps, so that equal data gives equal dumps.")
 @click.option(
-    "--format", "form", metavar="FORMAT", help="Of a postgres database: custom (usual), plain, tar, directory."
+    "--format",
+    "form",
+    metavar="FORMAT",
+    help="Format for a postgres database: custom (default), plain, tar, directory.",
 )
 @yes_option
 @json_option
@@ -68,7 +71,7 @@ def dump(
     TARGET is a branch, a timeline, a database, a file or a connect URL (with its token in DENO_KV_ACCESS_TOKEN).
     """
     if as_json and output is None:
-        raise UsageError("--json describes what was written to a file", "Name it: --output FILE")
+        raise UsageError("--json requires --output", "Add --output FILE")
     source = source_of(wanted)
     if output is not None and os.path.exists(output):
         confirm(f"Replace {output}?", yes)
@@ -76,7 +79,7 @@ def dump(
         dump_whole(source, output, form, as_json=as_json)
         return
     if form is not None:
-        raise UsageError("--format is for postgres databases", "Leave it away: this dump is lines of JSON")
+        raise UsageError("--format is for postgres databases", "Omit it: this dump is lines of JSON")
     with snapshot(source) as found, written(output) as file:
         version = None if found.version is None else json_lines.stamp(found.version)
         header = json_lines.Header(source.name, rfc3339(now_ms()) or "", version, found.whole, found.expiry)
@@ -96,19 +99,20 @@ def dump(
         note(shown(f"dumped {entries:,} entries of {source.name}"))
     if not found.whole:
         click.echo(
-            "provisioner: over the network entries do not say when they expire, and what was written meanwhile may be in"
-            " the dump or not",
+            "provisioner: a dump over the network has no expiry times, and may miss writes that were made during it",
             err=True,
         )
 
 
 @click.command()
 @target_argument("TARGET [FILE]", required=True, most=1, unparsed=True)
-@click.option("--replace", is_flag=True, help="The database becomes what the dump says: other keys are deleted.")
-@click.option("--merge", is_flag=True, help="Entries of the dump go over those of the same keys; others stay.")
-@click.option("--keep-versionstamps", is_flag=True, help="As the dump has them. Only by file, and not with --merge.")
-@click.option("--no-snapshot", is_flag=True, help="Do not keep what was there as a snapshot.")
-@click.option("--from-line", type=click.IntRange(1), default=1, metavar="N", help="Go on where a load has stopped.")
+@click.option("--replace", is_flag=True, help="Replace all data with the dump; other keys are deleted.")
+@click.option("--merge", is_flag=True, help="Add the dump's entries, replacing those with the same keys.")
+@click.option(
+    "--keep-versionstamps", is_flag=True, help="Keep the dump's versionstamps. Only by file, without --merge."
+)
+@click.option("--no-snapshot", is_flag=True, help="Do not keep the current data as a snapshot.")
+@click.option("--from-line", type=click.IntRange(1), default=1, metavar="N", help="Continue an interrupted load here.")
 @deploy_option
 @yes_option
 @json_option
@@ -127,7 +131,7 @@ def load(
 ) -> None:
     """Load a dump into a database.
 
-    One that is not empty only if you say how: what was there is kept as a snapshot, if it is a branch's. A postgres
+    A database that is not empty needs --replace or --merge. A branch's current data is kept as a snapshot. A postgres
     database takes what pg_dump writes.
 
     TARGET is a branch, a timeline, a database, a file, or a connect URL (with its token in DENO_KV_ACCESS_TOKEN). The
@@ -135,16 +139,16 @@ def load(
     """
     file = words[0] if words else "-"
     if replace and merge:
-        raise UsageError("--replace and --merge are two different things", "Say one")
+        raise UsageError("--replace and --merge cannot be used together", "Choose one")
     if keep_versionstamps and merge:
-        raise UsageError("versionstamps of two databases do not go together", "Say --replace, or leave them away")
+        raise UsageError("--keep-versionstamps and --merge cannot be used together", "Use --replace, or omit one")
     if from_line > 1 and not (replace or merge):
-        raise UsageError("--from-line goes on with a load that has begun", "Say --replace or --merge with it")
+        raise UsageError("--from-line requires --replace or --merge", "Add the one that the first load had")
     target = source_of(wanted)
     if isinstance(target, WholeDatabase):
         if merge or keep_versionstamps or from_line > 1:
             raise UsageError(
-                "a postgres database is replaced as a whole", "Say --replace, or nothing where it is empty"
+                "a postgres database can only be replaced as a whole", "Use --replace, or no option if it is empty"
             )
         load_whole(
             *(target, file),
@@ -163,7 +167,7 @@ def load(
             if not (replace or merge):
                 raise ProvisionerError(
                     f"{target.name} is not empty",
-                    "Say --replace to have what the dump says and nothing else, or --merge to add it to what is there",
+                    "Use --replace to replace its data with the dump, or --merge to add the dump to it",
                 )
             confirm(f"{'Replace all' if replace else 'Change'} entries of {target.name}?{_users(target)}", yes)
         source = Dump(stream)
@@ -203,16 +207,16 @@ def _stopped(stopped: loading.LoadStopped, target: DataSource, file: str, how: s
     done = stopped.loaded
     kept = "nothing was loaded"
     if done.entries:
-        kept = f"{done.entries:,} entries, all up to line {done.line}, are loaded and stay"
+        kept = f"{done.entries:,} entries, up to line {done.line}, are loaded and stay"
     if isinstance(stopped.reason, KeyboardInterrupt):
         what = "stopped"
     elif isinstance(stopped.reason, DumpInvalid):
         what = str(stopped.reason)
     else:
-        what = f"behind line {done.line}: {stopped.reason}"
+        what = f"line {done.line} or later: {stopped.reason}"
     words = f"{shlex.quote(target.name)} {shlex.quote(file)}"
     again = f"provisioner database load {words} {how} --from-line {done.line + 1}"
-    return ProvisionerError(f"{what}; {kept}", f"Go on with: {again}")
+    return ProvisionerError(f"{what}; {kept}", f"To continue, run: {again}")
 
 
 def _users(target: DataSource) -> str:
@@ -227,11 +231,11 @@ def _keep(target: DataSource) -> None:
         return
     with Registry.open(the_home()) as registry:
         (kept,) = take_snapshots(registry, target.app, [target.database], now_ms(), label="", cause="load")
-    note(f"what {target.name} holds is kept as snapshot {kept.id}")
+    note(f"Kept the current data of {target.name} as snapshot {kept.id}")
 
 
 def _record(target: DataSource, action: str, detail: str, *, deploy: bool | None = None) -> None:
-    """Add it to the database's history; with `deploy` as one that holds other data now."""
+    """Add it to the database's history; with `deploy`, as a replacement of its data."""
     if target.database is None or target.app is None:
         return
     database_id = target.database.id
@@ -242,7 +246,7 @@ def _record(target: DataSource, action: str, detail: str, *, deploy: bool | None
 
 
 def _deploy(target: DataSource, *, wanted: bool, quiet: bool) -> None:
-    """Run the pre-deploy command on what was loaded, and say so, or that it was not run."""
+    """Run the pre-deploy command on the loaded data, and report that, or that it was not run."""
     if target.database is None or target.app is None:
         return
     with Registry.open(the_home()) as registry:
@@ -267,7 +271,7 @@ def _size(file: str) -> int | None:
 
 @contextmanager
 def progress(verb: str, total: int | None, unit: str) -> Iterator[Advance]:
-    """How far it is, on a terminal: called with how much is done in all."""
+    """Progress on a terminal: called with the total done so far."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""`provisioner database fork` and `reset`: another timeline's data, or none, instead of what databases hold."""
+"""`provisioner database fork` and `reset`: replace a timeline's data with a copy of another's, or with none."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from provisioner.operations import fork_reset
 from provisioner.operations.archive import begin_empty
 from provisioner.registry.store import Registry
 
-app_option = click.option("--app", "slug", metavar="APP", help="The app. Default: the one whose checkout this is.")
+app_option = click.option("--app", "slug", metavar="APP", help="The app. Default: the app for the current directory.")
 queue_option = click.option(
-    "--with-queue", is_flag=True, help="Copy queued messages too: who listens to the copy gets them a second time."
+    "--with-queue", is_flag=True, help="Also copy queued messages; the copy's listeners get them again."
 )
 deploy_option = click.option(
     "--no-deploy", is_flag=True, help="Do not run the pre-deploy command on the new data; 'timeline deploy' runs it."
@@ -48,8 +48,8 @@ def fork(
     All of the timeline's databases are replaced, or none. FROM stays writable.
 
     Each is a branch, a timeline, or one database by its name or id; TO is by default the branch that is checked out here.
-    All of TO's databases are replaced, or none. Their current data becomes snapshots, and the pre-deploy command runs on
-    the copies. A copy of production has to pass the scrub command of its assignment, unless another is given.
+    TO's current data becomes snapshots, and the pre-deploy command runs on the copies. The scrub command of the assignment
+    runs on copies of production, unless you give another.
     """
     with Registry.open(the_home()) as registry:
         goal = load(registry, parse(target, selectors))
@@ -72,7 +72,7 @@ def fork(
     metavar="empty|production|BRANCH",
     default="empty",
     show_default=True,
-    help="What they hold then: nothing, or a copy of another timeline's data.",
+    help="Their new data: none, or a copy of another timeline's data.",
 )
 @queue_option
 @scrub_options

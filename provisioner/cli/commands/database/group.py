@@ -1,4 +1,4 @@
-"""`provisioner database`: look at databases, mend them, archive and recover them."""
+"""`provisioner database`: list, show, fix, archive, and recover databases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from provisioner.operations.target import only_one
 from provisioner.reconcile.changes.found_databases import Found
 from provisioner.registry.store import Registry
 
-# Each in a module of its own, which is imported when it is asked for.
+# Each is in its own module, which is imported when the command is used.
 _ELSEWHERE = {
     "dump": "provisioner.cli.commands.database.dump:dump",
     "load": "provisioner.cli.commands.database.dump:load",
@@ -47,7 +47,7 @@ for _command in (fork, reset, snapshot, restore):
 
 @database.command(name="list")
 @target_argument()
-@click.option("--all", "everything", is_flag=True, help="Of every app.")
+@click.option("--all", "everything", is_flag=True, help="Databases of every app.")
 @json_option
 def list_databases(wanted: NamedTarget, everything: bool, as_json: bool) -> None:
     """List databases with their timeline and status."""
@@ -90,13 +90,13 @@ def show(wanted: NamedTarget, as_json: bool) -> None:
 
 @database.command()
 @target_argument()
-@click.option("--all", "everything", is_flag=True, help="Every database that is in error.")
+@click.option("--all", "everything", is_flag=True, help="Every database that failed.")
 @json_option
 def fix(wanted: NamedTarget, everything: bool, as_json: bool) -> None:
     """Retry what failed: a database or its pre-deploy command.
 
     TARGET is a branch, a timeline, or one database by its name or id; by default, the branch that is checked out here.
-    With --all, --instance restricts it to the databases on one instance. What goes wrong is in 'database show'.
+    With --all, --instance restricts it to the databases on one instance. 'database show' shows the error.
     """
     selectors = wanted.selectors
     if everything and wanted.names_timeline:
@@ -122,7 +122,7 @@ def fix(wanted: NamedTarget, everything: bool, as_json: bool) -> None:
 def archive(wanted: NamedTarget, yes: bool, as_json: bool) -> None:
     """Archive a database, recoverable for the retention period.
 
-    TARGET is a branch, a timeline, or one database by its name or id. 'recover' brings them back.
+    TARGET is a branch, a timeline, or one database by its name or id. To undo, run 'provisioner database recover'.
     """
     with Registry.open(the_home()) as registry:
         target = load(registry, wanted)
@@ -132,17 +132,17 @@ def archive(wanted: NamedTarget, yes: bool, as_json: bool) -> None:
 
 @database.command()
 @target_argument()
-@click.option("--all", "everything", is_flag=True, help="Every stored database that is not in the registry.")
-@click.option("--to", "branch", metavar="BRANCH", help="Give the data to this branch instead of its own.")
+@click.option("--all", "everything", is_flag=True, help="Every stored database that is missing from the registry.")
+@click.option("--to", "branch", metavar="BRANCH", help="Give the data to this branch.")
 @json_option
 def recover(wanted: NamedTarget, everything: bool, branch: str | None, as_json: bool) -> None:
     """Recover an archived database.
 
-    TARGET is a branch, a timeline, or one database by its name or id. If their branch is gone, archived databases stay until
-    they are archived by hand. Programs that use a database that was not in the registry must be restarted.
+    TARGET is a branch, a timeline, or one database by its name or id. If the branch is gone, its recovered databases stay
+    until you archive them. Restart programs that use a database that was missing from the registry.
     """
     if everything == wanted.narrowed:
-        raise click.UsageError("name a target, or use --all")
+        raise click.UsageError("choose a target, or use --all")
     several = _messages("recover") if as_json else None
     with Registry.open(the_home()) as registry:
         if everything:
@@ -159,7 +159,7 @@ def recover(wanted: NamedTarget, everything: bool, branch: str | None, as_json: 
 
 
 def _messages(action: str) -> Describe:
-    """The document of a change that is about databases of several timelines."""
+    """The document of a change to databases of several timelines."""
     return lambda lines: {
         "action": action,
         "app": None,
@@ -171,7 +171,7 @@ def _messages(action: str) -> Describe:
 
 
 def _found(registry: Registry, wanted: NamedTarget, branch: str | None) -> list[Found]:
-    """What is stored and not in the registry, by its id; or what a timeline has of it that has nothing archived."""
+    """A stored database that is missing from the registry, by its id; or those of a timeline that has nothing archived."""
     if wanted.text is not None and (one := found_databases.with_id(registry, wanted.text)) is not None:
         if branch is None:
             return [one]
@@ -192,8 +192,8 @@ def _found(registry: Registry, wanted: NamedTarget, branch: str | None) -> list[
 def purge(wanted: NamedTarget, yes: bool, as_json: bool) -> None:
     """Permanently delete an archived database now.
 
-    TARGET is a branch, a timeline, or one database by its name or id. Databases whose data is lost are discarded, including
-    live ones. If the branch of one is there, it gets a new, empty database.
+    TARGET is a branch, a timeline, or one database by its name or id. A database whose data is lost is discarded, even if
+    it is live; if its branch exists, the branch gets a new, empty database.
     """
     with Registry.open(the_home()) as registry:
         target = load(registry, wanted)

@@ -23,7 +23,7 @@ from provisioner.operations import load_dump
 from provisioner.registry.store import Registry
 from provisioner.system.atomic_file import sync_path
 
-NO_DUMP = "Name a dump, or to empty the database: provisioner database reset TARGET"
+NO_DUMP = "Use a dump. To empty the database, run: provisioner database reset TARGET"
 
 
 def dump_whole(whole: WholeDatabase, output: str | None, form: str | None, *, as_json: bool) -> None:
@@ -32,13 +32,13 @@ def dump_whole(whole: WholeDatabase, output: str | None, form: str | None, *, as
     form = form or dumps.formats[0]
     if form not in dumps.formats:
         raise UsageError(
-            f"a {instance.engine} database has no dump in the format {form!r}", f"Use {', '.join(dumps.formats)}"
+            f"{instance.engine} databases have no dump format {form!r}", f"Use one of {', '.join(dumps.formats)}"
         )
     _must_be_connected(database)
     if form == "directory" and output is not None:
         _directory(dumps, whole, output)
     elif output is None and sys.stdout.isatty() and form != "plain":
-        raise UsageError("this would fill the terminal with what no terminal shows", "Name a file: --output FILE")
+        raise UsageError("a dump in this format cannot be shown on a terminal", "Add --output FILE")
     else:
         with written(output) as file:
             file.flush()
@@ -73,7 +73,7 @@ def load_whole(
     app, database, _ = whole
     _must_be_connected(database)
     if file != "-" and not os.path.exists(file):
-        raise ProvisionerError(f"{file} cannot be read: there is no such file")
+        raise ProvisionerError(f"{file} cannot be read: no such file")
     with tempfile.TemporaryDirectory(prefix="provisioner-") as directory, Registry.open(the_home()) as registry:
         if file == "-":
             path = os.path.join(directory, "dump")
@@ -101,11 +101,11 @@ def _must_hold_something(path: str) -> None:
 def _must_be_connected(database: Database) -> None:
     if database.status is not Status.CONNECTED:
         raise NotReady(
-            f"database {database.name!r} is {database.status}", f"See 'provisioner database show {database.name}'"
+            f"database {database.name!r} is {database.status}", f"See: provisioner database show {database.name}"
         )
 
 
 def _dumps(instance: Instance) -> Dumps:
     found = engine_of(instance).dumps
-    assert found is not None  # noqa: S101 - it was asked before
+    assert found is not None  # noqa: S101 - callers have checked it
     return found

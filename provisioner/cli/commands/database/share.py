@@ -1,4 +1,4 @@
-"""`provisioner database share` and `unshare`: one database of several timelines, on purpose."""
+"""`provisioner database share` and `unshare`: one database that several timelines use deliberately."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from provisioner.registry.store import Registry
 def share(source: str, target: str, selectors: Selectors, yes: bool, as_json: bool) -> None:
     """Let timeline TO use FROM's database.
 
-    TO's own databases are archived and kept, and come back with 'unshare'. Each is a branch or a timeline; TO is by default
-    the branch that is checked out here.
+    TO's own databases are archived; 'unshare' recovers them. Each is a branch or a timeline; TO is by
+    default the branch that is checked out here.
     """
     with Registry.open(the_home()) as registry:
         sharer = load(registry, parse(target, selectors))

@@ -1,4 +1,4 @@
-"""`provisioner database snapshot` and `restore`: a database as it was."""
+"""`provisioner database snapshot` and `restore`: point-in-time copies of a database."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def snapshot() -> None:
 
 @snapshot.command()
 @target_argument()
-@click.option("--label", default="", help="A word to know it by.")
+@click.option("--label", default="", help="A note that helps you recognize it.")
 @json_option
 def create(wanted: NamedTarget, label: str, as_json: bool) -> None:
     """Take a snapshot of a database.
@@ -45,7 +45,7 @@ def create(wanted: NamedTarget, label: str, as_json: bool) -> None:
 def list_snapshots(wanted: NamedTarget, as_json: bool) -> None:
     """List snapshots, newest first.
 
-    Default: of all of the app's databases.
+    Default: the snapshots of all of the app's databases.
     """
     slug = wanted.selectors.instance
     with Registry.open(the_home()) as registry:
@@ -88,7 +88,7 @@ def _at(document: Document) -> str:
 def delete(identity: str, yes: bool, as_json: bool) -> None:
     """Permanently delete a snapshot.
 
-    SNAPSHOT is its id, or the beginning of one.
+    SNAPSHOT is its id or the first characters of its id.
     """
     with Registry.open(the_home()) as registry:
         kept = snapshots.find(registry, identity)
@@ -101,7 +101,7 @@ def delete(identity: str, yes: bool, as_json: bool) -> None:
 
 @click.command()
 @target_argument("TARGET [SNAPSHOT]", required=True, most=1, options=("app", "branch", "timeline", "instance"))
-@click.option("--revision", metavar="COMMIT", help="As it was when its timeline moved on from this commit.")
+@click.option("--revision", metavar="COMMIT", help="Restore the data as it was when the timeline left this commit.")
 @queue_option
 @deploy_option
 @yes_option
@@ -117,8 +117,8 @@ def restore(
 ) -> None:
     """Restore a database from a snapshot.
 
-    TARGET is a branch, a timeline, or one database by its name or id. SNAPSHOT is the id of one that was taken of them, or
-    its beginning; those that were taken with it are restored with it. Their current data becomes snapshots, and the
+    TARGET is a branch, a timeline, or one database by its name or id. SNAPSHOT is the id, or the first characters of the id,
+    of one of its snapshots; those taken together with it are restored too. The current data becomes snapshots, and the
     pre-deploy command runs on the restored data.
     """
     if (not words) == (revision is None):

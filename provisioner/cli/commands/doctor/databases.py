@@ -1,4 +1,4 @@
-"""What `provisioner doctor` says of databases that are stored and not in the registry, or in it as another timeline's."""
+"""Databases that are stored but missing from the registry, or recorded there for another timeline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from provisioner.registry.store import Registry
 
 
 def unregistered(registry: Registry, instance: Instance) -> Iterator[Finding]:
-    """On an instance whose place can be looked at."""
+    """Databases on an instance whose location can be read."""
     try:
         found = found_databases.everything(registry, instance)
     except ServerStopped:
@@ -25,22 +25,24 @@ def unregistered(registry: Registry, instance: Instance) -> Iterator[Finding]:
         yield f"instance {instance.slug}", False, str(error)
         return
     for each in found:
-        state = "not what the registry has, which may be older than the data" if each.known else "not in the registry"
+        state = (
+            "differs from the registry, which may be older than the data" if each.known else "is not in the registry"
+        )
         step = f"Run: provisioner database recover {each.id}"
         if each.owner is None:
-            yield f"instance {instance.slug}", False, f"{each.stored.where} is {state}. {step} --app APP --to TIMELINE"
+            yield f"instance {instance.slug}", False, f"{each.stored.where} {state}. {step} --app APP --to TIMELINE"
             continue
         name = f"app {each.owner.app} {shown(each.owner.timeline)}"
-        yield name, False, f"its database {each.id} ({each.stored.where}) is {state}. {step}"
+        yield name, False, f"its database {each.id} ({each.stored.where}) {state}. {step}"
 
 
 def not_assigned(registry: Registry, assigned: Collection[str]) -> Iterator[Finding]:
-    """On instances that no app is assigned to, and on those that the registry does not have."""
+    """Databases on instances that no app is assigned to, and on instances that are missing from the registry."""
     for instance in registry.instances():
         if instance.id not in assigned and engine_of(instance).look(instance).well:
             yield from unregistered(registry, instance)
     for path, mark in lost(registry):
-        text = f"it stores in {path} and is not in the registry"
+        text = f"it stores data in {path} and is not in the registry"
         yield (
             f"instance {mark.slug}",
             False,

@@ -1,4 +1,4 @@
-"""What `doctor --deep` does besides: read every database and every snapshot from beginning to end."""
+"""`doctor --deep`: read every database and every snapshot from beginning to end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from provisioner.registry.store import Registry
 
 
 def deep(registry: Registry) -> Iterator[Finding]:
-    """A finding for each that is damaged or cannot be read, and one for all of them."""
+    """A finding for each database that is damaged or cannot be read, and one for the total."""
     sources = [
         (app, source)
         for app in registry.apps(removed=True)
@@ -32,12 +32,12 @@ def deep(registry: Registry) -> Iterator[Finding]:
             if text := _problem(registry, source, progress.alive):
                 wrong += 1
                 yield f"app {app.slug} {source.database.name}", False, text
-    yield "deep", True, f"read {len(sources)} databases and snapshots to the end: {len(sources) - wrong} are whole"
+    yield "deep", True, f"read {len(sources)} databases and snapshots to the end: {len(sources) - wrong} are intact"
 
 
 def _problem(registry: Registry, source: Source, alive: Callable[[], None]) -> str:
     database = source.database
-    what = f"snapshot {source.snapshot_id} of it" if source.snapshot_id else "it"
+    what = f"its snapshot {source.snapshot_id}" if source.snapshot_id else "it"
     try:
         instance = registry.storage_of(database)
         problem = engine_of(instance).deep_damage(instance, source, alive)
@@ -53,7 +53,7 @@ def _problem(registry: Registry, source: Source, alive: Callable[[], None]) -> s
 
 
 class _Progress:
-    """What is being read, on standard error if that is a terminal: n of m, with a mark that moves."""
+    """What is being read, on standard error if that is a terminal: n of m, with a spinner."""
 
     _MARKS = "|/-\\"
 

@@ -1,4 +1,4 @@
-"""`provisioner doctor`: what is wrong on this machine and how to mend it."""
+"""`provisioner doctor`: the problems on this machine, and how to fix each."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ from provisioner.system.file_lock import held_by
 from provisioner.system.home import Home
 from provisioner.system.home_guard import must_be_home
 
-FRESH_SECONDS = 60.0  # a wake-up that is younger has probably somebody at work on it
-_OLD_SECONDS = 60.0  # of a copy: tokens that were revoked since still open databases here
-_PATIENCE_SECONDS = 2.0  # for a registry that is locked: the answer is what it is locked by
+FRESH_SECONDS = 60.0  # a younger wake-up is probably being worked on
+_OLD_SECONDS = 60.0  # of a copy: tokens that were revoked since then still open databases here
+_PATIENCE_SECONDS = 2.0  # for a locked registry: the check then reports what holds the lock
 
 
 @click.command()
-@click.option("--deep", is_flag=True, help="Read every database and snapshot to the end, too, which takes a while.")
+@click.option("--deep", is_flag=True, help="Also read every database and snapshot to its end, which takes a while.")
 @json_option
 def doctor(deep: bool, as_json: bool) -> None:
     """Check everything and report problems, changing nothing.
 
-    Exit code 1 where something is wrong.
+    Exit code 1 if a check fails.
     """
     with only_looking():
         findings = list(_findings(any_home(), deep=deep))
@@ -59,10 +59,10 @@ def doctor(deep: bool, as_json: bool) -> None:
         print_json([{"check": name, "ok": ok, "message": text} for name, ok, text in findings])
     else:
         for name, ok, text in findings:
-            click.echo(shown(f"{'ok   ' if ok else 'WRONG'} {name}: {text}"))
+            click.echo(shown(f"{'ok  ' if ok else 'FAIL'} {name}: {text}"))
     wrong = sum(not ok for _, ok, _ in findings)
     if wrong:
-        raise ProvisionerError(f"{wrong} of {len(findings)} checks failed", "Each line above says how to mend it")
+        raise ProvisionerError(f"{wrong} of {len(findings)} checks failed", "Each FAIL line above says what to do")
 
 
 def _findings(home: Home, *, deep: bool = False) -> Iterator[Finding]:
@@ -73,7 +73,7 @@ def _findings(home: Home, *, deep: bool = False) -> Iterator[Finding]:
         yield "home", False, f"{home.path} does not exist. Run 'provisioner init' in a repository"
         return
     except OSError as error:
-        yield "home", False, f"{home.path} cannot be reached: {error.strerror}. Let this user own it"
+        yield "home", False, f"{home.path} cannot be used: {error.strerror}. Make this user its owner"
         return
     yield _private(home)
     try:
@@ -119,9 +119,9 @@ def _findings(home: Home, *, deep: bool = False) -> Iterator[Finding]:
 
 def _homeless() -> Iterator[Finding]:
     for elsewhere, directory in embedded_cleanup.homeless():
-        text = f"{elsewhere} has the files of a server of {directory}, which is not there any more"
-        mend = "If it does not come back, end the process that data/postmaster.pid there names, and delete that"
-        yield "embedded server", True, f"{text}. {mend}"
+        text = f"{elsewhere} has the files of a server of {directory}, which no longer exists"
+        repair = "If it stays away, end the process that data/postmaster.pid there names, and delete that directory"
+        yield "embedded server", True, f"{text}. {repair}"
 
 
 def _git() -> Finding:
@@ -144,12 +144,12 @@ def _looked_at(name: str, check: HealthCheck) -> Finding:
 
 
 def _wake_ups(home: Home) -> Finding:
-    """Does the daemon take what hooks leave for it? Without one they wait for the next worker, and need not be taken."""
+    """Whether the daemon handles wake-ups from hooks. Without a daemon they may wait for the next worker."""
     waiting = [age for age in inbox.ages(home.inbox) if age > FRESH_SECONDS]
     if waiting:
         text = f"{len(waiting)} wake-ups have waited for up to {max(waiting):.0f} s"
-        return "inbox", False, f"{text}: the daemon does not act on them. Read its log, and restart it"
-    return "inbox", True, "empty, or just filled"
+        return "inbox", False, f"{text}, and the daemon does not handle them. Read its log, and restart it"
+    return "inbox", True, "empty, or recently filled"
 
 
 def _followed(home: Home) -> Iterator[Finding]:
@@ -169,7 +169,7 @@ def _followed(home: Home) -> Iterator[Finding]:
         yield (
             "follows",
             False,
-            f"{text}. Start 'provisioner home follow -- {' '.join(found.command)}' and see what it says",
+            f"{text}. Run 'provisioner home follow -- {' '.join(found.command)}' to see why",
         )
 
 
@@ -186,8 +186,8 @@ def _app(registry: Registry, app: App, home: Home, daemon: bool) -> Iterator[Fin
         yield (
             name,
             False,
-            f"there is no repository in {where}; its databases are kept as they are. If it has moved, run 'provisioner app"
-            f" set {app.slug} --repository NEW-PATH'; if its disk is away, mount it; if it is gone for good, run"
+            f"there is no repository in {where}; its databases are kept. If it has moved, run 'provisioner app"
+            f" set {app.slug} --repository NEW-PATH'; if its disk is not mounted, mount it; if it was deleted, run"
             f" 'provisioner app remove {app.slug}'",
         )
         return
@@ -200,11 +200,9 @@ def _app(registry: Registry, app: App, home: Home, daemon: bool) -> Iterator[Fin
         yield name, True, f"{len(branches)} branches in {where}"
         if app.max_branches and len(branches) - 1 > app.max_branches:
             beyond = len(branches) - 1 - app.max_branches
-            text = (
-                f"{beyond} branches have no databases, because {app.max_branches} have some, which is the app's limit"
-            )
+            text = f"{beyond} branches have no databases: the app's limit of {app.max_branches} branches is reached"
             raise_it = f"provisioner app set {app.slug} --max-branches {len(branches)}"
-            yield f"{name} limit", False, f"{text}. Delete branches, or raise it: {raise_it}"
+            yield f"{name} limit", False, f"{text}. Delete branches, or raise the limit: {raise_it}"
         yield _hooks(app, home, daemon)
         yield _watches(app, daemon)
         yield _behind(registry, app, home, daemon)
@@ -222,12 +220,16 @@ def _hooks(app: App, home: Home, daemon: bool) -> Finding:
     try:
         found = hooks.status(checkout.common_dir, checkout.top, home.path)
     except OSError as error:
-        return name, False, f"cannot be read: {error.strerror} ({os.fsdecode(error.filename)}). Change its owner"
+        return (
+            name,
+            False,
+            f"cannot be read: {error.strerror} ({os.fsdecode(error.filename)}). Change the owner of that file",
+        )
     missing = [f"{hook.name} {hook.state}" for hook in found if hook.state is not hooks.HookState.INSTALLED]
     if not missing:
         return name, True, "installed"
-    meanwhile = " (the daemon watches meanwhile)" if daemon else ""
-    return name, daemon, f"{', '.join(missing)}{meanwhile}. Run 'provisioner hooks install --app {app.slug}'"
+    watched = " (the daemon watches the refs)" if daemon else ""
+    return name, daemon, f"{', '.join(missing)}{watched}. Run: provisioner hooks install --app {app.slug}"
 
 
 def _watches(app: App, daemon: bool) -> Finding:
@@ -235,32 +237,32 @@ def _watches(app: App, daemon: bool) -> Finding:
 
     name = f"app {app.slug} events"
     if why := why_unwatchable(app.git_dir):
-        return name, not daemon, f"{why}; a daemon polls every 2 s instead. Mend it, then restart the daemon"
+        return name, not daemon, f"{why}; a daemon polls every 2 s instead. Resolve this, then restart the daemon"
     return name, True, "can be watched"
 
 
 def _behind(registry: Registry, app: App, home: Home, daemon: bool) -> Finding:
-    """Is there something to do that nobody is about to do?"""
+    """Whether steps are due that no process is about to take."""
     name = f"app {app.slug} refs"
     due = [action for action in look(registry, app, now_ms()).actions if not isinstance(action, UpdateTimeline)]
     at_work = daemon or any(age <= FRESH_SECONDS for age in inbox.ages(home.inbox))
     if due and not at_work:
-        text = f"{len(due)} steps are due and nobody takes them. Run 'provisioner reconcile --app {app.slug}'"
-        return name, False, f"{text}; 'provisioner reconcile --dry-run' tells which. Without a daemon, have cron run it"
+        text = f"{len(due)} steps are due and nothing is running them. Run: provisioner reconcile --app {app.slug}"
+        return name, False, f"{text}. 'provisioner reconcile --dry-run' lists them. Without a daemon, run it from cron"
     if not daemon and app.grace_ms > LONGEST_STAY_SECONDS * 1000:
-        text = f"without a daemon its grace period of {app.grace_ms // 1000} s ends at the next event only"
-        return name, True, f"{text}: have cron run 'provisioner reconcile --all'"
+        text = f"without a daemon, its grace period of {app.grace_ms // 1000} s ends only at the next event"
+        return name, True, f"{text}: run 'provisioner reconcile --all' from cron"
     return name, True, "followed"
 
 
 def _unserved(registry: Registry, app: App, home: Home) -> Iterator[Finding]:
     if ConnectMode.URL in registry.connect_modes(app.id).values() and pidfile.at_work(home.server) is None:
-        text = "it is connected by URL and no server is up, so that its apps do not start. Run 'provisioner serve'"
+        text = "it connects by URL and no server is running, so its apps cannot start. Run 'provisioner serve'"
         yield f"app {app.slug} connection", False, f"{text}, or 'provisioner assign --connect auto INSTANCE {app.slug}'"
 
 
 def _commands(registry: Registry, app: App) -> Iterator[Finding]:
-    """What keeps the app's commands from the home; nothing if it has none."""
+    """The confinement of the app's commands; nothing if it has none."""
     if app.deploys or registry.scrubs(app.id):
         yield f"app {app.slug} commands", *described(app)
 
@@ -268,18 +270,16 @@ def _commands(registry: Registry, app: App) -> Iterator[Finding]:
 def _databases(registry: Registry, app: App) -> Iterator[Finding]:
     for document in documents.databases(registry, app):
         if document["error"]:
-            text = f"{document['error']}. Run 'provisioner database fix {document['name']}' when that is mended"
+            text = f"{document['error']}. Resolve this, then run: provisioner database fix {document['name']}"
             yield f"app {app.slug} {document['timeline']}", False, text
     live = {database.timeline_id for database in registry.databases(app.id) if database.live}
     for timeline in registry.timelines(app.id):
         if timeline.id in live and deploy_status(app, timeline) is Status.ERROR:
             name = shown(timeline.name)
-            text = (
-                f"{timeline.failure}. Mend that and push it, or run it again: provisioner timeline fix --app {app.slug}"
-            )
+            text = f"{timeline.failure}. Push a fix, or run it again: provisioner timeline fix --app {app.slug}"
             yield f"app {app.slug} {name}", False, f"{text} {name}"
     for database in damaged(registry, app):
         what = engine_of(registry.storage_of(database)).kept_in
-        text = f"its {what} {database.error}. Put it back where 'provisioner database show {database.name}' says"
+        text = f"its {what} {database.error}. Put it back where 'provisioner database show {database.name}' shows"
         text += f". {remedy(registry, database)}" if lost(registry, [database]) else ""
         yield f"app {app.slug} {database.name}", False, text

@@ -1,4 +1,4 @@
-"""What `doctor` finds out about other processes: the daemon, and who holds the registry."""
+"""The checks of other processes: the daemon, the server, and what holds the registry."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PATIENCE_SECONDS = 2.0
 SERVER_SECONDS = 10.0
 
 Finding = tuple[str, bool, str]
-"""What was looked at, whether it is well, and a sentence that says what is and what to do."""
+"""What was checked, whether it is well, and a sentence with its state and what to do."""
 
 
 def registry_lock(home: Home) -> Finding:
-    """Is the registry whole, and can it be written to soon?"""
+    """Whether the registry is intact and can be written to."""
     connection = sqlite3.connect(home.registry, timeout=PATIENCE_SECONDS, isolation_level=None)
     try:
         answer = connection.execute("pragma quick_check").fetchone()[0]
@@ -33,7 +33,7 @@ def registry_lock(home: Home) -> Finding:
         if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
             return "registry", False, str(refusal(home, error))
         holders = held_by(home.registry, home.registry + "-shm") or "another process"
-        text = f"{home.registry} has been locked for {PATIENCE_SECONDS:.0f} s by {holders}, and nothing is provisioned"
+        text = f"{holders} has locked {home.registry} for {PATIENCE_SECONDS:.0f} s, and nothing is provisioned"
         return "registry", False, f"{text}. Wait for it, or end it: the registry survives that"
     finally:
         connection.close()
@@ -41,7 +41,7 @@ def registry_lock(home: Home) -> Finding:
 
 
 def daemon_state(home: Home) -> Finding:
-    """Does a daemon run, and does it answer where hooks look for it?"""
+    """Whether a daemon runs and answers where hooks look for it."""
     pid, path = _announced(home)
     try:
         runs = daemon_runs(home)
@@ -54,28 +54,32 @@ def daemon_state(home: Home) -> Finding:
         try:
             missing = [thread.name for thread in threads_of(path) if not thread.alive]
         except TimeoutError:
-            return "daemon", False, f"process {pid} hangs: each push waits for it in vain. Restart it: {restart}"
+            return "daemon", False, f"process {pid} hangs, and each push waits for it. Restart it: {restart}"
         except OSError:
-            text = f"process {pid} runs but does not answer at {path}, so that each push does its work itself"
+            text = f"process {pid} runs but does not answer at {path}, so each push does its own work"
             return "daemon", False, f"{text}. Restart it: {restart}"
         if missing:
-            text = f"process {pid} runs, but its threads are gone: {', '.join(missing)}. What they do is not done"
+            text = f"process {pid} runs, but these threads have ended: {', '.join(missing)}. Their work is not done"
             return "daemon", False, f"{text}. Restart it: {restart}"
         return "daemon", True, f"running, process {pid}"
     if pid:
         text = f"process {pid} was killed and left {home.daemon} behind; hooks and 'provisioner reconcile' do the work"
-        return "daemon", False, f"{text}. Start it again: {restart}; or remove that file if none is wanted"
+        return "daemon", False, f"{text}. Start it again: {restart}; or, if you want no daemon, delete that file"
     left = os.path.join(home.path, "daemon.sock")
-    stale = f" ({left} is left of an earlier one, and harmless)" if os.path.lexists(left) else ""
+    stale = f" (an earlier one left {left}, which is harmless)" if os.path.lexists(left) else ""
     return "daemon", True, f"not running: without it, hooks and 'provisioner reconcile' do the work{stale}"
 
 
 def server_state(home: Home) -> Finding:
-    """Does a server run, and is it ready for requests?"""
+    """Whether a server runs and is ready for requests."""
     found = served(home)
     if found is None and os.path.exists(home.server):
-        text = f"it was killed and left {home.server} behind; apps in mode auto open the files meanwhile"
-        return "server", False, f"{text}. Start it again: 'provisioner serve'; or remove that file if none is wanted"
+        text = f"it was killed and left {home.server} behind; until it is back, apps in mode auto open the files"
+        return (
+            "server",
+            False,
+            f"{text}. Start it again: 'provisioner serve'; or, if you want no server, delete that file",
+        )
     if found is None:
         return "server", True, "not running: apps in mode auto open the files"
     pid, base, near = found
@@ -86,7 +90,7 @@ def server_state(home: Home) -> Finding:
 
 
 def _problem(base: str, page: str) -> str:
-    """What a page of a server says is wrong; empty where nothing is. Whoever has its certificate is not asked for more."""
+    """The problem that a page of a server reports; empty if there is none. It runs without verifying the certificate."""
     import http.client
     import ssl
     from urllib.parse import urlsplit
@@ -96,7 +100,7 @@ def _problem(base: str, page: str) -> str:
     connection: http.client.HTTPConnection
     if address.scheme == "https":
         unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        unverified.check_hostname = False  # no secret is sent, and it may be named for what stands in front of it
+        unverified.check_hostname = False  # no secret is sent, and the certificate may be for a proxy's name
         unverified.verify_mode = ssl.CERT_NONE
         connection = http.client.HTTPSConnection(host, address.port, timeout=SERVER_SECONDS, context=unverified)
     else:
@@ -113,7 +117,7 @@ def _problem(base: str, page: str) -> str:
 
 
 def _announced(home: Home) -> tuple[str, str]:
-    """Process id and socket of the daemon that said that it runs; empty where none has."""
+    """Process id and socket that the daemon recorded; empty if there is no record."""
     if not os.path.exists(home.daemon):
         return "", ""
     with open(home.daemon, errors="surrogateescape") as file:

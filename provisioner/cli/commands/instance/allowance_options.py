@@ -1,4 +1,4 @@
-"""The options that say what an instance allows its databases."""
+"""The options that limit an instance's databases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from provisioner.core.allowance import AllowanceChange
 _OPTIONS: dict[str, dict[str, Any]] = {
     "--max-connections-per-database": {
         "metavar": "N",
-        "help": "Connections to each database at a time; none: no limit. Default: default, half of the server's.",
+        "help": "Connections to each database at the same time; none: no limit. Default: default, half of the server's.",
     },
     "--max-temp-per-connection": {
         "metavar": "SIZE",
@@ -20,18 +20,18 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--max-statement-time": {
         "metavar": "DURATION",
-        "help": "Time that a statement may take, or an idle transaction; none: no limit. Default: default, 24h.",
+        "help": "Time limit for a statement or an idle transaction; none: no limit. Default: default, 24h.",
     },
     "--trusted-extensions": {
         "metavar": "LIST",
-        "help": "Extensions that 'database load' may install, with commas between them. Default: default, which stands for"
+        "help": "Extensions that 'database load' may install, separated by commas. Default: default, which stands for"
         " those that PostgreSQL itself trusts.",
     },
 }
 
 
 def allowance_options(command: Callable[..., None]) -> Callable[..., None]:
-    """What they say comes as the argument `allowed`."""
+    """The options, handed on as the argument `allowed`."""
 
     @wraps(command)
     def called(

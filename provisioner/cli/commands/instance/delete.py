@@ -18,13 +18,13 @@ from provisioner.registry.store import Registry
 
 @click.command()
 @object_argument("slug", "instance", required=True)
-@click.option("--no-backup", is_flag=True, help="Make no final backup.")
+@click.option("--no-backup", is_flag=True, help="Don't create the final backup.")
 @yes_option
 @json_option
 def delete(slug: str, no_backup: bool, yes: bool, as_json: bool) -> None:
     """Back up and delete an instance and all its databases.
 
-    Until the retention time of its apps is over, 'instance recover' brings all of it back.
+    'instance recover' undoes it until the retention period of its apps ends.
     """
     with Registry.open(the_home()) as registry:
         found = find(registry, slug)
@@ -43,7 +43,7 @@ def _deleted(registry: Registry, instance: Instance) -> Describe:
 def recover(slug: str, as_json: bool) -> None:
     """Recover a deleted instance with its data and assignments.
 
-    SLUG is its name, or its id.
+    SLUG is the instance's name or id.
     """
     with Registry.open(the_home()) as registry:
         found = instance_deletion.find_deleted(registry, slug)

@@ -1,4 +1,4 @@
-"""`provisioner instance edit`: another name, or another place that it was moved to."""
+"""`provisioner instance edit`: a new name, new limits, or a new location."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from provisioner.registry.store import Registry
 @click.command()
 @object_argument("slug", "instance", required=True)
 @click.option("--name", metavar="SLUG", help="A new name. Its variables change with it.")
-@where_options("Where it was moved to. All of its databases have to be there.")
+@where_options("The location that you moved its databases to, all of them.")
 @allowance_options
 @json_option
 def edit(slug: str, name: str | None, where: StorageTarget, allowed: AllowanceChange, as_json: bool) -> None:
     """Change an instance's settings without moving data.
 
-    It moves nothing: where databases are moved to another disk, stop their programs first.
+    To move databases to another disk, stop their programs, move the files, then run this.
     """
     with Registry.open(the_home()) as registry:
         found = find(registry, slug)

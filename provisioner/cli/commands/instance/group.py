@@ -45,7 +45,7 @@ for _command in (test, edit, move, delete, recover, start, stop):
 def add(slug: str, engine: str, where: StorageTarget, allowed: AllowanceChange, as_json: bool) -> None:
     """Add an instance.
 
-    Without --url, deno-kv stores in files, and postgres starts a server of its own.
+    Without --url, deno-kv stores files in a directory, and postgres starts an embedded server.
     """
     slug = instances.parse_name(slug)
     with Registry.open(the_home(), create=True) as registry:
@@ -55,7 +55,7 @@ def add(slug: str, engine: str, where: StorageTarget, allowed: AllowanceChange, 
 
 
 @instance.command(name="list")
-@click.option("--deleted", "gone", is_flag=True, help="Those that were deleted and can be recovered.")
+@click.option("--deleted", "gone", is_flag=True, help="List deleted instances that can be recovered.")
 @json_option
 def list_instances(gone: bool, as_json: bool) -> None:
     """List instances with their engine, location, and apps."""
@@ -82,7 +82,7 @@ def list_instances(gone: bool, as_json: bool) -> None:
 def show(slug: str, as_json: bool) -> None:
     """Show an instance and its databases.
 
-    Of a server that others follow: which, how far behind, and on how many of them a write lies once it is acknowledged.
+    For a server with standbys, it shows them, their lag, and on how many of them a write is stored when acknowledged.
     """
     with Registry.open(the_home()) as registry:
         document = documents.whole(registry, find(registry, slug))

@@ -18,15 +18,17 @@ from provisioner.registry.store import Registry
 @click.command()
 @object_argument("slug", "instance", required=True)
 @where_options("Move it to files in this directory.")
-@click.option("--back", is_flag=True, help="Move back what was moved, and leave the instance where it was.")
-@click.option("--forget", is_flag=True, help="Delete for good what an earlier move has left in the old place.")
+@click.option("--back", is_flag=True, help="Move back what was moved, and keep the old location.")
+@click.option(
+    "--forget", is_flag=True, help="Permanently delete the data that an earlier move left in the old location."
+)
 @yes_option
 @json_option
 def move(slug: str, where: StorageTarget, back: bool, forget: bool, yes: bool, as_json: bool) -> None:
     """Move an instance's Deno KV databases while in use.
 
-    One database after the other is copied, compared and switched over; programs that use a server of ours wait for that
-    moment. Cut off, it goes on where it was: run it again without saying where to.
+    It copies, compares, and switches one database at a time. Programs on a provisioner server wait during the switch. If
+    interrupted, run it again without a target.
     """
     with Registry.open(the_home()) as registry:
         found = find(registry, slug)

@@ -1,4 +1,4 @@
-"""`provisioner instance start` and `stop`: the server of the home's own, where an instance has one."""
+"""`provisioner instance start` and `stop`: an instance's embedded server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def start(slug: str, as_json: bool) -> None:
     with Registry.open(the_home()) as registry:
         instance = find(registry, slug)
         engine_of(instance).start(instance.location)
-        say(f"instance {slug} can be used", whole(registry, instance) if as_json else None)
+        say(f"Instance {slug} is running", whole(registry, instance) if as_json else None)
 
 
 @click.command()
@@ -34,5 +34,5 @@ def stop(slug: str, as_json: bool) -> None:
     with Registry.open(the_home()) as registry:
         instance = find(registry, slug)
         ran = engine_of(instance).stop(instance.location)
-        line = f"instance {slug} {'has stopped' if ran else 'did not run'}"
+        line = f"Stopped instance {slug}" if ran else f"Instance {slug} was not running"
         say(line, whole(registry, instance) if as_json else None)

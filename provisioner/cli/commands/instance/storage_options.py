@@ -17,22 +17,22 @@ from provisioner.engines.protocol.location import SSL_MODES
 
 
 def where_options(directory: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """``--directory``, ``--url`` and its parts, ``--require-quorum``: what they say comes as the argument `where`."""
+    """``--directory``, ``--url`` and its parts, ``--require-quorum``, handed on as the argument `where`."""
     options: dict[str, dict[str, Any]] = {
         "--directory": {"metavar": "PATH", "help": directory},
         "--url": {
             "metavar": "URL",
-            "help": "postgresql://user:password@host:port/database of an administrator; - asks.",
+            "help": "An administrator's postgresql://user:password@host:port/database; -: ask for it.",
         },
-        "--host": {"metavar": "HOST", "help": "Instead of --url; with --user, and a password that is asked for."},
+        "--host": {"metavar": "HOST", "help": "Instead of --url, with --user. Asks for the password."},
         "--port": {"metavar": "PORT", "type": int, "help": "Default: 5432."},
-        "--user": {"metavar": "USER", "help": "Who may create databases and roles there. Default: postgres."},
-        "--ca-cert": {"metavar": "FILE", "help": "The certificate that the server's has to be signed by."},
-        "--sslmode": {"type": click.Choice(SSL_MODES), "help": "As libpq's. Default: verify-full with --ca-cert."},
+        "--user": {"metavar": "USER", "help": "A role that may create databases and roles. Default: postgres."},
+        "--ca-cert": {"metavar": "FILE", "help": "The authority that must have signed the server's certificate."},
+        "--sslmode": {"type": click.Choice(SSL_MODES), "help": "libpq's sslmode. Default: verify-full with --ca-cert."},
         "--require-quorum": {
             "metavar": "N",
             "type": int,
-            "help": "Work only while the server keeps each write on N nodes before it acknowledges it; 0: do not ask.",
+            "help": "Work only if N nodes store a write before the server acknowledges it; 0: off.",
         },
     }
 
@@ -51,7 +51,7 @@ def where_options(directory: str) -> Callable[[Callable[..., None]], Callable[..
             **others: object,
         ) -> None:
             if require_quorum is not None and (require_quorum < 0 or require_quorum == 1):
-                raise UsageError("a quorum is of two nodes or more", "Of three nodes it is --require-quorum 2")
+                raise UsageError("a quorum needs 2 or more nodes", "For 3 nodes, use --require-quorum 2")
             where = StorageTarget(directory, _url(url, host, port, user), ca_cert, sslmode, require_quorum)
             command(*arguments, where=where, **others)
 
@@ -62,13 +62,13 @@ def where_options(directory: str) -> Callable[[Callable[..., None]], Callable[..
 
 def _url(url: str | None, host: str | None, port: int | None, user: str | None) -> str | None:
     if url is not None and (host, port, user) != (None, None, None):
-        raise UsageError("--url says all of it", "Leave --host, --port and --user away")
+        raise UsageError("--url cannot be used with --host, --port, or --user", "Omit those, or omit --url")
     if url == "-":
         return standard_input.secret("a URL", "Pipe it in, or use --url URL")
     if url is not None or (host, port, user) == (None, None, None):
         return url
     if host is None:
-        raise UsageError("which server?", "Say --host HOST, or --url URL")
+        raise UsageError("no server was given", "Add --host HOST or --url URL")
     secret = quoted(standard_input.secret("a password", "Pipe it in, or use --url URL"))
     named = f"[{host}]" if ":" in host else quoted(host)
     return f"postgresql://{quoted(user or 'postgres')}:{secret}@{named}:{port or 5432}/postgres"

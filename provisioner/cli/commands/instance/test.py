@@ -1,4 +1,4 @@
-"""`provisioner instance test`: can databases be stored there?"""
+"""`provisioner instance test`: whether databases can be stored there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test(slug: str, as_json: bool) -> None:
     if as_json:
         print_json([{"check": check.what, "ok": check.well, "text": check.text} for check in checks])
     for check in checks if not as_json else []:
-        click.echo(shown(f"{'ok   ' if check.well else 'WRONG'} {check.what}: {check.text}"))
+        click.echo(shown(f"{'ok  ' if check.well else 'FAIL'} {check.what}: {check.text}"))
     failed = [check for check in checks if not check.well]
     if failed:
         raise ProvisionerError(f"instance {slug} cannot store databases: {failed[0].what}: {failed[0].text}")

@@ -1,4 +1,4 @@
-"""`provisioner timeline deploy`: the pre-deploy command, again."""
+"""`provisioner timeline deploy`: run the pre-deploy command again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def deploy(wanted: NamedTarget, as_json: bool) -> None:
     """Run the pre-deploy command again on a timeline's data.
 
     TARGET is a branch or a timeline; by default, the branch that is checked out here. Programs are connected to it again
-    when the command has succeeded. It runs automatically for each new revision, and when a database's data was replaced.
+    after the command succeeds. It runs automatically for each new revision, and after a database's data is replaced.
     """
     with Registry.open(the_home()) as registry:
         app, found = load_timeline(registry, wanted)

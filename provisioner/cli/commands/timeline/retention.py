@@ -78,20 +78,20 @@ def unprotect(wanted: NamedTarget, as_json: bool) -> None:
 
 @click.command()
 @target_argument(options=TIMELINE)
-@click.option("--after", metavar="TIME", help="Its databases are archived so long after now, or its last push.")
-@click.option("--never", is_flag=True, help="It does not expire, whatever its app says.")
-@click.option("--default", "as_app", is_flag=True, help="As its app says, counted from now.")
+@click.option("--after", metavar="TIME", help="Archive its databases this long after now or its last push.")
+@click.option("--never", is_flag=True, help="Never expire, whatever the app's setting is.")
+@click.option("--default", "as_app", is_flag=True, help="Use the app's setting, counted from now.")
 @json_option
 def expire(wanted: NamedTarget, after: str | None, never: bool, as_app: bool, as_json: bool) -> None:
     """Set how long a timeline is kept after its last push.
 
-    It begins anew with every push, and with this command.
+    The time starts now and restarts with every push.
 
-    What has expired is archived, as if its branch were gone; the next push brings it back, and so does
-    'provisioner database recover'.
+    An expired timeline is archived as if its branch were gone. The next push recovers it, and so does 'provisioner database
+    recover'.
     """
     if sum((after is not None, never, as_app)) != 1:
-        raise UsageError("say one of --after TIME, --never, --default")
+        raise UsageError("choose one: --after TIME, --never, or --default")
     with Registry.open(the_home()) as registry:
         app, timeline = load_timeline(registry, wanted)
         lasts = None if as_app else 0 if after is None else lasting(after) or 0

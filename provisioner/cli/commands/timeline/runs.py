@@ -1,4 +1,4 @@
-"""`provisioner timeline show`, `log` and `fix`: one timeline, and what its pre-deploy command did."""
+"""`provisioner timeline show`, `log` and `fix`: a timeline and the runs of its pre-deploy command."""
 
 from __future__ import annotations
 
@@ -34,13 +34,15 @@ LOOK_SECONDS = 0.1
 def show(wanted: NamedTarget, as_json: bool) -> None:
     """Show a timeline, its databases, and its latest run.
 
-    TARGET is a branch or a timeline; default: that of the branch checked out here.
+    TARGET is a branch or a timeline; default: the branch checked out here.
     """
     with Registry.open(the_home()) as registry:
         app, found = load_timeline(registry, wanted)
         document = view.timeline(registry, app, found)
     if document is None:
-        raise NotResolved(f"timeline {shown(found.name)} is gone, and so is its data", "See 'provisioner status'")
+        raise NotResolved(
+            f"timeline {shown(found.name)} and its data were permanently deleted", "See: provisioner status"
+        )
     if as_json:
         print_json(document)
         return
@@ -68,7 +70,7 @@ def _print_deploy(deploy: view.Document) -> None:
 
 @click.command()
 @target_argument(options=TIMELINE)
-@click.option("--follow", "keep_on", is_flag=True, help="Go on until the command has ended.")
+@click.option("--follow", "keep_on", is_flag=True, help="Continue until the command has ended.")
 @json_option
 def log(wanted: NamedTarget, keep_on: bool, as_json: bool) -> None:
     """Show the log of the latest pre-deploy run."""
@@ -77,7 +79,7 @@ def log(wanted: NamedTarget, keep_on: bool, as_json: bool) -> None:
         run = last_run(registry, found.id, PRE_DEPLOY)
         if run is None:
             where = os.fsdecode(found.name)
-            raise NotResolved(f"no pre-deploy command was run on {where!r}", f"See 'provisioner app show {app.slug}'")
+            raise NotResolved(f"no pre-deploy command has run on {where!r}", f"See: provisioner app show {app.slug}")
         _print_log(registry, run, keep_on, (lambda line: json.dumps({"run": run.id, "line": line})) if as_json else str)
 
 

@@ -1,4 +1,4 @@
-"""How a server may ask for the password of a connection of ours: by SCRAM, unless its URL says otherwise.
+"""How a server may ask for the password of provisioner's connections: by SCRAM, unless its URL allows other ways.
 
 A program that has taken a server's port would otherwise be sent the password, in clear text or as good as that.
 """

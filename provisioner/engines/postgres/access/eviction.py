@@ -1,6 +1,6 @@
 """Changing what programs are connected to: nothing waits for what they keep locked, for they are ended first.
 
-A program can lock the rows of its role and of its database (`ALTER ROLE … SET`, `DROP OWNED`), and go on to do so when its
+A program can lock the rows of its role and of its database (`ALTER ROLE … SET`, `DROP OWNED`), and keep them locked when its
 session has ended, by a transaction that it has prepared.
 """
 
@@ -68,12 +68,12 @@ def roll_back_prepared(
                     inside.execute(statement("set role {owner}", owner=owner))
                 inside.execute(sql.SQL("rollback prepared {}").format(sql.Literal(gid)))
             except psycopg.errors.UndefinedObject:
-                continue  # it has been committed meanwhile
+                continue  # it has been committed in the meantime
     return True
 
 
 def empty(instance: Instance, session: Session, database: str, first: Sequence[Statement] = ()) -> None:
-    """Let no program in any more, after what is to be done `first`, and end those there are. Raises StorageFailed."""
+    """Admit no further program, after the `first` statements, and end the sessions there are. Raises StorageFailed."""
     closed = statement("alter database {database} allow_connections false", database=database)
     patience = time.monotonic() + _LEAVE_SECONDS
     while True:

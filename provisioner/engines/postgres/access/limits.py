@@ -1,7 +1,7 @@
 """What the role of a database may use of a server, so that there is some left for the others.
 
 PostgreSQL keeps a role to its connections and temporary files; a role cannot raise these. It can raise the time that its own
-statements and idle transactions may take: whoever runs the instance has the daemon end them, see `end_overlong`. What
+statements and idle transactions may take: an operator has the daemon end them, see `end_overlong`. What
 postgresql.conf limits more strictly stays so.
 """
 

@@ -1,4 +1,4 @@
-"""Who may log in to a database: its own role, and one for each timeline that shares it, which acts as the first.
+"""The logins of a database: its own role, and one for each timeline that shares it, which acts as the first.
 
 So a share can end without those who use the database otherwise being disconnected.
 """
@@ -55,8 +55,8 @@ def renew(
 
 
 def _opens(instance: Instance, database: str, role: str, password: str) -> bool:
-    """Can one log in so? If not, the password is to be another one, or somebody who could act as the role has changed it:
-    who was let in with that one has to go."""
+    """Whether one can log in with it. If not, the password must change, or a program that could act as the role has changed
+    it: its sessions must end."""
     try:
         connected(
             make_conninfo(admin_url(instance), dbname=database, user=role, password=password), instance.location
@@ -90,7 +90,7 @@ def _end_sessions(session: Session, database: str, ended: Collection[str], allow
 
 
 def _remove(instance: Instance, session: Session, role: str, live: str) -> None:
-    """What it has made is the other's. Where that is locked, or elsewhere, the role stays, and nobody can log in as it."""
+    """Its objects go to the other role. If that is locked, or they are elsewhere, the role stays without a login."""
     with administering_in(instance, live) as inside:
         try:
             roles.at_once(

@@ -37,7 +37,7 @@ class PgDumps:
     def dump(self, instance: Instance, database: Database, form: str, output: int | str) -> None:
         name = names.live(instance.id, database.id)
         if form == "directory" and not isinstance(output, str):
-            raise UsageError("a dump in the format directory is a directory", "Say where: --output DIRECTORY")
+            raise UsageError("a dump in the format directory is a directory", "Add --output DIRECTORY")
         with administering(instance) as session:
             if not databases.there(session, [name]):
                 raise StorageFailed(f"the database {name} is missing on {instance.location}")
@@ -69,7 +69,7 @@ def _is_archive(path: str) -> bool:
     if os.path.isdir(path):
         if os.path.exists(os.path.join(path, "toc.dat")):
             return True
-        raise ProvisionerError(f"{path} is no dump in the format directory: it has no toc.dat")
+        raise ProvisionerError(f"{path} is not a dump in the format directory: it has no toc.dat")
     try:
         with open(path, "rb") as file:
             start = file.read(_LOOKED_AT)

@@ -1,7 +1,7 @@
 """Extensions that a dump makes: those that the instance trusts, because the administrator makes them.
 
 What PostgreSQL itself calls trusted, the owner of a database may make, and makes here. Others may read files of the server
-and connect elsewhere (dblink, file_fdw): whoever runs the instance says which of them a dump may bring along.
+and connect elsewhere (dblink, file_fdw): an operator sets which of them a dump may bring along.
 """
 
 from __future__ import annotations

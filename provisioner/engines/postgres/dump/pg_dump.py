@@ -25,14 +25,14 @@ def run(
     output: int | None = None,
     locked_seconds: float = LOCKED_SECONDS,
 ) -> None:
-    """Dump the database `name`; `session` is one in another database. Raises StorageFailed, also where a table is locked for
+    """Dump the database `name`; `session` is one in another database. Raises StorageFailed, including if a table is locked for
     longer than `locked_seconds`."""
     programs = tools.programs(session.info.server_version // 10000)
     tag = f"provisioner {secrets.token_hex(8)}"
     tools.run(
         os.path.join(programs, "pg_dump"),
         (tools.LIVELY, "--no-password", *arguments),
-        # The session stays open: an older pg_dump cannot refuse to send the password, but so long the port is the server's.
+        # The session stays open: an older pg_dump cannot refuse to send the password, but until then the port is the server's.
         variables_for_tools(instance, name) | {"PGAPPNAME": tag},
         what,
         output=output,

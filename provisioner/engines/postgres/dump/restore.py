@@ -27,10 +27,10 @@ def restore(
     jobs: str = "1",
     foreign: bool = False,
 ) -> None:
-    """Load a dump into an empty database that nobody else can connect to; all of it becomes `owner`'s.
+    """Load a dump into an empty database that no program can connect to; all of it becomes `owner`'s.
 
-    It is done by a role that may do no more than the owner. Of a `foreign` dump, what it grants to roles of its own server
-    is left away. Raises StorageFailed.
+    A role without other rights than the owner's does it. In a `foreign` dump, grants to roles of its server are omitted.
+    Raises StorageFailed.
     """
     server = session.info.server_version // 10000
     with temp_dirs.directory(Home(instance.home)) as directory:

