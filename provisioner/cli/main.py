@@ -55,6 +55,7 @@ SECTIONS = {
         "doctor": f"{_IN}.doctor.group:doctor",
         "reconcile": f"{_IN}.reconcile:reconcile",
         "prune": f"{_IN}.prune:prune",
+        "events": f"{_IN}.events:events",
         "home": f"{_IN}.home:home",
     },
 }

@@ -195,6 +195,7 @@ def _timeline(app: App, timeline: Timeline, held: list[Database], sharing: _Shar
         "revision": timeline.revision or None,
         "status": str(status_of(app, timeline, held)),
         "doubt": doubt_of(timeline, reach),
+        "gone": timeline.gone_at is not None,
         "protected": timeline.protected,
         "expires_at": rfc3339(None if timeline.gone_at is not None else expires_at(app, timeline)),
         "databases": [

@@ -8,12 +8,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
+from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, StorageFailed
 from provisioner.core.ids import AppId
+from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.registry.disk_reserve import Reserve
 from provisioner.registry.errors import refusal
 from provisioner.registry.home.follower_guard import must_lead
 from provisioner.registry.schema import migrations
+from provisioner.registry.schema.readiness import announce
 from provisioner.system import in_place
 from provisioner.system.home import FILE_MODE, Home
 from provisioner.system.home_guard import must_be_home, must_be_the_home_of
@@ -35,6 +38,7 @@ class Tables:
         self._db = connection
         self._adopting = adopting
         self._reserve = Reserve(home)
+        self._recorded: tuple[int, str] | None = None
 
     @classmethod
     def open(
@@ -138,8 +142,10 @@ class Tables:
         spent = self._reserve.make_room()
         try:
             self._db.execute("begin immediate")
+            self._recorded = None
             try:
                 yield
+                announce(self._db, *(self._recorded or (now_ms(), self.who)))
                 self._commit()
             except BaseException:
                 self._db.rollback()
@@ -203,10 +209,16 @@ class Tables:
         self.record_all([(at, app_id, timeline, database_id, action, cause, detail)])
 
     def record_all(self, events: list[tuple[int, str | None, str | None, str | None, str, str, str]]) -> None:
-        self.write_all(
-            "insert into event (at, app_id, timeline, database_id, action, cause, detail) values (?, ?, ?, ?, ?, ?, ?)",
-            [(*event[:2], printable(event[2]), *event[3:6], printable(event[6])) for event in events],
-        )
+        with self.change():
+            self._db.executemany(
+                _INSERT_EVENT,
+                [
+                    (*event[:2], printable(event[2]), *event[3:6], printable(event[6]), *_key(event[2]))
+                    for event in events
+                ],
+            )
+            if events:
+                self._recorded = events[-1][0], events[-1][5]
 
     def events(self, database_id: str, most: int = 50) -> list[tuple[int, str, str, str]]:
         """What was done to a database, newest first: when (ms), action, cause, detail."""
@@ -227,6 +239,29 @@ class Tables:
             " order by id desc limit ?",
             *(before, before, most),
         )
+
+
+# with its timeline, the one that it names or that of the database, and the revision that this is at
+_INSERT_EVENT = """
+  insert into event (at, app_id, timeline, database_id, action, cause, detail, timeline_id, revision)
+  select ?1, ?2, ?3, ?4, ?5, ?6, ?7, timeline.id, timeline.revision
+  from (select case
+    when ?8 is not null then (select id from timeline where app_id = ?2 and branch = ?8 and preview = ?9
+      and not production)
+    when ?9 then (select id from timeline where app_id = ?2 and production)
+    when ?3 is null then (select timeline_id from database where id = ?4)
+  end as meant) left join timeline on timeline.id = meant
+"""
+
+
+def _key(timeline: str | None) -> tuple[bytes | None, bool]:
+    """The branch of a timeline and whether it is a preview; of production None and True, of none None and False."""
+    name = b"" if timeline is None else os.fsencode(timeline)
+    if name.startswith(PREVIEW_PREFIX):
+        return name.removeprefix(PREVIEW_PREFIX), True
+    if name.startswith(BRANCH_PREFIX):
+        return name.removeprefix(BRANCH_PREFIX), False
+    return None, name == PRODUCTION
 
 
 def _to_look_at(home: Home, busy_seconds: float) -> sqlite3.Connection:

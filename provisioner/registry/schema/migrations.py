@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from provisioner.registry import schema_version
-from provisioner.registry.schema import entitlements
+from provisioner.registry.schema import entitlements, readiness
 from provisioner.registry.schema_version import TooNew
 from provisioner.system import failpoints
 from provisioner.system.file_lock import locked
@@ -429,6 +429,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ) strict;
         """,
     ),
+    ("0020_events", readiness.MIGRATION),
 )
 
 
