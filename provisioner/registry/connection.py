@@ -12,8 +12,8 @@ from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, StorageFailed
 from provisioner.core.ids import AppId
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
-from provisioner.registry.disk_reserve import Reserve
 from provisioner.registry.errors import refusal
+from provisioner.registry.home.disk_reserve import Reserve
 from provisioner.registry.home.follower_guard import must_lead
 from provisioner.registry.schema import migrations
 from provisioner.registry.schema.readiness import announce

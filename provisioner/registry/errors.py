@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from provisioner.core.errors import StorageFailed
-from provisioner.registry.disk_reserve import Reserve
+from provisioner.registry.home.disk_reserve import Reserve
 from provisioner.system.home import Home
 
 _OF_OTHER_TABLES = ("no such table", "no such column", "malformed database schema")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from support import ok, repository
 
-from provisioner.registry import disk_reserve
-from provisioner.registry.disk_reserve import Reserve
+from provisioner.registry.home import disk_reserve
+from provisioner.registry.home.disk_reserve import Reserve
 from provisioner.system.home import Home
 
 

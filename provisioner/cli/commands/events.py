@@ -11,8 +11,9 @@ import click
 
 from provisioner.cli import table
 from provisioner.cli.commands.status import Interrupt
+from provisioner.cli.common_options import colored
 from provisioner.cli.context import json_option, the_app, the_home
-from provisioner.cli.selectors import Wanted, load, target_argument
+from provisioner.cli.selectors import NamedTarget, load, target_argument
 from provisioner.cli.standard_output import ReaderGone
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, UsageError, WrongRepository
@@ -43,7 +44,7 @@ LOOK_SECONDS = 0.05
 @click.option("--cursor", type=click.IntRange(0), metavar="SEQ", help="Continue after the event with this number.")
 @json_option
 def events(
-    wanted: Wanted,
+    wanted: NamedTarget,
     everything: bool,
     keep_on: bool,
     since: str | None,
@@ -80,7 +81,7 @@ def events(
 
 
 def _meant(
-    registry: Registry, wanted: Wanted, everything: bool, types: tuple[str, ...], since: str | None
+    registry: Registry, wanted: NamedTarget, everything: bool, types: tuple[str, ...], since: str | None
 ) -> log.EventFilter:
     if everything and wanted.narrowed:
         raise UsageError("--all and a target cannot be used together", "Omit one")
@@ -148,11 +149,11 @@ def _print(documents: Iterator[Document], as_json: bool) -> None:
         *(table.Column("AT"), table.Column("TYPE"), table.Column("APP", dropped=2)),
         *(table.Column("TIMELINE"), table.Column("DATABASE", dropped=1), table.Column("DETAIL", dropped=3)),
     ]
-    rows = [table.Row(tuple(map(shown, _cells(document)))) for document in documents]
+    rows = [table.TableRow(tuple(map(shown, _cells(document)))) for document in documents]
     if not rows:
         click.echo("No events yet.", err=True)
         return
-    for line in table.lines(columns, rows, width=table.room(sys.stdout), styled=False):
+    for line in table.lines(columns, rows, width=table.room(sys.stdout), styled=colored(sys.stdout)):
         click.echo(line)
 
 
