@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from provisioner.core.errors import Busy
+from provisioner.core.errors import LockTimeout
 from provisioner.hosting.router.options import RouterOptions
 
 _BACKLOG = 4096
@@ -17,7 +17,7 @@ _LOOPBACK_6 = "::1"
 
 @contextmanager
 def listening(options: RouterOptions) -> Iterator[list[socket.socket]]:
-    """One for each address, until the end of the block. Raises Busy if the port cannot be had."""
+    """One for each address, until the end of the block. Raises LockTimeout if the port cannot be had."""
     with ExitStack() as stack:
         found: list[socket.socket] = []
         for address in options.addresses:
@@ -49,5 +49,5 @@ def _listener(address: str, port: int, *, optional: bool) -> socket.socket | Non
             return None
         why = error.strerror if isinstance(error, OSError) else str(error)
         hint = "Choose another with --preview-port" if number == errno.EADDRINUSE else "See --preview-host"
-        raise Busy(f"the router cannot listen on {address}:{port}: {why}", hint) from error
+        raise LockTimeout(f"the router cannot listen on {address}:{port}: {why}", hint) from error
     return found

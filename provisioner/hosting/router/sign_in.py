@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
-from provisioner.connect.server.rate_limit import Attempts
+from provisioner.connect.server.rate_limit import RateLimiter
 from provisioner.core.clock import now_ms
 from provisioner.hosting.router import answers
 from provisioner.hosting.router.access import SIGN_IN, SIGN_OUT, PreviewAccess
@@ -30,7 +30,7 @@ class SignIn:
 
     def __init__(self, access: PreviewAccess, threads: Executor, dashboard: Callable[[], str]) -> None:
         self._access, self._threads, self._dashboard = access, threads, dashboard
-        self._attempts = Attempts()
+        self._attempts = RateLimiter()
 
     def page(self, asked: Inquiry, site: Site, *, following: str, wrong: str = "", status: int = 401) -> Answer:
         """The answer to a request without a session."""
