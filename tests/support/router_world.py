@@ -22,7 +22,7 @@ from typing import Any
 from provisioner.hosting.router.access import PreviewAccess
 from provisioner.hosting.router.options import RouterOptions
 from provisioner.hosting.router.router import Router
-from provisioner.hosting.router.waking import Running, Site, Unknown, Woken
+from provisioner.hosting.router.waking import AppRunning, NoSuchApp, Site, Woken
 from provisioner.hosting.routes import Routes
 from provisioner.system.home import Home
 
@@ -84,7 +84,7 @@ class Apps:
     def wake(self, host: str, unreachable: int | None) -> Future[Woken]:
         self.woken[host] += 1
         self.unreachable.append(unreachable)
-        return self.answers.get(host, lambda: settled(Unknown()))()
+        return self.answers.get(host, lambda: settled(NoSuchApp()))()
 
     def site(self, host: str, *, public: bool = True, app_id: str = "app", production: bool = False) -> None:
         self.sites[host] = Site(app_id, f"shop, {host.partition('.')[0]}", public, production)
@@ -132,7 +132,7 @@ class World:
 
     def sleeping(self, host: str, port: int, *, public: bool = True) -> None:
         self.apps.site(host, public=public)
-        self.apps.answers[host] = lambda: settled(Running(port))
+        self.apps.answers[host] = lambda: settled(AppRunning(port))
 
     @property
     def pid(self) -> int:

@@ -34,7 +34,7 @@ input,button{{font:inherit;padding:.4rem .6rem}}input{{width:100%;box-sizing:bor
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GatewayAnswer:
     status: int
     body: bytes = b""
     headers: Headers = field(default_factory=list)
@@ -42,28 +42,28 @@ class Answer:
 
 def message(
     status: int, title: str, text: str, *, page: bool, extra: Headers | None = None, refresh: int = 0
-) -> Answer:
+) -> GatewayAnswer:
     """A page with a title and a paragraph, or both as one line. With `refresh`, a browser asks again after as many seconds."""
     if not page:
         line = f"{title}. {text}\n" if text else f"{title}\n"
-        return Answer(status, line.encode(), _with_type("text/plain", extra))
+        return GatewayAnswer(status, line.encode(), _with_type("text/plain", extra))
     head = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ""
     return _page(status, title, f"<p>{html.escape(text)}</p>", head, extra)
 
 
-def failed(name: str, reason: str, log_tail: str, *, page: bool) -> Answer:
+def failed(name: str, reason: str, log_tail: str, *, page: bool) -> GatewayAnswer:
     """`log_tail` is empty for a client that may not see it."""
     title = f"{name} failed to start"
     if not page:
         log = f"\n{log_tail.rstrip()}\n" if log_tail else ""
-        return Answer(BAD_GATEWAY, f"{title}: {reason}\n{log}".encode(), _with_type("text/plain", None))
+        return GatewayAnswer(BAD_GATEWAY, f"{title}: {reason}\n{log}".encode(), _with_type("text/plain", None))
     log = f"<pre>{html.escape(log_tail)}</pre>" if log_tail else ""
     return _page(BAD_GATEWAY, title, f"<p>{html.escape(reason)}</p>{log}", "", None)
 
 
 def sign_in(
     name: str, action: str, following: str, dashboard: str, *, wrong: str = "", status: int = UNAUTHORIZED
-) -> Answer:
+) -> GatewayAnswer:
     """The form for an access token. `dashboard` is the address of the page of the dashboard that signs in, if there is one."""
     said = f'<p role="alert"><strong>{html.escape(wrong)}</strong></p>' if wrong else ""
     link = f'<p><a href="{html.escape(dashboard)}">Sign in with the dashboard</a></p>' if dashboard else ""
@@ -74,14 +74,14 @@ def sign_in(
     return _page(status, "Sign in", body, "", None)
 
 
-def redirect(location: str, cookies: Sequence[str] = ()) -> Answer:
+def redirect(location: str, cookies: Sequence[str] = ()) -> GatewayAnswer:
     extra: Headers = [("location", location), *(("set-cookie", each) for each in cookies)]
-    return Answer(SEE_OTHER, b"", [*_SAFE, *extra])
+    return GatewayAnswer(SEE_OTHER, b"", [*_SAFE, *extra])
 
 
-def _page(status: int, title: str, body: str, head: str, extra: Headers | None) -> Answer:
+def _page(status: int, title: str, body: str, head: str, extra: Headers | None) -> GatewayAnswer:
     text = _PAGE.format(title=html.escape(title), body=body, head=head)
-    return Answer(status, text.encode(), _with_type("text/html", extra))
+    return GatewayAnswer(status, text.encode(), _with_type("text/html", extra))
 
 
 def _with_type(kind: str, extra: Headers | None) -> Headers:

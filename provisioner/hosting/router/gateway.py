@@ -26,12 +26,12 @@ from provisioner.core.errors import ProvisionerError, StorageFailed
 from provisioner.hosting.host_names import is_host_name
 from provisioner.hosting.router import answers, inquiry
 from provisioner.hosting.router.access import PreviewAccess
-from provisioner.hosting.router.answers import Answer
+from provisioner.hosting.router.answers import GatewayAnswer
 from provisioner.hosting.router.configuration import ASK, GATEWAY_SOCKET, KNOWN, OWN, UPSTREAM
 from provisioner.hosting.router.inquiry import Inquiry
 from provisioner.hosting.router.pending import MOST, Full, Pending
 from provisioner.hosting.router.sign_in import SignIn
-from provisioner.hosting.router.waking import Busy, Failed, Running, Site, Unknown, Waker, Woken
+from provisioner.hosting.router.waking import AppFailed, AppRunning, AppsBusy, NoSuchApp, Site, Waker, Woken
 from provisioner.hosting.routes import LOOPBACK
 from provisioner.system.home import DIRECTORY_MODE, Home
 from provisioner.system.service_thread import ServiceThread
@@ -150,7 +150,7 @@ class _Conversation:
         if answer is not None:
             protocol.response_bytes(answer.status, answer.headers, answer.body)
 
-    async def _answer(self, scope: Any, protocol: Any, asked: Inquiry) -> Answer | None:
+    async def _answer(self, scope: Any, protocol: Any, asked: Inquiry) -> GatewayAnswer | None:
         if scope.path == KNOWN:
             return await self._known(scope.query_string)
         site = await self._find(asked.host) if asked.host else None
@@ -164,11 +164,11 @@ class _Conversation:
             return self._sign_in.page(asked, site, following=asked.following)
         return await self._woken(asked, site, protocol)
 
-    async def _known(self, query: str) -> Answer:
+    async def _known(self, query: str) -> GatewayAnswer:
         """May there be a certificate for a host?"""
         host = query.rpartition("domain=")[2].partition("&")[0].lower()
         found = await self._find(host) if is_host_name(host) else None
-        return Answer(answers.OK if found is not None else answers.NOT_FOUND)
+        return GatewayAnswer(answers.OK if found is not None else answers.NOT_FOUND)
 
     async def _find(self, host: str) -> Site | None:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._waker.find, host)
@@ -184,7 +184,7 @@ class _Conversation:
             return True
         return self._access.sessions.find(asked.host, asked.cookies, now) is not None
 
-    async def _woken(self, asked: Inquiry, site: Site, protocol: Any) -> Answer | None:
+    async def _woken(self, asked: Inquiry, site: Site, protocol: Any) -> GatewayAnswer | None:
         """None if the client has left."""
         try:
             with self._pending.place(asked.host):
@@ -208,28 +208,28 @@ class _Conversation:
             refresh=_REFRESH_SECONDS,
         )
 
-    def _of_woken(self, woken: Woken, site: Site, *, page: bool) -> Answer:
+    def _of_woken(self, woken: Woken, site: Site, *, page: bool) -> GatewayAnswer:
         match woken:
-            case Running():
-                return Answer(answers.OK, b"", [(UPSTREAM, f"{LOOPBACK}:{woken.port}")])
-            case Failed():
+            case AppRunning():
+                return GatewayAnswer(answers.OK, b"", [(UPSTREAM, f"{LOOPBACK}:{woken.port}")])
+            case AppFailed():
                 log_tail = woken.log_tail if self._show_logs or not site.public else ""
                 return answers.failed(site.name, woken.reason, log_tail, page=page)
-            case Unknown():
+            case NoSuchApp():
                 return answers.message(answers.NOT_FOUND, _UNKNOWN_TITLE, _UNKNOWN_TEXT, page=page)
-            case Busy():
+            case AppsBusy():
                 return _busy(
                     woken.retry_after, "As many apps run as may. It starts when another one sleeps.", page=page
                 )
         assert_never(woken)
 
 
-def _busy(seconds: int, why: str, *, page: bool) -> Answer:
+def _busy(seconds: int, why: str, *, page: bool) -> GatewayAnswer:
     extra = [("retry-after", str(seconds))]
     return answers.message(answers.UNAVAILABLE, "Busy", why, page=page, extra=extra, refresh=seconds)
 
 
-class _Listening(Granian):
+class _OnSocket(Granian):
     """On a socket that is there already."""
 
     listener: socket.socket
@@ -240,7 +240,7 @@ class _Listening(Granian):
 
 def _server(target: Any, listener: socket.socket) -> Granian:
     logging.getLogger("_granian").setLevel(logging.ERROR)
-    made = _Listening(
+    made = _OnSocket(
         target,
         interface=Interfaces.RSGI,
         websockets=False,

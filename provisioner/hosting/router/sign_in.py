@@ -13,7 +13,7 @@ from provisioner.connect.server.rate_limit import RateLimiter
 from provisioner.core.clock import now_ms
 from provisioner.hosting.router import answers
 from provisioner.hosting.router.access import SIGN_IN, SIGN_OUT, PreviewAccess
-from provisioner.hosting.router.answers import Answer
+from provisioner.hosting.router.answers import GatewayAnswer
 from provisioner.hosting.router.cookies import cookie_name
 from provisioner.hosting.router.inquiry import Inquiry, safe_path
 from provisioner.hosting.router.sessions import Session
@@ -32,7 +32,7 @@ class SignIn:
         self._access, self._threads, self._dashboard = access, threads, dashboard
         self._attempts = RateLimiter()
 
-    def page(self, asked: Inquiry, site: Site, *, following: str, wrong: str = "", status: int = 401) -> Answer:
+    def page(self, asked: Inquiry, site: Site, *, following: str, wrong: str = "", status: int = 401) -> GatewayAnswer:
         """The answer to a request without a session."""
         if not asked.navigation and not wrong:
             text = "Sign in in a browser, or send the header X-Provisioner-Bypass"
@@ -41,7 +41,7 @@ class SignIn:
         place = f"{base}{_DASHBOARD_PATH}?host={asked.authority}&next={quote(following, safe='')}" if base else ""
         return answers.sign_in(site.name, SIGN_IN, following, place, wrong=wrong, status=status)
 
-    async def answer(self, path: str, query: str, asked: Inquiry, site: Site, protocol: Any) -> Answer:
+    async def answer(self, path: str, query: str, asked: Inquiry, site: Site, protocol: Any) -> GatewayAnswer:
         match path, asked.method:
             case _ if path == SIGN_IN and asked.method in ("GET", "HEAD"):
                 given = _fields(query)
@@ -59,7 +59,7 @@ class SignIn:
             return answers.message(answers.NOT_ALLOWED, "This takes a POST", "", page=False)
         return answers.message(answers.NOT_FOUND, "Not found", "", page=asked.navigation)
 
-    async def _by_link(self, text: str, following: str, asked: Inquiry, site: Site) -> Answer:
+    async def _by_link(self, text: str, following: str, asked: Inquiry, site: Site) -> GatewayAnswer:
         begun = await self._in_thread(self._access.use_link, asked.host, site, text, now_ms())
         if begun is not None:
             return self._signed_in(begun, following, asked)
@@ -67,7 +67,7 @@ class SignIn:
         status = answers.TOO_MANY if over else answers.UNAUTHORIZED
         return self.page(asked, site, following=following, wrong="This link is invalid or has expired", status=status)
 
-    async def _by_token(self, text: str, following: str, asked: Inquiry, site: Site) -> Answer:
+    async def _by_token(self, text: str, following: str, asked: Inquiry, site: Site) -> GatewayAnswer:
         begun = await self._in_thread(self._access.use_token, asked.host, site, text, now_ms())
         if begun is not None:
             return self._signed_in(begun, following, asked)
@@ -76,12 +76,12 @@ class SignIn:
             return self.page(asked, site, following=following, wrong=wrong, status=answers.TOO_MANY)
         return self.page(asked, site, following=following, wrong="Invalid token, or it does not open this preview")
 
-    def _signed_in(self, begun: tuple[Session, str], following: str, asked: Inquiry) -> Answer:
+    def _signed_in(self, begun: tuple[Session, str], following: str, asked: Inquiry) -> GatewayAnswer:
         session, value = begun
         seconds = max(0, (session.ends_at - session.began_at) // 1000)
         return answers.redirect(following, [_set_cookie(value, seconds, encrypted=asked.encrypted)])
 
-    async def _sign_out(self, asked: Inquiry) -> Answer:
+    async def _sign_out(self, asked: Inquiry) -> GatewayAnswer:
         value = await self._in_thread(self._access.sessions.find, asked.host, asked.cookies, now_ms())
         if value is not None:
             await self._in_thread(self._access.sessions.end, asked.host, value)

@@ -21,14 +21,14 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class AppRunning:
     """The app answers on this port of the loopback address."""
 
     port: int
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class AppFailed:
     """It does not become healthy. `log_tail` is the end of what it printed."""
 
     reason: str
@@ -36,18 +36,18 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class NoSuchApp:
     """There is no such host, or no longer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Busy:
+class AppsBusy:
     """As many apps run as may. `retry_after` in seconds."""
 
     retry_after: int
 
 
-Woken = Running | Failed | Unknown | Busy
+Woken = AppRunning | AppFailed | NoSuchApp | AppsBusy
 
 
 class Waker(Protocol):

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from router_world import App, World, at_once, settled, shop, start_app, until
 
-from provisioner.hosting.router.waking import Busy, Failed, Running, Woken
+from provisioner.hosting.router.waking import AppFailed, AppRunning, AppsBusy, Woken
 
 LOGIN = "login.shop.localhost"
 
@@ -216,7 +216,7 @@ def test_50_requests_at_once_wake_a_sleeping_app_once(routed: World, app: App) -
 
     def wake() -> None:
         until(lambda: routed.router is not None and routed.router.waiting == 50, "not all requests wait")
-        future.set_result(Running(app.port))
+        future.set_result(AppRunning(app.port))
 
     waking = threading.Thread(target=wake)
     waking.start()
@@ -242,7 +242,7 @@ def test_a_browser_sees_that_an_app_starts_and_a_program_waits(routed: World, ap
     with routed.request(host, headers={"Accept": "text/html"}) as answer:  # has waited for 2 s beside it
         assert answer.status == 503
     assert waiting == []
-    future.set_result(Running(app.port))
+    future.set_result(AppRunning(app.port))
     program.join()
     assert waiting == [(200, b"3")]
     assert routed.apps.woken[host] == 1
@@ -251,7 +251,7 @@ def test_a_browser_sees_that_an_app_starts_and_a_program_waits(routed: World, ap
 def test_a_failure_is_shown_with_its_reason_and_the_end_of_the_log(routed: World) -> None:
     host = "failing.shop.localhost"
     routed.apps.site(host)
-    routed.apps.answers[host] = lambda: settled(Failed("it ended with exit code 3", "one\n<script>two</script>"))
+    routed.apps.answers[host] = lambda: settled(AppFailed("it ended with exit code 3", "one\n<script>two</script>"))
     status, text = routed.get(host)
     assert (status, text) == (
         502,
@@ -267,7 +267,7 @@ def test_a_failure_is_shown_with_its_reason_and_the_end_of_the_log(routed: World
 def test_a_client_is_told_when_to_ask_again_if_too_many_apps_run(routed: World) -> None:
     host = "busy.shop.localhost"
     routed.apps.site(host)
-    routed.apps.answers[host] = lambda: settled(Busy(7))
+    routed.apps.answers[host] = lambda: settled(AppsBusy(7))
     with routed.request(host) as answer:
         assert (answer.status, answer.getheader("retry-after")) == (503, "7")
 
@@ -284,7 +284,7 @@ def test_an_app_that_is_gone_from_its_port_is_woken_and_gets_the_request(routed:
     routed.open(host, gone.port)
     assert routed.seen(host)["name"] == "gone"
     gone.stop()
-    routed.apps.answers[host] = lambda: settled(Running(app.port))
+    routed.apps.answers[host] = lambda: settled(AppRunning(app.port))
     routed.apps.unreachable.clear()
     assert routed.seen(host, method="POST", body=b"kept")["body"] == "kept"
     assert routed.apps.unreachable == [gone.port]
@@ -295,6 +295,6 @@ def test_an_app_that_never_comes_back_is_said_to_be_gone(routed: World) -> None:
     dead = start_app("dead")
     dead.stop()
     routed.open(host, dead.port)
-    routed.apps.answers[host] = lambda: settled(Running(dead.port))
+    routed.apps.answers[host] = lambda: settled(AppRunning(dead.port))
     status, text = routed.get(host)
     assert (status, text) == (503, b"The app cannot be reached. See its log: provisioner logs\n")
