@@ -1,1 +1,1 @@
-"""An app of each timeline: checked out, built, started, reached by a URL of its own, and put to sleep when it is idle."""
+"""The app of each timeline: checked out, built, started, reached by its own URL, and stopped when it is idle."""

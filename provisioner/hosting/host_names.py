@@ -27,7 +27,7 @@ _HOST = re.compile(
 def branch_label(branch: bytes) -> str:
     """The label of a branch: its name, or as much of it as a host name can have, and a hash of it.
 
-    A name that could be a revision's, or another branch's with its hash, gets a hash as well.
+    A name that could be a revision's, or another branch's with its hash, gets a hash too.
     """
     name = os.fsdecode(branch)
     if (

@@ -1,4 +1,4 @@
-"""Where the router sends a request: a directory for each host, with one empty file that is called as the app's address.
+"""The router's table: a directory for each host, with one empty file whose name is the app's address.
 
 The router looks at these files for each request, so a route changes without telling it, and is there again when it starts.
 Hosts in ``open`` are for anyone who can reach the router; those in ``closed`` only for those who have signed in.
@@ -27,7 +27,7 @@ class Routes:
     def set(self, host: str, port: int, *, public: bool) -> None:
         """Send requests for a host to this port of this machine from now on. There is no moment without a route."""
         if not is_host_name(host):
-            raise ValueError(f"{host!r} is no host name")
+            raise ValueError(f"{host!r} is not a host name")
         kind, other = (OPEN, CLOSED) if public else (CLOSED, OPEN)
         address = f"{LOOPBACK}:{port}"
         directory = self._of(kind, host)

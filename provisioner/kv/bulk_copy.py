@@ -1,6 +1,6 @@
-"""All that a database holds, in the hands of whoever moves it to another place: copied, then settled.
+"""All entries of a database, for a move to another location: copied, then settled.
 
-First it is copied while programs go on writing. Then nobody can write any more, and copy and original are compared, entry
+First it is copied while programs continue to write. Then writes are blocked, and copy and original are compared, entry
 by entry, as two streams in the order of their keys: what differs is put right, and looked at again.
 """
 
@@ -39,7 +39,7 @@ class BulkSource(Protocol):
 
 
 class BulkTarget(BulkSource, Protocol):
-    """What nobody but the caller knows yet."""
+    """A copy that only the caller knows yet."""
 
     def put(self, rows: Sequence[StoredRow]) -> None:
         """Store entries whose keys are not there."""
@@ -65,7 +65,7 @@ def copy(source: BulkSource, target: BulkTarget, heard: Heard) -> int:
 
 
 def settle(source: BulkSource, target: BulkTarget, now: int) -> int:
-    """Make a copy the same as what nobody writes to any more: how many entries it differed in. `now` as for `messages`.
+    """Make a copy equal to its source, to which no program writes. Returns how many entries differed. `now` as for `messages`.
 
     Raises StoreFailed where it is not the same afterwards.
     """

@@ -36,7 +36,7 @@ class CursorInvalid(KvError, ValueError):
 
 
 class Malformed(KvError, ValueError):
-    """Bytes in the database that are no key or value. Other keys stay readable."""
+    """Bytes in the database that are not a key or value. Other keys stay readable."""
 
 
 class DumpInvalid(KvError, ValueError):
@@ -56,7 +56,7 @@ class ReadOnly(KvError, PermissionError):
 
 
 class StoreFailed(KvError, OSError):
-    """The storage refused: a full disk, a file that is no database, an input or output error."""
+    """The storage refused: a full disk, a file that is not a database, an input or output error."""
 
 
 class Unreachable(StoreFailed, ConnectionError):

@@ -38,7 +38,7 @@ class StoreSnapshot(Protocol):
 
 class TimedSnapshot(StoreSnapshot, Protocol):
     def end_by(self, deadline: float) -> None:
-        """Whoever still reads from it then, by time.monotonic(), gets a KvError."""
+        """Reads that still run at that time, by time.monotonic(), get a KvError."""
 
 
 @runtime_checkable
@@ -51,7 +51,7 @@ class Replicated(Protocol):
 
 @runtime_checkable
 class DirectStore(Store, Protocol):
-    """A database that is not behind a server of ours."""
+    """A database that is not behind a provisioner server."""
 
     def rows(self, ranges: Sequence[ReadRange]) -> list[list[Row]]:
         """What `read` makes its entries of."""
@@ -63,7 +63,7 @@ class DirectStore(Store, Protocol):
         """All of an entry, also when it expires."""
 
     def version(self) -> int:
-        """That of the last write: another one whenever somebody has written."""
+        """The version of the last write, which changes with every write."""
 
     def next_expiry(self) -> int | None:
         """When the first of its entries expires, which may be in the past."""
@@ -81,8 +81,8 @@ class DirectStore(Store, Protocol):
         """It will not be used for a while: give back what is made again in no time. May be called at any time."""
 
     def give_up(self, *, at_once: bool = False) -> None:
-        """It is somewhere else now: whoever would ask it again gets Closed, or Uncertain; so does, if `at_once`, whoever waits
-        for an answer from far away."""
+        """It is somewhere else now: new calls get Closed, or Uncertain; so do, if `at_once`, calls that wait
+        for an answer over a network."""
 
     def moved(self) -> bool:
         """Is something else in its place than what is open here?"""

@@ -87,7 +87,7 @@ class JSDate(float):
 class RegExp:
     """A JavaScript regular expression, as it is written: `flags` are JavaScript's letters.
 
-    Nothing compiles it until somebody asks for that: who stores an expression must not decide how long others take to read.
+    Nothing compiles it unless code asks for that: a writer must not control how long reading takes.
     """
 
     source: str
@@ -106,7 +106,7 @@ class RegExp:
     def compile(self) -> re.Pattern[str]:
         """Python's expression with this source and the flags i, m and s. Raises ValueInvalid where Python has none.
 
-        It takes as long as the source makes it: of a source that somebody else wrote, minutes.
+        It takes as long as the source makes it: minutes, for a hostile source.
         """
         import re
 
@@ -120,7 +120,7 @@ class RegExp:
 
 
 class CommitVersionstamp(enum.Enum):
-    """Stands at the end of a key to set, where the versionstamp of the commit shall be."""
+    """A placeholder at the end of a key to set, for the versionstamp of the commit."""
 
     COMMIT_VERSIONSTAMP = "commit versionstamp"
 
@@ -138,7 +138,7 @@ Consistency: TypeAlias = Literal["strong", "eventual"]
 
 
 class KvEntry(NamedTuple, Generic[T]):
-    """A key with what is stored under it. Of an absent key, value and versionstamp are None."""
+    """A key with its value. If the key is absent, value and versionstamp are None."""
 
     key: KvKey
     value: T
@@ -154,7 +154,7 @@ class Encoding(enum.IntEnum):
 
 
 class RawEntry(NamedTuple):
-    """An entry as stored: `versionstamp` is 10 bytes, `encoding` one of `Encoding` if nobody wrote nonsense."""
+    """An entry as stored: `versionstamp` is 10 bytes, `encoding` one of `Encoding` unless the row is damaged."""
 
     key: bytes
     value: bytes

@@ -22,7 +22,7 @@ MODE: Final = 0o600
 def copy(source: int, target: str) -> bool:
     """Make the file `target`, which is not there, of an open file; not synced. True where they share their blocks.
 
-    Pages that are written meanwhile come out old, new, or in parts. Raises OSError.
+    Pages that are written at the same time come out old, new, or in parts. Raises OSError.
     """
     if sys.platform == "darwin" and _cloned_on_a_mac(source, target):
         return True

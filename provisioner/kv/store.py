@@ -13,13 +13,13 @@ Outcome: TypeAlias = Committed | ChecksFailed | KvError
 
 class Subscription(Protocol):
     def close(self) -> None:
-        """Wake nobody any more. Closing again does nothing."""
+        """Stop waking. Closing again does nothing."""
 
 
 class Store(Protocol):
     """One database. Every method may be called from any thread; times are milliseconds since 1970.
 
-    `prompt` says that reads take microseconds, so that an event loop need not leave them to a thread; `gathers`, that
+    `prompt` says that reads take microseconds, so an event loop can do them itself; `gathers`, that
     writes happen one transaction after the other, and reads cost a journey: those which wait are best handed over together.
     """
 
@@ -30,7 +30,7 @@ class Store(Protocol):
         """The entries of each range, all from one snapshot: the latest, or if "eventual" maybe an older one."""
 
     def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
-        """Do these in order, each by itself all or nothing; what is Committed is durable.
+        """Do these in order, each of them completely or not at all; a Committed one is durable.
 
         A write that its checks refuse or that meets a value of another type stands alone with that: its outcome is
         ChecksFailed or the error. Raises KvError where the storage fails, and then nothing was written.
@@ -46,7 +46,7 @@ class Store(Protocol):
         """Up to `most` messages that are due, for this caller alone, and when the next one is due."""
 
     def renew(self, ids: Sequence[str], now: int) -> None:
-        """These are still being handled, so that nobody takes them for left behind."""
+        """Renew these messages, so that they are not taken for abandoned."""
 
     def finish(self, id: str, success: bool, now: int) -> None:  # noqa: A002 the column's name
         """Done with it: forget it, or else try it again as its schedule says, or put it where its keys say."""
@@ -57,7 +57,7 @@ class Store(Protocol):
     def collect(self, now: int) -> tuple[int, int | None]:
         """Delete what has expired: how many entries, and when the next one expires.
 
-        Of very many only the first, so that nobody waits long: then the next one has expired already. Call it again.
+        With very many, only the first ones, which keeps the call short: then the next one has expired already. Call it again.
         """
 
     def close(self) -> None:

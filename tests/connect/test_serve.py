@@ -65,7 +65,7 @@ def test_beyond_this_machine_only_with_tls_or_in_so_many_words(tmp_path: Path) -
     "url", ["kv.example.com", "ftp://kv.example.com", "https://", "https://kv.example.com/?a=b", ""]
 )
 def test_a_public_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(UsageError, match="no address"):
+    with pytest.raises(UsageError, match="not a server's address"):
         checked(Options(public_url=url), lambda *_, **__: None)
 
 
@@ -76,7 +76,7 @@ def test_a_key_in_another_form_and_a_pair_that_does_not_belong_together_are_refu
     other, _ = certificate(tmp_path / "other")
     old = tmp_path / "old.pem"
     subprocess.run(["openssl", "ec", "-in", private, "-out", old], check=True, capture_output=True)
-    for pair, why in (((cert, old), "openssl pkcs8"), ((other, private), "no certificate with its key")):
+    for pair, why in (((cert, old), "openssl pkcs8"), ((other, private), "not a certificate and its key")):
         with pytest.raises(UsageError, match=why):
             checked(Options(tls_cert=str(pair[0]), tls_key=str(pair[1])), lambda *_, **__: None)
     with pytest.raises(UsageError, match="belong together"):

@@ -175,7 +175,7 @@ def test_what_is_no_whole_copy_changes_nothing(tmp_path: Path, home: Path, follo
             ok(repo, "home", "copy", "--output", copied)
         assert "another organization" in _from(repo, copied).stderr
     with at(tmp_path / "fourth"):
-        assert "nothing in" in provisioner(repo, "home", "copy").stderr or not (tmp_path / "fourth").exists()
+        assert "nothing to follow" in provisioner(repo, "home", "copy").stderr or not (tmp_path / "fourth").exists()
 
 
 def _from(cwd: Path, copied: Path) -> Done:

@@ -41,7 +41,7 @@ def test_a_preview_is_made_deleted_and_comes_back(world: tuple[Visitor, Path], h
     page = timeline_page(repo, revision, 1)
     assert page in visitor.get(previews).text
     asked = sent(visitor, f"{page}/delete")
-    assert (asked.status, "Its data is kept" in asked.text) == (200, True)
+    assert (asked.status, "Its data is recoverable" in asked.text) == (200, True)
     gone = undone(visitor, note, answer="yes")
     assert last(home, "timeline.gone") == WHO
     assert "Recover" in visitor.get(previews).text
@@ -99,7 +99,7 @@ def test_a_variable_is_set_changed_and_forgotten(world: tuple[Visitor, Path], ho
     undone(visitor, note)
     assert values(repo)["GREETING", "local"] == f"one\n{HOSTILE}"
     asked = sent(visitor, f"{page}/unset", name="GREETING", **{"context-local": "yes"})
-    assert (asked.status, "Forget GREETING in local of shop?" in asked.text) == (200, True)
+    assert (asked.status, "Unset GREETING in local for shop?" in asked.text) == (200, True)
     forgotten = done(visitor, f"{page}/unset", name="GREETING", **{"context-local": "yes"}, answer="yes")
     assert ("GREETING", "local") not in values(repo)
     assert last(home, "var.unset") == WHO
@@ -141,7 +141,7 @@ def test_the_lines_of_a_file_are_set_together_or_not_at_all(world: tuple[Visitor
     page = "/apps/shop/variables"
     lines = "# some\r\nONE=1\r\nexport TWO='2 # 2'\r\n"
     note = done(visitor, page, way="lines", lines=lines, **{"context-local": "yes"})
-    assert "ONE, TWO set for local" in html.unescape(note)
+    assert "Set ONE, TWO of shop for local" in html.unescape(note)
     assert (values(repo)["ONE", "local"], values(repo)["TWO", "local"]) == ("1", "2 # 2")
     for bad, words in (("ONE=3\nwhat", "line 2: this is not NAME=VALUE"), ("ONE=3\nDENO_X=1", "cannot be set")):
         refused = sent(visitor, page, way="lines", lines=bad, **{"context-local": "yes"})

@@ -109,14 +109,14 @@ def test_a_directory_is_for_who_is_at_home_to_say(world: tuple[Path, Desk], tmp_
 def test_a_test_says_what_is_well_and_what_is_wrong(world: tuple[Path, Desk], tmp_path: Path) -> None:
     _, desk = world
     well = desk.send("/instances/default/test")
-    assert (well.status, well.text.count(">ok<"), ">wrong<" in well.text) == (200, 5, False)
+    assert (well.status, well.text.count(">ok<"), ">failed<" in well.text) == (200, 5, False)
     with small_disk(tmp_path / "disk", "size=32m") as disk:
         desk.send("/add-instance", name="small", engine="deno-kv", directory=str(disk / "kv"))
         remount(disk, "ro")
         wrong = desk.send("/instances/small/test")
     assert "small cannot store databases" in wrong.text
     assert "Read-only file system" in wrong.text
-    assert ">wrong<" in wrong.text
+    assert ">failed<" in wrong.text
     assert desk.send("/instances/none/test").status == 404
 
 

@@ -186,7 +186,7 @@ def test_a_timeline_expires_when_it_is_said_to(world: tuple[Visitor, Path], home
     note = done(visitor, f"{timeline}/expire", after="14d")
     assert "passing expires at " in note
     assert expires()
-    assert "It expires" in visitor.get(timeline).text
+    assert "Expires" in visitor.get(timeline).text
     undone(visitor, note)
     assert expires() is None
     assert "does not expire" in done(visitor, f"{timeline}/expire", after="never")

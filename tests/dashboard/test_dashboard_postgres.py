@@ -130,7 +130,7 @@ def test_a_server_is_linked_tested_and_edited(home: Path, tmp_path: Path, pg: Pg
         url = f"postgresql://{pg.user}@127.0.0.1:{pg.port}/postgres"
         assert desk.send("/add-instance", url=url, password=pg.password, **linked).location == "/instances/main"
         checks = desk.send("/instances/main/test").text
-        assert ("main can store databases" in checks, ">wrong<" in checks) == (True, False)
+        assert ("main can store databases" in checks, ">failed<" in checks) == (True, False)
         form = desk.get("/instances/main/edit").text
         assert f'value="{url}?sslmode=prefer"' in form
         assert 'name="directory"' not in form
@@ -155,10 +155,10 @@ def test_a_server_is_linked_tested_and_edited(home: Path, tmp_path: Path, pg: Pg
 WRONG = (
     (f"postgresql://admin:{SECRET}@nowhere.invalid/postgres", "no DNS server knows that host", 409),
     (f"postgresql://admin:{SECRET}@127.0.0.1:1/postgres", "nothing listens there", 409),
-    (f"mysql://admin:{SECRET}@127.0.0.1/x", "no URL of a PostgreSQL server", 400),
+    (f"mysql://admin:{SECRET}@127.0.0.1/x", "not a URL of a PostgreSQL server", 400),
     (f"postgresql://u:{SECRET}", "names who administers it", 400),
     (f"host=127.0.0.1 user=admin password={SECRET} port=1", "nothing listens there", 409),
-    ("<img src=x>\u202e", "no URL of a PostgreSQL server", 400),
+    ("<img src=x>\u202e", "not a URL of a PostgreSQL server", 400),
 )
 
 

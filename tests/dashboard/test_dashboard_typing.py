@@ -50,7 +50,7 @@ def home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"value": "text"}, "quotation marks"),
         ({"value": ""}, "quotation marks"),
         ({"value": "[" * 10_000}, "nested too deeply"),
-        ({"value": '{"$nonsense": 1}'}, "is no notation"),
+        ({"value": '{"$nonsense": 1}'}, "is not a notation"),
         ({"value": '{"$u64": "18446744073709551616"}'}, "$u64 cannot be"),
         ({"value": '[{"$u64": "1"}]'}, "inside of another value"),
         ({"value": "0g", "spelling": "hex"}, "pairs of the digits"),

@@ -38,7 +38,7 @@ def test_a_note_stands_in_the_window_in_which_the_change_was_made(world: World) 
         page.get_by_label("Name").fill(f"V{number}")
         page.get_by_label("Value").fill("1")
         page.get_by_role("button", name="Set", exact=True).click()
-        expect(page.get_by_text(f"V{number} set for")).to_be_visible()
+        expect(page.get_by_text(f"Set V{number} of")).to_be_visible()
 
 
 def typing(page: Page, server: Server) -> Locator:

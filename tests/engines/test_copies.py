@@ -137,10 +137,10 @@ def test_snapshots_are_listed_and_deleted(repo: Path, home: Path) -> None:
     ("command", "why"),
     [
         (("fork", "login", "login", "--yes"), "of itself"),
-        (("fork", "production", "login"), "add --yes"),
+        (("fork", "production", "login"), "Add --yes"),
         (("fork", "nowhere", "login", "--yes"), "nowhere"),
         (("fork", "production", "nowhere", "--yes"), "nowhere"),
-        (("reset", "login"), "add --yes"),
+        (("reset", "login"), "Add --yes"),
         (("restore", "login", "12345678", "--yes"), "no snapshot"),
     ],
     ids=str,

@@ -245,7 +245,7 @@ def test_another_sqlite_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "one.jsonl").write_text('{"key": ["a"], "value": 1}\n')
     for words in (("dump", path), ("load", path, "./one.jsonl"), ("diff", path, path)):
         done = provisioner(tmp_path, "database", *words)
-        assert (done.returncode, "no Deno KV database" in done.stderr) == (1, True), done.stderr
+        assert (done.returncode, "not a Deno KV database" in done.stderr) == (1, True), done.stderr
     assert path.read_bytes() == before
     assert provisioner(tmp_path, "database", "dump", "./absent").returncode == 3
 
@@ -259,10 +259,10 @@ def dumped(tmp_path: Path, count: int) -> list[str]:
 
 
 BROKEN: dict[str, tuple[Callable[[list[str]], list[str]], int, int]] = {
-    "no JSON": (lambda lines: [*lines[:5], "{\n", *lines[6:]], 6, 4),
-    "no JSON.*cut off": (lambda lines: [*lines[:5], lines[5][:20]], 6, 4),
+    "not JSON": (lambda lines: [*lines[:5], "{\n", *lines[6:]], 6, 4),
+    "not JSON.*cut off": (lambda lines: [*lines[:5], lines[5][:20]], 6, 4),
     "an entry has key, value": (lambda lines: [*lines[:5], '{"key": ["a"], "vaule": 1}\n', *lines[6:]], 6, 4),
-    "is no notation": (lambda lines: [*lines[:5], '{"key": ["a"], "value": {"$what": 1}}\n', *lines[6:]], 6, 4),
+    "is not a notation": (lambda lines: [*lines[:5], '{"key": ["a"], "value": {"$what": 1}}\n', *lines[6:]], 6, 4),
     "at least one part": (lambda lines: [*lines[:5], '{"key": [], "value": 1}\n', *lines[6:]], 6, 4),
     "not behind the one before": (lambda lines: [*lines[:5], lines[3], *lines[6:]], 6, 4),
     "without its last line": (lambda lines: lines[:8], 9, 7),

@@ -101,7 +101,7 @@ def test_a_watch_prints_each_change(repo: Path) -> None:
         (("set", '["a"]', "{"), 2, "JSON"),
         (("set", '["a"]', '{"$what": 1}'), 2, "notation"),
         (("set", "[]", "1"), 2, "at least one part"),
-        (("get", '["none"]'), 1, "nothing under"),
+        (("get", '["none"]'), 1, "nothing is stored under"),
         (("delete", '["a"]'), 1, "--yes"),
         (("list", "--cursor", "!", "[]"), 2, "cursor"),
         (("list", "--start", '["b"]', "--end", '["a"]'), 2, "greater"),

@@ -144,7 +144,7 @@ def test_it_knows_that_its_file_is_another_or_gone(store: SqliteStore, tmp_path:
     assert store.moved()
     SqliteStore(tmp_path / "kv").close()
     assert store.moved()
-    with store._file.transaction(), pytest.raises(StoreFailed, match="not the file any more"):
+    with store._file.transaction(), pytest.raises(StoreFailed, match="no longer the file"):
         store.read([point(KEY)])  # would be of the other one
     os.rename(tmp_path / "other", tmp_path / "kv")
     assert not store.moved()

@@ -50,5 +50,5 @@ def test_a_few_references_do_not_become_billions_of_items() -> None:
 def test_what_is_nested_too_deeply_is_refused_and_not_a_fault() -> None:
     with pytest.raises(ValueInvalid, match="nested too deeply"):
         json_notation.value_of("[" * 100_000)
-    with pytest.raises(KeyInvalid, match="is no JSON"):
+    with pytest.raises(KeyInvalid, match="is not JSON"):
         json_notation.key_of("[" * 100_000)

@@ -193,7 +193,7 @@ def test_on_a_terminal_its_name_has_to_be_typed(repo: Path, typed: str, code: in
 def test_a_protected_timeline_keeps_its_instance(repo: Path) -> None:
     ok(repo, "timeline", "protect", "login")
     refused = provisioner(repo, "instance", "delete", "default", "--yes")
-    assert (refused.returncode, "protected timeline git-branch/login" in refused.stderr) == (1, True)
+    assert (refused.returncode, "its timeline git-branch/login is protected" in refused.stderr) == (1, True)
     assert set(statuses(repo).values()) == {"connected"}
 
 

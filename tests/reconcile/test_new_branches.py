@@ -146,7 +146,7 @@ def test_a_branch_that_is_not_there_is_noted_when_it_is_named(repo: Path) -> Non
     assert noted.returncode == 0
     assert "no branch chart exists; until it does, new databases start empty" in noted.stderr
     for rule in ("empty", "fork:production", "fork:parent", "fork:main", "fork:cart"):
-        assert "begin empty" not in provisioner(repo, "assign", "default", "--new-branch", rule).stderr
+        assert "start empty" not in provisioner(repo, "assign", "default", "--new-branch", rule).stderr
 
 
 def test_what_is_pushed_is_a_fork_of_where_its_history_left(tmp_path: Path) -> None:

@@ -112,10 +112,10 @@ def test_a_secret_comes_out_in_the_environment_and_nowhere_else(repo: Path, home
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("DENO_KV_DEFAULT_PATH=x", "begins with DENO_"),
-        ("LD_PRELOAD=x", "begins with LD_"),
-        ("OTEL_X=x", "begins with OTEL_"),
-        ("PROVISIONER_APP=x", "begins with PROVISIONER_"),
+        ("DENO_KV_DEFAULT_PATH=x", "start with DENO_"),
+        ("LD_PRELOAD=x", "start with LD_"),
+        ("OTEL_X=x", "start with OTEL_"),
+        ("PROVISIONER_APP=x", "start with PROVISIONER_"),
         ("DATABASE_URL=x", "the location of the app's database"),
         ("DEFAULT_KV_URL=x", "the location of the app's database"),
         ("=x", "cannot be the name"),
@@ -184,7 +184,7 @@ def test_a_file_is_imported(repo: Path, ends: str) -> None:
         ("A='x' y", "follows the quote"),
         ('A="\\q"', "escape"),
         ("nonsense", "not NAME=VALUE"),
-        ("DENO_X=1", "begins with DENO_"),
+        ("DENO_X=1", "start with DENO_"),
         ("A B=1", "not NAME=VALUE"),
     ],
 )

@@ -38,7 +38,7 @@ _TYPES: Final = {
 
 
 class Disabled(Exception):  # noqa: N818 - named for what happened
-    """This endpoint does not serve it any more, or not as consistently as was asked."""
+    """This endpoint no longer serves it, or not with the requested consistency."""
 
 
 def read_request(ranges: Sequence[ReadRange]) -> bytes:
@@ -54,7 +54,7 @@ def entries_of(body: bytes, ranges: Sequence[ReadRange], *, strong: bool) -> lis
     try:
         message = pb.SnapshotReadOutput.FromString(body)
     except DecodeError as error:
-        raise ProtocolViolation("its answer to a read is no message of it") from error
+        raise ProtocolViolation("its answer to a read is not such a message") from error
     if message.read_disabled or message.status == pb.SR_READ_DISABLED:
         raise Disabled("reads are disabled")
     if message.status != pb.SR_SUCCESS:
@@ -103,7 +103,7 @@ def outcome_of(body: bytes, write: AtomicWrite) -> Committed | ChecksFailed:
     try:
         message = pb.AtomicWriteOutput.FromString(body)
     except DecodeError as error:
-        raise ProtocolViolation("its answer to a write is no message of it") from error
+        raise ProtocolViolation("its answer to a write is not such a message") from error
     if message.status == pb.AW_SUCCESS and len(message.versionstamp) == VERSIONSTAMP_BYTES:
         return Committed(message.versionstamp)
     if message.status == pb.AW_CHECK_FAILURE and write.checks:
@@ -124,7 +124,7 @@ def watch_frame(frame: bytes, keys: Sequence[bytes]) -> None:
     try:
         message = pb.WatchOutput.FromString(frame)
     except DecodeError as error:
-        raise ProtocolViolation("a frame of its watch is no message of it") from error
+        raise ProtocolViolation("a frame of its watch is not such a message") from error
     if message.status == pb.SR_READ_DISABLED:
         raise Disabled("reads are disabled")
     if message.status != pb.SR_SUCCESS or len(message.keys) != len(keys):

@@ -17,11 +17,11 @@ _HEXADECIMAL: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
 class Unsent(Exception):  # noqa: N818 - named for what happened
-    """Not all of the request could be sent, so nobody can have carried it out."""
+    """Not all of the request could be sent, so no server can have carried it out."""
 
 
 class Unanswered(Exception):  # noqa: N818 - named for what happened
-    """The request was sent, and what came is no whole answer."""
+    """The request was sent, and the answer is incomplete."""
 
 
 class Answer(NamedTuple):
@@ -59,7 +59,7 @@ def asked(sock: Socket, head: bytes, body: bytes) -> Answer:
 
 
 def _early(sock: Socket, failure: OSError) -> Answer:
-    """Of a server that answers before it has read all, and does not read on."""
+    """The answer of a server that answers before it has read everything, and stops reading."""
     try:
         answer = _received(sock)
     except (OSError, Unanswered):
@@ -105,7 +105,7 @@ def _status(line: bytes) -> int:
     version, _, rest = line.partition(b" ")
     digits = rest.partition(b" ")[0]
     if not version.startswith(b"HTTP/1.") or not digits.isdigit() or len(digits) != 3:
-        raise Unanswered(f"the answer begins with {line[:50]!r}")
+        raise Unanswered(f"the answer starts with {line[:50]!r}")
     return int(digits)
 
 
@@ -155,7 +155,7 @@ def _chunks(sock: Socket, got: bytes) -> bytes:
         line, got = _until(sock, got, b"\r\n")
         digits = line.partition(b";")[0].strip()
         if not digits or not _HEXADECIMAL.issuperset(digits):
-            raise Unanswered(f"a piece of the answer begins with {line[:50]!r}")
+            raise Unanswered(f"a piece of the answer starts with {line[:50]!r}")
         size = int(digits, 16)
         if not size:
             break

@@ -53,7 +53,7 @@ def parse(body: bytes, url: str, transport: Transport) -> Metadata:
     if not strong:
         raise ProtocolViolation("it has no endpoint with strong consistency")
     if not isinstance(token, str) or not is_token(token):
-        raise ProtocolViolation("its token is none")
+        raise ProtocolViolation("its token is not a token")
     if expires_at.tzinfo is None:
         raise ProtocolViolation("the time at which its token expires has no time zone")
     fields = {

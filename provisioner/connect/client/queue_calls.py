@@ -70,7 +70,7 @@ def _parsed(parse: Callable[[bytes], T], body: bytes) -> T:
     try:
         return parse(body)
     except DecodeError as error:
-        raise ProtocolViolation("its answer of the queue is no message of it") from error
+        raise ProtocolViolation("its answer of the queue is not such a message") from error
 
 
 def _batches(ids: Sequence[str]) -> Iterable[Sequence[str]]:

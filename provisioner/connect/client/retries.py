@@ -1,4 +1,4 @@
-"""A database at the other end of KV Connect: what is asked of it, and what is tried again.
+"""A database at the other end of KV Connect: its requests, and their retries.
 
 A request that failed is tried again, after a pause that grows, until a deadline; but never one that may have been
 carried out and must not be carried out twice.
@@ -31,7 +31,7 @@ STALE: Final = (*DENIED, TOO_MANY)  # what a token that is no longer taken is an
 
 
 class RequestRefused(Exception):  # noqa: N818 - named for what happened
-    """The server will not do this, however often it is asked."""
+    """The server will not do this, however often it is repeated."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status}: {text}")
@@ -133,7 +133,7 @@ class Remote:
             stream.close()
 
     def renew(self) -> None:
-        """Ask for the metadata again: an endpoint said that it does not serve this any more."""
+        """Request the metadata again, because an endpoint no longer serves this."""
         try:
             self._session.renewed(self._session.metadata)
         except RequestNotSent as error:
@@ -183,5 +183,5 @@ class Attempt:
 
 
 def pause(number: int, longest: float = LONGEST_PAUSE) -> float:
-    """Seconds after so many failures before: longer each time, and not the same for all who wait for one server."""
+    """Seconds to wait after this many failures: longer each time, and different for each client of a server."""
     return float(min(FIRST_PAUSE * 2 ** min(number, 10), longest)) * random.uniform(0.5, 1.0)  # noqa: S311

@@ -1,4 +1,4 @@
-"""A session with a database on a server: its metadata, asked for when it is opened, and anew before its token expires."""
+"""A session with a database on a server: its metadata, requested at the start, and again before its token expires."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provisioner.kv.errors import AccessDenied, OptionInvalid, StoreFailed
 
 RENEWED_BEFORE: Final = 300_000  # milliseconds before a token expires
 BETWEEN_RENEWALS: Final = 60.0  # seconds, whatever the clocks here and there say
-RENEWING: Final = 5.0  # seconds that the server has for it, since other threads wait as well
+RENEWING: Final = 5.0  # seconds that the server has for it, since other threads wait too
 SHOWN: Final = 500  # characters of what a server says
 DENIED: Final = (401, 403)
 NOT_FOUND: Final = 404
@@ -46,7 +46,7 @@ class ConnectSession:
         self._renewed = time.monotonic()
 
     def current(self) -> Metadata:
-        """The metadata, asked for anew some time before its token expires. If that fails there is time to try it again."""
+        """The metadata, renewed some time before its token expires. After a failure there is time to retry."""
         metadata = self.metadata
         if metadata.expires_at - time.time_ns() // 1_000_000 > RENEWED_BEFORE:
             return metadata

@@ -1,6 +1,6 @@
 """The store at the other end of KV Connect, for any server that speaks it.
 
-What belongs to queues goes over an extension of our own server's; other servers answer that with Unsupported.
+Queues use an extension of the provisioner server; other servers answer that with Unsupported.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class RemoteStore:
     def write(self, writes: Sequence[AtomicWrite]) -> list[Outcome]:
         """As the protocol says; but each write is a request, so where the storage fails that is the write's outcome.
 
-        Uncertain says that it may have been written. Writes behind one that failed so are not sent, and fail as well.
+        Uncertain means that it may have been written. Writes after one that failed so are not sent, and fail too.
         """
         outcomes: list[Outcome] = []
         for write in writes:

@@ -1,4 +1,4 @@
-"""Streams that wake: each is read by a thread of its own, and opened again when it breaks."""
+"""Streams that wake: each has its own thread, and is opened again when it breaks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StreamListener:
     """A subscription: `wake` is called after each frame, and `judge` before, which raises Strange or Disabled.
 
     The first frame after each opening says how things are, so nothing that happened while there was no stream is lost.
-    Where the server refuses, `wake` is called as well: who then reads hears why.
+    If the server refuses, `wake` is called too: the next read then gets the reason.
     """
 
     def __init__(

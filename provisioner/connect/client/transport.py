@@ -1,7 +1,7 @@
 """Connections to servers, kept for the next requests, and whether a request that failed may have been carried out.
 
-A connection that has idled is not used again: servers close those, and a request that crosses with the closing is a
-request of which nobody knows what became.
+A connection that has idled is not used again: servers close those, and the outcome of a request that crosses with the
+closing is unknown.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RequestTarget(NamedTuple):
 
 
 class Origin:
-    """A server, and the connections to it that nobody uses just now: the one that was used last is used next."""
+    """A server, and its idle connections: the one that was used last is used next."""
 
     def __init__(self, scheme: str, host: str, port: int) -> None:
         shown = f"[{host}]" if ":" in host else host
@@ -108,10 +108,10 @@ class Transport:
         self._origins: dict[tuple[str, str, int], Origin] = {}
 
     def place(self, url: str) -> RequestTarget:
-        """The place of an http or https URL. Raises ValueError for what is none."""
+        """The target of an http or https URL. Raises ValueError for any other text."""
         parts = urlsplit(url)
         if parts.scheme not in PORTS or not parts.hostname or parts.username is not None or not url.isascii():
-            raise ValueError(f"{url!r} is no URL of a server")
+            raise ValueError(f"{url!r} is not a URL of a server")
         if parts.query or parts.fragment:
             raise ValueError(f"{url!r} has more than a path")
         if any(character <= " " or character == "\x7f" for character in url):
@@ -145,7 +145,7 @@ class Transport:
         return answer
 
     def stream(self, place: RequestTarget, path: str, body: bytes, fields: Fields, silence: float) -> ResponseStream:
-        """An answer that goes on. It may be silent for so many seconds. Raises as `post` does."""
+        """An answer without an end. It may be silent for `silence` seconds. Raises as `post` does."""
         connection = place.origin.take(silence)
         try:
             return ResponseStream(connection, place.path + path, body, fields)
@@ -171,14 +171,14 @@ class ResponseStream:
         self.kind = self._response.headers.get("content-type", "")
 
     def read(self, size: int) -> bytes:
-        """So many bytes. Raises MaybeDone where it ends before, or is silent for too long."""
+        """Exactly `size` bytes. Raises MaybeDone if it ends before, or is silent for too long."""
         data = self.rest(size)
         if len(data) != size:
             raise ResponseLost("the stream ended")
         return data
 
     def rest(self, most: int) -> bytes:
-        """What comes yet, at most so many bytes."""
+        """The next bytes, at most `most`."""
         try:
             return self._response.read(most)
         except (HTTPException, OSError, ValueError) as error:
@@ -188,7 +188,7 @@ class ResponseStream:
         """Let who reads, in another thread, find the end."""
         try:
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # not that of TLS, which is not for two threads
-        except OSError:  # it has ended by itself
+        except OSError:  # it has already ended
             return
 
     def close(self) -> None:

@@ -15,12 +15,12 @@ GONE: Final = 410
 LENGTH_REQUIRED: Final = 411
 TOO_LARGE: Final = 413
 FAILED: Final = 422
-"""The server failed in a way that nobody foresaw, so of a write nobody knows whether it was done."""
+"""The server failed unexpectedly, so the outcome of a write is unknown."""
 TOO_MANY: Final = 429
 LEFT: Final = 499
 """Only counted and logged, as nginx does: the client has left before it was answered."""
 UNAVAILABLE: Final = 503
-"""The only one that makes clients try again, and they do so for ever: only for what passes by itself."""
+"""The only one that clients retry, and they do so indefinitely: only for temporary failures."""
 
 
 class Refused(Exception):  # noqa: N818 - named for what happened

@@ -1,4 +1,4 @@
-"""The server as an RSGI application: which request goes where, who may, and what it is answered.
+"""The server as an RSGI application: the routes of requests, their authorization, and their answers.
 
 One event loop does it all. Reads of a few entries take microseconds and are done at once; what may wait for a disk is
 done in threads. https://github.com/emmett-framework/granian describes RSGI.
@@ -52,7 +52,7 @@ _ID_END: Final = len(PREFIX) + 36
 _PROTOBUF: Headers = [("content-type", "application/x-protobuf")]
 _TEXT: Headers = [("content-type", "text/plain; charset=utf-8")]
 _JSON: Headers = [("content-type", "application/json")]
-_FEW: Final = 100  # so many entries are read at once; more in a thread, unless the last such answer was light
+_FEW: Final = 100  # this many entries are read at once; more in a thread, unless the last such answer was light
 _CROWD: Final = 4  # requests at a time, of which some will be read in the same turn of the loop
 _LIGHT: Final = 512 * 1024  # bytes, which take about a millisecond
 
@@ -60,7 +60,7 @@ _log = logging.getLogger("provisioner.connect")
 
 
 class ConnectServer:
-    """`log` is called with a level, a message and fields. `told` answers whether apps are told of a server of this home.
+    """`log` is called with a level, a message and fields. `told` returns whether apps know of a server of this home.
     `public_url` is what clients reach, where that is not said by their requests. `log_all` logs each request, not only
     refused ones. `site` answers what is not the server's own."""
 
@@ -126,7 +126,7 @@ class ConnectServer:
                 status, principal = await self._connect(scope, protocol, path[len(PREFIX) : _ID_END])
             elif self._site is not None and name not in health.NAMES and not path.startswith(_OURS):
                 name = "dashboard"
-                self.in_flight -= 1  # it counts for itself, and its streams keep nobody
+                self.in_flight -= 1  # it counts its own requests, and its streams do not delay the end
                 try:
                     status = await self._site(scope, protocol)
                 finally:
@@ -148,7 +148,7 @@ class ConnectServer:
             protocol.response_str(status, _TEXT, LATE)
         except Exception:
             _log.exception("a request failed: %s", name)
-            status = FAILED  # a 5xx would make clients send it again for ever
+            status = FAILED  # a 5xx would make clients repeat it indefinitely
             protocol.response_str(status, _TEXT, "the server failed on this request; its log says why")
         finally:
             self.in_flight -= 1
@@ -315,7 +315,7 @@ class ConnectServer:
     # time
 
     def each_second(self) -> None:
-        """What is done every second: the registry is asked whether anything has changed.
+        """The work of every second: check whether the registry has changed.
 
         Raises StorageFailed where it cannot be asked; then what is owed to it is done as soon as it can.
         """
@@ -341,7 +341,7 @@ class ConnectServer:
             self._site.drain()
 
     def close(self) -> None:
-        """No request will come any more."""
+        """No further request will come."""
         self._bodies.close()
         if self._site is not None:
             self._site.close()

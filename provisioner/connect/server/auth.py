@@ -1,4 +1,4 @@
-"""Who may: the token of each request, looked up once and remembered until the registry changes."""
+"""Authorization: the token of each request, looked up once and remembered until the registry changes."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ class Authenticator:
             raise self.denied(scope)
 
     def still_opens(self, bearer: str) -> bool:
-        """May a stream that began with this token go on?"""
+        """Whether a stream that was opened with this token may continue."""
         return self._known(bearer) is not None
 
     def each_second(self) -> bool:
         """True where the registry has changed: then all that was looked up is looked up again.
 
-        Raises StorageFailed where the registry cannot be asked. After a while nobody is let in from memory any more.
+        Raises StorageFailed if the registry cannot be read. After a while no token is accepted from memory.
         """
         self._now = now_ms()
         self._unasked += 1
@@ -96,7 +96,7 @@ class Authenticator:
         """The same whether it is the token or the database that there is not."""
         self.refused += 1
         if self._attempts.failed(address_of(scope.client), perf_counter()):
-            return Refused(TOO_MANY, "too many attempts with tokens that open nothing here")
+            return Refused(TOO_MANY, "too many attempts with invalid tokens")
         return Refused(UNAUTHORIZED, "this token does not open this database")
 
     def _known(self, authorization: str | None) -> TokenSession | None:

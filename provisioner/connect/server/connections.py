@@ -1,7 +1,7 @@
 """Which connections are open, and which have to go: clients that ask for nothing must not keep others out.
 
 The HTTP library tells no protocol apart, and sets no time, before it has read a request; and it accepts no more than so
-many connections, whoever holds them. So a thread looks at the process's own sockets, about every second, and ends those
+many connections, whatever holds them. So a thread looks at the process's own sockets, about every second, and ends those
 
 - that have not asked for anything within ten seconds: silent ones, half a request, half a handshake of TLS;
 - of an address beyond its limit, and beyond a much smaller one for those that have not asked for anything yet;
@@ -28,7 +28,7 @@ from provisioner.connect.server.rate_limit import network
 from provisioner.system.service_thread import ServiceThread
 
 FIRST_REQUEST_SECONDS: Final = 10.0
-GRACE_SECONDS: Final = 1.0  # for which a connection that has just come is no stranger
+GRACE_SECONDS: Final = 1.0  # for which a new connection does not count as a stranger
 STRANGERS_PART: Final = 16  # of all, that one address may have without asking
 FULL_PART: Final = 16  # of all, that are freed when all are taken
 LOOK_SECONDS: Final = 1.0
@@ -58,7 +58,7 @@ class ConnectionLimits:
 
     @property
     def strangers(self) -> int:
-        """Of one address that have not asked for anything."""
+        """The most connections of one address that have not sent a request."""
         return max(8, min(self.most // STRANGERS_PART, self.each))
 
 
@@ -123,7 +123,7 @@ def _level(sizes: Sequence[int], room: int) -> int:
 
 
 class Connections:
-    """Those at one port. `asked` and `answering` are for the thread of the event loop, which counts what is asked."""
+    """The connections at one port. `asked` and `answering` are for the thread of the event loop, which counts requests."""
 
     def __init__(self, port: int, limits: ConnectionLimits, log: Log) -> None:
         self.limits = limits
@@ -187,7 +187,7 @@ class Connections:
             descriptor = int(name)
             try:
                 status = os.fstat(descriptor)
-            except OSError:  # closed meanwhile
+            except OSError:  # closed in the meantime
                 continue
             if not stat.S_ISSOCK(status.st_mode):
                 continue

@@ -48,16 +48,16 @@ _LE64: Final = int(Encoding.LE64)
 _OTHERS: Final = (int(Encoding.V8), int(Encoding.BYTES))
 _NEVER: Final = -1
 INTERVALS: Final = 100
-"""Of a backoff schedule. Deno itself takes five of at most an hour; denokv for Python sends ten, unless told."""
+"""The most intervals of a backoff schedule. Deno accepts five of at most an hour; denokv for Python sends ten by default."""
 _NUMBER_BYTES: Final = 8
 _VERSIONSTAMP_BYTES: Final = 10
 # An AtomicWriteOutput up to the bytes of its versionstamp.
 _COMMITTED: Final = pb.AtomicWriteOutput(status=pb.AW_SUCCESS).SerializeToString() + b"\x12\x0a"
-_MALFORMED: Final = "the body is no message of KV Connect"
+_MALFORMED: Final = "the body is not a message of KV Connect"
 _TOO_MANY_FIELDS: Final = f"an atomic operation has at most {limits.CHECKS} checks and {limits.MUTATIONS} mutations"
 _FEW_BYTES: Final = 16_384
 _VARINT, _LENGTH = 0, 2
-_FIXED: Final = {1: 8, 5: 4}  # bytes; the groups of old, which nobody sends, end the look
+_FIXED: Final = {1: 8, 5: 4}  # bytes; the obsolete groups, which no client sends, end the look
 _SUCCESS: Final = pb.SR_SUCCESS
 # Tags of the fields of a SnapshotRead with one range: the bytes of its point are these, sizes of one byte, and the key
 # twice, the second time with a zero behind.
@@ -153,7 +153,7 @@ def watched_keys(body: bytes) -> list[bytes]:
 
 
 def watch_frame(entries: Sequence[RawEntry | None]) -> bytes:
-    """The state of each watched key as a frame of the stream, also of those that are as before.
+    """The state of each watched key as a frame of the stream, including those that are unchanged.
 
     The protocol allows to leave out what has not changed. Deno 2.9 takes that for absent.
     """
@@ -174,7 +174,7 @@ KEEP_ALIVE: Final = bytes(4)
 
 
 def _must_have_few_fields(body: bytes) -> None:
-    """Of a large body: parsed, each field of two bytes would be an object of a hundred.
+    """For a large body: parsed, each field of two bytes would be an object of a hundred.
 
     https://protobuf.dev/programming-guides/encoding says how fields follow each other. What is malformed is left to the parser.
     """
@@ -249,7 +249,7 @@ def _enqueue(message: pb.Enqueue) -> Enqueue:
 
 
 def _must_be_a_key(key: bytes) -> None:
-    """Stored, other bytes would stop whoever lists them."""
+    """Stored, other bytes would stop every list that contains them."""
     try:
         keys.check_written(key)
         keys.decode(key)

@@ -1,4 +1,4 @@
-"""What the server tells of itself: whether it lives, whether it takes requests, and its numbers."""
+"""The server's reports: whether it is alive, whether it accepts requests, and its metrics."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Gauges = Mapping[str, tuple[str, float]]
 
 
 class Readiness:
-    """The server has `started` when it takes connections and apps were told of one of this home; `told` answers whether they
-    are still."""
+    """The server has `started` when it accepts connections and apps know of a server of this home; `told` returns whether they
+    still do."""
 
     def __init__(self, told: Callable[[], bool]) -> None:
         self.started = False
@@ -35,7 +35,7 @@ class Readiness:
         if page == HEALTH:
             missing = gone()
             return f"threads are gone: {', '.join(missing)}. Restart the server" if missing else ""
-        return "" if self._told() else "apps are told of no server of this home"
+        return "" if self._told() else "apps know of no server of this home"
 
 
 class HealthPages:

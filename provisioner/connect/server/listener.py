@@ -27,7 +27,7 @@ STREAMS: Final = 1024  # of a connection: each watch is one, and they must not s
 
 
 class _Listening(Granian):
-    """On a socket that is there already: nobody else can take connections from it, and limits can be seen to."""
+    """On an existing socket: no other process can take connections from it, and limits can be enforced."""
 
     listener: socket.socket
 

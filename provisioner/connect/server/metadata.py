@@ -1,4 +1,4 @@
-"""The metadata exchange: what a client that comes with an access token is told.
+"""The metadata exchange: the answer to a client with an access token.
 
 Node refuses further fields, uppercase ids and another form of the time.
 """
@@ -21,7 +21,7 @@ def exchanged(
     body: bytes, database_id: str, public: str | None, used: str, token: str, expires_at: int, *, lags: bool = False
 ) -> bytes:
     """The answer as JSON. `public` is the address that clients are to use, if one was configured; else it is the one that
-    this client `used`, which only version 1 has to be told. `lags`: there is an endpoint for reads that may be
+    this client `used`, which only version 1 must contain. `lags`: there is an endpoint for reads that may be
     older. Raises Refused."""
     version = _chosen(body)
     endpoint = f"{public or used}/v2/databases/{database_id}" if public or version == 1 else f"../{database_id}"

@@ -1,4 +1,4 @@
-"""What the server counts, and how Prometheus reads it. No names or ids of databases: whoever reads this sees none."""
+"""The server's counters, for Prometheus. They contain no names or ids of databases."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Metrics:
             lines.append(f"provisioner_{name} {value:g}")
         lines += _head("thread_up", "gauge", "Is the thread there?")
         lines += [f'provisioner_thread_up{{thread="{thread.name}"}} {thread.alive:d}' for thread in threads]
-        lines += _head("thread_failures_total", "counter", "Failures of a thread, which went on.")
+        lines += _head("thread_failures_total", "counter", "Failures of a thread, which continued.")
         lines += [
             f'provisioner_thread_failures_total{{thread="{thread.name}"}} {thread.failures}' for thread in threads
         ]

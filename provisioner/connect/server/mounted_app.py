@@ -40,7 +40,7 @@ class MountedApp(Protocol):
         """Streams end now."""
 
     def close(self) -> None:
-        """No request will come any more."""
+        """No further request will come."""
 
 
 MakeSite = Callable[[ServerContext], MountedApp]

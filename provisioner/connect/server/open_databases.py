@@ -1,4 +1,4 @@
-"""Which databases are open: each on first use, until nobody has used it for a while; never more than a bound.
+"""The open databases: each is opened on first use, until it is idle for a while; never more than a limit.
 
 All of it runs on the event loop's thread, but for what may wait for a disk, which runs in threads that all share.
 """
@@ -29,7 +29,7 @@ Log = Callable[..., None]
 
 READERS: Final = 1  # with two, each list takes several times as long
 THREADS: Final = 64  # a database that another process keeps locked holds one
-FAR_THREADS: Final = 64  # of each server: what is asked over a network may hold many
+FAR_THREADS: Final = 64  # of each server: requests over a network may hold many
 IDLE_SECONDS: Final = 60
 REST_SECONDS: Final = 5
 CACHE_KIB: Final = 500  # more makes reads no faster, for the system has the file in memory
@@ -40,7 +40,7 @@ _ENGINE: Final = "deno-kv"
 
 class OpenDatabase:
     """An open one. `users` are the requests that have it in their hands, `watchers` what to call to end each watch.
-    `light`: its last long answer was made in no time, so the next one need not be left to a thread."""
+    `light`: its last long answer took almost no time, so the next one does not need a thread."""
 
     __slots__ = (
         "due",
@@ -80,7 +80,7 @@ class OpenDatabase:
     def rows(self, ranges: Sequence[ReadRange], loop: asyncio.AbstractEventLoop, crowded: bool) -> list[list[Row]]:
         """Read at once. In a crowd, all who read in one turn of the loop see one state, which is cheaper.
 
-        Nobody is told of the past: the state ends by a callback that is planned before it begins. Callbacks run in the
+        No callback reports the past: the state ends by a callback that is scheduled before it starts. Callbacks run in the
         order in which they were planned, so who reads in this state had come before it began.
         """
         if self.pinned is None:
@@ -123,7 +123,7 @@ class OpenDatabases:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def usable(self, database_id: str) -> DatabaseLocation:
-        """Where it is. Raises Refused where nobody can use this database now."""
+        """Its location. Raises Refused if this database cannot be used now."""
         place = place_of(self._registry, database_id)
         if (refused := _refusal(place)) is not None:
             raise refused
@@ -142,7 +142,7 @@ class OpenDatabases:
         return await asyncio.shield(task)
 
     async def call(self, database: OpenDatabase, function: Callable[..., Answer], *arguments: object) -> Answer:
-        """Ask the store in a thread; it stays open meanwhile."""
+        """Call the store in a thread; it stays open until that returns."""
         return await self._in(self._threads_of(database.place), database, function, *arguments)
 
     def _threads_of(self, place: DatabaseLocation) -> ThreadPoolExecutor:
@@ -158,7 +158,7 @@ class OpenDatabases:
         return await self._in(self._readers, database, function, *arguments)
 
     def gathered(self, database: OpenDatabase, ranges: Sequence[ReadRange]) -> Awaitable[list[list[Row]]]:
-        """Read from a store that is asked over a network, together with whoever asks for something now."""
+        """Read from a store over a network, together with other requests of the same moment."""
         if database.reads is None:
             database.reads = ReadCoalescer(lambda wanted: self.call(database, database.store.rows, wanted))
         return database.reads.read(ranges)
@@ -199,7 +199,7 @@ class OpenDatabases:
             self._end(database, refused or Refused(NOT_FOUND, "there is no such database"))
 
     def each_second(self) -> None:
-        """Close what nobody uses, and look for what other processes let expire."""
+        """Close idle databases, and look for entries that other processes let expire."""
         self.tick += 1
         for database in list(self.opened.values()):
             if self.tick - database.used == REST_SECONDS and not database.users:
@@ -253,7 +253,7 @@ class OpenDatabases:
         return database
 
     def storage_failed(self, name: str, error: Exception) -> Refused:
-        """What a client is told where the storage refuses. Paths and reasons are for the operator."""
+        """The answer to a client if the storage refuses. Paths and reasons are for the operator."""
         if isinstance(error, Busy):
             return Refused(UNAVAILABLE, f"database {name} is held by another process")
         if isinstance(error, Unreachable):
@@ -273,7 +273,7 @@ class OpenDatabases:
             self._end(database, Refused(UNAVAILABLE, "the database has just been closed"))
 
     def _end(self, database: OpenDatabase, refused: Refused) -> None:
-        """No request gets it any more; it is closed when the last one that has it is done."""
+        """No request gets it from now on; it is closed when the last one that has it is done."""
         if database.ended is not None:
             return
         database.ended = refused
@@ -316,7 +316,7 @@ class OpenDatabases:
 
 
 def _opened(place: DatabaseLocation, database_id: str) -> tuple[DirectStore, int | None]:
-    """The store, and when its first entry expires: known here, it need not be asked for beside the first request."""
+    """The store, and when its first entry expires: found here, it adds nothing to the first request."""
     store = open_store(place, database_id, CACHE_KIB)
     try:
         return store, store.next_expiry()
@@ -335,18 +335,18 @@ def _refusal(place: DatabaseLocation | None) -> Refused | None:
         return Refused(NOT_FOUND, "there is no such database")
     name, status, intent = place.name, place.status, place.intent
     if status is Status.PURGED or intent is Intent.PURGE:
-        return Refused(GONE, f"database {name} was deleted for good")
+        return Refused(GONE, f"database {name} was permanently deleted")
     if status is Status.ARCHIVED or intent is Intent.ARCHIVE:
-        return Refused(GONE, f"database {name} is archived. Bring it back with: provisioner database recover {name}")
+        return Refused(GONE, f"database {name} is archived. Recover it with: provisioner database recover {name}")
     if status is Status.ERROR and place.require_quorum and intent in (None, Intent.PROVISION):
         # The instance does not keep its promise now: it is tried again, and programs, watches above all, are to wait.
         return Refused(
             UNAVAILABLE,
-            f"database {name} is in error, which passes if too few nodes keep its writes."
-            f" Look at: provisioner database show {name}",
+            f"database {name} failed, which is temporary if too few nodes store its writes."
+            f" See: provisioner database show {name}",
         )
     if status is Status.ERROR:
-        return Refused(CONFLICT, f"database {name} is in error. Look at: provisioner database show {name}")
+        return Refused(CONFLICT, f"database {name} failed. See: provisioner database show {name}")
     if status is not Status.CONNECTED or intent is not None:
         return Refused(UNAVAILABLE, f"database {name} is being made")
     if place.switching:

@@ -1,4 +1,4 @@
-"""What the server is told on its command line, and whether that can be."""
+"""The server's options, and their validation."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`connections` may be open at a time, and `per_address` of one address (None: three quarters of them). So many `databases`
-    may be; None: as many as the limit of open files allows. `beside` another server of the same home it may run too."""
+    """At most `connections` are open at a time, and `per_address` of one address (None: three quarters of them). At most
+    `databases` are open; None: as many as the limit of open files allows. `beside`: it may run beside another server."""
 
     host: str = "127.0.0.1"
     port: int = 4512
@@ -35,7 +35,7 @@ class Options:
 
     @property
     def connections_each(self) -> int:
-        """Of one address."""
+        """The most connections of one address."""
         return min(self.per_address or 3 * self.connections // 4, self.connections)
 
     @property
@@ -65,7 +65,9 @@ def checked(options: Options, log: Callable[..., None]) -> Options:
         return options
     address = urlsplit(options.public_url)
     if address.scheme not in ("http", "https") or not address.hostname or address.query or address.fragment:
-        raise UsageError(f"{options.public_url!r} is no address of a server", "Write it as https://kv.example.com")
+        raise UsageError(
+            f"{options.public_url!r} is not a server's address", "Use a URL such as https://kv.example.com"
+        )
     return replace(options, public_url=options.public_url.rstrip("/"))
 
 
@@ -80,14 +82,14 @@ def _check_tls(options: Options) -> None:
     with open(options.tls_key, "rb") as file:
         if _PKCS8 not in file.read():
             raise UsageError(
-                f"{options.tls_key} is no unencrypted key in PKCS#8",
-                f"Make one: openssl pkcs8 -topk8 -nocrypt -in {options.tls_key} -out key.pem",
+                f"{options.tls_key} is not an unencrypted key in PKCS#8",
+                f"Create one: openssl pkcs8 -topk8 -nocrypt -in {options.tls_key} -out key.pem",
             )
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.tls_cert, options.tls_key)
     except (ssl.SSLError, OSError) as error:
         raise UsageError(
-            f"{options.tls_cert} and {options.tls_key} are no certificate with its key: {error}", "Give a pair in PEM"
+            f"{options.tls_cert} and {options.tls_key} are not a certificate and its key: {error}", "Use a pair in PEM"
         ) from error
 
 

@@ -83,10 +83,10 @@ def _parsed(parse: Callable[[bytes], T], body: bytes) -> T:
     try:
         return parse(body)
     except DecodeError as error:
-        raise Refused(BAD_REQUEST, "the body is no message of the queue") from error
+        raise Refused(BAD_REQUEST, "the body is not a message of the queue") from error
 
 
 def _id(text: str) -> str:
     if len(text) > ID_LENGTH:
-        raise Refused(BAD_REQUEST, "this is no id of a message")
+        raise Refused(BAD_REQUEST, "this is not the id of a message")
     return text

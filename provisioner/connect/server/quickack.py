@@ -26,8 +26,8 @@ _DESCRIPTORS: Final = "/proc/self/fd"
 class QuickAck:
     """Connections that stall, by the address of the peer as in ``127.0.0.1:40312``.
 
-    A descriptor that is remembered may belong to another connection by now. Then that one acknowledges earlier, which
-    harms nobody, and this one stalls once more, and is looked for anew.
+    A descriptor that is remembered may belong to another connection by now. Then that one acknowledges earlier, which is
+    harmless, and this one stalls once more, and is looked up again.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class QuickAck:
             self._acknowledge(peer)
 
     def stalled(self, peer: str) -> None:
-        """A body has taken long to come. Where that has other reasons, as on a busy machine, looking would be too much."""
+        """A body has taken long to arrive. If that has other reasons, as on a busy machine, looking would be too expensive."""
         if self._works and perf_counter() - self._found.get(peer, 0.0) > AGAIN_SECONDS:
             self._find(peer)
 

@@ -6,14 +6,14 @@ import ipaddress
 
 AT_ONCE = 10
 PER_SECOND = 1.0
-ADDRESSES = 10_000  # remembered at a time; whoever has more of them than that is not stopped by counting
+ADDRESSES = 10_000  # remembered at a time; counting does not stop a client with more of them
 
 
 class RateLimiter:
     """A bucket of attempts for each address: ten at once, then one a second.
 
-    Of a bucket only the time at which it will be full again is kept (seconds, of any clock that does not go back). An
-    IPv6 network of 64 bits is one address: its owner can use all of them. What is no address shares one bucket.
+    Only the time at which a bucket will be full again is stored (seconds, of any clock that does not go back). An
+    IPv6 network of 64 bits is one address: its owner can use all of them. Invalid addresses share one bucket.
     """
 
     def __init__(self) -> None:

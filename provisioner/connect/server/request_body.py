@@ -11,7 +11,7 @@ from provisioner.connect.protocol.http_errors import TOO_LARGE, UNAVAILABLE, Ref
 from provisioner.connect.server.quickack import LARGE, STALLED_SECONDS, QuickAck
 
 SECONDS: Final = 30
-READ_ALONG: Final = 8192  # bytes that come with the headers, so that they are read even where nobody asks for them
+READ_ALONG: Final = 8192  # bytes that arrive with the headers, so that they are read in any case
 HELD: Final = 256 * 1024 * 1024  # bytes of all bodies that are on their way, and
 HELD_EACH: Final = 64 * 1024 * 1024  # of those to one database: one tenant must not take the room of the others
 COUNTED: Final = 16_384  # bytes; smaller ones are limited by how many connections and streams there are
@@ -20,7 +20,7 @@ LATE: Final = f"the body did not come within {SECONDS} seconds"
 
 
 class RequestBodies:
-    """Those that are on their way. A task that waits too long for one is cancelled."""
+    """The bodies in transit. A task that waits too long for one is canceled."""
 
     def __init__(self) -> None:
         self._since: dict[asyncio.Task[Any], float] = {}
@@ -75,7 +75,7 @@ class RequestBodies:
 
 
 def ends_connection(scope: Any, status: int) -> bool:
-    """Does a refusal leave a body unread, which ends a connection of HTTP/1? Said in the answer, nobody uses it again."""
+    """Whether a refusal leaves a body unread, which ends a connection of HTTP/1. The answer says so to the client."""
     if not scope.http_version.startswith("1"):
         return False
     length = scope.headers.get("content-length") or ""
@@ -84,7 +84,7 @@ def ends_connection(scope: Any, status: int) -> bool:
 
 
 async def _pieces(protocol: Any, most: int) -> bytes:
-    """A body whose length nobody said."""
+    """A body of unknown length."""
     pieces = []
     size = 0
     async for piece in protocol:

@@ -1,7 +1,7 @@
-"""The server in a thread of its own, with its event loop: started, drained and stopped from another thread.
+"""The server in a thread with its event loop: started, drained and stopped from another thread.
 
-It is ready from when apps are told of a server of this home until that is no longer so. In this order: it takes
-connections, apps are told, it is ready; and at its end it is not ready, apps are no longer told, it drains.
+It is ready from when apps know of a server of this home until that is no longer so. In this order: it accepts
+connections, it is announced, it is ready; and at its end it is not ready, no longer announced, and drains.
 """
 
 from __future__ import annotations
@@ -96,21 +96,23 @@ class RunningServer:
         self._log("info", "serving", url=self.options.url, home=self.home.path, pid=os.getpid())
 
     def _first(self) -> int | None:
-        """What the one server of a home has that apps are told of; None where another has it."""
+        """The lock of the one server of a home that is announced to apps; None if another server has it."""
         return try_lock(os.path.join(self.home.locks, "server.lock"))
 
     def _announce(self) -> None:
         try:
             pidfile.announce(self.home.server, f"{self.options.url} {self.options.near_url}")
         except OSError as error:
-            raise StorageFailed(f"apps cannot be told of the server in {self.home.server}: {error.strerror}") from error
+            raise StorageFailed(
+                f"the server cannot be announced to apps in {self.home.server}: {error.strerror}"
+            ) from error
 
     def _told(self) -> bool:
         """Are apps told of a server of this home, of this one or of another that lives?"""
         return pidfile.at_work(self.home.server) is not None
 
     def _keep_told(self) -> None:
-        """Apps are told of this server where the one that they were told of has ended, and again where the file is gone."""
+        """Announce this server if the announced one has ended, and again if the file is gone."""
         assert self._ending is not None  # noqa: S101 it exists before anything ticks
         if self._ending.is_set() or self._told():
             return
@@ -119,10 +121,10 @@ class RunningServer:
         if self._lock is None:  # another server has it, and is about to tell
             return
         self._announce()
-        self._log("info", "apps are told of this server now", url=self.options.url)
+        self._log("info", "apps now connect to this server", url=self.options.url)
 
     def _withdraw(self) -> None:
-        """Apps are told no more of it. One beside it may be told of from now on."""
+        """Withdraw the announcement. One beside it may be announced from now on."""
         lock, self._lock = self._lock, None
         if lock is not None:
             pidfile.withdraw(self.home.server)
@@ -142,13 +144,13 @@ class RunningServer:
     def begin_to_stop(self) -> None:
         """Take in nothing more, and finish what is in flight; `stop` waits for that."""
         if self._loop is not None and self._ending is not None:
-            with suppress(RuntimeError):  # it has ended by itself
+            with suppress(RuntimeError):  # it has already ended
                 self._loop.call_soon_threadsafe(self._ending.set)
 
     def must_have_lived(self) -> None:
-        """Raises ProvisionerError where it ended by itself."""
+        """Raises ProvisionerError if it ended unexpectedly."""
         if self._failure is not None:
-            raise StorageFailed(f"the server ended by itself: {self._failure}", "See the lines above")
+            raise StorageFailed(f"the server ended unexpectedly: {self._failure}", "See the lines above")
 
     def _run(self) -> None:
         try:
@@ -195,13 +197,13 @@ class RunningServer:
             server.readiness.started = True
             ticking = asyncio.create_task(_tick((server.each_second, self._keep_told), self._log))
             gc.collect()
-            gc.freeze()  # what is there by now stays, and need not be looked through again and again
+            gc.freeze()  # objects that exist by now stay, so the collector can skip them
             self._started.set()
             ending = asyncio.create_task(self._ending.wait())
             await asyncio.wait({ending, serving}, return_when=asyncio.FIRST_COMPLETED)
             if not ending.done():
                 raise StorageFailed("its listener ended", "See the lines above")
-            server.drain()  # not ready any more, and in the same turn of the loop
+            server.drain()  # no longer ready, in the same turn of the loop
             self._withdraw()
             await _idle(server)
         finally:
@@ -217,7 +219,7 @@ class RunningServer:
 
 
 async def _tick(work: Sequence[Callable[[], None]], log: Log) -> None:
-    """Whatever happens, it goes on: nothing would be revoked any more."""
+    """It continues after any failure, because otherwise nothing would be revoked."""
     said = ""
     while True:
         await asyncio.sleep(1)
@@ -234,7 +236,7 @@ async def _tick(work: Sequence[Callable[[], None]], log: Log) -> None:
 
 
 async def _idle(server: ConnectServer) -> None:
-    """What was begun is answered."""
+    """Answer the requests in progress."""
     deadline = asyncio.get_running_loop().time() + DRAIN_SECONDS
     while not server.idle and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.01)

@@ -64,7 +64,7 @@ class Streams:
             subscription.close()
 
     def each_second(self) -> None:
-        """End those whose token was revoked, or is over, or of which nobody can tell any more."""
+        """End those whose token was revoked, has expired, or can no longer be checked."""
         for bearer, of_token in list(self._open.items()):
             try:
                 goes_on = self._authenticator.still_opens(bearer)

@@ -1,4 +1,4 @@
-"""Who may open which database. Two kinds of long-lived tokens come in at the metadata exchange; a signed one goes out.
+"""Authorization by tokens. Two kinds of long-lived tokens come in at the metadata exchange; a signed one goes out.
 
 ====  ==========================================  ======================================================
 ptk_  ``ptk_<id>_<secret>``, made by a user       a row of the registry with the secret's hash
@@ -7,8 +7,8 @@ pts_  ``pts_<database id>_<rw|ro>_<principal>_    for the data path, signed; the
       <expiry in ms>_<signature>``                that it was given for, and is asked for again by `admit`
 ====  ==========================================  ======================================================
 
-Every refusal is None, whatever the reason: nobody learns from it what exists. The status of a database does not matter
-here: whoever may open an archived one may be told that it is archived.
+Every refusal is None, whatever the reason: no client learns from it what exists. The status of a database does not matter
+here: a client that may open an archived one may learn that it is archived.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from provisioner.system import secret_key
 from provisioner.system.home import Home
 
 LIFETIME_MS = 2 * 3_600_000
-"""Of a data-path token. Clients want at least an hour (`@deno/kv` asks before every operation when less than five
+"""The lifetime of a data-path token. Clients want at least an hour (`@deno/kv` asks before every operation when less than five
 minutes are left), and a client's clock may be off; a revocation does not wait for it."""
 
-BUSY_SECONDS = 0.5  # whoever asks serves others as well
+BUSY_SECONDS = 0.5  # the caller serves other requests too
 
 LONGEST = 256  # characters of a token; ours have at most 180
 DATA_PATH_PREFIX = "pts_"
 
 _MODES = {"rw": False, "ro": True}
 _INJECTED = "injected-"
-_TOKEN = "token-"  # noqa: S105 - what a principal's name begins with
+_TOKEN = "token-"  # noqa: S105 - the start of a principal's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Access:
         return self._opened(token, database_id, expiry, now) if token is not None else None
 
     def _principal(self, bearer: str, database_id: str) -> str | None:
-        """Whose injected token it is: of the database's own timeline, or of one that shares it."""
+        """The owner of an injected token: the database's own timeline, or one that shares it."""
         owned = tokens.ownership(self._registry, database_id)
         generation = owned[2] if owned else 0
         if compare_digest(bearer, secret_key.injected(self._key(), database_id, generation)):
@@ -98,7 +98,7 @@ class Access:
     def sign(self, opened: Opened, now: int) -> tuple[str, int]:
         """A data-path token for it and its expiry in ms, which is that of the signature: two hours from now.
 
-        Where the access token ends sooner, so does this one, by `admit`: a client that is told of an expiry within
+        If the access token ends sooner, so does this one, by `admit`: a client whose token expires within
         minutes asks again and again.
         """
         expiry = (now + LIFETIME_MS) // 1000 * 1000
@@ -156,5 +156,5 @@ def _covers(token: Token, database_id: str, app_id: AppId, production: bool) -> 
 
 
 def _plain(text: str) -> bool:
-    """Can this be one of ours at all? Comparing in constant time takes ASCII only, and so does SQLite."""
+    """Whether this can be a valid token at all. Comparing in constant time takes ASCII only, and so does SQLite."""
     return len(text) <= LONGEST and text.isascii()

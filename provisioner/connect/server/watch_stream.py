@@ -1,7 +1,7 @@
-"""Streams: of a watch, the state of its keys when it begins, and again when one of them has changed; until somebody ends it.
+"""Streams: of a watch, the state of its keys at the start, and again when one of them has changed; until it is ended.
 
 The stream hands everything to the network without saying whether the client reads it. So a stream ends after a number of
-bytes, and the client, which has to be able to begin again anyway, begins again: one that does not read gets no more.
+bytes, and the client, which must be able to restart anyway, restarts: one that does not read gets no more.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class ByteStream(Protocol):
 
 Subscribe = Callable[[Store, Callable[[], None]], Subscription]
 Frame = Callable[[bool], Awaitable[bytes | None]]
-"""The next frame, if there is news. It is told whether something woke the stream, or only time has passed."""
+"""The next frame, if there is news. Its argument: whether something woke the stream, or only time has passed."""
 
 
 class WatchStream:
-    """One stream, of a watch or of the queue. `streams` is true once it has begun to answer."""
+    """One stream, of a watch or of the queue. `streams` is true once it has started to answer."""
 
     def __init__(self, database: OpenDatabase) -> None:
         self.streams = False
@@ -93,7 +93,7 @@ class WatchedKeys:
         return store.watch(self._keys, wake)
 
     async def frame(self, _: bool) -> bytes | None:
-        """What has changed, also where only time has passed: then nothing was heard of it."""
+        """The changes, even if only time has passed: then no event has reported them."""
         entries = [found[0] if found else None for found in await self._work.read(self._ranges)]
         stamps = [entry and entry.versionstamp for entry in entries]
         if stamps == self._seen:

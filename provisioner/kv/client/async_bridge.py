@@ -20,7 +20,7 @@ from provisioner.kv.stores.group_commit import again
 
 T = TypeVar("T")
 THREADS: Final = 4
-ELSEWHERE: Final = 32  # threads for a store that is asked over a network, so requests in flight
+ELSEWHERE: Final = 32  # threads for a store over a network, so requests in flight
 
 _log = logging.getLogger("provisioner.kv")
 
@@ -83,7 +83,7 @@ class AsyncBridge:
         """One transaction after the other, each for all who wait by then."""
         try:
             while self._waiting:
-                await asyncio.sleep(0)  # who has just been answered may come again in this turn of the loop
+                await asyncio.sleep(0)  # a task that was just answered may call again in this turn of the loop
                 waiting, self._waiting = self._waiting, []
                 if self._together is not None:
                     self._together(len(waiting))
@@ -139,7 +139,7 @@ class Listener:
         self.ended = asyncio.Event()
 
     def is_handling(self) -> bool:
-        """Whether the caller is a handler of ours, or a task that one began: it must not wait for itself."""
+        """Whether the caller is a handler of this store, or a task that one started: it must not wait for itself."""
         return _handling.get() is self
 
     async def run(self, handler: Callable[[Any], object]) -> None:

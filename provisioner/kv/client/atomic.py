@@ -203,9 +203,9 @@ def _versionstamp(digits: str | None) -> bytes | None:
     try:
         data = bytes.fromhex(digits)
     except (ValueError, TypeError) as error:
-        raise ValueInvalid(f"{digits!r} is no versionstamp") from error
+        raise ValueInvalid(f"{digits!r} is not a versionstamp") from error
     if len(data) != 10 or len(digits) != 20:
-        raise ValueInvalid(f"{digits!r} is no versionstamp, which has 20 hexadecimal digits")
+        raise ValueInvalid(f"{digits!r} is not a versionstamp, which has 20 hexadecimal digits")
     return data
 
 

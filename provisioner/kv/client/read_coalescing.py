@@ -17,8 +17,8 @@ MOST_ENTRIES: Final = 2000
 
 
 class ReadCoalescer(Generic[T]):
-    """`fetch` reads ranges from one snapshot, and gives an answer for each; the snapshot is none that began before it was
-    called, but where reads may be older. For one event loop."""
+    """`fetch` reads ranges from one snapshot, and returns an answer for each; the snapshot must not be older than
+    the call, unless reads may be older. For one event loop."""
 
     def __init__(self, fetch: Callable[[Sequence[ReadRange]], Awaitable[list[T]]]) -> None:
         self._fetch = fetch

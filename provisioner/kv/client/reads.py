@@ -20,7 +20,7 @@ def points(wanted: Sequence[KeyLike]) -> list[ReadRange]:
 
 
 def consistent(consistency: str) -> None:
-    """Refuse what is none. Both kinds read the latest commit of a file: only a remote database has older copies."""
+    """Refuse an invalid one. Both kinds read the latest commit of a file: only a remote database has older copies."""
     if consistency not in ("strong", "eventual"):
         raise OptionInvalid(f'consistency is "strong" or "eventual", not {consistency!r}')
 
@@ -74,7 +74,7 @@ class Watching:
 
 
 class ListProgress:
-    """Where a list stands: what to read next, and the cursor behind what was handed out."""
+    """The position in a list: the next read, and the cursor after the entries handed out."""
 
     __slots__ = (
         "_batch",

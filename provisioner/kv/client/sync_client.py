@@ -86,9 +86,9 @@ class Kv:
         batch_size: int | None = None,
         consistency: Consistency = "strong",
     ) -> KvList:
-        """The entries whose keys begin with the parts of `prefix`, or lie from `start` to before `end`, in order.
+        """The entries whose keys start with the parts of `prefix`, or are from `start` to before `end`, in order.
 
-        `batch_size` entries are read at once, each batch a snapshot of its own. `cursor` is that of an earlier list,
+        `batch_size` entries are read at once, each batch from its own snapshot. `cursor` is that of an earlier list,
         and continues behind where it stood.
         """
         reads.consistent(consistency)
@@ -100,7 +100,7 @@ class Kv:
         return AtomicOperation(self._store, self._clock, self._collector.expect)
 
     def commit_versionstamp(self) -> CommitVersionstamp:
-        """Stands at the end of a key to set, where the versionstamp of the commit shall be."""
+        """A placeholder at the end of a key to set, for the versionstamp of the commit."""
         return COMMIT_VERSIONSTAMP
 
     def watch(self, keys: Sequence[KeyLike]) -> KvWatch:
@@ -239,7 +239,7 @@ class KvWatch:
         raise StopIteration
 
     def close(self) -> None:
-        """End it; who waits for the next change stops waiting."""
+        """End it; a thread that waits for the next change stops waiting."""
         self._closed = True
         self._subscription.close()
         self._woken.set()

@@ -1,4 +1,4 @@
-"""Numbers that somebody chose so that Python's dictionaries and sets become slow: many bigints of one hash.
+"""Numbers chosen to make Python's dictionaries and sets slow: many bigints with the same hash.
 
 Python hashes an integer as its remainder by 2**61 - 1, and looks at all that have the same one: 3,400 of them in one value
 take as long as 170,000 others. No program stores such by chance.
@@ -29,7 +29,9 @@ class Collisions:
             known = hash(item)
             self._counts[known] = count = self._counts.get(known, 0) + 1
             if count > MOST:
-                raise ValueInvalid(f"more than {MOST} bigints in a map or set have the same hash, by somebody's choice")
+                raise ValueInvalid(
+                    f"more than {MOST} bigints in a map or set have the same hash, which looks like an attack"
+                )
 
 
 def checked(items: list[Any]) -> list[Any]:

@@ -1,8 +1,8 @@
 """Keys and values as JSON, for people and for programs that have JSON only.
 
-What JSON lacks is an object of one name that begins with a dollar sign: {"$bigint": "5"}, {"$u64": "5"},
+What JSON lacks is an object of one name that starts with a dollar sign: {"$bigint": "5"}, {"$u64": "5"},
 {"$bytes": "AAE="} (base64), {"$number": "NaN"}, {"$date": "2026-01-02T03:04:05.678Z"}, {"$undefined": true},
-{"$regexp": ["a+", "i"]}, {"$set": […]}, {"$map": [[key, value], …]}. An object that by itself looks like one of these
+{"$regexp": ["a+", "i"]}, {"$set": […]}, {"$map": [[key, value], …]}. An object that happens to look like one of these
 stands in {"$object": {…}}. What has no notation is shown as {"$other": …}, which cannot be written.
 
 Nothing that is read here is executed: an expression stays the text that it is.
@@ -28,7 +28,7 @@ _TIMES: Final = 3
 _LEAST: Final = 1000
 _SHOWN: Final = 1000  # characters of what has no notation
 _INDENTED: Final = 200_000  # characters of what is spread over lines
-_INDENTED_DEPTH: Final = 50  # and its levels: each line of the innermost begins with twice as many blanks
+_INDENTED_DEPTH: Final = 50  # and its levels: each line of the innermost starts with twice as many blanks
 _DIGITS: Final = 4300  # https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
 
 
@@ -37,9 +37,9 @@ def key_of(text: str) -> KvKey:
     try:
         parts = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise KeyInvalid(f'a key is a JSON array, as ["users", 1]: {text!r:.200} is no JSON') from error
+        raise KeyInvalid(f'a key is a JSON array, for example ["users", 1]: {text!r:.200} is not JSON') from error
     if not isinstance(parts, list):
-        raise KeyInvalid(f'a key is a JSON array, as ["users", 1], not {text:.200}')
+        raise KeyInvalid(f'a key is a JSON array, for example ["users", 1], not {text:.200}')
     try:
         return tuple(from_json(part) for part in parts)
     except ValueInvalid as error:
@@ -55,7 +55,7 @@ def value_of(text: str) -> Any:
     except RecursionError as error:
         raise ValueInvalid("the value is nested too deeply") from error
     except ValueError as error:
-        raise ValueInvalid(f"a value is JSON, and a text stands in quotation marks: {text!r:.60} is no JSON") from error
+        raise ValueInvalid(f"a value is JSON, and a text needs quotation marks: {text!r:.60} is not JSON") from error
 
 
 def entry_to_json(entry: KvEntry[Any]) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def from_json(document: Any) -> Any:
 def _tagged(name: str, content: Any) -> Any:
     reader = _READERS.get(name)
     if reader is None:
-        raise ValueInvalid(f'{name} is no notation; an object with this one name is {{"$object": {{"{name}": …}}}}')
+        raise ValueInvalid(f'{name} is not a notation; an object with this one name is {{"$object": {{"{name}": …}}}}')
     try:
         return reader(content)
     except (ValueError, TypeError, KeyError, OverflowError) as error:

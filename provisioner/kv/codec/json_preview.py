@@ -13,7 +13,7 @@ from provisioner.kv.model import UNDEFINED, BigInt, RegExp
 
 
 def preview(value: Any, most: int) -> str:
-    """At most so many characters of it on one line, the last one an ellipsis where there are more."""
+    """At most `most` characters of it on one line, with an ellipsis at the end if there are more."""
     text, size = [], 0
     try:
         for piece in _pieces(value, most):

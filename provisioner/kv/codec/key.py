@@ -79,7 +79,7 @@ def _encode_part(part: object) -> bytes:
     if isinstance(part, int):
         if -SAFE_INTEGER <= part <= SAFE_INTEGER:
             return _double(float(part))
-        raise KeyInvalid(f"{part} in a key is no exact JavaScript number. Use BigInt({part}) for a bigint")
+        raise KeyInvalid(f"{part} in a key is not an exact JavaScript number. Use BigInt({part}) for a bigint")
     if isinstance(part, float):
         return _double(part)
     if isinstance(part, (bytes, bytearray, memoryview)):
@@ -145,7 +145,7 @@ def decode(data: bytes, at: int = 0, known: KvKey = ()) -> KvKey:
 
 
 def _escaped(data: bytes, start: int) -> tuple[int, bytes]:
-    """Where the string that starts at `start` ends (-1: nowhere), and its bytes."""
+    """The end of the string that starts at `start` (-1: none), and its bytes."""
     stop = data.find(b"\0", start)
     while stop >= 0 and data[stop + 1 : stop + 2] == b"\xff":
         stop = data.find(b"\0", stop + 2)
@@ -195,7 +195,7 @@ def _decode_double(piece: bytes) -> int | float:
 
 def _malformed(data: bytes) -> Malformed:
     shown = data[: limits.KEY_READ].hex() + ("…" if len(data) > limits.KEY_READ else "")
-    return Malformed(f"the stored key x'{shown}' is no Deno KV key. Delete its row with SQLite to be rid of it")
+    return Malformed(f"the stored key x'{shown}' is not a Deno KV key. Delete its row with SQLite to remove it")
 
 
 class Selector(NamedTuple):
@@ -225,7 +225,7 @@ class Selector(NamedTuple):
         common = encode(prefix)
         for name, key in (("start", first), ("end", last)):
             if key is not None and (not key.startswith(common) or len(key) == len(common)):
-                raise KeyInvalid(f"the {name} key of a list does not lie in its prefix")
+                raise KeyInvalid(f"the {name} key of a list is not in its prefix")
         return cls(
             common + b"\0" if first is None else first,
             common + b"\xff" if last is None else last,
@@ -238,7 +238,7 @@ class Selector(NamedTuple):
         return base64.urlsafe_b64encode(key[len(self.common) :]).decode()
 
     def read(self, limit: int, reverse: bool, cursor: str | None) -> ReadRange:
-        """The range to read next. Raises CursorInvalid for a cursor that is none or leads out of the selector."""
+        """The range to read next. Raises CursorInvalid for an invalid cursor or one outside of the selector."""
         start, end = self.start, self.end
         if cursor is not None:
             boundary = self.common + _decoded(cursor)
@@ -265,9 +265,9 @@ def _decoded(cursor: str) -> bytes:
     try:
         data = base64.urlsafe_b64decode(cursor)
     except (binascii.Error, ValueError, TypeError) as error:
-        raise CursorInvalid(f"{cursor!r} is no cursor") from error
+        raise CursorInvalid(f"{cursor!r} is not a cursor") from error
     if base64.urlsafe_b64encode(data).decode() != cursor:
-        raise CursorInvalid(f"{cursor!r} is no cursor")
+        raise CursorInvalid(f"{cursor!r} is not a cursor")
     return data
 
 

@@ -1,6 +1,6 @@
 """Whether JavaScript could take a text for a regular expression, as far as brackets and quantifiers tell.
 
-A value whose expression JavaScript refuses cannot be read by Deno any more, so what people write is looked at, in one pass
+A value whose expression JavaScript refuses becomes unreadable for Deno, so expressions that people write are checked, in one pass
 and without compiling it. What passes here may still be refused there: https://tc39.es/ecma262/#sec-patterns has all of it.
 """
 

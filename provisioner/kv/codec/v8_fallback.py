@@ -1,4 +1,4 @@
-"""The values that Python has no type of its own for: v8serialize writes and reads them.
+"""The values that have no Python type: v8serialize writes and reads them.
 
 Typed arrays, array buffers, errors, arrays with holes, boxed primitives, maps and sets of JavaScript's equality. Within
 them the ordinary types are what they are everywhere else here.
@@ -124,7 +124,7 @@ def _boxed(value: JSPrimitiveObject[Any, Any], ctx: EncodeContext) -> None:
     elif isinstance(value.value, JSBigInt):
         at = len(ctx.stream.data)
         _number(value.value, ctx)
-        del ctx.stream.data[at]  # the tag of a bigint, which stands by itself otherwise
+        del ctx.stream.data[at]  # the tag of a bigint, which is otherwise a separate value
     elif not isinstance(value.value, bool):
         ctx.stream.write_double(value.value, tag=None)
 
@@ -306,7 +306,7 @@ def _next_number(ctx: DecodeContext) -> int:
 
 
 def _replaced(ctx: DecodeContext, number: int, value: Any) -> Any:
-    """What later references to this object shall mean; the library itself only replaces the last one."""
+    """The object that later references mean; the library itself only replaces the last one."""
     ctx.stream.objects._object_by_serialized_id[number] = value
     return value
 
@@ -320,7 +320,7 @@ def _plain(array: JSArray[Any], ctx: DecodeContext) -> Any:
 
 def _referred_to(ctx: DecodeContext) -> set[int]:
     stream = ctx.stream
-    assert isinstance(stream, _SurrogateStream)  # noqa: S101 nobody else makes one here
+    assert isinstance(stream, _SurrogateStream)  # noqa: S101 no other code creates one here
     return stream.referred_to
 
 

@@ -23,13 +23,13 @@ _UNFINISHED: Final = object()  # a set or a buffer, while what it will be in Pyt
 
 
 class Broken(Exception):  # noqa: N818 becomes Malformed where the key is known
-    """These bytes are none that V8 wrote."""
+    """V8 has not written these bytes."""
 
 
 def loads(data: bytes, ordered: bool = False) -> Any:
     """The value of V8 bytes. Raises Rare, and Broken for what V8 cannot have written.
 
-    Sets that shall be `ordered`, as JavaScript's are, are Rare: Python's forget it.
+    Sets that must be `ordered`, as JavaScript's are, are Rare: Python's forget it.
     """
     if len(data) < 3 or data[0] != 0xFF or not OLDEST <= data[1] <= LATEST:
         raise Broken
@@ -257,7 +257,7 @@ class _Reader:
         return value
 
     def _buffer(self) -> bytes:
-        """A Uint8Array is bytes; any other view, and a buffer by itself, is Rare."""
+        """A Uint8Array is bytes; any other view, and a buffer alone, is Rare."""
         data = self._bytes(self._varint())
         if self.data[self.at : self.at + 2] != b"VB":
             raise Rare

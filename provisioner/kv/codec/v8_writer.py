@@ -23,7 +23,7 @@ MILLISECOND: Final = datetime.timedelta(milliseconds=1)
 REGEX_FLAGS: Final = {"g": 1, "i": 2, "m": 4, "y": 8, "u": 16, "s": 32, "d": 128, "v": 256}
 _PATTERN_FLAGS: Final = (("i", re.IGNORECASE), ("m", re.MULTILINE), ("s", re.DOTALL))
 _SMALL: Final = 2**31
-_INDEX_END: Final = 2**32 - 1  # the first integer that is no index of an array
+_INDEX_END: Final = 2**32 - 1  # the first integer that is not an index of an array
 _DIGITS: Final = frozenset("0123456789")
 _pack_double: Final = struct.Struct("<d").pack
 
@@ -87,7 +87,7 @@ def _string(out: bytearray, value: str) -> None:
         tag = bytearray(b"c")
         varint(tag, len(data))
         if (len(out) + len(tag)) & 1:
-            out.append(0)  # V8 reads two-byte characters where they stand, so they have to be aligned
+            out.append(0)  # V8 reads two-byte characters in place, so they must be aligned
         out += tag
         out += data
         return
@@ -112,7 +112,7 @@ def _integer(out: bytearray, value: int) -> None:
         out.append(0x4E)
         out += _pack_double(value)
     else:
-        raise ValueInvalid(f"{value} is no exact JavaScript number. Use BigInt({value}) for a bigint")
+        raise ValueInvalid(f"{value} is not an exact JavaScript number. Use BigInt({value}) for a bigint")
 
 
 def is_small(value: float) -> bool:
@@ -251,7 +251,7 @@ def _date(out: bytearray, value: datetime.datetime, seen: dict[int, int]) -> Non
 def milliseconds(moment: datetime.datetime) -> int:
     """Since 1970, the fraction cut off as JavaScript's Date has none."""
     if moment.tzinfo is None:
-        raise ValueInvalid(f"{moment!r} has no time zone, so it is no instant. Give it one, as datetime.UTC")
+        raise ValueInvalid(f"{moment!r} has no time zone, so it is not an instant. Add one, for example datetime.UTC")
     return (moment - EPOCH) // MILLISECOND
 
 
@@ -279,7 +279,7 @@ def _pattern(out: bytearray, value: re.Pattern[Any], seen: dict[int, int]) -> No
 
 
 def _u64(_out: bytearray, value: KvU64, _seen: object) -> None:
-    raise ValueInvalid(f"{value!r} inside of another value. A KvU64 is stored by itself only; use BigInt({value})")
+    raise ValueInvalid(f"{value!r} inside of another value. A KvU64 can only be stored alone; use BigInt({value})")
 
 
 def _constant(tag: int) -> Callable[[bytearray, Any, Any], None]:

@@ -83,7 +83,7 @@ def _malformed(error: Exception) -> Malformed:
 
 
 def sum_of_numbers(number: float) -> bytes:
-    """A JavaScript number as Deno stores sums: always with eight bytes, also where V8 itself takes fewer."""
+    """A JavaScript number as Deno stores sums: always with eight bytes, even if V8 itself uses fewer."""
     return v8_writer.HEADER + b"N" + struct.pack("<d", number)
 
 

@@ -16,7 +16,7 @@ LAST: Final = b"\xff"
 
 
 class Batches:
-    """Any store by its reads, each of a moment of its own: KV Connect says neither what a database was, nor expiries."""
+    """Any store by its reads, each of a different moment: KV Connect reports neither earlier states nor expiries."""
 
     whole = False
     expiry = False

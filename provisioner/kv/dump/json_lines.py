@@ -19,7 +19,7 @@ from provisioner.kv.model import NEVER, Encoding, StoredRow
 
 FORMAT: Final = "provisioner-kv"
 VERSION: Final = 1
-LINE_BYTES: Final = 256 * 1024 * 1024  # a line that is longer is none of ours
+LINE_BYTES: Final = 256 * 1024 * 1024  # a dump has no longer lines
 
 _V8, _LE64, _BYTES = int(Encoding.V8), int(Encoding.LE64), int(Encoding.BYTES)
 _OURS: Final = 15  # the version of V8's format that `value.encode` writes
@@ -153,7 +153,7 @@ class Dump:
     def rows(self, start: int = 1, *, before: bool = False) -> Iterator[tuple[int, StoredRow]]:
         """Line number and entry, from the line `start` on; those before are not looked at, but for the last if `before`.
 
-        A dump with a first line of its own has to have its last one too, with the right number.
+        A dump with a header line must have its last line too, with the right number.
         """
         number = count = 0
         skipped: tuple[int, bytes] | None = None
@@ -211,7 +211,7 @@ def _parsed(line: bytes, number: int) -> dict[str, Any]:
         document = _decoder.decode(line.decode())
     except (ValueError, RecursionError) as error:
         cut = "" if line.endswith(b"\n") else "; the file seems to be cut off here"
-        raise DumpInvalid(f"this is no JSON ({error}){cut}", number) from error
+        raise DumpInvalid(f"this is not JSON ({error}){cut}", number) from error
     if not isinstance(document, dict):
         raise DumpInvalid("a line of a dump is an object of JSON", number)
     return document

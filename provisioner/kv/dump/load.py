@@ -59,7 +59,7 @@ class DirectLoadTarget:
 
 
 class WriteLoadTarget:
-    """Any store by its atomic writes, within Deno's limits. Of one batch some may be stored and others not."""
+    """Any store by its atomic writes, within Deno's limits. A part of a batch may be stored and the rest not."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -122,7 +122,9 @@ def target(store: Store, *, keep: bool) -> LoadTarget:
     if isinstance(store, DirectStore):
         return DirectLoadTarget(store, keep)
     if keep:
-        raise OptionInvalid("a server gives versionstamps of its own. Load where the database's file is, to keep them")
+        raise OptionInvalid(
+            "a server assigns new versionstamps. To keep them, load on the machine of the database's file"
+        )
     return WriteLoadTarget(store)
 
 
@@ -134,8 +136,8 @@ def is_empty(store: Store) -> bool:
 def load(dump: Dump, into: LoadTarget, *, replace: bool, start: int = 1) -> Iterator[Loaded]:
     """Load the lines from `start` on, and say after each transaction how far it is. Raises Stopped.
 
-    With `replace`, keys that the dump does not have are deleted on the way, so it has to be in the order of the keys: what
-    lies before the last key that was loaded is as in the dump, what lies behind is as it was.
+    With `replace`, keys that the dump does not have are deleted on the way, so it must be in the order of the keys: up to
+    the last key that was loaded, the database equals the dump; after it, it is unchanged.
     """
     work = _Load(into, replace, start)
     try:

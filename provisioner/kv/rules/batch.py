@@ -1,6 +1,6 @@
 """What many atomic writes come to, done one after the other on the entries that they ask for. Pure.
 
-For a store that costs a journey: it looks up what all of them need at once, and puts down what is left at once.
+For a store over a network: it looks up what all of them need at once, and writes the results at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from provisioner.kv.store import Outcome
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 ORDER_IN_BATCH: Final = b"\0\0"
-"""The end of each versionstamp: this store gives each write a version of its own."""
+"""The end of each versionstamp: this store gives each write its own version."""
 _SET: Final = MutationKind.SET
 _SUFFIXED: Final = MutationKind.SET_VERSIONSTAMPED
 _COMPUTED: Final = (MutationKind.SUM, MutationKind.MIN, MutationKind.MAX)

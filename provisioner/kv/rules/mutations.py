@@ -124,7 +124,7 @@ def _parameter(data: bytes, encoding: int) -> int | float:
 
 
 def _number(data: bytes, encoding: int) -> int | float:
-    """What is no number is not read only to say so, unless it is short: it may be anything that somebody stored."""
+    """A value that is not a number is not read just to report that, unless it is short: it may be anything."""
     plain = encoding == Encoding.LE64 or (encoding == Encoding.V8 and data[2:3] in _NUMBERS)
     if not plain and len(data) > _SHORT:
         raise TypeMismatch("unsupported value type")

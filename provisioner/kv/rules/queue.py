@@ -19,7 +19,7 @@ from provisioner.kv.model import Enqueue, Message
 from provisioner.kv.store import Store
 from provisioner.system.service_thread import ServiceThread
 
-DEADLINE: Final = 5_000  # milliseconds after which a message that nobody renewed was left behind
+DEADLINE: Final = 5_000  # milliseconds after which a message without a renewal was abandoned
 PATIENCE: Final = 60_000  # milliseconds for messages that Deno holds, which renews nothing; it too looks once a minute
 RENEWAL: Final = 2.0  # seconds between renewals
 LONGEST_WAIT: Final = 60.0  # seconds until the queue is looked at without a reason
@@ -66,7 +66,7 @@ def undelivered(column: str | bytes) -> tuple[bytes, ...]:
     """The keys in a column."""
     keys = []
     for item in _parsed(column):
-        if not isinstance(item, list) or len(item) > limits.KEY_READ:  # a number would be so many bytes
+        if not isinstance(item, list) or len(item) > limits.KEY_READ:  # a number would be that many bytes
             continue
         try:
             keys.append(bytes(item))
@@ -84,7 +84,7 @@ def _parsed(column: str | bytes) -> list[Any]:
 
 
 class Renewer:
-    """Renews what is being handled, in a thread of its own, as long as there is something."""
+    """A thread that renews the messages in progress, as long as there are some."""
 
     def __init__(self, store: Store, clock: Callable[[], int]) -> None:
         self._store = store
@@ -149,7 +149,7 @@ class Dispatcher:
             if not self._closed:
                 raise
         finally:
-            self._ended.set()  # also where it was closed before it had begun: whoever closes waits for this
+            self._ended.set()  # even if it was closed before it started: close() waits for this
 
     def _listen(self, handler: Callable[[Any], object]) -> None:
         subscription = self._store.watch_queue(self._woken.set)
@@ -186,5 +186,5 @@ class Dispatcher:
         success = False
         try:
             success = handled(message.payload, handler)
-        finally:  # also when the program is interrupted: somebody else gets it soon
+        finally:  # even if the program is interrupted: another process gets it soon
             self._store.finish(message.id, success, self._clock())

@@ -1,7 +1,7 @@
 """Group commit: writers that come while one transaction is being made durable share the next one.
 
-Whoever finds nobody writing writes at once, for itself and for all who queued meanwhile; the others wait for it. So a
-writer that is alone waits for nobody, and under load each flush to the disk carries many writes. Those who have just been
+A writer that finds no other one writes at once, for itself and for all who queue until then; the others wait for it. So a
+single writer never waits, and under load each flush to the disk carries many writes. Writers who have just been
 answered together come back one after the other: who leads them waits a moment, lest it goes alone and all others wait for
 it.
 """
@@ -16,7 +16,7 @@ from provisioner.kv.errors import KvError, Uncertain
 from provisioner.kv.model import AtomicWrite
 from provisioner.kv.store import Outcome
 
-MOST = 512  # writes in a transaction, so that nobody waits for a crowd
+MOST = 512  # writes in a transaction, which bounds the wait
 PART = 0.25  # of what the last transaction took, for those to come back who shared it
 LONGEST = 0.002  # seconds
 LOOK = 0.00005
@@ -68,7 +68,7 @@ class GroupCommit:
         return ticket.outcomes or []
 
     def _wait(self, ticket: _Ticket) -> None:
-        """Until somebody did it or passed the lead on. Who is interrupted here leaves the queue, and leads nobody."""
+        """Wait until another thread did it or passed the lead on. An interrupted thread leaves the queue, and leads no one."""
         try:
             ticket.turn.acquire()
         except BaseException:
@@ -80,7 +80,7 @@ class GroupCommit:
             raise
 
     def _pass_on(self) -> None:
-        """Whoever queued first leads next."""
+        """The thread that queued first leads next."""
         with self._lock:
             if not self._queue:
                 self._led = False
@@ -138,7 +138,7 @@ class GroupCommit:
 
 
 def again(error: BaseException) -> BaseException:
-    """An exception of its own for each writer: a traceback belongs to one thread, as does an interruption."""
+    """A separate exception for each writer: a traceback belongs to one thread, as does an interruption."""
     if isinstance(error, KvError):
         copy = type(error)(*error.args)
         copy.__cause__ = error.__cause__

@@ -1,4 +1,4 @@
-"""Who wants to know which keys: a store keeps one of these, and says what changed."""
+"""Subscriptions to keys: a store has one of these, and reports its changes to it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Wakeups:
         self.changed([key for key in keys if hash_of(key) in changed], queue=queue)
 
     def everything(self) -> None:
-        """Nobody knows what changed."""
+        """Report that any key may have changed."""
         with self._lock:
             woken = self._queue.union(*self._by_key.values())
         for wanted in woken:

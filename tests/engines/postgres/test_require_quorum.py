@@ -77,7 +77,7 @@ def test_a_server_that_does_not_promise_is_not_added(tmp_path: Path, primary: Pg
     done = provisioner(tmp_path / "shop", *words, "3")
     assert done.returncode == 1
     assert "does not keep every write on 3 nodes" in done.stderr
-    assert "lies on 2 nodes, and 3 are wanted" in done.stderr
+    assert "stored on 2 nodes, and 3 are wanted" in done.stderr
     assert primary.password not in done.stdout + done.stderr
     assert ok(tmp_path / "shop", "instance", "list") == ""
     assert provisioner(tmp_path / "shop", *words, "1").returncode == 2

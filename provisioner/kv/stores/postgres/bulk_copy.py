@@ -30,7 +30,7 @@ _SET_VERSION: Final = (
 
 
 class PostgresBulkTarget:
-    """Both sessions commit each statement by itself; `reading` is for one that goes on while `session` changes something.
+    """Both sessions commit each statement separately; `reading` is for one that continues while `session` changes something.
     `place` is what it is called."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One connection to PostgreSQL: how its session is set up, how long anybody waits on it, and what it was told."""
+"""One connection to PostgreSQL: the settings of its session, its time limits, and its notifications."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Statement = tuple[str, tuple[Any, ...]]
 
 STATEMENT_SECONDS: Final = 30
 LOCK_SECONDS: Final = 20
-HOLDER_SECONDS: Final = 10  # a writer that stands still in its transaction so long loses it: others wait for it
+HOLDER_SECONDS: Final = 10  # a writer that is idle in its transaction for longer loses it: others wait for it
 _INTERVAL: Final = 0.1
 FOR_EVER: Final = float("inf")
 
@@ -39,8 +39,8 @@ _DEFAULTS: Final = {
     **NOTICING,
 }
 
-# Each statement of ours has one good plan, along an index; with few or no statistics PostgreSQL would take others. A
-# commit that nobody flushed, or that no standby has where there are some, is not durable.
+# Each statement has one good plan, along an index; with few or no statistics PostgreSQL would choose others. A
+# commit that is not flushed, or that no standby has if there are some, is not durable.
 _SETTINGS: Final = f"""
 set statement_timeout = '{STATEMENT_SECONDS}s'; set lock_timeout = '{LOCK_SECONDS}s';
 set idle_in_transaction_session_timeout = '{HOLDER_SECONDS}s';
@@ -52,14 +52,14 @@ select set_config('synchronous_commit', 'on', false) where current_setting('sync
 
 
 class Bounded(psycopg.Connection[Row]):
-    """`until` bounds every wait on it, by time.monotonic(), also one that has begun, and `longest` is how many seconds one has;
-    who waited in vain has closed it."""
+    """`until` bounds every wait on it, by time.monotonic(), including one in progress, and `longest` is how many seconds one has;
+    a wait that times out closes it."""
 
     until: float = FOR_EVER
     longest: float = FOR_EVER
 
     def wait(self, gen: Any, interval: float = _INTERVAL, timeout: float | None = None) -> Any:
-        """Who is interrupted loses the connection: half of an exchange cannot be told from the next one."""
+        """An interruption closes the connection: half of an exchange cannot be distinguished from the next one."""
         try:
             return waiting.wait(self._bounded(gen), self.pgconn.socket, interval=interval)
         except (KeyboardInterrupt, SystemExit, psycopg.OperationalError) as error:
@@ -91,7 +91,7 @@ class PooledConnection(Bounded):
         """Connect. Raises psycopg.Error."""
         line = cls.connect(conninfo, autocommit=True, prepare_threshold=0)
         line.until = time.monotonic() + STATEMENT_SECONDS
-        line.adapters.register_dumper(int, Int8BinaryDumper)  # else each size of a number is a statement of its own
+        line.adapters.register_dumper(int, Int8BinaryDumper)  # else each size of a number is a separate statement
         line.add_notice_handler(line._hear)
         try:
             line.execute(_SETTINGS, prepare=False)
@@ -132,14 +132,14 @@ class PooledConnection(Bounded):
 
 
 def completed(url: str, dbname: str | None = None) -> str:
-    """The connection string with what it leaves open, and with `dbname`. Raises psycopg.ProgrammingError where it is none."""
+    """The connection string with its defaults, and with `dbname`. Raises psycopg.ProgrammingError if it is invalid."""
     said = {name: value for name, value in conninfo_to_dict(url).items() if value is not None}
     other = {} if dbname is None else {"dbname": dbname}
     return make_conninfo("", **{**_DEFAULTS, **said, **other})
 
 
 def shown(conninfo: str) -> str:
-    """Where it leads, without what must not be shown."""
+    """Its target, without secrets."""
     said = conninfo_to_dict(conninfo)
     hosts = str(said.get("host") or said.get("hostaddr") or "localhost").split(",")
     ports = str(said.get("port") or 5432).split(",")

@@ -1,4 +1,4 @@
-"""What PostgreSQL refused, in our words; and what passes by itself."""
+"""PostgreSQL's refusals in provisioner's words, and those that are temporary."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_full(error: psycopg.Error) -> bool:
 
 
 def certain(error: psycopg.Error) -> bool:
-    """Was this surely not done: has the server said so, or was it never sent? Where the session ends, nobody can tell."""
+    """Whether it was certainly not done: the server says so, or it was never sent. If the session ends, that is unknown."""
     if error.sqlstate is None:
         return not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
     return error.diag.severity_nonlocalized == "ERROR"

@@ -1,9 +1,9 @@
 """Hears of commits by other processes: PostgreSQL delivers what a transaction says on a channel when it commits.
 
-All transactions of a server that say something wait for each other, also those of other databases. So nobody says anything
-unless somebody else listens: a listener puts its name down, under the lock of the writers, and everything that is
-committed afterwards is told. What was committed before, or while the connection was broken, it has not heard; so whenever
-it has put its name down everybody is woken, and looks. Nothing is lost.
+All transactions of a server that notify wait for each other, including those of other databases. So no writer notifies
+unless a listener is registered: a listener registers under the lock of the writers, and gets every commit
+after that. Commits before that, or during a lost connection, are not reported; so after
+registering, all waiting readers are woken, and read again. Nothing is lost.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from provisioner.system.service_thread import ServiceThread
 RENEWAL: Final = 20.0  # seconds
 _LEASE: Final = "interval '90 seconds'"
 ANSWER: Final = 10.0  # seconds for an answer of the server
-LEAVING: Final = 2.0  # seconds that closing waits for it; where nothing answers, it ends by itself
+LEAVING: Final = 2.0  # seconds that closing waits for it; without an answer, it ends later
 POLL: Final = 5.0  # seconds between looks where too many databases listen already
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
@@ -54,7 +54,7 @@ _log = logging.getLogger("provisioner.kv")
 
 
 class NotifyListener:
-    """Of one store, from when somebody wants it."""
+    """The listener of one store, started when the first reader waits."""
 
     def __init__(self, lines: ConnectionPool, conninfo: str, me: str, wakeups: Wakeups) -> None:
         self._lines = lines
@@ -97,11 +97,11 @@ class NotifyListener:
             except (psycopg.Error, Busy) as error:
                 if time.monotonic() - began > RENEWAL:
                     pause = FIRST_PAUSE
-                _log.debug("hearing of commits broke off, and begins again: %s", error)
+                _log.debug("hearing of commits broke off and restarts: %s", error)
                 self._ends(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
-            except Exception:  # of whoever is woken
-                _log.exception("hearing of commits failed, and begins again")
+            except Exception:  # of a callback
+                _log.exception("hearing of commits failed and restarts")
                 self._ends(pause)
         os.close(self._stop)
         os.close(self._tell)
@@ -110,7 +110,7 @@ class NotifyListener:
         line.add_notify_handler(lambda said: self._hear(said.payload))
         self._put_down(line)
         while not self._ends(RENEWAL, line):
-            if not self._asked(line, _RENEW, (self._me,)):  # it stood still for too long: nobody told it anything
+            if not self._asked(line, _RENEW, (self._me,)):  # it was idle for too long, and got no notifications
                 self._put_down(line)
         with suppress(psycopg.Error):
             self._asked(line, _LEAVE, (self._me,))
@@ -126,7 +126,7 @@ class NotifyListener:
         return line.ask(statement, parameters)
 
     def _ends(self, seconds: float, line: PooledConnection | None = None) -> bool:
-        """Wait so long, and pass on what is said meanwhile. Is it over?"""
+        """Wait for `seconds`, and pass on notifications. Returns whether it is over."""
         end = time.monotonic() + seconds
         wanted = select.poll()
         wanted.register(self._stop, select.POLLIN)
@@ -150,7 +150,7 @@ class NotifyListener:
                 self._wakeups.everything()
             else:
                 self._wakeups.hashed(b64decode(named, validate=True), hashed, queue=queue == "1")
-        except ValueError:  # said by somebody else on our channel
+        except ValueError:  # another program's notification on this channel
             self._wakeups.everything()
 
     def _poll(self) -> None:

@@ -1,8 +1,8 @@
 """The connections of a process to a PostgreSQL server: few, though it may have thousands of databases there.
 
-A connection leads to one database for ever. So one that nobody uses stays for the next who wants the same database, and
-where no more may be open the one that was used longest ago makes room. Each server has its own: one that answers no more
-holds up nobody who wants another.
+A connection leads to one database permanently. So an idle one stays for the next call to the same database, and at the
+limit the one that was used longest ago makes room. Each server has its own pool: one that stops answering
+does not delay calls to the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from provisioner.kv.stores.postgres import errors
 from provisioner.kv.stores.postgres.connection import PooledConnection, shown
 from provisioner.kv.stores.postgres.pool_limits import POOL, PoolLimits
 
-KEPT_PART: Final = 2  # of all, at most one in so many listens
+KEPT_PART: Final = 2  # at most one connection in this many listens
 _LEAVING: Final = 0.02  # seconds
 
 
@@ -58,7 +58,7 @@ class ConnectionPool:
 
     @contextmanager
     def ready(self, conninfo: str, until: float) -> Iterator[PooledConnection | None]:
-        """As `lent`, but None where no connection is idle: nobody waits."""
+        """As `lent`, but None if no connection is idle: it never waits."""
         with self._changed:
             line = self._idle_one(conninfo)
         if line is None:
@@ -72,7 +72,7 @@ class ConnectionPool:
 
     @contextmanager
     def kept(self, conninfo: str) -> Iterator[PooledConnection | None]:
-        """One for as long as the caller likes; None where there are so many of those that others would starve."""
+        """One for as long as the caller likes; None if others would starve because too many of those exist."""
         with self._changed:
             allowed = self._kept < self._pool.most // KEPT_PART
             evicted = self._room() if allowed else None
@@ -91,7 +91,7 @@ class ConnectionPool:
                 self._changed.notify_all()
 
     def forget(self, conninfo: str) -> None:
-        """Close those to this database that nobody uses."""
+        """Close the idle ones to this database."""
         with self._changed:
             found = [entry for entry in self._idle if entry[0] == conninfo]
             for entry in found:
@@ -102,7 +102,7 @@ class ConnectionPool:
             line.close()
 
     def end(self, conninfo: str) -> None:
-        """Nobody waits any longer for what this database is being asked."""
+        """End the waits for this database."""
         with self._changed:
             for line in [line for line, place in self._lent.items() if place == conninfo]:
                 line.until = 0.0

@@ -11,9 +11,9 @@ from typing import Final
 class PoolLimits:
     """`most` of all, of which half at most listen; `each` to one database, beside one that listens."""
 
-    most: int = 40  # PostgreSQL's own limit is 100 unless it was told otherwise
+    most: int = 40  # PostgreSQL's own limit is 100 by default
     each: int = 8
 
 
 POOL: Final = PoolLimits()
-"""Of this process. Who makes it smaller does so before the first connection."""
+"""The limits of this process. A lower limit must be set before the first connection."""

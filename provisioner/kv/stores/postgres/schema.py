@@ -1,6 +1,6 @@
 """The tables of a Deno KV database on PostgreSQL, and the two functions by which transactions begin and end.
 
-They stand in a schema of their own, so that an app's tables may stand beside them. Keys are `bytea`, which PostgreSQL
+They are in a separate schema, so that an app's tables may be beside them. Keys are `bytea`, which PostgreSQL
 orders bytewise as Deno orders keys. `plain` keeps them as they are: a key of 2,048 bytes fits an index entry, and comparing
 compressed ones would cost more than it saves.
 """
@@ -22,7 +22,7 @@ FIND: Final = "select to_regclass('deno_kv.state')::text"
 FORMAT_OF: Final = "select format from deno_kv.state"
 LOCK: Final = f"select pg_advisory_xact_lock({MAKING})"
 
-# Of the last commit, as the next one has to count from. `pg_walfile_name` begins with the history that the server is in.
+# The state of the last commit, which the next one counts from. `pg_walfile_name` starts with the server's history.
 _VERSION: Final = f"""
 create function deno_kv.last_version() returns bigint language sql volatile as $$
     select last_value + case when s.wal_timeline in ('', substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))
@@ -30,7 +30,7 @@ create function deno_kv.last_version() returns bigint language sql volatile as $
     from deno_kv.version, deno_kv.state s
 $$"""
 
-# Begins a transaction: nobody else writes from here to its end. Each statement of the function sees what was committed
+# Starts a transaction: no other writer writes from here to its end. Each statement of the function sees what was committed
 # before it, so also what the one before in the lock has done.
 _BEGIN: Final = f"""
 create function deno_kv.begin_writing(writer_id text, number bigint, out version bigint, out done boolean)
@@ -44,7 +44,7 @@ end $$"""
 # Puts entries and messages down, and takes note of its token; what the first try has committed it does not do again, nor
 # anything that comes later than a later one. Gives the version before. `total`: how much further the version is then.
 # `previous` is the token of the last transaction, whose row is deleted by its key: a search for it would pass all that were
-# deleted before and that nobody has swept away.
+# deleted before and have not been swept.
 _END: Final = f"""
 create function deno_kv.end_writing(writer_id text, number bigint, previous bigint, total bigint,
     keys bytea[], vals bytea[], encodings bigint[], offsets bigint[], expiries bigint[], gone bytea[],
@@ -112,7 +112,7 @@ STATEMENTS: Final = (
     # happened.
     "create table deno_kv.commits (writer text not null, token bigint not null, version bigint not null,"
     " at timestamptz not null default now(), primary key (writer, token))",
-    # Who wants to hear of commits, and until when it said so. Nobody is told anything while nobody else listens.
+    # The listeners for commits, and their last renewals. Without other listeners, no notification is sent.
     "create table deno_kv.listeners (id text primary key, until timestamptz not null)",
     _VERSION,
     _BEGIN,

@@ -1,4 +1,4 @@
-"""One moment of a database on PostgreSQL: a transaction that reads, while others go on writing."""
+"""One moment of a database on PostgreSQL: a transaction that reads, while others continue to write."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FETCHED: Final = 500  # rows in a journey
 
 
 class PostgresSnapshot:
-    """On a connection of its own. `version` is that of the last commit in it: if it is `versioned`, writers wait while that
+    """On its own connection. `version` is that of the last commit in it: if it is `versioned`, writers wait while that
     is asked for."""
 
     whole = True

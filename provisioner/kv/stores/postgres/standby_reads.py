@@ -1,10 +1,10 @@
 """Reads that may be a little old, asked of a standby: one of the hosts that a connection string names.
 
-How old they are is known, without clocks that agree. Who reads so makes the store ask the primary, about once a second and
+Their age is known, without clocks that agree. Such a read makes the store ask the primary, about once a second and
 beside the reads, how far its log goes. A standby that has come as far shows everything that was acknowledged before that
-was asked. Where none has come far enough, or none is there, or it is slow, the primary answers.
+query. If none has come far enough, or none is there, or it is slow, the primary answers.
 
-Nobody waits for a standby to be found: another thread does that, and whoever comes meanwhile is answered by the primary.
+No read waits until a standby is found: another thread does that, and until then the primary answers.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from provisioner.kv.stores.postgres.pool import ConnectionPool
 
 BOUND: Final = 5.0  # seconds: what was acknowledged longer ago than that is seen
 ANSWER: Final = 1.0  # seconds that a standby has
-REFUSED: Final = 5.0  # seconds for which none is asked after one has failed
+REFUSED: Final = 5.0  # seconds without an attempt after one has failed
 BEHIND: Final = 1.0  # the same after one was too far behind
 _EVERY: Final = 1.0  # seconds between two questions to the primary
 _CONNECTING: Final = "2"  # seconds
 _SEARCHES: Final = threading.BoundedSemaphore(4)  # of a process, at a time
 
-# Which history it is, too: a standby that goes on with that of a primary which was given up shows what nobody has any more.
+# Its history matters, too: a standby that continues that of an abandoned primary shows data that no longer exists.
 _HISTORY: Final = "(select wal_timeline from deno_kv.state)"
 _ENDS: Final = f"select (pg_current_wal_flush_lsn() - '0/0')::bigint, {_HISTORY}"
 _REACHES: Final = f"select pg_is_in_recovery(), (pg_last_wal_replay_lsn() - '0/0')::bigint, {_HISTORY}"
@@ -49,7 +49,7 @@ class _Mark(NamedTuple):
 
 
 class StandbyReader:
-    """Of one store. `primary` is the connection string by which the store itself connects."""
+    """The standby reads of one store. `primary` is the connection string by which the store itself connects."""
 
     def __init__(self, lines: ConnectionPool, primary: str) -> None:
         self._lines = lines
@@ -107,7 +107,7 @@ class StandbyReader:
         )
 
     def _begin(self, *, connect: bool) -> None:
-        """Ask the primary again, and find a standby, unless somebody does or too many are at it."""
+        """Ask the primary again, and find a standby, unless that is in progress or too many do it."""
         if not self._busy.acquire(blocking=False):
             return
         if not _SEARCHES.acquire(blocking=False):
@@ -115,7 +115,7 @@ class StandbyReader:
             return
         try:
             threading.Thread(target=self._run, args=(connect,), name="kv standby", daemon=True).start()
-        except RuntimeError:  # the system has no thread to spare: the primary answers meanwhile
+        except RuntimeError:  # the system has no thread to spare: the primary answers until then
             self._over()
 
     def _run(self, connect: bool) -> None:

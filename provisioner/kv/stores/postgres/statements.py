@@ -25,7 +25,7 @@ _RANGES: Final = (
 _VERSIONS: Final = "select k, version from deno_kv.kv where k = any(%b::bytea[])"
 _VALUES: Final = "select k, v, v_encoding from deno_kv.kv where k = any(%b::bytea[])"
 _SWEEP: Final = "from deno_kv.kv where k > %b and k < %b and k <> all(coalesce(%b::bytea[], '{}'))"
-_BEHIND_ALL: Final = b"\xff" * 4  # keys begin with less
+_BEHIND_ALL: Final = b"\xff" * 4  # keys start with less
 
 ALL: Final = "select k, v, v_encoding, version, expiration_ms from deno_kv.kv"
 WHOLE: Final = f"{ALL} where k = %b"

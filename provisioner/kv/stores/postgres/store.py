@@ -56,8 +56,8 @@ class PostgresStore:
         try:
             self._conninfo = completed(url, dbname)
         except psycopg.Error as error:
-            raise OptionInvalid("this is no connection string of PostgreSQL") from error
-        self._random = random.Random()  # noqa: S311 the steps of the version only have to differ
+            raise OptionInvalid("this is not a connection string of PostgreSQL") from error
+        self._random = random.Random()  # noqa: S311 the steps of the version must only differ
         self._lines = lines = lines or lines_to(self._conninfo)
         self._closed = self._given_up = False
         self._wakeups = Wakeups()
@@ -73,7 +73,7 @@ class PostgresStore:
 
     @property
     def place(self) -> str:
-        """Where it is, without a password."""
+        """Its location, without a password."""
         return shown(self._conninfo)
 
     def read(self, ranges: Sequence[ReadRange], consistency: Consistency = "strong") -> list[list[RawEntry]]:
@@ -158,7 +158,7 @@ class PostgresStore:
         return self._writing.do([(rows.EXPIRED, (now, _COLLECTED_AT_ONCE))], work), self.next_expiry()
 
     def version(self) -> int:
-        """That of the last write: another one whenever somebody has written."""
+        """The version of the last write, which changes with every write."""
         return int(self._ask("select last_value from deno_kv.version")[0][0])
 
     def row(self, key: bytes) -> StoredRow | None:
@@ -199,7 +199,7 @@ class PostgresStore:
         return self._writing.do(swept[:1], work)
 
     def give_up(self, *, at_once: bool = False) -> None:
-        """It is somewhere else now: whoever tries again gets Closed, or Uncertain. It is still to be closed."""
+        """It is somewhere else now: further calls get Closed, or Uncertain. It is still to be closed."""
         self._given_up = self._writing.closed = True
         if at_once:
             self._lines.end(self._conninfo)
@@ -277,7 +277,7 @@ class PostgresStore:
         return found[0][0] if found else None
 
     def _ask(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Row]:
-        """Ask, and again where the connection broke: what is asked here may be done twice."""
+        """Query, and repeat it if the connection broke: such queries may run twice."""
         until = time.monotonic() + PATIENCE
         pause = FIRST_PAUSE
         while True:

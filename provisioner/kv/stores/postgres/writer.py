@@ -1,10 +1,10 @@
 """Transactions that write: one at a time in a database, in the order of their versions, and each one once.
 
-Each begins by taking the database's lock, and keeps it until its commit can be read by everybody. So the order of commits
-is that of the versions, and nothing that a writer has read can change under it. What need not be read before is put down
-in one journey; else there are two.
+Each first takes the database's lock, and keeps it until its commit can be read by everyone. So the order of commits
+is that of the versions, and nothing that a writer has read can change under it. Writes without prior reads take
+one round trip; others take two.
 
-Where the connection breaks, it may be that nobody knows whether a transaction was committed. Then it is tried again under
+If the connection breaks, it may be unknown whether a transaction was committed. Then it is repeated with
 its token, which is a row that it writes: behind the lock, the first try has ended in one way or the other, or it will find
 that the second has been there.
 """
@@ -39,7 +39,7 @@ _MOST_NAMED: Final = 1000  # keys of a notification, which has at most 8,000 byt
 
 _BEGIN: Final = "select version, done from deno_kv.begin_writing(%b, %b)"
 _END: Final = f"select deno_kv.end_writing({', '.join(['%b'] * 16)})"
-# PostgreSQL reports a commit also where the time for it was over while it waited for standbys. Where the statement stands
+# PostgreSQL reports a commit even if its time limit passed while it waited for standbys. If the statement is
 # alone, the time ends before the commit begins.
 _FOR_EVER: Final = ("set local statement_timeout = 0", ())
 _COMMIT: Final = ("commit", ())
@@ -61,7 +61,7 @@ class Changes(NamedTuple):
     enqueues: Sequence[Enqueue] = ()
     statements: Sequence[Statement] = ()
     again: bool = False
-    """There may be messages, also where none is new."""
+    """There may be messages, even if none is new."""
     anything: bool = False
     """Other entries may have changed, too."""
 
@@ -71,7 +71,7 @@ class Changes(NamedTuple):
 
 
 class TransactionResult(NamedTuple, Generic[T]):
-    """What comes of a transaction once it is durable, and what it changes; None: nothing, so it need not be committed."""
+    """The result of a transaction once it is durable, and its changes; None: nothing, so it is not committed."""
 
     result: T
     changes: Changes | None = None
@@ -94,7 +94,7 @@ class Writing:
     def do(self, questions: Sequence[Statement], work: Callable[[LockedState], TransactionResult[T]]) -> T:
         """Ask the questions and do what `work` makes of the answers, in one transaction. `work` may be called again.
 
-        Raises KvError: Uncertain where nobody can tell whether it happened, else nothing was written.
+        Raises KvError: Uncertain if the outcome is unknown, else nothing was written.
         """
         outcomes: list[TransactionResult[T]] = []
 

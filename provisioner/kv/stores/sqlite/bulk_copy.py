@@ -1,7 +1,7 @@
-"""All that an SQLite file of Deno KV holds, and the fence by which nobody writes to it any more.
+"""All entries of an SQLite file of Deno KV, and the fence that blocks writes to it.
 
-A file is fenced by other names for its tables, given in one transaction: whoever has it open, Deno too, gets an error from
-then on, "no such table". The record of Deno's migrations stays, so nobody who opens the file makes new, empty tables.
+A file is fenced by new names for its tables, given in one transaction: programs that have it open, Deno too, get an error from
+then on, "no such table". The record of Deno's migrations stays, so no program that opens the file creates new, empty tables.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from provisioner.kv.stores.sqlite.file import File, Opening, number
 _TABLES: Final = ("kv", "data_version", "queue", "queue_running")
 _CACHE_KIB: Final = 8000
 _ENTRIES: Final = "select k, cast(v as blob), cast(v_encoding as integer), version, expiration_ms from {}kv "
-_ALL: Final = _ENTRIES + "where k >= x'' order by k"  # what no bytes are, nobody can see
+_ALL: Final = _ENTRIES + "where k >= x'' order by k"  # keys that are not bytes are invisible
 _FOUND: Final = _ENTRIES + "where k in ({})"
 _PUT: Final = "insert into kv (k, v, v_encoding, version, expiration_ms) values (?, ?, ?, ?, ?)"
 _LOOKED_UP: Final = 500  # keys in a statement
@@ -49,7 +49,7 @@ class SqliteBulkTarget:
         self._rename("", FENCED)
 
     def unfence(self) -> None:
-        """Let everybody go on."""
+        """Remove the fence."""
         self._rename(FENCED, "")
 
     def batches(self) -> Iterator[list[StoredRow]]:

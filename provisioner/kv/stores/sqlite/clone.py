@@ -1,8 +1,8 @@
 """A copy of a database as it was at one moment, while others write to it, whatever its size.
 
-Writers wait only while the end of the write-ahead log is copied: under the write lock nobody appends to the log. A
+Writers wait only while the end of the write-ahead log is copied: under the write lock, nothing is appended to the log. A
 reader that begins there pins what the database file holds: no checkpoint goes beyond where it reads, and where it reads
-the file alone, none writes to it. So the file can be copied when writers go on: a page that changes meanwhile is one
+the file alone, none writes to it. So the file can be copied when writers continue: a page that changes at the same time is one
 that the copied log has too, and the log goes before the file.
 """
 
@@ -47,8 +47,8 @@ def clone(source: str, target: str, *, with_queue: bool = False, beyond: int = 0
     """Make the file `target` a database with what `source` holds at one moment; synced, but not its directory.
 
     It is one file, without a log, and its next write has a version beyond `beyond`. Its queue is empty unless
-    `with_queue`: what the source delivers, it would deliver again. Nothing is at `target` before; what is there after an
-    error is to be removed. Raises KvError and OSError.
+    `with_queue`: what the source delivers, it would deliver again. Nothing is at `target` before; after an error, its remains
+    must be removed. Raises KvError and OSError.
     """
     file = File(source, Opening(must_exist=True), lambda: None)
     try:
@@ -129,9 +129,9 @@ def _any_in(connection: apsw.Connection, table: str) -> bool:
 
 
 class _Index(NamedTuple):
-    """What the log's index in shared memory says: so many frames are committed, and so many of these are in the file.
+    """The log's index in shared memory: how many frames are committed, and how many of these are in the file.
 
-    `generation` is another one when the log has been begun anew.
+    `generation` changes when the log has been restarted.
     """
 
     generation: bytes
@@ -140,7 +140,7 @@ class _Index(NamedTuple):
     in_file: int
 
     def size(self, frames: int) -> int:
-        """Bytes of a log with so many frames."""
+        """Bytes of a log with `frames` frames."""
         return 32 + frames * (24 + self.page_size) if frames else 0
 
 
@@ -170,7 +170,7 @@ class _WriteAheadLog:
                 os.close(fd)
 
     def follow(self) -> None:
-        """Copy what is there already, so that little is left for when writers wait."""
+        """Copy the existing part already, so that little is left for when writers wait."""
         for _ in range(_MOST_LOOKS):
             if self.short():
                 return
@@ -227,7 +227,7 @@ class _WriteAheadLog:
             self._done += count
 
     def _look(self) -> _Index:
-        """SQLite writes the index's header twice, the second one first: who reads two that are equal has read one."""
+        """SQLite writes the index's header twice, the second one first: if both are equal, the header is complete."""
         for _ in range(1000):
             first, second = (os.pread(self._shared_memory, self._HEADER.size, at) for at in (0, self._HEADER.size))
             in_file = os.pread(self._shared_memory, self._IN_FILE.size, 2 * self._HEADER.size)
@@ -238,7 +238,7 @@ class _WriteAheadLog:
 
 
 def advance(path: str, beyond: int) -> None:
-    """Let the next write to a database that nobody else has open have a version beyond this one; synced. Raises KvError."""
+    """Give the next write to a database that only the caller has open a version beyond this one; synced. Raises KvError."""
     try:
         _make_whole(path, True, beyond)
     except apsw.Error as error:
@@ -247,7 +247,7 @@ def advance(path: str, beyond: int) -> None:
 
 
 def _make_whole(path: str, with_queue: bool, beyond: int) -> None:
-    """Bring the log into the file. Nobody else has it open."""
+    """Bring the log into the file, which only the caller has open."""
     with closing(connect(path, apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.execute("pragma synchronous = off")  # all of it is synced at once when it is whole
         for table in _QUEUES if not with_queue else ():

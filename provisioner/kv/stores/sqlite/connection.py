@@ -18,7 +18,7 @@ LARGEST_VALUE: Final = 64 << 20  # bytes; values of Deno KV have 64 KiB
 
 
 def connect(path: str, flags: int, *, statements: int = 100) -> apsw.Connection:
-    """A connection that has not read anything yet, and keeps so many statements. Raises apsw.Error."""
+    """A connection that has not read anything yet, and caches `statements` statements. Raises apsw.Error."""
     connection = apsw.Connection(path, flags, statementcachesize=statements)
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)

@@ -1,4 +1,4 @@
-"""What SQLite refused, with the reason where its own words are none."""
+"""SQLite's refusals, with the reason if its own words do not contain one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import apsw
 from provisioner.kv.errors import KvError, StoreFailed, Unreachable
 
 FENCED = "moved_"
-"""What the names of tables begin with in a file that nobody writes to any more; see sqlite_whole.py."""
+"""The start of the names of tables in a fenced file; see sqlite_whole.py."""
 
 
 def refused(path: str, error: apsw.Error) -> StoreFailed:
@@ -18,7 +18,7 @@ def refused(path: str, error: apsw.Error) -> StoreFailed:
     if full or (isinstance(error, apsw.IOError | apsw.CantOpenError) and _is_full(path)):
         return StoreFailed(f"{path}: disk full: no space or no inodes are left")
     if isinstance(error, apsw.SQLError) and str(error).startswith("no such table: "):
-        return Unreachable(f"{path}: the database is being moved to another place, or was: start the program anew")
+        return Unreachable(f"{path}: this database is moving or has moved. Restart the program")
     return StoreFailed(f"{path}: {error}")
 
 

@@ -35,8 +35,8 @@ class Opening(NamedTuple):
     """How a file is opened. `cache_kib`: of each connection.
 
     `lean` is for one of many in a process: it reads with the connection that writes while that is free, which takes
-    three descriptors instead of five and half of the memory. Not for the main thread: where a signal interrupts it at the
-    wrong instant, nobody could write any more.
+    three descriptors instead of five and half of the memory. Not for the main thread: a signal that interrupts it at the
+    wrong instant would block all writes.
     """
 
     synchronous: Synchronous = "full"
@@ -97,7 +97,7 @@ class File:
         return self.another()
 
     def another(self) -> apsw.Connection:
-        """A new connection, whatever else is free. Whoever asks releases it, or closes it."""
+        """A new connection, whatever else is free. The caller releases it, or closes it."""
         connection = self._opened()
         try:
             self._set_up(connection, _Patience())
@@ -106,7 +106,7 @@ class File:
             raise self.failure(error) from error
         if self.moved():
             connection.close()
-            raise StoreFailed(f"{self.path} is not the file any more that was opened")
+            raise StoreFailed(f"{self.path} is no longer the file that was opened")
         return connection
 
     def release(self, connection: apsw.Connection) -> None:
@@ -214,7 +214,7 @@ class File:
         return settled
 
     def _ask(self, quiet: float) -> bool:
-        """Whoever gets the write lock knows that nobody is in the midst of a commit."""
+        """With the write lock, it is certain that no commit is in progress."""
         self._patience.refuses = True
         try:
             if self.read_only or quiet < QUIET:
@@ -222,7 +222,7 @@ class File:
                 return self.read_only and quiet > PATIENCE
             self._writer.execute("begin immediate")
             self._writer.execute("rollback")
-        except apsw.Error:  # somebody writes; or the disk fails, which whoever reads will be told
+        except apsw.Error:  # a write is in progress; or the disk fails, which reads will report
             return quiet > PATIENCE
         else:
             return True

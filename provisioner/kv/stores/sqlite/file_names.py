@@ -1,4 +1,4 @@
-"""Where the files of an open database lie, by SQLite's own word.
+"""The names of the files of an open database, according to SQLite.
 
 It makes the names of the log and of its index when it opens the database, from the path after following links. Made of the
 path that was opened, they would be wrong where that is a link; made later, where another link has taken its place.

@@ -15,14 +15,14 @@ from provisioner.kv.stores.sqlite.open_files import identity
 
 @contextmanager
 def kept(file: str) -> Iterator[None]:
-    """What the block does with the log is no write. `file` is the database's own, no link to it.
+    """The block's changes of the log do not count as a write. `file` is the database's own, not a link to it.
 
     A write of another process in the block is later than the time that is put back, and stands in the log.
     """
     before, written = identity(file), _written(file)
     yield
     if before is not None and before == identity(file):
-        with suppress(OSError):  # it may only be read, or was archived meanwhile
+        with suppress(OSError):  # it is read-only, or was archived in the meantime
             os.utime(file, ns=(written, written))
 
 

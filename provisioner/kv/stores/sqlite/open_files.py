@@ -1,8 +1,8 @@
-"""Which database files this process has open: nobody here may open and close one of those but SQLite itself.
+"""The database files that this process has open: only SQLite itself may open and close those.
 
 The system's locks on a file belong to the process: closing any descriptor of the file lets go of all of them. SQLite
-knows, and puts off its own closing. Whoever else looks into a file asks here first, or another process, taking itself for
-the last one, deletes the write-ahead log that this one goes on writing to.
+knows, and defers its own closing. Other code that reads a file checks here first; otherwise another process, taking itself for
+the last one, deletes the write-ahead log that this one continues to write.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def descriptor(path: str) -> int:
     """
     wanted = os.stat(path)
     for name in os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd"):
-        with suppress(OSError):  # closed meanwhile
+        with suppress(OSError):  # closed in the meantime
             found = os.fstat(int(name))
             if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
                 return int(name)

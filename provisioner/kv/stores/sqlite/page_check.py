@@ -26,12 +26,12 @@ from provisioner.kv.stores.sqlite.schema import HEADER
 WHOLE: Final = 64 << 20  # bytes up to which all of a file is checked
 DESCENTS: Final = 600  # from a root to a leaf
 LINKS: Final = 64  # of the chain of a large value, or of the list of free pages
-QUICK_SECONDS: Final = 10.0  # nobody needs as long for an honest file
+QUICK_SECONDS: Final = 10.0  # no honest file needs as long
 SLOWEST_SECONDS, SLOWEST_RATE = 60.0, 1_000_000  # the longest time for reading all of it, and bytes a second besides
 BUSY_MS: Final = 10_000
 _TABLES: Final = ("kv", "data_version")
 _KINDS: Final = {0x02: 0x0A, 0x05: 0x0D}
-"""Of an inner page of a tree, of what kind its leaves are."""
+"""For each kind of inner page of a tree, the kind of its leaves."""
 
 _header = Struct(">16xH10xI4xI")
 _number = Struct(">I").unpack_from
@@ -99,7 +99,7 @@ def deep_damage(path: str, on: Callable[[], None]) -> str:
     try:
         with last_write.kept(path), closing(connect(path, apsw.SQLITE_OPEN_READWRITE)) as connection:
             connection.set_busy_timeout(BUSY_MS)
-            if busy:  # the log stays as it is: whoever writes next moves it into the file
+            if busy:  # the log stays as it is: the next writer moves it into the file
                 connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             return _first_complaint(connection, "integrity_check", seconds, on)
     except apsw.InterruptError:
@@ -112,7 +112,7 @@ def _first_complaint(
     connection: apsw.Connection, check: str, seconds: float, on: Callable[[], None] | None = None
 ) -> str:
     """The first complaint of one of SQLite's checks; empty if it has none. Raises apsw.Error, and apsw.InterruptError after
-    so many seconds."""
+    `seconds` seconds."""
     until = time.monotonic() + seconds
 
     def over() -> bool:
@@ -133,7 +133,7 @@ class _Sample:
         self._known: dict[int, tuple[int, list[int], list[tuple[int, int]]]] = {}
 
     def take(self, roots: list[int]) -> None:
-        """Raises Strange, or what reading a page that is no such page raises."""
+        """Raises Strange, or the error of reading a page of another kind."""
         self._free()
         for root in roots:
             kind, _, _ = self._page(root)
@@ -154,7 +154,7 @@ class _Sample:
             self._follow(*self._choose.choice(chains))
 
     def _page(self, number: int) -> tuple[int, list[int], list[tuple[int, int]]]:
-        """The kind of a page of a tree, the pages below it, and where large values go on: the page, and how many bytes."""
+        """The kind of a page of a tree, the pages below it, and the continuations of large values: page and number of bytes."""
         if number not in self._known:
             self._known[number] = self._read(number)
         return self._known[number]
@@ -185,7 +185,7 @@ class _Sample:
         return kind, children, chains
 
     def _cell(self, page: bytes, kind: int, at: int, number: int) -> tuple[list[int], list[tuple[int, int]]]:
-        """The page below a cell, and where its content goes on."""
+        """The page below a cell, and the continuation of its content."""
         child: list[int] = []
         if kind in _KINDS:
             child = [_number(page, at)[0]]
@@ -216,13 +216,13 @@ class _Sample:
             (following,) = _number(self._pages[number], 0)
             left -= self._pages.usable - 4
             if (left > 0) != (2 <= following <= self._pages.count) or (left <= 0 and following):
-                raise UnknownFileLayout(f"the value that goes on at page {number} has another length")
+                raise UnknownFileLayout(f"the value that continues at page {number} has another length")
             if left <= 0:
                 return
             number = following
 
     def _free(self) -> None:
-        """The list of free pages, as far as so many links of it lead."""
+        """The list of free pages, as far as `LINKS` links of it lead."""
         number, free = unpack_from(">2I", self._pages[1], 32)
         for _ in range(LINKS):
             if not number:

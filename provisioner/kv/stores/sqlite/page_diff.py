@@ -1,8 +1,8 @@
 """Which keys may differ between two files of which one began as a copy of the other: those on pages that differ.
 
-SQLite changes a page where it is. So what nobody has touched since the two were one lies on pages with the same numbers and
-the same bytes, and comparing bytes takes a twentieth of the time that reading entries does. Which pages are whose is told
-by the tree itself, from its root down: https://www.sqlite.org/fileformat2.html, sections 1.5, 1.6 and 4.
+SQLite changes a page in place. So entries that are unchanged since the two were one are on pages with the same numbers and
+the same bytes, and comparing bytes takes a twentieth of the time that reading entries does. The tree itself shows which pages
+belong to which table, from its root down: https://www.sqlite.org/fileformat2.html, sections 1.5, 1.6 and 4.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from provisioner.kv.stores.sqlite.snapshot import SqliteSnapshot
 _CHUNK: Final = 64 * 1024
 _INTERIOR, _LEAF = 0x02, 0x0A  # of a tree without rowids, whose inner pages hold entries too
 _TABLE_INTERIOR, _TABLE_LEAF = 0x05, 0x0D
-_MUCH: Final = 8  # where more than one page in so many differs, reading all entries is no slower
+_MUCH: Final = 8  # if more than one page in this many differs, reading all entries is as fast
 _number = Struct(">I").unpack_from
 _short = Struct(">H").unpack_from
 
@@ -61,7 +61,7 @@ def _changed(one: FilePages, other: FilePages) -> set[int]:
 
 
 def _to_compare(one: FilePages, other: FilePages, length: int) -> Iterator[tuple[int, int]]:
-    """From where to where the files have blocks of their own, in bytes, by whole pages."""
+    """The ranges in which the files have different blocks, in bytes, by whole pages."""
     at = 0
     for start, end in shared_extents.shared(one.descriptor, other.descriptor, length):
         start = -(-start // one.size) * one.size
@@ -87,7 +87,7 @@ class _Comparison:
             return set()
         (first, one), (second, other) = self._sides
         same, ours, theirs = _trees(one, other, _root(first, one), _root(second, other), self._changed)
-        # An entry that is the same in both, on whichever page, is told by its bytes.
+        # An entry that is the same in both, on whichever page, is recognized by its bytes.
         here = {cell for number in ours for cell in self._cells(one, number)}
         there = {cell for number in theirs for cell in self._cells(other, number)}
         keys = {self._key(one, *cell) for cell in here if cell not in there or cell[1] > self._most_local}
@@ -101,7 +101,7 @@ class _Comparison:
         return keys
 
     def _cells(self, pages: FilePages, number: int) -> Iterator[tuple[bytes, int]]:
-        """Of each entry on a page: what of it is there, with the number of the page that goes on, and its whole size."""
+        """Each entry on a page: the part on the page, with the number of the page that continues it, and its whole size."""
         page = pages[number]
         inner = 4 if page[0] == _INTERIOR else 0
         most = self._most_local
@@ -117,7 +117,7 @@ class _Comparison:
         header, start = varint(cell, 0)
         kind, _ = varint(cell, start)
         if kind < 12 or kind % 2:
-            raise UnknownFileLayout("a key is no bytes")
+            raise UnknownFileLayout("a key is not bytes")
         return cell[header : header + (kind - 12) // 2]
 
     def _local(self, size: int) -> int:
@@ -176,7 +176,7 @@ def _trees(
 
 
 def _root(side: SqliteSnapshot, pages: FilePages) -> int:
-    """Where the tree of the entries begins."""
+    """The root page of the tree of entries."""
     rows: list[Any] = side.connection.execute("select rootpage from sqlite_master where name = 'kv'").fetchall()
     root = int(rows[0][0]) if rows else 0
     if not root or pages[root][0] not in (_INTERIOR, _LEAF):
@@ -185,7 +185,7 @@ def _root(side: SqliteSnapshot, pages: FilePages) -> int:
 
 
 def _pointers(page: bytes, offset: int = 0) -> tuple[int, ...]:
-    """Where the cells of a page of a tree are."""
+    """The offsets of the cells of a tree's page."""
     (count,) = _short(page, offset + 3)
     start = offset + (12 if page[offset] in (_INTERIOR, _TABLE_INTERIOR) else 8)
     found: tuple[int, ...] = unpack_from(f">{count}H", page, start)

@@ -1,6 +1,6 @@
 """The pages of an SQLite file as one transaction sees them, those in the write-ahead log included.
 
-The pages are read with the descriptors that SQLite has open: closing one of our own would take its locks away.
+The pages are read with the descriptors that SQLite has open: closing another one would release its locks.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class FilePages:
 def pages_of(connection: apsw.Connection) -> FilePages | None:
     """The pages as the open transaction of `connection` sees them; None where the system does not let us at them.
 
-    Somebody has to hold the write lock meanwhile, so that the log's end is that of the transaction. Afterwards the log may
-    go on, and be copied into the file: never what this transaction may still have to read.
+    The caller holds the write lock, so that the log's end is that of the transaction. Afterwards the log may
+    grow, and be copied into the file: never what this transaction may still have to read.
     """
     main, log, index = (_descriptor(path) for path in names(connection))
     if main is None or log is None or index is None:

@@ -58,7 +58,7 @@ def rows(connection: apsw.Connection, wanted: ReadRange) -> list[Row]:
 
 
 def _readable(key: bytes, value: object, encoding: object, version: object) -> Row:
-    """A row as a store has it; of one that is damaged, or that another program has written so, what is left of it. What
+    """A row as a store has it; of one that is damaged, or that another program has written so, the readable part. What
     cannot be a value has no encoding: decoding it says so, and other keys stay readable."""
     whole = isinstance(value, bytes) and isinstance(encoding, int)
     return (

@@ -50,7 +50,7 @@ def missing(version: int) -> tuple[str, ...]:
 
 @cache
 def empty_file() -> bytes:
-    """The bytes of an empty database: what a file holds from which real Deno goes on."""
+    """The bytes of an empty database, as real Deno continues it."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         connection.execute(f"pragma page_size = {PAGE_SIZE}")

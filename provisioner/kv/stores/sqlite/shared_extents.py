@@ -23,7 +23,7 @@ _EXTENT: Final = Struct("=QQQQQIIII")
 
 
 def shared(one: int, other: int, size: int) -> list[tuple[int, int]]:
-    """Where (from, to before, in bytes) two open files are the same blocks; empty where that cannot be told."""
+    """The ranges (from, to before, in bytes) in which two open files are the same blocks; empty if that is unknown."""
     if sys.platform != "linux":
         return []
     try:

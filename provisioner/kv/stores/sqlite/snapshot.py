@@ -1,4 +1,4 @@
-"""One moment of an SQLite file: a transaction that reads, while others go on writing."""
+"""One moment of an SQLite file: a transaction that reads, while others continue to write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from provisioner.kv.stores.sqlite.file import File, number
 if TYPE_CHECKING:
     from provisioner.kv.stores.sqlite.pages import FilePages
 
-# What another program stored as text is read as its bytes; keys that are no bytes nobody can see.
+# What another program stored as text is read as its bytes; keys that are not bytes are invisible.
 _ALL: Final = "select k, cast(v as blob), cast(v_encoding as integer), version, expiration_ms from kv where k >= x''"
 _ROW: Final = f"{_ALL} and k = ?"
 _ROWS: Final = f"{_ALL} order by k"
@@ -69,7 +69,7 @@ class SqliteSnapshot:
 
 
 def _whole(row: Any) -> StoredRow:
-    """The row, if it is one of an entry. Raises Malformed: a copy of what is left of it would not be one."""
+    """The row, if it is one of an entry. Raises Malformed: a copy of its remains would not be one."""
     key, value, encoding, version, expires = row
     if type(value) is bytes and type(encoding) is int and type(version) is int and type(expires) is int:
         return row  # type: ignore[no-any-return]
@@ -98,7 +98,7 @@ def sweep(connection: apsw.Connection, after: bytes, staying: Sequence[bytes], *
 def has_entries(path: str) -> bool:
     """Whether the file is one of Deno KV's: anything else that SQLite opens must not be given its tables.
 
-    Raises StoreFailed where that cannot be told.
+    Raises StoreFailed if that is unknown.
     """
     try:
         connection = connect(path, apsw.SQLITE_OPEN_READONLY)

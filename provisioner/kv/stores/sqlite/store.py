@@ -158,7 +158,7 @@ class SqliteStore:
         return count, min(self._ends.values(), default=None)
 
     def _left_behind(self, held: Sequence[queue_rows.MessageLease], now: int) -> list[str]:
-        """Whose handlers died. Of Deno's nobody knows: it gets as long from when we saw it as Deno itself would wait."""
+        """Messages whose handlers died. Deno's handlers are invisible: each gets as long as Deno itself would wait."""
         ends = {}
         for message in held:
             end = message.deadline
@@ -173,7 +173,7 @@ class SqliteStore:
         return self._look(queue_rows.first_expiry)
 
     def version(self) -> int:
-        """That of the last write: another one whenever somebody has written."""
+        """The version of the last write, which changes with every write."""
         return self._look(lambda connection: number(connection.execute(_VERSION).fetchall()))
 
     def row(self, key: bytes) -> StoredRow | None:
@@ -235,7 +235,7 @@ class SqliteStore:
         self._file.rest()
 
     def give_up(self, *, at_once: bool = False) -> None:
-        """Nobody waits for a file that was moved: what is there answers at once."""
+        """A file that was moved needs no wait: it answers at once."""
 
     def moved(self) -> bool:
         """Is the file at the path another one than this store has open, or none?"""
@@ -322,7 +322,7 @@ def _holds(connection: apsw.Connection, check: Check) -> bool:
     if not rows:
         return check.versionstamp is None
     version = rows[0][0]
-    if not isinstance(version, int):  # a row that no store of ours or of Deno's has written: no versionstamp is its own
+    if not isinstance(version, int):  # a row that neither this store nor Deno has written: no versionstamp is its own
         return False
     return bool(version.to_bytes(8, "big", signed=True) + ORDER_IN_BATCH == check.versionstamp)
 

@@ -1,7 +1,7 @@
 """Hears of commits by other processes: SQLite appends each one to the write-ahead log beside the database.
 
 The operating system reports that the log was written, which happens a moment before the commit can be read. So after a
-report the store is asked, again and again with longer pauses, until it knows that nothing is on the way any more. One
+report the store is read, again and again with longer pauses, until it knows that nothing is in progress. One
 thread and one inotify instance serve all stores of a process, since a user may have 128 instances.
 """
 
@@ -125,7 +125,7 @@ class Hub:
                 due, _, watcher = heapq.heappop(self._looks)
                 if due == watcher.due and not watcher.closed:
                     self._look(watcher, now)
-            time.sleep(FIRST_PAUSE)  # what is reported meanwhile is read at once
+            time.sleep(FIRST_PAUSE)  # reports of that time are read at once
 
     def _reported(self, ready: list[int]) -> list[WalWatcher]:
         with self._lock:
@@ -148,7 +148,7 @@ class Hub:
         watcher.due = None
         try:
             settled = watcher.look(watcher.waited)
-        except Exception:  # of whoever is woken: the other stores are still served
+        except Exception:  # of a callback: the other stores are still served
             _log.exception("hearing of a commit failed")
             settled = True
         if watcher.polls:
@@ -187,7 +187,7 @@ class Inotify:
 
 
 class Directories:
-    """Where there is no inotify, watchdog watches the directory of each log."""
+    """Without inotify, watchdog watches the directory of each log."""
 
     def __init__(self) -> None:
         from watchdog.events import FileSystemEventHandler
