@@ -10,6 +10,11 @@ def main() -> None:
         from provisioner.cli.exec import launch
 
         launch(sys.argv[2:])
+    if len(sys.argv) > 1 and sys.argv[1] == "__complete":
+        from provisioner.cli.completion.answer import answer
+
+        answer(sys.argv[2:])
+        return
     from provisioner.cli.main import run
 
     run()

@@ -58,6 +58,9 @@ SECTIONS = {
         "events": f"{_IN}.events:events",
         "home": f"{_IN}.home:home",
     },
+    "Integrations": {
+        "completion": f"{_IN}.completion:completion",
+    },
 }
 
 

@@ -63,6 +63,7 @@ LIBRARIES = {
     "click": {
         "cli",
         "cli.commands",
+        "cli.completion",
         *(f"cli.commands.{each}" for each in ("database", "doctor", "instance", "timeline")),
     },
     "platformdirs": {"system"},

@@ -88,6 +88,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "home promote": ("--yes",),
     "home show": (),
     "doctor": (),
+    "completion": ("bash",),
 }
 ENDLESS = ("watch", "serve", "up", "dashboard", "home follow")
 """Where nothing keeps them from it, these go on; other tests end them."""

@@ -31,8 +31,8 @@ _SIDES = {Side.FIRST: "a", Side.SECOND: "b", Side.BOTH: "both"}
 
 
 @click.command()
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
 @click.option("--values", is_flag=True, help="Also print the values in A and in B.")
 @click.option("--stat", is_flag=True, help="Print only the counts.")
 @click.option("--exit-code", is_flag=True, help="Exit with code 1 if there are differences.")
