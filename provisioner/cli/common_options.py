@@ -22,6 +22,8 @@ class Settings:
     color: str | None = None
     as_json: bool = False
     yes: bool = False
+    looks: bool = False
+    """The command shows something and changes nothing."""
 
 
 def settings() -> Settings:

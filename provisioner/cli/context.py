@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
 from typing import Any, TypeVar
 
 import click
@@ -18,6 +20,7 @@ from provisioner.environment.resolve import Selectors, find_app, here
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home, home_directory
 from provisioner.system.home_guard import must_be_home
+from provisioner.system.looking import only_looking
 
 OLD_NAMES_END = "0.3"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -53,6 +56,28 @@ def with_options(command: _Command, options: Mapping[str, Mapping[str, Any]]) ->
     for name, how in reversed(list(options.items())):
         command = click.option(name, **how)(command)
     return command
+
+
+@contextmanager
+def looking(really: bool = True) -> Iterator[None]:
+    """For a command that, if `really`, only shows something: in the block it changes nothing, and env files stay too."""
+    if not really:
+        yield
+        return
+    settings().looks = True
+    with only_looking():
+        yield
+
+
+def looks(command: _Command) -> _Command:
+    """A command that shows something and changes nothing, an older registry or a new branch included."""
+
+    @wraps(command)
+    def only(*args: Any, **options: Any) -> Any:
+        with looking():
+            return command(*args, **options)
+
+    return only  # type: ignore[return-value]
 
 
 def json_wanted(_: click.Context, __: click.Parameter, value: bool) -> bool:

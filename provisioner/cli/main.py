@@ -94,7 +94,8 @@ def _invoke(settings: Settings) -> int:
         try:
             cli(words_of(sys.argv[1:]), prog_name="provisioner", standalone_mode=False, obj=settings)
         finally:
-            _keep_env_files_up()
+            if not settings.looks:
+                _keep_env_files_up()
     except SystemExit as end:
         code = end.code
     sys.stdout.flush()

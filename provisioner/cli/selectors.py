@@ -15,16 +15,19 @@ from typing import Any, TypeVar
 
 import click
 
+from provisioner.cli.common_options import note
 from provisioner.cli.context import apps_meant, the_app, the_home
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.errors import NotResolved, UsageError
 from provisioner.core.model import App, Timeline
+from provisioner.core.unconnected import RECONCILE
 from provisioner.environment.resolve import Selectors, commit_meant, here, timeline_here
 from provisioner.operations import lookup
 from provisioner.operations.documents import Document, timeline, timelines
 from provisioner.operations.reconcile_now import run
 from provisioner.operations.target import Target, of_timeline
 from provisioner.registry.store import Registry
+from provisioner.system.looking import may_change
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -158,12 +161,15 @@ def parse(text: str, selectors: Selectors) -> NamedTarget:
 
 def load(registry: Registry, wanted: NamedTarget, app: App | None = None) -> Target:
     """The timeline and its databases, in `app` unless another app is given. A branch that git has and the registry does not
-    know yet is provisioned first. Raises NotResolved."""
+    know yet is provisioned first, unless nothing may be changed. Raises NotResolved."""
     target = _loaded(registry, wanted, app)
     by_itself = wanted.text is not None and lookup.called(registry, wanted.text)
     if not by_itself and not lookup.is_as_known(
         target.app, target.timeline
     ):  # git may have given its name to another branch
+        if not may_change():
+            note(f"provisioner: note: git has changed {target.name} since the last reconcile. {RECONCILE}")
+            return target
         run(registry, target.app, "database", TERMINAL, retry=False)
         target = _loaded(registry, wanted, app)
     return target
@@ -207,7 +213,8 @@ def _selected(registry: Registry, app: App, selectors: Selectors) -> Timeline:
     commit = commit_meant(registry.home, selectors, here())
     found = lookup.at_revision(registry, app, commit, missing_ok=True)
     if found is None:
-        run(registry, app, "timeline", TERMINAL, retry=False)
+        if may_change():
+            run(registry, app, "timeline", TERMINAL, retry=False)
         found = lookup.at_revision(registry, app, commit)
     assert found is not None  # noqa: S101
     return found

@@ -32,6 +32,7 @@ from provisioner.dashboard.web.security import Guard
 from provisioner.dashboard.web.sessions import LoginSessions
 from provisioner.dashboard.web.sse import Live
 from provisioner.registry.store import Registry
+from provisioner.system.looking import only_looking
 
 _SIZES_EVERY = 60  # seconds
 
@@ -106,7 +107,7 @@ class Dashboard:
 
     def _sample(self, look: bool) -> None:
         try:
-            with Registry.open(self._shared.home, busy_seconds=BUSY_SECONDS) as registry:
+            with only_looking(), Registry.open(self._shared.home, busy_seconds=BUSY_SECONDS) as registry:
                 if look:
                     self._size = self._shared.sizes.look(registry)
                 connected = sum(count for *_, status, count in registry.counted() if status is Status.CONNECTED)

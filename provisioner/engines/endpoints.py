@@ -57,7 +57,7 @@ def _start_embedded(directory: str) -> None:
     if location.listens(directory):
         return
     from provisioner.engines.catalog import ENGINES
-    from provisioner.engines.protocol.looking import may_start
+    from provisioner.system.looking import may_start
 
     before = location.port(directory)
     if before and not may_start():

@@ -17,12 +17,12 @@ import os
 
 from provisioner.core.errors import ProvisionerError, UsageError, WrongHome
 from provisioner.core.ids import AppId
-from provisioner.engines.protocol.looking import only_looking
 from provisioner.environment import env_block
 from provisioner.environment.formats import FORMATS, Variables
 from provisioner.environment.resolve import Environ, Selectors, app_of_checkout, resolve
 from provisioner.git.worktree import Checkout, find_checkout, worktree_tops
 from provisioner.system.home import Home
+from provisioner.system.looking import starting_nothing
 
 _LIST = b"provisioner/env-files"
 
@@ -131,7 +131,7 @@ def refresh(
 
 def refresh_app(home: Home, app_id: AppId, git_dir: bytes) -> list[str]:
     """Bring the files of every checkout of an app up to date. Returns a line for each change. Starts no server."""
-    with only_looking():
+    with starting_nothing():
         return [
             line
             for common_dir in _common_dirs(home, app_id, git_dir)

@@ -210,13 +210,18 @@ def _must_be_its_own(home: Home, app: FoundApp) -> None:
     """Raises `WrongRepository` if another repository is at the app's path."""
     if app.id in app_ids(app.git_dir):
         return
-    from provisioner.reconcile.repository_identity import must_be_its_own
+    from provisioner.reconcile.repository_identity import must_be_its_own, wrong
     from provisioner.registry.store import Registry
+    from provisioner.system.looking import may_change
 
     with Registry.open(home) as registry:
         full = registry.app(app.id)
-        if full is not None:
+        if full is None:
+            return
+        if may_change():
             must_be_its_own(registry, full)
+        elif problem := wrong(registry, full):
+            raise problem
 
 
 def _timeline(app: FoundApp, selectors: Selectors, cwd: bytes, environ: Environ) -> bytes:

@@ -23,7 +23,6 @@ from provisioner.core.model import (
 )
 from provisioner.core.unconnected import Doubtful
 from provisioner.engines.catalog import engine_of
-from provisioner.engines.protocol.looking import only_looking
 from provisioner.engines.server_endpoint import served
 from provisioner.reconcile.changes.run_records import PRE_DEPLOY
 from provisioner.reconcile.plan.planner_context import expires_at
@@ -32,6 +31,7 @@ from provisioner.registry.runs import last_run
 from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 from provisioner.runs.process import log_path
+from provisioner.system.looking import starting_nothing
 
 Document = dict[str, Any]
 
@@ -212,7 +212,7 @@ def _timeline(app: App, timeline: Timeline, held: list[Database], sharing: _Shar
 def document(database: Database, reach: Reach) -> Document:
     """A database in its current state, including its file."""
     instance = reach.instance(database.instance_id).storage(moved=database.moved)
-    with only_looking():
+    with starting_nothing():
         inspection = engine_of(instance).inspect(instance, database)
     return {
         "id": database.id,

@@ -8,14 +8,17 @@ from provisioner.core.errors import Ambiguous, NotResolved
 from provisioner.core.model import App, Database, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION, shown
 from provisioner.core.nearest import nearest
+from provisioner.core.unconnected import RECONCILE, NotYet
 from provisioner.engines.postgres import names
 from provisioner.git.lineage import unchanged
+from provisioner.git.refs import read_branches
 from provisioner.operations import target as targets
 from provisioner.operations.proposal import ProgressReporter
 from provisioner.operations.reconcile_now import run
 from provisioner.operations.target import Target
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
+from provisioner.system.looking import may_change
 
 SHORTEST_REVISION = 7
 _HEX = frozenset("0123456789abcdef")
@@ -84,6 +87,7 @@ def target(
     if timeline is None:
         timeline = timeline_named(registry, app, os.fsencode(text), reporter)
     if timeline is None:
+        _must_not_be_new(app, os.fsencode(text))
         raise NotResolved(
             f"app {app.slug!r} has no branch, timeline or database {shown(text)!r}",
             f"See 'provisioner status', or 'provisioner database list --app {app.slug}'",
@@ -128,12 +132,13 @@ def is_as_known(app: App, timeline: Timeline) -> bool:
 def timeline_named(
     registry: Registry, app: App, name: bytes, reporter: ProgressReporter, *, exact: bool = False
 ) -> Timeline | None:
-    """A timeline by its branch, or by its name as in ``DENO_TIMELINE``, with `exact` only by that. A new one is created first.
+    """A timeline by its branch, or by its name as in ``DENO_TIMELINE``, with `exact` only by that. A new one is created first,
+    unless nothing may be changed.
 
     Raises NotResolved if the name is that of one timeline and of another one's branch.
     """
     found = known_timeline(registry, app, name, exact=exact)
-    if found is None:
+    if found is None and may_change():
         run(registry, app, "timeline", reporter, retry=False)
         found = known_timeline(registry, app, name, exact=exact)
     return found
@@ -145,6 +150,7 @@ def timeline_meant(
     """Like `timeline_named`, for a timeline that must exist. Raises NotResolved."""
     found = timeline_named(registry, app, name, reporter, exact=exact)
     if found is None:
+        _must_not_be_new(app, name)
         raise NotResolved(
             f"app {app.slug!r} has no branch or timeline {shown(name)!r}",
             "List timelines: provisioner timeline list",
@@ -157,6 +163,13 @@ def near(registry: Registry, app: App, text: str) -> tuple[str, ...]:
     """The branches, and else the timelines, of an app whose names are most like this."""
     there = [item for item in registry.timelines(app.id) if not item.preview]
     return nearest(text, [item.branch for item in there]) or nearest(text, [item.name for item in there])
+
+
+def _must_not_be_new(app: App, name: bytes) -> None:
+    """Raises NotResolved if git has a branch of this name, of which the registry knows nothing yet."""
+    branch = name.removeprefix(BRANCH_PREFIX)
+    if os.path.isdir(app.git_dir) and branch in read_branches(app.git_dir):
+        raise NotYet(f"branch {shown(branch)!r} of app {app.slug!r} has no databases yet", RECONCILE)
 
 
 def timeline_of(registry: Registry, database: Database) -> Timeline:

@@ -11,7 +11,6 @@ from functools import partial
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.location import is_kept
-from provisioner.engines.protocol.looking import only_looking
 from provisioner.git.anchors import begin_watch, complete_watch, watch_begun
 from provisioner.reconcile.apply.applier import Applier, Progress
 from provisioner.reconcile.apply.apply_renames import follow
@@ -43,6 +42,7 @@ from provisioner.registry.home.observed_time import recoverable_until
 from provisioner.registry.instances import deleted, emptied
 from provisioner.registry.store import Registry
 from provisioner.system import temp_dirs
+from provisioner.system.looking import starting_nothing
 
 MOST_PASSES = 8  # a rename over an existing branch takes three
 
@@ -194,7 +194,7 @@ def archive_instance(registry: Registry, app: App, instance: Instance, now: int,
 
 def preview(registry: Registry, app: App, now: int) -> Plan:
     """What `reconcile` with `retry` would do first; changes nothing."""
-    with only_looking():
+    with starting_nothing():
         found = {database.id: database for database in damaged(registry, app)}
     seen = observe(registry, app, now, {database.timeline_id for database in found.values()})
     databases = tuple(found.get(database.id, database) for database in seen.actual.databases)

@@ -20,6 +20,7 @@ from provisioner.registry.schema.readiness import announce
 from provisioner.system import in_place
 from provisioner.system.home import FILE_MODE, Home
 from provisioner.system.home_guard import must_be_home, must_be_the_home_of
+from provisioner.system.looking import may_change
 
 BUSY_SECONDS = 10.0
 
@@ -48,21 +49,20 @@ class Tables:
         create: bool = False,
         busy_seconds: float = BUSY_SECONDS,
         who: str = "user",
-        looking: bool = False,
     ) -> Self:
         """Open the home's registry, made with its directories where `create`; otherwise its absence is an error.
 
-        Where another process has it locked, each question waits for `busy_seconds`. With `looking`, nothing can be written to
-        it, and an older one is brought up to date in memory only. Raises WrongHome if the directory is
-        not the home that it says it is.
+        Where another process has it locked, each question waits for `busy_seconds`. If nothing may be changed (`looking`), it
+        is opened for reading, and an older one is brought up to date in memory only. Raises WrongHome if the directory is
+        not the home that it claims to be.
         """
+        looking = not may_change()
         must_be_home(home)
         registry = cls(home, cls._connected(home, create=create, busy_seconds=busy_seconds, looking=looking), who)
         try:
             identity = must_be_home(home)
-            if (
-                identity is not None or not looking
-            ):  # an older home gets its identity with the first command that changes it
+            # an older home gets its identity with the first command that changes it
+            if identity is not None or not looking:
                 must_be_the_home_of(registry.home_id(), home, identity)
         except BaseException:
             registry.close()
@@ -91,7 +91,7 @@ class Tables:
                 raise refusal(home, error) from error
         _must_be_ours_alone(home)
         if looking:
-            return _to_look_at(home, busy_seconds)
+            return to_look_at(home, busy_seconds)
         reserve = Reserve(home)
         reserve.make_room()
         in_place.make(f"{home.registry}-shm", FILE_MODE)
@@ -264,8 +264,9 @@ def _key(timeline: str | None) -> tuple[bytes | None, bool]:
     return None, name == PRODUCTION
 
 
-def _to_look_at(home: Home, busy_seconds: float) -> sqlite3.Connection:
+def to_look_at(home: Home, busy_seconds: float) -> sqlite3.Connection:
     try:
+        in_place.make(f"{home.registry}-shm", FILE_MODE)
         connection = sqlite3.connect(home.registry, timeout=busy_seconds, isolation_level=None)
         connection.execute("pragma query_only = on")
         connection = migrations.as_up_to_date(home, connection)

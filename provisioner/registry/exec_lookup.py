@@ -106,7 +106,8 @@ class Resolver:
         if found > schema_version.VERSION:
             raise _unresolved(schema_version.TooNew(home.registry, found))
         if 0 < found < schema_version.VERSION:
-            _bring_up_to_date(home)
+            self._db.close()
+            self._db = _up_to_date(home)
             self._identity = must_be_home(home)
 
     def app(
@@ -323,12 +324,16 @@ def _has_registry(home: Home) -> bool:
         raise _unresolved(error) from error
 
 
-def _bring_up_to_date(home: Home) -> None:
-    """Once after an upgrade: what is asked for below is not in older tables."""
-    from provisioner.registry.connection import Tables
+def _up_to_date(home: Home) -> Any:
+    """A connection to the registry with the tables that are asked for above, which an older one lacks."""
+    from provisioner.registry.connection import Tables, to_look_at
+    from provisioner.system.looking import may_change
 
     try:
+        if not may_change():
+            return to_look_at(home, BUSY_SECONDS)
         Tables.open(home).close()
+        return fast_sqlite.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
     except StorageFailed as error:
         raise _unresolved(error) from error
 

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from old_home import back_to_version_2, home_files
 from support import Done, add_branches, got, marked_shop, ok, provisioner, run
 
 from provisioner.registry.schema.migrations import MIGRATIONS
@@ -58,9 +59,9 @@ TABLES = ("organization", "instance", "assignment", "timeline", "database", "eve
 def test_an_older_registry_is_brought_up_to_date_with_its_rows(repo: Path, home: Path, fault: str) -> None:
     registry = home / "registry.db"
     before = dump(registry, *TABLES, "app")
-    killed = newer(repo, "status", fault=fault)
+    killed = newer(repo, "env", "--format", "json", fault=fault)
     assert killed.returncode == (-signal.SIGKILL if fault else 0), killed.stderr
-    done = newer(repo, "status", "--json")
+    done = newer(repo, "env", "--format", "json")
     assert done.returncode == 0, done.stderr
     with closing(sqlite3.connect(registry)) as connection:
         assert connection.execute("pragma user_version").fetchone() == (VERSION + 2,)
@@ -79,37 +80,12 @@ def test_an_older_registry_is_brought_up_to_date_with_its_rows(repo: Path, home:
     assert {got(file) for file in files} == {"", "production", "git-branch/login", "git-branch/cart"}
 
 
-def _back_to_version_2(registry: Path) -> None:
-    """As the version before access tokens would have left it."""
-    with closing(sqlite3.connect(registry)) as connection:
-        connection.execute("pragma wal_checkpoint(truncate)")
-    newer = registry.rename(registry.with_name("newer.db"))
-    with closing(sqlite3.connect(registry)) as connection:
-        connection.execute("pragma journal_mode = wal")
-        for _, script in MIGRATIONS[:2]:
-            connection.executescript(script)
-        connection.execute("attach ? as newer", (str(newer),))
-        made: str = connection.execute(
-            "select sql from newer.sqlite_schema where name = '_sqlite_migrations'"
-        ).fetchone()[0]
-        connection.execute(made)
-        for (table,) in connection.execute("select name from main.sqlite_schema where type = 'table'").fetchall():
-            columns = ", ".join(row[1] for row in connection.execute(f"pragma main.table_info({table})"))
-            connection.execute(f"insert into main.{table} ({columns}) select {columns} from newer.{table}")
-        for name, _ in MIGRATIONS[2:]:
-            assert connection.execute("delete from main._sqlite_migrations where name = ?", (name,)).rowcount == 1
-        connection.commit()
-        connection.execute("pragma user_version = 2")
-    newer.unlink()
-    registry.chmod(0o600)
-
-
 @pytest.mark.parametrize(
-    "command", ["exec -- printenv DENO_KV_DEFAULT_PATH", "env --format json", "status", "token list"]
+    "command", ["exec -- printenv DENO_KV_DEFAULT_PATH", "env --format json", "reconcile", "database fix --all"]
 )
 def test_a_registry_of_two_versions_ago_is_brought_up_to_date(repo: Path, home: Path, command: str) -> None:
     registry = home / "registry.db"
-    _back_to_version_2(registry)
+    back_to_version_2(registry)
     before = dump(registry, *TABLES, "app")
     done = provisioner(repo, *command.split(" "))
     assert done.returncode == 0, done.stderr
@@ -120,7 +96,7 @@ def test_a_registry_of_two_versions_ago_is_brought_up_to_date(repo: Path, home: 
 
 
 def test_a_registry_that_cannot_be_brought_up_to_date_starts_nothing(repo: Path, home: Path) -> None:
-    _back_to_version_2(home / "registry.db")
+    back_to_version_2(home / "registry.db")
     with closing(sqlite3.connect(home / "registry.db")) as connection:
         connection.execute("create table token (something text)")
     for command in ("exec -- echo ran", "env"):
@@ -141,7 +117,7 @@ def test_many_processes_bring_one_registry_up_to_date(repo: Path, home: Path) ->
 
 
 def test_a_newer_registry_is_refused_and_left_as_it_is(repo: Path, home: Path) -> None:
-    assert newer(repo, "status").returncode == 0
+    assert newer(repo, "env").returncode == 0
     before = dump(home / "registry.db", *TABLES, "app")
     for command, code in (("reconcile", 1), ("status", 1), ("exec -- echo ran", 3), ("env", 3)):
         refused = provisioner(repo, *command.split(" "))
@@ -165,19 +141,10 @@ def test_doctor_changes_nothing_in_the_home(repo: Path, home: Path, old: bool) -
     ok(repo, "status")
     (home / "reserve").unlink()
     if old:
-        _back_to_version_2(home / "registry.db")
+        back_to_version_2(home / "registry.db")
         (home / "identity").unlink()
-    before = _files(home)
+    before = home_files(home)
     done = provisioner(repo, "doctor")
     assert "corrupt" not in done.stdout + done.stderr
     assert "app shop: " in done.stdout
-    assert _files(home) == before
-
-
-def _files(home: Path) -> dict[str, tuple[int, bytes]]:
-    """All but what SQLite itself makes and removes beside a file, depending on who has that open."""
-    return {
-        str(path.relative_to(home)): (path.stat().st_mtime_ns, path.read_bytes())
-        for path in sorted(home.rglob("*"))
-        if path.is_file() and not path.name.endswith(("-wal", "-shm"))
-    }
+    assert home_files(home) == before

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import click
 
-from provisioner.cli.context import confirm, json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.context import confirm, json_option, looks, print_json, the_app, the_home, yes_option
 from provisioner.cli.deploy_options import deploying_options
 from provisioner.cli.registration import PRODUCTION_HELP, registered
 from provisioner.cli.selectors import object_argument
@@ -93,6 +93,7 @@ def app_document(registry: Registry, app: App) -> view.Document:
 
 @app.command(name="list")
 @json_option
+@looks
 def list_apps(as_json: bool) -> None:
     """List apps with their repository and production branch."""
     with Registry.open(the_home()) as registry:
@@ -107,6 +108,7 @@ def list_apps(as_json: bool) -> None:
 @app.command()
 @object_argument("slug", "app", required=False)
 @json_option
+@looks
 def show(slug: str | None, as_json: bool) -> None:
     """Show an app.
 

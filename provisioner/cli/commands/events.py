@@ -12,7 +12,7 @@ import click
 from provisioner.cli import table
 from provisioner.cli.commands.status import Interrupt
 from provisioner.cli.common_options import colored
-from provisioner.cli.context import json_option, the_app, the_home
+from provisioner.cli.context import json_option, looking, the_app, the_home
 from provisioner.cli.selectors import NamedTarget, load, target_argument
 from provisioner.cli.standard_output import ReaderGone
 from provisioner.core.clock import now_ms
@@ -59,7 +59,7 @@ def events(
 
     --follow starts with what happens next, or with --since or --cursor.
     """
-    with Registry.open(the_home()) as registry:
+    with looking(not keep_on), Registry.open(the_home()) as registry:
         meant = _meant(registry, wanted, everything, types, since)
         if cursor is not None:
             must_exist(registry, cursor)

@@ -12,7 +12,17 @@ import time
 import click
 
 from provisioner.cli.change import said
-from provisioner.cli.context import any_home, confirm, json_option, made_home, print_json, say, the_home, yes_option
+from provisioner.cli.context import (
+    any_home,
+    confirm,
+    json_option,
+    looks,
+    made_home,
+    print_json,
+    say,
+    the_home,
+    yes_option,
+)
 from provisioner.cli.output_file import written
 from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import now_ms, rfc3339
@@ -37,6 +47,7 @@ def home() -> None:
 
 @home.command()
 @json_option
+@looks
 def show(as_json: bool) -> None:
     """Show where this home is and which home it follows."""
     where = any_home()

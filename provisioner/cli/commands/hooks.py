@@ -10,7 +10,7 @@ import click
 
 from provisioner.cli.commands.app import hooks_are_shared
 from provisioner.cli.common_options import note
-from provisioner.cli.context import json_option, print_json, say, the_app, the_home
+from provisioner.cli.context import json_option, looks, print_json, say, the_app, the_home
 from provisioner.cli.selectors import object_argument
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
@@ -89,6 +89,7 @@ def uninstall(slug: str | None, as_json: bool) -> None:
 @hooks.command()
 @_app
 @json_option
+@looks
 def status(slug: str | None, as_json: bool) -> None:
     """Show which hooks are installed.
 

@@ -9,7 +9,7 @@ import click
 
 from provisioner.cli.change import timeline_after
 from provisioner.cli.commands.database.fork import app_option
-from provisioner.cli.context import apps_meant, json_option, print_json, renamed, the_app, the_home, yes_option
+from provisioner.cli.context import apps_meant, json_option, looks, print_json, renamed, the_app, the_home, yes_option
 from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.durations import lasting
 from provisioner.core.errors import UsageError
@@ -79,6 +79,7 @@ def create(
 @click.option("--app", "slug", metavar="APP", help="Only this app. Default: the app for the current directory, or all.")
 @click.option("--all", "everything", is_flag=True, help="Every app.")
 @json_option
+@looks
 def list_previews(slug: str | None, everything: bool, as_json: bool) -> None:
     """List previews with their databases and expiry."""
     with Registry.open(the_home()) as registry:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from provisioner.cli.context import apps_meant, confirm, json_option, print_json, the_home, yes_option
+from provisioner.cli.context import apps_meant, confirm, json_option, looking, print_json, the_home, yes_option
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import ProvisionerError
@@ -38,7 +38,7 @@ def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes:
     The daemon and every reconcile do this too, once the time has passed both by the clock and while this machine was up.
     This command goes by the clock alone, and lists first what it will do. Production and protected timelines stay.
     """
-    with Registry.open(the_home()) as registry:
+    with looking(dry_run), Registry.open(the_home()) as registry:
         apps = apps_meant(registry, slug, everything)
         due = [item for app in apps for item in _due(registry, app)]
         if dry_run:

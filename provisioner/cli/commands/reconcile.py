@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.common_options import note
-from provisioner.cli.context import apps_meant, json_option, print_json, the_home
+from provisioner.cli.context import apps_meant, json_option, looking, print_json, the_home
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, summary
@@ -24,7 +24,7 @@ from provisioner.registry.store import Registry
 @json_option
 def reconcile(slug: str | None, everything: bool, dry_run: bool, as_json: bool) -> None:
     """Bring databases in line with the refs, once."""
-    with Registry.open(the_home()) as registry:
+    with looking(dry_run), Registry.open(the_home()) as registry:
         apps = apps_meant(registry, slug, everything)
         if dry_run:
             _print_plans(registry, apps, as_json)

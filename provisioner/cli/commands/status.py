@@ -16,7 +16,7 @@ import click
 
 from provisioner.cli import table
 from provisioner.cli.common_options import colored, note
-from provisioner.cli.context import json_option, print_json, the_home
+from provisioner.cli.context import json_option, looks, print_json, the_home
 from provisioner.cli.selectors import NamedTarget, filtered, target_argument
 from provisioner.core.naming import shown
 from provisioner.operations import documents as view
@@ -39,19 +39,27 @@ ALTERNATE_SCREEN, USUAL_SCREEN, CLEAR = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?
     help="Redraw every second until Ctrl-C. Not on a terminal: print a line per change.",
 )
 @json_option
+@looks
 def status(wanted: NamedTarget, everything: bool, archived: bool, wide: bool, keep_on: bool, as_json: bool) -> None:
     """Show timelines with their databases, status, size, and age."""
     hidden = not (archived or everything or wanted.names_timeline)
+    if keep_on:
+        with suppress(KeyboardInterrupt):
+            _watch(lambda: _now(wanted, everything), Interrupt(), as_json, hidden=hidden)
+        return
     with Registry.open(the_home()) as registry:
-        if keep_on:
-            with suppress(KeyboardInterrupt):
-                _watch(lambda: filtered(registry, wanted, everything), Interrupt(), as_json, hidden=hidden)
-        elif as_json:
+        if as_json:
             print_json(filtered(registry, wanted, everything))
         else:
             _print(filtered(registry, wanted, everything), hidden=hidden, wide=wide)
             for move in moves_under_way(registry):
                 click.echo(shown(f"instance {move.instance.slug} {move.text}"))
+
+
+def _now(wanted: NamedTarget, everything: bool) -> list[view.Document]:
+    """Opens the registry each time: an older one that is only looked at is a copy of what it was then."""
+    with Registry.open(the_home()) as registry:
+        return filtered(registry, wanted, everything)
 
 
 def _print(documents: list[view.Document], *, hidden: bool, wide: bool) -> None:

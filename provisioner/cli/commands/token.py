@@ -7,7 +7,7 @@ import click
 from provisioner.cli.change import change
 from provisioner.cli.commands.home import home_document
 from provisioner.cli.common_options import note
-from provisioner.cli.context import confirm, json_option, print_json, say, the_app, the_home, yes_option
+from provisioner.cli.context import confirm, json_option, looks, print_json, say, the_app, the_home, yes_option
 from provisioner.cli.selectors import ALL, NamedTarget, load, parse, selector_options
 from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import now_ms, rfc3339
@@ -103,6 +103,7 @@ def _document(registry: Registry, token: Token) -> documents.Document:
 
 @token.command(name="list")
 @json_option
+@looks
 def list_tokens(as_json: bool) -> None:
     """List tokens, including revoked and expired ones.
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import click
 
 from provisioner.cli import standard_input
-from provisioner.cli.context import json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.context import json_option, looks, print_json, the_app, the_home, yes_option
 from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import rfc3339
 from provisioner.core.errors import ProvisionerError, UsageError
@@ -126,6 +126,7 @@ def _asked(name: str, count: int) -> str:
 @var.command(name="list")
 @app_option
 @json_option
+@looks
 def list_variables(slug: str | None, as_json: bool) -> None:
     """List an app's variables, with secret values hidden."""
     with Registry.open(the_home()) as registry:

@@ -11,8 +11,8 @@ from typing import Final
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance, Status
 from provisioner.engines.catalog import engine_of
-from provisioner.engines.protocol.looking import only_looking
 from provisioner.registry.store import Registry
+from provisioner.system.looking import starting_nothing
 
 AT_ONCE: Final = 25  # some milliseconds
 REST_SECONDS: Final = 0.02
@@ -51,7 +51,7 @@ class Sizes:
             database = registry.database(database_id)
             if database is None or database.status is Status.PURGED or database.connected_at is None:
                 continue
-            with only_looking():
+            with starting_nothing():
                 sizes.append(engines[database.moved].inspect(ends[database.moved], database).size)
             if not number % AT_ONCE and self._ended.wait(REST_SECONDS):
                 break

@@ -26,6 +26,7 @@ from provisioner.kv.errors import CursorInvalid, KeyInvalid, KvError, LimitExcee
 from provisioner.registry import tokens
 from provisioner.registry.locations import place_of
 from provisioner.registry.store import Registry
+from provisioner.system.looking import only_looking
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -106,6 +107,13 @@ async def logged_out(shared: SharedResources, request: Request) -> Response:
 
 
 def _visited(asked: SessionRequest, page: Page, opened: OpenDatabase | None, resumed: bool) -> Response:
+    if asked.changes:
+        return _answered(asked, page, opened, resumed)
+    with only_looking():
+        return _answered(asked, page, opened, resumed)
+
+
+def _answered(asked: SessionRequest, page: Page, opened: OpenDatabase | None, resumed: bool) -> Response:
     shared, session, now, seen = asked.shared, asked.session, now_ms(), asked.shared.live.registry
     try:
         with Registry.open(shared.home, busy_seconds=BUSY_SECONDS) as registry:

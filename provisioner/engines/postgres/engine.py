@@ -52,7 +52,7 @@ from provisioner.engines.protocol.engine import (
     StorageTarget,
     UsageLimits,
 )
-from provisioner.engines.protocol.looking import ServerStopped
+from provisioner.engines.protocol.stopped import ServerStopped
 from provisioner.system import failpoints
 from provisioner.system.home import DIRECTORY_MODE
 

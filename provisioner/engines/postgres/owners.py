@@ -21,7 +21,7 @@ from provisioner.engines.postgres.schema_setup import SchemaSetup
 from provisioner.engines.postgres.session import Session
 from provisioner.engines.protocol import instance_mark, location
 from provisioner.engines.protocol.engine import Failures, StoredDatabase
-from provisioner.engines.protocol.looking import may_start
+from provisioner.system.looking import may_start
 
 _SCHEMA = "pv_owners_"
 _MISSING = (psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedTable)

@@ -21,7 +21,7 @@ from provisioner.engines.postgres.schema_setup import SchemaSetup
 from provisioner.engines.postgres.session import Session, connected, looking
 from provisioner.engines.protocol import location
 from provisioner.engines.protocol.engine import HealthCheck
-from provisioner.engines.protocol.looking import ServerStopped
+from provisioner.engines.protocol.stopped import ServerStopped
 
 OLDEST = 13
 _MAINTENANCE = ("postgres", "template1")

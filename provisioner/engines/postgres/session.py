@@ -19,8 +19,9 @@ from provisioner.core.model import Instance
 from provisioner.engines.postgres.access import authentication
 from provisioner.engines.postgres.embedded import server as embedded
 from provisioner.engines.protocol import location as place
-from provisioner.engines.protocol.looking import ServerStopped, may_start
+from provisioner.engines.protocol.stopped import ServerStopped
 from provisioner.kv.stores.postgres.connection import FOR_EVER, NOTICING, Bounded
+from provisioner.system.looking import may_start
 
 Session = psycopg.Connection[tuple[Any, ...]]
 

@@ -9,15 +9,15 @@ from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import ReplicationStatus, UsageLimits
-from provisioner.engines.protocol.looking import only_looking
 from provisioner.operations.documents import Document
+from provisioner.system.looking import starting_nothing
 
 
 def standing(instance: Instance) -> Document:
     """``status`` is connected or error, ``error`` the reason, ``replication`` null if there is only one server, ``limits``
     null if there are none."""
     engine = engine_of(instance)
-    with only_looking():
+    with starting_nothing():
         check = engine.look(instance)
         try:
             kept, limits = engine.kept(instance), engine.limits(instance)

@@ -9,7 +9,7 @@ import click
 from provisioner.cli.change import Describe, change, said
 from provisioner.cli.commands.database.fork import fork, reset
 from provisioner.cli.commands.database.snapshots import restore, snapshot
-from provisioner.cli.context import json_option, print_json, the_app, the_home, yes_option
+from provisioner.cli.context import json_option, looks, print_json, the_app, the_home, yes_option
 from provisioner.cli.groups import LazyGroup
 from provisioner.cli.selectors import NamedTarget, filtered, load, target_argument
 from provisioner.cli.terminal import TERMINAL, carry_out
@@ -49,6 +49,7 @@ for _command in (fork, reset, snapshot, restore):
 @target_argument()
 @click.option("--all", "everything", is_flag=True, help="Databases of every app.")
 @json_option
+@looks
 def list_databases(wanted: NamedTarget, everything: bool, as_json: bool) -> None:
     """List databases with their timeline and status."""
     with Registry.open(the_home()) as registry:
@@ -65,6 +66,7 @@ def list_databases(wanted: NamedTarget, everything: bool, as_json: bool) -> None
 @database.command()
 @target_argument()
 @json_option
+@looks
 def show(wanted: NamedTarget, as_json: bool) -> None:
     """Show a database and its history.
 

@@ -8,7 +8,7 @@ import click
 
 from provisioner.cli.change import change, snapshot_document
 from provisioner.cli.commands.database.fork import deploy_option, queue_option
-from provisioner.cli.context import apps_meant, json_option, print_json, the_home, yes_option
+from provisioner.cli.context import apps_meant, json_option, looks, print_json, the_home, yes_option
 from provisioner.cli.selectors import NamedTarget, load, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.naming import shown
@@ -42,6 +42,7 @@ def create(wanted: NamedTarget, label: str, as_json: bool) -> None:
 @snapshot.command(name="list")
 @target_argument()
 @json_option
+@looks
 def list_snapshots(wanted: NamedTarget, as_json: bool) -> None:
     """List snapshots, newest first.
 

@@ -9,7 +9,7 @@ from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Instance
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
-from provisioner.engines.protocol.looking import ServerStopped
+from provisioner.engines.protocol.stopped import ServerStopped
 from provisioner.operations.home import found_databases
 from provisioner.operations.instances import lost
 from provisioner.registry.store import Registry

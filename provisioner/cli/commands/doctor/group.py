@@ -12,7 +12,7 @@ import click
 from provisioner.cli.commands.doctor.databases import not_assigned, unregistered
 from provisioner.cli.commands.doctor.deep import deep as read_all
 from provisioner.cli.commands.doctor.processes import Finding, daemon_state, registry_lock, server_state
-from provisioner.cli.context import any_home, json_option, print_json
+from provisioner.cli.context import any_home, json_option, looks, print_json
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, ConnectMode, Status, deploy_status
@@ -22,7 +22,6 @@ from provisioner.engines.catalog import engine_of
 from provisioner.engines.files.preflight import look as look_at
 from provisioner.engines.postgres.embedded import cleanup as embedded_cleanup
 from provisioner.engines.protocol.engine import HealthCheck
-from provisioner.engines.protocol.looking import only_looking
 from provisioner.git import hooks
 from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
@@ -48,13 +47,13 @@ _PATIENCE_SECONDS = 2.0  # for a locked registry: the check then reports what ho
 @click.command()
 @click.option("--deep", is_flag=True, help="Also read every database and snapshot to its end, which takes a while.")
 @json_option
+@looks
 def doctor(deep: bool, as_json: bool) -> None:
     """Check everything and report problems, changing nothing.
 
     Exit code 1 if a check fails.
     """
-    with only_looking():
-        findings = list(_findings(any_home(), deep=deep))
+    findings = list(_findings(any_home(), deep=deep))
     if as_json:
         print_json([{"check": name, "ok": ok, "message": text} for name, ok, text in findings])
     else:
@@ -84,7 +83,7 @@ def _findings(home: Home, *, deep: bool = False) -> Iterator[Finding]:
     yield _looked_at("home", look_at(home.path))
     yield from _followed(home)
     try:
-        registry = Registry.open(home, busy_seconds=_PATIENCE_SECONDS, looking=True)
+        registry = Registry.open(home, busy_seconds=_PATIENCE_SECONDS)
     except ProvisionerError as error:
         holders = held_by(home.registry, home.registry + "-shm") if "locked" in error.message else ""
         yield "registry", False, f"{error}{f'. It is held by {holders}: wait for it, or end it' if holders else ''}"

@@ -12,7 +12,7 @@ from provisioner.cli.commands.instance.move import move
 from provisioner.cli.commands.instance.start_stop import start, stop
 from provisioner.cli.commands.instance.storage_options import where_options
 from provisioner.cli.commands.instance.test import test
-from provisioner.cli.context import json_option, print_json, the_home
+from provisioner.cli.context import json_option, looks, print_json, the_home
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.allowance import AllowanceChange
@@ -57,6 +57,7 @@ def add(slug: str, engine: str, where: StorageTarget, allowed: AllowanceChange, 
 @instance.command(name="list")
 @click.option("--deleted", "gone", is_flag=True, help="List deleted instances that can be recovered.")
 @json_option
+@looks
 def list_instances(gone: bool, as_json: bool) -> None:
     """List instances with their engine, location, and apps."""
     with Registry.open(the_home()) as registry:
@@ -79,6 +80,7 @@ def list_instances(gone: bool, as_json: bool) -> None:
 @instance.command()
 @object_argument("slug", "instance", required=True)
 @json_option
+@looks
 def show(slug: str, as_json: bool) -> None:
     """Show an instance and its databases.
 

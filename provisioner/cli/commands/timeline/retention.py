@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.change import timeline_after
-from provisioner.cli.context import json_option, print_json, the_home
+from provisioner.cli.context import json_option, looks, print_json, the_home
 from provisioner.cli.selectors import (
     ALL,
     TIMELINE,
@@ -28,6 +28,7 @@ from provisioner.registry.store import Registry
 @selector_options(*ALL)
 @click.option("--all", "everything", is_flag=True, help="Every app.")
 @json_option
+@looks
 def list_timelines(selectors: Selectors, everything: bool, as_json: bool) -> None:
     """List timelines with revision, status, and expiry."""
     with Registry.open(the_home()) as registry:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import click
 
 from provisioner.cli.change import timeline_after
-from provisioner.cli.context import json_option, print_json, the_home
+from provisioner.cli.context import json_option, looking, looks, print_json, the_home
 from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.errors import NotResolved
@@ -31,6 +31,7 @@ LOOK_SECONDS = 0.1
 @click.command()
 @target_argument(options=TIMELINE)
 @json_option
+@looks
 def show(wanted: NamedTarget, as_json: bool) -> None:
     """Show a timeline, its databases, and its latest run.
 
@@ -74,7 +75,7 @@ def _print_deploy(deploy: view.Document) -> None:
 @json_option
 def log(wanted: NamedTarget, keep_on: bool, as_json: bool) -> None:
     """Show the log of the latest pre-deploy run."""
-    with Registry.open(the_home()) as registry:
+    with looking(not keep_on), Registry.open(the_home()) as registry:
         app, found = load_timeline(registry, wanted)
         run = last_run(registry, found.id, PRE_DEPLOY)
         if run is None:
