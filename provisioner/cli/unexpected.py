@@ -8,7 +8,7 @@ import traceback
 from contextlib import closing
 
 from provisioner.core.errors import ProvisionerError, StorageFailed
-from provisioner.registry.errors import corrupt, refusal
+from provisioner.registry.errors import corrupt, is_damage, refusal
 from provisioner.system.home import Home
 
 _DEBUG = "PROVISIONER_DEBUG"
@@ -41,7 +41,7 @@ def _damage(home: Home) -> str:
             answers = [str(row[0]) for row in registry.execute("pragma integrity_check(1)")]
             broken = registry.execute("pragma foreign_key_check").fetchone()
     except sqlite3.Error as error:
-        return str(error)
+        return str(error) if is_damage(error) else ""
     if answers != ["b'ok'"]:
         return answers[0]
     return "rows refer to missing rows" if broken else ""

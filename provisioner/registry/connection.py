@@ -12,7 +12,7 @@ from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, StorageFailed
 from provisioner.core.ids import AppId
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
-from provisioner.registry.errors import refusal
+from provisioner.registry.errors import refusal, replaced
 from provisioner.registry.home.disk_reserve import Reserve
 from provisioner.registry.home.follower_guard import must_lead
 from provisioner.registry.schema import migrations
@@ -40,6 +40,7 @@ class Tables:
         self._adopting = adopting
         self._reserve = Reserve(home)
         self._recorded: tuple[int, str] | None = None
+        self._file = _file_of(home)
 
     @classmethod
     def open(
@@ -131,6 +132,8 @@ class Tables:
             return
         if not self._adopting:
             must_lead(self.home)
+        if _file_of(self.home) != self._file:
+            raise replaced(self.home)
         if not synced:
             self._db.execute("pragma synchronous = normal")
             try:
@@ -274,6 +277,17 @@ def to_look_at(home: Home, busy_seconds: float) -> sqlite3.Connection:
     except (sqlite3.Error, UnicodeError) as error:
         raise refusal(home, error) from error
     return connection
+
+
+def _file_of(home: Home) -> tuple[int, int] | None:
+    """Which file the home's registry is; None if it is gone."""
+    try:
+        found = os.stat(home.registry)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise refusal(home, error) from error
+    return found.st_dev, found.st_ino
 
 
 def _must_be_ours_alone(home: Home) -> None:

@@ -90,10 +90,11 @@ class Resolver:
                 "Run 'provisioner init' in the repository, or set PROVISIONER_HOME",
             )
         if not os.access(home.path, os.W_OK | os.X_OK):
-            raise NotResolved(
-                f"{home.path} is not writable for this user",
-                "Make it so, or set PROVISIONER_HOME: databases live there",
-            )
+            from provisioner.registry.errors import unreachable
+
+            problem = unreachable(home)
+            if problem is not None:
+                raise _unresolved(problem)
         if os.stat(home.path).st_mode & 0o002:
             raise NotResolved(f"{home.path} is writable by everyone", f"Run: chmod 700 {home.path}")
         self._identity = must_be_home(home)
@@ -286,12 +287,9 @@ class Resolver:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> StorageFailed:
-        return _unresolved(
-            StorageFailed(
-                f"the registry {self.home.registry} cannot be read: {error}",
-                "No program was started, because the right database is unknown. Run 'provisioner doctor'",
-            )
-        )
+        from provisioner.registry.errors import refusal
+
+        return _unresolved(refusal(self.home, error))
 
 
 def _on(instance: str, assigned: list[tuple[Any, ...]], app: FoundApp) -> list[tuple[Any, ...]]:
