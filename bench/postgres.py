@@ -17,6 +17,7 @@ import psycopg
 
 from bench.table import Row, compared, spread
 from provisioner.core.clock import now_ms
+from provisioner.core.ids import DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import Database, Instance, Status
 from provisioner.engines.postgres import names
 from provisioner.engines.postgres.embedded import server as embedded
@@ -46,7 +47,7 @@ def _server() -> Iterator[tuple[Postgres, Instance]]:
     home = tempfile.mkdtemp(prefix="home-")
     Home(home).create()
     location = os.path.join(home, "instances", "main")
-    instance = Instance(str(uuid.uuid4()), "main", "postgres", location, now_ms(), home=home)
+    instance = Instance(InstanceId(str(uuid.uuid4())), "main", "postgres", location, now_ms(), home=home)
     engine = Postgres()
     try:
         engine.prepare(instance)
@@ -58,9 +59,10 @@ def _server() -> Iterator[tuple[Postgres, Instance]]:
 
 
 def _database() -> Database:
-    identity = str(uuid.uuid4())
+    identity = DatabaseId(str(uuid.uuid4()))
+    nowhere = (TimelineId(identity), InstanceId(""))
     return Database(
-        *(identity, identity, "", identity, Status.PROVISIONING, None, None, 0, None, None, now_ms(), None, None, None)
+        *(identity, *nowhere, identity, Status.PROVISIONING, None, None, 0, None, None, now_ms(), None, None, None)
     )
 
 
@@ -166,7 +168,7 @@ def _remove(engine: Postgres, instance: Instance, database: Database) -> None:
     _must_be_done(engine.purge(instance, [database]))
 
 
-def _must_be_done(failures: dict[str, str]) -> None:
+def _must_be_done(failures: dict[DatabaseId, str]) -> None:
     assert not failures, failures
 
 

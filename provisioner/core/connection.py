@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from provisioner.core.ids import AppId
+    from provisioner.core.ids import AppId, DatabaseId, InstanceId, ShareId
 
 # What the names of instances must not be, because variables that start so have another meaning.
 RESERVED_INSTANCES = ("database", "deno", "dyld", "git", "ld", "otel", "pg", "provisioner")
@@ -62,14 +62,14 @@ class ConnectedDatabase:
         self,
         *,
         instance: str,
-        instance_id: str,
+        instance_id: InstanceId,
         engine: str,
         location: str,
-        database_id: str,
+        database_id: DatabaseId,
         database_name: str,
         connect: str,
         generation: int,
-        share: str = "",
+        share: ShareId,
         timeline: str = "",
     ) -> None:
         self.instance = instance
@@ -252,7 +252,7 @@ def _timeline(connection: TimelineConnection) -> dict[str, str]:
     }
 
 
-def database_url(base: str, database_id: str) -> str:
+def database_url(base: str, database_id: DatabaseId) -> str:
     """The KV Connect URL of a database on the server at `base`."""
     return f"{base.rstrip('/')}/v2/databases/{database_id}/connect"
 

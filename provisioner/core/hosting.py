@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, TimelineId
 
 IDLE_MS = 15 * 60_000
 BUILD_MS = 15 * 60_000
@@ -76,7 +76,7 @@ class HostedApp:
     ``error`` is why the last deployment or start failed; empty if it did not.
     """
 
-    timeline_id: str
+    timeline_id: TimelineId
     app_id: AppId
     label: str
     state: AppState
@@ -90,7 +90,7 @@ class Deployment:
     """A revision that is, or was, built and started for a timeline. ``port`` is the last that it listened on."""
 
     id: str
-    timeline_id: str
+    timeline_id: TimelineId
     revision: str
     state: DeploymentState
     error: str

@@ -9,7 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NewType
 
-    OrganizationId = NewType("OrganizationId", str)
     InstanceId = NewType("InstanceId", str)
     AppId = NewType("AppId", str)
     TimelineId = NewType("TimelineId", str)
@@ -19,4 +18,4 @@ if TYPE_CHECKING:
     RunId = NewType("RunId", str)
     TokenId = NewType("TokenId", str)
 else:
-    OrganizationId = InstanceId = AppId = TimelineId = DatabaseId = SnapshotId = ShareId = RunId = TokenId = str
+    InstanceId = AppId = TimelineId = DatabaseId = SnapshotId = ShareId = RunId = TokenId = str

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from provisioner.core.allowance import USUAL_ALLOWANCE, Allowance
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, InstanceId, RunId, ShareId, SnapshotId, TimelineId, TokenId
 from provisioner.core.naming import timeline_name
 
 PRE_DEPLOY_MS = 600_000
 MAX_BRANCHES = 10_000
 CHECKOUT_FILES, CHECKOUT_BYTES = 100_000, 4_000_000_000
 _DETACHED = b"detached:"
+NO_SHARE = ShareId("")
 
 
 class Status(StrEnum):
@@ -114,7 +115,7 @@ class Instance:
     ``left_location`` and ``left_url`` are where it was before it was moved last. All of them are empty otherwise.
     """
 
-    id: str
+    id: InstanceId
     slug: str
     engine: str
     location: str
@@ -208,7 +209,7 @@ class Timeline:
     registries had before there were lineages.
     """
 
-    id: str
+    id: TimelineId
     app_id: AppId
     branch: bytes
     production: bool
@@ -247,9 +248,9 @@ class Database:
     the location that its instance is moving to. While ``renewed`` is not ``renewals``, its server has old logins.
     """
 
-    id: str
-    timeline_id: str
-    instance_id: str
+    id: DatabaseId
+    timeline_id: TimelineId
+    instance_id: InstanceId
     name: str
     status: Status
     intent: Intent | None
@@ -261,10 +262,10 @@ class Database:
     connected_at: int | None
     archived_at: int | None
     purge_at: int | None
-    forked_from: str | None = None
+    forked_from: DatabaseId | None = None
     forked_at: int | None = None
     fork_version: int | None = None
-    forked_snapshot: str | None = None
+    forked_snapshot: SnapshotId | None = None
     token_generation: int = 0
     moved: bool = False
     renewals: int = 0
@@ -289,11 +290,11 @@ class Share:
     """On this instance the timeline uses the database, which is of another timeline of its app. What its apps are given to
     open it is derived from ``id``."""
 
-    timeline_id: str
-    instance_id: str
-    database_id: str
+    timeline_id: TimelineId
+    instance_id: InstanceId
+    database_id: DatabaseId
     created_at: int
-    id: str = ""
+    id: ShareId = NO_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +303,8 @@ class Snapshot:
     ``revision`` the commit that its timeline was at. ``version`` and ``size`` (bytes) are None until it is made. Those of
     a timeline's databases that were taken by one command have the same ``set_id``."""
 
-    id: str
-    database_id: str
+    id: SnapshotId
+    database_id: DatabaseId
     label: str
     cause: str
     revision: str
@@ -324,12 +325,12 @@ class Replacement:
     command runs on the timeline afterwards.
     """
 
-    database_id: str
+    database_id: DatabaseId
     action: str
     detail: str
-    kept_as: str
+    kept_as: SnapshotId
     ready: bool
-    forked_from: str | None
+    forked_from: DatabaseId | None
     forked_at: int | None
     fork_version: int | None
     begun_at: int
@@ -352,9 +353,9 @@ class Run:
     ``detail`` says what went wrong.
     """
 
-    id: str
-    timeline_id: str
-    database_id: str | None
+    id: RunId
+    timeline_id: TimelineId
+    database_id: DatabaseId | None
     kind: str
     revision: str
     command: str
@@ -368,11 +369,11 @@ class Run:
 class Token:
     """A long-lived access token, without its secret. ``app_id`` and ``database_id`` are set as ``scope`` says."""
 
-    id: str
+    id: TokenId
     label: str
     scope: Scope
     app_id: AppId | None
-    database_id: str | None
+    database_id: DatabaseId | None
     read_only: bool
     created_at: int
     expires_at: int | None

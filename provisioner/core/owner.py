@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, InstanceId
 from provisioner.core.naming import timeline_name
 
 FORMAT: Final = 1
@@ -23,7 +23,7 @@ class InstanceMark:
     """The instance, and its home, that stores in a location."""
 
     home_id: str
-    id: str
+    id: InstanceId
     slug: str
     engine: str
 
@@ -36,7 +36,9 @@ class InstanceMark:
         try:
             read = json.loads(text)
             instance = read["instance"]
-            return cls(*(str(part) for part in (read["home"], instance["id"], instance["name"], instance["engine"])))
+            return cls(
+                str(read["home"]), InstanceId(str(instance["id"])), str(instance["name"]), str(instance["engine"])
+            )
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -55,7 +57,7 @@ class Owner:
     branch: bytes
     production: bool
     preview: bool
-    database_id: str
+    database_id: DatabaseId
     name: str
     created_at: int
 
@@ -101,7 +103,7 @@ class Owner:
                 os.fsencode(timeline["branch"]),
                 bool(timeline["production"]),
                 bool(timeline["preview"]),
-                str(database["id"]),
+                DatabaseId(str(database["id"])),
                 str(database["name"]),
                 int(database["created_at"]),
             )

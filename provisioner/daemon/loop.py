@@ -16,7 +16,7 @@ from functools import partial
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import LockTimeout, summary
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, InstanceId
 from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import HookServer, Push
 from provisioner.daemon.limit_monitor import LimitMonitor
@@ -80,7 +80,7 @@ class Daemon:
         self._apps: dict[AppId, WatchedApp] = {}
         self._stopping = False
         self._inbox_watched = False
-        self._short: dict[str, int] = {}
+        self._short: dict[InstanceId, int] = {}
         self._pushed_to = False
         self._looked = 0.0
         self._listened = 0.0

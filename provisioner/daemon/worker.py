@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, WrongRepository, summary
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId
 from provisioner.core.model import App, Status, Timeline, deploy_status, timeline_status
 from provisioner.core.naming import shown
 from provisioner.core.unconnected import Doubtful
@@ -183,7 +183,7 @@ def _line(registry: Registry, app: App, rows: Sequence[_Row]) -> str:
 
 
 def _doubt(registry: Registry, timeline: Timeline) -> Doubtful:
-    found = [registry.database(database_id) for database_id in timeline.doubt.split()]
+    found = [registry.database(DatabaseId(each)) for each in timeline.doubt.split()]
     return Doubtful(os.fsdecode(timeline.branch), [database.name for database in found if database is not None])
 
 

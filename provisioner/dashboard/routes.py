@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from provisioner.connect.protocol.http_errors import Refused
+from provisioner.core.ids import DatabaseId, RunId
 from provisioner.dashboard.pages import (
     activity,
     app,
@@ -151,7 +152,7 @@ def _events(shared: SharedResources) -> Endpoint:
     return answer
 
 
-def _version(shared: SharedResources, database_id: str) -> State:
+def _version(shared: SharedResources, database_id: DatabaseId) -> State:
     async def ask() -> object:
         try:
             database = await shared.databases.get(database_id)
@@ -163,7 +164,7 @@ def _version(shared: SharedResources, database_id: str) -> State:
     return ask
 
 
-def _log_size(shared: SharedResources, run_id: str) -> State:
+def _log_size(shared: SharedResources, run_id: RunId) -> State:
     """Of the log of a run, whose id is one or leads nowhere."""
     path = log_path(shared.home, run_id) if re.fullmatch("[0-9a-f-]{36}", run_id) else ""
 

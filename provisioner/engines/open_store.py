@@ -9,6 +9,7 @@ import os
 
 from provisioner.core.connection import AUTHENTICATION, PostgresEndpoint, quoted
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Status
 from provisioner.engines.files.layout import file_in
 from provisioner.engines.postgres import names
@@ -19,7 +20,7 @@ from provisioner.system import secret_key
 from provisioner.system.home import Home
 
 
-def open_store(found: DatabaseLocation, database_id: str, cache_kib: int) -> DirectStore:
+def open_store(found: DatabaseLocation, database_id: DatabaseId, cache_kib: int) -> DirectStore:
     """The database must exist, and may be archived. `cache_kib`: of a file's connection. Raises KvError, StorageFailed."""
     archived = found.status is Status.ARCHIVED
     if location.is_server(found.location):
@@ -40,7 +41,7 @@ def open_store(found: DatabaseLocation, database_id: str, cache_kib: int) -> Dir
     return SqliteStore(path, must_exist=True, lean=True, cache_kib=cache_kib)
 
 
-def _url(found: DatabaseLocation, database_id: str) -> str:
+def _url(found: DatabaseLocation, database_id: DatabaseId) -> str:
     """What the database's role connects with: it gets at this one and at no other. Raises StorageFailed."""
     name = names.live(found.instance_id, database_id)
     password = secret_key.role_password(secret_key.secret(Home(found.home)), database_id, names.KV_GENERATION)

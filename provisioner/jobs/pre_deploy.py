@@ -13,7 +13,7 @@ from dataclasses import replace
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import variables
 from provisioner.core.errors import LockTimeout, ProvisionerError
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, TimelineId
 from provisioner.core.model import App, Run, RunState, Status, Timeline, deploy_status
 from provisioner.core.naming import PRODUCTION
 from provisioner.core.redaction import Secret
@@ -50,7 +50,7 @@ def _is_connected(registry: Registry, timeline: Timeline) -> bool:
     return bool(live) and all(item.status is Status.CONNECTED and item.intent is None for item in live)
 
 
-def deploy(registry: Registry, app_id: AppId, timeline_id: str, stop: Stop, *, wait: bool) -> bool:
+def deploy(registry: Registry, app_id: AppId, timeline_id: TimelineId, stop: Stop, *, wait: bool) -> bool:
     """Run the command on a timeline, if it is due; the outcome is in the registry.
 
     If another process is running it, `wait` for its end; else return False. Raises ProvisionerError if it could not even be
@@ -70,7 +70,7 @@ def deploy(registry: Registry, app_id: AppId, timeline_id: str, stop: Stop, *, w
     return True
 
 
-def _deploy(registry: Registry, app_id: AppId, timeline_id: str, stop: Stop) -> None:
+def _deploy(registry: Registry, app_id: AppId, timeline_id: TimelineId, stop: Stop) -> None:
     app = registry.app(app_id)
     timeline = registry.timeline(timeline_id)
     if app is None or not is_due(app, timeline) or not _is_connected(registry, timeline):
@@ -141,7 +141,9 @@ def _words(directory: str, name: str) -> list[str] | None:
     return [path] if os.stat(path).st_mode & stat.S_IXUSR else ["/bin/sh", path]
 
 
-def _record(registry: Registry, app: App, begun_run: Run, command: str, why: str, before: dict[str, int]) -> None:
+def _record(
+    registry: Registry, app: App, begun_run: Run, command: str, why: str, before: dict[DatabaseId, int]
+) -> None:
     """The outcome counts for the data that it ran on: if that was replaced in the meantime, it runs again."""
     with app_locked(registry, app), registry.change():
         if kept.replaced_counts(registry, begun_run.timeline_id) != before:

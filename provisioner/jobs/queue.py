@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, summary
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, TimelineId
 from provisioner.core.model import App, Database
 from provisioner.jobs.fair_queue import FairQueue
 from provisioner.jobs.follow_log import follow
@@ -39,8 +39,8 @@ class Job:
     """Run the pre-deploy command on a timeline, or make one of its databases a scrubbed copy."""
 
     app_id: AppId
-    timeline_id: str
-    database_id: str | None = None
+    timeline_id: TimelineId
+    database_id: DatabaseId | None = None
 
 
 def waiting(registry: Registry, app: App, timeline: bytes = b"", *, retry: Retry = False) -> list[Job]:

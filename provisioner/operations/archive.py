@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database, Hold, Intent, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
@@ -281,7 +282,7 @@ def _current(registry: Registry, found: Sequence[Database]) -> list[Database]:
     return [row for row in rows if row is not None]
 
 
-def _ids(databases: Sequence[Database]) -> frozenset[str]:
+def _ids(databases: Sequence[Database]) -> frozenset[DatabaseId]:
     return frozenset(item.id for item in databases)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from provisioner.core.clock import rfc3339
 from provisioner.core.connection import database_url, sqlite_url
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import (
     App,
     ConnectMode,
@@ -46,12 +46,12 @@ class Reach:
         self._modes = registry.connect_modes(app_id)
         self._server = served(registry.home)
 
-    def instance(self, instance_id: str) -> Instance:
+    def instance(self, instance_id: InstanceId) -> Instance:
         if instance_id not in self._instances:
             self._instances[instance_id] = self._registry.instance_of(instance_id)
         return self._instances[instance_id]
 
-    def name(self, database_id: str | None) -> str | None:
+    def name(self, database_id: DatabaseId | None) -> str | None:
         if database_id is None:
             return None
         if database_id not in self._names:
@@ -74,8 +74,8 @@ class _Sharing:
 
     def __init__(self, registry: Registry, app: App) -> None:
         self._registry = registry
-        self._used: dict[str, list[str]] = {}
-        self._users: dict[str, list[str]] = {}
+        self._used: dict[TimelineId, list[DatabaseId]] = {}
+        self._users: dict[DatabaseId, list[TimelineId]] = {}
         for share in shares(registry, app.id):
             self._used.setdefault(share.timeline_id, []).append(share.database_id)
             self._users.setdefault(share.database_id, []).append(share.timeline_id)
@@ -95,7 +95,7 @@ class _Sharing:
             return []
         return sorted(self._name(timeline_id) for timeline_id in self._users.get(database.id, []))
 
-    def _name(self, timeline_id: str) -> str:
+    def _name(self, timeline_id: TimelineId) -> str:
         return os.fsdecode(self._registry.timeline(timeline_id).name)
 
 
@@ -175,7 +175,7 @@ def status_of(app: App, timeline: Timeline, held: list[Database]) -> Status:
 
 def doubt_of(timeline: Timeline, reach: Reach) -> str | None:
     """Why a branch gets no database; None if that is clear."""
-    names = [reach.name(database_id) or database_id for database_id in timeline.doubt.split()]
+    names = [reach.name(DatabaseId(each)) or each for each in timeline.doubt.split()]
     return str(Doubtful(os.fsdecode(timeline.branch), names)) if names else None
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from provisioner.core.clock import rfc3339
 from provisioner.core.errors import NotResolved
+from provisioner.core.ids import InstanceId
 from provisioner.core.model import Database, Timeline
 from provisioner.operations.documents import Document
 from provisioner.registry import events, queries
@@ -62,7 +63,7 @@ class EventDocuments:
             self._slugs.update({app.id: app.slug for app in self._registry.apps(removed=True)})
         return self._slugs.get(app_id, app_id)
 
-    def _instance(self, instance_id: str) -> str:
+    def _instance(self, instance_id: InstanceId) -> str:
         return self._registry.instance_of(instance_id).slug
 
 

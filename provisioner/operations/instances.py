@@ -12,6 +12,7 @@ from provisioner.core.allowance import NO_CHANGE, Allowance, AllowanceChange
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import RESERVED_INSTANCES, instance_prefix
 from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, UsageError
+from provisioner.core.ids import InstanceId
 from provisioner.core.model import App, Instance
 from provisioner.core.nearest import nearest
 from provisioner.core.owner import InstanceMark
@@ -115,7 +116,16 @@ def add(
     must_be_alone(registry, location)
 
     made = Instance(
-        *(str(uuid.uuid4()), slug, engine, location, now_ms(), url, where.require_quorum or 0, registry.home.path)
+        *(
+            InstanceId(str(uuid.uuid4())),
+            slug,
+            engine,
+            location,
+            now_ms(),
+            url,
+            where.require_quorum or 0,
+            registry.home.path,
+        )
     )
     made = replace(made, allowance=allowance_of(made, allowed))
 
@@ -135,7 +145,7 @@ def default(registry: Registry) -> Instance:
         if instance.engine == "deno-kv":
             return instance
     location = os.path.realpath(free_directory(registry, "default"))
-    made = Instance(str(uuid.uuid4()), "default", "deno-kv", location, now_ms(), home=registry.home.path)
+    made = Instance(InstanceId(str(uuid.uuid4())), "default", "deno-kv", location, now_ms(), home=registry.home.path)
     return _create(registry, made)
 
 

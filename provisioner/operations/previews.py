@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.ids import InstanceId
 from provisioner.core.model import App, Timeline
 from provisioner.core.naming import shown
 from provisioner.engines.protocol.engine import Source
@@ -107,14 +108,16 @@ def line(preview: documents.Document) -> str:
     return shown(f"{preview['timeline']}  {preview['status']}  {names}{until}")
 
 
-def _sources(registry: Registry, app: App, commit: str, source: str, reporter: ProgressReporter) -> dict[str, Source]:
+def _sources(
+    registry: Registry, app: App, commit: str, source: str, reporter: ProgressReporter
+) -> dict[InstanceId, Source]:
     """The database to copy on each of the app's instances, by the instance's id."""
     if source == EMPTY:
         return {}
     if source != SNAPSHOT:
         timeline = timeline_meant(registry, app, os.fsencode(source), reporter)
         return {item.instance_id: Source(item) for item in all_used(of_timeline(registry, app, timeline))}
-    found: dict[str, Source] = {}
+    found: dict[InstanceId, Source] = {}
     for database in registry.databases(app.id):
         for kept in snapshots.snapshots(registry, database.id):
             if kept.revision == commit and kept.cause == "revision":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from provisioner.core.errors import Ambiguous, NotReady, NotResolved
+from provisioner.core.ids import InstanceId
 from provisioner.core.model import App, Database, Instance, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.core.nearest import nearest
@@ -52,7 +53,7 @@ class Target:
     def instance_of(self, database: Database) -> Instance:
         return next(item for item in self.instances if item.id == database.instance_id)
 
-    def on(self, instance_ids: frozenset[str]) -> Target:
+    def on(self, instance_ids: frozenset[InstanceId]) -> Target:
         """The same with these instances only."""
         return replace(
             self,

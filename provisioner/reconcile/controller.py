@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 
+from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.location import is_kept
@@ -213,12 +214,12 @@ def _find_damage(registry: Registry, app: App, now: int, cause: str, asked: Retr
                 )
 
 
-def damaged(registry: Registry, app: App, only: Collection[str] | None = None) -> list[Database]:
+def damaged(registry: Registry, app: App, only: Collection[DatabaseId] | None = None) -> list[Database]:
     """The databases that are called connected and are not usable, with what is wrong as their error; of all, or of those
     with `only` these ids."""
     named = (registry.database(database_id) for database_id in only or ())
     looked_at = registry.databases(app.id) if only is None else [item for item in named if item is not None]
-    places: dict[tuple[str, bool], list[Database]] = defaultdict(list)
+    places: dict[tuple[InstanceId, bool], list[Database]] = defaultdict(list)
     for database in looked_at:
         if database.status is Status.CONNECTED and database.intent is None:
             places[database.instance_id, database.moved].append(database)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from provisioner.core.ids import DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import App, Share, Timeline
 from provisioner.reconcile.branch_identity import identities
 from provisioner.reconcile.plan.actions import Actual, Desired
@@ -31,7 +32,7 @@ class Observation:
 
 
 def observe(
-    registry: Registry, app: App, now: int, also: Collection[str] = (), *, by_the_clock: bool = False
+    registry: Registry, app: App, now: int, also: Collection[TimelineId] = (), *, by_the_clock: bool = False
 ) -> Observation:
     """Look at an app at `now` (ms); the timelines with these ids are `also` in it, whatever is the matter with them.
 
@@ -81,13 +82,13 @@ def _held(registry: Registry, timelines: Sequence[Timeline], shared: tuple[Share
 
 def _doubted(registry: Registry, timelines: Iterable[Timeline], names: Collection[bytes]) -> list[Timeline]:
     """The timelines, but for those of the `names`, that have the databases which may be those of one of the `timelines`."""
-    ids = [database_id for timeline in timelines for database_id in timeline.doubt.split()]
+    ids = [DatabaseId(each) for timeline in timelines for each in timeline.doubt.split()]
     found = (registry.database(database_id) for database_id in ids)
     owners = queries.timelines_of(registry, {database.timeline_id for database in found if database is not None})
     return [timeline for timeline in owners if timeline.preview or timeline.branch not in names]
 
 
-def _expected(actual: Actual, gone: Mapping[str, int]) -> set[bytes]:
+def _expected(actual: Actual, gone: Mapping[InstanceId, int]) -> set[bytes]:
     """The branches that are expected to be there: they have data in use, or on instances of the `gone` ones, which were
     deleted."""
     used = {database.timeline_id for database in actual.databases if database.live and database.hold is None}

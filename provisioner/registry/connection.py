@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, StorageFailed
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.registry.errors import refusal, replaced
 from provisioner.registry.home.disk_reserve import Reserve
@@ -24,7 +24,7 @@ from provisioner.system.looking import may_change
 
 BUSY_SECONDS = 10.0
 
-Event = tuple[int, int, str | None, str | None, str | None, str, str, str]
+Event = tuple[int, int, AppId | None, str | None, DatabaseId | None, str, str, str]
 
 
 class Tables:
@@ -205,7 +205,7 @@ class Tables:
         *,
         app_id: AppId | None = None,
         timeline: str | None = None,
-        database_id: str | None = None,
+        database_id: DatabaseId | None = None,
         detail: str = "",
     ) -> None:
         """Say in the audit log what was done, when (ms) and why."""
@@ -223,7 +223,7 @@ class Tables:
             if events:
                 self._recorded = events[-1][0], events[-1][5]
 
-    def events(self, database_id: str, most: int = 50) -> list[tuple[int, str, str, str]]:
+    def events(self, database_id: DatabaseId, most: int = 50) -> list[tuple[int, str, str, str]]:
         """What was done to a database, newest first: when (ms), action, cause, detail."""
         rows = self.rows(
             "select at, action, cause, detail from event where database_id = ? order by id desc limit ?",
@@ -232,9 +232,7 @@ class Tables:
         )
         return [(row[0], row[1], row[2], row[3]) for row in rows]  # type: ignore[misc]
 
-    def activity(
-        self, before: int | None = None, most: int = 100
-    ) -> list[tuple[int, int, str | None, str | None, str | None, str, str, str]]:
+    def activity(self, before: int | None = None, most: int = 100) -> list[Event]:
         """The audit log, newest first, from before an event's id: id, when (ms), app's id, timeline, database's id, action,
         cause, detail."""
         return self.rows(  # type: ignore[return-value]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from provisioner.core.ids import DatabaseId, InstanceId, TimelineId
 from provisioner.registry.connection import Tables
 
 _EVENT = "id, at, action, app_id, timeline, timeline_id, revision, database_id, cause, detail"
@@ -22,9 +23,9 @@ class Recorded:
     action: str
     app_id: str | None
     timeline: str | None
-    timeline_id: str | None
+    timeline_id: TimelineId | None
     revision: str | None
-    database_id: str | None
+    database_id: DatabaseId | None
     cause: str
     detail: str
 
@@ -34,9 +35,9 @@ class EventFilter:
     """Which events are meant: those for which all that is not None holds. `since` is in ms."""
 
     app_id: str | None = None
-    timeline_id: str | None = None
-    instance_id: str | None = None
-    database_id: str | None = None
+    timeline_id: TimelineId | None = None
+    instance_id: InstanceId | None = None
+    database_id: DatabaseId | None = None
     actions: tuple[str, ...] = ()
     since: int | None = None
 

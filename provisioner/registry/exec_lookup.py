@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any  # its import costs more than the look-up
 
-    from provisioner.core.ids import AppId
+    from provisioner.core.ids import AppId, DatabaseId
 
 BUSY_SECONDS = 5.0
 
@@ -232,7 +232,7 @@ class Resolver:
         rows = self._rows(_LIMIT, app.id)
         return f", and its limit of {rows[0][0]} branches is reached (app set --max-branches)" if rows else ""
 
-    def _names(self, database_ids: str) -> list[str]:
+    def _names(self, database_ids: DatabaseId) -> list[str]:
         return [row[0] for row in self._rows("select name from database where instr(?, id)", database_ids)]
 
     def _must_be_deployed(self, app_id: AppId, timeline: str, row: tuple[Any, ...]) -> None:

@@ -15,7 +15,7 @@ from provisioner.core.hosting import (
     RunCommand,
     StepState,
 )
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, TimelineId
 from provisioner.registry.connection import Tables, printable
 from provisioner.registry.errors import member
 
@@ -56,7 +56,7 @@ def forget_run_command(registry: Tables, app_id: AppId) -> None:
 # the apps of timelines
 
 
-def hosted(registry: Tables, timeline_id: str) -> HostedApp | None:
+def hosted(registry: Tables, timeline_id: TimelineId) -> HostedApp | None:
     rows = registry.rows(f"select {_HOSTED} from hosted_app where timeline_id = ?", timeline_id)
     return _hosted(rows[0]) if rows else None
 
@@ -77,7 +77,7 @@ def save_hosted(registry: Tables, app: HostedApp) -> None:
     _save(registry, "hosted_app", _HOSTED, values)
 
 
-def forget_hosted(registry: Tables, timeline_id: str) -> None:
+def forget_hosted(registry: Tables, timeline_id: TimelineId) -> None:
     """Forget a timeline's app with its deployments."""
     registry.write(
         "delete from deployment_step where deployment_id in (select id from deployment where timeline_id = ?)",
@@ -95,7 +95,7 @@ def deployment(registry: Tables, deployment_id: str) -> Deployment | None:
     return _deployment(rows[0]) if rows else None
 
 
-def deployments(registry: Tables, timeline_id: str) -> list[Deployment]:
+def deployments(registry: Tables, timeline_id: TimelineId) -> list[Deployment]:
     """Those of a timeline that are remembered, the newest first."""
     rows = registry.rows(f"select {_DEPLOYMENT} from deployment where timeline_id = ? order by rowid desc", timeline_id)
     return [_deployment(row) for row in rows]

@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import Intent, Status
 from provisioner.registry.errors import member
 from provisioner.registry.store import Registry
 from provisioner.system import secret_key
 from provisioner.system.home import Home
+
+_NO_INSTANCE = InstanceId("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class DatabaseLocation:
     intent: Intent | None
     error: str | None
     archived_at: int | None
-    instance_id: str = ""
+    instance_id: InstanceId = _NO_INSTANCE
     url: str = field(default="", repr=False)
     home: str = ""
     key: tuple[int, int] | None = None
@@ -38,12 +41,12 @@ class DatabaseLocation:
         return (self.location, self.url, self.key) == (other.location, other.url, other.key)
 
 
-def place_of(registry: Registry, database_id: str) -> DatabaseLocation | None:
+def place_of(registry: Registry, database_id: DatabaseId) -> DatabaseLocation | None:
     """None where the registry never had such a database."""
     return places_of(registry, [database_id]).get(database_id)
 
 
-def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, DatabaseLocation]:
+def places_of(registry: Registry, database_ids: Iterable[DatabaseId]) -> dict[DatabaseId, DatabaseLocation]:
     """Those of these that the registry has ever had, by their ids; a thousand take some milliseconds."""
     key = secret_key.mark(registry.home)
     rows = registry.rows(
@@ -54,7 +57,7 @@ def places_of(registry: Registry, database_ids: Iterable[str]) -> dict[str, Data
         " join instance on instance.id = instance_id",
         json.dumps(list(database_ids)),
     )
-    return {str(row[0]): _place(registry.home, key, *row[1:]) for row in rows}
+    return {DatabaseId(str(row[0])): _place(registry.home, key, *row[1:]) for row in rows}
 
 
 def _place(
@@ -80,7 +83,7 @@ def _place(
         member(Intent, intent) if intent else None,
         None if error is None else str(error),
         None if archived_at is None else int(str(archived_at)),
-        str(instance_id),
+        InstanceId(str(instance_id)),
         str(url),
         home.path,
         key,

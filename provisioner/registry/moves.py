@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId
 from provisioner.core.model import Database, Instance
 from provisioner.registry.connection import Tables
 from provisioner.registry.store import Registry
@@ -72,11 +72,11 @@ def on_their_way(registry: Registry, app_id: AppId) -> list[Database]:
         " where switching and app_id = ?",
         app_id,
     )
-    found = (registry.database(str(row[0])) for row in rows)
+    found = (registry.database(DatabaseId(str(row[0]))) for row in rows)
     return [database for database in found if database is not None]
 
 
-def waiting(registry: Tables, instance: Instance) -> list[str]:
+def waiting(registry: Tables, instance: Instance) -> list[DatabaseId]:
     """The ids of the databases that are not in the new place: production's behind the others, on which what goes wrong
     shows first, and what is archived last."""
     rows = registry.rows(
@@ -85,7 +85,7 @@ def waiting(registry: Tables, instance: Instance) -> list[str]:
         " order by status = 'archived', production, database.rowid",
         instance.id,
     )
-    return [str(row[0]) for row in rows]
+    return [DatabaseId(str(row[0])) for row in rows]
 
 
 def counted(registry: Tables, instance: Instance) -> tuple[int, int]:

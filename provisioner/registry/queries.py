@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, RunId, TimelineId
 from provisioner.core.model import App, Database, Run, Share, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.registry.runs import runs
@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 # timelines
 
 
-def timeline_by_id(registry: Registry, timeline_id: str) -> Timeline | None:
+def timeline_by_id(registry: Registry, timeline_id: TimelineId) -> Timeline | None:
     return _one(registry.timelines_where("id = ?", timeline_id))
 
 
@@ -55,7 +55,7 @@ def previews_like(registry: Registry, app_id: AppId, beginning: str) -> list[Tim
     )
 
 
-def timelines_of(registry: Registry, ids: Iterable[str]) -> list[Timeline]:
+def timelines_of(registry: Registry, ids: Iterable[TimelineId]) -> list[Timeline]:
     """The timelines with these ids."""
     found = (registry.timelines_where(f"id in ({marks})", *batch) for marks, batch in _batches(ids))
     return [timeline for some in found for timeline in some]
@@ -120,14 +120,14 @@ def databases_of(registry: Registry, timeline: Timeline) -> list[Database]:
     )
 
 
-def databases_of_all(registry: Registry, timeline_ids: Iterable[str]) -> list[Database]:
+def databases_of_all(registry: Registry, timeline_ids: Iterable[TimelineId]) -> list[Database]:
     """The databases of the timelines with these ids that have, or are to have, data."""
     condition = "timeline_id in ({}) and status <> 'purged' order by rowid"
     found = (registry.databases_where(condition.format(marks), *batch) for marks, batch in _batches(timeline_ids))
     return [database for some in found for database in some]
 
 
-def ids_of(registry: Registry, timeline: Timeline) -> frozenset[str]:
+def ids_of(registry: Registry, timeline: Timeline) -> frozenset[DatabaseId]:
     """The ids of the databases that belong to it and have data, or will have it."""
     return frozenset(database.id for database in databases_of(registry, timeline))
 
@@ -178,7 +178,7 @@ def shares_of(registry: Registry, timeline: Timeline) -> list[Share]:
     return shares_of_all(registry, [timeline.id])
 
 
-def shares_of_all(registry: Registry, timeline_ids: Iterable[str]) -> list[Share]:
+def shares_of_all(registry: Registry, timeline_ids: Iterable[TimelineId]) -> list[Share]:
     """What the timelines with these ids use of others, the first of each first."""
     question = (
         "select timeline_id, instance_id, database_id, created_at, id from share where timeline_id in ({})"
@@ -197,10 +197,10 @@ def used_of_others(registry: Registry, timeline: Timeline) -> list[Database]:
 def users_of(registry: Registry, database: Database) -> list[Timeline]:
     """The timelines that use this database of another one's."""
     rows = registry.rows("select timeline_id from share where database_id = ? order by created_at, rowid", database.id)
-    return [registry.timeline(str(row[0])) for row in rows]
+    return [registry.timeline(TimelineId(str(row[0]))) for row in rows]
 
 
-def run_of(registry: Registry, timeline: Timeline, run_id: str) -> Run | None:
+def run_of(registry: Registry, timeline: Timeline, run_id: RunId) -> Run | None:
     return next((run for run in runs(registry, timeline.id) if run.id == run_id), None)
 
 

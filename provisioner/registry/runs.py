@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, TimelineId
 from provisioner.core.model import Run, RunState
 from provisioner.registry.connection import Tables, printable
 from provisioner.registry.errors import member
@@ -26,13 +26,13 @@ def save_run(registry: Tables, run: Run) -> None:
     )
 
 
-def runs(registry: Tables, timeline_id: str) -> list[Run]:
+def runs(registry: Tables, timeline_id: TimelineId) -> list[Run]:
     """Those on a timeline that are remembered, the newest first."""
     rows = registry.rows(f"select {_RUN} from run where timeline_id = ? order by rowid desc", timeline_id)
     return [_run(row) for row in rows]
 
 
-def last_run(registry: Tables, timeline_id: str, kind: str) -> Run | None:
+def last_run(registry: Tables, timeline_id: TimelineId, kind: str) -> Run | None:
     return next((run for run in runs(registry, timeline_id) if run.kind == kind), None)
 
 

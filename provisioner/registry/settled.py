@@ -11,6 +11,7 @@ from collections.abc import Collection, Container
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from provisioner.core.ids import InstanceId, TimelineId
 from provisioner.core.model import App
 from provisioner.registry.store import Registry
 
@@ -75,7 +76,7 @@ class Settled:
 
     revisions: dict[bytes, str]
     live: frozenset[bytes]
-    unsettled: list[str]
+    unsettled: list[TimelineId]
     lineages: list[Lineage]
     marks: frozenset[str]
     _expiries: list[tuple[int, bytes, bool]]
@@ -91,7 +92,7 @@ class Settled:
         return min(times, default=None)
 
 
-def settled(registry: Registry, app: App, now: int, deleted: Collection[str]) -> Settled:
+def settled(registry: Registry, app: App, now: int, deleted: Collection[InstanceId]) -> Settled:
     """Classify the app's timelines at `now` (ms). `deleted` are the ids of instances that were deleted."""
     assigned = [instance.id for instance in registry.assigned(app.id)]
     rows = registry.rows_named(

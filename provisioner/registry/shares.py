@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, TimelineId
 from provisioner.core.model import Share
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
@@ -38,7 +38,7 @@ def end_shares(registry: Registry, ended: Iterable[Share]) -> None:
     )
 
 
-def carry_shares(registry: Registry, moved: dict[str, str]) -> list[Share]:
+def carry_shares(registry: Registry, moved: dict[TimelineId, TimelineId]) -> list[Share]:
     """Branches were renamed: what the timeline of one shared goes to another's, by their ids. What that shared ends, and
     is returned."""
     known = queries.shares_of_all(registry, {*moved, *moved.values()})

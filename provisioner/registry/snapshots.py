@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from operator import attrgetter
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, TimelineId
 from provisioner.core.model import Replacement, Snapshot, SnapshotState
 from provisioner.registry.connection import Tables, printable
 from provisioner.registry.errors import member
@@ -27,7 +27,7 @@ def _replacement(row: tuple[object, ...]) -> Replacement:
     return Replacement(*row[:4], bool(row[4]), *row[5:10], bool(row[10]))  # type: ignore[arg-type, call-arg]
 
 
-def snapshots(registry: Tables, database_id: str) -> list[Snapshot]:
+def snapshots(registry: Tables, database_id: DatabaseId) -> list[Snapshot]:
     """Those of a database that can be restored, the newest first."""
     rows = registry.rows(
         f"select {_SNAPSHOT} from snapshot where database_id = ? and state = 'kept' order by rowid desc",
@@ -78,7 +78,7 @@ def forget_snapshot(registry: Tables, snapshot: Snapshot) -> None:
     registry.write("delete from snapshot where id = ?", snapshot.id)
 
 
-def end_snapshots(registry: Tables, database_ids: list[str], now: int) -> None:
+def end_snapshots(registry: Tables, database_ids: list[DatabaseId], now: int) -> None:
     """The databases were permanently deleted, and their snapshots with them."""
     registry.write_all(
         "update snapshot set state = 'deleted', deleted_at = ifnull(deleted_at, ?)"
@@ -105,7 +105,7 @@ def save_replacement(registry: Tables, replacement: Replacement) -> None:
     )
 
 
-def replacements_of(registry: Tables, database_ids: Iterable[str]) -> list[Replacement]:
+def replacements_of(registry: Tables, database_ids: Iterable[DatabaseId]) -> list[Replacement]:
     """The unfinished replacements of these databases."""
     rows = registry.rows(
         f"select {_REPLACEMENT} from replacement where database_id in (select value from json_each(?))",
@@ -114,7 +114,7 @@ def replacements_of(registry: Tables, database_ids: Iterable[str]) -> list[Repla
     return [_replacement(row) for row in rows]
 
 
-def mark_changed(registry: Tables, database_id: str, *, deploy: bool) -> None:
+def mark_changed(registry: Tables, database_id: DatabaseId, *, deploy: bool) -> None:
     """The database holds other data now: what has run on its old data does not count, and with `deploy` the timeline's
     pre-deploy command is run again."""
     with registry.change():
@@ -127,10 +127,10 @@ def mark_changed(registry: Tables, database_id: str, *, deploy: bool) -> None:
             )
 
 
-def replaced_counts(registry: Tables, timeline_id: str) -> dict[str, int]:
+def replaced_counts(registry: Tables, timeline_id: TimelineId) -> dict[DatabaseId, int]:
     """How often the data of each of a timeline's databases was replaced, by their ids."""
     rows = registry.rows("select id, replaced from database where timeline_id = ? and status <> 'purged'", timeline_id)
-    return {str(row[0]): int(str(row[1])) for row in rows}
+    return {DatabaseId(str(row[0])): int(str(row[1])) for row in rows}
 
 
 def end_replacement(registry: Tables, replacement: Replacement) -> None:

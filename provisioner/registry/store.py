@@ -8,7 +8,7 @@ from dataclasses import replace
 from operator import attrgetter
 
 from provisioner.core.allowance import Allowance
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import (
     App,
     ConnectMode,
@@ -112,7 +112,7 @@ class Registry(Tables):
         rows = self.rows(f"select {INSTANCE} from instance where deleted_at is null order by created_at, slug")
         return [self.instance(row) for row in rows]
 
-    def instance_of(self, instance_id: str) -> Instance:
+    def instance_of(self, instance_id: InstanceId) -> Instance:
         """The instance with this id, deleted or not."""
         return self.instance(self.rows(f"select {INSTANCE} from instance where id = ?", instance_id)[0])
 
@@ -193,10 +193,10 @@ class Registry(Tables):
         )
         return [self.instance(row) for row in rows]
 
-    def first_assigned(self, app_id: AppId) -> str:
+    def first_assigned(self, app_id: AppId) -> InstanceId:
         """The id of the instance that the app was assigned first, whether it still is or not; empty where it had none."""
         rows = self.rows("select instance_id from assignment where app_id = ? order by id limit 1", app_id)
-        return str(rows[0][0]) if rows else ""
+        return InstanceId(str(rows[0][0]) if rows else "")
 
     def assignments(self) -> list[tuple[str, str]]:
         """Pairs of instance slug and app slug that are in force."""
@@ -207,27 +207,27 @@ class Registry(Tables):
         )
         return [(str(a), str(b)) for a, b in rows]
 
-    def connect_modes(self, app_id: AppId) -> dict[str, ConnectMode]:
+    def connect_modes(self, app_id: AppId) -> dict[InstanceId, ConnectMode]:
         """How the databases of each of the app's instances, by its id, are connected to."""
         rows = self.rows("select instance_id, connect from assignment where app_id = ? and removed_at is null", app_id)
-        return {str(instance_id): member(ConnectMode, mode) for instance_id, mode in rows}
+        return {InstanceId(str(instance_id)): member(ConnectMode, mode) for instance_id, mode in rows}
 
-    def new_branches(self, app_id: AppId) -> dict[str, str]:
+    def new_branches(self, app_id: AppId) -> dict[InstanceId, str]:
         """What the database of a new branch starts from on each of the app's instances, by its id: ``empty``,
         ``fork:production``, ``fork:parent`` or ``fork:<branch>``."""
         rows = self.rows(
             "select instance_id, new_branch from assignment where app_id = ? and removed_at is null", app_id
         )
-        return {str(instance_id): str(new_branch) for instance_id, new_branch in rows}
+        return {InstanceId(str(instance_id)): str(new_branch) for instance_id, new_branch in rows}
 
-    def scrubs(self, app_id: AppId) -> dict[str, Scrub]:
+    def scrubs(self, app_id: AppId) -> dict[InstanceId, Scrub]:
         """The scrub commands for copies on the app's instances, by their ids; only instances that have one."""
         rows = self.rows(
             "select instance_id, scrub, scrub_ms from assignment"
             " where app_id = ? and removed_at is null and scrub <> ''",
             app_id,
         )
-        return {str(row[0]): Scrub(str(row[1]), int(str(row[2]))) for row in rows}
+        return {InstanceId(str(row[0])): Scrub(str(row[1]), int(str(row[2]))) for row in rows}
 
     def assign(
         self,
@@ -281,7 +281,7 @@ class Registry(Tables):
         """The databases, of any app, for which a condition in SQL holds."""
         return [_database(row) for row in self.rows(f"select {_DATABASE} from database where {condition}", *values)]
 
-    def timeline(self, timeline_id: str) -> Timeline:
+    def timeline(self, timeline_id: TimelineId) -> Timeline:
         """The timeline with this id; their rows are never deleted."""
         return self.timelines_where("id = ?", timeline_id)[0]
 
@@ -298,7 +298,7 @@ class Registry(Tables):
         self,
         *,
         app_id: AppId | None = None,
-        instance_id: str | None = None,
+        instance_id: InstanceId | None = None,
         text: str = "",
         skip: int = 0,
         most: int = 100,
@@ -320,13 +320,13 @@ class Registry(Tables):
         width = 2 + len(_TIMELINE.split(", "))
         return [(str(row[0]), _timeline(row[1:width]), _database(row[width:])) for row in rows]
 
-    def counted(self) -> list[tuple[str, str, Status, int]]:
+    def counted(self) -> list[tuple[InstanceId, AppId, Status, int]]:
         """How many databases each pair of instance and app, by their ids, has of each status."""
         rows = self.rows(
             "select instance_id, app_id, status, count(*) from database join timeline on timeline.id = timeline_id"
             " group by instance_id, app_id, status"
         )
-        return [(str(row[0]), str(row[1]), member(Status, row[2]), int(str(row[3]))) for row in rows]
+        return [(InstanceId(str(row[0])), AppId(str(row[1])), member(Status, row[2]), int(str(row[3]))) for row in rows]
 
     def under_way(self, most: int) -> list[Database]:
         """Databases that something is done with, is to be done with, or has failed; at most so many."""
@@ -344,7 +344,7 @@ class Registry(Tables):
         )
         return [_database(row) for row in rows]
 
-    def database(self, database_id: str) -> Database | None:
+    def database(self, database_id: DatabaseId) -> Database | None:
         """A database, whatever became of it."""
         return next(iter(self.databases_where("id = ?", database_id)), None)
 
@@ -361,16 +361,18 @@ class Registry(Tables):
         )
         return [(_timeline(row[:-3]), member(Status, row[-3]) if row[-3] else None, *row[-2:]) for row in rows]  # type: ignore[misc]
 
-    def database_ids(self, instance_id: str) -> set[str]:
+    def database_ids(self, instance_id: InstanceId) -> set[DatabaseId]:
         """The ids of all databases that an instance has or ever had."""
-        return {str(row[0]) for row in self.rows("select id from database where instance_id = ?", instance_id)}
+        return {
+            DatabaseId(str(row[0])) for row in self.rows("select id from database where instance_id = ?", instance_id)
+        }
 
-    def live_databases(self) -> dict[str, int]:
+    def live_databases(self) -> dict[InstanceId, int]:
         """How many live databases each instance has, by its id; only instances that have any."""
         rows = self.rows(
             "select instance_id, count(*) from database where status not in ('archived', 'purged') group by instance_id"
         )
-        return {str(row[0]): int(str(row[1])) for row in rows}
+        return {InstanceId(str(row[0])): int(str(row[1])) for row in rows}
 
     def save_timelines(self, timelines: Iterable[Timeline]) -> None:
         self.write_all(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from hmac import compare_digest
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, ShareId, TokenId
 from provisioner.core.model import Database, Scope, Token
 from provisioner.registry.connection import Tables, printable
 from provisioner.registry.errors import member
@@ -31,10 +31,10 @@ def digest(secret: str) -> bytes:
 _NO_DIGEST = digest("")
 
 
-def split(text: str) -> tuple[str, str]:
+def split(text: str) -> tuple[TokenId, str]:
     """Id and secret of ``ptk_<id>_<secret>``; the secret is empty where `text` is not that."""
     name, _, secret = text.removeprefix(PREFIX).partition("_")
-    return name, secret
+    return TokenId(name), secret
 
 
 def create(
@@ -43,14 +43,14 @@ def create(
     now: int,
     *,
     app_id: AppId | None = None,
-    database_id: str | None = None,
+    database_id: DatabaseId | None = None,
     read_only: bool = False,
     expires_at: int | None = None,
     label: str = "",
 ) -> tuple[Token, str]:
     """A new token and its text, which cannot be shown again."""
     label = printable(label) or ""
-    token = Token(secrets.token_hex(8), label, scope, app_id, database_id, read_only, now, expires_at, None)
+    token = Token(TokenId(secrets.token_hex(8)), label, scope, app_id, database_id, read_only, now, expires_at, None)
     secret = secrets.token_urlsafe(32)
     with registry.change():
         registry.write(
@@ -66,7 +66,7 @@ def listing(registry: Tables) -> list[Token]:
     return [_token(row) for row in registry.rows(f"select {_COLUMNS} from token order by created_at, id")]
 
 
-def find(registry: Tables, token_id: str) -> tuple[Token, bytes] | None:
+def find(registry: Tables, token_id: TokenId) -> tuple[Token, bytes] | None:
     """A token with its secret's digest."""
     rows = registry.rows(f"select {_COLUMNS}, hash from token where id = ?", token_id)
     return (_token(rows[0][:-1]), rows[0][-1]) if rows else None  # type: ignore[return-value]
@@ -89,14 +89,14 @@ def revoke(registry: Tables, token: Token, now: int) -> None:
         )
 
 
-def raise_generation(registry: Tables, database_id: str, now: int) -> None:
+def raise_generation(registry: Tables, database_id: DatabaseId, now: int) -> None:
     """Revoke the credentials that `exec` and `env` have injected for a database; they inject new ones from now on."""
     with registry.change():
         registry.write("update database set token_generation = token_generation + 1 where id = ?", database_id)
         registry.record(now, "token.revoke-injected", registry.who, database_id=database_id)
 
 
-def ownership(registry: Tables, database_id: str) -> tuple[AppId, bool, int] | None:
+def ownership(registry: Tables, database_id: DatabaseId) -> tuple[AppId, bool, int] | None:
     """Facts of an existing or former database: its app's id, whether it is production's, and its token generation."""
     rows = registry.rows(
         "select app_id, production, token_generation from database join timeline on timeline.id = timeline_id"
@@ -106,9 +106,9 @@ def ownership(registry: Tables, database_id: str) -> tuple[AppId, bool, int] | N
     return (AppId(str(rows[0][0])), bool(rows[0][1]), int(str(rows[0][2]))) if rows else None
 
 
-def sharers(registry: Tables, database_id: str) -> list[str]:
+def sharers(registry: Tables, database_id: DatabaseId) -> list[ShareId]:
     """The ids of the shares by which timelines use this database of another one's."""
-    return [str(row[0]) for row in registry.rows("select id from share where database_id = ?", database_id)]
+    return [ShareId(str(row[0])) for row in registry.rows("select id from share where database_id = ?", database_id)]
 
 
 def renew_all(registry: Tables) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, InstanceId
 from provisioner.core.model import App, Instance
 from provisioner.registry.connection import Tables
 
@@ -25,7 +25,7 @@ class Trouble:
     """Databases whose timeline's pre-deploy command `failed` at its revision, or has not ended there (`waiting`), and those
     of production that a person has archived (`withheld`)."""
 
-    instance_id: str
+    instance_id: InstanceId
     app_id: AppId
     failed: int
     waiting: int

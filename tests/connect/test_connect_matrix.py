@@ -22,6 +22,7 @@ from support import database_of, git, ok, shop, until
 from provisioner.connect.protocol import queue_pb2
 from provisioner.connect.server.tokens import Access, Opened
 from provisioner.core.clock import now_ms
+from provisioner.core.ids import DatabaseId
 from provisioner.system.home import Home
 
 NOWHERE = "01234567-89ab-4def-8123-456789abcdef"
@@ -157,7 +158,7 @@ def test_each_token_opens_what_it_is_for_at_the_metadata_exchange(world: World) 
 def signed(world: World, name: str, database: str, *, read_only: bool = False) -> str:
     """A data-path token as the metadata exchange would have given it before the database was archived."""
     with closing(Access(world.home)) as access_:
-        opened = access_.exchange(world.tokens[name], world.databases[database], now_ms())
+        opened = access_.exchange(world.tokens[name], DatabaseId(world.databases[database]), now_ms())
         assert opened is not None, (name, database)
         return access_.sign(opened, now_ms())[0]
 
@@ -256,13 +257,13 @@ def test_signed_tokens_end_with_their_time_and_cannot_be_put_together(world: Wor
     now = now_ms()
     login, cart = world.databases["login"], world.databases["cart"]
     with closing(Access(world.home)) as access_:
-        opened = access_.exchange(world.tokens["database"], login, now)
+        opened = access_.exchange(world.tokens["database"], DatabaseId(login), now)
         assert opened is not None
         late = access_.sign(opened, now - 24 * 3_600_000)[0]
-        more = access_.exchange(world.tokens["database, read only"], login, now)
+        more = access_.exchange(world.tokens["database, read only"], DatabaseId(login), now)
         assert more is not None
-        lifted = access_.sign(Opened(login, False, more.expires_at, more.principal), now)[0]
-        moved = access_.sign(Opened(cart, False, opened.expires_at, opened.principal), now)[0]
+        lifted = access_.sign(Opened(DatabaseId(login), False, more.expires_at, more.principal), now)[0]
+        moved = access_.sign(Opened(DatabaseId(cart), False, opened.expires_at, opened.principal), now)[0]
         good = access_.sign(opened, now)[0]
     *front, mac = good.split("_")
     swapped = [

@@ -26,7 +26,7 @@ from support import (
     until,
 )
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, TimelineId
 from provisioner.jobs.fair_queue import FairQueue
 from provisioner.jobs.queue import EACH, Job
 from provisioner.system.file_lock import locked
@@ -35,8 +35,8 @@ from provisioner.system.file_lock import locked
 def test_apps_take_turns_in_a_queue() -> None:
     queue = FairQueue[Job](2)
     for number in range(3):
-        queue.put(Job(AppId("many"), f"{number}"))
-    queue.put(Job(AppId("one"), "0"))
+        queue.put(Job(AppId("many"), TimelineId(f"{number}")))
+    queue.put(Job(AppId("one"), TimelineId("0")))
     assert queue.wanted() == 3
     first, second, third = (queue.get() for _ in range(3))
     assert [each and each.app_id for each in (first, second, third)] == ["many", "one", "many"]
@@ -46,7 +46,7 @@ def test_apps_take_turns_in_a_queue() -> None:
     assert first is not None
     queue.done(first)
     waiting.join(60)
-    assert taken == [Job(AppId("many"), "2")]
+    assert taken == [Job(AppId("many"), TimelineId("2"))]
     queue.close()
     assert queue.get() is None
 

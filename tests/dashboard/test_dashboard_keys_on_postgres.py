@@ -18,6 +18,7 @@ from kv_server import keys_on
 from pg_server import PgServer, pg_running
 from support import events, shop
 
+from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import Database, Instance, Status
 from provisioner.dashboard.pages import explorer
 from provisioner.engines.postgres import names
@@ -40,7 +41,9 @@ def kept_on(pg: PgServer, home: Path, copy_of: World | None = None, version: int
         location = f"postgresql://127.0.0.1:{pg.port}"
         found = [each for each in registry.instances() if each.location == location]
         instance = (
-            found[0] if found else Instance(str(uuid.uuid4()), f"far-{pg.port}", "deno-kv", location, 0, pg.url())
+            found[0]
+            if found
+            else Instance(InstanceId(str(uuid.uuid4())), f"far-{pg.port}", "deno-kv", location, 0, pg.url())
         )
         if not found:
             registry.add_instance(instance)
@@ -48,7 +51,7 @@ def kept_on(pg: PgServer, home: Path, copy_of: World | None = None, version: int
         timeline = next(each for each in registry.timelines(app.id) if each.production == (copy_of is not None))
         identity = str(uuid.uuid4())
         database = Database(
-            id=identity,
+            id=DatabaseId(identity),
             timeline_id=timeline.id,
             instance_id=instance.id,
             name=f"shop--{identity}",
@@ -62,11 +65,11 @@ def kept_on(pg: PgServer, home: Path, copy_of: World | None = None, version: int
             connected_at=0,
             archived_at=None,
             purge_at=None,
-            forked_from=copy_of.path.rpartition("/")[2] if copy_of else None,
+            forked_from=DatabaseId(copy_of.path.rpartition("/")[2]) if copy_of else None,
             fork_version=version,
         )
         registry.save_databases([database])
-    name = names.live(instance.id, identity)
+    name = names.live(instance.id, DatabaseId(identity))
     keys_on(pg, Home(str(home)), identity, name)
     return identity, pg.url(name)
 

@@ -27,6 +27,7 @@ from provisioner.connect.protocol.http_errors import Refused
 from provisioner.connect.server import decode
 from provisioner.connect.server import metadata as exchange
 from provisioner.core.errors import ProvisionerError
+from provisioner.core.ids import DatabaseId
 from provisioner.dashboard.web.sessions import cookie
 from provisioner.environment import dotenv, env_block
 from provisioner.git import reflog
@@ -155,7 +156,7 @@ READERS: dict[str, tuple[Callable[[bytes], object], Callable[[int], bytes], int]
         decode.WRITE_BYTES - 100,
     ),
     "the metadata exchange": (
-        lambda data: exchange.exchanged(data, "", None, "", "", 0),
+        lambda data: exchange.exchanged(data, DatabaseId(""), None, "", "", 0),
         lambda size: b'{"supportedVersions":' + b"[" * size,
         decode.READ_BYTES,
     ),

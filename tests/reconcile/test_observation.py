@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import git, repository
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
 from provisioner.git.refs import read_branches
 from provisioner.git.repository_id import claim
@@ -52,9 +52,9 @@ def databases(draw: st.DrawFn, timeline_id: str) -> list[Database]:
 def _database(timeline_id: str, number: int, instance: str, status: Status) -> Database:
     away = status is Status.ARCHIVED
     return Database(
-        id=f"{timeline_id}-{number}",
-        timeline_id=timeline_id,
-        instance_id=instance,
+        id=DatabaseId(f"{timeline_id}-{number}"),
+        timeline_id=TimelineId(timeline_id),
+        instance_id=InstanceId(instance),
         name=f"{timeline_id}-{number}",
         status=status,
         intent=None,
@@ -84,14 +84,14 @@ def changed(draw: st.DrawFn, item: Database) -> Database:
         case "purge_at":
             return replace(item, purge_at=draw(st.none() | near) if item.status is Status.ARCHIVED else None)
         case _:
-            return replace(item, instance_id=draw(st.sampled_from(INSTANCES)))
+            return replace(item, instance_id=InstanceId(draw(st.sampled_from(INSTANCES))))
 
 
 @st.composite
 def timelines(draw: st.DrawFn, branch: bytes, production: bool, preview: bool) -> Timeline:
     number = f"{branch.hex()}-{production:d}{preview:d}"
     return Timeline(
-        id=number,
+        id=TimelineId(number),
         app_id=AppId("app"),
         branch=branch,
         production=production,
@@ -146,7 +146,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory, shared_home: Path) -> Iterato
         app = registry.save_app(replace(APP, git_dir=os.fsencode(top / "bare.git")), 0)
         claim(app.git_dir, app.id)
         for slug in INSTANCES:
-            instance = Instance(slug, slug, "deno-kv", f"/srv/{slug}", 0)
+            instance = Instance(InstanceId(slug), slug, "deno-kv", f"/srv/{slug}", 0)
             registry.add_instance(instance)
             if slug != "loose":
                 registry.assign(instance, app, 0)

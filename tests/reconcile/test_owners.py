@@ -12,7 +12,7 @@ from pg_server import PgServer
 from pg_world import pg_shop
 from support import add_branches, bare, commit, daemon, git, marked_shop, ok, repository, shop, until
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, InstanceId
 from provisioner.core.owner import InstanceMark, Owner
 
 
@@ -115,8 +115,8 @@ def test_moving_an_instance_takes_it_along(tmp_path: Path, home: Path, pg: PgSer
 
 
 def test_what_is_cut_short_is_no_owner() -> None:
-    mark = InstanceMark("home", "instance", "default", "deno-kv")
-    owner = Owner(mark, AppId("app"), "shop", b"/shop", b"caf\xe9", False, False, "database", "shop--x", 1)
+    mark = InstanceMark("home", InstanceId("instance"), "default", "deno-kv")
+    owner = Owner(mark, AppId("app"), "shop", b"/shop", b"caf\xe9", False, False, DatabaseId("database"), "shop--x", 1)
     text = owner.text()
     assert Owner.parse(text) == owner
     assert all(Owner.parse(text[:length]) is None for length in range(len(text) - 2))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
 from provisioner.reconcile.plan import planner
 from provisioner.reconcile.plan.actions import (
@@ -31,14 +31,27 @@ from provisioner.reconcile.plan.planner import plan
 
 NOW = 1_000_000
 APP = App(AppId("app"), "shop", b"/srv/shop.git", b"main", 10_000, 60_000, 0)
-STORE = Instance("store", "default", "deno-kv", "/srv/databases", 0)
-FEATURE = Timeline("t1", AppId("app"), b"feature", False, "c1", 0, None, "")
-PRODUCTION = Timeline("t0", AppId("app"), b"main", True, "c1", 0, None, "")
+STORE = Instance(InstanceId("store"), "default", "deno-kv", "/srv/databases", 0)
+FEATURE = Timeline(TimelineId("t1"), AppId("app"), b"feature", False, "c1", 0, None, "")
+PRODUCTION = Timeline(TimelineId("t0"), AppId("app"), b"main", True, "c1", 0, None, "")
 CONNECTED = Database(
-    "d1", "t1", "store", "shop--feature-1", Status.CONNECTED, None, None, 0, None, None, 0, 1, None, None
+    DatabaseId("d1"),
+    TimelineId("t1"),
+    InstanceId("store"),
+    "shop--feature-1",
+    Status.CONNECTED,
+    None,
+    None,
+    0,
+    None,
+    None,
+    0,
+    1,
+    None,
+    None,
 )
-PRODUCTION_DATABASE = replace(CONNECTED, id="d0", timeline_id="t0", name="shop-production-1")
-WAITED = {"d1": APP.retention_ms}  # by the clock that only runs forward
+PRODUCTION_DATABASE = replace(CONNECTED, id=DatabaseId("d0"), timeline_id=TimelineId("t0"), name="shop-production-1")
+WAITED = {DatabaseId("d1"): APP.retention_ms}  # by the clock that only runs forward
 ARCHIVED = replace(CONNECTED, status=Status.ARCHIVED, archived_at=NOW - 5_000, purge_at=NOW + 55_000)
 
 
@@ -68,8 +81,8 @@ class _CountedSet(set[bytes]):
 def test_planning_copies_no_set_of_branches_for_each_branch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "set", _CountedSet, raising=False)
     branches = [b"branch-%d" % number for number in range(1_000)]
-    timelines = [replace(FEATURE, id=f"t-{branch!r}", branch=branch) for branch in branches]
-    databases = [replace(CONNECTED, id=f"d-{item.id}", timeline_id=item.id) for item in timelines]
+    timelines = [replace(FEATURE, id=TimelineId(f"t-{branch!r}"), branch=branch) for branch in branches]
+    databases = [replace(CONNECTED, id=DatabaseId(f"d-{item.id}"), timeline_id=item.id) for item in timelines]
     _CountedSet.copied = 0
     found = plan(wants(*branches, b"new"), Actual(tuple(timelines), tuple(databases)), NOW)
     assert [type(action) for action in found.actions] == [OpenTimeline]
@@ -124,8 +137,8 @@ def test_the_database_of_a_protected_branch_that_is_gone_stays() -> None:
 
 
 def test_nothing_takes_the_place_of_a_protected_timeline_by_a_rename() -> None:
-    other = replace(FEATURE, id="t2", branch=b"other", protected=True)
-    others = replace(CONNECTED, id="d2", timeline_id="t2", name="shop--other-1")
+    other = replace(FEATURE, id=TimelineId("t2"), branch=b"other", protected=True)
+    others = replace(CONNECTED, id=DatabaseId("d2"), timeline_id=TimelineId("t2"), name="shop--other-1")
     actual = Actual((FEATURE, other), (CONNECTED, others))
     renamed = wants(b"other", renames=(Rename(b"feature", b"other", "m"),))
     assert kinds(renamed, actual) == [UpdateTimeline], "the old name's database waits for its grace"
@@ -168,7 +181,7 @@ def test_a_branch_that_is_back_within_its_grace_is_left_alone() -> None:
 
 
 def test_a_branch_that_is_back_gets_the_database_that_was_archived_last() -> None:
-    older = replace(ARCHIVED, id="older", archived_at=NOW - 9_000)
+    older = replace(ARCHIVED, id=DatabaseId("older"), archived_at=NOW - 9_000)
     (ensure,) = plan(wants(b"feature"), Actual((FEATURE,), (older, ARCHIVED)), NOW).actions
     assert isinstance(ensure, Ensure)
     assert ensure.database is ARCHIVED
@@ -205,8 +218,8 @@ def test_a_rename_carries_the_database_along() -> None:
 
 
 def test_a_rename_over_a_branch_first_archives_what_is_replaced() -> None:
-    other = replace(FEATURE, id="t2", branch=b"new")
-    replaced = replace(CONNECTED, id="d2", timeline_id="t2", name="shop--new-1")
+    other = replace(FEATURE, id=TimelineId("t2"), branch=b"new")
+    replaced = replace(CONNECTED, id=DatabaseId("d2"), timeline_id=TimelineId("t2"), name="shop--new-1")
     desired = wants(b"new", renames=(Rename(b"feature", b"new", "m"),))
     (orphan,) = plan(desired, Actual((FEATURE, other), (CONNECTED, replaced)), NOW).actions
     assert isinstance(orphan, Orphan)
@@ -259,9 +272,9 @@ def test_an_unassigned_database_is_archived_at_once_and_kept() -> None:
     assert archive.purge_at is None
 
 
-OWNER = replace(FEATURE, id="t2", branch=b"owner")
-OWNED = replace(CONNECTED, id="d2", timeline_id="t2", name="shop--owner-1")
-SHARE = Share("t1", "store", "d2", 0)
+OWNER = replace(FEATURE, id=TimelineId("t2"), branch=b"owner")
+OWNED = replace(CONNECTED, id=DatabaseId("d2"), timeline_id=TimelineId("t2"), name="shop--owner-1")
+SHARE = Share(TimelineId("t1"), InstanceId("store"), DatabaseId("d2"), 0)
 
 
 def test_a_timeline_that_shares_has_its_own_database_put_aside_and_gets_no_other() -> None:
@@ -289,7 +302,7 @@ def test_a_shared_database_stays_when_its_branch_is_gone_and_goes_with_the_last_
 
 def test_what_is_on_a_deleted_instance_is_archived_and_purged_when_its_time_is_over() -> None:
     def deleted(*branches: bytes, at: int = NOW + 60_000) -> Desired:
-        return Desired(APP, dict.fromkeys(branches, "c1"), (), deleted={"store": at})
+        return Desired(APP, dict.fromkeys(branches, "c1"), (), deleted={InstanceId("store"): at})
 
     (archive,) = plan(deleted(b"feature"), Actual((FEATURE,), (CONNECTED,)), NOW).actions
     assert isinstance(archive, Archive)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from provisioner.connect.server.rate_limit import ADDRESSES, RateLimiter
 from provisioner.connect.server.tokens import Access, Opened
 from provisioner.core.errors import StorageFailed, WrongHome
+from provisioner.core.ids import DatabaseId
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 from provisioner.system import identity, secret_key
@@ -39,7 +40,7 @@ def access(shop: World) -> Iterator[Access]:
 
 
 def exchanged(access: Access, bearer: str, database_id: str, now: int = NOW) -> Opened:
-    opened = access.exchange(bearer, database_id, now)
+    opened = access.exchange(bearer, DatabaseId(database_id), now)
     assert opened is not None
     return opened
 
@@ -54,7 +55,9 @@ def signed(access: Access, bearer: str, database_id: str, now: int = NOW) -> str
 @pytest.mark.parametrize("name", EXPECTED)
 def test_each_token_opens_its_databases_and_no_other(shop: World, access: Access, name: str) -> None:
     bearer = shop.token(name)
-    found = {kind for kind, database_id in shop.databases.items() if access.exchange(bearer, database_id, NOW)}
+    found = {
+        kind for kind, database_id in shop.databases.items() if access.exchange(bearer, DatabaseId(database_id), NOW)
+    }
     assert found == EXPECTED[name]
     for kind in found:
         database_id = shop.databases[kind]
@@ -69,7 +72,7 @@ def test_each_token_opens_its_databases_and_no_other(shop: World, access: Access
         for other in shop.databases.values():
             if other != database_id:
                 assert access.admit(data.replace(database_id, other), NOW) is None
-                assert access.exchange(data, other, NOW) is None
+                assert access.exchange(data, DatabaseId(other), NOW) is None
 
 
 @pytest.mark.parametrize("name", [name for name in EXPECTED if not name.startswith("injected")])
@@ -89,10 +92,10 @@ def test_a_token_for_one_purpose_is_none_for_another(shop: World, access: Access
         bearer = shop.token(name)
         assert access.admit(bearer, NOW) is None
         data = signed(access, bearer, login)
-        assert access.exchange(data, login, NOW) is None
+        assert access.exchange(data, DatabaseId(login), NOW) is None
         swapped = data.rpartition("_")[0] + "_" + bearer.rpartition("_")[2]
         assert access.admit(swapped, NOW) is None
-        assert access.exchange(f"ptd_{login}_{data.rpartition('_')[2]}", login, NOW) is None
+        assert access.exchange(f"ptd_{login}_{data.rpartition('_')[2]}", DatabaseId(login), NOW) is None
 
 
 # texts that are nearly tokens
@@ -105,7 +108,7 @@ def test_one_character_decides(shop: World, access: Access, name: str) -> None:
     data = signed(access, bearer, login)
 
     def exchange(text: str) -> Opened | None:
-        return access.exchange(text, login, NOW)
+        return access.exchange(text, DatabaseId(login), NOW)
 
     def admit(text: str) -> Opened | None:
         return access.admit(text, NOW)
@@ -129,17 +132,17 @@ def test_one_character_decides(shop: World, access: Access, name: str) -> None:
     other=st.one_of(st.text(), st.just(ABSENT)),
 )
 def test_any_text_is_refused_without_an_error(shop: World, access: Access, text: str, other: str) -> None:
-    assert access.exchange(text, shop.databases["login"], NOW) is None
-    assert access.exchange(text, other, NOW) is None
+    assert access.exchange(text, DatabaseId(shop.databases["login"]), NOW) is None
+    assert access.exchange(text, DatabaseId(other), NOW) is None
     assert access.admit(text, NOW) is None
-    assert access.exchange(f"ptd_{other}_{text}", other, NOW) is None
+    assert access.exchange(f"ptd_{other}_{text}", DatabaseId(other), NOW) is None
 
 
 def test_a_valid_token_with_any_database_that_is_not_one_is_refused(shop: World, access: Access) -> None:
     admin = shop.token("admin")
     login = shop.databases["login"]
     for named in ("", "login", login.upper(), login + " ", login[:-1], "\ud800" * 36, "%", "x" * 10_000, "\0" * 36):
-        assert access.exchange(admin, named, NOW) is None
+        assert access.exchange(admin, DatabaseId(named), NOW) is None
 
 
 # what ends a token
@@ -156,7 +159,7 @@ def test_a_token_ends_at_its_time_and_so_does_what_was_signed_for_it(shop: World
     assert admitted is not None
     assert admitted.expires_at == NOW + 60_000
     assert access.admit(data, NOW + 60_000) is None
-    assert access.exchange(bearer, login, NOW + 60_000) is None
+    assert access.exchange(bearer, DatabaseId(login), NOW + 60_000) is None
 
 
 @pytest.mark.parametrize("name", ["database:login", "app:shop", "admin"])
@@ -174,7 +177,7 @@ def test_a_revoked_token_opens_nothing_from_then_on(shop: World, access: Access,
         assert [token.revoked_at for token in tokens.listing(registry) if token.id == found[0].id] == [NOW]
     assert access.changed()
     assert not access.changed()
-    assert access.exchange(bearer, login, NOW) is None
+    assert access.exchange(bearer, DatabaseId(login), NOW) is None
     assert access.admit(data, NOW) is None
     assert access.admit(other, NOW) is not None
 
@@ -185,15 +188,15 @@ def test_a_raised_generation_ends_what_was_injected_for_that_database_alone(shop
     data = signed(access, before["login"], login)
     admin = signed(access, shop.token("admin"), login)
     with Registry.open(shop.home) as registry:
-        tokens.raise_generation(registry, login, NOW)
+        tokens.raise_generation(registry, DatabaseId(login), NOW)
     assert access.changed()
-    assert access.exchange(before["login"], login, NOW) is None
+    assert access.exchange(before["login"], DatabaseId(login), NOW) is None
     assert access.admit(data, NOW) is None
     assert access.admit(admin, NOW) is not None
-    assert access.exchange(before["production"], shop.databases["production"], NOW) is not None
+    assert access.exchange(before["production"], DatabaseId(shop.databases["production"]), NOW) is not None
     now_injected = secret_key.injected(secret_key.secret(shop.home), login, 1)
     assert access.admit(signed(access, now_injected, login), NOW) is not None
-    assert access.exchange(secret_key.injected(secret_key.secret(shop.home), cart, 1), cart, NOW) is None
+    assert access.exchange(secret_key.injected(secret_key.secret(shop.home), cart, 1), DatabaseId(cart), NOW) is None
 
 
 def test_another_key_ends_all_that_came_of_the_old_one(shop: World, access: Access) -> None:
@@ -202,13 +205,15 @@ def test_another_key_ends_all_that_came_of_the_old_one(shop: World, access: Acce
     data = [signed(access, bearer, login) for bearer in (injected, admin)]
     access.changed()
     secret_key.rotate(shop.home)
-    assert access.exchange(shop.token("injected:login"), login, NOW) is not None  # at once: an app may just start
+    assert (
+        access.exchange(shop.token("injected:login"), DatabaseId(login), NOW) is not None
+    )  # at once: an app may just start
     assert access.changed()
-    assert access.exchange(injected, login, NOW) is None
+    assert access.exchange(injected, DatabaseId(login), NOW) is None
     assert [access.admit(text, NOW) for text in data] == [None, None]
     assert access.admit(signed(access, admin, login), NOW) is not None  # its row in the registry knows no key
     os.unlink(shop.home.key)
-    assert access.exchange(shop.token("injected:login"), login, NOW) is not None
+    assert access.exchange(shop.token("injected:login"), DatabaseId(login), NOW) is not None
 
 
 def test_an_app_token_follows_what_becomes_of_a_timeline(shop: World, access: Access) -> None:
@@ -230,8 +235,8 @@ def test_tokens_of_another_home_are_worthless(shop: World, access: Access, tmp_p
     with closing(Access(elsewhere.home)) as other:
         for name in ("injected:login", "database:login", "admin"):
             bearer = elsewhere.token(name)
-            assert access.exchange(bearer, login, NOW) is None
-            assert access.exchange(bearer, elsewhere.databases["login"], NOW) is None
+            assert access.exchange(bearer, DatabaseId(login), NOW) is None
+            assert access.exchange(bearer, DatabaseId(elsewhere.databases["login"]), NOW) is None
             assert access.admit(signed(other, bearer, elsewhere.databases["login"]), NOW) is None
 
 
@@ -245,7 +250,7 @@ def test_a_copy_of_the_registry_opens_nothing(shop: World, access: Access, tmp_p
     for bearer in bearers:
         assert bearer.split("_", 2)[2].encode() not in held
     for token_hash, bearer in zip(hashes, bearers[1:], strict=True):
-        assert access.exchange(f"ptk_{tokens.split(bearer)[0]}_{token_hash.hex()}", login, NOW) is None
+        assert access.exchange(f"ptk_{tokens.split(bearer)[0]}_{token_hash.hex()}", DatabaseId(login), NOW) is None
     thief = Home(str(tmp_path / "thief"))
     thief.create()
     shutil.copy(shop.home.registry, thief.registry)
@@ -255,7 +260,7 @@ def test_a_copy_of_the_registry_opens_nothing(shop: World, access: Access, tmp_p
         identity.establish(thief, registry.home_id())
     with closing(Access(thief)) as theirs:
         forged = secret_key.injected(secret_key.secret(thief), login, 0)
-        assert access.exchange(forged, login, NOW) is None
+        assert access.exchange(forged, DatabaseId(login), NOW) is None
         assert access.admit(signed(theirs, forged, login), NOW) is None
 
 
@@ -285,11 +290,11 @@ def test_a_damaged_key_is_an_error_and_not_another_key(shop: World, access: Acce
     injected = shop.token("injected:login")
     Path(shop.home.key).write_bytes(b"short")
     with pytest.raises(StorageFailed, match="rotate-key"):
-        access.exchange(injected, shop.databases["login"], NOW)
+        access.exchange(injected, DatabaseId(shop.databases["login"]), NOW)
     with pytest.raises(StorageFailed, match="rotate-key"):
         access.admit("pts_x_y", NOW)
     secret_key.rotate(shop.home)
-    assert access.exchange(injected, shop.databases["login"], NOW) is None
+    assert access.exchange(injected, DatabaseId(shop.databases["login"]), NOW) is None
 
 
 def test_admitting_takes_microseconds(shop: World, access: Access) -> None:

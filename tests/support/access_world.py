@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import App, Database, Instance, Scope, Status, Timeline
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
@@ -36,7 +36,7 @@ EXPECTED = {
 @dataclass(frozen=True, slots=True)
 class World:
     home: Home
-    databases: dict[str, str]
+    databases: dict[str, DatabaseId]
     apps: dict[str, AppId]
 
     def token(self, name: str, *, read_only: bool = False, expires_at: int | None = None) -> str:
@@ -60,7 +60,7 @@ def world(path: Path) -> World:
     ids = {}
     apps = {}
     with Registry.open(home, create=True) as registry:
-        instance = Instance(str(uuid.uuid4()), "default", "deno-kv", str(path / "instances"), NOW)
+        instance = Instance(InstanceId(str(uuid.uuid4())), "default", "deno-kv", str(path / "instances"), NOW)
         registry.add_instance(instance)
         for slug, branches in (
             ("shop", {"production": "main", "login": "login", "cart": "cart", "archived": "old", "purged": "older"}),
@@ -72,17 +72,17 @@ def world(path: Path) -> World:
             for name, branch in branches.items():
                 timeline = _timeline(app, branch)
                 registry.save_timelines([timeline])
-                ids[name] = str(uuid.uuid4())
+                ids[name] = DatabaseId(str(uuid.uuid4()))
                 status = Status(name) if name in ("archived", "purged") else Status.CONNECTED
                 registry.save_databases([_database(ids[name], timeline, instance, status)])
-    return World(home, {**ids, "absent": ABSENT}, apps)
+    return World(home, {**ids, "absent": DatabaseId(ABSENT)}, apps)
 
 
 def _timeline(app: App, branch: str) -> Timeline:
-    return Timeline(str(uuid.uuid4()), app.id, branch.encode(), branch == "main", "0" * 40, NOW, None, "")
+    return Timeline(TimelineId(str(uuid.uuid4())), app.id, branch.encode(), branch == "main", "0" * 40, NOW, None, "")
 
 
-def _database(database_id: str, timeline: Timeline, instance: Instance, status: Status) -> Database:
+def _database(database_id: DatabaseId, timeline: Timeline, instance: Instance, status: Status) -> Database:
     blank = Database(
         *(database_id, timeline.id, instance.id, f"name-{database_id}", status, None, None, 0, None, None, NOW, NOW),
         *(None, None),

@@ -14,7 +14,7 @@ from provisioner.connect.client.store import RemoteStore
 from provisioner.connect.server.options import Options
 from provisioner.connect.server.runner import RunningServer
 from provisioner.core.clock import now_ms
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import App, Database, Instance, Scope, Status, Timeline
 from provisioner.engines.files.layout import database_path
 from provisioner.engines.postgres import names
@@ -63,7 +63,7 @@ class Served:
     def __init__(self, directory: Path, certificate: tuple[str, str] | None = None) -> None:
         self.clock = Clock()
         self.home = Home(str(directory / "home"))
-        self._instance = Instance(str(uuid.uuid4()), "kv", "deno-kv", str(directory / "databases"), 0)
+        self._instance = Instance(InstanceId(str(uuid.uuid4())), "kv", "deno-kv", str(directory / "databases"), 0)
         self._app = App(AppId(str(uuid.uuid4())), "shop", b"/shop.git", b"main", 0, 0, 0)
         self.home.create()
         with Registry.open(self.home, create=True) as registry:
@@ -79,7 +79,7 @@ class Served:
     def database(self) -> Made:
         """A new one, of a branch of its own."""
         identity = self._registered(self._instance)
-        path = Path(database_path(self._instance.location, identity))
+        path = Path(database_path(self._instance.location, DatabaseId(identity)))
         path.parent.mkdir(parents=True)
         SqliteStore(path).close()
         return self._made(identity, str(path))
@@ -88,7 +88,7 @@ class Served:
         """A new one on PostgreSQL; its `path` is a URL there."""
         instance = self._on_server(pg)
         identity = self._registered(instance)
-        name = names.live(instance.id, identity)
+        name = names.live(instance.id, DatabaseId(identity))
         keys_on(pg, self.home, identity, name)
         return self._made(identity, pg.url(name))
 
@@ -98,7 +98,7 @@ class Served:
         Path(self.home.key).write_bytes(secret_key.secret(other.home))
         identity = made.url.split("/")[-2]
         with Registry.open(other.home) as registry:
-            database = registry.database(identity)
+            database = registry.database(DatabaseId(identity))
             assert database is not None
             instance = registry.instance_of(database.instance_id)
         with Registry.open(self.home) as registry:
@@ -112,15 +112,15 @@ class Served:
             for instance in registry.instances():
                 if instance.location == location:
                     return instance
-            instance = Instance(str(uuid.uuid4()), f"kv-{pg.port}", "deno-kv", location, 0, pg.url())
+            instance = Instance(InstanceId(str(uuid.uuid4())), f"kv-{pg.port}", "deno-kv", location, 0, pg.url())
             registry.add_instance(instance)
             return instance
 
     def _registered(self, instance: Instance, identity: str = "") -> str:
         identity, branch = identity or str(uuid.uuid4()), str(uuid.uuid4())
-        timeline = Timeline(str(uuid.uuid4()), self._app.id, branch.encode(), False, "0" * 40, 0, None, "")
+        timeline = Timeline(TimelineId(str(uuid.uuid4())), self._app.id, branch.encode(), False, "0" * 40, 0, None, "")
         database = Database(
-            id=identity,
+            id=DatabaseId(identity),
             timeline_id=timeline.id,
             instance_id=instance.id,
             name=f"shop--{branch}",
@@ -148,12 +148,14 @@ class Served:
         """A token that may only read it."""
         identity = made.url.split("/")[-2]
         with Registry.open(self.home) as registry:
-            return tokens.create(registry, Scope.DATABASE, now_ms(), database_id=identity, read_only=True)[1]
+            return tokens.create(registry, Scope.DATABASE, now_ms(), database_id=DatabaseId(identity), read_only=True)[
+                1
+            ]
 
     def archive(self, made: Made) -> None:
         """Say in the registry that it is archived."""
         with Registry.open(self.home) as registry:
-            database = registry.database(made.url.split("/")[-2])
+            database = registry.database(DatabaseId(made.url.split("/")[-2]))
             assert database is not None
             registry.save_databases([replace(database, status=Status.ARCHIVED)])
 

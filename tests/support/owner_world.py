@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from provisioner.core.ids import DatabaseId
 from provisioner.core.owner import Owner
 from provisioner.engines.catalog import engine_of
 from provisioner.registry.home import owners
@@ -14,12 +15,12 @@ from provisioner.registry.store import Registry
 from provisioner.system.home import Home
 
 
-def said(home: Path) -> dict[str, Owner | None]:
+def said(home: Path) -> dict[DatabaseId, Owner | None]:
     """Whose each database that has data says it is, by its id."""
     with Registry.open(Home(str(home))) as registry:
-        found: dict[str, Owner | None] = {}
+        found: dict[DatabaseId, Owner | None] = {}
         for row in registry.rows("select id from database where connected_at is not null and status <> 'purged'"):
-            database = registry.database(str(row[0]))
+            database = registry.database(DatabaseId(str(row[0])))
             assert database is not None
             storage = registry.storage_of(database)
             there = engine_of(storage).find(storage, [database.id])
@@ -27,7 +28,7 @@ def said(home: Path) -> dict[str, Owner | None]:
         return found
 
 
-def must_be_true(home: Path) -> dict[str, Owner]:
+def must_be_true(home: Path) -> dict[DatabaseId, Owner]:
     """What is written beside each database is what the registry has; and it is found by its timeline."""
     with Registry.open(Home(str(home))) as registry:
         known = {owner.database_id: owner for owner in owners.owners(registry, list(said(home)))}

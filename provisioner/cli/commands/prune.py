@@ -11,6 +11,7 @@ from provisioner.cli.context import apps_meant, confirm, json_option, looking, p
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import ProvisionerError
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database, Status
 from provisioner.core.naming import shown
 from provisioner.operations.archive import mark_for_purge
@@ -129,7 +130,7 @@ def _print(items: list[Item], as_json: bool) -> None:
 
 def _must_be_done(registry: Registry, due: list[Item]) -> None:
     for item in due:
-        found = registry.database(str(item["id"]))
+        found = registry.database(DatabaseId(str(item["id"])))
         wanted = Status.PURGED if item["action"] == "purge" else Status.ARCHIVED
         if found is not None and found.status is not wanted and found.error:
             raise ProvisionerError(

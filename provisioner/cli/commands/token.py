@@ -13,6 +13,7 @@ from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.durations import milliseconds
 from provisioner.core.errors import NotResolved
+from provisioner.core.ids import TokenId
 from provisioner.core.model import Scope, Status, Token
 from provisioner.core.naming import shown
 from provisioner.dashboard.web import session_files
@@ -159,7 +160,7 @@ def _state(token: Token) -> str:
 @selector_options(*ALL)
 @click.option("--database", metavar="TARGET", help="A branch, a timeline, or a database by its name or id.")
 @json_option
-def revoke(token_id: str | None, selectors: Selectors, database: str | None, as_json: bool) -> None:
+def revoke(token_id: TokenId | None, selectors: Selectors, database: str | None, as_json: bool) -> None:
     """Revoke a token.
 
     ID is an id from 'provisioner token list', or the token itself. With selectors or --database, the credentials that 'exec'

@@ -39,6 +39,7 @@ from provisioner.connect.server.request_body import LATE, RequestBodies, ends_co
 from provisioner.connect.server.streams import Streams
 from provisioner.connect.server.watch_stream import Frame, Subscribe, WatchedKeys
 from provisioner.core.errors import ProvisionerError
+from provisioner.core.ids import DatabaseId
 from provisioner.engines.protocol.location import has_several
 from provisioner.kv.errors import Busy, Closed, KvError, StoreFailed, Uncertain
 from provisioner.kv.model import ChecksFailed, Committed, ReadRange
@@ -283,7 +284,7 @@ class ConnectServer:
             raise self._databases.storage_failed(database.place.name, error) from error
         raise Refused(BAD_REQUEST, str(error)) from error
 
-    async def _connect(self, scope: Any, protocol: Any, database_id: str) -> tuple[int, str]:
+    async def _connect(self, scope: Any, protocol: Any, database_id: DatabaseId) -> tuple[int, str]:
         """The metadata exchange."""
         if scope.method != "POST":
             raise Refused(METHOD_NOT_ALLOWED, "this takes a POST")

@@ -9,6 +9,7 @@ from provisioner.connect.protocol.http_errors import BAD_REQUEST, TOO_MANY, UNAU
 from provisioner.connect.server.rate_limit import RateLimiter
 from provisioner.connect.server.tokens import LONGEST, Access, Opened
 from provisioner.core.clock import now_ms
+from provisioner.core.ids import DatabaseId
 
 SESSIONS: Final = 50_000  # remembered at a time, of at most 300 bytes each
 TRUSTED_SECONDS: Final = 30  # without having asked the registry whether anything was revoked
@@ -45,7 +46,7 @@ class Authenticator:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def session(self, scope: Any, headers: Any, database_id: str) -> TokenSession:
+    def session(self, scope: Any, headers: Any, database_id: DatabaseId) -> TokenSession:
         """For a request of the data path to this database. Raises Refused."""
         session = self._known(headers.get("authorization"))
         if session is None or session.database_id != database_id:
@@ -57,7 +58,7 @@ class Authenticator:
             raise Refused(BAD_REQUEST, "the header x-denokv-version is 2 or 3")
         return session
 
-    def exchange(self, scope: Any, database_id: str) -> Opened:
+    def exchange(self, scope: Any, database_id: DatabaseId) -> Opened:
         """What an access token opens, at the metadata exchange. Raises Refused."""
         opened = self._access.exchange(_bearer(scope.headers.get("authorization")), database_id, now_ms())
         if opened is None:

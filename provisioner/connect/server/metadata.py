@@ -10,6 +10,7 @@ import time
 from typing import Final
 
 from provisioner.connect.protocol.http_errors import BAD_REQUEST, Refused
+from provisioner.core.ids import DatabaseId
 
 VERSIONS: Final = (1, 2, 3)
 EVENTUAL: Final = "eventual"
@@ -18,7 +19,14 @@ _INVALID: Final = 'the body is a JSON object with "supportedVersions", a list of
 
 
 def exchanged(
-    body: bytes, database_id: str, public: str | None, used: str, token: str, expires_at: int, *, lags: bool = False
+    body: bytes,
+    database_id: DatabaseId,
+    public: str | None,
+    used: str,
+    token: str,
+    expires_at: int,
+    *,
+    lags: bool = False,
 ) -> bytes:
     """The answer as JSON. `public` is the address that clients are to use, if one was configured; else it is the one that
     this client `used`, which only version 1 must contain. `lags`: there is an endpoint for reads that may be

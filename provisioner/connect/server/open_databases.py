@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from provisioner.connect.protocol.http_errors import CONFLICT, GONE, NOT_FOUND, UNAVAILABLE, Refused
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Intent, Status
 from provisioner.engines.open_store import open_store
 from provisioner.engines.protocol.location import is_server
@@ -60,7 +61,7 @@ class OpenDatabase:
     )
 
     def __init__(
-        self, database_id: str, place: DatabaseLocation, store: DirectStore, work: AsyncBridge, used: int
+        self, database_id: DatabaseId, place: DatabaseLocation, store: DirectStore, work: AsyncBridge, used: int
     ) -> None:
         self.id = database_id
         self.place = place
@@ -108,7 +109,7 @@ class OpenDatabases:
         together: Callable[[int], None],
         clock: Callable[[], int] = now_ms,
     ) -> None:
-        self.opened: dict[str, OpenDatabase] = {}
+        self.opened: dict[DatabaseId, OpenDatabase] = {}
         self.tick = 0  # seconds since the start
         self.clock = clock
         self._registry = registry
@@ -122,7 +123,7 @@ class OpenDatabases:
         self._opening: dict[str, asyncio.Task[OpenDatabase]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def usable(self, database_id: str) -> DatabaseLocation:
+    def usable(self, database_id: DatabaseId) -> DatabaseLocation:
         """Its location. Raises Refused if this database cannot be used now."""
         place = place_of(self._registry, database_id)
         if (refused := _refusal(place)) is not None:
@@ -130,7 +131,7 @@ class OpenDatabases:
         assert place is not None  # noqa: S101
         return place
 
-    async def get(self, database_id: str) -> OpenDatabase:
+    async def get(self, database_id: DatabaseId) -> OpenDatabase:
         """Open it, unless it is. Raises Refused."""
         if (database := self.opened.get(database_id)) is not None:
             return database
@@ -232,7 +233,7 @@ class OpenDatabases:
             threads.shutdown()
         self._readers.shutdown()
 
-    async def _open(self, database_id: str) -> OpenDatabase:
+    async def _open(self, database_id: DatabaseId) -> OpenDatabase:
         place = self.usable(database_id)
         self._make_room()
         try:
@@ -315,7 +316,7 @@ class OpenDatabases:
         task.add_done_callback(self._tasks.discard)
 
 
-def _opened(place: DatabaseLocation, database_id: str) -> tuple[DirectStore, int | None]:
+def _opened(place: DatabaseLocation, database_id: DatabaseId) -> tuple[DirectStore, int | None]:
     """The store, and when its first entry expires: found here, it adds nothing to the first request."""
     store = open_store(place, database_id, CACHE_KIB)
     try:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from provisioner.connect.protocol.http_errors import TOO_LARGE, UNAVAILABLE, Refused
 from provisioner.connect.server.quickack import LARGE, STALLED_SECONDS, QuickAck
+from provisioner.core.ids import DatabaseId
 
 SECONDS: Final = 30
 READ_ALONG: Final = 8192  # bytes that arrive with the headers, so that they are read in any case
@@ -27,7 +28,7 @@ class RequestBodies:
         self._held: Counter[str] = Counter()
         self._quick_ack = QuickAck()
 
-    async def read(self, scope: Any, protocol: Any, headers: Any, most: int, database_id: str) -> bytes:
+    async def read(self, scope: Any, protocol: Any, headers: Any, most: int, database_id: DatabaseId) -> bytes:
         """All of it, which has at most `most` bytes. Raises Refused, or CancelledError where it comes too late."""
         length = headers.get("content-length")
         size = int(length) if length is not None and length.isdigit() and len(length) <= _DIGITS else None
@@ -53,13 +54,13 @@ class RequestBodies:
                 self._let_go(database_id, counted)
         return body
 
-    def _hold(self, database_id: str, size: int) -> None:
+    def _hold(self, database_id: DatabaseId, size: int) -> None:
         """Raises Refused where there is no room for it."""
         if self._held[database_id] + size > HELD_EACH or self._held.total() + size > HELD:
             raise Refused(UNAVAILABLE, "too many bodies are on their way")
         self._held[database_id] += size
 
-    def _let_go(self, database_id: str, size: int) -> None:
+    def _let_go(self, database_id: DatabaseId, size: int) -> None:
         self._held[database_id] -= size
         if not self._held[database_id]:
             del self._held[database_id]

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from hmac import compare_digest
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, TokenId
 from provisioner.core.model import Scope, Token
 from provisioner.registry import tokens
 from provisioner.registry.connection import Tables
@@ -41,7 +41,7 @@ _TOKEN = "token-"  # noqa: S105 - the start of a principal's name
 class Opened:
     """What a token opens until ``expires_at`` (ms). ``principal`` names the token for logs, without any secret."""
 
-    database_id: str
+    database_id: DatabaseId
     read_only: bool
     expires_at: int
     principal: str
@@ -68,7 +68,7 @@ class Access:
         before, self._seen = self._seen, (self._registry.data_version(), secret_key.mark(self._home))
         return self._seen != before
 
-    def exchange(self, bearer: str, database_id: str, now: int) -> Opened | None:
+    def exchange(self, bearer: str, database_id: DatabaseId, now: int) -> Opened | None:
         """What an access token opens of a database, at the metadata exchange."""
         if not _plain(bearer) or not _plain(database_id):
             return None
@@ -79,7 +79,7 @@ class Access:
         token = tokens.known(self._registry, bearer)
         return self._opened(token, database_id, expiry, now) if token is not None else None
 
-    def _principal(self, bearer: str, database_id: str) -> str | None:
+    def _principal(self, bearer: str, database_id: DatabaseId) -> str | None:
         """The owner of an injected token: the database's own timeline, or one that shares it."""
         owned = tokens.ownership(self._registry, database_id)
         generation = owned[2] if owned else 0
@@ -113,8 +113,8 @@ class Access:
         text, _, signature = bearer.rpartition("_")
         if not compare_digest(signature, secret_key.signature(self._key(), text)):
             return None
-        _, database_id, mode, principal, digits = text.split("_")  # as `sign` put it
-        expiry = int(digits)
+        _, of, mode, principal, digits = text.split("_")  # as `sign` put it
+        database_id, expiry = DatabaseId(of), int(digits)
         if now >= expiry:
             return None
         signed = Opened(database_id, _MODES[mode], expiry, principal)
@@ -124,11 +124,11 @@ class Access:
             if owned is None or generation != str(owned[2]):
                 return None
             return signed if not share or share in tokens.sharers(self._registry, database_id) else None
-        found = tokens.find(self._registry, principal.removeprefix(_TOKEN))
+        found = tokens.find(self._registry, TokenId(principal.removeprefix(_TOKEN)))
         opened = self._opened(found[0], database_id, expiry, now) if found else None
         return replace(opened, read_only=opened.read_only or signed.read_only) if opened else None
 
-    def _opened(self, token: Token, database_id: str, expiry: int, now: int) -> Opened | None:
+    def _opened(self, token: Token, database_id: DatabaseId, expiry: int, now: int) -> Opened | None:
         """What a token, known to be the bearer's, opens of a database; None where that is out of its scope."""
         owned = tokens.ownership(self._registry, database_id)
         if owned is None or not token.valid(now) or not _covers(token, database_id, owned[0], owned[1]):
@@ -145,7 +145,7 @@ class Access:
         return self._secret
 
 
-def _covers(token: Token, database_id: str, app_id: AppId, production: bool) -> bool:
+def _covers(token: Token, database_id: DatabaseId, app_id: AppId, production: bool) -> bool:
     match token.scope:
         case Scope.DATABASE:
             return token.database_id == database_id

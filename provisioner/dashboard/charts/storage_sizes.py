@@ -9,6 +9,7 @@ import threading
 from typing import Final
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import InstanceId
 from provisioner.core.model import Instance, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.registry.store import Registry
@@ -22,10 +23,10 @@ class Sizes:
     """Bytes by the ids of instances, without those that do not report a size. For all threads."""
 
     def __init__(self) -> None:
-        self._known: dict[str, int] = {}
+        self._known: dict[InstanceId, int] = {}
         self._ended = threading.Event()
 
-    def known(self) -> dict[str, int]:
+    def known(self) -> dict[InstanceId, int]:
         """As of the last complete round."""
         return self._known
 

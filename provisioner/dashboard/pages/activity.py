@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from provisioner.core.ids import DatabaseId
 from provisioner.dashboard.charts.line_charts import plots
 from provisioner.dashboard.web.context import PageContext
 from provisioner.system import pidfile
@@ -19,8 +20,8 @@ def page(visit: PageContext) -> Response:
     events = registry.activity(before, AT_ONCE + 1)
     apps = {app.id: app.slug for app in registry.apps()}
     slugs = {instance.id: instance.slug for instance in registry.instances()}
-    names: dict[str, str] = {}
-    places: dict[str, str] = {}
+    names: dict[DatabaseId, str] = {}
+    places: dict[DatabaseId, str] = {}
     for *_, database_id, _, _, _ in events:
         if database_id is not None and database_id not in names:
             database = registry.database(database_id)

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from provisioner.core.connection import ConnectedDatabase, database_url, instance_prefix
 from provisioner.core.errors import NotResolved
-from provisioner.core.model import ConnectMode, Database, Status, Timeline
+from provisioner.core.ids import DatabaseId
+from provisioner.core.model import NO_SHARE, ConnectMode, Database, Status, Timeline
 from provisioner.dashboard.pages.database_rows import database_of, use_of
 from provisioner.dashboard.pages.states import state_of
 from provisioner.dashboard.web.context import Missing, PageContext
@@ -76,6 +77,7 @@ def _as_role(visit: PageContext, database: Database, app_slug: str) -> dict[str,
     """The variables that an app gets for it."""
     instance = visit.registry.storage_of(database)
     attached = ConnectedDatabase(
+        share=NO_SHARE,
         instance=instance.slug,
         instance_id=instance.id,
         engine=instance.engine,
@@ -97,7 +99,7 @@ def psql(app_slug: str, timeline: Timeline, instance: str) -> str:
 
 def found(visit: PageContext) -> tuple[Database, str, Timeline]:
     """The database of the path, with its app's slug and its timeline. Raises Missing."""
-    database_id = visit.parameter("database_id")
+    database_id = DatabaseId(visit.parameter("database_id"))
     database = database_of(visit.registry, database_id)
     if database is None:
         raise Missing("no such database", "List databases: provisioner database list --all")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, InstanceId
 from provisioner.core.model import Database, Timeline
 from provisioner.dashboard.pages.states import StatusLabel, state_of
 from provisioner.dashboard.web.context import PageContext
@@ -56,7 +56,7 @@ class DatabasePage:
     after: int | None
 
 
-def rows(visit: PageContext, *, app_id: AppId | None = None, instance_id: str | None = None) -> DatabasePage:
+def rows(visit: PageContext, *, app_id: AppId | None = None, instance_id: InstanceId | None = None) -> DatabasePage:
     """The rows that the page's query selects: `q` is part of the branch's name, `skip` are omitted in front."""
     registry, text = visit.registry, visit.query("q")[:200]
     skip = int(visit.query("skip")) if visit.query("skip").isdecimal() and len(visit.query("skip")) < 9 else 0
@@ -110,7 +110,7 @@ class _AppShares:
         return [self._registry.timeline(each.timeline_id) for each in self._shares if each.database_id == database.id]
 
 
-def database_of(registry: Registry, database_id: str) -> Database | None:
+def database_of(registry: Registry, database_id: DatabaseId) -> Database | None:
     """A database by its id, as long as it is not purged."""
     found = registry.database(database_id)
     return found if found is not None and found.status != "purged" else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from provisioner.core.errors import ProvisionerError, UsageError
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Instance
 from provisioner.dashboard.pages.instance import found
 from provisioner.dashboard.web.context import Missing, PageContext
@@ -147,7 +148,7 @@ def fix(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     page, chosen = f"/instances/{instance.slug}", visit.form.get("database", "")
     if not chosen:
         return RequestedChange(f"Fix the databases of {instance.slug}", retry.instance(visit.registry, instance), page)
-    database = visit.registry.database(chosen)
+    database = visit.registry.database(DatabaseId(chosen))
     app = visit.registry.app(visit.registry.timeline(database.timeline_id).app_id) if database is not None else None
     if database is None or app is None or database.instance_id != instance.id:
         raise Missing(f"{instance.slug} has no such database", "See the list of its databases")

@@ -10,6 +10,7 @@ from typing import Final
 
 from starlette.responses import Response
 
+from provisioner.core.ids import RunId
 from provisioner.core.model import RunState
 from provisioner.dashboard.pages.suggest import timeline_of
 from provisioner.dashboard.web.context import Missing, PageContext
@@ -41,7 +42,7 @@ class Piece:
 
 def page(visit: PageContext) -> Response:
     app, timeline = timeline_of(visit)
-    run = queries.run_of(visit.registry, timeline, visit.parameter("run_id"))
+    run = queries.run_of(visit.registry, timeline, RunId(visit.parameter("run_id")))
     if run is None:
         raise Missing("this run no longer exists", "The last 20 runs of each timeline are kept")
     given = visit.query("before")

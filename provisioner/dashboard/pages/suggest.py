@@ -7,6 +7,7 @@ from typing import Final
 
 from starlette.responses import JSONResponse, Response
 
+from provisioner.core.ids import TimelineId
 from provisioner.core.model import App, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX
 from provisioner.dashboard.web.context import Missing, PageContext
@@ -24,7 +25,7 @@ def app_of(visit: PageContext) -> App:
 
 
 def timeline_of(visit: PageContext) -> tuple[App, Timeline]:
-    found = queries.timeline_by_id(visit.registry, visit.parameter("timeline_id"))
+    found = queries.timeline_by_id(visit.registry, TimelineId(visit.parameter("timeline_id")))
     app = visit.registry.app(found.app_id) if found else None
     if found is None or app is None:
         raise Missing("no such timeline", "List timelines: provisioner timeline list --all")

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
+from provisioner.core.ids import DatabaseId
 from provisioner.core.naming import shown
 from provisioner.dashboard.pages.database_rows import DatabaseRow
 from provisioner.operations.documents import size_text
@@ -65,7 +66,7 @@ def picture(rows: list[DatabaseRow], now: int) -> Picture:
         database = row.database
         y = lines[database.id]
         began = at(database.forked_at or database.created_at)
-        source = lines.get(database.forked_from or "")
+        source = lines.get(database.forked_from or DatabaseId(""))
         fork = ""
         if source is not None and source != y:
             bend = max(_LEFT, began - _BEND)

@@ -17,6 +17,7 @@ from provisioner.connect.protocol.http_errors import CONFLICT, UNAVAILABLE, Refu
 from provisioner.connect.server.open_databases import OpenDatabase
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import LockTimeout, ProvisionerError
+from provisioner.core.ids import DatabaseId
 from provisioner.dashboard.web import carried, places, rendering
 from provisioner.dashboard.web.context import BUSY_SECONDS, Missing, Page, PageContext, SharedResources
 from provisioner.dashboard.web.roots import root_of
@@ -157,7 +158,7 @@ def _unopened(asked: SessionRequest, refusal: Refused) -> Page:
     """Report why a database could not be opened, and what to do."""
 
     def page(visit: PageContext) -> Response:
-        place = place_of(visit.registry, visit.parameter("database_id"))
+        place = place_of(visit.registry, DatabaseId(visit.parameter("database_id")))
         if place is None:
             return rendering.failed(visit.session, refusal.status, refusal.text, "")
         if not ENGINES[place.engine].has_keys:

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from provisioner.connect.server.tokens import LONGEST
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
+from provisioner.core.ids import TokenId
 from provisioner.core.model import Scope
 from provisioner.dashboard.web import carried, login_codes, places, rendering
 from provisioner.dashboard.web.context import BUSY_SECONDS, SECURE, PageContext, SharedResources
@@ -101,7 +102,7 @@ def _opened(shared: SharedResources, secret: str, now: int) -> LoginSession | Lo
 
 
 def _begun(
-    shared: SharedResources, registry: Registry, principal: str, token_id: str | None, *, read_only: bool, now: int
+    shared: SharedResources, registry: Registry, principal: str, token_id: TokenId | None, *, read_only: bool, now: int
 ) -> LoginSession:
     session = shared.sessions.begin(principal, token_id, read_only, now)
     try:

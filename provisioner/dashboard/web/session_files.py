@@ -15,6 +15,7 @@ from hmac import compare_digest
 from typing import Final
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import TokenId
 from provisioner.system import secret_key
 from provisioner.system.atomic_file import replace_file
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
@@ -32,7 +33,7 @@ class StoredSession:
 
     id: str
     principal: str
-    token_id: str | None
+    token_id: TokenId | None
     read_only: bool
     began_at: int
     seen_at: int

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
+from provisioner.core.ids import DatabaseId, TokenId
 from provisioner.dashboard.web import session_files
 from provisioner.dashboard.web.session_files import MOST, StoredSession
 from provisioner.kv.model import StoredRow
@@ -54,7 +55,7 @@ class ReplacedEntry:
     """The entry before a change (`before`, None: there was none), and its new versionstamp (None: it was
     deleted)."""
 
-    database_id: str
+    database_id: DatabaseId
     key: bytes
     before: StoredRow | None
     after: bytes | None
@@ -83,7 +84,7 @@ class LoginSession:
         return self.stored.principal
 
     @property
-    def token_id(self) -> str | None:
+    def token_id(self) -> TokenId | None:
         return self.stored.token_id
 
     @property
@@ -128,7 +129,7 @@ class LoginSessions:
             str, LoginSession
         ] = {}  # by their secrets: their notes, and the entries before their changes
 
-    def begin(self, principal: str, token_id: str | None, read_only: bool, now: int) -> LoginSession:
+    def begin(self, principal: str, token_id: TokenId | None, read_only: bool, now: int) -> LoginSession:
         """Raises StorageFailed."""
         stored = StoredSession(secrets.token_hex(8), principal, token_id, read_only, now, now)
         session = LoginSession(stored, secrets.token_urlsafe(ROOT_BYTES), secrets.token_urlsafe(SECRET_BYTES))

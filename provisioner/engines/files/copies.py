@@ -9,6 +9,7 @@ import os
 import shutil
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import DatabaseId, SnapshotId
 from provisioner.core.model import Database
 from provisioner.engines.files.layout import FILE_NAME, lay_out, size_of
 from provisioner.engines.files.owner_files import carry_over
@@ -25,11 +26,11 @@ _AHEAD = 1 << 20  # versions; more than are written while a replacement is built
 _READ_ANYWAY = 4  # times as much is checked of a copy that was written, and not shared with its source
 
 
-def place(location: str, stage: str, database_id: str) -> str:
-    return os.path.join(location, staging(database_id) if stage == "new" else stage, database_id)
+def place(location: str, stage: str, data_id: DatabaseId | SnapshotId) -> str:
+    return os.path.join(location, staging(data_id) if stage == "new" else stage, data_id)
 
 
-def snapshot_place(location: str, database_id: str, snapshot_id: str) -> str:
+def snapshot_place(location: str, database_id: DatabaseId, snapshot_id: SnapshotId) -> str:
     return os.path.join(location, SNAPSHOTS, database_id, snapshot_id)
 
 
@@ -47,7 +48,7 @@ def data_of(location: str, source: Source) -> str:
     raise StorageFailed(f"the data of {name} is missing: neither of {', '.join(places)} is there", "Put it back")
 
 
-def fork(location: str, database_id: str, source: Source) -> CopyResult:
+def fork(location: str, database_id: DatabaseId, source: Source) -> CopyResult:
     """Make a database that never held data as a copy. Raises StorageFailed."""
     from provisioner.kv.stores.sqlite.clone import version_of
 
@@ -70,7 +71,7 @@ def fork(location: str, database_id: str, source: Source) -> CopyResult:
     return made
 
 
-def build_beside(location: str, database_id: str, source: Source | None, *, with_queue: bool) -> CopyResult:
+def build_beside(location: str, database_id: DatabaseId, source: Source | None, *, with_queue: bool) -> CopyResult:
     """What is to replace a database's data. Raises StorageFailed.
 
     Versionstamps keep growing: a program may still hold one of the old data, to check a key by it.
@@ -162,7 +163,7 @@ def copy(
         raise StorageFailed(f"cannot copy {source}: {reason(error)}", "Resolve this, then try again") from error
 
 
-def take_snapshot(location: str, database: Database, snapshot_id: str) -> CopyResult:
+def take_snapshot(location: str, database: Database, snapshot_id: SnapshotId) -> CopyResult:
     """A copy with everything in it, in its place when it is whole. Raises StorageFailed."""
     beside = beside_snapshot(location, snapshot_id)
     made = copy_of(location, Source(database), beside, with_queue=True)
@@ -177,7 +178,7 @@ def take_snapshot(location: str, database: Database, snapshot_id: str) -> CopyRe
     return made
 
 
-def delete_snapshot(location: str, database_id: str, snapshot_id: str) -> None:
+def delete_snapshot(location: str, database_id: DatabaseId, snapshot_id: SnapshotId) -> None:
     """Delete its data, or what there is of it. Raises StorageFailed."""
     trash = place(location, "trash", snapshot_id)
     try:
@@ -191,7 +192,7 @@ def delete_snapshot(location: str, database_id: str, snapshot_id: str) -> None:
         raise StorageFailed(f"cannot delete snapshot {snapshot_id} in {location}: {reason(error)}") from error
 
 
-def swap(location: str, database_id: str, kept_as: str) -> int | None:
+def swap(location: str, database_id: DatabaseId, kept_as: SnapshotId) -> int | None:
     """Replace the live database with the new one; the live one becomes a snapshot. Returns its size in bytes, None
     where there was nothing to keep.
 
@@ -216,7 +217,7 @@ def swap(location: str, database_id: str, kept_as: str) -> int | None:
         raise StorageFailed(f"cannot replace {live} with {new}: {reason(error)}", "Resolve this") from error
 
 
-def discard(location: str, database_id: str) -> None:
+def discard(location: str, database_id: DatabaseId) -> None:
     """Remove what was built beside."""
     try:
         _remove(place(location, "new", database_id))
@@ -224,12 +225,12 @@ def discard(location: str, database_id: str) -> None:
         raise StorageFailed(f"cannot remove what was built for {database_id}: {reason(error)}") from error
 
 
-def beside_snapshot(location: str, snapshot_id: str) -> str:
+def beside_snapshot(location: str, snapshot_id: SnapshotId) -> str:
     """The path at which a snapshot is built. Its name differs from a database's, so that the sweep does not take it for one."""
     return place(location, "new", snapshot_id).removesuffix(snapshot_id) + f"snapshot-{snapshot_id}"
 
 
-def _version_of_live(location: str, database_id: str) -> int:
+def _version_of_live(location: str, database_id: DatabaseId) -> int:
     """0 where it cannot be read: a damaged database is among what people replace."""
     from provisioner.kv.stores.sqlite.clone import version_of
 
@@ -239,7 +240,7 @@ def _version_of_live(location: str, database_id: str) -> int:
         return 0
 
 
-def _make_room(location: str, database_id: str) -> None:
+def _make_room(location: str, database_id: DatabaseId) -> None:
     directory = os.path.join(location, SNAPSHOTS, database_id)
     if not os.path.isdir(directory):
         os.makedirs(directory, mode=DIRECTORY_MODE, exist_ok=True)

@@ -24,6 +24,7 @@ from dataclasses import replace
 
 from provisioner.core.connection import KvEndpoint, PostgresEndpoint
 from provisioner.core.errors import StorageFailed, UsageError
+from provisioner.core.ids import DatabaseId, ShareId, SnapshotId
 from provisioner.core.model import Database, Instance
 from provisioner.engines.files import copies, prewarmed, staging
 from provisioner.engines.files.finalize import seal
@@ -88,7 +89,7 @@ class DenoKv(OwnedFiles):
     def look(self, instance: Instance) -> HealthCheck:
         return look(instance.location)
 
-    def renew(self, instance: Instance, database: Database, shares: Sequence[str]) -> None:
+    def renew(self, instance: Instance, database: Database, shares: Sequence[ShareId]) -> None:
         """Tokens are looked up by the server at each use."""
 
     def start(self, location: str) -> None:
@@ -119,7 +120,7 @@ class DenoKv(OwnedFiles):
 
     def ensure(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         failures: Failures = {}
-        new: list[str] = []
+        new: list[DatabaseId] = []
         moved = False
         ready = prewarmed.listing(instance.location) if any(item.connected_at is None for item in databases) else []
         for database in databases:
@@ -184,7 +185,7 @@ class DenoKv(OwnedFiles):
     def seal(self, instance: Instance, database: Database) -> None:
         seal(self._place(instance, "new", database.id))
 
-    def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:
+    def swap(self, instance: Instance, database: Database, kept_as: SnapshotId) -> int | None:
         return copies.swap(instance.location, database.id, kept_as)
 
     def discard(self, instance: Instance, database: Database) -> None:
@@ -195,10 +196,10 @@ class DenoKv(OwnedFiles):
         copied, damage = copies.copy(source, directory, with_queue=True)
         return os.path.join(directory, FILE_NAME), replace(copied, damage=damage)
 
-    def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> CopyResult:
+    def snapshot(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> CopyResult:
         return copies.take_snapshot(instance.location, database, snapshot_id)
 
-    def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> None:
+    def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> None:
         copies.delete_snapshot(instance.location, database.id, snapshot_id)
 
     def archive(self, instance: Instance, databases: Sequence[Database]) -> Failures:
@@ -263,7 +264,7 @@ class DenoKv(OwnedFiles):
     def _directory(self, instance: Instance, database: Database) -> str:
         return self._place(instance, "live" if database.live else "archive", database.id)
 
-    def _place(self, instance: Instance, stage: str, database_id: str) -> str:
+    def _place(self, instance: Instance, stage: str, database_id: DatabaseId) -> str:
         return copies.place(instance.location, stage, database_id)
 
     def _check(self, instance: Instance, database: Database) -> None:
@@ -271,7 +272,7 @@ class DenoKv(OwnedFiles):
         if problem := why_not_a_database(path):
             raise StorageFailed(f"{path} {problem}", "Put the right file back; it is not replaced by an empty one")
 
-    def _settle(self, instance: Instance, new: list[str], asked: list[str]) -> Failures:
+    def _settle(self, instance: Instance, new: list[DatabaseId], asked: list[DatabaseId]) -> Failures:
         """Sync what was built, move it to its place and sync that: only then is it called done."""
         failures: Failures = {}
         live = os.path.join(instance.location, "live")
@@ -305,7 +306,7 @@ class DenoKv(OwnedFiles):
             failures = dict.fromkeys((database.id for database in databases), reason(error))
         return failures
 
-    def _move(self, instance: Instance, database_id: str, source: str, target: str) -> None:
+    def _move(self, instance: Instance, database_id: DatabaseId, source: str, target: str) -> None:
         """Rename a database's directory. Fails where the target holds anything, so nothing is ever overwritten."""
         os.rename(self._place(instance, source, database_id), self._place(instance, target, database_id))
         failpoints.point("recover.moved" if target == "live" else "archive.moved")

@@ -20,11 +20,15 @@ import os
 
 from provisioner.system.home import DIRECTORY_MODE
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from provisioner.core.ids import DatabaseId
+
 FILE_NAME = "kv.sqlite3"
 OWNER_NAME = "owner.json"
 
 
-def database_path(location: str, database_id: str) -> str:
+def database_path(location: str, database_id: DatabaseId) -> str:
     """Where apps find a database that is connected, until another takes its place."""
     return file_in(os.path.join(location, "live", database_id))
 

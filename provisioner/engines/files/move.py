@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import SnapshotId
 from provisioner.core.model import Database, Instance, Status
 from provisioner.engines.files import copies
 from provisioner.engines.files.layout import file_in, lay_out
@@ -81,7 +82,7 @@ class FilesMoveEnd:
         with self.original(storage, item) as found:
             found.fence()
 
-    def unfence(self, storage: Instance, database: Database, snapshot_ids: Sequence[str]) -> None:
+    def unfence(self, storage: Instance, database: Database, snapshot_ids: Sequence[SnapshotId]) -> None:
         places = _places(storage, database)
         places += [copies.snapshot_place(storage.location, database.id, item) for item in snapshot_ids]
         for place in filter(os.path.isdir, places):

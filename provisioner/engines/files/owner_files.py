@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Instance
 from provisioner.core.owner import InstanceMark, Owner
 from provisioner.engines.files.layout import OWNER_NAME, file_in
@@ -33,11 +34,11 @@ class OwnedFiles:
     def record_owners(self, instance: Instance, owners: Sequence[Owner], *, durable: bool) -> Failures:
         return record(instance.location, owners, durable=durable)
 
-    def find(self, instance: Instance, database_ids: Sequence[str]) -> dict[str, StoredDatabase]:
+    def find(self, instance: Instance, database_ids: Sequence[DatabaseId]) -> dict[DatabaseId, StoredDatabase]:
         found = (find(instance.location, each) for each in database_ids)
         return {there.database_id: there for there in found if there is not None}
 
-    def lost(self, instance: Instance, database_ids: Sequence[str]) -> set[str]:
+    def lost(self, instance: Instance, database_ids: Sequence[DatabaseId]) -> set[DatabaseId]:
         return lost(instance.location, database_ids)
 
     def claims(self, instance: Instance, keys: Collection[str]) -> dict[str, StoredDatabase]:
@@ -86,14 +87,14 @@ def claims(location: str, keys: Iterable[str]) -> dict[str, StoredDatabase]:
     found = {}
     for key in keys:
         with suppress(OSError):
-            there = find(location, os.readlink(os.path.join(location, OWNERS, key)))
+            there = find(location, DatabaseId(os.readlink(os.path.join(location, OWNERS, key))))
             # a power cut may have left the link alone
             if there is not None and (there.owner is None or there.owner.key == key):
                 found[key] = there
     return found
 
 
-def find(location: str, database_id: str) -> StoredDatabase | None:
+def find(location: str, database_id: DatabaseId) -> StoredDatabase | None:
     """A database, live or archived; None if it is not there."""
     for stage, archived in _STAGES:
         directory = os.path.join(location, stage, database_id)
@@ -102,7 +103,7 @@ def find(location: str, database_id: str) -> StoredDatabase | None:
     return None
 
 
-def lost(location: str, database_ids: Iterable[str]) -> set[str]:
+def lost(location: str, database_ids: Iterable[DatabaseId]) -> set[DatabaseId]:
     """Those that are in no stage, on a disk that is there: even an empty one has the stages. Raises StorageFailed."""
     try:
         for stage, _ in _STAGES:
@@ -119,7 +120,7 @@ def lost(location: str, database_ids: Iterable[str]) -> set[str]:
     }
 
 
-def _stored(database_id: str, archived: bool, directory: str) -> StoredDatabase:
+def _stored(database_id: DatabaseId, archived: bool, directory: str) -> StoredDatabase:
     return StoredDatabase(database_id, archived, directory, Owner.parse(_read(os.path.join(directory, OWNER_NAME))))
 
 
@@ -200,12 +201,12 @@ def _unlink(location: str, owner: Owner) -> None:
             os.unlink(path)
 
 
-def _there(location: str) -> Iterator[tuple[str, bool, str]]:
+def _there(location: str) -> Iterator[tuple[DatabaseId, bool, str]]:
     for stage, archived in _STAGES:
         with suppress(FileNotFoundError):
             for name in os.listdir(os.path.join(location, stage)):
                 if len(name) == len(_ID):
-                    yield name, archived, os.path.join(location, stage, name)
+                    yield DatabaseId(name), archived, os.path.join(location, stage, name)
 
 
 def _read(path: str) -> str:

@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Mapping, Sequence
 
+from provisioner.core.ids import DatabaseId, SnapshotId
 from provisioner.engines.files.layout import FILE_NAME
 from provisioner.engines.protocol.engine import Failures
 from provisioner.kv.stores.sqlite.schema import empty_file
@@ -19,18 +20,18 @@ from provisioner.system.home import DIRECTORY_MODE
 _TWO_FROM = 64
 
 
-def staging(database_id: str) -> str:
+def staging(data_id: DatabaseId | SnapshotId) -> str:
     """Where below its instance a database is built; always the same, so that an attempt that was cut off is found."""
-    return f"new/{int(database_id[-1], 16) % 2}"
+    return f"new/{int(data_id[-1], 16) % 2}"
 
 
-def build_all(directories: Mapping[str, str]) -> Failures:
+def build_all(directories: Mapping[DatabaseId, str]) -> Failures:
     """Build a database in each directory, by database id; nothing is synced yet."""
     failures: Failures = {}
     if len(directories) < _TWO_FROM:
         _build_each(list(directories.items()), failures)
         return failures
-    halves: dict[str, list[tuple[str, str]]] = {}
+    halves: dict[str, list[tuple[DatabaseId, str]]] = {}
     for database_id, directory in directories.items():
         halves.setdefault(staging(database_id), []).append((database_id, directory))
     threads = [threading.Thread(target=_build_each, args=(half, failures)) for half in halves.values()]
@@ -41,7 +42,7 @@ def build_all(directories: Mapping[str, str]) -> Failures:
     return failures
 
 
-def _build_each(directories: Sequence[tuple[str, str]], failures: Failures) -> None:
+def _build_each(directories: Sequence[tuple[DatabaseId, str]], failures: Failures) -> None:
     for database_id, directory in directories:
         try:
             build(directory)

@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Instance
 from provisioner.engines.postgres import names, roles
 from provisioner.engines.postgres.access import limits
@@ -191,7 +192,10 @@ def let_go(session: Session, name: str) -> None:
 def make_spare(instance: Instance, session: Session, furnish: Furnish, *, limited: bool) -> str:
     """Make an empty database with a role, which waits for an owner: its name."""
     random = secrets.token_hex(16)
-    begun, spare = names.name(names.BEGUN, instance.id, random), names.name(names.SPARE, instance.id, random)
+    begun, spare = (
+        names.name(names.BEGUN, instance.id, DatabaseId(random)),
+        names.name(names.SPARE, instance.id, DatabaseId(random)),
+    )
     if not held(session, begun):
         raise StorageFailed(f"the name {begun} is taken", "Try again")
     try:

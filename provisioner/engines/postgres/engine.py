@@ -15,6 +15,7 @@ import psycopg
 
 from provisioner.core.connection import KvEndpoint, PostgresEndpoint
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import ShareId, SnapshotId
 from provisioner.core.model import Database, Instance
 from provisioner.engines.postgres import (
     clone,
@@ -86,7 +87,7 @@ class Postgres(OwnedRows):
     def look(self, instance: Instance) -> HealthCheck:
         return preflight.look(instance)
 
-    def renew(self, instance: Instance, database: Database, shares: Sequence[str]) -> None:
+    def renew(self, instance: Instance, database: Database, shares: Sequence[ShareId]) -> None:
         with administering(instance) as session:
             if databases.there(session, [name_of(names.LIVE, instance, database)]):
                 logins.renew(self.contents, instance, session, database, shares)
@@ -219,7 +220,7 @@ class Postgres(OwnedRows):
             visitors.remove_visitor(instance, session, beside, owner)
             databases.wait_until_left(session, beside)
 
-    def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:
+    def swap(self, instance: Instance, database: Database, kept_as: SnapshotId) -> int | None:
         live, beside = (name_of(kind, instance, database) for kind in (names.LIVE, names.BESIDE))
         kept = names.name(names.SNAPSHOT, instance.id, database.id, kept_as)
         with administering(instance) as session:
@@ -254,7 +255,7 @@ class Postgres(OwnedRows):
             pg_dump.run(instance, session, found, arguments, f"dumping {database.name}")
         return path, CopyResult(None, os.path.getsize(path), 0.0)
 
-    def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> CopyResult:
+    def snapshot(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> CopyResult:
         begun, kept = (
             names.name(kind, instance.id, database.id, snapshot_id) for kind in (names.BEGUN, names.SNAPSHOT)
         )
@@ -267,7 +268,7 @@ class Postgres(OwnedRows):
         failpoints.point("snapshot.made")
         return made
 
-    def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> None:
+    def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> None:
         with administering(instance) as session:
             for kind in (names.SNAPSHOT, names.BEGUN):
                 name = names.name(kind, instance.id, database.id, snapshot_id)

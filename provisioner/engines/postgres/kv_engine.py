@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import ShareId
 from provisioner.core.model import Database, Instance
 from provisioner.engines.postgres import clone, databases, lifecycle, names, roles
 from provisioner.engines.postgres.administration import administering, administering_in
@@ -55,7 +56,7 @@ class DenoKvOnPostgres(Postgres):
     apart = "apps reach it through the provisioner server"
     anew = "Programs continue with the new data; their earlier commits are in that snapshot"
 
-    def renew(self, instance: Instance, database: Database, shares: Sequence[str]) -> None:
+    def renew(self, instance: Instance, database: Database, shares: Sequence[ShareId]) -> None:
         """Apps do not log in, whether it is theirs or shared."""
         with administering(instance) as session:
             if databases.there(session, [name_of(names.LIVE, instance, database)]):

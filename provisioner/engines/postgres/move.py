@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import SnapshotId
 from provisioner.core.model import Database, Instance, Status
 from provisioner.engines.postgres import databases, lifecycle, names, roles
 from provisioner.engines.postgres.access import eviction
@@ -103,7 +104,7 @@ class ServerMoveEnd:
                 databases.wait_until_left(session, there, LEAVE_SECONDS)
             _close(storage, session, there, fenced, owner)
 
-    def unfence(self, storage: Instance, database: Database, snapshot_ids: Sequence[str]) -> None:
+    def unfence(self, storage: Instance, database: Database, snapshot_ids: Sequence[SnapshotId]) -> None:
         items = [Source(database, snapshot_id) for snapshot_id in (*snapshot_ids, None)]
         with administering(storage) as session:
             pairs = [(_fenced(storage, item), _place(storage, item)) for item in items]

@@ -18,6 +18,8 @@ the names and the comments of all databases of a server. A comment therefore hol
 
 from __future__ import annotations
 
+from provisioner.core.ids import DatabaseId, InstanceId, ShareId
+
 LIVE, BESIDE, ARCHIVED, SNAPSHOT, BEGUN, SPARE = "pv", "pvn", "pva", "pvs", "pvb", "pvx"
 MOVING, LEFT, SHARER, OWNERS = "pvm", "pvo", "pvt", "pvr"
 
@@ -31,22 +33,22 @@ KV_GENERATION = 0
 """Generation of the passwords of Deno KV roles: no app gets one, so none is replaced together with an app's tokens."""
 
 
-def live(instance_id: str, database_id: str) -> str:
+def live(instance_id: InstanceId, database_id: DatabaseId) -> str:
     return name(LIVE, instance_id, database_id)
 
 
-def name(kind: str, instance_id: str, database_id: str, snapshot_id: str | None = None) -> str:
+def name(kind: str, instance_id: InstanceId, database_id: DatabaseId, part: str | None = None) -> str:
     """16 digits of a snapshot's id fit: 64 bits, which distinguish those of one database."""
     made = f"{kind}_{instance_id[:8]}_{database_id.replace('-', '')}"
-    return made if snapshot_id is None else f"{made}_{snapshot_id.replace('-', '')[:16]}"
+    return made if part is None else f"{made}_{part.replace('-', '')[:16]}"
 
 
-def of_share(instance_id: str, database_id: str, share_id: str) -> str:
+def of_share(instance_id: InstanceId, database_id: DatabaseId, share_id: ShareId) -> str:
     """The role of a timeline that shares a database."""
     return name(SHARER, instance_id, database_id, share_id)
 
 
-def id_of(made: str) -> str:
+def id_of(made: str) -> DatabaseId:
     """The database's id, as the registry has it, of a name with the kind and the instance in front."""
     digits = made.split("_")[2]
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    return DatabaseId("-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])))

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Database, Instance
 from provisioner.core.owner import InstanceMark, Owner
 from provisioner.engines.postgres import databases, names
@@ -35,10 +36,10 @@ class OwnedRows:
     def record_owners(self, instance: Instance, owners: Sequence[Owner], *, durable: bool) -> Failures:
         return record(instance, owners, durable=durable)
 
-    def find(self, instance: Instance, database_ids: Sequence[str]) -> dict[str, StoredDatabase]:
+    def find(self, instance: Instance, database_ids: Sequence[DatabaseId]) -> dict[DatabaseId, StoredDatabase]:
         return _there(instance, database_ids)
 
-    def lost(self, instance: Instance, database_ids: Sequence[str]) -> set[str]:
+    def lost(self, instance: Instance, database_ids: Sequence[DatabaseId]) -> set[DatabaseId]:
         return lost(instance, database_ids)
 
     def claims(self, instance: Instance, keys: Collection[str]) -> dict[str, StoredDatabase]:
@@ -103,13 +104,14 @@ def claims(instance: Instance, keys: Collection[str]) -> dict[str, StoredDatabas
         rows = _asked(
             session, instance, "select timeline, database_id from {table} where timeline = any(%s)", list(keys)
         )
-    there = _there(instance, [row[1] for row in rows]) if rows else {}
+    there = _there(instance, [DatabaseId(row[1]) for row in rows]) if rows else {}
     # of several that were this timeline's one after the other, the live one is its own
-    ordered = sorted((row for row in rows if row[1] in there), key=lambda row: not there[row[1]].archived)
-    return {key: there[database_id] for key, database_id in ordered}
+    claimed = [(key, there[found]) for key, text in rows if (found := DatabaseId(text)) in there]
+    claimed.sort(key=lambda each: not each[1].archived)
+    return dict(claimed)
 
 
-def _there(instance: Instance, database_ids: Sequence[str]) -> dict[str, StoredDatabase]:
+def _there(instance: Instance, database_ids: Sequence[DatabaseId]) -> dict[DatabaseId, StoredDatabase]:
     """Those of these databases that are on the server."""
     kinds = {
         names.name(kind, instance.id, each): (each, kind)
@@ -126,7 +128,7 @@ def _there(instance: Instance, database_ids: Sequence[str]) -> dict[str, StoredD
     }
 
 
-def lost(instance: Instance, database_ids: Sequence[str]) -> set[str]:
+def lost(instance: Instance, database_ids: Sequence[DatabaseId]) -> set[DatabaseId]:
     """Those that are not on the server, which is the one that has been stored on. Raises StorageFailed."""
     with _opened(instance) as session:
         row = session.execute("select to_regnamespace(%s) is not null", (_schema(instance),)).fetchone()
@@ -170,7 +172,7 @@ def drop(instance: Instance) -> None:
         databases.drop(session, _apart(instance))
 
 
-def _owners(instance: Instance, database_ids: Sequence[str]) -> dict[str, Owner]:
+def _owners(instance: Instance, database_ids: Sequence[DatabaseId]) -> dict[str, Owner]:
     with _opened(instance) as session:
         rows = _asked(
             session, instance, "select database_id, owner from {table} where database_id = any(%s)", list(database_ids)

@@ -8,10 +8,11 @@ from typing import Protocol
 
 from provisioner.core.connection import KvEndpoint, PostgresEndpoint
 from provisioner.core.durations import written
+from provisioner.core.ids import DatabaseId, ShareId, SnapshotId
 from provisioner.core.model import Database, Instance
 from provisioner.core.owner import InstanceMark, Owner
 
-Failures = dict[str, str]
+Failures = dict[DatabaseId, str]
 """Why a step failed, by database id. A database that is not in it is done, and on disk."""
 
 
@@ -42,7 +43,7 @@ class HealthCheck:
 class StoredDatabase:
     """A database that is stored at `where`, a path or a name on a server, and whose it says it is; None if it does not."""
 
-    database_id: str
+    database_id: DatabaseId
     archived: bool
     where: str
     owner: Owner | None
@@ -53,7 +54,7 @@ class Source:
     """Where data is copied from: a database as it is, or one of its snapshots."""
 
     database: Database
-    snapshot_id: str | None = None
+    snapshot_id: SnapshotId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ class Engine(Protocol):
     def look(self, instance: Instance) -> HealthCheck:
         """Look, cheaply, whether the instance is there and has room."""
 
-    def renew(self, instance: Instance, database: Database, shares: Sequence[str]) -> None:
+    def renew(self, instance: Instance, database: Database, shares: Sequence[ShareId]) -> None:
         """The valid credentials of the database have changed: admit those, and end the sessions of all others.
 
         `shares` are the ids of those by which other timelines use it. Raises StorageFailed.
@@ -244,7 +245,7 @@ class Engine(Protocol):
         Raises `StorageFailed` where it is not whole.
         """
 
-    def swap(self, instance: Instance, database: Database, kept_as: str) -> int | None:
+    def swap(self, instance: Instance, database: Database, kept_as: SnapshotId) -> int | None:
         """Replace the data with the new database; the old data becomes the snapshot `kept_as`. Returns the bytes that it
         holds, None if there was no data to keep.
 
@@ -258,10 +259,10 @@ class Engine(Protocol):
         """Make the directory with a copy of everything as it is at one moment, in one file: its path. Raises
         `StorageFailed`."""
 
-    def snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> CopyResult:
+    def snapshot(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> CopyResult:
         """Keep a copy of everything as it is at one moment. Raises `StorageFailed`."""
 
-    def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: str) -> None:
+    def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> None:
         """Permanently delete a snapshot, or what exists of it. Raises `StorageFailed`."""
 
     def archive(self, instance: Instance, databases: Sequence[Database]) -> Failures:
@@ -285,10 +286,10 @@ class Engine(Protocol):
         Not `durable`, it may be lost with the power. A database that has no data there is skipped.
         """
 
-    def find(self, instance: Instance, database_ids: Sequence[str]) -> dict[str, StoredDatabase]:
+    def find(self, instance: Instance, database_ids: Sequence[DatabaseId]) -> dict[DatabaseId, StoredDatabase]:
         """By their ids, those of these databases that are there. Raises `StorageFailed`."""
 
-    def lost(self, instance: Instance, database_ids: Sequence[str]) -> set[str]:
+    def lost(self, instance: Instance, database_ids: Sequence[DatabaseId]) -> set[DatabaseId]:
         """Those of these databases of which no data is there, neither live nor archived. Raises `StorageFailed` if the place of
         the instance does not answer, or is not the one that it has stored in."""
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Protocol
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import SnapshotId
 from provisioner.core.model import Database, Instance
 from provisioner.engines.protocol.engine import Source
 from provisioner.engines.protocol.location import is_server
@@ -39,7 +40,7 @@ class MoveEnd(Protocol):
     def fence(self, storage: Instance, item: Source) -> None:
         """From here on no program writes to it, and all acknowledged writes are in it."""
 
-    def unfence(self, storage: Instance, database: Database, snapshot_ids: Sequence[str]) -> None:
+    def unfence(self, storage: Instance, database: Database, snapshot_ids: Sequence[SnapshotId]) -> None:
         """Let programs use a database and its snapshots again, as far as they were fenced."""
 
     def put_away(self, storage: Instance, database: Database) -> None:

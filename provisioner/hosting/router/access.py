@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 
+from provisioner.core.ids import TokenId
 from provisioner.core.model import Scope
 from provisioner.hosting.router.configuration import OWN
 from provisioner.hosting.router.secret_files import Opener, SecretFiles
@@ -40,7 +41,7 @@ class PreviewAccess:
         *,
         lasts_ms: int = LINK_MS,
         once: bool = False,
-        token_id: str | None = None,
+        token_id: TokenId | None = None,
         label: str = "",
     ) -> tuple[Opener, str]:
         """A link that signs in to one host until it expires, and the path of its address."""
@@ -109,7 +110,7 @@ class PreviewAccess:
             return None
         return begun
 
-    def _token(self, site: Site, text: str, now: int) -> tuple[str, int | None] | None:
+    def _token(self, site: Site, text: str, now: int) -> tuple[TokenId, int | None] | None:
         if len(text) > LONGEST_TOKEN:
             return None
         with Tables.open(self._home, busy_seconds=_BUSY_SECONDS) as registry:
@@ -121,7 +122,7 @@ class PreviewAccess:
 
     # the end of access
 
-    def revoke_token(self, token_id: str) -> None:
+    def revoke_token(self, token_id: TokenId) -> None:
         """End what a token has opened."""
         self._links.revoke(lambda link: link.token_id == token_id)
         self.sessions.revoke(lambda session: session.token_id == token_id)

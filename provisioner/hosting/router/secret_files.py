@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import TokenId
 from provisioner.system import secret_key
 from provisioner.system.atomic_file import replace_file
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
@@ -33,7 +34,7 @@ class Opener:
     app_id: str
     host: str | None
     principal: str
-    token_id: str | None
+    token_id: TokenId | None
     label: str
     created_at: int
     ends_at: int | None

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import TokenId
 from provisioner.hosting.host_names import is_host_name
 from provisioner.hosting.router.configuration import SESSIONS
 from provisioner.hosting.router.cookies import COOKIE, SECURE_COOKIE, VALUE
@@ -39,7 +40,7 @@ class Session:
     host: str
     app_id: str
     principal: str
-    token_id: str | None
+    token_id: TokenId | None
     link_id: str | None
     began_at: int
     ends_at: int
@@ -60,7 +61,7 @@ class Sessions:
         now: int,
         *,
         ends_at: int | None = None,
-        token_id: str | None = None,
+        token_id: TokenId | None = None,
         link_id: str | None = None,
     ) -> tuple[Session, str]:
         """A new session and the value of its cookie. It lasts seven days, or until `ends_at`. Raises StorageFailed."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, UsageError, WrongHome
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.move import end_of
@@ -161,7 +162,7 @@ def _forget_processes(home: Home) -> None:
 def _let_go(registry: Registry) -> None:
     """Unlock files that were locked when the home was copied, because they were moving to a location of the original."""
     for row in registry.rows("select id from database where switching and not moved"):
-        database = registry.database(str(row[0]))
+        database = registry.database(DatabaseId(str(row[0])))
         assert database is not None  # noqa: S101 - rows of databases are never deleted
         storage = registry.storage_of(database)
         if inside(registry, storage.location):

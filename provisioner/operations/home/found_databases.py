@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, UsageError
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId
 from provisioner.core.model import App, Instance, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION, shown
 from provisioner.core.owner import InstanceMark, Owner
@@ -34,7 +34,8 @@ def with_id(registry: Registry, text: str) -> Found | None:
         return None
     found = [each for each in _unregistered(registry) if each.id.startswith(text)]
     known = [
-        str(row[0]) for row in registry.rows("select id from database where substr(id, 1, ?) = ?", len(text), text)
+        DatabaseId(str(row[0]))
+        for row in registry.rows("select id from database where substr(id, 1, ?) = ?", len(text), text)
     ]
     for instance in registry.instances() if known else ():
         found += changes.disowned(registry, instance, known)

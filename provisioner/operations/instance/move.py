@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import ConnectMode, Database, Instance
 from provisioner.engines.catalog import engine_for, engine_of
 from provisioner.engines.protocol.engine import StorageTarget
@@ -239,11 +240,11 @@ class _Meter:
         self._done = self._number = self._entries = self._bytes = 0
         self._of = ""
 
-    def begin(self, database_id: str) -> None:
+    def begin(self, database_id: DatabaseId) -> None:
         self._number += 1
         self._of = self._names.get(database_id, "a new database")
 
-    def ended(self, database_id: str) -> None:
+    def ended(self, database_id: DatabaseId) -> None:
         self._done += self._sizes.pop(database_id, 0)
 
     def heard(self, entries: int, size: int) -> None:

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from provisioner.core.errors import summary
+from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import App, Database, Instance, Intent, Scrub, Status, Timeline
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Failures, Source
@@ -58,7 +59,7 @@ class Applier:
         self.left = 0
         self._give_way = give_way
         self._instances: dict[tuple[str, bool], Instance] = {}
-        self._scrubs: dict[str, Scrub] | None = None
+        self._scrubs: dict[InstanceId, Scrub] | None = None
 
     def apply(self, actions: Sequence[planned.Action]) -> None:
         """Carry them out in this order. If it has to give way, how many are `left` says that."""
@@ -132,7 +133,7 @@ class Applier:
 
     def _with_origins(self, made: list[_New]) -> list[_New]:
         """The same, with what those that are to be forks are to be forks of."""
-        sources: dict[str, str] = {}
+        sources: dict[DatabaseId, DatabaseId] = {}
         timelines = {database.id: timeline for database, timeline, _ in made}
         pairs = [(timeline, database) for database, timeline, _ in made]
         for database, source, words in origins(self.registry, self.app, pairs):
@@ -276,7 +277,7 @@ class Applier:
                 self.failed = True
                 self._record([(action.timeline.name, action.database.id, "database.error", problem, self.cause)])
 
-    def _storage(self, instance_id: str, *, moved: bool) -> Instance:
+    def _storage(self, instance_id: InstanceId, *, moved: bool) -> Instance:
         """The instance at the location of its `moved` databases, or of the others: none of this app's is being moved now."""
         where = (instance_id, moved)
         if where not in self._instances:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
+from provisioner.core.ids import DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import App, Database, Hold, Instance, Share, Status, Timeline
 from provisioner.reconcile.apply.new_lineages import lineage_of
 from provisioner.reconcile.apply.new_rows import name_of
@@ -64,7 +65,7 @@ class _Names:
     def __init__(self, registry: Registry, app: App) -> None:
         self._registry, self._app = registry, app
         self._first = registry.first_assigned(app.id)
-        self._instances: dict[str, Instance] = {}
+        self._instances: dict[InstanceId, Instance] = {}
 
     def of(self, database: Database, timeline: Timeline) -> str:
         if database.instance_id not in self._instances:
@@ -72,7 +73,7 @@ class _Names:
         return name_of(self._app, timeline, self._instances[database.instance_id], self._first)
 
 
-def _end_keeping(registry: Registry, app: App, ended: Sequence[Share], moved: set[str], now: int) -> None:
+def _end_keeping(registry: Registry, app: App, ended: Sequence[Share], moved: set[DatabaseId], now: int) -> None:
     """A database that was archived while its timeline used another's was replaced: its retention period starts."""
     places = {(share.timeline_id, share.instance_id) for share in ended}
     registry.save_databases(
@@ -87,7 +88,7 @@ def _arrived(known: Timeline | None, action: RenameTimeline, now: int) -> Timeli
     """The timeline by its new name, with whatever was said of it by the old one."""
     return replace(
         action.old,
-        id=known.id if known else str(uuid.uuid4()),
+        id=known.id if known else TimelineId(str(uuid.uuid4())),
         created_at=known.created_at if known else now,
         branch=action.new,
         revision=action.revision,
@@ -96,7 +97,7 @@ def _arrived(known: Timeline | None, action: RenameTimeline, now: int) -> Timeli
     )
 
 
-def _left_behind(registry: Registry, actions: Sequence[RenameTimeline], moved: set[str]) -> list[Database]:
+def _left_behind(registry: Registry, actions: Sequence[RenameTimeline], moved: set[DatabaseId]) -> list[Database]:
     """What older branches of a name have left in the archive: it is not the next one's that is called so."""
     return [
         replace(item, hold=Hold.ORPHANED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database, Timeline
 from provisioner.core.naming import BRANCH_PREFIX
 from provisioner.git.parents import parent
@@ -18,7 +19,7 @@ _PRODUCTION, _PARENT = FORK + "production", FORK + "parent"
 Made = tuple[Timeline, Database]
 
 
-def origins(registry: Registry, app: App, made: Sequence[Made]) -> Iterator[tuple[Database, str | None, str]]:
+def origins(registry: Registry, app: App, made: Sequence[Made]) -> Iterator[tuple[Database, DatabaseId | None, str]]:
     """For each new database that is not simply to be empty: the id of what it is to be a fork of, or None and why not.
 
     Its origin may be one of the new ones itself.

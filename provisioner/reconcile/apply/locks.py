@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from provisioner.core.ids import DatabaseId, TimelineId
 from provisioner.core.model import App, Database, Instance
 from provisioner.registry.home.follower_guard import must_lead
 from provisioner.registry.store import Registry
@@ -50,7 +51,7 @@ def database_locked(registry: Registry, database: Database, timeout: float = 60.
 
 
 @contextmanager
-def database_if_free(registry: Registry, database_id: str) -> Iterator[bool]:
+def database_if_free(registry: Registry, database_id: DatabaseId) -> Iterator[bool]:
     """True: no other process works on the database, nor can one start before the block ends."""
     fd = try_lock(_database(registry, database_id))
     try:
@@ -61,14 +62,14 @@ def database_if_free(registry: Registry, database_id: str) -> Iterator[bool]:
 
 
 @contextmanager
-def timeline_locked(registry: Registry, timeline_id: str, timeout: float) -> Iterator[None]:
+def timeline_locked(registry: Registry, timeline_id: TimelineId, timeout: float) -> Iterator[None]:
     """Held while a command is run on a timeline, which may take long. Taken before all others. Raises Busy."""
     with locked(_timeline(registry, timeline_id), "the timeline", timeout):
         yield
 
 
 @contextmanager
-def timeline_if_free(registry: Registry, timeline_id: str) -> Iterator[bool]:
+def timeline_if_free(registry: Registry, timeline_id: TimelineId) -> Iterator[bool]:
     """True: no other process runs a command on the timeline, nor can one start before the block ends."""
     fd = try_lock(_timeline(registry, timeline_id))
     try:
@@ -78,7 +79,7 @@ def timeline_if_free(registry: Registry, timeline_id: str) -> Iterator[bool]:
             os.close(fd)
 
 
-def _timeline(registry: Registry, timeline_id: str) -> str:
+def _timeline(registry: Registry, timeline_id: TimelineId) -> str:
     return os.path.join(registry.home.locks, f"timeline-{timeline_id}.lock")
 
 
@@ -104,5 +105,5 @@ def _instance(registry: Registry, instance: Instance) -> str:
     return os.path.join(registry.home.locks, f"instance-{instance.id}.lock")
 
 
-def _database(registry: Registry, database_id: str) -> str:
+def _database(registry: Registry, database_id: DatabaseId) -> str:
     return os.path.join(registry.home.locks, f"database-{database_id}.lock")

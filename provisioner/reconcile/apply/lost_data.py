@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Database, Instance, Intent, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Failures
@@ -34,7 +35,7 @@ def remedy(registry: Registry, database: Database) -> str:
     return f"If it is lost, {back}discard it: provisioner database purge {current.id}"
 
 
-def _lost(instance: Instance, databases: Sequence[Database]) -> set[str]:
+def _lost(instance: Instance, databases: Sequence[Database]) -> set[DatabaseId]:
     """None of them if that cannot be found out, whatever keeps it: then their data counts as there."""
     if instance.moving:  # it may be between two places
         return set()

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database, Instance, Intent, Status, Timeline
 from provisioner.core.naming import database_name
 
@@ -13,7 +14,7 @@ from provisioner.core.naming import database_name
 def begun(new_id: str, app: App, timeline: Timeline, instance: Instance, first: str, now: int) -> Database:
     """The row of a database that is to be made. `first` is the id of the instance that the app was assigned first."""
     return Database(
-        id=new_id,
+        id=DatabaseId(new_id),
         timeline_id=timeline.id,
         instance_id=instance.id,
         name=name_of(app, timeline, instance, first),

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Protocol
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database, Instance, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.core.owner import timeline_key
@@ -93,7 +94,7 @@ def refusals(registry: Registry, app: App, verb: str, groups: Iterable[tuple[Ins
 
 
 def unmakeable(
-    registry: Registry, app: App, instance: Instance, timelines: Mapping[str, Timeline], new: Sequence[Database]
+    registry: Registry, app: App, instance: Instance, timelines: Mapping[DatabaseId, Timeline], new: Sequence[Database]
 ) -> Failures:
     """Of databases that never held data, those whose timelines have data here that the registry does not know as theirs."""
     app_ids = owners.app_ids(registry, app.id) if new else []
@@ -124,7 +125,7 @@ def _is_known(registry: Registry, claimant: StoredDatabase, timeline: Timeline) 
     return found.timeline_id == timeline.id and (claimant.archived or found.status is not Status.ARCHIVED)
 
 
-def _step(database_id: str) -> str:
+def _step(database_id: DatabaseId) -> str:
     return f"To use it, run: provisioner database recover {database_id}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from provisioner.core.errors import summary
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Status
 from provisioner.engines.catalog import engine_of
 from provisioner.reconcile.plan.retry_delay import retry_at
@@ -12,7 +13,7 @@ from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 
 
-def renew(registry: Registry, database_id: str, now: int) -> str:
+def renew(registry: Registry, database_id: DatabaseId, now: int) -> str:
     """Let in who has what is valid now, and end the sessions of all others: why not, empty where that is done.
 
     A database that is not connected gets what is valid when it is.

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from provisioner.core.ids import TimelineId
 from provisioner.core.model import App, Hold, Timeline
 from provisioner.reconcile.apply.new_lineages import lineage_of
 from provisioner.reconcile.plan.actions import OpenTimeline, Orphan, UpdateTimeline
@@ -28,7 +29,7 @@ def record(registry: Registry, app: App, events: Sequence[Event], now: int) -> N
 def opened(app: App, action: OpenTimeline, new_id: str, now: int) -> Timeline:
     """The row of a new timeline."""
     return Timeline(
-        id=new_id,
+        id=TimelineId(new_id),
         app_id=app.id,
         branch=action.branch,
         production=action.production,

@@ -10,6 +10,7 @@ import uuid
 from dataclasses import dataclass, replace
 
 from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.ids import DatabaseId, TimelineId
 from provisioner.core.model import App, Database, Instance, Intent, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.core.owner import Owner
@@ -34,7 +35,7 @@ class Found:
     known: Database | None = None
 
     @property
-    def id(self) -> str:
+    def id(self) -> DatabaseId:
         return self.stored.database_id
 
     @property
@@ -51,7 +52,7 @@ def unregistered(registry: Registry, instance: Instance) -> list[Found]:
     ]
 
 
-def disowned(registry: Registry, instance: Instance, database_ids: list[str] | None = None) -> list[Found]:
+def disowned(registry: Registry, instance: Instance, database_ids: list[DatabaseId] | None = None) -> list[Found]:
     """Those that the registry has otherwise than they say of themselves; of these, or of all. Raises StorageFailed."""
     wanted = owners.with_data(registry, instance.id)
     if database_ids is not None:
@@ -115,7 +116,7 @@ def take_back(registry: Registry, app: App, found: Found, now: int) -> Database:
         return _take_back(registry, app, found, now, frozenset())
 
 
-def _take_back(registry: Registry, app: App, found: Found, now: int, under_way: frozenset[str]) -> Database:
+def _take_back(registry: Registry, app: App, found: Found, now: int, under_way: frozenset[DatabaseId]) -> Database:
     """`under_way` are those that had to go elsewhere before, and make room themselves."""
     owner = found.owner
     assert owner is not None  # noqa: S101 - the caller has found out the owner
@@ -160,7 +161,7 @@ def _row(found: Found, owner: Owner, now: int, app: App) -> Database:
 def _new(found: Found, owner: Owner, *, archived: bool, until: int, now: int) -> Database:
     return Database(
         id=found.id,
-        timeline_id="",
+        timeline_id=TimelineId(""),
         instance_id=found.instance.id,
         name=owner.name,
         status=Status.ARCHIVED if archived else Status.PROVISIONING,
@@ -183,7 +184,7 @@ def _timeline(registry: Registry, app: App, owner: Owner, now: int) -> Timeline:
     if found is not None:
         return found
     made = Timeline(
-        id=str(uuid.uuid4()),
+        id=TimelineId(str(uuid.uuid4())),
         app_id=app.id,
         branch=app.production if owner.production else owner.branch,
         production=owner.production,
@@ -199,7 +200,7 @@ def _timeline(registry: Registry, app: App, owner: Owner, now: int) -> Timeline:
 
 
 def _make_room(
-    registry: Registry, app: App, timeline: Timeline, found: Found, now: int, under_way: frozenset[str]
+    registry: Registry, app: App, timeline: Timeline, found: Found, now: int, under_way: frozenset[DatabaseId]
 ) -> None:
     """Databases without data are removed, and another timeline's returns there; the timeline's own must not be replaced."""
     for other in queries.databases_of(registry, timeline):

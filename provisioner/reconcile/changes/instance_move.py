@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from provisioner.core.errors import LockTimeout, ProvisionerError
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines.protocol.engine import Source
 from provisioner.engines.protocol.move import end_of
@@ -75,7 +76,7 @@ def end(registry: Registry, instance: Instance, now: int) -> bool:
     return True
 
 
-def move(registry: Registry, app: App, database_id: str, clock: Clock, heard: bulk_copy.Heard) -> Moved | None:
+def move(registry: Registry, app: App, database_id: DatabaseId, clock: Clock, heard: bulk_copy.Heard) -> Moved | None:
     """Move one database with its snapshots; None where there was nothing of it to move.
 
     Raises NotMoved, StorageFailed and Busy; then it stays at the old location.
@@ -98,7 +99,7 @@ def move(registry: Registry, app: App, database_id: str, clock: Clock, heard: bu
     raise LockTimeout(f"database {found.name} is changed again and again", "Go on: provisioner instance move INSTANCE")
 
 
-def _to_be_moved(registry: Registry, database_id: str) -> Database | None:
+def _to_be_moved(registry: Registry, database_id: DatabaseId) -> Database | None:
     """The database as it is now; None where there is nothing to copy, and all that there is to say was said."""
     database = registry.database(database_id)
     assert database is not None  # noqa: S101 - rows of databases are never deleted
@@ -176,7 +177,7 @@ def _switch(old: Instance, new: Instance, item: Source, now: int) -> int:
     return late
 
 
-def owners(registry: Registry, database_ids: Sequence[str]) -> list[tuple[App, str]]:
+def owners(registry: Registry, database_ids: Sequence[DatabaseId]) -> list[tuple[App, DatabaseId]]:
     """Each database's id with its app, registered or not."""
     apps = {app.id: app for app in registry.apps(removed=True)}
     found = []

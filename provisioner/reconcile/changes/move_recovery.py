@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database
 from provisioner.engines.protocol.engine import Source
 from provisioner.engines.protocol.move import end_of
@@ -27,12 +28,12 @@ def settle_moves(registry: Registry, app: App, now: int) -> list[str]:
     return problems
 
 
-def _settle_if_possible(registry: Registry, app: App, database_id: str, now: int) -> None:
+def _settle_if_possible(registry: Registry, app: App, database_id: DatabaseId, now: int) -> None:
     with suppress(StorageFailed):  # it stays on its way, which exec and status tell, until this goes well
         settle_move(registry, app, database_id, now)
 
 
-def settle_move(registry: Registry, app: App, database_id: str, now: int) -> None:
+def settle_move(registry: Registry, app: App, database_id: DatabaseId, now: int) -> None:
     """The same of one database, whose lock the caller holds, too. Raises StorageFailed."""
     for database in moves.on_their_way(registry, app.id):
         if database.id != database_id:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 
+from provisioner.core.ids import InstanceId, TimelineId
 from provisioner.core.model import App, Timeline
 from provisioner.engines.protocol.engine import Source
 from provisioner.reconcile.apply.locks import app_locked
@@ -16,7 +17,7 @@ from provisioner.registry.store import Registry
 
 
 def open_preview(
-    registry: Registry, app: App, revision: str, now: int, *, lasts_ms: int, sources: Mapping[str, Source]
+    registry: Registry, app: App, revision: str, now: int, *, lasts_ms: int, sources: Mapping[InstanceId, Source]
 ) -> Timeline:
     """The timeline of a revision (a commit's full id), which it has from `now` on for `lasts_ms`; 0 is without end.
 
@@ -29,7 +30,7 @@ def open_preview(
             timeline = replace(known, gone_at=None, expire_ms=lasts_ms, active_at=now)
         else:
             timeline = Timeline(
-                id=str(uuid.uuid4()),
+                id=TimelineId(str(uuid.uuid4())),
                 app_id=app.id,
                 branch=revision.encode(),
                 production=False,
@@ -47,7 +48,9 @@ def open_preview(
     return timeline
 
 
-def _begin_databases(registry: Registry, app: App, timeline: Timeline, now: int, sources: Mapping[str, Source]) -> None:
+def _begin_databases(
+    registry: Registry, app: App, timeline: Timeline, now: int, sources: Mapping[InstanceId, Source]
+) -> None:
     there = {item.instance_id for item in queries.databases_of(registry, timeline)}
     first = registry.first_assigned(app.id)
     for instance in registry.assigned(app.id):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from provisioner.core.errors import ProvisionerError, StorageFailed
+from provisioner.core.ids import SnapshotId
 from provisioner.core.model import (
     App,
     Database,
@@ -55,7 +56,7 @@ class Replaced:
 
     database: Database
     made: CopyResult
-    kept_as: str | None
+    kept_as: SnapshotId | None
 
 
 def put_in_place(
@@ -117,7 +118,7 @@ def put_in_place(
 
 
 def _begun(database: Database, action: str, detail: str, now: int, deploy: bool) -> Replacement:
-    kept_as = str(uuid.uuid4())
+    kept_as = SnapshotId(str(uuid.uuid4()))
     return Replacement(database.id, action, detail, kept_as, False, None, None, None, now, deploy=deploy)
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from provisioner.core.errors import ProvisionerError
+from provisioner.core.ids import TimelineId
 from provisioner.core.model import App, Database, Status, Timeline
 from provisioner.reconcile.changes.snapshots import keep_newest, take_snapshots
 from provisioner.reconcile.plan.actions import Action, RenameTimeline, UpdateTimeline
@@ -14,7 +15,7 @@ from provisioner.registry.store import Registry
 
 REVISION = "revision"
 
-Moved = tuple[str, str]
+Moved = tuple[TimelineId, str]
 """A timeline by its id, and the revision that it is about to leave."""
 
 

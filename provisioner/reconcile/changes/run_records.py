@@ -11,6 +11,7 @@ from functools import partial
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
+from provisioner.core.ids import RunId
 from provisioner.core.model import App, Database, Run, RunState, Timeline
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
@@ -31,7 +32,7 @@ def begun(
 ) -> Iterator[Run]:
     """A run that is recorded as running; the block ends it with `end`. If it does not, the run was interrupted."""
     run = Run(
-        id=str(uuid.uuid4()),
+        id=RunId(str(uuid.uuid4())),
         timeline_id=timeline.id,
         database_id=database.id if database else None,
         kind=kind,

@@ -15,8 +15,8 @@ from dataclasses import replace
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import ConnectedDatabase, KvEndpoint, PostgresEndpoint, TimelineConnection, variables
 from provisioner.core.errors import LockTimeout, ProvisionerError, StorageFailed, UsageError
-from provisioner.core.ids import AppId
-from provisioner.core.model import App, Context, Database, Run, RunState, Scrub, Status, Timeline
+from provisioner.core.ids import AppId, DatabaseId, SnapshotId
+from provisioner.core.model import NO_SHARE, App, Context, Database, Run, RunState, Scrub, Status, Timeline
 from provisioner.core.redaction import Secret
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import CopyResult, Engine, Source
@@ -111,7 +111,7 @@ def _command(
     )
 
 
-def copy_aside(registry: Registry, app_id: AppId, database_id: str, stop: Stop, *, wait: bool) -> bool:
+def copy_aside(registry: Registry, app_id: AppId, database_id: DatabaseId, stop: Stop, *, wait: bool) -> bool:
     """Make a database that is to be a copy which passes its instance's rule; what comes of it is in the registry.
 
     Where another process is at it, `wait` for its end; else that is False.
@@ -144,7 +144,7 @@ def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | 
             _record(registry, app, failure_of(database, why, now_ms()), why)
             return
         try:
-            source = registry.database(database.forked_from or "")
+            source = registry.database(database.forked_from or DatabaseId(""))
             assert source is not None  # noqa: S101 - rows of databases are never deleted
             origin = Source(source, database.forked_snapshot)
             made = scrubbed(registry, app, database, rule, lambda: engine.copy_beside(instance, database, origin), stop)
@@ -159,7 +159,7 @@ def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | 
         if current is None or not current.copied_aside:  # its branch has been deleted in the meantime
             engine.discard(instance, database)
             return
-        engine.swap(instance, database, str(uuid.uuid4()))
+        engine.swap(instance, database, SnapshotId(str(uuid.uuid4())))
         now = now_ms()
         connected = replace(
             current,
@@ -180,7 +180,7 @@ def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | 
 def _beside_source(registry: Registry, app: App, database: Database) -> Database:
     """The row of a copy that is to be made where its source is by now: its instance may be on the move."""
     with app_locked(registry, app):
-        source = registry.database(database.forked_from or "")
+        source = registry.database(database.forked_from or DatabaseId(""))
         if source is not None and source.moved != database.moved and database.connected_at is None:
             set_moved(registry, database, moved=source.moved)
         found = registry.database(database.id)
@@ -220,6 +220,7 @@ def _environment(
         context=context,
         databases=[
             ConnectedDatabase(
+                share=NO_SHARE,
                 instance=instance.slug,
                 instance_id=instance.id,
                 engine=instance.engine,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from provisioner.core.errors import ProvisionerError
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database, Intent, Share, Status, Timeline
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.registry import shares
@@ -42,6 +43,6 @@ def unshare(registry: Registry, app: App, timeline: Timeline, ended: Sequence[Sh
             _record(registry, app, timeline, now, "database.unshare", item.database_id)
 
 
-def _record(registry: Registry, app: App, timeline: Timeline, now: int, action: str, database_id: str) -> None:
+def _record(registry: Registry, app: App, timeline: Timeline, now: int, action: str, database_id: DatabaseId) -> None:
     name = os.fsdecode(timeline.name)
     registry.record(now, action, registry.who, app_id=app.id, timeline=name, database_id=database_id)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from provisioner.core.errors import ProvisionerError
+from provisioner.core.ids import DatabaseId, SnapshotId
 from provisioner.core.model import App, Database, Instance, Snapshot, SnapshotState
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Engine
@@ -54,7 +55,9 @@ def take_snapshots(
 def _begun(registry: Registry, database: Database, label: str, cause: str, now: int, set_id: str) -> Snapshot:
     revision = registry.timeline(database.timeline_id).revision
     making = SnapshotState.MAKING
-    return Snapshot(str(uuid.uuid4()), database.id, label, cause, revision, making, None, None, now, None, set_id)
+    return Snapshot(
+        SnapshotId(str(uuid.uuid4())), database.id, label, cause, revision, making, None, None, now, None, set_id
+    )
 
 
 def _made(registry: Registry, database: Database, snapshot: Snapshot) -> Snapshot:
@@ -107,7 +110,7 @@ def remove(registry: Registry, snapshot: Snapshot, now: int) -> None:
         )
 
 
-def row_of(registry: Registry, database_id: str) -> Database:
+def row_of(registry: Registry, database_id: DatabaseId) -> Database:
     """The database's row as it is now."""
     found = registry.database(database_id)
     assert found is not None  # noqa: S101 - rows of databases are never deleted

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import App, Database, Instance, Share, Timeline
 
 
@@ -36,7 +37,7 @@ class Desired:
     unowned: Mapping[bytes, str] = field(default_factory=dict)
     unclear: Mapping[bytes, frozenset[bytes]] = field(default_factory=dict)
     renewed: frozenset[bytes] = frozenset()
-    deleted: dict[str, int] | None = None
+    deleted: dict[InstanceId, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Actual:
     timelines: tuple[Timeline, ...]
     databases: tuple[Database, ...]
     shares: tuple[Share, ...] = ()
-    waited: Mapping[str, int] = field(default_factory=dict)
+    waited: Mapping[DatabaseId, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Database, Hold, Timeline
 from provisioner.reconcile.plan.actions import Action, Ensure, Orphan, RenameTimeline
 from provisioner.reconcile.plan.planner_context import PlannerContext, resting, settled, text
@@ -41,7 +42,7 @@ def follows(look: PlannerContext) -> tuple[list[Action], set[bytes]]:
     return [*steps, *going.values()], {name for follow in pending for name in (follow.old.branch, follow.new)}
 
 
-def _protected(look: PlannerContext, new: Timeline | None, leaving: Collection[str]) -> bool:
+def _protected(look: PlannerContext, new: Timeline | None, leaving: Collection[DatabaseId]) -> bool:
     """Would data that is not to go have to make room?"""
     if new is None:
         return False
@@ -55,7 +56,9 @@ def _used(follow: RenameTimeline) -> list[Database]:
     return [database for database in follow.databases if database.live or database.instance_id not in aside]
 
 
-def _before(look: PlannerContext, follow: RenameTimeline, new: Timeline | None, leaving: set[str]) -> Iterator[Action]:
+def _before(
+    look: PlannerContext, follow: RenameTimeline, new: Timeline | None, leaving: set[DatabaseId]
+) -> Iterator[Action]:
     """First make room and have the data live, then move it: two plans, since each step may fail separately."""
     cause = f"replaced: {text(follow.old.branch)} was renamed to {text(follow.new)}"
     if new is not None:

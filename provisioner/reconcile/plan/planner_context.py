@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from provisioner.core.ids import DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import App, Database, Hold, Intent, Share, Status, Timeline
 from provisioner.core.waiting_time import over_at
 from provisioner.reconcile.plan.actions import Actual, Archive, Desired
 
-Retry = bool | frozenset[str]
+Retry = bool | frozenset[DatabaseId]
 """Whether to wait for the time at which what failed is tried again: all of it, none, or the databases with these ids."""
 
 
@@ -19,15 +20,15 @@ class PlannerContext:
         self.desired, self.actual, self.now, self.retry = desired, actual, now, retry
         self.app = desired.app
         self.next_at: int | None = None
-        self.databases: dict[str, list[Database]] = defaultdict(list)
-        self.lost: dict[str, list[Database]] = defaultdict(list)  # those on instances that were deleted
+        self.databases: dict[TimelineId, list[Database]] = defaultdict(list)
+        self.lost: dict[TimelineId, list[Database]] = defaultdict(list)  # those on instances that were deleted
         for database in actual.databases:
             if database.instance_id in (desired.deleted or {}):
                 self.lost[database.timeline_id].append(database)
                 continue
             self.databases[database.timeline_id].append(database)
-        self.shares: dict[str, dict[str, Share]] = defaultdict(dict)  # by timeline and instance
-        self._sharing: dict[str, list[str]] = defaultdict(list)  # by database
+        self.shares: dict[TimelineId, dict[InstanceId, Share]] = defaultdict(dict)  # by timeline and instance
+        self._sharing: dict[DatabaseId, list[TimelineId]] = defaultdict(list)  # by database
         for share in actual.shares:
             self.shares[share.timeline_id][share.instance_id] = share
             self._sharing[share.database_id].append(share.timeline_id)
@@ -40,7 +41,7 @@ class PlannerContext:
 
     def newest(self, timeline: Timeline) -> list[Database]:
         """On each instance the database that a timeline continues with: the live one, else the last archived."""
-        best: dict[str, Database] = {}
+        best: dict[InstanceId, Database] = {}
         for database in self.databases[timeline.id]:
             over = self.over_at(database)
             if database.intent is Intent.PURGE or (over is not None and over <= self.now):

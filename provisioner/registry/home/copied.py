@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
+from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import Database, Instance, Status, detached
 from provisioner.registry.moves import set_moved, set_switching
 from provisioner.registry.store import Registry
@@ -30,7 +31,9 @@ def inside(registry: Registry, location: str) -> bool:
 
 def all_instances(registry: Registry) -> list[Instance]:
     """Also those that were deleted."""
-    return [registry.instance_of(str(row[0])) for row in registry.rows("select id from instance order by rowid")]
+    return [
+        registry.instance_of(InstanceId(str(row[0]))) for row in registry.rows("select id from instance order by rowid")
+    ]
 
 
 def separate(registry: Registry, home_id: str, now: int) -> list[LeftBehind]:
@@ -80,7 +83,7 @@ def _separated(registry: Registry, instance: Instance) -> list[LeftBehind]:
     held = [
         found
         for row in registry.rows("select id from database where instance_id = ? order by rowid", instance.id)
-        if (found := registry.database(str(row[0]))) is not None
+        if (found := registry.database(DatabaseId(str(row[0])))) is not None
     ]
     ends = [instance.storage(moved=moved) for moved in ((False, True) if instance.moving else (False,))]
     own = [end for end in ends if inside(registry, end.location)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from provisioner.core.ids import DatabaseId
 from provisioner.core.waiting_time import over_at
 from provisioner.registry.instances import Deleted, deleted
 from provisioner.registry.store import Registry
@@ -54,14 +55,14 @@ _WAITING: Final = (
 )
 
 
-def waited(registry: Registry, now: int) -> dict[str, int]:
+def waited(registry: Registry, now: int) -> dict[DatabaseId, int]:
     """By the ids of the archived databases whose time is over by the wall clock at `now` (ms): how long they have waited."""
     rows = registry.rows(
         "select id, waits_from from database where purge_at <= ? and status = 'archived' and waits_from is not null",
         now,
     )
     total = observed_ms(registry) if rows else 0
-    return {str(row[0]): total - int(str(row[1])) for row in rows}
+    return {DatabaseId(str(row[0])): total - int(str(row[1])) for row in rows}
 
 
 def recoverable_until(registry: Registry, item: Deleted, now: int) -> int:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, DatabaseId, InstanceId
 from provisioner.core.owner import InstanceMark, Owner
 from provisioner.registry.connection import Tables
 
@@ -42,25 +42,25 @@ class RecordedOwner:
         return said.key == self.owner.key or not self.past.isdisjoint((said.timeline, said.key.encode()))
 
 
-def known(registry: Tables, database_ids: Sequence[str]) -> list[RecordedOwner]:
+def known(registry: Tables, database_ids: Sequence[DatabaseId]) -> list[RecordedOwner]:
     """Of the databases with these ids, those that the registry has."""
     rows = registry.rows(_OWNERS, json.dumps(list(database_ids)))
     return [RecordedOwner(_owner(row[1:]), frozenset(_blob(row[0]).split(b"\n")) - {b""}) for row in rows]
 
 
-def owners(registry: Tables, database_ids: Sequence[str]) -> list[Owner]:
+def owners(registry: Tables, database_ids: Sequence[DatabaseId]) -> list[Owner]:
     return [each.owner for each in known(registry, database_ids)]
 
 
-def registered(registry: Tables) -> set[str]:
+def registered(registry: Tables) -> set[DatabaseId]:
     """The ids of all databases that have, or are to have, data."""
-    return {str(row[0]) for row in registry.rows("select id from database where status <> 'purged'")}
+    return {DatabaseId(str(row[0])) for row in registry.rows("select id from database where status <> 'purged'")}
 
 
-def with_data(registry: Tables, instance_id: str) -> list[str]:
+def with_data(registry: Tables, instance_id: InstanceId) -> list[DatabaseId]:
     """The ids of an instance's databases that have data."""
     words = "select id from database where instance_id = ? and connected_at is not null and status <> 'purged'"
-    return [str(row[0]) for row in registry.rows(words, instance_id)]
+    return [DatabaseId(str(row[0])) for row in registry.rows(words, instance_id)]
 
 
 def begin_anew(registry: Tables, said: Owner, now: int) -> None:
@@ -85,16 +85,16 @@ def app_ids(registry: Tables, app_id: AppId) -> list[AppId]:
     return [app_id, *(AppId(str(row[0])) for row in rows)]
 
 
-def due(registry: Tables, app_id: AppId, *, new: bool) -> list[str]:
+def due(registry: Tables, app_id: AppId, *, new: bool) -> list[DatabaseId]:
     """The ids of an app's databases beside which it is to be written whose they are: changed ones, or also `new` ones.
 
     Reads no others.
     """
     kinds = (CHANGED, NEW) if new else (CHANGED,)
-    return [str(row[0]) for kind in kinds for row in registry.rows(_DUE.format(due=kind), app_id)]
+    return [DatabaseId(str(row[0])) for kind in kinds for row in registry.rows(_DUE.format(due=kind), app_id)]
 
 
-def end_due(registry: Tables, database_ids: Sequence[str]) -> None:
+def end_due(registry: Tables, database_ids: Sequence[DatabaseId]) -> None:
     """It is written, and on disk."""
     registry.write_all(
         "update database set owner_due = 0, owner_was = null where id = ?", [(each,) for each in database_ids]
@@ -102,7 +102,8 @@ def end_due(registry: Tables, database_ids: Sequence[str]) -> None:
 
 
 def _owner(row: tuple[object, ...]) -> Owner:
-    mark = InstanceMark(*(str(each) for each in row[:4]))
+    home_id, instance_id, slug, engine = (str(each) for each in row[:4])
+    mark = InstanceMark(home_id, InstanceId(instance_id), slug, engine)
     app_id, app, repository, branch, production, preview, database_id, name, created_at = row[4:]
     return Owner(
         instance=mark,
@@ -112,7 +113,7 @@ def _owner(row: tuple[object, ...]) -> Owner:
         branch=_blob(branch),
         production=bool(production),
         preview=bool(preview),
-        database_id=str(database_id),
+        database_id=DatabaseId(str(database_id)),
         name=str(name),
         created_at=int(str(created_at)),
     )

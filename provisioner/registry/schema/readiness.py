@@ -39,11 +39,11 @@ _READY = """
 _TOUCHED = "insert into timeline_touched"
 
 
-def _touched_by(database_id: str) -> str:
+def _touched_by(database: str) -> str:
     """Note the timelines that use a database: its own, and those that share it."""
     return f"""
-      {_TOUCHED} select timeline_id from database where id = {database_id};
-      {_TOUCHED} select timeline_id from share where database_id = {database_id};
+      {_TOUCHED} select timeline_id from database where id = {database};
+      {_TOUCHED} select timeline_id from share where database_id = {database};
     """
 
 

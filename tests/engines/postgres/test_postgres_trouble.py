@@ -11,6 +11,7 @@ from pg_server import PgServer, account, pg_running
 from pg_world import connected_to, environment, left, mark, marked, pg_shop
 from support import database_of, ok, provisioner, statuses
 
+from provisioner.core.ids import DatabaseId
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.postgres import names
 from provisioner.registry.store import Registry
@@ -178,7 +179,7 @@ def test_an_unknown_database_with_anything_in_it_is_nobodys_to_drop(tmp_path: Pa
     pg_shop(tmp_path / "shop", pg)
     with Registry.open(Home(str(home))) as registry:
         (instance,) = registry.instances()
-        unknown = {names.live(instance.id, str(uuid.uuid4())): made for made in ["", *MADE.values()]}
+        unknown = {names.live(instance.id, DatabaseId(str(uuid.uuid4()))): made for made in ["", *MADE.values()]}
         for name, made in unknown.items():
             pg.create_closed(name)
             if made:

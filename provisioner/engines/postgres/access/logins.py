@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.ids import ShareId
 from provisioner.core.model import Database, Instance
 from provisioner.engines.postgres import lifecycle, names, roles
 from provisioner.engines.postgres.access import eviction, limits
@@ -26,7 +27,7 @@ _LOOK_SECONDS = 0.01
 
 
 def renew(
-    contents: SchemaSetup, instance: Instance, session: Session, database: Database, shares: Sequence[str]
+    contents: SchemaSetup, instance: Instance, session: Session, database: Database, shares: Sequence[ShareId]
 ) -> None:
     """Let in who has what is valid now. End the sessions of all others, and roll back what their roles have prepared.
 
