@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -245,24 +244,3 @@ def _planned(registry: Registry, seen: Observation, now: int, retry: Retry) -> P
         found = replace(found, actions=within_limit(seen.desired.app, found.actions, there))
     times = [at for at in (found.next_at, seen.next_at) if at is not None]
     return replace(found, next_at=min(times, default=None))
-
-
-def describe(action: Action) -> dict[str, str | None]:
-    """An action for people and programs: what, on which timeline and database, why, and what failed last."""
-    timeline = getattr(action, "timeline", None) or getattr(action, "old", None)
-    database = getattr(action, "database", None)
-    cause = getattr(action, "cause", None) or getattr(action, "reason", None)
-    if isinstance(action, RenameTimeline):
-        cause = f"its branch was renamed to {os.fsdecode(action.new)}"
-    if timeline is None:
-        branch = os.fsdecode(action.branch)  # type: ignore[union-attr]
-        name = "production" if action.production else f"git-branch/{branch}"  # type: ignore[union-attr]
-    else:
-        name = os.fsdecode(timeline.name)
-    return {
-        "action": type(action).__name__.lower(),
-        "timeline": name,
-        "database": database.name if database else None,
-        "cause": cause,
-        "error": database.error if database else None,
-    }

@@ -19,6 +19,7 @@ from provisioner.operations.reconcile_now import run
 from provisioner.reconcile import controller
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.plan.actions import Archive, Purge
+from provisioner.reconcile.plan.description import describe
 from provisioner.reconcile.plan.planner_context import expires_at
 from provisioner.registry.instances import deleted
 from provisioner.registry.shares import shares
@@ -67,7 +68,7 @@ def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes:
 def _due(registry: Registry, app: App) -> Iterator[Item]:
     for action in controller.look(registry, app, now_ms(), by_the_clock=True).actions:
         if isinstance(action, Archive | Purge):
-            described = controller.describe(action)
+            described = describe(action)
             yield {
                 "app": app.slug,
                 "timeline": described["timeline"],

@@ -13,6 +13,7 @@ from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.operations.reconcile_now import must_be_deployed, run_whole
 from provisioner.reconcile import controller
+from provisioner.reconcile.plan.description import describe
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
@@ -86,7 +87,7 @@ def _of_app(app: App, error: Exception) -> ProvisionerError:
 
 def _print_plans(registry: Registry, apps: list[App], as_json: bool) -> None:
     actions = [
-        {"app": app.slug, **controller.describe(action)}
+        {"app": app.slug, **describe(action)}
         for app in apps
         for action in controller.preview(registry, app, now_ms()).actions
     ]
