@@ -13,7 +13,7 @@ from dataclasses import replace
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import variables
 from provisioner.core.errors import LockTimeout, ProvisionerError
-from provisioner.core.ids import AppId, TimelineId
+from provisioner.core.ids import AppId, DatabaseId, TimelineId
 from provisioner.core.model import App, Run, RunState, Status, Timeline, deploy_status
 from provisioner.core.naming import PRODUCTION
 from provisioner.core.redaction import Secret
