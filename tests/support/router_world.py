@@ -173,10 +173,9 @@ class World:
         return found
 
     def raw(self, request: bytes, port: int = 0) -> bytes:
-        """What comes back for these bytes, until the router closes the connection."""
+        """What comes back for these bytes, until the router closes the connection, so the request must ask for that."""
         with socket.create_connection(("127.0.0.1", port or self.port), timeout=60) as connection:
             connection.sendall(request)
-            connection.shutdown(socket.SHUT_WR)
             found = bytearray()
             with suppress(ConnectionResetError):
                 while piece := connection.recv(65536):

@@ -182,7 +182,7 @@ class _Conversation:
         now = now_ms()
         if asked.bypass and self._access.bypasses_with(site, asked.bypass, now):
             return True
-        return self._access.sessions.find(asked.host, asked.cookies, now) is not None
+        return self._access.sessions.find(asked.host, asked.cookies, now, encrypted=asked.encrypted) is not None
 
     async def _woken(self, asked: Inquiry, site: Site, protocol: Any) -> GatewayAnswer | None:
         """None if the client has left."""

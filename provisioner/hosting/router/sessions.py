@@ -21,7 +21,7 @@ from provisioner.core.errors import StorageFailed
 from provisioner.core.ids import TokenId
 from provisioner.hosting.host_names import is_host_name
 from provisioner.hosting.router.configuration import SESSIONS
-from provisioner.hosting.router.cookies import COOKIE, SECURE_COOKIE, VALUE
+from provisioner.hosting.router.cookies import VALUE, cookie_name
 from provisioner.system import secret_key
 from provisioner.system.atomic_file import replace_file
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
@@ -84,9 +84,9 @@ class Sessions:
             ) from error
         return session, value
 
-    def find(self, host: str, cookie_header: str, now: int) -> str | None:
+    def find(self, host: str, cookie_header: str, now: int, *, encrypted: bool) -> str | None:
         """The value of a cookie in the header that is a session of this host now."""
-        for value in _values(cookie_header):
+        for value in _values(cookie_header, cookie_name(encrypted=encrypted)):
             if (
                 int(value.partition(".")[2]) * 1000 > now
                 and is_host_name(host)
@@ -155,11 +155,11 @@ class Sessions:
         return os.path.join(self._directory, host, value)
 
 
-def _values(header: str) -> Iterator[str]:
+def _values(header: str, wanted: str) -> Iterator[str]:
     """What the header of a request has for our cookie."""
     for pair in header.split(";"):
         name, _, value = pair.partition("=")
-        if name.strip() in (COOKIE, SECURE_COOKIE) and _VALUE.fullmatch(value.strip()):
+        if name.strip() == wanted and _VALUE.fullmatch(value.strip()):
             yield value.strip()
 
 

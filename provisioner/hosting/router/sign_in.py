@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -82,7 +83,8 @@ class SignIn:
         return answers.redirect(following, [_set_cookie(value, seconds, encrypted=asked.encrypted)])
 
     async def _sign_out(self, asked: Inquiry) -> GatewayAnswer:
-        value = await self._in_thread(self._access.sessions.find, asked.host, asked.cookies, now_ms())
+        find = partial(self._access.sessions.find, encrypted=asked.encrypted)
+        value = await self._in_thread(find, asked.host, asked.cookies, now_ms())
         if value is not None:
             await self._in_thread(self._access.sessions.end, asked.host, value)
         return answers.redirect("/", [_set_cookie("", 0, encrypted=asked.encrypted)])
