@@ -31,7 +31,8 @@ class Routes:
         kind, other = (OPEN, CLOSED) if public else (CLOSED, OPEN)
         address = f"{LOOPBACK}:{port}"
         directory = self._of(kind, host)
-        os.makedirs(directory, mode=DIRECTORY_MODE, exist_ok=True)
+        for each in (self.directory, os.path.dirname(directory), directory):
+            os.makedirs(each, mode=DIRECTORY_MODE, exist_ok=True)  # which has a mode for the last one only
         os.close(os.open(os.path.join(directory, address), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
         for name in os.listdir(directory):
             if name != address:

@@ -130,8 +130,8 @@ class World:
         self.apps.site(host, public=False, app_id=app_id, production=production)
         self.routes.set(host, port, public=False)
 
-    def sleeping(self, host: str, port: int, *, public: bool = True) -> None:
-        self.apps.site(host, public=public)
+    def sleeping(self, host: str, port: int, app_id: str = "app", *, public: bool = True) -> None:
+        self.apps.site(host, public=public, app_id=app_id)
         self.apps.answers[host] = lambda: settled(AppRunning(port))
 
     @property

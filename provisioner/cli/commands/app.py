@@ -21,6 +21,7 @@ from provisioner.environment import env_files
 from provisioner.git import hooks
 from provisioner.git.command import must_be_trusted
 from provisioner.git.worktree import find_checkout
+from provisioner.hosting.router.access import PreviewAccess
 from provisioner.operations import documents as view
 from provisioner.operations.apps import Deploying, change
 from provisioner.operations.repositories import leave
@@ -214,6 +215,7 @@ def remove(slug: str | None, yes: bool, as_json: bool) -> None:
             registry.unassign(instance, app, now_ms())
         archive_all(registry, app, now_ms(), "its app was removed")
         env_files.forget_app(registry.home, app.id, app.git_dir)
+        PreviewAccess(registry.home).forget_app(app.id)
         registry.remove_app(app, now_ms())
         if checkout is not None:
             with suppress(OSError):

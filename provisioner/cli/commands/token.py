@@ -18,6 +18,7 @@ from provisioner.core.model import Scope, Status, Token
 from provisioner.core.naming import shown
 from provisioner.dashboard.web import session_files
 from provisioner.environment.resolve import Selectors
+from provisioner.hosting.router.access import PreviewAccess
 from provisioner.operations import documents
 from provisioner.operations.home import credentials
 from provisioner.operations.target import all_used, only_one
@@ -191,6 +192,7 @@ def revoke(token_id: TokenId | None, selectors: Selectors, database: str | None,
             raise NotResolved(f"no token {tokens.split(str(token_id))[0]!r}", "List tokens: provisioner token list")
         tokens.revoke(registry, known[0], now_ms())
         session_files.revoke(home, lambda session: session.token_id == known[0].id)
+        PreviewAccess(home).revoke_token(known[0].id)
         now_known = tokens.find(registry, known[0].id) or known
         say(f"Revoked token {known[0].id}", _document(registry, now_known[0]) if as_json else None)
 
@@ -201,7 +203,8 @@ def revoke(token_id: TokenId | None, selectors: Selectors, database: str | None,
 def rotate_key(yes: bool, as_json: bool) -> None:
     """Replace the home's key and revoke injected credentials.
 
-    Revokes everything that 'exec' and 'env' have injected, and ends every session of the dashboard. Listed tokens stay valid.
+    Revokes everything that 'exec' and 'env' have injected, and ends every session of the dashboard and of previews.
+    Listed tokens stay valid.
     """
     home = the_home()
     with Registry.open(home) as registry:

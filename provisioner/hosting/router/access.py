@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from provisioner.core.ids import TokenId
 from provisioner.core.model import Scope
@@ -132,6 +133,13 @@ class PreviewAccess:
         for files in (self._links, self._bypass):
             files.revoke(lambda each: each.app_id == app_id)
         self.sessions.revoke(lambda session: session.app_id == app_id)
+
+    def keep_only(self, find: Callable[[str], Site | None]) -> None:
+        """End what opens hosts that are gone, or that are another app's by now."""
+        for host, app_id in {(each.host, each.app_id) for each in self.sessions.listing(0)}:
+            site = find(host)
+            if site is None or site.app_id != app_id:
+                self.sessions.revoke(lambda session, of=(host, app_id): (session.host, session.app_id) == of)  # type: ignore[misc]
 
     def forget_host(self, host: str) -> None:
         """End everything that opens this host, which is gone, or is another's from now on."""

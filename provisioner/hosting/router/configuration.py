@@ -21,6 +21,7 @@ from provisioner.hosting.routes import CLOSED, LOOPBACK, OPEN
 OWN = "/.provisioner"  # paths below it are the router's on every host
 
 ASK, KNOWN = "/ask", "/known"  # paths that only the router itself asks the gateway for
+ASK_AGAIN = 570  # a status between the two: this daemon ends, and the next one is to be asked
 
 GATEWAY_SOCKET = "gateway.sock"
 ADMIN_SOCKET = "admin.sock"
@@ -44,7 +45,7 @@ _APP_IDLE = "1500ms"
 _APP_CONNECTIONS = 256
 _DIAL = "3s"
 _FIRST_TRY, _SECOND_TRY = "1s", "5s"
-_GATEWAY_TRY = "10s"  # while a daemon starts again
+_GATEWAY_TRIES, _GATEWAY_PAUSE = 200, "50ms"  # while a daemon starts again
 _FORM_BYTES = 16_384
 _HOST_PATTERN = r"^[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?$"
 _FORWARDED = ["Forwarded", "X-Forwarded-*", "X-Real-Ip"]
@@ -215,7 +216,7 @@ def _gateway(**more: Any) -> Json:
         "handler": "reverse_proxy",
         "upstreams": [{"dial": f"unix/{GATEWAY_SOCKET}"}],
         "headers": {"request": {"set": said, "delete": ["Via"]}, "response": {"delete": ["Server"]}},
-        "load_balancing": {"try_duration": _GATEWAY_TRY, "try_interval": "50ms"},
+        "load_balancing": {"retries": _GATEWAY_TRIES, "try_interval": _GATEWAY_PAUSE, "retry_match": _NEVER},
         "transport": {"protocol": "http", "compression": False, "keep_alive": {"max_idle_conns_per_host": 64}},
         **more,
     }
@@ -239,6 +240,9 @@ def _asking(then: str) -> Json:
             }
         ],
     )
+    # Asking changes nothing, so it is done again whatever happened to the daemon, however long it has taken.
+    cut_off = f"{{http.reverse_proxy.is_transport_error}} == true || {{http.reverse_proxy.status_code}} == {ASK_AGAIN}"
+    asking["load_balancing"]["retry_match"] = [{"expression": cut_off}]
     asking["headers"]["request"]["delete"] = [
         *("Via", "Upgrade", "Connection", "Content-Length", "Content-Type", "Expect", "Transfer-Encoding"),
         *("Sec-Websocket-*", "Range", "If-*", "Te", "Trailer"),

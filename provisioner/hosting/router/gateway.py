@@ -27,7 +27,7 @@ from provisioner.hosting.host_names import is_host_name
 from provisioner.hosting.router import answers, inquiry
 from provisioner.hosting.router.access import PreviewAccess
 from provisioner.hosting.router.answers import GatewayAnswer
-from provisioner.hosting.router.configuration import ASK, GATEWAY_SOCKET, KNOWN, OWN, UPSTREAM
+from provisioner.hosting.router.configuration import ASK, ASK_AGAIN, GATEWAY_SOCKET, KNOWN, OWN, UPSTREAM
 from provisioner.hosting.router.inquiry import Inquiry
 from provisioner.hosting.router.pending import MOST, Full, Pending
 from provisioner.hosting.router.sign_in import SignIn
@@ -42,6 +42,7 @@ PAGE_SECONDS = 2.0  # until a browser is shown that the app starts
 WAIT_SECONDS = 600.0  # that other programs are kept waiting at most
 _REFRESH_SECONDS = 2
 _THREADS = 4
+_STOP_SECONDS = 2.0
 _BACKLOG = 1024
 _HEADER_BYTES = 131_072  # more than the router takes
 _UNKNOWN_TITLE, _UNKNOWN_TEXT = "No preview at this address", "Its branch may be gone. See: provisioner status"
@@ -59,7 +60,7 @@ class Gateway:
         self._waker, self._log, self._dashboard, self._show_logs = waker, log, dashboard, show_logs
         self._listener: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ending: asyncio.Event | None = None
+        self._ending: asyncio.Future[None] | None = None
         self._conversation: _Conversation | None = None
         self._stopping = threading.Event()
         self._thread = ServiceThread("gateway", self._serve)
@@ -79,12 +80,12 @@ class Gateway:
         return self._conversation.waiting if self._conversation is not None else 0
 
     def stop(self) -> None:
-        """Requests that wait are cut off; the router asks the next daemon for them."""
+        """The router is to ask the next daemon for requests that wait."""
         self._stopping.set()
         self._thread.stop()
         if self._loop is not None and self._ending is not None:
             with suppress(RuntimeError):  # it has ended already
-                self._loop.call_soon_threadsafe(self._ending.set)
+                self._loop.call_soon_threadsafe(_end, self._ending)
         self._thread.join()
         if self._listener is not None:
             self._listener.close()
@@ -94,22 +95,24 @@ class Gateway:
             asyncio.run(self._main())
 
     async def _main(self) -> None:
-        self._ending = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        ending: asyncio.Future[None] = loop.create_future()
+        self._loop, self._ending = loop, ending
+        if self._stopping.is_set():
+            return
         assert self._listener is not None  # noqa: S101 - made before the thread
         with ThreadPoolExecutor(_THREADS, "gateway") as threads:
             self._conversation = _Conversation(
-                self._access, self._waker, threads, self._log, self._dashboard, self._show_logs
+                *(self._access, self._waker, threads, self._log, self._dashboard, self._show_logs, ending)
             )
             server = _server(self._conversation, self._listener)
             serving = asyncio.create_task(server.serve())
-            ending = asyncio.create_task(self._ending.wait())
-            if self._stopping.is_set():
-                self._ending.set()
             await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self._conversation.idle()
             server.stop()  # type: ignore[no-untyped-call]
-            await asyncio.gather(serving, return_exceptions=not ending.done())
-            ending.cancel()
+            await serving
 
 
 class _Conversation:
@@ -123,9 +126,12 @@ class _Conversation:
         log: Log,
         dashboard: Callable[[], str],
         show_logs: bool,
+        ending: asyncio.Future[None],
     ) -> None:
         self._access, self._waker, self._threads, self._log = access, waker, threads, log
         self._show_logs = show_logs
+        self._ending = ending
+        self._answering = 0
         self._sign_in = SignIn(access, threads, dashboard)
         self._pending = Pending(waker, threads)
 
@@ -133,7 +139,19 @@ class _Conversation:
     def waiting(self) -> int:
         return self._pending.waiting
 
+    async def idle(self) -> None:
+        """Until everything is answered."""
+        while self._answering:
+            await asyncio.sleep(0.01)
+
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
+        self._answering += 1
+        try:
+            await self._respond(scope, protocol)
+        finally:
+            self._answering -= 1
+
+    async def _respond(self, scope: Any, protocol: Any) -> None:
         asked = inquiry.read(scope)
         try:
             answer = await self._answer(scope, protocol, asked)
@@ -192,11 +210,14 @@ class _Conversation:
                 gone = asyncio.ensure_future(protocol.client_disconnect())
                 seconds = PAGE_SECONDS if asked.navigation else WAIT_SECONDS
                 try:
-                    await asyncio.wait({answer, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                    waiting = {answer, gone, self._ending}
+                    await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
                     if answer.done():
                         return self._of_woken(answer.result(), site, page=asked.navigation)
                     if gone.done():
                         return None
+                    if self._ending.done():
+                        return GatewayAnswer(ASK_AGAIN)
                 finally:
                     gone.cancel()
         except Full:
@@ -222,6 +243,11 @@ class _Conversation:
                     woken.retry_after, "As many apps run as may. It starts when another one sleeps.", page=page
                 )
         assert_never(woken)
+
+
+def _end(ending: asyncio.Future[None]) -> None:
+    if not ending.done():
+        ending.set_result(None)
 
 
 def _busy(seconds: int, why: str, *, page: bool) -> GatewayAnswer:

@@ -21,10 +21,10 @@ from typing import Any
 from provisioner.core.errors import ProvisionerError, StorageFailed
 from provisioner.hosting.router import admin
 from provisioner.hosting.router.binary import caddy, version_mark
-from provisioner.hosting.router.configuration import DATA, configuration, environment
+from provisioner.hosting.router.configuration import DATA, SESSIONS, configuration, environment
 from provisioner.hosting.router.listeners import listening
 from provisioner.hosting.router.options import RouterOptions
-from provisioner.hosting.routes import LOOPBACK
+from provisioner.hosting.routes import CLOSED, LOOPBACK, OPEN
 from provisioner.system.atomic_file import replace_file
 from provisioner.system.file_lock import try_lock
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home, inherited_by_strangers
@@ -130,6 +130,7 @@ class RouterProcess:
                     stderr=stderr,
                     pass_fds=(lock, asking.fileno(), *numbers),
                     start_new_session=True,
+                    umask=0o077,
                 )
         pidfd = os.pidfd_open(self._child.pid)
         try:
@@ -192,6 +193,11 @@ class RouterProcess:
 
     def _path(self, name: str) -> str:
         return os.path.join(self.directory, name)
+
+
+def remembered(home: Home) -> list[str]:
+    """Directories that say where apps run and who has signed in, which is true of one home and not of its copy."""
+    return [os.path.join(home.path, "router", name) for name in (OPEN, CLOSED, SESSIONS, "links", "bypass")]
 
 
 def _read(path: str) -> Record | None:

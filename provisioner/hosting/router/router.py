@@ -29,7 +29,7 @@ class Router:
     def __init__(
         self, home: Home, options: RouterOptions, waker: Waker, log: Log, dashboard: Callable[[], str] = lambda: ""
     ) -> None:
-        self._options, self._log = options, log
+        self._options, self._waker, self._log = options, waker, log
         self._process = RouterProcess(home, options)
         self._gateway = Gateway(home, waker, log, dashboard, show_logs=options.local)
         self._access = PreviewAccess(home)
@@ -44,6 +44,7 @@ class Router:
         """Have the router run, and wait until it does, or has failed to for the first time. Raises StorageFailed if the home
         cannot be written to; a port that is taken is logged, and is tried again until it is free."""
         self._gateway.start()
+        self._access.sweep(now_ms())  # before the router believes in sessions of an earlier key
         self._thread.start()
         self._settled.wait()
 
@@ -98,9 +99,13 @@ class Router:
                     if not self._stopping.is_set():
                         self._log("warning", "the router ended; it is started again")
                     return
-                self._access.sweep(now_ms())
+                self._sweep()
         finally:
             os.close(self._pidfd)
+
+    def _sweep(self) -> None:
+        self._access.sweep(now_ms())
+        self._access.keep_only(self._waker.find)
 
     def _wait(self, pidfd: int | None, seconds: float) -> bool:
         """Wait so long at most. True if the process has ended; it also returns when this is to stop."""

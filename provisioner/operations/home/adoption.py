@@ -18,6 +18,7 @@ from provisioner.engines.protocol.move import end_of
 from provisioner.environment import env_files
 from provisioner.git import hooks
 from provisioner.git.worktree import find_checkout
+from provisioner.hosting.router.process import remembered
 from provisioner.operations.home import credentials
 from provisioner.operations.proposal import Warned
 from provisioner.reconcile.apply.ownership import settle_everywhere
@@ -152,7 +153,7 @@ def _forget_processes(home: Home) -> None:
             )
         os.close(lock)
         pidfile.withdraw(path)
-    for directory in (home.inbox, home.logins, home.work):
+    for directory in (home.inbox, home.logins, home.work, *remembered(home)):
         shutil.rmtree(directory, ignore_errors=True)
     with suppress(FileNotFoundError):
         os.unlink(os.path.join(home.path, "daemon.sock"))

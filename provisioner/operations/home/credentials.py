@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Database
+from provisioner.hosting.router.access import PreviewAccess
 from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.reconcile.apply import renewals
 from provisioner.registry import tokens
@@ -36,6 +37,7 @@ def rotate_key(registry: Registry) -> None:
     """Replace the home's key. Raises ProvisionerError if something that is derived from it could not be replaced."""
     must_lead(registry.home)
     secret_key.rotate(registry.home)
+    PreviewAccess(registry.home).sweep(now_ms())
     with registry.change():
         tokens.renew_all(registry)
         registry.record(now_ms(), "token.rotate-key", registry.who)
