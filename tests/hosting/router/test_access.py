@@ -13,7 +13,7 @@ from router_world import App, World, settled, shop, world
 from support import run
 
 from provisioner.core.clock import now_ms
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, TokenId
 from provisioner.core.model import Scope
 from provisioner.hosting.router.options import RouterOptions
 from provisioner.hosting.router.sessions import Sessions
@@ -229,9 +229,9 @@ def test_a_link_for_one_use_is_used_once_by_however_many_at_once(routed: World) 
 
 
 def test_a_link_ends_with_the_token_that_made_it(routed: World) -> None:
-    link, path = routed.access.share(CLOSED, app_id(routed), "me", now_ms(), token_id="abc")
+    link, path = routed.access.share(CLOSED, app_id(routed), "me", now_ms(), token_id=TokenId("abc"))
     _, cookie = follow(routed, CLOSED, path)
-    routed.access.revoke_token("abc")
+    routed.access.revoke_token(TokenId("abc"))
     assert status(routed, CLOSED, cookie) == 401
     assert routed.access.links(now_ms()) == []
     assert link.token_id == "abc"
