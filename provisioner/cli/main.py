@@ -34,7 +34,7 @@ SECTIONS = {
         "kv": f"{_IN}.kv:kv",
     },
     "Apps and previews": {
-        "app": f"{_IN}.app:app",
+        "app": f"{_IN}.app.group:app",
         "preview": f"{_IN}.preview:preview",
         "var": f"{_IN}.var:var",
         "hooks": f"{_IN}.hooks:hooks",

@@ -33,6 +33,7 @@ class DeploymentState(StrEnum):
     READY = "ready"
     FAILED = "failed"
     CUT_OFF = "cut off"
+    SKIPPED = "skipped"  # its commit says so
 
 
 class StepState(StrEnum):

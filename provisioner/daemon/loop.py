@@ -72,9 +72,16 @@ class WatchedApp:
 
 
 class Daemon:
-    def __init__(self, home: Home, log: Log, ending: Callable[[], None] = lambda: None) -> None:
-        """`ending` is called when it starts to end, to end other parts with it."""
-        self.home, self.log, self._ending = home, log, ending
+    def __init__(
+        self,
+        home: Home,
+        log: Log,
+        ending: Callable[[], None] = lambda: None,
+        changed: Callable[[AppId], None] = lambda _: None,
+    ) -> None:
+        """`ending` is called when it starts to end, to end other parts with it; `changed` with the id of each app that was
+        looked at."""
+        self.home, self.log, self._ending, self._changed = home, log, ending, changed
         self._queue: queue.SimpleQueue[AppId | Push | Looked | None] = queue.SimpleQueue()
         self._heard: set[AppId] = set()
         self._apps: dict[AppId, WatchedApp] = {}
@@ -347,6 +354,7 @@ class Daemon:
         watched.looked, watched.took = time.monotonic(), looked.took
         watched.waiting[:0] = looked.left
         inbox.done(self.home.inbox, app.id)
+        self._changed(app.id)
         again = self._workers.offer(list(looked.jobs))
         if looked.failure:
             self._watcher.remove(app.id)  # the path may have another repository when it can be read again

@@ -143,6 +143,10 @@ class Registry(Tables):
         rows = self.rows(f"select {_APP} from app where id = ? and removed_at is null", app_id)
         return _app(rows[0]) if rows else None
 
+    def app_called(self, slug: str) -> App | None:
+        rows = self.rows(f"select {_APP} from app where slug = ? and removed_at is null", slug)
+        return _app(rows[0]) if rows else None
+
     def save_app(self, app: App, now: int) -> App:
         """Add an app, change it, or bring back one that was removed with the same repository (it keeps its id)."""
         with self.change():

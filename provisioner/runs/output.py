@@ -10,6 +10,7 @@ from provisioner.core.redaction import RedactedStream
 MOST_LOG_BYTES = 10_000_000
 MOST_ROTATED_BYTES = 5_000_000  # of each of two files
 OLDER = ".1"  # what the name of the older one ends with
+_TAIL_BYTES = 65_536
 
 
 class OutputLog:
@@ -71,3 +72,13 @@ class RotatedLog:
             view = memoryview(data)
             while view:
                 view = view[os.write(self._fd, view) :]
+
+
+def last_lines(path: str, most: int) -> str:
+    """The last lines of a log, at most so many; empty if there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-most:])
+    except OSError:
+        return ""

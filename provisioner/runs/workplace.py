@@ -31,19 +31,24 @@ class Workplace:
         return os.path.join(self.root, "home")
 
 
+def place(home: Home, run_id: str, user: str = "") -> Workplace:
+    """Where a run has its workplace, made or not."""
+    return Workplace(_inside(home, run_id) if not user else _outside(run_id))
+
+
 def make(home: Home, run_id: str, user: str = "") -> Workplace:
     """An empty one for a run. Raises StorageFailed."""
-    place = Workplace(_inside(home, run_id) if not user else _outside(run_id))
+    found = place(home, run_id, user)
     try:
         if not user:
             os.makedirs(home.work, mode=DIRECTORY_MODE, exist_ok=True)
-        for path in (place.root, place.checkout, place.home, os.path.join(place.home, "tmp")):
+        for path in (found.root, found.checkout, found.home, os.path.join(found.home, "tmp")):
             os.mkdir(path, DIRECTORY_MODE)
     except OSError as error:
         raise StorageFailed(
-            f"cannot create {place.root}: {error.strerror}", "Make room, or make it writable"
+            f"cannot create {found.root}: {error.strerror}", "Make room, or make it writable"
         ) from error
-    return place
+    return found
 
 
 def give(place: Workplace, user: str) -> None:

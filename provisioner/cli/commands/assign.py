@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.commands.app import app_document
+from provisioner.cli.commands.app.group import app_document
 from provisioner.cli.context import json_option, the_app, the_home, yes_option
 from provisioner.cli.scrub_options import scrub_options
 from provisioner.cli.selectors import object_argument

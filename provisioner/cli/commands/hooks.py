@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from provisioner.cli.commands.app import hooks_are_shared
+from provisioner.cli.commands.app.group import hooks_are_shared
 from provisioner.cli.common_options import note
 from provisioner.cli.context import json_option, looks, print_json, say, the_app, the_home
 from provisioner.cli.selectors import object_argument

@@ -8,7 +8,7 @@ import sys
 import click
 
 from provisioner.cli import failure
-from provisioner.cli.commands.app import app_document
+from provisioner.cli.commands.app.group import app_document
 from provisioner.cli.common_options import note
 from provisioner.cli.context import json_option, print_json, the_home
 from provisioner.cli.registration import PRODUCTION_HELP, registered

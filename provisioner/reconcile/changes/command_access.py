@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import provisioner
 from provisioner.core.connection import KvEndpoint, PostgresEndpoint
@@ -26,9 +27,21 @@ OPEN = "this command can read the home and all that its user can read"
 
 
 def confined(
-    registry: Registry, app: App, place: Workplace, ways: Sequence[KvEndpoint | PostgresEndpoint], words: Sequence[str]
+    registry: Registry,
+    app: App,
+    place: Workplace,
+    ways: Sequence[KvEndpoint | PostgresEndpoint],
+    words: Sequence[str],
+    *,
+    listen: tuple[int, ...] = (),
+    connect: tuple[int, ...] | None = None,
+    writable: Sequence[str] = (),
 ) -> Confined:
-    """What a command of the app may reach, whose databases are reached in these ways. Raises ProvisionerError."""
+    """What a command of the app may reach, whose databases are reached in these ways. Raises ProvisionerError.
+
+    It may `listen` on these TCP ports and `connect` to those and to its databases' (None: to any), and write to directories
+    besides its own.
+    """
     files = [way.path for way in ways if isinstance(way, KvEndpoint) and way.path]
     if app.run_as and files:
         raise ProvisionerError(
@@ -54,12 +67,26 @@ def confined(
             *(word for word in words if os.path.isabs(word) and os.path.isfile(word)),
             *app.allow_read,
         ),
-        writable=(place.root, *app.allow_write),
+        writable=(place.root, *writable, *app.allow_write),
         databases=tuple(os.path.dirname(os.path.realpath(file)) for file in files),
+        listen=listen,
+        connect=None if connect is None else (*connect, *_ports(ways)),
         unix_sockets=app.unix_sockets or any(host.startswith("/") for host in hosts),
         hidden=private,
     )
     return Confined(sandbox, app.run_as, place.home)
+
+
+def _ports(ways: Sequence[KvEndpoint | PostgresEndpoint]) -> set[int]:
+    """The TCP ports on which databases are reached."""
+    found = set()
+    for way in ways:
+        if isinstance(way, PostgresEndpoint):
+            found |= {int(port) for port in way.server.get("PGPORT", "5432").split(",") if port}
+        elif way.url:
+            url = urlsplit(way.url)
+            found.add(url.port or (443 if url.scheme == "https" else 80))
+    return found
 
 
 def secret_paths(registry: Registry) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import click
 
+from provisioner.cli.commands.app import run as app_run
 from provisioner.cli.context import confirm, json_option, looks, print_json, the_app, the_home, yes_option
 from provisioner.cli.deploy_options import deploying_options
 from provisioner.cli.registration import PRODUCTION_HELP, registered
@@ -238,3 +239,15 @@ def _hooks_directory(app: App) -> bytes | None:
         return hooks.hooks_directory(checkout.common_dir, checkout.top) if checkout else None
     except ProvisionerError:
         return None
+
+
+for _command in (
+    app_run.run,
+    app_run.start,
+    app_run.stop,
+    app_run.redeploy,
+    app_run.rollback,
+    app_run.lock,
+    app_run.unlock,
+):
+    app.add_command(_command)

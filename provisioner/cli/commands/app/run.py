@@ -1,0 +1,159 @@
+"""`provisioner app run`, `start`, `stop`, `rollback`, `lock`, `unlock`, and `redeploy`: the app that runs for a timeline."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from provisioner.cli.context import json_option, say, the_app, the_home
+from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, object_argument, selector_options
+from provisioner.core.errors import UsageError
+from provisioner.core.model import App, Timeline
+from provisioner.core.naming import SHORT_REVISION
+from provisioner.core.sizes import size
+from provisioner.environment.resolve import Selectors
+from provisioner.operations import documents, hosting
+from provisioner.registry.store import Registry
+
+
+@click.command()
+@object_argument("slug", "app", required=False)
+@click.option("--command", metavar="CMD", help="The shell command that starts it. It listens on the port in PORT.")
+@click.option("--install", metavar="CMD", help="The command that installs what it needs.")
+@click.option("--build", metavar="CMD", help="The command that builds it.")
+@click.option("--directory", metavar="DIR", help="Where in the repository the commands run.")
+@click.option("--health", metavar="PATH", help="A request that must succeed before the app gets others.")
+@click.option(
+    "--idle", metavar="DURATION|never", help="Put a branch's app to sleep after so long without a request (15min)."
+)
+@click.option("--from-repository", is_flag=True, help="Let deno.json, Procfile, or package.json say how it is run.")
+@click.option("--public/--private", "public", default=None, help="Let anyone open it, or only those who sign in.")
+@click.option(
+    "--unfenced/--fenced", "unfenced", default=None, help="Start it even where nothing keeps it from this home."
+)
+@click.option("--memory", metavar="SIZE", help="What all of its processes may have in memory (1GiB).")
+@click.option("--no-command", is_flag=True, help="Run no app any more.")
+@json_option
+def run(
+    slug: str | None,
+    command: str | None,
+    install: str | None,
+    build: str | None,
+    directory: str | None,
+    health: str | None,
+    idle: str | None,
+    from_repository: bool,
+    public: bool | None,
+    unfenced: bool | None,
+    memory: str | None,
+    no_command: bool,
+    as_json: bool,
+) -> None:
+    """Set how the app is built and started.
+
+    From then on, each timeline has a URL. The app gets its timeline's environment, PORT, and HOST. It is started by
+    'provisioner up'.
+    """
+    settings = hosting.RunSettings(
+        command=command,
+        install=install,
+        build=build,
+        directory=directory,
+        health=health,
+        idle=idle,
+        from_repository=from_repository,
+        public=public,
+        unfenced=unfenced,
+        memory=None if memory is None else size(memory),
+    )
+    with Registry.open(the_home()) as registry:
+        app = the_app(registry, slug)
+        if no_command:
+            if settings != hosting.RunSettings():
+                raise UsageError("--no-command cannot be used with other options", "Choose one")
+            hosting.set_no_run(registry, app)
+            say(f"App {app.slug} is not run any more", {"app": app.slug, "run": None} if as_json else None)
+            return
+        hosting.set_run(registry, app, settings)
+        document = {"app": app.slug, "run": hosting.run_document(registry, app)}
+        say(f"App {app.slug} is run for each timeline. URLs: 'provisioner status'", document if as_json else None)
+
+
+@click.command()
+@selector_options(*TIMELINE)
+@json_option
+def start(selectors: Selectors, as_json: bool) -> None:
+    """Start a timeline's app, or try again after a failure."""
+    with Registry.open(the_home()) as registry:
+        app, timeline = load_timeline(registry, NamedTarget(selectors))
+        hosting.start(registry, app, timeline)
+        _say(registry, app, timeline, "Starting the app", as_json)
+
+
+@click.command()
+@selector_options(*TIMELINE)
+@json_option
+def stop(selectors: Selectors, as_json: bool) -> None:
+    """Stop a timeline's app until it is started again."""
+    with Registry.open(the_home()) as registry:
+        app, timeline = load_timeline(registry, NamedTarget(selectors))
+        hosting.stop(registry, app, timeline)
+        _say(registry, app, timeline, "Stopping the app", as_json)
+
+
+@click.command()
+@selector_options(*TIMELINE)
+@json_option
+def redeploy(selectors: Selectors, as_json: bool) -> None:
+    """Build and start a timeline's revision anew."""
+    with Registry.open(the_home()) as registry:
+        app, timeline = load_timeline(registry, NamedTarget(selectors))
+        hosting.redeploy(registry, app, timeline)
+        _say(registry, app, timeline, "Deploying the app anew", as_json)
+
+
+@click.command()
+@click.argument("commit", required=False)
+@selector_options(*TIMELINE)
+@json_option
+def rollback(commit: str | None, selectors: Selectors, as_json: bool) -> None:
+    """Go back to a revision and stay there.
+
+    Default: the last healthy revision before the one that runs. 'provisioner app unlock' follows the branch again.
+    """
+    with Registry.open(the_home()) as registry:
+        app, timeline = load_timeline(registry, NamedTarget(selectors))
+        revision = hosting.roll_back(registry, app, timeline, commit)
+        _say(registry, app, timeline, f"Going back to {revision[:SHORT_REVISION]} and staying there", as_json)
+
+
+@click.command()
+@click.argument("commit", required=False)
+@selector_options(*TIMELINE)
+@json_option
+def lock(commit: str | None, selectors: Selectors, as_json: bool) -> None:
+    """Keep a timeline's app at a revision, whatever is pushed.
+
+    Default: the revision that runs.
+    """
+    with Registry.open(the_home()) as registry:
+        app, timeline = load_timeline(registry, NamedTarget(selectors))
+        revision = hosting.lock(registry, app, timeline, commit)
+        _say(registry, app, timeline, f"Locked to {revision[:SHORT_REVISION]}", as_json)
+
+
+@click.command()
+@selector_options(*TIMELINE)
+@json_option
+def unlock(selectors: Selectors, as_json: bool) -> None:
+    """Let a timeline's app follow its branch again."""
+    with Registry.open(the_home()) as registry:
+        app, timeline = load_timeline(registry, NamedTarget(selectors))
+        hosting.unlock(registry, app, timeline)
+        _say(registry, app, timeline, "Following the branch again", as_json)
+
+
+def _say(registry: Registry, app: App, timeline: Timeline, what: str, as_json: bool) -> None:
+    document = documents.timeline(registry, app, timeline) if as_json else None
+    say(f"{what} of {os.fsdecode(timeline.name)}: {hosting.url(registry, app, timeline)}", document)

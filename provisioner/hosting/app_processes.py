@@ -1,0 +1,85 @@
+"""The processes of timelines' apps: what the manager remembers of each timeline. Times are monotonic seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from provisioner.hosting.hosted_timeline import HostedTimeline
+from provisioner.hosting.messages import DeploymentTask
+from provisioner.hosting.router.waking import Woken
+from provisioner.hosting.starting import RunningApp
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 60.0
+STABLE_SECONDS = 60.0  # that it ran, after which pauses are short again
+
+
+@dataclass(slots=True)
+class TimelineApp:
+    """A timeline's app: what runs of it by the ids of deployments, what is at work, and who waits for what.
+
+    ``last_used`` is when it last had a connection; ``restart_at`` when it is started again after it ended by itself.
+    """
+
+    hosted: HostedTimeline
+    running: dict[str, RunningApp] = field(default_factory=dict)
+    tasks: dict[str, DeploymentTask] = field(default_factory=dict)
+    waiting: dict[str, list[Future[Woken]]] = field(default_factory=dict)
+    last_used: dict[str, float] = field(default_factory=dict)
+    started: float = 0.0
+    pause: float = FIRST_PAUSE
+    restart_at: float | None = None
+    building: bool = False
+
+    def answer(self, deployment_id: str, woken: Woken) -> None:
+        """Answer those who wait for a deployment."""
+        for future in self.waiting.pop(deployment_id, ()):
+            future.set_result(woken)
+
+    def answer_all(self, woken: Woken) -> None:
+        for deployment_id in list(self.waiting):
+            self.answer(deployment_id, woken)
+
+    def ended(self) -> None:
+        """A process of it ended by itself: the next one is started after a pause."""
+        now = time.monotonic()
+        if now - self.started > STABLE_SECONDS:
+            self.pause = FIRST_PAUSE
+        self.restart_at = now + self.pause
+        self.pause = min(self.pause * 2, LONGEST_PAUSE)
+
+
+class TimelineApps:
+    """Those of all timelines, by the timelines' ids."""
+
+    def __init__(self) -> None:
+        self._apps: dict[str, TimelineApp] = {}
+
+    def of(self, hosted: HostedTimeline) -> TimelineApp:
+        """Of a timeline, as it is by now."""
+        item = self._apps.setdefault(hosted.timeline.id, TimelineApp(hosted))
+        item.hosted = hosted
+        return item
+
+    def of_app(self, app_id: str) -> list[TimelineApp]:
+        return [item for item in self._apps.values() if item.hosted.app.id == app_id]
+
+    def __iter__(self) -> Iterator[TimelineApp]:
+        return iter(list(self._apps.values()))
+
+    def forget(self, item: TimelineApp) -> None:
+        self._apps.pop(item.hosted.timeline.id, None)
+
+    def processes(self) -> int:
+        """How many processes there are, or will be in a moment."""
+        return sum(
+            len(item.running) + sum(task.deployment.id not in item.running for task in item.tasks.values())
+            for item in self
+        )
+
+    def running(self) -> Iterator[tuple[TimelineApp, RunningApp]]:
+        for item in self:
+            for each in list(item.running.values()):
+                yield item, each

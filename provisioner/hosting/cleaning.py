@@ -1,0 +1,68 @@
+"""What is left of deployments: files of old ones, and whatever a daemon that was killed has left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
+
+from provisioner.core.hosting import AppState, Deployment, DeploymentState
+from provisioner.hosting.deployment_records import advance
+from provisioner.hosting.hosted_timeline import HostedTimeline, app_log, build_log, remove_cache
+from provisioner.registry import hosting
+from provisioner.registry.store import Registry
+from provisioner.runs import workplace
+from provisioner.runs.output import OLDER
+from provisioner.runs.process import end_survivors
+from provisioner.system.home import Home
+
+KEPT_PRODUCTION, KEPT = 5, 2  # healthy deployments whose files are kept, to go back to
+REMEMBERED = 20  # deployments of a timeline, with their logs
+
+
+def clean(registry: Registry, hosted: HostedTimeline, active: str, used: Collection[str]) -> None:
+    """Remove the files of old deployments, and forget older ones. Those `used` stay."""
+    kept = KEPT_PRODUCTION if hosted.timeline.production else KEPT
+    past = hosting.deployments(registry, hosted.timeline.id)
+    others = [each for each in past if each.id != active and each.id not in used]
+    ready = [each for each in others if each.state is DeploymentState.READY]
+    for each in ready[kept - 1 :]:
+        _remove_files(registry, each)
+        advance(registry, each, DeploymentState.CUT_OFF, "its files were removed: newer revisions were healthy")
+    for each in others[REMEMBERED:]:
+        _remove_files(registry, each)
+        _remove_logs(registry.home, each.id)
+        hosting.forget_deployment(registry, each.id)
+
+
+def forget_files(registry: Registry, hosted: HostedTimeline) -> None:
+    """Remove all files of a timeline's deployments; their logs stay as long as they are remembered."""
+    for each in hosting.deployments(registry, hosted.timeline.id):
+        _remove_files(registry, each)
+        if each.state is DeploymentState.READY:
+            advance(registry, each, DeploymentState.CUT_OFF, "its branch was deleted")
+    remove_cache(registry.home, hosted.timeline.id)
+
+
+def settle(registry: Registry) -> None:
+    """End what a daemon that was killed has left, and have what ran then be started again."""
+    for each in hosting.unfinished_deployments(registry):
+        end_survivors(each.id)
+        _remove_files(registry, each)
+        advance(registry, each, DeploymentState.CUT_OFF, "the daemon ended meanwhile")
+    for command in hosting.run_commands(registry):
+        for state in hosting.all_hosted(registry, command.app_id):
+            if state.state in (AppState.RUNNING, AppState.STARTING, AppState.BUILDING):
+                end_survivors(state.active)
+                hosting.save_hosted(registry, replace(state, state=AppState.STARTING))
+
+
+def _remove_files(registry: Registry, deployment: Deployment) -> None:
+    workplace.remove(registry.home, deployment.id)
+
+
+def _remove_logs(home: Home, deployment_id: str) -> None:
+    for path in (build_log(home, deployment_id), app_log(home, deployment_id), app_log(home, deployment_id) + OLDER):
+        with suppress(FileNotFoundError):
+            os.unlink(path)

@@ -1,0 +1,106 @@
+"""Deployments: a revision is built, and started once its pre-deploy command has succeeded."""
+
+from __future__ import annotations
+
+from provisioner.core.errors import ProvisionerError, summary
+from provisioner.core.hosting import AppState, Deployment, DeploymentState
+from provisioner.git.commit_info import commit_info
+from provisioner.hosting.app_processes import TimelineApp
+from provisioner.hosting.building import Superseded, build
+from provisioner.hosting.deployment_records import advance, begin, set_state
+from provisioner.hosting.due import Wanted, is_connected, pre_deploy_failure
+from provisioner.hosting.hosting_context import HostingContext, fresh
+from provisioner.hosting.messages import BuildEnded, DeploymentTask, LookAtApp
+from provisioner.hosting.serving import Serving
+from provisioner.registry.store import Registry
+
+
+class DeploymentController:
+    """For the thread of the manager alone, but for what is said to be in a thread of a pool."""
+
+    def __init__(self, context: HostingContext, serving: Serving) -> None:
+        self._context, self._serving = context, serving
+
+    def advance(self, registry: Registry, found: Wanted) -> None:
+        """Take the next step to what a timeline's app is to serve."""
+        item = self._context.apps.of(found.hosted)
+        for task in item.tasks.values():
+            if task.serves:
+                if task.deployment.revision != found.revision:
+                    task.stop.set()  # what comes instead begins when it has ended
+                return
+        if found.to_deploy:
+            self._deploy(registry, item, found)
+            return
+        latest = found.latest
+        assert latest is not None  # noqa: S101
+        match latest.state:
+            case DeploymentState.BUILT:
+                self._start_built(registry, item, latest)
+            case DeploymentState.READY if latest.id in item.running:
+                if found.state.active != latest.id or found.asked:
+                    self._serving.serve(registry, item, latest, item.running[latest.id])
+            case DeploymentState.READY:
+                if found.asked or found.state.active != latest.id or found.hosted.timeline.production:
+                    self._serving.begin(registry, item, latest, serves=True)
+            case _:
+                item.answer_all(self._serving.failed(latest))
+
+    def built(self, registry: Registry, ended: BuildEnded) -> None:
+        task = ended.task
+        item = self._context.apps.of(fresh(registry, task.hosted))
+        item.tasks.pop(task.deployment.id, None)
+        if ended.superseded or task.stop.is_set():
+            advance(registry, task.deployment, DeploymentState.CUT_OFF, "a newer revision came, or it was stopped")
+            for future in item.waiting.pop(task.deployment.id, ()):
+                item.waiting.setdefault("", []).append(future)
+        elif ended.failure:
+            self._serving.fail(
+                registry, item, advance(registry, task.deployment, DeploymentState.FAILED, ended.failure)
+            )
+        else:
+            advance(registry, task.deployment, DeploymentState.BUILT)
+        self._context.tell(LookAtApp(item.hosted.app.id))
+
+    def _deploy(self, registry: Registry, item: TimelineApp, found: Wanted) -> None:
+        hosted = found.hosted
+        if not is_connected(registry, hosted):
+            return  # the look after its databases are connected begins it
+        info = commit_info(hosted.app.git_dir, found.revision)
+        if info is not None and info.skips_deployment and not found.asked:
+            begin(registry, hosted, found.revision, "push", DeploymentState.SKIPPED)
+            return
+        deployment = begin(registry, hosted, found.revision, "asked" if found.asked else "push")
+        active = found.state.active in item.running
+        set_state(registry, hosted, AppState.RUNNING if active else AppState.BUILDING)
+        task = DeploymentTask(hosted, deployment)
+        item.tasks[deployment.id] = task
+        for future in item.waiting.pop("", ()):
+            item.waiting.setdefault(deployment.id, []).append(future)
+        self._context.builds.submit(self._build, task)
+
+    def _build(self, task: DeploymentTask) -> None:
+        """In a thread of the pool."""
+        try:
+            with Registry.open(self._context.home) as registry:
+                build(
+                    registry,
+                    task.hosted,
+                    task.deployment,
+                    lambda: task.stop.is_set() or self._context.stopping.is_set(),
+                )
+            self._context.tell(BuildEnded(task))
+        except Superseded:
+            self._context.tell(BuildEnded(task, superseded=True))
+        except Exception as error:  # of one revision, whatever it is
+            self._context.tell(BuildEnded(task, str(error) if isinstance(error, ProvisionerError) else summary(error)))
+
+    def _start_built(self, registry: Registry, item: TimelineApp, deployment: Deployment) -> None:
+        """Start what is built, if the pre-deploy command has succeeded; the look after that comes here again."""
+        match pre_deploy_failure(item.hosted, deployment.revision):
+            case None:
+                return
+            case "":
+                self._serving.begin(registry, item, deployment, serves=True)
+            case failure:
+                self._serving.fail(registry, item, advance(registry, deployment, DeploymentState.FAILED, failure))

@@ -1,0 +1,102 @@
+"""What is to be deployed, started, and ended for an app's timelines: decided here from the registry, and only said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from provisioner.core.hosting import AppState, Deployment, DeploymentState, HostedApp, RunCommand
+from provisioner.core.model import App, Status, deploy_status
+from provisioner.hosting.deployment_records import app_of, set_state
+from provisioner.hosting.hosted_timeline import HostedTimeline
+from provisioner.registry import hosting, queries
+from provisioner.registry.store import Registry
+
+_MOVED_ON = (
+    "app_id = ? and gone_at is null and not preview and revision <> '' and ("
+    " (active_at >= ? and not exists (select 1 from deployment where timeline_id = timeline.id and"
+    " deployment.revision = timeline.revision))"
+    " or exists (select 1 from hosted_app where timeline_id = timeline.id and (state = 'starting' or locked <> ''))"
+    " or id in (select timeline_id from deployment where state in ('building', 'built', 'starting'))"
+    " or production)"
+    " order by not production, active_at desc"
+)
+_UNNAMED = (
+    "app_id = ? and gone_at is null and not preview and revision <> ''"
+    " and not exists (select 1 from hosted_app where timeline_id = timeline.id)"
+)
+_GONE = "app_id = ? and gone_at is not null and id in (select timeline_id from hosted_app where app_id = ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A timeline's app is to serve a revision. `latest` is its last deployment of that, if there is one."""
+
+    hosted: HostedTimeline
+    state: HostedApp
+    revision: str
+    latest: Deployment | None
+
+    @property
+    def asked(self) -> bool:
+        """Has a person, or a request, asked for it to be started, so that a failure before is no reason not to try?"""
+        return self.state.state is AppState.STARTING
+
+    @property
+    def to_deploy(self) -> bool:
+        """Is there no deployment of it, or only one that failed before a person asked again?"""
+        if self.latest is None or self.latest.state is DeploymentState.CUT_OFF:
+            return True
+        return self.asked and self.latest.state in (DeploymentState.FAILED, DeploymentState.SKIPPED)
+
+
+def name_new(registry: Registry, app: App, command: RunCommand) -> None:
+    """Give each timeline that has none yet its label: requests for it find it by that."""
+    unnamed = registry.timelines_where(_UNNAMED, app.id)
+    if not unnamed:
+        return
+    with registry.change():
+        for timeline in unnamed:
+            set_state(registry, HostedTimeline(app, timeline, command), AppState.SLEEPING)
+
+
+def wanted(registry: Registry, app: App, command: RunCommand) -> Iterator[Wanted]:
+    """What the timelines of an app are to serve: those that moved on since it is hosted, production, and what was asked for."""
+    for timeline in registry.timelines_where(_MOVED_ON, app.id, command.changed_at):
+        found = wanted_of(registry, HostedTimeline(app, timeline, command))
+        if found.state.state is not AppState.STOPPED:
+            yield found
+
+
+def wanted_of(registry: Registry, hosted: HostedTimeline) -> Wanted:
+    """What one timeline's app is to serve."""
+    state = app_of(registry, hosted)
+    revision = state.locked or hosted.timeline.revision
+    past = hosting.deployments(registry, hosted.timeline.id)
+    return Wanted(hosted, state, revision, next((each for each in past if each.revision == revision), None))
+
+
+def gone(registry: Registry, app: App, command: RunCommand) -> list[HostedTimeline]:
+    """The timelines with an app whose branches are gone."""
+    return [HostedTimeline(app, timeline, command) for timeline in registry.timelines_where(_GONE, app.id, app.id)]
+
+
+def is_connected(registry: Registry, hosted: HostedTimeline) -> bool:
+    """Are all of the timeline's databases connected?"""
+    live = [item for item in queries.databases_of(registry, hosted.timeline) if item.live]
+    shared = queries.used_of_others(registry, hosted.timeline)
+    return bool(live or shared) and all(item.status is Status.CONNECTED for item in (*live, *shared))
+
+
+def pre_deploy_failure(hosted: HostedTimeline, revision: str) -> str | None:
+    """What keeps a revision from being started: why its pre-deploy command failed, empty if nothing does, None while it is
+    still to run."""
+    if hosted.timeline.revision != revision:
+        return ""
+    match deploy_status(hosted.app, hosted.timeline):
+        case Status.ERROR:
+            return hosted.timeline.failure or "the pre-deploy command failed"
+        case Status.PROVISIONING:
+            return None
+        case _:
+            return ""

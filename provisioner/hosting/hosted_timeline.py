@@ -1,0 +1,129 @@
+"""A timeline whose app is built and started, and where what belongs to it is kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from provisioner.core.connection import KvEndpoint, PostgresEndpoint, TimelineConnection, variables
+from provisioner.core.errors import NotResolved
+from provisioner.core.hosting import Deployment, RunCommand
+from provisioner.core.model import App, Timeline
+from provisioner.core.redaction import Secret
+from provisioner.engines.endpoints import all_reached
+from provisioner.hosting.host_names import branch_label, host_name, revision_label
+from provisioner.registry.exec_lookup import Resolver
+from provisioner.registry.redaction import secrets_of
+from provisioner.registry.store import Registry
+from provisioner.runs.workplace import Workplace
+from provisioner.system.home import DIRECTORY_MODE, Home
+
+
+@dataclass(frozen=True, slots=True)
+class HostedTimeline:
+    """An app's timeline with how its app is run."""
+
+    app: App
+    timeline: Timeline
+    command: RunCommand
+
+    @property
+    def label(self) -> str:
+        """Of its host name: empty for production."""
+        if self.timeline.production:
+            return ""
+        if self.timeline.preview:
+            return revision_label(os.fsdecode(self.timeline.branch))
+        return branch_label(self.timeline.branch)
+
+    def host(self, domain: str) -> str:
+        return host_name(self.app.slug, self.label, domain)
+
+
+@dataclass(frozen=True, slots=True)
+class ReachedDatabases:
+    """How a timeline's databases are reached, with the variables that say so, and what must not be printed."""
+
+    ways: Sequence[KvEndpoint | PostgresEndpoint]
+    variables: dict[str, str]
+    secrets: tuple[Secret, ...]
+
+
+def reach(registry: Registry, hosted: HostedTimeline, *, deploying: bool) -> ReachedDatabases:
+    """Of the timeline's databases now. `deploying`: also before the pre-deploy command has run. Raises NotResolved."""
+    resolver = Resolver(registry.home)
+    found = resolver.app(app_id=hosted.app.id)
+    if found is None:
+        raise NotResolved(f"app {hosted.app.slug!r} was removed", "Register it again: provisioner app add")
+    connection: TimelineConnection = resolver.connection(found, timeline=hosted.timeline.name, deploying=deploying)
+    ways = all_reached(registry.home, connection)
+    credentials = [Secret(each) for way in ways for each in way.credentials()]
+    return ReachedDatabases(ways, variables(connection, ways), (*secrets_of(registry, hosted.app), *credentials))
+
+
+def log_directory(home: Home) -> str:
+    return os.path.join(home.log, "apps")
+
+
+def build_log(home: Home, deployment_id: str) -> str:
+    return os.path.join(log_directory(home), f"{deployment_id}.build.log")
+
+
+def app_log(home: Home, deployment_id: str) -> str:
+    """What the app prints; the log before it, if that was full, has the name with `output.OLDER` at its end."""
+    return os.path.join(log_directory(home), f"{deployment_id}.log")
+
+
+def work_directory(place: Workplace, command: RunCommand) -> str:
+    """Where in the checkout the commands run. Raises NotResolved if the revision has no such directory."""
+    directory = os.path.realpath(os.path.join(place.checkout, command.directory))
+    inside = os.path.commonpath([directory, os.path.realpath(place.checkout)]) == os.path.realpath(place.checkout)
+    if not inside or not os.path.isdir(directory):
+        raise NotResolved(
+            f"the revision has no directory {command.directory!r}", "Correct it: provisioner app run --directory DIR"
+        )
+    return directory
+
+
+def cache_of(home: Home, timeline_id: str, source: str = "") -> str:
+    """A timeline's own directory for what its installers download. A new one begins as a copy of that of the timeline
+    `source`: of production, whose code is trusted, and never the other way."""
+    path = os.path.join(home.work, f"cache-{timeline_id}")
+    if not os.path.isdir(path):
+        os.makedirs(home.work, mode=DIRECTORY_MODE, exist_ok=True)
+        origin = os.path.join(home.work, f"cache-{source}")
+        if source and source != timeline_id and os.path.isdir(origin):
+            copy = ["cp", "-a", "--reflink=auto", "--", origin, f"{path}.new"]
+            if subprocess.run(copy, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+                os.rename(f"{path}.new", path)
+                return path
+            shutil.rmtree(f"{path}.new", ignore_errors=True)
+        os.mkdir(path, DIRECTORY_MODE)
+    return path
+
+
+def remove_cache(home: Home, timeline_id: str) -> None:
+    shutil.rmtree(os.path.join(home.work, f"cache-{timeline_id}"), ignore_errors=True)
+
+
+def cache_variables(cache: str) -> dict[str, str]:
+    """What has the usual installers keep their downloads there."""
+    return {
+        "DENO_DIR": os.path.join(cache, "deno"),
+        "XDG_CACHE_HOME": os.path.join(cache, "xdg"),
+        "PIP_CACHE_DIR": os.path.join(cache, "pip"),
+        "UV_CACHE_DIR": os.path.join(cache, "uv"),
+        "npm_config_cache": os.path.join(cache, "npm"),
+    }
+
+
+def revision_variables(deployment: Deployment) -> dict[str, str]:
+    """What Deno Deploy says to an app of its revision."""
+    return {
+        "DENO_DEPLOY": "true",
+        "DENO_DEPLOYMENT_ID": deployment.revision,
+        "DENO_DEPLOY_BUILD_ID": deployment.revision,
+    }

@@ -1,0 +1,58 @@
+"""What the parts of the manager share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from provisioner.hosting.app_processes import TimelineApps
+from provisioner.hosting.host_names import host_name
+from provisioner.hosting.hosted_timeline import HostedTimeline
+from provisioner.hosting.messages import Message
+from provisioner.hosting.router_address import RouterAddress
+from provisioner.hosting.routes import Routes
+from provisioner.registry import hosting, queries
+from provisioner.registry.store import Registry
+from provisioner.system.home import Home
+
+Log = Callable[..., None]
+
+BUILDS, STARTS, ENDS = 2, 8, 8  # at a time
+
+
+@dataclass(frozen=True, slots=True)
+class HostingContext:
+    """`most` processes of apps run at a time. `tell` hands a message to the thread of the manager. Each pool has threads for
+    one kind of work, which end once `stopping` is set."""
+
+    home: Home
+    router: RouterAddress
+    log: Log
+    most: int
+    tell: Callable[[Message], None]
+    apps: TimelineApps = field(default_factory=TimelineApps)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    builds: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(BUILDS, "app-builds"))
+    starts: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(STARTS, "app-starts"))
+    ends: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(ENDS, "app-ends"))
+
+    @property
+    def routes(self) -> Routes:
+        return Routes(self.home)
+
+    def host(self, hosted: HostedTimeline, label: str | None = None) -> str:
+        """The host of a timeline, or of another label of its app."""
+        return host_name(hosted.app.slug, hosted.label if label is None else label, self.router.domain)
+
+    def is_open(self, hosted: HostedTimeline) -> bool:
+        """Does no one have to sign in?"""
+        return self.router.everyone or hosted.command.public
+
+
+def fresh(registry: Registry, hosted: HostedTimeline) -> HostedTimeline:
+    """A timeline as the registry has it now."""
+    timeline = queries.timeline_by_id(registry, hosted.timeline.id)
+    app, command = registry.app(hosted.app.id), hosting.run_command(registry, hosted.app.id)
+    return HostedTimeline(app or hosted.app, timeline or hosted.timeline, command or hosted.command)

@@ -1,0 +1,180 @@
+"""The apps of all timelines: one thread decides, others build and start.
+
+It compares what the registry says with what runs, as reconcile does for databases: a look that is missed or repeated changes
+nothing. What it remembers ends with the process; when the daemon starts again, what ran is started again.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import assert_never
+
+from provisioner.core.hosting import AppState
+from provisioner.core.ids import AppId
+from provisioner.hosting.app_processes import TimelineApp
+from provisioner.hosting.cleaning import forget_files, settle
+from provisioner.hosting.deploying import DeploymentController
+from provisioner.hosting.deployment_records import set_state
+from provisioner.hosting.due import gone, name_new, wanted
+from provisioner.hosting.hosted_timeline import HostedTimeline
+from provisioner.hosting.hosting_context import HostingContext, Log
+from provisioner.hosting.messages import BuildEnded, LookAtApp, Message, StartEnded, WakeSite
+from provisioner.hosting.router.waking import AppFailed, AppsBusy, NoSuchApp, Site, Woken
+from provisioner.hosting.router_address import RouterAddress
+from provisioner.hosting.serving import RETRY_SECONDS, Serving
+from provisioner.hosting.sites import site_of
+from provisioner.hosting.starting import STOP_SECONDS
+from provisioner.hosting.waking import Waking
+from provisioner.registry import hosting, queries
+from provisioner.registry.store import Registry
+from provisioner.system.home import Home
+from provisioner.system.service_thread import ServiceThread
+
+MOST_PROCESSES = 20
+TICK_SECONDS = 0.5
+
+
+class AppManager:
+    """The manager of a home's apps. Its methods may be called from any thread and return at once."""
+
+    def __init__(self, home: Home, router: RouterAddress, log: Log, most: int = MOST_PROCESSES) -> None:
+        self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._context = HostingContext(home, router, log, most, self._queue.put)
+        self._serving = Serving(self._context)
+        self._deploying = DeploymentController(self._context, self._serving)
+        self._waking = Waking(self._context, self._serving, self._deploying)
+        self._thread = ServiceThread("apps", self._work)
+        self._settled = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """End all apps. They are started again when a manager is."""
+        context = self._context
+        context.stopping.set()
+        self._thread.stop()
+        self._queue.put(None)
+        self._thread.join()
+        for item in context.apps:
+            for task in item.tasks.values():
+                task.stop.set()
+            item.answer_all(AppsBusy(RETRY_SECONDS))
+        for _, running in context.apps.running():
+            context.ends.submit(running.service.stop, STOP_SECONDS)
+        for pool in (context.builds, context.starts, context.ends):
+            pool.shutdown(wait=True, cancel_futures=pool is not context.ends)
+
+    def look(self, app_id: AppId) -> None:
+        """Something of an app may have changed: its branches, databases, or how it is run."""
+        self._queue.put(LookAtApp(app_id))
+
+    # what the router's gateway asks
+
+    def find(self, host: str) -> Site | None:
+        with Registry.open(self._context.home) as registry:
+            site = site_of(registry, host, self._context.router.domain)
+        if site is None:
+            return None
+        hosted = site.hosted
+        return Site(hosted.app.id, site.name, self._context.is_open(hosted), hosted.timeline.production)
+
+    def wake(self, host: str, unreachable: int | None) -> Future[Woken]:
+        woken: Future[Woken] = Future()
+        with Registry.open(self._context.home) as registry:
+            site = site_of(registry, host, self._context.router.domain)
+        if site is None:
+            woken.set_result(NoSuchApp())
+        elif self._context.stopping.is_set():
+            woken.set_result(AppsBusy(RETRY_SECONDS))
+        else:
+            self._queue.put(WakeSite(site, unreachable, woken))
+        return woken
+
+    # the thread
+
+    def _work(self) -> None:
+        with Registry.open(self._context.home) as registry:
+            if not self._settled:
+                self._begin(registry)
+                self._settled = True
+            looked = time.monotonic()
+            while not self._context.stopping.is_set():
+                with suppress(queue.Empty):
+                    message = self._queue.get(timeout=TICK_SECONDS)
+                    if message is not None:
+                        self._take(registry, message)
+                if time.monotonic() >= looked + TICK_SECONDS:
+                    looked = time.monotonic()
+                    self._serving.tick(registry)
+
+    def _begin(self, registry: Registry) -> None:
+        """Find what a daemon before has left, and start what ran then."""
+        for host in self._context.routes.all():
+            self._context.routes.clear(host)
+        settle(registry)
+        for command in hosting.run_commands(registry):
+            self._queue.put(LookAtApp(command.app_id))
+
+    def _take(self, registry: Registry, message: Message) -> None:
+        match message:
+            case LookAtApp():
+                self._look(registry, message.app_id)
+            case WakeSite():
+                self._waking.wake(registry, message)
+            case BuildEnded():
+                self._deploying.built(registry, message)
+            case StartEnded():
+                self._serving.started(registry, message)
+            case _:
+                assert_never(message)
+
+    def _look(self, registry: Registry, app_id: AppId) -> None:
+        app, command = registry.app(app_id), hosting.run_command(registry, app_id)
+        if app is None or command is None:
+            for item in self._context.apps.of_app(app_id):
+                self._end(registry, item, "its app is not run any more")
+            return
+        for hosted in gone(registry, app, command):
+            self._end(registry, self._context.apps.of(hosted), "its branch is gone")
+        for item in self._context.apps.of_app(app_id):
+            self._refresh(registry, item)
+        name_new(registry, app, command)
+        for found in wanted(registry, app, command):
+            self._deploying.advance(registry, found)
+
+    def _refresh(self, registry: Registry, item: TimelineApp) -> None:
+        """Take in what a person has changed: how it is run, and whether it is to run at all."""
+        timeline = queries.timeline_by_id(registry, item.hosted.timeline.id)
+        command = hosting.run_command(registry, item.hosted.app.id)
+        app = registry.app(item.hosted.app.id)
+        if timeline is None or command is None or app is None:
+            return
+        before, item.hosted = item.hosted, HostedTimeline(app, timeline, command)
+        state = hosting.hosted(registry, timeline.id)
+        if state is not None and state.state is AppState.STOPPED and (item.running or item.tasks):
+            self._end(registry, item, "it was stopped")
+        elif self._context.host(before) != self._context.host(item.hosted) or before.command.public != command.public:
+            self._context.routes.clear(self._context.host(before))
+            for running in item.running.values():
+                if state is not None and state.active == running.deployment_id:
+                    self._serving.route(item.hosted, running)
+
+    def _end(self, registry: Registry, item: TimelineApp, why: str) -> None:
+        """End all of a timeline's app, and forget its files."""
+        for task in item.tasks.values():
+            task.stop.set()
+        for running in list(item.running.values()):
+            del item.running[running.deployment_id]
+            self._serving.unroute(item, running)
+            running.service.ask_to_end(STOP_SECONDS)
+            self._context.ends.submit(running.service.stop, STOP_SECONDS)
+        item.answer_all(AppFailed(why))
+        if not item.tasks:
+            if item.hosted.timeline.gone_at is not None:
+                forget_files(registry, item.hosted)
+                set_state(registry, item.hosted, AppState.STOPPED, active="")
+            self._context.apps.forget(item)

@@ -1,0 +1,62 @@
+"""What the thread of `manager` is told by others."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from provisioner.core.hosting import Deployment
+from provisioner.core.ids import AppId
+from provisioner.hosting.hosted_timeline import HostedTimeline
+from provisioner.hosting.router.waking import Woken
+from provisioner.hosting.sites import HostedSite
+from provisioner.hosting.starting import RunningApp
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtApp:
+    """Something of an app may have changed."""
+
+    app_id: AppId
+
+
+@dataclass(frozen=True, slots=True)
+class WakeSite:
+    """Requests wait for a site. At the port `unreachable` nothing took connections."""
+
+    site: HostedSite
+    unreachable: int | None
+    woken: Future[Woken]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeploymentTask:
+    """A deployment that is built or started at the moment. ``serves``: requests for the timeline go to it afterwards; else
+    only those for its revision. Once ``stop`` is set, it is given up."""
+
+    hosted: HostedTimeline
+    deployment: Deployment
+    serves: bool = True
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildEnded:
+    """`failure` is empty if it is built; `superseded` if it was given up."""
+
+    task: DeploymentTask
+    failure: str = ""
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StartEnded:
+    """It runs, or `failure` says why not."""
+
+    task: DeploymentTask
+    running: RunningApp | None
+    failure: str = ""
+
+
+Message = LookAtApp | WakeSite | BuildEnded | StartEnded

@@ -1,0 +1,210 @@
+"""The processes of apps: started, given requests, watched, put to sleep, and started again when they end by themselves."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+from provisioner.core.errors import ProvisionerError, summary
+from provisioner.core.hosting import AppState, Deployment, DeploymentState
+from provisioner.hosting.app_processes import TimelineApp
+from provisioner.hosting.cleaning import clean
+from provisioner.hosting.deployment_records import advance, record_event, set_state
+from provisioner.hosting.host_names import revision_label
+from provisioner.hosting.hosted_timeline import HostedTimeline, app_log
+from provisioner.hosting.hosting_context import HostingContext, fresh
+from provisioner.hosting.messages import DeploymentTask, LookAtApp, StartEnded
+from provisioner.hosting.router.waking import AppFailed, AppRunning, AppsBusy
+from provisioner.hosting.sockets import connections
+from provisioner.hosting.starting import STOP_SECONDS, RunningApp, start
+from provisioner.registry import hosting
+from provisioner.registry.store import Registry
+from provisioner.runs.output import last_lines
+
+DRAIN_SECONDS = 30.0  # that requests to a process that is replaced have to be answered
+SETTLE_SECONDS = 1.0  # until no request can be on its way to a process that has no route any more
+TAIL_LINES = 20
+RETRY_SECONDS = 5
+
+
+class Serving:
+    """For the thread of the manager alone, but for what is said to be in a thread of a pool."""
+
+    def __init__(self, context: HostingContext) -> None:
+        self._context = context
+
+    def begin(self, registry: Registry, item: TimelineApp, deployment: Deployment, *, serves: bool) -> bool:
+        """Begin to start it. False if as many processes run as may."""
+        if deployment.id in item.tasks:
+            return True
+        if item.restart_at is not None and time.monotonic() < item.restart_at:
+            return True  # the tick starts it
+        if self._context.apps.processes() >= self._context.most and not self._make_room(registry):
+            item.answer(deployment.id, AppsBusy(RETRY_SECONDS))
+            return False
+        if deployment.state is not DeploymentState.READY:
+            deployment = advance(registry, deployment, DeploymentState.STARTING)
+        if serves and not item.running:
+            set_state(registry, item.hosted, AppState.STARTING)
+        task = DeploymentTask(item.hosted, deployment, serves)
+        item.tasks[deployment.id] = task
+        self._context.starts.submit(self._start_one, task)
+        return True
+
+    def started(self, registry: Registry, ended: StartEnded) -> None:
+        task, running = ended.task, ended.running
+        item = self._context.apps.of(fresh(registry, task.hosted))
+        item.tasks.pop(task.deployment.id, None)
+        if task.stop.is_set():
+            if running is not None:
+                self._context.ends.submit(running.service.stop, STOP_SECONDS)
+            if task.deployment.state is not DeploymentState.READY:
+                advance(registry, task.deployment, DeploymentState.CUT_OFF, "a newer revision came, or it was stopped")
+        elif running is None:
+            item.ended()
+            ready = task.deployment.state is DeploymentState.READY
+            state = DeploymentState.READY if ready else DeploymentState.FAILED
+            self.fail(registry, item, advance(registry, task.deployment, state, f"start failed: {ended.failure}"))
+        else:
+            deployment = replace(task.deployment, port=running.port)
+            deployment = advance(registry, deployment, DeploymentState.READY)
+            item.running[deployment.id] = running
+            item.started = item.last_used[deployment.id] = time.monotonic()
+            item.restart_at = None
+            if task.serves:
+                self.serve(registry, item, deployment, running)
+            else:
+                self.route(item.hosted, running, revision_label(deployment.revision))
+            item.answer(deployment.id, AppRunning(running.port))
+        self._context.tell(LookAtApp(item.hosted.app.id))
+
+    def _start_one(self, task: DeploymentTask) -> None:
+        """In a thread of the pool."""
+        current = task.deployment.revision == task.hosted.timeline.revision
+        try:
+            with Registry.open(self._context.home) as registry:
+                running = start(
+                    registry,
+                    task.hosted,
+                    task.deployment,
+                    self._context.router,
+                    lambda: task.stop.is_set() or self._context.stopping.is_set(),
+                    deploying=not current,
+                )
+            self._context.tell(StartEnded(task, running))
+            if self._context.stopping.is_set():
+                running.service.stop()
+        except Exception as error:  # of one revision, whatever it is
+            failure = str(error) if isinstance(error, ProvisionerError) else summary(error)
+            self._context.tell(StartEnded(task, None, failure))
+
+    def serve(self, registry: Registry, item: TimelineApp, deployment: Deployment, running: RunningApp) -> None:
+        """Have a timeline's requests go to this process, and end the one before once it has answered its own."""
+        state = hosting.hosted(registry, item.hosted.timeline.id)
+        before = state.active if state is not None else ""
+        self.route(item.hosted, running)
+        set_state(registry, item.hosted, AppState.RUNNING, active=deployment.id)
+        record_event(registry, item.hosted, "timeline.healthy", deployment.revision)
+        self._context.log("info", "app runs", app=item.hosted.app.slug, host=self._context.host(item.hosted))
+        if before != deployment.id and (old := item.running.pop(before, None)) is not None:
+            self._context.ends.submit(self._drain, old)
+        clean(registry, item.hosted, deployment.id, set(item.running) | set(item.tasks))
+
+    def fail(self, registry: Registry, item: TimelineApp, deployment: Deployment) -> None:
+        """Say why a deployment does not serve. What served before goes on."""
+        state = hosting.hosted(registry, item.hosted.timeline.id)
+        serving = state is not None and state.active in item.running
+        set_state(registry, item.hosted, AppState.RUNNING if serving else AppState.FAILED, error=deployment.error)
+        record_event(registry, item.hosted, "timeline.deploy-failed", deployment.error)
+        self._context.log(
+            "warning", deployment.error, app=item.hosted.app.slug, timeline=os.fsdecode(item.hosted.timeline.name)
+        )
+        item.answer(deployment.id, self.failed(deployment))
+
+    def failed(self, deployment: Deployment) -> AppFailed:
+        return AppFailed(deployment.error, last_lines(app_log(self._context.home, deployment.id), TAIL_LINES))
+
+    def tick(self, registry: Registry) -> None:
+        """See which processes have ended, which are idle, and which are to be started again."""
+        now = time.monotonic()
+        for item, running in self._context.apps.running():
+            self.check(registry, item, running)
+        used = connections({running.port for _, running in self._context.apps.running()})
+        for item, running in self._context.apps.running():
+            if used[running.port]:
+                item.last_used[running.deployment_id] = now
+            idle_ms = item.hosted.command.idle_ms
+            idle = now - item.last_used.get(running.deployment_id, now)
+            if (
+                idle_ms is not None
+                and not item.hosted.timeline.production
+                and idle * 1000 >= idle_ms
+                and not item.tasks
+            ):
+                self._put_to_sleep(registry, item, running)
+        for item in self._context.apps:
+            if item.restart_at is not None and item.restart_at <= now and not item.running and not item.tasks:
+                item.restart_at = None
+                state = hosting.hosted(registry, item.hosted.timeline.id)
+                active = hosting.deployment(registry, state.active) if state is not None and state.active else None
+                if (
+                    active is not None
+                    and active.state is DeploymentState.READY
+                    and state is not None
+                    and state.state is not AppState.STOPPED
+                ):
+                    self.begin(registry, item, active, serves=True)
+
+    def check(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
+        """Take in that a process has ended by itself, if it has."""
+        why = running.service.ended()
+        if why is None:
+            return
+        del item.running[running.deployment_id]
+        self.unroute(item, running)
+        item.ended()
+        self._context.log(
+            "warning", f"app ended: {why}", app=item.hosted.app.slug, timeline=os.fsdecode(item.hosted.timeline.name)
+        )
+        if not item.running:
+            set_state(registry, item.hosted, AppState.STARTING, error=why)
+
+    def _put_to_sleep(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
+        del item.running[running.deployment_id]
+        self.unroute(item, running)
+        if not item.running:
+            set_state(registry, item.hosted, AppState.SLEEPING)
+        self._context.ends.submit(self._drain, running)
+
+    def _make_room(self, registry: Registry) -> bool:
+        """Put the app to sleep that was used the longest ago, if there is one that is not in use."""
+        used = connections({running.port for _, running in self._context.apps.running()})
+        idle = [
+            (item.last_used.get(running.deployment_id, 0.0), item, running)
+            for item, running in self._context.apps.running()
+            if not used[running.port] and not item.hosted.timeline.production and not item.tasks
+        ]
+        if not idle:
+            return False
+        _, item, running = min(idle, key=lambda each: each[0])
+        self._put_to_sleep(registry, item, running)
+        return True
+
+    def route(self, hosted: HostedTimeline, running: RunningApp, label: str | None = None) -> None:
+        host = self._context.host(hosted, label)
+        self._context.routes.set(host, running.port, public=self._context.is_open(hosted))
+
+    def unroute(self, item: TimelineApp, running: RunningApp) -> None:
+        """Let no request go to this process any more; the gateway is asked for its hosts."""
+        for host, port in self._context.routes.all().items():
+            if port == running.port:
+                self._context.routes.clear(host)
+
+    def _drain(self, running: RunningApp) -> None:
+        """In a thread of the pool: wait until its requests are answered, then end it."""
+        deadline = time.monotonic() + DRAIN_SECONDS
+        self._context.stopping.wait(SETTLE_SECONDS)
+        while time.monotonic() < deadline and not self._context.stopping.is_set() and connections({running.port}):
+            self._context.stopping.wait(0.2)
+        running.service.stop(STOP_SECONDS)

@@ -1,0 +1,192 @@
+"""Starting a revision that is built: on a port of its own, in its sandbox, until it answers."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from provisioner.core.errors import ProvisionerError
+from provisioner.core.hosting import Deployment
+from provisioner.hosting.building import cache_for, must_be_confined
+from provisioner.hosting.commands import commands_of
+from provisioner.hosting.hosted_timeline import (
+    HostedTimeline,
+    app_log,
+    cache_variables,
+    reach,
+    revision_variables,
+    work_directory,
+)
+from provisioner.hosting.router_address import RouterAddress
+from provisioner.hosting.routes import LOOPBACK
+from provisioner.hosting.sockets import belongs_to, listeners
+from provisioner.reconcile.changes.command_access import confined
+from provisioner.registry.store import Registry
+from provisioner.runs import workplace
+from provisioner.runs.process import Command, last_words, shell
+from provisioner.runs.service import Service
+from provisioner.system import failpoints
+from provisioner.system.home import inherited
+
+START_SECONDS = 60.0  # until it answers
+STOP_SECONDS = 10.0  # that an app has to end when it is asked to
+HEALTH_SECONDS = 5.0  # for one answer of a health check
+LOOK_SECONDS = 0.02
+OUTBOUND = (53, 80, 443)  # ports that an app may connect to, besides its databases' and its own
+TELEMETRY = "OTEL_"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningApp:
+    """A process of a deployment that answers on `port` of this machine. ``open_to_all``: other machines can connect to it,
+    too."""
+
+    deployment_id: str
+    service: Service
+    port: int
+    open_to_all: bool
+
+
+def start(
+    registry: Registry,
+    hosted: HostedTimeline,
+    deployment: Deployment,
+    router: RouterAddress,
+    stop: Callable[[], bool],
+    *,
+    deploying: bool,
+) -> RunningApp:
+    """Start it and wait until it is healthy. Raises ProvisionerError if it does not become so; nothing of it runs then."""
+    port = _free_port(deployment.port)
+    service = _started(registry, hosted, deployment, router, port, deploying=deploying)
+    try:
+        failpoints.point("hosting.started")
+        open_to_all = _wait(registry, hosted, deployment, service, port, stop)
+        if open_to_all and not router.everyone and not hosted.command.public:
+            raise ProvisionerError(
+                f"it listens on every address of this machine, on port {port}, so anyone could reach it without signing in",
+                f"Have it listen on {LOOPBACK}, which the variable HOST says, or make the app public",
+            )
+    except BaseException:
+        service.stop()
+        raise
+    return RunningApp(deployment.id, service, port, open_to_all)
+
+
+def _started(
+    registry: Registry,
+    hosted: HostedTimeline,
+    deployment: Deployment,
+    router: RouterAddress,
+    port: int,
+    *,
+    deploying: bool,
+) -> Service:
+    place = workplace.place(registry.home, deployment.id, hosted.app.run_as)
+    directory = work_directory(place, hosted.command)
+    found = reach(registry, hosted, deploying=deploying)
+    words = shell(commands_of(hosted.command, directory).start)
+    cache = cache_for(registry, hosted)
+    connect = (*OUTBOUND, port)
+    access = confined(
+        registry,
+        hosted.app,
+        place,
+        found.ways,
+        words,
+        listen=(port,),
+        connect=connect,
+        writable=(cache,) if cache else (),
+    )
+    must_be_confined(hosted, access)
+    own = {
+        "PORT": str(port),
+        "HOST": LOOPBACK,
+        "DENO_SERVE_ADDRESS": f"tcp:{LOOPBACK}:{port}",
+        "PROVISIONER_URL": router.url(hosted.host(router.domain)),
+    }
+    telemetry = {name: value for name, value in inherited().items() if name.startswith(TELEMETRY)}
+    if telemetry:
+        about = f"deployment.environment.name={os.fsdecode(hosted.timeline.name)},service.version={deployment.revision}"
+        given = telemetry.get("OTEL_RESOURCE_ATTRIBUTES", "")
+        telemetry |= {
+            "OTEL_SERVICE_NAME": telemetry.get("OTEL_SERVICE_NAME", hosted.app.slug),
+            "OTEL_RESOURCE_ATTRIBUTES": f"{given},{about}" if given else about,
+        }
+    caches = cache_variables(cache) if cache else {}
+    command = Command(
+        words,
+        directory,
+        0,
+        {**telemetry, **found.variables, **revision_variables(deployment), **caches, **own},
+        found.secrets,
+        access,
+        hosted.command.memory_bytes,
+    )
+    return Service(deployment.id, command, app_log(registry.home, deployment.id))
+
+
+def _wait(
+    registry: Registry,
+    hosted: HostedTimeline,
+    deployment: Deployment,
+    service: Service,
+    port: int,
+    stop: Callable[[], bool],
+) -> bool:
+    """Wait until it answers. Can other machines connect to it? Raises ProvisionerError."""
+    log = app_log(registry.home, deployment.id)
+    deadline = time.monotonic() + START_SECONDS
+    problem = f"nothing of it listened on port {port}, which the variable PORT says"
+    while time.monotonic() < deadline and not stop():
+        if (why := service.ended(LOOK_SECONDS)) is not None:
+            said = last_words(log)
+            raise ProvisionerError(f"it ended before it answered: {why}{f' ({said})' if said else ''}")
+        mine = [each for each in listeners(port) if belongs_to(each, service.pid)]
+        if not mine:
+            continue
+        problem = _unhealthy(port, hosted.command.health) if hosted.command.health else ""
+        if not problem:
+            return any(not each.loopback for each in mine)
+    if stop():
+        raise ProvisionerError("it was stopped before it answered")
+    raise ProvisionerError(f"it was not healthy within {START_SECONDS:g} s: {problem}", f"Its output is in {log}")
+
+
+def _unhealthy(port: int, path: str) -> str:
+    """What is wrong with the answer to a health check; empty if it succeeds."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=HEALTH_SECONDS)
+    try:
+        connection.request("GET", path, headers={"User-Agent": "provisioner", "Connection": "close"})
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"GET {path}: {type(error).__name__}: {error}"
+    finally:
+        with suppress(OSError):
+            connection.close()
+    return "" if 200 <= status < 400 else f"GET {path} was answered with {status}"
+
+
+def _free_port(wanted: int | None) -> int:
+    """The port that it had, if nobody else has that now; else any that is free. Raises ProvisionerError."""
+    for port in (wanted, 0):
+        if port is None:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # connections of before do not matter, only a listener
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError as error:
+                if port:
+                    continue
+                raise ProvisionerError(f"this machine has no free port: {error.strerror}") from error
+            found: int = probe.getsockname()[1]
+            return found
+    raise AssertionError("a port or an error")

@@ -1,0 +1,80 @@
+"""Requests that come for an app that does not run: it is started, or whoever asks is told why it is not."""
+
+from __future__ import annotations
+
+import time
+
+from provisioner.core.hosting import AppState, Deployment, DeploymentState
+from provisioner.hosting.app_processes import TimelineApp
+from provisioner.hosting.deploying import DeploymentController
+from provisioner.hosting.deployment_records import set_state
+from provisioner.hosting.due import Wanted, is_connected, wanted_of
+from provisioner.hosting.hosting_context import HostingContext, fresh
+from provisioner.hosting.messages import WakeSite
+from provisioner.hosting.router.waking import AppFailed, AppRunning
+from provisioner.hosting.serving import Serving
+from provisioner.hosting.sites import HostedSite
+from provisioner.registry import hosting
+from provisioner.registry.store import Registry
+
+
+class Waking:
+    """For the thread of the manager alone."""
+
+    def __init__(self, context: HostingContext, serving: Serving, deploying: DeploymentController) -> None:
+        self._context, self._serving, self._deploying = context, serving, deploying
+
+    def wake(self, registry: Registry, message: WakeSite) -> None:
+        site, hosted = message.site, message.site.hosted
+        item = self._context.apps.of(fresh(registry, hosted))
+        if site.state.state is AppState.STOPPED:
+            message.woken.set_result(AppFailed("it was stopped. To start it: provisioner app start"))
+            return
+        if site.deployment is not None:
+            self._wake_deployment(registry, item, site.deployment, message, serves=False)
+            return
+        active = item.running.get(site.state.active)
+        if active is not None and message.unreachable == active.port:
+            self._serving.check(registry, item, active)
+            active = item.running.get(site.state.active)
+        if active is not None:
+            self._serving.route(item.hosted, active)
+            item.last_used[active.deployment_id] = time.monotonic()
+            message.woken.set_result(AppRunning(active.port))
+            return
+        found = wanted_of(registry, item.hosted)
+        under_way = next((task for task in item.tasks.values() if task.serves), None)
+        if under_way is not None:
+            item.waiting.setdefault(under_way.deployment.id, []).append(message.woken)
+        elif (usable := self._usable(registry, site, found)) is not None:
+            self._wake_deployment(registry, item, usable, message, serves=True)
+        elif found.latest is not None and found.latest.state is DeploymentState.FAILED:
+            message.woken.set_result(self._serving.failed(found.latest))
+        elif not is_connected(registry, item.hosted):
+            message.woken.set_result(AppFailed("its databases are not connected. See: provisioner status"))
+        else:
+            item.waiting.setdefault("", []).append(message.woken)
+            set_state(registry, item.hosted, AppState.STARTING)
+            self._deploying.advance(registry, wanted_of(registry, item.hosted))
+
+    def _wake_deployment(
+        self, registry: Registry, item: TimelineApp, deployment: Deployment, message: WakeSite, *, serves: bool
+    ) -> None:
+        running = item.running.get(deployment.id)
+        if running is not None:
+            item.last_used[deployment.id] = time.monotonic()
+            message.woken.set_result(AppRunning(running.port))
+            return
+        item.waiting.setdefault(deployment.id, []).append(message.woken)
+        if item.restart_at is not None and time.monotonic() < item.restart_at and deployment.error:
+            item.answer(deployment.id, self._serving.failed(deployment))
+            return
+        self._serving.begin(registry, item, deployment, serves=serves)
+
+    def _usable(self, registry: Registry, site: HostedSite, found: Wanted) -> Deployment | None:
+        """What was healthy before: the revision that is wanted, else the one that was active."""
+        active = hosting.deployment(registry, site.state.active) if site.state.active else None
+        for each in (found.latest, active):
+            if each is not None and each.state is DeploymentState.READY:
+                return each
+        return None
