@@ -16,7 +16,7 @@ from bench.table import Row
 from provisioner.core.clock import now_ms
 from provisioner.kv import open_kv
 from provisioner.kv.stores.sqlite.store import SqliteStore
-from provisioner.operations.instances import find
+from provisioner.operations.instance.names import find
 from provisioner.reconcile.changes import instance_move
 from provisioner.registry import moves
 from provisioner.registry.store import Registry

@@ -10,7 +10,7 @@ from provisioner.core.model import App, ConnectMode, Database, Instance
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.fork_reset import Scrubbing
-from provisioner.operations.instances import successor
+from provisioner.operations.instance.names import successor
 from provisioner.operations.proposal import ProgressReporter, Proposal, Warned
 from provisioner.operations.reconcile_now import run, run_whole
 from provisioner.reconcile.apply.fork_sources import EMPTY, FORK, named

@@ -9,7 +9,7 @@ from provisioner.core.ids import InstanceId
 from provisioner.core.model import App, Database, Instance, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.core.nearest import nearest
-from provisioner.operations.instances import find
+from provisioner.operations.instance.names import find
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
 

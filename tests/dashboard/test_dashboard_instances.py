@@ -30,7 +30,7 @@ from timeline_world import refusal
 from provisioner.core.clock import now_ms
 from provisioner.core.model import Status
 from provisioner.engines.protocol.engine import StorageTarget
-from provisioner.operations import instances
+from provisioner.operations.instance import names as instances
 from provisioner.operations.proposal import NULL_REPORTER
 from provisioner.reconcile.controller import reconcile
 from provisioner.registry.instances import databases_of

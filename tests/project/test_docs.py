@@ -19,7 +19,7 @@ from paths import ROOT
 from support import daemon, repository, run
 
 from provisioner.cli.main import cli
-from provisioner.operations.instances import parse_name
+from provisioner.operations.instance.names import parse_name
 
 END = "== end of a command =="
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

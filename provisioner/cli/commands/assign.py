@@ -12,7 +12,7 @@ from provisioner.cli.terminal import carry_out
 from provisioner.core.model import ConnectMode
 from provisioner.operations import assignments
 from provisioner.operations.fork_reset import Scrubbing
-from provisioner.operations.instances import find
+from provisioner.operations.instance.names import find
 from provisioner.registry.store import Registry
 
 

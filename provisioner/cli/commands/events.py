@@ -21,7 +21,7 @@ from provisioner.core.moments import moment
 from provisioner.core.naming import shown
 from provisioner.operations.documents import Document
 from provisioner.operations.events import EventDocuments, follow, must_exist
-from provisioner.operations.instances import find
+from provisioner.operations.instance.names import find
 from provisioner.registry import events as log
 from provisioner.registry.store import Registry
 

@@ -20,7 +20,7 @@ from provisioner.core.naming import shown
 from provisioner.daemon.worker import report
 from provisioner.git import hooks
 from provisioner.git.worktree import find_checkout
-from provisioner.operations.instances import default, restore_default
+from provisioner.operations.instance.names import default, restore_default
 from provisioner.operations.reconcile_now import run_whole
 from provisioner.reconcile.apply.ownership import unmakeable
 from provisioner.registry import queries

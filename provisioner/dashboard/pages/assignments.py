@@ -14,7 +14,8 @@ from provisioner.dashboard.web.context import Missing, PageContext
 from provisioner.dashboard.web.forms import RequestedChange
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.engines.catalog import engine_of
-from provisioner.operations import assignments, instances
+from provisioner.operations import assignments
+from provisioner.operations.instance import names as instances
 from provisioner.operations.proposal import ProgressReporter
 from provisioner.reconcile.apply.fork_sources import EMPTY, FORK
 

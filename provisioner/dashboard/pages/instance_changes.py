@@ -14,9 +14,10 @@ from provisioner.dashboard.web.sessions import Offer
 from provisioner.engines.catalog import ENGINES, engine_of
 from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.engines.protocol.location import SSL_MODES, is_server, without_password
-from provisioner.operations import instances, retry
+from provisioner.operations import retry
 from provisioner.operations.instance import deletion as instance_deletion
 from provisioner.operations.instance import edit as instance_edit
+from provisioner.operations.instance import names as instances
 from provisioner.operations.proposal import ProgressReporter
 from provisioner.registry.home.observed_time import recoverable
 from provisioner.registry.instances import Deleted, deleted

@@ -12,7 +12,8 @@ from provisioner.dashboard.pages.suggest import timeline_of
 from provisioner.dashboard.web.context import Missing, PageContext
 from provisioner.dashboard.web.forms import RequestedChange, filling
 from provisioner.dashboard.web.sessions import Offer
-from provisioner.operations import instances, lookup, previews, retention, retry, shares
+from provisioner.operations import lookup, previews, retention, retry, shares
+from provisioner.operations.instance import names as instances
 from provisioner.operations.proposal import ProgressReporter
 from provisioner.operations.target import of_timeline
 from provisioner.registry import queries

@@ -11,7 +11,7 @@ from provisioner.core.naming import shown
 from provisioner.core.nearest import nearest
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.apps import RETENTION_MS
-from provisioner.operations.instances import must_be_alone, must_be_free, must_stay, successor
+from provisioner.operations.instance.names import must_be_alone, must_be_free, must_stay, successor
 from provisioner.operations.proposal import ProgressReporter, Proposal, Warned
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.changes.backup import Held

@@ -13,7 +13,7 @@ from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import StorageTarget
-from provisioner.operations.instances import allowance_of, must_be_alone, must_be_free, must_stay, parse_name
+from provisioner.operations.instance.names import allowance_of, must_be_alone, must_be_free, must_stay, parse_name
 from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.reconcile_now import run
 from provisioner.reconcile.apply.locks import app_locked

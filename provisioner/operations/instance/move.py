@@ -16,7 +16,7 @@ from provisioner.engines.protocol.location import is_server
 from provisioner.engines.protocol.move import end_of
 from provisioner.engines.server_endpoint import served
 from provisioner.operations.documents import size_text
-from provisioner.operations.instances import must_be_alone, must_stay
+from provisioner.operations.instance.names import must_be_alone, must_stay
 from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.reconcile.apply.locks import instance_locked
 from provisioner.reconcile.changes import instance_move

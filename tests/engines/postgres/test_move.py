@@ -38,7 +38,7 @@ from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.kv.model import AtomicWrite, Enqueue, Mutation, MutationKind
 from provisioner.kv.stores.sqlite.store import SqliteStore
 from provisioner.operations.instance.move import move
-from provisioner.operations.instances import find
+from provisioner.operations.instance.names import find
 from provisioner.operations.proposal import NULL_REPORTER
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home

@@ -20,7 +20,7 @@ from provisioner.operations import archive as holding
 from provisioner.operations import documents as view
 from provisioner.operations import retry
 from provisioner.operations.home import found_databases
-from provisioner.operations.instances import find as find_instance
+from provisioner.operations.instance.names import find as find_instance
 from provisioner.operations.lookup import timeline_meant
 from provisioner.operations.target import only_one
 from provisioner.reconcile.changes.found_databases import Found

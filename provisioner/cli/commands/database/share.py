@@ -10,7 +10,7 @@ from provisioner.cli.selectors import HERE, NamedTarget, load, load_timeline, pa
 from provisioner.cli.terminal import carry_out
 from provisioner.environment.resolve import Selectors
 from provisioner.operations import shares
-from provisioner.operations.instances import find
+from provisioner.operations.instance.names import find
 from provisioner.registry.store import Registry
 
 

@@ -14,7 +14,7 @@ from provisioner.cli.terminal import carry_out
 from provisioner.core.naming import shown
 from provisioner.operations import snapshots
 from provisioner.operations.documents import Document
-from provisioner.operations.instances import find as find_instance
+from provisioner.operations.instance.names import find as find_instance
 from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
 

@@ -11,7 +11,7 @@ from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.model import Instance
 from provisioner.operations.instance import deletion as instance_deletion
-from provisioner.operations.instances import find
+from provisioner.operations.instance.names import find
 from provisioner.registry.instances import deleted
 from provisioner.registry.store import Registry
 

@@ -13,7 +13,7 @@ from provisioner.cli.terminal import carry_out
 from provisioner.core.allowance import AllowanceChange
 from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.operations.instance.edit import edit as edited
-from provisioner.operations.instances import find
+from provisioner.operations.instance.names import find
 from provisioner.registry.store import Registry
 
 

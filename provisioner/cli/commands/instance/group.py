@@ -20,9 +20,9 @@ from provisioner.core.clock import now_ms
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import ENGINES
 from provisioner.engines.protocol.engine import StorageTarget
-from provisioner.operations import instances
+from provisioner.operations.instance import names as instances
 from provisioner.operations.instance.health import lines
-from provisioner.operations.instances import find
+from provisioner.operations.instance.names import find
 from provisioner.registry.home.observed_time import recoverable
 from provisioner.registry.store import Registry
 

@@ -11,7 +11,7 @@ from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.engines.protocol.engine import StorageTarget
 from provisioner.operations.instance import move as instance_move
-from provisioner.operations.instances import find
+from provisioner.operations.instance.names import find
 from provisioner.registry.store import Registry
 
 

@@ -8,7 +8,7 @@ from provisioner.cli.commands.instance.documents import whole
 from provisioner.cli.context import json_option, say, the_home
 from provisioner.cli.selectors import object_argument
 from provisioner.engines.catalog import engine_of
-from provisioner.operations.instances import find
+from provisioner.operations.instance.names import find
 from provisioner.registry.store import Registry
 
 

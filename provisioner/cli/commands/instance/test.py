@@ -9,7 +9,7 @@ from provisioner.cli.selectors import object_argument
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
-from provisioner.operations.instances import find
+from provisioner.operations.instance.names import find
 from provisioner.registry.store import Registry
 
 
