@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.postgres_kv import server
 from bench.table import Row
 from provisioner.core.clock import now_ms
+from provisioner.core.connection import FileLocation, ServerLocation
 from provisioner.kv import open_kv
 from provisioner.kv.stores.sqlite.store import SqliteStore
 from provisioner.operations.instance.names import find
@@ -57,9 +58,9 @@ def measure(runs: int) -> list[Row]:
             (database_id,) = moves.waiting(registry, instance)
             path = Path(instance.location, "live", database_id, "kv.sqlite3")
             _fill(path)
-            there = replace(instance, location=_location(url), url=url)
+            there = replace(instance, location=ServerLocation(_location(url)), url=url)
             rows = [_moved(registry, "default", there, "files to PostgreSQL", str(path))]
-            back = replace(instance, location=os.path.join(directory, "again"))
+            back = replace(instance, location=FileLocation(os.path.join(directory, "again")))
             rows.append(_moved(registry, "default", back, "PostgreSQL to files", ""))
         return [row for pair in rows for row in pair]
 

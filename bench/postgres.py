@@ -17,6 +17,7 @@ import psycopg
 
 from bench.table import Row, compared, spread
 from provisioner.core.clock import now_ms
+from provisioner.core.connection import FileLocation
 from provisioner.core.ids import DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import Database, Instance, Status
 from provisioner.engines.postgres import names
@@ -47,7 +48,7 @@ def _server() -> Iterator[tuple[Postgres, Instance]]:
     home = tempfile.mkdtemp(prefix="home-")
     Home(home).create()
     location = os.path.join(home, "instances", "main")
-    instance = Instance(InstanceId(str(uuid.uuid4())), "main", "postgres", location, now_ms(), home=home)
+    instance = Instance(InstanceId(str(uuid.uuid4())), "main", "postgres", FileLocation(location), now_ms(), home=home)
     engine = Postgres()
     try:
         engine.prepare(instance)

@@ -42,6 +42,26 @@ STRAY_LIBPQ = (
 _URL_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 
 
+class FileLocation(str):
+    """The path of the directory that an instance stores in."""
+
+    __slots__ = ()
+
+
+class ServerLocation(str):
+    """The URL of the PostgreSQL server that an instance stores on, without credentials."""
+
+    __slots__ = ()
+
+
+Location = FileLocation | ServerLocation
+
+
+def parse_location(text: str) -> Location:
+    """The location that a text of the registry names. No other code tells the two kinds apart by their text."""
+    return ServerLocation(text) if "://" in text else FileLocation(text)
+
+
 class ConnectedDatabase:
     """A database that a timeline is connected to, with its location: one for each assigned instance."""
 
@@ -64,7 +84,7 @@ class ConnectedDatabase:
         instance: str,
         instance_id: InstanceId,
         engine: str,
-        location: str,
+        location: Location,
         database_id: DatabaseId,
         database_name: str,
         connect: str,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from provisioner.core.allowance import USUAL_ALLOWANCE, Allowance
+from provisioner.core.connection import Location, parse_location
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, RunId, ShareId, SnapshotId, TimelineId, TokenId
 from provisioner.core.naming import timeline_name
 
@@ -105,7 +106,7 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """Where databases are stored: ``location`` is a directory, or a server's URL without what opens it.
+    """Where databases are stored.
 
     ``url`` is that URL with the administrator's name and password; empty where the engine needs none, or keeps it in the
     directory. ``home`` is the organization's directory: the passwords of roles are derived from its key. On at least
@@ -118,7 +119,7 @@ class Instance:
     id: InstanceId
     slug: str
     engine: str
-    location: str
+    location: Location
     created_at: int
     url: str = field(default="", repr=False)
     require_quorum: int = 0
@@ -140,7 +141,7 @@ class Instance:
             return self
         return replace(
             self,
-            location=self.moving_location,
+            location=parse_location(self.moving_location),
             url=self.moving_url,
             require_quorum=self.moving_quorum,
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from typing import assert_never
 
+from provisioner.core.connection import FileLocation, ServerLocation
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
 from provisioner.engines.protocol.engine import Engine, StorageTarget
-from provisioner.engines.protocol.location import is_server
 
 
 class _Engines(Mapping[str, Engine]):
@@ -58,7 +59,13 @@ _ON_SERVERS: Mapping[str, Engine] = _Engines(
 
 def engine_of(instance: Instance) -> Engine:
     """What works on the databases of an instance. Raises StorageFailed where a library that it needs is not installed."""
-    return (_ON_SERVERS if is_server(instance.location) else ENGINES)[instance.engine]
+    match instance.location:
+        case ServerLocation():
+            return _ON_SERVERS[instance.engine]
+        case FileLocation():
+            return ENGINES[instance.engine]
+        case _:
+            assert_never(instance.location)
 
 
 def engine_for(name: str, where: StorageTarget) -> Engine:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.connection import ConnectedDatabase, KvEndpoint, PostgresEndpoint, TimelineConnection, variables
+from provisioner.core.connection import (
+    ConnectedDatabase,
+    FileLocation,
+    KvEndpoint,
+    PostgresEndpoint,
+    ServerLocation,
+    TimelineConnection,
+    variables,
+)
 from provisioner.core.errors import NotResolved, StorageFailed
 from provisioner.core.unconnected import NotYet
 from provisioner.engines.files.layout import OWNER_NAME, database_path
@@ -33,7 +41,7 @@ def _postgres(home: Home, _: str, database: ConnectedDatabase) -> PostgresEndpoi
     from provisioner.system import secret_key
 
     try:
-        if not location.is_server(database.location):
+        if isinstance(database.location, FileLocation):
             _start_embedded(database.location)
         server = location.variables(database.location)
         key = secret_key.secret(home)
@@ -51,7 +59,7 @@ def _postgres(home: Home, _: str, database: ConnectedDatabase) -> PostgresEndpoi
     return PostgresEndpoint(server, name, role, password)
 
 
-def _start_embedded(directory: str) -> None:
+def _start_embedded(directory: FileLocation) -> None:
     from provisioner.engines.protocol import location
 
     if location.listens(directory):
@@ -73,7 +81,7 @@ def _start_embedded(directory: str) -> None:
 
 
 def _deno_kv(home: Home, app_slug: str, database: ConnectedDatabase) -> KvEndpoint:
-    if "://" in database.location:
+    if isinstance(database.location, ServerLocation):
         return _through_a_server(home, app_slug, database)
     path = _usable_file(database)
     _must_say_so(database)

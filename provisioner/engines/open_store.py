@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.connection import AUTHENTICATION, PostgresEndpoint, quoted
+from provisioner.core.connection import AUTHENTICATION, PostgresEndpoint, ServerLocation, quoted
 from provisioner.core.errors import StorageFailed
 from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Status
@@ -23,7 +23,7 @@ from provisioner.system.home import Home
 def open_store(found: DatabaseLocation, database_id: DatabaseId, cache_kib: int) -> DirectStore:
     """The database must exist, and may be archived. `cache_kib`: of a file's connection. Raises KvError, StorageFailed."""
     archived = found.status is Status.ARCHIVED
-    if location.is_server(found.location):
+    if isinstance(found.location, ServerLocation):
         try:
             from provisioner.kv.stores.postgres.store import open_store as on_postgres
         except ModuleNotFoundError as error:

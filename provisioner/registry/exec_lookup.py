@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.connection import ConnectedDatabase, TimelineConnection
+from provisioner.core.connection import ConnectedDatabase, TimelineConnection, parse_location
 from provisioner.core.errors import Ambiguous, NotReady, NotResolved, StorageFailed
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.core.nearest import nearest
@@ -215,7 +215,7 @@ class Resolver:
                     instance=row[4],
                     instance_id=row[19],
                     engine=row[5],
-                    location=self.home.absolute(row[6]),
+                    location=parse_location(self.home.absolute(row[6])),
                     database_id=row[7],
                     database_name=row[8],
                     connect=row[9],

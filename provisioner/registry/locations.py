@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from provisioner.core.connection import Location, parse_location
 from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import Intent, Status
 from provisioner.registry.errors import member
@@ -24,7 +25,7 @@ class DatabaseLocation:
 
     name: str
     engine: str
-    location: str
+    location: Location
     status: Status
     intent: Intent | None
     error: str | None
@@ -78,7 +79,7 @@ def _place(
     return DatabaseLocation(
         str(name),
         str(engine),
-        home.absolute(str(location)),
+        parse_location(home.absolute(str(location))),
         member(Status, status),
         member(Intent, intent) if intent else None,
         None if error is None else str(error),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from operator import attrgetter
 
 from provisioner.core.allowance import Allowance
+from provisioner.core.connection import parse_location
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import (
     App,
@@ -89,7 +90,7 @@ def _located(instance: Instance, place: Callable[[str], str]) -> Instance:
     """The same, with each of its locations as `place` has it."""
     return replace(
         instance,
-        location=place(instance.location),
+        location=parse_location(place(instance.location)),
         moving_location=place(instance.moving_location),
         left_location=place(instance.left_location),
     )

@@ -18,6 +18,7 @@ from kv_server import keys_on
 from pg_server import PgServer, pg_running
 from support import events, shop
 
+from provisioner.core.connection import ServerLocation
 from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import Database, Instance, Status
 from provisioner.dashboard.pages import explorer
@@ -43,7 +44,9 @@ def kept_on(pg: PgServer, home: Path, copy_of: World | None = None, version: int
         instance = (
             found[0]
             if found
-            else Instance(InstanceId(str(uuid.uuid4())), f"far-{pg.port}", "deno-kv", location, 0, pg.url())
+            else Instance(
+                InstanceId(str(uuid.uuid4())), f"far-{pg.port}", "deno-kv", ServerLocation(location), 0, pg.url()
+            )
         )
         if not found:
             registry.add_instance(instance)

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import git, repository
 
+from provisioner.core.connection import FileLocation
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
 from provisioner.git.refs import read_branches
@@ -146,7 +147,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory, shared_home: Path) -> Iterato
         app = registry.save_app(replace(APP, git_dir=os.fsencode(top / "bare.git")), 0)
         claim(app.git_dir, app.id)
         for slug in INSTANCES:
-            instance = Instance(InstanceId(slug), slug, "deno-kv", f"/srv/{slug}", 0)
+            instance = Instance(InstanceId(slug), slug, "deno-kv", FileLocation(f"/srv/{slug}"), 0)
             registry.add_instance(instance)
             if slug != "loose":
                 registry.assign(instance, app, 0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from provisioner.core.connection import FileLocation
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import App, Database, Hold, Instance, Intent, Share, Status, Timeline
 from provisioner.reconcile.plan import planner
@@ -31,7 +32,7 @@ from provisioner.reconcile.plan.planner import plan
 
 NOW = 1_000_000
 APP = App(AppId("app"), "shop", b"/srv/shop.git", b"main", 10_000, 60_000, 0)
-STORE = Instance(InstanceId("store"), "default", "deno-kv", "/srv/databases", 0)
+STORE = Instance(InstanceId("store"), "default", "deno-kv", FileLocation("/srv/databases"), 0)
 FEATURE = Timeline(TimelineId("t1"), AppId("app"), b"feature", False, "c1", 0, None, "")
 PRODUCTION = Timeline(TimelineId("t0"), AppId("app"), b"main", True, "c1", 0, None, "")
 CONNECTED = Database(

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from provisioner.core.connection import FileLocation
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import App, Database, Instance, Scope, Status, Timeline
 from provisioner.registry import tokens
@@ -60,7 +61,9 @@ def world(path: Path) -> World:
     ids = {}
     apps = {}
     with Registry.open(home, create=True) as registry:
-        instance = Instance(InstanceId(str(uuid.uuid4())), "default", "deno-kv", str(path / "instances"), NOW)
+        instance = Instance(
+            InstanceId(str(uuid.uuid4())), "default", "deno-kv", FileLocation(str(path / "instances")), NOW
+        )
         registry.add_instance(instance)
         for slug, branches in (
             ("shop", {"production": "main", "login": "login", "cart": "cart", "archived": "old", "purged": "older"}),

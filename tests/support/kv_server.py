@@ -14,6 +14,7 @@ from provisioner.connect.client.store import RemoteStore
 from provisioner.connect.server.options import Options
 from provisioner.connect.server.runner import RunningServer
 from provisioner.core.clock import now_ms
+from provisioner.core.connection import FileLocation, ServerLocation
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import App, Database, Instance, Scope, Status, Timeline
 from provisioner.engines.files.layout import database_path
@@ -63,7 +64,9 @@ class Served:
     def __init__(self, directory: Path, certificate: tuple[str, str] | None = None) -> None:
         self.clock = Clock()
         self.home = Home(str(directory / "home"))
-        self._instance = Instance(InstanceId(str(uuid.uuid4())), "kv", "deno-kv", str(directory / "databases"), 0)
+        self._instance = Instance(
+            InstanceId(str(uuid.uuid4())), "kv", "deno-kv", FileLocation(str(directory / "databases")), 0
+        )
         self._app = App(AppId(str(uuid.uuid4())), "shop", b"/shop.git", b"main", 0, 0, 0)
         self.home.create()
         with Registry.open(self.home, create=True) as registry:
@@ -112,7 +115,9 @@ class Served:
             for instance in registry.instances():
                 if instance.location == location:
                     return instance
-            instance = Instance(InstanceId(str(uuid.uuid4())), f"kv-{pg.port}", "deno-kv", location, 0, pg.url())
+            instance = Instance(
+                InstanceId(str(uuid.uuid4())), f"kv-{pg.port}", "deno-kv", ServerLocation(location), 0, pg.url()
+            )
             registry.add_instance(instance)
             return instance
 

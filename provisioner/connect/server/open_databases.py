@@ -12,11 +12,11 @@ from typing import Any, Final, TypeVar
 
 from provisioner.connect.protocol.http_errors import CONFLICT, GONE, NOT_FOUND, UNAVAILABLE, Refused
 from provisioner.core.clock import now_ms
+from provisioner.core.connection import FileLocation
 from provisioner.core.errors import StorageFailed
 from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Intent, Status
 from provisioner.engines.open_store import open_store
-from provisioner.engines.protocol.location import is_server
 from provisioner.kv.client.async_bridge import AsyncBridge
 from provisioner.kv.client.read_coalescing import ReadCoalescer
 from provisioner.kv.errors import Busy, KvError, Unreachable
@@ -147,7 +147,7 @@ class OpenDatabases:
         return await self._in(self._threads_of(database.place), database, function, *arguments)
 
     def _threads_of(self, place: DatabaseLocation) -> ThreadPoolExecutor:
-        if not is_server(place.location):
+        if isinstance(place.location, FileLocation):
             return self._threads
         if place.location not in self._far:
             self._far[place.location] = ThreadPoolExecutor(FAR_THREADS, "connect far")

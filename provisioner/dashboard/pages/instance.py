@@ -6,11 +6,11 @@ from collections import Counter
 
 from starlette.responses import Response
 
+from provisioner.core.connection import ServerLocation
 from provisioner.core.model import Instance, Status
 from provisioner.dashboard.pages.assignments import of_instance
 from provisioner.dashboard.pages.database_rows import rows
 from provisioner.dashboard.web.context import Missing, PageContext
-from provisioner.engines.protocol.location import is_server
 from provisioner.operations.instance.health import standing
 from provisioner.operations.instance.moves_in_progress import moves_under_way
 
@@ -21,7 +21,7 @@ def page(visit: PageContext) -> Response:
     for instance_id, _, status, count in visit.registry.counted():
         if instance_id == instance.id:
             counts[status] += count
-    linked = is_server(instance.location)
+    linked = isinstance(instance.location, ServerLocation)
     return visit.page(
         "instance.html",
         instance=instance,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from provisioner.core.connection import ServerLocation
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Instance
@@ -13,7 +14,7 @@ from provisioner.dashboard.web.forms import Choice, RequestedChange
 from provisioner.dashboard.web.sessions import Offer
 from provisioner.engines.catalog import ENGINES, engine_of
 from provisioner.engines.protocol.engine import StorageTarget
-from provisioner.engines.protocol.location import SSL_MODES, is_server, without_password
+from provisioner.engines.protocol.location import SSL_MODES, without_password
 from provisioner.operations import retry
 from provisioner.operations.instance import deletion as instance_deletion
 from provisioner.operations.instance import edit as instance_edit
@@ -68,7 +69,7 @@ def editing(visit: PageContext, error: ProvisionerError | None = None) -> Respon
         "edit_instance.html",
         status=_status(error),
         instance=instance,
-        linked=is_server(instance.location),
+        linked=isinstance(instance.location, ServerLocation),
         name=visit.form.get("name", instance.slug),
         typed=_as_it_is(instance) | _typed(visit),
         sslmodes=_SSL_MODES,

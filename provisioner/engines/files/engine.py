@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
-from provisioner.core.connection import KvEndpoint, PostgresEndpoint
+from provisioner.core.connection import FileLocation, KvEndpoint, Location, PostgresEndpoint
 from provisioner.core.errors import StorageFailed, UsageError
 from provisioner.core.ids import DatabaseId, ShareId, SnapshotId
 from provisioner.core.model import Database, Instance
@@ -64,7 +64,7 @@ class DenoKv(OwnedFiles):
         " writes are in that snapshot"
     )
 
-    def locate(self, where: StorageTarget, directory: str, known: Instance | None = None) -> tuple[str, str]:
+    def locate(self, where: StorageTarget, directory: str, known: Instance | None = None) -> tuple[Location, str]:
         if any(said is not None for said in (where.url, where.ca_cert, where.sslmode, where.password)):
             raise UsageError(
                 "this instance stores in a directory, not on a server",
@@ -72,7 +72,7 @@ class DenoKv(OwnedFiles):
             )
         if where.require_quorum:
             raise UsageError("a directory is on one machine: --require-quorum is for servers", "Leave it away")
-        return os.path.realpath(where.directory or (known.location if known else directory)), ""
+        return FileLocation(os.path.realpath(where.directory or (known.location if known else directory))), ""
 
     def same_place(self, one: Instance, other: Instance) -> bool:
         return os.path.realpath(one.location) == os.path.realpath(other.location)
@@ -92,16 +92,16 @@ class DenoKv(OwnedFiles):
     def renew(self, instance: Instance, database: Database, shares: Sequence[ShareId]) -> None:
         """Tokens are looked up by the server at each use."""
 
-    def start(self, location: str) -> None:
+    def start(self, location: Location) -> None:
         """Files need no server."""
 
-    def stop(self, location: str) -> bool:
+    def stop(self, location: Location) -> bool:
         raise StorageFailed("a deno-kv instance consists of files and has no server")
 
-    def separate(self, location: str) -> str:
+    def separate(self, location: Location) -> str:
         return ""
 
-    def settle_in(self, location: str) -> None:
+    def settle_in(self, location: Location) -> None:
         """Nothing is kept elsewhere."""
 
     def prepare(self, instance: Instance) -> None:

@@ -15,6 +15,7 @@ import threading
 import psycopg
 from psycopg import sql
 
+from provisioner.core.connection import ServerLocation
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
 from provisioner.engines.postgres import databases, roles, verification
@@ -112,7 +113,7 @@ def _by_files(instance: Instance, session: Session, source: str, target: str, si
 
 def _may_share_blocks(instance: Instance) -> bool:
     """On a server elsewhere it is unknown. If blocks cannot be shared, cloning takes a quarter longer than copying."""
-    if location.is_server(instance.location):
+    if isinstance(instance.location, ServerLocation):
         return True
     try:
         with tempfile.TemporaryDirectory(

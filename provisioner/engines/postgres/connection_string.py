@@ -8,7 +8,14 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from provisioner.core.connection import AUTHENTICATION, SERVER_OPTIONS, PostgresEndpoint
+from provisioner.core.connection import (
+    AUTHENTICATION,
+    SERVER_OPTIONS,
+    FileLocation,
+    Location,
+    PostgresEndpoint,
+    ServerLocation,
+)
 from provisioner.core.errors import StorageFailed, UsageError
 from provisioner.core.model import Instance
 from provisioner.engines.postgres.session import looking, masked
@@ -18,7 +25,7 @@ from provisioner.engines.protocol.engine import StorageTarget
 _EXAMPLE = "It looks like postgresql://user:password@host:5432/postgres"
 
 
-def locate(where: StorageTarget, directory: str, known: Instance | None) -> tuple[str, str]:
+def locate(where: StorageTarget, directory: str, known: Instance | None) -> tuple[Location, str]:
     """See `Engine.locate`: a server's URL, or the directory of an embedded one."""
     url = where.url if where.url is not None else known.url if known is not None else ""
     if where.directory is not None and where.url is not None:
@@ -33,7 +40,7 @@ def locate(where: StorageTarget, directory: str, known: Instance | None) -> tupl
         raise UsageError("an embedded server has no standbys: --require-quorum is for linked servers", "Add --url URL")
     if known is not None and known.url:
         raise UsageError("this instance is on a linked server", "Use --url URL")
-    return os.path.realpath(where.directory or (known.location if known else directory)), ""
+    return FileLocation(os.path.realpath(where.directory or (known.location if known else directory))), ""
 
 
 def same_place(one: Instance, other: Instance) -> bool:
@@ -52,7 +59,7 @@ def _identity(instance: Instance) -> object:
         return row[0] if row else None
 
 
-def _parse(text: str, where: StorageTarget) -> tuple[str, str]:
+def _parse(text: str, where: StorageTarget) -> tuple[ServerLocation, str]:
     """Location and administrator's URL of a URL, or of libpq's ``host=… user=…``. Raises UsageError."""
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}

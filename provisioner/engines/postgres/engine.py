@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import psycopg
 
-from provisioner.core.connection import KvEndpoint, PostgresEndpoint
+from provisioner.core.connection import FileLocation, KvEndpoint, Location, PostgresEndpoint, ServerLocation
 from provisioner.core.errors import StorageFailed
 from provisioner.core.ids import ShareId, SnapshotId
 from provisioner.core.model import Database, Instance
@@ -75,7 +75,7 @@ class Postgres(OwnedRows):
         " committed is in that snapshot"
     )
 
-    def locate(self, where: StorageTarget, directory: str, known: Instance | None = None) -> tuple[str, str]:
+    def locate(self, where: StorageTarget, directory: str, known: Instance | None = None) -> tuple[Location, str]:
         return connection_string.locate(where, directory, known)
 
     def same_place(self, one: Instance, other: Instance) -> bool:
@@ -92,19 +92,19 @@ class Postgres(OwnedRows):
             if databases.there(session, [name_of(names.LIVE, instance, database)]):
                 logins.renew(self.contents, instance, session, database, shares)
 
-    def start(self, location: str) -> None:
-        if not place.is_server(location):
+    def start(self, location: Location) -> None:
+        if isinstance(location, FileLocation):
             embedded.start(location)
 
-    def stop(self, location: str) -> bool:
-        if place.is_server(location):
+    def stop(self, location: Location) -> bool:
+        if isinstance(location, ServerLocation):
             raise StorageFailed("this server was linked: it is not for us to stop", "Stop it where it was started")
         return embedded.stop(location)
 
-    def separate(self, location: str) -> str:
+    def separate(self, location: Location) -> str:
         return copied.separate(location) if place.is_kept(location) else ""
 
-    def settle_in(self, location: str) -> None:
+    def settle_in(self, location: Location) -> None:
         if place.is_kept(location):
             embedded.settle_in(location)
 
@@ -283,7 +283,7 @@ class Postgres(OwnedRows):
         return self._each(instance, databases_, lifecycle.delete)
 
     def retire(self, instance: Instance) -> None:
-        if not place.is_server(instance.location):
+        if isinstance(instance.location, FileLocation):
             embedded.remove(instance.location)
 
     def sweep(self, instance: Instance, known: Callable[[], Collection[str]]) -> list[str]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
+from provisioner.core.connection import ServerLocation
 from provisioner.core.errors import StorageFailed
 from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Database, Instance
@@ -20,7 +21,7 @@ from provisioner.engines.postgres import databases, names
 from provisioner.engines.postgres.administration import administering, administering_in
 from provisioner.engines.postgres.schema_setup import SchemaSetup
 from provisioner.engines.postgres.session import Session
-from provisioner.engines.protocol import instance_mark, location
+from provisioner.engines.protocol import instance_mark
 from provisioner.engines.protocol.engine import Failures, StoredDatabase
 from provisioner.system.looking import may_start
 
@@ -50,7 +51,7 @@ class OwnedRows:
 
     def mark(self, instance: Instance, home_id: str) -> None:
         found = InstanceMark(home_id, instance.id, instance.slug, instance.engine)
-        if location.is_server(instance.location):
+        if isinstance(instance.location, ServerLocation):
             with _opened(instance) as session:
                 _mark(session, instance, found)
             return
@@ -60,7 +61,7 @@ class OwnedRows:
             raise StorageFailed(f"cannot write to {instance.location}: {error.strerror}", "Make room there") from error
 
     def marked(self, instance: Instance, home_id: str) -> InstanceMark | None:
-        if location.is_server(instance.location):
+        if isinstance(instance.location, ServerLocation):
             return marked(instance, home_id)
         return instance_mark.read(instance.location)
 
@@ -75,7 +76,7 @@ def record(instance: Instance, owners: Sequence[Owner], *, durable: bool) -> Fai
             if not durable:
                 session.execute("set synchronous_commit to off")
             _written(session, instance, _INSERT, rows)
-            if location.is_server(instance.location):
+            if isinstance(instance.location, ServerLocation):
                 _mark(session, instance, owners[0].instance)
             session.execute("set synchronous_commit to on")
     except StorageFailed as error:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
-from provisioner.core.connection import PostgresEndpoint
+from provisioner.core.connection import FileLocation, Location, PostgresEndpoint
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
 from provisioner.engines.postgres import databases, names, programs, roles
@@ -41,7 +41,7 @@ def prepare(instance: Instance) -> None:
     Raises StorageFailed with the reason where that cannot be.
     """
     forget_refusals()
-    if not location.is_server(instance.location):
+    if isinstance(instance.location, FileLocation):
         embedded.start(instance.location, new=True)
     with administering(instance) as session:
         for check in (_version(session), _rights(session)):
@@ -178,7 +178,7 @@ def _database(instance: Instance, session: Session, contents: SchemaSetup) -> It
         roles.drop(session, spare)
 
 
-def _confined(session: Session, where: str, role: str, password: str) -> HealthCheck:
+def _confined(session: Session, where: Location, role: str, password: str) -> HealthCheck:
     """Does the server let it in anywhere else? Asked by trying, not of its tables."""
     others = session.execute(
         "select datname from pg_database where datallowconn and datname <> %s order by datname limit 50", (role,)

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from provisioner.core.connection import AUTHENTICATION, SERVER_OPTIONS, quoted
+from provisioner.core.connection import AUTHENTICATION, SERVER_OPTIONS, Location, quoted
 from provisioner.core.errors import StorageFailed
 from provisioner.core.model import Instance
 from provisioner.engines.postgres.access import authentication
@@ -129,7 +129,7 @@ def variables_for_tools(instance: Instance, database: str) -> dict[str, str]:
     return {**found, "PGCONNECT_TIMEOUT": str(CONNECT_SECONDS), "PGAPPNAME": "provisioner"}
 
 
-def connected(url: str, location: str, **options: str) -> Bounded:
+def connected(url: str, location: Location, **options: str) -> Bounded:
     """A new connection to an instance's server that never waits indefinitely. Raises psycopg.Error and StorageFailed."""
     options |= authentication.required(location)
     own = {"connect_timeout": str(CONNECT_SECONDS), "application_name": "provisioner"}

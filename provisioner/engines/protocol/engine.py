@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from provisioner.core.connection import KvEndpoint, PostgresEndpoint
+from provisioner.core.connection import KvEndpoint, Location, PostgresEndpoint
 from provisioner.core.durations import written
 from provisioner.core.ids import DatabaseId, ShareId, SnapshotId
 from provisioner.core.model import Database, Instance
@@ -168,7 +168,7 @@ class Engine(Protocol):
     anew: str
     """What becomes of programs when other data takes the place of a database's, which becomes a snapshot: a sentence."""
 
-    def locate(self, where: StorageTarget, directory: str, known: Instance | None = None) -> tuple[str, str]:
+    def locate(self, where: StorageTarget, directory: str, known: Instance | None = None) -> tuple[Location, str]:
         """Location and administrator's URL of an instance; `directory` is one in the home for it. For a `known` one, settings
         that are not given stay. Raises UsageError."""
 
@@ -193,19 +193,19 @@ class Engine(Protocol):
         `shares` are the ids of those by which other timelines use it. Raises StorageFailed.
         """
 
-    def start(self, location: str) -> None:
+    def start(self, location: Location) -> None:
         """Have the server run that is of the home's own, if there is one there. Raises StorageFailed."""
 
-    def stop(self, location: str) -> bool:
+    def stop(self, location: Location) -> bool:
         """Stop that; False if it did not run. Raises StorageFailed, including if there is no server."""
 
-    def separate(self, location: str) -> str:
+    def separate(self, location: Location) -> str:
         """Make what was copied in this directory, with its home, the copy's own: nothing in it leads to the original's.
 
         What the operator should know of it, empty if nothing. Raises StorageFailed, and then that home is not adopted.
         """
 
-    def settle_in(self, location: str) -> None:
+    def settle_in(self, location: Location) -> None:
         """The home of what is in this directory has moved: whatever is kept elsewhere for it goes with it. Raises
         StorageFailed."""
 

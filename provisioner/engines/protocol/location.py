@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.connection import AUTHENTICATION, SERVER_OPTIONS, quoted, unquoted
+from provisioner.core.connection import (
+    AUTHENTICATION,
+    SERVER_OPTIONS,
+    FileLocation,
+    Location,
+    ServerLocation,
+    quoted,
+    unquoted,
+)
 
 SCHEME = "postgresql://"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -21,21 +29,16 @@ FOR_ROOT = "/var/lib/timeline-provisioner"
 """The files of embedded servers that root runs, each in its own directory."""
 
 
-def is_server(location: str) -> bool:
-    """Whether it is a linked server, and not an embedded one."""
-    return location.startswith(SCHEME)
-
-
-def has_several(location: str) -> bool:
+def has_several(location: Location) -> bool:
     """Does it name several hosts, so that there may be standbys?"""
-    return is_server(location) and "," in location.partition("?")[0]
+    return isinstance(location, ServerLocation) and "," in location.partition("?")[0]
 
 
-def location_of(hosts: list[tuple[str, str]], options: dict[str, str]) -> str:
+def location_of(hosts: list[tuple[str, str]], options: dict[str, str]) -> ServerLocation:
     """The location of a server: hosts with their ports, and options by the words that a URL has for them."""
     where = ",".join(f"[{host}]:{port}" if ":" in host else f"{quoted(host)}:{port}" for host, port in hosts)
     more = "&".join(f"{word}={quoted(options[word])}" for word, _ in _OPTIONS if options.get(word))
-    return f"{SCHEME}{where}{f'?{more}' if more else ''}"
+    return ServerLocation(f"{SCHEME}{where}{f'?{more}' if more else ''}")
 
 
 def data_of(directory: str) -> str:
@@ -47,9 +50,9 @@ def data_of(directory: str) -> str:
         return os.path.join(directory, "data")
 
 
-def is_kept(location: str) -> bool:
+def is_kept(location: Location) -> bool:
     """Is there an embedded server's, running or not?"""
-    return not is_server(location) and os.path.exists(os.path.join(location, PASSWORD_FILE))
+    return isinstance(location, FileLocation) and os.path.exists(os.path.join(location, PASSWORD_FILE))
 
 
 def socket_directory(directory: str) -> str:
@@ -63,7 +66,7 @@ def listens(directory: str) -> bool:
     import _socket  # `socket` takes longer to import
 
     try:
-        server = variables(directory)
+        server = variables(FileLocation(directory))
         private = socket_directory(directory)
         if not private and not _is_owners(int(server["PGPORT"]), data_of(directory)):
             return False
@@ -100,9 +103,9 @@ def port(directory: str) -> str:
         return ""
 
 
-def shown_url(location: str, database: str) -> str | None:
+def shown_url(location: Location, database: str) -> str | None:
     """The URL of a database, without credentials. None for an embedded server that was never started."""
-    if not is_server(location):
+    if isinstance(location, FileLocation):
         number = port(location)
         return f"{SCHEME}127.0.0.1:{number}/{database}" if number else None
     where, mark, more = location.partition("?")
@@ -126,9 +129,9 @@ def _is_host(where: str) -> bool:
     return ":" not in where or port.isdigit() or port.endswith("]")
 
 
-def variables(location: str) -> dict[str, str]:
+def variables(location: Location) -> dict[str, str]:
     """PGHOST, PGPORT and what else a client has to know of a server. Raises OSError for an embedded one never started."""
-    if not is_server(location):
+    if isinstance(location, FileLocation):
         with open(os.path.join(location, PORT_FILE)) as file:
             return {"PGHOST": "127.0.0.1", "PGPORT": file.read().strip(), AUTHENTICATION[1]: SCRAM}
     where, _, more = location.removeprefix(SCHEME).partition("?")

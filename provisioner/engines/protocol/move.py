@@ -6,13 +6,13 @@ import secrets
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, assert_never
 
+from provisioner.core.connection import FileLocation, ServerLocation
 from provisioner.core.errors import StorageFailed
 from provisioner.core.ids import SnapshotId
 from provisioner.core.model import Database, Instance
 from provisioner.engines.protocol.engine import Source
-from provisioner.engines.protocol.location import is_server
 from provisioner.kv.bulk_copy import BulkSource, BulkTarget
 
 
@@ -56,15 +56,20 @@ class MoveEnd(Protocol):
         """Remove the last traces of an instance whose databases were all archived."""
 
 
-_ENDS = {
-    False: ("provisioner.engines.files.move", "FilesMoveEnd"),
-    True: ("provisioner.engines.postgres.move", "ServerMoveEnd"),
-}
+_Kind = tuple[str, str]
+_FILES: _Kind = ("provisioner.engines.files.move", "FilesMoveEnd")
+_SERVER: _Kind = ("provisioner.engines.postgres.move", "ServerMoveEnd")
 
 
 def end_of(storage: Instance) -> MoveEnd:
     """Raises StorageFailed where a library that it needs is not installed."""
-    module, name = _ENDS[is_server(storage.location)]
+    match storage.location:
+        case FileLocation():
+            module, name = _FILES
+        case ServerLocation():
+            module, name = _SERVER
+        case _:
+            assert_never(storage.location)
     try:
         found: MoveEnd = getattr(import_module(module), name)()
     except ModuleNotFoundError as error:

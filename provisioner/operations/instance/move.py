@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from provisioner.core.clock import now_ms
+from provisioner.core.connection import FileLocation, ServerLocation, parse_location
 from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
 from provisioner.core.ids import DatabaseId
 from provisioner.core.model import ConnectMode, Database, Instance
 from provisioner.engines.catalog import engine_for, engine_of
 from provisioner.engines.protocol.engine import StorageTarget
-from provisioner.engines.protocol.location import is_server
 from provisioner.engines.protocol.move import end_of
 from provisioner.engines.server_endpoint import served
 from provisioner.operations.documents import size_text
@@ -55,7 +55,7 @@ def _target(registry: Registry, instance: Instance, where: StorageTarget) -> Ins
     location, url = engine_for(instance.engine, where).locate(where, "")
     quorum = where.require_quorum
     if quorum is None:
-        quorum = instance.require_quorum if is_server(location) else 0
+        quorum = instance.require_quorum if isinstance(location, ServerLocation) else 0
     target = replace(instance, location=location, url=url, require_quorum=quorum)
     if instance.left_location not in ("", location):  # the data there would have no owner
         raise ProvisionerError(
@@ -63,7 +63,7 @@ def _target(registry: Registry, instance: Instance, where: StorageTarget) -> Ins
             f"Delete it first: provisioner instance move {instance.slug} --forget",
         )
     must_be_alone(registry, location, but=instance.id)
-    if is_server(location):
+    if isinstance(location, ServerLocation):
         for app in registry.apps():
             if registry.connect_modes(app.id).get(instance.id) is ConnectMode.FILE:
                 raise ProvisionerError(
@@ -79,12 +79,12 @@ def _begin(registry: Registry, instance: Instance, target: Instance) -> Proposal
     lines = [
         f"{instance.slug}: {len(held)} databases, {size_text(size)}, from {instance.location} to {target.location}"
     ]
-    if not is_server(instance.location):
+    if isinstance(instance.location, FileLocation):
         lines.append(
             "Programs that have a file open get errors after the move and must be restarted. Programs on the provisioner"
             " server only wait briefly"
         )
-    if is_server(target.location) and served(registry.home) is None:
+    if isinstance(target.location, ServerLocation) and served(registry.home) is None:
         lines.append("Apps will need the provisioner server to reach it: provisioner up")
     if instance.require_quorum and not target.require_quorum:
         lines.append(f"Writes will no longer be stored on {instance.require_quorum} nodes")
@@ -95,7 +95,7 @@ def _begin(registry: Registry, instance: Instance, target: Instance) -> Proposal
             current = registry.instance_of(instance.id)
             must_stay(current)
             _must_be_usable(target)
-            alike = is_server(current.location) == is_server(target.location)
+            alike = type(current.location) is type(target.location)
             if alike and (why := end_of(target).alone(target, current)):
                 raise ProvisionerError(f"{instance.slug} cannot be moved there: {why}", "Choose another location")
             instance_move.begin(registry, instance, target, now_ms())
@@ -198,7 +198,9 @@ def _forget(registry: Registry, instance: Instance) -> Proposal:
     must_stay(instance)
     ends = [instance]
     if instance.left_location:
-        ends.append(replace(instance, location=instance.left_location, url=instance.left_url, require_quorum=0))
+        ends.append(
+            replace(instance, location=parse_location(instance.left_location), url=instance.left_url, require_quorum=0)
+        )
     found = [(end, *end_of(end).left(end)) for end in ends]
     lines = tuple(f"{count} databases in {where}" for _, count, where in found if count)
     if not lines and not instance.left_location:

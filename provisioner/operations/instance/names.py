@@ -10,7 +10,7 @@ from dataclasses import replace
 from provisioner.core import naming
 from provisioner.core.allowance import NO_CHANGE, Allowance, AllowanceChange
 from provisioner.core.clock import now_ms
-from provisioner.core.connection import RESERVED_INSTANCES, instance_prefix
+from provisioner.core.connection import RESERVED_INSTANCES, FileLocation, Location, ServerLocation, instance_prefix
 from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, UsageError
 from provisioner.core.ids import InstanceId
 from provisioner.core.model import App, Instance
@@ -63,10 +63,12 @@ def must_be_free(registry: Registry, slug: str) -> None:
         raise ProvisionerError(f"instance {slug!r} already exists", "Choose another name")
 
 
-def must_be_alone(registry: Registry, location: str, *, but: str = "") -> None:
+def must_be_alone(registry: Registry, location: Location, *, but: str = "") -> None:
     """Raises ProvisionerError if another instance stores in the directory, or did so before it was deleted."""
+    if isinstance(location, ServerLocation):
+        return
     for other, slug, directory in locations(registry):
-        if other != but and "://" not in location and os.path.realpath(directory) == os.path.realpath(location):
+        if other != but and os.path.realpath(directory) == os.path.realpath(location):
             raise ProvisionerError(f"instance {slug!r} stores in {location}", "Choose another directory")
 
 
@@ -144,7 +146,7 @@ def default(registry: Registry) -> Instance:
     for instance in registry.instances():
         if instance.engine == "deno-kv":
             return instance
-    location = os.path.realpath(free_directory(registry, "default"))
+    location = FileLocation(os.path.realpath(free_directory(registry, "default")))
     made = Instance(InstanceId(str(uuid.uuid4())), "default", "deno-kv", location, now_ms(), home=registry.home.path)
     return _create(registry, made)
 

@@ -30,7 +30,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from provisioner.core.connection import PostgresEndpoint
+from provisioner.core.connection import FileLocation, Location, PostgresEndpoint, ServerLocation
 from provisioner.core.errors import StorageFailed
 from provisioner.engines.postgres import programs as tools
 from provisioner.engines.postgres.access import authentication
@@ -96,7 +96,7 @@ def stop(directory: str) -> bool:
 
 def remove(directory: str) -> None:
     """Stop it and delete its files; other files there stay. Raises StorageFailed."""
-    if not location.is_kept(directory):
+    if not location.is_kept(FileLocation(directory)):
         return
     stop(directory)
     try:
@@ -113,14 +113,14 @@ def runs(directory: str) -> bool:
     return _pid(directory) is not None and location.listens(directory)
 
 
-def is_up(where: str) -> bool:
+def is_up(where: Location) -> bool:
     """Can a server be asked without being started for that?"""
-    return location.is_server(where) or runs(where)
+    return isinstance(where, ServerLocation) or runs(where)
 
 
 def admin_url(directory: str) -> str:
     with open(os.path.join(directory, PASSWORD_FILE)) as file:
-        server = location.variables(directory)
+        server = location.variables(FileLocation(directory))
         server["PGHOST"] = location.socket_directory(directory) or server["PGHOST"]
         return PostgresEndpoint(server, "postgres", ADMIN, file.read().strip()).url()
 
@@ -214,7 +214,9 @@ def _answers(directory: str, process: subprocess.Popen[bytes]) -> bool:
     while process.poll() is None and time.monotonic() < patience:
         try:
             psycopg.connect(
-                make_conninfo(admin_url(directory), connect_timeout=5, **authentication.required(directory))
+                make_conninfo(
+                    admin_url(directory), connect_timeout=5, **authentication.required(FileLocation(directory))
+                )
             ).close()
         except psycopg.OperationalError:
             time.sleep(_LOOK_SECONDS)
