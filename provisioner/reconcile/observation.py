@@ -55,8 +55,9 @@ def observe(
     names |= quiet.live - seen.branches.keys()
     names |= {name for rename in seen.renames for name in (rename.old, rename.new)}
     names |= seen.lineages.keys() | seen.unowned.keys() | seen.unclear.keys()
-    others = [timeline for timeline in unsettled.timelines if timeline.preview]
-    others += _doubted(registry, unsettled.timelines, names)
+    doubted = _doubted(registry, unsettled.timelines)
+    names |= {timeline.branch for timeline in doubted if not timeline.preview}
+    others = {item.id: item for item in (*unsettled.timelines, *doubted) if item.preview}.values()
     actual = _held(registry, [*queries.of_branches(registry, app.id, names), *others], shared)
     long_enough = dict.fromkeys((database.id for database in actual.databases), app.retention_ms)
     actual = replace(actual, waited=long_enough if by_the_clock else waited(registry, now))
@@ -80,12 +81,11 @@ def _held(registry: Registry, timelines: Sequence[Timeline], shared: tuple[Share
     return Actual(tuple(timelines), tuple(found), shared)
 
 
-def _doubted(registry: Registry, timelines: Iterable[Timeline], names: Collection[bytes]) -> list[Timeline]:
-    """The timelines, but for those of the `names`, that have the databases which may be those of one of the `timelines`."""
+def _doubted(registry: Registry, timelines: Iterable[Timeline]) -> list[Timeline]:
+    """The timelines that have the databases which may be those of one of the `timelines`."""
     ids = [DatabaseId(each) for timeline in timelines for each in timeline.doubt.split()]
-    found = (registry.database(database_id) for database_id in ids)
-    owners = queries.timelines_of(registry, {database.timeline_id for database in found if database is not None})
-    return [timeline for timeline in owners if timeline.preview or timeline.branch not in names]
+    found = queries.databases_by_ids(registry, ids)
+    return queries.timelines_of(registry, {database.timeline_id for database in found})
 
 
 def _expected(actual: Actual, gone: Mapping[InstanceId, int]) -> set[bytes]:

@@ -127,6 +127,12 @@ def databases_of_all(registry: Registry, timeline_ids: Iterable[TimelineId]) -> 
     return [database for some in found for database in some]
 
 
+def databases_by_ids(registry: Registry, ids: Iterable[DatabaseId]) -> list[Database]:
+    """The databases with these ids, whatever became of them."""
+    found = (registry.databases_where(f"id in ({marks})", *batch) for marks, batch in _batches(ids))
+    return [database for some in found for database in some]
+
+
 def ids_of(registry: Registry, timeline: Timeline) -> frozenset[DatabaseId]:
     """The ids of the databases that belong to it and have data, or will have it."""
     return frozenset(database.id for database in databases_of(registry, timeline))

@@ -126,6 +126,11 @@ def worlds(draw: st.DrawFn) -> World:
         database = draw(st.sampled_from(live))
         others = [item for item in found if item.id != database.timeline_id]
         used = [Share(item.id, database.instance_id, database.id, 0) for item in others[:2]]
+    others = [item for item in found if item.of_branch]
+    if held and others and draw(st.sampled_from([True, False, False])):  # a database that may be another branch's
+        orphan, doubtful = draw(st.sampled_from(held)), draw(st.sampled_from(others))
+        held = [replace(item, hold=Hold.ORPHANED) if item is orphan else item for item in held]
+        found = [replace(item, doubt=orphan.id) if item is doubtful else item for item in found]
     return app, found, held, used, draw(st.sets(st.sampled_from([*NAMES, b"new"])))
 
 
