@@ -44,6 +44,7 @@ def _registered(here: World, count: int) -> Place:
     here.branches(path, count)
     here.git(path, "pack-refs", "--all")
     here.provisioner(path, "init")
+    here.provisioner(path, "app", "set", "--max-branches", str(2 * MANY))  # so that those that are pushed get databases
     return here, path, client
 
 
@@ -82,7 +83,10 @@ def _pushes(runs: int, places: list[Place]) -> list[Row]:
             here, path, client = place
             return lambda turn: here.timed(["git", "push", "--quiet", path, f"main:refs/heads/new-{turn}"], client)
 
+        connected = [here.connected() for here, _, _ in places]
         few, many, peer_few, peer_many = alternated(runs, *map(pushed, [*places, *peers]))
+        for (here, _, _), before in zip(places, connected, strict=True):
+            here.must_be_connected(before + runs + 1)
     alone = f"push to git alone, {MANY:,} / {FEW} branches"
     return [
         compared(f"push, {MANY:,} / {FEW} branches", many, few, 3),

@@ -37,10 +37,11 @@ Log = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A look at an app, for which these pushes wait."""
+    """A look at an app, for which these pushes wait. Only these `branches` may have changed, unless that is None."""
 
     app: App
     pushes: tuple[Push, ...] = ()
+    branches: frozenset[bytes] | None = None
 
     @property
     def app_id(self) -> AppId:
@@ -50,13 +51,14 @@ class Look:
 @dataclass(frozen=True, slots=True)
 class Looked:
     """The outcome of a look. `left` are pushes that still wait: it yielded before everything was done. `failure` is empty if
-    it succeeded. `took`: seconds."""
+    it succeeded. `branches`: how many were looked at; None: all. `took`: seconds."""
 
     app: App
     outcome: Outcome | None
     failure: str
     jobs: tuple[Job, ...]
     left: tuple[Push, ...]
+    branches: int | None
     took: float
 
 
@@ -112,7 +114,7 @@ class Looks:
             return self._stopping.is_set() or (over and self._queue.waiting())
 
         try:
-            outcome = reconcile(registry, app, now_ms(), "watch", give_way=give_way)
+            outcome = reconcile(registry, app, now_ms(), "watch", branches=look.branches, give_way=give_way)
             for line in env_files.refresh_app(self._home, app.id, app.git_dir):
                 self._log("info", line, app=app.slug)
             jobs = jobs_waiting(registry, app)
@@ -124,7 +126,8 @@ class Looks:
         left = tuple(waiting) if outcome is not None and outcome.cut and not failure else ()
         for number, push in enumerate(waiting if not left else ()):
             push.answer(answers[number] if answers else [shown(f"provisioner: {failure}")] if failure else [])
-        return Looked(app, outcome, failure, tuple(jobs), left, time.monotonic() - began)
+        some = len(look.branches) if look.branches is not None and outcome is not None and not outcome.whole else None
+        return Looked(app, outcome, failure, tuple(jobs), left, some, time.monotonic() - began)
 
     def _follow(self, registry: Registry, app: App, push: Push) -> bool:
         """Report steps to a push whose branches wait for one. False if they wait for none."""

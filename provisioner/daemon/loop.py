@@ -11,7 +11,7 @@ import queue
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from provisioner.core.clock import now_ms
@@ -23,12 +23,12 @@ from provisioner.daemon.limit_monitor import LimitMonitor
 from provisioner.daemon.looks import Log, Look, Looked, Looks
 from provisioner.daemon.quorum_monitor import QuorumMonitor
 from provisioner.daemon.stocktaking import look_through
+from provisioner.daemon.watched_app import DEAF_SECONDS, FAILURE_SECONDS, MANY, POLL_SECONDS, WatchedApp
 from provisioner.daemon.worker import misplaced, report_known
 from provisioner.engines.catalog import engine_of
-from provisioner.git.watch import RefWatcher
+from provisioner.git.watch import Change, RefWatcher
 from provisioner.jobs.queue import WorkerPool
 from provisioner.reconcile.apply.ownership import settle_everywhere
-from provisioner.reconcile.controller import Outcome
 from provisioner.registry.home.follower_guard import must_lead
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
@@ -36,39 +36,18 @@ from provisioner.system.file_lock import try_lock
 from provisioner.system.home import Home
 from provisioner.system.service_thread import keep_running
 
-SAFETY_SECONDS = 300.0  # even where events come: look at everything this often
-POLL_SECONDS = 2.0  # without events
 LISTEN_SECONDS = 10.0  # how often to check the thread that receives events
-POLL_LOAD = 0.05  # the part of its time that polling may take
-REST = 3.0  # times as long as a look took: refs that arrive one by one must not keep a core busy
-# While refs are written one after the other, wait for the last: git syncs each, and other writing slows that down. With
-# many refs at once, stop listening: receiving an event takes longer than writing the ref.
-FEW, MANY = 8, 64  # lock files and refs: `git switch -c` makes four
-STILL_SECONDS, STILL_AFTER_MORE = 0.005, 0.02
-DEAF_SECONDS = 0.03
-LONGEST_WAIT = 2.0
-FAILURE_SECONDS = 5.0
 QUIET_SECONDS = 1.0  # without events for this long, create databases ahead
 LEAST_SPARES, MOST_SPARES = 16, 1024  # also for repositories with pushes: a push may bring any number of branches
 STOP_SECONDS = 15.0  # for the work in progress when the daemon stops
 PROBE_SECONDS = 0.3  # a process that checks whether a daemon runs holds its lock for an instant
 
 
-@dataclass(slots=True)
-class WatchedApp:
-    """The daemon's state for an app between two looks. Times are monotonic seconds."""
+@dataclass(frozen=True, slots=True)
+class RefEvents:
+    """There were file events of an app's refs."""
 
-    git_dir: bytes = b""
-    due: float | None = None
-    changes: int = 0
-    first_change: float = 0.0
-    last_change: float = 0.0
-    deaf: bool = False
-    polled: bool = False
-    took: float = 0.0
-    looked: float = 0.0
-    waiting: list[Push] = field(default_factory=list)
-    busy: bool = False
+    app_id: AppId
 
 
 class Daemon:
@@ -82,7 +61,7 @@ class Daemon:
         """`ending` is called when it starts to end, to end other parts with it; `changed` with the id of each app that was
         looked at."""
         self.home, self.log, self._ending, self._changed = home, log, ending, changed
-        self._queue: queue.SimpleQueue[AppId | Push | Looked | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[AppId | RefEvents | Push | Looked | None] = queue.SimpleQueue()
         self._heard: set[AppId] = set()
         self._apps: dict[AppId, WatchedApp] = {}
         self._stopping = False
@@ -160,22 +139,17 @@ class Daemon:
 
     # called by other threads
 
-    def _on_event(self, app_id: AppId) -> None:
+    def _on_event(self, app_id: AppId, change: Change) -> None:
         self._on_stir(app_id)
+        if (watched := self._apps.get(app_id)) is not None:
+            watched.heard.append(change)
         if app_id not in self._heard:  # once until the app is looked at
             self._heard.add(app_id)
-            self._queue.put(app_id)
+            self._queue.put(RefEvents(app_id))
 
     def _on_stir(self, app_id: AppId) -> None:
         watched = self._apps.get(app_id)
-        if watched is None:
-            return
-        now = time.monotonic()
-        if not watched.changes or watched.last_change + DEAF_SECONDS < now:
-            watched.changes, watched.first_change = 0, now
-        watched.changes += 1
-        watched.last_change = now
-        if watched.changes == MANY:
+        if watched is not None and watched.stir(time.monotonic()):
             self._queue.put(app_id)
 
     def _on_trouble(self, app_id: AppId, why: str) -> None:
@@ -209,8 +183,8 @@ class Daemon:
         """Sleep until work is due; read all new messages."""
         now = time.monotonic()
         self._poll_if_deaf(now)
-        idle = (watched.due for watched in self._apps.values() if watched.due is not None and not watched.busy)
-        due = min(idle, default=now + 60)
+        idle = (watched.next_due for watched in self._apps.values() if not watched.busy)
+        due = min((when for when in idle if when is not None), default=now + 60)
         due = min(due, self._listened + LISTEN_SECONDS)
         if not self._inbox_watched:
             due = min(due, now + POLL_SECONDS)
@@ -227,12 +201,11 @@ class Daemon:
             if isinstance(item, Looked):
                 self._finish(registry, item)
             elif isinstance(item, Push):
-                self._pushed_to = True
-                watched = self._wake(item.app_id)
-                if not item.place or watched.git_dir in (b"", item.place) or not self._misplaced(registry, item):
-                    watched.waiting.append(item)
+                self._push(registry, item)
+            elif isinstance(item, RefEvents):
+                self._watched(item.app_id).take_heard()
             elif item:
-                self._wake(item)
+                self._watched(item).wake()
             try:
                 item = self._queue.get_nowait()
             except queue.Empty:
@@ -240,7 +213,14 @@ class Daemon:
         for app_id in map(
             AppId, inbox.take(self.home.inbox, {app_id for app_id, each in self._apps.items() if each.busy})
         ):
-            self._wake(app_id)
+            self._watched(app_id).wake()
+
+    def _push(self, registry: Registry, push: Push) -> None:
+        self._pushed_to = True
+        watched = self._watched(push.app_id)
+        watched.wake_for(branch for _, branch in push.branches)
+        if not push.place or watched.git_dir in (b"", push.place) or not self._misplaced(registry, push):
+            watched.waiting.append(push)
 
     def _poll_if_deaf(self, now: float) -> None:
         if self._listened + LISTEN_SECONDS > now:
@@ -265,12 +245,8 @@ class Daemon:
         except Exception as error:  # of one instance: the others are looked after all the same
             self.log("warning", summary(error), instance=instance.slug)
 
-    def _wake(self, app_id: AppId) -> WatchedApp:
-        """When an app is due: at once if a hook waits, else after a rest of the length of its last look."""
-        watched = self._apps.setdefault(app_id, WatchedApp())
-        when = watched.looked + watched.took * REST
-        watched.due = when if watched.due is None else min(watched.due, when)
-        return watched
+    def _watched(self, app_id: AppId) -> WatchedApp:
+        return self._apps.setdefault(app_id, WatchedApp())
 
     def _work(self, registry: Registry) -> None:
         now = time.monotonic()
@@ -285,7 +261,8 @@ class Daemon:
             if watched.waiting and not self._answer_known(registry, app_id, watched):
                 self._begin(registry, app_id, watched)
                 continue
-            if watched.due is not None and watched.due <= now and not self._wait_out(app_id, watched, now):
+            due = watched.next_due
+            if due is not None and due <= now and not watched.wait_out(now):
                 self._begin(registry, app_id, watched)
 
     def _answer_known(self, registry: Registry, app_id: AppId, watched: WatchedApp) -> bool:
@@ -301,27 +278,17 @@ class Daemon:
         watched.waiting = [push for push, lines in zip(watched.waiting, answers, strict=True) if lines is None]
         return not watched.waiting
 
-    def _wait_out(self, app_id: AppId, watched: WatchedApp, now: float) -> bool:
-        """Postpone a look until the refs are stable. False if it is time."""
-        if not watched.changes or watched.first_change + LONGEST_WAIT <= now:
-            return False
-        if watched.deaf:
-            return False  # the look listens again before it reads
-        still = STILL_SECONDS if watched.changes <= FEW else STILL_AFTER_MORE
-        watched.due = watched.last_change + still
-        return watched.due > now
-
     def _begin(self, registry: Registry, app_id: AppId, watched: WatchedApp) -> None:
         """Have an app looked at, and record that."""
-        watched.due, watched.changes = None, 0
         self._heard.discard(app_id)
+        branches = watched.begin(time.monotonic())
         waiting, watched.waiting = watched.waiting, []
         try:
             app = registry.app(app_id)
         except Exception as error:  # of the registry: it is retried
             self._answer(waiting, summary(error))
             self.log("error", summary(error), app=app_id)
-            watched.due = time.monotonic() + FAILURE_SECONDS
+            watched.settled, watched.due = False, time.monotonic() + FAILURE_SECONDS
             return
         if app is None:
             self._answer(waiting)
@@ -331,7 +298,7 @@ class Daemon:
             return
         self._watch(app_id, app.git_dir)
         watched.busy = True
-        self._looks.put(Look(app, tuple(waiting)))
+        self._looks.put(Look(app, tuple(waiting), branches))
 
     def _misplaced(self, registry: Registry, push: Push) -> bool:
         """Whether it was pushed to another repository than the app's. Then its hook gets that answer, and does not wait."""
@@ -351,7 +318,6 @@ class Daemon:
         app, outcome = looked.app, looked.outcome
         watched = self._apps[app.id]
         watched.busy = False
-        watched.looked, watched.took = time.monotonic(), looked.took
         watched.waiting[:0] = looked.left
         inbox.done(self.home.inbox, app.id)
         self._changed(app.id)
@@ -360,18 +326,10 @@ class Daemon:
             self._watcher.remove(app.id)  # the path may have another repository when it can be read again
             self.log("error", looked.failure, app=app.slug)
         elif outcome is not None and outcome.actions:
-            self.log("info", "reconciled", app=app.slug, actions=outcome.actions, ms=round(watched.took * 1000, 1))
+            found = {"actions": outcome.actions, "branches": looked.branches, "ms": round(looked.took * 1000, 1)}
+            self.log("info", "reconciled", app=app.slug, **found)
         if outcome is not None and (outcome.actions or not self._looked):
             self._short = registry.live_databases()
         self._looked = time.monotonic()
-        self._plan_next(watched, outcome, again)
-
-    def _plan_next(self, watched: WatchedApp, outcome: Outcome | None, again: float | None) -> None:
-        now = time.monotonic()
-        wait = max(POLL_SECONDS, watched.took / POLL_LOAD) if watched.polled else SAFETY_SECONDS
-        if outcome is None:
-            wait = FAILURE_SECONDS
-        elif outcome.next_at is not None:
-            wait = min(wait, max(0.01, (outcome.next_at - now_ms()) / 1000))
-        due = now + (wait if again is None else min(wait, again))
-        watched.due = due if watched.due is None else min(watched.due, due)
+        watched.finish(outcome, looked.took, self._looked, now_ms(), again)
+        watched.settled &= not looked.failure and not looked.jobs

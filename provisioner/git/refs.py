@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Collection, Iterable
 
 from provisioner.core.errors import UnreadableRepository
 from provisioner.git.command import git
+from provisioner.git.reflog import in_reftable
 from provisioner.git.worktree import HEADS, common_dir_of
 
 USUAL = (b"main", b"master", b"trunk")
 _REMOTES = b"refs/remotes/"
 _LONGEST = 4096  # bytes of a name of a commit: no file system has longer ones
+_COMMIT = re.compile(rb"(?!0+$)[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_ILLEGAL = re.compile(rb"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|(?:^|/)(?:\.|/|$)|\.lock(?:/|$)|\.$")
+"""What git allows in no name of a branch (git-check-ref-format)."""
 
 
 def read_branches(common_dir: bytes) -> dict[bytes, str]:
@@ -50,23 +56,79 @@ def still_there(common_dir: bytes, branches: Iterable[bytes]) -> bool:
             os.path.join(common_dir, HEADS + name)
         ):
             return True
-    if os.path.isdir(os.path.join(common_dir, b"reftable")):
+    if in_reftable(common_dir):
         return not _read_by_git(common_dir).keys().isdisjoint(names)
     packed = _packed(common_dir)
     return any(name in packed for name in names)
 
 
-def _packed(common_dir: bytes) -> set[bytes]:
-    path = os.path.join(common_dir, b"packed-refs")
+def read_named(common_dir: bytes, branches: Collection[bytes]) -> dict[bytes, str] | None:
+    """Those of the `branches` that are there, with the commit each points to, looked up by name: loose first and then packed.
+
+    The cost does not depend on how many other branches there are, but for the size of the file packed-refs. None if the files
+    do not tell: a symbolic or broken ref, a reftable, a disk on which two names may be one file, or a name that no branch can
+    have. Then `read_branches` does. Raises `UnreadableRepository`.
+    """
+    _must_exist(common_dir)
+    if in_reftable(common_dir) or not _names_are_exact(common_dir, branches):
+        return None
+    packed: bytes | None = None
+    found = {}
+    for name in branches:
+        revision = _loose_at(os.path.join(common_dir, HEADS + name))
+        if revision is None:
+            packed = _packed_refs(common_dir) if packed is None else packed
+            revision = _packed_at(packed, name)
+        if revision is not None and not _COMMIT.fullmatch(revision):
+            return None
+        if revision is not None:
+            found[name] = revision.decode("ascii")
+    return found
+
+
+def _loose_at(path: bytes) -> bytes | None:
+    """What the file of a ref holds; None if there is no such file."""
     try:
-        with open(path, "rb") as file:
-            lines = file.read().split(b"\n")
-    except FileNotFoundError:
-        return set()
-    except OSError as error:
-        raise UnreadableRepository(f"cannot read {os.fsdecode(path)}: {error.strerror}", "Check who owns it") from error
+        if os.path.islink(path):  # an old form of a symbolic ref
+            return b""
+        with open(path, "rb", buffering=0) as file:
+            return file.read(_LONGEST).strip()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
+    except OSError:
+        return b""
+
+
+def _packed_at(packed: bytes, name: bytes) -> bytes | None:
+    """The commit that a branch has in the text of packed-refs; None if it is not there."""
+    end = packed.find(b" " + HEADS + name + b"\n")
+    return packed[packed.rfind(b"\n", 0, end) + 1 : end] if end >= 0 else None
+
+
+def _names_are_exact(common_dir: bytes, branches: Collection[bytes]) -> bool:
+    """Is each a name that a branch can have, and a file found under its very name alone, in its case and normalization?"""
+    if any(_ILLEGAL.search(name) or name.startswith(b"-") for name in branches):
+        return False
+    if os.path.lexists(os.path.join(common_dir, b"hEAD")):
+        return False
+    return sys.platform != "darwin" or all(name.isascii() for name in branches)
+
+
+def _packed(common_dir: bytes) -> set[bytes]:
+    lines = _packed_refs(common_dir).split(b"\n")
     marker = b" " + HEADS
     return {line.split(marker, 1)[1] for line in lines if marker in line and not line.startswith((b"#", b"^"))}
+
+
+def _packed_refs(common_dir: bytes) -> bytes:
+    path = os.path.join(common_dir, b"packed-refs")
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.readall()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise UnreadableRepository(f"cannot read {os.fsdecode(path)}: {error.strerror}", "Check who owns it") from error
 
 
 def _resolved(reference: object) -> str:

@@ -1,7 +1,7 @@
 """Hearing that refs may have changed. watchdog is used here and nowhere else.
 
-An event says "look again" and which app, never what happened. If the operating system runs out of watches or
-drops events, the watcher says so, and the daemon polls.
+An event says "look again", at which app and, if it is told of a ref's file, at which branch; never what happened. If the
+operating system runs out of watches or drops events, the watcher says so, and the daemon polls.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from watchdog.events import (
@@ -25,13 +26,26 @@ from watchdog.observers import Observer
 from watchdog.utils import BaseThread
 
 from provisioner.core.ids import AppId
+from provisioner.git.worktree import HEADS
 from provisioner.system.service_thread import LibraryThreads, guarded
 
 if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver, ObservedWatch
 
-Heard = Callable[[AppId], None]
+
+class EventScope(Enum):
+    """What an event is about if it names no branch: any of the `BRANCHES`, or `NOTHING` that is one."""
+
+    BRANCHES = auto()
+    NOTHING = auto()
+
+
+Change = bytes | EventScope
+"""A branch that may have changed, or what else may have."""
+Heard = Callable[[AppId, Change], None]
 """Called from a thread of the watcher with an app's id."""
+Stirred = Callable[[AppId], None]
+"""The same."""
 Trouble = Callable[[AppId, str], None]
 """Called with an app's id and why its events cannot be trusted."""
 
@@ -53,7 +67,7 @@ _EVENTS: list[type[FileSystemEvent]] = [
 class RefWatcher:
     """Watches the common directories of repositories, and one inbox."""
 
-    def __init__(self, heard: Heard, stirred: Heard, trouble: Trouble) -> None:
+    def __init__(self, heard: Heard, stirred: Stirred, trouble: Trouble) -> None:
         """`heard`: refs may have changed; `stirred`: a program is about to change them."""
         self.heard, self.stirred, self.trouble = heard, stirred, trouble
         self._observer: BaseObserver = Observer()
@@ -149,7 +163,7 @@ class RefWatcher:
 def why_unwatchable(common_dir: bytes) -> str:
     """Why the operating system would not tell of changes in this repository now; empty where it would."""
     troubles: list[str] = []
-    watcher = RefWatcher(lambda _: None, lambda _: None, lambda _, why: troubles.append(why))
+    watcher = RefWatcher(lambda *_: None, lambda _: None, lambda _, why: troubles.append(why))
     watcher.start()
     try:
         watcher.add(AppId(""), common_dir)
@@ -184,9 +198,11 @@ def _report_overflow(call: Callable[[], None]) -> None:
 class _Refs(FileSystemEventHandler):
     """Lets through what can be a change of refs: not git's lock files, nor what it only reads."""
 
-    def __init__(self, app_id: AppId, common_dir: bytes, heard: Heard, stirred: Heard, lost: Heard) -> None:
+    def __init__(self, app_id: AppId, common_dir: bytes, heard: Heard, stirred: Stirred, lost: Stirred) -> None:
         self.app_id, self.heard, self.stirred, self.lost = app_id, heard, stirred, lost
         self.refs = os.path.join(common_dir, b"refs")
+        self.heads = os.path.join(common_dir, HEADS)
+        self.tags = os.path.join(common_dir, b"refs/tags/")
 
     def dispatch(self, event: FileSystemEvent) -> None:
         guarded("refs", lambda: self._dispatch(event))
@@ -199,7 +215,17 @@ class _Refs(FileSystemEventHandler):
         if name.endswith(b".lock"):
             self.stirred(self.app_id)
         elif name in _FILES or name in _TREES or any(b"/" + tree + b"/" in path for tree in _TREES):
-            self.heard(self.app_id)
+            self.heard(self.app_id, self._change(event, path))
+
+    def _change(self, event: FileSystemEvent, path: bytes) -> Change:
+        moved = event.event_type == "moved" and not os.fsencode(event.src_path).endswith(b".lock")
+        if path.startswith(self.tags):
+            return EventScope.NOTHING
+        if moved or not path.startswith(self.heads):
+            return EventScope.BRANCHES
+        if event.is_directory:  # of a branch with a slash in its name, whose file is reported by itself
+            return EventScope.NOTHING
+        return path.removeprefix(self.heads)
 
 
 class _Inbox(FileSystemEventHandler):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from provisioner.core.ids import DatabaseId, InstanceId
@@ -18,6 +18,7 @@ from provisioner.reconcile.apply.isolation import each_alone, problem_of
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.apply.ownership import settle_owners
 from provisioner.reconcile.branch_identity import anchored, remove_unused_anchors
+from provisioner.reconcile.branch_observation import observe_branches
 from provisioner.reconcile.changes.move_recovery import settle_moves
 from provisioner.reconcile.changes.replace import settle
 from provisioner.reconcile.changes.revision_snapshots import Moved, keep, moves
@@ -50,12 +51,27 @@ MOST_PASSES = 8  # a rename over an existing branch takes three
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of a reconcile, and when (ms) time alone will require the next one. `cut`: it yielded before everything was
-    done. `problems`: steps of other processes that could not be finished, which does not stop the rest."""
+    done. `whole`: it looked at the whole app, and `next_at` is about all of it; otherwise at a few branches. `problems`: steps
+    of other processes that could not be finished, which does not stop the rest."""
 
     actions: int
     next_at: int | None
     cut: bool = False
+    whole: bool = True
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """How a reconcile is to be done: see `reconcile`. `kept` are moves whose data has been kept."""
+
+    now: int
+    cause: str
+    branches: Collection[bytes] | None
+    retry: Retry
+    progress: Progress | None
+    give_way: Callable[[], bool] | None
+    kept: set[Moved] = field(default_factory=set)
 
 
 def reconcile(
@@ -64,88 +80,89 @@ def reconcile(
     now: int,
     cause: str,
     *,
+    branches: Collection[bytes] | None = None,
     retry: Retry = False,
     progress: Progress | None = None,
     give_way: Callable[[], bool] | None = None,
 ) -> Outcome:
     """Bring the app's databases to what its refs say.
 
-    `cause` goes into the audit log. `retry` retries failed steps at once: everything, or the databases with these ids. If
-    `give_way` is given, it is called between steps, and True ends this.
+    `cause` goes into the audit log. `branches`: only these may have changed, and they alone are looked at if that is enough.
+    `retry` retries failed steps at once: everything, or the databases with these ids. If `give_way` is given, it is called
+    between steps, and True ends this.
 
     Raises `UnreadableRepository` (then nothing was changed), `Busy` and `StorageFailed`. Failures of single databases are
     in their status, not raised.
     """
-    kept: set[Moved] = set()
+    request = _Request(now, cause, branches, retry, progress, give_way)
     while True:
         with app_locked(registry, app):
-            outcome = _reconcile(registry, app, now, cause, kept, retry, progress, give_way)
+            outcome = _reconcile(registry, app, request)
         if isinstance(outcome, Outcome):
             if outcome.actions:
                 observe_time(registry)  # the waiting times of what was archived begin
             return replace(outcome, problems=(*outcome.problems, *_retire(registry, now)))
         keep(registry, app, outcome, now)  # which copies, and so is done without the app's lock
-        kept |= set(outcome)
+        request.kept.update(outcome)
 
 
-def _reconcile(
-    registry: Registry,
-    app: App,
-    now: int,
-    cause: str,
-    kept: set[Moved],
-    retry: Retry,
-    progress: Progress | None,
-    give_way: Callable[[], bool] | None,
-) -> Outcome | list[Moved]:
-    """The same under the app's lock; or whose data is to be kept first, of those that are not in `kept`."""
+def _reconcile(registry: Registry, app: App, request: _Request) -> Outcome | list[Moved]:
+    """The same under the app's lock; or whose data is to be kept first, of those that are not yet."""
+    now = request.now
     must_be_its_own(registry, app)
     observe_time(registry)
     temp_dirs.clear(registry.home)
     problems = [*settle_moves(registry, app, now), *settle_runs(registry, app, now), *settle(registry, app, now)]
-    if retry:
-        _find_damage(registry, app, now, cause, retry)
+    if request.retry:
+        _find_damage(registry, app, now, request.cause, request.retry)
     begin_watch(app.git_dir, app.id)
-    outcome = _passes(registry, app, now, cause, kept, retry, progress, give_way)
-    if watch_begun(app.git_dir, app.id) and anchored(registry, app):
+    outcome = _passes(registry, app, request)
+    if not isinstance(outcome, Outcome):
+        return outcome
+    if outcome.whole and watch_begun(app.git_dir, app.id) and anchored(registry, app):
         complete_watch(app.git_dir, app.id)
-    return replace(outcome, problems=tuple(problems)) if isinstance(outcome, Outcome) else outcome
+    return replace(outcome, problems=tuple(problems))
 
 
-def _passes(
-    registry: Registry,
-    app: App,
-    now: int,
-    cause: str,
-    kept: set[Moved],
-    retry: Retry,
-    progress: Progress | None,
-    give_way: Callable[[], bool] | None,
-) -> Outcome | list[Moved]:
+def _passes(registry: Registry, app: App, request: _Request) -> Outcome | list[Moved]:
     """Plan and apply until nothing is left to do: what one plan has done, the next one builds on."""
-    done = 0
+    now, done, whole = request.now, 0, False
     for _ in range(MOST_PASSES):
         current = registry.app(app.id)
         if current is None:
             return Outcome(done, None)
         settle_owners(registry, current)
-        step = look(registry, current, now, retry=False if done else retry)
-        if unkept := [each for each in moves(registry, current, step.actions) if each not in kept]:
+        step = None if whole else _look_at_branches(registry, current, request)
+        if step is None:
+            whole, step = True, look(registry, current, now, retry=False if done else request.retry)
+        if unkept := [each for each in moves(registry, current, step.actions) if each not in request.kept]:
             return unkept
         if not step.actions:
-            return Outcome(done, step.next_at)
+            return Outcome(done, step.next_at, whole=whole)
         if renamed := [action for action in step.actions if isinstance(action, RenameTimeline)]:
             follow(registry, current, renamed, now)
-        applier = Applier(registry, current, now, cause, progress, give_way)
+        applier = Applier(registry, current, now, request.cause, request.progress, request.give_way)
         applier.apply([action for action in step.actions if not isinstance(action, RenameTimeline)])
         if any(isinstance(action, Orphan | RenameTimeline) or _has_new_lineage(action) for action in step.actions):
             remove_unused_anchors(registry, current)
         done += len(step.actions) - applier.left
         if applier.left:
-            return Outcome(done, now, cut=True)
+            return Outcome(done, now, cut=True, whole=whole)
         if not applier.failed and all(map(_leads_to_nothing, step.actions)):
-            return Outcome(done, step.next_at)  # a push does not wait for another look
-    return Outcome(done, now)
+            return Outcome(done, step.next_at, whole=whole)  # a push does not wait for another look
+    return Outcome(done, now, whole=whole)
+
+
+def _look_at_branches(registry: Registry, app: App, request: _Request) -> Plan | None:
+    """The plan for the branches that may have changed; None if the whole app must be looked at."""
+    if request.branches is None or request.retry:
+        return None
+    seen = observe_branches(registry, app, request.now, request.branches)
+    if seen is None:
+        return None
+    found = plan(seen.desired, seen.actual, request.now)
+    new = len(new_branches(found.actions))
+    return None if new and not queries.has_room(registry, app, new) else found
 
 
 def _has_new_lineage(action: Action) -> bool:
@@ -239,7 +256,8 @@ def look(registry: Registry, app: App, now: int, *, retry: Retry = False, by_the
 
 def _planned(registry: Registry, seen: Observation, now: int, retry: Retry) -> Plan:
     found = plan(seen.desired, seen.actual, now, retry=retry)
-    if new_branches(found.actions):
+    new = len(new_branches(found.actions))
+    if new and not queries.has_room(registry, seen.desired.app, new):
         there = queries.branches_there(registry, seen.desired.app.id)
         found = replace(found, actions=within_limit(seen.desired.app, found.actions, there))
     times = [at for at in (found.next_at, seen.next_at) if at is not None]

@@ -113,6 +113,15 @@ def branches_there(registry: Registry, app_id: AppId) -> int:
     return int(str(rows[0][0]))
 
 
+def has_room(registry: Registry, app: App, new: int) -> bool:
+    """May so many more branches of an app have databases? The branches are counted only if the registry ever had that many
+    timelines, whose rows are never deleted."""
+    if not app.max_branches:
+        return True
+    ever = int(str(registry.rows("select ifnull(max(rowid), 0) from timeline")[0][0]))
+    return ever + new <= app.max_branches or branches_there(registry, app.id) + new <= app.max_branches
+
+
 def databases_of(registry: Registry, timeline: Timeline) -> list[Database]:
     """Its own that have, or are to have, data; live ones first."""
     return registry.databases_where(
@@ -192,6 +201,13 @@ def shares_of_all(registry: Registry, timeline_ids: Iterable[TimelineId]) -> lis
     )
     found = (registry.rows(question.format(marks), *batch) for marks, batch in _batches(timeline_ids))
     return [Share(*row) for some in found for row in some]  # type: ignore[arg-type]
+
+
+def shared_of(registry: Registry, database_ids: Iterable[str]) -> list[str]:
+    """Of the databases with these ids, those that other timelines use."""
+    question = "select distinct database_id from share where database_id in ({})"
+    found = (registry.rows(question.format(marks), *batch) for marks, batch in _batches(database_ids))
+    return [str(row[0]) for some in found for row in some]
 
 
 def used_of_others(registry: Registry, timeline: Timeline) -> list[Database]:

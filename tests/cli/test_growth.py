@@ -14,7 +14,12 @@ from pathlib import Path
 import counting
 import pytest
 from counting import Counts
-from support import add_branches, git, ok, repository
+from support import add_branches, bare, git, ok, repository
+
+from provisioner.core.clock import now_ms
+from provisioner.reconcile.controller import reconcile
+from provisioner.registry.store import Registry
+from provisioner.system.home import Home
 
 FEW, MANY = 10, 1_000
 ONE, NAME = "branch-00003", "NAME"
@@ -125,3 +130,41 @@ def test_a_branch_that_is_renamed_or_forked_reads_no_more_of_the_others_than_a_l
         base, many = base.grown(looks[FEW]), many.grown(looks[MANY])
     assert many.calls <= base.calls + MANY, (base, many)
     assert many.steps <= base.steps + 10 * MANY, (base, many)  # the branches are counted, for the app's limit of them
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory, shared_home: Path) -> Iterator[Worlds]:
+    """Bare repositories, which keep no reflogs, as people push to."""
+    assert shared_home
+    made = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for count in (FEW, MANY):
+            top = tmp_path_factory.mktemp(f"served-{count}")
+            patch.setenv("PROVISIONER_HOME", str(top / "home"))
+            repo = repository(top / "shop")
+            served = bare(top / "shop.git", repo)
+            add_branches(served, *(f"branch-{number:05}" for number in range(count)))
+            git(served, "pack-refs", "--all")
+            ok(served, "init", "--no-hooks", "--grace", "0s")
+            made[count] = served, top / "home"
+        yield made
+
+
+PUSHES = {"new branch": "new-{}", "known branch": ONE, "production": "main"}
+
+
+@pytest.mark.parametrize("name", PUSHES.values(), ids=PUSHES)
+def test_what_is_done_about_a_pushed_branch_costs_the_same_among_ten_and_a_thousand(name: str, servers: Worlds) -> None:
+    costs = {}
+    for count, (repo, home) in servers.items():
+        for turn in ("first", "second"):
+            parent = git(repo, "rev-parse", "main").stdout.strip()
+            made = git(repo, "commit-tree", "-m", turn, "-p", parent, "main^{tree}").stdout.strip()
+            branch = name.format(turn)
+            git(repo, "update-ref", f"refs/heads/{branch}", made)
+            with counting.counting() as counts, Registry.open(Home(str(home))) as registry:
+                (app,) = registry.apps()
+                outcome = reconcile(registry, app, now_ms(), "test", branches=[branch.encode()])
+            assert (outcome.actions, outcome.whole) == (1, False)
+            costs[count] = counts
+    assert costs[MANY] == costs[FEW]

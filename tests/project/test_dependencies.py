@@ -55,7 +55,7 @@ def test_what_is_installed_here_is_within_all_bounds() -> None:
 def test_one_inotify_instance_serves_every_repository(tmp_path: Path) -> None:
     """A user has 128 of them, for all programs together."""
     found: list[int] = []
-    watcher = RefWatcher(lambda _: None, lambda _: None, lambda _, why: pytest.fail(why))
+    watcher = RefWatcher(lambda *_: None, lambda _: None, lambda _, why: pytest.fail(why))
     watcher.start()
     before = _inotify_instances()
     try:

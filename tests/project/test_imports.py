@@ -30,7 +30,10 @@ INSIDE = {
         *("rules", "stores", "client", "dump"),
     ),
     "engines": ("protocol", "scripts", "files", "postgres"),
-    "reconcile": ("plan", "apply", "changes", "repository_identity", "branch_identity", "observation", "controller"),
+    "reconcile": (
+        *("plan", "apply", "changes", "repository_identity", "branch_identity", "observation", "branch_observation"),
+        "controller",
+    ),
     "connect": ("protocol", "client", "server"),
     "hosting": ("host_names", "routes", "router"),
     "dashboard": ("charts", "values", "web", "pages"),
