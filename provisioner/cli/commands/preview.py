@@ -10,6 +10,14 @@ import click
 from provisioner.cli.change import timeline_after
 from provisioner.cli.commands.database.fork import app_option
 from provisioner.cli.context import apps_meant, json_option, looks, print_json, renamed, the_app, the_home, yes_option
+from provisioner.cli.listing import (
+    ListLayout,
+    ListOptions,
+    list_options,
+    print_list,
+    with_archived,
+)
+from provisioner.cli.table import Column
 from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.durations import lasting
 from provisioner.core.errors import UsageError
@@ -75,12 +83,27 @@ def create(
                 print_json(made)
 
 
+_LAYOUT = ListLayout(
+    (Column("APP", dropped=1), Column("PREVIEW"), Column("STATUS"), Column("DATABASES", dropped=2), Column("EXPIRES")),
+    ("app", "timeline"),
+    lambda item: {
+        "APP": item["app"],
+        "PREVIEW": item["timeline"],
+        "STATUS": item["status"],
+        "DATABASES": ", ".join(database["name"] for database in item["databases"]),
+        "EXPIRES": item["expires_at"] or "",
+    },
+    "No previews yet. A preview gives one revision its own databases for a while: provisioner preview create COMMIT",
+    ("preview", "preview list"),
+)
+
+
 @preview.command(name="list")
 @click.option("--app", "slug", metavar="APP", help="Only this app. Default: the app for the current directory, or all.")
-@click.option("--all", "everything", is_flag=True, help="Every app.")
-@json_option
+@with_archived
+@list_options
 @looks
-def list_previews(slug: str | None, everything: bool, as_json: bool) -> None:
+def list_previews(slug: str | None, everything: bool, archived: bool, listing: ListOptions) -> None:
     """List previews with their databases and expiry."""
     with Registry.open(the_home()) as registry:
         documents = [
@@ -89,11 +112,7 @@ def list_previews(slug: str | None, everything: bool, as_json: bool) -> None:
             for document in view.timelines(registry, app)
             if document["branch"] is None
         ]
-    if as_json:
-        print_json(documents)
-        return
-    for document in documents:
-        click.echo(previews.line(document))
+    print_list(documents, _LAYOUT, listing, archived=archived or everything)
 
 
 @preview.command()

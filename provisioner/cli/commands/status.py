@@ -15,8 +15,17 @@ from typing import NoReturn
 import click
 
 from provisioner.cli import table
-from provisioner.cli.common_options import colored, note
-from provisioner.cli.context import json_option, looks, print_json, the_home
+from provisioner.cli.common_options import colored
+from provisioner.cli.context import looks, print_json, the_home
+from provisioner.cli.listing import (
+    ListOptions,
+    list_options,
+    note_archived,
+    paged,
+    tell_cursor,
+    with_archived,
+    without_archived,
+)
 from provisioner.cli.selectors import NamedTarget, filtered, target_argument
 from provisioner.core.naming import shown
 from provisioner.operations import documents as view
@@ -29,31 +38,36 @@ ALTERNATE_SCREEN, USUAL_SCREEN, CLEAR = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?
 
 @click.command()
 @target_argument()
-@click.option("--all", "everything", is_flag=True, help="Every app, or all of --app, including archived timelines.")
-@click.option("--archived", is_flag=True, help="Include archived timelines.")
-@click.option("--wide", is_flag=True, help="Don't shorten columns to fit the terminal.")
+@with_archived
 @click.option(
     "--watch",
     "keep_on",
     is_flag=True,
     help="Redraw every second until Ctrl-C. Not on a terminal: print a line per change.",
 )
-@json_option
+@list_options
 @looks
-def status(wanted: NamedTarget, everything: bool, archived: bool, wide: bool, keep_on: bool, as_json: bool) -> None:
+def status(wanted: NamedTarget, everything: bool, archived: bool, keep_on: bool, listing: ListOptions) -> None:
     """Show timelines with their databases, status, size, and age."""
     hidden = not (archived or everything or wanted.names_timeline)
     if keep_on:
         with suppress(KeyboardInterrupt):
-            _watch(lambda: _now(wanted, everything), Interrupt(), as_json, hidden=hidden)
+            _watch(lambda: _now(wanted, everything), Interrupt(), listing.as_json, hidden=hidden)
         return
     with Registry.open(the_home()) as registry:
-        if as_json:
-            print_json(filtered(registry, wanted, everything))
+        every = documents = filtered(registry, wanted, everything)
+        if hidden and not listing.as_json:
+            documents = without_archived(every)
+        page, following = paged(documents, ("app", "timeline"), listing)
+        if listing.as_json:
+            print_json(page)
         else:
-            _print(filtered(registry, wanted, everything), hidden=hidden, wide=wide)
+            if page or not every:
+                _print(page, wide=listing.wide)
             for move in moves_under_way(registry):
                 click.echo(shown(f"instance {move.instance.slug} {move.text}"))
+        tell_cursor(following, as_json=listing.as_json)
+        note_archived(len(every) - len(documents), "timeline", "status")
 
 
 def _now(wanted: NamedTarget, everything: bool) -> list[view.Document]:
@@ -62,34 +76,14 @@ def _now(wanted: NamedTarget, everything: bool) -> list[view.Document]:
         return filtered(registry, wanted, everything)
 
 
-def _print(documents: list[view.Document], *, hidden: bool, wide: bool) -> None:
+def _print(documents: list[view.Document], *, wide: bool) -> None:
     """The table, and below it the errors that did not fit into it."""
-    listed = _listed(documents) if hidden else documents
     width = None if wide else table.room(sys.stdout)
-    if listed or not documents:
-        for line in _table(listed, width):
-            click.echo(line)
+    for line in _table(documents, width):
+        click.echo(line)
     if width is not None:
-        for line in _reasons(listed):
+        for line in _reasons(documents):
             click.echo(line)
-    if count := len(documents) - len(listed):
-        are = (
-            "1 archived timeline is hidden. To show it"
-            if count == 1
-            else f"{count} archived timelines are hidden. To show them"
-        )
-        note(f"{are}: provisioner status --archived")
-
-
-def _listed(documents: list[view.Document]) -> list[view.Document]:
-    """The documents without archived timelines that need no attention."""
-    return [item for item in documents if item["status"] != "archived" or _needs_attention(item)]
-
-
-def _needs_attention(document: view.Document) -> bool:
-    if document["context"] == "production" or document["doubt"]:
-        return True
-    return any(item["error"] or item["orphan"] for item in document["databases"])
 
 
 def _reasons(documents: list[view.Document]) -> Iterator[str]:
@@ -125,7 +119,7 @@ def _watch(
 ) -> NoReturn:
     """Until interrupted: a screen on a terminal, else a line per change."""
     if sys.stdout.isatty() and not as_json:
-        _redraw((lambda: _listed(documents())) if hidden else documents, interrupt)
+        _redraw((lambda: without_archived(documents())) if hidden else documents, interrupt)
     known: dict[_Key, str] = {}
     while True:
         now = _lines(documents(), as_json)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from provisioner.cli.change import change
 from provisioner.cli.commands.home import home_document
 from provisioner.cli.common_options import note
 from provisioner.cli.context import confirm, json_option, looks, print_json, say, the_app, the_home, yes_option
+from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
 from provisioner.cli.selectors import ALL, NamedTarget, load, parse, selector_options
+from provisioner.cli.table import Column
 from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.durations import milliseconds
 from provisioner.core.errors import NotResolved
 from provisioner.core.ids import TokenId
-from provisioner.core.model import Scope, Status, Token
-from provisioner.core.naming import shown
+from provisioner.core.model import App, Scope, Status, Token
 from provisioner.dashboard.web import session_files
 from provisioner.environment.resolve import Selectors
 from provisioner.hosting.router.access import PreviewAccess
@@ -103,30 +107,42 @@ def _document(registry: Registry, token: Token) -> documents.Document:
     }
 
 
+_LAYOUT = ListLayout(
+    (Column("TOKEN"), Column("OPENS"), Column("ACCESS", dropped=1), Column("STATE"), Column("LABEL", dropped=2)),
+    ("id",),
+    lambda item: {
+        "TOKEN": item["id"],
+        "OPENS": "dashboard" if item["scope"] == "session" else item["database"] or item["app"] or "everything",
+        "ACCESS": "read-only" if item["read_only"] else "read-write",
+        "STATE": _state(item),
+        "LABEL": f"session by {item['label']}" if item["scope"] == "session" else item["label"],
+    },
+    "No tokens yet. A token opens databases at the server. To create one: provisioner token create --branch BRANCH",
+)
+
+
 @token.command(name="list")
-@json_option
+@click.option("--app", "slug", metavar="APP", help="List the tokens of this app and of its databases. Default: all.")
+@list_options
 @looks
-def list_tokens(as_json: bool) -> None:
+def list_tokens(slug: str | None, listing: ListOptions) -> None:
     """List tokens, including revoked and expired ones.
 
-    The tokens themselves are not shown.
+    The secret tokens are never shown.
     """
     home = the_home()
     with Registry.open(home) as registry:
-        listed = [(found, _document(registry, found)) for found in tokens.listing(registry)]
-    sessions = session_files.listing(home, now_ms())
-    if as_json:
-        print_json([document for _, document in listed] + [_session(each) for each in sessions])
-        return
-    for found, document in listed:
-        what = document["database"] or document["app"] or "everything"
-        mode = _mode(found.read_only)
-        click.echo(shown("  ".join(filter(None, (found.id, what, mode, _state(found), found.label)))))
-    for session in sessions:
-        state = f"valid until {rfc3339(session.ends_at)}"
-        click.echo(
-            shown(f"{session.id}  dashboard  {_mode(session.read_only)}  {state}  session by {session.principal}")
-        )
+        app = the_app(registry, slug) if slug is not None else None
+        found = [item for item in tokens.listing(registry) if app is None or _is_of(registry, item, app)]
+        documents = [_document(registry, item) for item in found]
+    sessions = [] if app is not None else session_files.listing(home, now_ms())
+    print_list([*documents, *(_session(each) for each in sessions)], _LAYOUT, listing)
+
+
+def _is_of(registry: Registry, token: Token, app: App) -> bool:
+    database = registry.database(token.database_id) if token.database_id else None
+    owner = app_of(registry, database) if database is not None else None
+    return token.app_id == app.id or (owner is not None and owner.id == app.id)
 
 
 def _session(session: session_files.StoredSession) -> documents.Document:
@@ -144,16 +160,12 @@ def _session(session: session_files.StoredSession) -> documents.Document:
     }
 
 
-def _mode(read_only: bool) -> str:
-    return "read-only" if read_only else "read-write"
-
-
-def _state(token: Token) -> str:
-    if token.revoked_at is not None:
-        return f"revoked {rfc3339(token.revoked_at)}"
-    if token.expires_at is None:
+def _state(item: Mapping[str, Any]) -> str:
+    if item["revoked_at"]:
+        return f"revoked {item['revoked_at']}"
+    if item["expires_at"] is None:
         return "valid"
-    return f"{'valid until' if token.valid(now_ms()) else 'expired'} {rfc3339(token.expires_at)}"
+    return f"{'valid until' if item['expires_at'] > (rfc3339(now_ms()) or '') else 'expired'} {item['expires_at']}"
 
 
 @token.command()

@@ -7,12 +7,13 @@ from collections.abc import Collection
 import click
 
 from provisioner.cli import standard_input
-from provisioner.cli.context import json_option, looks, print_json, the_app, the_home, yes_option
+from provisioner.cli.context import json_option, looks, the_app, the_home, yes_option
+from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
+from provisioner.cli.table import Column
 from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import rfc3339
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import App, Context
-from provisioner.core.naming import shown
 from provisioner.environment.dotenv import parse
 from provisioner.operations import variables as wanted
 from provisioner.registry import variables
@@ -123,20 +124,28 @@ def _asked(name: str, count: int) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
+_LAYOUT = ListLayout(
+    (Column("NAME"), Column("CONTEXT"), Column("VALUE")),
+    ("name", "context"),
+    lambda item: {
+        "NAME": item["name"],
+        "CONTEXT": item["context"],
+        "VALUE": "(secret)" if item["secret"] else item["value"],
+    },
+    "No variables yet. Programs on a timeline get those of its context. To set one: provisioner var set NAME=VALUE",
+)
+
+
 @var.command(name="list")
 @app_option
-@json_option
+@list_options
 @looks
-def list_variables(slug: str | None, as_json: bool) -> None:
+def list_variables(slug: str | None, listing: ListOptions) -> None:
     """List an app's variables, with secret values hidden."""
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
-        found = variables.listing(registry, app.id)
-    if as_json:
-        print_json([_document(app, item) for item in found])
-        return
-    for item in found:
-        click.echo(shown(f"{item.name}  {item.context}  {'(secret)' if item.secret else item.value}"))
+        found = [_document(app, item) for item in variables.listing(registry, app.id)]
+    print_list(found, _LAYOUT, listing)
 
 
 @var.command()

@@ -10,8 +10,10 @@ import click
 from provisioner.cli.commands.app import run as app_run
 from provisioner.cli.context import confirm, json_option, looks, print_json, the_app, the_home, yes_option
 from provisioner.cli.deploy_options import deploying_options
+from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
 from provisioner.cli.registration import PRODUCTION_HELP, registered
 from provisioner.cli.selectors import object_argument
+from provisioner.cli.table import Column
 from provisioner.cli.terminal import carry_out
 from provisioner.core import naming
 from provisioner.core.clock import now_ms, rfc3339
@@ -93,18 +95,26 @@ def app_document(registry: Registry, app: App) -> view.Document:
     }
 
 
+_LAYOUT = ListLayout(
+    (Column("APP"), Column("REPOSITORY", dropped=2), Column("PRODUCTION"), Column("INSTANCES", dropped=1)),
+    ("app",),
+    lambda item: {
+        "APP": item["app"],
+        "REPOSITORY": item["repository"],
+        "PRODUCTION": item["production_branch"],
+        "INSTANCES": ", ".join(item["instances"]),
+    },
+    "No apps yet. An app is a git repository. In yours, run: provisioner init",
+)
+
+
 @app.command(name="list")
-@json_option
+@list_options
 @looks
-def list_apps(as_json: bool) -> None:
+def list_apps(listing: ListOptions) -> None:
     """List apps with their repository and production branch."""
     with Registry.open(the_home()) as registry:
-        documents = [app_document(registry, app) for app in registry.apps()]
-    if as_json:
-        print_json(documents)
-        return
-    for document in documents:
-        click.echo(shown(f"{document['app']}  {document['repository']}  {document['production_branch']}"))
+        print_list([app_document(registry, app) for app in registry.apps()], _LAYOUT, listing)
 
 
 @app.command()

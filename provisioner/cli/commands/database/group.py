@@ -11,7 +11,9 @@ from provisioner.cli.commands.database.fork import fork, reset
 from provisioner.cli.commands.database.snapshots import restore, snapshot
 from provisioner.cli.context import json_option, looks, print_json, the_app, the_home, yes_option
 from provisioner.cli.groups import LazyGroup
+from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list, with_archived
 from provisioner.cli.selectors import NamedTarget, filtered, load, target_argument
+from provisioner.cli.table import Column
 from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.clock import rfc3339
 from provisioner.core.errors import NotResolved
@@ -45,22 +47,35 @@ for _command in (fork, reset, snapshot, restore):
     database.add_command(_command)
 
 
+_LAYOUT = ListLayout(
+    (
+        *(Column("DATABASE"), Column("STATUS"), Column("APP", dropped=2), Column("TIMELINE")),
+        *(Column("INSTANCE", dropped=3), Column("SIZE", right=True, dropped=1)),
+    ),
+    ("id", "timeline"),
+    lambda item: {
+        "DATABASE": item["name"],
+        "STATUS": item["status"],
+        "APP": item["app"],
+        "TIMELINE": item["timeline"],
+        "INSTANCE": item["instance"],
+        "SIZE": view.size_text(item["size"]),
+    },
+    "No databases yet. Each branch of an app with an instance gets one. To register an app, run: provisioner init",
+    ("database", "database list"),
+)
+
+
 @database.command(name="list")
 @target_argument()
-@click.option("--all", "everything", is_flag=True, help="Databases of every app.")
-@json_option
+@with_archived
+@list_options
 @looks
-def list_databases(wanted: NamedTarget, everything: bool, as_json: bool) -> None:
+def list_databases(wanted: NamedTarget, everything: bool, archived: bool, listing: ListOptions) -> None:
     """List databases with their timeline and status."""
     with Registry.open(the_home()) as registry:
         documents = view.flat(filtered(registry, wanted, everything))
-    if as_json:
-        print_json(documents)
-        return
-    several = len({document["instance"] for document in documents}) > 1
-    for document in documents:
-        on = f"  {document['instance']}" if several else ""
-        click.echo(shown(f"{document['name']}  {document['status']}  {document['timeline']}{on}"))
+    print_list(documents, _LAYOUT, listing, archived=archived or everything or wanted.names_timeline)
 
 
 @database.command()

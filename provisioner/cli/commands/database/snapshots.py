@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import itemgetter
+from typing import Any
 
 import click
 
 from provisioner.cli.change import change, snapshot_document
 from provisioner.cli.commands.database.fork import deploy_option, queue_option
-from provisioner.cli.context import apps_meant, json_option, looks, print_json, the_home, yes_option
+from provisioner.cli.context import apps_meant, json_option, looks, the_home, yes_option
+from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
 from provisioner.cli.selectors import NamedTarget, load, target_argument
+from provisioner.cli.table import Column
 from provisioner.cli.terminal import carry_out
-from provisioner.core.naming import shown
 from provisioner.operations import snapshots
-from provisioner.operations.documents import Document
+from provisioner.operations.documents import size_text
 from provisioner.operations.instance.names import find as find_instance
 from provisioner.registry import snapshots as rows
 from provisioner.registry.store import Registry
@@ -39,11 +42,35 @@ def create(wanted: NamedTarget, label: str, as_json: bool) -> None:
         carry_out(snapshots.keep(registry, target, label), document=document)
 
 
+def _cause(document: Mapping[str, Any]) -> str:
+    at = f" {document['revision'][:12]}" if document["cause"] == "revision" else ""
+    return f"{document['cause']}{at}"
+
+
+_LAYOUT = ListLayout(
+    (
+        *(Column("SNAPSHOT"), Column("CREATED", dropped=2), Column("DATABASE"), Column("SIZE", right=True, dropped=1)),
+        *(Column("CAUSE", dropped=3), Column("LABEL", dropped=4)),
+    ),
+    ("id",),
+    lambda item: {
+        "SNAPSHOT": item["id"],
+        "CREATED": item["created_at"],
+        "DATABASE": item["database"],
+        "SIZE": size_text(item["size"]),
+        "CAUSE": _cause(item),
+        "LABEL": item["label"],
+    },
+    "No snapshots yet. A snapshot is a point-in-time copy to restore. To take one: provisioner database snapshot create",
+)
+
+
 @snapshot.command(name="list")
 @target_argument()
-@json_option
+@click.option("--all", "everything", is_flag=True, help="Every app.")
+@list_options
 @looks
-def list_snapshots(wanted: NamedTarget, as_json: bool) -> None:
+def list_snapshots(wanted: NamedTarget, everything: bool, listing: ListOptions) -> None:
     """List snapshots, newest first.
 
     Default: the snapshots of all of the app's databases.
@@ -55,9 +82,9 @@ def list_snapshots(wanted: NamedTarget, as_json: bool) -> None:
             pairs = [(target.app, item) for item in dict.fromkeys((*target.used, *target.own))]
         else:
             on = find_instance(registry, slug).id if slug is not None else None
-            apps = apps_meant(registry, wanted.selectors.app, False)
-            everything = [(app, item) for app in apps for item in registry.databases(app.id)]
-            pairs = [(app, item) for app, item in everything if on in (None, item.instance_id)]
+            apps = apps_meant(registry, wanted.selectors.app, everything)
+            there = [(app, item) for app in apps for item in registry.databases(app.id)]
+            pairs = [(app, item) for app, item in there if on in (None, item.instance_id)]
         documents = [
             snapshot_document(registry, app, database, kept)
             for app, database in pairs
@@ -65,21 +92,7 @@ def list_snapshots(wanted: NamedTarget, as_json: bool) -> None:
         ]
     if len(pairs) > 1 and wanted.narrowed:
         documents.sort(key=itemgetter("created_at"), reverse=True)
-    if as_json:
-        print_json(documents)
-        return
-    for document in documents:
-        label = f"  {document['label']}" if document["label"] else ""
-        click.echo(
-            shown(
-                f"{document['id']}  {document['created_at']}  {document['database']}  {document['size']} bytes"
-                f"  ({document['cause']}{_at(document)}){label}"
-            )
-        )
-
-
-def _at(document: Document) -> str:
-    return f" {document['revision'][:12]}" if document["cause"] == "revision" else ""
+    print_list(documents, _LAYOUT, listing)
 
 
 @snapshot.command()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from provisioner.cli.change import Describe
+from provisioner.cli.listing import ListLayout
+from provisioner.cli.table import Column
 from provisioner.core.clock import rfc3339
 from provisioner.core.model import Instance
 from provisioner.operations import documents as view
@@ -13,6 +15,35 @@ from provisioner.operations.instance.health import standing
 from provisioner.operations.instance.moves_in_progress import moves_under_way
 from provisioner.registry.instances import Deleted, databases_of
 from provisioner.registry.store import Registry
+
+LAYOUT = ListLayout(
+    (Column("INSTANCE"), Column("ENGINE"), Column("LOCATION", dropped=1), Column("APPS", dropped=2)),
+    ("id",),
+    lambda item: {
+        "INSTANCE": item["instance"],
+        "ENGINE": item["engine"],
+        "LOCATION": item["location"],
+        "APPS": ", ".join(item["apps"]) or "not assigned",
+    },
+    "No instances yet. To add one, run: provisioner instance add NAME",
+)
+DELETED_LAYOUT = ListLayout(
+    (
+        *(Column("INSTANCE"), Column("ENGINE", dropped=3), Column("LOCATION", dropped=1), Column("UNTIL", right=True)),
+        *(Column("ID", dropped=4), Column("DELETED", right=True, dropped=2), Column("BACKUP", dropped=5)),
+    ),
+    ("id",),
+    lambda item: {
+        "INSTANCE": item["instance"],
+        "ENGINE": item["engine"],
+        "LOCATION": item["location"],
+        "UNTIL": item["purge_at"],
+        "ID": item["id"],
+        "DELETED": item["deleted_at"],
+        "BACKUP": item["backup"] or "",
+    },
+    "No deleted instances can be recovered.",
+)
 
 
 def listed(registry: Registry, instance: Instance) -> Document:

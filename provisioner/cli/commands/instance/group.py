@@ -12,7 +12,8 @@ from provisioner.cli.commands.instance.move import move
 from provisioner.cli.commands.instance.start_stop import start, stop
 from provisioner.cli.commands.instance.storage_options import where_options
 from provisioner.cli.commands.instance.test import test
-from provisioner.cli.context import json_option, looks, print_json, the_home
+from provisioner.cli.context import json_option, looks, print_json, the_app, the_home
+from provisioner.cli.listing import ListOptions, list_options, print_list
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.allowance import AllowanceChange
@@ -56,25 +57,18 @@ def add(slug: str, engine: str, where: StorageTarget, allowed: AllowanceChange, 
 
 @instance.command(name="list")
 @click.option("--deleted", "gone", is_flag=True, help="List deleted instances that can be recovered.")
-@json_option
+@click.option("--app", "slug", metavar="APP", help="List the instances of this app. Default: all.")
+@list_options
 @looks
-def list_instances(gone: bool, as_json: bool) -> None:
+def list_instances(gone: bool, slug: str | None, listing: ListOptions) -> None:
     """List instances with their engine, location, and apps."""
     with Registry.open(the_home()) as registry:
         if gone:
-            found = [documents.deleted(item) for item in recoverable(registry, now_ms())]
-        else:
-            found = [documents.listed(registry, instance) for instance in registry.instances()]
-    if as_json:
-        print_json(found)
-        return
-    for document in found:
-        apps = ", ".join(document["apps"]) or "not assigned" if not gone else f"until {document['purge_at']}"
-        click.echo(shown(f"{document['instance']}  {document['engine']}  {document['location']}  {apps}"))
-        if gone and sum(other["instance"] == document["instance"] for other in found) > 1:
-            click.echo(f"  id: {document['id']}, deleted at {document['deleted_at']}")
-        if gone and document["backup"]:
-            click.echo(shown(f"  backup: {document['backup']}"))
+            deleted = [documents.deleted(item) for item in recoverable(registry, now_ms())]
+            print_list(deleted, documents.DELETED_LAYOUT, listing)
+            return
+        mine = registry.assigned(the_app(registry, slug).id) if slug is not None else registry.instances()
+        print_list([documents.listed(registry, item) for item in mine], documents.LAYOUT, listing)
 
 
 @instance.command()

@@ -5,7 +5,14 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.change import timeline_after
-from provisioner.cli.context import json_option, looks, print_json, the_home
+from provisioner.cli.context import json_option, looks, the_home
+from provisioner.cli.listing import (
+    ListLayout,
+    ListOptions,
+    list_options,
+    print_list,
+    with_archived,
+)
 from provisioner.cli.selectors import (
     ALL,
     TIMELINE,
@@ -15,32 +22,43 @@ from provisioner.cli.selectors import (
     selector_options,
     target_argument,
 )
+from provisioner.cli.table import Column
 from provisioner.cli.terminal import carry_out
 from provisioner.core.durations import lasting
 from provisioner.core.errors import UsageError
-from provisioner.core.naming import shown
 from provisioner.environment.resolve import Selectors
 from provisioner.operations import retention
 from provisioner.registry.store import Registry
 
+_LAYOUT = ListLayout(
+    (
+        *(Column("APP", dropped=1), Column("TIMELINE"), Column("STATUS"), Column("REVISION", dropped=2)),
+        Column("EXPIRES", dropped=3),
+    ),
+    ("app", "timeline"),
+    lambda item: {
+        "APP": item["app"],
+        "TIMELINE": item["timeline"],
+        "STATUS": item["status"],
+        "REVISION": (item["revision"] or "")[:12],
+        "EXPIRES": "protected" if item["protected"] else item["expires_at"] or "",
+    },
+    "No timelines yet. Each branch of an app gets one. To register an app, run: provisioner init",
+    ("timeline", "timeline list"),
+)
+
 
 @click.command(name="list")
 @selector_options(*ALL)
-@click.option("--all", "everything", is_flag=True, help="Every app.")
-@json_option
+@with_archived
+@list_options
 @looks
-def list_timelines(selectors: Selectors, everything: bool, as_json: bool) -> None:
+def list_timelines(selectors: Selectors, everything: bool, archived: bool, listing: ListOptions) -> None:
     """List timelines with revision, status, and expiry."""
     with Registry.open(the_home()) as registry:
-        documents = filtered(registry, NamedTarget(selectors), everything)
-    if as_json:
-        print_json(documents)
-        return
-    for document in documents:
-        kept = "protected" if document["protected"] else ""
-        kept = kept or (f"until {document['expires_at']}" if document["expires_at"] else "")
-        parts = (document["app"], document["timeline"], document["status"], (document["revision"] or "")[:12], kept)
-        click.echo(shown("  ".join(part for part in parts if part)))
+        wanted = NamedTarget(selectors)
+        documents = filtered(registry, wanted, everything)
+        print_list(documents, _LAYOUT, listing, archived=archived or everything or wanted.names_timeline)
 
 
 @click.command()
