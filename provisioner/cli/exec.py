@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 
-from provisioner.core.connection import strays
+from provisioner.core.connection import TimelineConnection, strays
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.naming import shown
 from provisioner.environment.resolve import Selectors, here, resolve
@@ -50,10 +50,19 @@ def _tell(text: str) -> None:
 
 def execute(selectors: Selectors, command: list[str]) -> None:
     """Replace this process by `command` in the timeline's environment. Raises if the environment or the command fails."""
+    _, environ = connected(selectors)
+    try:
+        os.execve(program(command[0], environ), command, environ)
+    except OSError as error:
+        raise cannot_run(command[0], error) from error
+
+
+def connected(selectors: Selectors) -> tuple[TimelineConnection, dict[str, str]]:
+    """The timeline's databases, and all of the environment of a command on it. Raises `NotResolved`."""
     environ = dict(os.environ)
     home, directory = Home(home_directory(environ)), here()
     try:
-        _, values = resolve(home, selectors, directory, environ)
+        connection, values = resolve(home, selectors, directory, environ)
     except ProvisionerError:
         if selectors.of_the_checkout:
             _keep_env_files_up(home, directory, environ, None)
@@ -63,12 +72,14 @@ def execute(selectors: Selectors, command: list[str]) -> None:
     for name in strays(values):
         environ.pop(name, None)
     environ.update(values)
-    try:
-        os.execve(_found(command[0], environ.get("PATH", os.defpath)), command, environ)
-    except OSError as error:
-        failed = ProvisionerError(f"cannot run {command[0]}: {error.strerror}")
-        failed.exit_code = 127 if isinstance(error, FileNotFoundError) else 126
-        raise failed from error
+    return connection, environ
+
+
+def cannot_run(name: str, error: OSError) -> ProvisionerError:
+    """With the exit code that shells have for it."""
+    failed = ProvisionerError(f"cannot run {name}: {error.strerror}")
+    failed.exit_code = 127 if isinstance(error, FileNotFoundError) else 126
+    return failed
 
 
 def _keep_env_files_up(home: Home, directory: bytes, environ: dict[str, str], values: dict[str, str] | None) -> None:
@@ -82,8 +93,9 @@ def _keep_env_files_up(home: Home, directory: bytes, environ: dict[str, str], va
         _tell(line)
 
 
-def _found(name: str, search: str) -> str:
-    """The program that `name` means, by execvp's rules; `os.execvp` itself imports `warnings` first."""
+def program(name: str, environ: dict[str, str]) -> str:
+    """The program that `name` means, by execvp's rules; `os.execvp` itself imports `warnings` first. Raises OSError."""
+    search = environ.get("PATH", os.defpath)
     if "/" in name:
         return name
     refused = ""

@@ -1,0 +1,59 @@
+"""`provisioner open`: the URL of a timeline's app, in a browser."""
+
+from __future__ import annotations
+
+import os
+import webbrowser
+
+import click
+
+from provisioner.cli.commands.dev.urls import label_of, router_answers
+from provisioner.cli.context import json_option, say, the_home
+from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, target_argument
+from provisioner.core.errors import NotReady, NotResolved, ProvisionerError
+from provisioner.core.hosting import AppState
+from provisioner.core.model import App, Timeline
+from provisioner.core.naming import shown
+from provisioner.hosting.dev_servers import DevServers
+from provisioner.hosting.host_names import host_name
+from provisioner.hosting.router_address import address
+from provisioner.hosting.routes import LOOPBACK
+from provisioner.registry import hosting
+from provisioner.registry.store import Registry
+
+
+@click.command(name="open")
+@target_argument(options=TIMELINE)
+@click.option("--print", "only_print", is_flag=True, help="Print the URL instead, as --json does.")
+@json_option
+def open_url(wanted: NamedTarget, only_print: bool, as_json: bool) -> None:
+    """Open a timeline's URL in a browser.
+
+    It is that of the dev server that runs for the timeline, otherwise of the app that provisioner runs for it.
+    """
+    with Registry.open(the_home()) as registry:
+        app, timeline = load_timeline(registry, wanted)
+        url = _url(registry, app, timeline)
+    if only_print or as_json:
+        say(url, {"url": url} if as_json else None)
+    elif not webbrowser.open(url):
+        raise ProvisionerError("no browser could be started", f"Open it yourself: {url}")
+
+
+def _url(registry: Registry, app: App, timeline: Timeline) -> str:
+    home, name = registry.home, os.fsdecode(timeline.name)
+    routed = router_answers(home)
+    mine = [item for item in DevServers(home).running() if (item.app_id, item.timeline) == (app.id, name)]
+    for server in sorted(mine, key=lambda item: not item.routed):
+        return address(home).url(server.host) if server.routed and routed else f"http://{LOOPBACK}:{server.port}"
+    state = hosting.hosted(registry, timeline.id)
+    stopped = state is not None and state.state is AppState.STOPPED
+    if hosting.run_command(registry, app.id) is None or timeline.gone_at is not None or stopped:
+        raise NotResolved(
+            f"no app runs for {shown(name)} of {app.slug}",
+            "Start a dev server: provisioner dev -- CMD. Or let provisioner run the app: provisioner app run --command CMD",
+        )
+    if not routed:
+        raise NotReady(f"the router of {home.path} is not running", "Start it: provisioner up")
+    label = state.label if state is not None else label_of(timeline.name)
+    return address(home).url(host_name(app.slug, label, address(home).domain))
