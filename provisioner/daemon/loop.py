@@ -27,6 +27,7 @@ from provisioner.daemon.watched_app import DEAF_SECONDS, FAILURE_SECONDS, MANY, 
 from provisioner.daemon.worker import misplaced, report_known
 from provisioner.engines.catalog import engine_of
 from provisioner.git.watch import Change, RefWatcher
+from provisioner.hosting.dev_servers import DevServers
 from provisioner.jobs.queue import WorkerPool
 from provisioner.reconcile.apply.ownership import settle_everywhere
 from provisioner.registry.home.follower_guard import must_lead
@@ -36,7 +37,7 @@ from provisioner.system.file_lock import try_lock
 from provisioner.system.home import Home
 from provisioner.system.service_thread import keep_running
 
-LISTEN_SECONDS = 10.0  # how often to check the thread that receives events
+LISTEN_SECONDS = 10.0  # how often to check the thread that receives events, and for dev servers that were killed
 QUIET_SECONDS = 1.0  # without events for this long, create databases ahead
 LEAST_SPARES, MOST_SPARES = 16, 1024  # also for repositories with pushes: a push may bring any number of branches
 STOP_SECONDS = 15.0  # for the work in progress when the daemon stops
@@ -182,7 +183,7 @@ class Daemon:
     def _wait(self, registry: Registry) -> None:
         """Sleep until work is due; read all new messages."""
         now = time.monotonic()
-        self._poll_if_deaf(now)
+        self._check_now_and_again(now)
         idle = (watched.next_due for watched in self._apps.values() if not watched.busy)
         due = min((when for when in idle if when is not None), default=now + 60)
         due = min(due, self._listened + LISTEN_SECONDS)
@@ -222,10 +223,15 @@ class Daemon:
         if not push.place or watched.git_dir in (b"", push.place) or not self._misplaced(registry, push):
             watched.waiting.append(push)
 
-    def _poll_if_deaf(self, now: float) -> None:
+    def _check_now_and_again(self, now: float) -> None:
+        """Poll if no events are received any longer, and remove the routes of dev servers that were killed."""
         if self._listened + LISTEN_SECONDS > now:
             return
         self._listened = now
+        try:
+            DevServers(self.home).clean_up()
+        except Exception as error:  # apps are looked after all the same
+            self.log("warning", summary(error))
         if self._watcher.deaf:
             self._inbox_watched = False
             for app_id, watched in self._apps.items():

@@ -41,6 +41,7 @@ class DevServers:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._directory = os.path.join(home.path, "dev")
+        self._lock = os.path.join(home.locks, "dev.lock")
         self._routes = Routes(home)
 
     def running(self) -> list[DevServer]:
@@ -49,6 +50,17 @@ class DevServers:
             return []
         with self._alone():
             return self._running()
+
+    def clean_up(self) -> None:
+        """Remove what killed ones have left, unless another process looks at that now."""
+        if not os.path.isdir(self._directory):
+            return
+        lock = try_lock(self._lock)
+        if lock is not None:
+            try:
+                self._running()
+            finally:
+                os.close(lock)
 
     @contextmanager
     def registered(
@@ -86,7 +98,7 @@ class DevServers:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        with locked(os.path.join(self._home.locks, "dev.lock"), "the dev servers"):
+        with locked(self._lock, "the dev servers"):
             yield
 
     def _running(self) -> list[DevServer]:

@@ -10,7 +10,7 @@ import pytest
 from hostile import command_of, leaves
 from support import marked_shop, ok, provisioner
 
-NO_JSON = {"exec", "completion"}  # which becomes another program, and which prints one
+NO_JSON = {"exec", "dev", "completion"}  # which run another program, and which prints one
 CHANGE = {"action", "app", "timeline", "databases", "snapshots", "messages", "warnings"}
 
 

@@ -18,9 +18,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from support import DENO, database_of, git, ok, provisioner, shop, until
+from router_world import World
+from support import DENO, daemon, database_of, git, ok, provisioner, shop, until
 
 from provisioner.hosting.dev_servers import DevServers
+from provisioner.hosting.router_address import RouterAddress, record
 from provisioner.hosting.routes import Routes
 from provisioner.system.home import Home
 
@@ -218,6 +220,44 @@ def test_what_a_killed_one_leaves_is_gone_with_the_next_look(repo: Path, home: P
         assert "no app runs for git-branch/login of shop" in none.stderr
         assert Routes(Home(str(home))).all() == {}
         assert DevServers(Home(str(home))).running() == []
+
+
+def test_a_daemon_removes_the_route_of_a_killed_one(repo: Path, home: Path, script: str) -> None:
+    with dev(repo, "--branch", "login", *python(script)) as running:
+        assert running.get()
+        running.process.kill()
+        running.process.wait(60)
+        with daemon(home):
+            until(lambda: Routes(Home(str(home))).all() == {})
+
+
+def test_the_url_leads_through_the_router_to_each_worktree(repo: Path, home: Path, script: str) -> None:
+    world = World(home)
+    record(world.home, RouterAddress(port=world.port))
+    world.start()
+    try:
+        with dev(worktree(repo, "login"), *python(script)) as running, dev(repo, *python(script)) as other:
+            url = f"http://login.shop.localhost:{world.port}"
+            running.until_said(f"{url}  ")
+            if not resolves("login.shop.localhost"):  # glibc without nss-myhostname
+                running.until_said(f"curl --resolve login.shop.localhost:{world.port}:127.0.0.1 {url}")
+            other.until_said(f"http://shop.localhost:{world.port}  ")
+            assert ok(repo, "open", "login", "--print") == f"{url}\n"
+            status, body = world.get("login.shop.localhost")
+            assert (status, body.decode().split(" ")[:2]) == (200, ["git-branch/login", url])
+            assert world.get("shop.localhost")[1].startswith(b"production ")
+            running.process.terminate()
+            running.process.wait(60)
+            assert world.get("login.shop.localhost")[0] == 404
+            assert world.get("shop.localhost")[0] == 200
+    finally:
+        world.stop()
+
+
+def resolves(host: str) -> bool:
+    with suppress(OSError):
+        return bool(socket.getaddrinfo(host, None))
+    return False
 
 
 def test_a_route_that_has_been_given_to_another_stays_when_it_ends(repo: Path, home: Path, script: str) -> None:
