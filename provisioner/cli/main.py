@@ -27,7 +27,7 @@ SECTIONS = {
         "status": f"{_IN}.status:status",
         "exec": f"{_IN}.env:exec_command",
         "env": f"{_IN}.env:env",
-        "dev": f"{_IN}.dev.dev:dev",
+        "dev": f"{_IN}.previews.dev:dev",
     },
     "Data": {
         "database": f"{_IN}.database.group:database",
@@ -36,8 +36,8 @@ SECTIONS = {
     },
     "Apps and previews": {
         "app": f"{_IN}.app.group:app",
-        "preview": f"{_IN}.preview:preview",
-        "open": f"{_IN}.dev.open_url:open_url",
+        "preview": f"{_IN}.previews.preview:preview",
+        "open": f"{_IN}.previews.open_url:open_url",
         "var": f"{_IN}.var:var",
         "hooks": f"{_IN}.hooks:hooks",
     },

@@ -67,7 +67,7 @@ LIBRARIES = {
         "cli",
         "cli.commands",
         "cli.completion",
-        *(f"cli.commands.{each}" for each in ("app", "database", "dev", "doctor", "instance", "timeline")),
+        *(f"cli.commands.{each}" for each in ("app", "database", "doctor", "instance", "previews", "timeline")),
     },
     "platformdirs": {"system"},
 }

@@ -7,7 +7,7 @@ import webbrowser
 
 import click
 
-from provisioner.cli.commands.dev.urls import label_of, router_answers
+from provisioner.cli.commands.previews.urls import label_of, router_answers
 from provisioner.cli.context import json_option, say, the_home
 from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, target_argument
 from provisioner.core.errors import NotReady, NotResolved, ProvisionerError

@@ -9,7 +9,7 @@ import time
 
 import click
 
-from provisioner.cli.commands.dev.urls import host_of, router_answers
+from provisioner.cli.commands.previews.urls import host_of, router_answers
 from provisioner.cli.exec import cannot_run, connected, program
 from provisioner.cli.failure import line
 from provisioner.cli.selectors import ALL, selector_options
