@@ -100,6 +100,7 @@ def _alone(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(user / "gitconfig"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("PROVISIONER_HOME", str(home))
+    monkeypatch.setenv("PROVISIONER_PREVIEW_PORT", "0")  # tests of previews have ports of their own
     monkeypatch.setenv("PATH", os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
     return home
 

@@ -19,6 +19,7 @@ from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import Push
 from provisioner.daemon.worker import follow_push, report
 from provisioner.environment import env_files
+from provisioner.hosting.deployment_progress import deployed_branches
 from provisioner.jobs.fair_queue import FairQueue
 from provisioner.jobs.progress import pushed_and_pending
 from provisioner.jobs.queue import Job
@@ -133,8 +134,8 @@ class Looks:
         """Report steps to a push whose branches wait for one. False if they wait for none."""
         branches = [branch for _, branch in push.branches]
         since, timelines = now_ms(), pushed_and_pending(registry, app, branches)
-        if timelines:
+        if timelines or deployed_branches(registry, app, branches):
             push.followed.set()
             words = (self._home, app, branches, timelines, since, push)
             threading.Thread(target=follow_push, args=words, daemon=True, name="push").start()
-        return bool(timelines)
+        return push.followed.is_set()

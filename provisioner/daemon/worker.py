@@ -20,6 +20,9 @@ from provisioner.environment import env_files
 from provisioner.git.refs import still_there
 from provisioner.git.repository_id import found_elsewhere
 from provisioner.git.worktree import common_dir_of
+from provisioner.hosting.deployment_progress import deployed_branches, follow_deployments, is_settled
+from provisioner.hosting.deployment_progress import report as deployment_report
+from provisioner.hosting.router_address import apps_run
 from provisioner.jobs.follow_log import follow
 from provisioner.jobs.progress import pending_step, pushed_and_pending, tell_steps
 from provisioner.jobs.queue import WorkerPool, waiting
@@ -69,6 +72,7 @@ def receive(home_path: str, app_id: AppId, branches: Sequence[bytes]) -> None:
             detach(home)
         follow(registry, app, pending, since, _print)
         _print("\n".join(report(registry, app, branches)))
+        follow_deployments(registry, app, branches, _print, runs=False)
 
 
 def misplaced(app: App, place: bytes) -> WrongRepository | None:
@@ -99,7 +103,10 @@ def follow_push(
     try:
         with Registry.open(home) as registry:
             follow(registry, app, timelines, since, push.say)
-            lines = report(registry, app, branches)
+            for line in report(registry, app, branches):
+                push.say(line)
+            follow_deployments(registry, app, branches, push.say, runs=apps_run(home))
+            lines: list[str] = []
     except OSError:  # it has disconnected; the command continues
         lines = []
     except Exception as error:  # any failure: the pusher gets an answer in every case
@@ -135,7 +142,10 @@ def _beyond_limit(registry: Registry, app: App) -> str:
 
 def report_known(registry: Registry, app: App, pushed: Sequence[tuple[str, bytes]]) -> list[str] | None:
     """`report` if each branch is connected at the pushed commit; None if a look is needed first."""
-    lines = []
+    deployed = deployed_branches(registry, app, [branch for _, branch in pushed])
+    if not all(is_settled(registry, each) for each in deployed):
+        return None
+    lines = [deployment_report(registry, each) for each in deployed]
     for revision, branch in reversed(pushed):  # the last one may not be connected yet
         rows = _rows(registry, app, branch)
         if not rows or any(

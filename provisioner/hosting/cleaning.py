@@ -36,13 +36,14 @@ def clean(registry: Registry, hosted: HostedTimeline, active: str, used: Collect
         hosting.forget_deployment(registry, each.id)
 
 
-def forget_files(registry: Registry, hosted: HostedTimeline) -> None:
-    """Remove all files of a timeline's deployments; their logs stay as long as they are remembered."""
+def forget_all(registry: Registry, hosted: HostedTimeline) -> None:
+    """Remove all that a timeline's app has left: files, logs, and what is recorded of it."""
     for each in hosting.deployments(registry, hosted.timeline.id):
         _remove_files(registry, each)
-        if each.state is DeploymentState.READY:
-            advance(registry, each, DeploymentState.CUT_OFF, "its branch was deleted")
+        _remove_logs(registry.home, each.id)
     remove_cache(registry.home, hosted.timeline.id)
+    with registry.change():
+        hosting.forget_hosted(registry, hosted.timeline.id)
 
 
 def settle(registry: Registry) -> None:

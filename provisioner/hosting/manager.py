@@ -15,9 +15,8 @@ from typing import assert_never
 from provisioner.core.hosting import AppState
 from provisioner.core.ids import AppId
 from provisioner.hosting.app_processes import TimelineApp
-from provisioner.hosting.cleaning import forget_files, settle
+from provisioner.hosting.cleaning import forget_all, settle
 from provisioner.hosting.deploying import DeploymentController
-from provisioner.hosting.deployment_records import set_state
 from provisioner.hosting.due import gone, name_new, wanted
 from provisioner.hosting.hosted_timeline import HostedTimeline
 from provisioner.hosting.hosting_context import HostingContext, Log
@@ -164,7 +163,7 @@ class AppManager:
                     self._serving.route(item.hosted, running)
 
     def _end(self, registry: Registry, item: TimelineApp, why: str) -> None:
-        """End all of a timeline's app, and forget its files."""
+        """End all of a timeline's app; if its branch is gone, nothing of it is left."""
         for task in item.tasks.values():
             task.stop.set()
         for running in list(item.running.values()):
@@ -175,6 +174,5 @@ class AppManager:
         item.answer_all(AppFailed(why))
         if not item.tasks:
             if item.hosted.timeline.gone_at is not None:
-                forget_files(registry, item.hosted)
-                set_state(registry, item.hosted, AppState.STOPPED, active="")
+                forget_all(registry, item.hosted)
             self._context.apps.forget(item)

@@ -24,6 +24,7 @@ from provisioner.core.model import (
 from provisioner.core.unconnected import Doubtful
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.server_endpoint import served
+from provisioner.hosting.app_documents import AppDocuments
 from provisioner.reconcile.changes.run_records import PRE_DEPLOY
 from provisioner.reconcile.plan.planner_context import expires_at
 from provisioner.registry import queries
@@ -115,12 +116,16 @@ def timeline(registry: Registry, app: App, found: Timeline) -> Document | None:
 
 def _documents(registry: Registry, app: App, listed: Iterable[tuple[Timeline, list[Database]]]) -> list[Document]:
     sharing, reach = _Sharing(registry, app), Reach(registry, app.id)
+    listed = list(listed)
+    apps = AppDocuments(registry, app, [timeline for timeline, _ in listed])
     documents = []
     for timeline, own in listed:
         held = sharing.used_by(timeline) + own  # shared databases first: its apps are connected to those
         if held or timeline.gone_at is None:
             documents.append(
-                _timeline(app, timeline, held, sharing, reach) | {"pre_deploy": pre_deploy(registry, app, timeline)}
+                _timeline(app, timeline, held, sharing, reach)
+                | apps.of(timeline)
+                | {"pre_deploy": pre_deploy(registry, app, timeline)}
             )
     return documents
 

@@ -14,8 +14,10 @@ import click
 from provisioner.cli.context import made_home, with_options
 from provisioner.cli.log_format import Log, log_in, log_option
 from provisioner.core.clock import now_ms
+from provisioner.core.errors import UsageError
 from provisioner.dashboard.web import login_codes
 from provisioner.environment import env_files
+from provisioner.hosting.host_names import DOMAIN, PORT, is_host_name
 from provisioner.kv.stores.postgres.pool_limits import POOL
 from provisioner.registry.home import replica
 from provisioner.registry.store import Registry
@@ -65,8 +67,36 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+_PREVIEW_OPTIONS: dict[str, dict[str, Any]] = {
+    "--preview-port": {
+        "default": PORT,
+        "show_default": True,
+        "type": click.IntRange(0, 65535),
+        "envvar": "PROVISIONER_PREVIEW_PORT",
+        "help": "The port of the apps' URLs; 0: run no apps.",
+    },
+    "--domain": {
+        "default": DOMAIN,
+        "show_default": True,
+        "envvar": "PROVISIONER_DOMAIN",
+        "help": "The domain of the apps' URLs: BRANCH.APP.DOMAIN.",
+    },
+    "--preview-tls": {
+        "type": click.Choice(["off", "files", "local", "acme"]),
+        "help": "Certificates of the apps' URLs: those of --tls-cert, of an authority in this home, or of an ACME authority."
+        " Default: those of --tls-cert, if it is given.",
+    },
+    "--acme-email": {"metavar": "EMAIL", "help": "Whom the ACME authority writes to."},
+    "--acme-directory": {"metavar": "URL", "help": "Another ACME authority than Let's Encrypt."},
+}
+
+
 def server_options(command: _Command) -> _Command:
     return with_options(command, _OPTIONS)
+
+
+def preview_options(command: _Command) -> _Command:
+    return with_options(command, _PREVIEW_OPTIONS)
 
 
 @click.command()
@@ -101,21 +131,60 @@ def serve(log_format: str, **options: Any) -> None:
 
 @click.command()
 @server_options
+@preview_options
 @log_option
 def up(log_format: str, **options: Any) -> None:
-    """Run 'watch' and 'serve' in one process."""
+    """Run 'watch' and 'serve' in one process, and the apps of timelines.
+
+    How an app is run is set with 'provisioner app run'. The apps' URLs need the extra 'previews' of this package.
+    """
     from provisioner.daemon.loop import Daemon
 
     log = log_in(log_format)
+    router = _router_options(options)
     server = _server(log, options, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    daemon = Daemon(server.home, log, ending=server.begin_to_stop)
+    previews: Any = None
+    if router.port and replica.followed(server.home) is None:
+        from provisioner.hosting.previews import Previews
+
+        previews = Previews(server.home, router, log, lambda: server.options.url)
+    daemon = Daemon(
+        server.home, log, ending=server.begin_to_stop, changed=previews.look if previews else lambda _: None
+    )
     server.start()
     _greet(server)
     try:
+        if previews:
+            previews.start()
         daemon.run()
     finally:
+        if previews:
+            previews.stop()
         server.stop()
     server.must_have_lived()
+
+
+def _router_options(options: dict[str, Any]) -> Any:
+    """How the router listens: on the server's address. Raises UsageError."""
+    from provisioner.hosting.router.options import Acme, CertificateFiles, LocalAuthority, NoTls, RouterOptions
+
+    port, domain = options.pop("preview_port"), options.pop("domain").lower().strip(".")
+    wanted, email, directory = (options.pop(name) for name in ("preview_tls", "acme_email", "acme_directory"))
+    certificate, key = options["tls_cert"], options["tls_key"]
+    if not is_host_name(domain):
+        raise UsageError(f"{domain!r} is not a domain", "Use, for example, preview.example.com")
+    if wanted == "acme" and not email:
+        raise UsageError("an ACME authority wants to know whom to write to", "Add --acme-email EMAIL")
+    if wanted == "files" and not certificate:
+        raise UsageError("there are no certificate files", "Add --tls-cert FILE --tls-key FILE")
+    tls: Any = NoTls()
+    if wanted == "local":
+        tls = LocalAuthority()
+    elif wanted == "acme":
+        tls = Acme(email, directory or "")
+    elif wanted != "off" and certificate and key:
+        tls = CertificateFiles(certificate, key)
+    return RouterOptions(options["host"], port, domain, tls)
 
 
 def _server(log: Log, options: dict[str, Any], died: Callable[[], None]) -> Any:

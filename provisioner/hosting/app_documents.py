@@ -1,0 +1,36 @@
+"""What `status` says of timelines' apps, as JSON has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from provisioner.core.hosting import AppState, HostedApp
+from provisioner.core.model import App, Timeline
+from provisioner.hosting.hosted_timeline import HostedTimeline
+from provisioner.hosting.router_address import address
+from provisioner.registry import hosting
+from provisioner.registry.store import Registry
+
+Document = dict[str, str | None]
+
+
+class AppDocuments:
+    """Of some of an app's timelines: read once for all of them."""
+
+    def __init__(self, registry: Registry, app: App, timelines: Sequence[Timeline]) -> None:
+        self._app, self._router = app, address(registry.home)
+        self._command = hosting.run_command(registry, app.id)
+        self._known: dict[str, HostedApp] = {}
+        if self._command is not None:
+            one = hosting.hosted(registry, timelines[0].id) if len(timelines) == 1 else None
+            known = [one] if one is not None else hosting.all_hosted(registry, app.id) if len(timelines) > 1 else []
+            self._known = {each.timeline_id: each for each in known}
+
+    def of(self, timeline: Timeline) -> Document:
+        """``url``, ``state``, and ``app_error``; null if no app is run for it."""
+        if self._command is None or timeline.preview or timeline.gone_at is not None:
+            return {"url": None, "state": None, "app_error": None}
+        found = self._known.get(timeline.id)
+        host = HostedTimeline(self._app, timeline, self._command).host(self._router.domain)
+        state = found.state if found is not None else AppState.SLEEPING
+        return {"url": self._router.url(host), "state": str(state), "app_error": (found and found.error) or None}

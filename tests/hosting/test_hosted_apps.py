@@ -1,0 +1,203 @@
+"""Apps of branches through the real router: pushed, answered, replaced, put to sleep, and gone with their branches."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from preview_world import PreviewWorld, previews, up
+from support import git, ok, status, until
+
+
+@pytest.fixture
+def world(tmp_path: Path, home: Path) -> Iterator[PreviewWorld]:
+    with previews(tmp_path, home) as found:
+        yield found
+
+
+def test_a_push_is_answered_with_a_url_that_works(world: PreviewWorld) -> None:
+    said = world.push("login", "hello")
+    assert f"provisioner: git-branch/login running http://login.shop.localhost:{world.port}" in said
+    answer = world.said("login.shop.localhost", "/a?b")
+    assert (answer["text"], answer["timeline"], answer["path"]) == ("hello", "git-branch/login", "/a?b")
+    assert answer["url"] == f"http://login.shop.localhost:{world.port}"
+    revision = git(world.clone, "rev-parse", "login").stdout.strip()
+    assert answer["revision"] == revision
+    assert world.said(f"{revision[:12]}.shop.localhost")["revision"] == revision
+    until(lambda: world.get("shop.localhost")[0] == 200)
+    assert world.said("shop.localhost")["timeline"] == "production"
+    assert world.get("nothing.shop.localhost")[0] == 404
+    assert world.get("login.other.localhost")[0] == 404
+
+
+def test_a_revision_that_is_not_healthy_gets_no_request(world: PreviewWorld) -> None:
+    world.push("login", "good")
+    (world.clone / "server.py").write_text("print('this is broken', flush=True); raise SystemExit(3)")
+    said = world.push("login", message="broken")
+    assert "git-branch/login failed: start failed: it ended before it answered: it ended with exit code 3" in said
+    assert "still serves the revision before" in said
+    assert world.said("login.shop.localhost")["text"] == "good"
+    document = next(each for each in status(world.bare) if each["timeline"] == "git-branch/login")
+    assert (document["state"], document["url"]) == ("running", f"http://login.shop.localhost:{world.port}")
+    assert "exit code 3" in document["app_error"]
+
+
+def test_no_request_fails_while_a_revision_is_replaced(world: PreviewWorld) -> None:
+    world.push("login", "one")
+    over, failures, texts = threading.Event(), list[object](), list[str]()
+
+    def ask() -> None:
+        while not over.is_set():
+            try:
+                code, body = world.get("login.shop.localhost")
+                if code == 200:
+                    texts.append(json.loads(body)["text"])
+                else:
+                    failures.append((code, body))
+            except OSError as error:
+                failures.append(error)
+
+    askers = [threading.Thread(target=ask) for _ in range(8)]
+    for asker in askers:
+        asker.start()
+    try:
+        for text in ("two", "three"):
+            world.push("login", text)
+            until(lambda text=text: bool(texts) and texts[-1] == text)  # type: ignore[misc]
+    finally:
+        over.set()
+        for asker in askers:
+            asker.join()
+    assert failures == []
+    assert len(texts) > 50
+    assert set(texts) == {"one", "two", "three"}
+    until(lambda: len(world.processes()) == 2)  # production's, and the last
+
+
+def test_an_app_sleeps_and_the_next_requests_start_it_once(tmp_path: Path, home: Path) -> None:
+    with previews(tmp_path, home, "--command", "exec python3 server.py", "--idle", "1s") as world:
+        world.push("login", "hello")
+        state: dict[str, str] = {}
+
+        def asleep() -> bool:
+            state.update({each["timeline"]: each["state"] for each in status(world.bare)})
+            return state["git-branch/login"] == "sleeping"
+
+        until(asleep)
+        assert state["production"] == "running"
+        until(lambda: len(world.processes()) == 1)
+        pids: list[int] = []
+        askers = [
+            threading.Thread(target=lambda: pids.append(world.said("login.shop.localhost")["pid"])) for _ in range(50)
+        ]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+        assert len(pids) == 50
+        assert len(set(pids)) == 1
+
+
+def test_an_app_ends_with_its_branch(world: PreviewWorld) -> None:
+    world.push("login", "hello")
+    assert world.said("login.shop.localhost")["text"] == "hello"
+    git(world.clone, "push", "-q", "origin", ":login")
+    until(lambda: world.get("login.shop.localhost")[0] == 404)
+    until(lambda: len(world.processes()) == 1)
+    assert not list((world.home / "router").glob("*/login.shop.localhost"))
+    assert "git-branch/login running" in world.push("login", "hello again")
+    assert world.said("login.shop.localhost")["text"] == "hello again"
+
+
+@pytest.mark.parametrize("victim", ["app", "supervisor", "router", "daemon"])
+def test_after_a_kill_all_is_as_before(tmp_path: Path, home: Path, victim: str) -> None:
+    with previews(tmp_path, home) as world:
+        world.push("login", "hello")
+        before = world.said("login.shop.localhost")["pid"]
+        if victim == "app":
+            os.kill(before, signal.SIGKILL)
+        elif victim == "supervisor":
+            os.kill(int(Path(f"/proc/{before}/stat").read_text().rpartition(") ")[2].split()[1]), signal.SIGKILL)
+        elif victim == "router":
+            os.kill(_caddy(world), signal.SIGKILL)
+        if victim == "daemon":
+            world.running.process.kill()
+            world.running.process.wait()
+            with up(home, world.port):
+                _as_before(world)
+        else:
+            _as_before(world)
+            world.running.process.terminate()
+            world.running.process.wait(60)
+        until(lambda: not world.processes())
+        assert _caddies(world) == []
+
+
+def _as_before(world: PreviewWorld) -> None:
+    def answers() -> bool:
+        try:
+            texts = [str(world.said(host)["text"]) for host in ("login.shop.localhost", "shop.localhost")]
+            return texts == ["hello", "first"]
+        except (OSError, AssertionError):
+            return False
+
+    until(answers)
+    assert len(world.processes()) == 2
+
+
+def _caddies(world: PreviewWorld) -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            try:
+                words, where = Path(f"/proc/{name}/cmdline").read_bytes(), os.readlink(f"/proc/{name}/cwd")
+            except OSError:
+                continue
+            if b"caddy" in words and where.startswith(str(world.home)):
+                found.append(int(name))
+    return found
+
+
+def _caddy(world: PreviewWorld) -> int:
+    return _caddies(world)[0]
+
+
+def test_rollback_lock_stop_and_skip(world: PreviewWorld) -> None:
+    world.push("login", "one")
+    first = git(world.clone, "rev-parse", "login").stdout.strip()
+    world.push("login", "two")
+    ok(world.bare, "app", "rollback", "--branch", "login")
+    until(lambda: world.said("login.shop.localhost")["text"] == "one")
+    assert world.said("login.shop.localhost")["revision"] == first
+    said = world.push("login", "three")
+    assert f"(locked to {first[:12]})" in said
+    assert world.said("login.shop.localhost")["text"] == "one"
+    ok(world.bare, "app", "unlock", "--branch", "login")
+    until(lambda: world.said("login.shop.localhost")["text"] == "three")
+    assert "this commit says that it is not deployed" in world.push("login", "four", message="wip [skip deploy]")
+    assert world.said("login.shop.localhost")["text"] == "three"
+    ok(world.bare, "app", "stop", "--branch", "login")
+    until(lambda: world.get("login.shop.localhost")[0] != 200)
+    assert "provisioner app start" in world.get("login.shop.localhost")[1]
+    ok(world.bare, "app", "start", "--branch", "login")
+    until(lambda: world.get("login.shop.localhost")[0] == 200)
+
+
+def test_a_build_that_fails_says_why_and_prints_no_secret(tmp_path: Path, home: Path) -> None:
+    build = "echo the token is $API_TOKEN; test ! -e broken || exit 9"
+    with previews(tmp_path, home, "--command", "exec python3 server.py", "--build", build) as world:
+        ok(world.bare, "var", "set", "--secret", "API_TOKEN=4711-very-secret")
+        (world.clone / "broken").write_text("")
+        said = world.push("login", "hello")
+        assert "build failed: it ended with exit code 9" in said
+        assert "the token is" in said
+        assert "4711-very-secret" not in said
+        logs = "".join(path.read_text() for path in (home / "log/apps").iterdir())
+        assert "the token is" in logs
+        assert "4711-very-secret" not in logs
+        assert world.get("login.shop.localhost")[0] >= 500

@@ -1,0 +1,120 @@
+"""A team's bare repository whose branches have apps with URLs: `provisioner up`, pushes, and requests through the router."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from connect_world import free_port
+from support import Running, bare, commit, daemon, git, ok, repository
+
+# Counts its requests in its timeline's Deno KV database through the file, and says who it is.
+SERVER = """
+import http.server, json, os, sqlite3, sys, time
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        if self.path == "/slow":
+            time.sleep(2)
+        if self.path == "/exit":
+            os._exit(7)
+        said = {"timeline": os.environ["DENO_TIMELINE"], "revision": os.environ["DENO_DEPLOYMENT_ID"], "text": TEXT}
+        body = json.dumps(said | {"path": self.path, "url": os.environ["PROVISIONER_URL"], "pid": os.getpid()}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, format, *args):
+        print(self.path, flush=True)
+
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 256
+
+print("starting", TEXT, flush=True)
+Server((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+@dataclass(slots=True)
+class PreviewWorld:
+    """`clone` pushes to `bare`, which is the app ``shop``. The router listens on `port`."""
+
+    home: Path
+    clone: Path
+    bare: Path
+    port: int
+    running: Running
+
+    def push(self, branch: str, text: str | None = None, *, source: str = "", message: str = "") -> str:
+        """Push a branch, with a server that says `text` if that is given: what the pusher reads."""
+        git(self.clone, "switch", "-q", "-C", branch, *([source] if source else []))
+        if text is not None:
+            (self.clone / "server.py").write_text(source or f"TEXT = {text!r}\n{SERVER}")
+        git(self.clone, "add", ".")
+        git(self.clone, "commit", "-q", "--allow-empty", "-m", message or f"{text}")
+        return git(self.clone, "push", "-q", "-f", "origin", branch).stderr
+
+    def get(self, host: str, path: str = "/", seconds: float = 60, **headers: str) -> tuple[int, str]:
+        """A request through the router: the status and the body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+        try:
+            connection.request("GET", path, headers={"Host": f"{host}:{self.port}", **headers})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode("utf-8", "replace")
+        finally:
+            connection.close()
+
+    def said(self, host: str, path: str = "/") -> dict[str, Any]:
+        """What the app of a host says of itself."""
+        status, body = self.get(host, path)
+        assert status == 200, (status, body)
+        found: dict[str, Any] = json.loads(body)
+        return found
+
+    def processes(self) -> list[int]:
+        """The processes of servers of this world."""
+        found = []
+        for name in os.listdir("/proc"):
+            if name.isdecimal():
+                try:
+                    words = Path(f"/proc/{name}/cmdline").read_bytes()
+                    where = os.readlink(f"/proc/{name}/cwd")
+                except OSError:
+                    continue
+                if b"server.py" in words and where.startswith(str(self.home)):
+                    found.append(int(name))
+        return found
+
+
+@contextmanager
+def previews(path: Path, home: Path, *run: str) -> Iterator[PreviewWorld]:
+    """A world in which `provisioner up` runs, and the app is run as `run` says, by default with ``python3 server.py``."""
+    clone = repository(path / "clone")
+    (clone / "server.py").write_text(f"TEXT = 'first'\n{SERVER}")
+    git(clone, "add", ".")
+    commit(clone, "a server")
+    served = bare(path / "shop.git", clone)
+    git(clone, "remote", "add", "origin", served)
+    ok(served, "init")
+    ok(served, "app", "run", *(run or ("--command", "exec python3 server.py")))
+    port = free_port()
+    with up(home, port) as running:
+        yield PreviewWorld(home, clone, served, port, running)
+
+
+@contextmanager
+def up(home: Path, port: int) -> Iterator[Running]:
+    words = ("provisioner", "up", "--port", "0", "--preview-port", str(port), "--log-format", "json")
+    with daemon(home, *words, announced="daemon") as running:
+        yield running
