@@ -19,7 +19,7 @@ from provisioner.core.naming import shown
 from provisioner.daemon.hook_server import Push
 from provisioner.daemon.worker import follow_push, report
 from provisioner.environment import env_files
-from provisioner.hosting.deployment_progress import deployed_branches
+from provisioner.hosting.deployments.progress import deployed_branches
 from provisioner.jobs.fair_queue import FairQueue
 from provisioner.jobs.progress import pushed_and_pending
 from provisioner.jobs.queue import Job

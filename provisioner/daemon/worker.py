@@ -20,8 +20,8 @@ from provisioner.environment import env_files
 from provisioner.git.refs import still_there
 from provisioner.git.repository_id import found_elsewhere
 from provisioner.git.worktree import common_dir_of
-from provisioner.hosting.deployment_progress import deployed_branches, follow_deployments, is_settled
-from provisioner.hosting.deployment_progress import report as deployment_report
+from provisioner.hosting.deployments.progress import deployed_branches, follow_deployments, is_settled
+from provisioner.hosting.deployments.progress import report as deployment_report
 from provisioner.hosting.router_address import apps_run
 from provisioner.jobs.follow_log import follow
 from provisioner.jobs.progress import pending_step, pushed_and_pending, tell_steps

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from provisioner.core.errors import StorageFailed
 from provisioner.core.ids import AppId
-from provisioner.hosting.hosting_context import Log
-from provisioner.hosting.manager import AppManager
+from provisioner.hosting.apps.context import Log
+from provisioner.hosting.apps.manager import AppManager
 from provisioner.hosting.router.binary import caddy
 from provisioner.hosting.router.options import RouterOptions
 from provisioner.hosting.router.router import Router

@@ -14,8 +14,8 @@ from provisioner.core.hosting import AppState, Deployment, DeploymentState, Host
 from provisioner.core.model import App, Timeline
 from provisioner.core.naming import SHORT_REVISION, shown
 from provisioner.git.refs import commit_of
-from provisioner.hosting.deployment_records import app_of
-from provisioner.hosting.hosted_timeline import HostedTimeline
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
+from provisioner.hosting.deployments.records import app_of
 from provisioner.hosting.router_address import address
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.registry import hosting

@@ -35,7 +35,7 @@ INSIDE = {
         "controller",
     ),
     "connect": ("protocol", "client", "server"),
-    "hosting": ("host_names", "routes", "router"),
+    "hosting": ("host_names", "routes", "router_address", "deployments", "router", "apps"),
     "dashboard": ("charts", "values", "web", "pages"),
 }
 

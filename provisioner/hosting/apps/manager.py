@@ -14,19 +14,19 @@ from typing import assert_never
 
 from provisioner.core.hosting import AppState
 from provisioner.core.ids import AppId
-from provisioner.hosting.app_processes import TimelineApp
-from provisioner.hosting.cleaning import forget_all, settle
-from provisioner.hosting.deploying import DeploymentController
-from provisioner.hosting.due import gone, name_new, wanted
-from provisioner.hosting.hosted_timeline import HostedTimeline
-from provisioner.hosting.hosting_context import HostingContext, Log
-from provisioner.hosting.messages import BuildEnded, LookAtApp, Message, StartEnded, WakeSite
+from provisioner.hosting.apps.context import HostingContext, Log
+from provisioner.hosting.apps.deploying import DeploymentController
+from provisioner.hosting.apps.messages import BuildEnded, LookAtApp, Message, StartEnded, WakeSite
+from provisioner.hosting.apps.processes import TimelineApp
+from provisioner.hosting.apps.serving import RETRY_SECONDS, Serving
+from provisioner.hosting.apps.sites import site_of
+from provisioner.hosting.apps.waking import Waking
+from provisioner.hosting.deployments.cleaning import forget_all, settle
+from provisioner.hosting.deployments.due import gone, name_new, wanted
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
+from provisioner.hosting.deployments.starting import STOP_SECONDS
 from provisioner.hosting.router.waking import AppFailed, AppsBusy, NoSuchApp, Site, Woken
 from provisioner.hosting.router_address import RouterAddress
-from provisioner.hosting.serving import RETRY_SECONDS, Serving
-from provisioner.hosting.sites import site_of
-from provisioner.hosting.starting import STOP_SECONDS
-from provisioner.hosting.waking import Waking
 from provisioner.registry import hosting, queries
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home

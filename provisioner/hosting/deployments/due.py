@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from provisioner.core.hosting import AppState, Deployment, DeploymentState, HostedApp, RunCommand
 from provisioner.core.model import App, Status, deploy_status
-from provisioner.hosting.deployment_records import app_of, set_state
-from provisioner.hosting.hosted_timeline import HostedTimeline
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
+from provisioner.hosting.deployments.records import app_of, set_state
 from provisioner.registry import hosting, queries
 from provisioner.registry.store import Registry
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.hosting import Deployment
-from provisioner.hosting.building import cache_for, must_be_confined
-from provisioner.hosting.commands import commands_of
-from provisioner.hosting.hosted_timeline import (
+from provisioner.hosting.deployments.building import cache_for, must_be_confined
+from provisioner.hosting.deployments.commands import commands_of
+from provisioner.hosting.deployments.hosted_timeline import (
     HostedTimeline,
     app_log,
     cache_variables,
@@ -22,9 +22,9 @@ from provisioner.hosting.hosted_timeline import (
     revision_variables,
     work_directory,
 )
+from provisioner.hosting.deployments.sockets import belongs_to, listeners
 from provisioner.hosting.router_address import RouterAddress
 from provisioner.hosting.routes import LOOPBACK
-from provisioner.hosting.sockets import belongs_to, listeners
 from provisioner.reconcile.changes.command_access import confined
 from provisioner.registry.store import Registry
 from provisioner.runs import workplace

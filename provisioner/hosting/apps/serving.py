@@ -8,16 +8,16 @@ from dataclasses import replace
 
 from provisioner.core.errors import ProvisionerError, summary
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
-from provisioner.hosting.app_processes import TimelineApp
-from provisioner.hosting.cleaning import clean
-from provisioner.hosting.deployment_records import advance, record_event, set_state
+from provisioner.hosting.apps.context import HostingContext, fresh
+from provisioner.hosting.apps.messages import DeploymentTask, LookAtApp, StartEnded
+from provisioner.hosting.apps.processes import TimelineApp
+from provisioner.hosting.deployments.cleaning import clean
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, app_log
+from provisioner.hosting.deployments.records import advance, record_event, set_state
+from provisioner.hosting.deployments.sockets import connections
+from provisioner.hosting.deployments.starting import STOP_SECONDS, RunningApp, start
 from provisioner.hosting.host_names import revision_label
-from provisioner.hosting.hosted_timeline import HostedTimeline, app_log
-from provisioner.hosting.hosting_context import HostingContext, fresh
-from provisioner.hosting.messages import DeploymentTask, LookAtApp, StartEnded
 from provisioner.hosting.router.waking import AppFailed, AppRunning, AppsBusy
-from provisioner.hosting.sockets import connections
-from provisioner.hosting.starting import STOP_SECONDS, RunningApp, start
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
 from provisioner.runs.output import last_lines

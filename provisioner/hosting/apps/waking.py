@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
-from provisioner.hosting.app_processes import TimelineApp
-from provisioner.hosting.deploying import DeploymentController
-from provisioner.hosting.deployment_records import set_state
-from provisioner.hosting.due import Wanted, is_connected, wanted_of
-from provisioner.hosting.hosting_context import HostingContext, fresh
-from provisioner.hosting.messages import WakeSite
+from provisioner.hosting.apps.context import HostingContext, fresh
+from provisioner.hosting.apps.deploying import DeploymentController
+from provisioner.hosting.apps.messages import WakeSite
+from provisioner.hosting.apps.processes import TimelineApp
+from provisioner.hosting.apps.serving import Serving
+from provisioner.hosting.apps.sites import HostedSite
+from provisioner.hosting.deployments.due import Wanted, is_connected, wanted_of
+from provisioner.hosting.deployments.records import set_state
 from provisioner.hosting.router.waking import AppFailed, AppRunning
-from provisioner.hosting.serving import Serving
-from provisioner.hosting.sites import HostedSite
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
 

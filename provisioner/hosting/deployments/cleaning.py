@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
-from provisioner.hosting.deployment_records import advance
-from provisioner.hosting.hosted_timeline import HostedTimeline, app_log, build_log, remove_cache
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, app_log, build_log, remove_cache
+from provisioner.hosting.deployments.records import advance
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
 from provisioner.runs import workplace

@@ -7,9 +7,8 @@ import os
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.hosting import BUILD_MS, Deployment
 from provisioner.git.checkout_tree import CheckoutLimits, CheckoutStopped, check_out
-from provisioner.hosting.commands import commands_of
-from provisioner.hosting.deployment_records import StepFailed, step
-from provisioner.hosting.hosted_timeline import (
+from provisioner.hosting.deployments.commands import commands_of
+from provisioner.hosting.deployments.hosted_timeline import (
     HostedTimeline,
     build_log,
     cache_of,
@@ -18,6 +17,7 @@ from provisioner.hosting.hosted_timeline import (
     revision_variables,
     work_directory,
 )
+from provisioner.hosting.deployments.records import StepFailed, step
 from provisioner.reconcile.changes.command_access import confined
 from provisioner.registry import queries
 from provisioner.registry.store import Registry

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from provisioner.hosting.app_processes import TimelineApps
+from provisioner.hosting.apps.messages import Message
+from provisioner.hosting.apps.processes import TimelineApps
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.host_names import host_name
-from provisioner.hosting.hosted_timeline import HostedTimeline
-from provisioner.hosting.messages import Message
 from provisioner.hosting.router_address import RouterAddress
 from provisioner.hosting.routes import Routes
 from provisioner.registry import hosting, queries

@@ -11,7 +11,7 @@ from dataclasses import replace
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, summary
 from provisioner.core.hosting import AppState, Deployment, DeploymentState, DeploymentStep, HostedApp, StepState
-from provisioner.hosting.hosted_timeline import HostedTimeline
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
 

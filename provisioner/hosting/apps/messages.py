@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from provisioner.core.hosting import Deployment
 from provisioner.core.ids import AppId
-from provisioner.hosting.hosted_timeline import HostedTimeline
+from provisioner.hosting.apps.sites import HostedSite
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
+from provisioner.hosting.deployments.starting import RunningApp
 from provisioner.hosting.router.waking import Woken
-from provisioner.hosting.sites import HostedSite
-from provisioner.hosting.starting import RunningApp
 
 
 @dataclass(frozen=True, slots=True)

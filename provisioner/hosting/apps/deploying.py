@@ -5,13 +5,13 @@ from __future__ import annotations
 from provisioner.core.errors import ProvisionerError, summary
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
 from provisioner.git.commit_info import commit_info
-from provisioner.hosting.app_processes import TimelineApp
-from provisioner.hosting.building import Superseded, build
-from provisioner.hosting.deployment_records import advance, begin, set_state
-from provisioner.hosting.due import Wanted, is_connected, pre_deploy_failure
-from provisioner.hosting.hosting_context import HostingContext, fresh
-from provisioner.hosting.messages import BuildEnded, DeploymentTask, LookAtApp
-from provisioner.hosting.serving import Serving
+from provisioner.hosting.apps.context import HostingContext, fresh
+from provisioner.hosting.apps.messages import BuildEnded, DeploymentTask, LookAtApp
+from provisioner.hosting.apps.processes import TimelineApp
+from provisioner.hosting.apps.serving import Serving
+from provisioner.hosting.deployments.building import Superseded, build
+from provisioner.hosting.deployments.due import Wanted, is_connected, pre_deploy_failure
+from provisioner.hosting.deployments.records import advance, begin, set_state
 from provisioner.registry.store import Registry
 
 

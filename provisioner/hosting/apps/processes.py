@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from provisioner.hosting.hosted_timeline import HostedTimeline
-from provisioner.hosting.messages import DeploymentTask
+from provisioner.hosting.apps.messages import DeploymentTask
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
+from provisioner.hosting.deployments.starting import RunningApp
 from provisioner.hosting.router.waking import Woken
-from provisioner.hosting.starting import RunningApp
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 60.0
 STABLE_SECONDS = 60.0  # that it ran, after which pauses are short again

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from provisioner.core.hosting import AppState, Deployment, DeploymentState, StepState
 from provisioner.core.model import App, Status, deploy_status
 from provisioner.core.naming import shown
-from provisioner.hosting.due import is_connected, wanted_of
-from provisioner.hosting.hosted_timeline import HostedTimeline, build_log
+from provisioner.hosting.deployments.due import is_connected, wanted_of
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, build_log
 from provisioner.hosting.router_address import address
 from provisioner.jobs.follow_log import LogFollower
 from provisioner.jobs.progress import BEAT_SECONDS, PUSH_SECONDS

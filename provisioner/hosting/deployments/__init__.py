@@ -1,0 +1,1 @@
+"""Deployments: revisions that are checked out, built, and started."""
