@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -180,6 +180,15 @@ class Tables:
         except (sqlite3.Error, UnicodeError) as error:
             raise refusal(self.home, error) from error
 
+    def named(self, query: str, *values: object) -> list[sqlite3.Row]:
+        """The same, each value of a row by the name of its column."""
+        cursor = self._db.cursor()
+        cursor.row_factory = sqlite3.Row
+        try:
+            return cursor.execute(query, values).fetchall()
+        except (sqlite3.Error, UnicodeError) as error:
+            raise refusal(self.home, error) from error
+
     def rows_named(self, query: str, values: dict[str, object]) -> list[tuple[Any, ...]]:
         """The same for values that the query has by names."""
         try:
@@ -191,7 +200,7 @@ class Tables:
         with self.change():
             self._db.execute(query, values)
 
-    def write_all(self, query: str, values: Iterable[tuple[object, ...]]) -> None:
+    def write_all(self, query: str, values: Iterable[Sequence[object]]) -> None:
         with self.change():
             self._db.executemany(query, values)
 

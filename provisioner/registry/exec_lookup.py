@@ -21,6 +21,7 @@ from provisioner.system.home_guard import must_be_home, must_be_the_home_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sqlite3 import Connection, Cursor, Row
     from typing import Any  # its import costs more than the look-up
 
     from provisioner.core.ids import AppId, DatabaseId
@@ -30,16 +31,16 @@ BUSY_SECONDS = 5.0
 _APPS = "select id, slug, production, git_dir from app where removed_at is null and "
 _DETACHED = b"detached:"  # what an app of a copied home has for its repository: see core.model.detached
 _DATABASES = """
-  select organization.id, organization.slug, timeline.revision, timeline.production, instance.slug, instance.engine,
-    iif(database.moved, instance.moving_location, instance.location), database.id, database.name, assignment.connect,
-    database.token_generation,
-    database.status, database.error, database.hold, database.intent,
-    timeline.deployed, timeline.failure,
+  select organization.id as org_id, organization.slug as org_slug, timeline.revision, timeline.production,
+    timeline.deployed, timeline.failure, timeline.lineage, timeline.doubt,
     case when exists (select 1 from share where share.timeline_id = timeline.id) then ''
-    else app.pre_deploy || app.pre_deploy_from end, share.database_id is not null, instance.id, database.switching,
-    timeline.lineage, timeline.doubt,
-    ifnull(share.id, ''), iif(share.id is null, database.token_generation <> database.told_generation,
-    database.renewals <> database.renewed), database.owner_due
+    else app.pre_deploy || app.pre_deploy_from end as command,
+    instance.slug as instance, instance.id as instance_id, instance.engine,
+    iif(database.moved, instance.moving_location, instance.location) as location, assignment.connect,
+    database.id as database_id, database.name, database.token_generation, database.status, database.error, database.hold,
+    database.intent, database.switching, database.owner_due, share.database_id is not null as shared,
+    ifnull(share.id, '') as share, iif(share.id is null, database.token_generation <> database.told_generation,
+    database.renewals <> database.renewed) as untold
   from timeline join organization join app on app.id = timeline.app_id
   left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
   left join instance on instance.id = assignment.instance_id and instance.deleted_at is null
@@ -158,24 +159,24 @@ class Resolver:
         shown = os.fsdecode(timeline)
         preview = timeline.startswith(PREVIEW_PREFIX)
         if timeline == PRODUCTION:
-            rows = self._rows(_DATABASES.format(where="timeline.production"), app.id)
+            rows = self._named(_DATABASES.format(where="timeline.production"), app.id)
         else:
             branch = timeline.removeprefix(PREVIEW_PREFIX if preview else BRANCH_PREFIX)
             if branch in (timeline, app.production):
                 raise NotResolved(f"app {app.slug!r} has no timeline {shown!r}", _LIST)
             where = "timeline.preview = ? and not timeline.production and timeline.branch = ?"
-            rows = self._rows(_DATABASES.format(where=where), app.id, preview, branch)
+            rows = self._named(_DATABASES.format(where=where), app.id, preview, branch)
         if not rows:
             near = (
                 () if self.wary else nearest(os.fsdecode(branch), self._branches(app)) if timeline != PRODUCTION else ()
             )
             raise NotYet(f"app {app.slug!r} has no timeline {shown!r}{self._beyond_limit(app)}", _LIST, candidates=near)
-        lineage = rows[0][21]
+        lineage = rows[0]["lineage"]
         of_branch = timeline != PRODUCTION and not preview
         follows = not app.git_dir.startswith(_DETACHED)
         if of_branch and self.wary and follows and not unchanged(app.git_dir, app.id, branch, lineage):
             raise NotYet(f"the branch of timeline {shown!r} may be another one by now", RECONCILE)
-        assigned = [row for row in rows if row[4] is not None]
+        assigned = [row for row in rows if row["instance"] is not None]
         if not assigned:
             lost = self._rows(_DELETED, app.id)
             if lost:
@@ -189,39 +190,47 @@ class Resolver:
             )
         if instance is not None:
             assigned = _on(instance, assigned, app)
-        if self.wary and not lineage and any(row[18] for row in assigned):  # only a look can tell whether it still does
+        if (
+            self.wary and not lineage and any(row["shared"] for row in assigned)
+        ):  # only a look can tell whether it still does
             raise NotYet(f"timeline {shown!r} uses another's database", RECONCILE)
         for row in assigned:
             must_be_connected(
-                shown, row[4], row[8], row[11:15], row[20], row[22] and self._names(row[22]), untold=bool(row[24])
+                shown,
+                row["instance"],
+                row["name"],
+                (row["status"], row["error"], row["hold"], row["intent"]),
+                row["switching"],
+                row["doubt"] and self._names(row["doubt"]),
+                untold=bool(row["untold"]),
             )
         row = rows[0]
-        must_be_the_home_of(row[0], self.home, self._identity)
+        must_be_the_home_of(row["org_id"], self.home, self._identity)
         if not deploying:
             self._must_be_deployed(app.id, shown, row)
-        context = "production" if row[3] and not local else "development"
+        context = "production" if row["production"] and not local else "development"
         return TimelineConnection(
-            org_id=row[0],
-            org_slug=row[1],
+            org_id=row["org_id"],
+            org_slug=row["org_slug"],
             app_id=app.id,
             app_slug=app.slug,
             timeline=shown,
-            production=bool(row[3]),
-            revision=row[2],
+            production=bool(row["production"]),
+            revision=row["revision"],
             context="local" if local else context,
             variables=dict(self._rows(_VARIABLES, app.id, context, "local" if local else context)),
             databases=[
                 ConnectedDatabase(
-                    instance=row[4],
-                    instance_id=row[19],
-                    engine=row[5],
-                    location=parse_location(self.home.absolute(row[6])),
-                    database_id=row[7],
-                    database_name=row[8],
-                    connect=row[9],
-                    generation=row[10],
-                    share=row[23],
-                    timeline="" if row[18] or row[25] == 1 else shown,
+                    instance=row["instance"],
+                    instance_id=row["instance_id"],
+                    engine=row["engine"],
+                    location=parse_location(self.home.absolute(row["location"])),
+                    database_id=row["database_id"],
+                    database_name=row["name"],
+                    connect=row["connect"],
+                    generation=row["token_generation"],
+                    share=row["share"],
+                    timeline="" if row["shared"] or row["owner_due"] == 1 else shown,
                 )
                 for row in assigned
             ],
@@ -235,10 +244,9 @@ class Resolver:
     def _names(self, database_ids: DatabaseId) -> list[str]:
         return [row[0] for row in self._rows("select name from database where instr(?, id)", database_ids)]
 
-    def _must_be_deployed(self, app_id: AppId, timeline: str, row: tuple[Any, ...]) -> None:
-        revision = row[2]
-        deployed, failure, command = row[15:18]
-        if not command:
+    def _must_be_deployed(self, app_id: AppId, timeline: str, row: Row) -> None:
+        revision, deployed, failure = row["revision"], row["deployed"], row["failure"]
+        if not row["command"]:
             return
         if deployed == revision and self.wary and _stirred(self.home, app_id):
             raise NotYet(f"the refs of timeline {timeline!r} may just have changed", RECONCILE)
@@ -267,22 +275,35 @@ class Resolver:
             text + "g",
         )
         if len(rows) > 1:  # a preview is made for its revision, a branch has it for now
-            rows = [row for row in rows if row[2]] or rows
+            rows = [(production, branch, preview) for production, branch, preview in rows if preview] or rows
         if len(rows) == 1:
             production, branch, preview = rows[0]
             return PRODUCTION if production else (PREVIEW_PREFIX if preview else BRANCH_PREFIX) + branch
         if not rows:
             raise NotYet(f"no timeline of app {app.slug!r} is at revision {revision}", _LIST)
-        there = [os.fsdecode(app.production if row[0] else row[1]) for row in rows if not row[2]]
+        there = [
+            os.fsdecode(app.production if production else branch) for production, branch, preview in rows if not preview
+        ]
         raise Ambiguous(
             f"{len(rows)} timelines are at revision {revision}", "Choose one: --branch NAME", candidates=there
         )
 
+    def _named(self, query: str, *values: object) -> list[Row]:
+        """Rows whose values have the names of their columns."""
+        cursor = self._db.cursor()
+        cursor.row_factory = fast_sqlite.Row
+        return self._asked(cursor, query, values)
+
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        return self._asked(self._db, query, values)
+
+    def _asked(self, source: Connection | Cursor, query: str, values: tuple[object, ...]) -> list[Any]:
         try:
-            return self._db.execute(query, values).fetchall()
+            return source.execute(query, values).fetchall()
         except UnicodeEncodeError:  # a text that is not UTF-8 is in no row
-            return self._rows(query, *(_printable(each) if isinstance(each, str) else each for each in values))
+            return self._asked(
+                source, query, tuple(_printable(each) if isinstance(each, str) else each for each in values)
+            )
         except (fast_sqlite.Error, UnicodeError) as error:
             raise self._failed(error) from error
 
@@ -292,11 +313,11 @@ class Resolver:
         return _unresolved(refusal(self.home, error))
 
 
-def _on(instance: str, assigned: list[tuple[Any, ...]], app: FoundApp) -> list[tuple[Any, ...]]:
+def _on(instance: str, assigned: list[Row], app: FoundApp) -> list[Row]:
     """The row of the instance that is meant."""
-    found = [row for row in assigned if row[4] == instance]
+    found = [row for row in assigned if row["instance"] == instance]
     if not found:
-        slugs = [row[4] for row in assigned]
+        slugs = [row["instance"] for row in assigned]
         raise NotResolved(
             f"instance {instance!r} is not assigned to app {app.slug!r}",
             f"Its instances: {', '.join(slugs)}",

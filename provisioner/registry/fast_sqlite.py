@@ -27,3 +27,4 @@ else:
 
 Error = _sqlite3.Error
 connect = _sqlite3.connect
+Row = _sqlite3.Row

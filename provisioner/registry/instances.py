@@ -81,17 +81,17 @@ def mark_recovered(registry: Registry, instance: Instance, now: int) -> None:
 
 def deleted(registry: Registry) -> list[Deleted]:
     """The instances that were ever deleted, the last one first."""
-    rows = registry.rows(
+    rows = registry.named(
         f"select deleted_at, purge_at, backup, waits_from, {INSTANCE} from instance where deleted_at is not null"
         " order by deleted_at desc, rowid desc"
     )
     return [
         Deleted(
-            registry.instance(row[4:]),
-            int(str(row[0])),
-            int(str(row[1] or row[0])),
-            registry.home.absolute(str(row[2])) if row[2] else None,
-            None if row[3] is None else int(str(row[3])),
+            registry.instance(row),
+            row["deleted_at"],
+            row["purge_at"] or row["deleted_at"],
+            registry.home.absolute(row["backup"]) if row["backup"] else None,
+            row["waits_from"],
         )
         for row in rows
     ]
@@ -99,10 +99,10 @@ def deleted(registry: Registry) -> list[Deleted]:
 
 def emptied(registry: Registry) -> list[Instance]:
     """The instances that were deleted, have no databases left, and whose locations no other instance uses."""
-    rows = registry.rows(
-        f"select {INSTANCE} from instance gone where deleted_at is not null and {_NO_DATA.format('gone')}"
-        " and not exists (select 1 from instance other where other.id <> gone.id"
-        " and gone.location in (other.location, other.moving_location, other.left_location)"
+    rows = registry.named(
+        f"select {INSTANCE} from instance where deleted_at is not null and {_NO_DATA.format('instance')}"
+        " and not exists (select 1 from instance other where other.id <> instance.id"
+        " and instance.location in (other.location, other.moving_location, other.left_location)"
         f" and not (deleted_at is not null and {_NO_DATA.format('other')}))"
     )
     return [registry.instance(row) for row in rows]
@@ -122,4 +122,4 @@ def locations(registry: Registry) -> list[tuple[str, str, str]]:
         " where place <> '' and (deleted_at is null"
         " or exists (select 1 from database where instance_id = found.id and status <> 'purged'))"
     )
-    return [(str(row[0]), str(row[1]), registry.home.absolute(str(row[2]))) for row in rows]
+    return [(str(each), str(slug), registry.home.absolute(str(place))) for each, slug, place in rows]

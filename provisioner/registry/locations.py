@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -50,44 +51,30 @@ def place_of(registry: Registry, database_id: DatabaseId) -> DatabaseLocation | 
 def places_of(registry: Registry, database_ids: Iterable[DatabaseId]) -> dict[DatabaseId, DatabaseLocation]:
     """Those of these that the registry has ever had, by their ids; a thousand take some milliseconds."""
     key = secret_key.mark(registry.home)
-    rows = registry.rows(
-        "select database.id, database.name, engine, iif(moved, moving_location, location), status, intent, error,"
-        " archived_at, instance.id, iif(moved, moving_url, url), iif(moved, moving_quorum, require_quorum),"
-        " switching = 2"
+    rows = registry.named(
+        "select database.id, database.name, engine, iif(moved, moving_location, location) as location, status, intent,"
+        " error, archived_at, instance.id as instance_id, iif(moved, moving_url, url) as url,"
+        " iif(moved, moving_quorum, require_quorum) as require_quorum, switching = 2 as switching"
         " from json_each(?) as wanted join database on database.id = wanted.value"
         " join instance on instance.id = instance_id",
         json.dumps(list(database_ids)),
     )
-    return {DatabaseId(str(row[0])): _place(registry.home, key, *row[1:]) for row in rows}
+    return {row["id"]: _location(registry.home, key, row) for row in rows}
 
 
-def _place(
-    home: Home,
-    key: tuple[int, int] | None,
-    name: object,
-    engine: object,
-    location: object,
-    status: object,
-    intent: object,
-    error: object,
-    archived_at: object,
-    instance_id: object,
-    url: object,
-    require_quorum: object,
-    switching: object,
-) -> DatabaseLocation:
+def _location(home: Home, key: tuple[int, int] | None, row: sqlite3.Row) -> DatabaseLocation:
     return DatabaseLocation(
-        str(name),
-        str(engine),
-        parse_location(home.absolute(str(location))),
-        member(Status, status),
-        member(Intent, intent) if intent else None,
-        None if error is None else str(error),
-        None if archived_at is None else int(str(archived_at)),
-        InstanceId(str(instance_id)),
-        str(url),
-        home.path,
-        key,
-        int(str(require_quorum)),
-        bool(switching),
+        name=row["name"],
+        engine=row["engine"],
+        location=parse_location(home.absolute(row["location"])),
+        status=member(Status, row["status"]),
+        intent=member(Intent, row["intent"]) if row["intent"] else None,
+        error=row["error"],
+        archived_at=row["archived_at"],
+        instance_id=row["instance_id"],
+        url=row["url"],
+        home=home.path,
+        key=key,
+        require_quorum=row["require_quorum"],
+        switching=bool(row["switching"]),
     )

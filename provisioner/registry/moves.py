@@ -94,7 +94,8 @@ def counted(registry: Tables, instance: Instance) -> tuple[int, int]:
         "select count(*) filter (where moved), count(*) from database where instance_id = ? and status <> 'purged'",
         instance.id,
     )
-    return int(str(rows[0][0])), int(str(rows[0][1]))
+    ((there, total),) = rows
+    return int(str(there)), int(str(total))
 
 
 def unended(registry: Tables, instance: Instance) -> int:

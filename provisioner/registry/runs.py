@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
-
 from provisioner.core.ids import AppId, TimelineId
 from provisioner.core.model import Run, RunState
 from provisioner.registry.connection import Tables, printable
-from provisioner.registry.errors import member
+from provisioner.registry.schema.row_type import RowType, one_of
 
-_RUN = "id, timeline_id, database_id, kind, revision, command, state, detail, started_at, ended_at"
-_values = attrgetter(*_RUN.split(", "))
-
-
-def _run(row: tuple[object, ...]) -> Run:
-    return Run(*row[:6], member(RunState, row[6]), *row[7:])  # type: ignore[arg-type, call-arg]
+RUN = RowType(
+    Run,
+    "run",
+    (
+        *("id", "timeline_id", "database_id", "kind", "revision", "command", "state", "detail", "started_at"),
+        "ended_at",
+    ),
+    parse={"state": one_of(RunState)},
+    stored={"command": printable, "detail": printable},
+)
 
 
 def save_run(registry: Tables, run: Run) -> None:
-    values = _values(run)
-    registry.write(
-        f"insert into run ({_RUN}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
-        " state = excluded.state, detail = excluded.detail, ended_at = excluded.ended_at",
-        *(*values[:5], printable(values[5]), values[6], printable(values[7]), *values[8:]),
-    )
+    registry.write(RUN.upsert(("state", "detail", "ended_at")), *RUN.values(run))
 
 
 def runs(registry: Tables, timeline_id: TimelineId) -> list[Run]:
     """Those on a timeline that are remembered, the newest first."""
-    rows = registry.rows(f"select {_RUN} from run where timeline_id = ? order by rowid desc", timeline_id)
-    return [_run(row) for row in rows]
+    rows = registry.rows(f"select {RUN.select} from run where timeline_id = ? order by rowid desc", timeline_id)
+    return [RUN.read(row) for row in rows]
 
 
 def last_run(registry: Tables, timeline_id: TimelineId, kind: str) -> Run | None:
@@ -38,12 +35,11 @@ def last_run(registry: Tables, timeline_id: TimelineId, kind: str) -> Run | None
 
 def unfinished_runs(registry: Tables, app_id: AppId) -> list[Run]:
     """An app's runs that have started and not ended, or were interrupted."""
-    columns = ", ".join(f"run.{name}" for name in _RUN.split(", "))
     rows = registry.rows(
-        f"select {columns} from run cross join timeline on timeline.id = timeline_id where state = 'running' and app_id = ?",
+        f"select {RUN.select} from run cross join timeline on timeline.id = timeline_id where state = 'running' and app_id = ?",
         app_id,
     )
-    return [_run(row) for row in rows]
+    return [RUN.read(row) for row in rows]
 
 
 def forget_run(registry: Tables, run: Run) -> None:

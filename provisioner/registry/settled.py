@@ -46,7 +46,7 @@ select case
     when gone_at is null and ifnull(over > :now, 1) and used = :count then iif(used, {_LIVE}, {_AT_REVISION})
     when gone_at is null and over <= :now and used = 0 then {_AT_REVISION}
     else iif(used = 0, {_ABSENT}, {_LOOK}) end,
-  id, branch, revision, rename_mark,
+  id, revision, rename_mark,
   iif(gone_at is null and over > :now and (preview or branch <> :production), over, null), purge, preview,
   branch, lineage, gone_at is not null, live > 0 or sharing, held > 0 or sharing or doubt <> '',
   not production and not preview and branch <> :production and (gone_at is null or lineage <> '')
@@ -58,6 +58,24 @@ class Lineage(NamedTuple):
     """What tells a timeline's branch from others of its name, with 0 or 1 for: it was not there at the last look; its data
     is in use; there is data that no other branch must get; it is of interest which branch that is."""
 
+    branch: bytes
+    lineage: str
+    gone: int
+    live: int
+    holds: int
+    matters: int
+
+
+class _Classified(NamedTuple):
+    """A row of the question: `quiet` says when there is nothing to do; times in milliseconds."""
+
+    quiet: int
+    id: TimelineId
+    revision: str
+    rename_mark: str
+    expires_at: int | None
+    purge_at: int | None
+    preview: int
     branch: bytes
     lineage: str
     gone: int
@@ -107,13 +125,18 @@ def settled(registry: Registry, app: App, now: int, deleted: Collection[Instance
             "deleted": json.dumps(list(deleted)),
         },
     )
-    known = [row for row in rows if row[0] != _LOOK]
+    found = [_Classified._make(row) for row in rows]
+    known = [each for each in found if each.quiet != _LOOK]
     return Settled(
-        {row[2]: row[3] for row in rows if row[0] == _LIVE or row[0] == _AT_REVISION},
-        frozenset(row[2] for row in rows if row[0] == _LIVE),
-        [row[1] for row in rows if row[0] == _LOOK],
-        [Lineage._make(row[8:]) for row in rows if row[-1]],
-        frozenset(mark for row in rows for mark in row[4].split()),
-        [(row[5], row[2], bool(row[7])) for row in known if row[5] is not None],
-        [(row[6], row[2]) for row in known if row[6] is not None],
+        {each.branch: each.revision for each in found if each.quiet in (_LIVE, _AT_REVISION)},
+        frozenset(each.branch for each in found if each.quiet == _LIVE),
+        [each.id for each in found if each.quiet == _LOOK],
+        [
+            Lineage(each.branch, each.lineage, each.gone, each.live, each.holds, each.matters)
+            for each in found
+            if each.matters
+        ],
+        frozenset(mark for each in found for mark in each.rename_mark.split()),
+        [(each.expires_at, each.branch, bool(each.preview)) for each in known if each.expires_at is not None],
+        [(each.purge_at, each.branch) for each in known if each.purge_at is not None],
     )

@@ -4,73 +4,72 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from operator import attrgetter
 
 from provisioner.core.ids import AppId, DatabaseId, TimelineId
 from provisioner.core.model import Replacement, Snapshot, SnapshotState
 from provisioner.registry.connection import Tables, printable
-from provisioner.registry.errors import member
+from provisioner.registry.schema.row_type import RowType, one_of
 
-_SNAPSHOT = "id, database_id, label, cause, revision, state, version, size, created_at, deleted_at, set_id"
-_REPLACEMENT = (
-    "database_id, action, detail, kept_as, ready, forked_from, forked_at, fork_version, begun_at, set_id, deploy"
+SNAPSHOT = RowType(
+    Snapshot,
+    "snapshot",
+    (
+        *("id", "database_id", "label", "cause", "revision", "state", "version", "size", "created_at", "deleted_at"),
+        "set_id",
+    ),
+    parse={"state": one_of(SnapshotState)},
+    stored={"label": printable},
 )
-_snapshot_values = attrgetter(*_SNAPSHOT.split(", "))
-_replacement_values = attrgetter(*_REPLACEMENT.split(", "))
-
-
-def _snapshot(row: tuple[object, ...]) -> Snapshot:
-    return Snapshot(*row[:5], member(SnapshotState, row[5]), *row[6:])  # type: ignore[arg-type, call-arg]
-
-
-def _replacement(row: tuple[object, ...]) -> Replacement:
-    return Replacement(*row[:4], bool(row[4]), *row[5:10], bool(row[10]))  # type: ignore[arg-type, call-arg]
+REPLACEMENT = RowType(
+    Replacement,
+    "replacement",
+    (
+        *("database_id", "action", "detail", "kept_as", "ready", "forked_from", "forked_at", "fork_version"),
+        *("begun_at", "set_id", "deploy"),
+    ),
+    parse={"ready": bool, "deploy": bool},
+)
 
 
 def snapshots(registry: Tables, database_id: DatabaseId) -> list[Snapshot]:
     """Those of a database that can be restored, the newest first."""
     rows = registry.rows(
-        f"select {_SNAPSHOT} from snapshot where database_id = ? and state = 'kept' order by rowid desc",
+        f"select {SNAPSHOT.select} from snapshot where database_id = ? and state = 'kept' order by rowid desc",
         database_id,
     )
-    return [_snapshot(row) for row in rows]
+    return [SNAPSHOT.read(row) for row in rows]
 
 
 def find_snapshots(registry: Tables, beginning: str) -> list[Snapshot]:
     """The snapshots that can be restored whose id begins so."""
     rows = registry.rows(
-        f"select {_SNAPSHOT} from snapshot where state = 'kept' and substr(id, 1, ?) = ?", len(beginning), beginning
+        f"select {SNAPSHOT.select} from snapshot where state = 'kept' and substr(id, 1, ?) = ?",
+        len(beginning),
+        beginning,
     )
-    return [_snapshot(row) for row in rows]
+    return [SNAPSHOT.read(row) for row in rows]
 
 
 def taken_with(registry: Tables, snapshot: Snapshot) -> list[Snapshot]:
     """The snapshots that can be restored and were taken by the same command, this one among them."""
     if not snapshot.set_id:
         return [snapshot]
-    rows = registry.rows(f"select {_SNAPSHOT} from snapshot where set_id = ? and state = 'kept'", snapshot.set_id)
-    return [_snapshot(row) for row in rows]
+    rows = registry.rows(f"select {SNAPSHOT.select} from snapshot where set_id = ? and state = 'kept'", snapshot.set_id)
+    return [SNAPSHOT.read(row) for row in rows]
 
 
 def unfinished_snapshots(registry: Tables, app_id: AppId) -> list[Snapshot]:
     """Those of an app's databases that are being made or deleted."""
-    columns = ", ".join(f"snapshot.{name}" for name in _SNAPSHOT.split(", "))
     rows = registry.rows(
-        f"select {columns} from snapshot cross join database on database.id = database_id cross join timeline"
+        f"select {SNAPSHOT.select} from snapshot cross join database on database.id = database_id cross join timeline"
         " on timeline.id = timeline_id where state in ('making', 'deleting') and app_id = ?",
         app_id,
     )
-    return [_snapshot(row) for row in rows]
+    return [SNAPSHOT.read(row) for row in rows]
 
 
 def save_snapshot(registry: Tables, snapshot: Snapshot) -> None:
-    registry.write(
-        f"insert into snapshot ({_SNAPSHOT}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set"
-        " state = excluded.state, version = excluded.version, size = excluded.size, deleted_at = excluded.deleted_at",
-        *_snapshot_values(snapshot)[:2],
-        printable(snapshot.label),
-        *_snapshot_values(snapshot)[3:],
-    )
+    registry.write(SNAPSHOT.upsert(("state", "version", "size", "deleted_at")), *SNAPSHOT.values(snapshot))
 
 
 def forget_snapshot(registry: Tables, snapshot: Snapshot) -> None:
@@ -89,29 +88,26 @@ def end_snapshots(registry: Tables, database_ids: list[DatabaseId], now: int) ->
 
 def replacements(registry: Tables, app_id: AppId) -> list[Replacement]:
     """The unfinished replacements of an app's databases."""
-    columns = ", ".join(f"replacement.{name}" for name in _REPLACEMENT.split(", "))
     rows = registry.rows(
-        f"select {columns} from replacement cross join database on database.id = database_id"
+        f"select {REPLACEMENT.select} from replacement cross join database on database.id = database_id"
         " cross join timeline on timeline.id = timeline_id where app_id = ?",
         app_id,
     )
-    return [_replacement(row) for row in rows]
+    return [REPLACEMENT.read(row) for row in rows]
 
 
 def save_replacement(registry: Tables, replacement: Replacement) -> None:
-    registry.write(
-        f"insert or replace into replacement ({_REPLACEMENT}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        *_replacement_values(replacement),
-    )
+    changed = REPLACEMENT.all_but("database_id")
+    registry.write(REPLACEMENT.upsert(changed, key="database_id"), *REPLACEMENT.values(replacement))
 
 
 def replacements_of(registry: Tables, database_ids: Iterable[DatabaseId]) -> list[Replacement]:
     """The unfinished replacements of these databases."""
     rows = registry.rows(
-        f"select {_REPLACEMENT} from replacement where database_id in (select value from json_each(?))",
+        f"select {REPLACEMENT.select} from replacement where database_id in (select value from json_each(?))",
         json.dumps(list(database_ids)),
     )
-    return [_replacement(row) for row in rows]
+    return [REPLACEMENT.read(row) for row in rows]
 
 
 def mark_changed(registry: Tables, database_id: DatabaseId, *, deploy: bool) -> None:
@@ -130,7 +126,7 @@ def mark_changed(registry: Tables, database_id: DatabaseId, *, deploy: bool) -> 
 def replaced_counts(registry: Tables, timeline_id: TimelineId) -> dict[DatabaseId, int]:
     """How often the data of each of a timeline's databases was replaced, by their ids."""
     rows = registry.rows("select id, replaced from database where timeline_id = ? and status <> 'purged'", timeline_id)
-    return {DatabaseId(str(row[0])): int(str(row[1])) for row in rows}
+    return {DatabaseId(str(database_id)): int(str(count)) for database_id, count in rows}
 
 
 def end_replacement(registry: Tables, replacement: Replacement) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from operator import attrgetter
@@ -26,64 +27,50 @@ from provisioner.core.model import (
 )
 from provisioner.registry.connection import Tables, printable
 from provisioner.registry.errors import member
+from provisioner.registry.schema.row_type import RowType, one_of, one_or_none, texts
 
-_TIMELINE = (
-    "id, app_id, branch, production, revision, created_at, gone_at, rename_mark, preview, protected, expire_ms,"
-    " active_at, deployed, failure, deployed_by, lineage, doubt"
+TIMELINE = RowType(
+    Timeline,
+    "timeline",
+    (
+        *("id", "app_id", "branch", "production", "revision", "created_at", "gone_at", "rename_mark", "preview"),
+        *("protected", "expire_ms", "active_at", "deployed", "failure", "deployed_by", "lineage", "doubt"),
+    ),
+    parse={"production": bool, "preview": bool, "protected": bool, "sharing": bool},
+    computed={"sharing": "exists (select 1 from share where share.timeline_id = timeline.id)"},
 )
-_DATABASE = (
-    "id, timeline_id, instance_id, name, status, intent, error, attempts, retry_at, hold, created_at, connected_at,"
-    " archived_at, purge_at, forked_from, forked_at, fork_version, forked_snapshot, token_generation, moved,"
-    " renewals, renewed"
+DATABASE = RowType(
+    Database,
+    "database",
+    (
+        *("id", "timeline_id", "instance_id", "name", "status", "intent", "error", "attempts", "retry_at", "hold"),
+        *("created_at", "connected_at", "archived_at", "purge_at", "forked_from", "forked_at", "fork_version"),
+        *("forked_snapshot", "token_generation", "moved", "renewals", "renewed"),
+    ),
+    parse={"status": one_of(Status), "intent": one_or_none(Intent), "hold": one_or_none(Hold), "moved": bool},
 )
-INSTANCE = (
-    "id, slug, engine, location, created_at, url, require_quorum, moving_location, moving_url, moving_quorum,"
-    " left_location, left_url, connections, temp_bytes, statement_ms, trusted_extensions"
+APP = RowType(
+    App,
+    "app",
+    (
+        *("id", "slug", "git_dir", "production", "grace_ms", "retention_ms", "created_at", "expire_ms", "pre_deploy"),
+        *("pre_deploy_from", "pre_deploy_ms", "snapshot_revisions", "run_as", "sandbox", "unix_sockets", "allow_read"),
+        *("allow_write", "pre_deploy_copies", "pre_deploy_inputs", "max_branches", "checkout_files", "checkout_bytes"),
+    ),
+    parse={
+        **dict.fromkeys(("sandbox", "unix_sockets"), bool),
+        **dict.fromkeys(("allow_read", "allow_write", "pre_deploy_inputs"), texts),
+        "pre_deploy_copies": one_of(Copies),
+    },
+    stored=dict.fromkeys(("allow_read", "allow_write", "pre_deploy_inputs"), json.dumps),
 )
-_ALLOWANCE = 4  # columns of an instance, its last
-_APP = (
-    "id, slug, git_dir, production, grace_ms, retention_ms, created_at, expire_ms, pre_deploy, pre_deploy_from,"
-    " pre_deploy_ms, snapshot_revisions, run_as, sandbox, unix_sockets, allow_read, allow_write, pre_deploy_copies,"
-    " pre_deploy_inputs, max_branches, checkout_files, checkout_bytes"
+_LIMITS = ("connections", "temp_bytes", "statement_ms", "trusted_extensions")
+_PLACES = (
+    *("id", "slug", "engine", "location", "created_at", "url", "require_quorum"),
+    *("moving_location", "moving_url", "moving_quorum", "left_location", "left_url"),
 )
-_SHARING = "exists (select 1 from share where share.timeline_id = timeline.id)"
-_MOVED = _DATABASE.split(", ").index("moved")
-_timeline_values = attrgetter(*_TIMELINE.split(", "))
-_database_values = attrgetter(*_DATABASE.split(", "))
-_instance_values = attrgetter(
-    *INSTANCE.split(", ")[:-_ALLOWANCE], *(f"allowance.{name}" for name in INSTANCE.split(", ")[-_ALLOWANCE:])
-)
-_app_columns = _APP.split(", ")
-_app_values = attrgetter(*_app_columns)
-_APP_FLAGS, _APP_LISTS = ("sandbox", "unix_sockets"), ("allow_read", "allow_write", "pre_deploy_inputs")
-
-
-def _app(row: tuple[object, ...]) -> App:
-    values = dict(zip(_app_columns, row, strict=True))
-    values |= {name: bool(values[name]) for name in _APP_FLAGS}
-    values |= {name: tuple(json.loads(str(values[name]))) for name in _APP_LISTS}
-    values["pre_deploy_copies"] = Copies(str(values["pre_deploy_copies"]))
-    return App(**values)  # type: ignore[arg-type]
-
-
-def _app_row(app: App) -> list[object]:
-    return [json.dumps(value) if isinstance(value, tuple) else value for value in _app_values(app)]
-
-
-def _timeline(row: tuple[object, ...]) -> Timeline:
-    values = list(row)
-    for flag in (3, 8, 9, -1):
-        values[flag] = bool(row[flag])
-    return Timeline(*values)  # type: ignore[arg-type]
-
-
-def _database(row: tuple[object, ...]) -> Database:
-    values = list(row)
-    values[4] = member(Status, row[4])
-    values[5] = member(Intent, row[5]) if row[5] else None
-    values[9] = member(Hold, row[9]) if row[9] else None
-    values[_MOVED] = bool(row[_MOVED])
-    return Database(*values)  # type: ignore[arg-type]
+INSTANCE = ", ".join(f"instance.{name}" for name in (*_PLACES, *_LIMITS))
+_instance_values = attrgetter(*_PLACES, *(f"allowance.{name}" for name in _LIMITS))
 
 
 def _located(instance: Instance, place: Callable[[str], str]) -> Instance:
@@ -96,10 +83,6 @@ def _located(instance: Instance, place: Callable[[str], str]) -> Instance:
     )
 
 
-def _qualified(columns: str, table: str) -> str:
-    return ", ".join(f"{table}.{column.strip()}" for column in columns.split(","))
-
-
 class Registry(Tables):
     """The organization's instances, apps, assignments, timelines and databases."""
 
@@ -107,15 +90,16 @@ class Registry(Tables):
 
     def organization(self) -> Organization:
         """There is one since the registry was made; its id is the home's."""
-        return Organization(*self.rows("select id, slug from organization")[0])  # type: ignore[arg-type]
+        (row,) = self.named("select id, slug from organization")
+        return Organization(row["id"], row["slug"])
 
     def instances(self) -> list[Instance]:
-        rows = self.rows(f"select {INSTANCE} from instance where deleted_at is null order by created_at, slug")
+        rows = self.named(f"select {INSTANCE} from instance where deleted_at is null order by created_at, slug")
         return [self.instance(row) for row in rows]
 
     def instance_of(self, instance_id: InstanceId) -> Instance:
         """The instance with this id, deleted or not."""
-        return self.instance(self.rows(f"select {INSTANCE} from instance where id = ?", instance_id)[0])
+        return self.instance(self.named(f"select {INSTANCE} from instance where id = ?", instance_id)[0])
 
     def storage_of(self, database: Database) -> Instance:
         """The database's instance, storing where this database is by now: it may be on its way to another place."""
@@ -123,43 +107,39 @@ class Registry(Tables):
         moved = bool(rows[0][0]) if rows else database.moved
         return self.instance_of(database.instance_id).storage(moved=moved)
 
-    def instance(self, row: tuple[object, ...]) -> Instance:
-        """An instance from the columns of its row."""
-        place, allowance = row[7:-_ALLOWANCE], Allowance(*row[-_ALLOWANCE:])  # type: ignore[arg-type]
-        found = Instance(*row[:7], self.home.path, *place, allowance)  # type: ignore[arg-type, call-arg]
+    def instance(self, row: sqlite3.Row) -> Instance:
+        """An instance from a row that has its columns."""
+        allowance = Allowance(**{name: row[name] for name in _LIMITS})
+        found = Instance(**{name: row[name] for name in _PLACES}, home=self.home.path, allowance=allowance)
         return _located(found, self.home.absolute)
 
     def add_instance(self, instance: Instance) -> None:
         with self.change():
             values = _instance_values(_located(instance, self.home.recorded))
-            self.write(f"insert into instance ({INSTANCE}) values ({', '.join('?' * len(values))})", *values)
+            columns = ", ".join((*_PLACES, *_LIMITS))
+            self.write(f"insert into instance ({columns}) values ({', '.join('?' * len(values))})", *values)
             self.record(instance.created_at, "instance.add", self.who, detail=instance.slug)
 
     def apps(self, *, removed: bool = False) -> list[App]:
         """Those that are registered; with `removed` also those that were."""
-        rows = self.rows(f"select {_APP} from app where ? or removed_at is null order by slug", removed)
-        return [_app(row) for row in rows]
+        rows = self.rows(f"select {APP.select} from app where ? or removed_at is null order by slug", removed)
+        return [APP.read(row) for row in rows]
 
     def app(self, app_id: AppId) -> App | None:
-        rows = self.rows(f"select {_APP} from app where id = ? and removed_at is null", app_id)
-        return _app(rows[0]) if rows else None
+        rows = self.rows(f"select {APP.select} from app where id = ? and removed_at is null", app_id)
+        return APP.read(rows[0]) if rows else None
 
     def app_called(self, slug: str) -> App | None:
-        rows = self.rows(f"select {_APP} from app where slug = ? and removed_at is null", slug)
-        return _app(rows[0]) if rows else None
+        rows = self.rows(f"select {APP.select} from app where slug = ? and removed_at is null", slug)
+        return APP.read(rows[0]) if rows else None
 
     def save_app(self, app: App, now: int) -> App:
         """Add an app, change it, or bring back one that was removed with the same repository (it keeps its id)."""
         with self.change():
             known = self.rows("select id from app where git_dir in (?, ?)", app.git_dir, detached(app.git_dir))
             app_id = AppId(str(known[0][0])) if known else app.id
-            kept = ("id", "created_at")
-            changed = ", ".join(f"{name} = excluded.{name}" for name in _app_columns if name not in kept)
             self.write(
-                f"insert into app ({_APP}) values ({', '.join('?' * len(_app_columns))})"
-                f" on conflict (id) do update set {changed}, removed_at = null",
-                app_id,
-                *_app_row(app)[1:],
+                APP.upsert(APP.all_but("id", "created_at"), "removed_at = null"), *APP.values(replace(app, id=app_id))
             )
             # the production timeline is the one whose branch is the production branch: it keeps its data
             self.write("update timeline set branch = ? where app_id = ? and production", app.production, app_id)
@@ -190,8 +170,8 @@ class Registry(Tables):
 
     def assigned(self, app_id: AppId) -> list[Instance]:
         """The app's instances, the first assigned first."""
-        rows = self.rows(
-            f"select {_qualified(INSTANCE, 'instance')} from assignment join instance"
+        rows = self.named(
+            f"select {INSTANCE} from assignment join instance"
             " on instance.id = instance_id where app_id = ? and removed_at is null and deleted_at is null"
             " order by assignment.id",
             app_id,
@@ -232,7 +212,7 @@ class Registry(Tables):
             " where app_id = ? and removed_at is null and scrub <> ''",
             app_id,
         )
-        return {InstanceId(str(row[0])): Scrub(str(row[1]), int(str(row[2]))) for row in rows}
+        return {InstanceId(str(each)): Scrub(str(command), int(str(limit))) for each, command, limit in rows}
 
     def assign(
         self,
@@ -279,12 +259,13 @@ class Registry(Tables):
 
     def timelines_where(self, condition: str, *values: object) -> list[Timeline]:
         """The timelines, of any app, for which a condition in SQL holds."""
-        rows = self.rows(f"select {_TIMELINE}, {_SHARING} from timeline where {condition}", *values)
-        return [_timeline(row) for row in rows]
+        rows = self.rows(f"select {TIMELINE.select} from timeline where {condition}", *values)
+        return [TIMELINE.read(row) for row in rows]
 
     def databases_where(self, condition: str, *values: object) -> list[Database]:
         """The databases, of any app, for which a condition in SQL holds."""
-        return [_database(row) for row in self.rows(f"select {_DATABASE} from database where {condition}", *values)]
+        rows = self.rows(f"select {DATABASE.select} from database where {condition}", *values)
+        return [DATABASE.read(row) for row in rows]
 
     def timeline(self, timeline_id: TimelineId) -> Timeline:
         """The timeline with this id; their rows are never deleted."""
@@ -293,11 +274,11 @@ class Registry(Tables):
     def databases(self, app_id: AppId) -> list[Database]:
         """The app's databases that still have, or are to have, data."""
         rows = self.rows(
-            f"select {_qualified(_DATABASE, 'database')} from database join timeline on timeline.id = timeline_id"
+            f"select {DATABASE.select} from database join timeline on timeline.id = timeline_id"
             " where app_id = ? and status <> 'purged' order by +database.rowid",  # +: by the app's index, then sorted
             app_id,
         )
-        return [_database(row) for row in rows]
+        return [DATABASE.read(row) for row in rows]
 
     def listed(
         self,
@@ -311,7 +292,7 @@ class Registry(Tables):
         """Of the databases that have, or are to have, data, those of an app or an instance whose branch has `text` in its
         name: each with its app's slug and its timeline. By app, production first, live ones before archived ones."""
         rows = self.rows(
-            f"select app.slug, {_qualified(_TIMELINE, 'timeline')}, {_SHARING}, {_qualified(_DATABASE, 'database')}"
+            f"select app.slug, {TIMELINE.select}, {DATABASE.select}"
             " from database"
             " join timeline on timeline.id = timeline_id join app on app.id = app_id where status <> 'purged'"
             " and (?1 is null or app_id = ?1) and (?2 is null or instance_id = ?2)"
@@ -322,8 +303,8 @@ class Registry(Tables):
             " limit ?4 offset ?5",
             *(app_id, instance_id, text, most, skip),
         )
-        width = 2 + len(_TIMELINE.split(", "))
-        return [(str(row[0]), _timeline(row[1:width]), _database(row[width:])) for row in rows]
+        split = TIMELINE.width
+        return [(str(slug), TIMELINE.read(found[:split]), DATABASE.read(found[split:])) for slug, *found in rows]
 
     def counted(self) -> list[tuple[InstanceId, AppId, Status, int]]:
         """How many databases each pair of instance and app, by their ids, has of each status."""
@@ -331,7 +312,10 @@ class Registry(Tables):
             "select instance_id, app_id, status, count(*) from database join timeline on timeline.id = timeline_id"
             " group by instance_id, app_id, status"
         )
-        return [(InstanceId(str(row[0])), AppId(str(row[1])), member(Status, row[2]), int(str(row[3]))) for row in rows]
+        return [
+            (InstanceId(str(instance_id)), AppId(str(app_id)), member(Status, status), int(str(count)))
+            for instance_id, app_id, status, count in rows
+        ]
 
     def under_way(self, most: int) -> list[Database]:
         """Databases that something is done with, is to be done with, or has failed; at most so many."""
@@ -343,11 +327,11 @@ class Registry(Tables):
     def databases_aside(self, app_id: AppId) -> list[Database]:
         """The app's databases that are to become scrubbed copies."""
         rows = self.rows(
-            f"select {_qualified(_DATABASE, 'database')} from database cross join timeline on timeline.id = timeline_id"
+            f"select {DATABASE.select} from database cross join timeline on timeline.id = timeline_id"
             " where app_id = ? and intent = 'scrub' and status <> 'archived'",
             app_id,
         )
-        return [_database(row) for row in rows]
+        return [DATABASE.read(row) for row in rows]
 
     def database(self, database_id: DatabaseId) -> Database | None:
         """A database, whatever became of it."""
@@ -357,14 +341,17 @@ class Registry(Tables):
         """A branch's timelines, each with the status, name and error of the databases it has or shares; status None where
         there are none."""
         rows = self.rows(
-            f"select {_qualified(_TIMELINE, 'timeline')}, {_SHARING}, status, name, error from timeline left join database"
+            f"select {TIMELINE.select}, status, name, error from timeline left join database"
             " on timeline_id = timeline.id and status <> 'purged'"
             " or database.id in (select database_id from share where timeline_id = timeline.id)"
             " where app_id = ? and branch = ? and not preview",
             app_id,
             branch,
         )
-        return [(_timeline(row[:-3]), member(Status, row[-3]) if row[-3] else None, *row[-2:]) for row in rows]  # type: ignore[misc]
+        return [
+            (TIMELINE.read(found), member(Status, status) if status else None, name, error)  # type: ignore[misc]
+            for *found, status, name, error in rows
+        ]
 
     def database_ids(self, instance_id: InstanceId) -> set[DatabaseId]:
         """The ids of all databases that an instance has or ever had."""
@@ -377,28 +364,16 @@ class Registry(Tables):
         rows = self.rows(
             "select instance_id, count(*) from database where status not in ('archived', 'purged') group by instance_id"
         )
-        return {InstanceId(str(row[0])): int(str(row[1])) for row in rows}
+        return {InstanceId(str(instance_id)): int(str(count)) for instance_id, count in rows}
 
     def save_timelines(self, timelines: Iterable[Timeline]) -> None:
-        self.write_all(
-            f"insert into timeline ({_TIMELINE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " on conflict (id) do update set branch = excluded.branch, revision = excluded.revision,"
-            " gone_at = excluded.gone_at, rename_mark = excluded.rename_mark, protected = excluded.protected,"
-            " expire_ms = excluded.expire_ms, active_at = excluded.active_at, deployed = excluded.deployed,"
-            " failure = excluded.failure, deployed_by = excluded.deployed_by,"
-            " lineage = excluded.lineage, doubt = excluded.doubt",
-            map(_timeline_values, timelines),
-        )
+        kept = ("id", "app_id", "production", "created_at", "preview")
+        self.write_all(TIMELINE.upsert(TIMELINE.all_but(*kept)), map(TIMELINE.values, timelines))
 
     def save_databases(self, databases: Iterable[Database]) -> None:
-        self.write_all(
-            f"insert into database ({_DATABASE}) values ({', '.join('?' * len(_DATABASE.split(', ')))})"
-            " on conflict (id) do update set timeline_id = excluded.timeline_id, name = excluded.name,"
-            " status = excluded.status, intent = excluded.intent, error = excluded.error,"
-            " attempts = excluded.attempts, retry_at = excluded.retry_at, hold = excluded.hold,"
-            " connected_at = excluded.connected_at, archived_at = excluded.archived_at,"
-            " purge_at = excluded.purge_at, waits_from = iif(purge_at is excluded.purge_at, waits_from, null),"
-            " forked_from = excluded.forked_from, forked_at = excluded.forked_at,"
-            " fork_version = excluded.fork_version",
-            map(_database_values, databases),
+        kept = (
+            *("id", "instance_id", "created_at", "forked_snapshot", "token_generation"),
+            *("moved", "renewals", "renewed"),
         )
+        waits = "waits_from = iif(purge_at is excluded.purge_at, waits_from, null)"
+        self.write_all(DATABASE.upsert(DATABASE.all_but(*kept), waits), map(DATABASE.values, databases))

@@ -10,18 +10,16 @@ from hmac import compare_digest
 from provisioner.core.ids import AppId, DatabaseId, ShareId, TokenId
 from provisioner.core.model import Database, Scope, Token
 from provisioner.registry.connection import Tables, printable
-from provisioner.registry.errors import member
+from provisioner.registry.schema.row_type import RowType, one_of
 
 PREFIX = "ptk_"
 
-_COLUMNS = "id, label, scope, app_id, database_id, read_only, created_at, expires_at, revoked_at"
-
-
-def _token(row: tuple[object, ...]) -> Token:
-    values = list(row)
-    values[2] = member(Scope, row[2])
-    values[5] = bool(row[5])
-    return Token(*values)  # type: ignore[arg-type]
+TOKEN = RowType(
+    Token,
+    "token",
+    ("id", "label", "scope", "app_id", "database_id", "read_only", "created_at", "expires_at", "revoked_at"),
+    parse={"scope": one_of(Scope), "read_only": bool},
+)
 
 
 def digest(secret: str) -> bytes:
@@ -54,8 +52,9 @@ def create(
     secret = secrets.token_urlsafe(32)
     with registry.change():
         registry.write(
-            f"insert into token ({_COLUMNS}, hash) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            *(token.id, label, scope, app_id, database_id, int(read_only), now, expires_at, None, digest(secret)),
+            f"insert into token ({', '.join(TOKEN.names)}, hash) values ({', '.join('?' * len(TOKEN.names))}, ?)",
+            *TOKEN.values(token),
+            digest(secret),
         )
         registry.record(now, "token.create", registry.who, app_id=app_id, database_id=database_id, detail=token.id)
     return token, f"{PREFIX}{token.id}_{secret}"
@@ -63,13 +62,13 @@ def create(
 
 def listing(registry: Tables) -> list[Token]:
     """Every token there ever was, the oldest first."""
-    return [_token(row) for row in registry.rows(f"select {_COLUMNS} from token order by created_at, id")]
+    return [TOKEN.read(row) for row in registry.rows(f"select {TOKEN.select} from token order by created_at, id")]
 
 
 def find(registry: Tables, token_id: TokenId) -> tuple[Token, bytes] | None:
     """A token with its secret's digest."""
-    rows = registry.rows(f"select {_COLUMNS}, hash from token where id = ?", token_id)
-    return (_token(rows[0][:-1]), rows[0][-1]) if rows else None  # type: ignore[return-value]
+    rows = registry.rows(f"select {TOKEN.select}, hash from token where id = ?", token_id)
+    return next(((TOKEN.read(found), bytes(hashed)) for *found, hashed in rows), None)  # type: ignore[call-overload]
 
 
 def known(registry: Tables, text: str) -> Token | None:
@@ -103,7 +102,8 @@ def ownership(registry: Tables, database_id: DatabaseId) -> tuple[AppId, bool, i
         " where database.id = ?",
         database_id,
     )
-    return (AppId(str(rows[0][0])), bool(rows[0][1]), int(str(rows[0][2]))) if rows else None
+    found = ((AppId(str(app_id)), bool(production), int(str(generation))) for app_id, production, generation in rows)
+    return next(found, None)
 
 
 def sharers(registry: Tables, database_id: DatabaseId) -> list[ShareId]:

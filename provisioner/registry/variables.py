@@ -97,7 +97,10 @@ def listing(registry: Registry, app_id: AppId) -> list[Variable]:
     rows = registry.rows(
         "select name, context, value, secret, changed_at from variable where app_id = ? order by name, context", app_id
     )
-    return [Variable(str(row[0]), member(Context, row[1]), str(row[2]), bool(row[3]), int(str(row[4]))) for row in rows]
+    return [
+        Variable(str(name), member(Context, context), str(value), bool(secret), int(str(changed_at)))
+        for name, context, value, secret, changed_at in rows
+    ]
 
 
 def unset(registry: Registry, app: App, variables: Iterable[Variable], now: int) -> None:

@@ -62,7 +62,7 @@ def waited(registry: Registry, now: int) -> dict[DatabaseId, int]:
         now,
     )
     total = observed_ms(registry) if rows else 0
-    return {DatabaseId(str(row[0])): total - int(str(row[1])) for row in rows}
+    return {DatabaseId(str(database_id)): total - int(str(since)) for database_id, since in rows}
 
 
 def recoverable_until(registry: Registry, item: Deleted, now: int) -> int:
@@ -80,7 +80,8 @@ def recoverable(registry: Registry, now: int) -> list[Deleted]:
 
 def _known(registry: Registry) -> tuple[Reading, int] | None:
     rows = registry.rows("select boot, at_ms, total_ms from observed_time")
-    return (Reading(str(rows[0][0]), int(str(rows[0][1]))), int(str(rows[0][2]))) if rows else None
+    found = ((Reading(str(boot), int(str(uptime))), int(str(total))) for boot, uptime, total in rows)
+    return next(found, None)
 
 
 def _passed(since: Reading, now: Reading | None) -> int:

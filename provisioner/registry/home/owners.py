@@ -6,6 +6,7 @@ Triggers set `owner_due` whenever something of it changes, whatever makes the ch
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,9 @@ CHANGED, NEW = 1, 2
 """What is written beside the data is not true; it is, and may not be on disk yet."""
 
 _OWNERS = """
-  select database.owner_was, organization.id, instance.id, instance.slug, instance.engine, app.id, app.slug, app.git_dir,
-    timeline.branch, timeline.production, timeline.preview, database.id, database.name, database.created_at
+  select database.owner_was, organization.id as home_id, instance.id as instance_id, instance.slug as instance,
+    instance.engine, app.id as app_id, app.slug as app, app.git_dir, timeline.branch, timeline.production,
+    timeline.preview, database.id as database_id, database.name, database.created_at
   from json_each(?) as wanted join database on database.id = wanted.value
   join timeline on timeline.id = timeline_id join app on app.id = app_id
   join instance on instance.id = instance_id join organization
@@ -44,8 +46,8 @@ class RecordedOwner:
 
 def known(registry: Tables, database_ids: Sequence[DatabaseId]) -> list[RecordedOwner]:
     """Of the databases with these ids, those that the registry has."""
-    rows = registry.rows(_OWNERS, json.dumps(list(database_ids)))
-    return [RecordedOwner(_owner(row[1:]), frozenset(_blob(row[0]).split(b"\n")) - {b""}) for row in rows]
+    rows = registry.named(_OWNERS, json.dumps(list(database_ids)))
+    return [RecordedOwner(_owner(row), frozenset(_blob(row["owner_was"]).split(b"\n")) - {b""}) for row in rows]
 
 
 def owners(registry: Tables, database_ids: Sequence[DatabaseId]) -> list[Owner]:
@@ -101,21 +103,18 @@ def end_due(registry: Tables, database_ids: Sequence[DatabaseId]) -> None:
     )
 
 
-def _owner(row: tuple[object, ...]) -> Owner:
-    home_id, instance_id, slug, engine = (str(each) for each in row[:4])
-    mark = InstanceMark(home_id, InstanceId(instance_id), slug, engine)
-    app_id, app, repository, branch, production, preview, database_id, name, created_at = row[4:]
+def _owner(row: sqlite3.Row) -> Owner:
     return Owner(
-        instance=mark,
-        app_id=AppId(str(app_id)),
-        app=str(app),
-        repository=_blob(repository),
-        branch=_blob(branch),
-        production=bool(production),
-        preview=bool(preview),
-        database_id=DatabaseId(str(database_id)),
-        name=str(name),
-        created_at=int(str(created_at)),
+        instance=InstanceMark(row["home_id"], row["instance_id"], row["instance"], row["engine"]),
+        app_id=row["app_id"],
+        app=row["app"],
+        repository=_blob(row["git_dir"]),
+        branch=_blob(row["branch"]),
+        production=bool(row["production"]),
+        preview=bool(row["preview"]),
+        database_id=row["database_id"],
+        name=row["name"],
+        created_at=row["created_at"],
     )
 
 

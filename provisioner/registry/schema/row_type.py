@@ -1,0 +1,95 @@
+"""How rows of a table become values and back, by the names of their columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from enum import StrEnum
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
+
+from provisioner.registry.errors import member
+
+_T = TypeVar("_T")
+Parse = Callable[[Any], object]
+
+
+class RowType(Generic[_T]):
+    """The columns that a dataclass is stored in, which are called like its fields.
+
+    `parse` has, by the names of columns, what a stored value becomes; `computed` the SQL of columns that are only read, and
+    `stored` how fields are written that are not stored as they are.
+    """
+
+    def __init__(
+        self,
+        kind: type[_T],
+        table: str,
+        columns: Sequence[str],
+        *,
+        parse: Mapping[str, Parse],
+        computed: Mapping[str, str] | None = None,
+        stored: Mapping[str, Parse] | None = None,
+    ) -> None:
+        self.table = table
+        self.names = tuple(columns)
+        self._computed = computed or {}
+        self._kind: Callable[..., _T] = kind
+        read = (*self.names, *self._computed)
+        known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+        # Positions are computed here, once: reading ten thousand rows by dictionaries would take twice as long.
+        if list(read) != known[: len(read)]:
+            raise TypeError(f"the columns of {table} are not the fields of {kind.__name__}, in their order")
+        self._parsers = [(read.index(name), parse[name]) for name in parse]
+        self._writers = [(self.names.index(name), write) for name, write in (stored or {}).items()]
+        self._fields = attrgetter(*self.names)
+
+    @property
+    def width(self) -> int:
+        """How many columns `select` has."""
+        return len(self.names) + len(self._computed)
+
+    @property
+    def select(self) -> str:
+        """The columns for a select, each with its table."""
+        return ", ".join([*(f"{self.table}.{name}" for name in self.names), *self._computed.values()])
+
+    def read(self, row: Sequence[object]) -> _T:
+        """The value of a row of `select`."""
+        values = list(row)
+        for position, parse in self._parsers:
+            values[position] = parse(values[position])
+        return self._kind(*values)
+
+    def values(self, item: _T) -> list[object]:
+        """What is stored of it, in the order of `names`."""
+        values = list(self._fields(item))
+        for position, write in self._writers:
+            values[position] = write(values[position])
+        return values
+
+    def insert(self) -> str:
+        return f"insert into {self.table} ({', '.join(self.names)}) values ({', '.join('?' * len(self.names))})"
+
+    def upsert(self, changed: Sequence[str], *also: str, key: str = "id") -> str:
+        """Insert a row, or change these columns of the one with its key, and what `also` says in SQL."""
+        assignments = [*(f"{name} = excluded.{name}" for name in changed), *also]
+        return f"{self.insert()} on conflict ({key}) do update set {', '.join(assignments)}"
+
+    def all_but(self, *kept: str) -> list[str]:
+        """The names of the columns but for these."""
+        return [name for name in self.names if name not in kept]
+
+
+def one_of(kind: type[StrEnum]) -> Parse:
+    return lambda value: member(kind, value)
+
+
+def one_or_none(kind: type[StrEnum]) -> Parse:
+    return lambda value: member(kind, value) if value else None
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """A list that is stored as JSON."""
+    return tuple(json.loads(str(value)))
