@@ -55,9 +55,9 @@ class DeploymentController:
             for future in item.waiting.pop(task.deployment.id, ()):
                 item.waiting.setdefault("", []).append(future)
         elif ended.failure:
-            self._serving.fail(
-                registry, item, advance(registry, task.deployment, DeploymentState.FAILED, ended.failure)
-            )
+            with registry.change():
+                failed = advance(registry, task.deployment, DeploymentState.FAILED, ended.failure)
+                self._serving.fail(registry, item, failed)
         else:
             advance(registry, task.deployment, DeploymentState.BUILT)
         self._context.tell(LookAtApp(item.hosted.app.id))

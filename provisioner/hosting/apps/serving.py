@@ -65,17 +65,19 @@ class Serving:
             item.ended()
             ready = task.deployment.state is DeploymentState.READY
             state = DeploymentState.READY if ready else DeploymentState.FAILED
-            self.fail(registry, item, advance(registry, task.deployment, state, f"start failed: {ended.failure}"))
+            with registry.change():  # whoever sees the one sees the other
+                self.fail(registry, item, advance(registry, task.deployment, state, f"start failed: {ended.failure}"))
         else:
-            deployment = replace(task.deployment, port=running.port)
-            deployment = advance(registry, deployment, DeploymentState.READY)
-            item.running[deployment.id] = running
-            item.started = item.last_used[deployment.id] = time.monotonic()
+            item.running[task.deployment.id] = running
+            item.started = item.last_used[task.deployment.id] = time.monotonic()
             item.restart_at = None
-            if task.serves:
-                self.serve(registry, item, deployment, running)
-            else:
-                self.route(item.hosted, running, revision_label(deployment.revision))
+            with registry.change():
+                port = replace(task.deployment, port=running.port)
+                deployment = advance(registry, port, DeploymentState.READY)
+                if task.serves:
+                    self.serve(registry, item, deployment, running)
+                else:
+                    self.route(item.hosted, running, revision_label(deployment.revision))
             item.answer(deployment.id, AppRunning(running.port))
         self._context.tell(LookAtApp(item.hosted.app.id))
 
