@@ -38,6 +38,7 @@ SECTIONS = {
         "app": f"{_IN}.app.group:app",
         "preview": f"{_IN}.previews.preview:preview",
         "open": f"{_IN}.previews.open_url:open_url",
+        "logs": f"{_IN}.previews.logs:logs",
         "var": f"{_IN}.var:var",
         "hooks": f"{_IN}.hooks:hooks",
     },

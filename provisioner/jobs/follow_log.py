@@ -28,6 +28,8 @@ class LogFollower:
         """The new lines; the `last` time also a line without an end."""
         try:
             with open(self._path, "rb") as file:
+                if os.fstat(file.fileno()).st_size < self._at:  # the log was rotated
+                    self._at = 0
                 file.seek(self._at)
                 found = file.read(_PIECE)
         except FileNotFoundError:

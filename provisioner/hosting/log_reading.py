@@ -1,0 +1,95 @@
+"""What timelines' apps and commands print: the logs that are kept, in the order in which they began, and what is added."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from provisioner.core.model import App, Timeline
+from provisioner.core.redaction import Redactor
+from provisioner.hosting.deployments.hosted_timeline import app_log, build_log
+from provisioner.jobs.follow_log import LogFollower
+from provisioner.registry import hosting
+from provisioner.registry.redaction import mask
+from provisioner.registry.runs import runs
+from provisioner.registry.store import Registry
+from provisioner.runs.output import OLDER
+from provisioner.runs.process import log_path
+
+APP, BUILD = "app", "build"
+SOURCES = (APP, BUILD, "pre-deploy", "scrub")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """A log of a revision. ``began``: when, in milliseconds since 1970."""
+
+    source: str
+    revision: str
+    path: str
+    began: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of a log, without what is secret."""
+
+    source: str
+    revision: str
+    text: str
+
+
+def log_sources(registry: Registry, timeline: Timeline, wanted: Sequence[str]) -> list[LogSource]:
+    """The logs of a timeline, the oldest first."""
+    found = [
+        LogSource(run.kind, run.revision, log_path(registry.home, run.id), run.started_at)
+        for run in runs(registry, timeline.id)
+    ]
+    for each in hosting.deployments(registry, timeline.id):
+        older, newer = app_log(registry.home, each.id) + OLDER, app_log(registry.home, each.id)
+        found.append(LogSource(BUILD, each.revision, build_log(registry.home, each.id), each.created_at))
+        found += [LogSource(APP, each.revision, path, each.created_at) for path in (older, newer)]
+    found = [each for each in found if (not wanted or each.source in wanted) and os.path.exists(each.path)]
+    return sorted(found, key=lambda each: each.began)
+
+
+def last(registry: Registry, app: App, timeline: Timeline, wanted: Sequence[str], most: int) -> list[LogLine]:
+    """The last lines of all of them together, at most so many."""
+    hide = mask(registry, app)
+    lines: deque[LogLine] = deque(maxlen=most)
+    for source in log_sources(registry, timeline, wanted):
+        lines += _lines(source, hide)
+    return list(lines)
+
+
+def _lines(source: LogSource, hide: Redactor) -> Iterator[LogLine]:
+    follower = LogFollower(source.path)
+    while found := follower.lines():
+        yield from (LogLine(source.source, source.revision, hide.text(line)) for line in found)
+    yield from (LogLine(source.source, source.revision, hide.text(line)) for line in follower.lines(last=True))
+
+
+@dataclass(slots=True)
+class LogTail:
+    """What is added to the logs of a timeline from now on, those that are still to begin among them."""
+
+    registry: Registry
+    app: App
+    timeline: Timeline
+    wanted: Sequence[str]
+    _followers: dict[str, LogFollower] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for source in log_sources(self.registry, self.timeline, self.wanted):
+            follower = self._followers[source.path] = LogFollower(source.path)
+            while follower.lines():
+                pass
+
+    def lines(self) -> Iterator[LogLine]:
+        """The lines since the last call."""
+        hide = mask(self.registry, self.app)
+        for source in log_sources(self.registry, self.timeline, self.wanted):
+            follower = self._followers.setdefault(source.path, LogFollower(source.path))
+            yield from (LogLine(source.source, source.revision, hide.text(line)) for line in follower.lines())
