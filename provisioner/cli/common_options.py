@@ -82,7 +82,7 @@ def _options(command: click.Command) -> list[click.Option]:
 
 
 def _option(*names: str, **settings: Any) -> click.Option:
-    return _Option(names, expose_value=False, **settings)
+    return _Option(names, expose_value=False, is_eager=True, **settings)
 
 
 def _quiet(_: click.Context, __: click.Parameter, value: bool) -> None:

@@ -36,6 +36,17 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class AliasedGroup(click.Group):
+    """A group whose commands have second names that its help does not list."""
+
+    def __init__(self, *args: Any, aliases: Mapping[str, str], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._aliases = aliases
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, self._aliases.get(cmd_name, cmd_name))
+
+
 class SectionedGroup(LazyGroup):
     """A group whose help lists its commands under headings, the most used first."""
 

@@ -185,7 +185,7 @@ def _line(registry: Registry, app: App, rows: Sequence[_Row]) -> str:
     words = " ".join([os.fsdecode(timeline.name), status, *(row[2] for row in rows if row[2])])
     reasons = [row[3] for row in rows if row[3]]
     if deployed is Status.ERROR and timeline.failure:
-        reasons.append(f"{timeline.failure}. Push a fix, or run it again: provisioner timeline fix")
+        reasons.append(f"{timeline.failure}. Push a fix, or run it again: provisioner database fix")
     elif step := pending_step(registry, app, timeline):
         reasons.append(f"{step}. It continues; see 'provisioner status'")
     why = "".join(f": {reason}" for reason in reasons)

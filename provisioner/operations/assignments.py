@@ -21,11 +21,14 @@ NOTHING_SAID = Scrubbing()
 
 
 def new_branch(text: str) -> str:
-    """What the database of a new branch starts from: ``empty`` or ``fork:`` and a branch. Raises UsageError."""
-    if text != EMPTY and (not text.startswith(FORK) or not text.removeprefix(FORK).strip()):
+    """What the database of a new branch starts from: ``empty`` or ``fork:`` and a branch; of a branch, ``fork:`` may be
+    omitted. Raises UsageError."""
+    if text not in ("", EMPTY) and not text.startswith(FORK):
+        text = f"{FORK}{text}"
+    if text != EMPTY and not text.removeprefix(FORK).strip():
         raise UsageError(
             f"{text!r} is not what a new branch can start from",
-            "Use empty, fork:production, fork:parent, or fork:BRANCH",
+            "Use empty, production, parent, or BRANCH",
         )
     return text
 

@@ -53,5 +53,5 @@ def must_be_deployed(app: App, timelines: Iterable[Timeline]) -> None:
             name = os.fsdecode(timeline.name)
             raise ProvisionerError(
                 f"timeline {name!r} failed: {timeline.failure}",
-                f"Push a fix, or run it again: provisioner timeline fix {name}",
+                f"Push a fix, or run it again: provisioner database fix {name}",
             )

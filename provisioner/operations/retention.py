@@ -35,7 +35,7 @@ def expire(registry: Registry, app: App, timeline: Timeline, lasts_ms: int | Non
     if timeline.production:
         raise ProvisionerError("the production timeline never expires", "Choose another")
     if timeline.preview and lasts_ms is None:
-        raise ProvisionerError("a preview has its own expiry", "Use --after TIME or --never")
+        raise ProvisionerError("a preview has its own expiry", "Use --after DURATION or --after never")
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         changed = _change(registry, app, timeline, "timeline.expire", reporter, expire_ms=lasts_ms, active_at=now_ms())

@@ -258,7 +258,7 @@ class Resolver:
         if failure is not None:
             raise NotReady(
                 f"timeline {timeline!r} failed: {failure}",
-                f"Push a fix, or run it again: provisioner timeline fix {timeline}",
+                f"Push a fix, or run it again: provisioner database fix {timeline}",
             )
 
     def _timeline_at(self, app: FoundApp, revision: str) -> bytes:

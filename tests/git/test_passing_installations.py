@@ -43,7 +43,7 @@ def test_an_installation_that_may_be_deleted_installs_no_hooks_and_says_how_to_i
     assert f"no hooks are installed: provisioner runs from {what}" in done.stderr
     assert "uv tool install timeline-provisioner" in done.stderr
     assert not [path for path in (repo / ".git" / "hooks").iterdir() if path.suffix != ".sample"]
-    assert "git-branch/login connected" in done.stdout
+    assert "2 databases on default (deno-kv) are ready" in done.stdout
     refused = run(repo, python, "-m", "provisioner", "hooks", "install")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "hooks: " in provisioner(repo, "init").stderr  # by one that stays

@@ -67,6 +67,7 @@ LIBRARIES = {
         "cli",
         "cli.commands",
         "cli.completion",
+        "cli.options",
         *(f"cli.commands.{each}" for each in ("app", "database", "doctor", "instance", "previews", "timeline")),
     },
     "platformdirs": {"system"},

@@ -60,7 +60,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "var set": ("NAME=value",),
     "var unset": ("NAME", "--yes"),
     "timeline deploy": (),
-    "timeline expire": ("login", "--never"),
+    "timeline expire": ("login", "--after", "never"),
     "timeline fix": ("login",),
     "timeline list": (),
     "timeline log": ("login",),

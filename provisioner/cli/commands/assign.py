@@ -6,7 +6,7 @@ import click
 
 from provisioner.cli.commands.app.group import app_document
 from provisioner.cli.context import json_option, the_app, the_home, yes_option
-from provisioner.cli.scrub_options import scrub_options
+from provisioner.cli.options.scrub_options import scrub_options
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.model import ConnectMode
@@ -16,7 +16,7 @@ from provisioner.operations.instance.names import find
 from provisioner.registry.store import Registry
 
 
-def _new_branch(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+def new_branch_wanted(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     return None if value is None else assignments.new_branch(value)
 
 
@@ -25,8 +25,8 @@ def _new_branch(_: click.Context, __: click.Parameter, value: str | None) -> str
 @object_argument("app", "app", required=False)
 @click.option(
     "--new-branch",
-    metavar="empty|fork:production|fork:parent|fork:BRANCH",
-    callback=_new_branch,
+    metavar="empty|production|parent|BRANCH",
+    callback=new_branch_wanted,
     help="What a new branch's database starts from: nothing, the branch that it was created from (if git records it), or"
     " another branch. Default: unchanged; empty at first.",
 )

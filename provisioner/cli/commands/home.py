@@ -23,6 +23,7 @@ from provisioner.cli.context import (
     the_home,
     yes_option,
 )
+from provisioner.cli.options.duration import DURATION
 from provisioner.cli.output_file import written
 from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import now_ms, rfc3339
@@ -116,7 +117,7 @@ def copy(output: str | None, as_json: bool) -> None:
 
 
 @home.command(context_settings={"ignore_unknown_options": True})
-@click.option("--every", metavar="TIME", default="5s", show_default=True, help="How often to ask for a copy.")
+@click.option("--every", type=DURATION, default="5s", show_default=True, help="How often to ask for a copy.")
 @click.option("--once", is_flag=True, help="Receive one copy and end, with exit code 1 if that fails.")
 @click.argument("command", nargs=-1, required=True)
 @json_option

@@ -14,6 +14,7 @@ import click
 from provisioner.cli import standard_input
 from provisioner.cli.common_options import note
 from provisioner.cli.context import confirm, json_option, renamed, the_home, yes_option
+from provisioner.cli.options.duration import DURATION
 from provisioner.cli.selectors import ALL, selector_options
 from provisioner.core.durations import milliseconds
 from provisioner.core.errors import ProvisionerError, UsageError
@@ -99,7 +100,7 @@ def _raw(value: object) -> bytes:
 @selector_options(*ALL)
 @json_option
 @raw_option
-@click.option("--expires-in", metavar="DURATION", help="Delete it this long after now, for example 90s or 12h.")
+@click.option("--expires-in", type=DURATION, help="Delete it this long after now, for example 90s or 12h.")
 @click.option("--expire-in", type=click.IntRange(0), metavar="MS", hidden=True)
 @click.argument("key")
 @click.argument("value")

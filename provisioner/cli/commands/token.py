@@ -10,8 +10,9 @@ import click
 from provisioner.cli.change import change
 from provisioner.cli.commands.home import home_document
 from provisioner.cli.common_options import note
-from provisioner.cli.context import confirm, json_option, looks, print_json, say, the_app, the_home, yes_option
+from provisioner.cli.context import confirm, json_option, looks, print_json, renamed, say, the_app, the_home, yes_option
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
+from provisioner.cli.options.duration import DURATION
 from provisioner.cli.selectors import ALL, NamedTarget, load, parse, selector_options
 from provisioner.cli.table import Column
 from provisioner.cli.terminal import carry_out
@@ -23,7 +24,7 @@ from provisioner.core.model import App, Scope, Status, Token
 from provisioner.dashboard.web import session_files
 from provisioner.environment.resolve import Selectors
 from provisioner.hosting.router.access import PreviewAccess
-from provisioner.operations import documents
+from provisioner.operations import documents, lookup
 from provisioner.operations.home import credentials
 from provisioner.operations.target import all_used, only_one
 from provisioner.registry import tokens
@@ -42,10 +43,10 @@ def token() -> None:
 
 @token.command()
 @selector_options(*ALL)
-@click.option("--database", metavar="TARGET", help="Opens this database: a branch, a timeline, or its name or id.")
+@click.option("--database", metavar="TARGET", hidden=True)
 @click.option("--admin", is_flag=True, help="Opens every database, including production.")
 @click.option("--read-only", is_flag=True, help="Refuse writes.")
-@click.option("--expires-in", metavar="TIME", help="For example 12h or 90d. Default: never.")
+@click.option("--expires-in", type=DURATION, help="For example 12h or 90d. Default: never.")
 @click.option("--label", default="", help="Its purpose, which 'token list' shows.")
 @json_option
 def create(
@@ -59,9 +60,11 @@ def create(
 ) -> None:
     """Create an access token and print it, once.
 
-    With --branch, --timeline, --revision, --instance, or --database it opens one database. With --app alone it opens the
+    With --branch, --timeline, --revision, or --instance it opens one database. With --app alone it opens the
     app's development timelines, never production. With --admin it opens everything. Only a hash is stored.
     """
+    if database is not None:
+        renamed("--database", "--branch, --timeline, or --instance")
     wanted = NamedTarget(selectors) if database is None else parse(database, selectors)
     if admin == (wanted.narrowed or selectors.app is not None):
         raise click.UsageError("choose what it opens: a database (--branch BRANCH), --app APP or --admin")
@@ -171,21 +174,25 @@ def _state(item: Mapping[str, Any]) -> str:
 @token.command()
 @click.argument("token_id", metavar="ID", required=False)
 @selector_options(*ALL)
-@click.option("--database", metavar="TARGET", help="A branch, a timeline, or a database by its name or id.")
+@click.option("--database", metavar="TARGET", hidden=True)
 @json_option
 def revoke(token_id: TokenId | None, selectors: Selectors, database: str | None, as_json: bool) -> None:
     """Revoke a token.
 
-    ID is an id from 'provisioner token list', or the token itself. With selectors or --database, the credentials that 'exec'
-    and 'env' have injected for these databases are revoked. Open connections lose access within a minute.
+    ID is an id from 'provisioner token list', or the token itself. With selectors, or a database's id, the credentials that
+    'exec' and 'env' have injected for these databases are revoked. Open connections lose access within a minute.
     """
+    if database is not None:
+        renamed("--database", "--branch, --timeline, or --instance")
     wanted = NamedTarget(selectors) if database is None else parse(database, selectors)
     if (token_id is None) != wanted.narrowed:
-        raise click.UsageError("choose one: the token's ID, or databases (--branch BRANCH, --database TARGET)")
+        raise click.UsageError("choose one: the token's ID, or databases (--branch BRANCH)")
     if token_id is not None and token_id.startswith(secret_key.INJECTED_PREFIX):
         wanted, token_id = parse(token_id.removeprefix(secret_key.INJECTED_PREFIX).partition("_")[0], selectors), None
     home = the_home()
     with Registry.open(home) as registry:
+        if token_id is not None and lookup.called(registry, token_id):
+            wanted, token_id = parse(token_id, selectors), None
         if token_id is None:
             target = load(registry, wanted)
             carry_out(

@@ -24,6 +24,8 @@ from provisioner.operations.proposal import ProgressReporter, Proposal, Warned
 from provisioner.registry.instances import locations
 from provisioner.registry.store import Registry
 
+DEFAULT_ENGINE = "deno-kv"
+
 
 def find(registry: Registry, slug: str) -> Instance:
     for instance in registry.instances():
@@ -141,13 +143,28 @@ def add(
     return Proposal(do)
 
 
+def with_engine(registry: Registry, engine: str, reporter: ProgressReporter) -> Instance:
+    """The first instance with an engine; if there is none, a new one with the engine's name in the home directory."""
+    for instance in registry.instances():
+        if instance.engine == engine:
+            return instance
+    if engine == DEFAULT_ENGINE:
+        return default(registry)
+    for line in add(registry, engine, engine, StorageTarget()).do(reporter):
+        if isinstance(line, Warned):
+            reporter.say(line)
+    return find(registry, engine)
+
+
 def default(registry: Registry) -> Instance:
     """The first deno-kv instance; if there is none, a new one in the home directory."""
     for instance in registry.instances():
-        if instance.engine == "deno-kv":
+        if instance.engine == DEFAULT_ENGINE:
             return instance
     location = FileLocation(os.path.realpath(free_directory(registry, "default")))
-    made = Instance(InstanceId(str(uuid.uuid4())), "default", "deno-kv", location, now_ms(), home=registry.home.path)
+    made = Instance(
+        InstanceId(str(uuid.uuid4())), "default", DEFAULT_ENGINE, location, now_ms(), home=registry.home.path
+    )
     return _create(registry, made)
 
 

@@ -143,3 +143,9 @@ def test_what_a_home_that_is_gone_has_left_is_said_and_no_other(repo: Path, home
     assert f"{elsewhere} has the files of a server of /gone/instances/main" in provisioner(repo, "doctor").stdout
     owner.write_text(str(home / "instances/main"))
     assert elsewhere not in provisioner(repo, "doctor").stdout
+
+
+def test_init_with_the_engine_adds_an_instance_and_starts_its_server(tmp_path: Path) -> None:
+    repo = repository(tmp_path / "api", "login")
+    assert "2 databases on postgres (postgres) are ready" in ok(repo, "init", "--no-hooks", "--engine", "postgres")
+    assert environment(repo, "login")["DATABASE_URL"]

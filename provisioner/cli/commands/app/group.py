@@ -9,14 +9,17 @@ import click
 
 from provisioner.cli.commands.app import run as app_run
 from provisioner.cli.context import confirm, json_option, looks, print_json, the_app, the_home, yes_option
-from provisioner.cli.deploy_options import deploying_options
+from provisioner.cli.groups import AliasedGroup
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
+from provisioner.cli.options.deploy_options import deploying_options
+from provisioner.cli.options.duration import DURATION, OR_NEVER
 from provisioner.cli.registration import PRODUCTION_HELP, registered
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.table import Column
 from provisioner.cli.terminal import carry_out
 from provisioner.core import naming
 from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.durations import written
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
 from provisioner.core.naming import shown
@@ -35,7 +38,7 @@ from provisioner.registry.store import Registry
 from provisioner.system import inbox
 
 
-@click.group()
+@click.group(cls=AliasedGroup, aliases={"edit": "set", "delete": "remove"})
 def app() -> None:
     """Manage apps: repositories whose branches get databases."""
 
@@ -44,8 +47,8 @@ def app() -> None:
 @click.argument("path", default=".")
 @click.option("--name", metavar="SLUG", help="Default: the directory's name.")
 @click.option("--production-branch", metavar="BRANCH", help=PRODUCTION_HELP)
-@click.option("--grace", metavar="TIME", help="Archive this long after a branch is gone. Default: 10s.")
-@click.option("--retention", metavar="TIME", help="Keep archived databases this long. Default: 7d.")
+@click.option("--grace", type=DURATION, help="Archive this long after a branch is gone. Default: 10s.")
+@click.option("--retention", type=DURATION, help="Keep archived databases this long. Default: 7d.")
 @json_option
 def add(
     path: str, name: str | None, production_branch: str | None, grace: str | None, retention: str | None, as_json: bool
@@ -132,10 +135,23 @@ def show(slug: str | None, as_json: bool) -> None:
         print_json(document)
         return
     for key, value in document.items():
-        click.echo(shown(f"{key}: {_text(value)}"))
+        if value not in (None, "", [], {}):
+            name, text = _for_people(key, value)
+            click.echo(shown(f"{name}: {text}"))
+
+
+def _for_people(key: str, value: object) -> tuple[str, str]:
+    """A setting's name and value as people write them: durations and sizes with their units."""
+    if key.endswith("_ms") and isinstance(value, int):
+        return key.removesuffix("_ms").replace("_", " "), written(value)
+    if key.endswith("_bytes") and isinstance(value, int):
+        return key.removesuffix("_bytes").replace("_", " "), view.size_text(value)
+    return key.replace("_", " "), _text(value)
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         return ", ".join(f"{name} {what}" for name, what in value.items())
     return ", ".join(value) if isinstance(value, list) else str(value)
@@ -145,11 +161,11 @@ def _text(value: object) -> str:
 @object_argument("slug", "app", required=False)
 @click.option("--name", metavar="SLUG", help="A new name. Databases keep theirs.")
 @click.option("--production-branch", metavar="BRANCH", help="The branch whose pushes go to the production timeline.")
-@click.option("--grace", metavar="TIME", help="Archive this long after a branch is gone.")
-@click.option("--retention", metavar="TIME", help="Keep archived databases this long.")
+@click.option("--grace", type=DURATION, help="Archive this long after a branch is gone.")
+@click.option("--retention", type=DURATION, help="Keep archived databases this long.")
 @click.option(
     "--expire-after",
-    metavar="TIME|never",
+    type=OR_NEVER,
     help="Archive a branch's databases this long after its last push, unless its timeline has its own setting.",
 )
 @click.option("--repository", metavar="PATH", help="The repository's new location, if it has moved.")

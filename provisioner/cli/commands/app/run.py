@@ -7,6 +7,7 @@ import os
 import click
 
 from provisioner.cli.context import json_option, say, the_app, the_home
+from provisioner.cli.options.duration import OR_NEVER
 from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, object_argument, selector_options
 from provisioner.core.errors import UsageError
 from provisioner.core.model import App, Timeline
@@ -24,9 +25,7 @@ from provisioner.registry.store import Registry
 @click.option("--build", metavar="CMD", help="The command that builds it.")
 @click.option("--directory", metavar="DIR", help="Where in the repository the commands run.")
 @click.option("--health", metavar="PATH", help="A request that must succeed before the app gets others.")
-@click.option(
-    "--idle", metavar="DURATION|never", help="Put a branch's app to sleep after so long without a request (15min)."
-)
+@click.option("--idle", type=OR_NEVER, help="Put a branch's app to sleep after so long without a request (15min).")
 @click.option("--from-repository", is_flag=True, help="Let deno.json, Procfile, or package.json say how it is run.")
 @click.option("--public/--private", "public", default=None, help="Let anyone open it, or only those who sign in.")
 @click.option(

@@ -6,7 +6,7 @@ import click
 
 from provisioner.cli.change import change
 from provisioner.cli.context import json_option, the_home, yes_option
-from provisioner.cli.scrub_options import scrub_options
+from provisioner.cli.options.scrub_options import scrub_options
 from provisioner.cli.selectors import HERE, NamedTarget, load, parse, selector_options, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.environment.resolve import Selectors

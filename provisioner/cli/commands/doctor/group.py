@@ -275,7 +275,7 @@ def _databases(registry: Registry, app: App) -> Iterator[Finding]:
     for timeline in registry.timelines(app.id):
         if timeline.id in live and deploy_status(app, timeline) is Status.ERROR:
             name = shown(timeline.name)
-            text = f"{timeline.failure}. Push a fix, or run it again: provisioner timeline fix --app {app.slug}"
+            text = f"{timeline.failure}. Push a fix, or run it again: provisioner database fix --app {app.slug}"
             yield f"app {app.slug} {name}", False, f"{text} {name}"
     for database in damaged(registry, app):
         what = engine_of(registry.storage_of(database)).kept_in

@@ -13,6 +13,7 @@ from provisioner.cli.commands.instance.start_stop import start, stop
 from provisioner.cli.commands.instance.storage_options import where_options
 from provisioner.cli.commands.instance.test import test
 from provisioner.cli.context import json_option, looks, print_json, the_app, the_home
+from provisioner.cli.groups import AliasedGroup
 from provisioner.cli.listing import ListOptions, list_options, print_list
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
@@ -28,7 +29,7 @@ from provisioner.registry.home.observed_time import recoverable
 from provisioner.registry.store import Registry
 
 
-@click.group()
+@click.group(cls=AliasedGroup, aliases={"set": "edit", "remove": "delete"})
 def instance() -> None:
     """Manage instances: where databases are stored."""
 

@@ -17,6 +17,7 @@ from provisioner.cli.listing import (
     print_list,
     with_archived,
 )
+from provisioner.cli.options.duration import OR_NEVER
 from provisioner.cli.table import Column
 from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.durations import lasting
@@ -48,10 +49,8 @@ def preview() -> None:
     help="What its databases start from: nothing, a copy of another timeline, or the data as it was at COMMIT, if"
     " snapshots of revisions are kept.",
 )
-@click.option(
-    "--expires-in", metavar="DURATION|never", help=f"Archive its databases this long after now. Default: {LASTS}."
-)
-@click.option("--ttl", metavar="TIME|never", hidden=True)
+@click.option("--expires-in", type=OR_NEVER, help=f"Archive its databases this long after now. Default: {LASTS}.")
+@click.option("--ttl", type=OR_NEVER, hidden=True)
 @app_option
 @json_option
 def create(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from provisioner.cli.change import timeline_after
-from provisioner.cli.context import json_option, looks, the_home
+from provisioner.cli.context import json_option, looks, renamed, the_home
 from provisioner.cli.listing import (
     ListLayout,
     ListOptions,
@@ -13,6 +13,7 @@ from provisioner.cli.listing import (
     print_list,
     with_archived,
 )
+from provisioner.cli.options.duration import DurationType
 from provisioner.cli.selectors import (
     ALL,
     TIMELINE,
@@ -97,9 +98,13 @@ def unprotect(wanted: NamedTarget, as_json: bool) -> None:
 
 @click.command()
 @target_argument(options=TIMELINE)
-@click.option("--after", metavar="TIME", help="Archive its databases this long after now or its last push.")
-@click.option("--never", is_flag=True, help="Never expire, whatever the app's setting is.")
-@click.option("--default", "as_app", is_flag=True, help="Use the app's setting, counted from now.")
+@click.option(
+    "--after",
+    type=DurationType("never", "default"),
+    help="Archive its databases this long after now or its last push; default: as the app's setting says.",
+)
+@click.option("--never", is_flag=True, hidden=True)
+@click.option("--default", "as_app", is_flag=True, hidden=True)
 @json_option
 def expire(wanted: NamedTarget, after: str | None, never: bool, as_app: bool, as_json: bool) -> None:
     """Set how long a timeline is kept after its last push.
@@ -110,7 +115,10 @@ def expire(wanted: NamedTarget, after: str | None, never: bool, as_app: bool, as
     recover'.
     """
     if sum((after is not None, never, as_app)) != 1:
-        raise UsageError("choose one: --after TIME, --never, or --default")
+        raise UsageError("choose one: --after DURATION, --after never, or --after default")
+    if never or as_app:
+        renamed("--never" if never else "--default", "--after never" if never else "--after default")
+    as_app, after = as_app or after == "default", None if after in ("never", "default") else after
     with Registry.open(the_home()) as registry:
         app, timeline = load_timeline(registry, wanted)
         lasts = None if as_app else 0 if after is None else lasting(after) or 0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import click
 
 from provisioner.cli.change import timeline_after
-from provisioner.cli.context import json_option, looking, looks, print_json, the_home
+from provisioner.cli.context import json_option, looking, looks, print_json, renamed, the_home
 from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.errors import NotResolved
@@ -98,11 +98,12 @@ def _runs(registry: Registry, run: Run) -> bool:
     return any(item.id == run.id and item.state is RunState.RUNNING for item in runs(registry, run.timeline_id))
 
 
-@click.command()
+@click.command(hidden=True)
 @target_argument(options=TIMELINE)
 @json_option
 def fix(wanted: NamedTarget, as_json: bool) -> None:
     """Retry a timeline's failed databases and pre-deploy command."""
+    renamed("timeline fix", "database fix")
     with Registry.open(the_home()) as registry:
         app, found = load_timeline(registry, wanted)
         document = timeline_after(registry, app, found) if as_json else None

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from provisioner.cli.context import with_options
+from provisioner.cli.options.duration import DURATION
 from provisioner.core.durations import limit
 from provisioner.core.errors import UsageError
 from provisioner.reconcile.changes.scrub import parse
@@ -33,5 +34,5 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "help": "Run on a copy before anyone can connect. If it fails, no one can.",
     },
     "--no-scrub": {"is_flag": True, "help": "Connect copies as they are."},
-    "--scrub-timeout": {"metavar": "TIME", "help": "Time limit. Default: 10min."},
+    "--scrub-timeout": {"type": DURATION, "help": "Time limit. Default: 10min."},
 }

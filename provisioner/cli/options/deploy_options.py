@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli.context import with_options
+from provisioner.cli.options.duration import DURATION
 from provisioner.core.errors import UsageError
 from provisioner.core.model import Copies
 from provisioner.core.sizes import size
@@ -75,7 +76,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "help": "Run this file of the revision instead. Anyone who can push then decides what runs.",
     },
     "--no-pre-deploy": {"is_flag": True, "help": "Remove the pre-deploy command."},
-    "--pre-deploy-timeout": {"metavar": "TIME", "help": "Time limit. Default: 10min."},
+    "--pre-deploy-timeout": {"type": DURATION, "help": "Time limit. Default: 10min."},
     "--pre-deploy-copies": {
         "type": click.Choice([str(each) for each in Copies]),
         "help": "When to take a snapshot: when the command has changed (default), before each run, or never.",
