@@ -47,8 +47,8 @@ def copy_before(registry: Registry, app: App, timeline: Timeline, command: str) 
         case Copies.CHANGED | Copies.ALWAYS:
             live = [item for item in queries.databases_of(registry, timeline) if item.live]
             for database in live:
-                keep_newest(registry, app, database, PRE_DEPLOY, MOST - 1, now_ms())
-            take_snapshots(registry, app, live, now_ms(), label="", cause=PRE_DEPLOY)
+                keep_newest(registry, database, PRE_DEPLOY, MOST - 1, now_ms())
+            take_snapshots(registry, live, now_ms(), label="", cause=PRE_DEPLOY)
 
 
 def _words(command: str) -> list[str]:

@@ -77,7 +77,7 @@ def _deploy(registry: Registry, app_id: AppId, timeline_id: TimelineId, stop: St
         return
     for left in runs.runs(registry, timeline.id):
         if left.state is RunState.RUNNING and left.kind == PRE_DEPLOY:
-            cut_off(registry, app, left, now_ms())
+            cut_off(registry, left, now_ms())
     with begun(registry, timeline, PRE_DEPLOY, app.pre_deploy or app.pre_deploy_from) as begun_run:
         failpoints.point("deploy.intended")
         before = kept.replaced_counts(registry, timeline.id)
@@ -155,8 +155,7 @@ def _record(
         deployed = replace(current, deployed=begun_run.revision, failure=why or None, deployed_by=by)
         registry.save_timelines([deployed])
         action = "timeline.deploy-failed" if why else "timeline.deploy"
-        name = os.fsdecode(current.name)
-        registry.record(now_ms(), action, "pre-deploy", app_id=app.id, timeline=name, detail=why or begun_run.revision)
+        registry.audit(now_ms(), action, current, detail=why or begun_run.revision, cause="pre-deploy")
 
 
 def forget_failures(registry: Registry, app: App, timelines: list[Timeline], cause: str) -> int:
@@ -170,8 +169,7 @@ def forget_failures(registry: Registry, app: App, timelines: list[Timeline], cau
         ]
         registry.save_timelines(again)
         for item in again:
-            name = os.fsdecode(item.name)
-            registry.record(now_ms(), "timeline.fix", cause, app_id=app.id, timeline=name)
+            registry.audit(now_ms(), "timeline.fix", item, cause=cause)
     return len(again)
 
 

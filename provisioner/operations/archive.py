@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -95,8 +94,7 @@ def begin_empty(registry: Registry, app: App, timeline: Timeline) -> Proposal:
     def do(reporter: ProgressReporter) -> Iterator[str]:
         with app_locked(registry, app), registry.change():
             registry.save_timelines([replace(registry.timeline(timeline.id), doubt="")])
-            name = os.fsdecode(timeline.name)
-            registry.record(now_ms(), "timeline.begin-empty", registry.who, app_id=app.id, timeline=name)
+            registry.audit(now_ms(), "timeline.begin-empty", timeline)
         run(registry, app, "database reset", reporter)
         yield f"{shown(timeline.name)} has new databases; the archived data stays recoverable"
 

@@ -33,7 +33,7 @@ def deploy(registry: Registry, app: App, timeline: Timeline) -> Proposal:
     def do(reporter: ProgressReporter) -> Iterator[str]:
         with app_locked(registry, app), registry.change():
             registry.save_timelines([replace(registry.timeline(timeline.id), deployed="", failure=None)])
-            registry.record(now_ms(), "timeline.deploy-asked", registry.who, app_id=app.id, timeline=name)
+            registry.audit(now_ms(), "timeline.deploy-asked", timeline)
         yield from _deployed(registry, app, timeline, reporter, "timeline deploy", "")
 
     return Proposal(do)

@@ -210,8 +210,7 @@ def _changed(registry: Registry, app: App, timeline: Timeline, action: str) -> I
         raise NotResolved(f"the branch of {shown(timeline.name)} is gone, and its app with it", "Push the branch again")
     with app_locked(registry, app), registry.change():
         yield app_of(registry, HostedTimeline(app, timeline, command))
-        name = os.fsdecode(timeline.name)
-        registry.record(now_ms(), action, registry.who, app_id=app.id, timeline=name)
+        registry.audit(now_ms(), action, timeline)
     inbox.leave(registry.home.inbox, app.id)
 
 

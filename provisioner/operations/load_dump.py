@@ -39,7 +39,7 @@ def load(
         else:
             for snapshot in snapshots.snapshots(registry, database.id):
                 if snapshot.id == done.kept_as:
-                    delete_snapshot(registry, app, database, snapshot, now_ms(), cause="superseded")
+                    delete_snapshot(registry, database, snapshot, now_ms(), cause="superseded")
         yield from after_change(registry, app, registry.timeline(database.timeline_id), reporter, wanted=deploy)
 
     if empty:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -57,6 +56,6 @@ def _change(
         changed = replace(changed, active_at=max(current.active_at, changed.active_at))
         registry.save_timelines([changed])
         lasts = "" if changed.expire_ms is None else f"{changed.expire_ms} ms"
-        registry.record(now_ms(), action, registry.who, app_id=app.id, timeline=os.fsdecode(changed.name), detail=lasts)
+        registry.audit(now_ms(), action, changed, detail=lasts)
     run(registry, app, action, reporter, retry=ids_of(registry, timeline))
     return changed

@@ -28,7 +28,7 @@ def keep(registry: Registry, target: Target, label: str) -> Proposal:
     databases = all_used(target)
 
     def do(_: ProgressReporter) -> Iterator[str]:
-        made = take_snapshots(registry, target.app, databases, now_ms(), label=label, cause=BY_HAND)
+        made = take_snapshots(registry, databases, now_ms(), label=label, cause=BY_HAND)
         for database, snapshot in zip(databases, made, strict=True):
             yield f"Took snapshot {snapshot.id} of {database.name}, {snapshot.size} bytes"
 
@@ -82,9 +82,9 @@ def of_revision(registry: Registry, target: Target, revision: str) -> list[Snaps
     return [at_revision(registry, goal, revision) for goal in own_of(registry, target)]
 
 
-def delete(registry: Registry, app: App, database: Database, kept: Snapshot) -> Proposal:
+def delete(registry: Registry, database: Database, kept: Snapshot) -> Proposal:
     def do(_: ProgressReporter) -> Iterator[str]:
-        delete_snapshot(registry, app, database, kept, now_ms())
+        delete_snapshot(registry, database, kept, now_ms())
         yield f"Permanently deleted snapshot {kept.id}"
 
     at = rfc3339(kept.created_at)

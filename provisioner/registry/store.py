@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -119,6 +120,32 @@ class Registry(Tables):
             columns = ", ".join((*_PLACES, *_LIMITS))
             self.write(f"insert into instance ({columns}) values ({', '.join('?' * len(values))})", *values)
             self.record(instance.created_at, "instance.add", self.who, detail=instance.slug)
+
+    def audit(
+        self,
+        at: int,
+        action: str,
+        timeline: Timeline,
+        database_id: DatabaseId | None = None,
+        detail: str = "",
+        *,
+        cause: str | None = None,
+    ) -> None:
+        """Record what was done on a timeline, or to a database on it. Without a `cause`, `who` is."""
+        name = os.fsdecode(timeline.name)
+        self.record(
+            *(at, action, cause or self.who),
+            app_id=timeline.app_id,
+            timeline=name,
+            database_id=database_id,
+            detail=detail,
+        )
+
+    def audit_database(
+        self, at: int, action: str, database: Database, detail: str = "", *, cause: str | None = None
+    ) -> None:
+        """The same for a database, whose timeline is looked up."""
+        self.audit(at, action, self.timeline(database.timeline_id), database.id, detail, cause=cause)
 
     def apps(self, *, removed: bool = False) -> list[App]:
         """Those that are registered; with `removed` also those that were."""

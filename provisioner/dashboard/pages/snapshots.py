@@ -116,11 +116,11 @@ def restore(visit: PageContext, _: ProgressReporter) -> RequestedChange:
 
 
 def forget(visit: PageContext, _: ProgressReporter) -> RequestedChange:
-    app, database, path = meant(visit)
+    _app, database, path = meant(visit)
     kept = snapshots.find(visit.registry, visit.form.get("snapshot", ""))
     if kept.database_id != database.id:
         raise NotResolved(f"snapshot {kept.id} does not belong to {database.name}", "Choose one from the list")
-    proposal = snapshots.delete(visit.registry, app, database, kept)
+    proposal = snapshots.delete(visit.registry, database, kept)
     return RequestedChange(f"Delete the snapshot {kept.id[:8]} of {database.name}", proposal, f"{path}/copies")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,5 +93,4 @@ def set_state(
 
 def record_event(registry: Registry, hosted: HostedTimeline, action: str, detail: str) -> None:
     """Say it in the audit log."""
-    name = os.fsdecode(hosted.timeline.name)
-    registry.record(now_ms(), action, "hosting", app_id=hosted.app.id, timeline=name, detail=detail)
+    registry.audit(now_ms(), action, hosted.timeline, detail=detail, cause="hosting")

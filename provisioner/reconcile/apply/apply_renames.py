@@ -47,15 +47,8 @@ def follow(registry: Registry, app: App, actions: Sequence[RenameTimeline], now:
         ended = carry_shares(registry, {action.old.id: arrived[action.new].id for action in actions})
         _end_keeping(registry, app, ended, {database.id for database, _, _ in moved}, now)
         for database, timeline, action in moved:
-            registry.record(
-                now,
-                "database.rename",
-                "git",
-                app_id=app.id,
-                timeline=os.fsdecode(timeline.name),
-                database_id=database.id,
-                detail=f"{os.fsdecode(action.old.branch)} -> {os.fsdecode(action.new)}",
-            )
+            renamed = f"{os.fsdecode(action.old.branch)} -> {os.fsdecode(action.new)}"
+            registry.audit(now, "database.rename", timeline, database.id, renamed, cause="git")
     failpoints.point("rename.recorded")
 
 

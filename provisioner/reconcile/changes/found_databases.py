@@ -90,13 +90,7 @@ def disconnect(registry: Registry, instance: Instance, now: int) -> list[str]:
             why = refused(registry, storage, [database], to_use=True).get(database.id)
             if why is not None:
                 registry.save_databases([failure_of(database, why, now)])
-                registry.record(
-                    *(now, "database.error", registry.who),
-                    app_id=app.id,
-                    timeline=os.fsdecode(timeline.name),
-                    database_id=database.id,
-                    detail=why,
-                )
+                registry.audit(now, "database.error", timeline, database.id, why)
                 told.append(f"{database.name}: {why}")
     return told
 
@@ -128,15 +122,7 @@ def _take_back(registry: Registry, app: App, found: Found, now: int, under_way: 
     row = replace(_row(found, owner, now, app), timeline_id=timeline.id, name=name)
     registry.save_databases([row])
     owners.begin_anew(registry, owner, now)
-    registry.record(
-        now,
-        "database.adopt",
-        registry.who,
-        app_id=app.id,
-        timeline=os.fsdecode(timeline.name),
-        database_id=row.id,
-        detail=found.stored.where,
-    )
+    registry.audit(now, "database.adopt", timeline, row.id, found.stored.where)
     return row
 
 

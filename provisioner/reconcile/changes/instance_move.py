@@ -19,7 +19,7 @@ from provisioner.engines.protocol.move import end_of
 from provisioner.kv import bulk_copy
 from provisioner.reconcile.apply.locks import all_locked, app_locked, database_locked
 from provisioner.reconcile.apply.ownership import settle_owners
-from provisioner.reconcile.changes.move_recovery import record, settle_move, settle_moves
+from provisioner.reconcile.changes.move_recovery import settle_move, settle_moves
 from provisioner.reconcile.changes.replace import settle
 from provisioner.reconcile.changes.run_records import settle_runs
 from provisioner.registry import moves
@@ -145,7 +145,7 @@ def _move(registry: Registry, app: App, database: Database, clock: Clock, heard:
             with registry.change():
                 moves.set_moved(registry, database, moved=True)
                 moves.set_switching(registry, database, moves.MAKING)
-                record(registry, app, database, clock(), "database.move", new.location)
+                registry.audit_database(clock(), "database.move", database, new.location)
             paused = time.monotonic() - begun
             failpoints.point("move.flipped")
     except BaseException:

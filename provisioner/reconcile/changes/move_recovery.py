@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from functools import partial
 
 from provisioner.core.errors import StorageFailed
 from provisioner.core.ids import DatabaseId
-from provisioner.core.model import App, Database
+from provisioner.core.model import App
 from provisioner.engines.protocol.engine import Source
 from provisioner.engines.protocol.move import end_of
 from provisioner.reconcile.apply.isolation import problem_of
@@ -50,13 +49,7 @@ def settle_move(registry: Registry, app: App, database_id: DatabaseId, now: int)
         end_of(old).unfence(old, database, kept)
         with registry.change():
             moves.set_switching(registry, database, 0)
-            record(registry, app, database, now, "database.move-undone", instance.moving_location)
+            registry.audit_database(now, "database.move-undone", database, instance.moving_location)
         for snapshot_id in (*kept, None):
             with suppress(StorageFailed):  # programs continue; the next move starts with this
                 end_of(new).discard(new, Source(database, snapshot_id))
-
-
-def record(registry: Registry, app: App, database: Database, now: int, action: str, detail: str) -> None:
-    """Say in the audit log what became of a database."""
-    timeline = os.fsdecode(registry.timeline(database.timeline_id).name)
-    registry.record(now, action, registry.who, app_id=app.id, timeline=timeline, database_id=database.id, detail=detail)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -44,7 +43,7 @@ def open_preview(
             )
         registry.save_timelines([timeline])
         _begin_databases(registry, app, timeline, now, sources)
-        _record(registry, app, timeline, now, "timeline.open" if known is None else "timeline.back")
+        registry.audit(now, "timeline.open" if known is None else "timeline.back", timeline)
     return timeline
 
 
@@ -68,12 +67,8 @@ def close_preview(registry: Registry, app: App, timeline: Timeline, now: int) ->
     with app_locked(registry, app), registry.change():
         current = registry.timeline(timeline.id)
         registry.save_timelines([replace(current, gone_at=now)])
-        _record(registry, app, timeline, now, "timeline.gone")
+        registry.audit(now, "timeline.gone", timeline)
 
 
 def find_preview(registry: Registry, app: App, revision: str) -> Timeline | None:
     return queries.preview(registry, app.id, revision.encode("utf-8", "surrogateescape"))
-
-
-def _record(registry: Registry, app: App, timeline: Timeline, now: int, action: str) -> None:
-    registry.record(now, action, registry.who, app_id=app.id, timeline=os.fsdecode(timeline.name))

@@ -30,7 +30,7 @@ from provisioner.reconcile.apply.isolation import problem_of
 from provisioner.reconcile.apply.locks import app_locked, database_if_free, database_locked
 from provisioner.reconcile.changes.move_recovery import settle_move
 from provisioner.reconcile.changes.scrub import scrubbed
-from provisioner.reconcile.changes.snapshots import record, row_of, settle_snapshots, storage
+from provisioner.reconcile.changes.snapshots import row_of, settle_snapshots, storage
 from provisioner.registry import snapshots
 from provisioner.registry.store import Registry
 from provisioner.system import failpoints
@@ -103,12 +103,12 @@ def put_in_place(
                     registry.save_databases(replace(item, intent=Intent.REPLACE, retry_at=None) for item in current)
                 ready = True
                 failpoints.point("replace.ready")
-                _finish_all(registry, app, begun, now)
+                _finish_all(registry, begun, now)
         except ProvisionerError:
             if not ready:
                 for item in begun:
                     with suppress(StorageFailed):  # the next reconcile undoes it
-                        _undo(registry, app, item, now)
+                        _undo(registry, item, now)
             raise
     kept = {item.id for change in changes for item in snapshots.snapshots(registry, change.database.id)}
     return [
@@ -127,7 +127,7 @@ def _settle_left(registry: Registry, app: App, databases: Sequence[Database], no
     for database in databases:
         settle_move(registry, app, database.id, now)
     for left in snapshots.replacements_of(registry, [database.id for database in databases]):
-        _settle(registry, app, left, now)
+        _settle(registry, left, now)
 
 
 def _built(registry: Registry, app: App, change: ReplacementData, *, with_queue: bool) -> CopyResult:
@@ -153,15 +153,15 @@ def _ready(begun: Replacement, change: ReplacementData, current: Database, made:
     )
 
 
-def _finish_all(registry: Registry, app: App, begun: Sequence[Replacement], now: int) -> None:
+def _finish_all(registry: Registry, begun: Sequence[Replacement], now: int) -> None:
     """Finish each, also if one of them fails: that one is finished later."""
     failures = []
     for item in begun:
         try:
-            _finish(registry, app, item, now)
+            _finish(registry, item, now)
         except StorageFailed as error:
             failures.append(error)
-            _put_off(registry, app, item, error, now)
+            _put_off(registry, item, error, now)
     if failures:
         raise failures[0]
 
@@ -171,24 +171,24 @@ def settle(registry: Registry, app: App, now: int) -> list[str]:
     problems = []
     for begun in snapshots.replacements(registry, app.id):
         with database_if_free(registry, begun.database_id) as free:
-            if free and (why := problem_of(partial(_settle, registry, app, begun, now))):
+            if free and (why := problem_of(partial(_settle, registry, begun, now))):
                 problems.append(
                     f"database {row_of(registry, begun.database_id).name}, whose data was being replaced: {why}"
                 )
     return problems + settle_snapshots(registry, app, now)
 
 
-def _settle(registry: Registry, app: App, begun: Replacement, now: int) -> None:
+def _settle(registry: Registry, begun: Replacement, now: int) -> None:
     try:
         if begun.ready:
-            _finish(registry, app, begun, now)
+            _finish(registry, begun, now)
         else:
-            _undo(registry, app, begun, now)
+            _undo(registry, begun, now)
     except StorageFailed as error:
-        _put_off(registry, app, begun, error, now)
+        _put_off(registry, begun, error, now)
 
 
-def _put_off(registry: Registry, app: App, begun: Replacement, error: StorageFailed, now: int) -> None:
+def _put_off(registry: Registry, begun: Replacement, error: StorageFailed, now: int) -> None:
     """Say in the database's status why its replacement is neither finished nor undone; that is tried again."""
     database = row_of(registry, begun.database_id)
     later = now + RETRY_MS
@@ -197,10 +197,10 @@ def _put_off(registry: Registry, app: App, begun: Replacement, error: StorageFai
         failed = replace(failed, status=Status.ERROR, intent=Intent.REPLACE)
     with registry.change():
         registry.save_databases([failed])
-        record(registry, app, database, now, "database.error", begun.action, str(error))
+        registry.audit_database(now, "database.error", database, str(error), cause=begun.action)
 
 
-def _finish(registry: Registry, app: App, begun: Replacement, now: int) -> None:
+def _finish(registry: Registry, begun: Replacement, now: int) -> None:
     """Swap the data, and record it. The caller holds the locks of app and database."""
     database = row_of(registry, begun.database_id)
     engine, instance = storage(registry, database)
@@ -227,17 +227,17 @@ def _finish(registry: Registry, app: App, begun: Replacement, now: int) -> None:
             snapshots.save_snapshot(registry, kept)
         snapshots.end_replacement(registry, begun)
         snapshots.mark_changed(registry, begun.database_id, deploy=begun.deploy)
-        record(registry, app, database, now, f"database.{begun.action}", registry.who, begun.detail)
+        registry.audit_database(now, f"database.{begun.action}", database, begun.detail)
     failpoints.point("replace.recorded")
 
 
-def _undo(registry: Registry, app: App, begun: Replacement, now: int) -> None:
+def _undo(registry: Registry, begun: Replacement, now: int) -> None:
     database = row_of(registry, begun.database_id)
     engine, instance = storage(registry, database)
     engine.discard(instance, database)
     with registry.change():
         snapshots.end_replacement(registry, begun)
-        record(registry, app, database, now, f"database.{begun.action}-undone", registry.who, begun.detail)
+        registry.audit_database(now, f"database.{begun.action}-undone", database, begun.detail)
 
 
 def _must_have_data(registry: Registry, database: Database) -> Database:

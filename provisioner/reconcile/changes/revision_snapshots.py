@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 
 from provisioner.core.errors import ProvisionerError
@@ -56,23 +55,15 @@ def keep(registry: Registry, app: App, moved: Sequence[Moved], now: int) -> None
 def _keep(registry: Registry, app: App, timeline: Timeline, databases: Sequence[Database], now: int) -> None:
     """Together, so that a restore has all of them; if one of them fails, the others one by one."""
     try:
-        take_snapshots(registry, app, databases, now, label="", cause=REVISION)
+        take_snapshots(registry, databases, now, label="", cause=REVISION)
         for database in databases:
-            keep_newest(registry, app, database, REVISION, app.snapshot_revisions, now)
+            keep_newest(registry, database, REVISION, app.snapshot_revisions, now)
     except ProvisionerError as error:
         if len(databases) > 1:
             for database in databases:
                 _keep(registry, app, timeline, [database], now)
             return
-        registry.record(
-            now,
-            "database.snapshot-failed",
-            REVISION,
-            app_id=app.id,
-            timeline=os.fsdecode(timeline.name),
-            database_id=databases[0].id,
-            detail=str(error),
-        )
+        registry.audit(now, "database.snapshot-failed", timeline, databases[0].id, str(error), cause=REVISION)
 
 
 def _has_data(database: Database) -> bool:

@@ -76,13 +76,13 @@ def settle_runs(registry: Registry, app: App, now: int) -> list[str]:
         else:
             lock = database_if_free(registry, run.database_id)
         with lock as free:
-            if free and (why := problem_of(partial(cut_off, registry, app, run, now))):
+            if free and (why := problem_of(partial(cut_off, registry, run, now))):
                 name = shown(registry.timeline(run.timeline_id).name)
                 problems.append(f"the {run.kind} command of timeline {name}, which was cut off: {why}")
     return problems
 
 
-def cut_off(registry: Registry, app: App, run: Run, now: int) -> None:
+def cut_off(registry: Registry, run: Run, now: int) -> None:
     """No process works on a run that is recorded as running. The caller holds the lock under which it ran."""
     end_survivors(run.id)
     workplace.remove(registry.home, run.id)
@@ -93,15 +93,7 @@ def cut_off(registry: Registry, app: App, run: Run, now: int) -> None:
     timeline = registry.timeline(run.timeline_id)
     with registry.change():
         end(registry, run, RunState.CUT_OFF, "it was interrupted: its process was killed")
-        registry.record(
-            now,
-            f"timeline.{run.kind}-cut-off",
-            "found",
-            app_id=app.id,
-            timeline=os.fsdecode(timeline.name),
-            database_id=run.database_id,
-            detail=run.command,
-        )
+        registry.audit(now, f"timeline.{run.kind}-cut-off", timeline, run.database_id, run.command, cause="found")
 
 
 def _remove_file(path: str) -> None:

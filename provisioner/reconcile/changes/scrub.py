@@ -172,7 +172,7 @@ def _copy_aside(registry: Registry, app: App, database: Database, rule: Scrub | 
             fork_version=database.fork_version,
             connected_at=now,
         )
-        _save(registry, app, connected, "database.connect", "scrubbed" if rule else "")
+        _save(registry, connected, "database.connect", "scrubbed" if rule else "")
         record_new(registry, instance, [connected])
     failpoints.point("provision.recorded")
 
@@ -192,15 +192,13 @@ def _record(registry: Registry, app: App, database: Database, detail: str) -> No
     with app_locked(registry, app):
         current = registry.database(database.id)
         if current is not None and current.copied_aside:
-            _save(registry, app, database, "database.error", detail)
+            _save(registry, database, "database.error", detail)
 
 
-def _save(registry: Registry, app: App, database: Database, action: str, detail: str) -> None:
-    timeline = registry.timeline(database.timeline_id)
+def _save(registry: Registry, database: Database, action: str, detail: str) -> None:
     with registry.change():
         registry.save_databases([database])
-        name = os.fsdecode(timeline.name)
-        registry.record(now_ms(), action, SCRUB, app_id=app.id, timeline=name, database_id=database.id, detail=detail)
+        registry.audit_database(now_ms(), action, database, detail, cause=SCRUB)
 
 
 def _environment(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 
 from provisioner.core.errors import ProvisionerError
-from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database, Intent, Share, Status, Timeline
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.registry import shares
@@ -32,7 +30,7 @@ def share(registry: Registry, app: App, timeline: Timeline, databases: Sequence[
                 if item.instance_id == database.instance_id and not item.live
             ]
             registry.save_databases(sorted(aside, key=lambda item: item.archived_at or 0)[-1:])
-            _record(registry, app, timeline, now, "database.share", database.id)
+            registry.audit(now, "database.share", timeline, database.id)
 
 
 def unshare(registry: Registry, app: App, timeline: Timeline, ended: Sequence[Share], now: int) -> None:
@@ -40,9 +38,4 @@ def unshare(registry: Registry, app: App, timeline: Timeline, ended: Sequence[Sh
     with app_locked(registry, app), registry.change():
         shares.end_shares(registry, ended)
         for item in ended:
-            _record(registry, app, timeline, now, "database.unshare", item.database_id)
-
-
-def _record(registry: Registry, app: App, timeline: Timeline, now: int, action: str, database_id: DatabaseId) -> None:
-    name = os.fsdecode(timeline.name)
-    registry.record(now, action, registry.who, app_id=app.id, timeline=name, database_id=database_id)
+            registry.audit(now, "database.unshare", timeline, item.database_id)

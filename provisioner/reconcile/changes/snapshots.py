@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -25,7 +24,7 @@ BY_HAND = "user"
 
 
 def take_snapshots(
-    registry: Registry, app: App, databases: Sequence[Database], now: int, *, label: str, cause: str
+    registry: Registry, databases: Sequence[Database], now: int, *, label: str, cause: str
 ) -> list[Snapshot]:
     """Keep databases as they are: all of them, or none if one cannot be copied. Raises StorageFailed and Busy."""
     with ExitStack() as locks:
@@ -47,7 +46,7 @@ def take_snapshots(
         with registry.change():
             for database, snapshot in zip(databases, made, strict=True):
                 snapshots.save_snapshot(registry, snapshot)
-                record(registry, app, database, now, "database.snapshot", by, snapshot.id)
+                registry.audit_database(now, "database.snapshot", database, snapshot.id, cause=by)
         failpoints.point("snapshot.recorded")
     return made
 
@@ -66,22 +65,20 @@ def _made(registry: Registry, database: Database, snapshot: Snapshot) -> Snapsho
     return replace(snapshot, state=SnapshotState.KEPT, version=made.version, size=made.size)
 
 
-def keep_newest(registry: Registry, app: App, database: Database, cause: str, most: int, now: int) -> None:
+def keep_newest(registry: Registry, database: Database, cause: str, most: int, now: int) -> None:
     """Delete all but the newest of a database's snapshots of one cause. Raises StorageFailed and Busy."""
     kept = [snapshot for snapshot in snapshots.snapshots(registry, database.id) if snapshot.cause == cause]
     for snapshot in kept[most:]:
-        delete_snapshot(registry, app, database, snapshot, now, cause="superseded")
+        delete_snapshot(registry, database, snapshot, now, cause="superseded")
 
 
-def delete_snapshot(
-    registry: Registry, app: App, database: Database, snapshot: Snapshot, now: int, cause: str = ""
-) -> None:
+def delete_snapshot(registry: Registry, database: Database, snapshot: Snapshot, now: int, cause: str = "") -> None:
     """Delete it permanently. `cause` None is a person. Raises StorageFailed and Busy."""
     with database_locked(registry, database):
         with registry.change():
             snapshot = replace(snapshot, state=SnapshotState.DELETING, deleted_at=now)
             snapshots.save_snapshot(registry, snapshot)
-            record(registry, app, database, now, "database.snapshot-delete", cause or registry.who, snapshot.id)
+            registry.audit_database(now, "database.snapshot-delete", database, snapshot.id, cause=cause)
         failpoints.point("snapshot.deleting")
         remove(registry, snapshot, now)
 
@@ -121,9 +118,3 @@ def storage(registry: Registry, database: Database) -> tuple[Engine, Instance]:
     """What works on the database's data, and where that is now."""
     instance = registry.storage_of(database)
     return engine_of(instance), instance
-
-
-def record(registry: Registry, app: App, database: Database, now: int, action: str, cause: str, detail: str) -> None:
-    """Add an event to the database's history."""
-    timeline = os.fsdecode(registry.timeline(database.timeline_id).name)
-    registry.record(now, action, cause, app_id=app.id, timeline=timeline, database_id=database.id, detail=detail)

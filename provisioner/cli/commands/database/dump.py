@@ -230,7 +230,7 @@ def _keep(target: DataSource) -> None:
     if target.database is None or target.app is None:
         return
     with Registry.open(the_home()) as registry:
-        (kept,) = take_snapshots(registry, target.app, [target.database], now_ms(), label="", cause="load")
+        (kept,) = take_snapshots(registry, [target.database], now_ms(), label="", cause="load")
     note(f"Kept the current data of {target.name} as snapshot {kept.id}")
 
 

@@ -108,9 +108,7 @@ def delete(identity: str, yes: bool, as_json: bool) -> None:
         kept = snapshots.find(registry, identity)
         app, database = snapshots.owner(registry, kept)
         was = snapshot_document(registry, app, database, kept)
-        carry_out(
-            snapshots.delete(registry, app, database, kept), yes=yes, document=(lambda _: was) if as_json else None
-        )
+        carry_out(snapshots.delete(registry, database, kept), yes=yes, document=(lambda _: was) if as_json else None)
 
 
 @click.command()
