@@ -115,9 +115,11 @@ class Looks:
             return self._stopping.is_set() or (over and self._queue.waiting())
 
         try:
-            outcome = reconcile(registry, app, now_ms(), "watch", branches=look.branches, give_way=give_way)
-            for line in env_files.refresh_app(self._home, app.id, app.git_dir):
-                self._log("info", line, app=app.slug)
+            try:
+                outcome = reconcile(registry, app, now_ms(), "watch", branches=look.branches, give_way=give_way)
+            finally:  # whatever failed, files of another branch must not stay
+                for line in env_files.refresh_app(self._home, app.id, app.git_dir):
+                    self._log("info", line, app=app.slug)
             jobs = jobs_waiting(registry, app)
             if not outcome.cut:
                 waiting = [push for push in waiting if not self._follow(registry, app, push)]

@@ -308,10 +308,13 @@ class Daemon:
 
     def _misplaced(self, registry: Registry, push: Push) -> bool:
         """Whether it was pushed to another repository than the app's. Then its hook gets that answer, and does not wait."""
-        app = registry.app(push.app_id)
-        problem = misplaced(app, push.place) if app is not None else None
+        try:
+            app = registry.app(push.app_id)
+            problem: Exception | None = misplaced(app, push.place) if app is not None else None
+        except Exception as error:  # of one push: its hook gets the answer, and the others are taken in
+            problem = error
         if problem is not None:
-            self._answer([push], str(problem))
+            self._answer([push], summary(problem))
         return problem is not None
 
     @staticmethod

@@ -36,6 +36,7 @@ from provisioner.system.home import Home
 
 SECOND_LOOK_SECONDS = 0.25  # `git branch -m` reports the deletion to its hook before the new name exists
 LONGEST_STAY_SECONDS = 120.0
+FAILURE_SECONDS = 5.0
 
 
 def work(job: str, home_path: str, app_id: AppId, pushed: Sequence[bytes]) -> None:
@@ -211,18 +212,31 @@ def work_through(home: Home) -> None:
 def _work_through(home: Home, registry: Registry, workers: WorkerPool) -> None:
     leave_at = time.monotonic() + LONGEST_STAY_SECONDS
     looks: dict[AppId, float] = {}
-    while time.monotonic() < leave_at or workers.busy:
-        for app_id in map(AppId, inbox.take(home.inbox)):
+    failed: set[AppId] = set()
+
+    def look(app_id: AppId) -> float | None:
+        """When to look again; also at an app that fails, whose wake-up stays for a later worker."""
+        try:
             next_at = _look(registry, app_id, workers)
-            inbox.done(home.inbox, app_id)
-            looks[app_id] = min(time.monotonic() + SECOND_LOOK_SECONDS, next_at or leave_at)
+        except Exception:  # any failure of one app: the others are looked after all the same
+            failed.add(app_id)
+            return time.monotonic() + FAILURE_SECONDS
+        failed.discard(app_id)
+        inbox.done(home.inbox, app_id)
+        return next_at
+
+    while time.monotonic() < leave_at or workers.busy:
+        for app_id in map(AppId, inbox.take(home.inbox, failed=failed)):
+            next_at = look(app_id)
+            soon = FAILURE_SECONDS if app_id in failed else SECOND_LOOK_SECONDS
+            looks[app_id] = min(time.monotonic() + soon, next_at or leave_at)
         app_id, when = min(looks.items(), key=lambda item: item[1], default=(AppId(""), leave_at))
         if workers.busy:  # a daemon that has started since leaves these jobs to this process, and does not take them
             when = min(when, time.monotonic() + SECOND_LOOK_SECONDS)
         elif not looks or when >= leave_at or daemon_runs(home):
             return
         if not wait_until(when, lambda: inbox.pending(home.inbox)) and looks.get(app_id, leave_at) <= time.monotonic():
-            next_at = _look(registry, app_id, workers)
+            next_at = look(app_id)
             del looks[app_id]
             if next_at is not None:
                 looks[app_id] = next_at
@@ -233,8 +247,10 @@ def _look(registry: Registry, app_id: AppId, workers: WorkerPool) -> float | Non
     app = registry.app(app_id)
     if app is None:
         return None
-    outcome = reconcile(registry, app, now_ms(), "hook")
-    env_files.refresh_app(registry.home, app.id, app.git_dir)
+    try:
+        outcome = reconcile(registry, app, now_ms(), "hook")
+    finally:  # whatever failed, files of another branch must not stay
+        env_files.refresh_app(registry.home, app.id, app.git_dir)
     again = workers.offer(waiting(registry, app))
     if outcome.next_at is not None:
         again = min(again or LONGEST_STAY_SECONDS, max(0.01, (outcome.next_at - now_ms()) / 1000))
@@ -275,9 +291,11 @@ def detach(home: Home) -> None:
 def checked_out(home_path: str, app_id: AppId) -> None:
     """Update the env files that are kept up to date for the branch that was just checked out."""
     home = Home(home_path)
-    with Registry.open(home) as registry:
-        app = registry.app(app_id)
-        if app is not None:
-            reconcile(registry, app, now_ms(), "post-checkout")
-    for line in env_files.refresh(home, os.fsencode(os.getcwd()), dict(os.environ), every=True):
-        sys.stderr.write(f"provisioner: {shown(line)}\n")
+    try:
+        with Registry.open(home) as registry:
+            app = registry.app(app_id)
+            if app is not None:
+                reconcile(registry, app, now_ms(), "post-checkout")
+    finally:  # whatever failed, files of another branch must not stay
+        for line in env_files.refresh(home, os.fsencode(os.getcwd()), dict(os.environ), every=True):
+            sys.stderr.write(f"provisioner: {shown(line)}\n")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 
-from provisioner.core.errors import ProvisionerError, UsageError, WrongHome
+from provisioner.core.errors import ProvisionerError, UsageError, WrongHome, summary
 from provisioner.core.ids import AppId
 from provisioner.environment import env_block
 from provisioner.environment.formats import FORMATS, Variables
@@ -23,6 +23,10 @@ from provisioner.environment.resolve import Environ, Selectors, app_of_checkout,
 from provisioner.git.worktree import Checkout, find_checkout, worktree_tops
 from provisioner.system.home import Home
 from provisioner.system.looking import starting_nothing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 _LIST = b"provisioner/env-files"
 
@@ -130,14 +134,30 @@ def refresh(
 
 
 def refresh_app(home: Home, app_id: AppId, git_dir: bytes) -> list[str]:
-    """Bring the files of every checkout of an app up to date. Returns a line for each change. Starts no server."""
+    """Bring the files of every checkout of an app up to date. Returns a line for each change, and for each checkout whose
+    files could not be. Starts no server."""
     with starting_nothing():
-        return [
-            line
-            for common_dir in _common_dirs(home, app_id, git_dir)
-            for top in worktree_tops(common_dir)
-            for line in refresh(home, top, {})
-        ]
+        return _lines(git_dir, lambda: _refresh_app(home, app_id, git_dir))
+
+
+def _refresh_app(home: Home, app_id: AppId, git_dir: bytes) -> Iterator[str]:
+    for common_dir in _common_dirs(home, app_id, git_dir):
+        yield from _lines(common_dir, lambda place=common_dir: _refresh_worktrees(home, place))  # type: ignore[misc]
+
+
+def _refresh_worktrees(home: Home, common_dir: bytes) -> Iterator[str]:
+    for top in worktree_tops(common_dir):
+        yield from _lines(top, lambda top=top: refresh(home, top, {}))  # type: ignore[misc]
+
+
+def _lines(place: bytes, step: Callable[[], Iterable[str]]) -> list[str]:
+    """What a step for one place has to say, a failure of any kind included, which is none of the other places'."""
+    said: list[str] = []
+    try:
+        said += step()
+    except Exception as error:
+        said.append(f"the env files of {os.fsdecode(place)} ARE LEFT AS THEY WERE, perhaps outdated: {summary(error)}")
+    return said
 
 
 def refresh_all(home: Home) -> list[str]:
@@ -159,8 +179,12 @@ def refresh_all(home: Home) -> list[str]:
         if app is not None:
             said += refresh_app(home, app_id, app.git_dir)
         else:
-            said += [f"{path} is no longer connected" for path in forget_app(home, app_id, None)]
+            said += _lines(os.fsencode(app_id), lambda gone=app_id: _forgotten(home, gone))  # type: ignore[misc]
     return said
+
+
+def _forgotten(home: Home, app_id: AppId) -> list[str]:
+    return [f"{path} is no longer connected" for path in forget_app(home, app_id, None)]
 
 
 def forget_app(home: Home, app_id: AppId, git_dir: bytes | None) -> list[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import ProvisionerError
+from provisioner.core.errors import ProvisionerError, summary
 from provisioner.core.model import App, Status, Timeline, deploy_status
 from provisioner.jobs.queue import do_all
 from provisioner.operations.proposal import ProgressReporter
@@ -16,6 +18,8 @@ from provisioner.reconcile.apply.ownership import settle_owners
 from provisioner.reconcile.plan.planner_context import Retry
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
+
+T = TypeVar("T")
 
 
 def run(
@@ -55,3 +59,40 @@ def must_be_deployed(app: App, timelines: Iterable[Timeline]) -> None:
                 f"timeline {name!r} failed: {timeline.failure}",
                 f"Push a fix, or run it again: provisioner database fix {name}",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class AppResult(Generic[T]):
+    """What came of one app: a value, or an error that names the app."""
+
+    app: App
+    value: T | None
+    error: ProvisionerError | None = None
+
+
+def each_app(apps: Iterable[App], step: Callable[[App], T]) -> list[AppResult[T]]:
+    """Do the step for each app, whatever it raises for others."""
+    results: list[AppResult[T]] = []
+    for app in apps:
+        try:
+            results.append(AppResult(app, step(app)))
+        except Exception as error:  # any failure of one app: the others are worked on all the same
+            results.append(AppResult(app, None, _of_app(app, error)))
+    return results
+
+
+def must_all_be_done(results: Sequence[AppResult[T]], reporter: ProgressReporter) -> None:
+    """Report every failure. Raises the last."""
+    failures = [result.error for result in results if result.error is not None]
+    for failure in failures[:-1]:
+        reporter.say(f"provisioner: {failure}")
+    if failures:
+        raise failures[-1]
+
+
+def _of_app(app: App, error: Exception) -> ProvisionerError:
+    if not isinstance(error, ProvisionerError):
+        return ProvisionerError(f"app {app.slug}: {summary(error)}", "Run: provisioner doctor")
+    named = ProvisionerError(f"app {app.slug}: {error.message}", error.hint)
+    named.exit_code = error.exit_code
+    return named

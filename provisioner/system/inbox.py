@@ -20,10 +20,11 @@ def leave(inbox: str, app_id: str) -> None:
     os.close(os.open(os.path.join(inbox, app_id), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def take(inbox: str, busy: Collection[str] = ()) -> list[str]:
+def take(inbox: str, busy: Collection[str] = (), failed: Collection[str] = ()) -> list[str]:
     """The ids of the apps to look at, each once, including those whose last taker did not finish.
 
-    A wake-up of a `busy` app stays: its taker is still working, and would remove the one that is taken now.
+    A wake-up of a `busy` app stays: its taker is still working, and would remove the one that is taken now. Of a `failed` app
+    only a new one is taken.
     """
     ids = set()
     for name in os.listdir(inbox):
@@ -35,6 +36,8 @@ def take(inbox: str, busy: Collection[str] = ()) -> list[str]:
                 os.rename(os.path.join(inbox, name), os.path.join(inbox, name + TAKEN))
             except FileNotFoundError:  # another taker was faster, and it will look
                 continue
+        elif app_id in failed:
+            continue
         ids.add(app_id)
     if ids:
         failpoints.point("inbox.claimed")

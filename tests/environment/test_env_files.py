@@ -55,7 +55,7 @@ def test_a_daemon_follows_a_switch_of_which_no_hook_tells(shop: Path, home: Path
         until(lambda: timeline(shop.parent / "other") == "git-branch/cart")
 
 
-@pytest.mark.parametrize("command", [("exec", "true"), ("reconcile",), ("status",), ("env",)])
+@pytest.mark.parametrize("command", [("exec", "true"), ("reconcile",), ("var", "set", "A=1"), ("env",)])
 def test_each_command_follows_a_switch_of_which_no_hook_tells(shop: Path, command: tuple[str, ...]) -> None:
     without_hooks(shop)
     git(shop, "switch", "-q", "login")

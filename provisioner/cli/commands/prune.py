@@ -15,7 +15,7 @@ from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database, Status
 from provisioner.core.naming import shown
 from provisioner.operations.archive import mark_for_purge
-from provisioner.operations.reconcile_now import run
+from provisioner.operations.reconcile_now import each_app, must_all_be_done, run
 from provisioner.reconcile import controller
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.plan.actions import Archive, Purge
@@ -42,27 +42,36 @@ def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes:
     """
     with looking(dry_run), Registry.open(the_home()) as registry:
         apps = apps_meant(registry, slug, everything)
-        due = [item for app in apps for item in _due(registry, app)]
+        found = each_app(apps, lambda app: list(_due(registry, app)))
+        due = [item for result in found for item in result.value or ()]
         if dry_run:
             _print(due + [item for app in apps for item in _coming(registry, app, due)], as_json)
+            must_all_be_done(found, TERMINAL)
             return
         if due and not yes:
             _print(due, False)
         if due:
             purged = sum(item["action"] == "purge" for item in due)
             confirm(f"Archive {len(due) - purged} databases and permanently delete {purged}?", yes)
-        for app in apps:
-            if any(item["app"] == app.slug for item in due):
-                with app_locked(registry, app):
-                    mark_for_purge(registry, app, _purges(registry, app))
-                run(registry, app, "prune", TERMINAL, retry=False)
+        concerned = {item["app"] for item in due}
+        done = each_app((app for app in apps if app.slug in concerned), lambda app: _prune(registry, app))
         if as_json:
             print_json(due)
-        elif not due:
+        elif not due and all(result.error is None for result in found):
             click.echo("Nothing to prune")
+        must_all_be_done(
+            [result for result in found if result.error] + [result for result in done if result.error], TERMINAL
+        )
         _must_be_done(registry, due)
         if due and not as_json:
             click.echo(f"Archived {len(due) - purged} and permanently deleted {purged} databases")
+
+
+def _prune(registry: Registry, app: App) -> list[Item]:
+    with app_locked(registry, app):
+        mark_for_purge(registry, app, _purges(registry, app))
+    run(registry, app, "prune", TERMINAL, retry=False)
+    return []
 
 
 def _due(registry: Registry, app: App) -> Iterator[Item]:

@@ -8,10 +8,10 @@ from provisioner.cli.common_options import note
 from provisioner.cli.context import apps_meant, json_option, looking, print_json, the_home
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms
-from provisioner.core.errors import ProvisionerError, summary
+from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
 from provisioner.core.naming import shown
-from provisioner.operations.reconcile_now import must_be_deployed, run_whole
+from provisioner.operations.reconcile_now import AppResult, each_app, must_all_be_done, must_be_deployed, run_whole
 from provisioner.reconcile import controller
 from provisioner.reconcile.plan.description import describe
 from provisioner.registry import queries
@@ -30,22 +30,17 @@ def reconcile(slug: str | None, everything: bool, dry_run: bool, as_json: bool) 
         if dry_run:
             _print_plans(registry, apps, as_json)
             return
-        done: list[dict[str, object]] = []
-        failures: list[ProvisionerError] = []
-        for app in apps:
-            try:
-                done.append({"app": app.slug, "actions": _reconciled(registry, app), "error": None})
-            except Exception as error:  # any failure of one app: the others are reconciled all the same
-                failures.append(_of_app(app, error))
-                done.append({"app": app.slug, "actions": None, "error": str(failures[-1])})
+        results = each_app(apps, lambda app: _reconciled(registry, app))
         if as_json:
-            print_json(done)
+            print_json([_document(result) for result in results])
         else:
-            _say(done)
-        for failure in failures[:-1]:
-            TERMINAL.say(f"provisioner: {failure}")
-        if failures:
-            raise failures[-1]
+            _say(results)
+        must_all_be_done(results, TERMINAL)
+
+
+def _document(result: AppResult[int]) -> dict[str, object]:
+    error = None if result.error is None else str(result.error)
+    return {"app": result.app.slug, "actions": result.value, "error": error}
 
 
 def _reconciled(registry: Registry, app: App) -> int:
@@ -68,35 +63,23 @@ def _reconciled(registry: Registry, app: App) -> int:
     return outcome.actions
 
 
-def _say(done: list[dict[str, object]]) -> None:
-    for item in done:
-        count = item["actions"]
+def _say(results: list[AppResult[int]]) -> None:
+    for result in results:
+        count = result.value
         if count is not None:
             words = "no change" if not count else "1 change" if count == 1 else f"{count} changes"
-            note(f"{item['app']}: {words}")
-
-
-def _of_app(app: App, error: Exception) -> ProvisionerError:
-    """The failure, with the app's name."""
-    if not isinstance(error, ProvisionerError):
-        return ProvisionerError(f"app {app.slug}: {summary(error)}", "Run: provisioner doctor")
-    named = ProvisionerError(f"app {app.slug}: {error.message}", error.hint)
-    named.exit_code = error.exit_code
-    return named
+            note(f"{result.app.slug}: {words}")
 
 
 def _print_plans(registry: Registry, apps: list[App], as_json: bool) -> None:
-    actions = [
-        {"app": app.slug, **describe(action)}
-        for app in apps
-        for action in controller.preview(registry, app, now_ms()).actions
-    ]
+    results = each_app(apps, lambda app: controller.preview(registry, app, now_ms()).actions)
+    actions = [{"app": result.app.slug, **describe(action)} for result in results for action in result.value or ()]
     if as_json:
         print_json(actions)
-        return
-    for action in actions:
+    for action in actions if not as_json else ():
         why = ": ".join(part for part in (action["cause"], action["error"]) if part)
         cause = f" ({why})" if why else ""
         click.echo(shown(f"{action['app']}: {action['action']} {action['timeline']}{cause}"))
-    if not actions:
+    must_all_be_done(results, TERMINAL)
+    if not actions and not as_json:
         click.echo("nothing to do")
