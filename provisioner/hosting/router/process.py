@@ -52,6 +52,11 @@ class RouterProcess:
         self._options = options
         self._child: subprocess.Popen[bytes] | None = None
 
+    @property
+    def root_certificate(self) -> str:
+        """Of the local authority; Caddy makes it."""
+        return self._path(os.path.join(DATA, "pki", "authorities", "local", "root.crt"))
+
     def run(self) -> int:
         """Have a router run with these options. The answer is a descriptor (pidfd) that is ready for reading when it has ended.
 

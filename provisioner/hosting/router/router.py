@@ -12,7 +12,7 @@ from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
 from provisioner.hosting.router.access import PreviewAccess
 from provisioner.hosting.router.gateway import Gateway, Log
-from provisioner.hosting.router.options import RouterOptions
+from provisioner.hosting.router.options import LocalAuthority, RouterOptions
 from provisioner.hosting.router.process import RouterProcess
 from provisioner.hosting.router.waking import Waker
 from provisioner.system.home import Home
@@ -58,6 +58,11 @@ class Router:
             self._process.stop()
         self._gateway.stop()
         os.close(self._woken)
+
+    @property
+    def root_certificate(self) -> str | None:
+        """The file of what machines must trust, if the certificates are of the home's own authority."""
+        return self._process.root_certificate if isinstance(self._options.tls, LocalAuthority) else None
 
     @property
     def waiting(self) -> int:
