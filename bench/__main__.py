@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from bench import connect, connect_scale, dashboard, dump, fork, growth, kv, moving, postgres, postgres_kv
+from bench import connect, connect_scale, dashboard, dump, fork, growth, kv, moving, postgres, postgres_kv, routing
 from bench.local import execute, switch
 from bench.pushing import push_1000, push_one
 from bench.scale import first, latency, memory, reconcile_idle
@@ -35,6 +35,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "connect-databases": connect_scale.databases,
     "connect-watches": connect_scale.watches,
     "dashboard": dashboard.measure,
+    "routing": routing.measure,
 }
 
 

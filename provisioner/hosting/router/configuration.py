@@ -44,11 +44,20 @@ _STOP_SECONDS = "5s"
 _APP_IDLE = "1500ms"
 _APP_CONNECTIONS = 256
 _DIAL = "3s"
+# Answers without a length are passed on as they come, for example events; this is for those with one.
+_FLUSH = "20ms"
 _FIRST_TRY, _SECOND_TRY = "1s", "5s"
 _GATEWAY_TRIES, _GATEWAY_PAUSE = 200, "50ms"  # while a daemon starts again
 _FORM_BYTES = 16_384
 _HOST_PATTERN = r"^[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?$"
-_FORWARDED = ["Forwarded", "X-Forwarded-*", "X-Real-Ip"]
+_FORWARDED = [
+    "Forwarded",
+    "X-Forwarded-Port",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Server",
+    "X-Forwarded-Ssl",
+    "X-Real-Ip",
+]
 _WITHOUT_VIA = {"handler": "headers", "response": {"deferred": True, "delete": ["Via"]}}
 # A client may offer to go on in HTTP/2. Caddy would hand the offer on, and it is not the app's to take.
 _NO_UPGRADE_TO_HTTP_2 = {
@@ -130,19 +139,27 @@ def _routes(options: RouterOptions) -> list[Json]:
         "handle": [_subroute([_to_app(OPEN), _with_session(options)])],
     }
     strip: Json = {"handler": "headers", "response": {"delete": ["Server"]}}
-    if not options.trusted_proxies:
-        strip["request"] = {"delete": _FORWARDED}
+    ours = [HOST, CLIENT, SCHEME, METHOD, URI, FAILED, UPSTREAM]
+    strip["request"] = {"delete": ours if options.trusted_proxies else [*_FORWARDED, *ours]}
     return [{"handle": [strip]}, _NO_UPGRADE_TO_HTTP_2, own, named, {"handle": [_invoke("gateway")]}]
 
 
 def _to_app(kind: str) -> Json:
     """The name of the one file in a host's directory is the address.
 
-    Caddy lists the directory, then looks whether the file is there. If the route has changed in between, the second pattern,
-    which is the same, finds the new one.
+    By this policy, Caddy lists the directory and does not look for the file again, which would be gone if the route has changed
+    in between. The app at the old address still answers then.
     """
     return {
-        "match": [{"file": {"root": f"{kind}/{{http.request.host}}", "try_files": [f"{LOOPBACK}:*"] * 2}}],
+        "match": [
+            {
+                "file": {
+                    "root": f"{kind}/{{http.request.host}}",
+                    "try_files": [f"{LOOPBACK}:*"],
+                    "try_policy": "first_exist_fallback",
+                }
+            }
+        ],
         "handle": [{"handler": "vars", "to": "{http.matchers.file.relative}"}, _invoke("app")],
         "terminal": True,
     }
@@ -171,8 +188,7 @@ def _app(options: RouterOptions, patience: str) -> list[Json]:
     proxy = {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": "tcp{http.vars.to}"}],
-        "flush_interval": -1,
-        "headers": {"request": {"delete": ["X-Provisioner-*", "Via"]}},
+        "flush_interval": _FLUSH,
         "transport": {
             "protocol": "http",
             "compression": False,
@@ -187,8 +203,12 @@ def _app(options: RouterOptions, patience: str) -> list[Json]:
         **_proxies(options),
     }
     # Not in the proxy itself: it does not rewrite the headers of an upgrade to WebSocket.
-    answer = {"handler": "headers", "response": {"deferred": True, "delete": ["Via"], "replace": rewritten}}
-    return [_subroute([ours, {"handle": [answer, proxy]}])]
+    headers = {
+        "handler": "headers",
+        "request": {"delete": [BYPASS]},
+        "response": {"deferred": True, "delete": ["Via"], "replace": rewritten},
+    }
+    return [_subroute([ours, {"handle": [headers, proxy]}])]
 
 
 def _without_our_cookie() -> list[Json]:
