@@ -32,7 +32,7 @@ from provisioner.registry import queries
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
 from provisioner.system.file_lock import try_lock
-from provisioner.system.home import Home
+from provisioner.system.home import Home, forget_git
 
 SECOND_LOOK_SECONDS = 0.25  # `git branch -m` reports the deletion to its hook before the new name exists
 LONGEST_STAY_SECONDS = 120.0
@@ -41,8 +41,7 @@ FAILURE_SECONDS = 5.0
 
 def work(job: str, home_path: str, app_id: AppId, pushed: Sequence[bytes]) -> None:
     """Do what a hook has handed over: ``receive`` a push, or handle a ``checkout``."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        del os.environ[name]  # they describe the repository that the hook runs in
+    forget_git()
     if job == "receive":
         receive(home_path, app_id, [branch for _, branch in parse(pushed)])
     else:

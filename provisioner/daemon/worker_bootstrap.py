@@ -10,7 +10,7 @@ import os
 
 from provisioner.system import inbox
 from provisioner.system.file_lock import try_lock
-from provisioner.system.home import Home
+from provisioner.system.home import Home, forget_git
 from provisioner.system.pidfile import announce, withdraw
 
 
@@ -21,8 +21,7 @@ def drain(home_path: str) -> None:
     it has deleted its record and released the lock.
     """
     home = Home(home_path)
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        del os.environ[name]  # they describe the repository that the hook runs in
+    forget_git()
     os.setsid()
     while inbox.pending(home.inbox):
         lock = try_lock(os.path.join(home.locks, "worker.lock"))

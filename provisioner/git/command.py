@@ -6,6 +6,7 @@ import os
 import subprocess
 
 from provisioner.core.errors import UnreadableRepository
+from provisioner.system.home import without_git
 
 
 def scrubbed_environment() -> dict[str, str]:
@@ -14,8 +15,7 @@ def scrubbed_environment() -> dict[str, str]:
     Everything that starts with ``GIT_`` is removed, except for variables that control git's behavior, not its paths.
     """
     kept = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_EXEC_PATH", "GIT_TRACE")
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key in kept}
-    return {**environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+    return {**without_git(*kept), "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
 
 
 def git(git_dir: bytes, *arguments: str | bytes, cwd: bytes | None = None, stdin: bytes = b"") -> bytes:

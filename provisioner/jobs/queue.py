@@ -22,6 +22,7 @@ from provisioner.jobs.pre_deploy import deploy, due
 from provisioner.reconcile.changes.scrub import copy_aside
 from provisioner.reconcile.controller import reconcile
 from provisioner.reconcile.plan.planner_context import Retry
+from provisioner.reconcile.plan.retry_delay import delay_ms
 from provisioner.registry import queries
 from provisioner.registry.queries import timeline_called
 from provisioner.registry.store import Registry
@@ -31,7 +32,6 @@ from provisioner.system.service_thread import ServiceThread
 
 MOST_ROUNDS = 8
 EACH, HANDS = 2, 16  # commands of one app at a time, and of all apps: an app with thousands must not block the others
-FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,5 +214,5 @@ class WorkerPool:
             self._failed.pop(job, None)
             return
         times = self._failed.get(job, (0, 0.0))[0]
-        wait = min(FIRST_RETRY_SECONDS * 2**times, LONGEST_RETRY_SECONDS)
+        wait = delay_ms(times + 1) / 1000
         self._failed[job] = (times + 1, time.monotonic() + wait)

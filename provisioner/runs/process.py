@@ -19,6 +19,7 @@ from provisioner.runs.order import Order
 from provisioner.runs.sandbox import Sandbox
 from provisioner.system import failpoints
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home, inherited, inherited_by_strangers
+from provisioner.system.processes import process_ids
 
 RUN = "PROVISIONER_RUN"
 """The variable that all processes of a run have, by which they are found if their supervisor was killed."""
@@ -191,12 +192,12 @@ def end_survivors(run_id: str) -> None:
 
 def _marked(mark: bytes) -> list[int]:
     found = []
-    for name in os.listdir("/proc") if os.path.exists("/proc/self/environ") else ():
-        if name.isdecimal() and int(name) != os.getpid():
+    for number in process_ids():
+        if number != os.getpid():
             try:
-                with open(f"/proc/{name}/environ", "rb") as file:
+                with open(f"/proc/{number}/environ", "rb") as file:
                     if mark in file.read().split(b"\0"):
-                        found.append(int(name))
+                        found.append(number)
             except OSError:
                 continue
     return found

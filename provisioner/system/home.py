@@ -32,7 +32,19 @@ def home_directory(environ: os._Environ[str] | dict[str, str]) -> str:
 
 def inherited() -> dict[str, str]:
     """This process's environment for a user's commands: without git's variables for hooks, and without provisioner's."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("GIT_") and key not in _OURS}
+    return {key: value for key, value in without_git().items() if key not in _OURS}
+
+
+def without_git(*kept: str) -> dict[str, str]:
+    """This process's environment without what git sets for its hooks, which describes the hook's repository. Variables that
+    are `kept` stay."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key in kept}
+
+
+def forget_git() -> None:
+    """Take that out of this process's own environment."""
+    for name in os.environ.keys() - without_git().keys():
+        del os.environ[name]
 
 
 def inherited_by_strangers(directory: str) -> dict[str, str]:

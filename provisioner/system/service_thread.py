@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from provisioner.system.backoff import Backoff
+
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 QUIET: Final = 30.0  # seconds without a failure, after which pauses are short again
@@ -100,7 +102,7 @@ def keep_running(
 ) -> None:
     """The guard: run `work` until it returns. At each failure call `failed`, and then `wait` with seconds; if that
     returns True, it is over."""
-    pause = FIRST_PAUSE
+    backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
     while True:
         began = time.monotonic()
         try:
@@ -111,10 +113,9 @@ def keep_running(
         else:
             return
         if time.monotonic() - began > QUIET:
-            pause = FIRST_PAUSE
-        if wait(pause):
+            backoff.reset()
+        if wait(backoff.next()):
             return
-        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def guarded(name: str, work: Callable[[], None]) -> None:

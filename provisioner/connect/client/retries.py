@@ -18,6 +18,7 @@ from provisioner.connect.client.session import DENIED, SHOWN, TOO_MANY, ConnectS
 from provisioner.connect.client.transport import RequestNotSent, ResponseLost, ResponseStream, Transport
 from provisioner.kv.errors import Closed, StoreFailed, Uncertain
 from provisioner.kv.model import Consistency
+from provisioner.system.backoff import after
 
 PATIENCE: Final = 30.0  # seconds until nothing is tried again
 OPENING: Final = 5.0  # the same when the database is opened
@@ -184,4 +185,4 @@ class Attempt:
 
 def pause(number: int, longest: float = LONGEST_PAUSE) -> float:
     """Seconds to wait after this many failures: longer each time, and different for each client of a server."""
-    return float(min(FIRST_PAUSE * 2 ** min(number, 10), longest)) * random.uniform(0.5, 1.0)  # noqa: S311
+    return after(number, FIRST_PAUSE, longest) * random.uniform(0.5, 1.0)  # noqa: S311

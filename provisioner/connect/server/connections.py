@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from provisioner.connect.server.rate_limit import network
+from provisioner.system.processes import DESCRIPTORS
 from provisioner.system.service_thread import ServiceThread
 
 FIRST_REQUEST_SECONDS: Final = 10.0
@@ -35,7 +36,6 @@ LOOK_SECONDS: Final = 1.0
 PRESSED_SECONDS: Final = 0.1  # while more than half are taken
 LOAD: Final = 0.05  # the part of its time that looking may take
 TOLD_SECONDS: Final = 60.0
-_DESCRIPTORS: Final = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
 
 Log = Callable[..., None]
 
@@ -183,7 +183,7 @@ class Connections:
         """By peer, with descriptor and inode. What was known before costs a microsecond each."""
         known: dict[int, ClientConnection | None] = {}
         found: dict[str, tuple[ClientConnection, int, int]] = {}
-        for name in os.listdir(_DESCRIPTORS):
+        for name in os.listdir(DESCRIPTORS):
             descriptor = int(name)
             try:
                 status = os.fstat(descriptor)

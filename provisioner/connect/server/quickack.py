@@ -15,12 +15,13 @@ import sys
 from time import perf_counter
 from typing import Final
 
+from provisioner.system.processes import DESCRIPTORS
+
 LARGE: Final = 512  # bytes; such a body seldom comes with its headers
 STALLED_SECONDS: Final = 0.02  # the kernel waits 40 ms
 AGAIN_SECONDS: Final = 1.0
 MOST: Final = 16_384  # connections that are remembered
 _OPTION: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
-_DESCRIPTORS: Final = "/proc/self/fd"
 
 
 class QuickAck:
@@ -33,7 +34,7 @@ class QuickAck:
     def __init__(self) -> None:
         self.stalling: dict[str, socket.socket | None] = {}
         self._found: dict[str, float] = {}  # when each of them was looked for
-        self._works = _OPTION is not None and sys.platform == "linux" and os.path.isdir(_DESCRIPTORS)
+        self._works = _OPTION is not None and sys.platform == "linux" and os.path.isdir(DESCRIPTORS)
 
     def before(self, peer: str, size: int) -> None:
         """The headers of a request have come, its body of `size` bytes is going to be read."""
@@ -71,7 +72,7 @@ class QuickAck:
         self._let_go(self.stalling.get(peer))
         self.stalling[peer] = None
         self._found[peer] = perf_counter()
-        for name in os.listdir(_DESCRIPTORS):
+        for name in os.listdir(DESCRIPTORS):
             connection = _connected_to(int(name), peer)
             if connection is not None:
                 self.stalling[peer] = connection

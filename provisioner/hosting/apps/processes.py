@@ -11,6 +11,7 @@ from provisioner.hosting.apps.messages import DeploymentTask
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.starting import RunningApp
 from provisioner.hosting.router.waking import Woken
+from provisioner.system.backoff import Backoff
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 60.0
 STABLE_SECONDS = 60.0  # that it ran, after which pauses are short again
@@ -29,7 +30,7 @@ class TimelineApp:
     waiting: dict[str, list[Future[Woken]]] = field(default_factory=dict)
     last_used: dict[str, float] = field(default_factory=dict)
     started: float = 0.0
-    pause: float = FIRST_PAUSE
+    backoff: Backoff = field(default_factory=lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE))
     restart_at: float | None = None
     building: bool = False
 
@@ -46,9 +47,8 @@ class TimelineApp:
         """A process of it ended by itself: the next one is started after a pause."""
         now = time.monotonic()
         if now - self.started > STABLE_SECONDS:
-            self.pause = FIRST_PAUSE
-        self.restart_at = now + self.pause
-        self.pause = min(self.pause * 2, LONGEST_PAUSE)
+            self.backoff.reset()
+        self.restart_at = now + self.backoff.next()
 
 
 class TimelineApps:

@@ -15,6 +15,7 @@ from provisioner.hosting.router.gateway import Gateway, Log
 from provisioner.hosting.router.options import LocalAuthority, RouterOptions
 from provisioner.hosting.router.process import RouterProcess
 from provisioner.hosting.router.waking import Waker
+from provisioner.system.backoff import Backoff
 from provisioner.system.home import Home
 from provisioner.system.service_thread import ServiceThread
 
@@ -70,16 +71,15 @@ class Router:
         return self._gateway.waiting
 
     def _keep(self) -> None:
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while not self._stopping.is_set():
             began = time.monotonic()
             if self._run():
                 self._watch()
             if time.monotonic() - began > _QUIET_SECONDS:
-                pause = _FIRST_PAUSE
+                backoff.reset()
             if not self._stopping.is_set():
-                self._wait(None, pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                self._wait(None, backoff.next())
 
     def _run(self) -> bool:
         """True if it runs."""

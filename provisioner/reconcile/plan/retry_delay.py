@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from provisioner.core.model import Database, Status
+from provisioner.system.backoff import after
 
 FIRST_RETRY_MS = 1_000
 LONGEST_RETRY_MS = 300_000
@@ -19,4 +20,9 @@ def failure_of(database: Database, why: str, now: int) -> Database:
 
 def retry_at(attempts: int, now: int) -> int:
     """After this many failures."""
-    return now + min(FIRST_RETRY_MS << min(attempts - 1, 20), LONGEST_RETRY_MS)
+    return now + delay_ms(attempts)
+
+
+def delay_ms(attempts: int) -> int:
+    """How long to wait after this many failures."""
+    return int(after(attempts - 1, FIRST_RETRY_MS, LONGEST_RETRY_MS))

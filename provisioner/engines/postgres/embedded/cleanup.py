@@ -12,6 +12,7 @@ from glob import glob
 from provisioner.engines.protocol import instance_mark, location
 from provisioner.system.atomic_file import replace_file
 from provisioner.system.home import FILE_MODE
+from provisioner.system.processes import are_shown, process_ids
 
 OWNER_FILE = "home"
 """In a directory of `place.FOR_ROOT`: names the home whose server it is."""
@@ -75,13 +76,13 @@ def _owner(elsewhere: str) -> str | None:
 
 def processes_in(data: str) -> list[str] | None:
     """The living processes that work in a directory, as all of a server's do; None if the system does not show them."""
-    if not os.path.isdir("/proc/self"):
+    if not are_shown():
         return None
     found = []
-    for name in filter(str.isdecimal, os.listdir("/proc")):
+    for number in process_ids():
         try:
-            if os.readlink(f"/proc/{name}/cwd") == data:
-                found.append(name)
+            if os.readlink(f"/proc/{number}/cwd") == data:
+                found.append(str(number))
         except OSError:  # a dead one's cannot be read
             continue
     return found

@@ -26,6 +26,7 @@ from provisioner.kv.stores.postgres.pool import ConnectionPool
 from provisioner.kv.stores.postgres.schema import CHANNEL, WRITING
 from provisioner.kv.stores.postgres.writer import EVERYTHING, hashed
 from provisioner.kv.stores.subscriptions import Wakeups
+from provisioner.system.backoff import Backoff
 from provisioner.system.service_thread import ServiceThread
 
 RENEWAL: Final = 20.0  # seconds
@@ -84,7 +85,7 @@ class NotifyListener:
         self._thread.join(LEAVING)
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while not self._closed:
             began = time.monotonic()
             try:
@@ -96,13 +97,12 @@ class NotifyListener:
                         self._listen(line)
             except (psycopg.Error, Busy) as error:
                 if time.monotonic() - began > RENEWAL:
-                    pause = FIRST_PAUSE
+                    backoff.reset()
                 _log.debug("hearing of commits broke off and restarts: %s", error)
-                self._ends(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                self._ends(backoff.next())
             except Exception:  # of a callback
                 _log.exception("hearing of commits failed and restarts")
-                self._ends(pause)
+                self._ends(backoff.pause)
         os.close(self._stop)
         os.close(self._tell)
 

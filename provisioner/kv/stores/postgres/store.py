@@ -33,6 +33,7 @@ from provisioner.kv.stores.postgres.writer import (
     Writing,
 )
 from provisioner.kv.stores.subscriptions import Wakeups, WakeupSubscription
+from provisioner.system.backoff import Backoff
 
 T = TypeVar("T")
 
@@ -279,18 +280,17 @@ class PostgresStore:
     def _ask(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[Row]:
         """Query, and repeat it if the connection broke: such queries may run twice."""
         until = time.monotonic() + PATIENCE
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             self._must_be_open()
             try:
                 with self._lines.lent(self._conninfo, until) as line:
                     return line.ask(statement, parameters)
             except psycopg.Error as error:
-                if not errors.passes(error) or time.monotonic() + pause > until:
+                if not errors.passes(error) or time.monotonic() + backoff.pause > until:
                     raise errors.refused(self.place, error) from error
             self._lines.forget(self._conninfo)
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            time.sleep(backoff.next())
 
     def _must_be_open(self) -> None:
         if self._closed or self._given_up:

@@ -28,6 +28,7 @@ from provisioner.kv.stores.postgres import errors
 from provisioner.kv.stores.postgres.connection import PooledConnection, Row, Statement, shown
 from provisioner.kv.stores.postgres.pool import ConnectionPool
 from provisioner.kv.stores.postgres.statements import messages
+from provisioner.system.backoff import Backoff
 
 T = TypeVar("T")
 
@@ -177,7 +178,7 @@ class _Attempt:
     def until(self, until: float, once: Callable[[_Attempt, PooledConnection], T]) -> T:
         """Try it until then, by time.monotonic()."""
         lines, conninfo = self._writing.lines, self._writing.conninfo
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             if self._writing.closed and not self.unknown:
                 raise Closed("the database is closed")
@@ -189,11 +190,10 @@ class _Attempt:
                 failure = error
             hopeless = isinstance(failure, Busy) or (isinstance(failure, psycopg.Error) and not errors.passes(failure))
             ended = self._writing.closed and self.unknown
-            if (hopeless and not self.unknown) or ended or time.monotonic() + pause > until:
+            if (hopeless and not self.unknown) or ended or time.monotonic() + backoff.pause > until:
                 raise self._given_up(failure) from failure
             lines.forget(conninfo)
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            time.sleep(backoff.next())
 
     def end(self, line: PooledConnection, *statements: Statement) -> list[list[Row]]:
         """What commits. Raises psycopg.Error; what the server has refused in words was not committed by this."""

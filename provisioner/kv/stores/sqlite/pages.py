@@ -13,6 +13,7 @@ from typing import Any, Final
 import apsw
 
 from provisioner.kv.stores.sqlite.file_names import names
+from provisioner.kv.stores.sqlite.open_files import descriptor
 
 _WAL_HEADER, _FRAME_HEADER = 32, 24
 _WAL_MOST: Final = 64 * 1024 * 1024
@@ -71,18 +72,9 @@ def _asked(connection: apsw.Connection, question: str) -> Any:
 def _descriptor(path: str) -> int | None:
     """One that this process, which is SQLite, has of a file."""
     try:
-        wanted = os.stat(path)
-        names = os.listdir("/proc/self/fd")
+        return descriptor(path)
     except OSError:
         return None
-    for name in names:
-        try:
-            found = os.fstat(int(name))
-        except OSError:
-            continue
-        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
-            return int(name)
-    return None
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import apsw
 
-from provisioner.kv.model import Encoding, Enqueue, Message
+from provisioner.kv.model import NEVER, Encoding, Enqueue, Message
 from provisioner.kv.rules import queue
+from provisioner.kv.stores.sqlite.schema import PUT
 
 _RENEWED: Final = " "
 _ADD = "insert into queue (ts, id, data, backoff_schedule, keys_if_undelivered) values (?, ?, ?, ?, ?)"
@@ -21,10 +22,6 @@ _RENEW = "update queue_running set deadline = ? where id = ?"
 _RUNNING = "select data, backoff_schedule, keys_if_undelivered from queue_running where id = ?"
 _FORGET = "delete from queue_running where id = ?"
 _HELD = "select deadline, id, backoff_schedule from queue_running order by deadline limit 1000"
-_PUT = (
-    "insert into kv (k, v, v_encoding, version, expiration_ms) values (?1, ?2, ?3, ?4, -1)"
-    " on conflict (k) do update set v = ?2, v_encoding = ?3, version = ?4, expiration_ms = -1"
-)
 _EXPIRED = (
     "delete from kv where k in (select k from kv where expiration_ms >= 0 and expiration_ms <= ? limit ?) returning k"
 )
@@ -98,7 +95,7 @@ def requeue(connection: apsw.Connection, id: str, now: int, version: int) -> que
         connection.execute(_ADD, (fate.at, id, data, queue.compact(list(fate.backoff)), keys))
     else:
         for key in fate.keys:
-            connection.execute(_PUT, (key, data, int(Encoding.V8), version))
+            connection.execute(PUT, (key, data, int(Encoding.V8), version, NEVER))
     forget(connection, id)
     return fate
 

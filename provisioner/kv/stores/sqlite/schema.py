@@ -80,3 +80,10 @@ def why_not_a_database(path: str) -> str:
     if not page.startswith(HEADER) or len(page) < 512:
         return "is not an SQLite database"
     return ""
+
+
+PUT = (
+    "insert into kv (k, v, v_encoding, version, expiration_ms) values (?1, ?2, ?3, ?4, ?5)"
+    " on conflict (k) do update set v = ?2, v_encoding = ?3, version = ?4, expiration_ms = ?5"
+)
+"""Store an entry, whatever is stored under its key."""

@@ -13,6 +13,7 @@ from provisioner.kv.model import StoredRow
 from provisioner.kv.stores.sqlite.connection import connect
 from provisioner.kv.stores.sqlite.errors import refused
 from provisioner.kv.stores.sqlite.file import File, number
+from provisioner.kv.stores.sqlite.schema import PUT
 
 if TYPE_CHECKING:
     from provisioner.kv.stores.sqlite.pages import FilePages
@@ -24,10 +25,6 @@ _ROWS: Final = f"{_ALL} order by k"
 _VERSION: Final = "select version from data_version where k = 0"
 _COUNT: Final = "select count(*) from kv"
 _LOOK_EVERY: Final = 20_000  # steps of SQLite's machine, a few milliseconds
-_PUT: Final = (
-    "insert into kv (k, v, v_encoding, version, expiration_ms) values (?1, ?2, ?3, ?4, ?5)"
-    " on conflict (k) do update set v = ?2, v_encoding = ?3, version = ?4, expiration_ms = ?5"
-)
 _SWEEP: Final = "delete from kv where k > ? and k < ?"
 _SWEEP_REST: Final = "delete from kv where k > ?"
 
@@ -79,10 +76,10 @@ def _whole(row: Any) -> StoredRow:
 def put(connection: apsw.Connection, rows: Sequence[StoredRow], version: int, *, keep: bool) -> int:
     """Store rows in the open transaction: with their own versions if `keep`, else all with `version`. The highest."""
     if not keep:
-        connection.executemany(_PUT, ((row[0], row[1], row[2], version, row[4]) for row in rows))
+        connection.executemany(PUT, ((row[0], row[1], row[2], version, row[4]) for row in rows))
         return version
     own = [row if row[3] is not None else (*row[:3], version, row[4]) for row in rows]
-    connection.executemany(_PUT, own)
+    connection.executemany(PUT, own)
     return max((row[3] or 0 for row in own), default=0)
 
 

@@ -33,6 +33,7 @@ from provisioner.kv.stores.sqlite import queue_rows, reads, snapshot
 from provisioner.kv.stores.sqlite.file import File, Opening, Synchronous, number
 from provisioner.kv.stores.sqlite.pages import pages_of
 from provisioner.kv.stores.sqlite.reads import SqliteReadTransaction
+from provisioner.kv.stores.sqlite.schema import PUT
 from provisioner.kv.stores.sqlite.snapshot import SqliteSnapshot
 from provisioner.kv.stores.subscriptions import Wakeups, WakeupSubscription
 
@@ -45,10 +46,6 @@ _STORED = "select v, v_encoding from kv where k = ?"
 _VERSION_OF = "select version from kv where k = ?"
 _VERSION = "select version from data_version where k = 0"
 _SET_VERSION = "update data_version set version = ? where k = 0"
-_PUT = (
-    "insert into kv (k, v, v_encoding, version, expiration_ms) values (?1, ?2, ?3, ?4, ?5)"
-    " on conflict (k) do update set v = ?2, v_encoding = ?3, version = ?4, expiration_ms = ?5"
-)
 _DELETE = "delete from kv where k = ?"
 _COLLECTED_AT_ONCE: Final = 1000  # so that no other writer waits long
 
@@ -294,7 +291,7 @@ class SqliteStore:
         versionstamp = version.to_bytes(8, "big", signed=True) + ORDER_IN_BATCH
         if len(write.mutations) == 1 and write.mutations[0].kind is _SET and not write.checks and not write.enqueues:
             _, key, value, encoding, expire_at, *_ = write.mutations[0]  # most writes are this
-            connection.execute(_PUT, (key, value, int(encoding), version, expire_at))
+            connection.execute(PUT, (key, value, int(encoding), version, expire_at))
             changed.append(key)
             return Committed(versionstamp)
         failed = tuple(index for index, check in enumerate(write.checks) if not _holds(connection, check))
@@ -331,4 +328,4 @@ def _put(connection: apsw.Connection, effect: Effect, version: int) -> None:
     if effect.value is None:
         connection.execute(_DELETE, (effect.key,))
     else:
-        connection.execute(_PUT, (effect.key, effect.value, int(effect.encoding), version, effect.expire_at))
+        connection.execute(PUT, (effect.key, effect.value, int(effect.encoding), version, effect.expire_at))
