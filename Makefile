@@ -35,7 +35,7 @@ nightly: $(VENV)/installed-dev
 generated: $(VENV)/installed-dev
 	$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. provisioner/connect/protocol/*.proto
 
-# The README's pictures of the dashboard, taken anew.
+# The README's pictures of the dashboard, taken again.
 pictures: $(VENV)/installed-dev
 	$(VENV)/bin/python tests/support/pictures.py
 

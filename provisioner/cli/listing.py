@@ -101,7 +101,7 @@ def cursor_of(document: Document, key: Sequence[str]) -> str:
 
 
 def tell_cursor(cursor: str | None, *, as_json: bool) -> None:
-    """Where the next page begins, on standard error."""
+    """Print the cursor of the next page on standard error."""
     if cursor is not None:
         click.echo(json.dumps({"cursor": cursor}) if as_json else shown(f"cursor: {cursor}"), err=True)
 

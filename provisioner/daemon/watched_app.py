@@ -1,7 +1,7 @@
 """What the daemon remembers of an app between two looks: when to look again, and at what.
 
-Times are monotonic seconds. Whoever hears of a change may know the branch. If the last look at the whole app left nothing to do,
-a look at the branches that were heard of is enough at first; one at the whole app follows when they have come to rest.
+Times are monotonic seconds. The sender of a change may know the branch. If the last look at the whole app left nothing to do,
+a look at the named branches is enough at first; one at the whole app follows when they have come to rest.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ WHOLE_SECONDS = 10.0  # after a look at some branches: look at everything, for w
 POLL_SECONDS = 2.0  # where events do not come
 LOAD = 0.05  # the part of its time that looking at everything may take
 FAILURE_SECONDS = 5.0
-# While refs are written one after the other they are waited out: git syncs each, and beside other writing that takes
-# long. Where they rain, nobody listens: hearing of a ref takes longer than writing it.
+# While git writes refs one after the other, wait for the last: git syncs each, which takes long beside other writing.
+# With many refs, the events are ignored: handling one takes longer than writing a ref.
 FEW, MANY = 8, 64  # lock files and refs: `git switch -c` makes four
 STILL_SECONDS, STILL_AFTER_MORE = 0.005, 0.02
 DEAF_SECONDS = 0.03
@@ -110,7 +110,7 @@ class WatchedApp:
         return some
 
     def finish(self, outcome: Outcome | None, took: float, now: float, wall_ms: int, again: float | None) -> None:
-        """A look is over, which `took` these seconds; None if it failed. `again`: in how many seconds there is an errand."""
+        """A look is over, which `took` these seconds; None if it failed. `again`: in how many seconds the next one is due."""
         self.looked, self.took = now, took
         if outcome is None:
             self.settled = False

@@ -21,7 +21,7 @@ class CommitInfo:
 
 
 def commit_info(git_dir: bytes, revision: str) -> CommitInfo | None:
-    """Of a commit; None if the repository does not have it, or not any longer."""
+    """A commit's message, author, and time; None if the repository does not have the commit, or no longer has it."""
     try:
         said = git(git_dir, "log", "-1", "--no-show-signature", "--format=%an%x00%ct%x00%s%x00%B", revision, "--")
     except UnreadableRepository:

@@ -1,6 +1,6 @@
 """Hearing that refs may have changed. watchdog is used here and nowhere else.
 
-An event says "look again", at which app and, if it is told of a ref's file, at which branch; never what happened. If the
+An event says "look again", at which app and, if a ref's file changed, at which branch; never what happened. If the
 operating system runs out of watches or drops events, the watcher says so, and the daemon polls.
 """
 
@@ -223,7 +223,7 @@ class _Refs(FileSystemEventHandler):
             return EventScope.NOTHING
         if moved or not path.startswith(self.heads):
             return EventScope.BRANCHES
-        if event.is_directory:  # of a branch with a slash in its name, whose file is reported by itself
+        if event.is_directory:  # a branch with a slash in its name, whose file is reported separately
             return EventScope.NOTHING
         return path.removeprefix(self.heads)
 

@@ -15,7 +15,7 @@ Document = dict[str, str | None]
 
 
 class AppDocuments:
-    """Of some of an app's timelines: read once for all of them."""
+    """The documents of some of an app's timelines, read once for all of them."""
 
     def __init__(self, registry: Registry, app: App, timelines: Sequence[Timeline]) -> None:
         self._app, self._router = app, address(registry.home)

@@ -19,7 +19,7 @@ _BY_THE_KERNEL = 0x80  # siginfo_t.si_code of what a terminal sends: the child h
 
 
 def run(program: str, words: Sequence[str], environ: Mapping[str, str], tick: Callable[[], float]) -> int:
-    """Run a command to its end: its exit status as `os.waitpid` has it. `tick` is called now and again meanwhile, and says
+    """Run a command to its end: its exit status as `os.waitpid` has it. `tick` is called now and again until then, and says
     in how many seconds to call it next. Raises OSError if it cannot be started."""
     watched = {*_HANDED_ON, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)

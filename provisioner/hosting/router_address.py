@@ -1,4 +1,4 @@
-"""Where the router of a home answers, for whoever has to say a URL: written by what starts it."""
+"""The address of a home's router, for commands that print a URL: written by the process that starts the router."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def address(home: Home) -> RouterAddress:
 
 
 def take_apps(home: Home) -> int | None:
-    """The lock of whoever runs the home's apps, as a descriptor; None if another process does."""
+    """Take the lock for running the home's apps, as a descriptor; None if another process has it."""
     return try_lock(_lock(home))
 
 

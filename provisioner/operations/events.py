@@ -23,7 +23,7 @@ _PEOPLE = ("user", "login link")
 
 
 class EventDocuments:
-    """Makes documents of events. What does not change for an id is asked of the registry once."""
+    """Makes documents of events. What does not change for an id is read from the registry once."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry

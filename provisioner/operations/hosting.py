@@ -1,4 +1,4 @@
-"""How an app is run, and what a person asks of a timeline's app: start, stop, go back, stay at a revision."""
+"""How an app runs, and a user's commands for a timeline's app: start, stop, roll back, lock to a revision."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Document = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What `provisioner app run` says. What is None stays as it is."""
+    """The settings of `provisioner app run`. None leaves a setting as it is."""
 
     command: str | None = None
     install: str | None = None
@@ -84,7 +84,7 @@ def set_run(registry: Registry, app: App, settings: RunSettings) -> RunCommand:
 
 
 def set_no_run(registry: Registry, app: App) -> None:
-    """Run no app for its timelines any more; those that run are ended."""
+    """Stop running an app for its timelines; running ones are ended."""
     with app_locked(registry, app), registry.change():
         hosting.forget_run_command(registry, app.id)
         for state in hosting.all_hosted(registry, app.id):
@@ -100,19 +100,19 @@ def start(registry: Registry, app: App, timeline: Timeline) -> None:
 
 
 def stop(registry: Registry, app: App, timeline: Timeline) -> None:
-    """End a timeline's app, until somebody starts it. Raises NotResolved."""
+    """End a timeline's app until a user starts it. Raises NotResolved."""
     with _changed(registry, app, timeline, "app.stop") as state:
         hosting.save_hosted(registry, replace(state, state=AppState.STOPPED))
 
 
 def redeploy(registry: Registry, app: App, timeline: Timeline) -> None:
-    """Build and start the revision anew. Raises NotResolved."""
+    """Build the revision again and start it. Raises NotResolved."""
     with _changed(registry, app, timeline, "app.redeploy") as state:
         wanted = state.locked or timeline.revision
         for each in hosting.deployments(registry, timeline.id):
             if each.revision == wanted and each.state in (DeploymentState.READY, DeploymentState.FAILED):
                 hosting.save_deployment(
-                    registry, replace(each, state=DeploymentState.CUT_OFF, error="it was deployed anew")
+                    registry, replace(each, state=DeploymentState.CUT_OFF, error="it was redeployed")
                 )
         hosting.save_hosted(registry, replace(state, state=AppState.STARTING))
 
@@ -200,11 +200,11 @@ def deployment_documents(registry: Registry, timeline: Timeline) -> list[Documen
 
 @contextmanager
 def _changed(registry: Registry, app: App, timeline: Timeline, action: str) -> Iterator[HostedApp]:
-    """Change what is recorded of a timeline's app, and have that acted upon."""
+    """Change the record of a timeline's app, and have the daemon act on it."""
     command = hosting.run_command(registry, app.id)
     if command is None:
         raise NotResolved(
-            f"no app is run for the timelines of {app.slug}", f"Say how: provisioner app run {app.slug} --command CMD"
+            f"app {app.slug} has no command to run", f"Set one: provisioner app run {app.slug} --command CMD"
         )
     if timeline.gone_at is not None:
         raise NotResolved(f"the branch of {shown(timeline.name)} is gone, and its app with it", "Push the branch again")
@@ -218,7 +218,7 @@ def _active(registry: Registry, state: HostedApp, timeline: Timeline) -> str:
     found = hosting.deployment(registry, state.active) if state.active else None
     if found is None:
         raise NotResolved(
-            f"no revision of {shown(timeline.name)} was healthy yet", "Name a commit: provisioner app lock COMMIT"
+            f"no revision of {shown(timeline.name)} was healthy yet", "Choose a commit: provisioner app lock COMMIT"
         )
     return found.revision
 
@@ -233,7 +233,7 @@ def _before(registry: Registry, state: HostedApp, timeline: Timeline) -> str:
             return each.revision
     raise NotResolved(
         f"no revision of {shown(timeline.name)} before {now[:SHORT_REVISION]} was healthy",
-        "Name a commit: provisioner app rollback COMMIT",
+        "Choose a commit: provisioner app rollback COMMIT",
     )
 
 
@@ -254,11 +254,11 @@ def _idle(text: str) -> int:
 def _directory(path: str) -> str:
     normal = os.path.normpath(path) if path else ""
     if os.path.isabs(normal) or normal.startswith(".."):
-        raise UsageError(f"{path!r} is not a directory of a repository", "Name it relative to the repository's top")
+        raise UsageError(f"{path!r} is not a directory of a repository", "Use a path relative to the repository's top")
     return "" if normal == "." else normal
 
 
 def _path(path: str) -> str:
     if path and (not path.startswith("/") or any(char <= " " or char == "\x7f" for char in path)):
-        raise UsageError(f"{path!r} is not the path of a request", "Begin it with /, for example /healthz")
+        raise UsageError(f"{path!r} is not the path of a request", "Start it with /, for example /healthz")
     return path

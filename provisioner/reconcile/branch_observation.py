@@ -2,8 +2,8 @@
 
 A push names the branches that it moved. They are read from git and the registry by their names, so that the cost does not grow
 with the number of the others. What a look at the whole app would do about them is the same:
-`tests/reconcile/test_branch_observation.py` compares the two. If that cannot be told from these branches alone, there is no
-such look. Which branches were named is no fact but a hint: one that has not changed has an empty plan.
+`tests/reconcile/test_branch_observation.py` compares the two. If these branches alone do not determine that, there is no
+such look. The named branches are only a hint: one that has not changed has an empty plan.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MOST_BRANCHES = 64  # beyond that, reading all of them at once costs less
 
 
 def observe_branches(registry: Registry, app: App, now: int, branches: Collection[bytes]) -> Observation | None:
-    """Look at these branches of an app at `now` (ms). None if the whole app has to be looked at.
+    """Look at these branches of an app at `now` (ms). None if the whole app must be looked at.
 
     Raises UnreadableRepository.
     """
@@ -49,7 +49,7 @@ def observe_branches(registry: Registry, app: App, now: int, branches: Collectio
 
 
 def _independent(app: App, branches: Collection[bytes], timelines: Sequence[Timeline]) -> bool:
-    """Does the registry say everything that matters for these branches in the rows of their own timelines?"""
+    """Does the registry have everything that matters for these branches in the rows of their timelines?"""
     if any(timeline.sharing or timeline.doubt for timeline in timelines):
         return False
     production = [timeline for timeline in timelines if timeline.production]

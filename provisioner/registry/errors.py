@@ -139,7 +139,7 @@ def _not_this_users(home: Home, why: str) -> StorageFailed:
 
 
 def _of_other_tables(home: Home, problem: str) -> StorageFailed:
-    """Of a registry whose tables are others than this code's: of another version, or changed by other programs."""
+    """The error for a registry whose tables differ from this code's: it has another version, or another program changed it."""
     try:
         with closing(sqlite3.connect(f"file:{home.registry}?mode=ro", uri=True, timeout=1.0)) as registry:
             found: int = registry.execute("pragma user_version").fetchone()[0]

@@ -1,4 +1,4 @@
-"""The audit log as events: in the order in which they were recorded, each with a number that a reader goes on from.
+"""The audit log as events: in the order in which they were recorded, each with a number that a reader continues from.
 
 Only one process at a time changes the registry, and numbers are given in its transactions: what has a higher number was
 committed later.

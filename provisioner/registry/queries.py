@@ -114,7 +114,7 @@ def branches_there(registry: Registry, app_id: AppId) -> int:
 
 
 def has_room(registry: Registry, app: App, new: int) -> bool:
-    """May so many more branches of an app have databases? The branches are counted only if the registry ever had that many
+    """May this number of new branches of an app have databases? The branches are counted only if the registry ever had that many
     timelines, whose rows are never deleted."""
     if not app.max_branches:
         return True

@@ -32,7 +32,7 @@ class Workplace:
 
 
 def place(home: Home, run_id: str, user: str = "") -> Workplace:
-    """Where a run has its workplace, made or not."""
+    """A run's workplace, whether it exists or not."""
     return Workplace(_inside(home, run_id) if not user else _outside(run_id))
 
 

@@ -23,7 +23,7 @@ def leave(inbox: str, app_id: str) -> None:
 def take(inbox: str, busy: Collection[str] = (), failed: Collection[str] = ()) -> list[str]:
     """The ids of the apps to look at, each once, including those whose last taker did not finish.
 
-    A wake-up of a `busy` app stays: its taker is still working, and would remove the one that is taken now. Of a `failed` app
+    A wake-up of a `busy` app stays: its taker is still working, and would remove the one that is taken now. For a `failed` app
     only a new one is taken.
     """
     ids = set()

@@ -157,5 +157,5 @@ def split(line: str) -> list[str]:
 
 
 def _cut(typed: str, breaks: str) -> int:
-    """How much of a word bash has taken for words of their own: it only replaces what is behind the last break."""
+    """The length of the part that bash has split off as separate words: it only replaces what follows the last break."""
     return max((typed.rfind(char) + 1 for char in breaks if char not in " \t\n"), default=0)

@@ -1,4 +1,4 @@
-"""The commands with their options and arguments as plain data: what is asked at each Tab, without loading any command.
+"""The commands with their options and arguments as plain data, which each Tab reads without loading any command.
 
 Loading all commands takes half a second, so the tree is kept in the user's cache until a file of the command line changes.
 """
@@ -22,7 +22,7 @@ _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def tree(environ: dict[str, str]) -> Node:
-    """From the cache, else made and put there. A cache that cannot be written is no failure."""
+    """Read from the cache, or made and stored there. Failing to write the cache is ignored."""
     path = os.path.join(_cache(environ), "completion.json")
     key = _key()
     try:

@@ -135,7 +135,7 @@ class AppManager:
         app, command = registry.app(app_id), hosting.run_command(registry, app_id)
         if app is None or command is None:
             for item in self._context.apps.of_app(app_id):
-                self._end(registry, item, "its app is not run any more")
+                self._end(registry, item, "its app no longer runs")
             return
         for hosted in gone(registry, app, command):
             self._end(registry, self._context.apps.of(hosted), "its branch is gone")

@@ -1,4 +1,4 @@
-"""What the thread of `manager` is told by others."""
+"""The messages that other threads send to the thread of `manager`."""
 
 from __future__ import annotations
 

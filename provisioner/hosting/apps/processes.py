@@ -21,7 +21,7 @@ STABLE_SECONDS = 60.0  # that it ran, after which pauses are short again
 class TimelineApp:
     """A timeline's app: what runs of it by the ids of deployments, what is at work, and who waits for what.
 
-    ``last_used`` is when it last had a connection; ``restart_at`` when it is started again after it ended by itself.
+    ``last_used`` is when it last had a connection; ``restart_at`` when it is restarted after it ended unexpectedly.
     """
 
     hosted: HostedTimeline
@@ -44,7 +44,7 @@ class TimelineApp:
             self.answer(deployment_id, woken)
 
     def ended(self) -> None:
-        """A process of it ended by itself: the next one is started after a pause."""
+        """A process of it ended unexpectedly: the next one is started after a pause."""
         now = time.monotonic()
         if now - self.started > STABLE_SECONDS:
             self.backoff.reset()
@@ -58,7 +58,7 @@ class TimelineApps:
         self._apps: dict[str, TimelineApp] = {}
 
     def of(self, hosted: HostedTimeline) -> TimelineApp:
-        """Of a timeline, as it is by now."""
+        """A timeline's app, updated to the timeline's current row."""
         item = self._apps.setdefault(hosted.timeline.id, TimelineApp(hosted))
         item.hosted = hosted
         return item

@@ -1,4 +1,4 @@
-"""The processes of apps: started, given requests, watched, put to sleep, and started again when they end by themselves."""
+"""The processes of apps: started, given requests, watched, put to sleep, and restarted when they end unexpectedly."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from provisioner.registry import hosting
 from provisioner.registry.store import Registry
 from provisioner.runs.output import last_lines
 
-DRAIN_SECONDS = 30.0  # that requests to a process that is replaced have to be answered
-SETTLE_SECONDS = 1.0  # until no request can be on its way to a process that has no route any more
+DRAIN_SECONDS = 30.0  # for a replaced process to answer its requests
+SETTLE_SECONDS = 1.0  # until no request can be on its way to a process that no longer has a route
 TAIL_LINES = 20
 RETRY_SECONDS = 5
 
@@ -65,7 +65,7 @@ class Serving:
             item.ended()
             ready = task.deployment.state is DeploymentState.READY
             state = DeploymentState.READY if ready else DeploymentState.FAILED
-            with registry.change():  # whoever sees the one sees the other
+            with registry.change():  # both changes are visible together
                 self.fail(registry, item, advance(registry, task.deployment, state, f"start failed: {ended.failure}"))
         else:
             item.running[task.deployment.id] = running
@@ -114,7 +114,7 @@ class Serving:
         clean(registry, item.hosted, deployment.id, set(item.running) | set(item.tasks))
 
     def fail(self, registry: Registry, item: TimelineApp, deployment: Deployment) -> None:
-        """Say why a deployment does not serve. What served before goes on."""
+        """Record why a deployment does not serve. The previous deployment keeps serving."""
         state = hosting.hosted(registry, item.hosted.timeline.id)
         serving = state is not None and state.active in item.running
         set_state(registry, item.hosted, AppState.RUNNING if serving else AppState.FAILED, error=deployment.error)
@@ -159,7 +159,7 @@ class Serving:
                     self.begin(registry, item, active, serves=True)
 
     def check(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
-        """Take in that a process has ended by itself, if it has."""
+        """Notice that a process has ended unexpectedly, if it has."""
         why = running.service.ended()
         if why is None:
             return
@@ -198,7 +198,7 @@ class Serving:
         self._context.routes.set(host, running.port, public=self._context.is_open(hosted))
 
     def unroute(self, item: TimelineApp, running: RunningApp) -> None:
-        """Let no request go to this process any more; the gateway is asked for its hosts."""
+        """Send no more requests to this process; the gateway answers for its hosts."""
         for host, port in self._context.routes.all().items():
             if port == running.port:
                 self._context.routes.clear(host)

@@ -1,4 +1,4 @@
-"""Requests that come for an app that does not run: it is started, or whoever asks is told why it is not."""
+"""Requests for an app that does not run: it is started, or the client gets the reason why not."""
 
 from __future__ import annotations
 

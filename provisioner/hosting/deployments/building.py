@@ -1,4 +1,4 @@
-"""Building a revision: its files in a directory of their own, then its install and build commands, with a log."""
+"""Building a revision: its files in a separate directory, then its install and build commands, with a log."""
 
 from __future__ import annotations
 

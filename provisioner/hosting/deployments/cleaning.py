@@ -1,4 +1,4 @@
-"""What is left of deployments: files of old ones, and whatever a daemon that was killed has left."""
+"""Cleaning up after deployments: the files of old ones, and the remains of a daemon that was killed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def settle(registry: Registry) -> None:
     for each in hosting.unfinished_deployments(registry):
         end_survivors(each.id)
         _remove_files(registry, each)
-        advance(registry, each, DeploymentState.CUT_OFF, "the daemon ended meanwhile")
+        advance(registry, each, DeploymentState.CUT_OFF, "the daemon ended before it was done")
     for command in hosting.run_commands(registry):
         for state in hosting.all_hosted(registry, command.app_id):
             if state.state in (AppState.RUNNING, AppState.STARTING, AppState.BUILDING):

@@ -1,4 +1,4 @@
-"""What is run of a revision: what the operator said, or else what the revision itself says.
+"""The commands of a revision: the operator's, or else the ones that the revision's files name.
 
 A revision says it in the ``deploy`` block of its ``deno.json``, as on Deno Deploy, in the ``web`` line of a ``Procfile``, or
 in the scripts of its ``package.json``, in this order. That is pushed code as all of it, and runs in the same sandbox.

@@ -39,7 +39,7 @@ class Wanted:
 
     @property
     def asked(self) -> bool:
-        """Has a person, or a request, asked for it to be started, so that a failure before is no reason not to try?"""
+        """Has a user or a request asked to start it, so that it is tried even after a failure?"""
         return self.state.state is AppState.STARTING
 
     @property

@@ -89,7 +89,7 @@ def work_directory(place: Workplace, command: RunCommand) -> str:
 
 
 def cache_of(home: Home, timeline_id: str, source: str = "") -> str:
-    """A timeline's own directory for what its installers download. A new one begins as a copy of that of the timeline
+    """A timeline's own directory for what its installers download. A new one starts as a copy of that of the timeline
     `source`: of production, whose code is trusted, and never the other way."""
     path = os.path.join(home.work, f"cache-{timeline_id}")
     if not os.path.isdir(path):

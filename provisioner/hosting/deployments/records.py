@@ -1,4 +1,4 @@
-"""What the registry is told of deployments: their steps, their ends, and the state of a timeline's app."""
+"""Recording deployments in the registry: their steps, their ends, and the state of a timeline's app."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The TCP sockets of this machine, as Linux lists them: who listens on a port, and how many talk to it."""
+"""The TCP sockets of this machine, as Linux lists them: the listener of a port, and the number of its connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting a revision that is built: on a port of its own, in its sandbox, until it answers."""
+"""Starting a built revision on its own port, in its sandbox, until it answers."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def _unhealthy(port: int, path: str) -> str:
 
 
 def _free_port(wanted: int | None) -> int:
-    """The port that it had, if nobody else has that now; else any that is free. Raises ProvisionerError."""
+    """The port that it had, if that is free; else any free port. Raises ProvisionerError."""
     for port in (wanted, 0):
         if port is None:
             continue

@@ -39,7 +39,7 @@ def answers(directory: str) -> bool:
 
 
 def load(directory: str, configuration: bytes) -> None:
-    """Give it another configuration, without closing its listeners. Raises StorageFailed; then it goes on with the one it has."""
+    """Give it another configuration, without closing its listeners. Raises StorageFailed; then it keeps the one it has."""
     try:
         status, answer = _request(directory, "POST", "/load", configuration, _SECONDS)
     except OSError as error:

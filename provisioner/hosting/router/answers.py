@@ -1,4 +1,4 @@
-"""What the gateway answers by itself: pages for browsers, one line of text for other programs."""
+"""The gateway's own answers: pages for browsers, one line of text for other programs."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ pattern or a placeholder, and a socket's path is never too long. A request takes
     /.provisioner/…                                      the gateway answers
     open/<host>/<address>                                to that address
     sessions/<host>/<cookie> and closed/<host>/<address> to that address
-    anything else                                        the gateway is asked: it names an address, or answers
+    anything else                                        ask the gateway: it names an address, or answers
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _FORWARDED = [
     "X-Real-Ip",
 ]
 _WITHOUT_VIA = {"handler": "headers", "response": {"deferred": True, "delete": ["Via"]}}
-# A client may offer to go on in HTTP/2. Caddy would hand the offer on, and it is not the app's to take.
+# A client may offer to switch to HTTP/2. Caddy would pass the offer to the app, which must not accept it.
 _NO_UPGRADE_TO_HTTP_2 = {
     "match": [{"header": {"Http2-Settings": ["*"]}}],
     "handle": [{"handler": "headers", "request": {"delete": ["Upgrade", "Http2-Settings"]}}],
@@ -271,7 +271,7 @@ def _asking(then: str) -> Json:
 
 
 def _errors() -> list[Json]:
-    """An app that cannot be reached any more: the gateway is asked for it once. Without a gateway, that is said."""
+    """An app that can no longer be reached: ask the gateway for it once. Without a gateway, answer with the error."""
     again = {"handler": "subroute", "routes": [{"handle": [_invoke("again")]}], "errors": {"routes": _texts()}}
     return [
         {

@@ -9,7 +9,7 @@ from provisioner.hosting.router.options import RouterOptions
 
 COOKIE = "provisioner_preview"
 SECURE_COOKIE = f"__Host-{COOKIE}"
-"""Over TLS. By this prefix, browsers take it from nobody but the host itself: no other preview can set it."""
+"""Over TLS. With this prefix, browsers accept it only from the host itself: no other preview can set it."""
 
 _NAME = rf"(?:__[Hh][Oo][Ss][Tt]-)?{COOKIE}"
 VALUE = r"([0-9a-f]{64})\.([0-9]{1,11})"

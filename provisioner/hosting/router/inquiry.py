@@ -14,7 +14,7 @@ _LONGEST_PATH = 8192
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """`host` is as it is in the registry; empty if the request's is no name of a host. `following` is the path with its query."""
+    """`host` is as it is in the registry; empty if the request's isn't a host name. `following` is the path with its query."""
 
     host: str
     authority: str

@@ -58,7 +58,7 @@ class RouterOptions:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """What to listen on. Browsers try both loopback addresses for a name in localhost; whoever has the other would get
+        """What to listen on. Browsers try both loopback addresses for a name in localhost; a program on the other would get
         requests that are meant for previews."""
         return ("127.0.0.1", "::1") if self.host in ("127.0.0.1", DOMAIN) else (self.host,)
 

@@ -26,7 +26,7 @@ class _Question:
 
 
 class Pending:
-    """For the thread of the event loop. The waker is asked from threads of the executor."""
+    """For the thread of the event loop. The waker is called from threads of the executor."""
 
     def __init__(self, waker: Waker, threads: Executor) -> None:
         self._waker, self._threads = waker, threads
@@ -76,7 +76,7 @@ class Pending:
             error = future.exception() if not future.cancelled() else RuntimeError("it was given up")
             if error is not None:
                 answer.set_exception(error)
-                answer.exception()  # it counts as seen also if nobody waits any more
+                answer.exception()  # mark it as seen even if no request waits for it
             else:
                 answer.set_result(future.result())
 

@@ -60,7 +60,7 @@ class RouterProcess:
     def run(self) -> int:
         """Have a router run with these options. The answer is a descriptor (pidfd) that is ready for reading when it has ended.
 
-        Raises ProvisionerError if that cannot be done; a router that runs with other options goes on if it can.
+        Raises ProvisionerError if that cannot be done; a router that runs with other options keeps running if it can.
         """
         os.makedirs(os.path.join(self.directory, DATA), mode=DIRECTORY_MODE, exist_ok=True)
         program = caddy()
@@ -94,7 +94,7 @@ class RouterProcess:
         self._reap()
 
     def _adopt(self, config: bytes, wanted: Record) -> int | None:
-        """The router that runs, with the options that are wanted; None if there is none any more."""
+        """The router that runs, with the options that are wanted; None if it has ended."""
         pidfd = self._running()
         if pidfd is None:
             return None
@@ -181,7 +181,7 @@ class RouterProcess:
                     os.close(lock)
                     return None
             time.sleep(0.01)  # it has only just been started
-        raise StorageFailed(f"the process that holds {self._path(_LOCK)} is no router", "End it, then try again")
+        raise StorageFailed(f"the process that holds {self._path(_LOCK)} isn't a router", "End it, then try again")
 
     def _write(self, config: bytes, record: Record) -> None:
         """The configuration, then what is recorded of it: the other way round, one that was not loaded would count as loaded."""

@@ -50,7 +50,7 @@ class Router:
         self._settled.wait()
 
     def stop(self, *, keep_router: bool = False) -> None:
-        """With `keep_router`, it goes on for the next daemon: apps that run can still be reached, others wait."""
+        """With `keep_router`, it keeps running for the next daemon: apps that run can still be reached, others wait."""
         self._stopping.set()
         self._thread.stop()
         os.eventfd_write(self._woken, 1)
@@ -113,7 +113,7 @@ class Router:
         self._access.keep_only(self._waker.find)
 
     def _wait(self, pidfd: int | None, seconds: float) -> bool:
-        """Wait so long at most. True if the process has ended; it also returns when this is to stop."""
+        """Wait at most this long. True if the process has ended; it also returns when the router must stop."""
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
         if pidfd is not None:

@@ -52,7 +52,7 @@ class SecretFiles:
         self._directory = os.path.join(home.path, "router", kind)
 
     def add(self, opener: Opener) -> str:
-        """Its secret, which nobody can tell again. Raises StorageFailed."""
+        """Return its secret, which cannot be read again. Raises StorageFailed."""
         text = secrets.token_hex(SECRET_BYTES)
         key = secret_key.secret(self._home)
         values = {**asdict(opener), "proof": self._proof(key, opener.id)}

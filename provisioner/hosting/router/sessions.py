@@ -66,7 +66,7 @@ class Sessions:
     ) -> tuple[Session, str]:
         """A new session and the value of its cookie. It lasts seven days, or until `ends_at`. Raises StorageFailed."""
         if not is_host_name(host):
-            raise ValueError(f"{host!r} is no host name")
+            raise ValueError(f"{host!r} is not a host name")
         ends = min(now + LASTS_MS, ends_at if ends_at is not None else now + LASTS_MS) // 1000
         session = Session(secrets.token_hex(8), host, app_id, principal, token_id, link_id, now, ends * 1000)
         value = f"{secrets.token_hex(SECRET_BYTES)}.{ends}"

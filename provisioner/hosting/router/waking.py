@@ -57,7 +57,7 @@ class Waker(Protocol):
         """The site of a host, as the registry has it now; None for one that it does not have."""
 
     def wake(self, host: str, unreachable: int | None) -> Future[Woken]:
-        """Have the app of a host run. All that ask while it starts may be given the same future; it is never cancelled.
+        """Have the app of a host run. All that ask while it starts may be given the same future; it is never canceled.
 
         At the port `unreachable` nothing took connections just now.
         """

@@ -1,4 +1,4 @@
-"""The event ``timeline.connected``: programs can start on a timeline, or have to be restarted there.
+"""The event ``timeline.connected``: programs can start on a timeline, or must be restarted there.
 
 ``timeline.ready`` is what a program that is started now would be connected to: the timeline's revision, and of each of its
 databases the id, where it is, the generation of its credentials, and how often its data was replaced. It is empty while

@@ -23,16 +23,16 @@ from provisioner.registry.store import Registry
 @click.option("--command", metavar="CMD", help="The shell command that starts it. It listens on the port in PORT.")
 @click.option("--install", metavar="CMD", help="The command that installs what it needs.")
 @click.option("--build", metavar="CMD", help="The command that builds it.")
-@click.option("--directory", metavar="DIR", help="Where in the repository the commands run.")
-@click.option("--health", metavar="PATH", help="A request that must succeed before the app gets others.")
-@click.option("--idle", type=OR_NEVER, help="Put a branch's app to sleep after so long without a request (15min).")
-@click.option("--from-repository", is_flag=True, help="Let deno.json, Procfile, or package.json say how it is run.")
-@click.option("--public/--private", "public", default=None, help="Let anyone open it, or only those who sign in.")
+@click.option("--directory", metavar="DIR", help="The directory in the repository where the commands run.")
+@click.option("--health", metavar="PATH", help="The path that must answer with success before the app gets requests.")
+@click.option("--idle", type=OR_NEVER, help="Stop a branch's app after this long without a request. Default: 15min.")
+@click.option("--from-repository", is_flag=True, help="Read the commands from deno.json, Procfile, or package.json.")
+@click.option("--public/--private", "public", default=None, help="Let anyone open its URLs, or only users who sign in.")
 @click.option(
-    "--unfenced/--fenced", "unfenced", default=None, help="Start it even where nothing keeps it from this home."
+    "--unfenced/--fenced", "unfenced", default=None, help="Start it even if no sandbox keeps it from this home's files."
 )
-@click.option("--memory", metavar="SIZE", help="What all of its processes may have in memory (1GiB).")
-@click.option("--no-command", is_flag=True, help="Run no app any more.")
+@click.option("--memory", metavar="SIZE", help="The memory limit of all its processes. Default: 1GiB.")
+@click.option("--no-command", is_flag=True, help="Stop running the app.")
 @json_option
 def run(
     slug: str | None,
@@ -72,11 +72,14 @@ def run(
             if settings != hosting.RunSettings():
                 raise UsageError("--no-command cannot be used with other options", "Choose one")
             hosting.set_no_run(registry, app)
-            say(f"App {app.slug} is not run any more", {"app": app.slug, "run": None} if as_json else None)
+            say(f"App {app.slug} no longer runs", {"app": app.slug, "run": None} if as_json else None)
             return
         hosting.set_run(registry, app, settings)
         document = {"app": app.slug, "run": hosting.run_document(registry, app)}
-        say(f"App {app.slug} is run for each timeline. URLs: 'provisioner status'", document if as_json else None)
+        say(
+            f"App {app.slug} runs for each timeline. To see the URLs, run: provisioner status",
+            document if as_json else None,
+        )
 
 
 @click.command()
@@ -105,11 +108,11 @@ def stop(selectors: Selectors, as_json: bool) -> None:
 @selector_options(*TIMELINE)
 @json_option
 def redeploy(selectors: Selectors, as_json: bool) -> None:
-    """Build and start a timeline's revision anew."""
+    """Build a timeline's revision again and start it."""
     with Registry.open(the_home()) as registry:
         app, timeline = load_timeline(registry, NamedTarget(selectors))
         hosting.redeploy(registry, app, timeline)
-        _say(registry, app, timeline, "Deploying the app anew", as_json)
+        _say(registry, app, timeline, "Redeploying the app", as_json)
 
 
 @click.command()

@@ -157,5 +157,5 @@ def _resolves(host: str) -> bool:
 
 
 def _say(text: str) -> None:
-    """Where the command prints its messages: its results on standard output stay its own."""
+    """Print a message on standard error: standard output is the command's."""
     click.echo(shown(text), err=True)
