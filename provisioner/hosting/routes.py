@@ -2,6 +2,9 @@
 
 The router looks at these files for each request, so a route changes without telling it, and is there again when it starts.
 Hosts in ``open`` are for anyone who can reach the router; those in ``closed`` only for those who have signed in.
+
+That the router has looked shows in the time at which a directory was last read, as far as the file system keeps that: so it
+costs nothing to know which apps are in use.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from provisioner.hosting.host_names import is_host_name
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
 
 OPEN, CLOSED = "open", "closed"
+_UNUSED = 1  # ns since 1970: when a directory was last read that nobody has read since its uses were taken
 LOOPBACK = "127.0.0.1"
 _ADDRESS = re.compile(r"127\.0\.0\.1:([0-9]{1,5})")
 
@@ -34,7 +38,7 @@ class Routes:
         for each in (self.directory, os.path.dirname(directory), directory):
             os.makedirs(each, mode=DIRECTORY_MODE, exist_ok=True)  # which has a mode for the last one only
         os.close(os.open(os.path.join(directory, address), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
-        for name in os.listdir(directory):
+        for name in _names(directory):
             if name != address:
                 _unlink(os.path.join(directory, name))
         self._clear(other, host)
@@ -58,6 +62,26 @@ class Routes:
                         found[host] = int(match[1])
         return found
 
+    def shows_use(self) -> bool:
+        """Does the file system keep when a directory was last read?"""
+        probe = os.path.join(self.directory, "probe")
+        os.makedirs(probe, mode=DIRECTORY_MODE, exist_ok=True)
+        os.utime(probe, ns=(_UNUSED, os.stat(probe).st_mtime_ns))
+        os.listdir(probe)
+        return os.stat(probe).st_atime_ns != _UNUSED
+
+    def take_uses(self) -> frozenset[str]:
+        """The hosts for which the router has looked since the last call."""
+        found = []
+        for kind in (OPEN, CLOSED):
+            for host in _names(os.path.join(self.directory, kind)):
+                with suppress(FileNotFoundError):
+                    times = os.stat(self._of(kind, host))
+                    if times.st_atime_ns != _UNUSED:
+                        found.append(host)
+                        os.utime(self._of(kind, host), ns=(_UNUSED, times.st_mtime_ns))
+        return frozenset(found)
+
     def _of(self, kind: str, host: str) -> str:
         return os.path.join(self.directory, kind, host)
 
@@ -70,10 +94,15 @@ class Routes:
 
 
 def _names(directory: str) -> list[str]:
+    """What is in a directory, which this does not count as a use of."""
     try:
-        return os.listdir(directory)
+        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_NOATIME", 0))
     except FileNotFoundError:
         return []
+    try:
+        return os.listdir(opened)
+    finally:
+        os.close(opened)
 
 
 def _unlink(path: str) -> None:

@@ -154,7 +154,7 @@ class AppManager:
             return
         before, item.hosted = item.hosted, HostedTimeline(app, timeline, command)
         state = hosting.hosted(registry, timeline.id)
-        if state is not None and state.state is AppState.STOPPED and (item.running or item.tasks):
+        if state is not None and state.state is AppState.STOPPED:
             self._end(registry, item, "it was stopped")
         elif self._context.host(before) != self._context.host(item.hosted) or before.command.public != command.public:
             self._context.routes.clear(self._context.host(before))

@@ -33,12 +33,15 @@ class Serving:
 
     def __init__(self, context: HostingContext) -> None:
         self._context = context
+        self._shows_use: bool | None = None
 
     def begin(self, registry: Registry, item: TimelineApp, deployment: Deployment, *, serves: bool) -> bool:
         """Begin to start it. False if as many processes run as may."""
         if deployment.id in item.tasks:
             return True
         if item.restart_at is not None and time.monotonic() < item.restart_at:
+            if not serves:
+                item.answer(deployment.id, AppsBusy(RETRY_SECONDS))
             return True  # the tick starts it
         if self._context.apps.processes() >= self._context.most and not self._make_room(registry):
             item.answer(deployment.id, AppsBusy(RETRY_SECONDS))
@@ -59,6 +62,7 @@ class Serving:
         if task.stop.is_set():
             if running is not None:
                 self._context.ends.submit(running.service.stop, STOP_SECONDS)
+            item.answer(task.deployment.id, AppsBusy(RETRY_SECONDS))
             if task.deployment.state is not DeploymentState.READY:
                 advance(registry, task.deployment, DeploymentState.CUT_OFF, "a newer revision came, or it was stopped")
         elif running is None:
@@ -132,18 +136,13 @@ class Serving:
         now = time.monotonic()
         for item, running in self._context.apps.running():
             self.check(registry, item, running)
-        used = connections({running.port for _, running in self._context.apps.running()})
-        for item, running in self._context.apps.running():
-            if used[running.port]:
+        self._see_use(now)
+        idle = [(item, running) for item, running in self._context.apps.running() if _is_idle(item, running, now)]
+        connected = connections({running.port for _, running in idle}) if idle else {}
+        for item, running in idle:
+            if connected.get(running.port):  # also one that has been open for long
                 item.last_used[running.deployment_id] = now
-            idle_ms = item.hosted.command.idle_ms
-            idle = now - item.last_used.get(running.deployment_id, now)
-            if (
-                idle_ms is not None
-                and not item.hosted.timeline.production
-                and idle * 1000 >= idle_ms
-                and not item.tasks
-            ):
+            else:
                 self._put_to_sleep(registry, item, running)
         for item in self._context.apps:
             if item.restart_at is not None and item.restart_at <= now and not item.running and not item.tasks:
@@ -157,6 +156,22 @@ class Serving:
                     and state.state is not AppState.STOPPED
                 ):
                     self.begin(registry, item, active, serves=True)
+
+    def _see_use(self, now: float) -> None:
+        """Note which apps had requests since the last time."""
+        if self._shows_use is None:
+            self._shows_use = self._context.routes.shows_use()
+        if self._shows_use:
+            hosts = self._context.routes.take_uses()
+            used = [(item, each) for item, each in self._context.apps.running() if hosts & self._hosts(item, each)]
+        else:
+            ports = connections({each.port for _, each in self._context.apps.running()})
+            used = [(item, each) for item, each in self._context.apps.running() if ports[each.port]]
+        for item, each in used:
+            item.last_used[each.deployment_id] = now
+
+    def _hosts(self, item: TimelineApp, running: RunningApp) -> set[str]:
+        return {self._context.host(item.hosted), self._context.host(item.hosted, revision_label(running.revision))}
 
     def check(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
         """Notice that a process has ended unexpectedly, if it has."""
@@ -210,3 +225,11 @@ class Serving:
         while time.monotonic() < deadline and not self._context.stopping.is_set() and connections({running.port}):
             self._context.stopping.wait(0.2)
         running.service.stop(STOP_SECONDS)
+
+
+def _is_idle(item: TimelineApp, running: RunningApp, now: float) -> bool:
+    """Has it had no request for so long that it may sleep?"""
+    idle_ms = item.hosted.command.idle_ms
+    if idle_ms is None or item.hosted.timeline.production or item.tasks:
+        return False
+    return (now - item.last_used.get(running.deployment_id, now)) * 1000 >= idle_ms

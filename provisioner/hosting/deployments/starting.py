@@ -36,7 +36,7 @@ from provisioner.system.home import inherited
 START_SECONDS = 60.0  # until it answers
 STOP_SECONDS = 10.0  # that an app has to end when it is asked to
 HEALTH_SECONDS = 5.0  # for one answer of a health check
-LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.005
 OUTBOUND = (53, 80, 443)  # ports that an app may connect to, besides its databases' and its own
 TELEMETRY = "OTEL_"
 
@@ -47,6 +47,7 @@ class RunningApp:
     too."""
 
     deployment_id: str
+    revision: str
     service: Service
     port: int
     open_to_all: bool
@@ -75,7 +76,7 @@ def start(
     except BaseException:
         service.stop()
         raise
-    return RunningApp(deployment.id, service, port, open_to_all)
+    return RunningApp(deployment.id, deployment.revision, service, port, open_to_all)
 
 
 def _started(
@@ -147,8 +148,11 @@ def _wait(
         if (why := service.ended(LOOK_SECONDS)) is not None:
             said = last_words(log)
             raise ProvisionerError(f"it ended before it answered: {why}{f' ({said})' if said else ''}")
+        if not _accepts(port):
+            continue
         mine = [each for each in listeners(port) if belongs_to(each, service.pid)]
         if not mine:
+            problem = f"another program listens on its port {port}"
             continue
         problem = _unhealthy(port, hosted.command.health) if hosted.command.health else ""
         if not problem:
@@ -170,6 +174,12 @@ def _unhealthy(port: int, path: str) -> str:
         with suppress(OSError):
             connection.close()
     return "" if 200 <= status < 400 else f"GET {path} was answered with {status}"
+
+
+def _accepts(port: int) -> bool:
+    """Does anything take a connection there? Asked often, so not by reading the list of all sockets."""
+    with socket.socket() as probe:
+        return not probe.connect_ex((LOOPBACK, port))
 
 
 def _free_port(wanted: int | None) -> int:
