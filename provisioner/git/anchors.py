@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from provisioner.core.ids import AppId
 from provisioner.git.lineage import anchor_name, anchors_directory
 from provisioner.git.reflog import BranchLog, in_reftable, keeps_logs, parse, read_file, read_log
 from provisioner.git.worktree import HEADS, LOGS
+from provisioner.system.birth_time import birth_ns
 
 NOWHERE = b""
 """Instead of a branch's name: git is renaming the branch, and has put its log aside for the moment."""
@@ -81,6 +82,28 @@ def last_words(common_dir: bytes, app_id: AppId, lineage: str) -> BranchLog | No
     name = anchor_name(lineage)
     path = os.path.join(anchors_directory(common_dir, app_id), os.fsencode(name))
     return parse(read_file(path)) if name and os.path.exists(path) else None
+
+
+def left_at(common_dir: bytes, app_id: AppId, lineage: str) -> int | None:
+    """When (ns) the file of an anchor was last linked or removed: as soon as it is no log, when it ceased to be one."""
+    try:
+        return os.stat(
+            os.path.join(anchors_directory(common_dir, app_id), os.fsencode(anchor_name(lineage)))
+        ).st_ctime_ns
+    except OSError:
+        return None
+
+
+def log_births(common_dir: bytes, branches: Iterable[bytes]) -> dict[bytes, int]:
+    """When (ns) the files that are the logs of these branches now were created; without those of which that is unknown."""
+    found = ((branch, birth_ns(os.path.join(common_dir, LOGS, HEADS + branch))) for branch in branches)
+    return {branch: at for branch, at in found if at is not None}
+
+
+def head_goes_on(common_dir: bytes, app_id: AppId) -> bool:
+    """Does HEAD's log still have the last line that its anchor holds? Then nothing has dropped the newest lines of all logs."""
+    known = parse(read_file(_anchor_of_head(common_dir, app_id, _HEAD))).lines
+    return bool(known) and known[-1] in parse(read_file(_log_of_head(common_dir))).lines
 
 
 def make_anchor(common_dir: bytes, app_id: AppId, branch: bytes, expected: int | None) -> str | None:

@@ -203,6 +203,16 @@ def _names_by_line(log: BranchLog, name: bytes) -> list[bytes | None]:
     return found
 
 
+def is_copy(log: BranchLog, end: bytes) -> bool:
+    """Did a branch called `end` at the end of its log begin as a copy of another one?"""
+    name = end
+    for move in reversed(log.moves):
+        if move.new != name or move.copied:
+            return move.copied and move.new == name
+        name = move.old
+    return False
+
+
 def names(log: BranchLog, end: bytes, after: int, seen: Collection[str]) -> list[bytes]:
     """The names that a branch called `end` had since the line `after`, last to first, by renames that are not `seen`."""
     found = [end]

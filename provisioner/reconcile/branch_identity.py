@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 
 from provisioner.core.errors import UnreadableRepository
 from provisioner.core.model import App
-from provisioner.git.anchors import Sight, last_words, look, remove_other_anchors
+from provisioner.git.anchors import Sight, head_goes_on, last_words, left_at, log_births, look, remove_other_anchors
 from provisioner.git.lineage import anchor_name
 from provisioner.git.reflog import BranchLog, in_reftable, read_logs
 from provisioner.git.refs import read_branches, still_there
 from provisioner.reconcile.apply.new_lineages import new_lineage
 from provisioner.reconcile.plan.actions import Rename
-from provisioner.reconcile.plan.lineages import Certainty, Evidence, KnownTimeline, Ownership, ownership
+from provisioner.reconcile.plan.evidence import Evidence, KnownTimeline
+from provisioner.reconcile.plan.lineages import Certainty, Ownership, ownership
 from provisioner.registry.settled import Lineage
 from provisioner.registry.store import Registry
 
@@ -98,6 +99,8 @@ class _Observation:
     def _moment(self) -> _Moment:
         branches = stable_branches(self.app, self.expected)
         sight = look(self.app.git_dir, self.app.id)
+        if sight is None and any(item.lineage for item in self.known):
+            sight = Sight({}, frozenset(), {}, whole=False)  # it kept logs, and all of them are gone
         logs = read_logs(self.app.git_dir, branches) if sight and in_reftable(self.app.git_dir) else {}
         return _Moment(branches, sight, logs)
 
@@ -128,16 +131,27 @@ class _Observation:
         whole = self.sight.whole
         unclear = any(item.place is None and (item.words is None or not whole) for item in known)
         loose = self._loose([item.place for item in known if item.place]) if unclear else {}
-        return ownership(known, Evidence(self.branches.keys(), self.app.production, loose, whole, self.marks))
+        rewritten = bool(loose) and not whole
+        evidence = Evidence(
+            self.branches.keys(),
+            self.app.production,
+            loose,
+            whole,
+            self.marks,
+            log_births(self.app.git_dir, loose) if rewritten else {},
+            rewritten and head_goes_on(self.app.git_dir, self.app.id),
+        )
+        return ownership(known, evidence)
 
     def _known(self, item: Lineage) -> KnownTimeline:
         assert self.sight is not None  # noqa: S101
         name, _, digest = item.lineage.partition(".")
         place = self.sight.places.get(name)
-        words = None
+        words = left = None
         if place is None and name in self.sight.anchors:
             words = last_words(self.app.git_dir, self.app.id, item.lineage)
-        return KnownTimeline(item.branch, item.lineage, place, words, digest, bool(item.holds), live=bool(item.live))
+            left = left_at(self.app.git_dir, self.app.id, item.lineage)
+        return KnownTimeline(item.branch, item.lineage, place, words, digest, bool(item.holds), bool(item.live), left)
 
     def _loose(self, places: Sequence[bytes]) -> dict[bytes, BranchLog]:
         if self.logs:

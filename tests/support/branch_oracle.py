@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 Step = tuple[str, ...]
 """A git command."""
 
+ALIAS = "alias/"
+"""What branches are called that are only another name of another branch. No data is shared by that."""
+
 NAMES = ("a", "b", "c", "t", "z", "d/x", "d/y", "修正")
 TEMPORARY = "tmp"
 
@@ -24,6 +27,7 @@ class Lineage:
     names: list[str]
     mark: str = ""
     ended: str = ""
+    logged: bool = True  # else git has written no log when it was made, and shows less of it
     unclear: bool = False  # git has not shown whether it is an earlier one: a person has to decide
 
 
@@ -34,9 +38,9 @@ class Model:
     there: dict[str, Lineage] = field(default_factory=dict)
     ended: list[Lineage] = field(default_factory=list)
 
-    def begin(self, name: str) -> None:
+    def begin(self, name: str, *, logged: bool = True) -> None:
         self.end(name)
-        self.there[name] = Lineage([name])
+        self.there[name] = Lineage([name], logged=logged and not name.startswith(ALIAS))
 
     def end(self, name: str) -> None:
         gone = self.there.pop(name, None)
@@ -52,14 +56,20 @@ class Model:
 
     def apply(self, step: Step) -> None:
         """What a git command that succeeded has done."""
-        match step:
-            case ("branch", "-m" | "-M", old, new):
+        match step[2:] if step[0] == "-c" else step:
+            case ("branch", "-m" | "-M", old, new) if old in self.there:  # else HEAD named it, and it did not exist
                 self.rename(old, new)
+            case ("symbolic-ref", "-d", ref):
+                self.end(ref.removeprefix("refs/heads/"))
             case ("branch", "-c" | "-C", _, new):
                 self.begin(new)
-            case ("branch", "-f", name, _):
-                if name not in self.there:
-                    self.begin(name)
+            case (
+                ("branch", "-f", name, _)
+                | ("update-ref", "--create-reflog", name, _)
+                | ("update-ref" | "symbolic-ref", name, _)
+            ) if name != "HEAD" and not name.startswith("-"):
+                if name.removeprefix("refs/heads/") not in self.there:
+                    self.begin(name.removeprefix("refs/heads/"), logged=step[0] != "-c" or "--create-reflog" in step)
             case ("branch", "-D", name) | ("update-ref", "-d", name):
                 self.end(name.removeprefix("refs/heads/"))
             case ("branch", name, *_) | ("worktree", "add", "-q", "-b", name, *_) if not name.startswith("-"):
@@ -97,14 +107,18 @@ class Sequence:
             *(self._rename,) * 5,
             *(self._rename_over, self._create, self._delete, self._copy, self._copy_over) * 2,
             *(self._swap, self._cycle, self._again, self._leave_twice, self._copy_and_leave, self._move_aside) * 2,
-            *(self._commit, self._pack, self._worktree, self._force),
+            *(self._commit, self._pack, self._worktree, self._force, self._plumbing, self._head, self._alias),
+            *(self._checked_out_elsewhere, self._exchange),
         ]
         if self.rewriting:
-            kinds += [self._collect, self._expire, self._wipe]
+            kinds += [self._collect, self._expire, self._wipe, self._purge]
         yield from self.dice.choice(kinds)()
 
     def _some(self) -> str:
-        return self.dice.choice(sorted(self.model.there) or ["a"])
+        return self.dice.choice(self._named() or ["a"])
+
+    def _named(self) -> list[str]:
+        return sorted(name for name in self.model.there if not name.startswith(ALIAS))
 
     def _free(self) -> str:
         return self.dice.choice([name for name in NAMES if name not in self.model.there] or ["free"])
@@ -132,7 +146,7 @@ class Sequence:
         yield from (("branch", "-m", *pair) for pair in ((one, TEMPORARY), (other, one), (TEMPORARY, other)))
 
     def _cycle(self) -> Iterator[Step]:
-        names = self.dice.sample(sorted(self.model.there), min(3, len(self.model.there)))
+        names = self.dice.sample(self._named(), min(3, len(self._named())))
         if len(names) == 3:
             a, b, c = names
             yield from (("branch", "-m", *pair) for pair in ((c, TEMPORARY), (b, c), (a, b), (TEMPORARY, a)))
@@ -175,6 +189,47 @@ class Sequence:
         self.trees += 1
         yield ("worktree", "add", "-q", "-b", self._free(), f"../tree-{self.trees}", "main")
         yield ("worktree", "remove", "--force", f"../tree-{self.trees}")
+
+    def _checked_out_elsewhere(self) -> Iterator[Step]:
+        """A branch gets another name while another worktree has it."""
+        self.trees += 1
+        name, tree = self._some(), f"../tree-{self.trees}"
+        yield ("worktree", "add", "-q", tree, name)
+        yield ("branch", "-m", name, self._free())
+        yield ("branch", name, "main")
+        if self.dice.random() < 0.5:
+            yield ("-C", tree, "checkout", "-q", "--detach")
+        else:
+            yield ("worktree", "remove", "--force", tree)
+            yield ("worktree", "prune")
+
+    def _plumbing(self) -> Iterator[Step]:
+        """Branches that are made, moved, and deleted by name, with a log or without."""
+        ref = f"refs/heads/{self.dice.choice([self._free(), self._some()])}"
+        how = self.dice.choice([(), ("--create-reflog",)])
+        off = self.dice.choice([(), ("-c", "core.logAllRefUpdates=false")])
+        yield (*off, "update-ref", *how, ref, self.dice.choice(["main", "main~1"]))
+        if self.dice.random() < 0.3:
+            yield ("update-ref", "-d", ref)
+
+    def _exchange(self) -> Iterator[Step]:
+        """What a forge does to give a branch another name: a new one at its commit, and the old one is deleted."""
+        name, new = self._some(), self._free()
+        yield ("update-ref", f"refs/heads/{new}", f"refs/heads/{name}")
+        yield ("update-ref", "-d", f"refs/heads/{name}")
+
+    def _head(self) -> Iterator[Step]:
+        yield ("symbolic-ref", "HEAD", f"refs/heads/{self.dice.choice([self._some(), self._free(), 'main', 'main'])}")
+
+    def _alias(self) -> Iterator[Step]:
+        alias = f"refs/heads/{ALIAS}{self.dice.choice('xy')}"
+        target = self.dice.choice([self._some(), self._free()])
+        yield self.dice.choice([("symbolic-ref", "-d", alias), ("symbolic-ref", alias, f"refs/heads/{target}")])
+
+    def _purge(self) -> Iterator[Step]:
+        """What people do to be rid of a large file."""
+        yield from self._wipe()
+        yield ("gc", "-q", "--prune=now")
 
     def _collect(self) -> Iterator[Step]:
         yield ("gc", "-q")

@@ -89,10 +89,17 @@ def _print(documents: list[view.Document], *, wide: bool) -> None:
 def _reasons(documents: list[view.Document]) -> Iterator[str]:
     """Why databases have failed or are waiting, one line each."""
     for document in documents:
-        for database in document["databases"] or [None]:
+        for database in _rows_of(document):
             state, why = _state(document, database)
             if why:
                 yield shown(f"{database['name'] if database else document['timeline']}: {state}{why}")
+
+
+def _rows_of(document: view.Document) -> list[view.Document | None]:
+    """Its databases, and a row without one if there is none that its branch has or waits for."""
+    databases: list[view.Document | None] = [*document["databases"]]
+    mine = [item for item in document["databases"] if not item["orphan"]]
+    return databases if mine or (databases and not document["doubt"]) else [*databases, None]
 
 
 class Interrupt:
@@ -144,7 +151,7 @@ def _lines(documents: list[view.Document], as_json: bool) -> dict[_Key, tuple[st
             state = json.dumps(_without(document, _RESTLESS))
             found[document["app"], document["timeline"]] = state, json.dumps(document)
             continue
-        for database in document["databases"] or [None]:
+        for database in _rows_of(document):
             name = database["name"] if database else "none assigned"
             line = shown("  ".join((document["app"], document["timeline"], "".join(_state(document, database)), name)))
             found[document["app"], document["timeline"], database["id"] if database else ""] = line, line
@@ -185,11 +192,7 @@ def _table(documents: list[view.Document], width: int | None) -> Iterator[str]:
     titles = ("APP", "TIMELINE", *(["INSTANCE"] if several else []), "STATUS", "DATABASE")
     columns = [table.Column(title, dropped=_DROPPED.get(title)) for title in titles]
     columns += [table.Column(title, right=True, dropped=_DROPPED[title]) for title in ("SIZE", "AGE")]
-    rows = [
-        _row(document, item, several, whole=width is None)
-        for document in documents
-        for item in document["databases"] or [None]
-    ]
+    rows = [_row(document, item, several, whole=width is None) for document in documents for item in _rows_of(document)]
     return table.lines(columns, rows, width=width, styled=colored(sys.stdout))
 
 

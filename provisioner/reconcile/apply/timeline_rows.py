@@ -79,6 +79,7 @@ def _pushed(note: UpdateTimeline) -> bool:
 
 def orphan(registry: Registry, app: App, actions: Sequence[Orphan], now: int, cause: str) -> None:
     """No branch gets these databases; what was said of their timelines is not true of the branches of that name now."""
+    lineages = [lineage_of(app, action.timeline.branch, action.lineage) or "" for action in actions]
     with registry.change():
         registry.save_databases(replace(item, hold=Hold.ORPHANED) for action in actions for item in action.databases)
         registry.save_timelines(
@@ -89,10 +90,10 @@ def orphan(registry: Registry, app: App, actions: Sequence[Orphan], now: int, ca
                 deployed="",
                 failure=None,
                 deployed_by="",
-                lineage="",
-                doubt="",
+                lineage=lineage,
+                doubt=action.doubt,
             )
-            for action in actions
+            for action, lineage in zip(actions, lineages, strict=True)
         )
         end_shares(registry, [share for action in actions for share in action.shares])
         ids = [(action, item.id) for action in actions for item in action.databases]

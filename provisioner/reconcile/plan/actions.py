@@ -92,12 +92,17 @@ class RenameTimeline:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """These databases of a timeline, and what it shares, are no longer its branch's, nor any other's: a person decides."""
+    """These databases of a timeline, and what it shares, are no longer its branch's, nor any other's: a person decides.
+
+    `lineage` and `doubt` are those of the branch that has its name now, if there is one.
+    """
 
     timeline: Timeline
     databases: tuple[Database, ...]
     shares: tuple[Share, ...]
     cause: str
+    lineage: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,20 @@ in it, the branch is gone (`Certainty.NAMED`), and a branch that is created unde
 
 Only after all logs have been rewritten, as ``git gc`` does, and without anchors, the text of the logs decides
 (`Certainty.SHOWN`): a log that continues from the last known line of it, by renames that lead to its branch without a
-gap. No time is read. If two branches may be the one, none is: neither order nor ties decide.
+gap. Or it is the very file that git made when it rewrote the anchored log, which two times of the kernel show: git creates it
+and drops the old one within an instant. No time in a log is read. If two branches may be the one, none is.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from provisioner.git.reflog import BranchLog, goes_on, goes_on_from, last_name, names
+from provisioner.git.reflog import goes_on, goes_on_from, is_copy, names
+from provisioner.reconcile.plan.doubts import Doubts
+from provisioner.reconcile.plan.evidence import REWRITING_NS, Evidence, KnownTimeline, last_of
 
 
 class Certainty(IntEnum):
@@ -25,39 +28,6 @@ class Certainty(IntEnum):
     NAMED = 0
     SHOWN = 1
     PROVEN = 2
-
-
-@dataclass(frozen=True, slots=True)
-class KnownTimeline:
-    """A timeline of a branch, as it was at the last look.
-
-    `place` is the branch whose log its anchor is now; empty if git has put the log aside, None if it is not a branch's log. Then
-    `words` is the content of the anchor. `digest` is that of the log when it was anchored. `holds`: it has data. Not `live`: its
-    branch has ended, and only one that is made under its name gets the data back.
-    """
-
-    branch: bytes
-    lineage: str
-    place: bytes | None
-    words: BranchLog | None
-    digest: str
-    holds: bool
-    live: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What git shows: its branches, and the logs of those that no anchor is of (`loose`; only where they are asked for).
-
-    `whole`: all other logs are as they were, so an anchor that belongs to no log proves that its branch is gone. `seen` are
-    renames that a registry without anchors has followed.
-    """
-
-    branches: Collection[bytes]
-    production: bytes
-    loose: Mapping[bytes, BranchLog]
-    whole: bool
-    seen: Collection[str] = ()
 
 
 @dataclass(slots=True)
@@ -97,7 +67,7 @@ class _Settlement:
             if item.place is not None:
                 self._proven(item, item.place)
             elif self._ended(item):
-                self._claim(item, _last(item), Certainty.NAMED)
+                self._claim(item, last_of(item), Certainty.NAMED)
         self._by_text()
         for branch, claims in self.claims.items():
             self._grant(branch, claims)
@@ -157,8 +127,8 @@ class _Settlement:
     def _by_text(self) -> None:
         if not self.told:
             return
-        stayed = {item.branch: self._goes_on(item, _last(item)) for item in self.told}
-        since = {_last(item): stayed[item.branch] for item in self.told if stayed[item.branch] >= 0}
+        stayed = {item.branch: self._goes_on(item, last_of(item)) for item in self.told}
+        since = {last_of(item): stayed[item.branch] for item in self.told if stayed[item.branch] >= 0}
         paths = {
             branch: names(log, branch, since.get(branch, -1), self.evidence.seen)
             for branch, log in self.evidence.loose.items()
@@ -168,17 +138,19 @@ class _Settlement:
             for name in dict.fromkeys(path[1:]):
                 if name != branch:
                     leaving[name].append(branch)
-        timelines = {item.branch for item in self.known}
-        opaque = [
-            branch
-            for branch, log in self.evidence.loose.items()
-            if not log.begins and len(paths[branch]) == 1 and branch not in timelines
-        ]
-        lasts = {_last(item) for item in self.told}
+        sure: dict[bytes, list[bytes]] = {
+            item.branch: [each for each in (last_of(item), *leaving.get(last_of(item), [])) if self._sure(item, each)]
+            for item in self.told
+        }
+        kept = any(self._goes_on(item, each) >= 0 for item in self.told for each in sure[item.branch])
+        doubts = Doubts(self.evidence, self.known, self.told, sure, kept=kept or self.evidence.kept)
+        lasts = {last_of(item) for item in self.told}
         for item in self.told:
-            others = leaving.get(_last(item), [])
-            able = [branch for branch in others if self._may_be(item, branch, paths[branch], lasts)]
-            self._tell(item, stayed[item.branch] >= 0, able, opaque)
+            others = leaving.get(last_of(item), [])
+            able = [
+                each for each in others if each in sure[item.branch] or self._may_be(item, each, paths[each], lasts)
+            ]
+            self._tell(item, sure[item.branch], able, doubts)
 
     def _goes_on(self, item: KnownTimeline, branch: bytes) -> int:
         """The position in a branch's log after the known part of an item's, by renames that lead there; -1: none."""
@@ -189,29 +161,37 @@ class _Settlement:
             return goes_on(log, item.words, item.branch, branch)
         return goes_on_from(log, item.digest, item.branch, branch)
 
-    def _may_be(self, item: KnownTimeline, branch: bytes, path: list[bytes], lasts: Collection[bytes]) -> bool:
-        """Is this the branch, by what its log says? `path` are the names that it had, the one that is sought among them."""
+    def _sure(self, item: KnownTimeline, branch: bytes) -> bool:
+        """Does its log go on from what is known, or is it the file that git made when it rewrote the anchored one?"""
+        log = self.evidence.loose.get(branch)
+        if log is None:
+            return False
         if self._goes_on(item, branch) >= 0:
             return True
-        if self.evidence.loose[branch].begins:  # made since the last look, unless nothing was known then
-            return not item.lineage and item.live and path[-1] == _last(item)
-        return next((name for name in reversed(path) if name in lasts), None) == _last(item)  # git has dropped lines
+        path = names(log, branch, -1, ())
+        if item.left is None or len(path) <= len(log.moves) or path[-1] != last_of(item):
+            return False
+        return 0 <= item.left - self.evidence.born.get(branch, item.left + 1) <= REWRITING_NS
 
-    def _tell(self, item: KnownTimeline, stayed: bool, able: Sequence[bytes], opaque: Sequence[bytes]) -> None:
-        """`stayed`: the branch of its name may be it; `able` are those that had the name since, and may be it."""
-        last = _last(item)
-        if len(able) == 1 and not stayed:
-            self._claim(item, able[0], Certainty.SHOWN)
-        elif able:
-            self._disown(item, "git does not show which branch it was renamed to", [*able, *([last] if stayed else [])])
-        elif stayed:
-            self._claim(item, last, Certainty.SHOWN)
-        elif last not in self.evidence.branches and item.lineage and opaque:
-            self._disown(item, "git does not show whether it was renamed", opaque)
+    def _may_be(self, item: KnownTimeline, branch: bytes, path: list[bytes], lasts: Collection[bytes]) -> bool:
+        """May this be the branch, by what its log says? `path` are the names that it had, the one that is sought among them."""
+        log = self.evidence.loose[branch]
+        if is_copy(log, branch):
+            return False
+        if log.begins:  # made since the last look, unless nothing was known then
+            return not item.lineage and item.live and path[-1] == last_of(item)
+        return next((name for name in reversed(path) if name in lasts), None) == last_of(item)  # git has dropped lines
+
+    def _tell(self, item: KnownTimeline, sure: Sequence[bytes], able: Sequence[bytes], doubts: Doubts) -> None:
+        """`sure` are the branches that it is by its log; `able` those that had its name since, and may be it."""
+        last = last_of(item)
+        possible = [*able, last] if last in sure else able
+        if len(possible) > 1:
+            self._disown(item, "git does not show which branch it was renamed to", possible)
+            return
+        branch = possible[0] if possible else last
+        candidates = [] if branch in sure else doubts.candidates(item, branch)
+        if candidates:
+            self._disown(item, "git does not show whether it was renamed", candidates)
         else:
-            self._claim(item, last, Certainty.NAMED)
-
-
-def _last(item: KnownTimeline) -> bytes:
-    """The last name that is known of its branch."""
-    return item.branch if item.words is None else last_name(item.words, item.branch)
+            self._claim(item, branch, Certainty.SHOWN if possible else Certainty.NAMED)

@@ -74,15 +74,18 @@ class _Planner:
         return Plan(tuple(actions), self.look.next_at)
 
     def _orphan(self, timeline: Timeline, cause: str) -> Orphan | None:
-        """Takes a timeline's databases from the branch that has its name now; None if it has no databases."""
+        """Takes a timeline's databases, and what may be its own, from the branch that has its name now; None if it has none."""
         mine = self.look.databases[timeline.id] + self.look.lost[timeline.id]
         databases = tuple(
             item for item in mine if item.hold in (None, Hold.CONNECTED) and item.intent is not Intent.PURGE
         )
         shares = tuple(self.look.shares[timeline.id].values())
-        if not databases and not shares:
+        there = timeline.branch in self.desired.branches
+        lineage = self.desired.lineages.get(timeline.branch, "") if there else ""
+        doubt = self.look.doubts(timeline.branch) if there else ""
+        if not databases and not shares and (not timeline.doubt or timeline.doubt == doubt):
             return None
-        return Orphan(timeline, databases, shares, cause)
+        return Orphan(timeline, databases, shares, cause, lineage, doubt)
 
     def _renewed(self, timeline: Timeline) -> Iterator[Action]:
         for database in self.look.databases[timeline.id]:

@@ -55,20 +55,22 @@ class PlannerContext:
 
     def doubt(self, timeline: Timeline) -> str:
         """The ids of the databases that may be its branch's, as long as a person can still decide that."""
-        new = self.doubts(timeline.branch) if timeline.of_branch else ""
-        if new or timeline.branch in self.desired.renewed:
-            return new
-        return " ".join(item for item in timeline.doubt.split() if item in self._orphans)
+        new = self.doubts(timeline.branch).split() if timeline.of_branch else []
+        old = [] if timeline.branch in self.desired.renewed else timeline.doubt.split()
+        return " ".join(dict.fromkeys([*new, *(item for item in old if item in self._orphans)]))
 
     def doubts(self, branch: bytes) -> str:
         """The ids of the databases that may be this branch's by what git shows now."""
-        names = self.desired.unclear.get(branch, ())
-        owned = (database for name in names for database in self._by_branch(name))
-        return " ".join(database.id for database in owned if database.hold in (None, Hold.ORPHANED))
-
-    def _by_branch(self, branch: bytes) -> list[Database]:
-        found = next((item for item in self.actual.timelines if item.of_branch and item.branch == branch), None)
-        return self.databases[found.id] if found else []
+        names = self.desired.unclear.get(branch)
+        found: list[str] = []
+        for timeline in self.actual.timelines if names else ():
+            if timeline.of_branch and timeline.branch in (names or ()):
+                owned = (item for item in self.databases[timeline.id] if item.hold in (None, Hold.ORPHANED))
+                found += [
+                    *(item.id for item in owned),
+                    *(each for each in timeline.doubt.split() if each in self._orphans),
+                ]
+        return " ".join(dict.fromkeys(found))
 
     def over_at(self, database: Database) -> int | None:
         """When (ms) an archived database has been kept for long enough, by both clocks; None if it is kept."""

@@ -1,0 +1,57 @@
+"""Which branches may be the one with a timeline's data, if no log shows it. Pure.
+
+A log that is rewritten once shows all: its anchor holds what it held until then, and the new file holds what came after. If it
+is rewritten twice between two looks, and loses its lines, it no longer shows a rename in between. Then a branch keeps its
+data by its name alone only if no other branch can have taken the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from provisioner.git.reflog import is_copy
+from provisioner.reconcile.plan.evidence import Evidence, KnownTimeline, last_of
+
+
+class Doubts:
+    """`told` are the timelines whose branches the logs have to tell; `sure` has for each the branches that do. `kept`: some
+    log still has lines that were known, so that not all logs have lost theirs."""
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        known: Sequence[KnownTimeline],
+        told: Sequence[KnownTimeline],
+        sure: Mapping[bytes, Sequence[bytes]],
+        *,
+        kept: bool,
+    ) -> None:
+        self.evidence, self.kept = evidence, kept
+        timelines = {item.branch for item in known}
+        certain = {each for found in sure.values() for each in found}
+        placed = {item.place for item in known}
+        self.unproven = {each for each in evidence.loose if not self._is_new(each)} - certain - {evidence.production}
+        self.unproven |= {last_of(item) for item in told if item.lineage} & (
+            set(evidence.branches) - evidence.loose.keys() - placed - {evidence.production}
+        )
+        self.strangers = [each for each in self.unproven - timelines if not evidence.loose[each].moves]
+        self.lost = [item for item in told if item.live and not sure[item.branch]]
+
+    def _is_new(self, branch: bytes) -> bool:
+        log = self.evidence.loose[branch]
+        return log.begins or is_copy(log, branch)
+
+    def candidates(self, item: KnownTimeline, branch: bytes) -> list[bytes]:
+        """Those that may be it, if it is not beyond doubt that `branch` is, or that it is gone and `branch` is a new one."""
+        if not self._may_have_lost_a_rename(item):
+            return self.strangers if branch not in self.evidence.branches and item.lineage else []
+        others = self.unproven - {branch} if item.live else set()
+        if branch not in self.unproven:
+            return sorted(others)
+        taken = any(each is not item for each in self.lost)
+        return [branch, *sorted(others)] if others or taken else []
+
+    def _may_have_lost_a_rename(self, item: KnownTimeline) -> bool:
+        if self.evidence.whole:
+            return False
+        return not self.kept or (item.words is not None and bool(item.words.lines))
