@@ -68,6 +68,7 @@ class Daemon:
         self._stopping = False
         self._inbox_watched = False
         self._short: dict[InstanceId, int] = {}
+        self._restock = False
         self._pushed_to = False
         self._looked = 0.0
         self._listened = 0.0
@@ -189,7 +190,7 @@ class Daemon:
         due = min(due, self._listened + LISTEN_SECONDS)
         if not self._inbox_watched:
             due = min(due, now + POLL_SECONDS)
-        if self._short:
+        if self._short or self._restock:
             if self._looked + QUIET_SECONDS <= now and self._queue.empty():
                 self._stock(registry)
                 return
@@ -240,6 +241,10 @@ class Daemon:
 
     def _stock(self, registry: Registry) -> None:
         """Use an idle moment to create some databases ahead, in proportion to the existing ones."""
+        if self._restock:  # counted when nothing waits for it
+            self._short, self._restock = registry.live_databases(), False
+        if not self._short:
+            return
         instance_id, live = self._short.popitem()
         instance = registry.instance_of(instance_id).storage(moved=True)
         wanted = MOST_SPARES if self._pushed_to else min(max(live, LEAST_SPARES), MOST_SPARES)
@@ -338,7 +343,7 @@ class Daemon:
             found = {"actions": outcome.actions, "branches": looked.branches, "ms": round(looked.took * 1000, 1)}
             self.log("info", "reconciled", app=app.slug, **found)
         if outcome is not None and (outcome.actions or not self._looked):
-            self._short = registry.live_databases()
+            self._restock = True
         self._looked = time.monotonic()
         watched.finish(outcome, looked.took, self._looked, now_ms(), again)
         watched.settled &= not looked.failure and not looked.jobs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from provisioner.core.errors import UnreadableRepository
 from provisioner.git.command import git
@@ -23,19 +23,30 @@ class _Entry(NamedTuple):
     message: bytes
 
 
-def parent(common_dir: bytes, branch: bytes, known: Collection[bytes], production: bytes) -> bytes | None:
-    """The branch that `branch` was created from, one of the `known`; None if that is unknown.
+class Candidates(Protocol):
+    """The branches that another one may have been created from."""
+
+    def among(self, names: Collection[bytes]) -> set[bytes]:
+        """Those with one of these `names`."""
+        ...
+
+    def all(self) -> set[bytes]: ...
+
+
+def parent(common_dir: bytes, branch: bytes, candidates: Candidates, production: bytes) -> bytes | None:
+    """The branch that `branch` was created from, one of the `candidates`; None if that is unknown.
+
+    All of them are read only if its reflog does not tell.
 
     A bare repository keeps no reflogs, and neither does one of reftables: there it is the branch that has the commit at
     which `branch` began, where that is one alone, or production among others.
     """
-    others = {name for name in known if name != branch}
-    said = _by_reflog(common_dir, branch)
-    possible = said & others
+    said = _by_reflog(common_dir, branch) - {branch}
+    possible = candidates.among(said) if said else set()
     if len(possible) == 1:
         return possible.pop()
     try:
-        found = _by_history(common_dir, branch, others)
+        found = _by_history(common_dir, branch, candidates.all() - {branch})
     except UnreadableRepository:  # a branch without commits, or a history that was cut off
         return None
     if possible:

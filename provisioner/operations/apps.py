@@ -163,10 +163,9 @@ def register(
 
 
 def _free(registry: Registry, slug: str) -> str:
-    taken = {app.slug for app in registry.apps()}
     number = 2
     candidate = slug
-    while candidate in taken:
+    while registry.app_called(candidate) is not None:
         candidate = f"{slug[:36]}-{number}"
         number += 1
     return candidate
@@ -249,6 +248,7 @@ def _changed(
 
 
 def _save(registry: Registry, changed: App) -> App:
-    if any(other.slug == changed.slug and other.id != changed.id for other in registry.apps()):
+    other = registry.app_called(changed.slug)
+    if other is not None and other.id != changed.id:
         raise ProvisionerError(f"app {changed.slug!r} already exists", "Choose another name: --name NAME")
     return registry.save_app(changed, now_ms())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, UsageError
-from provisioner.core.model import App, ConnectMode, Database, Instance
+from provisioner.core.model import App, ConnectMode, Instance
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.fork_reset import Scrubbing
@@ -14,6 +15,7 @@ from provisioner.operations.instance.names import successor
 from provisioner.operations.proposal import ProgressReporter, Proposal, Warned
 from provisioner.operations.reconcile_now import run, run_whole
 from provisioner.reconcile.apply.fork_sources import EMPTY, FORK, named
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
 from provisioner.registry.trouble import holds_production
 
@@ -52,11 +54,11 @@ def assign(
         registry.assign(instance, app, now_ms(), connect, begins, scrub=scrubbing.command, scrub_ms=scrubbing.limit_ms)
         reporter.say(f"{app.slug}: provisioning every timeline on {instance.slug}")
         run_whole(registry, app, "assign", reporter, steps=True)
-        live = [database for database in registry.databases(app.id) if database.live]
+        live = [database for database, _ in queries.live_databases(registry, app)]
         connected = sum(database.status == "connected" for database in live)
         how = f", {registry.connect_modes(app.id)[instance.id]}" if engine_of(instance).has_keys else ""
         yield f"{app.slug}: {connected} of {len(live)} databases connected{how}"
-        yield from _how_new_ones_begin(registry, app, instance, live, reporter)
+        yield from _how_new_ones_begin(registry, app, instance, reporter)
         rule = registry.scrubs(app.id).get(instance.id)
         if rule is not None:
             yield f"{app.slug}: scrub command, within {rule.limit_ms / 1000:g} s: {rule.command}"
@@ -69,16 +71,12 @@ def assign(
     return Proposal(do)
 
 
-def _how_new_ones_begin(
-    registry: Registry, app: App, instance: Instance, live: list[Database], reporter: ProgressReporter
-) -> Iterator[str]:
+def _how_new_ones_begin(registry: Registry, app: App, instance: Instance, reporter: ProgressReporter) -> Iterator[str]:
     begins = registry.new_branches(app.id)[instance.id]
     if begins != EMPTY:
         yield f"{app.slug}: new branches start from {begins.replace(FORK, 'a fork of ')}"
-    timelines = {timeline.id: timeline.branch for timeline in registry.timelines(app.id) if not timeline.preview}
-    known = {timelines[database.timeline_id] for database in live if database.timeline_id in timelines}
-    source = named(begins, known)
-    if source is not None and source not in known:
+    source = named(begins, partial(queries.branches_with_data, registry, app.id))
+    if source is not None and not queries.branches_with_data(registry, app.id, [source]):
         reporter.say(Warned(f"{app.slug}: no branch {shown(source)} exists; until it does, new databases start empty"))
 
 

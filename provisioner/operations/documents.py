@@ -16,6 +16,7 @@ from provisioner.core.model import (
     Hold,
     Instance,
     RunState,
+    Share,
     Status,
     Timeline,
     deploy_status,
@@ -71,13 +72,13 @@ class Reach:
 
 
 class _Sharing:
-    """Which databases of other timelines an app's timelines use."""
+    """Which databases of other timelines some timelines use, by these `shares`."""
 
-    def __init__(self, registry: Registry, app: App) -> None:
+    def __init__(self, registry: Registry, shares: Iterable[Share]) -> None:
         self._registry = registry
         self._used: dict[TimelineId, list[DatabaseId]] = {}
         self._users: dict[DatabaseId, list[TimelineId]] = {}
-        for share in shares(registry, app.id):
+        for share in shares:
             self._used.setdefault(share.timeline_id, []).append(share.database_id)
             self._users.setdefault(share.database_id, []).append(share.timeline_id)
 
@@ -106,16 +107,22 @@ def timelines(registry: Registry, app: App) -> list[Document]:
     for database in sorted(registry.databases(app.id), key=lambda database: database.status is Status.ARCHIVED):
         own.setdefault(database.timeline_id, []).append(database)
     there = sorted(registry.timelines(app.id), key=lambda timeline: (not timeline.production, timeline.name))
-    return _documents(registry, app, [(timeline, own.get(timeline.id, [])) for timeline in there])
+    return _documents(
+        registry, app, [(timeline, own.get(timeline.id, [])) for timeline in there], shares(registry, app.id)
+    )
 
 
 def timeline(registry: Registry, app: App, found: Timeline) -> Document | None:
     """The same for one timeline; None if it and its data are gone."""
-    return next(iter(_documents(registry, app, [(found, queries.databases_of(registry, found))])), None)
+    own = queries.databases_of(registry, found)
+    theirs = [*queries.shares_of(registry, found), *queries.shares_in(registry, [database.id for database in own])]
+    return next(iter(_documents(registry, app, [(found, own)], theirs)), None)
 
 
-def _documents(registry: Registry, app: App, listed: Iterable[tuple[Timeline, list[Database]]]) -> list[Document]:
-    sharing, reach = _Sharing(registry, app), Reach(registry, app.id)
+def _documents(
+    registry: Registry, app: App, listed: Iterable[tuple[Timeline, list[Database]]], shares: Iterable[Share]
+) -> list[Document]:
+    sharing, reach = _Sharing(registry, shares), Reach(registry, app.id)
     listed = list(listed)
     apps = AppDocuments(registry, app, [timeline for timeline, _ in listed])
     documents = []

@@ -118,10 +118,10 @@ def _sources(
         timeline = timeline_meant(registry, app, os.fsencode(source), reporter)
         return {item.instance_id: Source(item) for item in all_used(of_timeline(registry, app, timeline))}
     found: dict[InstanceId, Source] = {}
-    for database in registry.databases(app.id):
-        for kept in snapshots.snapshots(registry, database.id):
-            if kept.revision == commit and kept.cause == "revision":
-                found.setdefault(database.instance_id, Source(database, kept.id))
+    for kept in snapshots.at_revision(registry, app.id, commit):
+        database = registry.database(kept.database_id)
+        assert database is not None  # noqa: S101 - rows of databases are never deleted
+        found.setdefault(database.instance_id, Source(database, kept.id))
     missing = [item.slug for item in registry.assigned(app.id) if item.id not in found]
     if missing:
         raise NotResolved(

@@ -15,7 +15,6 @@ from provisioner.operations.reconcile_now import must_be_renewed, run
 from provisioner.operations.target import Target, of_timeline
 from provisioner.reconcile.changes import shares as sharing
 from provisioner.registry import queries
-from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
 
@@ -27,7 +26,7 @@ def share(registry: Registry, app: App, owner: Target, sharer: Target) -> Propos
         owner = owner.on(frozenset(item.id for item in sharer.instances))
     for instance in owner.instances:
         if instance.id in owner.assigned:
-            _must_be_possible(registry, app, owner.timeline, sharer.timeline, instance)
+            _must_be_possible(registry, owner.timeline, sharer.timeline, instance)
     databases = own_of(registry, owner)
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
@@ -65,7 +64,7 @@ def unshare(registry: Registry, app: App, sharer: Timeline, instance: Instance |
     return Proposal(do)
 
 
-def _must_be_possible(registry: Registry, app: App, owner: Timeline, sharer: Timeline, instance: Instance) -> None:
+def _must_be_possible(registry: Registry, owner: Timeline, sharer: Timeline, instance: Instance) -> None:
     """Raises ProvisionerError if the one cannot use the other's database."""
     name, other = shown(sharer.name), shown(owner.name)
     if owner.id == sharer.id:
@@ -73,7 +72,8 @@ def _must_be_possible(registry: Registry, app: App, owner: Timeline, sharer: Tim
     if sharer.production or sharer.protected:
         what = "is protected" if sharer.protected else "holds production's data"
         raise ProvisionerError(f"{name} {what}: it cannot share another timeline's database", "Choose another timeline")
-    for share in shares(registry, app.id):
+    theirs = queries.shares_of_all(registry, [owner.id, sharer.id])
+    for share in (*theirs, *queries.shares_in(registry, queries.ids_of(registry, sharer))):
         if share.instance_id != instance.id:
             continue
         if share.timeline_id == owner.id:

@@ -34,7 +34,7 @@ def observe_branches(registry: Registry, app: App, now: int, branches: Collectio
         return None
     timelines = queries.of_branches(registry, app.id, branches)
     databases = queries.databases_of_all(registry, [timeline.id for timeline in timelines])
-    used = queries.shared_of(registry, [database.id for database in databases])
+    used = queries.shares_in(registry, [database.id for database in databases])
     if used or not _independent(app, branches, timelines):
         return None
     there = read_named(app.git_dir, branches)

@@ -191,21 +191,17 @@ def _retire(registry: Registry, now: int) -> list[str]:
 def archive_all(registry: Registry, app: App, now: int, cause: str) -> None:
     """Archive and keep every live database of an app, whatever its refs say: its repository may be gone."""
     with app_locked(registry, app):
-        timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
-        live = [database for database in registry.databases(app.id) if database.live]
-        Applier(registry, app, now, cause).apply(
-            [Archive(database, timelines[database.timeline_id], cause, None) for database in live]
-        )
+        live = queries.live_databases(registry, app)
+        Applier(registry, app, now, cause).apply([Archive(*each, cause, None) for each in live])
 
 
 def archive_instance(registry: Registry, app: App, instance: Instance, now: int, cause: str) -> None:
     """Archive every live database of an app on an instance that was deleted, whatever its refs say."""
     with app_locked(registry, app):
         settle(registry, app, now)
-        timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
-        live = [item for item in registry.databases(app.id) if item.live and item.instance_id == instance.id]
+        live = queries.live_databases(registry, app, instance)
         Applier(registry, app, now, cause).apply(
-            [Archive(item, timelines[item.timeline_id], cause, item.purge_at) for item in live]
+            [Archive(item, timeline, cause, item.purge_at) for item, timeline in live]
         )
 
 

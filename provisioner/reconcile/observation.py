@@ -18,7 +18,6 @@ from provisioner.registry import queries
 from provisioner.registry.home.observed_time import recoverable_until, waited
 from provisioner.registry.instances import deleted
 from provisioner.registry.settled import settled
-from provisioner.registry.shares import shares
 from provisioner.registry.store import Registry
 
 
@@ -45,8 +44,10 @@ def observe(
         for item in deleted(registry)
     }
     quiet = settled(registry, app, now, gone)
-    shared = tuple(shares(registry, app.id))
-    unsettled = _held(registry, queries.timelines_of(registry, [*quiet.unsettled, *also]), shared)
+    looked_at = queries.timelines_of(registry, [*quiet.unsettled, *also])
+    sharing = [timeline.id for timeline in looked_at if timeline.sharing]  # every timeline that shares is looked at
+    shared = tuple(queries.shares_of_all(registry, sharing))
+    unsettled = _held(registry, looked_at, shared)
     seen = identities(app, quiet.lineages, quiet.marks, quiet.live | _expected(unsettled, gone))
     if problem := wrong(registry, app):  # another repository may have come to the path before its refs were read
         raise problem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 
-from provisioner.core.ids import DatabaseId, InstanceId
+from provisioner.core.ids import InstanceId
 from provisioner.core.model import Database, Instance
 from provisioner.registry.connection import printable
 from provisioner.registry.store import INSTANCE, Registry
@@ -24,11 +24,7 @@ class Deleted:
 
 def databases_of(registry: Registry, instance_id: InstanceId) -> list[Database]:
     """The databases on an instance that still have, or are to have, data; of every app, registered or not."""
-    rows = registry.rows(
-        "select id from database where instance_id = ? and status <> 'purged' order by rowid", instance_id
-    )
-    found = (registry.database(DatabaseId(str(row[0]))) for row in rows)
-    return [database for database in found if database is not None]
+    return registry.databases_where("instance_id = ? and status <> 'purged' order by rowid", instance_id)
 
 
 def save_instance(registry: Registry, instance: Instance, now: int, detail: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
 from provisioner.core.ids import AppId, DatabaseId, RunId, TimelineId
-from provisioner.core.model import App, Database, Run, Share, Timeline
+from provisioner.core.model import App, Database, Instance, Run, Share, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.registry.runs import runs
 from provisioner.registry.store import Registry
@@ -66,6 +66,21 @@ def of_branches(registry: Registry, app_id: AppId, branches: Iterable[bytes]) ->
     condition = "app_id = ? and branch in ({}) and not preview"
     found = (registry.timelines_where(condition.format(marks), app_id, *batch) for marks, batch in _batches(branches))
     return [timeline for some in found for timeline in some]
+
+
+def branches_with_data(registry: Registry, app_id: AppId, names: Iterable[bytes] | None = None) -> set[bytes]:
+    """The branches of an app that have or use a live database; of those with one of these `names`, if they are given."""
+    question = (
+        "select branch from timeline where app_id = ?{} and not preview and (exists (select 1 from database"
+        " where timeline_id = timeline.id and status not in ('archived', 'purged'))"
+        " or exists (select 1 from share where share.timeline_id = timeline.id))"
+    )
+    if names is None:
+        rows = registry.rows(question.format(""), app_id)
+    else:
+        parts = ((f" and branch in ({marks})", batch) for marks, batch in _batches(names))
+        rows = [row for part, batch in parts for row in registry.rows(question.format(part), app_id, *batch)]
+    return {bytes(row[0]) for row in rows}  # type: ignore[call-overload]
 
 
 def previews(registry: Registry, app_id: AppId, skip: int, most: int) -> list[Timeline]:
@@ -136,6 +151,28 @@ def databases_of_all(registry: Registry, timeline_ids: Iterable[TimelineId]) -> 
     return [database for some in found for database in some]
 
 
+def live_databases(registry: Registry, app: App, instance: Instance | None = None) -> list[tuple[Database, Timeline]]:
+    """An app's live databases, of all of its instances or of one, with their timelines."""
+    live = "status not in ('archived', 'purged')"
+    if instance is None:
+        found = registry.databases_where(
+            f"timeline_id in (select id from timeline where app_id = ?) and {live} order by rowid", app.id
+        )
+    else:
+        found = registry.databases_where(
+            f"instance_id = ? and {live} and exists (select 1 from timeline where timeline.id = timeline_id and app_id = ?)"
+            " order by rowid",
+            *(instance.id, app.id),
+        )
+    return with_timelines(registry, found)
+
+
+def with_timelines(registry: Registry, databases: Sequence[Database]) -> list[tuple[Database, Timeline]]:
+    """Each database with its timeline."""
+    timelines = {item.id: item for item in timelines_of(registry, {item.timeline_id for item in databases})}
+    return [(database, timelines[database.timeline_id]) for database in databases]
+
+
 def databases_by_ids(registry: Registry, ids: Iterable[DatabaseId]) -> list[Database]:
     """The databases with these ids, whatever became of them."""
     found = (registry.databases_where(f"id in ({marks})", *batch) for marks, batch in _batches(ids))
@@ -195,19 +232,21 @@ def shares_of(registry: Registry, timeline: Timeline) -> list[Share]:
 
 def shares_of_all(registry: Registry, timeline_ids: Iterable[TimelineId]) -> list[Share]:
     """What the timelines with these ids use of others, the first of each first."""
+    return _shares(registry, "timeline_id", timeline_ids)
+
+
+def _shares(registry: Registry, column: str, values: Iterable[str]) -> list[Share]:
     question = (
-        "select timeline_id, instance_id, database_id, created_at, id from share where timeline_id in ({})"
+        f"select timeline_id, instance_id, database_id, created_at, id from share where {column} in ({{}})"
         " order by created_at, rowid"
     )
-    found = (registry.rows(question.format(marks), *batch) for marks, batch in _batches(timeline_ids))
+    found = (registry.rows(question.format(marks), *batch) for marks, batch in _batches(values))
     return [Share(*row) for some in found for row in some]  # type: ignore[arg-type]
 
 
-def shared_of(registry: Registry, database_ids: Iterable[str]) -> list[str]:
-    """Of the databases with these ids, those that other timelines use."""
-    question = "select distinct database_id from share where database_id in ({})"
-    found = (registry.rows(question.format(marks), *batch) for marks, batch in _batches(database_ids))
-    return [str(row[0]) for some in found for row in some]
+def shares_in(registry: Registry, database_ids: Iterable[DatabaseId]) -> list[Share]:
+    """The uses of the databases with these ids by other timelines, the first of each first."""
+    return _shares(registry, "database_id", database_ids)
 
 
 def used_of_others(registry: Registry, timeline: Timeline) -> list[Database]:

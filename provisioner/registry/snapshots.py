@@ -43,9 +43,20 @@ def snapshots(registry: Tables, database_id: DatabaseId) -> list[Snapshot]:
 def find_snapshots(registry: Tables, beginning: str) -> list[Snapshot]:
     """The snapshots that can be restored whose id begins so."""
     rows = registry.rows(
-        f"select {SNAPSHOT.select} from snapshot where state = 'kept' and substr(id, 1, ?) = ?",
-        len(beginning),
+        f"select {SNAPSHOT.select} from snapshot where state = 'kept'"
+        " and id >= ?1 and id < ?1 || '~' and substr(id, 1, length(?1)) = ?1",
         beginning,
+    )
+    return [SNAPSHOT.read(row) for row in rows]
+
+
+def at_revision(registry: Tables, app_id: AppId, revision: str) -> list[Snapshot]:
+    """The snapshots that were taken when a timeline of the app left this revision, the first database's first."""
+    rows = registry.rows(
+        f"select {SNAPSHOT.select} from snapshot cross join database on database.id = database_id cross join timeline"
+        " on timeline.id = timeline_id where snapshot.revision = ? and cause = 'revision' and state = 'kept'"
+        " and app_id = ? and status <> 'purged' order by database.rowid, snapshot.rowid desc",
+        *(revision, app_id),
     )
     return [SNAPSHOT.read(row) for row in rows]
 

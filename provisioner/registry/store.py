@@ -98,6 +98,10 @@ class Registry(Tables):
         rows = self.named(f"select {INSTANCE} from instance where deleted_at is null order by created_at, slug")
         return [self.instance(row) for row in rows]
 
+    def instance_called(self, slug: str) -> Instance | None:
+        rows = self.named(f"select {INSTANCE} from instance where slug = ? and deleted_at is null", slug)
+        return self.instance(rows[0]) if rows else None
+
     def instance_of(self, instance_id: InstanceId) -> Instance:
         """The instance with this id, deleted or not."""
         return self.instance(self.named(f"select {INSTANCE} from instance where id = ?", instance_id)[0])

@@ -103,7 +103,12 @@ def test_a_command_about_all_branches_costs_little_for_each(
     assert grown.calls <= most.calls * more
 
 
-RULES = {"rename": "empty", "fork of production": "fork:production", "fork of a branch": f"fork:{ONE}"}
+RULES = {
+    "rename": "empty",
+    "fork of production": "fork:production",
+    "fork of a branch": f"fork:{ONE}",
+    "fork of the parent": "fork:parent",
+}
 """What becomes of a branch that git makes or renames, and the rule for new branches by which it does."""
 
 

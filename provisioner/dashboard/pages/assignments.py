@@ -126,7 +126,7 @@ def unassign(visit: PageContext, _: ProgressReporter) -> RequestedChange:
 def _meant(visit: PageContext) -> tuple[Instance, App]:
     """The instance and the app that the form names. Raises Missing and ProvisionerError."""
     slug, other = visit.form.get("app", ""), visit.form.get("instance", "")
-    app = next((app for app in visit.registry.apps() if app.slug == slug), None)
+    app = visit.registry.app_called(slug)
     if app is None:
         raise Missing(f"no app named {slug[:100]!r}", "See the list of apps")
     return instances.find(visit.registry, other[:100]), app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +12,7 @@ from provisioner.dashboard.pages.states import StatusLabel, state_of
 from provisioner.dashboard.web.context import PageContext
 from provisioner.operations import documents
 from provisioner.reconcile.plan.planner_context import expires_at
-from provisioner.registry.shares import shares
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
 AT_ONCE: Final = 100
@@ -63,18 +64,16 @@ def rows(visit: PageContext, *, app_id: AppId | None = None, instance_id: Instan
     found = registry.listed(app_id=app_id, instance_id=instance_id, text=text, skip=skip, most=AT_ONCE + 1)
     apps = {app.id: app for app in registry.apps()}
     reaches: dict[str, documents.Reach] = {}
-    sharing: dict[str, _AppShares] = {}
+    sharing = _Shares(registry, [(timeline, database) for _, timeline, database in found[:AT_ONCE]])
     made = []
     for slug, timeline, database in found[:AT_ONCE]:
         app = apps.get(timeline.app_id)
         reach = reaches.get(timeline.app_id)
         if reach is None:
             reach = reaches[timeline.app_id] = documents.Reach(registry, timeline.app_id)
-            sharing[timeline.app_id] = _AppShares(registry, timeline.app_id)
         document = documents.document(database, reach)
         over = expires_at(app, timeline) if app is not None and timeline.gone_at is None else None
-        shared = sharing[timeline.app_id]
-        use, users = shared.use(timeline, database), shared.users(database)
+        use, users = sharing.use(timeline, database), sharing.users(database)
         state = state_of(app, timeline, database, use.database if use is not None else None)
         made.append(DatabaseRow(slug, timeline, database, document, over, state, use, users))
     return DatabasePage(
@@ -87,16 +86,17 @@ def rows(visit: PageContext, *, app_id: AppId | None = None, instance_id: Instan
 
 def use_of(registry: Registry, timeline: Timeline, database: Database) -> Use | None:
     """The database that the timeline uses instead of this one."""
-    return _AppShares(registry, timeline.app_id).use(timeline, database)
+    return _Shares(registry, [(timeline, database)]).use(timeline, database)
 
 
-class _AppShares:
-    """Which timelines of an app use which other timeline's database: read from the registry once."""
+class _Shares:
+    """Which of these databases other timelines use, and what their own timelines use instead: read once."""
 
-    def __init__(self, registry: Registry, app_id: AppId) -> None:
+    def __init__(self, registry: Registry, rows: Sequence[tuple[Timeline, Database]]) -> None:
         self._registry = registry
-        self._shares = shares(registry, app_id)
-        self._by_place = {(share.timeline_id, share.instance_id): share for share in self._shares}
+        used = queries.shares_of_all(registry, {timeline.id for timeline, _ in rows})
+        self._by_place = {(share.timeline_id, share.instance_id): share for share in used}
+        self._shares = queries.shares_in(registry, {database.id for _, database in rows})
 
     def use(self, timeline: Timeline, database: Database) -> Use | None:
         """What is used instead of this one, which was archived for it."""

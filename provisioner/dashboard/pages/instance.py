@@ -40,7 +40,7 @@ def page(visit: PageContext) -> Response:
 def found(visit: PageContext) -> Instance:
     """The instance of the path. Raises Missing."""
     slug = visit.parameter("slug")
-    instance = next((each for each in visit.registry.instances() if each.slug == slug), None)
+    instance = visit.registry.instance_called(slug)
     if instance is None:
         raise Missing(f"no instance named {slug[:100]!r}", "See the list of databases")
     return instance

@@ -18,7 +18,7 @@ NAMES: Final = 50
 
 def app_of(visit: PageContext) -> App:
     slug = visit.parameter("slug")
-    found = next((each for each in visit.registry.apps() if each.slug == slug), None)
+    found = visit.registry.app_called(slug)
     if found is None:
         raise Missing(f"no app named {slug[:100]!r}", "See the list of apps")
     return found

@@ -19,7 +19,7 @@ from provisioner.reconcile.changes.instance_deletion import delete_instance, rec
 from provisioner.reconcile.controller import archive_instance
 from provisioner.registry import queries
 from provisioner.registry.home.observed_time import recoverable_until
-from provisioner.registry.instances import Deleted, deleted
+from provisioner.registry.instances import Deleted, databases_of, deleted
 from provisioner.registry.store import Registry
 
 
@@ -65,7 +65,7 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
 def recover(registry: Registry, found: Deleted) -> Proposal:
     """Recover a deleted instance, with its databases and its assignments."""
     instance = found.instance
-    if any(other.slug == instance.slug for other in registry.instances()):
+    if registry.instance_called(instance.slug) is not None:
         raise ProvisionerError(
             f"another instance is now called {instance.slug!r}",
             f"Rename that one first: provisioner instance edit {instance.slug} --name NAME",
@@ -117,12 +117,10 @@ def find_deleted(registry: Registry, slug: str) -> Deleted:
 
 def _held(registry: Registry, instance: Instance) -> list[Held]:
     """The databases with data on an instance, production's first, then by app and timeline."""
-    found = []
-    for app in registry.apps(removed=True):
-        timelines = {timeline.id: timeline for timeline in registry.timelines(app.id)}
-        for database in registry.databases(app.id):
-            if database.instance_id == instance.id and database.connected_at is not None:
-                found.append((app, timelines[database.timeline_id], database))
+    apps = {app.id: app for app in registry.apps(removed=True)}
+    there = [database for database in databases_of(registry, instance.id) if database.connected_at is not None]
+    pairs = queries.with_timelines(registry, there)
+    found = [(apps[timeline.app_id], timeline, database) for database, timeline in pairs]
     return sorted(found, key=lambda item: (not item[1].production, item[0].slug, item[1].name, item[2].created_at))
 
 

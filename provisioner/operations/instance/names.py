@@ -28,9 +28,8 @@ DEFAULT_ENGINE = "deno-kv"
 
 
 def find(registry: Registry, slug: str) -> Instance:
-    for instance in registry.instances():
-        if instance.slug == slug:
-            return instance
+    if (instance := registry.instance_called(slug)) is not None:
+        return instance
     near = nearest(slug, [instance.slug for instance in registry.instances()])
     raise NotResolved(f"no instance named {slug!r}", "List instances: provisioner instance list", candidates=near)
 
@@ -61,7 +60,7 @@ def parse_name(text: str) -> str:
 
 
 def must_be_free(registry: Registry, slug: str) -> None:
-    if any(other.slug == slug for other in registry.instances()):
+    if registry.instance_called(slug) is not None:
         raise ProvisionerError(f"instance {slug!r} already exists", "Choose another name")
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from provisioner.core.ids import DatabaseId
+from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import App, Database, Timeline
 from provisioner.core.naming import BRANCH_PREFIX
 from provisioner.git.parents import parent
@@ -17,6 +18,8 @@ FORK = "fork:"
 _PRODUCTION, _PARENT = FORK + "production", FORK + "parent"
 
 Made = tuple[Timeline, Database]
+_Place = tuple[bytes, InstanceId]
+_Used = dict[_Place, DatabaseId]
 
 
 def origins(registry: Registry, app: App, made: Sequence[Made]) -> Iterator[tuple[Database, DatabaseId | None, str]]:
@@ -27,21 +30,15 @@ def origins(registry: Registry, app: App, made: Sequence[Made]) -> Iterator[tupl
     rules = registry.new_branches(app.id)
     if all(rules.get(database.instance_id, EMPTY) == EMPTY for _, database in made):
         return
-    there = _there(registry, app, rules.values())
-    found = {
-        (timeline.branch, database.instance_id): database.id
-        for timeline, database in (*_live(registry, there), *made)
-        if not timeline.preview
-    }
-    by_id = {timeline.id: timeline.branch for timeline in there}
-    for share in queries.shares_of_all(registry, by_id):
-        found[by_id[share.timeline_id], share.instance_id] = share.database_id
-    branches = {branch for branch, _ in found}
-    for timeline, database in made:
-        rule = rules.get(database.instance_id, EMPTY)
-        if rule == EMPTY or not timeline.of_branch:
-            continue
-        source = _branch(app, timeline, rule, branches)
+    new = {(timeline.branch, database.instance_id): database.id for timeline, database in made if not timeline.preview}
+    branches = _Branches(registry, app, frozenset(branch for branch, _ in new))
+    wanted = [
+        (timeline, database, _branch(app, timeline, rule, branches))
+        for timeline, database in made
+        if (rule := rules.get(database.instance_id, EMPTY)) != EMPTY and timeline.of_branch
+    ]
+    found = _used(registry, app, {source for _, _, source in wanted if source is not None}, new)
+    for _, database, source in wanted:
         if source is None:
             yield database, None, "git does not record which branch it was created from: it starts empty"
             continue
@@ -52,39 +49,45 @@ def origins(registry: Registry, app: App, made: Sequence[Made]) -> Iterator[tupl
         yield database, origin, f"a fork of {shown}" if origin else f"{shown} has no database: it starts empty"
 
 
-def _there(registry: Registry, app: App, rules: Collection[str]) -> list[Timeline]:
-    """The timelines that a database may be a fork of by these rules: all of an app's only if git must show which branch
-    another was created from."""
-    if _PARENT in rules:
-        return [timeline for timeline in registry.timelines(app.id) if not timeline.preview]
-    branches = {app.production}
-    for rule in rules:
-        if rule not in (EMPTY, _PRODUCTION):
-            branch = os.fsencode(rule.removeprefix(FORK))
-            branches |= {branch, branch.removeprefix(BRANCH_PREFIX)}
-    return queries.of_branches(registry, app.id, branches)
+def _used(registry: Registry, app: App, branches: Collection[bytes], new: Mapping[_Place, DatabaseId]) -> _Used:
+    """What is used on these branches: shared databases, then the `new` ones, then live ones."""
+    there = {timeline.id: timeline.branch for timeline in queries.of_branches(registry, app.id, branches)}
+    live = (database for database in queries.databases_of_all(registry, there) if database.live)
+    found: _Used = {(there[database.timeline_id], database.instance_id): database.id for database in live}
+    found |= new
+    for share in queries.shares_of_all(registry, there):
+        found[there[share.timeline_id], share.instance_id] = share.database_id
+    return found
 
 
-def _live(registry: Registry, timelines: Sequence[Timeline]) -> Iterator[Made]:
-    """The live databases of these timelines, each with its own."""
-    by_id = {timeline.id: timeline for timeline in timelines}
-    for database in queries.databases_of_all(registry, by_id):
-        if database.live:
-            yield by_id[database.timeline_id], database
+@dataclass(frozen=True, slots=True)
+class _Branches:
+    """The branches of an app whose data a new branch may start from, the `new` ones included."""
+
+    registry: Registry
+    app: App
+    new: frozenset[bytes]
+
+    def among(self, names: Collection[bytes]) -> set[bytes]:
+        return queries.branches_with_data(self.registry, self.app.id, names) | self.new.intersection(names)
+
+    def all(self) -> set[bytes]:
+        return queries.branches_with_data(self.registry, self.app.id) | self.new
 
 
-def _branch(app: App, timeline: Timeline, rule: str, known: set[bytes]) -> bytes | None:
+def _branch(app: App, timeline: Timeline, rule: str, branches: _Branches) -> bytes | None:
     if rule == _PRODUCTION:
         return app.production
     if rule == _PARENT:
-        return parent(app.git_dir, timeline.branch, known, app.production)
-    return named(rule, known)
+        return parent(app.git_dir, timeline.branch, branches, app.production)
+    return named(rule, branches.among)
 
 
-def named(rule: str, known: set[bytes]) -> bytes | None:
+def named(rule: str, among: Callable[[Collection[bytes]], set[bytes]]) -> bytes | None:
     """The branch that a rule names, also as ``status`` shows it; None where it names none, but production or a parent."""
     if rule in (EMPTY, _PRODUCTION, _PARENT):
         return None
     branch = os.fsencode(rule.removeprefix(FORK))
     short = branch.removeprefix(BRANCH_PREFIX)
+    known = among({branch, short})
     return short if branch not in known and short in known else branch

@@ -9,7 +9,7 @@ from provisioner.core.ids import TimelineId
 from provisioner.core.model import App, Database, Status, Timeline
 from provisioner.reconcile.changes.snapshots import keep_newest, take_snapshots
 from provisioner.reconcile.plan.actions import Action, RenameTimeline, UpdateTimeline
-from provisioner.registry.queries import databases_of
+from provisioner.registry.queries import databases_of, databases_of_all
 from provisioner.registry.store import Registry
 
 REVISION = "revision"
@@ -23,7 +23,7 @@ def moves(registry: Registry, app: App, actions: Sequence[Action]) -> list[Moved
     if not app.snapshot_revisions:
         return []
     left = {timeline.id: timeline for timeline in _moved(actions)}
-    connected = {database.timeline_id for database in registry.databases(app.id) if _has_data(database)}
+    connected = {database.timeline_id for database in databases_of_all(registry, left) if _has_data(database)}
     return [(timeline.id, timeline.revision) for timeline in left.values() if timeline.id in connected]
 
 

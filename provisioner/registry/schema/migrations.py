@@ -430,6 +430,13 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """,
     ),
     ("0020_events", readiness.MIGRATION),
+    (
+        "0021_lookups",
+        """
+        create index database_instance on database (instance_id, timeline_id) where status <> 'purged';
+        create index snapshot_revision on snapshot (revision) where cause = 'revision' and state = 'kept';
+        """,
+    ),
 )
 
 
