@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 from provisioner.cli import standard_input
 from provisioner.cli.context import the_app, the_home
-from provisioner.cli.selectors import NamedTarget, load, parse
+from provisioner.cli.selectors import NamedTarget, load_to_read, parse
 from provisioner.core.errors import NotReady, NotResolved, ProvisionerError
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines import open_store as stores
@@ -27,6 +28,7 @@ from provisioner.operations.lookup import called, known_timeline
 from provisioner.operations.target import Target, all_used, only_one
 from provisioner.registry.locations import place_of
 from provisioner.registry.store import Registry
+from provisioner.system.temp_dirs import directory
 
 _FILES = ("/", "./", "../", "~")
 _URLS = ("http://", "https://")
@@ -41,6 +43,7 @@ class DataSource:
     where: str
     app: App | None = None
     database: Database | None = None
+    kept: bool = False  # the file of a snapshot, which only a copy is read of
 
     @property
     def remote(self) -> bool:
@@ -60,7 +63,7 @@ def source_of(wanted: NamedTarget) -> DataSource | WholeDatabase:
     target = registered(wanted)
     if target is None:
         return _outside(wanted)
-    return located(target.app, only_one(target))
+    return located(target, only_one(target))
 
 
 def place(wanted: NamedTarget) -> DataSource:
@@ -71,7 +74,7 @@ def place(wanted: NamedTarget) -> DataSource:
     keyed = with_keys(target)
     if len(keyed) > 1:
         only_one(target)
-    found = located(target.app, keyed[0] if keyed else only_one(target))
+    found = located(target, keyed[0] if keyed else only_one(target))
     if isinstance(found, WholeDatabase):
         raise ProvisionerError(
             f"{found.database.name} is a {found.instance.engine} database, not a Deno KV database",
@@ -85,10 +88,20 @@ def with_keys(target: Target) -> tuple[Database, ...]:
     return tuple(item for item in all_used(target) if engine_of(target.instance_of(item)).dumps is None)
 
 
-def located(app: App, database: Database) -> DataSource | WholeDatabase:
-    """The location of a database in the registry. Raises NotResolved if it has no data."""
+def located(target: Target, database: Database) -> DataSource | WholeDatabase:
+    """The location of one of a target's databases, or of a snapshot of it. Raises NotResolved if it has no data."""
+    app = target.app
     with Registry.open(the_home()) as registry:
         on = registry.storage_of(database)
+    kept = next((item for item in target.past if item.database_id == database.id), None)
+    if kept is not None:
+        path = engine_of(on).snapshot_file(on, database, kept.id)
+        if path is None:
+            raise ProvisionerError(
+                f"snapshot {kept.id} of {database.name} is kept on its server and cannot be read alone",
+                f"Fork it to a branch: provisioner database fork {target.name}@{{{kept.id}}} BRANCH",
+            )
+        return DataSource(f"{database.name}@{{{kept.id[:8]}}}", path, kept=True)
     if engine_of(on).dumps is not None:
         return WholeDatabase(app, database, on)
     if database.connected_at is None:
@@ -113,10 +126,10 @@ def registered(wanted: NamedTarget) -> Target | None:
         return None
     with Registry.open(home) as registry:
         if name is None:
-            return load(registry, wanted)
+            return load_to_read(registry, wanted)
         if is_file and not _is_known(registry, name, wanted.selectors.app):
             return None
-        return load(registry, parse(name, wanted.selectors))
+        return load_to_read(registry, parse(name, wanted.selectors))
 
 
 def _is_known(registry: Registry, name: str, slug: str | None) -> bool:
@@ -148,6 +161,10 @@ def snapshot(wanted: DataSource, *, pages: bool = False) -> Iterator[StoreSnapsh
 def opened(wanted: DataSource, *, create: bool = False) -> Iterator[Store]:
     """The store of a database; `create` allows a file that does not exist yet."""
     path = wanted.where
+    if wanted.kept:
+        with directory(the_home()) as scratch, closing(SqliteStore(_copied(path, scratch))) as copy:
+            yield copy
+        return
     if wanted.database is not None and not path:
         if wanted.database.status is not Status.ARCHIVED:
             must_be_connected(wanted)
@@ -163,6 +180,16 @@ def opened(wanted: DataSource, *, create: bool = False) -> Iterator[Store]:
         store = SqliteStore(path, must_exist=not create)
     with closing(store):
         yield store
+
+
+def _copied(path: str, into: str) -> str:
+    """A copy of a snapshot's file: SQLite writes beside what it reads."""
+    target = os.path.join(into, "snapshot.sqlite3")
+    try:
+        shutil.copyfile(path, target)
+    except OSError as error:
+        raise ProvisionerError(f"{path} cannot be read: {error.strerror}") from error
+    return target
 
 
 def must_be_connected(wanted: DataSource) -> None:

@@ -8,16 +8,19 @@ meaning only.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
+from provisioner.cli import moments
 from provisioner.cli.common_options import note
 from provisioner.cli.context import apps_meant, the_app, the_home
 from provisioner.cli.terminal import TERMINAL
+from provisioner.core.clock import rfc3339
 from provisioner.core.errors import NotResolved, UsageError
 from provisioner.core.model import App, Timeline
 from provisioner.core.unconnected import RECONCILE
@@ -51,6 +54,7 @@ class NamedTarget:
     selectors: Selectors
     text: str | None = None
     checked_out: bool = False
+    moment: str | None = None  # behind NAME: @{MOMENT}
 
     @property
     def by_selector(self) -> bool:
@@ -147,21 +151,32 @@ def parse(text: str, selectors: Selectors) -> NamedTarget:
     said = NamedTarget(selectors)
     if said.by_selector:
         raise UsageError(f"{text!r} and --branch, --timeline or --revision cannot be used together", "Choose one")
+    whole, (text, moment) = text, divided(text)
     app, colon, name = text.partition(":")  # git allows no colon in a branch's name
     if not colon:
         app, name = "", text
-    if not name or (colon and not app):
-        raise UsageError(f"{text!r} is not a target", "Use a branch, a timeline, a database, or APP:NAME")
+    name = HERE if moment is not None and not name else name  # @{MOMENT} is the checkout's
+    if not name or (colon and not app) or moment == "":
+        raise UsageError(f"{whole!r} is not a target", "Use a branch, a timeline, a database, or APP:NAME")
     if app and selectors.app not in (None, app):
         raise UsageError(f"{text!r} and --app {selectors.app} name two apps", "Omit one")
     slug = app or selectors.app
     chosen = Selectors(slug, instance=selectors.instance)
-    return NamedTarget(chosen, checked_out=True) if name == HERE else NamedTarget(chosen, name)
+    here = name == HERE
+    return NamedTarget(chosen, None if here else name, checked_out=here, moment=moment)
+
+
+def divided(text: str) -> tuple[str, str | None]:
+    """NAME, and the moment of ``NAME@{MOMENT}``; None if it has none. Git allows no ``@{`` in a branch's name."""
+    name, at, rest = text.partition("@{")
+    return (name, rest.removesuffix("}")) if at and rest.endswith("}") else (text, None)
 
 
 def load(registry: Registry, wanted: NamedTarget, app: App | None = None) -> Target:
     """The timeline and its databases, in `app` unless another app is given. A branch that git has and the registry does not
     know yet is provisioned first, unless nothing may be changed. Raises NotResolved."""
+    if wanted.moment is not None:
+        return _at_moment(registry, wanted, app)
     target = _loaded(registry, wanted, app)
     by_itself = wanted.text is not None and lookup.called(registry, wanted.text)
     if not by_itself and not lookup.is_as_known(
@@ -175,9 +190,30 @@ def load(registry: Registry, wanted: NamedTarget, app: App | None = None) -> Tar
     return target
 
 
+def _at_moment(registry: Registry, wanted: NamedTarget, app: App | None) -> Target:
+    target = load(registry, replace(wanted, moment=None), app)
+    if wanted.moment != moments.PARENT:
+        raise UsageError(
+            f"{target.name}@{{{wanted.moment}}} is data of the past, which can only be read",
+            f"To restore it, run: provisioner database restore {target.name} {shlex.quote(str(wanted.moment))}",
+        )
+    return moments.parent(registry, target)
+
+
+def load_to_read(registry: Registry, wanted: NamedTarget, app: App | None = None) -> Target:
+    """As `load`, and for ``NAME@{MOMENT}`` the data of that moment. Raises NotResolved."""
+    if wanted.moment in (None, moments.PARENT):
+        return load(registry, wanted, app)
+    target = load(registry, replace(wanted, moment=None), app)
+    past = tuple(moments.at(registry, target, str(wanted.moment)))
+    taken = rfc3339(min(item.created_at for item in past))
+    note(f"provisioner: note: {target.name}@{{{wanted.moment}}} is snapshot {past[0].id[:8]}, taken at {taken}")
+    return replace(target, past=past)
+
+
 def exact(wanted: NamedTarget) -> Selectors:
     """Selectors with the same meaning, for code that looks a timeline up by them. Raises NotResolved."""
-    if wanted.text is None:
+    if wanted.text is None and wanted.moment is None:
         return wanted.selectors
     with Registry.open(the_home()) as registry:
         found = load(registry, wanted)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from provisioner.core.clock import now_ms
+from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.model import PRE_DEPLOY_MS, App, Database, Scrub
 from provisioner.core.naming import shown
@@ -62,9 +62,10 @@ def fork(
     that cannot be done.
     """
     pairs = _pairs(registry, target, source)
+    past = {item.database_id: item for item in source.past} if source is not None else {}
     for goal, origin in pairs:
         may_be_replaced(registry, goal, action)
-        if origin is not None and origin.id == goal.id:
+        if origin is not None and origin.id == goal.id and goal.id not in past:
             raise ProvisionerError(f"{goal.name} cannot be a fork of itself", "Choose another branch")
     app = target.app
 
@@ -72,7 +73,7 @@ def fork(
         changes = [
             ReplacementData(
                 goal,
-                Source(origin) if origin is not None else None,
+                Source(origin, past[origin.id].id if origin.id in past else None) if origin is not None else None,
                 f"a fork of {origin.name}" if origin is not None else "empty",
                 scrubbing.rule(registry, app, origin),
             )
@@ -84,6 +85,9 @@ def fork(
         for (_, origin), done in zip(pairs, replaced, strict=True):
             if origin is None:
                 yield f"Emptied {done.database.name}"
+            elif origin.id in past:
+                taken = rfc3339(past[origin.id].created_at)
+                yield f"Forked {origin.name} as of {taken} to {done.database.name}{pause(done.made)}"
             else:
                 yield f"Forked {origin.name} to {done.database.name}{pause(done.made)}"
             yield was_kept(registry, done)
@@ -94,7 +98,8 @@ def fork(
     if source is None:
         question = f"Empty {_what(target, [goal for goal, _ in pairs])}?"
     else:
-        question = f"{copied} {_what(source, [origin for _, origin in pairs if origin is not None])}?"
+        then = f" as of {rfc3339(min(item.created_at for item in source.past))}" if source.past else ""
+        question = f"{copied} {_what(source, [origin for _, origin in pairs if origin is not None])}{then}?"
     return Proposal(do, f"{question}{users} {becomes(registry, [goal for goal, _ in pairs])}")
 
 

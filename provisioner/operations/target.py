@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from provisioner.core.errors import Ambiguous, NotReady, NotResolved
 from provisioner.core.ids import InstanceId
-from provisioner.core.model import App, Database, Instance, Status, Timeline
+from provisioner.core.model import App, Database, Instance, Snapshot, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.core.nearest import nearest
 from provisioner.operations.instance.names import find
@@ -20,6 +20,7 @@ class Target:
     other timelines that it uses instead. `instances` are the assigned ones, in their order, then others that have data of
     the timeline.
 
+    ``past``: not their current data, but that of these snapshots, one of each, is meant, to be read.
     ``narrowed``: it is one database, or those on one instance, without the timeline's others.
     """
 
@@ -31,6 +32,7 @@ class Target:
     shared: tuple[Database, ...] = ()
     narrowed: bool = False
     named: bool = False  # one database by its own name or id
+    past: tuple[Snapshot, ...] = ()
 
     @property
     def name(self) -> str:

@@ -199,6 +199,9 @@ class DenoKv(OwnedFiles):
     def snapshot(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> CopyResult:
         return copies.take_snapshot(instance.location, database, snapshot_id)
 
+    def snapshot_file(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> str | None:
+        return os.path.join(copies.data_of(instance.location, Source(database, snapshot_id)), FILE_NAME)
+
     def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> None:
         copies.delete_snapshot(instance.location, database.id, snapshot_id)
 

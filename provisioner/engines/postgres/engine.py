@@ -268,6 +268,9 @@ class Postgres(OwnedRows):
         failpoints.point("snapshot.made")
         return made
 
+    def snapshot_file(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> str | None:
+        return None
+
     def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> None:
         with administering(instance) as session:
             for kind in (names.SNAPSHOT, names.BEGUN):

@@ -262,6 +262,9 @@ class Engine(Protocol):
     def snapshot(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> CopyResult:
         """Keep a copy of everything as it is at one moment. Raises `StorageFailed`."""
 
+    def snapshot_file(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> str | None:
+        """The file with a snapshot's data, to be copied and not to be opened; None if it is kept on a server."""
+
     def delete_snapshot(self, instance: Instance, database: Database, snapshot_id: SnapshotId) -> None:
         """Permanently delete a snapshot, or what exists of it. Raises `StorageFailed`."""
 

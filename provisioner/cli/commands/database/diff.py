@@ -14,7 +14,7 @@ from provisioner.cli.commands.database.dump import progress
 from provisioner.cli.commands.kv import kv_errors
 from provisioner.cli.context import json_option
 from provisioner.cli.data_source import DataSource, located, place, registered, snapshot, with_keys
-from provisioner.cli.selectors import NamedTarget, selector_options
+from provisioner.cli.selectors import HERE, NamedTarget, selector_options
 from provisioner.core.errors import Ambiguous, UsageError
 from provisioner.core.model import Database
 from provisioner.core.naming import shown
@@ -31,8 +31,8 @@ _SIDES = {Side.FIRST: "a", Side.SECOND: "b", Side.BOTH: "both"}
 
 
 @click.command()
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("a", metavar="[A]", default="@{parent}")
+@click.argument("b", metavar="[B]", default=HERE)
 @click.option("--values", is_flag=True, help="Also print the values in A and in B.")
 @click.option("--stat", is_flag=True, help="Print only the counts.")
 @click.option("--exit-code", is_flag=True, help="Exit with code 1 if there are differences.")
@@ -72,7 +72,7 @@ def _pairs(one: NamedTarget, other: NamedTarget) -> list[tuple[DataSource, DataS
 
 
 def _place(target: Target, database: Database) -> DataSource:
-    found = located(target.app, database)
+    found = located(target, database)
     assert isinstance(found, DataSource)  # noqa: S101 - it has keys
     return found
 

@@ -145,6 +145,8 @@ def load(
     if from_line > 1 and not (replace or merge):
         raise UsageError("--from-line requires --replace or --merge", "Add the one that the first load had")
     target = source_of(wanted)
+    if isinstance(target, DataSource) and target.kept:
+        raise UsageError(f"{target.name} is data of the past, which can only be read", "Choose a branch")
     if isinstance(target, WholeDatabase):
         if merge or keep_versionstamps or from_line > 1:
             raise UsageError(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import click
 
+from provisioner.cli import moments
 from provisioner.cli.change import change
 from provisioner.cli.context import json_option, the_home, yes_option
 from provisioner.cli.options.scrub_options import scrub_options
-from provisioner.cli.selectors import HERE, NamedTarget, load, parse, selector_options, target_argument
+from provisioner.cli.selectors import HERE, NamedTarget, load, load_to_read, parse, selector_options, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.environment.resolve import Selectors
 from provisioner.operations import fork_reset
 from provisioner.operations.archive import begin_empty
+from provisioner.operations.target import Target
 from provisioner.registry.store import Registry
 
 app_option = click.option("--app", "slug", metavar="APP", help="The app. Default: the app for the current directory.")
@@ -53,7 +55,7 @@ def fork(
     """
     with Registry.open(the_home()) as registry:
         goal = load(registry, parse(target, selectors))
-        origin = load(registry, parse(source, selectors), goal.app)
+        origin = load_to_read(registry, parse(source, selectors), goal.app)
         proposal = fork_reset.fork(
             *(registry, goal, origin),
             with_queue=with_queue,
@@ -69,7 +71,7 @@ def fork(
 @click.option(
     "--from",
     "source",
-    metavar="empty|production|BRANCH",
+    metavar="empty|production|parent|TARGET",
     default="empty",
     show_default=True,
     help="Their new data: none, or a copy of another timeline's data.",
@@ -103,8 +105,8 @@ def reset(
             carry_out(begin_empty(registry, goal.app, goal.timeline), yes=yes, document=document)
             return
         origin = None
-        if source != "empty":
-            origin = load(registry, parse(source, Selectors()), goal.app)
+        if (source := source.removeprefix("fork:")) != "empty":
+            origin = _source(registry, source, goal)
         proposal = fork_reset.fork(
             *(registry, goal, origin),
             action="reset",
@@ -114,3 +116,10 @@ def reset(
         )
         document = change(registry, "reset", goal.app, goal.timeline) if as_json else None
         carry_out(proposal, yes=yes, document=document)
+
+
+def _source(registry: Registry, source: str, goal: Target) -> Target:
+    """``production``, ``parent``, or a TARGET, also at a moment."""
+    if source == moments.PARENT:
+        return moments.parent(registry, goal)
+    return load_to_read(registry, parse(source, Selectors()), goal.app)

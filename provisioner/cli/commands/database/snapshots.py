@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from provisioner.cli import moments
 from provisioner.cli.change import change, snapshot_document
 from provisioner.cli.commands.database.fork import deploy_option, queue_option
-from provisioner.cli.context import apps_meant, json_option, looks, the_home, yes_option
+from provisioner.cli.context import apps_meant, json_option, looks, renamed, the_home, yes_option
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
 from provisioner.cli.selectors import NamedTarget, load, target_argument
 from provisioner.cli.table import Column
@@ -113,7 +114,7 @@ def delete(identity: str, yes: bool, as_json: bool) -> None:
 
 @click.command()
 @target_argument("TARGET [SNAPSHOT]", required=True, most=1, options=("app", "branch", "timeline", "instance"))
-@click.option("--revision", metavar="COMMIT", help="Restore the data as it was when the timeline left this commit.")
+@click.option("--revision", metavar="COMMIT", hidden=True)
 @queue_option
 @deploy_option
 @yes_option
@@ -129,18 +130,20 @@ def restore(
 ) -> None:
     """Restore a database from a snapshot.
 
-    TARGET is a branch, a timeline, or one database by its name or id. SNAPSHOT is the id, or the first characters of the id,
-    of one of its snapshots; those taken together with it are restored too. The current data becomes snapshots, and the
-    pre-deploy command runs on the restored data.
+    TARGET is a branch, a timeline, or one database by its name or id. SNAPSHOT is the id or label of one of its snapshots, a
+    commit, or a time such as 2h (ago): the latest one by then. Those taken together with it are restored too. The current
+    data becomes snapshots, and the pre-deploy command runs on the restored data.
     """
     if (not words) == (revision is None):
-        raise click.UsageError("choose one: SNAPSHOT, or --revision COMMIT")
+        raise click.UsageError("Missing argument 'SNAPSHOT'.")
+    if revision is not None:
+        renamed("--revision COMMIT", "SNAPSHOT, which may be a commit")
     with Registry.open(the_home()) as registry:
         goal = load(registry, wanted)
-        if revision is None:
-            kept = snapshots.of_target(registry, goal, snapshots.find(registry, words[0]))
-        else:
-            kept = snapshots.of_revision(registry, goal, revision)
+        by_commit = revision is not None
+        kept = (
+            snapshots.of_revision(registry, goal, str(revision)) if by_commit else moments.at(registry, goal, words[0])
+        )
         proposal = snapshots.restore(registry, goal, kept, with_queue=with_queue, deploy=not no_deploy)
         document = change(registry, "restore", goal.app, goal.timeline) if as_json else None
         carry_out(proposal, yes=yes, document=document)
