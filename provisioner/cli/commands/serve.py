@@ -147,7 +147,7 @@ def up(log_format: str, **options: Any) -> None:
     if router.port and replica.followed(server.home) is None:
         from provisioner.hosting.previews import Previews
 
-        previews = Previews(server.home, router, log, lambda: server.options.url)
+        previews = Previews(server.home, router, log, lambda: server.options.url if server.site else "")
     daemon = Daemon(
         server.home, log, ending=server.begin_to_stop, changed=previews.look if previews else lambda _: None
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from urllib.parse import quote
 
 from provisioner.core.ids import TokenId
 from provisioner.core.model import Scope
@@ -44,10 +45,12 @@ class PreviewAccess:
         once: bool = False,
         token_id: TokenId | None = None,
         label: str = "",
+        following: str = "/",
     ) -> tuple[Opener, str]:
-        """A link that signs in to one host until it expires, and the path of its address."""
+        """A link that signs in to one host until it expires, and the path of its address, which leads on to `following`."""
         link = Opener(secrets.token_hex(8), app_id, host, principal, token_id, label, now, now + lasts_ms, once)
-        return link, f"{SIGN_IN}?link={self._links.add(link)}"
+        place = f"&next={quote(following, safe='/')}" if following != "/" else ""
+        return link, f"{SIGN_IN}?link={self._links.add(link)}{place}"
 
     def links(self, now: int) -> list[Opener]:
         return self._links.listing(now)

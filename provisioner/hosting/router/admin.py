@@ -39,7 +39,10 @@ def answers(directory: str) -> bool:
 
 
 def load(directory: str, configuration: bytes) -> None:
-    """Give it another configuration, without closing its listeners. Raises StorageFailed; then it keeps the one it has."""
+    """Give it a configuration, and have it read the certificates that it names, without closing its listeners.
+
+    Raises StorageFailed; then it continues with the configuration that it has.
+    """
     try:
         status, answer = _request(directory, "POST", "/load", configuration, _SECONDS)
     except OSError as error:
@@ -52,7 +55,9 @@ def load(directory: str, configuration: bytes) -> None:
 def _request(directory: str, method: str, path: str, body: bytes, seconds: float) -> tuple[int, bytes]:
     connection = _Connection(directory, seconds)
     try:
-        connection.request(method, path, body or None, {"Content-Type": "application/json"})
+        connection.request(
+            method, path, body or None, {"Content-Type": "application/json", "Cache-Control": "must-revalidate"}
+        )
         answer = connection.getresponse()
         return answer.status, answer.read()
     except http.client.HTTPException as error:

@@ -11,6 +11,7 @@ pattern or a placeholder, and a socket's path is never too long. A request takes
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, assert_never
 
@@ -339,10 +340,10 @@ def _certificates(options: RouterOptions) -> Json:
             if options.tls.directory:
                 issuer["ca"] = options.tls.directory
             if options.tls.roots:
-                issuer["trusted_roots_pem_files"] = [options.tls.roots]
+                issuer["trusted_roots_pem_files"] = [os.path.abspath(options.tls.roots)]
             return {"tls": _on_demand(issuer)}
         case CertificateFiles():
-            files = {"certificate": options.tls.certificate, "key": options.tls.key}
+            files = {"certificate": os.path.abspath(options.tls.certificate), "key": os.path.abspath(options.tls.key)}
             return {"tls": {"certificates": {"load_files": [files]}}}
     assert_never(options.tls)
 

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from provisioner.core.errors import ProvisionerError, StorageFailed
@@ -23,7 +23,7 @@ from provisioner.hosting.router import admin
 from provisioner.hosting.router.binary import caddy, version_mark
 from provisioner.hosting.router.configuration import DATA, SESSIONS, configuration, environment
 from provisioner.hosting.router.listeners import listening
-from provisioner.hosting.router.options import RouterOptions
+from provisioner.hosting.router.options import CertificateFiles, RouterOptions
 from provisioner.hosting.routes import CLOSED, LOOPBACK, OPEN
 from provisioner.system.atomic_file import replace_file
 from provisioner.system.file_lock import try_lock
@@ -63,10 +63,7 @@ class RouterProcess:
         Raises ProvisionerError if that cannot be done; a router that runs with other options keeps running if it can.
         """
         os.makedirs(os.path.join(self.directory, DATA), mode=DIRECTORY_MODE, exist_ok=True)
-        program = caddy()
-        config = json.dumps(configuration(self._options), indent=1).encode()
-        listen = f"{' '.join(self._options.addresses)} {self._options.port}"
-        wanted = Record(version_mark(program), listen, hashlib.sha256(config).hexdigest())
+        program, (config, wanted) = caddy(), self._wanted()
         while True:
             lock = try_lock(self._path(_LOCK))
             if lock is not None:
@@ -77,6 +74,20 @@ class RouterProcess:
             adopted = self._adopt(config, wanted)
             if adopted is not None:
                 return adopted
+
+    def renew(self) -> None:
+        """Have the router read certificates that have changed. Raises StorageFailed; then it continues with the old ones."""
+        config, wanted = self._wanted()
+        found = _read(self._path(_RECORD))
+        if found is not None and found.digest != wanted.digest:
+            admin.load(self.directory, config)
+            self._write(config, replace(found, digest=wanted.digest))
+
+    def _wanted(self) -> tuple[bytes, Record]:
+        config = json.dumps(configuration(self._options), indent=1).encode()
+        listen = f"{' '.join(self._options.addresses)} {self._options.port}"
+        digest = hashlib.sha256(config + _certificates(self._options)).hexdigest()
+        return config, Record(version_mark(caddy()), listen, digest)
 
     def stop(self) -> None:
         """End the router, whichever daemon started it. Requests that are being answered have some seconds."""
@@ -203,6 +214,16 @@ class RouterProcess:
 def remembered(home: Home) -> list[str]:
     """Directories that say where apps run and who has signed in, which is true of one home and not of its copy."""
     return [os.path.join(home.path, "router", name) for name in (OPEN, CLOSED, SESSIONS, "links", "bypass")]
+
+
+def _certificates(options: RouterOptions) -> bytes:
+    """The contents of their files. One that cannot be read is Caddy's to complain about."""
+    names = (options.tls.certificate, options.tls.key) if isinstance(options.tls, CertificateFiles) else ()
+    found = []
+    for name in names:
+        with suppress(OSError), open(name, "rb") as file:
+            found.append(file.read())
+    return b"".join(found)
 
 
 def _read(path: str) -> Record | None:

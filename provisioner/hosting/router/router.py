@@ -86,15 +86,17 @@ class Router:
         try:
             self._pidfd = self._process.run()
         except (ProvisionerError, OSError) as error:
-            text = str(error)
-            if text != self.problem:  # once, not with each attempt
-                self._log("error", text)
-            self.problem = text
+            self._fail(str(error))
         else:
             self.problem = ""
             self._log("info", "routing", url=self._options.url(self._options.domain))
         self._settled.set()
         return not self.problem
+
+    def _fail(self, text: str) -> None:
+        if text != self.problem:  # once, not with each attempt
+            self._log("error", text)
+        self.problem = text
 
     def _watch(self) -> None:
         """Until the router has ended, or is to be left."""
@@ -109,6 +111,13 @@ class Router:
             os.close(self._pidfd)
 
     def _sweep(self) -> None:
+        """Every minute."""
+        try:
+            self._process.renew()
+        except ProvisionerError as error:
+            self._fail(str(error))
+        else:
+            self.problem = ""
         self._access.sweep(now_ms())
         self._access.keep_only(self._waker.find)
 

@@ -14,7 +14,9 @@ from certificates import certificate
 from router_world import App, World, free_port, start_app, until, world
 
 from provisioner.core.clock import now_ms
+from provisioner.core.errors import StorageFailed
 from provisioner.hosting.router.options import CertificateFiles, LocalAuthority, RouterOptions
+from provisioner.hosting.router.process import RouterProcess
 
 LOGIN, CLOSED = "login.shop.localhost", "closed.shop.localhost"
 
@@ -130,3 +132,29 @@ def test_a_certificate_of_files(tmp_path: Path, app: App) -> None:
         ):
             secure.sendall(b"GET /upload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert secure.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_a_certificate_that_was_renewed_is_served_without_a_restart(tmp_path: Path, app: App) -> None:
+    made, key = certificate(tmp_path)
+    options = RouterOptions(port=free_port(), tls=CertificateFiles(str(made), str(key)))
+    with world(tmp_path / "home", options) as found:
+        before, pid = served(found.port), found.pid
+        assert before == ssl.PEM_cert_to_DER_cert(made.read_text())
+        certificate(tmp_path)
+        process = RouterProcess(found.home, options)
+        process.renew()  # as the router's thread does every minute
+        assert served(found.port) == ssl.PEM_cert_to_DER_cert(made.read_text()) != before
+        made.write_text("damaged")
+        with pytest.raises(StorageFailed, match="refused its configuration"):
+            process.renew()
+        assert served(found.port) != before
+        certificate(tmp_path)
+        found.stop(keep_router=True)
+        found.start()
+        assert served(found.port) == ssl.PEM_cert_to_DER_cert(made.read_text())
+        assert found.pid == pid
+
+
+def served(port: int) -> bytes:
+    """The certificate that the router shows."""
+    return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", port), timeout=60))
