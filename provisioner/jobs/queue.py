@@ -1,4 +1,4 @@
-"""Work that takes too long for a reconcile: scrubbing new forks, and pre-deploy commands.
+"""Work that takes too long for a reconcile: scrubbing new forks, pre-deploy commands, and operators' hooks.
 
 After a reconcile, its process looks for waiting jobs and runs them, or gives them to a `WorkerPool`. A job names its work and
 does not describe it: if another process has done it in the meantime, nothing is left to do.
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, summary
@@ -18,6 +19,7 @@ from provisioner.core.ids import AppId, DatabaseId, TimelineId
 from provisioner.core.model import App, Database
 from provisioner.jobs.fair_queue import FairQueue
 from provisioner.jobs.follow_log import follow
+from provisioner.jobs.operator_hooks import run_hooks, timelines_due
 from provisioner.jobs.pre_deploy import deploy, due
 from provisioner.reconcile.changes.scrub import copy_aside
 from provisioner.reconcile.controller import reconcile
@@ -36,22 +38,24 @@ EACH, HANDS = 2, 16  # commands of one app at a time, and of all apps: an app wi
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Run the pre-deploy command on a timeline, or make one of its databases a scrubbed copy."""
+    """Run the pre-deploy command on a timeline, or make one of its databases a scrubbed copy, or run the operator's hooks
+    for its events up to the number `hooks`."""
 
     app_id: AppId
     timeline_id: TimelineId
     database_id: DatabaseId | None = None
+    hooks: int = 0
 
 
 def waiting(registry: Registry, app: App, timeline: bytes = b"", *, retry: Retry = False) -> list[Job]:
-    """The work for an app; only for the timeline of this name, if one is given.
+    """The work for an app; only what programs on the timeline of this name wait for, if one is given.
 
     `retry`: without waiting for the next retry: everything, or the databases with these ids.
     """
     jobs = [Job(app.id, item.timeline_id, item.id) for item in _aside(registry, app, retry)]
     jobs += [Job(app.id, item.id) for item in due(registry, app)]
     if not timeline:
-        return jobs
+        return jobs + [Job(app.id, each, hooks=seq) for each, seq in timelines_due(registry, app).items()]
     meant = timeline_called(registry, app.id, timeline)
     return [job for job in jobs if meant is not None and job.timeline_id == meant.id]
 
@@ -70,6 +74,8 @@ def _aside(registry: Registry, app: App, retry: Retry) -> list[Database]:
 
 
 def _do(registry: Registry, job: Job, stop: Stop, *, wait: bool) -> bool:
+    if job.hooks:
+        return run_hooks(registry, job.app_id, job.timeline_id, stop)
     if job.database_id is None:
         return deploy(registry, job.app_id, job.timeline_id, stop, wait=wait)
     return copy_aside(registry, job.app_id, job.database_id, stop, wait=wait)
@@ -149,12 +155,14 @@ class WorkerPool:
 
     def __init__(self, home: Home, done: Callable[[AppId], None], trouble: Callable[[AppId, str], None]) -> None:
         self._home, self._done, self._trouble = home, done, trouble
+        # hooks have threads of their own: databases do not wait for them
         self._queue: FairQueue[Job] = FairQueue(EACH)
+        self._hooks: FairQueue[Job] = FairQueue(EACH)
         self._lock = threading.Lock()
         self._taken: set[Job] = set()
         self._failed: dict[Job, tuple[int, float]] = {}
         self._stopping = threading.Event()
-        self._threads: list[ServiceThread] = []
+        self._threads: dict[FairQueue[Job], list[ServiceThread]] = {self._queue: [], self._hooks: []}
 
     def offer(self, jobs: list[Job]) -> float | None:
         """Have work done, unless it is in progress. Returns in how many seconds to offer it again, if ever."""
@@ -168,12 +176,16 @@ class WorkerPool:
                 if job in self._taken:
                     continue
                 self._taken.add(job)
-            self._queue.put(job)
-        while len(self._threads) < min(HANDS, self._queue.wanted()):
-            thread = ServiceThread("jobs", self._work)
-            thread.start()
-            self._threads.append(thread)
+            self._queue_of(job).put(job)
+        for each, threads in self._threads.items():
+            while len(threads) < min(HANDS, each.wanted()):
+                thread = ServiceThread("jobs", partial(self._work, each))
+                thread.start()
+                threads.append(thread)
         return again
+
+    def _queue_of(self, job: Job) -> FairQueue[Job]:
+        return self._hooks if job.hooks else self._queue
 
     @property
     def busy(self) -> bool:
@@ -182,16 +194,18 @@ class WorkerPool:
     def close(self, until: float | None = None) -> bool:
         """End the work in progress; the next process starts it again. Returns whether all has ended by `until` (monotonic s)."""
         self._stopping.set()
-        for thread in self._threads:
+        threads = [thread for some in self._threads.values() for thread in some]
+        for thread in threads:
             thread.stop()
-        self._queue.close()
-        for thread in self._threads:
+        for each in self._threads:
+            each.close()
+        for thread in threads:
             thread.join(None if until is None else max(0.0, until - time.monotonic()))
-        return not any(thread.alive for thread in self._threads)
+        return not any(thread.alive for thread in threads)
 
-    def _work(self) -> None:
+    def _work(self, of: FairQueue[Job]) -> None:
         with Registry.open(self._home) as registry:
-            while (job := self._queue.get()) is not None:
+            while (job := of.get()) is not None:
                 failure = ""
                 over = False
                 try:
@@ -201,7 +215,7 @@ class WorkerPool:
                 except Exception as error:  # a bug must neither end a thread nor keep the job marked as in progress
                     failure = summary(error)
                 finally:
-                    self._queue.done(job)
+                    of.done(job)
                     with self._lock:
                         self._note(job, failed=not over)
                         self._taken.discard(job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -24,6 +24,7 @@ from provisioner.operations.home.found_databases import app_id_of
 from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.reconcile_now import must_be_deployed, must_be_renewed, run_whole
 from provisioner.reconcile.changes.command_access import secret_paths
+from provisioner.registry.events import set_hooks
 from provisioner.registry.queries import undeployed
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
@@ -182,8 +183,10 @@ def change(
     expire_after: str | None = None,
     git_dir: bytes | None = None,
     deploying: Deploying | None = None,
+    hooks: Mapping[str, str] | None = None,
 ) -> Proposal:
-    """Change an app's settings, and apply the consequences. None keeps a setting.
+    """Change an app's settings, and apply the consequences. None keeps a setting. `hooks` are commands by the operator's hook;
+    an empty one removes it.
 
     Raises UsageError for a value that cannot be understood, before anything is changed.
     """
@@ -205,6 +208,8 @@ def change(
             if other is None and app.git_dir != saved.git_dir and os.path.isdir(app.git_dir):
                 with suppress(OSError):
                     repositories.leave(app, app.git_dir)
+        if hooks:
+            set_hooks(registry, saved.id, hooks)
         if other is not None:
             yield f"App {other.slug} now has its repository in {os.fsdecode(app.git_dir)}"
             inbox.leave(registry.home.inbox, other.id)

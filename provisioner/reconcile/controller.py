@@ -23,6 +23,7 @@ from provisioner.reconcile.changes.move_recovery import settle_moves
 from provisioner.reconcile.changes.replace import settle
 from provisioner.reconcile.changes.revision_snapshots import Moved, keep, moves
 from provisioner.reconcile.changes.run_records import settle_runs
+from provisioner.reconcile.gone_hooks import held_back
 from provisioner.reconcile.observation import Observation, observe
 from provisioner.reconcile.plan.actions import (
     Action,
@@ -135,6 +136,7 @@ def _passes(registry: Registry, app: App, request: _Request) -> Outcome | list[M
         step = None if whole else _look_at_branches(registry, current, request)
         if step is None:
             whole, step = True, look(registry, current, now, retry=False if done else request.retry)
+        step = held_back(registry, current, step, now)
         if unkept := [each for each in moves(registry, current, step.actions) if each not in request.kept]:
             return unkept
         if not step.actions:

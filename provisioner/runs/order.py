@@ -15,7 +15,7 @@ class Order:
 
     ``limit_ms`` is its time limit, 0 for none. ``keep_free``: bytes that stay free on the disk of its directory, else it
     is ended; ``memory`` the bytes that it and its children may have in memory, 0 for any number. ``rotated`` is the path
-    of a log that continues in a new file when it is full; empty for one that ends there.
+    of a log that continues in a new file when it is full; empty for one that ends there. ``given`` is its standard input.
     """
 
     words: tuple[str, ...]
@@ -28,6 +28,7 @@ class Order:
     keep_free: int
     memory: int = 0
     rotated: str = ""
+    given: str = ""
 
     def line(self) -> bytes:
         document = {
@@ -41,6 +42,7 @@ class Order:
             "keep_free": self.keep_free,
             "memory": self.memory,
             "rotated": self.rotated,
+            "given": self.given,
         }
         return json.dumps(document).encode() + b"\n"
 
@@ -58,4 +60,5 @@ class Order:
             keep_free=found["keep_free"],
             memory=found["memory"],
             rotated=found["rotated"],
+            given=found["given"],
         )

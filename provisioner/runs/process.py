@@ -55,6 +55,7 @@ class Command:
     """A program with its arguments, its directory, its time limit, and its variables.
 
     ``secrets`` are masked in its output. ``limit_ms`` 0 means no limit; ``memory``: bytes, 0 is any number.
+    ``given`` is its standard input.
     """
 
     words: Sequence[str]
@@ -64,6 +65,7 @@ class Command:
     secrets: Sequence[Secret] = ()
     confined: Confined = Confined()
     memory: int = 0
+    given: str = ""
 
 
 def shell(text: str) -> list[str]:
@@ -129,6 +131,7 @@ def order_of(run_id: str, command: Command, rotated: str = "") -> Order:
         keep_free=KEEP_FREE,
         memory=command.memory,
         rotated=rotated,
+        given=command.given,
     )
 
 

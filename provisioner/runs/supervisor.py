@@ -69,8 +69,7 @@ def _become(order: Order, written: int, refused: int) -> None:
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        null = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((null, 0), (written, 1), (written, 2), (refused, 3)):
+        for source, target in ((_given(order), 0), (written, 1), (written, 2), (refused, 3)):
             os.dup2(source, target, inheritable=target != 3)
         os.closerange(4, MOST_DESCRIPTORS)
         if order.sandbox is not None:
@@ -95,6 +94,25 @@ def _become(order: Order, written: int, refused: int) -> None:
         os.write(2, f"cannot run {order.words[0]}: {error.strerror}\n".encode())
     finally:
         os._exit(127)
+
+
+def _given(order: Order) -> int:
+    """A descriptor of its standard input."""
+    data = order.given.encode("utf-8", "surrogateescape")
+    if not data:
+        return os.open(os.devnull, os.O_RDONLY)
+    if sys.platform == "linux":
+        there = write = os.memfd_create("standard input")
+    else:
+        there, write = os.pipe()
+        os.set_blocking(write, False)  # more than a pipe holds is a failure: nothing reads before the command starts
+    while data:
+        data = data[os.write(write, data) :]
+    if there == write:
+        os.lseek(there, 0, os.SEEK_SET)
+    else:
+        os.close(write)
+    return there
 
 
 class _Watch:

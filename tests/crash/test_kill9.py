@@ -33,7 +33,8 @@ from provisioner.system.failpoints import POINTS
 def test_every_point_is_tried() -> None:
     here = points("provision", "archive", "recover", "purge", "rename", "migrate", "inbox")
     elsewhere = points(
-        *("fork", "replace", "snapshot", "delete", "undelete", "run", "scrub", "deploy", "postgres", "follow", "move")
+        "hook",
+        *("fork", "replace", "snapshot", "delete", "undelete", "run", "scrub", "deploy", "postgres", "follow", "move"),
     )
     assert {*here, *elsewhere} == set(POINTS)
 

@@ -32,6 +32,7 @@ INSIDE = {
     "engines": ("protocol", "scripts", "files", "postgres"),
     "reconcile": (
         *("plan", "apply", "changes", "repository_identity", "branch_identity", "observation", "branch_observation"),
+        "gone_hooks",
         "controller",
     ),
     "connect": ("protocol", "client", "server"),

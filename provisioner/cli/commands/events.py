@@ -19,8 +19,9 @@ from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, UsageError, WrongRepository
 from provisioner.core.moments import moment
 from provisioner.core.naming import shown
+from provisioner.jobs.event_documents import EventDocuments
 from provisioner.operations.documents import Document
-from provisioner.operations.events import EventDocuments, follow, must_exist
+from provisioner.operations.events import follow, must_exist
 from provisioner.operations.instance.names import find
 from provisioner.registry import events as log
 from provisioner.registry.store import Registry

@@ -79,6 +79,17 @@ def timeline_if_free(registry: Registry, timeline_id: TimelineId) -> Iterator[bo
             os.close(fd)
 
 
+@contextmanager
+def hooks_if_free(registry: Registry, timeline_id: TimelineId) -> Iterator[bool]:
+    """True: no other process runs an operator's hook for the timeline until the block ends. Nothing else waits for this lock."""
+    fd = try_lock(os.path.join(registry.home.locks, f"hooks-{timeline_id}.lock"))
+    try:
+        yield fd is not None
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
 def _timeline(registry: Registry, timeline_id: TimelineId) -> str:
     return os.path.join(registry.home.locks, f"timeline-{timeline_id}.lock")
 

@@ -16,8 +16,9 @@ from provisioner.core.model import App, Database, Run, RunState, Timeline
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.reconcile.apply.isolation import problem_of
-from provisioner.reconcile.apply.locks import database_if_free, timeline_if_free
+from provisioner.reconcile.apply.locks import database_if_free, hooks_if_free, timeline_if_free
 from provisioner.registry import runs
+from provisioner.registry.events import HOOKS
 from provisioner.registry.store import Registry
 from provisioner.runs import workplace
 from provisioner.runs.process import end_survivors, log_path
@@ -71,7 +72,9 @@ def settle_runs(registry: Registry, app: App, now: int) -> list[str]:
     again."""
     problems = []
     for run in runs.unfinished_runs(registry, app.id):
-        if run.database_id is None:
+        if run.kind in HOOKS:
+            lock = hooks_if_free(registry, run.timeline_id)
+        elif run.database_id is None:
             lock = timeline_if_free(registry, run.timeline_id)
         else:
             lock = database_if_free(registry, run.database_id)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from provisioner.registry import schema_version
-from provisioner.registry.schema import entitlements, readiness
+from provisioner.registry.schema import entitlements, operator_hooks, readiness
 from provisioner.registry.schema_version import TooNew
 from provisioner.system import failpoints
 from provisioner.system.file_lock import locked
@@ -437,6 +437,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         create index snapshot_revision on snapshot (revision) where cause = 'revision' and state = 'kept';
         """,
     ),
+    ("0022_operator_hooks", operator_hooks.MIGRATION),
 )
 
 

@@ -13,6 +13,7 @@ from provisioner.cli.groups import AliasedGroup
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
 from provisioner.cli.options.deploy_options import deploying_options
 from provisioner.cli.options.duration import DURATION, OR_NEVER
+from provisioner.cli.options.hook_options import hook_options
 from provisioner.cli.registration import PRODUCTION_HELP, registered
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.table import Column
@@ -34,6 +35,8 @@ from provisioner.operations.repositories import leave
 from provisioner.reconcile.changes.command_access import described
 from provisioner.reconcile.controller import archive_all
 from provisioner.reconcile.repository_identity import wrong
+from provisioner.registry.events import HOOKS
+from provisioner.registry.events import hooks as operator_hooks
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
 
@@ -68,6 +71,7 @@ def app_document(registry: Registry, app: App) -> view.Document:
     assigned = registry.assigned(app.id)
     modes = registry.connect_modes(app.id)
     scrubs = registry.scrubs(app.id)
+    commands = operator_hooks(registry, app.id)
     return {
         "id": app.id,
         "app": app.slug,
@@ -91,6 +95,7 @@ def app_document(registry: Registry, app: App) -> view.Document:
         "checkout_files": app.checkout_files,
         "checkout_bytes": app.checkout_bytes,
         "max_branches": app.max_branches,
+        **{kind.replace("-", "_"): commands.get(kind) for kind in HOOKS},
         "scrub": {instance.slug: scrubs[instance.id].command for instance in assigned if instance.id in scrubs},
         "instances": [instance.slug for instance in assigned],
         "connect": {instance.slug: str(modes[instance.id]) for instance in assigned},
@@ -170,6 +175,7 @@ def _text(value: object) -> str:
 )
 @click.option("--repository", metavar="PATH", help="The repository's new location, if it has moved.")
 @deploying_options
+@hook_options
 @yes_option
 @json_option
 def set_app(
@@ -181,6 +187,7 @@ def set_app(
     expire_after: str | None,
     repository: str | None,
     deploying: Deploying,
+    hooks: dict[str, str],
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -210,6 +217,7 @@ def set_app(
             expire_after=expire_after,
             git_dir=git_dir,
             deploying=deploying,
+            hooks=hooks,
         )
         carry_out(proposal, yes=yes, document=(lambda _: _now(registry, app)) if as_json else None)
 
