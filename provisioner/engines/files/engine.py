@@ -243,8 +243,9 @@ class DenoKv(OwnedFiles):
 
     def problems(self, instance: Instance, databases: Sequence[Database]) -> Failures:
         failures: Failures = {}
+        stages = {True: os.path.join(instance.location, "live"), False: os.path.join(instance.location, "archive")}
         for database in databases:
-            if problem := why_not_a_database(file_in(self._directory(instance, database))):
+            if problem := why_not_a_database(file_in(f"{stages[database.live]}/{database.id}")):
                 failures[database.id] = problem
         return failures
 
