@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from provisioner.core.allowance import USUAL_ALLOWANCE, Allowance
-from provisioner.core.connection import Location, parse_location
+from provisioner.core.connection import Location
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, RunId, ShareId, SnapshotId, TimelineId, TokenId
 from provisioner.core.naming import timeline_name
 
@@ -105,6 +105,23 @@ class Organization:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceMove:
+    """Where an instance is being moved to: its location, URL, and required quorum from then on."""
+
+    location: Location
+    url: str = field(repr=False)
+    require_quorum: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeftStorage:
+    """Where an instance stored before it was moved last. Its old data lies there."""
+
+    location: Location
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """Where databases are stored.
 
@@ -112,8 +129,8 @@ class Instance:
     directory. ``home`` is the organization's directory: the passwords of roles are derived from its key. On at least
     ``require_quorum`` nodes a write has to lie before it is acknowledged; 0 where that is not looked at.
 
-    While it is being moved, ``moving_location``, ``moving_url`` and ``moving_quorum`` say the same of where it goes to;
-    ``left_location`` and ``left_url`` are where it was before it was moved last. All of them are empty otherwise.
+    ``move`` is the move that is in progress, if there is one; ``left`` is where the last move came from, until what it left
+    there is deleted.
     """
 
     id: InstanceId
@@ -124,27 +141,19 @@ class Instance:
     url: str = field(default="", repr=False)
     require_quorum: int = 0
     home: str = ""
-    moving_location: str = ""
-    moving_url: str = field(default="", repr=False)
-    moving_quorum: int = 0
-    left_location: str = ""
-    left_url: str = field(default="", repr=False)
+    move: InstanceMove | None = None
+    left: LeftStorage | None = None
     allowance: Allowance = USUAL_ALLOWANCE
 
     @property
     def moving(self) -> bool:
-        return bool(self.moving_location)
+        return self.move is not None
 
     def storage(self, *, moved: bool) -> Instance:
         """The same, storing only where its databases are that were `moved`, or that were not."""
-        if not moved or not self.moving:
+        if not moved or self.move is None:
             return self
-        return replace(
-            self,
-            location=parse_location(self.moving_location),
-            url=self.moving_url,
-            require_quorum=self.moving_quorum,
-        )
+        return replace(self, location=self.move.location, url=self.move.url, require_quorum=self.move.require_quorum)
 
 
 @dataclass(frozen=True, slots=True)

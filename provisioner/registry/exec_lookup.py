@@ -36,7 +36,7 @@ _DATABASES = """
     case when exists (select 1 from share where share.timeline_id = timeline.id) then ''
     else app.pre_deploy || app.pre_deploy_from end as command,
     instance.slug as instance, instance.id as instance_id, instance.engine,
-    iif(database.moved, instance.moving_location, instance.location) as location, assignment.connect,
+    ifnull(iif(database.moved, instance_move.location, instance.location), '') as location, assignment.connect,
     database.id as database_id, database.name, database.token_generation, database.status, database.error, database.hold,
     database.intent, database.switching, database.owner_due, share.database_id is not null as shared,
     ifnull(share.id, '') as share, iif(share.id is null, database.token_generation <> database.told_generation,
@@ -44,6 +44,7 @@ _DATABASES = """
   from timeline join organization join app on app.id = timeline.app_id
   left join assignment on assignment.app_id = timeline.app_id and assignment.removed_at is null
   left join instance on instance.id = assignment.instance_id and instance.deleted_at is null
+  left join instance_move on instance_move.instance_id = instance.id
   left join share on share.timeline_id = timeline.id and share.instance_id = instance.id
   left join database on database.id = ifnull(share.database_id, (
     select id from database where timeline_id = timeline.id and instance_id = instance.id and status <> 'purged'

@@ -98,7 +98,9 @@ def emptied(registry: Registry) -> list[Instance]:
     rows = registry.named(
         f"select {INSTANCE} from instance where deleted_at is not null and {_NO_DATA.format('instance')}"
         " and not exists (select 1 from instance other where other.id <> instance.id"
-        " and instance.location in (other.location, other.moving_location, other.left_location)"
+        " and (instance.location = other.location"
+        " or exists (select 1 from instance_move where instance_id = other.id and location = instance.location)"
+        " or exists (select 1 from instance_left where instance_id = other.id and location = instance.location))"
         f" and not (deleted_at is not null and {_NO_DATA.format('other')}))"
     )
     return [registry.instance(row) for row in rows]
@@ -113,9 +115,10 @@ def locations(registry: Registry) -> list[tuple[str, str, str]]:
     Of one that is being moved, and of one whose old place was not forgotten, both places.
     """
     rows = registry.rows(
-        "select id, slug, place from (select *, location as place from instance union all"
-        " select *, moving_location from instance union all select *, left_location from instance) as found"
-        " where place <> '' and (deleted_at is null"
-        " or exists (select 1 from database where instance_id = found.id and status <> 'purged'))"
+        "select id, slug, place.location from instance join (select id as instance_id, location from instance"
+        " union all select instance_id, location from instance_move"
+        " union all select instance_id, location from instance_left) as place on place.instance_id = id"
+        " where deleted_at is null"
+        " or exists (select 1 from database where database.instance_id = instance.id and status <> 'purged')"
     )
     return [(str(each), str(slug), registry.home.absolute(str(place))) for each, slug, place in rows]

@@ -52,11 +52,12 @@ def places_of(registry: Registry, database_ids: Iterable[DatabaseId]) -> dict[Da
     """Those of these that the registry has ever had, by their ids; a thousand take some milliseconds."""
     key = secret_key.mark(registry.home)
     rows = registry.named(
-        "select database.id, database.name, engine, iif(moved, moving_location, location) as location, status, intent,"
-        " error, archived_at, instance.id as instance_id, iif(moved, moving_url, url) as url,"
-        " iif(moved, moving_quorum, require_quorum) as require_quorum, switching = 2 as switching"
+        "select database.id, database.name, engine, iif(moved, move.location, instance.location) as location, status,"
+        " intent, error, archived_at, instance.id as instance_id, iif(moved, move.url, instance.url) as url,"
+        " iif(moved, move.require_quorum, instance.require_quorum) as require_quorum, switching = 2 as switching"
         " from json_each(?) as wanted join database on database.id = wanted.value"
-        " join instance on instance.id = instance_id",
+        " join instance on instance.id = database.instance_id"
+        " left join instance_move move on move.instance_id = instance.id",
         json.dumps(list(database_ids)),
     )
     return {row["id"]: _location(registry.home, key, row) for row in rows}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from provisioner.core.errors import ProvisionerError
 from provisioner.core.ids import AppId, DatabaseId
-from provisioner.core.model import Database, Instance
+from provisioner.core.model import Database, Instance, InstanceMove
 from provisioner.registry.connection import Tables
 from provisioner.registry.store import Registry
 
@@ -12,48 +13,78 @@ MAKING, FENCED = 1, 2
 at its old location is to be archived if it was `moved`."""
 
 
-def begin_move(registry: Registry, instance: Instance, location: str, url: str, quorum: int, now: int) -> None:
+def begin_move(registry: Registry, instance: Instance, target: InstanceMove, now: int) -> None:
     """From here on, new databases are made in the new place."""
     with registry.change():
-        registry.write(
-            "update instance set moving_location = ?, moving_url = ?, moving_quorum = ? where id = ?",
-            *(registry.home.recorded(location), url, quorum, instance.id),
-        )
-        registry.record(now, "instance.move", registry.who, detail=f"{instance.slug} to {location}")
+        _save_move(registry, instance, target)
+        registry.record(now, "instance.move", registry.who, detail=f"{instance.slug} to {target.location}")
 
 
 def turn_back(registry: Registry, instance: Instance, now: int) -> None:
     """Move to where it came from, and from where it was moved to. Nothing is on its way."""
+    move = move_of(instance)
     with registry.change():
-        registry.write(
-            "update instance set location = moving_location, url = moving_url, require_quorum = moving_quorum,"
-            " moving_location = location, moving_url = url, moving_quorum = require_quorum where id = ?",
-            instance.id,
-        )
+        _save_location(registry, instance, move)
+        _save_move(registry, instance, InstanceMove(instance.location, instance.url, instance.require_quorum))
         registry.write("update database set moved = not moved where instance_id = ?", instance.id)
         registry.record(now, "instance.move-back", registry.who, detail=f"{instance.slug} to {instance.location}")
 
 
 def end_move(registry: Registry, instance: Instance, now: int) -> None:
     """All of its databases are in the new place, which is its own from here on."""
+    move = move_of(instance)
     with registry.change():
         registry.write(
-            "update instance set left_location = location, left_url = url, location = moving_location,"
-            " url = moving_url, require_quorum = moving_quorum,"
-            " moving_location = '', moving_url = '', moving_quorum = 0 where id = ?",
-            instance.id,
+            "insert into instance_left (instance_id, location, url) values (?, ?, ?) on conflict (instance_id)"
+            " do update set location = excluded.location, url = excluded.url",
+            *(instance.id, registry.home.recorded(instance.location), instance.url),
         )
+        keep_end(registry, instance, move)
         registry.write("update database set moved = 0 where instance_id = ?", instance.id)
-        registry.record(now, "instance.moved", registry.who, detail=f"{instance.slug} in {instance.moving_location}")
+        registry.record(now, "instance.moved", registry.who, detail=f"{instance.slug} in {move.location}")
+
+
+def keep_end(registry: Registry, instance: Instance, end: InstanceMove) -> None:
+    """The instance stores only at this end of its move, which is over."""
+    _save_location(registry, instance, end)
+    registry.write("delete from instance_move where instance_id = ?", instance.id)
 
 
 def forget_left(registry: Registry, instance: Instance, now: int) -> None:
     """Nothing is left where it was before."""
     with registry.change():
-        registry.write("update instance set left_location = '', left_url = '' where id = ?", instance.id)
-        registry.record(
-            now, "instance.move-forget", registry.who, detail=f"{instance.slug} in {instance.left_location}"
+        drop_left(registry, instance)
+        where = instance.left.location if instance.left is not None else ""
+        registry.record(now, "instance.move-forget", registry.who, detail=f"{instance.slug} in {where}")
+
+
+def drop_left(registry: Registry, instance: Instance) -> None:
+    registry.write("delete from instance_left where instance_id = ?", instance.id)
+
+
+def move_of(instance: Instance) -> InstanceMove:
+    """The move in progress. Raises ProvisionerError if another process has ended it."""
+    if instance.move is None:
+        raise ProvisionerError(
+            f"{instance.slug} is no longer being moved", f"See: provisioner instance show {instance.slug}"
         )
+    return instance.move
+
+
+def _save_location(registry: Registry, instance: Instance, end: InstanceMove) -> None:
+    registry.write(
+        "update instance set location = ?, url = ?, require_quorum = ? where id = ?",
+        *(registry.home.recorded(end.location), end.url, end.require_quorum, instance.id),
+    )
+
+
+def _save_move(registry: Registry, instance: Instance, move: InstanceMove) -> None:
+    registry.write(
+        "insert into instance_move (instance_id, location, url, require_quorum) values (?, ?, ?, ?)"
+        " on conflict (instance_id) do update set location = excluded.location, url = excluded.url,"
+        " require_quorum = excluded.require_quorum",
+        *(instance.id, registry.home.recorded(move.location), move.url, move.require_quorum),
+    )
 
 
 def set_switching(registry: Tables, database: Database, how_far: int) -> None:

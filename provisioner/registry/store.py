@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from operator import attrgetter
 
 from provisioner.core.allowance import Allowance
-from provisioner.core.connection import parse_location
+from provisioner.core.connection import Location, parse_location
 from provisioner.core.ids import AppId, DatabaseId, InstanceId, TimelineId
 from provisioner.core.model import (
     App,
@@ -19,7 +19,9 @@ from provisioner.core.model import (
     Database,
     Hold,
     Instance,
+    InstanceMove,
     Intent,
+    LeftStorage,
     Organization,
     Scrub,
     Status,
@@ -66,22 +68,21 @@ APP = RowType(
     stored=dict.fromkeys(("allow_read", "allow_write", "pre_deploy_inputs"), json.dumps),
 )
 _LIMITS = ("connections", "temp_bytes", "statement_ms", "trusted_extensions")
-_PLACES = (
-    *("id", "slug", "engine", "location", "created_at", "url", "require_quorum"),
-    *("moving_location", "moving_url", "moving_quorum", "left_location", "left_url"),
+_PLACES = ("id", "slug", "engine", "location", "created_at", "url", "require_quorum")
+_OF_MOVES = {
+    **{f"move_{name}": ("instance_move", name) for name in ("location", "url", "require_quorum")},
+    **{f"left_{name}": ("instance_left", name) for name in ("location", "url")},
+}
+INSTANCE = ", ".join(
+    [
+        *(f"instance.{name}" for name in (*_PLACES, *_LIMITS)),
+        *(
+            f"(select {column} from {table} where {table}.instance_id = instance.id) as {name}"
+            for name, (table, column) in _OF_MOVES.items()
+        ),
+    ]
 )
-INSTANCE = ", ".join(f"instance.{name}" for name in (*_PLACES, *_LIMITS))
 _instance_values = attrgetter(*_PLACES, *(f"allowance.{name}" for name in _LIMITS))
-
-
-def _located(instance: Instance, place: Callable[[str], str]) -> Instance:
-    """The same, with each of its locations as `place` has it."""
-    return replace(
-        instance,
-        location=parse_location(place(instance.location)),
-        moving_location=place(instance.moving_location),
-        left_location=place(instance.left_location),
-    )
 
 
 class Registry(Tables):
@@ -115,12 +116,23 @@ class Registry(Tables):
     def instance(self, row: sqlite3.Row) -> Instance:
         """An instance from a row that has its columns."""
         allowance = Allowance(**{name: row[name] for name in _LIMITS})
-        found = Instance(**{name: row[name] for name in _PLACES}, home=self.home.path, allowance=allowance)
-        return _located(found, self.home.absolute)
+        found = {name: row[name] for name in _PLACES} | {"location": self._location(row["location"])}
+        move, left = row["move_location"], row["left_location"]
+        return Instance(
+            **found,
+            home=self.home.path,
+            move=InstanceMove(self._location(move), row["move_url"], row["move_require_quorum"]) if move else None,
+            left=LeftStorage(self._location(left), row["left_url"]) if left else None,
+            allowance=allowance,
+        )
+
+    def _location(self, recorded: str) -> Location:
+        return parse_location(self.home.absolute(recorded))
 
     def add_instance(self, instance: Instance) -> None:
         with self.change():
-            values = _instance_values(_located(instance, self.home.recorded))
+            recorded = parse_location(self.home.recorded(instance.location))
+            values = _instance_values(replace(instance, location=recorded))
             columns = ", ".join((*_PLACES, *_LIMITS))
             self.write(f"insert into instance ({columns}) values ({', '.join('?' * len(values))})", *values)
             self.record(instance.created_at, "instance.add", self.who, detail=instance.slug)

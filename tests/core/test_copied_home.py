@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from home_world import at, contents, copy, edit_identity, photograph, restore
+from old_home import back_to_version_22
 from support import add_branches, daemon, files, git, got, marked_shop, ok, provisioner, put, rows, shop, statuses
 
 from provisioner.kv import open_kv
@@ -258,6 +259,7 @@ def test_a_registry_of_another_home_is_refused(repo: Path, home: Path, tmp_path:
 
 def _as_before_identities(home: Path, at: Path) -> None:
     """What the version before identities would have left there, of a home that was made at another path."""
+    back_to_version_22(home / "registry.db")
     with closing(sqlite3.connect(home / "registry.db")) as connection, connection:
         connection.execute("update instance set location = ? || '/' || location", (str(at),))
         connection.execute("delete from _sqlite_migrations where name = '0014_relative_locations'")

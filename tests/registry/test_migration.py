@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from old_home import back_to_version_2, home_files
-from support import Done, add_branches, got, marked_shop, ok, provisioner, run
+from old_home import back_to_version_2, back_to_version_22, home_files
+from support import Done, add_branches, got, killed, marked_shop, ok, provisioner, rows, run
 
 from provisioner.registry.schema.migrations import MIGRATIONS
 from provisioner.registry.schema_version import VERSION
@@ -93,6 +93,28 @@ def test_a_registry_of_two_versions_ago_is_brought_up_to_date(repo: Path, home: 
         assert [now[: len(row)] for row, now in zip(rows_before, rows_now, strict=True)] == rows_before
     assert dump(home / f"registry.db.before-{VERSION}", *TABLES, "app") == before
     assert ok(repo, "assign", "default", "--connect", "file").endswith(", file\n")
+
+
+@pytest.mark.parametrize("then", [("--yes",), ("--back", "--yes")], ids=["on", "back"])
+def test_a_move_that_an_older_version_began_is_finished(
+    repo: Path, home: Path, tmp_path: Path, then: tuple[str, ...]
+) -> None:
+    before = {row["timeline"]: row["path"] for row in rows(repo)}
+    place = tmp_path / "elsewhere"
+    killed(repo, "move.flipped", "instance", "move", "default", "--directory", str(place), "--yes")
+    back_to_version_22(home / "registry.db")
+    there = [row["path"].startswith(str(place)) for row in rows(repo)]
+    assert there.count(True) == 1
+    for timeline in before:
+        shown = run(repo, "provisioner", "exec", "--timeline", timeline, "--", "printenv", "DENO_TIMELINE")
+        assert (shown.returncode, shown.stdout.strip()) == (0, timeline), shown.stderr
+    ok(repo, "instance", "move", "default", *then)
+    after = {row["timeline"]: row["path"] for row in rows(repo)}
+    assert {got(Path(path)) for path in after.values()} == {"production", "git-branch/login", "git-branch/cart"}
+    assert {path.startswith(str(place)) for path in after.values()} == {"--back" not in then}
+    with closing(sqlite3.connect(home / "registry.db")) as connection:
+        assert connection.execute("select count(*) from instance_move").fetchone() == (0,)
+        assert connection.execute("select count(*) from instance_left").fetchone() == (1,)
 
 
 def test_a_registry_that_cannot_be_brought_up_to_date_starts_nothing(repo: Path, home: Path) -> None:

@@ -34,6 +34,30 @@ def back_to_version_2(registry: Path) -> None:
     registry.chmod(0o600)
 
 
+def back_to_version_22(registry: Path) -> None:
+    """As the version before moves had tables would have left it: with columns of the instance in their place."""
+    columns = {
+        "moving_location": ("instance_move", "location", "text not null default ''"),
+        "moving_url": ("instance_move", "url", "text not null default ''"),
+        "moving_quorum": ("instance_move", "require_quorum", "integer not null default 0"),
+        "left_location": ("instance_left", "location", "text not null default ''"),
+        "left_url": ("instance_left", "url", "text not null default ''"),
+    }
+    with closing(sqlite3.connect(registry)) as connection:
+        for name, (table, column, kind) in columns.items():
+            connection.execute(f"alter table instance add column {name} {kind}")
+            connection.execute(
+                f"update instance set {name} = (select {column} from {table} where instance_id = instance.id)"
+                f" where id in (select instance_id from {table})"
+            )
+        connection.execute("drop table instance_move")
+        connection.execute("drop table instance_left")
+        for name, _ in MIGRATIONS[22:]:
+            assert connection.execute("delete from _sqlite_migrations where name = ?", (name,)).rowcount == 1
+        connection.commit()
+        connection.execute("pragma user_version = 22")
+
+
 def home_files(home: Path) -> dict[str, tuple[int, bytes]]:
     """All but what SQLite itself makes and removes beside a file, depending on who has that open."""
     return {

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from provisioner.core.clock import now_ms
-from provisioner.core.connection import FileLocation, ServerLocation, parse_location
+from provisioner.core.connection import FileLocation, ServerLocation
 from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
 from provisioner.core.ids import DatabaseId
 from provisioner.core.model import ConnectMode, Database, Instance
@@ -57,9 +57,9 @@ def _target(registry: Registry, instance: Instance, where: StorageTarget) -> Ins
     if quorum is None:
         quorum = instance.require_quorum if isinstance(location, ServerLocation) else 0
     target = replace(instance, location=location, url=url, require_quorum=quorum)
-    if instance.left_location not in ("", location):  # the data there would have no owner
+    if instance.left is not None and instance.left.location != location:  # the data there would have no owner
         raise ProvisionerError(
-            f"an earlier move of {instance.slug} left data in {instance.left_location}",
+            f"an earlier move of {instance.slug} left data in {instance.left.location}",
             f"Delete it first: provisioner instance move {instance.slug} --forget",
         )
     must_be_alone(registry, location, but=instance.id)
@@ -197,13 +197,11 @@ def _what_is_left(registry: Registry, old: Instance) -> Iterator[str]:
 def _forget(registry: Registry, instance: Instance) -> Proposal:
     must_stay(instance)
     ends = [instance]
-    if instance.left_location:
-        ends.append(
-            replace(instance, location=parse_location(instance.left_location), url=instance.left_url, require_quorum=0)
-        )
+    if instance.left is not None:
+        ends.append(replace(instance, location=instance.left.location, url=instance.left.url, require_quorum=0))
     found = [(end, *end_of(end).left(end)) for end in ends]
     lines = tuple(f"{count} databases in {where}" for _, count, where in found if count)
-    if not lines and not instance.left_location:
+    if not lines and instance.left is None:
         raise ProvisionerError(f"moves of {instance.slug} have left nothing behind")
 
     def do(_: ProgressReporter) -> Iterator[str]:

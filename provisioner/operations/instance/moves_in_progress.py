@@ -8,6 +8,7 @@ from typing import NamedTuple
 from provisioner.core.model import Instance
 from provisioner.reconcile.apply.locks import instance_if_free
 from provisioner.registry import moves
+from provisioner.registry.moves import move_of
 from provisioner.registry.store import Registry
 
 
@@ -22,7 +23,9 @@ class MoveProgress(NamedTuple):
     @property
     def text(self) -> str:
         slug = self.instance.slug
-        how_far = f"is being moved to {self.instance.moving_location}: {self.moved} of {self.total} databases are there"
+        how_far = (
+            f"is being moved to {move_of(self.instance).location}: {self.moved} of {self.total} databases are there"
+        )
         if self.going_on:
             return how_far
         return f"{how_far}. To continue, run: provisioner instance move {slug}; to undo it, add --back"

@@ -75,9 +75,9 @@ def must_be_alone(registry: Registry, location: Location, *, but: str = "") -> N
 
 def must_stay(instance: Instance) -> None:
     """Raises ProvisionerError if it is being moved: that must end before anything else."""
-    if instance.moving:
+    if instance.move is not None:
         raise ProvisionerError(
-            f"instance {instance.slug!r} is being moved to {instance.moving_location}",
+            f"instance {instance.slug!r} is being moved to {instance.move.location}",
             f"To continue, run: provisioner instance move {instance.slug}; to undo it, add --back",
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import provisioner
-from provisioner.core.connection import KvEndpoint, PostgresEndpoint
+from provisioner.core.connection import FileLocation, KvEndpoint, PostgresEndpoint
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
 from provisioner.engines.protocol.location import FOR_ROOT
@@ -91,8 +91,12 @@ def _ports(ways: Sequence[KvEndpoint | PostgresEndpoint]) -> set[int]:
 
 def secret_paths(registry: Registry) -> tuple[str, ...]:
     """What no command may reach, whatever its app allows: the home, and where databases are stored."""
-    places = [(each.location, each.moving_location, each.left_location) for each in registry.instances()]
-    stored = [path for place in places for path in place if os.path.isabs(path)]
+    stored = [
+        place.location
+        for each in registry.instances()
+        for place in (each, each.move, each.left)
+        if place is not None and isinstance(place.location, FileLocation)
+    ]
     return (registry.home.path, FOR_ROOT, *stored)
 
 

@@ -70,7 +70,7 @@ def disowned(registry: Registry, instance: Instance, database_ids: list[Database
 
 
 def _is_there(storage: Instance, database: Database) -> bool:
-    return not storage.moving or database.moved == (storage.location == storage.moving_location)
+    return storage.move is None or database.moved == (storage.location == storage.move.location)
 
 
 def disconnect(registry: Registry, instance: Instance, now: int) -> list[str]:
@@ -160,7 +160,7 @@ def _new(found: Found, owner: Owner, *, archived: bool, until: int, now: int) ->
         connected_at=owner.created_at,
         archived_at=now if archived else None,
         purge_at=until if archived else None,
-        moved=found.instance.location == found.instance.moving_location,
+        moved=found.instance.move is not None and found.instance.location == found.instance.move.location,
     )
 
 

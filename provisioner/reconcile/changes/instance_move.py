@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from provisioner.core.errors import LockTimeout, ProvisionerError
 from provisioner.core.ids import DatabaseId
-from provisioner.core.model import App, Database, Instance, Status
+from provisioner.core.model import App, Database, Instance, InstanceMove, Status
 from provisioner.engines.protocol.engine import Source
 from provisioner.engines.protocol.move import end_of
 from provisioner.kv import bulk_copy
@@ -49,7 +49,7 @@ class NotMoved(ProvisionerError):  # noqa: N818 - what it is
 def begin(registry: Registry, instance: Instance, target: Instance, now: int) -> None:
     """Record the target of a move. The caller holds the instance's lock."""
     with all_locked(registry):
-        moves.begin_move(registry, instance, target.location, target.url, target.require_quorum, now)
+        moves.begin_move(registry, instance, InstanceMove(target.location, target.url, target.require_quorum), now)
     failpoints.point("move.begun")
 
 

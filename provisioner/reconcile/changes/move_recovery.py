@@ -38,7 +38,7 @@ def settle_move(registry: Registry, app: App, database_id: DatabaseId, now: int)
         if database.id != database_id:
             continue
         instance = registry.instance_of(database.instance_id)
-        if not instance.moving:  # both ends are then one location, whose data must stay
+        if instance.move is None:  # both ends are then one location, whose data must stay
             raise StorageFailed(f"database {database.name} is on its way, and {instance.slug} goes nowhere")
         old, new = instance.storage(moved=False), instance.storage(moved=True)
         if database.moved:
@@ -49,7 +49,7 @@ def settle_move(registry: Registry, app: App, database_id: DatabaseId, now: int)
         end_of(old).unfence(old, database, kept)
         with registry.change():
             moves.set_switching(registry, database, 0)
-            registry.audit_database(now, "database.move-undone", database, instance.moving_location)
+            registry.audit_database(now, "database.move-undone", database, instance.move.location)
         for snapshot_id in (*kept, None):
             with suppress(StorageFailed):  # programs continue; the next move starts with this
                 end_of(new).discard(new, Source(database, snapshot_id))

@@ -10,8 +10,8 @@ import uuid
 from dataclasses import dataclass
 
 from provisioner.core.ids import DatabaseId, InstanceId
-from provisioner.core.model import Database, Instance, Status, detached
-from provisioner.registry.moves import set_moved, set_switching
+from provisioner.core.model import Database, Instance, InstanceMove, Status, detached
+from provisioner.registry.moves import drop_left, keep_end, set_moved, set_switching
 from provisioner.registry.store import Registry
 
 
@@ -99,8 +99,8 @@ def _separated(registry: Registry, instance: Instance) -> list[LeftBehind]:
         return left
     if left:
         _end_move(registry, instance, own[0], [item for item in held if item not in theirs])
-    if not inside(registry, instance.left_location):
-        registry.write("update instance set left_location = '', left_url = '' where id = ?", instance.id)
+    if instance.left is not None and not inside(registry, instance.left.location):
+        drop_left(registry, instance)
     return left
 
 
@@ -110,11 +110,7 @@ def _is_in(database: Database, instance: Instance, end: Instance) -> bool:
 
 def _end_move(registry: Registry, instance: Instance, end: Instance, kept: list[Database]) -> None:
     """The instance stores at this end of its move from now on: the other end is the original's."""
-    registry.write(
-        "update instance set location = ?, url = ?, require_quorum = ?, moving_location = '', moving_url = '',"
-        " moving_quorum = 0 where id = ?",
-        *(registry.home.recorded(end.location), end.url, end.require_quorum, instance.id),
-    )
+    keep_end(registry, instance, InstanceMove(end.location, end.url, end.require_quorum))
     for item in kept:
         set_switching(registry, item, 0)
         set_moved(registry, item, moved=False)

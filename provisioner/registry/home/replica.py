@@ -89,12 +89,18 @@ def copy(home: Home, output: BinaryIO) -> None:
             archive.add(path, _REGISTRY, filter=_anonymous)
 
 
+_LOCATIONS = (
+    *(("instance", "id", column) for column in ("location", "backup")),
+    *((table, "instance_id", "location") for table in ("instance_move", "instance_left")),
+)
+
+
 def _locate(home: Home, copied: sqlite3.Connection) -> None:
     """Make the locations in the home absolute for homes that follow it, which do not have those directories."""
-    for column in ("location", "moving_location", "left_location", "backup"):
-        rows = copied.execute(f"select id, {column} from instance where {column} <> ''").fetchall()
+    for table, key, column in _LOCATIONS:
+        rows = copied.execute(f"select {key}, {column} from {table} where {column} <> ''").fetchall()
         copied.executemany(
-            f"update instance set {column} = ? where id = ?", [(home.absolute(place), each) for each, place in rows]
+            f"update {table} set {column} = ? where {key} = ?", [(home.absolute(place), each) for each, place in rows]
         )
     copied.commit()
 

@@ -438,6 +438,30 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """,
     ),
     ("0022_operator_hooks", operator_hooks.MIGRATION),
+    (
+        "0023_moves",
+        """
+        create table instance_move (
+          instance_id text primary key references instance (id),
+          location text not null,
+          url text not null,
+          require_quorum integer not null
+        ) strict;
+        create table instance_left (
+          instance_id text primary key references instance (id),
+          location text not null,
+          url text not null
+        ) strict;
+        insert into instance_move select id, moving_location, moving_url, moving_quorum from instance
+          where moving_location <> '';
+        insert into instance_left select id, left_location, left_url from instance where left_location <> '';
+        alter table instance drop column moving_location;
+        alter table instance drop column moving_url;
+        alter table instance drop column moving_quorum;
+        alter table instance drop column left_location;
+        alter table instance drop column left_url;
+        """,
+    ),
 )
 
 

@@ -63,7 +63,7 @@ def whole(registry: Registry, instance: Instance) -> Document:
     document = {**listed(registry, instance), **standing(instance)}
     under_way = next((each for each in moves_under_way(registry) if each.instance.id == instance.id), None)
     document["moving"] = under_way and {
-        "to": instance.moving_location,
+        "to": instance.move.location if instance.move is not None else None,
         "moved": under_way.moved,
         "total": under_way.total,
         "going_on": under_way.going_on,
