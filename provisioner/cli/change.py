@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from provisioner.core.clock import rfc3339
 from provisioner.core.model import App, Database, Snapshot, Timeline
@@ -44,6 +44,26 @@ def change(registry: Registry, action: str, app: App, timeline: Timeline) -> Des
 def said(lines: Sequence[str]) -> Document:
     """The lines about a change for people: all of them, and the warnings."""
     return {"messages": list(lines), "warnings": [line for line in lines if isinstance(line, Warned)]}
+
+
+def planned(registry: Registry, action: str, app: App, databases: Iterable[Database]) -> list[Document]:
+    """What a dry run of a change prints, an item for each database."""
+    return [
+        plan_item(action, app, os.fsdecode(timeline_of(registry, item).name), item.name, item.id) for item in databases
+    ]
+
+
+def plan_item(
+    action: str,
+    app: App | None,
+    timeline: str | None = None,
+    database: str | None = None,
+    database_id: str | None = None,
+    cause: str | None = None,
+) -> Document:
+    """The keys of an item of 'reconcile --dry-run' and 'prune --dry-run'."""
+    named = {"app": app.slug if app is not None else None, "action": action, "timeline": timeline}
+    return {**named, "database": database, "id": database_id, "cause": cause, "at": None, "error": None}
 
 
 def timeline_after(registry: Registry, app: App, timeline: Timeline) -> Describe:

@@ -22,6 +22,7 @@ class Settings:
     color: str | None = None
     as_json: bool = False
     yes: bool = False
+    dry_run: bool = False
     looks: bool = False
     """The command shows something and changes nothing."""
 

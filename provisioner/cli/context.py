@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli.common_options import note, settings
+from provisioner.cli.failure import wants_json
 from provisioner.cli.standard_input import can_ask
 from provisioner.core.errors import NotConfirmed, NotResolved, StorageFailed, WrongRepository
 from provisioner.core.model import App
@@ -135,8 +136,35 @@ def renamed(old: str, new: str) -> None:
     note(f"provisioner: note: {old} is now {new}. The old name stops working in {OLD_NAMES_END}")
 
 
-def confirm(question: str, yes: bool) -> None:
-    """Ask before something is deleted; without a terminal, only ``--yes`` confirms."""
+def dry_run_option(command: _Command) -> _Command:
+    """``--dry-run``: the command goes as far as its question, changing nothing, and ends there; see `end_dry_run`."""
+
+    @wraps(command)
+    def dry(*args: Any, dry_run: bool, **options: Any) -> Any:
+        settings().dry_run = dry_run
+        with looking(really=dry_run):
+            return command(*args, **options)
+
+    option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+    return option(dry)  # type: ignore[return-value]
+
+
+def end_dry_run(question: str, plan: Sequence[Mapping[str, object]], details: Sequence[str] = ()) -> None:
+    """With --dry-run, print what would be done, or with --json its `plan`, and end the command."""
+    if not settings().dry_run:
+        return
+    if wants_json():
+        print_json(plan)
+    else:
+        for line in (*details, question):
+            click.echo(shown(line))
+        note("Nothing was changed")
+    raise click.exceptions.Exit(0)
+
+
+def confirm(question: str, yes: bool, plan: Sequence[Mapping[str, object]] = ()) -> None:
+    """Ask before something is deleted; without a terminal, only ``--yes`` confirms. Ends a dry run of this `plan`."""
+    end_dry_run(question, plan)
     if yes:
         return
     if not can_ask():

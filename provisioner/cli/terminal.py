@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 
 from provisioner.cli.change import Describe
 from provisioner.cli.common_options import note
-from provisioner.cli.context import confirm, print_json
+from provisioner.cli.context import confirm, end_dry_run, print_json
 from provisioner.cli.standard_input import can_ask
 from provisioner.core.errors import NotConfirmed
 from provisioner.core.model import App
 from provisioner.core.naming import shown
+from provisioner.operations.documents import Document
 from provisioner.operations.proposal import STEPS, Proposal, Warned
 from provisioner.reconcile.apply.applier import Progress
 
@@ -69,11 +70,14 @@ def _in_lines(app: App) -> Progress:
 TERMINAL = Terminal()
 
 
-def carry_out(proposal: Proposal, *, yes: bool = False, document: Describe | None = None) -> None:
+def carry_out(
+    proposal: Proposal, *, yes: bool = False, document: Describe | None = None, plan: Sequence[Document] = ()
+) -> None:
     """Ask, unless `yes`, and do it. Print what was done, or the JSON `document` of it.
 
-    Raises NotConfirmed if the answer is not yes.
+    Ends a dry run of this `plan`. Raises NotConfirmed if the answer is not yes.
     """
+    end_dry_run(proposal.question, plan, proposal.details)
     for line in proposal.details:
         click.echo(shown(line), err=document is not None)
     if proposal.typed:

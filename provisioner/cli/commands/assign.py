@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from provisioner.cli.change import planned
 from provisioner.cli.commands.app.group import app_document
-from provisioner.cli.context import json_option, the_app, the_home, yes_option
+from provisioner.cli.context import dry_run_option, json_option, the_app, the_home, yes_option
 from provisioner.cli.options.scrub_options import scrub_options
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
@@ -66,6 +67,7 @@ def assign(
 @click.command()
 @click.argument("instance")
 @object_argument("app", "app", required=False)
+@dry_run_option
 @yes_option
 @json_option
 def unassign(instance: str, app: str | None, yes: bool, as_json: bool) -> None:
@@ -73,4 +75,8 @@ def unassign(instance: str, app: str | None, yes: bool, as_json: bool) -> None:
     with Registry.open(the_home()) as registry:
         chosen = the_app(registry, app)
         proposal = assignments.unassign(registry, chosen, find(registry, instance))
-        carry_out(proposal, yes=yes, document=(lambda _: app_document(registry, chosen)) if as_json else None)
+        on = find(registry, instance).id
+        live = [item for item in registry.databases(chosen.id) if item.live and item.instance_id == on]
+        plan = planned(registry, "archive", chosen, live)
+        document = (lambda _: app_document(registry, chosen)) if as_json else None
+        carry_out(proposal, yes=yes, document=document, plan=plan)

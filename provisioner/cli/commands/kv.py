@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli import standard_input
+from provisioner.cli.change import plan_item
 from provisioner.cli.common_options import note
-from provisioner.cli.context import confirm, json_option, renamed, the_home, yes_option
+from provisioner.cli.context import confirm, dry_run_option, json_option, renamed, the_home, yes_option
 from provisioner.cli.options.duration import DURATION
 from provisioner.cli.selectors import ALL, selector_options
 from provisioner.core.durations import milliseconds
@@ -135,6 +136,7 @@ def set_command(
 
 @kv.command()
 @selector_options(*ALL)
+@dry_run_option
 @yes_option
 @json_option
 @click.argument("key")
@@ -143,7 +145,7 @@ def delete(key: str, yes: bool, as_json: bool, selectors: Selectors) -> None:
     """Delete KEY if it exists."""
     with _opened(selectors) as opened:
         parsed = json_notation.key_of(key)
-        confirm(f"Delete {key}?", yes)
+        confirm(f"Delete {key}?", yes, [plan_item("delete-key", None, cause=key)])
         there = opened.get(parsed).versionstamp is not None
         opened.delete(parsed)
     if as_json:

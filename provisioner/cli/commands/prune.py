@@ -86,6 +86,7 @@ def _due(registry: Registry, app: App) -> Iterator[Item]:
                 "action": described["action"],
                 "cause": described["cause"],
                 "at": None,
+                "error": None,
             }
 
 
@@ -121,7 +122,7 @@ def _coming(registry: Registry, app: App, due: list[Item]) -> Iterator[Item]:
         if at is None or (over is None and (timeline.production or database.hold is not None)):
             continue
         item = {"app": app.slug, "timeline": os.fsdecode(timeline.name), "database": database.name, "id": database.id}
-        found.append((at, {**item, "action": action, "cause": cause, "at": rfc3339(at)}))
+        found.append((at, {**item, "action": action, "cause": cause, "at": rfc3339(at), "error": None}))
     yield from (item for _, item in sorted(found, key=lambda pair: pair[0]))
 
 

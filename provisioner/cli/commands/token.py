@@ -7,10 +7,21 @@ from typing import Any
 
 import click
 
-from provisioner.cli.change import change
+from provisioner.cli.change import change, plan_item
 from provisioner.cli.commands.home import home_document
 from provisioner.cli.common_options import note
-from provisioner.cli.context import confirm, json_option, looks, print_json, renamed, say, the_app, the_home, yes_option
+from provisioner.cli.context import (
+    confirm,
+    dry_run_option,
+    json_option,
+    looks,
+    print_json,
+    renamed,
+    say,
+    the_app,
+    the_home,
+    yes_option,
+)
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
 from provisioner.cli.options.duration import DURATION
 from provisioner.cli.selectors import ALL, NamedTarget, load, parse, selector_options
@@ -217,6 +228,7 @@ def revoke(token_id: TokenId | None, selectors: Selectors, database: str | None,
 
 
 @token.command(name="rotate-key")
+@dry_run_option
 @yes_option
 @json_option
 def rotate_key(yes: bool, as_json: bool) -> None:
@@ -227,7 +239,9 @@ def rotate_key(yes: bool, as_json: bool) -> None:
     """
     home = the_home()
     with Registry.open(home) as registry:
-        confirm("Replace the key? Every app that connects by URL must be restarted.", yes)
+        confirm(
+            "Replace the key? Every app that connects by URL must be restarted.", yes, [plan_item("rotate-key", None)]
+        )
         credentials.rotate_key(registry)
     say(
         "Replaced the key. Restart the apps that connect by URL, and write env files again: provisioner env --write FILE",

@@ -7,7 +7,8 @@ from collections.abc import Collection
 import click
 
 from provisioner.cli import standard_input
-from provisioner.cli.context import json_option, looks, the_app, the_home, yes_option
+from provisioner.cli.change import plan_item
+from provisioner.cli.context import dry_run_option, json_option, looks, the_app, the_home, yes_option
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
 from provisioner.cli.table import Column
 from provisioner.cli.terminal import carry_out
@@ -154,6 +155,7 @@ def list_variables(slug: str | None, listing: ListOptions) -> None:
     "--context", "contexts", metavar="CONTEXTS", callback=_contexts, help="Only in these. Default: everywhere."
 )
 @app_option
+@dry_run_option
 @yes_option
 @json_option
 def unset(names: tuple[str, ...], contexts: list[Context] | None, slug: str | None, yes: bool, as_json: bool) -> None:
@@ -161,4 +163,6 @@ def unset(names: tuple[str, ...], contexts: list[Context] | None, slug: str | No
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
         was = _set(registry, app, names, contexts or list(Context))
-        carry_out(wanted.unset(registry, app, names, contexts), yes=yes, document=(lambda _: was) if as_json else None)
+        plan = [plan_item("unset", app, cause=f"{item['name']} in {item['context']}") for item in was]
+        proposal = wanted.unset(registry, app, names, contexts)
+        carry_out(proposal, yes=yes, document=(lambda _: was) if as_json else None, plan=plan)

@@ -7,8 +7,18 @@ from contextlib import suppress
 
 import click
 
+from provisioner.cli.change import planned
 from provisioner.cli.commands.app import run as app_run
-from provisioner.cli.context import confirm, json_option, looks, print_json, the_app, the_home, yes_option
+from provisioner.cli.context import (
+    confirm,
+    dry_run_option,
+    json_option,
+    looks,
+    print_json,
+    the_app,
+    the_home,
+    yes_option,
+)
 from provisioner.cli.groups import AliasedGroup
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
 from provisioner.cli.options.deploy_options import deploying_options
@@ -228,6 +238,7 @@ def _now(registry: Registry, app: App) -> view.Document:
 
 @app.command()
 @object_argument("slug", "app", required=False)
+@dry_run_option
 @yes_option
 @json_option
 def remove(slug: str | None, yes: bool, as_json: bool) -> None:
@@ -239,7 +250,11 @@ def remove(slug: str | None, yes: bool, as_json: bool) -> None:
         app = the_app(registry, slug)
         live = [database for database in registry.databases(app.id) if database.live]
         was = app_document(registry, app)
-        confirm(f"Remove app {app.slug} and archive its {len(live)} databases?", yes)
+        confirm(
+            f"Remove app {app.slug} and archive its {len(live)} databases?",
+            yes,
+            planned(registry, "archive", app, live),
+        )
         own = os.path.isdir(app.git_dir) and wrong(registry, app) is None
         checkout = find_checkout(app.git_dir) if own else None
         if checkout is not None:

@@ -12,11 +12,12 @@ from typing import Any, BinaryIO
 import click
 
 from provisioner.cli import standard_input
+from provisioner.cli.change import plan_item
 from provisioner.cli.commands.database.fork import deploy_option
 from provisioner.cli.commands.database.pg_dump import NO_DUMP, dump_whole, load_whole
 from provisioner.cli.commands.kv import kv_errors
 from provisioner.cli.common_options import note
-from provisioner.cli.context import confirm, json_option, print_json, the_home, yes_option
+from provisioner.cli.context import confirm, dry_run_option, end_dry_run, json_option, print_json, the_home, yes_option
 from provisioner.cli.data_source import (
     DataSource,
     WholeDatabase,
@@ -114,6 +115,7 @@ def dump(
 @click.option("--no-snapshot", is_flag=True, help="Do not keep the current data as a snapshot.")
 @click.option("--from-line", type=click.IntRange(1), default=1, metavar="N", help="Continue an interrupted load here.")
 @deploy_option
+@dry_run_option
 @yes_option
 @json_option
 @kv_errors
@@ -147,6 +149,10 @@ def load(
     target = source_of(wanted)
     if isinstance(target, DataSource) and target.kept:
         raise UsageError(f"{target.name} is data of the past, which can only be read", "Choose a branch")
+    into = target.database.name if target.database is not None else str(wanted.text)
+    replaced = " Its current data is replaced." if replace else ""
+    item = plan_item("load", target.app, None, into, target.database.id if target.database is not None else None, file)
+    end_dry_run(f"Load {file} into {into}?{replaced}", [item])
     if isinstance(target, WholeDatabase):
         if merge or keep_versionstamps or from_line > 1:
             raise UsageError(
@@ -163,7 +169,7 @@ def load(
         return
     must_be_connected(target)
     with _input(file) as stream, opened(target, create=target.database is None) as store:
-        into = loading.target(store, keep=keep_versionstamps)
+        goal = loading.target(store, keep=keep_versionstamps)
         empty = loading.is_empty(store)
         if not empty:
             if not (replace or merge):
@@ -177,7 +183,7 @@ def load(
             _keep(target)
         _record(target, "database.load-begun", file)
         try:
-            loaded = _load(source, into, _size(file), replace=replace, start=from_line)
+            loaded = _load(source, goal, _size(file), replace=replace, start=from_line)
         except loading.LoadStopped as stopped:
             _record(target, "database.load-stopped", f"{stopped.loaded.entries} entries of {file}: {stopped}")
             how = "--merge" if not (replace or keep_versionstamps) else "--replace"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from provisioner.cli import moments
-from provisioner.cli.change import change
-from provisioner.cli.context import json_option, the_home, yes_option
+from provisioner.cli.change import change, planned
+from provisioner.cli.context import dry_run_option, json_option, the_home, yes_option
 from provisioner.cli.options.scrub_options import scrub_options
 from provisioner.cli.selectors import HERE, NamedTarget, load, load_to_read, parse, selector_options, target_argument
 from provisioner.cli.terminal import carry_out
@@ -32,6 +32,7 @@ deploy_option = click.option(
 @queue_option
 @scrub_options
 @deploy_option
+@dry_run_option
 @yes_option
 @json_option
 def fork(
@@ -63,7 +64,8 @@ def fork(
             deploy=not no_deploy,
         )
         document = change(registry, "fork", goal.app, goal.timeline) if as_json else None
-        carry_out(proposal, yes=yes, document=document)
+        plan = planned(registry, "fork", goal.app, goal.live)
+        carry_out(proposal, yes=yes, document=document, plan=plan)
 
 
 @click.command()
@@ -79,6 +81,7 @@ def fork(
 @queue_option
 @scrub_options
 @deploy_option
+@dry_run_option
 @yes_option
 @json_option
 def reset(
@@ -102,7 +105,8 @@ def reset(
         goal = load(registry, wanted)
         if goal.timeline.doubt and source == "empty":
             document = change(registry, "reset", goal.app, goal.timeline) if as_json else None
-            carry_out(begin_empty(registry, goal.app, goal.timeline), yes=yes, document=document)
+            plan = planned(registry, "reset", goal.app, goal.live)
+            carry_out(begin_empty(registry, goal.app, goal.timeline), yes=yes, document=document, plan=plan)
             return
         origin = None
         if (source := source.removeprefix("fork:")) != "empty":
@@ -115,7 +119,8 @@ def reset(
             deploy=not no_deploy,
         )
         document = change(registry, "reset", goal.app, goal.timeline) if as_json else None
-        carry_out(proposal, yes=yes, document=document)
+        plan = planned(registry, "reset", goal.app, goal.live)
+        carry_out(proposal, yes=yes, document=document, plan=plan)
 
 
 def _source(registry: Registry, source: str, goal: Target) -> Target:

@@ -6,10 +6,10 @@ import os
 
 import click
 
-from provisioner.cli.change import Describe, change, said
+from provisioner.cli.change import Describe, change, planned, said
 from provisioner.cli.commands.database.fork import fork, reset
 from provisioner.cli.commands.database.snapshots import restore, snapshot
-from provisioner.cli.context import json_option, looks, print_json, the_app, the_home, yes_option
+from provisioner.cli.context import dry_run_option, json_option, looks, print_json, the_app, the_home, yes_option
 from provisioner.cli.groups import LazyGroup
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list, with_archived
 from provisioner.cli.selectors import NamedTarget, filtered, load, target_argument
@@ -134,6 +134,7 @@ def fix(wanted: NamedTarget, everything: bool, as_json: bool) -> None:
 
 @database.command()
 @target_argument("TARGET", required=True)
+@dry_run_option
 @yes_option
 @json_option
 def archive(wanted: NamedTarget, yes: bool, as_json: bool) -> None:
@@ -144,7 +145,8 @@ def archive(wanted: NamedTarget, yes: bool, as_json: bool) -> None:
     with Registry.open(the_home()) as registry:
         target = load(registry, wanted)
         document = change(registry, "archive", target.app, target.timeline) if as_json else None
-        carry_out(holding.archive(registry, target), yes=yes, document=document)
+        plan = planned(registry, "archive", target.app, target.live)
+        carry_out(holding.archive(registry, target), yes=yes, document=document, plan=plan)
 
 
 @database.command()
@@ -204,6 +206,7 @@ def _found(registry: Registry, wanted: NamedTarget, branch: str | None) -> list[
 
 @database.command()
 @target_argument("TARGET", required=True)
+@dry_run_option
 @yes_option
 @json_option
 def purge(wanted: NamedTarget, yes: bool, as_json: bool) -> None:
@@ -215,4 +218,5 @@ def purge(wanted: NamedTarget, yes: bool, as_json: bool) -> None:
     with Registry.open(the_home()) as registry:
         target = load(registry, wanted)
         document = change(registry, "purge", target.app, target.timeline) if as_json else None
-        carry_out(holding.purge(registry, target), yes=yes, document=document)
+        plan = planned(registry, "purge", target.app, target.archived)
+        carry_out(holding.purge(registry, target), yes=yes, document=document, plan=plan)

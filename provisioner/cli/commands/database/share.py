@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.change import change
-from provisioner.cli.context import json_option, the_home, yes_option
+from provisioner.cli.change import change, planned
+from provisioner.cli.context import dry_run_option, json_option, the_home, yes_option
 from provisioner.cli.selectors import HERE, NamedTarget, load, load_timeline, parse, selector_options, target_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.environment.resolve import Selectors
@@ -18,6 +18,7 @@ from provisioner.registry.store import Registry
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="[TO]", default=HERE)
 @selector_options("app", "instance")
+@dry_run_option
 @yes_option
 @json_option
 def share(source: str, target: str, selectors: Selectors, yes: bool, as_json: bool) -> None:
@@ -30,7 +31,8 @@ def share(source: str, target: str, selectors: Selectors, yes: bool, as_json: bo
         sharer = load(registry, parse(target, selectors))
         owner = load(registry, parse(source, selectors), sharer.app)
         document = change(registry, "share", sharer.app, sharer.timeline) if as_json else None
-        carry_out(shares.share(registry, sharer.app, owner, sharer), yes=yes, document=document)
+        plan = planned(registry, "share", sharer.app, sharer.live)
+        carry_out(shares.share(registry, sharer.app, owner, sharer), yes=yes, document=document, plan=plan)
 
 
 @click.command()

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from provisioner.cli import moments
-from provisioner.cli.change import change, snapshot_document
+from provisioner.cli.change import change, planned, snapshot_document
 from provisioner.cli.commands.database.fork import deploy_option, queue_option
-from provisioner.cli.context import apps_meant, json_option, looks, renamed, the_home, yes_option
+from provisioner.cli.context import apps_meant, dry_run_option, json_option, looks, renamed, the_home, yes_option
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
 from provisioner.cli.selectors import NamedTarget, load, target_argument
 from provisioner.cli.table import Column
@@ -98,6 +98,7 @@ def list_snapshots(wanted: NamedTarget, everything: bool, listing: ListOptions) 
 
 @snapshot.command()
 @click.argument("identity", metavar="SNAPSHOT")
+@dry_run_option
 @yes_option
 @json_option
 def delete(identity: str, yes: bool, as_json: bool) -> None:
@@ -109,7 +110,9 @@ def delete(identity: str, yes: bool, as_json: bool) -> None:
         kept = snapshots.find(registry, identity)
         app, database = snapshots.owner(registry, kept)
         was = snapshot_document(registry, app, database, kept)
-        carry_out(snapshots.delete(registry, database, kept), yes=yes, document=(lambda _: was) if as_json else None)
+        plan = planned(registry, "delete-snapshot", app, [database])
+        proposal = snapshots.delete(registry, database, kept)
+        carry_out(proposal, yes=yes, document=(lambda _: was) if as_json else None, plan=plan)
 
 
 @click.command()
@@ -117,6 +120,7 @@ def delete(identity: str, yes: bool, as_json: bool) -> None:
 @click.option("--revision", metavar="COMMIT", hidden=True)
 @queue_option
 @deploy_option
+@dry_run_option
 @yes_option
 @json_option
 def restore(
@@ -146,4 +150,5 @@ def restore(
         )
         proposal = snapshots.restore(registry, goal, kept, with_queue=with_queue, deploy=not no_deploy)
         document = change(registry, "restore", goal.app, goal.timeline) if as_json else None
-        carry_out(proposal, yes=yes, document=document)
+        plan = planned(registry, "restore", goal.app, goal.live)
+        carry_out(proposal, yes=yes, document=document, plan=plan)

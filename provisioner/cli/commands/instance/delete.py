@@ -6,7 +6,7 @@ import click
 
 from provisioner.cli.change import Describe
 from provisioner.cli.commands.instance import documents
-from provisioner.cli.context import json_option, the_home, yes_option
+from provisioner.cli.context import dry_run_option, json_option, the_home, yes_option
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.core.model import Instance
@@ -19,6 +19,7 @@ from provisioner.registry.store import Registry
 @click.command()
 @object_argument("slug", "instance", required=True)
 @click.option("--no-backup", is_flag=True, help="Don't create the final backup.")
+@dry_run_option
 @yes_option
 @json_option
 def delete(slug: str, no_backup: bool, yes: bool, as_json: bool) -> None:
@@ -29,7 +30,8 @@ def delete(slug: str, no_backup: bool, yes: bool, as_json: bool) -> None:
     with Registry.open(the_home()) as registry:
         found = find(registry, slug)
         proposal = instance_deletion.delete(registry, found, backup=not no_backup)
-        carry_out(proposal, yes=yes, document=_deleted(registry, found) if as_json else None)
+        plan = documents.of_each_database(registry, "delete", found)
+        carry_out(proposal, yes=yes, document=_deleted(registry, found) if as_json else None, plan=plan)
 
 
 def _deleted(registry: Registry, instance: Instance) -> Describe:

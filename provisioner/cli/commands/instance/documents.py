@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from provisioner.cli.change import Describe
+from provisioner.cli.change import Describe, planned
 from provisioner.cli.listing import ListLayout
 from provisioner.cli.table import Column
 from provisioner.core.clock import rfc3339
@@ -99,3 +99,15 @@ def after(registry: Registry, instance: Instance) -> Describe:
         return whole(registry, registry.instance_of(instance.id))
 
     return describe
+
+
+def of_each_database(registry: Registry, action: str, instance: Instance) -> list[Document]:
+    """What a dry run of a change of an instance prints."""
+    mine = databases_of(registry, instance.id)
+    return [
+        item
+        for app in registry.apps(removed=True)
+        for item in planned(
+            registry, action, app, [each for each in registry.databases(app.id) if each in mine and each.live]
+        )
+    ]

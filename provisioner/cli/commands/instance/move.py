@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.commands.instance.documents import after
+from provisioner.cli.commands.instance.documents import after, of_each_database
 from provisioner.cli.commands.instance.storage_options import where_options
-from provisioner.cli.context import json_option, the_home, yes_option
+from provisioner.cli.context import dry_run_option, json_option, the_home, yes_option
 from provisioner.cli.selectors import object_argument
 from provisioner.cli.terminal import carry_out
 from provisioner.engines.protocol.engine import StorageTarget
@@ -22,6 +22,7 @@ from provisioner.registry.store import Registry
 @click.option(
     "--forget", is_flag=True, help="Permanently delete the data that an earlier move left in the old location."
 )
+@dry_run_option
 @yes_option
 @json_option
 def move(slug: str, where: StorageTarget, back: bool, forget: bool, yes: bool, as_json: bool) -> None:
@@ -33,4 +34,5 @@ def move(slug: str, where: StorageTarget, back: bool, forget: bool, yes: bool, a
     with Registry.open(the_home()) as registry:
         found = find(registry, slug)
         document = after(registry, found) if as_json else None
-        carry_out(instance_move.move(registry, found, where, back=back, forget=forget), yes=yes, document=document)
+        proposal = instance_move.move(registry, found, where, back=back, forget=forget)
+        carry_out(proposal, yes=yes, document=document, plan=of_each_database(registry, "move", found))

@@ -7,9 +7,19 @@ from collections import deque
 
 import click
 
-from provisioner.cli.change import timeline_after
+from provisioner.cli.change import planned, timeline_after
 from provisioner.cli.commands.database.fork import app_option
-from provisioner.cli.context import apps_meant, json_option, looks, print_json, renamed, the_app, the_home, yes_option
+from provisioner.cli.context import (
+    apps_meant,
+    dry_run_option,
+    json_option,
+    looks,
+    print_json,
+    renamed,
+    the_app,
+    the_home,
+    yes_option,
+)
 from provisioner.cli.listing import (
     ListLayout,
     ListOptions,
@@ -30,6 +40,7 @@ from provisioner.git.worktree import find_checkout
 from provisioner.operations import documents as view
 from provisioner.operations import previews
 from provisioner.operations.previews import EMPTY, LASTS
+from provisioner.registry import queries
 from provisioner.registry.store import Registry
 
 
@@ -117,6 +128,7 @@ def list_previews(slug: str | None, everything: bool, archived: bool, listing: L
 @preview.command()
 @click.argument("revision", metavar="REV")
 @app_option
+@dry_run_option
 @yes_option
 @json_option
 def delete(revision: str, slug: str | None, yes: bool, as_json: bool) -> None:
@@ -126,7 +138,9 @@ def delete(revision: str, slug: str | None, yes: bool, as_json: bool) -> None:
         wanted = revision.removeprefix(os.fsdecode(PREVIEW_PREFIX))
         timeline = previews.find(registry, app, wanted, _commit(app, wanted, slug))
         document = timeline_after(registry, app, timeline) if as_json else None
-        carry_out(previews.delete(registry, app, timeline), yes=yes, document=document)
+        mine = [item for item in queries.databases_of(registry, timeline) if item.live]
+        plan = planned(registry, "archive", app, mine)
+        carry_out(previews.delete(registry, app, timeline), yes=yes, document=document, plan=plan)
 
 
 def _commit(app: App, revision: str, slug: str | None) -> str | None:
