@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from preview_world import PreviewWorld, previews, up
+from preview_world import SERVER, PreviewWorld, previews, up
 from support import git, ok, status, until
 
 
@@ -201,3 +202,25 @@ def test_a_build_that_fails_says_why_and_prints_no_secret(tmp_path: Path, home: 
         assert "the token is" in logs
         assert "4711-very-secret" not in logs
         assert world.get("login.shop.localhost")[0] >= 500
+
+
+def test_a_dev_server_has_the_url_while_it_runs(world: PreviewWorld) -> None:
+    world.push("login", "hosted")
+    git(world.clone, "switch", "-q", "login")
+    (world.clone / "server.py").write_text(f"TEXT = 'dev'\n{SERVER}".replace('os.environ["DENO_DEPLOYMENT_ID"]', '""'))
+    words = ("provisioner", "dev", "--", "python3", "server.py")
+    with (world.home.parent / "dev.log").open("wb") as log:
+        server = subprocess.Popen(words, cwd=world.clone, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            until(
+                lambda: (
+                    world.get("login.shop.localhost")[0] == 200 and world.said("login.shop.localhost")["text"] == "dev"
+                )
+            )
+            ok(world.bare, "app", "redeploy", "--branch", "login")
+            until(lambda: len(world.processes()) == 2)
+            assert world.said("login.shop.localhost")["text"] == "dev"
+        finally:
+            server.terminate()
+            server.wait(60)
+    until(lambda: world.said("login.shop.localhost")["text"] == "hosted")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from provisioner.hosting.apps.messages import Message
 from provisioner.hosting.apps.processes import TimelineApps
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
+from provisioner.hosting.dev_servers import DevServers
 from provisioner.hosting.host_names import host_name
 from provisioner.hosting.router_address import RouterAddress
 from provisioner.hosting.routes import Routes
@@ -45,6 +46,10 @@ class HostingContext:
     def host(self, hosted: HostedTimeline, label: str | None = None) -> str:
         """The host of a timeline, or of another label of its app."""
         return host_name(hosted.app.slug, hosted.label if label is None else label, self.router.domain)
+
+    def dev_hosts(self) -> set[str]:
+        """The hosts whose requests go to dev servers now: they come first."""
+        return {server.host for server in DevServers(self.home).running() if server.routed}
 
     def is_open(self, hosted: HostedTimeline) -> bool:
         """Does no one have to sign in?"""

@@ -112,7 +112,7 @@ class AppManager:
 
     def _begin(self, registry: Registry) -> None:
         """Find what a daemon before has left, and start what ran then."""
-        for host in self._context.routes.all():
+        for host in self._context.routes.all().keys() - self._context.dev_hosts():
             self._context.routes.clear(host)
         settle(registry)
         for command in hosting.run_commands(registry):

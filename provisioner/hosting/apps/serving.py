@@ -210,7 +210,10 @@ class Serving:
 
     def route(self, hosted: HostedTimeline, running: RunningApp, label: str | None = None) -> None:
         host = self._context.host(hosted, label)
-        self._context.routes.set(host, running.port, public=self._context.is_open(hosted))
+        if (
+            host not in self._context.dev_hosts()
+        ):  # when it ends, the next request asks the gateway, and comes here again
+            self._context.routes.set(host, running.port, public=self._context.is_open(hosted))
 
     def unroute(self, item: TimelineApp, running: RunningApp) -> None:
         """Send no more requests to this process; the gateway answers for its hosts."""
