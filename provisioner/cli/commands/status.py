@@ -93,6 +93,8 @@ def _reasons(documents: list[view.Document]) -> Iterator[str]:
             state, why = _state(document, database)
             if why:
                 yield shown(f"{database['name'] if database else document['timeline']}: {state}{why}")
+        if document["app_error"]:
+            yield shown(f"{document['url']}: {document['state']}: {document['app_error']}")
 
 
 def _rows_of(document: view.Document) -> list[view.Document | None]:
@@ -182,7 +184,7 @@ def _redraw(documents: Callable[[], list[view.Document]], interrupt: Interrupt) 
 _STYLES = {"connected": "green", "error": "red", "archived": "dim", "provisioning": "yellow", "pending": "yellow"}
 
 
-_DROPPED = {"AGE": 1, "SIZE": 2, "INSTANCE": 3, "APP": 4}
+_DROPPED = {"AGE": 1, "SIZE": 2, "INSTANCE": 3, "APP": 4, "URL": 5}
 
 
 def _table(documents: list[view.Document], width: int | None) -> Iterator[str]:
@@ -192,11 +194,19 @@ def _table(documents: list[view.Document], width: int | None) -> Iterator[str]:
     titles = ("APP", "TIMELINE", *(["INSTANCE"] if several else []), "STATUS", "DATABASE")
     columns = [table.Column(title, dropped=_DROPPED.get(title)) for title in titles]
     columns += [table.Column(title, right=True, dropped=_DROPPED[title]) for title in ("SIZE", "AGE")]
-    rows = [_row(document, item, several, whole=width is None) for document in documents for item in _rows_of(document)]
+    urls = any(document["url"] for document in documents)
+    columns += [table.Column("URL", dropped=_DROPPED["URL"])] if urls else []
+    rows = [
+        _row(document, item, several, urls=urls, whole=width is None)
+        for document in documents
+        for item in _rows_of(document)
+    ]
     return table.lines(columns, rows, width=width, styled=colored(sys.stdout))
 
 
-def _row(document: view.Document, database: view.Document | None, several: bool, *, whole: bool) -> table.TableRow:
+def _row(
+    document: view.Document, database: view.Document | None, several: bool, *, urls: bool, whole: bool
+) -> table.TableRow:
     state, error = _state(document, database)
     name = database["name"] if database else "none assigned"
     if database and database["shared_from"]:
@@ -211,8 +221,16 @@ def _row(document: view.Document, database: view.Document | None, several: bool,
         name,
         view.size_text(database["size"]) if database else "",
         _age(database["created_at"]) if database else "",
+        *([_url(document)] if urls else []),
     )
     return table.TableRow(tuple(map(shown, cells)), {2 + several: _STYLES.get(state, "")})
+
+
+def _url(document: view.Document) -> str:
+    """Where the timeline's app answers, and its state if that is worth a word."""
+    if not document["url"]:
+        return "–"
+    return str(document["url"]) + ("" if document["state"] in ("running", "sleeping") else f" ({document['state']})")
 
 
 def retries(database: view.Document) -> str:
