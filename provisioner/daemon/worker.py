@@ -22,7 +22,6 @@ from provisioner.git.repository_id import found_elsewhere
 from provisioner.git.worktree import common_dir_of
 from provisioner.hosting.deployments.progress import deployed_branches, follow_deployments, is_settled
 from provisioner.hosting.deployments.progress import report as deployment_report
-from provisioner.hosting.router_address import apps_run
 from provisioner.jobs.follow_log import follow
 from provisioner.jobs.progress import pending_step, pushed_and_pending, tell_steps
 from provisioner.jobs.queue import WorkerPool, waiting
@@ -31,6 +30,7 @@ from provisioner.reconcile.controller import reconcile
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
+from provisioner.system.apps_lock import apps_run
 from provisioner.system.file_lock import try_lock
 from provisioner.system.home import Home, forget_git
 

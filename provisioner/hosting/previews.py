@@ -12,7 +12,8 @@ from provisioner.hosting.apps.manager import AppManager
 from provisioner.hosting.router.binary import caddy
 from provisioner.hosting.router.options import RouterOptions
 from provisioner.hosting.router.router import Router
-from provisioner.hosting.router_address import RouterAddress, record, take_apps
+from provisioner.hosting.router_address import RouterAddress, record
+from provisioner.system.apps_lock import take_apps
 from provisioner.system.home import Home
 
 

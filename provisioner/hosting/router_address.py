@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 
 from provisioner.hosting.host_names import DOMAIN, PORT
 from provisioner.system.atomic_file import replace_file
-from provisioner.system.file_lock import try_lock
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
 
 _USUAL_PORTS = {"http": 80, "https": 443}
@@ -35,26 +34,6 @@ def address(home: Home) -> RouterAddress:
             return RouterAddress(**json.load(file))
     except (OSError, ValueError, TypeError):
         return RouterAddress()
-
-
-def take_apps(home: Home) -> int | None:
-    """Take the lock for running the home's apps, as a descriptor; None if another process has it."""
-    return try_lock(_lock(home))
-
-
-def apps_run(home: Home) -> bool:
-    """Does a process run the home's apps?"""
-    if not os.path.exists(_lock(home)):
-        return False
-    lock = try_lock(_lock(home))
-    if lock is None:
-        return True
-    os.close(lock)
-    return False
-
-
-def _lock(home: Home) -> str:
-    return os.path.join(home.locks, "apps.lock")
 
 
 def record(home: Home, found: RouterAddress) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from preview_world import SERVER, PreviewWorld, previews, up
-from support import git, ok, status, until
+from support import git, ok, status, statuses, until
 
 
 @pytest.fixture
@@ -105,14 +105,27 @@ def test_an_app_sleeps_and_the_next_requests_start_it_once(tmp_path: Path, home:
 
 
 def test_an_app_ends_with_its_branch(world: PreviewWorld) -> None:
+    ok(world.bare, "app", "set", "--grace", "0s")
     world.push("login", "hello")
     assert world.said("login.shop.localhost")["text"] == "hello"
     git(world.clone, "push", "-q", "origin", ":login")
     until(lambda: world.get("login.shop.localhost")[0] == 404)
     until(lambda: len(world.processes()) == 1)
     assert not list((world.home / "router").glob("*/login.shop.localhost"))
+    until(lambda: statuses(world.bare)["git-branch/login"] == "archived")
+    assert len(list((world.home / "log/apps").glob("*"))) == 1  # production's
     assert "git-branch/login running" in world.push("login", "hello again")
     assert world.said("login.shop.localhost")["text"] == "hello again"
+
+
+def test_databases_are_archived_after_their_app_has_ended(world: PreviewWorld) -> None:
+    ok(world.bare, "app", "set", "--grace", "0s")
+    stubborn = "import signal, time, sys\nsignal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit()))\n"
+    (world.clone / "server.py").write_text(f"{stubborn}TEXT = 'stubborn'\n{SERVER}")
+    assert "git-branch/login running" in world.push("login", message="stubborn")
+    git(world.clone, "push", "-q", "origin", ":login")
+    until(lambda: statuses(world.bare)["git-branch/login"] == "archived")
+    assert len(world.processes()) == 1
 
 
 @pytest.mark.parametrize("victim", ["app", "supervisor", "router", "daemon"])

@@ -13,22 +13,23 @@ from contextlib import suppress
 from typing import assert_never
 
 from provisioner.core.hosting import AppState
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, TimelineId
 from provisioner.hosting.apps.context import HostingContext, Log
 from provisioner.hosting.apps.deploying import DeploymentController
-from provisioner.hosting.apps.messages import BuildEnded, LookAtApp, Message, StartEnded, WakeSite
+from provisioner.hosting.apps.messages import BuildEnded, LookAtApp, Message, ProcessEnded, StartEnded, WakeSite
 from provisioner.hosting.apps.processes import TimelineApp
 from provisioner.hosting.apps.serving import RETRY_SECONDS, Serving
 from provisioner.hosting.apps.sites import site_of
 from provisioner.hosting.apps.waking import Waking
 from provisioner.hosting.deployments.cleaning import forget_all, settle
-from provisioner.hosting.deployments.due import gone, name_new, wanted
+from provisioner.hosting.deployments.due import gone, has_databases, name_new, wanted
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
-from provisioner.hosting.deployments.starting import STOP_SECONDS
+from provisioner.hosting.deployments.starting import STOP_SECONDS, RunningApp
 from provisioner.hosting.router.waking import AppFailed, AppsBusy, NoSuchApp, Site, Woken
 from provisioner.hosting.router_address import RouterAddress
 from provisioner.registry import hosting, queries
 from provisioner.registry.store import Registry
+from provisioner.system import inbox
 from provisioner.system.home import Home
 from provisioner.system.service_thread import ServiceThread
 
@@ -128,6 +129,10 @@ class AppManager:
                 self._deploying.built(registry, message)
             case StartEnded():
                 self._serving.started(registry, message)
+            case ProcessEnded():
+                if (item := self._context.apps.known(message.timeline_id)) is not None:
+                    item.ending -= 1
+                    self._look(registry, item.hosted.app.id)
             case _:
                 assert_never(message)
 
@@ -141,6 +146,8 @@ class AppManager:
             self._end(registry, self._context.apps.of(hosted), "its branch is gone")
         for item in self._context.apps.of_app(app_id):
             self._refresh(registry, item)
+            if item.running and not has_databases(registry, item.hosted):
+                self._end(registry, item, "its databases are archived")
         name_new(registry, app, command)
         for found in wanted(registry, app, command):
             self._deploying.advance(registry, found)
@@ -169,10 +176,16 @@ class AppManager:
         for running in list(item.running.values()):
             del item.running[running.deployment_id]
             self._serving.unroute(item, running)
-            running.service.ask_to_end(STOP_SECONDS)
-            self._context.ends.submit(running.service.stop, STOP_SECONDS)
+            item.ending += 1
+            self._context.ends.submit(self._stop, item.hosted.timeline.id, running)
         item.answer_all(AppFailed(why))
-        if not item.tasks:
+        if not item.tasks and not item.ending:
             if item.hosted.timeline.gone_at is not None:
                 forget_all(registry, item.hosted)
+                inbox.leave(registry.home.inbox, item.hosted.app.id)  # its databases were waiting for that
             self._context.apps.forget(item)
+
+    def _stop(self, timeline_id: TimelineId, running: RunningApp) -> None:
+        """In a thread of the pool."""
+        running.service.stop(STOP_SECONDS)
+        self._queue.put(ProcessEnded(timeline_id))

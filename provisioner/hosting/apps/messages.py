@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from provisioner.core.hosting import Deployment
-from provisioner.core.ids import AppId
+from provisioner.core.ids import AppId, TimelineId
 from provisioner.hosting.apps.sites import HostedSite
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.starting import RunningApp
@@ -59,4 +59,11 @@ class StartEnded:
     failure: str = ""
 
 
-Message = LookAtApp | WakeSite | BuildEnded | StartEnded
+@dataclass(frozen=True, slots=True)
+class ProcessEnded:
+    """A process of a timeline's app that was asked to end has ended."""
+
+    timeline_id: TimelineId
+
+
+Message = LookAtApp | WakeSite | BuildEnded | StartEnded | ProcessEnded

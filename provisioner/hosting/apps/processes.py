@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from provisioner.core.ids import TimelineId
 from provisioner.hosting.apps.messages import DeploymentTask
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.starting import RunningApp
@@ -21,6 +22,7 @@ STABLE_SECONDS = 60.0  # that it ran, after which pauses are short again
 class TimelineApp:
     """A timeline's app: what runs of it by the ids of deployments, what is at work, and who waits for what.
 
+    ``ending`` processes were asked to end and have not yet.
     ``last_used`` is when it last had a connection; ``restart_at`` when it is restarted after it ended unexpectedly.
     """
 
@@ -32,7 +34,7 @@ class TimelineApp:
     started: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE))
     restart_at: float | None = None
-    building: bool = False
+    ending: int = 0
 
     def answer(self, deployment_id: str, woken: Woken) -> None:
         """Answer those who wait for a deployment."""
@@ -62,6 +64,9 @@ class TimelineApps:
         item = self._apps.setdefault(hosted.timeline.id, TimelineApp(hosted))
         item.hosted = hosted
         return item
+
+    def known(self, timeline_id: TimelineId) -> TimelineApp | None:
+        return self._apps.get(timeline_id)
 
     def of_app(self, app_id: str) -> list[TimelineApp]:
         return [item for item in self._apps.values() if item.hosted.app.id == app_id]

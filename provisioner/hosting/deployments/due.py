@@ -81,6 +81,12 @@ def gone(registry: Registry, app: App, command: RunCommand) -> list[HostedTimeli
     return [HostedTimeline(app, timeline, command) for timeline in registry.timelines_where(_GONE, app.id, app.id)]
 
 
+def has_databases(registry: Registry, hosted: HostedTimeline) -> bool:
+    """Has the timeline a database that is not archived, or uses another's?"""
+    live = any(item.live for item in queries.databases_of(registry, hosted.timeline))
+    return live or bool(queries.used_of_others(registry, hosted.timeline))
+
+
 def is_connected(registry: Registry, hosted: HostedTimeline) -> bool:
     """Are all of the timeline's databases connected?"""
     live = [item for item in queries.databases_of(registry, hosted.timeline) if item.live]
