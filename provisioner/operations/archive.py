@@ -16,7 +16,7 @@ from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.reconcile_now import run
 from provisioner.operations.target import Target
 from provisioner.reconcile.apply.locks import app_locked
-from provisioner.reconcile.apply.lost_data import lost, remedy
+from provisioner.reconcile.apply.lost_data import lost, must_be_known, remedy
 from provisioner.reconcile.apply.new_rows import name_of
 from provisioner.registry import queries, snapshots
 from provisioner.registry.store import Registry
@@ -152,6 +152,7 @@ def purge(registry: Registry, target: Target) -> Proposal:
     gone = lost(registry, [*target.archived, *target.live])
     found = (*target.archived, *(item for item in gone if item.live))
     if not found:
+        must_be_known(registry, target.own)
         live = target.own[0] if target.own else None
         raise ProvisionerError(
             f"cannot delete {live.name}: it is {live.status}, not archived"

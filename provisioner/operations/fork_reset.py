@@ -16,7 +16,7 @@ from provisioner.operations.deploys import after_change
 from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.target import Target, all_used
-from provisioner.reconcile.apply.lost_data import lost
+from provisioner.reconcile.apply.lost_data import lost, must_be_known
 from provisioner.reconcile.changes.replace import Replaced, ReplacementData, put_in_place
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
@@ -63,6 +63,7 @@ def fork(
     """
     pairs = _pairs(registry, target, source)
     past = {item.database_id: item for item in source.past} if source is not None else {}
+    must_be_known(registry, [goal for goal, _ in pairs])
     for goal, origin in pairs:
         may_be_replaced(registry, goal, action)
         if origin is not None and origin.id == goal.id and goal.id not in past:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 
-from provisioner.core.ids import InstanceId
+from provisioner.core.ids import DatabaseId, InstanceId
 from provisioner.core.model import Database, Instance
 from provisioner.registry.connection import printable
 from provisioner.registry.store import INSTANCE, Registry
@@ -20,6 +20,15 @@ class Deleted:
     purge_at: int
     backup: str | None
     waits_from: int | None
+
+
+def held_on(registry: Registry, instance_id: InstanceId, most: int = -1) -> list[DatabaseId]:
+    """The databases that have held data on an instance, `most` of them at most."""
+    rows = registry.rows(
+        "select id from database where instance_id = ? and connected_at is not null and status <> 'purged' limit ?",
+        *(instance_id, most),
+    )
+    return [DatabaseId(str(row[0])) for row in rows]
 
 
 def databases_of(registry: Registry, instance_id: InstanceId) -> list[Database]:

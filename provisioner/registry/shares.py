@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 
-from provisioner.core.ids import AppId, TimelineId
+from provisioner.core.ids import AppId, DatabaseId, TimelineId
 from provisioner.core.model import Share
 from provisioner.registry import queries
 from provisioner.registry.store import Registry
@@ -36,6 +36,11 @@ def end_shares(registry: Registry, ended: Iterable[Share]) -> None:
         "delete from share where timeline_id = ? and instance_id = ?",
         [(share.timeline_id, share.instance_id) for share in ended],
     )
+
+
+def end_shares_of(registry: Registry, database_ids: Iterable[DatabaseId]) -> None:
+    """End all uses of databases that are gone by other timelines, which get databases of their own then."""
+    registry.write_all("delete from share where database_id = ?", [(each,) for each in database_ids])
 
 
 def carry_shares(registry: Registry, moved: dict[TimelineId, TimelineId]) -> list[Share]:

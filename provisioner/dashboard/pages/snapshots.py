@@ -47,6 +47,7 @@ def _page(visit: PageContext, form: Filled) -> Response:
         **heading(visit, database, slug, timeline),
         has_keys=engine.has_keys,
         anew=engine.anew,
+        becomes=fork_reset.becomes(visit.registry, [database]),
         snapshots=kept_of(visit.registry, database.id),
         connected=connected and app is not None,
         fixed=_why_not(visit.registry, database),

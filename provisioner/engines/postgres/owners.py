@@ -23,6 +23,7 @@ from provisioner.engines.postgres.schema_setup import SchemaSetup
 from provisioner.engines.postgres.session import Session
 from provisioner.engines.protocol import instance_mark
 from provisioner.engines.protocol.engine import Failures, StoredDatabase
+from provisioner.engines.protocol.stopped import NothingStored
 from provisioner.system.looking import may_start
 
 _SCHEMA = "pv_owners_"
@@ -131,14 +132,17 @@ def _there(instance: Instance, database_ids: Sequence[DatabaseId]) -> dict[Datab
 
 def lost(instance: Instance, database_ids: Sequence[DatabaseId]) -> set[DatabaseId]:
     """Those that are not on the server, which is the one that has been stored on. Raises StorageFailed."""
-    with _opened(instance) as session:
-        row = session.execute("select to_regnamespace(%s) is not null", (_schema(instance),)).fetchone()
-    if row is None or not row[0]:
-        raise StorageFailed(
-            f"the server {instance.location} has nothing of the instance {instance.slug}",
-            f"Check that it is the right one: provisioner instance edit {instance.slug} --url URL",
-        )
-    return set(database_ids) - _there(instance, database_ids).keys()
+    there = _there(instance, database_ids).keys()
+    if not there:
+        with _opened(instance) as session:
+            row = session.execute("select to_regnamespace(%s) is not null", (_schema(instance),)).fetchone()
+        if row is None or not row[0]:
+            raise NothingStored(
+                f"{instance.location} has nothing of the instance {instance.slug}: it is the wrong server, or it was wiped",
+                f"If it is the wrong one, run: provisioner instance edit {instance.slug} --url URL."
+                f" If its data is gone, run: provisioner instance edit {instance.slug} --wiped",
+            )
+    return set(database_ids) - there
 
 
 def stored(

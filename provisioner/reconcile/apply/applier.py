@@ -24,7 +24,7 @@ from provisioner.reconcile.apply.step_result import Step, result_of
 from provisioner.reconcile.apply.timeline_rows import Event, note, opened, orphan, record
 from provisioner.reconcile.plan import actions as planned
 from provisioner.registry.moves import set_moved
-from provisioner.registry.shares import end_shares
+from provisioner.registry.shares import end_shares, end_shares_of
 from provisioner.registry.snapshots import end_snapshots
 from provisioner.registry.store import Registry
 from provisioner.registry.tokens import mark_told
@@ -209,6 +209,7 @@ class Applier:
             if verb == "purge":
                 purged = [database.id for database, _ in results if database.status is Status.PURGED]
                 end_snapshots(self.registry, purged, self.now)
+                end_shares_of(self.registry, purged)
             self._record(
                 [
                     (step.timeline.name, step.database.id, f"database.{action}", database.error or "", step.cause)

@@ -8,7 +8,9 @@ from provisioner.core.ids import DatabaseId
 from provisioner.core.model import Database, Instance, Intent, Status
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Failures
+from provisioner.engines.protocol.stopped import NothingStored
 from provisioner.registry import snapshots
+from provisioner.registry.instances import held_on
 from provisioner.registry.store import Registry
 
 
@@ -22,6 +24,37 @@ def explained(registry: Registry, instance: Instance, failures: Failures, databa
     failed = {item.id: item for item in databases if item.id in failures}
     gone = _lost(instance, list(failed.values()))
     return failures | {each: f"{failures[each]}. {remedy(registry, failed[each])}" for each in gone}
+
+
+def place_unknown(registry: Registry, instance: Instance) -> NothingStored | None:
+    """Why nothing may be done on this instance: it has stored databases, and its server has nothing of it. None if that is
+    not so, or cannot be found out now."""
+    if instance.moving:
+        return None
+    one = held_on(registry, instance.id, most=1)
+    try:
+        if one:
+            engine_of(instance).lost(instance, one)
+    except NothingStored:
+        return _nothing_at_all(instance, held_on(registry, instance.id))
+    except Exception:  # it does not answer, which the step itself reports
+        return None
+    return None
+
+
+def _nothing_at_all(instance: Instance, held: Sequence[DatabaseId]) -> NothingStored | None:
+    try:
+        engine_of(instance).lost(instance, held)
+    except NothingStored as error:
+        return error
+    return None
+
+
+def must_be_known(registry: Registry, databases: Sequence[Database]) -> None:
+    """Raises NothingStored if the server of one of them has nothing of its instance."""
+    for instance_id in {item.instance_id for item in databases if item.error}:
+        if (unknown := place_unknown(registry, registry.instance_of(instance_id))) is not None:
+            raise unknown
 
 
 def remedy(registry: Registry, database: Database) -> str:

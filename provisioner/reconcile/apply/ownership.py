@@ -20,6 +20,7 @@ from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import Failures, StoredDatabase
 from provisioner.reconcile.apply.isolation import each_alone
 from provisioner.reconcile.apply.locks import app_if_free
+from provisioner.reconcile.apply.lost_data import place_unknown
 from provisioner.registry.home import owners
 from provisioner.registry.home.owners import RecordedOwner
 from provisioner.registry.store import Registry
@@ -42,6 +43,8 @@ def settle_owners(registry: Registry, app: App, *, new: bool = False) -> None:
         sorted(todo, key=_storage), lambda database: (database.instance_id, database.moved)
     ):
         instance = registry.instance_of(instance_id).storage(moved=moved)
+        if place_unknown(registry, instance) is not None:
+            continue
         databases = list(group)
         failures = each_alone(partial(_record, registry, instance), databases)
         owners.end_due(registry, [each.id for each in databases if each.id not in failures])
@@ -80,6 +83,9 @@ def refusals(registry: Registry, app: App, verb: str, groups: Iterable[tuple[Ins
     """What the data itself speaks against, of steps by the storage of their databases."""
     failures: Failures = {}
     for instance, group in groups:
+        if (unknown := place_unknown(registry, instance)) is not None:
+            failures |= dict.fromkeys((step.database.id for step in group), str(unknown))
+            continue
         look = partial(disowned, registry, instance, to_use=verb == "ensure")
         failures |= each_alone(look, [step.database for step in group])
         if verb != "ensure":
