@@ -9,6 +9,7 @@ import click
 
 from provisioner.cli.change import change, plan_item
 from provisioner.cli.commands.home import home_document
+from provisioner.cli.commands.previews import access
 from provisioner.cli.common_options import note
 from provisioner.cli.context import (
     confirm,
@@ -35,6 +36,7 @@ from provisioner.core.model import App, Scope, Status, Token
 from provisioner.dashboard.web import session_files
 from provisioner.environment.resolve import Selectors
 from provisioner.hosting.router.access import PreviewAccess
+from provisioner.hosting.router.configuration import BYPASS
 from provisioner.operations import documents, lookup
 from provisioner.operations.home import credentials
 from provisioner.operations.target import all_used, only_one
@@ -56,6 +58,9 @@ def token() -> None:
 @selector_options(*ALL)
 @click.option("--database", metavar="TARGET", hidden=True)
 @click.option("--admin", is_flag=True, help="Opens every database, including production.")
+@click.option(
+    "--previews", is_flag=True, help="With --app: a secret for CI, which opens the app's previews by a header."
+)
 @click.option("--read-only", is_flag=True, help="Refuse writes.")
 @click.option("--expires-in", type=DURATION, help="For example 12h or 90d. Default: never.")
 @click.option("--label", default="", help="Its purpose, which 'token list' shows.")
@@ -64,6 +69,7 @@ def create(
     selectors: Selectors,
     database: str | None,
     admin: bool,
+    previews: bool,
     read_only: bool,
     expires_in: str | None,
     label: str,
@@ -79,7 +85,13 @@ def create(
     wanted = NamedTarget(selectors) if database is None else parse(database, selectors)
     if admin == (wanted.narrowed or selectors.app is not None):
         raise click.UsageError("choose what it opens: a database (--branch BRANCH), --app APP or --admin")
+    if previews and (admin or read_only or wanted.narrowed):
+        raise click.UsageError("--previews requires --app APP alone")
     with Registry.open(the_home()) as registry:
+        ends_at = now_ms() + milliseconds(expires_in) if expires_in else None
+        if previews:
+            _create_secret(registry, the_app(registry, selectors.app), ends_at, label, as_json)
+            return
         scope, app_id, database_id = Scope.ADMIN, None, None
         if wanted.narrowed:
             scope, database_id = Scope.DATABASE, only_one(load(registry, wanted)).id
@@ -93,7 +105,7 @@ def create(
             app_id=app_id,
             database_id=database_id,
             read_only=read_only,
-            expires_at=now + milliseconds(expires_in) if expires_in else None,
+            expires_at=ends_at,
             label=label,
         )
         if as_json:
@@ -101,6 +113,15 @@ def create(
             return
     click.echo(text)
     note(f"Copy it now; it won't be shown again. To revoke: provisioner token revoke {made.id}")
+
+
+def _create_secret(registry: Registry, app: App, ends_at: int | None, label: str, as_json: bool) -> None:
+    document, text = access.create_secret(registry, app, ends_at, label)
+    if as_json:
+        print_json({"token": text, **document})
+        return
+    click.echo(text)
+    note(f"Send it in the header {BYPASS}. To revoke: provisioner token revoke {document['id']}")
 
 
 def _document(registry: Registry, token: Token) -> documents.Document:
@@ -126,7 +147,7 @@ _LAYOUT = ListLayout(
     ("id",),
     lambda item: {
         "TOKEN": item["id"],
-        "OPENS": "dashboard" if item["scope"] == "session" else item["database"] or item["app"] or "everything",
+        "OPENS": _opens(item),
         "ACCESS": "read-only" if item["read_only"] else "read-write",
         "STATE": _state(item),
         "LABEL": f"session by {item['label']}" if item["scope"] == "session" else item["label"],
@@ -148,7 +169,7 @@ def list_tokens(slug: str | None, listing: ListOptions) -> None:
     with Registry.open(home) as registry:
         app = the_app(registry, slug) if slug is not None else None
         found = [item for item in tokens.listing(registry) if app is None or _is_of(registry, item, app)]
-        documents = [_document(registry, item) for item in found]
+        documents = [_document(registry, item) for item in found] + access.listing(registry, app)
     sessions = [] if app is not None else session_files.listing(home, now_ms())
     print_list([*documents, *(_session(each) for each in sessions)], _LAYOUT, listing)
 
@@ -172,6 +193,12 @@ def _session(session: session_files.StoredSession) -> documents.Document:
         "expires_at": rfc3339(session.ends_at),
         "revoked_at": None,
     }
+
+
+def _opens(item: Mapping[str, Any]) -> str:
+    if item["scope"] in access.SCOPES:
+        return f"{item['app']} ({access.SCOPES[item['scope']]})"
+    return "dashboard" if item["scope"] == "session" else item["database"] or item["app"] or "everything"
 
 
 def _state(item: Mapping[str, Any]) -> str:
@@ -217,6 +244,9 @@ def revoke(token_id: TokenId | None, selectors: Selectors, database: str | None,
             registry.record(now, "dashboard.revoke", registry.who, detail=f"session {ended[0].id}")
             document = {**_session(ended[0]), "revoked_at": rfc3339(now)}
             say(f"Ended session {ended[0].id} of {ended[0].principal}", document if as_json else None)
+            return
+        if known is None and (opener := access.revoke(registry, str(token_id))) is not None:
+            say(f"Revoked {access.SCOPES[str(opener['scope'])]} {opener['id']}", opener if as_json else None)
             return
         if known is None:
             raise NotResolved(f"no token {tokens.split(str(token_id))[0]!r}", "List tokens: provisioner token list")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import webbrowser
+from urllib.parse import urlsplit
 
 import click
 
+from provisioner.cli.commands.previews import access
 from provisioner.cli.commands.previews.urls import label_of, router_answers
 from provisioner.cli.context import json_option, say, the_home
+from provisioner.cli.options.duration import DURATION
 from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, target_argument
+from provisioner.core.durations import milliseconds
 from provisioner.core.errors import NotReady, NotResolved, ProvisionerError
 from provisioner.core.hosting import AppState
 from provisioner.core.model import App, Timeline
@@ -24,9 +28,10 @@ from provisioner.registry.store import Registry
 
 @click.command(name="open")
 @target_argument(options=TIMELINE)
+@click.option("--share", type=DURATION, help="Print a link that signs in, and expires after this time, for example 7d.")
 @click.option("--print", "only_print", is_flag=True, help="Print the URL instead, as --json does.")
 @json_option
-def open_url(wanted: NamedTarget, only_print: bool, as_json: bool) -> None:
+def open_url(wanted: NamedTarget, share: str | None, only_print: bool, as_json: bool) -> None:
     """Open a timeline's URL in a browser.
 
     It is that of the dev server that runs for the timeline, otherwise of the app that provisioner runs for it.
@@ -34,10 +39,19 @@ def open_url(wanted: NamedTarget, only_print: bool, as_json: bool) -> None:
     with Registry.open(the_home()) as registry:
         app, timeline = load_timeline(registry, wanted)
         url = _url(registry, app, timeline)
-    if only_print or as_json:
+        if share is not None:
+            url += _sign_in(registry, app, url, milliseconds(share))
+    if only_print or as_json or share is not None:
         say(url, {"url": url} if as_json else None)
     elif not webbrowser.open(url):
         raise ProvisionerError("no browser could be started", f"Open it yourself: {url}")
+
+
+def _sign_in(registry: Registry, app: App, url: str, lasts_ms: int) -> str:
+    host = urlsplit(url).hostname or ""
+    if not f".{host}".endswith(f".{address(registry.home).domain}"):
+        raise ProvisionerError(f"{url} is for this machine alone, so a link cannot sign in to it")
+    return access.share(registry, app, host, lasts_ms)
 
 
 def _url(registry: Registry, app: App, timeline: Timeline) -> str:
