@@ -7,7 +7,6 @@ import os
 from provisioner.core.connection import TimelineConnection
 from provisioner.core.errors import Ambiguous, NotResolved, UsageError
 from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION
-from provisioner.core.nearest import nearest
 from provisioner.core.unconnected import NotYet
 from provisioner.engines.endpoints import environment
 from provisioner.git.repository_id import app_ids, found_elsewhere
@@ -160,6 +159,8 @@ def _find_app(resolver: Resolver, selectors: Selectors, cwd: bytes) -> FoundApp:
     if selectors.app is not None:
         app = resolver.app(slug=selectors.app)
         if app is None:
+            from provisioner.core.nearest import nearest
+
             near = nearest(selectors.app, resolver.slugs())
             raise NotResolved(f"no app named {selectors.app!r}", "List apps: provisioner app list", candidates=near)
         return app

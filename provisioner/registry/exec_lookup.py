@@ -11,11 +11,9 @@ import os
 from provisioner.core.connection import ConnectedDatabase, TimelineConnection, parse_location
 from provisioner.core.errors import Ambiguous, NotReady, NotResolved, StorageFailed
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
-from provisioner.core.nearest import nearest
 from provisioner.core.unconnected import RECONCILE, NotYet, must_be_connected
 from provisioner.git.lineage import unchanged
 from provisioner.registry import fast_sqlite, schema_version
-from provisioner.system import in_place
 from provisioner.system.home import FILE_MODE, Home
 from provisioner.system.home_guard import must_be_home, must_be_the_home_of
 
@@ -100,7 +98,10 @@ class Resolver:
         if os.stat(home.path).st_mode & 0o002:
             raise NotResolved(f"{home.path} is writable by everyone", f"Run: chmod 700 {home.path}")
         self._identity = must_be_home(home)
-        in_place.make(f"{home.registry}-shm", FILE_MODE)
+        if not os.path.lexists(f"{home.registry}-shm"):
+            from provisioner.system import in_place
+
+            in_place.make(f"{home.registry}-shm", FILE_MODE)
         try:
             self._db = fast_sqlite.connect(home.registry, timeout=BUSY_SECONDS, isolation_level=None)
             found: int = self._db.execute("pragma user_version").fetchone()[0]
@@ -124,6 +125,12 @@ class Resolver:
     def slugs(self) -> list[str]:
         """The names of all apps."""
         return [row[0] for row in self._rows("select slug from app where removed_at is null")]
+
+    def _nearest(self, app: FoundApp, branch: bytes) -> tuple[str, ...]:
+        """The names of branches that are most like this one."""
+        from provisioner.core.nearest import nearest
+
+        return nearest(os.fsdecode(branch), self._branches(app))
 
     def _branches(self, app: FoundApp) -> list[bytes]:
         return [row[0] for row in self._rows("select branch from timeline where app_id = ? and not preview", app.id)]
@@ -168,9 +175,7 @@ class Resolver:
             where = "timeline.preview = ? and not timeline.production and timeline.branch = ?"
             rows = self._named(_DATABASES.format(where=where), app.id, preview, branch)
         if not rows:
-            near = (
-                () if self.wary else nearest(os.fsdecode(branch), self._branches(app)) if timeline != PRODUCTION else ()
-            )
+            near = self._nearest(app, branch) if timeline != PRODUCTION and not self.wary else ()
             raise NotYet(f"app {app.slug!r} has no timeline {shown!r}{self._beyond_limit(app)}", _LIST, candidates=near)
         lineage = rows[0]["lineage"]
         of_branch = timeline != PRODUCTION and not preview
@@ -318,6 +323,8 @@ def _on(instance: str, assigned: list[Row], app: FoundApp) -> list[Row]:
     """The row of the instance that is meant."""
     found = [row for row in assigned if row["instance"] == instance]
     if not found:
+        from provisioner.core.nearest import nearest
+
         slugs = [row["instance"] for row in assigned]
         raise NotResolved(
             f"instance {instance!r} is not assigned to app {app.slug!r}",
