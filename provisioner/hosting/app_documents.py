@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from provisioner.core.hosting import AppState, HostedApp
 from provisioner.core.model import App, Timeline
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
-from provisioner.hosting.router_address import address
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
+from provisioner.system.router_address import address
 
 Document = dict[str, str | None]
 

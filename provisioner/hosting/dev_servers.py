@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 from provisioner.core.errors import ProvisionerError, StorageFailed
-from provisioner.hosting.router_address import address
 from provisioner.hosting.routes import LOOPBACK, Routes
 from provisioner.system.file_lock import locked, try_lock
 from provisioner.system.home import DIRECTORY_MODE, Home
+from provisioner.system.router_address import address
 
 FIRST_PORT, PORTS = 20_000, 10_000  # below the ports that systems give to outgoing connections
 

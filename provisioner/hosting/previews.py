@@ -12,9 +12,9 @@ from provisioner.hosting.apps.manager import AppManager
 from provisioner.hosting.router.binary import caddy
 from provisioner.hosting.router.options import RouterOptions
 from provisioner.hosting.router.router import Router
-from provisioner.hosting.router_address import RouterAddress, record
 from provisioner.system.apps_lock import take_apps
 from provisioner.system.home import Home
+from provisioner.system.router_address import RouterAddress, record
 
 
 class Previews:

@@ -13,7 +13,7 @@ import os
 import re
 from contextlib import suppress
 
-from provisioner.hosting.host_names import is_host_name
+from provisioner.core.host_names import is_host_name
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
 
 OPEN, CLOSED = "open", "closed"

@@ -6,12 +6,14 @@ import os
 from typing import Any
 
 from provisioner.core.clock import rfc3339
+from provisioner.core.host_names import host_name, label_of
 from provisioner.core.ids import InstanceId
 from provisioner.core.model import Database, Timeline
-from provisioner.registry import queries
+from provisioner.registry import hosting, queries
 from provisioner.registry.connection import printable
-from provisioner.registry.events import Recorded
+from provisioner.registry.events import HOOKS, Recorded
 from provisioner.registry.store import Registry
+from provisioner.system.router_address import address
 
 _FAILURES = ("error", "-failed", "-cut-off", "-stopped", ".refused", ".uncertain")
 _PEOPLE = ("user", "login link")
@@ -44,7 +46,7 @@ class EventDocuments:
             "database": None if database is None else {"id": database.id, "name": database.name},
             "actor": event.cause if person else None,
             "cause": event.cause,
-            "url": None,
+            "url": self._url(event, timeline),
             "error": event.detail or None if failed else None,
             "detail": None if failed else event.detail or None,
         }
@@ -52,6 +54,15 @@ class EventDocuments:
     def _timeline(self, event: Recorded, database: Database | None) -> Timeline | None:
         timeline_id = event.timeline_id or (database.timeline_id if database and event.timeline is None else None)
         return None if timeline_id is None else queries.timeline_by_id(self._registry, timeline_id)
+
+    def _url(self, event: Recorded, timeline: Timeline | None) -> str | None:
+        """The URL of the app that provisioner runs for the timeline of one of the events that have hooks."""
+        if timeline is None or timeline.preview or event.action not in HOOKS.values():
+            return None
+        if hosting.run_command(self._registry, timeline.app_id) is None:
+            return None
+        router = address(self._registry.home)
+        return router.url(host_name(self._app(timeline.app_id), label_of(timeline.name), router.domain))
 
     def _app(self, app_id: str) -> str:
         if app_id not in self._slugs:

@@ -16,11 +16,11 @@ from provisioner.core.naming import SHORT_REVISION, shown
 from provisioner.git.refs import commit_of
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.records import app_of
-from provisioner.hosting.router_address import address
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
+from provisioner.system.router_address import address
 
 NEVER = "never"
 Document = dict[str, object]

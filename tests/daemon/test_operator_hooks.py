@@ -69,6 +69,18 @@ def test_a_hook_gets_the_event_and_the_timelines_environment(repo: Path, home: P
     assert (call["said"], call["there"], call["cwd"]) == ("timeline.connected", "yes", str(repo))
     assert event in [json.loads(line) for line in ok(repo, "events", "--json", "--branch", "login").splitlines()]
     assert "timeline.on-connected" in log(repo)
+    assert event["url"] is None
+
+
+def test_an_event_has_the_url_of_an_app_that_provisioner_runs(repo: Path, hook: Hook) -> None:
+    ok(repo, "app", "run", "--command", "true")
+    git(repo, "branch", "-D", "login")
+    ok(repo, "reconcile")
+    assert [call["event"]["url"] for call in hook.calls()] == ["http://login.shop.localhost:4580"]
+    printed = ok(repo, "events", "--json", "--timeline", "git-branch/login").splitlines()
+    assert {event["url"] for event in map(json.loads, printed) if event["type"] == "timeline.gone"} == {
+        "http://login.shop.localhost:4580"
+    }
 
 
 def test_databases_are_archived_after_the_hook_for_a_branch_that_is_gone(repo: Path, home: Path, hook: Hook) -> None:

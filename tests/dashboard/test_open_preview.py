@@ -13,10 +13,10 @@ from provisioner.core.clock import now_ms
 from provisioner.core.model import Scope
 from provisioner.hosting.router.access import PreviewAccess
 from provisioner.hosting.router.waking import Site
-from provisioner.hosting.router_address import RouterAddress, record
 from provisioner.registry import tokens
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
+from provisioner.system.router_address import RouterAddress, record
 
 HOST = "shop.previews.example"
 

@@ -22,9 +22,9 @@ from router_world import World
 from support import DENO, daemon, database_of, git, ok, provisioner, shop, until
 
 from provisioner.hosting.dev_servers import DevServers
-from provisioner.hosting.router_address import RouterAddress, record
 from provisioner.hosting.routes import Routes
 from provisioner.system.home import Home
+from provisioner.system.router_address import RouterAddress, record
 
 SERVER = """
 import http.server, os, sys, signal

@@ -15,9 +15,9 @@ from provisioner.cli.context import made_home, with_options
 from provisioner.cli.log_format import Log, log_in, log_option
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import UsageError
+from provisioner.core.host_names import DOMAIN, PORT, is_host_name
 from provisioner.dashboard.web import login_codes
 from provisioner.environment import env_files
-from provisioner.hosting.host_names import DOMAIN, PORT, is_host_name
 from provisioner.kv.stores.postgres.pool_limits import POOL
 from provisioner.registry.home import replica
 from provisioner.registry.store import Registry

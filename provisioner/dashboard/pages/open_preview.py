@@ -9,7 +9,7 @@ from provisioner.dashboard.web.context import Missing, PageContext
 from provisioner.hosting.apps.sites import site_of
 from provisioner.hosting.router.access import HANDED_MS, PreviewAccess
 from provisioner.hosting.router.inquiry import safe_path
-from provisioner.hosting.router_address import address
+from provisioner.system.router_address import address
 
 
 def open_preview(visit: PageContext) -> Response:

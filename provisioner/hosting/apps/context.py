@@ -7,16 +7,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from provisioner.core.host_names import host_name
 from provisioner.hosting.apps.messages import Message
 from provisioner.hosting.apps.processes import TimelineApps
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.dev_servers import DevServers
-from provisioner.hosting.host_names import host_name
-from provisioner.hosting.router_address import RouterAddress
 from provisioner.hosting.routes import Routes
 from provisioner.registry import hosting, queries
 from provisioner.registry.store import Registry
 from provisioner.system.home import Home
+from provisioner.system.router_address import RouterAddress
 
 Log = Callable[..., None]
 

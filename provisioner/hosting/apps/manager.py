@@ -26,11 +26,11 @@ from provisioner.hosting.deployments.due import gone, has_databases, name_new, w
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.starting import STOP_SECONDS, RunningApp
 from provisioner.hosting.router.waking import AppFailed, AppsBusy, NoSuchApp, Site, Woken
-from provisioner.hosting.router_address import RouterAddress
 from provisioner.registry import hosting, queries
 from provisioner.registry.store import Registry
 from provisioner.system import inbox
 from provisioner.system.home import Home
+from provisioner.system.router_address import RouterAddress
 from provisioner.system.service_thread import ServiceThread
 
 MOST_PROCESSES = 20

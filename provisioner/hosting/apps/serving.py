@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 from provisioner.core.errors import ProvisionerError, summary
+from provisioner.core.host_names import revision_label
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
 from provisioner.hosting.apps.context import HostingContext, fresh
 from provisioner.hosting.apps.messages import DeploymentTask, LookAtApp, StartEnded
@@ -16,7 +17,6 @@ from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, app_
 from provisioner.hosting.deployments.records import advance, record_event, set_state
 from provisioner.hosting.deployments.sockets import connections
 from provisioner.hosting.deployments.starting import STOP_SECONDS, RunningApp, start
-from provisioner.hosting.host_names import revision_label
 from provisioner.hosting.router.waking import AppFailed, AppRunning, AppsBusy
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from provisioner.core.host_names import is_host_name
 from provisioner.core.hosting import AppState, Deployment, DeploymentState, HostedApp, RunCommand
 from provisioner.core.model import App
 from provisioner.core.naming import SHORT_REVISION
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.records import app_of
-from provisioner.hosting.host_names import is_host_name
 from provisioner.registry import hosting, queries
 from provisioner.registry.store import Registry
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from provisioner.core.connection import KvEndpoint, PostgresEndpoint, TimelineConnection, variables
 from provisioner.core.errors import NotResolved
+from provisioner.core.host_names import branch_label, host_name, revision_label
 from provisioner.core.hosting import Deployment, RunCommand
 from provisioner.core.model import App, Timeline
 from provisioner.core.redaction import Secret
 from provisioner.engines.endpoints import all_reached
-from provisioner.hosting.host_names import branch_label, host_name, revision_label
 from provisioner.registry.exec_lookup import Resolver
 from provisioner.registry.redaction import secrets_of
 from provisioner.registry.store import Registry

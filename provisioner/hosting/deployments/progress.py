@@ -11,12 +11,12 @@ from provisioner.core.model import App, Status, deploy_status
 from provisioner.core.naming import shown
 from provisioner.hosting.deployments.due import is_connected, wanted_of
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, build_log
-from provisioner.hosting.router_address import address
 from provisioner.jobs.follow_log import LogFollower
 from provisioner.jobs.progress import BEAT_SECONDS, PUSH_SECONDS
 from provisioner.registry import hosting, queries
 from provisioner.registry.redaction import mask
 from provisioner.registry.store import Registry
+from provisioner.system.router_address import address
 
 LOOK_SECONDS = 0.05
 _ENDED = (DeploymentState.READY, DeploymentState.FAILED, DeploymentState.SKIPPED)

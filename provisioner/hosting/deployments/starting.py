@@ -23,7 +23,6 @@ from provisioner.hosting.deployments.hosted_timeline import (
     work_directory,
 )
 from provisioner.hosting.deployments.sockets import belongs_to, listeners
-from provisioner.hosting.router_address import RouterAddress
 from provisioner.hosting.routes import LOOPBACK
 from provisioner.reconcile.changes.command_access import confined
 from provisioner.registry.store import Registry
@@ -32,6 +31,7 @@ from provisioner.runs.process import Command, last_words, shell
 from provisioner.runs.service import Service
 from provisioner.system import failpoints
 from provisioner.system.home import inherited
+from provisioner.system.router_address import RouterAddress
 
 START_SECONDS = 60.0  # until it answers
 STOP_SECONDS = 10.0  # that an app has to end when it is asked to

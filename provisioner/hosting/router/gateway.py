@@ -23,7 +23,7 @@ from granian.server.embed import Server as Granian
 
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError, StorageFailed
-from provisioner.hosting.host_names import is_host_name
+from provisioner.core.host_names import is_host_name
 from provisioner.hosting.router import answers, inquiry
 from provisioner.hosting.router.access import PreviewAccess
 from provisioner.hosting.router.answers import GatewayAnswer

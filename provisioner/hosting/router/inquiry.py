@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from provisioner.hosting.host_names import is_host_name
+from provisioner.core.host_names import is_host_name
 from provisioner.hosting.router.configuration import BYPASS, CLIENT, FAILED, HOST, METHOD, SCHEME, URI
 
 _SAFE_METHODS = ("GET", "HEAD")

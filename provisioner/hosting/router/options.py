@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from provisioner.hosting.host_names import DOMAIN, PORT
+from provisioner.core.host_names import DOMAIN, PORT
 
 
 @dataclass(frozen=True, slots=True)

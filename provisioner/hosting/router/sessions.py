@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from provisioner.core.errors import StorageFailed
+from provisioner.core.host_names import is_host_name
 from provisioner.core.ids import TokenId
-from provisioner.hosting.host_names import is_host_name
 from provisioner.hosting.router.configuration import SESSIONS
 from provisioner.hosting.router.cookies import VALUE, cookie_name
 from provisioner.system import secret_key

@@ -10,8 +10,8 @@ from support import git, ok, provisioner
 
 from provisioner.core.clock import now_ms
 from provisioner.hosting.router.waking import Site
-from provisioner.hosting.router_address import RouterAddress, record
 from provisioner.registry.store import Registry
+from provisioner.system.router_address import RouterAddress, record
 
 
 def shop(tmp_path: Path) -> Path:

@@ -20,9 +20,9 @@ from provisioner.environment.resolve import Selectors, here
 from provisioner.git.worktree import Checkout, current_branch, find_checkout
 from provisioner.hosting import foreground
 from provisioner.hosting.dev_servers import DevServer, DevServers, answers
-from provisioner.hosting.router_address import address
 from provisioner.hosting.routes import LOOPBACK
 from provisioner.system.home import Home, home_directory
+from provisioner.system.router_address import address
 
 PORT_PLACE = "{port}"
 SILENT_SECONDS = 10.0  # after which a command that does not listen where it should is worth a word

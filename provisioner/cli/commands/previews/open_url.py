@@ -9,21 +9,21 @@ from urllib.parse import urlsplit
 import click
 
 from provisioner.cli.commands.previews import access
-from provisioner.cli.commands.previews.urls import label_of, router_answers
+from provisioner.cli.commands.previews.urls import router_answers
 from provisioner.cli.context import json_option, say, the_home
 from provisioner.cli.options.duration import DURATION
 from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, target_argument
 from provisioner.core.durations import milliseconds
 from provisioner.core.errors import NotReady, NotResolved, ProvisionerError
+from provisioner.core.host_names import host_name, label_of
 from provisioner.core.hosting import AppState
 from provisioner.core.model import App, Timeline
 from provisioner.core.naming import shown
 from provisioner.hosting.dev_servers import DevServers
-from provisioner.hosting.host_names import host_name
-from provisioner.hosting.router_address import address
 from provisioner.hosting.routes import LOOPBACK
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
+from provisioner.system.router_address import address
 
 
 @click.command(name="open")

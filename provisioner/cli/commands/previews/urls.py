@@ -5,21 +5,11 @@ from __future__ import annotations
 import os
 
 from provisioner.core.connection import TimelineConnection
-from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
+from provisioner.core.host_names import host_name, label_of
 from provisioner.hosting.dev_servers import answers
-from provisioner.hosting.host_names import branch_label, host_name, revision_label
-from provisioner.hosting.router_address import address
 from provisioner.system.file_lock import try_lock
 from provisioner.system.home import Home
-
-
-def label_of(timeline: bytes) -> str:
-    """The label of a timeline's host name: that of its branch or revision; empty for production."""
-    if timeline == PRODUCTION:
-        return ""
-    if timeline.startswith(PREVIEW_PREFIX):
-        return revision_label(os.fsdecode(timeline.removeprefix(PREVIEW_PREFIX)))
-    return branch_label(timeline.removeprefix(BRANCH_PREFIX))
+from provisioner.system.router_address import address
 
 
 def host_of(connection: TimelineConnection, domain: str) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 
-from provisioner.hosting.host_names import DOMAIN, PORT
+from provisioner.core.host_names import DOMAIN, PORT
 from provisioner.system.atomic_file import replace_file
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.hosting.host_names import LABEL_LIMIT, branch_label, host_name, is_host_name, revision_label
+from provisioner.core.host_names import LABEL_LIMIT, branch_label, host_name, is_host_name, revision_label
 
 ADVERSARIAL = [
     *(b"login", b"Login", b"LOGIN", b"feature/login", b"feature-login", b"feature_login", b"feature.login"),

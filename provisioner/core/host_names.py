@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-from provisioner.core.naming import SHORT_REVISION, slug
+from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION, SHORT_REVISION, slug
 
 LABEL_LIMIT = 63  # bytes; RFC 1035
 DOMAIN = "localhost"
@@ -47,6 +47,15 @@ def branch_label(branch: bytes) -> str:
 def revision_label(revision: str) -> str:
     """The label of a revision: the beginning of its commit's id."""
     return revision[:SHORT_REVISION]
+
+
+def label_of(timeline: bytes) -> str:
+    """The label of a timeline, by its name: that of its branch or revision; empty for production."""
+    if timeline == PRODUCTION:
+        return ""
+    if timeline.startswith(PREVIEW_PREFIX):
+        return revision_label(os.fsdecode(timeline.removeprefix(PREVIEW_PREFIX)))
+    return branch_label(timeline.removeprefix(BRANCH_PREFIX))
 
 
 def host_name(app: str, label: str, domain: str) -> str:
