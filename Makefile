@@ -8,7 +8,7 @@ LOCK = requirements/dev.txt
 PIP = PIP_CONSTRAINT='$(CURDIR)/$(LOCK)' PIP_BUILD_CONSTRAINT='$(CURDIR)/$(LOCK)' \
   $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-fast nightly bench generated pictures docs lock release clean
+.PHONY: demo test test-fast nightly bench generated pictures docs docs-outputs lock release clean
 
 demo: $(VENV)/installed-demo
 	$(VENV)/bin/python demo/demo.py
@@ -57,6 +57,10 @@ $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml $(LOCK) bin/provisioner
 # The documentation as a site, in docs/_build/html; a dead link is an error.
 docs: $(VENV)/installed-dev
 	$(VENV)/bin/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+# Write into the pages what their commands print; a test compares the two.
+docs-outputs: $(VENV)/installed-dev
+	DOCS_OUTPUTS=1 $(VENV)/bin/python -m pytest -q tests/project/test_docs.py -k print_what_it_says
 
 # Wheel and sdist, each tried in an empty environment, and the tag of the version.
 release: $(VENV)/installed-dev

@@ -32,7 +32,7 @@ class UsageError(ProvisionerError):
     exit_code = 2
 
 
-class NotResolved(ProvisionerError):  # noqa: N818 - the JSON field is "not-resolved", and it is not a bug
+class NotResolved(ProvisionerError):  # noqa: N818 - what a user named, and not a bug
     """A timeline or its database cannot be determined, or is not connected: nothing may run."""
 
     exit_code = 3

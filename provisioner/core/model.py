@@ -106,7 +106,7 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class InstanceMove:
-    """Where an instance is being moved to: its location, URL, and required quorum from then on."""
+    """The target of an instance's move: its location, URL, and required quorum from then on."""
 
     location: Location
     url: str = field(repr=False)
@@ -115,7 +115,7 @@ class InstanceMove:
 
 @dataclass(frozen=True, slots=True)
 class LeftStorage:
-    """Where an instance stored before it was moved last. Its old data lies there."""
+    """The location of an instance before its last move. Its old data is there."""
 
     location: Location
     url: str = field(repr=False)

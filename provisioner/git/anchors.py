@@ -85,7 +85,7 @@ def last_words(common_dir: bytes, app_id: AppId, lineage: str) -> BranchLog | No
 
 
 def left_at(common_dir: bytes, app_id: AppId, lineage: str) -> int | None:
-    """When (ns) the file of an anchor was last linked or removed: as soon as it is no log, when it ceased to be one."""
+    """When (ns) the file of an anchor was last linked or removed: for one that isn't a log, the time when it ceased to be one."""
     try:
         return os.stat(
             os.path.join(anchors_directory(common_dir, app_id), os.fsencode(anchor_name(lineage)))

@@ -36,7 +36,7 @@ class Candidates(Protocol):
 def parent(common_dir: bytes, branch: bytes, candidates: Candidates, production: bytes) -> bytes | None:
     """The branch that `branch` was created from, one of the `candidates`; None if that is unknown.
 
-    All of them are read only if its reflog does not tell.
+    All of them are read only if its reflog does not name one.
 
     A bare repository keeps no reflogs, and neither does one of reftables: there it is the branch that has the commit at
     which `branch` began, where that is one alone, or production among others.

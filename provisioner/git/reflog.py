@@ -204,7 +204,7 @@ def _names_by_line(log: BranchLog, name: bytes) -> list[bytes | None]:
 
 
 def is_copy(log: BranchLog, end: bytes) -> bool:
-    """Did a branch called `end` at the end of its log begin as a copy of another one?"""
+    """Did a branch called `end` at the end of its log start as a copy of another one?"""
     name = end
     for move in reversed(log.moves):
         if move.new != name or move.copied:

@@ -17,7 +17,7 @@ from provisioner.core.host_names import is_host_name
 from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home
 
 OPEN, CLOSED = "open", "closed"
-_UNUSED = 1  # ns since 1970: when a directory was last read that nobody has read since its uses were taken
+_UNUSED = 1  # ns since 1970: the time of a directory's last read, if it had none since its uses were taken
 LOOPBACK = "127.0.0.1"
 _ADDRESS = re.compile(r"127\.0\.0\.1:([0-9]{1,5})")
 

@@ -155,7 +155,7 @@ class WorkerPool:
 
     def __init__(self, home: Home, done: Callable[[AppId], None], trouble: Callable[[AppId, str], None]) -> None:
         self._home, self._done, self._trouble = home, done, trouble
-        # hooks have threads of their own: databases do not wait for them
+        # hooks have separate threads: databases do not wait for them
         self._queue: FairQueue[Job] = FairQueue(EACH)
         self._hooks: FairQueue[Job] = FairQueue(EACH)
         self._lock = threading.Lock()

@@ -151,7 +151,7 @@ def due_hooks(registry: Tables, app_id: AppId, timeline_id: TimelineId | None = 
 
 
 def end_hook(registry: Tables, due: DueHook) -> None:
-    """It was run, or is not to be run any more."""
+    """It has run, or must no longer run."""
     registry.write("delete from hook_due where seq = ?", due.seq)
 
 

@@ -39,7 +39,7 @@ def end_shares(registry: Registry, ended: Iterable[Share]) -> None:
 
 
 def end_shares_of(registry: Registry, database_ids: Iterable[DatabaseId]) -> None:
-    """End all uses of databases that are gone by other timelines, which get databases of their own then."""
+    """End all uses of databases that are gone by other timelines, which then get their own databases."""
     registry.write_all("delete from share where database_id = ?", [(each,) for each in database_ids])
 
 

@@ -1,4 +1,4 @@
-"""Who runs the apps of a home's timelines: a lock that dies with the process."""
+"""The lock for running the apps of a home's timelines, which ends with the process."""
 
 from __future__ import annotations
 

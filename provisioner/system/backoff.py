@@ -29,5 +29,5 @@ class Backoff:
         return pause
 
     def reset(self) -> None:
-        """It went well for a while: begin with the first wait."""
+        """It went well for a while: start again with the first wait."""
         self._failures = 0

@@ -267,7 +267,7 @@ def test_databases_in_error_are_fixed_one_by_one_or_all(world: tuple[Path, Desk]
         found = [row["status"] for row in rows(repo) if row["instance"] == "small"]
         assert sorted(found) == ["connected", "error", "error", "error"]
         assert desk.send("/instances/small/fix").location == "/instances/small"
-        assert "3 databases of small fixed" in desk.get("/instances/small").text
+        assert "Fixed 3 databases of small" in desk.get("/instances/small").text
         assert {row["status"] for row in rows(repo)} == {"connected"}
         assert desk.send("/instances/default/fix", database=database).status == 404
         assert desk.send("/instances/default/fix", database="none").status == 404
@@ -293,7 +293,7 @@ def test_an_instance_is_deleted_by_typing_its_name_and_comes_back(world: tuple[P
     assert desk.send("/instances/default/delete", answer="default", backup="yes").location == "/"
     page = desk.get("/").text
     assert "Deleted instances" in page
-    assert "backup: " in page.partition("<h1")[0]
+    assert "Backup: " in page.partition("<h1")[0]
     assert list(listed(repo)) == []
     (gone,) = listed(repo, "--deleted").values()
     assert Path(str(gone["backup"])).exists()

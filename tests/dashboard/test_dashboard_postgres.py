@@ -74,9 +74,9 @@ def test_every_page_of_an_app_with_both_tells_what_is_there(world: tuple[Path, D
     assert ("Explorer" in tabs, "Changes since fork" in tabs, "Snapshots and forks" in tabs) == (False, False, True)
     assert "Explorer" in desk.get(theirs).text
     copies = desk.get(f"{ours}/copies").text
-    assert ("queued messages" in copies, "are disconnected" in copies, "another path" in copies) == (False, True, False)
+    assert ("queued messages" in copies, "are disconnected" in copies, "new path" in copies) == (False, True, False)
     copies = desk.get(f"{theirs}/copies").text
-    assert ("queued messages" in copies, "are disconnected" in copies, "another path" in copies) == (True, False, True)
+    assert ("queued messages" in copies, "are disconnected" in copies, "new path" in copies) == (True, False, True)
 
 
 def test_what_needs_keys_says_that_there_are_none(world: tuple[Path, Desk]) -> None:

@@ -9,11 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
+from documents import differences, fill_in, name_of, pages, steps
+from documents import run as run_document
 from kv_server import Served
 from paths import ROOT
 from support import daemon, repository, run
@@ -21,69 +22,33 @@ from support import daemon, repository, run
 from provisioner.cli.main import cli
 from provisioner.operations.instance.names import parse_name
 
-END = "== end of a command =="
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = pages()
+FILL_IN = bool(os.environ.get("DOCS_OUTPUTS"))  # write what the commands print into the pages: make docs-outputs
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A command of a document, and what the document says that it prints; nothing if it does not say."""
-
-    command: str
-    output: str
-
-
-def _steps(document: Path) -> list[Step]:
-    blocks = re.findall(r"^```console\n(.*?)^```", document.read_text(), re.DOTALL | re.MULTILINE)
-    return [
-        Step(command, output)
-        for block in blocks
-        for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
-    ]
-
-
-# What differs from run to run: ages, sizes, ports, and what a name of a database ends in. A page writes … for other text.
-VARYING = (
-    (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
-    (re.compile(r"\b\d+ (?:ms|s|min|h|d)\b"), "AGE"),
-    (re.compile(r"\b[\d.]+ [kM]?B\b"), "SIZE"),
-    (re.compile(r"-[0-9a-z]{25}\b"), "-HASH"),
-    (re.compile(r" +"), " "),
-    (re.compile(r" $", re.MULTILINE), ""),
-)
-
-
-def _steady(text: str) -> str:
-    for pattern, word in VARYING:
-        text = pattern.sub(word, text)
-    return text
-
-
-@pytest.mark.parametrize("document", [path for path in DOCUMENTS if _steps(path)], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if steps(path)], ids=name_of)
 def test_the_commands_of_a_document_run_and_print_what_it_says(
     document: Path, tmp_path: Path, home: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if '"$URL"' in document.read_text():
+    text = document.read_text()
+    if '"$URL"' in text:
         monkeypatch.setenv("URL", request.getfixturevalue("pg").url())
-    steps = _steps(document)
-    where = tmp_path
-    if document.name == "README.md":  # which begins in a repository with a commit
-        where = repository(tmp_path / "shop")
-    marks = [f"{step.command}\nprintf '%s\\n' '{END}'" for step in steps]
-    script = "exec 2>/dev/fd/1\nset -eu\n" + "\n".join(marks)
-    needs = "With a server up" in document.read_text()
+    where = tmp_path / "work"
+    where.mkdir()
+    if "npm install" in text:
+        (where / "node_modules").symlink_to(request.getfixturevalue("node_modules"))
+    start = (
+        repository(where / "shop") if document.name == "README.md" else where
+    )  # it starts in a repository with a commit
     server = ("provisioner", "serve", "--port", "0")
-    with daemon(home, *server, announced="server") if needs else nullcontext():
-        done = subprocess.run(["sh", "-c", script], cwd=where, env=dict(os.environ), capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    printed = done.stdout.split(f"{END}\n")
-    for step, output in zip(steps, printed, strict=False):
-        if step.output:
-            expected = re.escape(_steady(step.output)).replace("…", r"[^\n]*")
-            assert re.fullmatch(expected, _steady(output)), f"{step.command}\n{output}"
+    with daemon(home, *server, announced="server") if "With a server up" in text else nullcontext():
+        printed = run_document(document, start)
+    if FILL_IN:
+        fill_in(document, printed, where, str(home))
+    assert differences(document, printed, where, str(home)) == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_the_files_that_a_document_links_to_exist(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
         assert (document.parent / target).exists(), target
@@ -97,22 +62,25 @@ def _named(document: Path) -> Iterator[list[str]]:
     lines = [line for block in blocks for line in block.splitlines()]
     for line in [*inline, *lines]:
         for part in re.findall(
-            r"(?:^|[|&;(] *|\$ )(provisioner [^|&;()]+)", re.sub(r"[A-Za-z]\|[A-Za-z]|\s+", _one, line)
+            r"(?:^|[|&;(] *|\$ )(provisioner [^|&;()]+)",
+            re.sub(r"[A-Za-z]\|[A-Za-z]|\s+|'[^'\n]* [^'\n]*'", _one, line),
         ):
             yield re.sub(r"""['"]""", "", part.partition(" # ")[0]).split()[1:]
 
 
 def _one(found: re.Match[str]) -> str:
-    """Alternatives, and what a line's end divides, are one word, and words."""
+    """Alternatives are one word, as a quoted argument is, which may be a command of another program. Else: a space."""
+    if found[0].startswith("'"):
+        return "ARGUMENT"
     return found[0] if "|" in found[0] else " "
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_the_commands_that_a_document_names_exist(document: Path) -> None:
     for words in _named(document):
         command: click.Command = cli
         names = list(words)
-        while names and isinstance(command, click.Group) and re.fullmatch(r"[a-z|-]+", names[0]):
+        while names and isinstance(command, click.Group) and re.fullmatch(r"[a-z][a-z|-]*", names[0]):
             alternatives = [command.get_command(click.Context(command), each) for each in names.pop(0).split("|")]
             assert None not in alternatives, words
             command = alternatives[0]  # type: ignore[assignment]

@@ -227,7 +227,7 @@ def _row(
 
 
 def _url(document: view.Document) -> str:
-    """Where the timeline's app answers, and its state if that is worth a word."""
+    """The URL of the timeline's app, and its state if it isn't the usual one."""
     if not document["url"]:
         return "–"
     return str(document["url"]) + ("" if document["state"] in ("running", "sleeping") else f" ({document['state']})")

@@ -1,6 +1,6 @@
 """Which branches may be the one with a timeline's data, if no log shows it. Pure.
 
-A log that is rewritten once shows all: its anchor holds what it held until then, and the new file holds what came after. If it
+A log that is rewritten once shows all: its anchor holds the old lines, and the new file holds the later ones. If it
 is rewritten twice between two looks, and loses its lines, it no longer shows a rename in between. Then a branch keeps its
 data by its name alone only if no other branch can have taken the name.
 """

@@ -9,14 +9,14 @@ from typing import Final
 from provisioner.git.reflog import BranchLog, last_name
 
 REWRITING_NS: Final = 10**9
-"""So long git takes at most to replace one log: it creates the new file, and renames it over the old one at once."""
+"""Git replaces one log within this time: it creates the new file, and renames it over the old one at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownTimeline:
     """A timeline of a branch, as it was at the last look.
 
-    `place` is the branch whose log its anchor is now; empty if git has put the log aside, None if it is no branch's log. Then
+    `place` is the branch whose log its anchor is now; empty if git has put the log aside, None if it isn't a branch's log. Then
     `words` is what the anchor holds. `digest` is that of the log when it was anchored. `holds`: there is data. Not `live`: its
     branch has ended, and only one that is made under its name gets the data back. `left`: when (ns) its anchor ceased to be a
     log, if there is one.
@@ -36,7 +36,7 @@ class KnownTimeline:
 class Evidence:
     """What git shows: its branches, and the logs of those that no anchor is of (`loose`; only where they are asked for).
 
-    `whole`: all other logs are as they were, so that an anchor which is no log tells of a branch that is gone. `seen` are
+    `whole`: all other logs are as they were, so that an anchor which isn't a log belongs to a branch that is gone. `seen` are
     renames that a registry without anchors has followed. `born`: when (ns) the files of these logs were created. `kept`: no log
     has lost all that was known of it.
     """

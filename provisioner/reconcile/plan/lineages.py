@@ -162,7 +162,7 @@ class _Settlement:
         return goes_on_from(log, item.digest, item.branch, branch)
 
     def _sure(self, item: KnownTimeline, branch: bytes) -> bool:
-        """Does its log go on from what is known, or is it the file that git made when it rewrote the anchored one?"""
+        """Does its log continue from what is known, or is it the file that git made when it rewrote the anchored one?"""
         log = self.evidence.loose.get(branch)
         if log is None:
             return False
