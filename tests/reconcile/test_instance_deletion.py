@@ -240,7 +240,7 @@ def test_a_name_that_is_taken_meanwhile_is_said(repo: Path) -> None:
     ok(repo, "instance", "delete", "default", "--yes")
     ok(repo, "instance", "add", "default")
     refused = provisioner(repo, "instance", "recover", "default")
-    assert (refused.returncode, "is called 'default' now" in refused.stderr) == (1, True)
+    assert (refused.returncode, "is now called 'default'" in refused.stderr) == (1, True)
     ok(repo, "instance", "edit", "default", "--name", "second")
     ok(repo, "instance", "recover", "default")
     whole(repo, before)

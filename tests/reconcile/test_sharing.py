@@ -127,11 +127,11 @@ def test_production_is_shared_only_when_somebody_says_so(repo: Path) -> None:
         (("login", "login"), "already"),
         (("login", "production"), "holds production's data"),
         (("cart", "later"), "itself uses the database of"),
-        (("production", "cart"), "uses the database of git-branch/login already"),
+        (("production", "cart"), "already uses the database of git-branch/login"),
         (("later", "login"), "is shared itself"),
         (("later", "kept"), "is protected"),
         (("nowhere", "later"), "no branch, timeline or database"),
-        (("login", "later", "--instance", "other"), "no instance 'other'"),
+        (("login", "later", "--instance", "other"), "no instance named 'other'"),
     ],
 )
 def test_what_cannot_be_shared(repo: Path, names: tuple[str, ...], says: str) -> None:

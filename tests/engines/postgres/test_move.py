@@ -113,7 +113,7 @@ def test_five_branches_go_to_a_server_and_back_under_their_writers(tmp_path: Pat
             watcher.enqueue("before")
             watcher.enqueue("later", delay=3000)
             said = moved(repo, "--url", pg.url())
-            assert "default is in postgresql://" in said
+            assert "Moved default to postgresql://" in said
             assert {row["path"] for row in rows(repo)} == {None}
             watcher.enqueue("there")
             until(lambda: {"before", "later", "there"} <= handled, 60)
@@ -285,7 +285,7 @@ def test_it_says_why_it_cannot_be_moved(tmp_path: Path, pg: PgServer) -> None:
     assert "not two directories beside each other" in refused(
         repo, "instance", "move", "default", "--directory", f"{where}/in", "--yes"
     )
-    assert "say --url" in refused(repo, "instance", "move", "default").lower()
+    assert "add --url" in refused(repo, "instance", "move", "default").lower()
     gone = pg.url().replace(f":{pg.port}/", ":1/")
     quorum = ("--url", pg.url(), "--require-quorum", "2", "--yes")
     assert "does not keep every write on 2 nodes" in refused(repo, "instance", "move", "default", *quorum)

@@ -75,7 +75,7 @@ def test_no_other_server_is_taken_for_it(repo: Path, home: Path, pg: PgServer) -
     port = home / "instances/main/port"
     before = port.read_text()
     port.write_text(str(pg.port))
-    assert ok(repo, "instance", "stop", "main") == "instance main did not run\n"
+    assert ok(repo, "instance", "stop", "main") == "Instance main was not running\n"
     assert pg.answers()
     port.write_text(before)
     assert marked(repo, "login") == "here"
