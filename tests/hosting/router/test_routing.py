@@ -286,8 +286,9 @@ def test_an_app_that_is_gone_from_its_port_is_woken_and_gets_the_request(routed:
     gone.stop()
     routed.apps.answers[host] = lambda: settled(AppRunning(app.port))
     routed.apps.unreachable.clear()
+    assert routed.seen(host)["name"] == "app"
     assert routed.seen(host, method="POST", body=b"kept")["body"] == "kept"
-    assert routed.apps.unreachable == [gone.port]
+    assert routed.apps.unreachable == [gone.port] * 2
 
 
 def test_an_app_that_never_comes_back_is_said_to_be_gone(routed: World) -> None:
@@ -298,3 +299,35 @@ def test_an_app_that_never_comes_back_is_said_to_be_gone(routed: World) -> None:
     routed.apps.answers[host] = lambda: settled(AppRunning(dead.port))
     status, text = routed.get(host)
     assert (status, text) == (503, b"The app cannot be reached. See its log: provisioner logs\n")
+
+
+def test_requests_for_one_app_take_no_more_than_their_part_of_the_places(
+    routed: World, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("provisioner.hosting.router.pending.MOST_EACH", 3)
+    future: Future[Woken] = Future()
+    for host in ("crowded.shop.localhost", "other.shop.localhost"):
+        routed.apps.site(host)
+    routed.apps.answers["crowded.shop.localhost"] = lambda: future
+    routed.sleeping("other.shop.localhost", app.port)
+    found: list[int] = []
+
+    def ask(_: int) -> None:
+        found.append(routed.get("crowded.shop.localhost", "/upload")[0])
+        if len(found) == 5:  # all but those that wait
+            assert routed.get("other.shop.localhost", "/upload")[0] == 200
+            future.set_result(AppRunning(app.port))
+
+    assert at_once(8, ask) == [None] * 8
+    assert sorted(found) == [200] * 3 + [503] * 5
+
+
+def test_a_client_that_leaves_gives_up_its_place(routed: World) -> None:
+    host = "left.shop.localhost"
+    routed.apps.site(host)
+    routed.apps.answers[host] = Future
+    assert routed.router is not None
+    with socket.create_connection(("127.0.0.1", routed.port), timeout=60) as connection:
+        connection.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        until(lambda: routed.router and routed.router.waiting == 1, "it does not wait")
+    until(lambda: routed.router and routed.router.waiting == 0, "it still waits")
