@@ -101,9 +101,9 @@ def log_births(common_dir: bytes, branches: Iterable[bytes]) -> dict[bytes, int]
 
 
 def head_goes_on(common_dir: bytes, app_id: AppId) -> bool:
-    """Does HEAD's log still have the last line that its anchor holds? Then nothing has dropped the newest lines of all logs."""
+    """Does HEAD's log still begin with all lines that its anchor holds? Then nothing has dropped the lines of all logs."""
     known = parse(read_file(_anchor_of_head(common_dir, app_id, _HEAD))).lines
-    return bool(known) and known[-1] in parse(read_file(_log_of_head(common_dir))).lines
+    return bool(known) and parse(read_file(_log_of_head(common_dir))).lines[: len(known)] == known
 
 
 def make_anchor(common_dir: bytes, app_id: AppId, branch: bytes, expected: int | None) -> str | None:

@@ -72,7 +72,7 @@ def in_reftable(common_dir: bytes) -> bool:
 def read_log(common_dir: bytes, branch: bytes) -> BranchLog:
     """The log of a branch; empty if it has none."""
     if in_reftable(common_dir):
-        return _logs_of_git(common_dir, HEADS + branch).get(branch, parse(b""))
+        return _logs_of_git(common_dir, HEADS + branch, b"--").get(branch, parse(b""))
     return parse(read_file(os.path.join(common_dir, LOGS, HEADS + branch)))
 
 
@@ -80,7 +80,9 @@ def read_logs(common_dir: bytes, branches: Iterable[bytes]) -> dict[bytes, Branc
     """The logs of those of the `branches` that have one."""
     if in_reftable(common_dir):
         wanted = set(branches)
-        return {name: log for name, log in _logs_of_git(common_dir, HEADS + b"*").items() if name in wanted}
+        return {
+            name: log for name, log in _logs_of_git(common_dir, b"--glob=" + HEADS + b"*").items() if name in wanted
+        }
     top = os.path.join(common_dir, LOGS, HEADS)
     return {name: parse(read_file(top + name)) for name in branches if os.path.isfile(top + name)}
 
@@ -125,10 +127,10 @@ def _marks(lines: tuple[bytes, ...]) -> list[str]:
     return marks
 
 
-def _logs_of_git(common_dir: bytes, pattern: bytes) -> dict[bytes, BranchLog]:
+def _logs_of_git(common_dir: bytes, *revisions: bytes) -> dict[bytes, BranchLog]:
     """The logs of the branches that match, from git itself: a reftable has no files of logs. One git process."""
     try:
-        listing = git(common_dir, "log", "-g", b"--glob=" + pattern, "--date=raw", _FORMAT)
+        listing = git(common_dir, "log", "-g", "--date=raw", _FORMAT, *revisions)
     except UnreadableRepository:  # a log without an entry
         return {}
     lines: dict[bytes, list[bytes]] = {}
@@ -142,8 +144,14 @@ def _logs_of_git(common_dir: bytes, pattern: bytes) -> dict[bytes, BranchLog]:
 
 
 def _of_lines(lines: list[bytes]) -> BranchLog:
+    """The log as a file would have it, which also says what a ref was at before: what the line before says."""
     begins = lines[0].partition(b"\t")[2].startswith(_CREATIONS)
-    return BranchLog(tuple(lines), begins, _moves(tuple(lines)))
+    old = b"0" * len(lines[0].partition(b" ")[0])
+    whole = []
+    for line in lines:
+        whole.append((old + b" " + line).rstrip(b"\t"))
+        old = line.partition(b" ")[0]
+    return BranchLog(tuple(whole), begins, _moves(tuple(whole)))
 
 
 # what a log shows of names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from provisioner.core.errors import UnreadableRepository
 from provisioner.core.model import App
@@ -154,6 +154,9 @@ class _Observation:
         return KnownTimeline(item.branch, item.lineage, place, words, digest, bool(item.holds), bool(item.live), left)
 
     def _loose(self, places: Sequence[bytes]) -> dict[bytes, BranchLog]:
+        if self.logs and any(anchor_name(item.lineage) for item in self.known):
+            # the refs were files: that a log does not go on from what they held does not make its branch a new one
+            return {branch: replace(log, begins=False) for branch, log in self.logs.items()}
         if self.logs:
             return self.logs
         assert self.sight is not None  # noqa: S101

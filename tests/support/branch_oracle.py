@@ -6,9 +6,13 @@ or another one takes its name. The model knows nothing of reflogs, files, times,
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+import pytest
 
 Step = tuple[str, ...]
 """A git command."""
@@ -28,6 +32,7 @@ class Lineage:
     mark: str = ""
     ended: str = ""
     logged: bool = True  # else git has written no log when it was made, and shows less of it
+    blurred: bool = False  # git has not shown under which of its names it has ended
     unclear: bool = False  # git has not shown whether it is an earlier one: a person has to decide
 
 
@@ -87,10 +92,12 @@ class Model:
         return {
             gone.mark
             for gone in self.ended
-            if gone.mark and names & {gone.ended, *(gone.names if logs_rewritten else ())}
+            if gone.mark and names & {gone.ended, *(gone.names if logs_rewritten or gone.blurred else ())}
         }
 
-    def looked(self) -> None:
+    def looked(self, *, logs_rewritten: bool) -> None:
+        for gone in self.ended:
+            gone.blurred |= logs_rewritten
         for lineage in self.there.values():
             lineage.names = lineage.names[-1:]
 
@@ -262,3 +269,16 @@ class Clock:
 
 
 CLOCKS = ("running", "standing", "slow", "stepping")
+
+REFTABLE_GIT = "REFTABLE_GIT"
+"""A directory with a git of version 2.45 or later, where the usual one is older."""
+
+
+def use_reftable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store the refs of new repositories in a reftable. Skips where no git can."""
+    if directory := os.environ.get(REFTABLE_GIT):
+        monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
+    usage = subprocess.run(["git", "init", "-h"], capture_output=True, text=True, check=False)
+    if "--ref-format" not in usage.stdout + usage.stderr:
+        pytest.skip(f"git is older than 2.45, and {REFTABLE_GIT} names no directory with a newer one")
+    monkeypatch.setenv("GIT_DEFAULT_REF_FORMAT", "reftable")

@@ -8,9 +8,20 @@ data by its name alone only if no other branch can have taken the name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from provisioner.git.reflog import is_copy
 from provisioner.reconcile.plan.evidence import Evidence, KnownTimeline, last_of
+
+
+class Proofs(NamedTuple):
+    """The branches whose log is the file that became of an anchored one, and those whose log has the text that is known.
+
+    A text is a proof only if every branch is explained: another one with the same history can have it, within one second.
+    """
+
+    by_file: Sequence[bytes]
+    by_text: Sequence[bytes]
 
 
 class Doubts:
@@ -22,20 +33,26 @@ class Doubts:
         evidence: Evidence,
         known: Sequence[KnownTimeline],
         told: Sequence[KnownTimeline],
-        sure: Mapping[bytes, Sequence[bytes]],
+        proofs: Mapping[bytes, Proofs],
         *,
         kept: bool,
     ) -> None:
         self.evidence, self.kept = evidence, kept
         timelines = {item.branch for item in known}
-        certain = {each for found in sure.values() for each in found}
+        certain = {each for proof in proofs.values() for found in proof for each in found}
         placed = {item.place for item in known}
         self.unproven = {each for each in evidence.loose if not self._is_new(each)} - certain - {evidence.production}
         self.unproven |= {last_of(item) for item in told if item.lineage} & (
             set(evidence.branches) - evidence.loose.keys() - placed - {evidence.production}
         )
+        unexplained = self.unproven - {last_of(item) for item in told if not _text(item)}
+        self.sure = {
+            branch: list(dict.fromkeys([*proof.by_file, *([] if unexplained else proof.by_text)]))
+            for branch, proof in proofs.items()
+        }
+        self.unproven |= certain - {each for found in self.sure.values() for each in found}
         self.strangers = [each for each in self.unproven - timelines if not evidence.loose[each].moves]
-        self.lost = [item for item in told if item.live and not sure[item.branch]]
+        self.lost = [item for item in told if item.live and not self.sure[item.branch]]
 
     def _is_new(self, branch: bytes) -> bool:
         log = self.evidence.loose[branch]
@@ -55,3 +72,8 @@ class Doubts:
         if self.evidence.whole:
             return False
         return not self.kept or (item.words is not None and bool(item.words.lines))
+
+
+def _text(item: KnownTimeline) -> bool:
+    """Is anything known of its log?"""
+    return bool(item.digest if item.words is None else item.words.lines)

@@ -13,12 +13,12 @@ and drops the old one within an instant. No time in a log is read. If two branch
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from provisioner.git.reflog import goes_on, goes_on_from, is_copy, names
-from provisioner.reconcile.plan.doubts import Doubts
+from provisioner.reconcile.plan.doubts import Doubts, Proofs
 from provisioner.reconcile.plan.evidence import REWRITING_NS, Evidence, KnownTimeline, last_of
 
 
@@ -138,12 +138,10 @@ class _Settlement:
             for name in dict.fromkeys(path[1:]):
                 if name != branch:
                     leaving[name].append(branch)
-        sure: dict[bytes, list[bytes]] = {
-            item.branch: [each for each in (last_of(item), *leaving.get(last_of(item), [])) if self._sure(item, each)]
-            for item in self.told
-        }
-        kept = any(self._goes_on(item, each) >= 0 for item in self.told for each in sure[item.branch])
-        doubts = Doubts(self.evidence, self.known, self.told, sure, kept=kept or self.evidence.kept)
+        may = {item.branch: [last_of(item), *leaving.get(last_of(item), [])] for item in self.told}
+        proofs = {item.branch: self._proofs(item, may[item.branch]) for item in self.told}
+        doubts = Doubts(self.evidence, self.known, self.told, proofs, kept=self._kept(proofs))
+        sure = doubts.sure
         lasts = {last_of(item) for item in self.told}
         for item in self.told:
             others = leaving.get(last_of(item), [])
@@ -161,17 +159,35 @@ class _Settlement:
             return goes_on(log, item.words, item.branch, branch)
         return goes_on_from(log, item.digest, item.branch, branch)
 
-    def _sure(self, item: KnownTimeline, branch: bytes) -> bool:
-        """Does its log continue from what is known, or is it the file that git made when it rewrote the anchored one?"""
-        log = self.evidence.loose.get(branch)
-        if log is None:
+    def _kept(self, proofs: Mapping[bytes, Proofs]) -> bool:
+        """Has some log kept lines that were known? Not one of another file with the same text, if files can be told apart."""
+        return self.evidence.kept or any(
+            self._goes_on(item, each) >= 0
+            for item in self.told
+            for each in (proofs[item.branch].by_text if item.words is None else proofs[item.branch].by_file)
+        )
+
+    def _proofs(self, item: KnownTimeline, branches: Sequence[bytes]) -> Proofs:
+        there = [each for each in branches if each in self.evidence.loose]
+        return Proofs(
+            [each for each in there if self._is_its_file(item, each)],
+            [each for each in there if self._has_all(item, each)],
+        )
+
+    def _has_all(self, item: KnownTimeline, branch: bytes) -> bool:
+        """Does a log begin with all that is known, and go on from there?"""
+        if self._goes_on(item, branch) < 0:
             return False
-        if self._goes_on(item, branch) >= 0:
-            return True
+        known = () if item.words is None else item.words.lines
+        return self.evidence.loose[branch].lines[: len(known)] == known
+
+    def _is_its_file(self, item: KnownTimeline, branch: bytes) -> bool:
+        """Is the log the file that git made when it rewrote the anchored one?"""
+        log = self.evidence.loose[branch]
+        if item.left is None or not 0 <= item.left - self.evidence.born.get(branch, item.left + 1) <= REWRITING_NS:
+            return False
         path = names(log, branch, -1, ())
-        if item.left is None or len(path) <= len(log.moves) or path[-1] != last_of(item):
-            return False
-        return 0 <= item.left - self.evidence.born.get(branch, item.left + 1) <= REWRITING_NS
+        return self._goes_on(item, branch) >= 0 or (len(path) > len(log.moves) and path[-1] == last_of(item))
 
     def _may_be(self, item: KnownTimeline, branch: bytes, path: list[bytes], lasts: Collection[bytes]) -> bool:
         """May this be the branch, by what its log says? `path` are the names that it had, the one that is sought among them."""

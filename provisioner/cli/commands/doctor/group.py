@@ -23,6 +23,7 @@ from provisioner.engines.files.preflight import look as look_at
 from provisioner.engines.postgres.embedded import cleanup as embedded_cleanup
 from provisioner.engines.protocol.engine import HealthCheck
 from provisioner.git import hooks
+from provisioner.git.reflog import in_reftable, keeps_logs
 from provisioner.git.refs import read_branches
 from provisioner.git.worktree import find_checkout
 from provisioner.operations import documents
@@ -204,6 +205,7 @@ def _app(registry: Registry, app: App, home: Home, daemon: bool) -> Iterator[Fin
             yield f"{name} limit", False, f"{text}. Delete branches, or raise the limit: {raise_it}"
         yield _hooks(app, home, daemon)
         yield _watches(app, daemon)
+        yield _renames(app)
         yield _behind(registry, app, home, daemon)
         yield from _unserved(registry, app, home)
         yield from _commands(registry, app)
@@ -238,6 +240,18 @@ def _watches(app: App, daemon: bool) -> Finding:
     if why := why_unwatchable(app.git_dir):
         return name, not daemon, f"{why}; a daemon polls every 2 s instead. Resolve this, then restart the daemon"
     return name, True, "can be watched"
+
+
+def _renames(app: App) -> Finding:
+    """How the data of a renamed branch follows it."""
+    name = f"app {app.slug} renames"
+    if in_reftable(app.git_dir):
+        text = "known by the text of the reflogs, because a reftable has no files to link"
+        return name, True, f"{text}. If it does not show which branch owns data, no branch gets it"
+    if not keeps_logs(app.git_dir):
+        text = "the repository keeps no reflogs, so a branch that is renamed in it starts without data"
+        return name, True, f"{text}. To follow renames, run: git config core.logAllRefUpdates true"
+    return name, True, "followed by links to the reflogs"
 
 
 def _behind(registry: Registry, app: App, home: Home, daemon: bool) -> Finding:
