@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -60,6 +61,12 @@ class TerminalSession:
         return bool(piece)
 
 
+def _take_terminal() -> None:
+    """Ctrl-C reaches programs in a session that has the terminal, if their parent did not ignore it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def terminal(
     cwd: Path, *command: str, columns: int = 80, add: Mapping[str, str] | None = None
@@ -70,7 +77,14 @@ def terminal(
     environ = {**os.environ, "TERM": "xterm", **(add or {})}
     environ.pop("COLUMNS", None)
     process = subprocess.Popen(
-        command, cwd=cwd, env=environ, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        command,
+        cwd=cwd,
+        env=environ,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=_take_terminal,
     )
     os.close(slave)
     try:
