@@ -84,7 +84,7 @@ class DevServers:
                     "Stop it, or run a second one without its URL: --port PORT",
                 )
             taken = {item.port for item in others}
-            chosen = _free_port(host, taken) if port is None else _must_be_free(port)
+            chosen = _free_port(f"{self._home.path}\0{host}", taken) if port is None else _must_be_free(port)
             found = DevServer(app_id, timeline, host, chosen, first is None, os.getpid(), directory)
             lease = self._record(found)
             if found.routed:
@@ -159,11 +159,12 @@ def _read(path: str) -> DevServer | None:
         return None
 
 
-def _free_port(host: str, taken: set[int]) -> int:
-    """A port of the host's own, the same each time if it is free: browsers and sign-in services remember it."""
+def _free_port(owner: str, taken: set[int]) -> int:
+    """A port of the owner's own, which is a host in a home, the same each time if it is free: browsers and sign-in services
+    remember it, and another home on this machine gets another one."""
     from hashlib import sha256
 
-    first = int.from_bytes(sha256(os.fsencode(host)).digest()[:4])
+    first = int.from_bytes(sha256(os.fsencode(owner)).digest()[:4])
     for number in range(PORTS):
         port = FIRST_PORT + (first + number) % PORTS
         if port not in taken and _is_free(port):

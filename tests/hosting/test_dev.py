@@ -164,6 +164,16 @@ def test_a_branch_keeps_its_port(repo: Path) -> None:
     assert ok(repo, "dev", "--branch", "cart", "--", "printenv", "PORT").strip() not in ports
 
 
+def test_the_same_branch_in_another_home_has_another_port(repo: Path, tmp_path: Path) -> None:
+    first = ok(repo, "dev", "--branch", "login", "--", "printenv", "PORT").strip()
+    other = {"PROVISIONER_HOME": str(tmp_path / "other-home")}
+    copy = tmp_path / "copy"
+    git(tmp_path, "clone", "-q", str(repo), str(copy))
+    git(copy, "branch", "login")
+    ok(copy, "init", "--no-hooks", "--name", "shop", "--production-branch", "main", add=other)
+    assert ok(copy, "dev", "--branch", "login", "--", "printenv", "PORT", add=other).strip() != first
+
+
 def test_the_command_gets_the_variables_and_its_words_the_port(repo: Path) -> None:
     name = "import os; print(*[os.environ[n] for n in ('PORT', 'HOST', 'DENO_SERVE_ADDRESS', 'PROVISIONER_URL')])"
     shown = ok(repo, "dev", "--branch", "login", "--", sys.executable, "-c", name)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from provisioner.core.connection import KvEndpoint, PostgresEndpoint, TimelineConnection, variables
 from provisioner.core.errors import NotResolved
-from provisioner.core.host_names import branch_label, host_name, revision_label
+from provisioner.core.host_names import host_name, label_of
 from provisioner.core.hosting import Deployment, RunCommand
 from provisioner.core.model import App, Timeline
 from provisioner.core.redaction import Secret
@@ -33,11 +33,7 @@ class HostedTimeline:
     @property
     def label(self) -> str:
         """Of its host name: empty for production."""
-        if self.timeline.production:
-            return ""
-        if self.timeline.preview:
-            return revision_label(os.fsdecode(self.timeline.branch))
-        return branch_label(self.timeline.branch)
+        return label_of(self.timeline.name)
 
     def host(self, domain: str) -> str:
         return host_name(self.app.slug, self.label, domain)
