@@ -50,12 +50,13 @@ def follow_deployments(
     `runs`: is there a daemon that deploys them?
     """
     hide = mask(registry, app).text
+    until = time.monotonic() + PUSH_SECONDS
     for hosted in deployed_branches(registry, app, branches):
         name = os.fsdecode(hosted.timeline.name)
         if not runs:
             say(shown(f"provisioner: {name} has an app that does not run: start 'provisioner up'"))
             continue
-        _follow(registry, hosted, lambda line: say(hide(line)))
+        _follow(registry, hosted, until, lambda line: say(hide(line)))
         say(hide(report(registry, hosted)))
 
 
@@ -77,9 +78,9 @@ def report(registry: Registry, hosted: HostedTimeline) -> str:
     return shown(f"provisioner: {name} {state.state} {url}")
 
 
-def _follow(registry: Registry, hosted: HostedTimeline, say: Callable[[str], None]) -> None:
+def _follow(registry: Registry, hosted: HostedTimeline, until: float, say: Callable[[str], None]) -> None:
     name = os.fsdecode(hosted.timeline.name)
-    until, beat = time.monotonic() + PUSH_SECONDS, time.monotonic() + BEAT_SECONDS
+    beat = time.monotonic() + BEAT_SECONDS
     told, tails = "", dict[str, LogFollower]()
     while not is_settled(registry, hosted) and time.monotonic() < until:
         latest = wanted_of(registry, hosted).latest
