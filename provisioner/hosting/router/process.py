@@ -31,6 +31,7 @@ from provisioner.system.home import DIRECTORY_MODE, FILE_MODE, Home, inherited_b
 
 STOP_SECONDS = 8.0  # Caddy itself gives requests 5
 _START_SECONDS = 10.0
+_PID_SECONDS = 60.0  # until a process that has the lock says its id, which takes long on a busy machine
 _LAST_WORDS = 400
 _CONFIG, _PID, _RECORD, _STDERR, _LOCK = "caddy.json", "caddy.pid", "process.json", "caddy.stderr", "caddy.lock"
 
@@ -176,7 +177,7 @@ class RouterProcess:
 
     def _running(self) -> int | None:
         """A descriptor of the router's process; None if none runs."""
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + _PID_SECONDS
         while time.monotonic() < deadline:
             lock = try_lock(self._path(_LOCK))
             if lock is not None:
