@@ -74,6 +74,7 @@ POINTS = (
     "migrate.recorded",
     "follow.intended",
     "follow.key",
+    "follow.written",
     "follow.registry",
     "inbox.claimed",
     "postgres.role",

@@ -186,7 +186,7 @@ def _turned(data: bytes, place: int) -> bytes:
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
-@pytest.mark.parametrize("point", ["follow.intended", "follow.key", "follow.registry"])
+@pytest.mark.parametrize("point", ["follow.intended", "follow.key", "follow.written", "follow.registry"])
 def test_receiving_is_killed(tmp_path: Path, home: Path, follower: Path, point: str) -> None:
     repo = tmp_path / "shop"
     run(tmp_path, "git", "init", "-q", "-b", "main", repo, check=True)

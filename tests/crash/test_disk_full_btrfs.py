@@ -18,6 +18,9 @@ import urllib3
 from connect_world import QUIET, access, deno_command, serving
 from support import IN_CI, add_branches, got, ok, provisioner, put, repository, rows
 
+from provisioner.registry.store import Registry
+from provisioner.system.home import Home
+
 ROUNDS = 20 if "KV_NIGHTLY" in os.environ else 1
 SIZES = {"btrfs": 160, "ext4": 64, "xfs": 320}  # MiB: the least that they take, and a little
 WRITE = """
@@ -142,3 +145,31 @@ def _writer(path: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.wait()
+
+
+def test_btrfs_overwrites_in_place_what_a_home_maps_into_memory(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log's index of a registry, in a home and in one that follows it: what is left of it when its process is killed."""
+    repo = repository(tmp_path / "shop")
+    with disk("btrfs", tmp_path) as directory:
+        monkeypatch.setenv("PROVISIONER_HOME", str(directory / "home"))
+        ok(repo, "init", "--no-hooks")
+        with Registry.open(Home(str(directory / "home"))):
+            assert _in_place(directory / "home" / "registry.db-shm")
+        leading = ("env", f"PROVISIONER_HOME={directory / 'home'}", "provisioner", "home", "copy")
+        monkeypatch.setenv("PROVISIONER_HOME", str(directory / "follower"))
+        for _ in range(2):  # made, and received once more
+            (directory / "follower" / "registry.db-shm").unlink(missing_ok=True)
+            killed = provisioner(
+                repo, "home", "follow", "--once", "--", *leading, add={"PROVISIONER_FAULT": "follow.written"}
+            )
+            assert killed.returncode == -signal.SIGKILL, killed
+            assert _in_place(directory / "follower" / "registry.db-shm")
+        ok(repo, "home", "follow", "--once", "--", *leading)
+        with Registry.open(Home(str(directory / "follower"))):
+            assert _in_place(directory / "follower" / "registry.db-shm")
+
+
+def _in_place(path: Path) -> bool:
+    return "C" in subprocess.run(["lsattr", path], capture_output=True, text=True, check=True).stdout.split()[0]

@@ -233,6 +233,7 @@ def _put(home: Home, path: str) -> None:
             target.execute("pragma journal_mode = wal")
             target.execute("pragma synchronous = full")
             source.backup(target)
+            failpoints.point("follow.written")
     except (sqlite3.Error, OSError) as error:
         raise StorageFailed(f"the registry {home.registry} cannot be written: {error}", "Make room there") from error
 
