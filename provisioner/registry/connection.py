@@ -275,6 +275,7 @@ def _key(timeline: str | None) -> tuple[bytes | None, bool]:
 
 
 def to_look_at(home: Home, busy_seconds: float) -> sqlite3.Connection:
+    Reserve(home).make_room()  # to read, too: SQLite makes a log's index
     try:
         in_place.make(f"{home.registry}-shm", FILE_MODE)
         connection = sqlite3.connect(home.registry, timeout=busy_seconds, isolation_level=None)

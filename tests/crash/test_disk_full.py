@@ -19,6 +19,7 @@ from support import (
     remount,
     repository,
     rows,
+    shop,
     small_disk,
     statuses,
 )
@@ -163,3 +164,19 @@ def _fill_inodes(directory: Path) -> list[Path]:
             path.touch()
             made.append(path)
     return made
+
+
+def test_what_only_shows_something_may_use_the_reserve_of_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_disk(tmp_path / "disk", "size=8m") as disk:
+        monkeypatch.setenv("PROVISIONER_HOME", str(disk / "home"))
+        repo = shop(tmp_path / "shop", "login")
+        ok(repo, "var", "set", "A=1")  # which keeps space in reserve
+        assert (disk / "home" / "reserve").exists()
+        filler = _fill(disk, 0)
+        assert "connected" in ok(repo, "status")
+        assert not (disk / "home" / "reserve").exists()
+        filler.unlink()
+        ok(repo, "var", "set", "A=2")
+        assert (disk / "home" / "reserve").exists()
