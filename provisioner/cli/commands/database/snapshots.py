@@ -117,7 +117,7 @@ def delete(identity: str, yes: bool, as_json: bool) -> None:
 
 @click.command()
 @target_argument("TARGET [SNAPSHOT]", required=True, most=1, options=("app", "branch", "timeline", "instance"))
-@click.option("--revision", metavar="COMMIT", hidden=True)
+@click.option("--revision", metavar="COMMIT", hidden=True, help="The data as it was at this commit.")
 @queue_option
 @deploy_option
 @dry_run_option
