@@ -133,7 +133,10 @@ def test_a_branch_that_is_renamed_or_forked_reads_no_more_of_the_others_than_a_l
     assert (many.statements, many.files) == (base.statements, base.files)
     if case == "rename":  # it is looked at once more, to see what follows from it
         base, many = base.grown(looks[FEW]), many.grown(looks[MANY])
-    assert many.calls <= base.calls + MANY, (base, many)
+    calls = (
+        10 if case == "rename" else 1
+    )  # that look goes through what it knows of all branches, and reads none of it again
+    assert many.calls <= base.calls + calls * MANY, (base, many)
     assert many.steps <= base.steps + 10 * MANY, (base, many)  # the branches are counted, for the app's limit of them
 
 
