@@ -101,7 +101,7 @@ def log_births(common_dir: bytes, branches: Iterable[bytes]) -> dict[bytes, int]
 
 
 def head_goes_on(common_dir: bytes, app_id: AppId) -> bool:
-    """Does HEAD's log still begin with all lines that its anchor holds? Then nothing has dropped the lines of all logs."""
+    """Does HEAD's log still start with all lines that its anchor holds? Then nothing has dropped the lines of all logs."""
     known = parse(read_file(_anchor_of_head(common_dir, app_id, _HEAD))).lines
     return bool(known) and parse(read_file(_log_of_head(common_dir))).lines[: len(known)] == known
 

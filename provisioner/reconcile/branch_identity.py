@@ -155,7 +155,7 @@ class _Observation:
 
     def _loose(self, places: Sequence[bytes]) -> dict[bytes, BranchLog]:
         if self.logs and any(anchor_name(item.lineage) for item in self.known):
-            # the refs were files: that a log does not go on from what they held does not make its branch a new one
+            # the refs were files: a log that does not continue from them does not make its branch a new one
             return {branch: replace(log, begins=False) for branch, log in self.logs.items()}
         if self.logs:
             return self.logs

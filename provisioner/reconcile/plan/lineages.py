@@ -160,7 +160,7 @@ class _Settlement:
         return goes_on_from(log, item.digest, item.branch, branch)
 
     def _kept(self, proofs: Mapping[bytes, Proofs]) -> bool:
-        """Has some log kept lines that were known? Not one of another file with the same text, if files can be told apart."""
+        """Has some log kept lines that were known? Not one of another file with the same text, if files can be distinguished."""
         return self.evidence.kept or any(
             self._goes_on(item, each) >= 0
             for item in self.told
@@ -175,7 +175,7 @@ class _Settlement:
         )
 
     def _has_all(self, item: KnownTimeline, branch: bytes) -> bool:
-        """Does a log begin with all that is known, and go on from there?"""
+        """Does a log start with all that is known, and continue from there?"""
         if self._goes_on(item, branch) < 0:
             return False
         known = () if item.words is None else item.words.lines
