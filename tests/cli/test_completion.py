@@ -46,7 +46,7 @@ def words(repo: Path, typed: str) -> list[str]:
         ("hooks status --app s", ["shop"]),
         ("assign de", ["default"]),
         ("assign default ", ["shop"]),
-        ("assign default --new-branch fork:lo", ["fork:login"]),
+        ("assign default --new-branch lo", ["login"]),
         ("env --format do", ["dotenv", "docker"]),
         ("var unset NA", ["NAME"]),
         ("database restore login be", ["before"]),
