@@ -89,6 +89,17 @@ WORDS: dict[str, tuple[str, ...]] = {
     "home show": (),
     "doctor": (),
     "completion": ("bash",),
+    "app lock": (),
+    "app redeploy": (),
+    "app rollback": (),
+    "app run": ("--command", "true"),
+    "app start": (),
+    "app stop": (),
+    "app unlock": (),
+    "dev": ("--", "true"),
+    "events": (),
+    "logs": (),
+    "open": ("--print",),
 }
 ENDLESS = ("watch", "serve", "up", "dashboard", "home follow")
 """Where nothing keeps them from it, these go on; other tests end them."""
