@@ -187,7 +187,7 @@ def test_a_pre_deploy_command_that_failed(shop: Path) -> None:
     wrong = _wrong(shop)
     assert wrong.keys() == {"app shop git-branch/login"}
     assert "exit code 1 (no table)" in wrong["app shop git-branch/login"]
-    assert "provisioner timeline fix --app shop git-branch/login" in wrong["app shop git-branch/login"]
+    assert "provisioner database fix --app shop git-branch/login" in wrong["app shop git-branch/login"]
     ok(shop, "app", "set", "--no-pre-deploy")
     assert _wrong(shop) == {}
 

@@ -46,7 +46,11 @@ def test_why_a_server_cannot_be_linked(tmp_path: Path, pg: PgServer) -> None:
         assert "ALTER ROLE humble CREATEDB CREATEROLE" in told
     finally:
         pg.ask("drop owned by humble; drop role humble")
-    for url, words in (("mysql://a:b@c/d", "not a URL"), ("postgresql://h/d", "who administers"), (pg.url(), "no file")):
+    for url, words in (
+        ("mysql://a:b@c/d", "not a URL"),
+        ("postgresql://h/d", "who administers"),
+        (pg.url(), "no file"),
+    ):
         done = provisioner(
             tmp_path, "instance", "add", "main", "--engine", "postgres", "--url", url, "--ca-cert", "/no/such"
         )
