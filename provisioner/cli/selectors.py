@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli import moments
-from provisioner.cli.common_options import note
+from provisioner.cli.common_options import explain, note
 from provisioner.cli.context import apps_meant, the_app, the_home
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import rfc3339
 from provisioner.core.errors import NotResolved, UsageError
 from provisioner.core.model import App, Timeline
+from provisioner.core.naming import shown
 from provisioner.core.unconnected import RECONCILE
 from provisioner.environment.resolve import Selectors, commit_meant, here, timeline_here
 from provisioner.operations import lookup
@@ -178,6 +179,7 @@ def load(registry: Registry, wanted: NamedTarget, app: App | None = None) -> Tar
     if wanted.moment is not None:
         return _at_moment(registry, wanted, app)
     target = _loaded(registry, wanted, app)
+    explain(f"{target.name} of {target.app.slug}, {_found_by(wanted)}")
     by_itself = wanted.text is not None and lookup.called(registry, wanted.text)
     if not by_itself and not lookup.is_as_known(
         target.app, target.timeline
@@ -188,6 +190,14 @@ def load(registry: Registry, wanted: NamedTarget, app: App | None = None) -> Tar
         run(registry, target.app, "database", TERMINAL, retry=False)
         target = _loaded(registry, wanted, app)
     return target
+
+
+def _found_by(wanted: NamedTarget) -> str:
+    """What has said which timeline is meant."""
+    if wanted.text is not None:
+        return f"by the name {shown(wanted.text)}"
+    said = [name for name in TIMELINE[1:] if getattr(wanted.selectors, name) is not None]
+    return f"by --{said[0]}" if said else "by the branch that is checked out here"
 
 
 def _at_moment(registry: Registry, wanted: NamedTarget, app: App | None) -> Target:

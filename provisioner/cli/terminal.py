@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 
 from provisioner.cli.change import Describe
-from provisioner.cli.common_options import note
+from provisioner.cli.common_options import explain, note
 from provisioner.cli.context import confirm, end_dry_run, print_json
 from provisioner.cli.standard_input import can_ask
 from provisioner.core.errors import NotConfirmed
@@ -25,10 +26,12 @@ class Terminal:
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
+        self._began = time.monotonic()
 
     def say(self, line: str) -> None:
         if isinstance(line, Warned):
             self.warnings.append(line)
+        explain(f"after {time.monotonic() - self._began:.2f} s:")
         note(line)
 
     def stopping(self) -> bool:
@@ -84,6 +87,19 @@ def carry_out(
         _typed(proposal, yes)
     elif proposal.question:
         confirm(proposal.question, yes)
+    with _timed():
+        _do(proposal, document)
+
+
+@contextmanager
+def _timed() -> Iterator[None]:
+    """With --verbose, how long the block has taken."""
+    began = time.monotonic()
+    yield
+    explain(f"took {time.monotonic() - began:.2f} s")
+
+
+def _do(proposal: Proposal, document: Describe | None) -> None:
     if document is not None:
         heard = Terminal()
         lines = list(proposal.do(heard))

@@ -101,6 +101,9 @@ def test_common_options_work_anywhere_on_the_line(repo: Path) -> None:
     assert "\x1b[" in ok(repo, "status", add={"FORCE_COLOR": "1"})
     assert "\x1b[" not in ok(repo, "status", "--color", "never", add={"FORCE_COLOR": "1"})
     assert "\x1b[" not in ok(repo, "status", add={"FORCE_COLOR": "1", "NO_COLOR": "1"})
+    said = provisioner(repo, "database", "reset", "login", "--yes", "-v").stderr
+    assert "git-branch/login of shop, by the name login" in said
+    assert "provisioner: took " in said
     assert "Traceback" in provisioner(repo, "database", "show", "nothing-is-called-so", "-vv").stderr
 
 
