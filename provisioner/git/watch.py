@@ -26,6 +26,7 @@ from watchdog.observers import Observer
 from watchdog.utils import BaseThread
 
 from provisioner.core.ids import AppId
+from provisioner.git.reflog import keeps_logs
 from provisioner.git.worktree import HEADS
 from provisioner.system.service_thread import LibraryThreads, guarded
 
@@ -202,6 +203,7 @@ class _Refs(FileSystemEventHandler):
         self.app_id, self.heard, self.stirred, self.lost = app_id, heard, stirred, lost
         self.refs = os.path.join(common_dir, b"refs")
         self.heads = os.path.join(common_dir, HEADS)
+        self.logged = keeps_logs(common_dir)  # then a new branch, or one that is gone, needs a look at all of them
         self.tags = os.path.join(common_dir, b"refs/tags/")
 
     def dispatch(self, event: FileSystemEvent) -> None:
@@ -223,8 +225,8 @@ class _Refs(FileSystemEventHandler):
             return EventScope.NOTHING
         if moved or not path.startswith(self.heads):
             return EventScope.BRANCHES
-        if event.is_directory:  # a branch with a slash in its name, whose file is reported separately
-            return EventScope.NOTHING
+        if event.is_directory:  # of branches with a slash in their names, whose files may be reported by themselves
+            return EventScope.BRANCHES if self.logged else EventScope.NOTHING
         return path.removeprefix(self.heads)
 
 
