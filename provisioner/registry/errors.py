@@ -21,6 +21,7 @@ _OF_THE_SYSTEM = (
     *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
     *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOLFS),
 )
+_UNDECODABLE = "Could not decode to UTF-8"  # Python's own words, without a code
 _NO_FILES_LEFT = (errno.EMFILE, errno.ENFILE)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -51,7 +52,8 @@ def corrupt(home: Home, problem: str) -> StorageFailed:
 
 def is_damage(error: Exception) -> bool:
     """Does the error say that the file itself is damaged?"""
-    return _code(error) in _DAMAGED or isinstance(error, UnicodeError) or str(error).startswith("malformed")
+    undecodable = isinstance(error, UnicodeError) or str(error).startswith(("malformed", _UNDECODABLE))
+    return undecodable or _code(error) in _DAMAGED
 
 
 def replaced(home: Home) -> StorageFailed:

@@ -62,7 +62,7 @@ def test_repositories_that_swapped_places_do_not_swap_their_data(
     assert provisioner(tmp_path, "doctor").returncode == 1
     assert events(home, "database.archive") == []
 
-    assert "app blog has its repository in" in ok(tmp_path, "app", "set", "shop", "--repository", str(other))
+    assert "App blog now has its repository in" in ok(tmp_path, "app", "set", "shop", "--repository", str(other))
     assert app_of(other)["app"] == "shop"
     assert app_of(one)["app"] == "blog"
     assert data("shop") == PRECIOUS

@@ -271,10 +271,15 @@ class Setup:
             self.stack.enter_context(daemon(self.home))
         assert connected(repository) == branches(repository)
 
-    def settle(self, repository: Path, seconds: float = 60) -> None:
-        """Wait until the connected timelines are the branches; only without hooks and daemon somebody has to ask."""
+    def act(self, repository: Path) -> None:
+        """Only without hooks and daemon somebody has to ask."""
         if self.name == "reconcile":
             ok(repository, "reconcile")
+
+    def settle(self, repository: Path, seconds: float = 60) -> None:
+        """Wait until the connected timelines are the branches; only without hooks and daemon somebody has to ask."""
+        self.act(repository)
+        if self.name == "reconcile":
             assert connected(repository) == branches(repository)
         until(lambda: connected(repository) == branches(repository), seconds)
 
