@@ -144,6 +144,8 @@ def _begins(visit: PageContext) -> str | None:
     begins, branch = visit.form.get("begins", ""), visit.form.get("branch", "").strip()
     if begins == BRANCH:
         begins = FORK + (BRANCH_PREFIX.decode() if branch in _MEANT_OTHERWISE else "") + branch
+    elif begins and not begins.startswith(FORK) and begins not in {value for value, _ in _RULES}:
+        raise UsageError(f"{begins[:100]!r} is not a rule for new branches", "Choose one of the list")
     return assignments.new_branch(begins) if begins else None
 
 
