@@ -205,7 +205,7 @@ def test_prune_asks_and_then_does_what_is_due(repo: Path, home: Path) -> None:
     ("arguments", "code", "says"),
     [
         (("expire", "login"), 2, "--after"),
-        (("expire", "login", "--after", "soon"), 2, "no time"),
+        (("expire", "login", "--after", "soon"), 2, "not a duration"),
         (("expire", "login", "--after", "0d"), 2, "at once"),
         (("expire", "main", "--after", "1d"), 1, "production"),
         (("expire", "absent", "--after", "1d"), 3, "absent"),

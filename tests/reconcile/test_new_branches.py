@@ -77,7 +77,7 @@ def test_without_a_word_it_is_empty_and_the_word_stays(repo: Path) -> None:
     assert "fork of production" in ok(repo, "assign", "default", "--connect", "file")
     add_branches(repo, "two")
     assert begun_with(repo, "two") == "production"
-    for wrong in ("fork:", "copy", "fork"):
+    for wrong in ("fork:",):
         assert provisioner(repo, "assign", "default", "--new-branch", wrong).returncode == 2
 
 

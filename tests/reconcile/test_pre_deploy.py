@@ -129,7 +129,7 @@ def test_a_failure_is_an_error_of_the_timeline_until_it_is_mended(repo: Path, tm
     for words in (("exec", "--", "true"), ("env",)):
         failed = provisioner(repo, *words)
         assert (failed.returncode, failed.stdout) == (3, "")
-        assert "provisioner timeline fix production" in failed.stderr
+        assert "provisioner database fix production" in failed.stderr
     times = len(ran(tmp_path))
     assert provisioner(repo, "reconcile").returncode == 1
     assert len(ran(tmp_path)) == times  # not by itself

@@ -131,11 +131,11 @@ def test_recovering_a_deleted_preview_makes_it_one_again(repo: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("create", "absent"), 3, "no commit"),
-        (("create", "--", "--all"), 3, "no commit"),
+        (("create", "absent"), 3, "not a commit"),
+        (("create", "--", "--all"), 3, "not a commit"),
         (("create", "login", "--from", "absent"), 3, "absent"),
         (("create", "login", "--from", "snapshot"), 3, "--snapshot-revisions"),
-        (("create", "login", "--ttl", "soon"), 2, "no time"),
+        (("create", "login", "--ttl", "soon"), 2, "not a duration"),
         (("delete", "login", "--yes"), 3, "no preview"),
     ],
 )
