@@ -305,6 +305,7 @@ class Daemon:
             self._answer(waiting)
             self._watcher.remove(app_id)
             del self._apps[app_id]
+            self._changed(app_id)
             inbox.done(self.home.inbox, app_id)
             return
         self._watch(app_id, app.git_dir)

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 from provisioner.core.errors import ProvisionerError, StorageFailed
-from provisioner.hosting.routes import LOOPBACK, Routes
+from provisioner.hosting.ports import free_port, is_free
+from provisioner.hosting.routes import Routes
 from provisioner.system.file_lock import locked, try_lock
 from provisioner.system.home import DIRECTORY_MODE, Home
 from provisioner.system.router_address import address
-
-FIRST_PORT, PORTS = 20_000, 10_000  # below the ports that systems give to outgoing connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ class DevServers:
                     "Stop it, or run a second one without its URL: --port PORT",
                 )
             taken = {item.port for item in others}
-            chosen = _free_port(f"{self._home.path}\0{host}", taken) if port is None else _must_be_free(port)
+            chosen = free_port(f"{self._home.path}\0{host}", taken) if port is None else _must_be_free(port)
             found = DevServer(app_id, timeline, host, chosen, first is None, os.getpid(), directory)
             lease = self._record(found)
             if found.routed:
@@ -140,17 +138,6 @@ class DevServers:
         return os.path.join(self._directory, str(port))
 
 
-def answers(port: int, address: str = LOOPBACK) -> bool:
-    """Does something take connections at this port of this machine?"""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family) as probe:
-            probe.settimeout(1.0)
-            return probe.connect_ex((address, port)) == 0
-    except OSError:  # a machine without IPv6
-        return False
-
-
 def _read(path: str) -> DevServer | None:
     try:
         with open(path) as file:
@@ -159,30 +146,7 @@ def _read(path: str) -> DevServer | None:
         return None
 
 
-def _free_port(owner: str, taken: set[int]) -> int:
-    """A port of the owner's own, which is a host in a home, the same each time if it is free: browsers and sign-in services
-    remember it, and another home on this machine gets another one."""
-    from hashlib import sha256
-
-    first = int.from_bytes(sha256(os.fsencode(owner)).digest()[:4])
-    for number in range(PORTS):
-        port = FIRST_PORT + (first + number) % PORTS
-        if port not in taken and _is_free(port):
-            return port
-    raise ProvisionerError(f"no port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1} is free", "Choose one: --port PORT")
-
-
 def _must_be_free(port: int) -> int:
-    if not _is_free(port):
+    if not is_free(port):
         raise ProvisionerError(f"port {port} is in use", "Stop what uses it, or choose another: --port PORT")
     return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return not answers(port, "::1")

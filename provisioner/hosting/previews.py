@@ -21,12 +21,13 @@ class Previews:
     """`start` and `stop` are for the thread that made it. Without the router's program nothing is started, which the log says
     once."""
 
-    def __init__(self, home: Home, options: RouterOptions, log: Log, dashboard: Callable[[], str]) -> None:
+    def __init__(self, home: Home, options: RouterOptions, log: Log, dashboard: Callable[[], str], most: int) -> None:
+        """At `most` so many processes of apps run at a time."""
         self._home, self._log = home, log
         self._address = RouterAddress(
             "https" if options.encrypted else "http", options.domain, options.port, everyone=options.local
         )
-        self._manager = AppManager(home, self._address, log)
+        self._manager = AppManager(home, self._address, log, most)
         self._router = Router(home, options, self._manager, log, dashboard)
         self._lock: int | None = None
 

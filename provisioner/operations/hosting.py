@@ -87,8 +87,6 @@ def set_no_run(registry: Registry, app: App) -> None:
     """Stop running an app for its timelines; running ones are ended."""
     with app_locked(registry, app), registry.change():
         hosting.forget_run_command(registry, app.id)
-        for state in hosting.all_hosted(registry, app.id):
-            hosting.forget_hosted(registry, state.timeline_id)
         registry.record(now_ms(), "app.run", registry.who, app_id=app.id, detail="none")
     inbox.leave(registry.home.inbox, app.id)
 

@@ -53,6 +53,12 @@ def forget_run_command(registry: Tables, app_id: AppId) -> None:
     registry.write("delete from run_command where app_id = ?", app_id)
 
 
+def hosting_apps(registry: Tables) -> list[AppId]:
+    """The apps that are run, or of which something is left that was."""
+    rows = registry.rows("select app_id from run_command union select app_id from hosted_app")
+    return [AppId(str(row[0])) for row in rows]
+
+
 # the apps of timelines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -236,3 +237,71 @@ def test_a_dev_server_has_the_url_while_it_runs(world: PreviewWorld) -> None:
             server.terminate()
             server.wait(60)
     until(lambda: world.said("login.shop.localhost")["text"] == "hosted")
+
+
+def test_an_app_that_is_run_no_longer_leaves_nothing(world: PreviewWorld) -> None:
+    world.push("login", "hello")
+    ok(world.bare, "app", "run", "--no-command")
+    until(lambda: not world.processes())
+    until(lambda: not list((world.home / "log/apps").iterdir()))
+    assert [path for path in (world.home / "work").iterdir() if path.is_dir() and any(path.rglob("server.py"))] == []
+    assert world.get("login.shop.localhost")[0] == 404
+    ok(world.bare, "app", "run", "--command", "exec python3 server.py")
+    until(lambda: world.get("login.shop.localhost")[0] == 200)
+
+
+def test_a_revision_that_works_does_not_wait_for_those_that_did_not(world: PreviewWorld) -> None:
+    world.push("login", "one")
+    good = (world.clone / "server.py").read_text()
+    for number in range(3):
+        (world.clone / "server.py").write_text("raise SystemExit(3)")
+        assert "failed: start failed" in world.push("login", message=f"broken {number}")
+    (world.clone / "server.py").write_text(good.replace("one", "two"))
+    assert "git-branch/login running" in world.push("login", message="good")
+    assert world.said("login.shop.localhost")["text"] == "two"
+
+
+def test_as_many_apps_run_as_may_and_the_others_sleep(tmp_path: Path, home: Path) -> None:
+    with previews(tmp_path, home, options=("--max-apps", "2")) as world:
+        until(lambda: world.get("shop.localhost")[0] == 200)
+        for branch in ("a", "b", "c"):
+            assert f"git-branch/{branch} running" in world.push(branch, branch)
+        for branch in ("a", "b", "c", "a"):
+
+            def answers(branch: str = branch) -> bool:
+                return world.get(f"{branch}.shop.localhost")[0] == 200
+
+            until(answers)  # 503 with Retry-After as long as the one before may still have a connection
+            until(lambda: len(world.processes()) <= 2)
+
+
+def test_files_that_are_lost_are_built_again(tmp_path: Path, home: Path) -> None:
+    with previews(tmp_path, home, "--command", "exec python3 server.py", "--idle", "1s") as world:
+        world.push("login", "hello")
+        until(lambda: "sleeping" in [each["state"] for each in status(world.bare) if each["branch"] == "login"])
+        until(lambda: len(world.processes()) == 1)
+        for place in (home / "work").iterdir():
+            if (place / "checkout/server.py").exists() and "'hello'" in (place / "checkout/server.py").read_text():
+                shutil.rmtree(place)
+        assert world.said("login.shop.localhost")["text"] == "hello"
+
+
+def test_an_app_without_databases_does_not_run_and_is_not_said_to(world: PreviewWorld) -> None:
+    world.push("login", "hello")
+    ok(world.bare, "database", "archive", "login", "--yes")
+    until(lambda: len(world.processes()) == 1)
+    until(lambda: "sleeping" in [each["state"] for each in status(world.bare) if each["branch"] == "login"])
+    assert world.get("login.shop.localhost")[0] >= 500
+
+
+def test_a_revision_that_comes_back_while_another_is_built_is_deployed(tmp_path: Path, home: Path) -> None:
+    with previews(tmp_path, home, "--command", "exec python3 server.py", "--build", "sleep 1") as world:
+        world.push("login", "one")
+        first = git(world.clone, "rev-parse", "login").stdout.strip()
+        world.push("login", "two")
+        second = git(world.clone, "rev-parse", "login").stdout.strip()
+        ok(world.bare, "app", "redeploy", "--branch", "login")
+        for revision in (first, second, first):
+            git(world.bare, "update-ref", "refs/heads/login", revision)
+        ok(world.bare, "reconcile")
+        until(lambda: world.said("login.shop.localhost")["revision"] == first)

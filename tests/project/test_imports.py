@@ -36,7 +36,7 @@ INSIDE = {
         "controller",
     ),
     "connect": ("protocol", "client", "server"),
-    "hosting": ("host_names", "routes", "router_address", "dev_servers", "deployments", "router", "apps"),
+    "hosting": ("routes", "ports", "dev_servers", "deployments", "router", "apps"),
     "dashboard": ("charts", "values", "web", "pages"),
 }
 

@@ -98,7 +98,7 @@ class PreviewWorld:
 
 
 @contextmanager
-def previews(path: Path, home: Path, *run: str) -> Iterator[PreviewWorld]:
+def previews(path: Path, home: Path, *run: str, options: tuple[str, ...] = ()) -> Iterator[PreviewWorld]:
     """A world in which `provisioner up` runs, and the app is run as `run` says, by default with ``python3 server.py``."""
     clone = repository(path / "clone")
     (clone / "server.py").write_text(f"TEXT = 'first'\n{SERVER}")
@@ -109,12 +109,12 @@ def previews(path: Path, home: Path, *run: str) -> Iterator[PreviewWorld]:
     ok(served, "init")
     ok(served, "app", "run", *(run or ("--command", "exec python3 server.py")))
     port = free_port()
-    with up(home, port) as running:
+    with up(home, port, *options) as running:
         yield PreviewWorld(home, clone, served, port, running)
 
 
 @contextmanager
-def up(home: Path, port: int) -> Iterator[Running]:
-    words = ("provisioner", "up", "--port", "0", "--preview-port", str(port), "--log-format", "json")
+def up(home: Path, port: int, *options: str) -> Iterator[Running]:
+    words = ("provisioner", "up", "--port", "0", "--preview-port", str(port), "--log-format", "json", *options)
     with daemon(home, *words, announced="daemon") as running:
         yield running

@@ -81,6 +81,12 @@ _PREVIEW_OPTIONS: dict[str, dict[str, Any]] = {
         "envvar": "PROVISIONER_DOMAIN",
         "help": "The domain of the apps' URLs: BRANCH.APP.DOMAIN.",
     },
+    "--max-apps": {
+        "default": 20,
+        "show_default": True,
+        "type": click.IntRange(1),
+        "help": "Processes of apps at a time. The app that was used the longest ago sleeps when another one has to start.",
+    },
     "--preview-tls": {
         "type": click.Choice(["off", "files", "local", "acme"]),
         "help": "Certificates of the apps' URLs: those of --tls-cert, of an authority in this home, or of an ACME authority."
@@ -141,13 +147,13 @@ def up(log_format: str, **options: Any) -> None:
     from provisioner.daemon.loop import Daemon
 
     log = log_in(log_format)
-    router = _router_options(options)
+    router, most = _router_options(options), options.pop("max_apps")
     server = _server(log, options, lambda: os.kill(os.getpid(), signal.SIGTERM))
     previews: Any = None
     if router.port and replica.followed(server.home) is None:
         from provisioner.hosting.previews import Previews
 
-        previews = Previews(server.home, router, log, lambda: server.options.url if server.site else "")
+        previews = Previews(server.home, router, log, lambda: server.options.url if server.site else "", most)
     daemon = Daemon(
         server.home, log, ending=server.begin_to_stop, changed=previews.look if previews else lambda _: None
     )

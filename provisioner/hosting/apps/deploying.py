@@ -10,7 +10,9 @@ from provisioner.hosting.apps.messages import BuildEnded, DeploymentTask, LookAt
 from provisioner.hosting.apps.processes import TimelineApp
 from provisioner.hosting.apps.serving import Serving
 from provisioner.hosting.deployments.building import Superseded, build
+from provisioner.hosting.deployments.cleaning import has_files
 from provisioner.hosting.deployments.due import Wanted, is_connected, pre_deploy_failure
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.records import advance, begin, set_state
 from provisioner.registry.store import Registry
 
@@ -29,11 +31,10 @@ class DeploymentController:
                 if task.deployment.revision != found.revision:
                     task.stop.set()  # what comes instead begins when it has ended
                 return
-        if found.to_deploy:
+        latest = found.latest
+        if found.to_deploy or latest is None or self._is_lost(registry, found.hosted, latest):
             self._deploy(registry, item, found)
             return
-        latest = found.latest
-        assert latest is not None  # noqa: S101
         match latest.state:
             case DeploymentState.BUILT:
                 self._start_built(registry, item, latest)
@@ -45,6 +46,20 @@ class DeploymentController:
                     self._serving.begin(registry, item, latest, serves=True)
             case _:
                 item.answer_all(self._serving.failed(latest))
+
+    def _is_lost(self, registry: Registry, hosted: HostedTimeline, deployment: Deployment) -> bool:
+        """Is a deployment at work that no thread works on, or ready without its files? It is recorded as cut off then."""
+        item = self._context.apps.of(hosted)
+        match deployment.state:
+            case DeploymentState.BUILDING | DeploymentState.STARTING:
+                lost = deployment.id not in item.tasks
+            case DeploymentState.BUILT | DeploymentState.READY:
+                lost = deployment.id not in item.running and not has_files(registry, hosted, deployment)
+            case _:
+                return False
+        if lost:
+            advance(registry, deployment, DeploymentState.CUT_OFF, "its files were lost, or what worked on it ended")
+        return lost
 
     def built(self, registry: Registry, ended: BuildEnded) -> None:
         task = ended.task

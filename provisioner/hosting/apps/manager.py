@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import assert_never
 
+from provisioner.core.errors import summary
 from provisioner.core.hosting import AppState
 from provisioner.core.ids import AppId, TimelineId
 from provisioner.hosting.apps.context import HostingContext, Log
@@ -24,6 +25,7 @@ from provisioner.hosting.apps.waking import Waking
 from provisioner.hosting.deployments.cleaning import forget_all, settle
 from provisioner.hosting.deployments.due import gone, has_databases, name_new, wanted
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
+from provisioner.hosting.deployments.records import set_state
 from provisioner.hosting.deployments.starting import STOP_SECONDS, RunningApp
 from provisioner.hosting.router.waking import AppFailed, AppsBusy, NoSuchApp, Site, Woken
 from provisioner.registry import hosting, queries
@@ -33,14 +35,13 @@ from provisioner.system.home import Home
 from provisioner.system.router_address import RouterAddress
 from provisioner.system.service_thread import ServiceThread
 
-MOST_PROCESSES = 20
 TICK_SECONDS = 0.5
 
 
 class AppManager:
     """The manager of a home's apps. Its methods may be called from any thread and return at once."""
 
-    def __init__(self, home: Home, router: RouterAddress, log: Log, most: int = MOST_PROCESSES) -> None:
+    def __init__(self, home: Home, router: RouterAddress, log: Log, most: int) -> None:
         self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._context = HostingContext(home, router, log, most, self._queue.put)
         self._serving = Serving(self._context)
@@ -106,7 +107,7 @@ class AppManager:
                 with suppress(queue.Empty):
                     message = self._queue.get(timeout=TICK_SECONDS)
                     if message is not None:
-                        self._take(registry, message)
+                        self._try(registry, message)
                 if time.monotonic() >= looked + TICK_SECONDS:
                     looked = time.monotonic()
                     self._serving.tick(registry)
@@ -116,8 +117,17 @@ class AppManager:
         for host in self._context.routes.all().keys() - self._context.dev_hosts():
             self._context.routes.clear(host)
         settle(registry)
-        for command in hosting.run_commands(registry):
-            self._queue.put(LookAtApp(command.app_id))
+        for app_id in hosting.hosting_apps(registry):
+            self._queue.put(LookAtApp(app_id))
+
+    def _try(self, registry: Registry, message: Message) -> None:
+        """Act on a message. What goes wrong with one app keeps none of the others from its turn."""
+        try:
+            self._take(registry, message)
+        except Exception as error:
+            self._context.log("error", summary(error))
+            if isinstance(message, WakeSite) and not message.woken.done():
+                message.woken.set_result(AppFailed(summary(error)))
 
     def _take(self, registry: Registry, message: Message) -> None:
         match message:
@@ -141,6 +151,9 @@ class AppManager:
         if app is None or command is None:
             for item in self._context.apps.of_app(app_id):
                 self._end(registry, item, "its app no longer runs")
+            for state in hosting.all_hosted(registry, app_id):
+                if self._context.apps.known(state.timeline_id) is None:
+                    forget_all(registry, state.timeline_id)
             return
         for hosted in gone(registry, app, command):
             self._end(registry, self._context.apps.of(hosted), "its branch is gone")
@@ -148,6 +161,7 @@ class AppManager:
             self._refresh(registry, item)
             if item.running and not has_databases(registry, item.hosted):
                 self._end(registry, item, "its databases are archived")
+                set_state(registry, item.hosted, AppState.SLEEPING)
         name_new(registry, app, command)
         for found in wanted(registry, app, command):
             self._deploying.advance(registry, found)
@@ -166,6 +180,7 @@ class AppManager:
         elif self._context.host(before) != self._context.host(item.hosted) or before.command.public != command.public:
             self._context.routes.clear(self._context.host(before))
             for running in item.running.values():
+                self._serving.unroute(running)  # a URL of its revision may not be open any longer
                 if state is not None and state.active == running.deployment_id:
                     self._serving.route(item.hosted, running)
 
@@ -175,13 +190,13 @@ class AppManager:
             task.stop.set()
         for running in list(item.running.values()):
             del item.running[running.deployment_id]
-            self._serving.unroute(item, running)
+            self._serving.unroute(running)
             item.ending += 1
             self._context.ends.submit(self._stop, item.hosted.timeline.id, running)
         item.answer_all(AppFailed(why))
         if not item.tasks and not item.ending:
             if item.hosted.timeline.gone_at is not None:
-                forget_all(registry, item.hosted)
+                forget_all(registry, item.hosted.timeline.id)
                 inbox.leave(registry.home.inbox, item.hosted.app.id)  # its databases were waiting for that
             self._context.apps.forget(item)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from provisioner.core.errors import ProvisionerError, summary
 from provisioner.core.host_names import revision_label
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
+from provisioner.core.ids import AppId
 from provisioner.hosting.apps.context import HostingContext, fresh
 from provisioner.hosting.apps.messages import DeploymentTask, LookAtApp, StartEnded
 from provisioner.hosting.apps.processes import TimelineApp
@@ -34,18 +35,22 @@ class Serving:
     def __init__(self, context: HostingContext) -> None:
         self._context = context
         self._shows_use: bool | None = None
+        self._crowded_out: set[AppId] = set()
+        self._retried = 0.0
 
-    def begin(self, registry: Registry, item: TimelineApp, deployment: Deployment, *, serves: bool) -> bool:
-        """Begin to start it. False if as many processes run as may."""
+    def begin(self, registry: Registry, item: TimelineApp, deployment: Deployment, *, serves: bool) -> None:
+        """Begin to start it, or try again later if as many processes run as may, or if it has only just ended."""
         if deployment.id in item.tasks:
-            return True
-        if item.restart_at is not None and time.monotonic() < item.restart_at:
+            return
+        ready = deployment.state is DeploymentState.READY
+        if ready and not item.running and item.restart_at is not None and time.monotonic() < item.restart_at:
             if not serves:
                 item.answer(deployment.id, AppsBusy(RETRY_SECONDS))
-            return True  # the tick starts it
+            return  # the tick starts it
         if self._context.apps.processes() >= self._context.most and not self._make_room(registry):
             item.answer(deployment.id, AppsBusy(RETRY_SECONDS))
-            return False
+            self._crowded_out.add(item.hosted.app.id)  # the tick tries again
+            return
         if deployment.state is not DeploymentState.READY:
             deployment = advance(registry, deployment, DeploymentState.STARTING)
         if serves and not item.running:
@@ -53,7 +58,6 @@ class Serving:
         task = DeploymentTask(item.hosted, deployment, serves)
         item.tasks[deployment.id] = task
         self._context.starts.submit(self._start_one, task)
-        return True
 
     def started(self, registry: Registry, ended: StartEnded) -> None:
         task, running = ended.task, ended.running
@@ -66,8 +70,11 @@ class Serving:
             if task.deployment.state is not DeploymentState.READY:
                 advance(registry, task.deployment, DeploymentState.CUT_OFF, "a newer revision came, or it was stopped")
         elif running is None:
-            item.ended()
             ready = task.deployment.state is DeploymentState.READY
+            if (
+                ready
+            ):  # one that was never healthy is not started again by itself, and the next one does not wait for it
+                item.ended()
             state = DeploymentState.READY if ready else DeploymentState.FAILED
             with registry.change():  # both changes are visible together
                 self.fail(registry, item, advance(registry, task.deployment, state, f"start failed: {ended.failure}"))
@@ -137,6 +144,11 @@ class Serving:
         for item, running in self._context.apps.running():
             self.check(registry, item, running)
         self._see_use(now)
+        if self._crowded_out and now >= self._retried + RETRY_SECONDS:
+            self._retried = now
+            for app_id in self._crowded_out:
+                self._context.tell(LookAtApp(app_id))
+            self._crowded_out = set()
         idle = [(item, running) for item, running in self._context.apps.running() if _is_idle(item, running, now)]
         connected = connections({running.port for _, running in idle}) if idle else {}
         for item, running in idle:
@@ -179,7 +191,7 @@ class Serving:
         if why is None:
             return
         del item.running[running.deployment_id]
-        self.unroute(item, running)
+        self.unroute(running)
         item.ended()
         self._context.log(
             "warning", f"app ended: {why}", app=item.hosted.app.slug, timeline=os.fsdecode(item.hosted.timeline.name)
@@ -189,7 +201,7 @@ class Serving:
 
     def _put_to_sleep(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
         del item.running[running.deployment_id]
-        self.unroute(item, running)
+        self.unroute(running)
         if not item.running:
             set_state(registry, item.hosted, AppState.SLEEPING)
         self._context.ends.submit(self._drain, running)
@@ -210,12 +222,10 @@ class Serving:
 
     def route(self, hosted: HostedTimeline, running: RunningApp, label: str | None = None) -> None:
         host = self._context.host(hosted, label)
-        if (
-            host not in self._context.dev_hosts()
-        ):  # when it ends, the next request asks the gateway, and comes here again
+        if host not in self._context.dev_hosts():  # after a dev server has ended, the next request asks the gateway
             self._context.routes.set(host, running.port, public=self._context.is_open(hosted))
 
-    def unroute(self, item: TimelineApp, running: RunningApp) -> None:
+    def unroute(self, running: RunningApp) -> None:
         """Send no more requests to this process; the gateway answers for its hosts."""
         for host, port in self._context.routes.all().items():
             if port == running.port:

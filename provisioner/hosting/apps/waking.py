@@ -11,9 +11,10 @@ from provisioner.hosting.apps.messages import WakeSite
 from provisioner.hosting.apps.processes import TimelineApp
 from provisioner.hosting.apps.serving import Serving
 from provisioner.hosting.apps.sites import HostedSite
+from provisioner.hosting.deployments.cleaning import has_files
 from provisioner.hosting.deployments.due import Wanted, is_connected, wanted_of
 from provisioner.hosting.deployments.records import set_state
-from provisioner.hosting.router.waking import AppFailed, AppRunning
+from provisioner.hosting.router.waking import AppFailed, AppRunning, NoSuchApp
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
 
@@ -29,6 +30,9 @@ class Waking:
         item = self._context.apps.of(fresh(registry, hosted))
         if site.state.state is AppState.STOPPED:
             message.woken.set_result(AppFailed("it was stopped. To start it: provisioner app start"))
+            return
+        if site.deployment is not None and not has_files(registry, hosted, site.deployment):
+            message.woken.set_result(NoSuchApp())
             return
         if site.deployment is not None:
             self._wake_deployment(registry, item, site.deployment, message, serves=False)
@@ -75,6 +79,6 @@ class Waking:
         """What was healthy before: the revision that is wanted, else the one that was active."""
         active = hosting.deployment(registry, site.state.active) if site.state.active else None
         for each in (found.latest, active):
-            if each is not None and each.state is DeploymentState.READY:
+            if each is not None and each.state is DeploymentState.READY and has_files(registry, site.hosted, each):
                 return each
         return None

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from provisioner.core.hosting import AppState, Deployment, DeploymentState
+from provisioner.core.ids import TimelineId
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, app_log, build_log, remove_cache
 from provisioner.hosting.deployments.records import advance
 from provisioner.registry import hosting
@@ -36,14 +37,14 @@ def clean(registry: Registry, hosted: HostedTimeline, active: str, used: Collect
         hosting.forget_deployment(registry, each.id)
 
 
-def forget_all(registry: Registry, hosted: HostedTimeline) -> None:
+def forget_all(registry: Registry, timeline_id: TimelineId) -> None:
     """Remove all that a timeline's app has left: files, logs, and what is recorded of it."""
-    for each in hosting.deployments(registry, hosted.timeline.id):
+    for each in hosting.deployments(registry, timeline_id):
         _remove_files(registry, each)
         _remove_logs(registry.home, each.id)
-    remove_cache(registry.home, hosted.timeline.id)
+    remove_cache(registry.home, timeline_id)
     with registry.change():
-        hosting.forget_hosted(registry, hosted.timeline.id)
+        hosting.forget_hosted(registry, timeline_id)
 
 
 def settle(registry: Registry) -> None:
@@ -55,8 +56,14 @@ def settle(registry: Registry) -> None:
     for command in hosting.run_commands(registry):
         for state in hosting.all_hosted(registry, command.app_id):
             if state.state in (AppState.RUNNING, AppState.STARTING, AppState.BUILDING):
-                end_survivors(state.active)
+                if state.active:
+                    end_survivors(state.active)
                 hosting.save_hosted(registry, replace(state, state=AppState.STARTING))
+
+
+def has_files(registry: Registry, hosted: HostedTimeline, deployment: Deployment) -> bool:
+    """Are the files of a deployment there? A copied home begins without them."""
+    return os.path.isdir(workplace.place(registry.home, deployment.id, hosted.app.run_as).checkout)
 
 
 def _remove_files(registry: Registry, deployment: Deployment) -> None:

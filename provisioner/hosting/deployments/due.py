@@ -15,8 +15,10 @@ from provisioner.registry.store import Registry
 _MOVED_ON = (
     "app_id = ? and gone_at is null and not preview and revision <> '' and ("
     " (active_at >= ? and not exists (select 1 from deployment where timeline_id = timeline.id and"
-    " deployment.revision = timeline.revision))"
+    " deployment.revision = timeline.revision and state <> 'cut off'))"
     " or exists (select 1 from hosted_app where timeline_id = timeline.id and (state = 'starting' or locked <> ''))"
+    " or exists (select 1 from hosted_app join deployment on deployment.id = active"
+    " where hosted_app.timeline_id = timeline.id and deployment.revision <> timeline.revision)"
     " or id in (select timeline_id from deployment where state in ('building', 'built', 'starting'))"
     " or production)"
     " order by not production, active_at desc"

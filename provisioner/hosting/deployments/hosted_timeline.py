@@ -92,6 +92,7 @@ def cache_of(home: Home, timeline_id: str, source: str = "") -> str:
         os.makedirs(home.work, mode=DIRECTORY_MODE, exist_ok=True)
         origin = os.path.join(home.work, f"cache-{source}")
         if source and source != timeline_id and os.path.isdir(origin):
+            shutil.rmtree(f"{path}.new", ignore_errors=True)  # of a copy that was cut off
             copy = ["cp", "-a", "--reflink=auto", "--", origin, f"{path}.new"]
             if subprocess.run(copy, stderr=subprocess.DEVNULL, check=False).returncode == 0:
                 os.rename(f"{path}.new", path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +22,7 @@ from provisioner.hosting.deployments.hosted_timeline import (
     work_directory,
 )
 from provisioner.hosting.deployments.sockets import belongs_to, listeners
+from provisioner.hosting.ports import answers, free_port, is_free
 from provisioner.hosting.routes import LOOPBACK
 from provisioner.reconcile.changes.command_access import confined
 from provisioner.registry.store import Registry
@@ -63,7 +63,10 @@ def start(
     deploying: bool,
 ) -> RunningApp:
     """Start it and wait until it is healthy. Raises ProvisionerError if it does not become so; nothing of it runs then."""
-    port = _free_port(deployment.port)
+    wanted = deployment.port
+    port = (
+        wanted if wanted is not None and is_free(wanted) else free_port(f"{registry.home.path} {deployment.id}", set())
+    )
     service = _started(registry, hosted, deployment, router, port, deploying=deploying)
     try:
         failpoints.point("hosting.started")
@@ -148,7 +151,7 @@ def _wait(
         if (why := service.ended(LOOK_SECONDS)) is not None:
             said = last_words(log)
             raise ProvisionerError(f"it ended before it answered: {why}{f' ({said})' if said else ''}")
-        if not _accepts(port):
+        if not answers(port):  # asked often, so not by reading the list of all sockets
             continue
         mine = [each for each in listeners(port) if belongs_to(each, service.pid)]
         if not mine:
@@ -174,29 +177,3 @@ def _unhealthy(port: int, path: str) -> str:
         with suppress(OSError):
             connection.close()
     return "" if 200 <= status < 400 else f"GET {path} was answered with {status}"
-
-
-def _accepts(port: int) -> bool:
-    """Does anything take a connection there? Asked often, so not by reading the list of all sockets."""
-    with socket.socket() as probe:
-        return not probe.connect_ex((LOOPBACK, port))
-
-
-def _free_port(wanted: int | None) -> int:
-    """The port that it had, if that is free; else any free port. Raises ProvisionerError."""
-    for port in (wanted, 0):
-        if port is None:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # connections of before do not matter, only a listener
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError as error:
-                if port:
-                    continue
-                raise ProvisionerError(f"this machine has no free port: {error.strerror}") from error
-            found: int = probe.getsockname()[1]
-            return found
-    raise AssertionError("a port or an error")

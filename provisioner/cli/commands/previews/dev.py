@@ -19,7 +19,8 @@ from provisioner.core.naming import shown
 from provisioner.environment.resolve import Selectors, here
 from provisioner.git.worktree import Checkout, current_branch, find_checkout
 from provisioner.hosting import foreground
-from provisioner.hosting.dev_servers import DevServer, DevServers, answers
+from provisioner.hosting.dev_servers import DevServer, DevServers
+from provisioner.hosting.ports import answers
 from provisioner.hosting.routes import LOOPBACK
 from provisioner.system.home import Home, home_directory
 from provisioner.system.router_address import address

@@ -6,7 +6,7 @@ import os
 
 from provisioner.core.connection import TimelineConnection
 from provisioner.core.host_names import host_name, label_of
-from provisioner.hosting.dev_servers import answers
+from provisioner.hosting.ports import answers
 from provisioner.system.file_lock import try_lock
 from provisioner.system.home import Home
 from provisioner.system.router_address import address
