@@ -225,7 +225,7 @@ class _Refs(FileSystemEventHandler):
             return EventScope.NOTHING
         if moved or not path.startswith(self.heads):
             return EventScope.BRANCHES
-        if event.is_directory:  # of branches with a slash in their names, whose files may be reported by themselves
+        if event.is_directory:  # of branches with a slash in their names, whose files may be reported alone
             return EventScope.BRANCHES if self.logged else EventScope.NOTHING
         return path.removeprefix(self.heads)
 

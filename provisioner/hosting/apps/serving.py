@@ -71,9 +71,7 @@ class Serving:
                 advance(registry, task.deployment, DeploymentState.CUT_OFF, "a newer revision came, or it was stopped")
         elif running is None:
             ready = task.deployment.state is DeploymentState.READY
-            if (
-                ready
-            ):  # one that was never healthy is not started again by itself, and the next one does not wait for it
+            if ready:  # one that was never healthy is not restarted automatically, and the next one does not wait
                 item.ended()
             state = DeploymentState.READY if ready else DeploymentState.FAILED
             with registry.change():  # both changes are visible together

@@ -133,7 +133,7 @@ def _must_be_a_whole_copy(home: Home) -> None:
     """Refuse links, because their targets belong to the original as well as the copy. Raises ProvisionerError."""
     here = os.path.realpath(home.path)
     for directory, directories, names in os.walk(here):
-        if directory == os.path.realpath(home.work):  # what is there is not kept
+        if directory == os.path.realpath(home.work):  # an adopted home starts without these files
             directories.clear()
             continue
         for name in (*directories, *names):
