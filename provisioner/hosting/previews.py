@@ -22,7 +22,7 @@ class Previews:
     once."""
 
     def __init__(self, home: Home, options: RouterOptions, log: Log, dashboard: Callable[[], str], most: int) -> None:
-        """At `most` so many processes of apps run at a time."""
+        """At `most` this number of processes run at a time."""
         self._home, self._log = home, log
         self._address = RouterAddress(
             "https" if options.encrypted else "http", options.domain, options.port, everyone=options.local

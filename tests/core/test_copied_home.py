@@ -236,14 +236,14 @@ def test_a_copy_that_shares_files_with_the_original_is_refused(repo: Path, home:
 
 def test_links_in_the_files_of_apps_keep_no_home_from_being_adopted(repo: Path, home: Path, tmp_path: Path) -> None:
     """Packages of an app are links into caches; they are not kept."""
-    checkout = home / "work/deployment/checkout"
+    checkout = home / "work" / "deployment" / "checkout"
     checkout.mkdir(parents=True)
     (checkout / "out").symlink_to("/etc")
     (checkout / "one").write_text("")
     (checkout / "two").hardlink_to(checkout / "one")
     with at(copy(home, tmp_path / "copy")):
         ok(repo, "home", "adopt", "--copied")
-    assert not (tmp_path / "copy/work/deployment").exists()
+    assert not (tmp_path / "copy" / "work" / "deployment").exists()
 
 
 def test_a_copy_is_not_adopted_as_moved_while_the_original_is_there(repo: Path, home: Path, tmp_path: Path) -> None:

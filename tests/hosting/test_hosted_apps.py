@@ -305,3 +305,15 @@ def test_a_revision_that_comes_back_while_another_is_built_is_deployed(tmp_path:
             git(world.bare, "update-ref", "refs/heads/login", revision)
         ok(world.bare, "reconcile")
         until(lambda: world.said("login.shop.localhost")["revision"] == first)
+
+
+def test_an_app_starts_again_when_its_environment_changes(world: PreviewWorld) -> None:
+    world.push("login", "hello")
+    first = world.said("login.shop.localhost")
+    ok(world.bare, "var", "set", "GREETING=ahoy")
+    until(lambda: world.said("login.shop.localhost")["pid"] != first["pid"])
+    second = world.said("login.shop.localhost")
+    environment = Path(f"/proc/{second['pid']}/environ").read_bytes().split(b"\0")
+    assert b"GREETING=ahoy" in environment
+    ok(world.bare, "database", "reset", "login", "--yes")  # what is open still shows the old data
+    until(lambda: world.said("login.shop.localhost")["pid"] != second["pid"])

@@ -14,10 +14,10 @@ from provisioner.hosting.apps.context import HostingContext, fresh
 from provisioner.hosting.apps.messages import DeploymentTask, LookAtApp, StartEnded
 from provisioner.hosting.apps.processes import TimelineApp
 from provisioner.hosting.deployments.cleaning import clean
-from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, app_log
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, app_log, reach
 from provisioner.hosting.deployments.records import advance, record_event, set_state
 from provisioner.hosting.deployments.sockets import connections
-from provisioner.hosting.deployments.starting import STOP_SECONDS, RunningApp, start
+from provisioner.hosting.deployments.starting import STOP_SECONDS, RunningApp, digest, start
 from provisioner.hosting.router.waking import AppFailed, AppRunning, AppsBusy
 from provisioner.registry import hosting
 from provisioner.registry.store import Registry
@@ -27,6 +27,7 @@ DRAIN_SECONDS = 30.0  # for a replaced process to answer its requests
 SETTLE_SECONDS = 1.0  # until no request can be on its way to a process that no longer has a route
 TAIL_LINES = 20
 RETRY_SECONDS = 5
+COMPARE_SECONDS = 2.0  # between two looks whether the variables of running apps have changed
 
 
 class Serving:
@@ -37,6 +38,7 @@ class Serving:
         self._shows_use: bool | None = None
         self._crowded_out: set[AppId] = set()
         self._retried = 0.0
+        self._compared = 0.0
 
     def begin(self, registry: Registry, item: TimelineApp, deployment: Deployment, *, serves: bool) -> None:
         """Begin to start it, or try again later if as many processes run as may, or if it has only just ended."""
@@ -141,6 +143,10 @@ class Serving:
         now = time.monotonic()
         for item, running in self._context.apps.running():
             self.check(registry, item, running)
+        if now >= self._compared + COMPARE_SECONDS:
+            self._compared = now
+            for item, running in self._context.apps.running():
+                self._compare(registry, item, running)
         self._see_use(now)
         if self._crowded_out and now >= self._retried + RETRY_SECONDS:
             self._retried = now
@@ -166,6 +172,25 @@ class Serving:
                     and state.state is not AppState.STOPPED
                 ):
                     self.begin(registry, item, active, serves=True)
+
+    def _compare(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
+        """Start an app again whose variables have changed: its credentials, where its data is, or what a person set."""
+        hosted = fresh(registry, item.hosted)
+        try:
+            changed = digest(reach(registry, hosted, deploying=True)) != running.environment
+        except ProvisionerError:  # its databases are not connected now: the next look compares again
+            return
+        state = hosting.hosted(registry, hosted.timeline.id)
+        deployment = hosting.deployment(registry, running.deployment_id)
+        if not changed or item.tasks or state is None or deployment is None:
+            return
+        self._context.log(
+            "info", "app starts again: its environment changed", app=hosted.app.slug, host=self._context.host(hosted)
+        )
+        del item.running[running.deployment_id]
+        self.unroute(running)
+        self._context.ends.submit(self._drain, running)
+        self.begin(registry, item, deployment, serves=state.active == deployment.id)
 
     def _see_use(self, now: float) -> None:
         """Note which apps had requests since the last time."""

@@ -12,11 +12,13 @@ from provisioner.core.connection import KvEndpoint, PostgresEndpoint, TimelineCo
 from provisioner.core.errors import NotResolved
 from provisioner.core.host_names import host_name, label_of
 from provisioner.core.hosting import Deployment, RunCommand
+from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Timeline
 from provisioner.core.redaction import Secret
 from provisioner.engines.endpoints import all_reached
 from provisioner.registry.exec_lookup import Resolver
 from provisioner.registry.redaction import secrets_of
+from provisioner.registry.snapshots import replaced_counts
 from provisioner.registry.store import Registry
 from provisioner.runs.workplace import Workplace
 from provisioner.system.home import DIRECTORY_MODE, Home
@@ -41,11 +43,15 @@ class HostedTimeline:
 
 @dataclass(frozen=True, slots=True)
 class ReachedDatabases:
-    """How a timeline's databases are reached, with the variables that say so, and what must not be printed."""
+    """How a timeline's databases are reached, with the variables that say so, and what must not be printed.
+
+    ``replaced``: how often the data of each was replaced.
+    """
 
     ways: Sequence[KvEndpoint | PostgresEndpoint]
     variables: dict[str, str]
     secrets: tuple[Secret, ...]
+    replaced: dict[DatabaseId, int]
 
 
 def reach(registry: Registry, hosted: HostedTimeline, *, deploying: bool) -> ReachedDatabases:
@@ -57,7 +63,13 @@ def reach(registry: Registry, hosted: HostedTimeline, *, deploying: bool) -> Rea
     connection: TimelineConnection = resolver.connection(found, timeline=hosted.timeline.name, deploying=deploying)
     ways = all_reached(registry.home, connection)
     credentials = [Secret(each) for way in ways for each in way.credentials()]
-    return ReachedDatabases(ways, variables(connection, ways), (*secrets_of(registry, hosted.app), *credentials))
+    counts, used = replaced_counts(registry, hosted.timeline.id), {each.database_id for each in connection.databases}
+    return ReachedDatabases(
+        ways,
+        variables(connection, ways),
+        (*secrets_of(registry, hosted.app), *credentials),
+        {database_id: count for database_id, count in counts.items() if database_id in used},
+    )
 
 
 def log_directory(home: Home) -> str:

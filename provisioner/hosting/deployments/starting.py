@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.hosting import Deployment
@@ -15,6 +17,7 @@ from provisioner.hosting.deployments.building import cache_for, must_be_confined
 from provisioner.hosting.deployments.commands import commands_of
 from provisioner.hosting.deployments.hosted_timeline import (
     HostedTimeline,
+    ReachedDatabases,
     app_log,
     cache_variables,
     reach,
@@ -44,13 +47,14 @@ TELEMETRY = "OTEL_"
 @dataclass(frozen=True, slots=True)
 class RunningApp:
     """A process of a deployment that answers on `port` of this machine. ``open_to_all``: other machines can connect to it,
-    too."""
+    too. ``environment`` is a digest of what says how its timeline's databases are reached, and of the app's own variables."""
 
     deployment_id: str
     revision: str
     service: Service
     port: int
     open_to_all: bool
+    environment: str
 
 
 def start(
@@ -67,7 +71,8 @@ def start(
     port = (
         wanted if wanted is not None and is_free(wanted) else free_port(f"{registry.home.path} {deployment.id}", set())
     )
-    service = _started(registry, hosted, deployment, router, port, deploying=deploying)
+    found = reach(registry, hosted, deploying=deploying)
+    service = _started(registry, hosted, deployment, router, port, found)
     try:
         failpoints.point("hosting.started")
         open_to_all = _wait(registry, hosted, deployment, service, port, stop)
@@ -79,7 +84,13 @@ def start(
     except BaseException:
         service.stop()
         raise
-    return RunningApp(deployment.id, deployment.revision, service, port, open_to_all)
+    return RunningApp(deployment.id, deployment.revision, service, port, open_to_all, digest(found))
+
+
+def digest(found: ReachedDatabases) -> str:
+    """Tells one environment of a timeline from another, and data from what has replaced it."""
+    text = json.dumps([sorted(found.variables.items()), sorted(found.replaced.items())])
+    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _started(
@@ -88,12 +99,10 @@ def _started(
     deployment: Deployment,
     router: RouterAddress,
     port: int,
-    *,
-    deploying: bool,
+    found: ReachedDatabases,
 ) -> Service:
     place = workplace.place(registry.home, deployment.id, hosted.app.run_as)
     directory = work_directory(place, hosted.command)
-    found = reach(registry, hosted, deploying=deploying)
     words = shell(commands_of(hosted.command, directory).start)
     cache = cache_for(registry, hosted)
     connect = (*OUTBOUND, port)

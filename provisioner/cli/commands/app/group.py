@@ -40,6 +40,7 @@ from provisioner.git.command import must_be_trusted
 from provisioner.git.worktree import find_checkout
 from provisioner.hosting.router.access import PreviewAccess
 from provisioner.operations import documents as view
+from provisioner.operations import hosting
 from provisioner.operations.apps import Deploying, change
 from provisioner.operations.repositories import leave
 from provisioner.reconcile.changes.command_access import described
@@ -109,6 +110,7 @@ def app_document(registry: Registry, app: App) -> view.Document:
         "scrub": {instance.slug: scrubs[instance.id].command for instance in assigned if instance.id in scrubs},
         "instances": [instance.slug for instance in assigned],
         "connect": {instance.slug: str(modes[instance.id]) for instance in assigned},
+        "run": hosting.run_document(registry, app),
         "created_at": rfc3339(app.created_at),
     }
 

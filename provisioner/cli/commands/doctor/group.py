@@ -15,6 +15,7 @@ from provisioner.cli.commands.doctor.processes import Finding, daemon_state, reg
 from provisioner.cli.context import any_home, json_option, looks, print_json
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import ProvisionerError
+from provisioner.core.hosting import AppState
 from provisioner.core.model import App, ConnectMode, Status, deploy_status
 from provisioner.core.naming import shown
 from provisioner.daemon.worker import LONGEST_STAY_SECONDS, daemon_runs
@@ -33,6 +34,7 @@ from provisioner.reconcile.changes.command_access import described
 from provisioner.reconcile.controller import damaged, look
 from provisioner.reconcile.plan.actions import UpdateTimeline
 from provisioner.reconcile.repository_identity import wrong
+from provisioner.registry import hosting
 from provisioner.registry.home import replica
 from provisioner.registry.store import Registry
 from provisioner.system import inbox, pidfile
@@ -276,8 +278,17 @@ def _unserved(registry: Registry, app: App, home: Home) -> Iterator[Finding]:
 
 def _commands(registry: Registry, app: App) -> Iterator[Finding]:
     """The confinement of the app's commands; nothing if it has none."""
-    if app.deploys or registry.scrubs(app.id):
+    runs = hosting.run_command(registry, app.id) is not None
+    if app.deploys or registry.scrubs(app.id) or runs:
         yield f"app {app.slug} commands", *described(app)
+    for state in hosting.all_hosted(registry, app.id) if runs else ():
+        if state.error and state.state is not AppState.STOPPED:
+            name = shown(registry.timeline(state.timeline_id).name)
+            yield (
+                f"app {app.slug} {name}",
+                False,
+                f"its app is {state.state}: {state.error}. See: provisioner logs {name}",
+            )
 
 
 def _databases(registry: Registry, app: App) -> Iterator[Finding]:
