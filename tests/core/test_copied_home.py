@@ -246,6 +246,21 @@ def test_links_in_the_files_of_apps_keep_no_home_from_being_adopted(repo: Path, 
     assert not (tmp_path / "copy" / "work" / "deployment").exists()
 
 
+def test_a_copy_runs_no_hooks_of_operators(repo: Path, home: Path, tmp_path: Path) -> None:
+    """They start and stop what runs beside the original."""
+    said = tmp_path / "said"
+    ok(repo, "app", "set", "--on-connected", f"cat >> {said}", "--on-gone", f"cat >> {said}")
+    with at(copy(home, tmp_path / "copy")):
+        ok(repo, "home", "adopt", "--copied")
+        ok(repo, "init", "--no-hooks")
+        git(repo, "branch", "later")
+        ok(repo, "reconcile", "--all")
+        assert not said.exists()
+    git(repo, "branch", "latest")
+    ok(repo, "reconcile")
+    assert "git-branch/latest" in said.read_text()
+
+
 def test_a_copy_is_not_adopted_as_moved_while_the_original_is_there(repo: Path, home: Path, tmp_path: Path) -> None:
     copied = copy(home, tmp_path / "copy")
     with at(copied):

@@ -155,6 +155,8 @@ class AppManager:
                 if self._context.apps.known(state.timeline_id) is None:
                     forget_all(registry, state.timeline_id)
             return
+        if app.detached_from is not None:  # the repository is the original home's
+            return
         for hosted in gone(registry, app, command):
             self._end(registry, self._context.apps.of(hosted), "its branch is gone")
         for item in self._context.apps.of_app(app_id):

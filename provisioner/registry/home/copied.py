@@ -46,6 +46,8 @@ def separate(registry: Registry, home_id: str, now: int) -> list[LeftBehind]:
         _give_new_ids(registry)
         for app in registry.apps(removed=True):
             registry.write("update app set git_dir = ? where id = ?", detached(app.git_dir), app.id)
+        for table in ("hook_due", "operator_hook"):  # they start and end what runs on the original's databases
+            registry.write(f"delete from {table}")
         registry.write("update token set revoked_at = ? where revoked_at is null", now)
         registry.write(
             "update run set state = 'cut off', detail = ?, ended_at = ? where state = 'running'",
