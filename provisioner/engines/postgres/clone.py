@@ -54,10 +54,9 @@ def copy(instance: Instance, source: str, target: str, *, old: str, new: str) ->
         if not databases.there(session, [source]):
             raise StorageFailed(f"the database {source} is missing on {instance.location}", "Restore it there")
         roles.make(session, new)
-        with patiently(session):
+        with databases.reserved(session, target):
             by_files = _by_files(instance, session, source, target, size)
         if by_files:
-            session.execute(roles.locked_up(target))
             failpoints.point("postgres.copied")
             with administering_in(instance, target) as inside, patiently(inside):
                 roles.hand_over(inside, old, new, target)
@@ -80,16 +79,16 @@ def _by_files(instance: Instance, session: Session, source: str, target: str, si
             "Restore a snapshot of it, or a backup of the server. Read all databases: provisioner doctor --deep",
         )
     databases.wait_until_left(session, source)
-    words = "create database {target} template {source}"
+    options = sql.SQL("template {}").format(named(source))
     if session.info.server_version >= 150000:
-        words += " strategy wal_log" if size < _SMALL else " strategy file_copy"
+        options += sql.SQL(" strategy wal_log" if size < _SMALL else " strategy file_copy")
     if session.info.server_version >= 180000:
         session.execute(f"set file_copy_method to {'clone' if _may_share_blocks(instance) else 'copy'}")
     refused: list[psycopg.Error] = []
 
     def work() -> None:
         try:
-            session.execute(statement(words, target=target, source=source))
+            databases.create(session, target, options)
         except psycopg.Error as error:
             refused.append(error)
 
@@ -164,15 +163,12 @@ def _make_like(instance: Instance, session: Session, source: str, target: str, o
     ).fetchone()
     assert row is not None  # noqa: S101 - it has just been copied
     encoding, collate, ctype, more = row
-    words = sql.SQL("create database {} template template0 encoding {} lc_collate {} lc_ctype {}").format(
-        named(target), encoding, collate, ctype
-    )
+    options = sql.SQL("template template0 encoding {} lc_collate {} lc_ctype {}").format(encoding, collate, ctype)
     if more.get("datlocprovider") == "i":
         locale = more.get("datlocale") or more.get("daticulocale")
-        words += sql.SQL(" locale_provider icu icu_locale {}").format(locale)
-    with patiently(session):
-        session.execute(words)
-    session.execute(roles.locked_up(target))
+        options += sql.SQL(" locale_provider icu icu_locale {}").format(locale)
+    with databases.reserved(session, target):
+        databases.create(session, target, options)
     failpoints.point("postgres.created")
     databases.give_public(instance, session, target, owner)
     with administering_in(instance, source) as inside:

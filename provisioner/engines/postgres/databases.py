@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg import sql
@@ -15,7 +16,7 @@ from provisioner.core.model import Instance
 from provisioner.engines.postgres import names, roles
 from provisioner.engines.postgres.access import limits
 from provisioner.engines.postgres.administration import administering_in
-from provisioner.engines.postgres.roles import statement
+from provisioner.engines.postgres.roles import named, statement
 from provisioner.engines.postgres.session import Session, patiently
 from provisioner.system import failpoints
 
@@ -23,6 +24,8 @@ _LEAVE_SECONDS = 10.0
 _DROP_SECONDS = (2, 4, 8, 16, 32, 64, 600)  # the next one drops the rest of an interrupted one
 _SILENT_LOOKS, _SILENT_SECONDS = 6, 0.05
 _LOOK_SECONDS = 0.005
+_RESERVE_SECONDS = 60.0
+_NO_OPTIONS = sql.SQL("")
 
 
 def there(session: Session, wanted: Collection[str]) -> set[str]:
@@ -55,14 +58,26 @@ def bare(inside: Session, name: str, owner: str) -> None:
 
 def make_empty(instance: Instance, session: Session, name: str, owner: str, furnish: Furnish = bare) -> None:
     """Create an empty database whose schema `public` is `owner`'s, and which only the administrator can connect to."""
-    with patiently(session):
+    with reserved(session, name):
         try:
-            session.execute(statement("create database {name}", name=name))
+            create(session, name)
         except psycopg.errors.ObjectInUse:  # a program is connected to template1
-            session.execute(statement("create database {name} template template0", name=name))
-    session.execute(roles.locked_up(name))
+            create(session, name, sql.SQL("template template0"))
     failpoints.point("postgres.created")
     give_public(instance, session, name, owner, furnish)
+
+
+def create(session: Session, name: str, options: sql.Composable = _NO_OPTIONS) -> None:
+    """Create a database that only the administrator can connect to, at no moment anyone else. The name is `reserved`."""
+    words = sql.SQL("create database {} {} allow_connections false").format(named(name), options)
+    with patiently(session):
+        session.execute(words)
+    session.execute(sql.SQL("; ").join((roles.locked_up(name), opened(name))))
+
+
+def opened(name: str) -> sql.Composed:
+    """The statement after which those who were granted it can connect again."""
+    return statement("alter database {name} allow_connections true", name=name)
 
 
 def give_public(instance: Instance, session: Session, name: str, owner: str, furnish: Furnish = bare) -> None:
@@ -85,14 +100,15 @@ def drop(session: Session, name: str) -> None:
     From PostgreSQL 15 on, all sessions of the server have to take notice first, which one does not that waits for its client
     in the middle of a statement: those of timelines are ended.
     """
-    for seconds in _DROP_SECONDS:
-        try:
-            with patiently(session, seconds):
-                session.execute(statement("drop database if exists {name} with (force)", name=name))
-        except psycopg.errors.QueryCanceled:
-            _end_silent(session)
-        else:
-            return
+    with reserved(session, name):
+        for seconds in _DROP_SECONDS:
+            try:
+                with patiently(session, seconds):
+                    session.execute(statement("drop database if exists {name} with (force)", name=name))
+            except psycopg.errors.QueryCanceled:
+                _end_silent(session)
+            else:
+                return
     raise StorageFailed(
         f"the database {name} could not be dropped in {_DROP_SECONDS[-1]} s",
         "See pg_stat_activity for sessions that wait for their clients",
@@ -177,6 +193,35 @@ def schemas(instance: Instance, name: str) -> set[str]:
     """The schemas in a database."""
     with administering_in(instance, name) as inside:
         return {row[0] for row in inside.execute("select nspname from pg_namespace").fetchall()}
+
+
+@contextmanager
+def reserved(session: Session, name: str) -> Iterator[None]:
+    """While a database is created or dropped. Raises StorageFailed where another session keeps the name.
+
+    A server completes the statement of a client that was killed: its database could appear after the remains have been
+    removed. Such a session has the reservation until it ends, and is ended.
+    """
+    patience = time.monotonic() + _RESERVE_SECONDS
+    while not held(session, name):
+        if time.monotonic() > patience:
+            raise StorageFailed(f"another session is creating or dropping the database {name}", "Try again")
+        with suppress(psycopg.errors.InsufficientPrivilege):
+            session.execute(_END_HOLDER, {"name": name})
+        time.sleep(_LOOK_SECONDS)
+    try:
+        yield
+    finally:
+        with suppress(psycopg.OperationalError):  # the session has ended, and the reservation with it
+            let_go(session, name)
+
+
+_END_HOLDER = """
+  select pg_terminate_backend(pid) from pg_locks
+  where locktype = 'advisory' and granted and objsubid = 1 and pid <> pg_backend_pid()
+    and database = (select oid from pg_database where datname = current_database())
+    and (classid::bigint << 32) | objid::bigint = hashtextextended(%(name)s, 0)
+"""
 
 
 def held(session: Session, name: str) -> bool:
