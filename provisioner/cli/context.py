@@ -14,6 +14,7 @@ import click
 from provisioner.cli.common_options import note, settings
 from provisioner.cli.failure import wants_json
 from provisioner.cli.standard_input import can_ask
+from provisioner.core.confirmation import must_match
 from provisioner.core.errors import NotConfirmed, NotResolved, StorageFailed, WrongRepository
 from provisioner.core.model import App
 from provisioner.core.naming import shown
@@ -162,12 +163,15 @@ def end_dry_run(question: str, plan: Sequence[Mapping[str, object]], details: Se
     raise click.exceptions.Exit(0)
 
 
-def confirm(question: str, yes: bool, plan: Sequence[Mapping[str, object]] = ()) -> None:
-    """Ask before something is deleted; without a terminal, only ``--yes`` confirms. Ends a dry run of this `plan`."""
+def confirm(question: str, yes: bool, plan: Sequence[Mapping[str, object]] = (), *, typed: str = "") -> None:
+    """Ask before something is deleted; the answer is yes, or the word `typed`. Without a terminal, only ``--yes`` confirms.
+    Ends a dry run of this `plan`. Raises NotConfirmed."""
     end_dry_run(question, plan)
     if yes:
         return
     if not can_ask():
-        raise NotConfirmed(f"confirmation required: {question}", "Add --yes to skip the prompt")
-    if not click.confirm(question, err=True):
+        raise NotConfirmed(f"confirmation required: {shown(question)}", "Add --yes to skip the prompt")
+    if typed:
+        must_match(click.prompt(f"{shown(question)} Type {typed} to confirm", err=True), typed)
+    elif not click.confirm(shown(question), err=True):
         raise NotConfirmed("not confirmed", "Nothing was changed")

@@ -12,8 +12,7 @@ import click
 from provisioner.cli.change import Describe
 from provisioner.cli.common_options import explain, note
 from provisioner.cli.context import confirm, end_dry_run, print_json
-from provisioner.cli.standard_input import can_ask
-from provisioner.core.errors import NotConfirmed
+from provisioner.core.counts import counted
 from provisioner.core.model import App
 from provisioner.core.naming import shown
 from provisioner.operations.documents import Document
@@ -65,7 +64,7 @@ def _in_lines(app: App) -> Progress:
     def advance(verb: str, count: int) -> None:
         done[verb] = done.get(verb, 0) + count
         if count:
-            note(f"{app.slug}: {STEPS.get(verb, verb)} {done[verb]} databases")
+            note(f"{app.slug}: {STEPS.get(verb, verb)} {counted(done[verb], 'database')}")
 
     return advance
 
@@ -83,10 +82,8 @@ def carry_out(
     end_dry_run(proposal.question, plan, proposal.details)
     for line in proposal.details:
         click.echo(shown(line), err=document is not None)
-    if proposal.typed:
-        _typed(proposal, yes)
-    elif proposal.question:
-        confirm(proposal.question, yes)
+    if proposal.question:
+        confirm(proposal.question, yes, typed=proposal.typed)
     with _timed():
         _do(proposal, document)
 
@@ -107,11 +104,3 @@ def _do(proposal: Proposal, document: Describe | None) -> None:
         return
     for line in proposal.do(TERMINAL):
         click.echo(shown(line))
-
-
-def _typed(proposal: Proposal, yes: bool) -> None:
-    if yes:
-        return
-    if not can_ask():
-        raise NotConfirmed(f"confirmation required: {proposal.question}", "Add --yes to skip the prompt")
-    proposal.answered(click.prompt(f"{proposal.question} Type {proposal.typed} to confirm", err=True))

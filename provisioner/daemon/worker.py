@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from provisioner.core.clock import now_ms
+from provisioner.core.counts import counted
 from provisioner.core.errors import ProvisionerError, WrongRepository, summary
 from provisioner.core.ids import AppId, DatabaseId
 from provisioner.core.model import App, Status, Timeline, deploy_status, timeline_status
@@ -135,7 +136,7 @@ def _beyond_limit(registry: Registry, app: App) -> str:
     if not app.max_branches or queries.branches_there(registry, app.id) < app.max_branches:
         return ""
     return (
-        f"the limit of {app.max_branches} branches of {app.slug} is reached. Delete branches, or raise it:"
+        f"the limit of {counted(app.max_branches, 'branch')} of {app.slug} is reached. Delete branches, or raise it:"
         f" provisioner app set {app.slug} --max-branches N"
     )
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.confirmation import name_to_type
+from provisioner.core.counts import counted, verb
 from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database, Hold, Intent, Status, Timeline
@@ -57,7 +59,7 @@ def archive(registry: Registry, target: Target) -> Proposal:
     users = shared_by(registry, found)
     loses = "it until you recover it" if len(found) == 1 else "them until you recover them"
     question = f"Archive {_names(found)}?{users} Apps on {app.slug} lose access to {loses}."
-    return Proposal(do, question, typed=_typed(target, found))
+    return Proposal(do, question, typed=name_to_type(app, target.timeline))
 
 
 def _must_be_whole(registry: Registry, target: Target, found: Sequence[Database]) -> None:
@@ -186,9 +188,9 @@ def purge(registry: Registry, target: Target) -> Proposal:
 
     users = shared_by(registry, found)
     what = f"Permanently delete {', '.join(f'{item.name} ({item.id})' for item in found)}"
-    kept = f"and {'its' if len(found) == 1 else 'their'} snapshots?{users}{_loss(registry, gone)}"
+    kept = f"and {verb(len(found), 'its', 'their')} snapshots?{users}{_loss(registry, gone)}"
     question = f"{what} {kept} This cannot be undone."
-    return Proposal(do, question, typed=_typed(target, found))
+    return Proposal(do, question, typed=name_to_type(app, target.timeline))
 
 
 def mark_for_purge(registry: Registry, app: App, archived: Iterable[Database]) -> None:
@@ -217,15 +219,8 @@ def _loss(registry: Registry, gone: Sequence[Database]) -> str:
     if not gone:
         return ""
     kept = sum(len(snapshots.snapshots(registry, item.id)) for item in gone)
-    of_it = f", but {kept} snapshot{'s' if kept > 1 else ''} exist{'' if kept > 1 else 's'}" if kept else ""
+    of_it = f", but {counted(kept, 'snapshot')} {verb(kept, 'exists', 'exist')}" if kept else ""
     return f" The data of {_names(gone)} is missing{of_it}."
-
-
-def _typed(target: Target, found: Sequence[Database]) -> str:
-    """The text to type to confirm the loss of production's data: the database's name, or the app's for several."""
-    if not target.timeline.production:
-        return ""
-    return found[0].name if len(found) == 1 else target.app.slug
 
 
 def _hold(

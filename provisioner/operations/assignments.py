@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from provisioner.core.clock import now_ms
+from provisioner.core.counts import counted
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import App, ConnectMode, Instance
 from provisioner.core.naming import shown
@@ -57,7 +58,7 @@ def assign(
         live = [database for database, _ in queries.live_databases(registry, app)]
         connected = sum(database.status == "connected" for database in live)
         how = f", {registry.connect_modes(app.id)[instance.id]}" if engine_of(instance).has_keys else ""
-        yield f"{app.slug}: {connected} of {len(live)} databases connected{how}"
+        yield f"{app.slug}: {connected} of {counted(len(live), 'database')} connected{how}"
         yield from _how_new_ones_begin(registry, app, instance, reporter)
         rule = registry.scrubs(app.id).get(instance.id)
         if rule is not None:

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.counts import counted, verb
 from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.model import PRE_DEPLOY_MS, App, Database, Scrub
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import engine_of
 from provisioner.engines.protocol.engine import CopyResult, Source
 from provisioner.operations.deploys import after_change
+from provisioner.operations.documents import size_text
 from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.target import Target, all_used
@@ -154,7 +156,7 @@ def becomes(registry: Registry, databases: Sequence[Database]) -> str:
     count = len(databases) - len(gone)
     said = [f"The data of {', '.join(item.name for item in gone)} is lost, so none of it is kept"] if gone else []
     if count:
-        said.append("Its current data becomes " + ("a snapshot" if count == 1 else f"{count} snapshots"))
+        said.append("Its current data becomes " + ("a snapshot" if count == 1 else counted(count, "snapshot")))
     return ". ".join(reversed(said))
 
 
@@ -162,7 +164,7 @@ def shared_by(registry: Registry, databases: Iterable[Database]) -> str:
     """For a question about databases: a sentence that names the other timelines that use them, if there are any."""
     users = {os.fsdecode(item.name) for database in databases for item in queries.users_of(registry, database)}
     names = shown(", ".join(sorted(users)))
-    return f" {names} {'uses' if len(users) == 1 else 'use'} it too." if users else ""
+    return f" {names} {verb(len(users), 'uses', 'use')} it too." if users else ""
 
 
 def was_kept(registry: Registry, done: Replaced) -> str:
@@ -189,6 +191,6 @@ def may_be_replaced(registry: Registry, database: Database, action: str) -> None
 
 
 def pause(made: CopyResult) -> str:
-    if made.how:
-        return f", {made.size} bytes, {made.how}"
-    return f", {made.size} bytes; writers waited at most {made.paused * 1000:.1f} ms"
+    """The size of a copy, and how long writers waited for it."""
+    how = made.how or f"writers waited at most {made.paused * 1000:.1f} ms"
+    return f" ({size_text(made.size)}; {how})"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.core.clock import now_ms
+from provisioner.core.confirmation import name_to_type
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App, Database
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.deploys import after_change
+from provisioner.operations.documents import size_text
 from provisioner.operations.fork_reset import shared_by, was_kept
 from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.reconcile.changes.replace import ReplacementData, put_in_place
@@ -33,7 +35,7 @@ def load(
     def do(reporter: ProgressReporter) -> Iterator[str]:
         change = ReplacementData(database, None, path, build=lambda: dumps.load(instance, database, path))
         (done,) = put_in_place(registry, app, [change], now_ms(), action="load", deploy=deploy)
-        yield f"Loaded {path} into {database.name}, {done.made.size} bytes"
+        yield f"Loaded {path} into {database.name} ({size_text(done.made.size)})"
         if keep and not empty:
             yield was_kept(registry, done)
         else:
@@ -45,4 +47,5 @@ def load(
     if empty:
         return Proposal(do)
     users = shared_by(registry, [database])
-    return Proposal(do, f"Replace all data in {database.name} with the dump?{users}")
+    question = f"Replace all data in {database.name} with the dump?{users}"
+    return Proposal(do, question, typed=name_to_type(app, registry.timeline(database.timeline_id)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from provisioner.core.counts import counted
 from provisioner.core.errors import Ambiguous, NotResolved
 from provisioner.core.model import App, Database, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PRODUCTION, shown
@@ -39,7 +40,7 @@ def _only(registry: Registry, name: str, found: list[tuple[App, Database]]) -> t
     if found:
         each = (f"{item.id} ({item.status} on {registry.instance_of(item.instance_id).slug})" for _, item in found)
         raise Ambiguous(
-            f"{len(found)} databases are named {name!r}",
+            f"{counted(len(found), 'database')} are named {name!r}",
             f"Choose one by its id: {', '.join(each)}",
             candidates=[item.id for _, item in found],
         )
@@ -111,7 +112,7 @@ def at_revision(registry: Registry, app: App, revision: str, *, missing_ok: bool
     if len(found) > 1:
         there = ", ".join(shown(item.name) for item in found)
         raise Ambiguous(
-            f"{len(found)} timelines are at revision {revision}: {there}",
+            f"{counted(len(found), 'timeline')} are at revision {revision}: {there}",
             "Choose one: --branch BRANCH",
             candidates=[shown(item.name) for item in found],
         )

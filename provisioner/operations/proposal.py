@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
-from provisioner.core.errors import ProvisionerError
+from provisioner.core.confirmation import must_match
 from provisioner.core.model import App
 from provisioner.reconcile.apply.applier import Progress
 
@@ -83,6 +83,5 @@ class Proposal:
         )
 
     def answered(self, text: str) -> None:
-        """Raises ProvisionerError if another word was typed."""
-        if text != self.typed:
-            raise ProvisionerError(f"{text[:64]!r} is not {self.typed!r}: nothing was done", "Try again")
+        """Raises NotConfirmed if another word was typed."""
+        must_match(text, self.typed)

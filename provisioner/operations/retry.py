@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from provisioner.core.counts import counted
 from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.model import App, Database, Instance, Timeline
 from provisioner.core.naming import shown
@@ -46,7 +47,9 @@ def instance(registry: Registry, found: Instance) -> Proposal:
             raise troubles[0]
         _must_be_whole([item for item in databases_of(registry, found.id) if item.id in failed])
         yield (
-            f"Fixed {len(failed)} databases of {found.slug}" if failed else f"No database of {found.slug} had failed"
+            f"Fixed {counted(len(failed), 'database')} of {found.slug}"
+            if failed
+            else f"No database of {found.slug} had failed"
         )
 
     return Proposal(do)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.confirmation import name_to_type
+from provisioner.core.counts import counted
 from provisioner.core.errors import Ambiguous, NotResolved
 from provisioner.core.model import App, Database, Snapshot, Status
 from provisioner.engines.protocol.engine import Source
 from provisioner.operations.deploys import after_change
+from provisioner.operations.documents import size_text
 from provisioner.operations.fork_reset import becomes, own_of, pause, shared_by, was_kept, whose
+from provisioner.operations.lookup import timeline_of
 from provisioner.operations.proposal import ProgressReporter, Proposal
 from provisioner.operations.target import Target, all_used
 from provisioner.reconcile.changes.replace import ReplacementData, put_in_place
@@ -30,7 +34,7 @@ def keep(registry: Registry, target: Target, label: str) -> Proposal:
     def do(_: ProgressReporter) -> Iterator[str]:
         made = take_snapshots(registry, databases, now_ms(), label=label, cause=BY_HAND)
         for database, snapshot in zip(databases, made, strict=True):
-            yield f"Took snapshot {snapshot.id} of {database.name}, {snapshot.size} bytes"
+            yield f"Took snapshot {snapshot.id} of {database.name} ({size_text(snapshot.size)})"
 
     return Proposal(do)
 
@@ -54,7 +58,8 @@ def restore(
 
     databases = [goal for goal, _ in pairs]
     users = shared_by(registry, databases)
-    return Proposal(do, f"Restore {whose(target, databases)} data to {at}?{users} {becomes(registry, databases)}")
+    question = f"Restore {whose(target, databases)} data to {at}?{users} {becomes(registry, databases)}"
+    return Proposal(do, question, typed=name_to_type(app, target.timeline))
 
 
 def of_target(registry: Registry, target: Target, kept: Snapshot) -> list[Snapshot]:
@@ -88,7 +93,9 @@ def delete(registry: Registry, database: Database, kept: Snapshot) -> Proposal:
         yield f"Permanently deleted snapshot {kept.id}"
 
     at = rfc3339(kept.created_at)
-    return Proposal(do, f"Permanently delete snapshot {kept.id} of {database.name}, taken {at}? This cannot be undone.")
+    question = f"Permanently delete snapshot {kept.id} of {database.name}, taken {at}? This cannot be undone."
+    app, _ = owner(registry, kept)
+    return Proposal(do, question, typed=name_to_type(app, timeline_of(registry, database)))
 
 
 def find(registry: Registry, identity: str) -> Snapshot:
@@ -98,7 +105,7 @@ def find(registry: Registry, identity: str) -> Snapshot:
         return found[0]
     if found:
         raise Ambiguous(
-            f"{len(found)} snapshot ids start with {identity!r}",
+            f"{counted(len(found), 'snapshot id')} start with {identity!r}",
             "Enter more of the id",
             candidates=[item.id for item in found],
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from provisioner.core.counts import counted
 from provisioner.core.errors import Ambiguous, NotReady, NotResolved
 from provisioner.core.ids import InstanceId
 from provisioner.core.model import App, Database, Instance, Snapshot, Status, Timeline
@@ -119,7 +120,7 @@ def only_one(target: Target) -> Database:
     if len(found) > 1:
         slugs = [target.instance_of(item).slug for item in found]
         raise Ambiguous(
-            f"{target.name} has {len(found)} databases, on the instances {', '.join(slugs)}",
+            f"{target.name} has {counted(len(found), 'database')}, on the instances {', '.join(slugs)}",
             "Choose one: --instance INSTANCE",
             candidates=slugs,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from provisioner.core.connection import ConnectedDatabase, TimelineConnection, parse_location
+from provisioner.core.counts import counted
 from provisioner.core.errors import Ambiguous, NotReady, NotResolved, StorageFailed
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION
 from provisioner.core.unconnected import RECONCILE, NotYet, must_be_connected
@@ -245,7 +246,7 @@ class Resolver:
     def _beyond_limit(self, app: FoundApp) -> str:
         """What to add where a timeline is missing: new branches may get none."""
         rows = self._rows(_LIMIT, app.id)
-        return f", and its limit of {rows[0][0]} branches is reached (app set --max-branches)" if rows else ""
+        return f", and its limit of {counted(rows[0][0], 'branch')} is reached (app set --max-branches)" if rows else ""
 
     def _names(self, database_ids: DatabaseId) -> list[str]:
         return [row[0] for row in self._rows("select name from database where instr(?, id)", database_ids)]
@@ -291,7 +292,9 @@ class Resolver:
             os.fsdecode(app.production if production else branch) for production, branch, preview in rows if not preview
         ]
         raise Ambiguous(
-            f"{len(rows)} timelines are at revision {revision}", "Choose one: --branch NAME", candidates=there
+            f"{counted(len(rows), 'timeline')} are at revision {revision}",
+            "Choose one: --branch NAME",
+            candidates=there,
         )
 
     def _named(self, query: str, *values: object) -> list[Row]:

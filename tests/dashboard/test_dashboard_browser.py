@@ -300,7 +300,7 @@ def _of_instances(world: World, page: Page) -> Iterator[str]:
     page.get_by_role("button", name="Delete").click()
     page.get_by_label("Type default").fill("something else")
     page.get_by_role("button", name="Delete default").click()
-    expect(page.get_by_text("nothing was done")).to_be_visible()
+    expect(page.get_by_text("Nothing was changed")).to_be_visible()
     yield "deleting an instance"
 
 

@@ -288,7 +288,7 @@ def test_an_instance_is_deleted_by_typing_its_name_and_comes_back(world: tuple[P
     assert "Type default" in asked.text
     for answer in ("yes", "Default", HOSTILE):
         refused = desk.send("/instances/default/delete", answer=answer, backup="no")
-        assert (refused.status, "nothing was done" in refused.text, "<img" in refused.text) == (409, True, False)
+        assert (refused.status, "Nothing was changed" in refused.text, "<img" in refused.text) == (409, True, False)
         assert '<option value="no" selected>' in refused.text
     assert desk.send("/instances/default/delete", answer="default", backup="yes").location == "/"
     page = desk.get("/").text

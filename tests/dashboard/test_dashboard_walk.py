@@ -102,7 +102,7 @@ def _delete_and_undo(page: Page) -> None:
     page.get_by_label("Final backup").select_option("no")
     page.get_by_label("Type main").fill("mian")
     page.get_by_role("button", name="Delete main").click()
-    expect(page.get_by_text("nothing was done")).to_be_visible()
+    expect(page.get_by_text("Nothing was changed")).to_be_visible()
     page.get_by_label("Type main").fill("main")
     page.get_by_role("button", name="Delete main").click()
     expect(page.get_by_role("heading", name="Deleted instances")).to_be_visible()

@@ -104,7 +104,7 @@ def test_what_deno_wrote_is_loaded_as_it_was_and_deno_reads_it(tmp_path: Path, w
     remote = "://" in name
     ok(tmp_path, "database", "dump", source, "-o", "one.jsonl")
     loading = ok(tmp_path, "database", "load", name, "one.jsonl", *(() if remote else ("--keep-versionstamps",)))
-    assert loading.startswith(f"loaded {len(rows(source))} entries into")
+    assert loading.startswith(f"Loaded {len(rows(source))} entries into")
     left_out = {"seq", "version"} if remote else {"seq"}
     kept = [[{k: v for k, v in row.items() if k not in left_out} for row in rows(each)] for each in (source, path)]
     assert kept[0] == kept[1]
@@ -356,7 +356,7 @@ def test_over_a_server_a_load_takes_many_writes_and_replaces(tmp_path: Path, ser
     add = {"DENO_KV_ACCESS_TOKEN": made.token}
     done = provisioner(tmp_path, "database", "dump", "./source.sqlite3", "-o", "d.jsonl")
     done = provisioner(tmp_path, "database", "load", made.url, "d.jsonl", "--replace", "--yes", add=add)
-    assert "loaded 2,500 entries" in done.stdout, done.stderr
+    assert "Loaded 2,500 entries" in done.stdout, done.stderr
     assert "deleted 2,500 others" in done.stdout
     assert ok(tmp_path, "database", "diff", made.url, "./source.sqlite3", "--stat", add=add) == "no difference\n"
     kept = provisioner(tmp_path, "database", "load", made.url, "d.jsonl", "--keep-versionstamps", "--replace", add=add)

@@ -193,11 +193,11 @@ def test_prune_asks_and_then_does_what_is_due(repo: Path, home: Path) -> None:
     refused = provisioner(repo, "prune")
     assert (refused.returncode, "confirmation required" in refused.stderr) == (1, True)
     assert statuses(repo)[LOGIN] == "connected"
-    assert ok(repo, "prune", "--yes") == "Archived 1 and permanently deleted 0 databases\n"
+    assert ok(repo, "prune", "--yes") == "Archived 1 database\n"
     assert statuses(repo)[LOGIN] == "archived"
     past(home, "database", "purge_at")
     assert pruned(repo) == [(LOGIN, "purge", True)]
-    assert ok(repo, "prune", "--yes") == "Archived 0 and permanently deleted 1 databases\n"
+    assert ok(repo, "prune", "--yes") == "Permanently deleted 1 database\n"
     assert statuses(repo) == {"production": "connected", "git-branch/cart": "connected"}
 
 

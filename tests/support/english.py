@@ -106,6 +106,9 @@ PHRASES = (
     _phrase(r"\b[Hh]alf[- ]done\b(?<!nothing is half done)", "incomplete; partly applied"),
     _phrase(r"\bin vain\b|\bbeforehand\b|\bas well\b(?! as)", "without success; before; too"),
     _phrase(
+        r"(?<!and )… (?:live )?(?:databases|branches|timelines|snapshots|steps)\b", "counted(number, noun): 1 database"
+    ),
+    _phrase(
         r"\b(?:errands?|doormen|doorman|deeds?|promises)\b", "job; connection guard; journal entry; pending commit"
     ),
 )

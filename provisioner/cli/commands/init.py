@@ -16,6 +16,7 @@ from provisioner.cli.options.duration import DURATION
 from provisioner.cli.registration import PRODUCTION_HELP, registered
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms
+from provisioner.core.counts import counted, verb
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import App, Status
 from provisioner.core.naming import shown
@@ -112,12 +113,12 @@ def _print(registry: Registry, app: App) -> None:
     live = [database for database in registry.databases(app.id) if database.live]
     ready = sum(database.status is Status.CONNECTED for database in live)
     where = ", ".join(f"{item.slug} ({item.engine})" for item in registry.assigned(app.id))
-    all_of_them = "1 database" if len(live) == 1 else f"{len(live)} databases"
+    all_of_them = counted(len(live), "database")
     how_many = all_of_them if ready == len(live) else f"{ready} of {all_of_them}"
     production = shown(app.production)
     click.echo(
         f"Registered app {app.slug} with production branch {production}. {how_many} on {where}"
-        f" {'is' if len(live) == 1 else 'are'} ready"
+        f" {verb(len(live), 'is', 'are')} ready"
     )
     branches = sorted(timeline.branch for timeline in registry.timelines(app.id) if timeline.gone_at is None)
     failed = [line for line in report(registry, app, branches) if line.split(" ")[2:3] != ["connected"]]
@@ -137,7 +138,8 @@ def _must_be_made(registry: Registry, app: App) -> None:
     ]
     if refused:
         raise ProvisionerError(
-            f"{len(refused)} databases are stored but not in the registry, so no empty ones were created",
+            f"{counted(len(refused), 'database')} {verb(len(refused), 'is', 'are')} stored but not in the registry,"
+            " so no empty one was created instead",
             "To use them, run: provisioner database recover --all",
         )
 

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import click
@@ -17,6 +17,8 @@ from provisioner.cli.common_options import note
 from provisioner.cli.context import confirm, dry_run_option, json_option, renamed, the_home, yes_option
 from provisioner.cli.options.duration import DURATION
 from provisioner.cli.selectors import ALL, selector_options
+from provisioner.core.connection import TimelineConnection
+from provisioner.core.counts import counted
 from provisioner.core.durations import milliseconds
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.naming import shown
@@ -24,7 +26,12 @@ from provisioner.environment.resolve import Selectors, here, keyed_instance, res
 from provisioner.kv import Kv, KvEntry, KvError, Malformed
 from provisioner.kv.client.sync_client import open_store
 from provisioner.kv.codec import json_notation
+from provisioner.kv.codec.key import encode, point
+from provisioner.kv.dump.load import write_all
+from provisioner.kv.dump.prefix_deletion import delete_under, keys_under
 from provisioner.kv.errors import CursorInvalid, KeyInvalid, OptionInvalid, ValueInvalid
+from provisioner.kv.model import Mutation, MutationKind
+from provisioner.kv.store import Store
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -56,13 +63,19 @@ def kv_errors(command: _Command) -> _Command:
 
 
 @contextmanager
-def _opened(selectors: Selectors) -> Iterator[Kv]:
-    """The Deno KV database that the selectors name, opened the way an app opens it."""
+def _connected(selectors: Selectors) -> Iterator[tuple[TimelineConnection, Store]]:
+    """The timeline and the Deno KV database that the selectors name, opened the way an app opens it."""
     home, directory = the_home(), here()
     selectors.instance = keyed_instance(home, selectors, directory)
-    _, values = resolve(home, selectors, directory, os.environ)
-    store = open_store(values["DENO_KV_DEFAULT_PATH"], access_token=values.get("DENO_KV_ACCESS_TOKEN"))
-    with Kv(store, ordered=True) as opened:
+    connection, values = resolve(home, selectors, directory, os.environ)
+    token = values.get("DENO_KV_ACCESS_TOKEN")
+    with closing(open_store(values["DENO_KV_DEFAULT_PATH"], access_token=token)) as store:
+        yield connection, store
+
+
+@contextmanager
+def _opened(selectors: Selectors) -> Iterator[Kv]:
+    with _connected(selectors) as (_, store), Kv(store, ordered=True) as opened:
         yield opened
 
 
@@ -139,19 +152,34 @@ def set_command(
 @dry_run_option
 @yes_option
 @json_option
-@click.argument("key")
+@click.option("--prefix", metavar="KEY", help="Delete every key that starts with the parts of this one.")
+@click.argument("key", required=False)
 @kv_errors
-def delete(key: str, yes: bool, as_json: bool, selectors: Selectors) -> None:
-    """Delete KEY if it exists."""
-    with _opened(selectors) as opened:
-        parsed = json_notation.key_of(key)
-        confirm(f"Delete {key}?", yes, [plan_item("delete-key", None, cause=key)])
-        there = opened.get(parsed).versionstamp is not None
-        opened.delete(parsed)
+def delete(key: str | None, prefix: str | None, yes: bool, as_json: bool, selectors: Selectors) -> None:
+    """Delete KEY if it exists, or every key with a prefix."""
+    if (key is None) == (prefix is None):
+        raise UsageError("a key or --prefix is required, and not both", "Use KEY, or --prefix KEY")
+    text = str(prefix if key is None else key)
+    parsed = json_notation.key_of(text)
+    with _connected(selectors) as (connection, store):
+        typed = connection.app_slug if connection.production else ""
+        if key is not None:
+            confirm(f"Delete {key}?", yes, [plan_item("delete-key", None, cause=key)], typed=typed)
+            (there,) = store.read([point(encode(parsed))])
+            deleted = len(there)
+            write_all(store, [Mutation(MutationKind.DELETE, encode(parsed))])
+        else:
+            many = counted(sum(1 for _ in keys_under(store, parsed)), "key")
+            plan = [plan_item("delete-prefix", None, cause=text)]
+            confirm(f"Delete {many} with the prefix {text}?", yes, plan, typed=typed)
+            deleted = delete_under(store, parsed)
     if as_json:
-        click.echo(json_notation.text_of({"key": [json_notation.to_json(part) for part in parsed], "deleted": there}))
-        return
-    note(shown(f"Deleted {key}" if there else f"Nothing is stored under {key}"))
+        document = {"key": [json_notation.to_json(part) for part in parsed]}
+        click.echo(json_notation.text_of({**document, "deleted": bool(deleted) if prefix is None else deleted}))
+    elif key is not None:
+        note(shown(f"Deleted {key}" if deleted else f"Nothing is stored under {key}"))
+    else:
+        note(shown(f"Deleted {counted(deleted, 'key')} with the prefix {text}"))
 
 
 @kv.command("list")
@@ -191,7 +219,7 @@ def list_command(
         if limit is not None and entries.cursor:
             click.echo(f"cursor: {entries.cursor}", err=True)
     if unreadable:
-        raise ProvisionerError(f"{unreadable} entries cannot be read", "The lines above name them")
+        raise ProvisionerError(f"{counted(unreadable, 'entry')} cannot be read", "The lines above name them")
 
 
 def _print_all(entries: Iterator[KvEntry[Any]], as_json: bool) -> int:

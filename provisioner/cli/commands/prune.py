@@ -10,6 +10,7 @@ import click
 from provisioner.cli.context import apps_meant, confirm, json_option, looking, print_json, the_home, yes_option
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.counts import counted
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database, Status
@@ -52,7 +53,7 @@ def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes:
             _print(due, False)
         if due:
             purged = sum(item["action"] == "purge" for item in due)
-            confirm(f"Archive {len(due) - purged} databases and permanently delete {purged}?", yes)
+            confirm(f"{_both(len(due) - purged, purged, 'archive', 'permanently delete')}?", yes)
         concerned = {item["app"] for item in due}
         done = each_app((app for app in apps if app.slug in concerned), lambda app: _prune(registry, app))
         if as_json:
@@ -64,7 +65,14 @@ def prune(slug: str | None, everything: bool, dry_run: bool, as_json: bool, yes:
         )
         _must_be_done(registry, due)
         if due and not as_json:
-            click.echo(f"Archived {len(due) - purged} and permanently deleted {purged} databases")
+            click.echo(_both(len(due) - purged, purged, "archived", "permanently deleted"))
+
+
+def _both(archived: int, purged: int, archive: str, purge: str) -> str:
+    """What is done to how many databases: one sentence with these verbs, without its period."""
+    parts = [(archived, archive), (purged, purge)]
+    said = " and ".join(f"{verb} {counted(number, 'database')}" for number, verb in parts if number)
+    return said[:1].upper() + said[1:]
 
 
 def _prune(registry: Registry, app: App) -> list[Item]:

@@ -8,6 +8,7 @@ from provisioner.cli.common_options import note
 from provisioner.cli.context import apps_meant, json_option, looking, print_json, the_home
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms
+from provisioner.core.counts import counted
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
 from provisioner.core.naming import shown
@@ -56,7 +57,7 @@ def _reconciled(registry: Registry, app: App) -> int:
         )
     if outcome.problems:
         raise ProvisionerError(
-            f"{len(outcome.problems)} steps could not be finished",
+            f"{counted(len(outcome.problems), 'step')} could not be finished",
             "Resolve this, then run: provisioner reconcile",
         )
     must_be_deployed(app, queries.undeployed(registry, app.id))
@@ -67,7 +68,7 @@ def _say(results: list[AppResult[int]]) -> None:
     for result in results:
         count = result.value
         if count is not None:
-            words = "no change" if not count else "1 change" if count == 1 else f"{count} changes"
+            words = counted(count, "change") if count else "no change"
             note(f"{result.app.slug}: {words}")
 
 

@@ -268,7 +268,7 @@ class OpenDatabases:
             return
         idle = [database for database in self.opened.values() if not database.users and not database.watchers]
         if not idle:
-            raise Refused(UNAVAILABLE, f"all {self._most} databases that may be open are in use")
+            raise Refused(UNAVAILABLE, f"all of the databases that may be open, {self._most}, are in use")
         idle.sort(key=lambda database: database.used)
         for database in idle[: max(1, self._most // EVICTED_PART)]:
             self._end(database, Refused(UNAVAILABLE, "the database has just been closed"))

@@ -107,7 +107,7 @@ class BackgroundTasks:
         except RuntimeError as error:
             with self._lock:
                 del self._works[work.id]
-            raise LockTimeout("the server has no thread to spare: nothing was done", "Try again") from error
+            raise LockTimeout("the server has no thread to spare. Nothing was changed", "Try again") from error
         return work
 
     def leave(self, work: BackgroundTask) -> bool:

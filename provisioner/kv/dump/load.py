@@ -71,33 +71,37 @@ class WriteLoadTarget:
         gone: list[bytes] = []
         if after is not None:
             staying = {row[0] for row in rows}
-            gone = [key for key in self._keys(after, None if to_end else rows[-1][0]) if key not in staying]
+            end = LAST if to_end else rows[-1][0] + b"\0"
+            gone = [key for key in keys_between(self._store, after + b"\0", end) if key not in staying]
         mutations = [Mutation(MutationKind.DELETE, key) for key in gone]
         mutations += [
             Mutation(MutationKind.SET, key, value, encoding, max(expire_at, 1) if expire_at != NEVER else NEVER)
             for key, value, encoding, _, expire_at in rows
         ]
-        for write in _writes(mutations):
-            self._write(write)
+        write_all(self._store, mutations)
         return len(gone)
 
-    def _write(self, write: AtomicWrite) -> None:
+
+def write_all(store: Store, mutations: Sequence[Mutation]) -> None:
+    """Mutations that may be repeated, in as few atomic writes as Deno's limits allow. Raises KvError."""
+    for write in _writes(mutations):
         for left in reversed(range(SENT_AGAIN)):
-            (outcome,) = self._store.write((write,))
+            (outcome,) = store.write((write,))
             if isinstance(outcome, Uncertain) and left:
                 continue
             if isinstance(outcome, KvError):
                 raise outcome
-            return
+            break
 
-    def _keys(self, after: bytes, last: bytes | None) -> Iterator[bytes]:
-        start, end = after + b"\0", LAST if last is None else last + b"\0"
-        while True:
-            (entries,) = self._store.read([ReadRange(start, end, limits.READ_ENTRIES)])
-            yield from (entry.key for entry in entries)
-            if len(entries) < limits.READ_ENTRIES:
-                return
-            start = entries[-1].key + b"\0"
+
+def keys_between(store: Store, start: bytes, end: bytes) -> Iterator[bytes]:
+    """The encoded keys from `start` to before `end`, read a thousand at a time."""
+    while True:
+        (entries,) = store.read([ReadRange(start, end, limits.READ_ENTRIES)])
+        yield from (entry.key for entry in entries)
+        if len(entries) < limits.READ_ENTRIES:
+            return
+        start = entries[-1].key + b"\0"
 
 
 def _writes(mutations: Sequence[Mutation]) -> Iterator[AtomicWrite]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from provisioner.core.clock import now_ms
+from provisioner.core.counts import counted, verb
 from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, UsageError, WrongHome
 from provisioner.core.ids import DatabaseId
 from provisioner.core.model import App, Database
@@ -82,7 +83,10 @@ def copied(home: Home) -> Iterator[str]:
             settle_everywhere(registry)
             _rest(registry)
             for each in left:
-                yield f"{each.databases} databases of {each.instance} stay with the original, in {each.location}"
+                many = (
+                    f"{counted(each.databases, 'database')} of {each.instance} {verb(each.databases, 'stays', 'stay')}"
+                )
+                yield f"{many} with the original, in {each.location}"
             yield from (f"App {app.slug} has no repository here. {_attach(app)}" for app in registry.apps())
         yield f"Adopted {home.path} as a copy. Tokens and passwords of the original do not open it"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from provisioner.core.clock import now_ms
+from provisioner.core.counts import counted
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Database
 from provisioner.hosting.router.access import PreviewAccess
@@ -51,6 +52,6 @@ def renew(registry: Registry, databases: list[Database]) -> None:
     if failed:
         database, problem = failed[0]
         raise ProvisionerError(
-            f"{len(failed)} databases keep their old passwords; {database.name}: {problem}",
+            f"{counted(len(failed), 'database')} could not get a new password; {database.name}: {problem}",
             "Resolve this, then run: provisioner database fix --all",
         )

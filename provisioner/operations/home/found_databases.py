@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from provisioner.core.clock import now_ms
+from provisioner.core.counts import counted
 from provisioner.core.errors import NotResolved, ProvisionerError, StorageFailed, UsageError
 from provisioner.core.ids import AppId, DatabaseId
 from provisioner.core.model import App, Instance, Timeline
@@ -40,7 +41,7 @@ def with_id(registry: Registry, text: str) -> Found | None:
     for instance in registry.instances() if known else ():
         found += changes.disowned(registry, instance, known)
     if len(found) > 1:
-        raise NotResolved(f"{len(found)} database ids start with {text!r}", "Enter more of the id")
+        raise NotResolved(f"{counted(len(found), 'database id')} start with {text!r}", "Enter more of the id")
     return found[0] if found else None
 
 

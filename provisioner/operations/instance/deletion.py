@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.counts import counted, verb
 from provisioner.core.errors import Ambiguous, NotResolved, ProvisionerError
 from provisioner.core.model import App, Instance, Status
 from provisioner.core.naming import shown
 from provisioner.core.nearest import nearest
 from provisioner.engines.catalog import engine_of
 from provisioner.operations.apps import RETENTION_MS
+from provisioner.operations.documents import size_text
 from provisioner.operations.instance.names import must_be_alone, must_be_free, must_stay, successor
 from provisioner.operations.proposal import ProgressReporter, Proposal, Warned
 from provisioner.operations.reconcile_now import run
@@ -42,7 +44,7 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
             now,
             purge_at,
             backup=backup and bool(held),
-            progress=lambda count: reporter.say(f"{slug}: backed up {count} of {len(held)} databases"),
+            progress=lambda count: reporter.say(f"{slug}: backed up {count} of {counted(len(held), 'database')}"),
             warn=lambda line: reporter.say(Warned(f"{slug}: {line}")),
         )
         for app in _apps(registry, instance, held):
@@ -53,7 +55,8 @@ def delete(registry: Registry, instance: Instance, *, backup: bool) -> Proposal:
         left = [item for _, _, item in _held(registry, instance) if item.live]
         if left:
             raise ProvisionerError(
-                f"{len(left)} databases are not archived yet; {left[0].name}: {left[0].error or left[0].status}",
+                f"{counted(len(left), 'database')} {verb(len(left), 'is', 'are')} not archived yet;"
+                f" {left[0].name}: {left[0].error or left[0].status}",
                 "Resolve this, then run: provisioner reconcile --all",
             )
 
@@ -77,7 +80,7 @@ def recover(registry: Registry, found: Deleted) -> Proposal:
         recover_instance(registry, instance, now_ms())
         failed = _bring_back(registry, instance, reporter)
         live = sum(database.live for _, _, database in _held(registry, instance))
-        yield f"Recovered {instance.slug} with {live} live databases. See: provisioner instance show {instance.slug}"
+        yield f"Recovered {instance.slug} with {counted(live, 'live database')}. See: provisioner instance show {instance.slug}"
         if failed:
             raise ProvisionerError(
                 f"not everything is connected yet: {failed}", "Resolve this, then run: provisioner reconcile --all"
@@ -104,7 +107,7 @@ def find_deleted(registry: Registry, slug: str) -> Deleted:
     there = [item for item in found if recoverable_until(registry, item, now) > now]
     if len(there) > 1:
         each = ", ".join(
-            f"{item.instance.id} ({len(_held(registry, item.instance))} databases, deleted {rfc3339(item.deleted_at)})"
+            f"{item.instance.id} ({counted(len(_held(registry, item.instance)), 'database')}, deleted {rfc3339(item.deleted_at)})"
             for item in there
         )
         raise Ambiguous(
@@ -150,7 +153,9 @@ def _deletable(registry: Registry, instance: Instance) -> list[Held]:
 
 def _list(registry: Registry, instance: Instance, held: list[Held]) -> Iterator[str]:
     apps = ", ".join(app for name, app in registry.assignments() if name == instance.slug)
-    yield shown(f"{instance.slug} in {instance.location}, assigned to {apps or 'no app'}: {len(held)} databases")
+    yield shown(
+        f"{instance.slug} in {instance.location}, assigned to {apps or 'no app'}: {counted(len(held), 'database')}"
+    )
     for app in registry.apps():
         heir = successor(registry, app, instance)
         if heir:
@@ -159,7 +164,7 @@ def _list(registry: Registry, instance: Instance, held: list[Held]) -> Iterator[
         size = engine_of(instance).inspect(instance, database).size
         name = timeline.name.decode("utf-8", "surrogateescape")
         name = name.upper() if timeline.production else name
-        words = (app.slug, name, database.name, str(database.status), "missing" if size is None else f"{size} bytes")
+        words = (app.slug, name, database.name, str(database.status), "missing" if size is None else size_text(size))
         yield shown(f"  {'  '.join(words)}")
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from provisioner.core.allowance import NO_CHANGE, AllowanceChange
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import instance_prefix
+from provisioner.core.counts import counted, verb
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines.catalog import engine_of
@@ -79,7 +80,8 @@ def _must_be_there(registry: Registry, old: Instance, new: Instance) -> None:
     if missing:
         item, problem = missing[0], problems[missing[0].id]
         raise ProvisionerError(
-            f"{len(missing)} of {len(kept)} databases of {old.slug} are not in {new.location}: {item.name} {problem}",
+            f"{len(missing)} of {counted(len(kept), 'database')} of {old.slug} {verb(len(missing), 'is', 'are')} not in"
+            f" {new.location}: {item.name} {problem}",
             f"Move all of {old.location} there first",
         )
     if engine.same_place(old, new):

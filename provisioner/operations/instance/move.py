@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from provisioner.core.clock import now_ms
 from provisioner.core.connection import FileLocation, ServerLocation
+from provisioner.core.counts import counted
 from provisioner.core.errors import ProvisionerError, StorageFailed, UsageError
 from provisioner.core.ids import DatabaseId
 from provisioner.core.model import ConnectMode, Database, Instance
@@ -77,7 +78,7 @@ def _begin(registry: Registry, instance: Instance, target: Instance) -> Proposal
     held = _with_data(registry, instance)
     size = sum(_size(instance, each) for each in held)
     lines = [
-        f"{instance.slug}: {len(held)} databases, {size_text(size)}, from {instance.location} to {target.location}"
+        f"{instance.slug}: {counted(len(held), 'database')}, {size_text(size)}, from {instance.location} to {target.location}"
     ]
     if isinstance(instance.location, FileLocation):
         lines.append(
@@ -130,7 +131,7 @@ def _go_back(registry: Registry, instance: Instance) -> Proposal:
             instance_move.turn_back(registry, _under_way(registry, instance), now_ms())
             yield from _carry_on(registry, instance, reporter)
 
-    question = f"Move {moved} of {total} databases of {instance.slug} back to {instance.location}?"
+    question = f"Move {moved} of {counted(total, 'database')} of {instance.slug} back to {instance.location}?"
     return Proposal(do, question, about=f"move back {instance.id}")
 
 
@@ -167,7 +168,7 @@ def _carry_on(registry: Registry, instance: Instance, reporter: ProgressReporter
     if failed:
         first = next(iter(failed.values()))
         raise ProvisionerError(
-            f"{len(failed)} databases of {instance.slug} are not moved; {first.message}",
+            f"{counted(len(failed), 'database')} of {instance.slug} could not be moved; {first.message}",
             f"Resolve this, then run: provisioner instance move {instance.slug}",
         )
     if not instance_move.end(registry, instance, now_ms()):
@@ -175,7 +176,7 @@ def _carry_on(registry: Registry, instance: Instance, reporter: ProgressReporter
             f"not everything of {instance.slug} is moved yet",
             f"To continue, run: provisioner instance move {instance.slug}",
         )
-    yield f"Moved {instance.slug} to {target.location}: {entries} entries, {late} of them written during the move"
+    yield f"Moved {instance.slug} to {target.location}: {counted(entries, 'entry')}, {late} of them written during the move"
     yield f"Programs waited at most {longest * 1000:.0f} ms"
     yield from _what_is_left(registry, instance)
 
@@ -188,7 +189,7 @@ def _what_is_left(registry: Registry, old: Instance) -> Iterator[str]:
         yield f"the data left in {old.location} cannot be read: {error}"
         return
     if count:
-        yield f"The old data is kept: {count} databases in {where}"
+        yield f"The old data is kept: {counted(count, 'database')} in {where}"
         yield f"To delete it permanently: provisioner instance move {old.slug} --forget"
     else:
         moves.forget_left(registry, registry.instance_of(old.id), now_ms())
@@ -200,7 +201,7 @@ def _forget(registry: Registry, instance: Instance) -> Proposal:
     if instance.left is not None:
         ends.append(replace(instance, location=instance.left.location, url=instance.left.url, require_quorum=0))
     found = [(end, *end_of(end).left(end)) for end in ends]
-    lines = tuple(f"{count} databases in {where}" for _, count, where in found if count)
+    lines = tuple(f"{counted(count, 'database')} in {where}" for _, count, where in found if count)
     if not lines and instance.left is None:
         raise ProvisionerError(f"moves of {instance.slug} have left nothing behind")
 
@@ -216,7 +217,7 @@ def _forget(registry: Registry, instance: Instance) -> Proposal:
         yield f"{instance.slug}: the old data is deleted; {instance.location} has the only copy"
 
     question = f"Permanently delete the data that moves of {instance.slug} left behind?" if lines else ""
-    return Proposal(do, question, lines, about=f"forget {instance.id} {lines}" if lines else "")
+    return Proposal(do, question, lines, typed=instance.slug, about=f"forget {instance.id} {lines}" if lines else "")
 
 
 def _with_data(registry: Registry, instance: Instance) -> list[Database]:
@@ -260,5 +261,5 @@ class _Meter:
             left = f", about {seconds:.0f} s left"
         self._reporter.say(
             f"{self._slug}: {self._number} of {max(self._number, len(self._names))}, {self._of}:"
-            f" {self._entries} entries, {size_text(self._bytes)}{left}"
+            f" {counted(self._entries, 'entry')}, {size_text(self._bytes)}{left}"
         )

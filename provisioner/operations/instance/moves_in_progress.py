@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from provisioner.core.counts import counted
 from provisioner.core.model import Instance
 from provisioner.reconcile.apply.locks import instance_if_free
 from provisioner.registry import moves
@@ -24,7 +25,8 @@ class MoveProgress(NamedTuple):
     def text(self) -> str:
         slug = self.instance.slug
         how_far = (
-            f"is being moved to {move_of(self.instance).location}: {self.moved} of {self.total} databases are there"
+            f"is being moved to {move_of(self.instance).location}, and has"
+            f" {self.moved} of {counted(self.total, 'database')} there"
         )
         if self.going_on:
             return how_far

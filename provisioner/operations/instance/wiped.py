@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.core.clock import now_ms
+from provisioner.core.counts import counted, verb
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Instance
 from provisioner.engines.catalog import engine_of
@@ -33,5 +34,6 @@ def wiped(registry: Registry, instance: Instance) -> Proposal:
         yield f"{instance.location} is the server of {instance.slug} again, and has none of its data"
         yield "Start each database empty, or discard it: provisioner database reset NAME, provisioner database purge NAME"
 
-    question = f"Declare {instance.location} the wiped server of {instance.slug}? {count} databases then count as lost."
+    lost = f"{counted(count, 'database')} {verb(count, 'is', 'are')} lost"
+    question = f"Declare {instance.location} the wiped server of {instance.slug}? Then {lost}."
     return Proposal(do, question, typed=instance.slug)

@@ -253,7 +253,7 @@ def test_new_branches_and_forks_go_where_they_belong_while_it_is_moved(tmp_path:
     ):
         assert "is being moved to" in refused(repo, *command)
     assert "in two locations" in refused(repo, "database", "fork", "production", gone, "--yes")
-    assert "3 of 6 databases are there. To continue, run: provisioner instance move default" in ok(repo, "status")
+    assert "3 of 6 databases there. To continue, run: provisioner instance move default" in ok(repo, "status")
     assert "is being moved" in ok(repo, "instance", "show", "default")
     assert "is being moved" in provisioner(repo, "doctor").stdout
     ok(repo, "instance", "move", "default", "--back", "--yes")
@@ -271,7 +271,7 @@ def test_what_is_in_error_stays_and_is_moved_once_it_is_mended(tmp_path: Path, p
     path.write_bytes(b"nothing that anybody could read")
     provisioner(repo, "reconcile")
     said = refused(repo, "instance", "move", "default", "--url", pg.url(), "--yes")
-    assert "1 databases of default are not moved" in said
+    assert "1 database of default could not be moved" in said
     assert {row["timeline"]: row["path"] is None for row in rows(repo)}[LOGIN] is False
     path.write_bytes(kept)
     ok(repo, "database", "fix", "--all")

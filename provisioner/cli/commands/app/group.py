@@ -30,6 +30,7 @@ from provisioner.cli.table import Column
 from provisioner.cli.terminal import carry_out
 from provisioner.core import naming
 from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.counts import counted
 from provisioner.core.durations import written
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
@@ -253,9 +254,10 @@ def remove(slug: str | None, yes: bool, as_json: bool) -> None:
         live = [database for database in registry.databases(app.id) if database.live]
         was = app_document(registry, app)
         confirm(
-            f"Remove app {app.slug} and archive its {len(live)} databases?",
+            f"Remove app {app.slug} and archive its {counted(len(live), 'database')}?",
             yes,
             planned(registry, "archive", app, live),
+            typed=app.slug,
         )
         own = os.path.isdir(app.git_dir) and wrong(registry, app) is None
         checkout = find_checkout(app.git_dir) if own else None

@@ -31,6 +31,8 @@ from provisioner.cli.output_file import written
 from provisioner.cli.selectors import NamedTarget, target_argument
 from provisioner.cli.terminal import TERMINAL
 from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.confirmation import name_to_type
+from provisioner.core.counts import counted, verb
 from provisioner.core.errors import ProvisionerError, UsageError
 from provisioner.core.naming import shown
 from provisioner.kv.dump import json_lines
@@ -97,7 +99,7 @@ def dump(
     if as_json:
         print_json({"database": source.name, "file": output, "entries": entries, "size": size, **header._asdict()})
     else:
-        note(shown(f"dumped {entries:,} entries of {source.name}"))
+        note(shown(f"Dumped {counted(entries, 'entry')} of {source.name}"))
     if not found.whole:
         click.echo(
             "provisioner: a dump over the network has no expiry times, and may miss writes that were made during it",
@@ -177,7 +179,8 @@ def load(
                     f"{target.name} is not empty",
                     "Use --replace to replace its data with the dump, or --merge to add the dump to it",
                 )
-            confirm(f"{'Replace all' if replace else 'Change'} entries of {target.name}?{_users(target)}", yes)
+            users, typed = _at_stake(target)
+            confirm(f"{'Replace all' if replace else 'Change'} entries of {target.name}?{users}", yes, typed=typed)
         source = Dump(stream)
         if not (empty or no_snapshot or from_line > 1):
             _keep(target)
@@ -185,17 +188,17 @@ def load(
         try:
             loaded = _load(source, goal, _size(file), replace=replace, start=from_line)
         except loading.LoadStopped as stopped:
-            _record(target, "database.load-stopped", f"{stopped.loaded.entries} entries of {file}: {stopped}")
+            _record(target, "database.load-stopped", f"{counted(stopped.loaded.entries, 'entry')} of {file}: {stopped}")
             how = "--merge" if not (replace or keep_versionstamps) else "--replace"
             raise _stopped(
                 stopped, target, file, f"{how} --keep-versionstamps" if keep_versionstamps else how
             ) from stopped
-        _record(target, "database.load", f"{loaded.entries} entries of {file}", deploy=not no_deploy)
+        _record(target, "database.load", f"{counted(loaded.entries, 'entry')} of {file}", deploy=not no_deploy)
     if as_json:
         print_json({"database": target.name, "entries": loaded.entries, "deleted": loaded.deleted})
     else:
-        deleted = f", deleted {loaded.deleted:,} others" if replace else ""
-        click.echo(shown(f"loaded {loaded.entries:,} entries into {target.name}{deleted}"))
+        deleted = f", deleted {counted(loaded.deleted, 'other')}" if replace else ""
+        click.echo(shown(f"Loaded {counted(loaded.entries, 'entry')} into {target.name}{deleted}"))
     _deploy(target, wanted=not no_deploy, quiet=as_json)
 
 
@@ -215,7 +218,7 @@ def _stopped(stopped: loading.LoadStopped, target: DataSource, file: str, how: s
     done = stopped.loaded
     kept = "nothing was loaded"
     if done.entries:
-        kept = f"{done.entries:,} entries, up to line {done.line}, are loaded and stay"
+        kept = f"{counted(done.entries, 'entry')}, up to line {done.line}, {verb(done.entries, 'is', 'are')} loaded and stay"
     if isinstance(stopped.reason, KeyboardInterrupt):
         what = "stopped"
     elif isinstance(stopped.reason, DumpInvalid):
@@ -227,11 +230,13 @@ def _stopped(stopped: loading.LoadStopped, target: DataSource, file: str, how: s
     return ProvisionerError(f"{what}; {kept}", f"To continue, run: {again}")
 
 
-def _users(target: DataSource) -> str:
+def _at_stake(target: DataSource) -> tuple[str, str]:
+    """For the question: who else uses the database, and the word to type if it is production's."""
     if target.app is None or target.database is None:
-        return ""
+        return "", ""
     with Registry.open(the_home()) as registry:
-        return shared_by(registry, [target.database])
+        timeline = registry.timeline(target.database.timeline_id)
+        return shared_by(registry, [target.database]), name_to_type(target.app, timeline)
 
 
 def _keep(target: DataSource) -> None:

@@ -32,7 +32,7 @@ def dump_whole(whole: WholeDatabase, output: str | None, form: str | None, *, as
     form = form or dumps.formats[0]
     if form not in dumps.formats:
         raise UsageError(
-            f"{instance.engine} databases have no dump format {form!r}", f"Use one of {', '.join(dumps.formats)}"
+            f"no dump format {form!r} for databases of {instance.engine}", f"Use one of {', '.join(dumps.formats)}"
         )
     _must_be_connected(database)
     if form == "directory" and output is not None:
@@ -47,7 +47,7 @@ def dump_whole(whole: WholeDatabase, output: str | None, form: str | None, *, as
         size = os.path.getsize(str(output)) if os.path.isfile(str(output)) else None
         print_json({"database": database.name, "file": output, "format": form, "size": size})
     else:
-        note(shown(f"dumped {database.name} in the format {form}"))
+        note(shown(f"Dumped {database.name} in the format {form}"))
 
 
 def _directory(dumps: Dumps, whole: WholeDatabase, output: str) -> None:
@@ -85,7 +85,7 @@ def load_whole(
         proposal = load_dump.load(registry, app, database, path, replace=replace, keep=keep, deploy=deploy)
         if as_json:
             if proposal.question:
-                confirm(proposal.question, yes)
+                confirm(proposal.question, yes, typed=proposal.typed)
             deque(proposal.do(TERMINAL), maxlen=0)
             print_json({"database": database.name, "file": file})
         else:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from provisioner.cli.commands.doctor.processes import Finding
+from provisioner.core.counts import counted
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import Status
 from provisioner.core.naming import shown
@@ -32,7 +33,9 @@ def deep(registry: Registry) -> Iterator[Finding]:
             if text := _problem(registry, source, progress.alive):
                 wrong += 1
                 yield f"app {app.slug} {source.database.name}", False, text
-    yield "deep", True, f"read {len(sources)} databases and snapshots to the end: {len(sources) - wrong} are intact"
+    whole = sum(source.snapshot_id is None for _, source in sources)
+    read = f"{counted(whole, 'database')} and {counted(len(sources) - whole, 'snapshot')}"
+    yield "deep", True, f"read {read} to the end: {len(sources) - wrong} of {len(sources)} intact"
 
 
 def _problem(registry: Registry, source: Source, alive: Callable[[], None]) -> str:
@@ -77,6 +80,6 @@ class _Progress:
         if self._shown:
             self._turn += 1
             mark = self._MARKS[self._turn % len(self._MARKS)]
-            text = f"{mark} Reading {self._name}: {self._number} of {self._count} databases and snapshots"
+            text = f"{mark} Reading {self._name}: {self._number} of {self._count}"
             sys.stderr.write(f"\r\x1b[K{text[: os.get_terminal_size(2).columns - 1]}")
             sys.stderr.flush()

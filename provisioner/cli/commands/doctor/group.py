@@ -14,6 +14,7 @@ from provisioner.cli.commands.doctor.deep import deep as read_all
 from provisioner.cli.commands.doctor.processes import Finding, daemon_state, registry_lock, server_state
 from provisioner.cli.context import any_home, json_option, looks, print_json
 from provisioner.core.clock import now_ms
+from provisioner.core.counts import counted, verb
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.hosting import AppState
 from provisioner.core.model import App, ConnectMode, Status, deploy_status
@@ -64,7 +65,9 @@ def doctor(deep: bool, as_json: bool) -> None:
             click.echo(shown(f"{'ok  ' if ok else 'FAIL'} {name}: {text}"))
     wrong = sum(not ok for _, ok, _ in findings)
     if wrong:
-        raise ProvisionerError(f"{wrong} of {len(findings)} checks failed", "Each FAIL line above says what to do")
+        raise ProvisionerError(
+            f"{wrong} of {counted(len(findings), 'check')} failed", "Each FAIL line above says what to do"
+        )
 
 
 def _findings(home: Home, *, deep: bool = False) -> Iterator[Finding]:
@@ -199,10 +202,11 @@ def _app(registry: Registry, app: App, home: Home, daemon: bool) -> Iterator[Fin
         return
     try:
         branches = read_branches(app.git_dir)
-        yield name, True, f"{len(branches)} branches in {where}"
+        yield name, True, f"{counted(len(branches), 'branch')} in {where}"
         if app.max_branches and len(branches) - 1 > app.max_branches:
             beyond = len(branches) - 1 - app.max_branches
-            text = f"{beyond} branches have no databases: the app's limit of {app.max_branches} branches is reached"
+            many = f"{counted(beyond, 'branch')} {verb(beyond, 'has', 'have')} no databases"
+            text = f"{many}: the app's limit of {counted(app.max_branches, 'branch')} is reached"
             raise_it = f"provisioner app set {app.slug} --max-branches {len(branches)}"
             yield f"{name} limit", False, f"{text}. Delete branches, or raise the limit: {raise_it}"
         yield _hooks(app, home, daemon)
@@ -262,7 +266,8 @@ def _behind(registry: Registry, app: App, home: Home, daemon: bool) -> Finding:
     due = [action for action in look(registry, app, now_ms()).actions if not isinstance(action, UpdateTimeline)]
     at_work = daemon or any(age <= FRESH_SECONDS for age in inbox.ages(home.inbox))
     if due and not at_work:
-        text = f"{len(due)} steps are due and nothing is running them. Run: provisioner reconcile --app {app.slug}"
+        many = f"{counted(len(due), 'step')} {verb(len(due), 'is', 'are')} due and nothing is running"
+        text = f"{many} {verb(len(due), 'it', 'them')}. Run: provisioner reconcile --app {app.slug}"
         return name, False, f"{text}. 'provisioner reconcile --dry-run' lists them. Without a daemon, run it from cron"
     if not daemon and app.grace_ms > LONGEST_STAY_SECONDS * 1000:
         text = f"without a daemon, its grace period of {app.grace_ms // 1000} s ends only at the next event"

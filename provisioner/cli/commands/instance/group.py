@@ -22,6 +22,7 @@ from provisioner.core.clock import now_ms
 from provisioner.core.naming import shown
 from provisioner.engines.catalog import ENGINES
 from provisioner.engines.protocol.engine import StorageTarget
+from provisioner.operations.documents import size_text
 from provisioner.operations.instance import names as instances
 from provisioner.operations.instance.health import lines
 from provisioner.operations.instance.names import find
@@ -94,7 +95,7 @@ def show(slug: str, as_json: bool) -> None:
         click.echo(shown(line))
     click.echo(shown(f"apps: {', '.join(document['apps']) or 'not assigned'}"))
     for database in document["databases"]:
-        size = "-" if database["size"] is None else f"{database['size']} bytes"
+        size = size_text(database["size"])
         words = (database["app"], database["timeline"], database["name"], database["status"], size)
         written = f"written {database['written_at']}" if database["written_at"] else "never written"
         click.echo(shown(f"  {'  '.join(words)}  {written}"))

@@ -1,0 +1,84 @@
+"""What asks before it removes or replaces data: a yes for branches, the typed name of the app for production's data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support import ok, shop
+from terminal_session import terminal
+
+PRODUCTION = {
+    "database archive": ("main",),
+    "database restore": ("main", "kept"),
+    "database load": ("main", "DUMP", "--replace"),
+    "database snapshot delete": ("SNAPSHOT",),
+    "kv delete": ('["a"]', "--branch", "main"),
+    "unassign": ("default",),
+    "app remove": (),
+}
+BRANCH = {
+    "database archive": ("login",),
+    "database restore": ("login", "kept"),
+    "database load": ("login", "DUMP", "--replace"),
+    "kv delete": ('["a"]', "--branch", "login"),
+}
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    made = shop(tmp_path / "shop", "login")
+    for branch in ("login", "main"):
+        ok(made, "kv", "set", '["a"]', "1", "--branch", branch)
+        ok(made, "database", "snapshot", "create", branch, "--label", "kept")
+    ok(made, "database", "dump", "main", "--output", "dump")
+    return made
+
+
+def asked(repo: Path, name: str, words: tuple[str, ...], answer: str) -> tuple[str, str]:
+    """The question of a command at a terminal, and what it prints after the answer, with its exit code."""
+    kept = json.loads(ok(repo, "database", "snapshot", "list", "main", "--json"))[0]["id"]
+    given = [{"SNAPSHOT": kept, "DUMP": "./dump"}.get(word, word) for word in words]
+    command = ("sh", "-c", '"$@"; echo ended with $?', "sh", "provisioner", *name.split(" "), *given)
+    with terminal(repo, *command, columns=500) as session:
+        question = session.until(r"\[y/N\]: $|to confirm: $")
+        session.type(f"{answer}\n")
+        return question, session.until(r"ended with \d+\n").strip()
+
+
+def test_production_is_lost_only_by_typing_the_name_of_its_app(repo: Path) -> None:
+    for name, words in PRODUCTION.items():
+        question, after = asked(repo, name, words, "y")
+        assert question.endswith(" Type shop to confirm: "), (name, question)
+        assert "provisioner: 'y' is not 'shop'. Nothing was changed" in after, (name, after)
+        assert after.endswith("ended with 1"), (name, after)
+    _, after = asked(repo, "database restore", ("main", "kept"), "shop")
+    assert after.endswith("ended with 0"), after
+
+
+def test_data_of_a_branch_is_lost_after_a_yes(repo: Path) -> None:
+    for name, words in BRANCH.items():
+        question, after = asked(repo, name, words, "n")
+        assert question.endswith("[y/N]: "), (name, question)
+        assert "provisioner: not confirmed. Nothing was changed" in after, (name, after)
+        assert after.endswith("ended with 1"), (name, after)
+
+
+def test_yes_answers_both_kinds(repo: Path) -> None:
+    ok(repo, "kv", "delete", '["a"]', "--yes")
+    ok(repo, "database", "restore", "main", "kept", "-y")
+    ok(repo, "app", "remove", "-y")
+
+
+def test_kv_delete_takes_a_prefix_and_says_how_many_keys_it_deletes(repo: Path) -> None:
+    for key in ('["users", 1]', '["users", "x", 2]', '["users"]', '["usersx"]'):
+        ok(repo, "kv", "set", key, "1", "--branch", "login")
+    question, after = asked(repo, "kv delete", ("--prefix", '["users"]', "--branch", "login"), "y")
+    assert question == 'Delete 2 keys with the prefix ["users"]? [y/N]: '
+    assert 'Deleted 2 keys with the prefix ["users"]' in after
+    left = [line.split("\t")[0] for line in ok(repo, "kv", "list", "--branch", "login").splitlines()]
+    assert [key for key in left if "users" in key] == ['["users"]', '["usersx"]']
+    document = json.loads(ok(repo, "kv", "delete", "--prefix", "[]", "--branch", "login", "--yes", "--json"))
+    assert document == {"key": [], "deleted": len(left)}
+    assert ok(repo, "kv", "list", "--branch", "login") == ""
