@@ -41,8 +41,8 @@ from provisioner.git.command import must_be_trusted
 from provisioner.git.worktree import find_checkout
 from provisioner.hosting.router.access import PreviewAccess
 from provisioner.operations import documents as view
-from provisioner.operations import hosting
 from provisioner.operations.apps import Deploying, change
+from provisioner.operations.hosting import run_settings
 from provisioner.operations.repositories import leave
 from provisioner.reconcile.changes.command_access import described
 from provisioner.reconcile.controller import archive_all
@@ -111,7 +111,7 @@ def app_document(registry: Registry, app: App) -> view.Document:
         "scrub": {instance.slug: scrubs[instance.id].command for instance in assigned if instance.id in scrubs},
         "instances": [instance.slug for instance in assigned],
         "connect": {instance.slug: str(modes[instance.id]) for instance in assigned},
-        "run": hosting.run_document(registry, app),
+        "run": run_settings.run_document(registry, app),
         "created_at": rfc3339(app.created_at),
     }
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
+from functools import partial
 
 import click
 
-from provisioner.cli.context import json_option, say, the_app, the_home
+from provisioner.cli.change import timeline_after
+from provisioner.cli.context import json_option, the_app, the_home, yes_option
 from provisioner.cli.options.duration import OR_NEVER
 from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, object_argument, selector_options
+from provisioner.cli.terminal import carry_out
 from provisioner.core.errors import UsageError
 from provisioner.core.model import App, Timeline
-from provisioner.core.naming import SHORT_REVISION
 from provisioner.core.sizes import size
 from provisioner.environment.resolve import Selectors
-from provisioner.operations import documents, hosting
+from provisioner.operations.documents import Document
+from provisioner.operations.hosting import run_settings, timeline_app
+from provisioner.operations.proposal import Proposal
 from provisioner.registry.store import Registry
 
 
@@ -54,7 +58,7 @@ def run(
     From then on, each timeline has a URL. The app gets its timeline's environment, PORT, and HOST. It is started by
     'provisioner up'.
     """
-    settings = hosting.RunSettings(
+    settings = run_settings.RunSettings(
         command=command,
         install=install,
         build=build,
@@ -68,18 +72,16 @@ def run(
     )
     with Registry.open(the_home()) as registry:
         app = the_app(registry, slug)
-        if no_command:
-            if settings != hosting.RunSettings():
-                raise UsageError("--no-command cannot be used with other options", "Choose one")
-            hosting.set_no_run(registry, app)
-            say(f"App {app.slug} no longer runs", {"app": app.slug, "run": None} if as_json else None)
-            return
-        hosting.set_run(registry, app, settings)
-        document = {"app": app.slug, "run": hosting.run_document(registry, app)}
-        say(
-            f"App {app.slug} runs for each timeline. To see the URLs, run: provisioner status",
-            document if as_json else None,
+        if no_command and settings != run_settings.RunSettings():
+            raise UsageError("--no-command cannot be used with other options", "Choose one")
+        proposal = (
+            run_settings.set_no_run(registry, app) if no_command else run_settings.set_run(registry, app, settings)
         )
+
+        def document(_: object) -> Document:
+            return {"app": app.slug, "run": run_settings.run_document(registry, app)}
+
+        carry_out(proposal, document=document if as_json else None)
 
 
 @click.command()
@@ -87,21 +89,16 @@ def run(
 @json_option
 def start(selectors: Selectors, as_json: bool) -> None:
     """Start a timeline's app, or try again after a failure."""
-    with Registry.open(the_home()) as registry:
-        app, timeline = load_timeline(registry, NamedTarget(selectors))
-        hosting.start(registry, app, timeline)
-        _say(registry, app, timeline, "Starting the app", as_json)
+    _change(selectors, timeline_app.start, as_json)
 
 
 @click.command()
 @selector_options(*TIMELINE)
+@yes_option
 @json_option
-def stop(selectors: Selectors, as_json: bool) -> None:
+def stop(selectors: Selectors, yes: bool, as_json: bool) -> None:
     """Stop a timeline's app until it is started again."""
-    with Registry.open(the_home()) as registry:
-        app, timeline = load_timeline(registry, NamedTarget(selectors))
-        hosting.stop(registry, app, timeline)
-        _say(registry, app, timeline, "Stopping the app", as_json)
+    _change(selectors, timeline_app.stop, as_json, yes=yes)
 
 
 @click.command()
@@ -109,10 +106,7 @@ def stop(selectors: Selectors, as_json: bool) -> None:
 @json_option
 def redeploy(selectors: Selectors, as_json: bool) -> None:
     """Build a timeline's revision again and start it."""
-    with Registry.open(the_home()) as registry:
-        app, timeline = load_timeline(registry, NamedTarget(selectors))
-        hosting.redeploy(registry, app, timeline)
-        _say(registry, app, timeline, "Redeploying the app", as_json)
+    _change(selectors, timeline_app.redeploy, as_json)
 
 
 @click.command()
@@ -124,10 +118,7 @@ def rollback(commit: str | None, selectors: Selectors, as_json: bool) -> None:
 
     Default: the last healthy revision before the one that runs. 'provisioner app unlock' follows the branch again.
     """
-    with Registry.open(the_home()) as registry:
-        app, timeline = load_timeline(registry, NamedTarget(selectors))
-        revision = hosting.roll_back(registry, app, timeline, commit)
-        _say(registry, app, timeline, f"Going back to {revision[:SHORT_REVISION]} and staying there", as_json)
+    _change(selectors, partial(timeline_app.roll_back, commit=commit), as_json)
 
 
 @click.command()
@@ -139,10 +130,7 @@ def lock(commit: str | None, selectors: Selectors, as_json: bool) -> None:
 
     Default: the revision that runs.
     """
-    with Registry.open(the_home()) as registry:
-        app, timeline = load_timeline(registry, NamedTarget(selectors))
-        revision = hosting.lock(registry, app, timeline, commit)
-        _say(registry, app, timeline, f"Locked to {revision[:SHORT_REVISION]}", as_json)
+    _change(selectors, partial(timeline_app.lock, commit=commit), as_json)
 
 
 @click.command()
@@ -150,12 +138,13 @@ def lock(commit: str | None, selectors: Selectors, as_json: bool) -> None:
 @json_option
 def unlock(selectors: Selectors, as_json: bool) -> None:
     """Let a timeline's app follow its branch again."""
+    _change(selectors, timeline_app.unlock, as_json)
+
+
+def _change(
+    selectors: Selectors, propose: Callable[[Registry, App, Timeline], Proposal], as_json: bool, *, yes: bool = False
+) -> None:
     with Registry.open(the_home()) as registry:
         app, timeline = load_timeline(registry, NamedTarget(selectors))
-        hosting.unlock(registry, app, timeline)
-        _say(registry, app, timeline, "Following the branch again", as_json)
-
-
-def _say(registry: Registry, app: App, timeline: Timeline, what: str, as_json: bool) -> None:
-    document = documents.timeline(registry, app, timeline) if as_json else None
-    say(f"{what} of {os.fsdecode(timeline.name)}: {hosting.url(registry, app, timeline)}", document)
+        document = timeline_after(registry, app, timeline) if as_json else None
+        carry_out(propose(registry, app, timeline), yes=yes, document=document)

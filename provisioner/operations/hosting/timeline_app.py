@@ -1,0 +1,188 @@
+"""A user's changes of a timeline's app: start, stop, redeploy, roll back, and lock to a revision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from provisioner.core.clock import now_ms, rfc3339
+from provisioner.core.errors import NotResolved, ProvisionerError
+from provisioner.core.hosting import AppState, Deployment, DeploymentState, HostedApp
+from provisioner.core.model import App, Timeline
+from provisioner.core.naming import SHORT_REVISION, shown
+from provisioner.git.refs import commit_of
+from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
+from provisioner.hosting.deployments.records import app_of
+from provisioner.operations.proposal import ProgressReporter, Proposal
+from provisioner.reconcile.apply.locks import app_locked
+from provisioner.registry import hosting
+from provisioner.registry.store import Registry
+from provisioner.system import inbox
+from provisioner.system.router_address import address
+
+Document = dict[str, object]
+Change = Callable[[HostedApp], tuple[HostedApp, str]]
+"""The new record of a timeline's app, and what that does, for people. Raises ProvisionerError."""
+
+
+def start(registry: Registry, app: App, timeline: Timeline) -> Proposal:
+    """Have a timeline's app run; one that failed is tried again. Raises NotResolved."""
+
+    def change(state: HostedApp) -> tuple[HostedApp, str]:
+        return replace(state, state=AppState.STARTING), f"Starting the app of {shown(timeline.name)}"
+
+    return _changed(registry, app, timeline, "app.start", change)
+
+
+def stop(registry: Registry, app: App, timeline: Timeline) -> Proposal:
+    """End a timeline's app until a user starts it. Raises NotResolved."""
+
+    def change(state: HostedApp) -> tuple[HostedApp, str]:
+        return replace(state, state=AppState.STOPPED), f"Stopping the app of {shown(timeline.name)}"
+
+    proposal = _changed(registry, app, timeline, "app.stop", change)
+    if not timeline.production:
+        return proposal
+    question = f"Stop the production app of {app.slug}? Its URL answers no requests until you start it."
+    return replace(proposal, question=question)
+
+
+def redeploy(registry: Registry, app: App, timeline: Timeline) -> Proposal:
+    """Build the revision again and start it. Raises NotResolved."""
+
+    def change(state: HostedApp) -> tuple[HostedApp, str]:
+        wanted = state.locked or registry.timeline(timeline.id).revision
+        for each in hosting.deployments(registry, timeline.id):
+            if each.revision == wanted and each.state in (DeploymentState.READY, DeploymentState.FAILED):
+                again = replace(each, state=DeploymentState.CUT_OFF, error="it was redeployed")
+                hosting.save_deployment(registry, again)
+        return replace(state, state=AppState.STARTING), f"Redeploying the app of {shown(timeline.name)}"
+
+    return _changed(registry, app, timeline, "app.redeploy", change)
+
+
+def lock(registry: Registry, app: App, timeline: Timeline, commit: str | None) -> Proposal:
+    """Keep a timeline's app at a revision, by default the one that runs. Raises NotResolved."""
+    meant = _commit(app, commit) if commit else ""
+
+    def change(state: HostedApp) -> tuple[HostedApp, str]:
+        revision = meant or _active(registry, state, timeline)
+        changed = replace(state, locked=revision, state=AppState.STARTING)
+        return changed, f"Locked the app of {shown(timeline.name)} to {revision[:SHORT_REVISION]}"
+
+    return _changed(registry, app, timeline, "app.lock", change)
+
+
+def unlock(registry: Registry, app: App, timeline: Timeline) -> Proposal:
+    """Let a timeline's app follow its branch again. Raises NotResolved."""
+
+    def change(state: HostedApp) -> tuple[HostedApp, str]:
+        if not state.locked:
+            raise ProvisionerError(f"the app of {shown(timeline.name)} is not locked to a revision")
+        changed = replace(state, locked="", state=AppState.STARTING)
+        return changed, f"The app of {shown(timeline.name)} follows its branch again"
+
+    return _changed(registry, app, timeline, "app.unlock", change)
+
+
+def roll_back(registry: Registry, app: App, timeline: Timeline, commit: str | None) -> Proposal:
+    """Have a timeline's app go back to a revision and stay there, by default to the last healthy one before.
+
+    Raises NotResolved.
+    """
+    meant = _commit(app, commit) if commit else ""
+
+    def change(state: HostedApp) -> tuple[HostedApp, str]:
+        revision = meant or _before(registry, state, timeline)
+        changed = replace(state, locked=revision, state=AppState.STARTING)
+        return changed, f"Rolling the app of {shown(timeline.name)} back to {revision[:SHORT_REVISION]}, where it stays"
+
+    return _changed(registry, app, timeline, "app.rollback", change)
+
+
+def url(registry: Registry, app: App, timeline: Timeline) -> str | None:
+    """The URL of a timeline's app; None if none is run for it."""
+    command = hosting.run_command(registry, app.id)
+    if command is None or timeline.preview:
+        return None
+    router = address(registry.home)
+    return router.url(HostedTimeline(app, timeline, command).host(router.domain))
+
+
+def deployment_documents(registry: Registry, timeline: Timeline) -> list[Document]:
+    """The deployments of a timeline's app, the newest first, as JSON has them."""
+    return [
+        {
+            "id": each.id,
+            "revision": each.revision,
+            "state": str(each.state),
+            "error": each.error or None,
+            "cause": each.cause,
+            "created_at": rfc3339(each.created_at),
+            "ended_at": None if each.ended_at is None else rfc3339(each.ended_at),
+            "steps": [
+                {
+                    "name": step.name,
+                    "state": str(step.state),
+                    "error": step.error or None,
+                    "started_at": rfc3339(step.started_at),
+                    "ended_at": None if step.ended_at is None else rfc3339(step.ended_at),
+                }
+                for step in hosting.steps(registry, each.id)
+            ],
+        }
+        for each in hosting.deployments(registry, timeline.id)
+    ]
+
+
+def _changed(registry: Registry, app: App, timeline: Timeline, action: str, change: Change) -> Proposal:
+    """Change the record of a timeline's app, and have the daemon act on it. Raises NotResolved."""
+    command = hosting.run_command(registry, app.id)
+    if command is None:
+        raise NotResolved(
+            f"app {app.slug} has no command to run", f"Set one: provisioner app run {app.slug} --command CMD"
+        )
+    if timeline.gone_at is not None:
+        raise NotResolved(f"the branch of {shown(timeline.name)} is gone, and its app with it", "Push the branch again")
+    if timeline.preview:
+        raise NotResolved(f"{shown(timeline.name)} is a preview, which has databases but no app", "Choose a branch")
+
+    def do(_: ProgressReporter) -> Iterator[str]:
+        with app_locked(registry, app), registry.change():
+            changed, said = change(app_of(registry, HostedTimeline(app, timeline, command)))
+            hosting.save_hosted(registry, changed)
+            registry.audit(now_ms(), action, timeline)
+        inbox.leave(registry.home.inbox, app.id)
+        yield f"{said}: {url(registry, app, timeline)}"
+
+    return Proposal(do)
+
+
+def _active(registry: Registry, state: HostedApp, timeline: Timeline) -> str:
+    found = hosting.deployment(registry, state.active) if state.active else None
+    if found is None:
+        raise NotResolved(
+            f"no revision of {shown(timeline.name)} was healthy yet", "Choose a commit: provisioner app lock COMMIT"
+        )
+    return found.revision
+
+
+def _before(registry: Registry, state: HostedApp, timeline: Timeline) -> str:
+    def healthy(each: Deployment) -> bool:
+        return each.state is DeploymentState.READY
+
+    now = _active(registry, state, timeline)
+    for each in hosting.deployments(registry, timeline.id):
+        if healthy(each) and each.revision != now and each.id != state.active:
+            return each.revision
+    raise NotResolved(
+        f"no revision of {shown(timeline.name)} before {now[:SHORT_REVISION]} was healthy",
+        "Choose a commit: provisioner app rollback COMMIT",
+    )
+
+
+def _commit(app: App, commit: str) -> str:
+    found = commit_of(app.git_dir, commit)
+    if found is None:
+        raise NotResolved(f"{commit!r} is not a commit of app {app.slug}", "Use a commit id, a branch, or a tag")
+    return found
