@@ -6,6 +6,13 @@ import sys
 
 
 def main() -> None:
+    try:
+        _main()
+    except KeyboardInterrupt:  # before there is a command that could say so
+        sys.exit(130)
+
+
+def _main() -> None:
     if len(sys.argv) > 1 and sys.argv[1] == "exec":
         from provisioner.cli.exec import launch
 

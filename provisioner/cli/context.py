@@ -13,7 +13,7 @@ import click
 
 from provisioner.cli.common_options import note, settings
 from provisioner.cli.failure import wants_json
-from provisioner.cli.standard_input import can_ask
+from provisioner.cli.standard_input import answer, can_ask, confirmed
 from provisioner.core.confirmation import must_match
 from provisioner.core.errors import NotConfirmed, NotResolved, StorageFailed, WrongRepository
 from provisioner.core.model import App
@@ -172,6 +172,6 @@ def confirm(question: str, yes: bool, plan: Sequence[Mapping[str, object]] = (),
     if not can_ask():
         raise NotConfirmed(f"confirmation required: {shown(question)}", "Add --yes to skip the prompt")
     if typed:
-        must_match(click.prompt(f"{shown(question)} Type {typed} to confirm", err=True), typed)
-    elif not click.confirm(shown(question), err=True):
+        must_match(answer(f"{question} Type {typed} to confirm"), typed)
+    elif not confirmed(question):
         raise NotConfirmed("not confirmed", "Nothing was changed")

@@ -10,6 +10,7 @@ import click
 from click.exceptions import NoSuchCommand
 
 from provisioner.cli.common_options import add_common_options
+from provisioner.system.signals import fatal_interrupts
 
 
 class LazyGroup(click.Group):
@@ -26,7 +27,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self._elsewhere:
             return super().get_command(ctx, cmd_name)
         module, _, name = self._elsewhere[cmd_name].partition(":")
-        return add_common_options(getattr(importlib.import_module(module), name))
+        with fatal_interrupts():
+            return add_common_options(getattr(importlib.import_module(module), name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.standard_input import can_ask
+from provisioner.cli.standard_input import answer, can_ask
 from provisioner.core.errors import UsageError
 from provisioner.core.model import App
 from provisioner.core.naming import shown
@@ -26,7 +26,7 @@ def registered(
             raise
         click.echo(shown(f"{unclear.message}. {unclear.choices}"))
     while True:
-        chosen = click.prompt("Production branch")
+        chosen = answer("Production branch")
         try:
             return register(registry, path, name, chosen, grace, retention)
         except UsageError as error:

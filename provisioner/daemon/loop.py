@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ from provisioner.registry.store import Registry
 from provisioner.system import inbox
 from provisioner.system.file_lock import try_lock
 from provisioner.system.home import Home
-from provisioner.system.service_thread import keep_running
+from provisioner.system.service_thread import ServiceThread, keep_running
+from provisioner.system.signals import SignalPipe
 
 LISTEN_SECONDS = 10.0  # how often to check the thread that receives events, and for dev servers that were killed
 QUIET_SECONDS = 1.0  # without events for this long, create databases ahead
@@ -65,7 +67,7 @@ class Daemon:
         self._queue: queue.SimpleQueue[AppId | RefEvents | Push | Looked | None] = queue.SimpleQueue()
         self._heard: set[AppId] = set()
         self._apps: dict[AppId, WatchedApp] = {}
-        self._stopping = False
+        self._stopping = threading.Event()
         self._inbox_watched = False
         self._short: dict[InstanceId, int] = {}
         self._restock = False
@@ -83,15 +85,16 @@ class Daemon:
         if lock is None:
             raise LockTimeout(f"a daemon is already running for {self.home.path}", "Stop it first, or let it work")
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._stop)
+            self._signals = SignalPipe(signal.SIGTERM, signal.SIGINT)
+            ServiceThread("signals", self._stop_when_asked).start()
             with Registry.open(self.home, create=True) as registry:
                 self._run(registry)
         finally:
             os.close(lock)
 
-    def _stop(self, *_: object) -> None:
-        self._stopping = True
+    def _stop_when_asked(self) -> None:
+        self._signals.wait()
+        self._stopping.set()
         self._queue.put(None)
 
     def _run(self, registry: Registry) -> None:
@@ -110,7 +113,7 @@ class Daemon:
             quorum_monitor.start()
             limits.start()
             self.log("info", "watching", apps=len(self._apps), home=self.home.path, pid=os.getpid())
-            keep_running("daemon", partial(self._loop, registry), self._rest)
+            keep_running("daemon", partial(self._loop, registry), self._stopping.wait)
         finally:
             hooks.close()
             quorum_monitor.close()
@@ -130,14 +133,9 @@ class Daemon:
             self.log("warning", "stopped before all work had ended; the next start repeats it")
 
     def _loop(self, registry: Registry) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._wait(registry)
             self._work(registry)
-
-    def _rest(self, seconds: float) -> bool:
-        """After a failure. It waits for no event, because a signal handler must not need a lock that this thread holds."""
-        time.sleep(seconds)
-        return self._stopping
 
     # called by other threads
 
@@ -262,7 +260,7 @@ class Daemon:
     def _work(self, registry: Registry) -> None:
         now = time.monotonic()
         for app_id, watched in list(self._apps.items()):
-            if self._stopping:
+            if self._stopping.is_set():
                 break
             if watched.changes >= MANY and not watched.deaf:
                 self._watcher.remove(app_id)

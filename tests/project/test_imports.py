@@ -155,9 +155,9 @@ def test_client_and_server_of_a_protocol_do_not_know_each_other() -> None:
 
 
 def test_kv_can_be_used_alone() -> None:
-    """But for the guard of threads, waits, and a flag of files, which import nothing else."""
+    """But for the guard of threads, waits, signals, and a flag of files, which import nothing else."""
     others = {(a, b) for a, b in _arrows() if a.startswith("kv.") and not b.startswith("kv")}
-    alone = {"system.service_thread", "system.backoff", "system.in_place"}
+    alone = {"system.service_thread", "system.backoff", "system.in_place", "system.signals"}
     assert {b for _, b in others} == alone
     assert {b for a, b in _arrows() if a in alone} <= alone
 

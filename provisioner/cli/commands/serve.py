@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ from provisioner.environment import env_files
 from provisioner.kv.stores.postgres.pool_limits import POOL
 from provisioner.registry.home import replica
 from provisioner.registry.store import Registry
+from provisioner.system.signals import SignalPipe
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -121,10 +121,8 @@ def serve(log_format: str, **options: Any) -> None:
     On a terminal it prints a link that logs in to the dashboard, once; 'provisioner dashboard' creates more. /healthz and
     /readyz report its health, and /metrics has counters for Prometheus.
     """
-    stopped = threading.Event()
-    server = _server(log_in(log_format), options, stopped.set)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+    stopped = SignalPipe(signal.SIGTERM, signal.SIGINT)
+    server = _server(log_in(log_format), options, stopped.tell)
     server.start()
     _greet(server)
     try:

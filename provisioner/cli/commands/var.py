@@ -117,8 +117,7 @@ def _file(path: str) -> dict[str, str]:
 
 def _asked(name: str, count: int) -> str:
     if standard_input.can_ask():
-        value: str = click.prompt(name, hide_input=True)
-        return value
+        return standard_input.answer(name, hidden=True)
     if count > 1:
         raise UsageError(f"{name} has no value", "Use NAME=VALUE; only a single NAME is read from standard input")
     text = standard_input.value("a value", f"To set an empty value: provisioner var set {name}=")

@@ -28,6 +28,7 @@ from provisioner.kv.model import (
 )
 from provisioner.kv.rules.queue import Dispatcher
 from provisioner.kv.store import Store
+from provisioner.system.signals import wait_for
 
 _REMOTE_ROOM, _REMOTE_STORE = (
     "provisioner.connect.client.store",
@@ -225,7 +226,7 @@ class KvWatch:
 
     def __next__(self) -> list[KvEntry[Any]]:
         while not self._closed and self._watching.keys:
-            self._woken.wait()
+            wait_for(self._woken)
             self._woken.clear()
             if self._closed:
                 break

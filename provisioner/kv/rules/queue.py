@@ -18,6 +18,7 @@ from provisioner.kv.errors import Closed, KvError
 from provisioner.kv.model import Enqueue, Message
 from provisioner.kv.store import Store
 from provisioner.system.service_thread import ServiceThread
+from provisioner.system.signals import wait_for
 
 DEADLINE: Final = 5_000  # milliseconds after which a message without a renewal was abandoned
 PATIENCE: Final = 60_000  # milliseconds for messages that Deno holds, which renews nothing; it too looks once a minute
@@ -180,7 +181,7 @@ class Dispatcher:
                 self._handle(message, handler)
                 renewer.remove(message)
             if not messages:
-                self._woken.wait(min(seconds_until(self._clock(), due, deadline), LONGEST_WAIT))
+                wait_for(self._woken, min(seconds_until(self._clock(), due, deadline), LONGEST_WAIT))
 
     def _handle(self, message: Message, handler: Callable[[Any], object]) -> None:
         success = False
