@@ -10,6 +10,9 @@ from typing import Any, TextIO
 
 import click
 
+from provisioner.system.config_file import color_of
+from provisioner.system.home import home_directory
+
 COLORS = ("auto", "always", "never")
 
 
@@ -47,13 +50,19 @@ def explain(text: str, level: int = 1) -> None:
 
 
 def colored(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
-    """Are colors shown there? An option goes before the environment; https://no-color.org, https://force-color.org"""
+    """Are colors shown there? An option goes before the environment, and that before config.toml.
+
+    https://no-color.org, https://force-color.org
+    """
     wanted = settings().color or environ.get("PROVISIONER_COLOR", "auto")
     if wanted != "auto" and wanted in COLORS:
         return wanted == "always"
     if environ.get("NO_COLOR") or environ.get("TERM") in ("dumb", "unknown"):
         return False
-    return bool(environ.get("FORCE_COLOR")) or stream.isatty()
+    if environ.get("FORCE_COLOR"):
+        return True
+    configured = color_of(home_directory(dict(environ)))
+    return configured == "always" if configured in ("always", "never") else stream.isatty()
 
 
 def add_common_options(command: click.Command) -> click.Command:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli.context import json_wanted
+from provisioner.cli.options.server_options import in_environment
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.errors import summary
 from provisioner.core.naming import shown
@@ -32,7 +33,11 @@ def log_option(command: _Command) -> _Command:
     )(logging)
     formats = click.Choice(["text", "json"])
     return click.option(  # type: ignore[return-value]
-        "--log-format", type=formats, default="text", help="The format of the log on standard error."
+        "--log-format",
+        type=formats,
+        default="text",
+        help="The format of the log on standard error.",
+        **in_environment("--log-format"),
     )(short)
 
 

@@ -6,15 +6,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from provisioner.cli.context import made_home, with_options
+from provisioner.cli.context import made_home
 from provisioner.cli.log_format import Log, log_in, log_option
+from provisioner.cli.options.config_file import ConfiguredCommand
+from provisioner.cli.options.server_options import preview_options, server_options
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import UsageError
-from provisioner.core.host_names import DOMAIN, PORT, is_host_name
+from provisioner.core.host_names import is_host_name
 from provisioner.dashboard.web import login_codes
 from provisioner.environment import env_files
 from provisioner.kv.stores.postgres.pool_limits import POOL
@@ -22,90 +24,8 @@ from provisioner.registry.home import replica
 from provisioner.registry.store import Registry
 from provisioner.system.signals import SignalPipe
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "--host": {"default": "127.0.0.1", "show_default": True, "help": "The address to listen on."},
-    "--port": {
-        "default": 4512,
-        "show_default": True,
-        "type": click.IntRange(0, 65535),
-        "help": "The port; 0: any free port.",
-    },
-    "--tls-cert": {"metavar": "FILE", "help": "Use TLS with this certificate (PEM, with its chain)."},
-    "--tls-key": {"metavar": "FILE", "help": "Its key (PEM, PKCS#8)."},
-    "--insecure-bind": {"is_flag": True, "help": "Accept connections from other machines without TLS."},
-    "--public-url": {"metavar": "URL", "help": "URL that clients connect to, if the server is behind a proxy."},
-    "--access-log": {"is_flag": True, "help": "Log every request, not only refused ones."},
-    "--max-connections": {
-        "default": 4096,
-        "show_default": True,
-        "type": click.IntRange(16),
-        "help": "The most connections at the same time.",
-    },
-    "--max-connections-per-address": {
-        "type": click.IntRange(8),
-        "help": "The most connections from one address. Default: three quarters of all.",
-    },
-    "--max-databases": {
-        "type": click.IntRange(16),
-        "help": "The most open databases. Default: 4096, or what the limit on open files allows.",
-    },
-    "--pool-size": {
-        "default": POOL.most,
-        "show_default": True,
-        "type": click.IntRange(4),
-        "help": "The most connections to each PostgreSQL server that stores Deno KV databases.",
-    },
-    "--pool-per-database": {
-        "default": POOL.each,
-        "show_default": True,
-        "type": click.IntRange(1),
-        "help": "The most connections to one database.",
-    },
-    "--no-dashboard": {"is_flag": True, "help": "Serve no web pages, only KV Connect."},
-}
-
-
-_PREVIEW_OPTIONS: dict[str, dict[str, Any]] = {
-    "--preview-port": {
-        "default": PORT,
-        "show_default": True,
-        "type": click.IntRange(0, 65535),
-        "envvar": "PROVISIONER_PREVIEW_PORT",
-        "help": "The port of the apps' URLs; 0: run no apps.",
-    },
-    "--domain": {
-        "default": DOMAIN,
-        "show_default": True,
-        "envvar": "PROVISIONER_DOMAIN",
-        "help": "The domain of the apps' URLs: BRANCH.APP.DOMAIN.",
-    },
-    "--max-apps": {
-        "default": 20,
-        "show_default": True,
-        "type": click.IntRange(1),
-        "help": "Processes of apps at a time. The app that was used the longest ago sleeps when another one has to start.",
-    },
-    "--preview-tls": {
-        "type": click.Choice(["off", "files", "local", "acme"]),
-        "help": "Certificates of the apps' URLs: those of --tls-cert, of an authority in this home, or of an ACME authority."
-        " Default: those of --tls-cert, if it is given.",
-    },
-    "--acme-email": {"metavar": "EMAIL", "help": "Whom the ACME authority writes to."},
-    "--acme-directory": {"metavar": "URL", "help": "Another ACME authority than Let's Encrypt."},
-}
-
-
-def server_options(command: _Command) -> _Command:
-    return with_options(command, _OPTIONS)
-
-
-def preview_options(command: _Command) -> _Command:
-    return with_options(command, _PREVIEW_OPTIONS)
-
-
-@click.command()
+@click.command(cls=ConfiguredCommand)
 @server_options
 @click.option(
     "--beside",
@@ -133,7 +53,7 @@ def serve(log_format: str, **options: Any) -> None:
     server.must_have_lived()
 
 
-@click.command()
+@click.command(cls=ConfiguredCommand)
 @server_options
 @preview_options
 @log_option

@@ -6,9 +6,10 @@ import click
 
 from provisioner.cli.context import made_home
 from provisioner.cli.log_format import log_in, log_option
+from provisioner.cli.options.config_file import ConfiguredCommand
 
 
-@click.command()
+@click.command(cls=ConfiguredCommand)
 @log_option
 def watch(log_format: str) -> None:
     """Run the daemon: watch refs and reconcile changes.

@@ -12,7 +12,9 @@ import click
 from provisioner.cli.commands.doctor.databases import not_assigned, unregistered
 from provisioner.cli.commands.doctor.deep import deep as read_all
 from provisioner.cli.commands.doctor.processes import Finding, daemon_state, registry_lock, server_state
+from provisioner.cli.commands.serve import up
 from provisioner.cli.context import any_home, json_option, looks, print_json
+from provisioner.cli.options import config_file
 from provisioner.core.clock import now_ms
 from provisioner.core.counts import counted, verb
 from provisioner.core.errors import ProvisionerError
@@ -87,6 +89,7 @@ def _findings(home: Home, *, deep: bool = False) -> Iterator[Finding]:
         yield "home", False, str(error)
         return
     yield _looked_at("home", look_at(home.path))
+    yield from config_file.finding(home.path, up)
     yield from _followed(home)
     try:
         registry = Registry.open(home, busy_seconds=_PATIENCE_SECONDS)

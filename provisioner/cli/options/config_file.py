@@ -1,0 +1,91 @@
+"""Commands whose options can be in `config.toml`: `up`, `serve`, and `watch`.
+
+An option wins over its environment variable, that over this file, and this over the default. Only the home has such a file:
+anyone who can push can change the files of a repository.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from provisioner.cli.options.server_options import PREVIEW_OPTIONS, SERVER_OPTIONS
+from provisioner.core.counts import counted
+from provisioner.core.errors import UsageError
+from provisioner.core.nearest import nearest
+from provisioner.system.config_file import COLOR, path_of, table
+from provisioner.system.home import home_directory
+
+KNOWN = frozenset(name.removeprefix("--") for name in (*SERVER_OPTIONS, *PREVIEW_OPTIONS, "--log-format", COLOR))
+
+
+def read(home: str, command: click.Command) -> dict[str, Any]:
+    """The file's values by the names of the command's parameters; empty if there is no file. Raises UsageError."""
+    path = path_of(home)
+    options = {str(each.name): each for each in command.params if isinstance(each, click.Option)}
+    found: dict[str, Any] = {}
+    for key, value in table(path).items():
+        if key not in KNOWN:
+            near = nearest(key, set(KNOWN))
+            raise UsageError(f"{path} has an unknown option {key!r}", "See: provisioner up --help", candidates=near)
+        name = key.replace("-", "_")
+        if name in options:
+            _must_fit(path, key, options[name], value)
+            found[name] = value
+    return found
+
+
+def _must_fit(path: str, key: str, option: click.Option, value: object) -> None:
+    if option.is_flag != isinstance(value, bool) or isinstance(value, dict | list):
+        kind = "true or false" if option.is_flag else "one value"
+        raise UsageError(f"{path}: {key} takes {kind}, not {value!r}", "Correct it, or remove the line")
+    try:
+        option.type_cast_value(click.Context(click.Command("config")), value)
+    except click.BadParameter as error:
+        raise UsageError(f"{path}: {key}: {error.message.rstrip('.')}", "Correct it, or remove the line") from error
+
+
+def finding(home: str, command: click.Command) -> Iterator[tuple[str, bool, str]]:
+    """For `doctor`: whether the command can use the file, if there is one."""
+    try:
+        if os.path.exists(path_of(home)):
+            yield "config", True, f"{path_of(home)} has {counted(len(read(home, command)), 'option')}"
+    except UsageError as error:
+        yield "config", False, str(error)
+
+
+class _Defaults(Mapping[str, Any]):
+    """The file's values, which are read when click looks up the first one: not for --help."""
+
+    def __init__(self, command: click.Command) -> None:
+        self._command = command
+        self._read: dict[str, Any] | None = None
+
+    def _values(self) -> dict[str, Any]:
+        if self._read is None:
+            self._read = read(home_directory(os.environ), self._command)
+        return self._read
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values())
+
+    def __len__(self) -> int:
+        return len(self._values())
+
+
+class ConfiguredCommand(click.Command):
+    """A command whose options can be in `config.toml`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.default_map = _Defaults(self)  # type: ignore[assignment]
+        return super().parse_args(ctx, args)
+
+    def get_help(self, ctx: click.Context) -> str:
+        ctx.default_map = None  # it shows the defaults of the options, whatever is in the file
+        return super().get_help(ctx)
