@@ -19,7 +19,8 @@ class ProvisionerError(Exception):
         self.hint = hint
         self.candidates = tuple(candidates)
         meant = f"Did you mean {' or '.join(candidates)}?" if candidates and self.suggests else ""
-        super().__init__(" ".join(part for part in (f"{message}." if hint or meant else message, meant, hint) if part))
+        ended = message if message.endswith((".", "?")) else f"{message}."
+        super().__init__(" ".join(part for part in (ended if hint or meant else message, meant, hint) if part))
 
 
 class NotConfirmed(ProvisionerError):  # noqa: N818

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-from support import ok, shop
+from support import ok, provisioner, shop
 from terminal_session import terminal
 
 PRODUCTION = {
@@ -63,6 +64,15 @@ def test_data_of_a_branch_is_lost_after_a_yes(repo: Path) -> None:
         assert question.endswith("[y/N]: "), (name, question)
         assert "provisioner: not confirmed. Nothing was changed" in after, (name, after)
         assert after.endswith("ended with 1"), (name, after)
+
+
+def test_without_a_terminal_only_yes_answers_and_the_error_reads_as_sentences(repo: Path) -> None:
+    for name, words in {"database archive": ("main",), "database load": ("login", "dump", "--replace")}.items():
+        refused = provisioner(repo, *name.split(" "), *words)
+        assert refused.returncode == 1
+        assert re.fullmatch(
+            r"provisioner: confirmation required: [^?]+\?( [^.]+\.)? Add --yes to skip the prompt\n", refused.stderr
+        ), refused.stderr
 
 
 def test_yes_answers_both_kinds(repo: Path) -> None:
