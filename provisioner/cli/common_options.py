@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import click
 
-from provisioner.system.config_file import color_of
+from provisioner.cli.options.config_table import color_of
 from provisioner.system.home import home_directory
 
 COLORS = ("auto", "always", "never")

@@ -1,7 +1,7 @@
 """Commands whose options can be in `config.toml`: `up`, `serve`, and `watch`.
 
-An option wins over its environment variable, that over this file, and this over the default. Only the home has such a file:
-anyone who can push can change the files of a repository.
+An option wins over its environment variable, that over this file, and this over the default. Only the home has such a file,
+because every push can change the files of a repository.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 
+from provisioner.cli.options.config_table import COLOR, path_of, table
 from provisioner.cli.options.server_options import PREVIEW_OPTIONS, SERVER_OPTIONS
 from provisioner.core.counts import counted
 from provisioner.core.errors import UsageError
 from provisioner.core.nearest import nearest
-from provisioner.system.config_file import COLOR, path_of, table
 from provisioner.system.home import home_directory
 
 KNOWN = frozenset(name.removeprefix("--") for name in (*SERVER_OPTIONS, *PREVIEW_OPTIONS, "--log-format", COLOR))

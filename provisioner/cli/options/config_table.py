@@ -16,7 +16,7 @@ def path_of(home: str) -> str:
 
 
 def color_of(home: str) -> str | None:
-    """The file's setting for colors; None if it has none, or cannot be read: a color is no reason to refuse a command."""
+    """The file's setting for colors; None if it has none, or cannot be read: no command is refused because of a color."""
     if not os.path.exists(path_of(home)):
         return None
     try:
