@@ -47,7 +47,9 @@ class InstanceMark:
 class Owner:
     """The database `database_id` is that of this timeline of this app, on this instance of this home.
 
-    `branch` is raw as git has it; of a preview it is the commit's id. `created_at` in milliseconds since 1970.
+    `branch` is raw as git has it; of a preview it is the commit's id. `created_at` in milliseconds since 1970. `lineage` tells
+    the branch from others of its name (see `provisioner.git.lineage`); None in records of older versions. `generation` is that
+    of the credentials. `orphaned`: the timeline has the database, and its branch must not get it.
     """
 
     instance: InstanceMark
@@ -60,6 +62,9 @@ class Owner:
     database_id: DatabaseId
     name: str
     created_at: int
+    lineage: str | None = None
+    generation: int = 0
+    orphaned: bool = False
 
     @property
     def timeline(self) -> bytes:
@@ -81,8 +86,15 @@ class Owner:
                     "branch": os.fsdecode(self.branch),
                     "production": self.production,
                     "preview": self.preview,
+                    "lineage": self.lineage,
                 },
-                "database": {"id": self.database_id, "name": self.name, "created_at": self.created_at},
+                "database": {
+                    "id": self.database_id,
+                    "name": self.name,
+                    "created_at": self.created_at,
+                    "generation": self.generation,
+                    "orphaned": self.orphaned,
+                },
             }
         )
 
@@ -95,6 +107,7 @@ class Owner:
         try:
             read = json.loads(text)
             app, timeline, database = read["app"], read["timeline"], read["database"]
+            lineage = timeline.get("lineage")
             return cls(
                 mark,
                 AppId(str(app["id"])),
@@ -106,8 +119,11 @@ class Owner:
                 DatabaseId(str(database["id"])),
                 str(database["name"]),
                 int(database["created_at"]),
+                None if lineage is None else str(lineage),
+                int(database.get("generation", 0)),
+                bool(database.get("orphaned", False)),
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
 

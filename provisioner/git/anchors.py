@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from provisioner.core.ids import AppId
@@ -138,11 +138,10 @@ def _link(path: bytes, link: bytes) -> bool:
     return True
 
 
-def remove_other_anchors(common_dir: bytes, app_id: AppId, kept: Collection[str]) -> None:
-    """Remove all anchors but those of the lineages that are `kept`. The caller holds the app's lock."""
+def drop_anchors(common_dir: bytes, app_id: AppId, lineages: Iterable[str]) -> None:
+    """Remove the anchors of these lineages. The caller holds the app's lock."""
     directory = anchors_directory(common_dir, app_id)
-    names = {anchor_name(lineage) for lineage in kept} | {_HEAD, _NEXT_HEAD}
-    for name in _anchors(common_dir, app_id).keys() - names:
+    for name in {anchor_name(lineage) for lineage in lineages} - {""}:
         _unlink(os.path.join(directory, os.fsencode(name)))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from provisioner.core.errors import UnreadableRepository
 from provisioner.core.model import App
-from provisioner.git.anchors import Sight, head_goes_on, last_words, left_at, log_births, look, remove_other_anchors
+from provisioner.git.anchors import Sight, drop_anchors, head_goes_on, last_words, left_at, log_births, look
 from provisioner.git.lineage import anchor_name
 from provisioner.git.reflog import BranchLog, in_reftable, read_logs
 from provisioner.git.refs import read_branches, still_there
@@ -36,13 +36,16 @@ class Identities:
     renewed: frozenset[bytes] = frozenset()
 
 
-def identities(app: App, known: Sequence[Lineage], marks: Set[str], expected: Set[bytes]) -> Identities:
+def identities(
+    app: App, known: Sequence[Lineage], marks: Set[str], expected: Set[bytes], *, watched: bool = True
+) -> Identities:
     """Look at an app's branches. `known` are those at the last look, of which the `expected` are looked up by their names
-    if a listing misses them; `marks` are renames that were followed before there were lineages.
+    if a listing misses them; `marks` are renames that were followed before there were lineages. Not `watched`: they are known
+    from an earlier look, and all logs may have been rewritten since.
 
     Raises `UnreadableRepository`.
     """
-    seen = _Observation(app, known, marks, expected)
+    seen = _Observation(app, known, marks, expected, watched=watched)
     if seen.sight is None:
         return Identities(seen.branches)
     if seen.at_rest:
@@ -68,8 +71,10 @@ class _Moment:
 
 
 class _Observation:
-    def __init__(self, app: App, known: Sequence[Lineage], marks: Set[str], expected: Set[bytes]) -> None:
-        self.app, self.known, self.marks, self.expected = app, known, marks, expected
+    def __init__(
+        self, app: App, known: Sequence[Lineage], marks: Set[str], expected: Set[bytes], *, watched: bool
+    ) -> None:
+        self.app, self.known, self.marks, self.expected, self.watched = app, known, marks, expected, watched
         self.names = {item.branch: item for item in known}
         moment = self._steady()
         self.branches, self.sight, self.logs = moment.branches, moment.sight, moment.logs
@@ -99,6 +104,8 @@ class _Observation:
     def _moment(self) -> _Moment:
         branches = stable_branches(self.app, self.expected)
         sight = look(self.app.git_dir, self.app.id)
+        if sight is not None and not self.watched:
+            sight = replace(sight, whole=False)
         if sight is None and any(item.lineage for item in self.known):
             sight = Sight({}, frozenset(), {}, whole=False)  # it kept logs, and all of them are gone
         logs = read_logs(self.app.git_dir, branches) if sight and in_reftable(self.app.git_dir) else {}
@@ -139,7 +146,7 @@ class _Observation:
             whole,
             self.marks,
             log_births(self.app.git_dir, loose) if rewritten else {},
-            rewritten and head_goes_on(self.app.git_dir, self.app.id),
+            rewritten and self.watched and head_goes_on(self.app.git_dir, self.app.id),
         )
         return ownership(known, evidence)
 
@@ -225,10 +232,17 @@ def anchored(registry: Registry, app: App) -> bool:
     )
 
 
-def remove_unused_anchors(registry: Registry, app: App) -> None:
-    """Remove those that no timeline uses any longer. The caller holds the app's lock."""
-    kept = registry.timelines_where("app_id = ? and lineage <> ''", app.id)
-    remove_other_anchors(app.git_dir, app.id, {item.lineage for item in kept})
+def known_lineages(registry: Registry, app: App) -> set[str]:
+    """Those of all timelines of an app."""
+    return {item.lineage for item in registry.timelines_where("app_id = ? and lineage <> ''", app.id)}
+
+
+def remove_unused_anchors(registry: Registry, app: App, before: Set[str]) -> None:
+    """Remove those of the lineages that the registry had `before` and has no longer. The caller holds the app's lock.
+
+    All others stay: an owner record may name one that the registry does not know, as it was lost or is an older one.
+    """
+    drop_anchors(app.git_dir, app.id, before - known_lineages(registry, app))
 
 
 def stable_branches(app: App, expected: Set[bytes]) -> dict[bytes, str]:

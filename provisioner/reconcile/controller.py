@@ -17,7 +17,7 @@ from provisioner.reconcile.apply.apply_renames import follow
 from provisioner.reconcile.apply.isolation import each_alone, problem_of
 from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.apply.ownership import settle_owners
-from provisioner.reconcile.branch_identity import anchored, remove_unused_anchors
+from provisioner.reconcile.branch_identity import anchored, known_lineages, remove_unused_anchors
 from provisioner.reconcile.branch_observation import observe_branches
 from provisioner.reconcile.changes.move_recovery import settle_moves
 from provisioner.reconcile.changes.replace import settle
@@ -141,12 +141,13 @@ def _passes(registry: Registry, app: App, request: _Request) -> Outcome | list[M
             return unkept
         if not step.actions:
             return Outcome(done, step.next_at, whole=whole)
+        before = known_lineages(registry, current) if any(map(_changes_lineages, step.actions)) else None
         if renamed := [action for action in step.actions if isinstance(action, RenameTimeline)]:
             follow(registry, current, renamed, now)
         applier = Applier(registry, current, now, request.cause, request.progress, request.give_way)
         applier.apply([action for action in step.actions if not isinstance(action, RenameTimeline)])
-        if any(isinstance(action, Orphan | RenameTimeline) or _has_new_lineage(action) for action in step.actions):
-            remove_unused_anchors(registry, current)
+        if before is not None:
+            remove_unused_anchors(registry, current, before)
         done += len(step.actions) - applier.left
         if applier.left:
             return Outcome(done, now, cut=True, whole=whole)
@@ -167,8 +168,9 @@ def _look_at_branches(registry: Registry, app: App, request: _Request) -> Plan |
     return None if new and not queries.has_room(registry, app, new) else found
 
 
-def _has_new_lineage(action: Action) -> bool:
-    return isinstance(action, UpdateTimeline) and action.lineage != action.timeline.lineage
+def _changes_lineages(action: Action) -> bool:
+    new = isinstance(action, UpdateTimeline) and action.lineage != action.timeline.lineage
+    return new or isinstance(action, Orphan | RenameTimeline)
 
 
 def _leads_to_nothing(action: Action) -> bool:

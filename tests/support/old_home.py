@@ -52,6 +52,8 @@ def back_to_version_22(registry: Path) -> None:
             )
         connection.execute("drop table instance_move")
         connection.execute("drop table instance_left")
+        for trigger in ("lineage_owner", "generation_owner", "hold_owner"):
+            connection.execute(f"drop trigger {trigger}")
         for name, _ in MIGRATIONS[22:]:
             assert connection.execute("delete from _sqlite_migrations where name = ?", (name,)).rowcount == 1
         connection.commit()

@@ -121,7 +121,9 @@ def lost(location: str, database_ids: Iterable[DatabaseId]) -> set[DatabaseId]:
 
 
 def _stored(database_id: DatabaseId, archived: bool, directory: str) -> StoredDatabase:
-    return StoredDatabase(database_id, archived, directory, Owner.parse(_read(os.path.join(directory, OWNER_NAME))))
+    owner = Owner.parse(_read(os.path.join(directory, OWNER_NAME)))
+    copied = owner is not None and owner.database_id != database_id  # with its record: that is of the other one
+    return StoredDatabase(database_id, archived, directory, None if copied else owner)
 
 
 def stored(location: str, known: Callable[[], Collection[str]]) -> list[StoredDatabase]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from provisioner.core.clock import now_ms
@@ -14,11 +15,13 @@ from provisioner.core.model import App, Instance, Timeline
 from provisioner.core.naming import BRANCH_PREFIX, PREVIEW_PREFIX, PRODUCTION, shown
 from provisioner.core.owner import InstanceMark, Owner
 from provisioner.git.repository_id import app_ids
-from provisioner.operations.proposal import ProgressReporter, Proposal
+from provisioner.operations.proposal import ProgressReporter, Proposal, Warned
 from provisioner.operations.reconcile_now import run
+from provisioner.reconcile.apply.locks import app_locked
 from provisioner.reconcile.changes import found_databases as changes
-from provisioner.reconcile.changes.found_databases import Found
+from provisioner.reconcile.changes.found_databases import Found, Withheld
 from provisioner.reconcile.controller import reconcile
+from provisioner.reconcile.found_owners import must_have_owner, present_owners
 from provisioner.registry.home import owners
 from provisioner.registry.queries import SHORTEST_ID
 from provisioner.registry.store import Registry
@@ -50,7 +53,7 @@ def of_timeline(registry: Registry, app: App, timeline: Timeline) -> list[Found]
     return [
         each
         for each in _all(registry)
-        if each.owner is not None and each.owner.timeline == timeline.name and _is_of(app, each.owner)
+        if each.owner is not None and each.owner.timeline == timeline.name and _is_of(registry, app, each.owner)
     ]
 
 
@@ -62,23 +65,48 @@ def take_back(registry: Registry, found: Sequence[Found], *, named: bool = False
 
     def do(reporter: ProgressReporter) -> Iterator[str]:
         troubles: list[ProvisionerError] = []
-        for app in () if named else apps:  # so that branches renamed in the meantime have their new names
-            reconcile(registry, app, now_ms(), "database recover")
-        for app, each in pairs:
-            try:
-                changes.take_back(registry, app, each, now_ms())
-            except ProvisionerError as error:
-                troubles.append(error)
         for app in apps:
+            if not named:  # so that branches renamed in the meantime have their new names
+                reconcile(registry, app, now_ms(), "database recover")
+            troubles += _take_back(registry, app, [each for other, each in pairs if other.id == app.id], named=named)
             run(registry, app, "database recover", reporter)
         for _, each in pairs:
             database = registry.database(each.id)
             if database is not None and database.timeline_id:
                 yield f"{database.name} is {database.status}"
+        yield from (Warned(error) for error in troubles[1:])
         if troubles:
             raise troubles[0]
 
     return Proposal(do)
+
+
+def _take_back(registry: Registry, app: App, found: Sequence[Found], *, named: bool) -> list[ProvisionerError]:
+    """What went wrong with some of an app's: the others are recovered all the same."""
+    troubles = []
+    with app_locked(registry, app):
+        there = _of_app(registry, app)
+        chosen = {each.id: each.owner for each in found if each.owner is not None}
+        decisions = chosen if named else present_owners(registry, app, there)
+        unknown = {each.id for each in there}
+        for each in found:
+            if not named and each.id not in unknown:
+                continue  # the registry has followed its branch in the meantime
+            try:
+                must_have_owner(decisions, each, app)
+                changes.take_back(registry, app, each, decisions, now_ms())
+            except ProvisionerError as error:
+                troubles.append(error)
+    return troubles
+
+
+def _of_app(registry: Registry, app: App) -> list[Found]:
+    """All that say that they are of this app. An instance that does not answer contributes nothing."""
+    found = []
+    for instance in registry.instances():
+        with suppress(StorageFailed):
+            found += everything(registry, instance)
+    return [each for each in found if each.owner is not None and _is_of(registry, app, each.owner)]
 
 
 def take_back_all(registry: Registry) -> Proposal:
@@ -93,8 +121,8 @@ def take_back_all(registry: Registry) -> Proposal:
 
 
 def named_for(registry: Registry, found: Found, app: App, name: str) -> Found:
-    """One without an owner record, for this timeline of the app. Raises UsageError."""
-    if found.owner is not None:
+    """One that does not say whose it is, or is withheld, for this timeline of the app. Raises UsageError."""
+    if found.owner is not None and not _is_withheld(registry, found):
         raise UsageError(f"database {found.id} belongs to {shown(found.owner.timeline)}", "Omit --to")
     raw = os.fsencode(name)
     production = raw in (PRODUCTION, app.production)
@@ -113,7 +141,13 @@ def named_for(registry: Registry, found: Found, app: App, name: str) -> Found:
         name="",
         created_at=now_ms(),
     )
-    return replace(found, stored=replace(found.stored, owner=owner))
+    return replace(found, stored=replace(found.stored, owner=owner), recorded=found.owner)
+
+
+def _is_withheld(registry: Registry, found: Found) -> bool:
+    app = changes.app_of(registry, found)
+    with app_locked(registry, app):
+        return isinstance(present_owners(registry, app, _of_app(registry, app)).get(found.id), Withheld)
 
 
 def app_id_of(registry: Registry, common_dir: bytes) -> AppId | None:
@@ -151,8 +185,8 @@ def learn_aliases(registry: Registry, instance: Instance) -> None:
             owners.add_alias(registry, old_id, apps[repository])
 
 
-def _is_of(app: App, owner: Owner) -> bool:
-    return owner.app_id == app.id or owner.repository == app.git_dir
+def _is_of(registry: Registry, app: App, owner: Owner) -> bool:
+    return owner.app_id in owners.app_ids(registry, app.id) or owner.repository == app.git_dir
 
 
 def _all(registry: Registry) -> Iterator[Found]:

@@ -155,4 +155,6 @@ def disagreement(there: StoredDatabase, known: RecordedOwner, *, live: bool) -> 
     """What a database says of itself that the registry does not; empty if nothing."""
     if (said := there.owner) is not None and not known.admits(said):
         return f"it belongs to {shown(said.timeline)} of app {said.app}, according to its owner record"
+    if said is not None and known.revoked(said):
+        return "its credentials were revoked, according to its owner record, and the registry does not know that"
     return "it is in use, though the registry has it as archived" if not live and not there.archived else ""

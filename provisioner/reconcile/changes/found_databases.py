@@ -1,17 +1,19 @@
 """Recovering databases that are stored but missing from the registry, or recorded there for another timeline.
 
-The registry was lost, or is older than the data. The owner record beside the data is newer, so it decides.
+The registry was lost, or is older than the data. The owner record beside the data is newer, so it decides, unless git shows
+that its branch has changed since: see `found_owners`.
 """
 
 from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from provisioner.core.errors import NotResolved, ProvisionerError
 from provisioner.core.ids import DatabaseId, TimelineId
-from provisioner.core.model import App, Database, Instance, Intent, Status, Timeline
+from provisioner.core.model import App, Database, Hold, Instance, Intent, Status, Timeline
 from provisioner.core.naming import shown
 from provisioner.core.owner import Owner
 from provisioner.engines.catalog import engine_of
@@ -28,11 +30,13 @@ from provisioner.registry.store import Registry
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A stored database on an instance, storing at one end if it is being moved. `known`: its row, which is not true."""
+    """A stored database on an instance, storing at one end if it is being moved. `known`: its row, which is not true.
+    `recorded`: its owner record, if a person has chosen another owner."""
 
     instance: Instance
     stored: StoredDatabase
     known: Database | None = None
+    recorded: Owner | None = None
 
     @property
     def id(self) -> DatabaseId:
@@ -41,6 +45,12 @@ class Found:
     @property
     def owner(self) -> Owner | None:
         return self.stored.owner
+
+
+class Withheld(str):
+    """Why no timeline gets a database."""
+
+    __slots__ = ()
 
 
 def unregistered(registry: Registry, instance: Instance) -> list[Found]:
@@ -95,40 +105,82 @@ def disconnect(registry: Registry, instance: Instance, now: int) -> list[str]:
     return told
 
 
-def take_back(registry: Registry, app: App, found: Found, now: int) -> Database:
-    """Register it for the timeline that it says it is of. What reconciling makes of it is the next step.
+def take_back(
+    registry: Registry, app: App, found: Found, owners_now: Mapping[DatabaseId, Owner | Withheld], now: int
+) -> Database:
+    """Register it for its owner among the present ones. What reconciling makes of it is the next step. The caller holds the
+    app's lock, and has found out that it isn't withheld.
 
     Credentials that were injected for it become invalid: the registry that recorded revocations is gone. Raises
     ProvisionerError if that timeline has another live database.
     """
-    with app_locked(registry, app), registry.change():
+    with registry.change():
         current = registry.database(found.id)
         if current is not None and current.status is not Status.PURGED:
             if not disowned(registry, registry.instance_of(current.instance_id), [found.id]):
                 return current  # it was recovered in the meantime
             found = replace(found, known=current)
-        return _take_back(registry, app, found, now, frozenset())
+        return _Recovery(registry, app, owners_now, now).take_back(found, frozenset())
 
 
-def _take_back(registry: Registry, app: App, found: Found, now: int, under_way: frozenset[DatabaseId]) -> Database:
-    """`under_way` are those that had to go elsewhere before, and make room themselves."""
-    owner = found.owner
-    assert owner is not None  # noqa: S101 - the caller has found out the owner
-    timeline = _timeline(registry, app, owner, now)
-    if found.known is not None:  # it is not where it was, so that what belongs there has room
-        registry.save_databases([replace(found.known, status=Status.ARCHIVED)])
-    _make_room(registry, app, timeline, found, now, under_way | {found.id})
-    name = name_of(app, timeline, found.instance, registry.first_assigned(app.id))
-    row = replace(_row(found, owner, now, app), timeline_id=timeline.id, name=name)
-    registry.save_databases([row])
-    owners.begin_anew(registry, owner, now)
-    registry.audit(now, "database.adopt", timeline, row.id, found.stored.where)
-    return row
+@dataclass(frozen=True, slots=True)
+class _Recovery:
+    """What recovering one database may take: those that are in its place are recovered, too."""
+
+    registry: Registry
+    app: App
+    owners_now: Mapping[DatabaseId, Owner | Withheld]
+    now: int
+
+    def take_back(self, found: Found, under_way: frozenset[DatabaseId]) -> Database:
+        """`under_way` are those that had to go elsewhere before, and make room themselves."""
+        said, owner = found.owner, self.owners_now[found.id]
+        assert said is not None and isinstance(owner, Owner)  # noqa: S101, PT018 - the caller has found out the owner
+        timeline = _timeline(self.registry, self.app, owner, self.now)
+        if found.known is not None:  # it is not where it was, so that what belongs there has room
+            self.registry.save_databases([replace(found.known, status=Status.ARCHIVED)])
+        if not owner.orphaned:
+            self._make_room(timeline, found, under_way | {found.id})
+        name = name_of(self.app, timeline, found.instance, self.registry.first_assigned(self.app.id))
+        row = replace(_row(found, owner, self.now, self.app), timeline_id=timeline.id, name=name)
+        self.registry.save_databases([row])
+        owners.begin_anew(self.registry, found.recorded or said, self.now)
+        self.registry.audit(self.now, "database.adopt", timeline, row.id, found.stored.where)
+        return row
+
+    def _make_room(self, timeline: Timeline, found: Found, under_way: frozenset[DatabaseId]) -> None:
+        """Databases without data are removed, and another timeline's returns there; the timeline's own must not be replaced."""
+        registry = self.registry
+        for other in queries.databases_of(registry, timeline):
+            if not other.live or other.instance_id != found.instance.id or other.id in under_way:
+                continue
+            if other.connected_at is not None and not found.stored.archived:
+                said = next(iter(disowned(registry, registry.instance_of(other.instance_id), [other.id])), None)
+                elsewhere = self.owners_now.get(other.id)
+                if said is not None and isinstance(elsewhere, Owner) and elsewhere.timeline != timeline.name:
+                    self.take_back(said, under_way)
+                    continue
+                raise ProvisionerError(
+                    f"{shown(timeline.name)} has a live database, {other.name} ({other.id})",
+                    f"Archive that first: provisioner database archive {other.id}",
+                )
+            if other.connected_at is None:
+                registry.save_databases([replace(other, status=Status.PURGED, intent=None, error=None, retry_at=None)])
 
 
 def _row(found: Found, owner: Owner, now: int, app: App) -> Database:
-    """As it is found: archived, or in use and to be looked at."""
+    """As it is found: archived, or in use and to be looked at. One that no branch gets is to be archived."""
     made = _new(found, owner, archived=found.stored.archived, until=now + app.retention_ms, now=now)
+    if owner.orphaned:
+        intent = None if found.stored.archived else Intent.ARCHIVE
+        made = replace(
+            made,
+            status=Status.ARCHIVED,
+            intent=intent,
+            hold=Hold.ORPHANED,
+            archived_at=now,
+            purge_at=now + app.retention_ms,
+        )
     if found.known is None:
         return made
     return replace(
@@ -138,7 +190,7 @@ def _row(found: Found, owner: Owner, now: int, app: App) -> Database:
         error=None,
         attempts=0,
         retry_at=None,
-        hold=None,
+        hold=made.hold,
         archived_at=made.archived_at,
         purge_at=made.purge_at,
     )
@@ -183,26 +235,6 @@ def _timeline(registry: Registry, app: App, owner: Owner, now: int) -> Timeline:
     )
     registry.save_timelines([made])
     return made
-
-
-def _make_room(
-    registry: Registry, app: App, timeline: Timeline, found: Found, now: int, under_way: frozenset[DatabaseId]
-) -> None:
-    """Databases without data are removed, and another timeline's returns there; the timeline's own must not be replaced."""
-    for other in queries.databases_of(registry, timeline):
-        if not other.live or other.instance_id != found.instance.id or other.id in under_way:
-            continue
-        if other.connected_at is not None and not found.stored.archived:
-            said = next(iter(disowned(registry, registry.instance_of(other.instance_id), [other.id])), None)
-            if said is not None and said.owner is not None and said.owner.timeline != timeline.name:
-                _take_back(registry, app, said, now, under_way)
-                continue
-            raise ProvisionerError(
-                f"{shown(timeline.name)} has a live database, {other.name} ({other.id})",
-                f"Archive that first: provisioner database archive {other.id}",
-            )
-        if other.connected_at is None:
-            registry.save_databases([replace(other, status=Status.PURGED, intent=None, error=None, retry_at=None)])
 
 
 def app_of(registry: Registry, found: Found) -> App:

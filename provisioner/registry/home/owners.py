@@ -20,7 +20,8 @@ CHANGED, NEW = 1, 2
 _OWNERS = """
   select database.owner_was, organization.id as home_id, instance.id as instance_id, instance.slug as instance,
     instance.engine, app.id as app_id, app.slug as app, app.git_dir, timeline.branch, timeline.production,
-    timeline.preview, database.id as database_id, database.name, database.created_at
+    timeline.preview, timeline.lineage, database.id as database_id, database.name, database.created_at,
+    database.token_generation, ifnull(database.hold, '') = 'orphaned' as orphaned
   from json_each(?) as wanted join database on database.id = wanted.value
   join timeline on timeline.id = timeline_id join app on app.id = app_id
   join instance on instance.id = instance_id join organization
@@ -42,6 +43,10 @@ class RecordedOwner:
     def admits(self, said: Owner) -> bool:
         """May that be written there? Names of apps and instances may be out of date."""
         return said.key == self.owner.key or not self.past.isdisjoint((said.timeline, said.key.encode()))
+
+    def revoked(self, said: Owner) -> bool:
+        """Were credentials revoked since, that this registry takes for valid?"""
+        return said.generation > self.owner.generation
 
 
 def known(registry: Tables, database_ids: Sequence[DatabaseId]) -> list[RecordedOwner]:
@@ -72,7 +77,7 @@ def begin_anew(registry: Tables, said: Owner, now: int) -> None:
     """
     registry.write(
         "update database set owner_due = ?, owner_was = ?, token_generation = max(token_generation + 1, ?) where id = ?",
-        *(CHANGED, said.key.encode(), now // 1000, said.database_id),
+        *(CHANGED, said.key.encode(), max(now // 1000, said.generation + 1), said.database_id),
     )
 
 
@@ -115,6 +120,9 @@ def _owner(row: sqlite3.Row) -> Owner:
         database_id=row["database_id"],
         name=row["name"],
         created_at=row["created_at"],
+        lineage=row["lineage"],
+        generation=row["token_generation"],
+        orphaned=bool(row["orphaned"]),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from provisioner.registry import schema_version
-from provisioner.registry.schema import entitlements, operator_hooks, readiness
+from provisioner.registry.schema import entitlements, operator_hooks, owner_evidence, readiness
 from provisioner.registry.schema_version import TooNew
 from provisioner.system import failpoints
 from provisioner.system.file_lock import locked
@@ -462,6 +462,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         alter table instance drop column left_url;
         """,
     ),
+    ("0024_owner_evidence", owner_evidence.MIGRATION),
 )
 
 
