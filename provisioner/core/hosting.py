@@ -103,7 +103,7 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentStep:
-    """One of checkout, install, build, start, and health check."""
+    """One of checkout, install, build, and start, which ends when the app is healthy."""
 
     deployment_id: str
     name: str

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from provisioner.connect.protocol.http_errors import Refused
+from provisioner.core.errors import ProvisionerError
 from provisioner.core.ids import DatabaseId, RunId
 from provisioner.dashboard.pages import (
     activity,
@@ -21,7 +22,6 @@ from provisioner.dashboard.pages import (
     instance,
     instance_changes,
     key_editor,
-    open_preview,
     overview,
     previews,
     run,
@@ -33,6 +33,7 @@ from provisioner.dashboard.pages import (
     variables,
 )
 from provisioner.dashboard.pages import database as one_database
+from provisioner.dashboard.pages.hosting import app_changes, deploys, logs, open_preview, run_form
 from provisioner.dashboard.web import login, rendering
 from provisioner.dashboard.web.context import SharedResources
 from provisioner.dashboard.web.endpoint import Endpoint, Sent, endpoint
@@ -84,6 +85,8 @@ def routes(shared: SharedResources) -> list[Route]:
         changes("/apps/{slug}/variables/unset", variables.unset),
         page("/apps/{slug}/settings", settings.page),
         changes("/apps/{slug}/settings", settings.change, settings.again),
+        changes("/apps/{slug}/run", run_form.change, settings.again),
+        changes("/apps/{slug}/run/end", run_form.end),
         page("/timelines/{timeline_id}", timeline.page),
         changes("/timelines/{timeline_id}/protect", timeline_changes.protect),
         changes("/timelines/{timeline_id}/unprotect", timeline_changes.unprotect),
@@ -94,6 +97,15 @@ def routes(shared: SharedResources) -> list[Route]:
         changes("/timelines/{timeline_id}/delete", timeline_changes.delete_preview),
         page("/timelines/{timeline_id}/runs/{run_id}", run.page),
         Route("/timelines/{timeline_id}/runs/{run_id}/events", _events(shared), methods=["GET"]),
+        page("/timelines/{timeline_id}/deploys", deploys.page),
+        page("/timelines/{timeline_id}/logs", logs.page),
+        Route("/timelines/{timeline_id}/logs/events", _events(shared), methods=["GET"]),
+        changes("/timelines/{timeline_id}/app/start", app_changes.start),
+        changes("/timelines/{timeline_id}/app/stop", app_changes.stop),
+        changes("/timelines/{timeline_id}/app/redeploy", app_changes.redeploy),
+        changes("/timelines/{timeline_id}/app/rollback", app_changes.roll_back),
+        changes("/timelines/{timeline_id}/app/lock", app_changes.lock),
+        changes("/timelines/{timeline_id}/app/unlock", app_changes.unlock),
         page("/activity", activity.page),
         page("/open-preview", open_preview.open_preview),
         page("/databases/{database_id}", one_database.page),
@@ -131,7 +143,7 @@ async def _asset(request: Request) -> Response:
 
 
 def _events(shared: SharedResources) -> Endpoint:
-    """The stream of a page; on a page of a database's content it includes writes, on that of a run its output."""
+    """The stream of a page; on a page of a database's content it includes writes, on that of logs their output."""
 
     async def answer(request: Request) -> Response:
         session = await shared.session(request, used=False)
@@ -143,15 +155,35 @@ def _events(shared: SharedResources) -> Endpoint:
         async def may_go_on() -> bool:
             return await shared.session(request, used=False) is not None
 
-        database_id = request.path_params.get("database_id")
-        state = _version(shared, database_id) if database_id else None
-        if "run_id" in request.path_params:
-            state = _log_size(shared, request.path_params["run_id"])
+        state = _state(shared, request)
         return StreamingResponse(
             shared.live.stream(may_go_on, state, request.query_params.get("seen")), media_type="text/event-stream"
         )
 
     return answer
+
+
+def _state(shared: SharedResources, request: Request) -> State | None:
+    """What a page shows that is not in the registry; None if it is all there."""
+    match request.path_params:
+        case {"database_id": database_id}:
+            return _version(shared, database_id)
+        case {"run_id": run_id}:
+            return _log_size(shared, run_id)
+        case {"timeline_id": timeline_id}:
+            return _log_sizes(shared, logs.LogSizes(shared, timeline_id, logs.LogFilter.of(request)))
+        case _:
+            return None
+
+
+def _log_sizes(shared: SharedResources, sizes: logs.LogSizes) -> State:
+    async def ask() -> object:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(shared.threads, sizes)
+        except ProvisionerError:  # the page says which
+            return None
+
+    return ask
 
 
 def _version(shared: SharedResources, database_id: DatabaseId) -> State:

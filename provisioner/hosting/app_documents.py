@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from provisioner.core.hosting import AppState, HostedApp
+from provisioner.core.hosting import AppState
 from provisioner.core.model import App, Timeline
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.registry import hosting
@@ -20,11 +20,9 @@ class AppDocuments:
     def __init__(self, registry: Registry, app: App, timelines: Sequence[Timeline]) -> None:
         self._app, self._router = app, address(registry.home)
         self._command = hosting.run_command(registry, app.id)
-        self._known: dict[str, HostedApp] = {}
-        if self._command is not None:
-            one = hosting.hosted(registry, timelines[0].id) if len(timelines) == 1 else None
-            known = [one] if one is not None else hosting.all_hosted(registry, app.id) if len(timelines) > 1 else []
-            self._known = {each.timeline_id: each for each in known}
+        ids = [each.id for each in timelines] if self._command is not None else []
+        known = hosting.hosted_among(registry, ids) if ids else []
+        self._known = {each.timeline_id: each for each in known}
 
     def of(self, timeline: Timeline) -> Document:
         """``url``, ``state``, and ``app_error``; null if no app is run for it."""

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from provisioner.core.model import App, Timeline
-from provisioner.core.redaction import Redactor
 from provisioner.hosting.deployments.hosted_timeline import app_log, build_log
-from provisioner.jobs.follow_log import LogFollower
+from provisioner.jobs.follow_log import LogFollower, log_text
 from provisioner.registry import hosting
 from provisioner.registry.redaction import mask
 from provisioner.registry.runs import runs
@@ -19,6 +18,7 @@ from provisioner.runs.output import OLDER
 from provisioner.runs.process import log_path
 
 APP, BUILD = "app", "build"
+_PIECE = 65_536
 SOURCES = (APP, BUILD, "pre-deploy", "scrub")
 
 
@@ -41,8 +41,15 @@ class LogLine:
     text: str
 
 
-def log_sources(registry: Registry, timeline: Timeline, wanted: Sequence[str]) -> list[LogSource]:
-    """The logs of a timeline, the oldest first."""
+def log_sources(registry: Registry, timeline: Timeline, wanted: Sequence[str], revision: str = "") -> list[LogSource]:
+    """The logs of a timeline that there are, the oldest first; with `revision` those of that one."""
+    return [each for each in possible_sources(registry, timeline, wanted, revision) if os.path.exists(each.path)]
+
+
+def possible_sources(
+    registry: Registry, timeline: Timeline, wanted: Sequence[str], revision: str = ""
+) -> list[LogSource]:
+    """The same with those that are still to begin."""
     found = [
         LogSource(run.kind, run.revision, log_path(registry.home, run.id), run.started_at)
         for run in runs(registry, timeline.id)
@@ -51,24 +58,45 @@ def log_sources(registry: Registry, timeline: Timeline, wanted: Sequence[str]) -
         older, newer = app_log(registry.home, each.id) + OLDER, app_log(registry.home, each.id)
         found.append(LogSource(BUILD, each.revision, build_log(registry.home, each.id), each.created_at))
         found += [LogSource(APP, each.revision, path, each.created_at) for path in (older, newer)]
-    found = [each for each in found if (not wanted or each.source in wanted) and os.path.exists(each.path)]
-    return sorted(found, key=lambda each: each.began)
+    return sorted(
+        (
+            each
+            for each in found
+            if (not wanted or each.source in wanted) and (not revision or each.revision == revision)
+        ),
+        key=lambda each: each.began,
+    )
 
 
-def last(registry: Registry, app: App, timeline: Timeline, wanted: Sequence[str], most: int) -> list[LogLine]:
-    """The last lines of all of them together, at most so many."""
+def last(
+    registry: Registry, app: App, timeline: Timeline, wanted: Sequence[str], most: int, revision: str = ""
+) -> list[LogLine]:
+    """The last lines of all of them together, at most so many. Only the ends of the logs are read."""
     hide = mask(registry, app)
-    lines: deque[LogLine] = deque(maxlen=most)
-    for source in log_sources(registry, timeline, wanted):
-        lines += _lines(source, hide)
-    return list(lines)
+    found: deque[LogLine] = deque()
+    for source in reversed(log_sources(registry, timeline, wanted, revision)):
+        lines = _last_of(source.path, most - len(found))
+        found.extendleft(LogLine(source.source, source.revision, hide.text(log_text(line))) for line in reversed(lines))
+        if len(found) >= most:
+            break
+    return list(found)
 
 
-def _lines(source: LogSource, hide: Redactor) -> Iterator[LogLine]:
-    follower = LogFollower(source.path)
-    while found := follower.lines():
-        yield from (LogLine(source.source, source.revision, hide.text(line)) for line in found)
-    yield from (LogLine(source.source, source.revision, hide.text(line)) for line in follower.lines(last=True))
+def _last_of(path: str, most: int) -> list[bytes]:
+    """The last lines of a file, at most so many; the last of all may be without an end."""
+    try:
+        with open(path, "rb") as file:
+            start = os.fstat(file.fileno()).st_size
+            data = b""
+            while start and data.count(b"\n") <= most:
+                size = min(start, max(_PIECE, len(data)))
+                start -= size
+                file.seek(start)
+                data = file.read(size) + data
+    except FileNotFoundError:  # it was rotated or removed just now
+        return []
+    lines = data.removesuffix(b"\n").split(b"\n") if data else []
+    return lines[-most:] if most > 0 else []
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,12 @@ from provisioner.runs.process import log_path
 
 LOOK_SECONDS = 0.05
 _PIECE = 65536
+_COLORS = re.compile(rb"\x1b\[[0-9;:]*m")
+
+
+def log_text(line: bytes) -> str:
+    """A line of a log on one line of a terminal: without colors, with spaces for tabs, and nothing that a terminal obeys."""
+    return shown(_COLORS.sub(b"", line).removesuffix(b"\r").expandtabs(8))
 
 
 class LogFollower:
@@ -37,10 +44,10 @@ class LogFollower:
         self._at += len(found)
         *whole, self._rest = (self._rest + found).split(b"\n")
         if found and last:
-            return [shown(line) for line in whole] + self.lines(last=True)
+            return [log_text(line) for line in whole] + self.lines(last=True)
         if last and self._rest:
             whole.append(self._rest)
-        return [shown(line) for line in whole]
+        return [log_text(line) for line in whole]
 
 
 def follow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import astuple, fields
 from typing import Any, Final
@@ -67,6 +68,12 @@ def hosted(registry: Tables, timeline_id: TimelineId) -> HostedApp | None:
     return _hosted(rows[0]) if rows else None
 
 
+def hosted_among(registry: Tables, timeline_ids: Iterable[TimelineId]) -> list[HostedApp]:
+    """The apps of these timelines, in one statement."""
+    question = f"select {_HOSTED} from hosted_app where timeline_id in (select value from json_each(?))"
+    return [_hosted(row) for row in registry.rows(question, json.dumps(list(timeline_ids)))]
+
+
 def hosted_by_label(registry: Tables, app_id: AppId, label: str) -> HostedApp | None:
     rows = registry.rows(f"select {_HOSTED} from hosted_app where app_id = ? and label = ?", app_id, label)
     return _hosted(rows[0]) if rows else None
@@ -99,6 +106,12 @@ def forget_hosted(registry: Tables, timeline_id: TimelineId) -> None:
 def deployment(registry: Tables, deployment_id: str) -> Deployment | None:
     rows = registry.rows(f"select {_DEPLOYMENT} from deployment where id = ?", deployment_id)
     return _deployment(rows[0]) if rows else None
+
+
+def deployments_among(registry: Tables, deployment_ids: Iterable[str]) -> list[Deployment]:
+    """Those with these ids, in one statement."""
+    question = f"select {_DEPLOYMENT} from deployment where id in (select value from json_each(?))"
+    return [_deployment(row) for row in registry.rows(question, json.dumps(list(deployment_ids)))]
 
 
 def deployments(registry: Tables, timeline_id: TimelineId) -> list[Deployment]:

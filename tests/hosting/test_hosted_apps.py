@@ -241,7 +241,7 @@ def test_a_dev_server_has_the_url_while_it_runs(world: PreviewWorld) -> None:
 
 def test_an_app_that_is_run_no_longer_leaves_nothing(world: PreviewWorld) -> None:
     world.push("login", "hello")
-    ok(world.bare, "app", "run", "--no-command")
+    ok(world.bare, "app", "run", "--no-command", "--yes")
     until(lambda: not world.processes())
     until(lambda: not list((world.home / "log/apps").iterdir()))
     assert [path for path in (world.home / "work").iterdir() if path.is_dir() and any(path.rglob("server.py"))] == []

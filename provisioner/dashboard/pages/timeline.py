@@ -8,15 +8,22 @@ from starlette.responses import Response
 
 from provisioner.core.durations import written
 from provisioner.core.errors import ProvisionerError
-from provisioner.core.model import Database, Status, Timeline
+from provisioner.core.hosting import Deployment, DeploymentState
+from provisioner.core.model import App, Database, Status, Timeline
+from provisioner.dashboard.pages.hosting import way
+from provisioner.dashboard.pages.hosting.app_summaries import AppSummaries, AppSummary
+from provisioner.dashboard.pages.hosting.logs import LogSection, tail
 from provisioner.dashboard.pages.suggest import names, timeline_of
 from provisioner.dashboard.web.context import PageContext
 from provisioner.dashboard.web.forms import Filled, form_of
+from provisioner.hosting.log_reading import APP, BUILD
 from provisioner.operations import documents
+from provisioner.reconcile.changes.run_records import PRE_DEPLOY
 from provisioner.reconcile.plan.planner_context import expires_at
-from provisioner.registry import queries
+from provisioner.registry import hosting, queries
 from provisioner.registry.redaction import mask
 from provisioner.registry.runs import runs
+from provisioner.system.apps_lock import apps_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,8 @@ def _page(visit: PageContext, form: Filled) -> Response:
     held += [
         TimelineDatabase(item, documents.document(item, reach), None, queries.users_of(registry, item)) for item in own
     ]
+    deploy = documents.pre_deploy(registry, app, timeline)
+    hide = mask(registry, app).text
     status = documents.status_of(app, timeline, [each.database for each in held])
     return visit.page(
         "timeline.html",
@@ -63,11 +72,64 @@ def _page(visit: PageContext, form: Filled) -> Response:
         expires_at=None if timeline.gone_at else expires_at(app, timeline),
         lasts=_lasts(timeline.expire_ms),
         app_lasts=_lasts(app.expire_ms or 0),
-        deploy=documents.pre_deploy(registry, app, timeline),
+        deploy=deploy,
+        hosted=_hosted(visit, app, timeline, [each.database for each in held], deploy),
         broken=status is Status.ERROR,
         runs=runs(registry, timeline.id),
-        mask=mask(registry, app).text,
+        mask=hide,
         names=[] if visit.session.read_only else names(visit, app),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineHosting:
+    """A timeline's app with the way of its last push. `runs`: is there a process that runs apps?"""
+
+    summary: AppSummary
+    way: list[way.Station]
+    failure: str
+    tail: list[LogSection]
+    rolls_back: bool
+    runs: bool
+
+
+def _hosted(
+    visit: PageContext, app: App, timeline: Timeline, held: list[Database], deploy: documents.Document | None
+) -> TimelineHosting | None:
+    """None if no app is run for the timeline."""
+    summary = AppSummaries(visit, app, [timeline]).of(timeline)
+    if summary is None:
+        return None
+    past = hosting.deployments(visit.registry, timeline.id)
+    latest = next((each for each in past if each.revision == timeline.revision), None)
+    steps = hosting.steps(visit.registry, latest.id) if latest is not None else []
+    stations = {
+        way.databases(held): (),
+        way.build(latest, steps): (BUILD,),
+        way.pre_deploy(deploy): (PRE_DEPLOY,),
+        way.app(latest, steps): (APP,),
+    }
+    passed = {station: sources for station, sources in stations.items() if station is not None}
+    failed = next((sources for station, sources in passed.items() if station.passed is way.Passed.FAILED), ())
+    broken = latest is not None and latest.state is DeploymentState.FAILED
+    failure = latest.error if latest is not None and broken else summary.known.error
+    return TimelineHosting(
+        summary=summary,
+        way=[*passed, way.url(summary, latest)],
+        failure=mask(visit.registry, app).text(failure),
+        tail=tail(visit, failed, timeline.revision) if failure and failed else [],
+        rolls_back=any(_healthy_before(each, summary) for each in past),
+        runs=apps_run(visit.registry.home),
+    )
+
+
+def _healthy_before(deployment: Deployment, summary: AppSummary) -> bool:
+    serving = summary.active.revision if summary.active is not None else summary.hosted.timeline.revision
+    return bool(
+        summary.known.active
+        and deployment.state is DeploymentState.READY
+        and deployment.id != summary.known.active
+        and deployment.revision != serving
     )
 
 

@@ -206,7 +206,7 @@ const refresh = async () => {
 
 const open = () => {
   if (source || leaving || document.hidden) return;
-  source = new EventSource(`${events}?seen=${document.body.dataset.seen}`);
+  source = new EventSource(`${events}${events.includes("?") ? "&" : "?"}seen=${document.body.dataset.seen}`);
   source.addEventListener("open", () => { say("Live"); });
   source.addEventListener("changed", refresh);
   source.addEventListener("error", () => {

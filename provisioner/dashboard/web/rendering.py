@@ -57,6 +57,15 @@ def _distance(seconds: int) -> str:
     return f"{seconds} s"
 
 
+def took(milliseconds: int) -> str:
+    """How long something took: ``0.4 s``, ``12 s``, ``2 min 5 s``."""
+    seconds = max(0, milliseconds) / 1000
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def name(raw: bytes | str) -> Markup:
     """A name that is isolated, so that its writing direction does not affect the text around it."""
     return Markup("<bdi>{}</bdi>").format(shown(raw))
@@ -81,7 +90,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(ago=ago, size=size_text, name=name, visible=visible)
+    environment.filters.update(ago=ago, size=size_text, name=name, visible=visible, took=took)
     environment.globals["asset_version"] = VERSION
     return environment
 

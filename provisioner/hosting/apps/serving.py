@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 from provisioner.core.errors import ProvisionerError, summary
@@ -15,7 +16,7 @@ from provisioner.hosting.apps.messages import DeploymentTask, LookAtApp, StartEn
 from provisioner.hosting.apps.processes import TimelineApp
 from provisioner.hosting.deployments.cleaning import clean
 from provisioner.hosting.deployments.hosted_timeline import HostedTimeline, app_log, reach
-from provisioner.hosting.deployments.records import advance, record_event, set_state
+from provisioner.hosting.deployments.records import StepFailed, advance, record_event, set_state, step
 from provisioner.hosting.deployments.sockets import connections
 from provisioner.hosting.deployments.starting import STOP_SECONDS, RunningApp, digest, start
 from provisioner.hosting.router.waking import AppFailed, AppRunning, AppsBusy
@@ -95,8 +96,12 @@ class Serving:
     def _start_one(self, task: DeploymentTask) -> None:
         """In a thread of the pool."""
         current = task.deployment.revision == task.hosted.timeline.revision
+        first = task.deployment.state is not DeploymentState.READY
         try:
-            with Registry.open(self._context.home) as registry:
+            with (
+                Registry.open(self._context.home) as registry,
+                step(registry, task.deployment, "start") if first else nullcontext(),
+            ):
                 running = start(
                     registry,
                     task.hosted,
@@ -109,7 +114,8 @@ class Serving:
             if self._context.stopping.is_set():
                 running.service.stop()
         except Exception as error:  # of one revision, whatever it is
-            failure = str(error) if isinstance(error, ProvisionerError) else summary(error)
+            why = error.__cause__ if isinstance(error, StepFailed) and error.__cause__ else error
+            failure = str(why) if isinstance(why, ProvisionerError) else summary(why)
             self._context.tell(StartEnded(task, None, failure))
 
     def serve(self, registry: Registry, item: TimelineApp, deployment: Deployment, running: RunningApp) -> None:

@@ -94,7 +94,8 @@ def set_no_run(registry: Registry, app: App) -> Proposal:
         inbox.leave(registry.home.inbox, app.id)
         yield f"App {app.slug} no longer runs"
 
-    return Proposal(do)
+    question = f"Stop running {app.slug}? Its URLs stop answering, and its deploys and their logs are deleted."
+    return Proposal(do, f"{question} Its databases stay.")
 
 
 def run_document(registry: Registry, app: App) -> Document | None:

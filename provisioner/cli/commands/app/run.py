@@ -37,6 +37,7 @@ from provisioner.registry.store import Registry
 )
 @click.option("--memory", metavar="SIZE", help="The memory limit of all its processes. Default: 1GiB.")
 @click.option("--no-command", is_flag=True, help="Stop running the app.")
+@yes_option
 @json_option
 def run(
     slug: str | None,
@@ -51,6 +52,7 @@ def run(
     unfenced: bool | None,
     memory: str | None,
     no_command: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Set how the app is built and started.
@@ -81,7 +83,7 @@ def run(
         def document(_: object) -> Document:
             return {"app": app.slug, "run": run_settings.run_document(registry, app)}
 
-        carry_out(proposal, document=document if as_json else None)
+        carry_out(proposal, yes=yes, document=document if as_json else None)
 
 
 @click.command()
