@@ -6,15 +6,16 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from paths import NPM
 from support import SETUPS, Setup
 
@@ -22,10 +23,16 @@ if TYPE_CHECKING:
     from kv_server import Served
     from pg_server import PgServer
 
-# What takes hours rather than minutes: pytest --hypothesis-profile=nightly --timeout=0
-settings.register_profile("usual", deadline=None)  # how long a shell takes to start says nothing of what it reads
+# The same examples in every run, so that a change fails only by what it changes; others every night. How long anything
+# takes says nothing on a busy machine, and a test whose fixtures are made once for all examples is written for that.
+ANY_TIME: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+}
+settings.register_profile("usual", derandomize=True, database=None, **ANY_TIME)
 settings.load_profile("usual")
-settings.register_profile("nightly", max_examples=3000, deadline=None, derandomize=False)
+# What takes hours rather than minutes: pytest --hypothesis-profile=nightly --timeout=0
+settings.register_profile("nightly", max_examples=3000, derandomize=False, **ANY_TIME)
 
 CI = ("CI", "GITHUB_", "GITLAB_", "BUILDKITE", "CIRCLE", "JENKINS", "BRANCH_NAME", "CHANGE_", "TAG_NAME", "TAG")
 GIT_CONFIG = """\
@@ -54,6 +61,14 @@ HEAVY_HELPERS = re.compile(
 )
 HEAVY_FIXTURES = {"server", "pg", "node_modules", "pg_module", "axe", "setup"}
 HEAVY_FOLDERS = {"cluster", "connect", "crash", "daemon", "dashboard", "postgres"}
+
+
+def pytest_configure() -> None:
+    """Start programs with the usual signals, also under nohup or in the background, where a shell ignores some of them:
+    an ignored signal stays ignored in every program that is started, and a handled one does not."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

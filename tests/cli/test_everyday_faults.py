@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import sqlite3
@@ -194,7 +193,7 @@ def _foreign(tmp_path: Path, kind: str) -> Path:
     elif kind == "jsonl":
         path.write_bytes(b'{"format": "provisioner-kv", "version": 1}\n')
     else:
-        path.write_bytes(os.urandom(64) + b"\0" + text)
+        path.write_bytes(bytes(range(128, 192)) + b"\0" + text)
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import sqlite3
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from hostile import ENDLESS, WORDS, Pristine, fault, flip, leaves
-from support import git, ok, provisioner, repository
+from support import git, numbers, ok, provisioner, repository
 
 NIGHTLY = "KV_NIGHTLY" in os.environ
 
@@ -51,10 +50,10 @@ def in_world(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     world.pristine.put_back()
 
 
-def _some(share: int) -> list[str]:
-    """`exec`, `env` and a part of the others, all of them at night."""
+def _some(share: int, surroundings: str) -> list[str]:
+    """`exec`, `env` and a part of the others, which differs with the surroundings; all of them at night."""
     others = [name for name in WORDS if name not in ("exec", "env")]
-    chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
+    chance = numbers(surroundings)
     return ["exec", "env", *(others if NIGHTLY else chance.sample(others, len(others) // share))]
 
 
@@ -142,13 +141,13 @@ SURROUNDINGS = (
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("hurt", SURROUNDINGS, ids=lambda hurt: hurt.__name__.strip("_"))
 def test_a_command_that_cannot_work_says_why(world: World, hurt: Callable[[World], None]) -> None:
-    assert _faults(world, lambda: hurt(world), _some(3)) == []
+    assert _faults(world, lambda: hurt(world), _some(3, hurt.__name__)) == []
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("what", ["registry", "a database"])
 def test_flipped_bits_are_no_reason_for_a_traceback(world: World, what: str) -> None:
-    chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
+    chance = numbers("words")
 
     def hurt() -> None:
         files = [world.registry] if what == "registry" else sorted(world.home.glob("instances/*/live/*/kv.sqlite3"))
@@ -195,7 +194,7 @@ def test_a_process_that_cannot_work_says_why(world: World, surroundings: str) ->
                 (tools / tool).symlink_to(str(shutil.which(tool)))
         script = f'PATH={tools}; exec "$@"'
     faults = []
-    for name in _some(6):
+    for name in _some(6, surroundings):
         found = _run(world, script, name)
         closed = surroundings.endswith("closed") and ("says nothing" in found or found.startswith("env: exit code 1:"))
         if found and not closed:  # where it could be said is closed, too
@@ -251,7 +250,7 @@ ODD = [
 
 @pytest.mark.timeout(600)
 def test_words_of_any_bytes_are_no_reason_for_a_traceback(world: World) -> None:
-    chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
+    chance = numbers("words")
     faults = []
     for name in [name for _ in range(10 if NIGHTLY else 1) for name in WORDS]:
         words = [chance.choice(ODD) if chance.random() < 0.7 else word for word in WORDS[name]] or [chance.choice(ODD)]
@@ -259,7 +258,7 @@ def test_words_of_any_bytes_are_no_reason_for_a_traceback(world: World) -> None:
             words = [*words, chance.choice(("--app", "--branch", "--instance", "--timeline")), chance.choice(ODD)]
         done = provisioner(world.repo, *name.split(" "), *(os.fsencode(word) for word in words))
         found = fault(name, done.returncode, done.stdout, done.stderr)
-        if name == "exec" and done.returncode in (2, 126, 127):
+        if name in ("exec", "dev") and done.returncode in (2, 126, 127):
             continue  # the words are another command
         faults.append(f"{found} {words}" if found and not (name == "env" and done.returncode == 2) else "")
         world.pristine.put_back()

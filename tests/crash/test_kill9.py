@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import signal
 import subprocess
 from pathlib import Path
@@ -18,6 +16,7 @@ from support import (
     got,
     killed,
     marked_shop,
+    numbers,
     ok,
     points,
     provisioner,
@@ -144,7 +143,7 @@ def test_at_random_instants(tmp_path: Path) -> None:
     repo = marked_shop(tmp_path / "shop", *(f"old-{number}" for number in range(5)))
     add_branches(repo, *(f"b{number}" for number in range(300)))
     git(repo, "branch", "-q", "-D", "old-0", "old-1")
-    chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
+    chance = numbers("instants")
     for _ in range(8):
         started = subprocess.Popen(["provisioner", "reconcile"], cwd=repo, stderr=subprocess.DEVNULL)
         try:

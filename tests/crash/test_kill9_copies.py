@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 from kv_files import integrity
-from support import database_of, git, got, killed, marked_shop, ok, points, provisioner, put, rows, statuses
+from support import database_of, git, got, killed, marked_shop, numbers, ok, points, provisioner, put, rows, statuses
 
 BEFORE = ("replace.intended", "replace.built")
 ACTIONS = ("fork", "reset", "restore")
@@ -177,7 +176,7 @@ def test_while_a_snapshot_of_each_form_is_deleted(replaced: Path, home: Path, po
 @pytest.mark.timeout(300)
 def test_replacing_is_killed_at_random_instants(tmp_path: Path, home: Path) -> None:
     repo = marked_shop(tmp_path / "shop", "login")
-    chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
+    chance = numbers("copies")
     begun = time.monotonic()
     ok(repo, "database", "reset", "login", "--yes")
     takes = time.monotonic() - begun

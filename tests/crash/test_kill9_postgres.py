@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import time
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from pg_server import PgServer
 from pg_world import cleared, connected_to, environment, left, mark, marked, pg_shop
-from support import add_branches, database_of, git, killed, ok, points, provisioner, rows, statuses
+from support import add_branches, database_of, git, killed, numbers, ok, points, provisioner, rows, statuses
 
 # What the same code does on another way is killed at each point in the long form only.
 NIGHTLY = "KV_NIGHTLY" in os.environ
@@ -206,7 +205,7 @@ def test_while_a_copy_is_scrubbed(repo: Path, pg: PgServer, point: str) -> None:
 
 @pytest.mark.timeout(300)
 def test_at_random_instants(repo: Path, pg: PgServer) -> None:
-    chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
+    chance = numbers("instants")
     begun = time.monotonic()
     ok(repo, "database", "reset", "login", "--yes")
     takes = time.monotonic() - begun

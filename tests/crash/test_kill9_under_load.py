@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from support import add_branches, bare, branches, connected, files, git, got, ok, put, repository, until
+from support import add_branches, bare, branches, connected, files, git, got, numbers, ok, put, repository, until
 
 MARKED = [f"{fate}-{number}" for fate in ("kept", "moving", "gone") for number in range(6)]
 
@@ -22,7 +22,7 @@ MARKED = [f"{fate}-{number}" for fate in ("kept", "moving", "gone") for number i
 @pytest.fixture
 def chance() -> random.Random:
     """The same for all workers of a run, another in the next."""
-    return random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
+    return numbers("load")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Times are processor times of this thread, compared with that of an ordinary valu
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import re
@@ -30,6 +31,7 @@ SIZE = 60_000 if "KV_NIGHTLY" in os.environ else 16_000  # bytes: a value has at
 TIMES = 500  # as long as the decoding of an ordinary value of this size, which takes a millisecond or two
 GROWTH = 10  # for four times the size: 4 if it grows with it, 16 with its square
 NOTICEABLE = 5  # times as long: of less, growth is noise
+TRIES = 6  # what other programs do makes a single one slower, but what grows faster than the size is so each time
 MEMORY = 600  # times the size
 
 
@@ -58,29 +60,35 @@ READERS: dict[str, Callable[[bytes], object]] = {
 
 def took(reader: Callable[[bytes], object], data: bytes) -> float:
     """Seconds of this thread; what is refused is refused."""
-    began = time.thread_time()
-    with suppress(KvError):
-        reader(data)
-    return time.thread_time() - began
+    gc.disable()  # which objects it looks through depends on what was there before
+    try:
+        began = time.thread_time()
+        with suppress(KvError):
+            reader(data)
+        return time.thread_time() - began
+    finally:
+        gc.enable()
 
 
-@pytest.fixture(scope="module")
 def usual() -> float:
+    """What an ordinary value takes now: the processor is slower while others use its caches."""
     data = ordinary(SIZE)
-    return min(took(READERS["decode"], data) for _ in range(10))
+    return min(took(READERS["decode"], data) for _ in range(3))
+
+
+def is_bounded(reader: Callable[[bytes], object], make: Maker) -> bool:
+    long, ordinarily = took(reader, make(SIZE)), usual()
+    if long < NOTICEABLE * ordinarily:
+        return True
+    short = took(reader, make(SIZE // 4))
+    return long < TIMES * ordinarily and long < GROWTH * max(short, ordinarily)
 
 
 @pytest.mark.parametrize("make", VALUES.values(), ids=VALUES)
-def test_time_is_bounded_and_grows_with_the_size_only(make: Maker, usual: float) -> None:
+def test_time_is_bounded_and_grows_with_the_size_only(make: Maker) -> None:
     check_value(make(SIZE))
     for name, reader in READERS.items():
-        long = took(reader, make(SIZE))
-        assert long < TIMES * usual, name
-        if long < NOTICEABLE * usual:
-            continue
-        long = min(long, took(reader, make(SIZE)))
-        short = min(took(reader, make(SIZE // 4)) for _ in range(3))
-        assert long < GROWTH * max(short, usual), name
+        assert any(is_bounded(reader, make) for _ in range(TRIES)), name
 
 
 @pytest.mark.parametrize("make", VALUES.values(), ids=VALUES)

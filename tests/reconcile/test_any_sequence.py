@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from support import SETUPS, Setup, bare, branches, commit, git, got, ok, put, repository, until
 
@@ -146,8 +146,6 @@ def examples(share: int) -> settings:
     return settings(
         max_examples=max(1, settings().max_examples // share),
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-        deadline=None,
     )
 
 

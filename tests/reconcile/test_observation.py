@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import git, repository
 
@@ -201,7 +201,7 @@ def _registered(bare: Bare, world: World) -> Iterator[App]:
         raise _Undone
 
 
-@settings(max_examples=ENOUGH, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=ENOUGH)
 @given(world=worlds())
 def test_the_plan_of_what_was_looked_at_is_that_of_everything(bare: Bare, world: World) -> None:
     with _registered(bare, world) as app:

@@ -181,6 +181,14 @@ def test_a_branch_that_is_back_within_its_grace_is_left_alone() -> None:
     assert note.gone_at is None
 
 
+def test_a_branch_that_lost_its_databases_in_doubt_is_gone_when_git_has_it_no_longer() -> None:
+    orphan = replace(ARCHIVED, hold=Hold.ORPHANED)
+    (left,) = plan(wants(), Actual((FEATURE,), (orphan,)), NOW).actions
+    assert isinstance(left, UpdateTimeline)
+    assert left.gone_at == NOW
+    assert kinds(wants(), Actual((replace(FEATURE, gone_at=NOW),), (orphan,))) == []
+
+
 def test_a_branch_that_is_back_gets_the_database_that_was_archived_last() -> None:
     older = replace(ARCHIVED, id=DatabaseId("older"), archived_at=NOW - 9_000)
     (ensure,) = plan(wants(b"feature"), Actual((FEATURE,), (older, ARCHIVED)), NOW).actions

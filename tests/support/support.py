@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -25,6 +26,7 @@ Argument = str | bytes | Path
 
 # Read before the tests' own environment hides it.
 IN_CI = bool(os.environ.get("CI"))
+NIGHTLY = "KV_NIGHTLY" in os.environ
 DENO = str(Path(sys.executable).parent / "deno")
 
 
@@ -117,6 +119,11 @@ def shop(path: Path, *others: str, options: tuple[str, ...] = ("--grace", "0s"))
     repository(path, *others)
     ok(path, "init", "--no-hooks", "--name", "shop", *options)
     return path
+
+
+def numbers(name: str) -> random.Random:
+    """Random numbers: the same in every run, and others every night."""
+    return random.Random(f"{name} {os.environ.get('PYTEST_XDIST_TESTRUNUID')}" if NIGHTLY else name)
 
 
 def outside(tmp_path: Path) -> Path:

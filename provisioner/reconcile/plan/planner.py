@@ -241,7 +241,9 @@ class _Planner:
         used = bool(live or endless or shares or self.look.lost[timeline.id])
         gone_at = timeline.gone_at if timeline.gone_at is not None else self.now
         lineage = self._lineage(timeline)
-        leaves = timeline.gone_at is None and (used or timeline.doubt)  # a branch that is gone is in doubt no longer
+        # a branch that is gone is in doubt no longer, with databases or without
+        orphaned = any(database.hold is Hold.ORPHANED for database in mine)
+        leaves = timeline.gone_at is None and (used or timeline.doubt or orphaned)
         if leaves or lineage != timeline.lineage:
             yield UpdateTimeline(timeline, timeline.revision, gone_at, lineage)
         if not used:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import time
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from pg_server import PgServer
 from pg_world import ask
-from support import got, killed, ok, provisioner, put, repository, rows
+from support import got, killed, numbers, ok, provisioner, put, repository, rows
 
 Held = dict[tuple[str, str], str]
 
@@ -91,7 +90,7 @@ def test_a_kill_9_leaves_both_replaced_or_neither(repo: Path, point: str) -> Non
 
 @pytest.mark.timeout(300)
 def test_both_are_killed_at_random_instants(repo: Path) -> None:
-    chance = random.Random(os.environ.get("PYTEST_XDIST_TESTRUNUID"))
+    chance = numbers("both engines")
     begun = time.monotonic()
     ok(repo, "database", "fork", "production", "login", "--yes")
     takes = time.monotonic() - begun
