@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from provisioner.core.hosting import AppState
 from provisioner.core.model import App, Timeline
@@ -11,7 +12,7 @@ from provisioner.registry import hosting
 from provisioner.registry.store import Registry
 from provisioner.system.router_address import address
 
-Document = dict[str, str | None]
+Document = dict[str, Any]
 
 
 class AppDocuments:
@@ -23,12 +24,21 @@ class AppDocuments:
         ids = [each.id for each in timelines] if self._command is not None else []
         known = hosting.hosted_among(registry, ids) if ids else []
         self._known = {each.timeline_id: each for each in known}
+        self._domains: dict[str, list[str]] = {}
+        for claim in hosting.domains_of_app(registry, app.id) if ids else []:
+            if claim.routed and not self._router.reserved(claim.name):
+                self._domains.setdefault(claim.timeline_id, []).append(claim.name)
 
     def of(self, timeline: Timeline) -> Document:
-        """``url``, ``state``, and ``app_error``; null if no app is run for it."""
+        """``url``, ``state``, and ``app_error``, null if no app is run for it; the URLs of its custom ``domains``."""
         if self._command is None or timeline.preview or timeline.gone_at is not None:
-            return {"url": None, "state": None, "app_error": None}
+            return {"url": None, "state": None, "app_error": None, "domains": []}
         found = self._known.get(timeline.id)
         host = HostedTimeline(self._app, timeline, self._command).host(self._router.domain)
         state = found.state if found is not None else AppState.SLEEPING
-        return {"url": self._router.url(host), "state": str(state), "app_error": (found and found.error) or None}
+        return {
+            "url": self._router.url(host),
+            "state": str(state),
+            "app_error": (found and found.error) or None,
+            "domains": [self._router.url(name) for name in self._domains.get(timeline.id, ())],
+        }

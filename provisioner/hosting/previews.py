@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from provisioner.core.errors import StorageFailed
 from provisioner.core.ids import AppId
@@ -25,7 +26,11 @@ class Previews:
         """At `most` this number of processes run at a time."""
         self._home, self._log = home, log
         self._address = RouterAddress(
-            "https" if options.encrypted else "http", options.domain, options.port, everyone=options.local
+            "https" if options.encrypted else "http",
+            options.domain,
+            options.port,
+            everyone=options.local,
+            dashboard=urlsplit(dashboard()).hostname or "",
         )
         self._manager = AppManager(home, self._address, log, most)
         self._router = Router(home, options, self._manager, log, dashboard)

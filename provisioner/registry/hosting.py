@@ -1,4 +1,4 @@
-"""The apps that run for timelines, in the registry: how each app is run, each timeline's app, and its deployments."""
+"""The apps that run for timelines, in the registry: how each app is run, each timeline's app, its deployments and domains."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, fields
 from typing import Any, Final
 
+from provisioner.core.custom_domains import CustomDomain
 from provisioner.core.hosting import (
     AppState,
     Deployment,
@@ -29,6 +30,7 @@ _RUN_COMMAND: Final = _columns(RunCommand)
 _HOSTED: Final = _columns(HostedApp)
 _DEPLOYMENT: Final = _columns(Deployment)
 _STEP: Final = _columns(DeploymentStep)
+_DOMAIN: Final = _columns(CustomDomain)
 
 # how apps are run
 
@@ -158,6 +160,39 @@ def save_step(registry: Tables, step: DeploymentStep) -> None:
     values = list(astuple(step))
     values[_STEP.split(", ").index("error")] = printable(step.error)
     _save(registry, "deployment_step", _STEP, values, key=2)
+
+
+# custom domains, each of which is claimed by one timeline of the home
+
+
+def custom_domain(registry: Tables, name: str) -> CustomDomain | None:
+    found = _domains_where(registry, "name = ?", name)
+    return found[0] if found else None
+
+
+def domains_of_app(registry: Tables, app_id: AppId) -> list[CustomDomain]:
+    return _domains_where(registry, "app_id = ?", app_id)
+
+
+def domains_of_timeline(registry: Tables, timeline_id: TimelineId) -> list[CustomDomain]:
+    return _domains_where(registry, "timeline_id = ?", timeline_id)
+
+
+def all_domains(registry: Tables) -> list[CustomDomain]:
+    return _domains_where(registry, "true")
+
+
+def save_domain(registry: Tables, domain: CustomDomain) -> None:
+    _save(registry, "custom_domain", _DOMAIN, astuple(domain))
+
+
+def forget_domain(registry: Tables, name: str) -> None:
+    registry.write("delete from custom_domain where name = ?", name)
+
+
+def _domains_where(registry: Tables, condition: str, *values: object) -> list[CustomDomain]:
+    rows = registry.rows(f"select {_DOMAIN} from custom_domain where {condition} order by created_at, name", *values)
+    return [CustomDomain(*row) for row in rows]  # type: ignore[arg-type]
 
 
 def _save(registry: Tables, table: str, columns: str, values: Iterable[object], key: int = 1) -> None:

@@ -54,6 +54,9 @@ def back_to_version_22(registry: Path) -> None:
         connection.execute("drop table instance_left")
         for trigger in ("lineage_owner", "generation_owner", "hold_owner"):
             connection.execute(f"drop trigger {trigger}")
+        for name in ("domain_archived", "domain_branch_recreated", "domain_app_removed"):
+            connection.execute(f"drop trigger {name}")
+        connection.execute("drop table custom_domain")
         for name, _ in MIGRATIONS[22:]:
             assert connection.execute("delete from _sqlite_migrations where name = ?", (name,)).rowcount == 1
         connection.commit()

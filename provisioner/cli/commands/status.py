@@ -227,10 +227,11 @@ def _row(
 
 
 def _url(document: view.Document) -> str:
-    """The URL of the timeline's app, and its state if it isn't the usual one."""
+    """The URLs of the timeline's app, and its state if it isn't the usual one."""
     if not document["url"]:
         return "–"
-    return str(document["url"]) + ("" if document["state"] in ("running", "sleeping") else f" ({document['state']})")
+    urls = " ".join([*document["domains"], document["url"]])
+    return urls + ("" if document["state"] in ("running", "sleeping") else f" ({document['state']})")
 
 
 def retries(database: view.Document) -> str:

@@ -77,16 +77,16 @@ class AppManager:
 
     def find(self, host: str) -> Site | None:
         with Registry.open(self._context.home) as registry:
-            site = site_of(registry, host, self._context.router.domain)
+            site = site_of(registry, host, self._context.router)
         if site is None:
             return None
         hosted = site.hosted
-        return Site(hosted.app.id, site.name, self._context.is_open(hosted), hosted.timeline.production)
+        return Site(hosted.app.id, site.name, site.is_open(self._context.router), hosted.timeline.production)
 
     def wake(self, host: str, unreachable: int | None) -> Future[Woken]:
         woken: Future[Woken] = Future()
         with Registry.open(self._context.home) as registry:
-            site = site_of(registry, host, self._context.router.domain)
+            site = site_of(registry, host, self._context.router)
         if site is None:
             woken.set_result(NoSuchApp())
         elif self._context.stopping.is_set():
@@ -184,7 +184,11 @@ class AppManager:
             for running in item.running.values():
                 self._serving.unroute(running)  # a URL of its revision may not be open any longer
                 if state is not None and state.active == running.deployment_id:
-                    self._serving.route(item.hosted, running)
+                    self._serving.route(registry, item, running)
+        elif item.domains != self._serving.domains(registry, item):
+            for running in item.running.values():
+                if state is not None and state.active == running.deployment_id:
+                    self._serving.route(registry, item, running)
 
     def _end(self, registry: Registry, item: TimelineApp, why: str) -> None:
         """End all of a timeline's app; if its branch is gone, nothing of it is left."""

@@ -23,6 +23,7 @@ class TimelineApp:
     """A timeline's app: what runs of it by the ids of deployments, what is at work, and who waits for what.
 
     ``ending`` processes were asked to end and have not yet.
+    ``domains`` are the custom domains that have a route to it.
     ``last_used`` is when it last had a connection; ``restart_at`` when it is restarted after it ended unexpectedly.
     """
 
@@ -30,6 +31,7 @@ class TimelineApp:
     running: dict[str, RunningApp] = field(default_factory=dict)
     tasks: dict[str, DeploymentTask] = field(default_factory=dict)
     waiting: dict[str, list[Future[Woken]]] = field(default_factory=dict)
+    domains: frozenset[str] = frozenset()
     last_used: dict[str, float] = field(default_factory=dict)
     started: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(FIRST_PAUSE, LONGEST_PAUSE))

@@ -89,7 +89,7 @@ class Serving:
                 if task.serves:
                     self.serve(registry, item, deployment, running)
                 else:
-                    self.route(item.hosted, running, revision_label(deployment.revision))
+                    self.route_revision(item.hosted, running)
             item.answer(deployment.id, AppRunning(running.port))
         self._context.tell(LookAtApp(item.hosted.app.id))
 
@@ -122,7 +122,7 @@ class Serving:
         """Have a timeline's requests go to this process, and end the one before once it has answered its own."""
         state = hosting.hosted(registry, item.hosted.timeline.id)
         before = state.active if state is not None else ""
-        self.route(item.hosted, running)
+        self.route(registry, item, running)
         set_state(registry, item.hosted, AppState.RUNNING, active=deployment.id)
         record_event(registry, item.hosted, "timeline.healthy", deployment.revision)
         self._context.log("info", "app runs", app=item.hosted.app.slug, host=self._context.host(item.hosted))
@@ -212,7 +212,8 @@ class Serving:
             item.last_used[each.deployment_id] = now
 
     def _hosts(self, item: TimelineApp, running: RunningApp) -> set[str]:
-        return {self._context.host(item.hosted), self._context.host(item.hosted, revision_label(running.revision))}
+        revision = self._context.host(item.hosted, revision_label(running.revision))
+        return {self._context.host(item.hosted), revision, *item.domains}
 
     def check(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
         """Notice that a process has ended unexpectedly, if it has."""
@@ -249,10 +250,27 @@ class Serving:
         self._put_to_sleep(registry, item, running)
         return True
 
-    def route(self, hosted: HostedTimeline, running: RunningApp, label: str | None = None) -> None:
-        host = self._context.host(hosted, label)
+    def route(self, registry: Registry, item: TimelineApp, running: RunningApp) -> None:
+        """Send the timeline's requests to this process: those for its host, and for its custom domains."""
+        host = self._context.host(item.hosted)
         if host not in self._context.dev_hosts():  # after a dev server has ended, the next request asks the gateway
-            self._context.routes.set(host, running.port, public=self._context.is_open(hosted))
+            self._context.routes.set(host, running.port, public=self._context.is_open(item.hosted))
+        before, item.domains = item.domains, self.domains(registry, item)
+        for name in before - item.domains:
+            if self._context.routes.port(name) == running.port:  # it may be another timeline's by now
+                self._context.routes.clear(name)
+        for name in item.domains:
+            self._context.routes.set(name, running.port, public=item.hosted.command.public)
+
+    def route_revision(self, hosted: HostedTimeline, running: RunningApp) -> None:
+        """Send requests for the host of its revision to this process."""
+        host = self._context.host(hosted, revision_label(running.revision))
+        self._context.routes.set(host, running.port, public=self._context.is_open(hosted))
+
+    def domains(self, registry: Registry, item: TimelineApp) -> frozenset[str]:
+        """The custom domains of a timeline that have requests."""
+        claims = hosting.domains_of_timeline(registry, item.hosted.timeline.id)
+        return frozenset(each.name for each in claims if each.routed and not self._context.router.reserved(each.name))
 
     def unroute(self, running: RunningApp) -> None:
         """Send no more requests to this process; the gateway answers for its hosts."""

@@ -13,15 +13,24 @@ from provisioner.hosting.deployments.hosted_timeline import HostedTimeline
 from provisioner.hosting.deployments.records import app_of
 from provisioner.registry import hosting, queries
 from provisioner.registry.store import Registry
+from provisioner.system.router_address import RouterAddress
 
 
 @dataclass(frozen=True, slots=True)
 class HostedSite:
-    """What a host means: a timeline's app, or with `deployment` one of its revisions, whatever else is active."""
+    """What a host means: a timeline's app, or with `deployment` one of its revisions, whatever else is active.
+
+    ``custom``: it is not in the previews' domain, so it may lead here from other machines.
+    """
 
     hosted: HostedTimeline
     state: HostedApp
     deployment: Deployment | None = None
+    custom: bool = False
+
+    def is_open(self, router: RouterAddress) -> bool:
+        """Does no one have to sign in?"""
+        return self.hosted.command.public or (router.everyone and not self.custom)
 
     @property
     def name(self) -> str:
@@ -30,16 +39,30 @@ class HostedSite:
         return f"{self.hosted.app.slug}, {what}" + (f" at {self.deployment.revision[:12]}" if self.deployment else "")
 
 
-def site_of(registry: Registry, host: str, domain: str) -> HostedSite | None:
+def site_of(registry: Registry, host: str, router: RouterAddress) -> HostedSite | None:
     """The site of a host; None for one that there is not, or no longer."""
-    if not is_host_name(host) or not host.endswith(f".{domain}"):
+    if not is_host_name(host):
         return None
-    label, _, slug = host.removesuffix(f".{domain}").rpartition(".")
+    if not host.endswith(f".{router.domain}"):
+        return None if router.reserved(host) else _by_custom_domain(registry, host)
+    label, _, slug = host.removesuffix(f".{router.domain}").rpartition(".")
     app = registry.app_called(slug)
     command = hosting.run_command(registry, app.id) if app is not None else None
     if app is None or command is None or "." in label:
         return None
     return _by_label(registry, app, command, label) or _by_revision(registry, app, command, label)
+
+
+def _by_custom_domain(registry: Registry, host: str) -> HostedSite | None:
+    claim = hosting.custom_domain(registry, host)
+    if claim is None or not claim.routed:
+        return None
+    app, command = registry.app(claim.app_id), hosting.run_command(registry, claim.app_id)
+    timeline = queries.timeline_by_id(registry, claim.timeline_id)
+    if app is None or command is None or timeline is None or timeline.gone_at is not None:
+        return None
+    hosted = HostedTimeline(app, timeline, command)
+    return HostedSite(hosted, app_of(registry, hosted), custom=True)
 
 
 def _by_label(registry: Registry, app: App, command: RunCommand, label: str) -> HostedSite | None:

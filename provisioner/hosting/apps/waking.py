@@ -42,7 +42,7 @@ class Waking:
             self._serving.check(registry, item, active)
             active = item.running.get(site.state.active)
         if active is not None:
-            self._serving.route(item.hosted, active)
+            self._serving.route(registry, item, active)
             item.last_used[active.deployment_id] = time.monotonic()
             message.woken.set_result(AppRunning(active.port))
             return

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from provisioner.registry import schema_version
-from provisioner.registry.schema import entitlements, operator_hooks, owner_evidence, readiness
+from provisioner.registry.schema import custom_domains, entitlements, operator_hooks, owner_evidence, readiness
 from provisioner.registry.schema_version import TooNew
 from provisioner.system import failpoints
 from provisioner.system.file_lock import locked
@@ -463,6 +463,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """,
     ),
     ("0024_owner_evidence", owner_evidence.MIGRATION),
+    ("0025_custom_domains", custom_domains.MIGRATION),
 )
 
 

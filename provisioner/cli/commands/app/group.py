@@ -8,6 +8,7 @@ from contextlib import suppress
 import click
 
 from provisioner.cli.change import planned
+from provisioner.cli.commands.app import domain as app_domain
 from provisioner.cli.commands.app import run as app_run
 from provisioner.cli.context import (
     confirm,
@@ -39,6 +40,7 @@ from provisioner.environment import env_files
 from provisioner.git import hooks
 from provisioner.git.command import must_be_trusted
 from provisioner.git.worktree import find_checkout
+from provisioner.hosting import custom_domains
 from provisioner.hosting.router.access import PreviewAccess
 from provisioner.operations import documents as view
 from provisioner.operations.apps import Deploying, change
@@ -112,8 +114,13 @@ def app_document(registry: Registry, app: App) -> view.Document:
         "instances": [instance.slug for instance in assigned],
         "connect": {instance.slug: str(modes[instance.id]) for instance in assigned},
         "run": run_settings.run_document(registry, app),
+        "domains": {each.claim.name: each.timeline + _unrouted(each) for each in custom_domains.states(registry, app)},
         "created_at": rfc3339(app.created_at),
     }
+
+
+def _unrouted(found: custom_domains.DomainState) -> str:
+    return "" if not found.problem else " (ended)" if found.claim.ended_at is not None else " (not routed)"
 
 
 _LAYOUT = ListLayout(
@@ -302,5 +309,6 @@ for _command in (
     app_run.rollback,
     app_run.lock,
     app_run.unlock,
+    app_domain.domain,
 ):
     app.add_command(_command)

@@ -19,6 +19,7 @@ from provisioner.core.host_names import host_name, label_of
 from provisioner.core.hosting import AppState
 from provisioner.core.model import App, Timeline
 from provisioner.core.naming import shown
+from provisioner.hosting.apps.sites import site_of
 from provisioner.hosting.dev_servers import DevServers
 from provisioner.hosting.routes import LOOPBACK
 from provisioner.registry import hosting
@@ -34,7 +35,8 @@ from provisioner.system.router_address import address
 def open_url(wanted: NamedTarget, share: str | None, only_print: bool, as_json: bool) -> None:
     """Open a timeline's URL in a browser.
 
-    It is that of the dev server that runs for the timeline, otherwise of the app that provisioner runs for it.
+    It is that of the dev server that runs for the timeline, otherwise of the app that provisioner runs for it: at its custom
+    domain, if it has one.
     """
     with Registry.open(the_home()) as registry:
         app, timeline = load_timeline(registry, wanted)
@@ -49,7 +51,7 @@ def open_url(wanted: NamedTarget, share: str | None, only_print: bool, as_json: 
 
 def _sign_in(registry: Registry, app: App, url: str, lasts_ms: int) -> str:
     host = urlsplit(url).hostname or ""
-    if not f".{host}".endswith(f".{address(registry.home).domain}"):
+    if site_of(registry, host, address(registry.home)) is None:
         raise ProvisionerError(f"{url} is for this machine alone, so a link cannot sign in to it")
     return access.share(registry, app, host, lasts_ms)
 
@@ -69,5 +71,9 @@ def _url(registry: Registry, app: App, timeline: Timeline) -> str:
         )
     if not routed:
         raise NotReady(f"the router of {home.path} is not running", "Start it: provisioner up")
+    router = address(home)
+    for claim in hosting.domains_of_timeline(registry, timeline.id):
+        if claim.routed and not router.reserved(claim.name):
+            return router.url(claim.name)
     label = state.label if state is not None else label_of(timeline.name)
-    return address(home).url(host_name(app.slug, label, address(home).domain))
+    return router.url(host_name(app.slug, label, router.domain))

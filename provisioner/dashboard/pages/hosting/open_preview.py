@@ -16,11 +16,11 @@ def open_preview(visit: PageContext) -> Response:
     """Redirect to the preview of the host in the query; with a link for one use, unless it is open to everyone."""
     router = address(visit.registry.home)
     host = visit.query("host").lower().partition(":")[0]
-    site = site_of(visit.registry, host, router.domain)
+    site = site_of(visit.registry, host, router)
     if site is None:
         raise Missing("there is no preview at this address", "Its branch may be gone")
     following = safe_path(visit.query("next") or "/")
-    if router.everyone or site.hosted.command.public:
+    if site.is_open(router):
         return RedirectResponse(router.url(host) + following, 303)
     if visit.session.read_only:
         hint = "An app changes its databases. Log in with an admin token that is not read-only"
