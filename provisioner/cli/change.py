@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 
+from provisioner.cli.context import plan_item
 from provisioner.core.clock import rfc3339
 from provisioner.core.model import App, Database, Snapshot, Timeline
 from provisioner.operations import documents
@@ -51,19 +52,6 @@ def planned(registry: Registry, action: str, app: App, databases: Iterable[Datab
     return [
         plan_item(action, app, os.fsdecode(timeline_of(registry, item).name), item.name, item.id) for item in databases
     ]
-
-
-def plan_item(
-    action: str,
-    app: App | None,
-    timeline: str | None = None,
-    database: str | None = None,
-    database_id: str | None = None,
-    cause: str | None = None,
-) -> Document:
-    """The keys of an item of 'reconcile --dry-run' and 'prune --dry-run'."""
-    named = {"app": app.slug if app is not None else None, "action": action, "timeline": timeline}
-    return {**named, "database": database, "id": database_id, "cause": cause, "at": None, "error": None}
 
 
 def timeline_after(registry: Registry, app: App, timeline: Timeline) -> Describe:

@@ -150,6 +150,19 @@ def dry_run_option(command: _Command) -> _Command:
     return option(dry)  # type: ignore[return-value]
 
 
+def plan_item(
+    action: str,
+    app: App | None,
+    timeline: str | None = None,
+    database: str | None = None,
+    database_id: str | None = None,
+    cause: str | None = None,
+) -> dict[str, Any]:
+    """The keys of an item of 'reconcile --dry-run' and 'prune --dry-run'."""
+    named = {"app": app.slug if app is not None else None, "action": action, "timeline": timeline}
+    return {**named, "database": database, "id": database_id, "cause": cause, "at": None, "error": None}
+
+
 def end_dry_run(question: str, plan: Sequence[Mapping[str, object]], details: Sequence[str] = ()) -> None:
     """With --dry-run, print what would be done, or with --json its `plan`, and end the command."""
     if not settings().dry_run:

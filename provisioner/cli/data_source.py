@@ -11,7 +11,8 @@ from typing import BinaryIO, NamedTuple
 
 from provisioner.cli import standard_input
 from provisioner.cli.context import the_app, the_home
-from provisioner.cli.selectors import NamedTarget, load_to_read, parse
+from provisioner.cli.selectors import NamedTarget, parse
+from provisioner.cli.targets import load_to_read
 from provisioner.core.errors import NotReady, NotResolved, ProvisionerError
 from provisioner.core.model import App, Database, Instance, Status
 from provisioner.engines import open_store as stores

@@ -1,4 +1,5 @@
 """The target of a command, parsed in one place: a TARGET, the options that stand for one, or the branch checked out here.
+`provisioner.cli.targets` looks it up.
 
 ``[APP:]NAME``: NAME is a branch, a timeline as ``DENO_TIMELINE`` has it, a commit, or a database by its name or id; ``@``
 is the timeline of this checkout. ``--branch``, ``--timeline`` and ``--revision`` each stand for a NAME that has one
@@ -7,31 +8,15 @@ meaning only.
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
-from provisioner.cli import moments
-from provisioner.cli.common_options import explain, note
-from provisioner.cli.context import apps_meant, the_app, the_home
-from provisioner.cli.terminal import TERMINAL
-from provisioner.core.clock import rfc3339
-from provisioner.core.errors import NotResolved, UsageError
-from provisioner.core.model import App, Timeline
-from provisioner.core.naming import shown
-from provisioner.core.unconnected import RECONCILE
-from provisioner.environment.resolve import Selectors, commit_meant, here, timeline_here
-from provisioner.operations import lookup
-from provisioner.operations.documents import Document, timeline, timelines
-from provisioner.operations.reconcile_now import run
-from provisioner.operations.target import Target, of_timeline
-from provisioner.registry.store import Registry
-from provisioner.system.looking import may_change
+from provisioner.core.errors import UsageError
+from provisioner.environment.resolve import Selectors
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -171,122 +156,3 @@ def divided(text: str) -> tuple[str, str | None]:
     """NAME, and the moment of ``NAME@{MOMENT}``; None if it has none. Git allows no ``@{`` in a branch's name."""
     name, at, rest = text.partition("@{")
     return (name, rest.removesuffix("}")) if at and rest.endswith("}") else (text, None)
-
-
-def load(registry: Registry, wanted: NamedTarget, app: App | None = None) -> Target:
-    """The timeline and its databases, in `app` unless another app is given. A branch that git has and the registry does not
-    know yet is provisioned first, unless nothing may be changed. Raises NotResolved."""
-    if wanted.moment is not None:
-        return _at_moment(registry, wanted, app)
-    target = _loaded(registry, wanted, app)
-    explain(f"{target.name} of {target.app.slug}, {_found_by(wanted)}")
-    by_itself = wanted.text is not None and lookup.called(registry, wanted.text)
-    if not by_itself and not lookup.is_as_known(
-        target.app, target.timeline
-    ):  # git may have given its name to another branch
-        if not may_change():
-            note(f"provisioner: note: git has changed {target.name} since the last reconcile. {RECONCILE}")
-            return target
-        run(registry, target.app, "database", TERMINAL, retry=False)
-        target = _loaded(registry, wanted, app)
-    return target
-
-
-def _found_by(wanted: NamedTarget) -> str:
-    """What has said which timeline is meant."""
-    if wanted.text is not None:
-        return f"by the name {shown(wanted.text)}"
-    said = [name for name in TIMELINE[1:] if getattr(wanted.selectors, name) is not None]
-    return f"by --{said[0]}" if said else "by the branch that is checked out here"
-
-
-def _at_moment(registry: Registry, wanted: NamedTarget, app: App | None) -> Target:
-    target = load(registry, replace(wanted, moment=None), app)
-    if wanted.moment != moments.PARENT:
-        raise UsageError(
-            f"{target.name}@{{{wanted.moment}}} is data of the past, which can only be read",
-            f"To restore it, run: provisioner database restore {target.name} {shlex.quote(str(wanted.moment))}",
-        )
-    return moments.parent(registry, target)
-
-
-def load_to_read(registry: Registry, wanted: NamedTarget, app: App | None = None) -> Target:
-    """As `load`, and for ``NAME@{MOMENT}`` the data of that moment. Raises NotResolved."""
-    if wanted.moment in (None, moments.PARENT):
-        return load(registry, wanted, app)
-    target = load(registry, replace(wanted, moment=None), app)
-    past = tuple(moments.at(registry, target, str(wanted.moment)))
-    taken = rfc3339(min(item.created_at for item in past))
-    note(f"provisioner: note: {target.name}@{{{wanted.moment}}} is snapshot {past[0].id[:8]}, taken at {taken}")
-    return replace(target, past=past)
-
-
-def exact(wanted: NamedTarget) -> Selectors:
-    """Selectors with the same meaning, for code that looks a timeline up by them. Raises NotResolved."""
-    if wanted.text is None and wanted.moment is None:
-        return wanted.selectors
-    with Registry.open(the_home()) as registry:
-        found = load(registry, wanted)
-    only = found.instances[0].slug if found.narrowed else None
-    return Selectors(found.app.slug, timeline=os.fsdecode(found.timeline.name), instance=only)
-
-
-def load_timeline(registry: Registry, wanted: NamedTarget) -> tuple[App, Timeline]:
-    """The named timeline, or that of the named database."""
-    found = load(registry, wanted)
-    return found.app, found.timeline
-
-
-def _loaded(registry: Registry, wanted: NamedTarget, usual: App | None = None) -> Target:
-    selectors = wanted.selectors
-    if wanted.text is None:
-        app = the_app(registry, selectors.app)
-        return of_timeline(registry, app, _selected(registry, app, selectors), selectors.instance)
-    anywhere = selectors.app is None
-    try:
-        found: App | None = usual if usual and anywhere else the_app(registry, selectors.app)
-    except NotResolved:
-        if not anywhere or not lookup.called(registry, wanted.text):
-            raise
-        found = None
-    return lookup.target(registry, found, wanted.text, TERMINAL, selectors.instance, anywhere=anywhere)
-
-
-def _selected(registry: Registry, app: App, selectors: Selectors) -> Timeline:
-    if selectors.revision is None:
-        name = timeline_here(registry.home, selectors, here(), os.environ)
-        return lookup.timeline_meant(registry, app, name, TERMINAL, exact=True)
-    commit = commit_meant(registry.home, selectors, here())
-    found = lookup.at_revision(registry, app, commit, missing_ok=True)
-    if found is None:
-        if may_change():
-            run(registry, app, "timeline", TERMINAL, retry=False)
-        found = lookup.at_revision(registry, app, commit)
-    assert found is not None  # noqa: S101
-    return found
-
-
-def filtered(registry: Registry, wanted: NamedTarget, everything: bool) -> list[Document]:
-    """The documents of an app's timelines, of `everything`, or of one timeline and instance."""
-    if everything and wanted.narrowed:
-        raise UsageError("--all and a target cannot be used together", "Omit one")
-    instance = wanted.selectors.instance
-    if not wanted.names_timeline:
-        apps = apps_meant(registry, wanted.selectors.app, everything)
-        return [
-            item for app in apps for item in timelines(registry, app) if instance is None or _keep_only(item, instance)
-        ]
-    target = load(registry, wanted)
-    document = timeline(registry, target.app, target.timeline)
-    if document is None:
-        raise NotResolved(f"timeline {target.name} and its data were permanently deleted", "See: provisioner status")
-    if wanted.text is not None and target.narrowed and instance is None:  # one database
-        ids = {item.id for item in target.own}
-        document["databases"] = [item for item in document["databases"] if item["id"] in ids]
-    return [document] if instance is None or _keep_only(document, instance) else []
-
-
-def _keep_only(document: Document, instance: str) -> bool:
-    """Keep only the timeline's databases on the instance. Returns whether it has any."""
-    document["databases"] = [item for item in document["databases"] if item["instance"] == instance]
-    return bool(document["databases"])

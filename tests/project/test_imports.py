@@ -263,6 +263,39 @@ def test_exec_starts_light(modules: str) -> None:
     assert result.stdout.split() == []
 
 
+@pytest.mark.parametrize(
+    ("modules", "most"),
+    [
+        ("provisioner.cli.exec", 32),
+        ("provisioner.cli.main, provisioner.cli.commands.env", 76),
+        ("provisioner.cli.main, provisioner.cli.commands.kv", 118),
+    ],
+    ids=["exec", "env", "kv"],
+)
+def test_daily_commands_import_nothing_that_changes_an_app(modules: str, most: int) -> None:
+    folders = (
+        "operations",
+        "reconcile",
+        "jobs",
+        "hosting",
+        "daemon",
+        "connect",
+        "dashboard",
+        "runs",
+        "engines.catalog",
+    )
+    program = (
+        f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); before = set(sys.modules)\n"
+        f"import {modules}\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    found = set(result.stdout.split())
+    libraries = {"apsw", "psycopg", "pygit2", "sqlite_utils", "rich", "subprocess", "tempfile"}
+    assert found & {*libraries, *(f"provisioner.{folder}" for folder in folders)} == set()
+    assert len([name for name in found if name.startswith("provisioner")]) <= most
+
+
 def test_who_has_no_database_on_a_server_needs_nothing_of_postgresql() -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import provisioner.cli.main, provisioner.daemon.loop\n"

@@ -10,7 +10,7 @@ import click
 from provisioner.cli.common_options import note
 from provisioner.cli.context import json_option, the_home
 from provisioner.cli.exec import execute
-from provisioner.cli.selectors import ALL, NamedTarget, exact, selector_options, target_argument
+from provisioner.cli.selectors import ALL, NamedTarget, selector_options, target_argument
 from provisioner.core.errors import UsageError
 from provisioner.core.naming import shown
 from provisioner.environment import env_block, env_files
@@ -59,7 +59,7 @@ def env(wanted: NamedTarget, context: str | None, format_name: str | None, path:
         if format_name not in (None, "json"):
             raise UsageError(f"--json and --format {format_name} cannot be used together", "Choose one")
         format_name = "json"
-    selectors = exact(wanted)
+    selectors = _exact(wanted)
     selectors.context = context
     home = the_home()
     if path is not None:
@@ -68,6 +68,15 @@ def env(wanted: NamedTarget, context: str | None, format_name: str | None, path:
     _, values = resolve(home, selectors, here(), os.environ)
     text = FORMATS[format_name or "shell"](values)
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+
+
+def _exact(wanted: NamedTarget) -> Selectors:
+    """Only a target's name is looked up: that imports three times as much as all else here."""
+    if wanted.text is None and wanted.moment is None:
+        return wanted.selectors
+    from provisioner.cli.targets import exact
+
+    return exact(wanted)
 
 
 def _write(path: str, selectors: Selectors, format_name: str) -> None:

@@ -13,8 +13,9 @@ from provisioner.cli import table
 from provisioner.cli.commands.status import Interrupt
 from provisioner.cli.common_options import colored
 from provisioner.cli.context import json_option, looking, the_app, the_home
-from provisioner.cli.selectors import NamedTarget, load, target_argument
+from provisioner.cli.selectors import NamedTarget, target_argument
 from provisioner.cli.standard_output import ReaderGone
+from provisioner.cli.targets import load
 from provisioner.core.clock import now_ms
 from provisioner.core.errors import NotResolved, UsageError, WrongRepository
 from provisioner.core.moments import moment

@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 import click
 
 from provisioner.cli import standard_input
-from provisioner.cli.change import plan_item
 from provisioner.cli.common_options import note
-from provisioner.cli.context import confirm, dry_run_option, json_option, renamed, the_home, yes_option
+from provisioner.cli.context import confirm, dry_run_option, json_option, plan_item, renamed, the_home, yes_option
 from provisioner.cli.options.duration import DURATION
 from provisioner.cli.selectors import ALL, selector_options
 from provisioner.core.connection import TimelineConnection

@@ -26,7 +26,8 @@ from provisioner.cli.listing import (
     with_archived,
     without_archived,
 )
-from provisioner.cli.selectors import NamedTarget, filtered, target_argument
+from provisioner.cli.selectors import NamedTarget, target_argument
+from provisioner.cli.targets import filtered
 from provisioner.core.naming import shown
 from provisioner.operations import documents as view
 from provisioner.operations.instance.moves_in_progress import moves_under_way

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from provisioner.cli.change import change, plan_item
+from provisioner.cli.change import change
 from provisioner.cli.commands.home import home_document
 from provisioner.cli.commands.previews import access
 from provisioner.cli.common_options import note
@@ -16,6 +16,7 @@ from provisioner.cli.context import (
     dry_run_option,
     json_option,
     looks,
+    plan_item,
     print_json,
     renamed,
     say,
@@ -25,8 +26,9 @@ from provisioner.cli.context import (
 )
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
 from provisioner.cli.options.duration import DURATION
-from provisioner.cli.selectors import ALL, NamedTarget, load, parse, selector_options
+from provisioner.cli.selectors import ALL, NamedTarget, parse, selector_options
 from provisioner.cli.table import Column
+from provisioner.cli.targets import load
 from provisioner.cli.terminal import carry_out
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.durations import milliseconds

@@ -7,8 +7,7 @@ from collections.abc import Collection
 import click
 
 from provisioner.cli import standard_input
-from provisioner.cli.change import plan_item
-from provisioner.cli.context import dry_run_option, json_option, looks, the_app, the_home, yes_option
+from provisioner.cli.context import dry_run_option, json_option, looks, plan_item, the_app, the_home, yes_option
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
 from provisioner.cli.table import Column
 from provisioner.cli.terminal import carry_out

@@ -9,8 +9,9 @@ import click
 from provisioner.cli.context import apps_meant, confirm, dry_run_option, json_option, looks, say, the_home, yes_option
 from provisioner.cli.groups import AliasedGroup
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
-from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, selector_options
+from provisioner.cli.selectors import TIMELINE, NamedTarget, selector_options
 from provisioner.cli.table import Column
+from provisioner.cli.targets import load_timeline
 from provisioner.core.custom_domains import parse_domain
 from provisioner.core.naming import PRODUCTION
 from provisioner.environment.resolve import Selectors

@@ -10,7 +10,8 @@ import click
 from provisioner.cli.change import timeline_after
 from provisioner.cli.context import json_option, the_app, the_home, yes_option
 from provisioner.cli.options.duration import OR_NEVER
-from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, object_argument, selector_options
+from provisioner.cli.selectors import TIMELINE, NamedTarget, object_argument, selector_options
+from provisioner.cli.targets import load_timeline
 from provisioner.cli.terminal import carry_out
 from provisioner.core.errors import UsageError
 from provisioner.core.model import App, Timeline

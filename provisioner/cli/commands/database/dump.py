@@ -12,12 +12,20 @@ from typing import Any, BinaryIO
 import click
 
 from provisioner.cli import standard_input
-from provisioner.cli.change import plan_item
 from provisioner.cli.commands.database.fork import deploy_option
 from provisioner.cli.commands.database.pg_dump import NO_DUMP, dump_whole, load_whole
 from provisioner.cli.commands.kv import kv_errors
 from provisioner.cli.common_options import note
-from provisioner.cli.context import confirm, dry_run_option, end_dry_run, json_option, print_json, the_home, yes_option
+from provisioner.cli.context import (
+    confirm,
+    dry_run_option,
+    end_dry_run,
+    json_option,
+    plan_item,
+    print_json,
+    the_home,
+    yes_option,
+)
 from provisioner.cli.data_source import (
     DataSource,
     WholeDatabase,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli import moments
+from provisioner.cli import targets
 from provisioner.cli.change import change, planned
 from provisioner.cli.context import dry_run_option, json_option, the_home, yes_option
 from provisioner.cli.options.scrub_options import scrub_options
-from provisioner.cli.selectors import HERE, NamedTarget, load, load_to_read, parse, selector_options, target_argument
+from provisioner.cli.selectors import HERE, NamedTarget, parse, selector_options, target_argument
+from provisioner.cli.targets import load, load_to_read
 from provisioner.cli.terminal import carry_out
 from provisioner.environment.resolve import Selectors
 from provisioner.operations import fork_reset
@@ -125,6 +126,6 @@ def reset(
 
 def _source(registry: Registry, source: str, goal: Target) -> Target:
     """``production``, ``parent``, or a TARGET, also at a moment."""
-    if source == moments.PARENT:
-        return moments.parent(registry, goal)
+    if source == targets.PARENT:
+        return targets.parent(registry, goal)
     return load_to_read(registry, parse(source, Selectors()), goal.app)

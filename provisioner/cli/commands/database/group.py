@@ -12,8 +12,9 @@ from provisioner.cli.commands.database.snapshots import restore, snapshot
 from provisioner.cli.context import dry_run_option, json_option, looks, print_json, the_app, the_home, yes_option
 from provisioner.cli.groups import LazyGroup
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list, with_archived
-from provisioner.cli.selectors import NamedTarget, filtered, load, target_argument
+from provisioner.cli.selectors import NamedTarget, target_argument
 from provisioner.cli.table import Column
+from provisioner.cli.targets import filtered, load
 from provisioner.cli.terminal import TERMINAL, carry_out
 from provisioner.core.clock import rfc3339
 from provisioner.core.errors import NotResolved

@@ -6,7 +6,8 @@ import click
 
 from provisioner.cli.change import change, planned
 from provisioner.cli.context import dry_run_option, json_option, the_home, yes_option
-from provisioner.cli.selectors import HERE, NamedTarget, load, load_timeline, parse, selector_options, target_argument
+from provisioner.cli.selectors import HERE, NamedTarget, parse, selector_options, target_argument
+from provisioner.cli.targets import load, load_timeline
 from provisioner.cli.terminal import carry_out
 from provisioner.environment.resolve import Selectors
 from provisioner.operations import shares

@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from provisioner.cli import moments
+from provisioner.cli import targets
 from provisioner.cli.change import change, planned, snapshot_document
 from provisioner.cli.commands.database.fork import deploy_option, queue_option
 from provisioner.cli.context import apps_meant, dry_run_option, json_option, looks, renamed, the_home, yes_option
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
-from provisioner.cli.selectors import NamedTarget, load, target_argument
+from provisioner.cli.selectors import NamedTarget, target_argument
 from provisioner.cli.table import Column
+from provisioner.cli.targets import load
 from provisioner.cli.terminal import carry_out
 from provisioner.operations import snapshots
 from provisioner.operations.documents import size_text
@@ -146,7 +147,7 @@ def restore(
         goal = load(registry, wanted)
         by_commit = revision is not None
         kept = (
-            snapshots.of_revision(registry, goal, str(revision)) if by_commit else moments.at(registry, goal, words[0])
+            snapshots.of_revision(registry, goal, str(revision)) if by_commit else targets.at(registry, goal, words[0])
         )
         proposal = snapshots.restore(registry, goal, kept, with_queue=with_queue, deploy=not no_deploy)
         document = change(registry, "restore", goal.app, goal.timeline) if as_json else None

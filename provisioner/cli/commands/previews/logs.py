@@ -10,7 +10,8 @@ from dataclasses import asdict
 import click
 
 from provisioner.cli.context import json_option, the_home
-from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, target_argument
+from provisioner.cli.selectors import TIMELINE, NamedTarget, target_argument
+from provisioner.cli.targets import load_timeline
 from provisioner.core.naming import SHORT_REVISION, shown
 from provisioner.hosting.log_reading import SOURCES, LogLine, LogTail, last
 from provisioner.registry.store import Registry

@@ -12,7 +12,8 @@ from provisioner.cli.commands.previews import access
 from provisioner.cli.commands.previews.urls import router_answers
 from provisioner.cli.context import json_option, say, the_home
 from provisioner.cli.options.duration import DURATION
-from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, target_argument
+from provisioner.cli.selectors import TIMELINE, NamedTarget, target_argument
+from provisioner.cli.targets import load_timeline
 from provisioner.core.durations import milliseconds
 from provisioner.core.errors import NotReady, NotResolved, ProvisionerError
 from provisioner.core.host_names import host_name, label_of

@@ -6,7 +6,8 @@ import click
 
 from provisioner.cli.change import timeline_after
 from provisioner.cli.context import json_option, the_home
-from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, target_argument
+from provisioner.cli.selectors import TIMELINE, NamedTarget, target_argument
+from provisioner.cli.targets import load_timeline
 from provisioner.cli.terminal import carry_out
 from provisioner.operations import deploys
 from provisioner.registry.store import Registry

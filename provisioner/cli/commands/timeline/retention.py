@@ -14,16 +14,9 @@ from provisioner.cli.listing import (
     with_archived,
 )
 from provisioner.cli.options.duration import DurationType
-from provisioner.cli.selectors import (
-    ALL,
-    TIMELINE,
-    NamedTarget,
-    filtered,
-    load_timeline,
-    selector_options,
-    target_argument,
-)
+from provisioner.cli.selectors import ALL, TIMELINE, NamedTarget, selector_options, target_argument
 from provisioner.cli.table import Column
+from provisioner.cli.targets import filtered, load_timeline
 from provisioner.cli.terminal import carry_out
 from provisioner.core.durations import lasting
 from provisioner.core.errors import UsageError

@@ -11,7 +11,8 @@ import click
 
 from provisioner.cli.change import timeline_after
 from provisioner.cli.context import json_option, looking, looks, print_json, renamed, the_home
-from provisioner.cli.selectors import TIMELINE, NamedTarget, load_timeline, target_argument
+from provisioner.cli.selectors import TIMELINE, NamedTarget, target_argument
+from provisioner.cli.targets import load_timeline
 from provisioner.cli.terminal import carry_out
 from provisioner.core.errors import NotResolved
 from provisioner.core.model import Run, RunState
