@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from provisioner.core.errors import NotResolved
+from provisioner.core.model import App, Timeline
+from provisioner.jobs.event_documents import EventDocuments
 from provisioner.registry import events
 from provisioner.registry.events import EventFilter, Recorded
 from provisioner.registry.store import Registry
 from provisioner.system.atomic_file import sync_path
 
 PAGE = 500
+LATEST = 100  # events of a history
 
 
 def must_exist(registry: Registry, cursor: int) -> None:
@@ -22,6 +26,12 @@ def must_exist(registry: Registry, cursor: int) -> None:
             f"there is no event {cursor} in {registry.home.path}, the latest is {last}",
             "Start again without --cursor: the registry may have been restored from an older copy",
         )
+
+
+def history_of(registry: Registry, app: App, timeline: Timeline) -> list[dict[str, Any]]:
+    """The documents of a timeline's latest events, the oldest first."""
+    wanted = EventFilter(app.id, timeline.id, None, None, (), None)
+    return list(map(EventDocuments(registry).of, events.newest(registry, wanted, LATEST)))
 
 
 def follow(registry: Registry, cursor: int, wanted: EventFilter, pause: Callable[[], None]) -> Iterator[list[Recorded]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from provisioner.core.clock import now_ms, rfc3339
 from provisioner.core.confirmation import name_to_type
 from provisioner.core.counts import counted
 from provisioner.core.errors import Ambiguous, NotResolved
 from provisioner.core.model import App, Database, Snapshot, Status
+from provisioner.core.naming import shown
+from provisioner.core.nearest import nearest
 from provisioner.engines.protocol.engine import Source
 from provisioner.operations.deploys import after_change
 from provisioner.operations.documents import size_text
@@ -87,15 +89,59 @@ def of_revision(registry: Registry, target: Target, revision: str) -> list[Snaps
     return [at_revision(registry, goal, revision) for goal in own_of(registry, target)]
 
 
-def delete(registry: Registry, database: Database, kept: Snapshot) -> Proposal:
-    def do(_: ProgressReporter) -> Iterator[str]:
-        delete_snapshot(registry, database, kept, now_ms())
-        yield f"Permanently deleted snapshot {kept.id}"
+def delete(registry: Registry, found: Sequence[Snapshot]) -> Proposal:
+    """Permanently delete snapshots, of one or of several databases."""
+    owners = [owner(registry, kept) for kept in found]
 
-    at = rfc3339(kept.created_at)
-    question = f"Permanently delete snapshot {kept.id} of {database.name}, taken {at}? This cannot be undone."
-    app, _ = owner(registry, kept)
-    return Proposal(do, question, typed=name_to_type(app, timeline_of(registry, database)))
+    def do(_: ProgressReporter) -> Iterator[str]:
+        for kept, (_app, database) in zip(found, owners, strict=True):
+            delete_snapshot(registry, database, kept, now_ms())
+            yield f"Permanently deleted snapshot {kept.id}"
+
+    each = [
+        f"{kept.id} of {item.name}, taken {rfc3339(kept.created_at)}"
+        for kept, (_, item) in zip(found, owners, strict=True)
+    ]
+    what = f"snapshot {each[0]}" if len(each) == 1 else counted(len(each), "snapshot")
+    words = (name_to_type(app, timeline_of(registry, database)) for app, database in owners)
+    return Proposal(
+        do,
+        f"Permanently delete {what}? This cannot be undone.",
+        () if len(each) == 1 else tuple(each),
+        typed=next(filter(None, words), ""),
+    )
+
+
+def find_each(registry: Registry, names: Sequence[str], app: Callable[[], App]) -> list[Snapshot]:
+    """Snapshots by their ids, or by their labels in the app. Raises NotResolved, Ambiguous."""
+    found: dict[str, Snapshot] = {}
+    for name in names:
+        try:
+            kept = find(registry, name)
+        except Ambiguous:
+            raise
+        except NotResolved:
+            kept = _with_label(registry, name, app())
+        found[kept.id] = kept
+    return list(found.values())
+
+
+def _with_label(registry: Registry, label: str, app: App) -> Snapshot:
+    every = [kept for database in registry.databases(app.id) for kept in snapshots.snapshots(registry, database.id)]
+    found = [kept for kept in every if kept.label == label]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise Ambiguous(
+            f"{shown(label)!r} means {counted(len(found), 'snapshot')} of {app.slug}",
+            "Use their ids: provisioner database snapshot list",
+            candidates=[item.id for item in found],
+        )
+    raise NotResolved(
+        f"{app.slug} has no snapshot {shown(label)!r}",
+        "List snapshots: provisioner database snapshot list",
+        candidates=nearest(label, {item.label for item in every if item.label}),
+    )
 
 
 def find(registry: Registry, identity: str) -> Snapshot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -60,3 +61,9 @@ def test_an_unknown_command_is_a_usage_error_that_names_the_nearest(
     done = provisioner(tmp_path, *typed)
     assert done.returncode == 2
     assert f"'{meant}'" in done.stderr
+
+
+@pytest.mark.parametrize("name", leaves())
+def test_help_names_values_by_what_they_are(name: str) -> None:
+    unclear = re.findall(r"\b(?:INTEGER|FLOAT|TEXT|RANGE|SLUG|REV)\b", help_of(name))
+    assert not unclear

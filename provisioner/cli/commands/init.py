@@ -35,7 +35,7 @@ from provisioner.system import inbox
 
 @click.command()
 @click.argument("path", default=".")
-@click.option("--name", metavar="SLUG", help="The app's name. Default: the directory's.")
+@click.option("--name", metavar="APP", help="The app's name. Default: the directory's.")
 @click.option("--production-branch", metavar="BRANCH", help=PRODUCTION_HELP)
 @click.option("--grace", type=DURATION, help="Archive this long after a branch is gone. Default: 10s.")
 @click.option("--retention", type=DURATION, help="Keep archived databases this long. Default: 7d.")

@@ -187,10 +187,8 @@ def delete(key: str | None, prefix: str | None, yes: bool, as_json: bool, select
 @click.option("--start", metavar="KEY", help="The first key.")
 @click.option("--end", metavar="KEY", help="Stop before this key.")
 @click.option("--reverse", is_flag=True, help="List in reverse order.")
-@click.option(
-    "--limit", type=click.IntRange(1), help="At most this many entries; the cursor to continue goes to standard error."
-)
-@click.option("--cursor", help="Continue where an earlier list ended.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="List at most N; stderr gets the next cursor.")
+@click.option("--cursor", metavar="CURSOR", help="Continue where an earlier list ended.")
 @click.argument("prefix", required=False)
 @kv_errors
 def list_command(
@@ -247,7 +245,7 @@ def _print_all(entries: Iterator[KvEntry[Any]], as_json: bool) -> int:
 
 @kv.command()
 @selector_options(*ALL)
-@click.option("--count", type=click.IntRange(1), help="End after this many lines.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="End after N lines.")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY [KEY]...")
 @json_option
 @kv_errors

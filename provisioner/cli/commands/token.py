@@ -65,7 +65,7 @@ def token() -> None:
 )
 @click.option("--read-only", is_flag=True, help="Refuse writes.")
 @click.option("--expires-in", type=DURATION, help="For example 12h or 90d. Default: never.")
-@click.option("--label", default="", help="Its purpose, which 'token list' shows.")
+@click.option("--label", default="", metavar="LABEL", help="Its purpose, which 'token list' shows.")
 @json_option
 def create(
     selectors: Selectors,

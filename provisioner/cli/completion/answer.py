@@ -18,7 +18,6 @@ _ARCHIVED = (["database", "recover"], ["database", "purge"])
 _SPECIAL = {  # what a position means that its word alone does not say
     ("var unset", "NAME"): "VARIABLE",
     ("token revoke", "ID"): "TOKEN",
-    ("preview delete", "REV"): "PREVIEW",
     ("preview delete", "COMMIT"): "PREVIEW",
     ("instance recover", "INSTANCE"): "DELETED",
 }

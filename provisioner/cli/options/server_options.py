@@ -14,11 +14,12 @@ from provisioner.kv.stores.postgres.pool_limits import POOL
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 SERVER_OPTIONS: dict[str, dict[str, Any]] = {
-    "--host": {"default": "127.0.0.1", "show_default": True, "help": "The address to listen on."},
+    "--host": {"default": "127.0.0.1", "metavar": "HOST", "show_default": True, "help": "The address to listen on."},
     "--port": {
         "default": 4512,
         "show_default": True,
         "type": click.IntRange(0, 65535),
+        "metavar": "PORT",
         "help": "The port; 0: any free port.",
     },
     "--tls-cert": {"metavar": "FILE", "help": "Use TLS with this certificate (PEM, with its chain)."},
@@ -30,26 +31,31 @@ SERVER_OPTIONS: dict[str, dict[str, Any]] = {
         "default": 4096,
         "show_default": True,
         "type": click.IntRange(16),
+        "metavar": "N",
         "help": "The most connections at the same time.",
     },
     "--max-connections-per-address": {
         "type": click.IntRange(8),
+        "metavar": "N",
         "help": "The most connections from one address. Default: three quarters of all.",
     },
     "--max-databases": {
         "type": click.IntRange(16),
+        "metavar": "N",
         "help": "The most open databases. Default: 4096, or what the limit on open files allows.",
     },
     "--pool-size": {
         "default": POOL.most,
         "show_default": True,
         "type": click.IntRange(4),
+        "metavar": "N",
         "help": "The most connections to each PostgreSQL server that stores Deno KV databases.",
     },
     "--pool-per-database": {
         "default": POOL.each,
         "show_default": True,
         "type": click.IntRange(1),
+        "metavar": "N",
         "help": "The most connections to one database.",
     },
     "--no-dashboard": {"is_flag": True, "help": "Serve no web pages, only KV Connect."},
@@ -61,10 +67,12 @@ PREVIEW_OPTIONS: dict[str, dict[str, Any]] = {
         "default": PORT,
         "show_default": True,
         "type": click.IntRange(0, 65535),
+        "metavar": "PORT",
         "help": "The port of the apps' URLs; 0: run no apps.",
     },
     "--domain": {
         "default": DOMAIN,
+        "metavar": "DOMAIN",
         "show_default": True,
         "help": "The domain of the apps' URLs: BRANCH.APP.DOMAIN.",
     },
@@ -72,6 +80,7 @@ PREVIEW_OPTIONS: dict[str, dict[str, Any]] = {
         "default": 20,
         "show_default": True,
         "type": click.IntRange(1),
+        "metavar": "N",
         "help": "Processes of apps at a time. The app that was used the longest ago sleeps when another one has to start.",
     },
     "--preview-tls": {

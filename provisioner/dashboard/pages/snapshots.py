@@ -121,7 +121,7 @@ def forget(visit: PageContext, _: ProgressReporter) -> RequestedChange:
     kept = snapshots.find(visit.registry, visit.form.get("snapshot", ""))
     if kept.database_id != database.id:
         raise NotResolved(f"snapshot {kept.id} does not belong to {database.name}", "Choose one from the list")
-    proposal = snapshots.delete(visit.registry, database, kept)
+    proposal = snapshots.delete(visit.registry, [kept])
     return RequestedChange(f"Delete the snapshot {kept.id[:8]} of {database.name}", proposal, f"{path}/copies")
 
 

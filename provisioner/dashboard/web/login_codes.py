@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
+from urllib.parse import quote
 
 from provisioner.core.errors import ProvisionerError, StorageFailed
 from provisioner.system import secret_key
@@ -47,12 +48,12 @@ def make(home: Home, now: int, lasts_ms: int = LIFETIME_MS) -> str:
     return code
 
 
-def handed(home: Home, base: str, now: int) -> str:
+def handed(home: Home, base: str, now: int, page: str = "") -> str:
     """The path of a file that leads a browser to the dashboard, logged in. It ends with its code. Raises StorageFailed."""
     code = make(home, now, HANDED_MS)
     path = f"{_path(home, code)}{_PAGE_END}"
     try:
-        _write(path, _PAGE.format(link=html.escape(link(base, code))))
+        _write(path, _PAGE.format(link=html.escape(link(base, code, page))))
     except OSError as error:
         raise _unwritable(home, error) from error
     return path
@@ -82,9 +83,11 @@ def redeemed(home: Home, code: str, now: int) -> Iterator[bool]:
     os.unlink(taken)
 
 
-def link(base: str, code: str) -> str:
-    """The address to open. Browsers do not send the part behind the #, so no log contains the code."""
-    return f"{base.rstrip('/')}/login#{code}"
+def link(base: str, code: str, page: str = "") -> str:
+    """The address to open, which leads to the path `page`. Browsers do not send the part behind the #, so no log contains
+    the code."""
+    following = f"?next={quote(page)}" if page else ""
+    return f"{base.rstrip('/')}/login{following}#{code}"
 
 
 def _path(home: Home, code: str) -> str:

@@ -38,10 +38,12 @@ class Header(NamedTuple):
     versionstamp: str | None = None
     snapshot: bool = True
     expiry: bool = True
+    prefix: list[Any] | None = None  # it has only the keys that start so
 
 
 def header_line(header: Header) -> bytes:
-    return _line({"format": FORMAT, "version": VERSION, **header._asdict()})
+    known = {name: value for name, value in header._asdict().items() if name != "prefix" or value is not None}
+    return _line({"format": FORMAT, "version": VERSION, **known})
 
 
 def end_line(entries: int) -> bytes:

@@ -62,7 +62,7 @@ def app() -> None:
 
 @app.command(name="add")
 @click.argument("path", default=".")
-@click.option("--name", metavar="SLUG", help="Default: the directory's name.")
+@click.option("--name", metavar="APP", help="Default: the directory's name.")
 @click.option("--production-branch", metavar="BRANCH", help=PRODUCTION_HELP)
 @click.option("--grace", type=DURATION, help="Archive this long after a branch is gone. Default: 10s.")
 @click.option("--retention", type=DURATION, help="Keep archived databases this long. Default: 7d.")
@@ -184,7 +184,7 @@ def _text(value: object) -> str:
 
 @app.command(name="set")
 @object_argument("slug", "app", required=False)
-@click.option("--name", metavar="SLUG", help="A new name. Databases keep theirs.")
+@click.option("--name", metavar="NAME", help="A new name. Databases keep theirs.")
 @click.option("--production-branch", metavar="BRANCH", help="The branch whose pushes go to the production timeline.")
 @click.option("--grace", type=DURATION, help="Archive this long after a branch is gone.")
 @click.option("--retention", type=DURATION, help="Keep archived databases this long.")

@@ -32,7 +32,7 @@ from provisioner.registry.store import Registry
 # Each is in its own module, which is imported when the command is used.
 _ELSEWHERE = {
     "dump": "provisioner.cli.commands.database.dump:dump",
-    "load": "provisioner.cli.commands.database.dump:load",
+    "load": "provisioner.cli.commands.database.load:load",
     "diff": "provisioner.cli.commands.database.diff:diff",
     "share": "provisioner.cli.commands.database.share:share",
     "unshare": "provisioner.cli.commands.database.share:unshare",

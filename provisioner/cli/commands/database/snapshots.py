@@ -11,12 +11,22 @@ import click
 from provisioner.cli import targets
 from provisioner.cli.change import change, planned, snapshot_document
 from provisioner.cli.commands.database.fork import deploy_option, queue_option
-from provisioner.cli.context import apps_meant, dry_run_option, json_option, looks, renamed, the_home, yes_option
+from provisioner.cli.context import (
+    apps_meant,
+    dry_run_option,
+    json_option,
+    looks,
+    renamed,
+    the_app,
+    the_home,
+    yes_option,
+)
 from provisioner.cli.listing import ListLayout, ListOptions, list_options, print_list
-from provisioner.cli.selectors import NamedTarget, target_argument
+from provisioner.cli.selectors import NamedTarget, selector_options, target_argument
 from provisioner.cli.table import Column
 from provisioner.cli.targets import load
 from provisioner.cli.terminal import carry_out
+from provisioner.environment.resolve import Selectors
 from provisioner.operations import snapshots
 from provisioner.operations.documents import size_text
 from provisioner.operations.instance.names import find as find_instance
@@ -31,7 +41,7 @@ def snapshot() -> None:
 
 @snapshot.command()
 @target_argument()
-@click.option("--label", default="", help="A note that helps you recognize it.")
+@click.option("--label", default="", metavar="LABEL", help="A note that helps you recognize it.")
 @json_option
 def create(wanted: NamedTarget, label: str, as_json: bool) -> None:
     """Take a snapshot of a database.
@@ -98,22 +108,25 @@ def list_snapshots(wanted: NamedTarget, everything: bool, listing: ListOptions) 
 
 
 @snapshot.command()
-@click.argument("identity", metavar="SNAPSHOT")
+@click.argument("names", metavar="SNAPSHOT...", nargs=-1, required=True)
+@selector_options("app")
 @dry_run_option
 @yes_option
 @json_option
-def delete(identity: str, yes: bool, as_json: bool) -> None:
-    """Permanently delete a snapshot.
+def delete(names: tuple[str, ...], selectors: Selectors, yes: bool, as_json: bool) -> None:
+    """Permanently delete snapshots.
 
-    SNAPSHOT is its id or the first characters of its id.
+    SNAPSHOT is its id, the first 7 or more characters of its id, or its label, if only one of the app has it. If one is
+    unknown, none is deleted.
     """
     with Registry.open(the_home()) as registry:
-        kept = snapshots.find(registry, identity)
-        app, database = snapshots.owner(registry, kept)
-        was = snapshot_document(registry, app, database, kept)
-        plan = planned(registry, "delete-snapshot", app, [database])
-        proposal = snapshots.delete(registry, database, kept)
-        carry_out(proposal, yes=yes, document=(lambda _: was) if as_json else None, plan=plan)
+        found = snapshots.find_each(registry, names, lambda: the_app(registry, selectors.app))
+        owners = [snapshots.owner(registry, kept) for kept in found]
+        was = [snapshot_document(registry, *owner, kept) for owner, kept in zip(owners, found, strict=True)]
+        plan = [item for app, database in owners for item in planned(registry, "delete-snapshot", app, [database])]
+        document = was[0] if len(names) == 1 else was
+        proposal = snapshots.delete(registry, found)
+        carry_out(proposal, yes=yes, document=(lambda _: document) if as_json else None, plan=plan)
 
 
 @click.command()

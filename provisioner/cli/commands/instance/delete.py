@@ -45,7 +45,7 @@ def _deleted(registry: Registry, instance: Instance) -> Describe:
 def recover(slug: str, as_json: bool) -> None:
     """Recover a deleted instance with its data and assignments.
 
-    SLUG is the instance's name or id.
+    INSTANCE is its name or id.
     """
     with Registry.open(the_home()) as registry:
         found = instance_deletion.find_deleted(registry, slug)

@@ -21,7 +21,7 @@ from provisioner.registry.store import Registry
 
 @click.command()
 @object_argument("slug", "instance", required=True)
-@click.option("--name", metavar="SLUG", help="A new name. Its variables change with it.")
+@click.option("--name", metavar="NAME", help="A new name. Its variables change with it.")
 @where_options("The location that you moved its databases to, all of them.")
 @allowance_options
 @click.option(

@@ -40,7 +40,7 @@ for _command in (test, edit, move, delete, recover, start, stop):
 
 
 @instance.command()
-@click.argument("slug")
+@click.argument("slug", metavar="NAME")
 @click.option("--engine", type=click.Choice(list(ENGINES)), default="deno-kv", show_default=True)
 @where_options("Where to store. Default: in the home directory.")
 @allowance_options

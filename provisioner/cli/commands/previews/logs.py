@@ -23,7 +23,9 @@ LOOK_SECONDS = 0.1
 @target_argument(options=TIMELINE)
 @click.option("-f", "--follow", is_flag=True, help="Print new lines as they come, until Ctrl-C.")
 @click.option("--source", "sources", multiple=True, type=click.Choice(SOURCES), help="Only this; may be repeated.")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(0), help="At most this many lines.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(0), metavar="N", help="At most this many lines."
+)
 @json_option
 def logs(wanted: NamedTarget, follow: bool, sources: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Show what a timeline's app, builds, and commands print.

@@ -50,7 +50,7 @@ def preview() -> None:
 
 
 @preview.command()
-@click.argument("revision", metavar="REV")
+@click.argument("revision", metavar="COMMIT")
 @click.option(
     "--from",
     "source",
@@ -126,7 +126,7 @@ def list_previews(slug: str | None, everything: bool, archived: bool, listing: L
 
 
 @preview.command()
-@click.argument("revision", metavar="REV")
+@click.argument("revision", metavar="COMMIT")
 @app_option
 @dry_run_option
 @yes_option

@@ -20,6 +20,7 @@ from provisioner.core.naming import shown
 from provisioner.jobs.follow_log import LogFollower
 from provisioner.operations import documents as view
 from provisioner.operations import retry
+from provisioner.operations.events import history_of
 from provisioner.reconcile.changes.run_records import PRE_DEPLOY
 from provisioner.registry.runs import last_run, runs
 from provisioner.registry.store import Registry
@@ -31,9 +32,10 @@ LOOK_SECONDS = 0.1
 
 @click.command()
 @target_argument(options=TIMELINE)
+@click.option("--history", is_flag=True, help="Also what happened to it, as 'provisioner events' has it.")
 @json_option
 @looks
-def show(wanted: NamedTarget, as_json: bool) -> None:
+def show(wanted: NamedTarget, history: bool, as_json: bool) -> None:
     """Show a timeline, its databases, and its latest run.
 
     TARGET is a branch or a timeline; default: the branch checked out here.
@@ -41,12 +43,13 @@ def show(wanted: NamedTarget, as_json: bool) -> None:
     with Registry.open(the_home()) as registry:
         app, found = load_timeline(registry, wanted)
         document = view.timeline(registry, app, found)
+        happened = history_of(registry, app, found) if history else []
     if document is None:
         raise NotResolved(
             f"timeline {shown(found.name)} and its data were permanently deleted", "See: provisioner status"
         )
     if as_json:
-        print_json(document)
+        print_json({**document, "history": happened} if history else document)
         return
     for key, value in document.items():
         if key not in ("databases", "pre_deploy") and value not in (None, False):
@@ -56,6 +59,9 @@ def show(wanted: NamedTarget, as_json: bool) -> None:
         click.echo(shown(f"  {database['name']}  {database['instance']}  {database['status']}{why}"))
     if document["pre_deploy"]:
         _print_deploy(document["pre_deploy"])
+    for event in happened:
+        why = event["error"] or event["detail"] or ""
+        click.echo(shown(f"  {event['at']} {event['type']} ({event['cause']}) {why}".rstrip()))
 
 
 def _print_deploy(deploy: view.Document) -> None:

@@ -1,0 +1,77 @@
+"""What commands can be about: several snapshots, a timeline's page and history, a part of a database's keys."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support import daemon, git, ok, provisioner, shop
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    return shop(tmp_path / "shop", "login")
+
+
+def kept(repo: Path) -> set[str]:
+    return {item["id"] for item in json.loads(ok(repo, "database", "snapshot", "list", "--json"))}
+
+
+def test_several_snapshots_are_deleted_by_ids_and_labels_or_none_is(repo: Path) -> None:
+    for label in ("one", "two", "two", ""):
+        ok(repo, "database", "snapshot", "create", "login", *(("--label", label) if label else ()))
+    before = kept(repo)
+    refused = provisioner(repo, "database", "snapshot", "delete", "one", "two", "--yes")
+    assert (refused.returncode, "'two' means 2 snapshots" in refused.stderr, kept(repo)) == (3, True, before)
+    refused = provisioner(repo, "database", "snapshot", "delete", "one", "no-such", "--yes")
+    assert (refused.returncode, kept(repo)) == (3, before)
+    by_id = next(
+        item["id"] for item in json.loads(ok(repo, "database", "snapshot", "list", "--json")) if not item["label"]
+    )
+    planned = json.loads(ok(repo, "database", "snapshot", "delete", "one", by_id[:8], "--dry-run", "--json"))
+    assert [item["action"] for item in planned] == ["delete-snapshot", "delete-snapshot"]
+    gone = json.loads(ok(repo, "database", "snapshot", "delete", "one", by_id[:8], "--yes", "--json"))
+    assert (len(gone), len(before - kept(repo))) == (2, 2)
+    (left, _) = kept(repo)
+    assert json.loads(ok(repo, "database", "snapshot", "delete", left, "--yes", "--json"))["id"] == left
+
+
+def test_a_timeline_shows_its_history(repo: Path) -> None:
+    assert "history" not in json.loads(ok(repo, "timeline", "show", "login", "--json"))
+    ok(repo, "timeline", "protect", "login")
+    shown = json.loads(ok(repo, "timeline", "show", "login", "--history", "--json"))["history"]
+    events = [json.loads(line) for line in ok(repo, "events", "login", "--json").splitlines()]
+    assert shown == events
+    assert shown[-1]["type"] == "timeline.protect"
+    assert "timeline.protect" in ok(repo, "timeline", "show", "login", "--history")
+
+
+def test_the_dashboard_opens_at_the_page_of_a_target(repo: Path, home: Path) -> None:
+    with daemon(home, "provisioner", "serve", "--port", "0", announced="server"):
+        identity = json.loads(ok(repo, "database", "show", "login", "--json"))["id"]
+        for words, path in (
+            (("login",), "/timelines/"),
+            ((identity,), f"/databases/{identity}"),
+            (("--app", "shop"), "/apps/shop"),
+        ):
+            link = ok(repo, "dashboard", *words, "--print")
+            assert f"/login?next={path}" in link
+            assert "#ptl_" in link
+        assert "/login#ptl_" in ok(repo, "dashboard", "--print")
+        assert provisioner(repo, "dashboard", "nope", "--print").returncode == 3
+
+
+def test_a_dump_has_only_the_keys_with_a_prefix(repo: Path) -> None:
+    git(repo, "switch", "-q", "login")
+    for key in ('["users", 1]', '["users"]', '["usersx", 1]', '["orders", 1]'):
+        ok(repo, "kv", "set", key, "1")
+    head, *entries, end = map(json.loads, ok(repo, "database", "dump", "@", "--prefix", '["users"]').splitlines())
+    assert ([line["key"] for line in entries], head["prefix"]) == ([["users", 1]], ["users"])
+    assert len(ok(repo, "database", "dump", "@").splitlines()) == 6
+    ok(repo, "database", "dump", "@", "--prefix", '["users"]', "-o", "part")
+    refused = provisioner(repo, "database", "load", "@", "part", "--replace", "--yes")
+    assert (refused.returncode, "the dump has only the keys with the prefix" in refused.stderr) == (2, True)
+    assert ok(repo, "database", "load", "@", "part", "--merge", "--yes").startswith("Loaded 1 entry into ")
+    assert len(ok(repo, "kv", "list").splitlines()) == 4
+    del end
